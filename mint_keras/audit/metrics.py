@@ -1,0 +1,48 @@
+"""How well scores tell members from externals; pure functions of arrays."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mint_keras.records import InputError
+
+
+def roc_curve(is_member: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns false- and true-positive rates, shape (k,) each, one point per distinct score, from (0, 0) to (1, 1).
+
+    Raises:
+        InputError: if one class is missing or a score is not finite.
+    """
+    is_member = np.asarray(is_member, bool)
+    scores = np.asarray(scores, np.float64)
+    if is_member.all() or not is_member.any():
+        raise InputError("Expected samples of both classes, received only one.")
+    if not np.isfinite(scores).all():
+        raise InputError(f"Expected finite scores, received {np.count_nonzero(~np.isfinite(scores))} that are not.")
+    order = np.argsort(-scores, kind="stable")
+    last_of_tie = np.append(np.diff(scores[order]) != 0, True)
+    true_positives = np.cumsum(is_member[order])[last_of_tie]
+    false_positives = np.cumsum(~is_member[order])[last_of_tie]
+    return np.append(0.0, false_positives / false_positives[-1]), np.append(0.0, true_positives / true_positives[-1])
+
+
+def auc(is_member: np.ndarray, scores: np.ndarray) -> float:
+    """Returns the area under the ROC curve: the chance that a member outscores an external, ties counting half."""
+    return float(np.trapezoid(*reversed(roc_curve(is_member, scores))))
+
+
+def tpr_at_fpr(is_member: np.ndarray, scores: np.ndarray, max_fpr: float = 0.01) -> float:
+    """Returns the best true-positive rate at a false-positive rate of at most `max_fpr`, without interpolation."""
+    false_positive_rate, true_positive_rate = roc_curve(is_member, scores)
+    return float(true_positive_rate[false_positive_rate <= max_fpr].max())
+
+
+def accuracy(is_member: np.ndarray, scores: np.ndarray) -> float:
+    """Returns the share of samples on the right side of 0.5; a score of exactly 0.5 says external."""
+    return float(np.mean((np.asarray(scores) > 0.5) == np.asarray(is_member, bool)))
+
+
+def cross_entropy(is_member: np.ndarray, logits: np.ndarray) -> float:
+    """Returns the mean binary cross-entropy, in nats, of logits."""
+    logits = np.asarray(logits, np.float64)
+    return float(np.mean(np.logaddexp(0.0, np.where(np.asarray(is_member, bool), -logits, logits))))

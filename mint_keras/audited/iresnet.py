@@ -1,0 +1,115 @@
+"""IResNet, the backbone of the audited models, as Keras functional models made of built-in layers only.
+
+Source: insightface `recognition/arcface_torch/backbones/iresnet.py`. Input is RGB, (x - 127.5) / 127.5, NHWC.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import keras
+import numpy as np
+from keras import layers
+
+from mint_keras.records import InputError
+
+BATCH_NORM = {"epsilon": 1e-5, "momentum": 0.9}  # torch: eps 1e-5, momentum 0.1 (the other way round)
+
+
+@dataclasses.dataclass(frozen=True)
+class IResNetSpec:
+    """Depth and width of one IResNet.
+
+    Attributes:
+        blocks: residual blocks per stage.
+        widths: channels per stage; the stem has those of the first stage.
+        embedding_size: length of the embedding.
+    """
+
+    blocks: tuple[int, ...]
+    widths: tuple[int, ...] = (64, 128, 256, 512)
+    embedding_size: int = 512
+
+
+ARCHITECTURES: dict[str, IResNetSpec] = {
+    "r18": IResNetSpec((2, 2, 2, 2)),
+    "r34": IResNetSpec((3, 4, 6, 3)),
+    "r50": IResNetSpec((3, 4, 14, 3)),
+    "r100": IResNetSpec((3, 13, 30, 3)),
+    "r200": IResNetSpec((6, 26, 60, 6)),
+    # Width- and depth-scaled ones for laptops and tests.
+    "small": IResNetSpec((1, 1, 1, 1), (16, 32, 64, 128), 64),
+    # No narrower than 16: oneDNN corrupted memory with 4 or 8 channels (TensorFlow 2.21, x86 with AVX-512).
+    "tiny": IResNetSpec((1, 1, 1, 1), (16, 16, 16, 16), 16),
+}
+
+
+def iresnet(spec: IResNetSpec, image_size: int = 112, dropout: float = 0.0, name: str = "iresnet") -> keras.Model:
+    """Builds an IResNet that maps faces to embeddings (not L2-normalised).
+
+    Args:
+        spec: depth, widths, embedding size; see `ARCHITECTURES`.
+        image_size: side of the square input, a multiple of 2 per stage.
+        dropout: rate before the last dense layer (the released models use 0, 0.4 for r18-r50 in older recipes).
+        name: name of the Keras model.
+
+    Returns:
+        A model from (batch, image_size, image_size, 3) to (batch, embedding_size). Block b of stage s has layers
+        `stage{s}_block{b}_*`; `audited.taps` finds its outputs by these names.
+    """
+    images = keras.Input((image_size, image_size, 3), name="image")
+    x = _conv3x3(images, spec.widths[0], 1, "stem")
+    x = layers.BatchNormalization(**BATCH_NORM, name="stem_bn")(x)
+    x = layers.PReLU(shared_axes=[1, 2], alpha_initializer=_slope(), name="stem_prelu")(x)
+    for stage, (num_blocks, width) in enumerate(zip(spec.blocks, spec.widths, strict=True), start=1):
+        for block in range(1, num_blocks + 1):
+            x = _block(x, width, stride=2 if block == 1 else 1, name=f"stage{stage}_block{block}")
+    x = layers.BatchNormalization(**BATCH_NORM, name="head_bn")(x)
+    # Keras flattens H, W, C; torch flattens C, H, W: a converter must reorder the rows of `fc`.
+    x = layers.Flatten(name="flatten")(x)
+    x = layers.Dropout(dropout, name="dropout")(x)
+    x = layers.Dense(spec.embedding_size, name="fc")(x)
+    # torch keeps a gamma frozen at 1; it is counted here too, so that counts and checkpoints agree.
+    embedding = layers.BatchNormalization(**BATCH_NORM, name="features")(x)
+    return keras.Model(images, embedding, name=name)
+
+
+def build(arch: str, image_size: int = 112, dropout: float = 0.0) -> keras.Model:
+    """Builds a named architecture.
+
+    Raises:
+        InputError: if the name is not in `ARCHITECTURES`.
+    """
+    if arch not in ARCHITECTURES:
+        raise InputError(f"Expected an architecture of {sorted(ARCHITECTURES)}, received {arch!r}.")
+    return iresnet(ARCHITECTURES[arch], image_size, dropout, name=arch)
+
+
+def normalise(faces: np.ndarray) -> np.ndarray:
+    """Turns uint8 RGB faces into the input of an IResNet, (x - 127.5) / 127.5, float32."""
+    return (np.asarray(faces, np.float32) - 127.5) / 127.5
+
+
+def _block(x: keras.KerasTensor, width: int, stride: int, name: str) -> keras.KerasTensor:
+    """Pre-normalised basic block; the stride sits in the second convolution; no activation after the sum."""
+    y = layers.BatchNormalization(**BATCH_NORM, name=f"{name}_bn1")(x)
+    y = _conv3x3(y, width, 1, f"{name}_conv1")
+    y = layers.BatchNormalization(**BATCH_NORM, name=f"{name}_bn2")(y)
+    y = layers.PReLU(shared_axes=[1, 2], alpha_initializer=_slope(), name=f"{name}_prelu")(y)
+    y = _conv3x3(y, width, stride, f"{name}_conv2")
+    y = layers.BatchNormalization(**BATCH_NORM, name=f"{name}_bn3")(y)
+    shortcut = x
+    if stride != 1:
+        shortcut = layers.Conv2D(width, 1, stride, use_bias=False, name=f"{name}_shortcut")(x)
+        shortcut = layers.BatchNormalization(**BATCH_NORM, name=f"{name}_shortcut_bn")(shortcut)
+    return layers.Add(name=f"{name}_add")([y, shortcut])
+
+
+def _conv3x3(x: keras.KerasTensor, width: int, stride: int, name: str) -> keras.KerasTensor:
+    # Explicit padding: Keras' "same" pads a strided convolution at the bottom right only, torch on all sides.
+    x = layers.ZeroPadding2D(1, name=f"{name}_pad")(x)
+    return layers.Conv2D(width, 3, stride, use_bias=False, name=name)(x)
+
+
+def _slope() -> keras.Initializer:
+    return keras.initializers.Constant(0.25)

@@ -1,0 +1,72 @@
+"""Taps: the inner outputs of an audited model that the heads look at.
+
+`conv1`..`conv4` are the last convolution of each stage with its batch normalisation, `stage1`..`stage4` the same
+after the residual sum, `outcome` the embedding. The paper ("the final convolutional layer in the last building
+block of each primary layer") allows both readings; `conv` is literal and exists for every source of models.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import keras
+from keras import layers
+
+from mint_keras.records import InputError
+
+CONV_TAPS = ("conv1", "conv2", "conv3", "conv4")
+STAGE_TAPS = ("stage1", "stage2", "stage3", "stage4")
+OUTCOME = "outcome"
+_BLOCK_LAYER = re.compile(r"stage(\d+)_block(\d+)_(bn3|add)")
+
+
+def tap_layers(model: keras.Model) -> dict[str, str]:
+    """Returns the layer behind every tap of an IResNet, found in the names `audited.iresnet` gives.
+
+    Raises:
+        InputError: if the model has no such layers.
+    """
+    last: dict[tuple[str, int], tuple[int, str]] = {}
+    for layer in model.layers:
+        if match := _BLOCK_LAYER.fullmatch(layer.name):
+            reading = "conv" if match[3] == "bn3" else "stage"
+            key = (reading, int(match[1]))
+            last[key] = max(last.get(key, (0, "")), (int(match[2]), layer.name))
+    if not last:
+        raise InputError(
+            f"Expected a model built by mint_keras (layers named stage1_block1_bn3 ...), received {model.name!r} "
+            "without such layers. Train one with scripts/train_audited.py."
+        )
+    taps = {f"{reading}{stage}": name for (reading, stage), (_, name) in sorted(last.items())}
+    return {**taps, OUTCOME: model.layers[-1].name}
+
+
+def extractor(model: keras.Model, taps: Sequence[str], pooling: str | None = None) -> keras.Model:
+    """Cuts the part of an audited model that computes some taps; nothing after the deepest one remains.
+
+    Args:
+        model: an IResNet.
+        taps: names such as "conv1", "stage3", "outcome".
+        pooling: None for the maps, "max" for the maximum of every channel (the paper's input of the vanilla head).
+
+    Returns:
+        A model from images to a dict of outputs, one per tap and under its name: (batch, height, width, channels),
+        pooled (batch, channels), the outcome (batch, embedding_size). It shares its weights with `model`.
+
+    Raises:
+        InputError: for an unknown tap or pooling.
+    """
+    known = tap_layers(model)
+    unknown = [tap for tap in taps if tap not in known]
+    if unknown or not taps:
+        raise InputError(f"Expected taps of {list(known)}, received {list(taps)}.")
+    if pooling not in (None, "max"):
+        raise InputError(f'Expected pooling None or "max", received {pooling!r}.')
+    outputs = {}
+    for tap in taps:
+        x = model.get_layer(known[tap]).output
+        if pooling and len(x.shape) == 4:
+            x = layers.GlobalMaxPooling2D(name=f"{tap}_max")(x)
+        outputs[tap] = layers.Identity(name=tap)(x)
+    return keras.Model(model.inputs, outputs, name=f"{model.name}_extractor")

@@ -1,0 +1,57 @@
+"""Audited models on disk: a folder with `model.keras` and its manifest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from mint_keras import formats
+from mint_keras.records import InputError, RefusedError
+
+KIND = "audited_model"
+
+
+def load_audited(path: Path) -> keras.Model:
+    """Loads an audited model and checks that it is the one its manifest describes.
+
+    Args:
+        path: the folder that `train_audited.py` wrote, for example `models/lab`.
+
+    Raises:
+        InputError: if there is no such model or Keras cannot read it.
+        RefusedError: if the weights were changed after the manifest was written.
+    """
+    manifest = formats.read_manifest(path, KIND)
+    file = path / formats.MODEL
+    if not file.is_file():
+        raise InputError(f"Expected {formats.MODEL} in {path}, received none: train_audited.py has not finished there.")
+    received = formats.sha256_file(file)
+    if received != manifest.get("model_sha256"):
+        raise RefusedError(f"{file} has SHA-256 {received}, its manifest says {manifest.get('model_sha256')}.")
+    try:
+        return keras.saving.load_model(file, compile=False, safe_mode=True)
+    except (ValueError, TypeError, OSError, KeyError) as error:
+        raise InputError(f"Expected a Keras model of built-in layers in {file}, received: {error}") from error
+
+
+def save_audited(path: Path, model: keras.Model, facts: dict[str, Any]) -> None:
+    """Saves an audited model into its output folder and completes the manifest there.
+
+    Args:
+        path: the folder, opened by `formats.open_output`.
+        model: the trained model.
+        facts: what else the manifest should say, for example the SHA-256 of the training pixels.
+    """
+    with formats.atomic_path(path / formats.MODEL) as temporary:
+        model.save(temporary)
+    manifest = formats.read_manifest(path, KIND)
+    sha256 = formats.sha256_file(path / formats.MODEL)
+    formats.write_json(path / formats.MANIFEST, {**manifest, "model_sha256": sha256, **facts})
+
+
+def untrained_copy(model: keras.Model, seed: int) -> keras.Model:
+    """Returns the same architecture with fresh random weights: what a model that saw nobody gives."""
+    keras.utils.set_random_seed(seed)
+    return keras.models.clone_model(model)

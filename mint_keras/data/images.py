@@ -1,0 +1,141 @@
+"""The only place where images are decoded: from files, RecordIO databases and the lab, to aligned RGB faces."""
+
+from __future__ import annotations
+
+import collections
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mint_keras.data import recordio, synthetic
+from mint_keras.records import InputError, Rejected, SampleTable
+
+IMAGE_SIZE = 112
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".pgm", ".ppm", ".tif", ".tiff"})
+_MIN_SIZE = 16
+_MAX_BYTES = 64 * 2**20
+
+
+class FaceReader:
+    """Reads faces of 112x112 in batches and keeps account of what it met.
+
+    A square image of another size is resized and counted as unaligned; anything else is rejected.
+
+    Attributes:
+        rejected: the samples that could not be used, and why.
+        resized: how many images were resized, by database.
+    """
+
+    def __init__(self) -> None:
+        self.rejected: list[Rejected] = []
+        self.resized: collections.Counter[str] = collections.Counter()
+        self._record_files: dict[str, recordio.RecordFile] = {}
+        self._digest = hashlib.sha256()
+
+    def batches(self, table: SampleTable, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yields (rows of the table, faces) with faces uint8 RGB of shape (batch, 112, 112, 3)."""
+        rows: list[int] = []
+        faces: list[np.ndarray] = []
+        for row in range(len(table)):
+            face = self._read(str(table.location[row]), str(table.database[row]))
+            if face is not None:
+                rows.append(row)
+                faces.append(face)
+            if faces and (len(faces) == batch_size or row == len(table) - 1):
+                yield np.array(rows), np.stack(faces)
+                rows, faces = [], []
+
+    def decode_to(self, path: Path, table: SampleTable, batch_size: int = 256) -> tuple[np.ndarray, np.ndarray]:
+        """Decodes everything once into a memory-mapped `.npy` file.
+
+        Returns:
+            The usable rows of the table, shape (n,), and their faces, uint8 of shape (n, 112, 112, 3).
+        """
+        shape = (len(table), IMAGE_SIZE, IMAGE_SIZE, 3)
+        faces = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
+        used: list[np.ndarray] = []
+        for rows, batch in self.batches(table, batch_size):
+            start = sum(len(part) for part in used)
+            faces[start : start + len(rows)] = batch
+            used.append(rows)
+        rows = np.concatenate(used) if used else np.empty(0, int)
+        return rows, faces[: len(rows)]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all pixels read so far, in order."""
+        return self._digest.hexdigest()
+
+    def _read(self, location: str, database: str) -> np.ndarray | None:
+        try:
+            image = self._decode(location)
+            face = to_face(image)
+        except InputError as error:
+            self.rejected.append(Rejected(location, str(error)))
+            return None
+        if face is not image:
+            self.resized[database] += 1
+        self._digest.update(face.tobytes())
+        return face
+
+    def _decode(self, location: str) -> np.ndarray:
+        if synthetic.is_synthetic(location):
+            return synthetic.render(location)
+        path, _, key = location.rpartition("#")
+        if path.endswith(".rec"):
+            if path not in self._record_files:
+                self._record_files[path] = recordio.RecordFile(Path(path))
+            return decode(self._record_files[path].read(int(key))[1])
+        return decode(read_bytes(Path(location)))
+
+
+def read_bytes(path: Path) -> bytes:
+    """Reads an image file of sane size.
+
+    Raises:
+        InputError: if it cannot be read or is larger than 64 MiB.
+    """
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise InputError(f"Expected an image file of at most {_MAX_BYTES} bytes, received {path.stat().st_size}.")
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"Expected a readable file, received: {error.strerror}.") from error
+
+
+def decode(encoded: bytes) -> np.ndarray:
+    """Decodes an image to RGB, shape (height, width, 3), uint8.
+
+    Raises:
+        InputError: if the bytes are not an image.
+    """
+    image = None
+    if encoded:
+        try:
+            image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
+        except cv2.error:  # for example more pixels than OpenCV allows
+            image = None
+    if image is None:
+        raise InputError("Expected an image, received bytes that OpenCV cannot decode.")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def to_face(image: np.ndarray) -> np.ndarray:
+    """Returns the image itself if it is 112x112, resized if it is square.
+
+    Raises:
+        InputError: if it is not square or tiny.
+    """
+    height, width = image.shape[:2]
+    if (height, width) == (IMAGE_SIZE, IMAGE_SIZE):
+        return image
+    if height != width or height < _MIN_SIZE:
+        raise InputError(
+            f"Expected an aligned face of {IMAGE_SIZE}x{IMAGE_SIZE} or a square face crop of at least {_MIN_SIZE} "
+            f"pixels, received {width}x{height}."
+        )
+    interpolation = cv2.INTER_AREA if height > IMAGE_SIZE else cv2.INTER_LINEAR
+    return cv2.resize(image, (IMAGE_SIZE, IMAGE_SIZE), interpolation=interpolation)

@@ -1,0 +1,132 @@
+"""Who is compared with whom: training samples for the heads, and the evaluations that give a number its meaning."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from mint_keras.data import splits
+from mint_keras.records import InputError, SampleTable, concatenate_tables
+
+UNSEEN_DATABASE = "unseen_database"
+SEEN_DATABASES = "seen_databases"
+SAME_DATABASE = "same_database"
+FAMILIAR = "familiar"
+
+TRAIN_MEMBERS, TRAIN_EXTERNALS, TEST_MEMBERS, TEST_EXTERNALS, HELD_OUT = range(5)
+_TRAIN_FRACTION = 0.6
+
+
+@dataclasses.dataclass(frozen=True)
+class Sources:
+    """The samples a run may use.
+
+    Attributes:
+        members: used to train the audited model.
+        externals: not used; from databases the heads are trained on.
+        evaluate: not used; from databases the heads never see. None: held-out people of `externals` instead.
+        held_out: not used, but from the members' database. None if there are no such people.
+    """
+
+    members: SampleTable
+    externals: SampleTable
+    evaluate: SampleTable | None
+    held_out: SampleTable | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+    """The chosen samples and the part each of them plays.
+
+    Attributes:
+        table: all chosen samples, n rows.
+        part: `TRAIN_MEMBERS` ... `HELD_OUT` of every sample, shape (n,).
+        main_evaluation: `UNSEEN_DATABASE` or `SEEN_DATABASES`.
+        seed: of every choice.
+    """
+
+    table: SampleTable
+    part: np.ndarray
+    main_evaluation: str
+    seed: int
+
+    def take(self, rows: np.ndarray) -> Protocol:
+        """Returns the protocol for the given rows, for example those that could be decoded."""
+        return dataclasses.replace(self, table=self.table.take(rows), part=self.part[rows])
+
+    def training_rows(self) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the rows that train a head and whether each is a member."""
+        rows = np.flatnonzero((self.part == TRAIN_MEMBERS) | (self.part == TRAIN_EXTERNALS))
+        return rows, self.part[rows] == TRAIN_MEMBERS
+
+    def evaluations(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Returns rows and membership of every balanced evaluation, by name.
+
+        The main one compares held-out members with externals. `same_database` compares them with people of their
+        own database whom the model never saw: only membership differs. `familiar` claims that those people are
+        members and compares them with the externals: what it finds is not membership.
+        """
+        pairs = {self.main_evaluation: (TEST_MEMBERS, TEST_EXTERNALS)}
+        if (self.part == HELD_OUT).any():
+            pairs[SAME_DATABASE] = (TEST_MEMBERS, HELD_OUT)
+            pairs[FAMILIAR] = (HELD_OUT, TEST_EXTERNALS)
+        rng = np.random.default_rng([self.seed, 2])
+        chosen = {}
+        for name, (positive, negative) in pairs.items():
+            sides = splits.balance(np.flatnonzero(self.part == positive), np.flatnonzero(self.part == negative), rng)
+            if not len(sides[0]):
+                raise InputError(f"Expected test samples of both classes for {name!r}, received none of one.")
+            chosen[name] = (np.concatenate(sides), np.arange(2 * len(sides[0])) < len(sides[0]))
+        return chosen
+
+
+def make_protocol(sources: Sources, num_train: int, num_test: int, seed: int) -> Protocol:
+    """Chooses the samples: people on one side only, databases taking turns.
+
+    Args:
+        sources: what there is.
+        num_train: training samples of each class at most.
+        num_test: test samples of each kind at most.
+        seed: of every choice.
+
+    Raises:
+        InputError: if a person is on both sides of membership, or there are too few people.
+    """
+    _refuse_overlap(sources)
+    rng = np.random.default_rng([seed, 1])
+    train_members, test_members = _split(sources.members, rng)
+    train_externals, test_externals = sources.externals, sources.evaluate
+    if test_externals is None:
+        train_externals, test_externals = _split(sources.externals, rng)
+    choices = [(train_members, num_train), (train_externals, num_train), (test_members, num_test), (test_externals, num_test)]
+    if sources.held_out is not None:
+        choices.append((sources.held_out, num_test))
+    tables = [table.take(splits.choose_evenly(table.database, num, rng)) for table, num in choices]
+    part = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
+    main = SEEN_DATABASES if sources.evaluate is None else UNSEEN_DATABASE
+    return Protocol(concatenate_tables(tables), part, main, seed)
+
+
+def _split(table: SampleTable, rng: np.random.Generator) -> tuple[SampleTable, SampleTable]:
+    is_train = splits.split_people(table.people(), _TRAIN_FRACTION, rng)
+    return table.take(is_train), table.take(~is_train)
+
+
+def _refuse_overlap(sources: Sources) -> None:
+    members = set(sources.members.people().tolist())
+    for name in ("externals", "evaluate", "held_out"):
+        table = getattr(sources, name)
+        shared = sorted(members & set(table.people().tolist())) if table is not None else []
+        if shared:
+            raise InputError(
+                f"Expected no member among the {name}, received {len(shared)} people in both, such as {shared[0]!r}. "
+                "Databases are told apart by their folder names: rename one if they are different."
+            )
+    if sources.evaluate is not None:
+        seen = set(sources.externals.database.tolist()) & set(sources.evaluate.database.tolist())
+        if seen:
+            raise InputError(
+                f"Expected databases to evaluate on that the heads do not train on, received {sorted(seen)} in both. "
+                "Leave --evaluate out to hold out people of the externals instead."
+            )

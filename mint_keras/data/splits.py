@@ -1,0 +1,96 @@
+"""Seeded choices of samples: identity-disjoint, spread over databases, balanced. Indices only, never pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mint_keras.records import InputError
+
+
+def split_people(people: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:
+    """Puts a fraction of the people on one side, all samples of a person on the same side.
+
+    Args:
+        people: the person of every sample, shape (n,), str.
+        fraction: share of people on the first side; both sides get at least one person.
+        rng: source of the choice.
+
+    Returns:
+        True for the samples of the first side, shape (n,).
+
+    Raises:
+        InputError: if there are fewer than two people, or the fraction is not between 0 and 1.
+    """
+    if not 0.0 < fraction < 1.0:
+        raise InputError(f"Expected a fraction between 0 and 1, received {fraction}.")
+    unique, person_of = np.unique(people, return_inverse=True)
+    if len(unique) < 2:
+        raise InputError(
+            f"Expected at least two identities, to train on some and test on others, received {len(unique)}. "
+            "Give a folder with one subfolder per identity."
+        )
+    num_first = min(max(round(fraction * len(unique)), 1), len(unique) - 1)
+    is_first = np.zeros(len(unique), bool)
+    is_first[rng.permutation(len(unique))[:num_first]] = True
+    return is_first[person_of]
+
+
+def choose_evenly(databases: np.ndarray, num: int, rng: np.random.Generator) -> np.ndarray:
+    """Chooses samples spread over the databases as evenly as their sizes allow.
+
+    Args:
+        databases: the database of every sample, shape (n,), str.
+        num: how many to choose; all of them if there are fewer.
+        rng: source of the choice.
+
+    Returns:
+        Sorted indices, shape (min(num, n),).
+    """
+    shuffled = rng.permutation(len(databases))
+    # The turn of a sample is its place in its own database; taking turns spreads the choice.
+    turn = np.empty(len(databases), int)
+    for database in np.unique(databases):
+        rows = shuffled[databases[shuffled] == database]
+        turn[rows] = np.arange(len(rows))
+    return np.sort(shuffled[np.argsort(turn[shuffled], kind="stable")][:num])
+
+
+def balance(first: np.ndarray, second: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Makes two sets of indices equally large by leaving out random ones of the larger."""
+    size = min(len(first), len(second))
+    return np.sort(rng.permutation(first)[:size]), np.sort(rng.permutation(second)[:size])
+
+
+def make_pairs(people: np.ndarray, num: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Draws verification pairs: half genuine (two samples of a person), half impostor, without repetition.
+
+    Args:
+        people: the person of every sample, shape (n,), str.
+        num: pairs of each kind at most.
+        rng: source of the choice.
+
+    Returns:
+        Index pairs, shape (m, 2), and whether each is genuine, shape (m,), bool.
+
+    Raises:
+        InputError: if no person has two samples, or there is only one person.
+    """
+    _, person_of = np.unique(people, return_inverse=True)
+    candidates = rng.integers(0, len(people), (40 * num, 2))
+    same = person_of[candidates[:, 0]] == person_of[candidates[:, 1]]
+    impostor = np.unique(np.sort(candidates[~same], axis=1), axis=0)
+    genuine = _genuine_pairs(person_of, rng)
+    size = min(num, len(genuine), len(impostor))
+    if size == 0:
+        raise InputError("Expected at least two people and one with two samples, to make verification pairs.")
+    pairs = np.concatenate([rng.permutation(genuine)[:size], rng.permutation(impostor)[:size]])
+    return pairs, np.arange(2 * size) < size
+
+
+def _genuine_pairs(person_of: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Pairs every sample with the next ones of the same person in a random order, up to three each."""
+    order = rng.permutation(len(person_of))
+    order = order[np.argsort(person_of[order], kind="stable")]
+    pairs = [np.stack([order[:-gap], order[gap:]], axis=1) for gap in (1, 2, 3) if gap < len(order)]
+    pairs = np.concatenate(pairs) if pairs else np.empty((0, 2), int)
+    return pairs[person_of[pairs[:, 0]] == person_of[pairs[:, 1]]]

@@ -1,0 +1,302 @@
+"""The one on-disk contract: file names, manifests, fingerprints, atomic writes, strict reads."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mint_keras import __version__
+from mint_keras.records import InputError, Rejected, RefusedError, ResultRow, SampleTable, Scores
+
+SCHEMA = 1
+MANIFEST = "manifest.json"
+SCORES = "scores.csv"
+RESULTS = "results.jsonl"
+REJECTED = "rejected.csv"
+MODEL = "model.keras"
+HEAD = "head.keras"
+MEMBERS = "members.parquet"
+HELD_OUT = "held_out.parquet"
+
+SCORE_COLUMNS = (
+    "scorer", "tap", "evaluation", "seed", "sample_id", "database", "identity", "is_member", "score", "logit",
+)  # fmt: skip
+_VERSIONED = ("numpy", "tensorflow", "keras", "opencv-python", "ai-edge-litert")
+
+
+def sha256_file(path: Path) -> str:
+    """Returns the SHA-256 of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_json(value: Any) -> str:
+    """Returns the SHA-256 of a JSON value, independent of key order."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def sha256_table(table: SampleTable) -> str:
+    """Returns the SHA-256 of a sample table's rows, except where the files lie: a moved folder stays the same."""
+    columns = {name: column.tolist() for name, column in table.columns().items() if name != "location"}
+    return sha256_json(columns)
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yields a temporary path beside `path`; on success it is flushed and renamed, on failure removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The suffix stays the same because some writers (Keras, OpenCV) choose the format by it.
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a JSON file atomically."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Reads a JSON object.
+
+    Raises:
+        InputError: if the file is missing or not a JSON object.
+    """
+    try:
+        value = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"Expected a JSON file at {path}, received: {error}.") from error
+    if not isinstance(value, dict):
+        raise InputError(f"Expected a JSON object in {path}, received {type(value).__name__}.")
+    return value
+
+
+# --- manifests -------------------------------------------------------------------------------------------------------
+
+
+def make_manifest(kind: str, inputs: dict[str, str], config: dict[str, Any]) -> dict[str, Any]:
+    """Describes an artefact.
+
+    Args:
+        kind: what it is, for example "mint_run".
+        inputs: SHA-256 of everything it is made from, by name.
+        config: the resolved settings that decide its content.
+
+    Returns:
+        The manifest; `fingerprint` covers kind, inputs and config, so equal fingerprints mean the same artefact.
+    """
+    made_from = {"kind": kind, "inputs": inputs, "config": json.loads(json.dumps(config, default=str))}
+    return {
+        "schema": SCHEMA,
+        **made_from,
+        "fingerprint": sha256_json(made_from),
+        "command": " ".join(["python", *(os.path.relpath(sys.argv[0]) if i == 0 else a for i, a in enumerate(sys.argv))]),
+        "versions": {"mint_keras": __version__, **_installed_versions()},
+    }
+
+
+def read_manifest(folder: Path, kind: str) -> dict[str, Any]:
+    """Reads the manifest of an artefact of the expected kind.
+
+    Raises:
+        InputError: if there is none, or it is of another kind or schema.
+    """
+    if not (folder / MANIFEST).is_file():
+        raise InputError(f"Expected a folder with {MANIFEST} ({kind}), received {folder}, which has none.")
+    manifest = read_json(folder / MANIFEST)
+    received = (manifest.get("kind"), manifest.get("schema"))
+    if received != (kind, SCHEMA):
+        raise InputError(f"Expected {kind!r} of schema {SCHEMA} in {folder}, received {received[0]!r} of {received[1]}.")
+    return manifest
+
+
+def open_output(out: Path, manifest: dict[str, Any], overwrite: bool = False) -> None:
+    """Makes an output folder ready: new, or continued if it was begun from the same inputs with the same settings.
+
+    Raises:
+        RefusedError: if it holds something made from other inputs and `overwrite` is not set.
+        InputError: if it holds files that are not ours.
+    """
+    if out.exists() and not out.is_dir():
+        raise InputError(f"Expected a folder for the output, received the file {out}.")
+    if out.is_dir() and any(out.iterdir()):
+        if not (out / MANIFEST).is_file():
+            raise InputError(f"Expected an empty or earlier output folder, received {out} with other files. Choose another --out.")
+        existing = read_json(out / MANIFEST).get("fingerprint")
+        if overwrite:
+            shutil.rmtree(out)
+        elif existing != manifest["fingerprint"]:
+            raise RefusedError(
+                f"{out} was made from other inputs or settings: its fingerprint is {existing}, this command's is "
+                f"{manifest['fingerprint']}. Choose another --out, or replace it with --overwrite."
+            )
+        else:
+            return
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / MANIFEST, manifest)
+
+
+def _installed_versions() -> dict[str, str]:
+    versions = {}
+    for package in _VERSIONED:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    return versions
+
+
+# --- tables ----------------------------------------------------------------------------------------------------------
+
+
+def write_samples(path: Path, table: SampleTable) -> None:
+    """Writes a sample table as Parquet."""
+    import pyarrow
+    import pyarrow.parquet
+
+    columns = {name: pyarrow.array(column.tolist(), pyarrow.string()) for name, column in table.columns().items()}
+    with atomic_path(path) as temporary:
+        pyarrow.parquet.write_table(pyarrow.table(columns), temporary)
+
+
+def read_samples(path: Path) -> SampleTable:
+    """Reads a sample table from Parquet or CSV; relative locations are relative to the table's folder.
+
+    Raises:
+        InputError: if the file is neither, is empty, lacks a column or repeats a sample_id.
+    """
+    names = [field.name for field in dataclasses.fields(SampleTable)]
+    columns = _read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
+    missing = [name for name in names if name not in columns]
+    if missing:
+        raise InputError(f"Expected a sample table with columns {names}, received {path} without {missing}.")
+    if not columns["sample_id"]:
+        raise InputError(f"Expected at least one sample, received the empty table {path}.")
+    columns["location"] = [_resolve(path.parent, location) for location in columns["location"]]
+    table = SampleTable(**{name: np.array(columns[name], dtype=np.str_) for name in names})
+    if len(np.unique(table.sample_id)) != len(table):
+        raise InputError(f"Expected unique sample_ids, received repeated ones in {path}.")
+    return table
+
+
+def _resolve(folder: Path, location: str) -> str:
+    is_address = ":" in location.split("/")[0]
+    return location if is_address else str(folder / location)
+
+
+def _read_parquet(path: Path) -> dict[str, list[str]]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        table = pyarrow.parquet.read_table(path)
+    except (OSError, pyarrow.ArrowException) as error:
+        raise InputError(f"Expected a Parquet file at {path}, received: {error}.") from error
+    return {name: [str(v) for v in table[name].to_pylist()] for name in table.column_names}
+
+
+def _read_csv(path: Path) -> dict[str, list[str]]:
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            rows = list(reader)
+            names = reader.fieldnames or []
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"Expected a CSV table at {path}, received: {error}.") from error
+    return {name: [row[name] or "" for row in rows] for name in names}
+
+
+def write_rejected(path: Path, rejected: Sequence[Rejected]) -> None:
+    """Writes the list of files that could not be used; with none, removes the list of an earlier run."""
+    if not rejected:
+        path.unlink(missing_ok=True)
+        return
+    _write_csv(path, ("location", "reason"), (dataclasses.astuple(row) for row in rejected))
+
+
+def write_scores(path: Path, scores: Iterable[Scores]) -> None:
+    """Writes scores.csv; score and logit keep every digit, so that statistics over the file are exact."""
+    _write_csv(path, SCORE_COLUMNS, (row for part in scores for row in _score_rows(part)))
+
+
+def read_scores(path: Path) -> list[Scores]:
+    """Reads scores.csv back, one entry per scorer, tap, evaluation and seed, in file order.
+
+    Raises:
+        InputError: if columns are missing or a number cannot be read.
+    """
+    columns = _read_csv(path)
+    if missing := [name for name in SCORE_COLUMNS if name not in columns]:
+        raise InputError(f"Expected a scores file with columns {list(SCORE_COLUMNS)}, received {path} without {missing}.")
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for row, key in enumerate(zip(*(columns[name] for name in SCORE_COLUMNS[:4]), strict=True)):
+        groups.setdefault(key, []).append(row)
+    try:
+        return [_scores_of(columns, key, rows) for key, rows in groups.items()]
+    except (ValueError, KeyError) as error:
+        raise InputError(f"Expected numbers and true/false in {path}, received: {error}.") from error
+
+
+def _scores_of(columns: dict[str, list[str]], key: tuple[str, ...], rows: list[int]) -> Scores:
+    text = {n: np.array([columns[n][row] for row in rows], dtype=np.str_) for n in SCORE_COLUMNS[4:]}
+    samples = SampleTable(text["sample_id"], text["database"], text["identity"], np.full(len(rows), ""))
+    is_member = np.array([{"true": True, "false": False}[value] for value in text["is_member"]])
+    return Scores(key[0], key[1], key[2], int(key[3]), samples, is_member, text["logit"].astype(np.float32))
+
+
+def _score_rows(part: Scores) -> Iterator[tuple[object, ...]]:
+    samples = part.samples
+    rows = zip(samples.sample_id, samples.database, samples.identity, part.is_member, part.score, part.logit, strict=True)
+    for sample_id, database, identity, is_member, score, logit in rows:
+        membership = "true" if is_member else "false"
+        yield (part.scorer, part.tap, part.evaluation, part.seed, sample_id, database, identity, membership,
+               repr(float(score)), str(np.float32(logit)))  # fmt: skip
+
+
+def write_results(path: Path, rows: Sequence[ResultRow]) -> None:
+    """Writes results.jsonl: one JSON object a line."""
+    write_text(path, "".join(json.dumps(dataclasses.asdict(row)) + "\n" for row in rows))
+
+
+def read_results(path: Path) -> list[ResultRow]:
+    """Reads results.jsonl.
+
+    Raises:
+        InputError: if the file is missing or a line does not hold exactly the fields of a result.
+    """
+    try:
+        return [ResultRow(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, json.JSONDecodeError, TypeError) as error:
+        raise InputError(f"Expected results at {path}, received: {error}.") from error
+
+
+def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)

@@ -1,0 +1,51 @@
+"""The CNN MINT model: one convolution over the maps of a tap (paper, Sec. IV-B3 and Table 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import keras
+from keras import layers
+
+from mint_keras.records import InputError
+
+EPOCHS = 30
+NUM_FILTERS = 64
+KERNEL = 5
+POOL = 2  # the paper leaves it open; see docs/fidelity.md
+
+
+def build(shapes: Mapping[str, tuple[int, ...]]) -> keras.Model:
+    """Builds the head for one tap, or for the combination: one convolution per tap, concatenated.
+
+    Args:
+        shapes: (height, width, channels) of each tap.
+
+    Returns:
+        A model from {tap: (batch, height, width, channels)} to scores (batch, 1); its layer "logit" gives the score
+        before the sigmoid. The dense layer has as many units as the taps have channels (960 for R100's conv1..4).
+
+    Raises:
+        InputError: if a tap gives vectors (the outcome) or maps smaller than the kernel and the pool need.
+    """
+    for tap, shape in shapes.items():
+        if len(shape) != 3 or min(shape[:2]) < KERNEL + POOL - 1:
+            raise InputError(
+                f"Expected maps of at least {KERNEL + POOL - 1}x{KERNEL + POOL - 1} for the cnn head, received {tap} "
+                f"of shape {shape}. Choose conv or stage taps (--taps), or --head vanilla."
+            )
+    inputs = {tap: keras.Input(shape, name=tap) for tap, shape in shapes.items()}
+    branches = [_branch(x) for x in inputs.values()]
+    x = layers.Concatenate(name="combination")(branches) if len(branches) > 1 else branches[0]
+    x = layers.Dense(sum(shape[-1] for shape in shapes.values()), activation="relu", name="hidden")(x)
+    x = layers.Dropout(0.5, name="dropout")(x)
+    x = layers.Dense(1, name="logit")(x)
+    score = layers.Activation("sigmoid", name="score")(x)
+    return keras.Model(inputs, score, name="cnn")
+
+
+def _branch(x: keras.KerasTensor) -> keras.KerasTensor:
+    name = x.name
+    x = layers.Conv2D(NUM_FILTERS, KERNEL, activation="relu", name=f"{name}_conv")(x)
+    x = layers.MaxPooling2D(POOL, name=f"{name}_pool")(x)
+    return layers.Flatten(name=f"{name}_flatten")(x)

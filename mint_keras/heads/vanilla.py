@@ -1,0 +1,40 @@
+"""The vanilla MINT model: an MLP over the maximum of every channel (paper, Sec. IV-B3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import keras
+from keras import layers
+
+EPOCHS = 20
+NUM_UNITS = 128
+L1 = 0.1
+
+
+def build(shapes: Mapping[str, tuple[int, ...]], literal: bool = False) -> keras.Model:
+    """Builds the head for one tap, or for the combination of several.
+
+    Args:
+        shapes: shape of each tap's AAD without the batch: (channels,) if pooled, else (height, width, channels).
+        literal: exactly the layers the paper names. By default a layer "standardise" stands in front, to be adapted
+            on the training AAD (see docs/fidelity.md).
+
+    Returns:
+        A model from {tap: (batch, ...)} to scores (batch, 1); its layer "logit" gives the score before the sigmoid.
+    """
+    inputs = {tap: keras.Input(shape, name=tap) for tap, shape in shapes.items()}
+    pooled = [_max_per_channel(x) for x in inputs.values()]
+    x = layers.Concatenate(name="combination")(pooled) if len(pooled) > 1 else pooled[0]
+    if not literal:
+        x = layers.Normalization(name="standardise")(x)
+    x = layers.Dense(NUM_UNITS, activation="relu", kernel_regularizer=keras.regularizers.L1(L1), name="hidden")(x)
+    x = layers.BatchNormalization(name="hidden_bn")(x)
+    x = layers.Dropout(0.5, name="dropout")(x)
+    x = layers.Dense(1, name="logit")(x)
+    score = layers.Activation("sigmoid", name="score")(x)
+    return keras.Model(inputs, score, name="vanilla")
+
+
+def _max_per_channel(x: keras.KerasTensor) -> keras.KerasTensor:
+    return layers.GlobalMaxPooling2D(name=f"{x.name}_max")(x) if len(x.shape) == 4 else x

@@ -1,0 +1,57 @@
+"""Pictures: ROC curves and sheets of faces."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from mint_keras import formats
+
+
+Curve = tuple[np.ndarray, np.ndarray]
+
+
+def save_roc(path: Path, curves: Mapping[str, Curve], title: str) -> None:
+    """Draws ROC curves, with the false-positive rate on a logarithmic axis, into a PNG.
+
+    Args:
+        path: the picture.
+        curves: false- and true-positive rates by label.
+        title: of the picture.
+    """
+    figure = Figure(figsize=(6.4, 4.8), layout="constrained")
+    axes = figure.subplots()
+    smallest = min(rate[rate > 0].min() for rate, _ in curves.values())
+    for label, (false_positive_rate, true_positive_rate) in curves.items():
+        axes.step(np.maximum(false_positive_rate, smallest / 2), true_positive_rate, where="post", label=label)
+    chance = np.geomspace(smallest / 2, 1.0)
+    axes.plot(chance, chance, linestyle=":", color="grey", label="chance")
+    axes.set(xscale="log", xlabel="false-positive rate", ylabel="true-positive rate", title=title, ylim=(0, 1))
+    axes.legend(loc="upper left")
+    axes.grid(alpha=0.3)
+    with formats.atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=120, metadata={"Software": None})
+
+
+def save_sheet(path: Path, rows: Mapping[str, Sequence[np.ndarray]], title: str) -> None:
+    """Draws rows of faces, each under its label, into a PNG.
+
+    Args:
+        path: the picture.
+        rows: RGB images by label; all rows equally long.
+        title: of the picture.
+    """
+    num_columns = max(len(faces) for faces in rows.values())
+    figure = Figure(figsize=(num_columns, len(rows) * 1.05 + 0.4), layout="constrained")
+    grid = figure.subplots(len(rows), num_columns, squeeze=False)
+    for axes_row, (label, faces) in zip(grid, rows.items(), strict=True):
+        for axes, face in zip(axes_row, faces, strict=True):
+            axes.imshow(face)
+            axes.set(xticks=[], yticks=[])
+        axes_row[0].set_ylabel(label)
+    figure.suptitle(title)
+    with formats.atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=120, metadata={"Software": None})

@@ -1,0 +1,44 @@
+"""Tables of results as text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mint_keras.records import ResultRow
+
+
+def format_table(rows: Sequence[Sequence[str]]) -> str:
+    """Formats rows, the first of them the header, as an aligned Markdown table."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows]
+    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+    return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def mint_table(results: Sequence[ResultRow], head: str, main_evaluation: str) -> str:
+    """Returns the table of a run, shaped like the paper's Table 1, with the columns that keep it honest.
+
+    Args:
+        results: rows of one run.
+        head: the scorer of the audited model, "vanilla" or "cnn".
+        main_evaluation: the evaluation the paper reports.
+
+    Returns:
+        One row per tap. Cells are accuracy, AUC and TPR at 1% FPR; "-" where there is no such evaluation.
+    """
+    columns = {
+        "audited model": (head, main_evaluation),
+        "untrained copy": (f"{head}_untrained", main_evaluation),
+        "same database": (head, "same_database"),
+        "familiar": (head, "familiar"),
+    }
+    by_key = {(row.scorer, row.evaluation, row.tap): row for row in results}
+    taps = list(dict.fromkeys(row.tap for row in results))
+    table = [[head, *columns]]
+    for tap in taps:
+        table.append([tap, *(_cell(by_key.get((*key, tap))) for key in columns.values())])
+    return format_table(table)
+
+
+def _cell(row: ResultRow | None) -> str:
+    return f"{row.accuracy:.3f} {row.auc:.3f} {row.tpr_at_1_fpr:.3f}" if row else "-"

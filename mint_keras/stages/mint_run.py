@@ -1,0 +1,263 @@
+"""A MINT run on disk: what training, evaluation and export of heads share."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import keras
+import numpy as np
+from tqdm import tqdm
+
+from mint_keras import formats, training
+from mint_keras.aad import extract, store
+from mint_keras.audit import metrics
+from mint_keras.audited import taps as taps_module
+from mint_keras.audited import zoo
+from mint_keras.data import protocol as protocols
+from mint_keras.data import samples, synthetic
+from mint_keras.heads import cnn, vanilla
+from mint_keras.records import InputError, ResultRow, SampleTable, Scores
+
+KIND = "mint_run"
+AUDITED, UNTRAINED = "audited", "untrained"
+COMBINATION, COMBINATION_OUTCOME = "combination", "combination+outcome"
+_NOT_CONTENT = ("out", "overwrite", "quiet")
+
+LAB = Path("models/lab")
+LAB_EXTERNALS = ("synthetic:1/news/10000-10199/10", "synthetic:1/phone/11000-11199/10", "synthetic:1/webcam/12000-12199/10")
+LAB_EVALUATE = ("synthetic:1/scan/13000-13199/5",)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainMint:
+    """Options of train_mint.py.
+
+    Attributes:
+        head: the MINT model: vanilla (MLP over the maximum of every channel) or cnn (a convolution over the maps).
+        out: folder for the heads, scores.csv, results.jsonl and the manifest.
+        taps: what the heads look at, each on its own: conv1 to conv4, stage1 to stage4, outcome. By default conv1 to
+            conv4 and, for vanilla, the outcome. The conv (or stage) taps together make the combination.
+        audited: folder of the audited model, from train_audited.py. By default the committed lab model.
+        members: samples the audited model was trained on: a folder with a subfolder per identity, a .rec file, a
+            sample table or lab faces. By default members.parquet beside the model.
+        externals: samples of other databases that the model was not trained on; the heads train on these. Needed
+            unless the audited model is a lab model.
+        evaluate: samples of databases that neither model nor heads saw. By default held-out people of the externals.
+        held_out: people of the members' database whom the model never saw: the control that shows whether a score is
+            membership. By default held_out.parquet beside the model, where there is one.
+        num_train: training samples of each class at most.
+        num_test: test samples of each kind at most.
+        literal: the vanilla head exactly as the paper prints it, without standardised inputs.
+        seed: seed of every choice, of weights, batch order and dropout.
+        overwrite: replace what --out holds instead of continuing or refusing.
+        quiet: no progress bars.
+    """
+
+    head: Literal["vanilla", "cnn"]
+    out: Path
+    taps: tuple[str, ...] = ()
+    audited: Path = LAB
+    members: str = ""
+    externals: tuple[str, ...] = ()
+    evaluate: tuple[str, ...] = ()
+    held_out: str = ""
+    num_train: int = 1500
+    num_test: int = 500
+    literal: bool = False
+    seed: int = 1
+    overwrite: bool = False
+    quiet: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run whose AAD is ready: its options, and the protocol and AAD of the samples that could be used, row by row."""
+
+    config: TrainMint
+    protocol: protocols.Protocol
+    aad: store.AadStore
+
+
+def open_run(config: TrainMint) -> Run:
+    """Checks all inputs, opens the output folder, and extracts the AAD unless it is there already.
+
+    Raises:
+        InputError: if an input cannot be used; nothing has been written then.
+        RefusedError: if the folder holds a run made from other inputs.
+    """
+    taps = resolve_taps(config)
+    model = zoo.load_audited(config.audited)
+    pooling = "max" if config.head == "vanilla" else None
+    extractor = taps_module.extractor(model, taps, pooling)
+    for group in tap_groups(taps).values():  # shows early whether the heads fit the taps
+        build_head(config, {tap: extractor.output[tap].shape[1:] for tap in group})
+    protocol = protocols.make_protocol(_list_sources(config), config.num_train, config.num_test, config.seed)
+    training.check_class_sizes(protocol.training_rows()[1])
+    inputs = {
+        "audited": formats.sha256_file(config.audited / formats.MODEL),
+        "samples": samples.fingerprint(protocol.table),
+    }
+    settings = {name: value for name, value in dataclasses.asdict(config).items() if name not in _NOT_CONTENT}
+    formats.open_output(config.out, formats.make_manifest(KIND, inputs, settings), config.overwrite)
+    untrained = taps_module.extractor(zoo.untrained_copy(model, config.seed), taps, pooling)
+    aad = _open_aad(config, {AUDITED: extractor, UNTRAINED: untrained}, inputs, protocol.table)
+    protocol = protocol.take(np.isin(protocol.table.sample_id, aad.table.sample_id))
+    training.check_class_sizes(protocol.training_rows()[1])
+    return Run(config, protocol, aad)
+
+
+def reopen_run(folder: Path, quiet: bool) -> Run:
+    """Opens the run that train_mint.py left in a folder.
+
+    Raises:
+        InputError: if there is none, or the inputs it was made from are gone.
+        RefusedError: if they have changed.
+    """
+    manifest = formats.read_manifest(folder, KIND)
+    return open_run(config_of(manifest, folder, quiet))
+
+
+def config_of(manifest: dict[str, Any], folder: Path, quiet: bool) -> TrainMint:
+    """Returns the options a run was made with."""
+    stored = dict(manifest["config"])
+    paths = {"audited": Path(stored.pop("audited")), "out": folder}
+    lists = {name: tuple(stored.pop(name)) for name in ("taps", "externals", "evaluate")}
+    return TrainMint(**stored, **paths, **lists, quiet=quiet)
+
+
+def resolve_taps(config: TrainMint) -> list[str]:
+    """Returns the taps of a run, the default for its head if none were chosen."""
+    if config.taps:
+        return list(dict.fromkeys(config.taps))
+    outcome = [taps_module.OUTCOME] if config.head == "vanilla" else []
+    return [*taps_module.CONV_TAPS, *outcome]
+
+
+def tap_groups(taps: list[str]) -> dict[str, list[str]]:
+    """Returns the heads of a run by name: each tap, the combination, and the combination with the outcome."""
+    groups = {tap: [tap] for tap in taps}
+    maps = [tap for tap in taps if tap != taps_module.OUTCOME]
+    if len(maps) > 1:
+        groups[COMBINATION] = maps
+        if taps_module.OUTCOME in taps:
+            groups[COMBINATION_OUTCOME] = [*maps, taps_module.OUTCOME]
+    return groups
+
+
+def build_head(config: TrainMint, shapes: Mapping[str, tuple[int, ...]]) -> tuple[keras.Model, int]:
+    """Builds the head of a run for some taps; returns it with its number of epochs."""
+    if config.head == "cnn":
+        return cnn.build(shapes), cnn.EPOCHS
+    return vanilla.build(shapes, config.literal), vanilla.EPOCHS
+
+
+def head_path(folder: Path, model: str, name: str) -> Path:
+    """Returns where the head of one model (audited or untrained) and one tap or combination lies."""
+    return folder / "heads" / model / name / formats.HEAD
+
+
+def load_head(path: Path) -> keras.Model:
+    """Loads a head, compiled for `evaluate`."""
+    try:
+        head = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except (ValueError, TypeError, OSError, KeyError) as error:
+        raise InputError(f"Expected a head in {path}, received: {error}") from error
+    training.compile_head(head)
+    return head
+
+
+def fit_heads(run: Run) -> None:
+    """Trains the heads that are missing, through the audited model and through its untrained copy."""
+    rows, is_member = run.protocol.training_rows()
+    groups = tap_groups(list(run.aad.arrays[AUDITED]))
+    names = [(model, name) for model in (AUDITED, UNTRAINED) for name in groups]
+    for model, name in tqdm(names, desc="heads", unit="head", disable=run.config.quiet, **_pace()):
+        path = head_path(run.config.out, model, name)
+        if path.is_file():
+            continue
+        features = {tap: run.aad.arrays[model][tap][rows] for tap in groups[name]}
+        training.seed_everything(run.config.seed)
+        head, epochs = build_head(run.config, {tap: values.shape[1:] for tap, values in features.items()})
+        training.fit_head(head, features, is_member, epochs, run.config.seed, path.parent)
+        with formats.atomic_path(path) as temporary:
+            head.save(temporary)
+
+
+def evaluate_heads(run: Run) -> tuple[list[Scores], list[ResultRow]]:
+    """Evaluates every head by `model.evaluate` and by its scores, on every evaluation of the protocol."""
+    scores, results = [], []
+    evaluations = run.protocol.evaluations()
+    groups = tap_groups(list(run.aad.arrays[AUDITED]))
+    names = [(model, name) for model in (AUDITED, UNTRAINED) for name in groups]
+    for model, name in tqdm(names, desc="evaluate", unit="head", disable=run.config.quiet, **_pace()):
+        head = load_head(head_path(run.config.out, model, name))
+        scorer = run.config.head if model == AUDITED else f"{run.config.head}_{UNTRAINED}"
+        for evaluation, (rows, is_member) in evaluations.items():
+            features = {tap: run.aad.arrays[model][tap][rows] for tap in groups[name]}
+            figures, logit = training.evaluate_head(head, features, is_member)
+            table = run.protocol.table.take(rows)
+            part = Scores(scorer, name, evaluation, run.config.seed, table, is_member, logit)
+            scores.append(part)
+            results.append(_result(part, figures))
+    return scores, results
+
+
+def _result(part: Scores, figures: Mapping[str, float]) -> ResultRow:
+    num_members = int(part.is_member.sum())
+    return ResultRow(
+        scorer=part.scorer,
+        tap=part.tap,
+        evaluation=part.evaluation,
+        seed=part.seed,
+        num_members=num_members,
+        num_externals=len(part.is_member) - num_members,
+        auc=metrics.auc(part.is_member, part.score),
+        tpr_at_1_fpr=metrics.tpr_at_fpr(part.is_member, part.score),
+        **figures,
+    )
+
+
+def _list_sources(config: TrainMint) -> protocols.Sources:
+    manifest = formats.read_manifest(config.audited, zoo.KIND)
+    externals, evaluate = config.externals, config.evaluate
+    if not externals:
+        if not synthetic.is_synthetic(str(manifest["config"].get("data"))):
+            raise InputError(f"Expected --externals: samples that {config.audited} was not trained on, received none.")
+        externals, evaluate = LAB_EXTERNALS, evaluate or LAB_EVALUATE
+    held_out = config.held_out or str(config.audited / formats.HELD_OUT)
+    has_held_out = bool(config.held_out) or Path(held_out).is_file()
+    return protocols.Sources(
+        members=samples.list_samples(config.members or str(config.audited / formats.MEMBERS)),
+        externals=samples.list_all(externals),
+        evaluate=samples.list_all(evaluate) if evaluate else None,
+        held_out=samples.list_samples(held_out) if has_held_out else None,
+    )
+
+
+def _open_aad(
+    config: TrainMint, extractors: dict[str, keras.Model], inputs: dict[str, str], table: SampleTable
+) -> store.AadStore:
+    """Opens the run's AAD; extracts it first if it is missing or unfinished."""
+    folder = config.out / "aad"
+    # Pooled vectors are small: in float32 a laptop's scores agree with these to the last digits.
+    dtype = "float32" if config.head == "vanilla" else "float16"
+    taps = list(extractors[AUDITED].output)
+    settings = {"models": list(extractors), "taps": taps, "dtype": dtype, "seed": config.seed, "head": config.head}
+    manifest = formats.make_manifest(store.KIND, inputs, settings)
+    aad = store.open_store(folder, manifest["fingerprint"])
+    if aad is None:
+        with tqdm(total=len(table), desc="AAD", unit="face", disable=config.quiet, **_pace()) as bar:
+            extract.extract(table, extractors, folder, manifest, dtype, bar.update)
+        aad = store.open_store(folder, manifest["fingerprint"])
+    if aad is None:
+        raise InputError(f"Expected AAD in {folder}, received none.")
+    return aad
+
+
+def _pace() -> dict[str, float]:
+    """A bar that moves on a terminal, one line a minute in a log."""
+    return {} if sys.stderr.isatty() else {"mininterval": 60.0}
