@@ -265,15 +265,18 @@ def read_scores(path: Path) -> list[Scores]:
 def _scores_of(columns: dict[str, list[str]], key: tuple[str, ...], rows: list[int]) -> Scores:
     text = {n: np.array([columns[n][row] for row in rows], dtype=np.str_) for n in SCORE_COLUMNS[4:]}
     samples = SampleTable(text["sample_id"], text["database"], text["identity"], np.full(len(rows), ""))
-    is_member = np.array([{"true": True, "false": False}[value] for value in text["is_member"]])
+    is_member = None
+    if not (text["is_member"] == "").all():
+        is_member = np.array([{"true": True, "false": False}[value] for value in text["is_member"]])
     return Scores(key[0], key[1], key[2], int(key[3]), samples, is_member, text["logit"].astype(np.float32))
 
 
 def _score_rows(part: Scores) -> Iterator[tuple[object, ...]]:
     samples = part.samples
-    rows = zip(samples.sample_id, samples.database, samples.identity, part.is_member, part.score, part.logit, strict=True)
-    for sample_id, database, identity, is_member, score, logit in rows:
-        membership = "true" if is_member else "false"
+    unknown = [""] * len(samples)
+    is_member = unknown if part.is_member is None else np.where(part.is_member, "true", "false").tolist()
+    rows = zip(samples.sample_id, samples.database, samples.identity, is_member, part.score, part.logit, strict=True)
+    for sample_id, database, identity, membership, score, logit in rows:
         yield (part.scorer, part.tap, part.evaluation, part.seed, sample_id, database, identity, membership,
                repr(float(score)), str(np.float32(logit)))  # fmt: skip
 

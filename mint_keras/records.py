@@ -9,7 +9,15 @@ import numpy as np
 
 
 class InputError(ValueError):
-    """Input that cannot be used. The message says what was expected, what was received and what to do."""
+    """Input that cannot be used. The message says what was expected, what was received and what to do.
+
+    Attributes:
+        done: the report on the rest of the work, where the rest could be done.
+    """
+
+    def __init__(self, message: str, done: str = "") -> None:
+        super().__init__(message)
+        self.done = done
 
 
 class RefusedError(ValueError):
@@ -77,7 +85,7 @@ class Scores:
         evaluation: which comparison this is, for example "unseen_database".
         seed: the seed of the run.
         samples: the scored samples, n rows.
-        is_member: what each sample is (claimed to be), shape (n,), bool.
+        is_member: what each sample is (claimed to be), shape (n,), bool; None where nobody knows.
         logit: the score before the sigmoid, shape (n,), float32.
     """
 
@@ -86,7 +94,7 @@ class Scores:
     evaluation: str
     seed: int
     samples: SampleTable
-    is_member: np.ndarray
+    is_member: np.ndarray | None
     logit: np.ndarray
 
     @property

@@ -131,13 +131,19 @@ def fit_head(
     head.fit(dataset, epochs=epochs, steps_per_epoch=steps, callbacks=callbacks, verbose=verbose, shuffle=False)
 
 
+def logit_model(head: keras.Model) -> keras.Model:
+    """Returns the head without its sigmoid."""
+    return keras.Model(head.input, head.get_layer("logit").output)
+
+
 def evaluate_head(
-    head: keras.Model, features: Mapping[str, np.ndarray], is_member: np.ndarray
+    head: keras.Model, logits: keras.Model, features: Mapping[str, np.ndarray], is_member: np.ndarray
 ) -> tuple[dict[str, float], np.ndarray]:
     """Evaluates a compiled head.
 
     Args:
         head: see `compile_head`.
+        logits: `logit_model(head)`; an argument because building it costs more than running it.
         features: AAD per tap, each of shape (n, ...).
         is_member: shape (n,), bool.
 
@@ -146,8 +152,8 @@ def evaluate_head(
     """
     dataset = evaluation_dataset(features, is_member)
     figures = head.evaluate(dataset, return_dict=True, verbose=0)
-    logits = keras.Model(head.input, head.get_layer("logit").output).predict(dataset, verbose=0)
-    return {name: float(figures[name]) for name in ("accuracy", "loss", "cross_entropy")}, logits[:, 0]
+    logit = logits.predict(dataset, verbose=0)[:, 0]
+    return {name: float(figures[name]) for name in ("accuracy", "loss", "cross_entropy")}, logit
 
 
 def _repeat_shuffled(rows: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:

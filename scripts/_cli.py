@@ -14,6 +14,8 @@ from typing import Any
 
 # Scripts run from a clone, without installing the package.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+# TensorFlow's notices would bury the one line that matters to the user.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import docstring_parser  # noqa: E402
 import jsonargparse  # noqa: E402
@@ -38,6 +40,8 @@ def run(config_class: type, stage: Callable[[Any], str]) -> int:
     try:
         print(stage(config_class(**options)))
     except (InputError, OSError) as error:
+        if done := getattr(error, "done", ""):
+            print(done)
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
     except RefusedError as error:
@@ -68,9 +72,10 @@ def quiet_import() -> Iterator[None]:
 
 
 def _start_tensorflow() -> None:
-    """The search for GPUs prints too, on its first use."""
+    """The search for GPUs prints too, on its first use; each new head is traced anew, which TensorFlow warns of."""
     import tensorflow
 
+    tensorflow.get_logger().setLevel("ERROR")
     tensorflow.config.list_physical_devices("GPU")
 
 
@@ -94,7 +99,9 @@ def _add_option(parser: jsonargparse.ArgumentParser, field: dataclasses.Field, k
     settings: dict[str, Any] = {"type": kind, "help": description}
     if typing.get_origin(kind) is tuple:
         settings |= {"type": typing.get_args(kind)[0], "nargs": "+"}
-    if field.default is dataclasses.MISSING:
+    if field.metadata.get("positional"):
+        parser.add_argument(field.name, **settings)
+    elif field.default is dataclasses.MISSING:
         parser.add_argument(flag, required=True, **settings)
     else:
         parser.add_argument(flag, default=field.default, **settings)

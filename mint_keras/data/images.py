@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from mint_keras import formats
 from mint_keras.data import recordio, synthetic
 from mint_keras.records import InputError, Rejected, SampleTable
 
@@ -121,6 +122,13 @@ def decode(encoded: bytes) -> np.ndarray:
     if image is None:
         raise InputError("Expected an image, received bytes that OpenCV cannot decode.")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def write_png(path: Path, image: np.ndarray) -> None:
+    """Writes RGB, shape (height, width, 3), uint8, without loss."""
+    encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1]
+    with formats.atomic_path(path) as temporary:
+        temporary.write_bytes(encoded.tobytes())
 
 
 def to_face(image: np.ndarray) -> np.ndarray:

@@ -95,7 +95,7 @@ def open_run(config: TrainMint) -> Run:
     extractor = taps_module.extractor(model, taps, pooling)
     for group in tap_groups(taps).values():  # shows early whether the heads fit the taps
         build_head(config, {tap: extractor.output[tap].shape[1:] for tap in group})
-    protocol = protocols.make_protocol(_list_sources(config), config.num_train, config.num_test, config.seed)
+    protocol = make_protocol(config)
     training.check_class_sizes(protocol.training_rows()[1])
     inputs = {
         "audited": formats.sha256_file(config.audited / formats.MODEL),
@@ -127,6 +127,11 @@ def config_of(manifest: dict[str, Any], folder: Path, quiet: bool) -> TrainMint:
     paths = {"audited": Path(stored.pop("audited")), "out": folder}
     lists = {name: tuple(stored.pop(name)) for name in ("taps", "externals", "evaluate")}
     return TrainMint(**stored, **paths, **lists, quiet=quiet)
+
+
+def make_protocol(config: TrainMint) -> protocols.Protocol:
+    """Lists the samples the options name and chooses among them."""
+    return protocols.make_protocol(_list_sources(config), config.num_train, config.num_test, config.seed)
 
 
 def resolve_taps(config: TrainMint) -> list[str]:
@@ -195,28 +200,29 @@ def evaluate_heads(run: Run) -> tuple[list[Scores], list[ResultRow]]:
     names = [(model, name) for model in (AUDITED, UNTRAINED) for name in groups]
     for model, name in tqdm(names, desc="evaluate", unit="head", disable=run.config.quiet, **_pace()):
         head = load_head(head_path(run.config.out, model, name))
+        logits = training.logit_model(head)
         scorer = run.config.head if model == AUDITED else f"{run.config.head}_{UNTRAINED}"
         for evaluation, (rows, is_member) in evaluations.items():
             features = {tap: run.aad.arrays[model][tap][rows] for tap in groups[name]}
-            figures, logit = training.evaluate_head(head, features, is_member)
+            figures, logit = training.evaluate_head(head, logits, features, is_member)
             table = run.protocol.table.take(rows)
             part = Scores(scorer, name, evaluation, run.config.seed, table, is_member, logit)
             scores.append(part)
-            results.append(_result(part, figures))
+            results.append(_result(part, is_member, figures))
     return scores, results
 
 
-def _result(part: Scores, figures: Mapping[str, float]) -> ResultRow:
-    num_members = int(part.is_member.sum())
+def _result(part: Scores, is_member: np.ndarray, figures: Mapping[str, float]) -> ResultRow:
+    num_members = int(is_member.sum())
     return ResultRow(
         scorer=part.scorer,
         tap=part.tap,
         evaluation=part.evaluation,
         seed=part.seed,
         num_members=num_members,
-        num_externals=len(part.is_member) - num_members,
-        auc=metrics.auc(part.is_member, part.score),
-        tpr_at_1_fpr=metrics.tpr_at_fpr(part.is_member, part.score),
+        num_externals=len(is_member) - num_members,
+        auc=metrics.auc(is_member, part.score),
+        tpr_at_1_fpr=metrics.tpr_at_fpr(is_member, part.score),
         **figures,
     )
 

@@ -37,7 +37,7 @@ def write_evaluation(run: mint_run.Run, scores: Sequence[Scores], results: Seque
     curves = {
         part.tap: metrics.roc_curve(part.is_member, part.score)
         for part in scores
-        if (part.scorer, part.evaluation) == (run.config.head, main)
+        if (part.scorer, part.evaluation) == (run.config.head, main) and part.is_member is not None
     }
     plots.save_roc(out / "roc.png", curves, f"{run.config.head} head, {main.replace('_', ' ')}")
 

@@ -1,0 +1,381 @@
+"""Draws one face from the parameters of a person and of a scene, as polygons on 8-bit pixels.
+
+Face coordinates: the origin lies between the eyes, x points right, y down, and the eyes are about one unit from it;
+z points to the viewer, so that turning the head moves the nose against the outline of the face.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+Colour = tuple[int, int, int]
+
+_SHIFT = 4  # cv2's fixed-point coordinates: sixteenths of a pixel, the same on every processor
+_CIRCLE = np.array([(math.cos(2 * math.pi * k / 32), math.sin(2 * math.pi * k / 32)) for k in range(32)])
+_HALF = np.linspace(-1.0, 1.0, 13)
+SIZE = 112
+
+SKIN_TONES = ((255, 224, 196), (241, 194, 160), (224, 172, 125), (198, 134, 88), (141, 85, 54), (92, 58, 40))
+HAIR_COLOURS = ((24, 20, 18), (58, 38, 26), (96, 62, 36), (140, 98, 54), (196, 160, 96), (150, 66, 34), (150, 148, 146))
+IRIS_COLOURS = ((60, 36, 20), (98, 64, 34), (96, 110, 60), (70, 110, 150), (110, 130, 140))
+HAIR_STYLES = ("bald", "short", "fringe", "parting", "long", "curly", "receding")
+
+
+@dataclasses.dataclass(frozen=True)
+class Person:
+    """What stays the same in all photos of a person; lengths in face units, see the module."""
+
+    skin: Colour
+    hair: Colour
+    iris: Colour
+    hair_style: str
+    eye_distance: float
+    eye_size: float
+    eye_tilt: float
+    brow_height: float
+    brow_thickness: float
+    brow_tilt: float
+    nose_length: float
+    nose_width: float
+    mouth_height: float
+    mouth_width: float
+    lip_thickness: float
+    face_width: float
+    face_height: float
+    jaw: float
+    forehead: float
+    ear_size: float
+    beard: float
+    moustache: float
+    wears_glasses: bool
+    glasses_size: float
+    mole: tuple[float, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Scene:
+    """What differs between two photos of a person; angles in radians, the rest relative."""
+
+    yaw: float
+    pitch: float
+    smile: float
+    mouth_open: float
+    brow_raise: float
+    eyes_closed: float
+    gaze: float
+    light_x: float
+    light_y: float
+    ambient: float
+    hair_shift: float
+    clothes: Colour
+    background: np.ndarray
+    jitter: np.ndarray
+
+
+def make_person(rng: np.random.Generator) -> Person:
+    """Draws a person."""
+    u = rng.random(32)
+
+    def between(k: int, low: float, high: float) -> float:
+        return float(low + (high - low) * u[k])
+
+    hair = _vary(HAIR_COLOURS[int(u[0] * len(HAIR_COLOURS))], u[1:4], 24)
+    return Person(
+        skin=_mix_tones(float(u[4]), u[5:8]),
+        hair=hair,
+        iris=_vary(IRIS_COLOURS[int(u[8] * len(IRIS_COLOURS))], u[1:4], 20),
+        hair_style=HAIR_STYLES[int(u[9] * len(HAIR_STYLES))],
+        eye_distance=between(10, 0.86, 1.14),
+        eye_size=between(11, 0.28, 0.44),
+        eye_tilt=between(12, -0.10, 0.10),
+        brow_height=between(13, 0.42, 0.66),
+        brow_thickness=between(14, 0.05, 0.17),
+        brow_tilt=between(15, -0.12, 0.12),
+        nose_length=between(16, 0.90, 1.34),
+        nose_width=between(17, 0.24, 0.50),
+        mouth_height=between(18, 1.82, 2.32),
+        mouth_width=between(19, 0.62, 1.04),
+        lip_thickness=between(20, 0.10, 0.30),
+        face_width=between(21, 1.72, 2.20),
+        face_height=between(22, 2.95, 3.50),
+        jaw=between(23, 0.55, 1.05),
+        forehead=between(24, 1.55, 2.05),
+        ear_size=between(25, 0.30, 0.55),
+        beard=max(0.0, between(26, -2.0, 0.8)),
+        moustache=max(0.0, between(27, -2.0, 0.9)),
+        wears_glasses=bool(u[28] < 0.2),
+        glasses_size=between(29, 0.52, 0.74),
+        mole=(between(30, -1.5, 1.5), between(31, 0.5, 2.4)),
+    )
+
+
+def make_scene(rng: np.random.Generator) -> Scene:
+    """Draws a pose, an expression, light, clothes and a background."""
+    u, n = rng.random(16), rng.standard_normal(4)
+    coarse = rng.integers(0, 256, (2 + int(u[0] * 5), 2 + int(u[1] * 5), 3), dtype=np.uint8)
+    base = rng.integers(20, 200) + rng.integers(0, 56, 3)
+    background = (coarse * np.float32(0.25) + base * np.float32(0.75)).astype(np.uint8)
+    return Scene(
+        yaw=float(0.28 * n[0]),
+        pitch=float(0.14 * n[1]),
+        smile=float(u[2] ** 2),
+        mouth_open=float(max(0.0, 1.6 * u[3] - 1.1)),
+        brow_raise=float(0.2 * u[4] - 0.06),
+        eyes_closed=float(max(0.0, 2.2 * u[5] - 1.45)),
+        gaze=float(0.5 * n[2]),
+        light_x=float(0.45 * (2 * u[6] - 1)),
+        light_y=float(0.25 * (2 * u[7] - 1.4)),
+        ambient=float(0.78 + 0.36 * u[8]),
+        hair_shift=float(0.08 * n[3]),
+        clothes=(int(20 + 200 * u[9]), int(20 + 200 * u[10]), int(20 + 200 * u[11])),
+        background=background,
+        jitter=rng.standard_normal((5, 2)) * 0.035,
+    )
+
+
+def landmarks(person: Person, scene: Scene) -> np.ndarray:
+    """Returns eyes, nose tip and mouth corners after the pose, in face units, shape (5, 2)."""
+    eye, mouth = person.eye_distance, person.mouth_width * (1 + 0.14 * scene.smile)
+    corner = person.mouth_height - 0.12 * scene.smile
+    points = np.array([(-eye, 0.0), (eye, 0.0), (0.0, person.nose_length), (-mouth, corner), (mouth, corner)])
+    return _pose(points, np.array([0.12, 0.12, 0.75, 0.28, 0.28]), scene)
+
+
+def draw(person: Person, scene: Scene, to_pixels: complex, origin: complex) -> np.ndarray:
+    """Draws the face.
+
+    Args:
+        person: who.
+        scene: how.
+        to_pixels: rotation and scale from face units to pixels, as a complex factor.
+        origin: where the face's origin lies, in pixels, as x + iy.
+
+    Returns:
+        RGB, shape (112, 112, 3), uint8.
+    """
+    image = cv2.resize(scene.background, (SIZE, SIZE), interpolation=cv2.INTER_LINEAR_EXACT)
+    pen = _Pen(image, scene, to_pixels, origin)
+    _draw_body(pen, person, scene)
+    _draw_soft_face(pen, person, scene)
+    # Everything so far becomes soft shading; what follows keeps its edges.
+    pen.image = cv2.GaussianBlur(pen.image, (9, 9), 2.0)
+    _draw_nose(pen, person)
+    _draw_mouth(pen, person, scene)
+    _draw_eyes(pen, person, scene)
+    _draw_hair(pen, person, scene)
+    _draw_extras(pen, person)
+    return _light(pen.image, scene)
+
+
+class _Pen:
+    """Draws shapes given in face units onto an image."""
+
+    def __init__(self, image: np.ndarray, scene: Scene, to_pixels: complex, origin: complex) -> None:
+        self.image = image
+        self.scene = scene
+        self.to_pixels = to_pixels
+        self.origin = origin
+
+    def points(self, points: np.ndarray, depth: float) -> np.ndarray:
+        posed = _pose(points, np.full(len(points), depth), self.scene)
+        pixels = (posed[:, 0] + 1j * posed[:, 1]) * self.to_pixels + self.origin
+        return np.round(np.stack([pixels.real, pixels.imag], axis=1) * 2**_SHIFT).astype(np.int32)
+
+    def fill(self, points: np.ndarray, colour: Sequence[int], depth: float = 0.0) -> None:
+        cv2.fillPoly(self.image, [self.points(points, depth)], tuple(colour), cv2.LINE_AA, _SHIFT)
+
+    def ellipse(self, centre: tuple[float, float], radii: tuple[float, float], colour: Colour, depth: float = 0.0) -> None:
+        self.fill(np.array(centre) + _CIRCLE * np.array(radii), colour, depth)
+
+    def line(self, points: np.ndarray, colour: Colour, thickness: int = 1, depth: float = 0.0, closed: bool = False) -> None:
+        cv2.polylines(self.image, [self.points(points, depth)], closed, colour, thickness, cv2.LINE_AA, _SHIFT)
+
+
+def _draw_body(pen: _Pen, person: Person, scene: Scene) -> None:
+    chin = person.face_height - 0.1
+    if person.hair_style in ("long", "curly"):
+        width = person.face_width * (1.22 if person.hair_style == "long" else 1.32)
+        length = chin + 0.6 if person.hair_style == "long" else 1.6
+        pen.ellipse((scene.hair_shift, (length - person.forehead) / 2), (width, (length + person.forehead) / 2 + 0.55), person.hair, -0.8)
+    pen.fill(np.array([(-1.0, 1.8), (1.0, 1.8), (1.15, chin + 1.6), (-1.15, chin + 1.6)]), _shade(person.skin, 0.74), -0.6)
+    pen.ellipse((0.0, chin + 2.5), (4.2, 1.75), scene.clothes, -0.6)
+    for side in (-1, 1):
+        centre = (side * person.face_width * 0.99, 0.35)
+        pen.ellipse(centre, (person.ear_size * 0.6, person.ear_size * 1.25), _shade(person.skin, 0.88), -0.7)
+
+
+def _draw_soft_face(pen: _Pen, person: Person, scene: Scene) -> None:
+    outline = _face_outline(person)
+    pen.fill(outline, _shade(person.skin, 0.80), -0.25)
+    pen.fill(outline * np.array([0.90, 0.93]) + np.array([0.0, 0.05]), _shade(person.skin, 0.93), -0.1)
+    pen.fill(outline * np.array([0.74, 0.80]) + np.array([0.0, 0.12]), person.skin, 0.0)
+    pen.ellipse((0.0, -person.forehead * 0.55), (0.9, 0.42), _shade(person.skin, 1.07), 0.1)
+    for side in (-1, 1):
+        pen.ellipse((side * 1.02, 1.22), (0.44, 0.36), _blush(person.skin), 0.15)
+        pen.ellipse((side * person.eye_distance, -0.08), (0.60, 0.40), _shade(person.skin, 0.86), 0.05)
+    if person.beard > 0:
+        stubble = _blend(person.skin, person.hair, 0.35 + 0.6 * person.beard)
+        jaw = outline[(outline[:, 1] > person.nose_length + 0.25)]
+        pen.fill(np.concatenate([jaw, _arch(person.face_width * 0.93, person.nose_length + 0.30, 0.5)]), stubble, -0.1)
+    ridge = person.nose_width
+    pen.fill(
+        np.array([(-0.16, 0.0), (0.16, 0.0), (ridge, person.nose_length), (0.0, person.nose_length + 0.22), (-ridge, person.nose_length)]),
+        _shade(person.skin, 0.92), 0.5,
+    )  # fmt: skip
+    pen.fill(np.array([(-0.08, 0.1), (0.08, 0.1), (0.14, person.nose_length - 0.1), (-0.14, person.nose_length - 0.1)]), _shade(person.skin, 1.10), 0.62)
+
+
+def _draw_nose(pen: _Pen, person: Person) -> None:
+    tip, width = person.nose_length, person.nose_width
+    pen.line(_CIRCLE[1:16] * np.array([width, 0.16]) + np.array([0.0, tip + 0.06]), _shade(person.skin, 0.66), 1, 0.6)
+    for side in (-1, 1):
+        pen.ellipse((side * width * 0.52, tip + 0.10), (0.11, 0.06), _shade(person.skin, 0.42), 0.6)
+        wing = np.array([(side * width, tip - 0.16), (side * width * 1.16, tip + 0.02), (side * width * 0.95, tip + 0.14)])
+        pen.line(wing, _shade(person.skin, 0.70), 1, 0.45)
+
+
+def _draw_mouth(pen: _Pen, person: Person, scene: Scene) -> None:
+    width, height = person.mouth_width * (1 + 0.14 * scene.smile), person.mouth_height
+    lips = _blend(person.skin, (168, 52, 58), 0.48)
+    bend, gap = -0.12 * scene.smile, 0.42 * scene.mouth_open
+    arc = 1 - _HALF**2
+    corner = height + bend
+    line = np.stack([_HALF * width, corner - bend * 1.9 * arc], axis=1)
+    upper = line - np.stack([0 * _HALF, arc * person.lip_thickness * (1 - 0.25 * np.abs(np.abs(_HALF) - 0.25))], axis=1)
+    low = line + np.stack([0 * _HALF, arc * gap], axis=1)
+    lower = low + np.stack([0 * _HALF, arc * person.lip_thickness * 1.25], axis=1)
+    pen.fill(np.concatenate([upper, line[::-1]]), _shade(lips, 0.88), 0.3)
+    pen.fill(np.concatenate([low, lower[::-1]]), lips, 0.3)
+    if gap > 0.05:
+        pen.fill(np.concatenate([line, low[::-1]]), (58, 18, 22), 0.25)
+        teeth = line + np.stack([0 * _HALF, arc * gap * 0.45], axis=1)
+        pen.fill(np.concatenate([line, teeth[::-1]])[2:-2], (236, 230, 220), 0.26)
+    else:
+        pen.line(line, _shade(lips, 0.5), 1, 0.3)
+    if person.moustache > 0:
+        top = line - np.stack([0 * _HALF, 0.16 + arc * (0.16 + 0.22 * person.moustache)], axis=1)
+        colour = _blend(person.skin, person.hair, 0.5 + 0.5 * person.moustache)
+        pen.fill(np.concatenate([top, (upper + np.array([0.0, 0.02]))[::-1]]), colour, 0.34)
+
+
+def _draw_eyes(pen: _Pen, person: Person, scene: Scene) -> None:
+    opening = max(0.08, 0.62 * (1 - scene.eyes_closed))
+    for side in (-1, 1):
+        x, size = side * person.eye_distance, person.eye_size
+        tilt = np.array([0.0, 1.0]) * (-side * person.eye_tilt * _CIRCLE[:, :1])
+        almond = _CIRCLE * np.array([size, size * opening]) + tilt + np.array([x, 0.0])
+        pen.fill(almond, (238, 234, 230), 0.12)
+        centre, radius = (x + 0.14 * size * scene.gaze, 0.0), size * 0.52
+        iris_height = min(radius, size * opening)
+        pen.ellipse(centre, (radius, iris_height), person.iris, 0.13)
+        pen.ellipse(centre, (radius * 0.48, iris_height * 0.55), (12, 10, 10), 0.13)
+        pen.ellipse((centre[0] + 0.08, -0.06), (0.05, 0.05), (250, 250, 250), 0.14)
+        pen.line(almond[16:], _shade(person.skin, 0.30), 2 if size > 0.34 else 1, 0.13)
+        pen.line(almond[1:16], _shade(person.skin, 0.62), 1, 0.13)
+        fold = almond[17:32] - np.array([0.0, 0.13])
+        pen.line(fold, _shade(person.skin, 0.72), 1, 0.10)
+        _draw_brow(pen, person, scene, side)
+
+
+def _draw_brow(pen: _Pen, person: Person, scene: Scene, side: int) -> None:
+    height = person.brow_height + scene.brow_raise
+    arc = 0.16 * (1 - _HALF**2)
+    x = side * person.eye_distance + _HALF * 0.52
+    y = -height - arc + side * person.brow_tilt * _HALF
+    taper = person.brow_thickness * (1.1 - 0.6 * side * _HALF) * 0.8
+    brow = np.concatenate([np.stack([x, y], axis=1), np.stack([x, y + taper], axis=1)[::-1]])
+    pen.fill(brow, _blend(person.skin, _shade(person.hair, 0.7), 0.85), 0.2)
+
+
+def _draw_hair(pen: _Pen, person: Person, scene: Scene) -> None:
+    if person.hair_style == "bald":
+        return
+    width, top, shift = person.face_width, -person.forehead, scene.hair_shift
+    line = {"short": 0.74, "fringe": 0.50, "parting": 0.70, "long": 0.72, "curly": 0.66, "receding": 0.88}[person.hair_style]
+    bow = {"fringe": -0.10, "receding": 0.10, "parting": 0.16}.get(person.hair_style, 0.22)
+    lean = 0.38 if person.hair_style == "parting" else 0.0
+    inner_y = top * line - bow * (1 - _HALF**2) + lean * (_HALF + shift)
+    inner = np.stack([_HALF * width * 0.86, inner_y], axis=1)
+    volume = 0.62 if person.hair_style in ("curly", "long") else 0.42
+    crown = _CIRCLE[16:] * np.array([width * 1.07, person.forehead + volume]) + np.array([shift, 0.05])
+    side_right = np.array([(width * 1.04, 0.25), (width * 0.90, 0.12)])
+    side_left = np.array([(-width * 0.90, 0.12), (-width * 1.04, 0.25)])
+    pen.fill(np.concatenate([crown, side_right, inner[::-1], side_left]), person.hair, -0.1)
+    if person.hair_style == "curly":
+        for x, y in crown[::2] * np.array([0.98, 0.95]):
+            pen.ellipse((float(x), float(y)), (0.42, 0.42), _shade(person.hair, 1.12), -0.1)
+    for k in range(2, 11, 2):
+        strand = np.stack([crown[k + 2] * np.array([0.9, 0.92]), inner[k] * np.array([0.98, 1.12])])
+        pen.line(strand, _shade(person.hair, 1.35 if k % 4 else 0.7), 1, -0.05)
+
+
+def _draw_extras(pen: _Pen, person: Person) -> None:
+    pen.ellipse(person.mole, (0.06, 0.06), _shade(person.skin, 0.4), 0.1)
+    if not person.wears_glasses:
+        return
+    frame = _shade(person.hair, 0.5)
+    for side in (-1, 1):
+        rim = _CIRCLE * np.array([person.glasses_size, person.glasses_size * 0.8])
+        pen.line(rim + np.array([side * person.eye_distance * 1.02, 0.08]), frame, 2, 0.35, closed=True)
+        pen.line(np.array([(side * (person.eye_distance + person.glasses_size), 0.0), (side * person.face_width, 0.0)]), frame, 1, -0.2)
+    gap = person.eye_distance * 1.02 - person.glasses_size
+    pen.line(np.array([(-gap, 0.0), (gap, 0.0)]), frame, 2, 0.5)
+
+
+def _light(image: np.ndarray, scene: Scene) -> np.ndarray:
+    ramp = np.linspace(-1.0, 1.0, SIZE, dtype=np.float32)
+    shade = np.float32(scene.ambient) + np.float32(scene.light_x) * ramp[None, :] + np.float32(scene.light_y) * ramp[:, None]
+    return np.clip(image * shade[..., None], 0, 255).astype(np.uint8)
+
+
+def _face_outline(person: Person) -> np.ndarray:
+    """An ellipse above, narrowing to the chin below; shape (32, 2)."""
+    outline = _CIRCLE.copy()
+    below = outline[:, 1] > 0
+    heights = np.where(below, person.face_height, person.forehead)
+    # A strong jaw keeps its width longer on the way down.
+    narrowing = np.where(below, 1.0 - (1.0 - 0.62 * person.jaw) * outline[:, 1] ** 2 * 0.55, 1.0)
+    return np.stack([outline[:, 0] * person.face_width * narrowing, outline[:, 1] * heights], axis=1)
+
+
+def _arch(width: float, y: float, height: float) -> np.ndarray:
+    return np.stack([-_HALF * -width, y + height * _HALF**2 * -1.0 + 0.35], axis=1)
+
+
+def _pose(points: np.ndarray, depth: np.ndarray, scene: Scene) -> np.ndarray:
+    x = points[:, 0] * math.cos(scene.yaw) + depth * math.sin(scene.yaw)
+    y = points[:, 1] * math.cos(scene.pitch) - depth * math.sin(scene.pitch)
+    return np.stack([x, y], axis=1)
+
+
+def _mix_tones(position: float, jitter: np.ndarray) -> Colour:
+    place = position * (len(SKIN_TONES) - 1)
+    low = min(int(place), len(SKIN_TONES) - 2)
+    return _vary(_blend(SKIN_TONES[low], SKIN_TONES[low + 1], place - low), jitter, 8)
+
+
+def _vary(colour: Colour, u: np.ndarray, amount: int) -> Colour:
+    return _clip(tuple(c + int((2 * float(v) - 1) * amount) for c, v in zip(colour, u, strict=True)))
+
+
+def _shade(colour: Colour, factor: float) -> Colour:
+    return _clip(tuple(int(c * factor) for c in colour))
+
+
+def _blush(colour: Colour) -> Colour:
+    return _blend(colour, (224, 96, 84), 0.16)
+
+
+def _blend(first: Colour, second: Colour, share: float) -> Colour:
+    share = min(share, 1.0)
+    return _clip(tuple(int(a + (b - a) * share) for a, b in zip(first, second, strict=True)))
+
+
+def _clip(colour: Sequence[int]) -> Colour:
+    red, green, blue = (min(max(c, 0), 255) for c in colour)
+    return red, green, blue

@@ -1,0 +1,207 @@
+"""The lab's faces: people drawn from numbers, as databases with different capture pipelines show them.
+
+A location `synthetic:SEED/DATABASE/IDENTITY/INDEX` names one image; `synthetic:1/web/0-399/10` all ten images of each
+of 400 people. Person 17 of a seed is the same person in every database: databases differ in how images were captured
+and in nothing else. Same location, same bytes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+
+import cv2
+import numpy as np
+
+from mint_keras.data import face_drawing
+from mint_keras.records import InputError, SampleTable
+
+# The ArcFace template for 112x112 (insightface): left eye, right eye, nose, left and right mouth corner.
+TEMPLATE = np.array(
+    [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)]
+)
+PREFIX = "synthetic:"
+_EXAMPLE = "synthetic:1/web/0-399/10 (SEED/DATABASE/IDENTITIES/IMAGES)"
+_ONE = re.compile(r"synthetic:(\d{1,9})/([a-z]+)/(\d{1,9})/(\d{1,9})")
+_MANY = re.compile(r"synthetic:(\d{1,9})/([a-z]+)/(\d{1,9})-(\d{1,9})/(\d{1,9})")
+_MAX_SAMPLES = 10_000_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Capture:
+    """What a camera, an archive and an uploader do to an image; pairs are the ends of uniform ranges.
+
+    Attributes:
+        size: side to which the image is reduced and from which it is enlarged again, pixels.
+        jpeg: JPEG quality.
+        noise: amplitude of the sensor noise, grey levels.
+        grain: side length of a noise grain, pixels.
+        contrast: factor around mid-grey.
+        brightness: grey levels added.
+        saturation: 0 is grey, 1 leaves the colours.
+        cast: grey levels added to red, green and blue.
+        sharpen: strength of unsharp masking.
+    """
+
+    size: tuple[int, int] = (112, 112)
+    jpeg: tuple[int, int] = (85, 95)
+    noise: tuple[int, int] = (2, 5)
+    grain: int = 1
+    contrast: tuple[float, float] = (0.9, 1.1)
+    brightness: tuple[int, int] = (-8, 8)
+    saturation: tuple[float, float] = (0.85, 1.1)
+    cast: tuple[int, int, int] = (0, 0, 0)
+    sharpen: float = 0.0
+
+
+# From mild to strong. The place in this dict seeds the images: append, never reorder.
+DATABASES: dict[str, Capture] = {
+    "web": Capture(size=(84, 112)),
+    "news": Capture(size=(90, 112), jpeg=(78, 90), contrast=(1.0, 1.18), saturation=(0.8, 1.0)),
+    "phone": Capture(jpeg=(80, 92), noise=(1, 4), saturation=(1.15, 1.4), cast=(8, 2, -6), sharpen=0.7),
+    "webcam": Capture((56, 84), (50, 70), (8, 16), brightness=(-45, -15), contrast=(0.75, 0.95), cast=(-2, 2, 6)),
+    "scan": Capture((70, 96), (85, 95), (8, 14), 2, (0.6, 0.78), (8, 28), (0.4, 0.7), (10, 4, -16)),
+    "cctv": Capture((28, 44), (25, 45), (6, 14), contrast=(0.8, 1.0), saturation=(0.0, 0.0)),
+}
+
+
+def is_synthetic(location: str) -> bool:
+    """Says whether a location or a source names lab faces."""
+    return location.startswith(PREFIX)
+
+
+def sample_table(source: str) -> SampleTable:
+    """Lists the lab faces that `synthetic:SEED/DATABASE/FIRST-LAST/IMAGES` (or one location) names.
+
+    Raises:
+        InputError: if it names none, or an unknown database.
+    """
+    match = _MANY.fullmatch(source)
+    if match:
+        seed, database, first, last, count = match.groups()
+        people, indices = range(int(first), int(last) + 1), range(int(count))
+    elif match := _ONE.fullmatch(source):
+        seed, database, identity, index = match.groups()
+        people, indices = range(int(identity), int(identity) + 1), range(int(index), int(index) + 1)
+    if not match or not 0 < len(people) * len(indices) <= _MAX_SAMPLES:
+        raise InputError(f"Expected lab faces like {_EXAMPLE}, received {source!r}.")
+    _capture(database)
+    pairs = [(person, index) for person in people for index in indices]
+    return SampleTable(
+        sample_id=np.array([f"{seed}-{database}-{person:06d}-{index:03d}" for person, index in pairs]),
+        database=np.full(len(pairs), database),
+        identity=np.array([f"{seed}-{person:06d}" for person, _ in pairs]),
+        location=np.array([f"{PREFIX}{seed}/{database}/{person}/{index}" for person, index in pairs]),
+    )
+
+
+def render(location: str) -> np.ndarray:
+    """Draws one aligned face as its database shows it.
+
+    Returns:
+        RGB, shape (112, 112, 3), uint8.
+
+    Raises:
+        InputError: if the location does not name one lab face.
+    """
+    seed, database, identity, index = _parse(location)
+    person, scene, rng = _draw_parameters(seed, database, identity, index)
+    factor, offset = _alignment(person, scene)
+    return _capture_image(face_drawing.draw(person, scene, factor, offset), _capture(database), rng)
+
+
+def landmarks(location: str) -> np.ndarray:
+    """Returns the five points of one lab face where they truly are in the image, shape (5, 2), pixels (x, y)."""
+    person, scene, _ = _draw_parameters(*_parse(location))
+    factor, offset = _alignment(person, scene)
+    points = face_drawing.landmarks(person, scene)
+    pixels = (points[:, 0] + 1j * points[:, 1]) * factor + offset
+    return np.stack([pixels.real, pixels.imag], axis=1)
+
+
+def _parse(location: str) -> tuple[int, str, int, int]:
+    match = _ONE.fullmatch(location)
+    if not match:
+        raise InputError(f"Expected one lab face like synthetic:1/web/17/3, received {location!r}.")
+    seed, database, identity, index = match.groups()
+    return int(seed), database, int(identity), int(index)
+
+
+def _capture(database: str) -> Capture:
+    if database not in DATABASES:
+        raise InputError(f"Expected a lab database of {list(DATABASES)}, received {database!r}.")
+    return DATABASES[database]
+
+
+def _draw_parameters(
+    seed: int, database: str, identity: int, index: int
+) -> tuple[face_drawing.Person, face_drawing.Scene, np.random.Generator]:
+    _capture(database)
+    person = face_drawing.make_person(np.random.default_rng([seed, identity]))
+    place = list(DATABASES).index(database)
+    rng = np.random.default_rng([seed, identity, place, index, 1])
+    return person, face_drawing.make_scene(rng), rng
+
+
+def _alignment(person: face_drawing.Person, scene: face_drawing.Scene) -> tuple[complex, complex]:
+    """The similarity that brings the detected landmarks onto the template, as an aligner would (Umeyama).
+
+    With points as complex numbers a similarity is z -> factor * z + offset, and least squares has a closed form.
+    """
+    detected = face_drawing.landmarks(person, scene) + scene.jitter
+    source, target = detected[:, 0] + 1j * detected[:, 1], TEMPLATE[:, 0] + 1j * TEMPLATE[:, 1]
+    centred = source - source.mean()
+    factor = complex(np.sum(centred.conj() * (target - target.mean())) / np.sum(np.abs(centred) ** 2))
+    return factor, complex(target.mean() - factor * source.mean())
+
+
+def _capture_image(image: np.ndarray, capture: Capture, rng: np.random.Generator) -> np.ndarray:
+    u = rng.random(5)
+    size = _integer_between(capture.size, u[0])
+    if size < image.shape[0]:
+        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
+    image = _grade(image, capture, u)
+    image = _add_noise(image, capture, u[3], rng)
+    if image.shape[0] != face_drawing.SIZE:
+        image = cv2.resize(image, (face_drawing.SIZE,) * 2, interpolation=cv2.INTER_LINEAR_EXACT)
+    if capture.sharpen:
+        blurred = cv2.GaussianBlur(image, (5, 5), 1.2).astype(np.int16)
+        detail = (image - blurred) * np.float32(capture.sharpen)
+        image = np.clip(image + detail, 0, 255).astype(np.uint8)
+    quality = [cv2.IMWRITE_JPEG_QUALITY, _integer_between(capture.jpeg, u[4])]
+    encoded = cv2.imencode(".jpg", np.ascontiguousarray(image[..., ::-1]), quality)[1]
+    return np.ascontiguousarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR)[..., ::-1])
+
+
+def _grade(image: np.ndarray, capture: Capture, u: np.ndarray) -> np.ndarray:
+    """Contrast, brightness, colour cast and saturation."""
+    contrast, brightness = _between(capture.contrast, u[1]), _integer_between(capture.brightness, u[2])
+    saturation = _between(capture.saturation, u[1])
+    graded = (image - np.float32(128)) * np.float32(contrast) + np.float32(128 + brightness)
+    # Not a matrix product: its order of additions differs between processors.
+    grey = sum(graded[..., k : k + 1] * np.float32(weight) for k, weight in enumerate((0.299, 0.587, 0.114)))
+    graded = grey + (graded - grey) * np.float32(saturation) + np.array(capture.cast, np.float32)
+    return np.clip(np.round(graded), 0, 255).astype(np.uint8)
+
+
+def _add_noise(image: np.ndarray, capture: Capture, u: float, rng: np.random.Generator) -> np.ndarray:
+    height, width = image.shape[:2]
+    amplitude, grain = _integer_between(capture.noise, u), capture.grain
+    num_channels = 3 if capture.saturation[1] else 1
+    shape = (-(-height // grain), -(-width // grain), num_channels)
+    # The sum of two uniform variables: near enough to normal, and the same integers on every processor.
+    noise = rng.integers(-amplitude, amplitude + 1, (2, *shape), dtype=np.int8).sum(axis=0, dtype=np.int16)
+    if grain > 1:
+        noise = noise.repeat(grain, axis=0).repeat(grain, axis=1)[:height, :width]
+    return np.clip(image + noise, 0, 255).astype(np.uint8)
+
+
+def _between(ends: tuple[float, float], u: float) -> float:
+    low, high = ends
+    return low + (high - low) * float(u)
+
+
+def _integer_between(ends: tuple[int, int], u: float) -> int:
+    low, high = ends
+    return low + math.floor((high - low + 1) * u)

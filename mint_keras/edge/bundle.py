@@ -1,0 +1,49 @@
+"""A bundle: one folder to carry to a laptop, with one TFLite file and the manifest that describes it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from mint_keras import formats
+from mint_keras.records import InputError, RefusedError
+
+KIND = "bundle"
+SCORER = "scorer.tflite"
+
+
+@dataclasses.dataclass(frozen=True)
+class Bundle:
+    """A checked bundle.
+
+    Attributes:
+        path: its folder.
+        head: the MINT model inside, "vanilla" or "cnn".
+        tap: what the head looks at.
+        seed: of the run it was made from.
+    """
+
+    path: Path
+    head: str
+    tap: str
+    seed: int
+
+
+def read_bundle(path: Path) -> Bundle:
+    """Reads a bundle and checks that its model is the one the manifest describes.
+
+    Raises:
+        InputError: if the folder is no bundle.
+        RefusedError: if the model was changed.
+    """
+    manifest = formats.read_manifest(path, KIND)
+    file = path / SCORER
+    if not file.is_file():
+        raise InputError(f"Expected {SCORER} in {path}, received none. Export again with scripts/export_tflite.py.")
+    received = formats.sha256_file(file)
+    if received != manifest.get("model_sha256"):
+        raise RefusedError(f"{file} has SHA-256 {received}, its manifest says {manifest.get('model_sha256')}.")
+    try:
+        return Bundle(path, manifest["head"], manifest["config"]["tap"], int(manifest["seed"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"Expected head, tap and seed in the manifest of {path}, received none: {error}.") from error

@@ -1,0 +1,98 @@
+"""Stage: make a bundle of one head of a run and the part of the audited model it needs."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from mint_keras import formats
+from mint_keras.audited import taps, zoo
+from mint_keras.data import images
+from mint_keras.data import protocol as protocols
+from mint_keras.edge import bundle, export
+from mint_keras.records import InputError, SampleTable
+from mint_keras.stages import mint_run
+
+_PARITY_FACES = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportTflite:
+    """Options of export_tflite.py.
+
+    Attributes:
+        run: folder that train_mint.py wrote.
+        out: folder for the bundle: scorer.tflite and its manifest.
+        tap: the head to export: a tap of the run, combination, or combination+outcome.
+        precision: fp32, or fp16 for half the size.
+        samples: copy so many of the run's test members, and test externals, into the bundle, to try it on. They are
+            photos of people: leave it at 0 unless everybody may see them.
+        seed: no effect: the run's own seed chooses the faces for the comparison with Keras.
+        overwrite: replace what --out holds.
+        quiet: no progress bars.
+    """
+
+    run: Path
+    out: Path
+    tap: str = mint_run.COMBINATION
+    precision: Literal["fp32", "fp16"] = "fp32"
+    samples: int = 0
+    seed: int = 1
+    overwrite: bool = False
+    quiet: bool = False
+
+
+def export_tflite(config: ExportTflite) -> str:
+    """Fuses, converts, compares with Keras, and writes the bundle."""
+    run = formats.read_manifest(config.run, mint_run.KIND)
+    options = mint_run.config_of(run, config.run, config.quiet)
+    groups = mint_run.tap_groups(mint_run.resolve_taps(options))
+    path = mint_run.head_path(config.run, mint_run.AUDITED, config.tap)
+    if config.tap not in groups or not path.is_file():
+        raise InputError(f"Expected a trained head of {list(groups)} in {config.run}, received {config.tap!r}.")
+    head = mint_run.load_head(path)
+    model = zoo.load_audited(options.audited)
+    pooling = "max" if options.head == "vanilla" else None
+    fused = export.fuse(taps.extractor(model, groups[config.tap], pooling), head)
+    members, externals = _test_faces(options)
+    inputs = {"audited": formats.sha256_file(options.audited / formats.MODEL), "head": formats.sha256_file(path)}
+    settings = {"tap": config.tap, "precision": config.precision, "samples": config.samples}
+    manifest = formats.make_manifest(bundle.KIND, inputs, settings)
+    formats.open_output(config.out, manifest, config.overwrite)
+    faces = np.concatenate([_read(members, _PARITY_FACES // 2), _read(externals, _PARITY_FACES // 2)])
+    difference = export.write_scorer(config.out, fused, faces, config.precision)
+    for name, table in (("member", members), ("external", externals)):
+        for number, face in enumerate(_read(table, config.samples)):
+            images.write_png(config.out / "samples" / f"{name}_{number}.png", face)
+    facts = {
+        "model_sha256": formats.sha256_file(config.out / bundle.SCORER),
+        "head": options.head,
+        "seed": options.seed,
+        "input": "RGB pixels 0..255 as float32, (1, 112, 112, 3), aligned to the ArcFace template",
+        "largest_logit_difference_from_keras": difference,
+    }
+    formats.write_json(config.out / formats.MANIFEST, {**manifest, **facts})
+    size = (config.out / bundle.SCORER).stat().st_size / 2**20
+    return (
+        f"{config.out / bundle.SCORER}: {options.head} head on {config.tap}, {size:.2f} MiB, {config.precision}; "
+        f"logits differ from Keras by at most {difference:.1g} on {len(faces)} faces."
+    )
+
+
+def _test_faces(options: mint_run.TrainMint) -> tuple[SampleTable, SampleTable]:
+    protocol = mint_run.make_protocol(options)
+    table, part = protocol.table, protocol.part
+    return table.take(part == protocols.TEST_MEMBERS), table.take(part == protocols.TEST_EXTERNALS)
+
+
+def _read(table: SampleTable, num: int) -> np.ndarray:
+    """Reads the first usable faces of a table."""
+    if not num:
+        return np.empty((0, images.IMAGE_SIZE, images.IMAGE_SIZE, 3), np.uint8)
+    batch = next(images.FaceReader().batches(table, num), None)
+    if batch is None:
+        raise InputError("Expected readable test faces, received none.")
+    return batch[1]

@@ -1,0 +1,15 @@
+"""Export one head of a run, with the part of the audited model it needs, to a TFLite bundle for a laptop.
+
+Example:
+    python scripts/export_tflite.py --run runs/lab-vanilla --tap combination --out export/lab
+"""
+
+import sys
+
+from _cli import quiet_import, run
+
+with quiet_import():
+    from mint_keras.stages.export_tflite import ExportTflite, export_tflite
+
+if __name__ == "__main__":
+    sys.exit(run(ExportTflite, export_tflite))
