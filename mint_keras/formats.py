@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from mint_keras import __version__
-from mint_keras.records import InputError, Rejected, RefusedError, ResultRow, SampleTable, Scores
+from mint_keras.records import InputError, RefusedError, Rejected, ResultRow, SampleTable, Scores
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -117,7 +117,9 @@ def make_manifest(kind: str, inputs: dict[str, str], config: dict[str, Any]) -> 
         "schema": SCHEMA,
         **made_from,
         "fingerprint": sha256_json(made_from),
-        "command": " ".join(["python", *(os.path.relpath(sys.argv[0]) if i == 0 else a for i, a in enumerate(sys.argv))]),
+        "command": " ".join(
+            ["python", *(os.path.relpath(sys.argv[0]) if i == 0 else a for i, a in enumerate(sys.argv))]
+        ),
         "versions": {"mint_keras": __version__, **_installed_versions()},
     }
 
@@ -133,7 +135,9 @@ def read_manifest(folder: Path, kind: str) -> dict[str, Any]:
     manifest = read_json(folder / MANIFEST)
     received = (manifest.get("kind"), manifest.get("schema"))
     if received != (kind, SCHEMA):
-        raise InputError(f"Expected {kind!r} of schema {SCHEMA} in {folder}, received {received[0]!r} of {received[1]}.")
+        raise InputError(
+            f"Expected {kind!r} of schema {SCHEMA} in {folder}, received {received[0]!r} of {received[1]}."
+        )
     return manifest
 
 
@@ -148,7 +152,9 @@ def open_output(out: Path, manifest: dict[str, Any], overwrite: bool = False) ->
         raise InputError(f"Expected a folder for the output, received the file {out}.")
     if out.is_dir() and any(out.iterdir()):
         if not (out / MANIFEST).is_file():
-            raise InputError(f"Expected an empty or earlier output folder, received {out} with other files. Choose another --out.")
+            raise InputError(
+                f"Expected an empty or earlier output folder, received {out} with other files. Choose another --out."
+            )
         existing = read_json(out / MANIFEST).get("fingerprint")
         if overwrite:
             shutil.rmtree(out)
@@ -252,7 +258,9 @@ def read_scores(path: Path) -> list[Scores]:
     """
     columns = _read_csv(path)
     if missing := [name for name in SCORE_COLUMNS if name not in columns]:
-        raise InputError(f"Expected a scores file with columns {list(SCORE_COLUMNS)}, received {path} without {missing}.")
+        raise InputError(
+            f"Expected a scores file with columns {list(SCORE_COLUMNS)}, received {path} without {missing}."
+        )
     groups: dict[tuple[str, ...], list[int]] = {}
     for row, key in enumerate(zip(*(columns[name] for name in SCORE_COLUMNS[:4]), strict=True)):
         groups.setdefault(key, []).append(row)

@@ -77,10 +77,12 @@ def train_dataset(features: Mapping[str, np.ndarray], is_member: np.ndarray, see
 
     dataset = tf.data.Dataset.from_generator(batches, output_signature=_signature(features))
     larger_class = max(np.count_nonzero(is_member), np.count_nonzero(~is_member))
-    return dataset.prefetch(2), larger_class // CLASS_BATCH
+    return dataset.prefetch(2), int(larger_class) // CLASS_BATCH
 
 
-def evaluation_dataset(features: Mapping[str, np.ndarray], is_member: np.ndarray, batch_size: int = 256) -> tf.data.Dataset:
+def evaluation_dataset(
+    features: Mapping[str, np.ndarray], is_member: np.ndarray, batch_size: int = 256
+) -> tf.data.Dataset:
     """Makes one ordered pass over all samples, for `evaluate` and `predict`."""
     num = len(is_member)
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import sys
 import tempfile
-import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,10 +15,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 # TensorFlow's notices would bury the one line that matters to the user.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import docstring_parser  # noqa: E402
-import jsonargparse  # noqa: E402
-
-from mint_keras.records import InputError, RefusedError  # noqa: E402
+from mint_keras import options
+from mint_keras.records import InputError, RefusedError
 
 DONE, BAD_INPUT, REFUSED, INTERRUPTED = 0, 1, 3, 130  # 2, wrong usage, is argparse's
 
@@ -35,10 +31,9 @@ def run(config_class: type, stage: Callable[[Any], str]) -> int:
     Returns:
         The exit code: 0 done, 1 bad input, 3 refused by a check, 130 interrupted. Wrong usage exits with 2.
     """
-    options = _parser(config_class).parse_args().as_dict()
-    del options["config"]
+    config = options.parse(config_class, description=sys.modules["__main__"].__doc__ or "")
     try:
-        print(stage(config_class(**options)))
+        print(stage(config))
     except (InputError, OSError) as error:
         if done := getattr(error, "done", ""):
             print(done)
@@ -77,38 +72,3 @@ def _start_tensorflow() -> None:
 
     tensorflow.get_logger().setLevel("ERROR")
     tensorflow.config.list_physical_devices("GPU")
-
-
-def _parser(config_class: type) -> jsonargparse.ArgumentParser:
-    main = sys.modules["__main__"].__doc__
-    parser = jsonargparse.ArgumentParser(description=main, formatter_class=_HelpFormatter)
-    parser.add_argument("--config", action="config", help="YAML file with any of these options (underscores for dashes)")
-    types = typing.get_type_hints(config_class)
-    documentation = docstring_parser.parse(config_class.__doc__ or "")
-    help_of = {param.arg_name: param.description for param in documentation.params}
-    for field in dataclasses.fields(config_class):
-        _add_option(parser, field, types[field.name], help_of[field.name])
-    return parser
-
-
-def _add_option(parser: jsonargparse.ArgumentParser, field: dataclasses.Field, kind: Any, description: str) -> None:
-    flag = "--" + field.name.replace("_", "-")
-    if kind is bool:
-        parser.add_argument(flag, action="store_true", help=description)
-        return
-    settings: dict[str, Any] = {"type": kind, "help": description}
-    if typing.get_origin(kind) is tuple:
-        settings |= {"type": typing.get_args(kind)[0], "nargs": "+"}
-    if field.metadata.get("positional"):
-        parser.add_argument(field.name, **settings)
-    elif field.default is dataclasses.MISSING:
-        parser.add_argument(flag, required=True, **settings)
-    else:
-        parser.add_argument(flag, default=field.default, **settings)
-
-
-class _HelpFormatter(jsonargparse.DefaultHelpFormatter):
-    """Keeps the line breaks of the scripts' docstrings."""
-
-    def _fill_text(self, text: str, width: int, indent: str) -> str:
-        return "".join(indent + line for line in text.splitlines(keepends=True))

@@ -1,4 +1,4 @@
-"""Train MINT heads: was this face used to train that model?
+r"""Train MINT heads: was this face used to train that model?
 
 Draws members and externals, extracts what the audited model's taps give for them, trains a head per tap and for the
 combination, and evaluates them with model.evaluate. The table has three columns of controls beside the paper's
@@ -6,7 +6,7 @@ number. With no more than --head and --out it runs on the lab model of this repo
 
 Examples:
     python scripts/train_mint.py --head vanilla --out runs/lab-vanilla
-    python scripts/train_mint.py --head vanilla --audited runs/lfw-audited --externals utkface --evaluate generated \\
+    python scripts/train_mint.py --head vanilla --audited runs/lfw-audited --externals utkface --evaluate generated \
         --out runs/lfw-vanilla
 """
 

@@ -57,7 +57,10 @@ def extract(
         on_batch(len(rows))
     formats.write_rejected(folder / formats.REJECTED, reader.rejected)
     if not used:
-        raise InputError(f"Expected face images, received {len(reader.rejected)} files of which none is usable: {reader.rejected[0].reason}")
+        raise InputError(
+            f"Expected face images, received {len(reader.rejected)} files of which none is usable: "
+            f"{reader.rejected[0].reason}"
+        )
     for array in arrays.values():
         array.flush()
     formats.write_samples(folder / store.SAMPLES, table.take(np.concatenate(used)))

@@ -60,7 +60,9 @@ def _open(path: Path, num: int) -> np.ndarray:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise InputError(f"Expected an AAD array at {path}, received: {error}. Delete the aad folder to rebuild it.") from error
+        raise InputError(
+            f"Expected an AAD array at {path}, received: {error}. Delete the aad folder to rebuild it."
+        ) from error
     if len(array) < num:
         raise InputError(f"Expected {num} rows of AAD in {path}, received {len(array)}.")
     return array[:num]

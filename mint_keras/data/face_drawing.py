@@ -189,10 +189,14 @@ class _Pen:
     def fill(self, points: np.ndarray, colour: Sequence[int], depth: float = 0.0) -> None:
         cv2.fillPoly(self.image, [self.points(points, depth)], tuple(colour), cv2.LINE_AA, _SHIFT)
 
-    def ellipse(self, centre: tuple[float, float], radii: tuple[float, float], colour: Colour, depth: float = 0.0) -> None:
+    def ellipse(
+        self, centre: tuple[float, float], radii: tuple[float, float], colour: Colour, depth: float = 0.0
+    ) -> None:
         self.fill(np.array(centre) + _CIRCLE * np.array(radii), colour, depth)
 
-    def line(self, points: np.ndarray, colour: Colour, thickness: int = 1, depth: float = 0.0, closed: bool = False) -> None:
+    def line(
+        self, points: np.ndarray, colour: Colour, thickness: int = 1, depth: float = 0.0, closed: bool = False
+    ) -> None:
         cv2.polylines(self.image, [self.points(points, depth)], closed, colour, thickness, cv2.LINE_AA, _SHIFT)
 
 
@@ -201,8 +205,15 @@ def _draw_body(pen: _Pen, person: Person, scene: Scene) -> None:
     if person.hair_style in ("long", "curly"):
         width = person.face_width * (1.22 if person.hair_style == "long" else 1.32)
         length = chin + 0.6 if person.hair_style == "long" else 1.6
-        pen.ellipse((scene.hair_shift, (length - person.forehead) / 2), (width, (length + person.forehead) / 2 + 0.55), person.hair, -0.8)
-    pen.fill(np.array([(-1.0, 1.8), (1.0, 1.8), (1.15, chin + 1.6), (-1.15, chin + 1.6)]), _shade(person.skin, 0.74), -0.6)
+        pen.ellipse(
+            (scene.hair_shift, (length - person.forehead) / 2),
+            (width, (length + person.forehead) / 2 + 0.55),
+            person.hair,
+            -0.8,
+        )
+    pen.fill(
+        np.array([(-1.0, 1.8), (1.0, 1.8), (1.15, chin + 1.6), (-1.15, chin + 1.6)]), _shade(person.skin, 0.74), -0.6
+    )
     pen.ellipse((0.0, chin + 2.5), (4.2, 1.75), scene.clothes, -0.6)
     for side in (-1, 1):
         centre = (side * person.face_width * 0.99, 0.35)
@@ -222,12 +233,11 @@ def _draw_soft_face(pen: _Pen, person: Person, scene: Scene) -> None:
         stubble = _blend(person.skin, person.hair, 0.35 + 0.6 * person.beard)
         jaw = outline[(outline[:, 1] > person.nose_length + 0.25)]
         pen.fill(np.concatenate([jaw, _arch(person.face_width * 0.93, person.nose_length + 0.30, 0.5)]), stubble, -0.1)
-    ridge = person.nose_width
-    pen.fill(
-        np.array([(-0.16, 0.0), (0.16, 0.0), (ridge, person.nose_length), (0.0, person.nose_length + 0.22), (-ridge, person.nose_length)]),
-        _shade(person.skin, 0.92), 0.5,
-    )  # fmt: skip
-    pen.fill(np.array([(-0.08, 0.1), (0.08, 0.1), (0.14, person.nose_length - 0.1), (-0.14, person.nose_length - 0.1)]), _shade(person.skin, 1.10), 0.62)
+    width, tip = person.nose_width, person.nose_length
+    nose = [(-0.16, 0.0), (0.16, 0.0), (width, tip), (0.0, tip + 0.22), (-width, tip)]
+    pen.fill(np.array(nose), _shade(person.skin, 0.92), 0.5)
+    ridge = [(-0.08, 0.1), (0.08, 0.1), (0.14, tip - 0.1), (-0.14, tip - 0.1)]
+    pen.fill(np.array(ridge), _shade(person.skin, 1.10), 0.62)
 
 
 def _draw_nose(pen: _Pen, person: Person) -> None:
@@ -235,7 +245,9 @@ def _draw_nose(pen: _Pen, person: Person) -> None:
     pen.line(_CIRCLE[1:16] * np.array([width, 0.16]) + np.array([0.0, tip + 0.06]), _shade(person.skin, 0.66), 1, 0.6)
     for side in (-1, 1):
         pen.ellipse((side * width * 0.52, tip + 0.10), (0.11, 0.06), _shade(person.skin, 0.42), 0.6)
-        wing = np.array([(side * width, tip - 0.16), (side * width * 1.16, tip + 0.02), (side * width * 0.95, tip + 0.14)])
+        wing = np.array(
+            [(side * width, tip - 0.16), (side * width * 1.16, tip + 0.02), (side * width * 0.95, tip + 0.14)]
+        )
         pen.line(wing, _shade(person.skin, 0.70), 1, 0.45)
 
 
@@ -296,7 +308,9 @@ def _draw_hair(pen: _Pen, person: Person, scene: Scene) -> None:
     if person.hair_style == "bald":
         return
     width, top, shift = person.face_width, -person.forehead, scene.hair_shift
-    line = {"short": 0.74, "fringe": 0.50, "parting": 0.70, "long": 0.72, "curly": 0.66, "receding": 0.88}[person.hair_style]
+    line = {"short": 0.74, "fringe": 0.50, "parting": 0.70, "long": 0.72, "curly": 0.66, "receding": 0.88}[
+        person.hair_style
+    ]
     bow = {"fringe": -0.10, "receding": 0.10, "parting": 0.16}.get(person.hair_style, 0.22)
     lean = 0.38 if person.hair_style == "parting" else 0.0
     inner_y = top * line - bow * (1 - _HALF**2) + lean * (_HALF + shift)
@@ -322,14 +336,23 @@ def _draw_extras(pen: _Pen, person: Person) -> None:
     for side in (-1, 1):
         rim = _CIRCLE * np.array([person.glasses_size, person.glasses_size * 0.8])
         pen.line(rim + np.array([side * person.eye_distance * 1.02, 0.08]), frame, 2, 0.35, closed=True)
-        pen.line(np.array([(side * (person.eye_distance + person.glasses_size), 0.0), (side * person.face_width, 0.0)]), frame, 1, -0.2)
+        pen.line(
+            np.array([(side * (person.eye_distance + person.glasses_size), 0.0), (side * person.face_width, 0.0)]),
+            frame,
+            1,
+            -0.2,
+        )
     gap = person.eye_distance * 1.02 - person.glasses_size
     pen.line(np.array([(-gap, 0.0), (gap, 0.0)]), frame, 2, 0.5)
 
 
 def _light(image: np.ndarray, scene: Scene) -> np.ndarray:
     ramp = np.linspace(-1.0, 1.0, SIZE, dtype=np.float32)
-    shade = np.float32(scene.ambient) + np.float32(scene.light_x) * ramp[None, :] + np.float32(scene.light_y) * ramp[:, None]
+    shade = (
+        np.float32(scene.ambient)
+        + np.float32(scene.light_x) * ramp[None, :]
+        + np.float32(scene.light_y) * ramp[:, None]
+    )
     return np.clip(image * shade[..., None], 0, 255).astype(np.uint8)
 
 

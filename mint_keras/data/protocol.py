@@ -99,7 +99,12 @@ def make_protocol(sources: Sources, num_train: int, num_test: int, seed: int) ->
     train_externals, test_externals = sources.externals, sources.evaluate
     if test_externals is None:
         train_externals, test_externals = _split(sources.externals, rng)
-    choices = [(train_members, num_train), (train_externals, num_train), (test_members, num_test), (test_externals, num_test)]
+    choices = [
+        (train_members, num_train),
+        (train_externals, num_train),
+        (test_members, num_test),
+        (test_externals, num_test),
+    ]
     if sources.held_out is not None:
         choices.append((sources.held_out, num_test))
     tables = [table.take(splits.choose_evenly(table.database, num, rng)) for table, num in choices]

@@ -28,7 +28,9 @@ def list_samples(source: str) -> SampleTable:
         return synthetic.sample_table(source)
     path = Path(source).resolve()
     if not path.exists():
-        raise InputError(f"Expected a folder, a sample table or lab faces (synthetic:...), received {source}: not found.")
+        raise InputError(
+            f"Expected a folder, a sample table or lab faces (synthetic:...), received {source}: not found."
+        )
     if path.suffix in (".parquet", ".csv"):
         return formats.read_samples(path)
     if path.is_file() and path.suffix != ".rec":

@@ -91,6 +91,6 @@ def _genuine_pairs(person_of: np.ndarray, rng: np.random.Generator) -> np.ndarra
     """Pairs every sample with the next ones of the same person in a random order, up to three each."""
     order = rng.permutation(len(person_of))
     order = order[np.argsort(person_of[order], kind="stable")]
-    pairs = [np.stack([order[:-gap], order[gap:]], axis=1) for gap in (1, 2, 3) if gap < len(order)]
-    pairs = np.concatenate(pairs) if pairs else np.empty((0, 2), int)
+    by_gap = [np.stack([order[:-gap], order[gap:]], axis=1) for gap in (1, 2, 3)]
+    pairs = np.concatenate(by_gap)
     return pairs[person_of[pairs[:, 0]] == person_of[pairs[:, 1]]]

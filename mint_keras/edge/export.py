@@ -81,6 +81,7 @@ def write_scorer(folder: Path, model: keras.Model, faces: np.ndarray, precision:
         difference = float(np.abs(Scorer(temporary).logits(faces) - expected).max())
         if not difference <= PRECISIONS[precision]:
             raise RefusedError(
-                f"Expected TFLite logits within {PRECISIONS[precision]:g} of Keras, received a difference of {difference:g}."
+                f"Expected TFLite logits within {PRECISIONS[precision]:g} of Keras, received a difference of "
+                f"{difference:g}."
             )
     return difference

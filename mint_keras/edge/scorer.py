@@ -89,7 +89,10 @@ def score(config: Score) -> str:
     formats.write_rejected(config.out / formats.REJECTED, reader.rejected)
     if not used:
         first = reader.rejected[0]
-        raise InputError(f"None of {len(table)} files could be scored, see {config.out / formats.REJECTED}. {first.location}: {first.reason}")
+        raise InputError(
+            f"None of {len(table)} files could be scored, see {config.out / formats.REJECTED}. "
+            f"{first.location}: {first.reason}"
+        )
     rows, logit = np.concatenate(used), np.concatenate(logits)
     scores = Scores(bundle.head, bundle.tap, EVALUATION, bundle.seed, table.take(rows), None, logit)
     formats.write_scores(config.out / formats.SCORES, [scores])
@@ -120,7 +123,11 @@ def _report(scores: Scores, reader: images.FaceReader, out: Path) -> str:
     if len(order) > _SHOWN:
         lines.append(f"... and {len(order) - _SHOWN} more")
     if reader.resized:
-        lines.append(f"{reader.resized.total()} images were not 112x112 and were resized without alignment: trust them less.")
+        lines.append(
+            f"{reader.resized.total()} images were not 112x112 and were resized without alignment: trust them less."
+        )
     lines.append(f"{len(order)} images scored by the {scores.scorer} head on {scores.tap}: {out / formats.SCORES}")
-    lines.append("A higher score means more like the members the head was trained on. It is not calibrated: no verdict.")
+    lines.append(
+        "A higher score means more like the members the head was trained on. It is not calibrated: no verdict."
+    )
     return "\n".join(lines)

@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 
 from mint_keras import formats
 
-
 Curve = tuple[np.ndarray, np.ndarray]
 
 

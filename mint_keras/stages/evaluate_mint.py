@@ -49,8 +49,8 @@ def evaluate_mint(config: EvaluateMint) -> str:
     difference = largest_difference(earlier, results)
     if not difference <= TOLERANCE:
         raise RefusedError(
-            f"Expected the results of {config.run} again, received some that differ by {difference:g}; the new ones are "
-            f"in {config.out}. Another machine or another version of TensorFlow may explain it."
+            f"Expected the results of {config.run} again, received some that differ by {difference:g}; the new "
+            f"ones are in {config.out}. Another machine or another version of TensorFlow may explain it."
         )
     text = train_mint.summary(run, results)
     return f"{text}\n\nEqual to {config.run / formats.RESULTS} to {difference:.1g}: {config.out / formats.RESULTS}"

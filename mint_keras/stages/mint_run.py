@@ -28,7 +28,11 @@ COMBINATION, COMBINATION_OUTCOME = "combination", "combination+outcome"
 _NOT_CONTENT = ("out", "overwrite", "quiet")
 
 LAB = Path("models/lab")
-LAB_EXTERNALS = ("synthetic:1/news/10000-10199/10", "synthetic:1/phone/11000-11199/10", "synthetic:1/webcam/12000-12199/10")
+LAB_EXTERNALS = (
+    "synthetic:1/news/10000-10199/10",
+    "synthetic:1/phone/11000-11199/10",
+    "synthetic:1/webcam/12000-12199/10",
+)
 LAB_EVALUATE = ("synthetic:1/scan/13000-13199/5",)
 
 
@@ -123,10 +127,10 @@ def reopen_run(folder: Path, quiet: bool) -> Run:
 
 def config_of(manifest: dict[str, Any], folder: Path, quiet: bool) -> TrainMint:
     """Returns the options a run was made with."""
-    stored = dict(manifest["config"])
-    paths = {"audited": Path(stored.pop("audited")), "out": folder}
-    lists = {name: tuple(stored.pop(name)) for name in ("taps", "externals", "evaluate")}
-    return TrainMint(**stored, **paths, **lists, quiet=quiet)
+    stored = manifest["config"]
+    values: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in stored.items()}
+    values |= {"audited": Path(stored["audited"]), "out": folder, "quiet": quiet}
+    return TrainMint(**values)
 
 
 def make_protocol(config: TrainMint) -> protocols.Protocol:

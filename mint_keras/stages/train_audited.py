@@ -29,7 +29,7 @@ class TrainAudited:
         data: images to train on and hold out: a folder with a subfolder per identity, a RecordIO file (.rec), a
             sample table (.parquet, .csv), or lab faces such as synthetic:1/web/0-599/10 (identities 0 to 599 of
             seed 1 as the database "web" shows them, 10 images each).
-        out: folder for model.keras, its manifest and card, members.parquet, held_out.parquet, verification.json and .png.
+        out: folder for model.keras, its manifest and card, members.parquet, held_out.parquet, and the verification.
         arch: the network: r18, r34, r50, r100, r200, or small and tiny for laptops.
         loss: margin on the true class: arcface (0.5 radians) or cosface (0.4).
         split_identities: share of the identities that are trained on; the others are held out.
@@ -129,5 +129,7 @@ def _verify(config: TrainAudited, model: keras.Model, held_out: SampleTable) -> 
     }
     formats.write_json(config.out / VERIFICATION, result)
     curve = metrics.roc_curve(genuine, cosines)
-    plots.save_roc(config.out / "verification.png", {f"AUC {result['auc']:.3f}": curve}, "Verification, held-out identities")
+    plots.save_roc(
+        config.out / "verification.png", {f"AUC {result['auc']:.3f}": curve}, "Verification, held-out identities"
+    )
     return result

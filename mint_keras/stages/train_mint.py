@@ -26,7 +26,8 @@ def train_mint(config: mint_run.TrainMint) -> str:
     mint_run.fit_heads(run)
     scores, results = mint_run.evaluate_heads(run)
     write_evaluation(run, scores, results)
-    return f"{describe(run)}\n\n{summary(run, results)}\n\nWritten: {config.out / formats.RESULTS}, {formats.SCORES}, heads/, roc.png"
+    written = f"Written: {config.out / formats.RESULTS}, {formats.SCORES}, heads/, roc.png"
+    return f"{describe(run)}\n\n{summary(run, results)}\n\n{written}"
 
 
 def write_evaluation(run: mint_run.Run, scores: Sequence[Scores], results: Sequence[ResultRow]) -> None:
@@ -61,7 +62,9 @@ def describe(run: mint_run.Run) -> str:
     for key, name in names.items():
         chosen = table.take(part == key)
         databases = ", ".join(np.unique(chosen.database)) or "none given"
-        lines.append(f"{name + ':':17} {len(chosen):6} images, {len(np.unique(chosen.people())):5} identities ({databases})")
+        lines.append(
+            f"{name + ':':17} {len(chosen):6} images, {len(np.unique(chosen.people())):5} identities ({databases})"
+        )
     if met["resized"]:
         counts = ", ".join(f"{name} {count}" for name, count in met["resized"].items())
         lines.append(f"Not 112x112, so resized without alignment: {counts}. Heads may tell databases by this alone.")

@@ -1,0 +1,34 @@
+# Two commands from nothing but python3: `make mint` runs the main job, `make test` the tests. Both show what they run.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: help mint test lint clean
+help:
+	@echo "make mint   virtual environment, pip install -r requirements.txt, scripts/train_mint.py on the lab"
+	@echo "make test   virtual environment, pip install -r requirements-dev.txt, pytest"
+	@echo "make lint   ruff and mypy"
+	@echo "make clean  removes $(VENV) and the runs of make mint"
+
+mint: $(VENV)/installed-requirements.txt
+	$(BIN)/python scripts/train_mint.py --head vanilla --out runs/lab-vanilla
+
+test: $(VENV)/installed-requirements-dev.txt
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/installed-requirements-dev.txt
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else \
+	  f"Expected Python 3.11 to 3.13, received {v[0]}.{v[1]}. Name another: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed-%.txt: %.txt requirements.txt requirements-edge.txt | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+clean:
+	rm -rf $(VENV) runs/lab-vanilla

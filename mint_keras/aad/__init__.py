@@ -1,0 +1,1 @@
+"""Auxiliary auditable data: what the taps gave for a set of samples."""

@@ -1,0 +1,1 @@
+"""The models under audit: architectures, margins, taps, and models on disk."""

@@ -1,0 +1,1 @@
+"""Reading samples: locations, decoding, splits, protocols, and the faces of the lab."""

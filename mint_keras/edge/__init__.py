@@ -1,0 +1,1 @@
+"""Bundles for a laptop: export (needs TensorFlow) and offline scoring (does not)."""

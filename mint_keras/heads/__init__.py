@@ -1,0 +1,1 @@
+"""The MINT models of the paper."""

@@ -1,0 +1,66 @@
+"""Command-line options from a dataclass: its fields are the options, its docstring their help."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from typing import Any, TypeVar
+
+import docstring_parser
+import jsonargparse
+
+Config = TypeVar("Config")
+
+
+def parse(config_class: type[Config], description: str, arguments: list[str] | None = None) -> Config:
+    """Parses a command line, and the YAML file that its --config names, into a config.
+
+    Args:
+        config_class: a dataclass. A bool is a switch, a tuple takes several values, metadata {"positional": True}
+            makes an argument without a flag.
+        description: heads the help.
+        arguments: the command line; the process's own by default.
+
+    Raises:
+        SystemExit: with code 2 for wrong usage, 0 after --help.
+    """
+    values = _parser(config_class, description).parse_args(arguments).as_dict()
+    del values["config"]
+    tuples = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+    return config_class(**values | tuples)
+
+
+def _parser(config_class: type, description: str) -> jsonargparse.ArgumentParser:
+    parser = jsonargparse.ArgumentParser(description=description, formatter_class=_HelpFormatter)
+    parser.add_argument(
+        "--config", action="config", help="YAML file with any of these options (underscores for dashes)"
+    )
+    types = typing.get_type_hints(config_class)
+    documentation = docstring_parser.parse(config_class.__doc__ or "")
+    help_of = {param.arg_name: param.description or "" for param in documentation.params}
+    for field in dataclasses.fields(config_class):
+        _add_option(parser, field, types[field.name], help_of[field.name])
+    return parser
+
+
+def _add_option(parser: jsonargparse.ArgumentParser, field: dataclasses.Field, kind: Any, description: str) -> None:
+    flag = "--" + field.name.replace("_", "-")
+    if kind is bool:
+        parser.add_argument(flag, action="store_true", help=description)
+        return
+    settings: dict[str, Any] = {"type": kind, "help": description}
+    if typing.get_origin(kind) is tuple:
+        settings |= {"type": typing.get_args(kind)[0], "nargs": "+"}
+    if field.metadata.get("positional"):
+        parser.add_argument(field.name, **settings)
+    elif field.default is dataclasses.MISSING:
+        parser.add_argument(flag, required=True, **settings)
+    else:
+        parser.add_argument(flag, default=field.default, **settings)
+
+
+class _HelpFormatter(jsonargparse.DefaultHelpFormatter):
+    """Keeps the line breaks of the scripts' docstrings."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "".join(indent + line for line in text.splitlines(keepends=True))

@@ -1,0 +1,1 @@
+"""Where compute meets disk: one function per stage."""

@@ -1,0 +1,173 @@
+"""The house keeps its shape: imports go one way, light modules stay light, functions stay short."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "mint_keras"
+
+# Top to bottom; the first prefix that fits decides. A module imports strictly lower rows, or its own package.
+ROWS = [
+    ("scripts",),
+    ("stages",),
+    ("edge", "scorers"),
+    ("training", "aad", "report"),
+    ("heads", "audited", "faces", "audit"),
+    ("data",),
+    ("formats", "options", "paper", "records", "__init__"),
+]
+LIGHT = ("data", "faces", "audit", "report", "edge.scorer", "edge.bundle", "formats", "options", "paper", "records")
+HEAVY = ("tensorflow", "keras", "torch", "onnx", "pyarrow")
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+
+
+def sources() -> dict[str, str]:
+    paths = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+    paths |= {f"scripts.{path.stem}": path for path in sorted((ROOT / "scripts").glob("*.py"))}
+    return {name: path.read_text() for name, path in paths.items()}
+
+
+def modules() -> dict[str, ast.Module]:
+    return {name: ast.parse(source) for name, source in sources().items()}
+
+
+def row_of(module: str) -> int:
+    top = module.split(".")[0]
+    for number, row in enumerate(ROWS):
+        if top in row:
+            return number
+    raise AssertionError(f"{module} fits no row of the import table: place it in CONTRIBUTING.md and here.")
+
+
+def imported(tree: ast.Module) -> list[str]:
+    """Our own modules that a module imports, lazily or not; "" for the package itself."""
+    names = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").split(".")[0] == "mint_keras"):
+            assert not node.level, f"relative import of {node.module}"
+            inner = (node.module or "").removeprefix("mint_keras").removeprefix(".")
+            for alias in node.names:
+                joined = f"{inner}.{alias.name}".removeprefix(".")
+                is_module = (PACKAGE / Path(*joined.split("."))).with_suffix(".py").is_file()
+                names.append(joined if is_module else inner)
+        elif isinstance(node, ast.Import):
+            names += [a.name.removeprefix("mint_keras.") for a in node.names if a.name.startswith("mint_keras.")]
+    return names
+
+
+def direction_problems(module: str, tree: ast.Module) -> list[str]:
+    problems = []
+    for name in imported(tree):
+        if name == "" or name == "records":
+            continue
+        same_package = name.split(".")[0] == module.split(".")[0] and "." in name
+        if not same_package and row_of(name) <= row_of(module):
+            problems.append(f"{module} imports {name}, which is not below it")
+        if module.startswith("audit.") and name.startswith("scorers"):
+            problems.append(f"{module} imports {name}: audit is a function of scores only")
+    return problems
+
+
+def size_problems(module: str, tree: ast.Module, num_lines: int) -> list[str]:
+    problems = []
+    if num_lines > (75 if module.startswith("scripts.") else 400):
+        problems.append(f"{module} has {num_lines} lines")
+    limit = 100 if module.split(".")[0] in ("heads", "audited") else 60
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            num_arguments = len([a for a in node.args.args + node.args.kwonlyargs if a.arg not in ("self", "cls")])
+            if node.end_lineno - node.lineno >= limit:
+                problems.append(f"{module}.{node.name} has more than {limit} lines")
+            if num_arguments > 7:
+                problems.append(f"{module}.{node.name} takes {num_arguments} arguments")
+    return problems
+
+
+def forbidden_problems(module: str, tree: ast.Module) -> list[str]:
+    problems = []
+    for node in ast.walk(tree):
+        text = ast.unparse(node) if isinstance(node, ast.Call | ast.Attribute | ast.Import | ast.ImportFrom) else ""
+        if isinstance(node, ast.Call) and text.split("(")[0] in ("print", "eval", "exec"):
+            problems.append(f"{module} calls {text}")
+        if text in ("os.environ", "os.getenv") or text.startswith(("import pickle", "from pickle")):
+            problems.append(f"{module} uses {text}")
+    return problems
+
+
+def test_imports_go_one_way() -> None:
+    assert [problem for name, tree in modules().items() for problem in direction_problems(name, tree)] == []
+
+
+def test_no_import_cycles() -> None:
+    graph = {name: set(imported(tree)) for name, tree in modules().items()}
+    finished: set[str] = set()
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, f"import cycle: {' -> '.join((*path, name))}"
+        if name not in finished:
+            for other in graph.get(name, ()):
+                visit(other, (*path, name))
+            finished.add(name)
+
+    for name in graph:
+        visit(name, ())
+
+
+def test_score_script_needs_no_stage() -> None:
+    names = imported(modules()["scripts.score"])
+    assert "edge.scorer" in names
+    assert not [name for name in names if name.startswith("stages")]
+
+
+def test_sizes() -> None:
+    lines = {name: len(source.splitlines()) for name, source in sources().items()}
+    assert [p for name, tree in modules().items() for p in size_problems(name, tree, lines[name])] == []
+
+
+def test_nothing_forbidden() -> None:
+    names = {name: tree for name, tree in modules().items() if not name.startswith("scripts.")}
+    assert [problem for name, tree in names.items() for problem in forbidden_problems(name, tree)] == []
+
+
+def test_light_modules_load_without_heavy_packages() -> None:
+    light = [n for n in modules() if any(n == prefix or n.startswith(f"{prefix}.") for prefix in LIGHT)]
+    assert len(light) > 10
+    program = (
+        "import importlib, sys\n"
+        f"for name in {light!r}:\n"
+        "    importlib.import_module('mint_keras.' + name)\n"
+        f"    heavy = [p for p in {HEAVY!r} if p in sys.modules]\n"
+        "    assert not heavy, f'{name} loads {heavy}'\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("data.images", "from mint_keras import training"),
+        ("audit.metrics", "from mint_keras.data.images import decode\nimport mint_keras.stages.train_mint"),
+        ("heads.cnn", "def f():\n    from mint_keras.audited import iresnet"),
+        ("training", "from mint_keras.report import plots"),
+    ],
+)
+def test_direction_check_sees_a_wrong_import(module: str, source: str) -> None:
+    assert direction_problems(module, ast.parse(source))
+
+
+@pytest.mark.parametrize("source", ["print(1)", "eval('1')", "import pickle", "import os\nos.environ['A']"])
+def test_forbidden_check_sees(source: str) -> None:
+    assert forbidden_problems("x", ast.parse(source))
+
+
+def test_size_check_sees() -> None:
+    long_function = "def f(a, b, c, d, e, g, h, i):\n" + "    a = 1\n" * 60
+    assert len(size_problems("data.x", ast.parse(long_function), 401)) == 3
