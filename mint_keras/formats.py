@@ -151,11 +151,11 @@ def open_output(out: Path, manifest: dict[str, Any], overwrite: bool = False) ->
     if out.exists() and not out.is_dir():
         raise InputError(f"Expected a folder for the output, received the file {out}.")
     if out.is_dir() and any(out.iterdir()):
-        if not (out / MANIFEST).is_file():
+        existing = read_json(out / MANIFEST).get("fingerprint") if (out / MANIFEST).is_file() else None
+        if existing is None:
             raise InputError(
                 f"Expected an empty or earlier output folder, received {out} with other files. Choose another --out."
             )
-        existing = read_json(out / MANIFEST).get("fingerprint")
         if overwrite:
             shutil.rmtree(out)
         elif existing != manifest["fingerprint"]:

@@ -211,9 +211,8 @@ def _draw_body(pen: _Pen, person: Person, scene: Scene) -> None:
             person.hair,
             -0.8,
         )
-    pen.fill(
-        np.array([(-1.0, 1.8), (1.0, 1.8), (1.15, chin + 1.6), (-1.15, chin + 1.6)]), _shade(person.skin, 0.74), -0.6
-    )
+    neck = [(-1.0, 1.8), (1.0, 1.8), (1.15, chin + 1.6), (-1.15, chin + 1.6)]
+    pen.fill(np.array(neck), _shade(person.skin, 0.74), -0.6)
     pen.ellipse((0.0, chin + 2.5), (4.2, 1.75), scene.clothes, -0.6)
     for side in (-1, 1):
         centre = (side * person.face_width * 0.99, 0.35)
@@ -336,12 +335,8 @@ def _draw_extras(pen: _Pen, person: Person) -> None:
     for side in (-1, 1):
         rim = _CIRCLE * np.array([person.glasses_size, person.glasses_size * 0.8])
         pen.line(rim + np.array([side * person.eye_distance * 1.02, 0.08]), frame, 2, 0.35, closed=True)
-        pen.line(
-            np.array([(side * (person.eye_distance + person.glasses_size), 0.0), (side * person.face_width, 0.0)]),
-            frame,
-            1,
-            -0.2,
-        )
+        temple = [(side * (person.eye_distance + person.glasses_size), 0.0), (side * person.face_width, 0.0)]
+        pen.line(np.array(temple), frame, 1, -0.2)
     gap = person.eye_distance * 1.02 - person.glasses_size
     pen.line(np.array([(-gap, 0.0), (gap, 0.0)]), frame, 2, 0.5)
 

@@ -1,0 +1,67 @@
+import keras
+import numpy as np
+import pytest
+
+from mint_keras.audited import iresnet, taps
+from mint_keras.records import InputError
+
+SHAPES = {
+    "conv1": (56, 56, 64),
+    "conv2": (28, 28, 128),
+    "conv3": (14, 14, 256),
+    "conv4": (7, 7, 512),
+    "stage1": (56, 56, 64),
+    "stage4": (7, 7, 512),
+    "outcome": (512,),
+}
+
+
+def test_r100_shapes() -> None:
+    extractor = taps.extractor(iresnet.build("r100"), list(SHAPES))
+    assert {name: output.shape[1:] for name, output in extractor.output.items()} == SHAPES
+
+
+def test_taps_are_the_last_block_of_each_stage() -> None:
+    layers = taps.tap_layers(iresnet.build("r100"))
+    assert [layers[tap] for tap in ("conv1", "conv2", "conv3", "stage4", "outcome")] == [
+        "stage1_block3_bn3",
+        "stage2_block13_bn3",
+        "stage3_block30_bn3",
+        "stage4_block3_add",
+        "features",
+    ]
+
+
+@pytest.fixture(scope="module")
+def model() -> keras.Model:
+    return iresnet.build("tiny")
+
+
+def test_values_equal_the_layers_own(model: keras.Model) -> None:
+    images = np.random.default_rng(0).normal(size=(2, 112, 112, 3)).astype(np.float32)
+    whole = keras.Model(model.input, [model.get_layer("stage2_block1_bn3").output, model.output])(images)
+    aad = taps.extractor(model, ["conv2", "outcome"])(images)
+    np.testing.assert_array_equal(aad["conv2"], whole[0])
+    np.testing.assert_array_equal(aad["outcome"], whole[1])
+    pooled = taps.extractor(model, ["outcome", "conv2"], "max")(images)
+    np.testing.assert_array_equal(pooled["conv2"], np.max(whole[0], axis=(1, 2)))
+    np.testing.assert_array_equal(pooled["outcome"], whole[1])
+
+
+def test_nothing_after_the_deepest_tap(model: keras.Model) -> None:
+    names = {layer.name for layer in taps.extractor(model, ["conv2", "conv1"]).layers}
+    assert "stage2_block1_bn3" in names
+    assert not [name for name in names if name.startswith(("stage3", "stage4", "fc"))]
+    assert "stage2_block1_add" not in names
+
+
+@pytest.mark.parametrize(("names", "pooling"), [(["conv5"], None), ([], None), (["conv1"], "mean")])
+def test_wrong_taps_and_pooling(model: keras.Model, names: list[str], pooling: str | None) -> None:
+    with pytest.raises(InputError):
+        taps.extractor(model, names, pooling)
+
+
+def test_a_foreign_model() -> None:
+    inputs = keras.Input((4,))
+    with pytest.raises(InputError, match="train_audited"):
+        taps.extractor(keras.Model(inputs, keras.layers.Dense(2)(inputs)), ["conv1"])

@@ -1,0 +1,145 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mint_keras import formats
+from mint_keras.records import InputError, Rejected, RefusedError, ResultRow, SampleTable, Scores
+
+
+@pytest.fixture
+def table() -> SampleTable:
+    columns = (["s1", "s,2"], ["a", 'b"'], ["x", "y"], ["/p/1.png", "synthetic:1/web/0/0"])
+    return SampleTable(*(np.array(column) for column in columns))
+
+
+def test_atomic_write_leaves_nothing_behind_on_failure(tmp_path: Path) -> None:
+    target = tmp_path / "file.txt"
+    formats.write_text(target, "old")
+    with pytest.raises(RuntimeError, match="half way"), formats.atomic_path(target) as temporary:
+        temporary.write_text("new")
+        raise RuntimeError("half way")
+    assert [path.name for path in tmp_path.iterdir()] == ["file.txt"]
+    assert target.read_text() == "old"
+
+
+def test_samples_round_trip(tmp_path: Path, table: SampleTable) -> None:
+    formats.write_samples(tmp_path / "t.parquet", table)
+    back = formats.read_samples(tmp_path / "t.parquet")
+    for name, column in table.columns().items():
+        np.testing.assert_array_equal(back.columns()[name], column)
+
+
+def test_samples_from_csv_lie_beside_the_table(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("sample_id,database,identity,location\n1,db,anna,faces/1.png\n")
+    table = formats.read_samples(tmp_path / "t.csv")
+    assert table.location.tolist() == [str(tmp_path / "faces/1.png")]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("t.csv", b"sample_id,database\n1,2\n", "identity"),
+        ("t.csv", b"sample_id,database,identity,location\n", "at least one"),
+        ("t.csv", b"sample_id,database,identity,location\n1,a,b,c\n1,a,b,d\n", "unique"),
+        ("t.csv", b"\xff\xfe\x00", "CSV"),
+        ("t.parquet", b"not parquet", "Parquet"),
+    ],
+)
+def test_bad_tables(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        formats.read_samples(tmp_path / name)
+
+
+def test_fingerprint_of_a_table_ignores_where_it_lies(table: SampleTable) -> None:
+    moved = SampleTable(table.sample_id, table.database, table.identity, np.array(["/q/1.png", "/q/2.png"]))
+    renamed = SampleTable(table.sample_id, table.database, np.array(["x", "z"]), table.location)
+    assert formats.sha256_table(moved) == formats.sha256_table(table)
+    assert formats.sha256_table(renamed) != formats.sha256_table(table)
+
+
+@pytest.mark.parametrize("is_member", [np.array([True, False]), None])
+def test_scores_round_trip_every_digit(tmp_path: Path, table: SampleTable, is_member: np.ndarray | None) -> None:
+    logit = np.array([np.pi, -30.1], np.float32)
+    formats.write_scores(tmp_path / "scores.csv", [Scores("vanilla", "conv1", "main", 7, table, is_member, logit)])
+    (back,) = formats.read_scores(tmp_path / "scores.csv")
+    assert (back.scorer, back.tap, back.evaluation, back.seed) == ("vanilla", "conv1", "main", 7)
+    np.testing.assert_array_equal(back.logit, logit)
+    np.testing.assert_array_equal(back.samples.sample_id, table.sample_id)
+    assert is_member is back.is_member is None or (back.is_member == is_member).all()
+    header, first = (tmp_path / "scores.csv").read_text().splitlines()[:2]
+    assert header == "scorer,tap,evaluation,seed,sample_id,database,identity,is_member,score,logit"
+    assert float(first.split(",")[-2]) == back.score[0]
+
+
+def test_bad_scores(tmp_path: Path) -> None:
+    (tmp_path / "scores.csv").write_text("scorer,tap\n")
+    with pytest.raises(InputError, match="columns"):
+        formats.read_scores(tmp_path / "scores.csv")
+    (tmp_path / "scores.csv").write_text(",".join(formats.SCORE_COLUMNS) + "\nv,t,e,1,s,d,i,maybe,0.5,0\n")
+    with pytest.raises(InputError, match="true/false"):
+        formats.read_scores(tmp_path / "scores.csv")
+
+
+def test_results_round_trip(tmp_path: Path) -> None:
+    rows = [ResultRow("vanilla", "conv1", "main", 1, 10, 10, 0.5, 12.5, 0.7, 0.4, 0.0)]
+    formats.write_results(tmp_path / "results.jsonl", rows)
+    assert formats.read_results(tmp_path / "results.jsonl") == rows
+    (tmp_path / "results.jsonl").write_text('{"scorer": "vanilla"}\n')
+    with pytest.raises(InputError):
+        formats.read_results(tmp_path / "results.jsonl")
+
+
+def test_rejected_list_disappears_with_its_reason(tmp_path: Path) -> None:
+    formats.write_rejected(tmp_path / "rejected.csv", [Rejected("a.png", "broken, really")])
+    assert (tmp_path / "rejected.csv").read_text() == 'location,reason\na.png,"broken, really"\n'
+    formats.write_rejected(tmp_path / "rejected.csv", [])
+    assert not (tmp_path / "rejected.csv").exists()
+
+
+class TestOutputFolder:
+    def manifest(self, value: int) -> dict:
+        return formats.make_manifest("kind", {"input": "abc"}, {"value": value})
+
+    def test_the_same_inputs_continue(self, tmp_path: Path) -> None:
+        formats.open_output(tmp_path / "out", self.manifest(1))
+        (tmp_path / "out" / "half.txt").write_text("work")
+        formats.open_output(tmp_path / "out", self.manifest(1))
+        assert (tmp_path / "out" / "half.txt").exists()
+
+    def test_other_inputs_are_refused_with_both_fingerprints(self, tmp_path: Path) -> None:
+        formats.open_output(tmp_path / "out", self.manifest(1))
+        with pytest.raises(RefusedError) as caught:
+            formats.open_output(tmp_path / "out", self.manifest(2))
+        assert self.manifest(1)["fingerprint"] in str(caught.value)
+        assert self.manifest(2)["fingerprint"] in str(caught.value)
+
+    def test_overwrite_starts_anew(self, tmp_path: Path) -> None:
+        formats.open_output(tmp_path / "out", self.manifest(1))
+        (tmp_path / "out" / "half.txt").write_text("work")
+        formats.open_output(tmp_path / "out", self.manifest(2), overwrite=True)
+        assert [path.name for path in (tmp_path / "out").iterdir()] == ["manifest.json"]
+
+    def test_files_that_are_not_ours_stay(self, tmp_path: Path) -> None:
+        (tmp_path / "thesis.txt").write_text("years of work")
+        for overwrite in (False, True):
+            with pytest.raises(InputError, match="other files"):
+                formats.open_output(tmp_path, self.manifest(1), overwrite)
+        with pytest.raises(InputError, match="folder"):
+            formats.open_output(tmp_path / "thesis.txt", self.manifest(1))
+
+    def test_a_foreign_manifest_does_not_allow_overwriting(self, tmp_path: Path) -> None:
+        (tmp_path / "manifest.json").write_text('{"name": "a web app"}')
+        with pytest.raises(InputError, match="other files"):
+            formats.open_output(tmp_path, self.manifest(1), overwrite=True)
+
+
+def test_manifest_kind_is_checked(tmp_path: Path) -> None:
+    formats.open_output(tmp_path / "out", formats.make_manifest("aad", {}, {}))
+    with pytest.raises(InputError, match="mint_run"):
+        formats.read_manifest(tmp_path / "out", "mint_run")
+    (tmp_path / "out" / "manifest.json").write_text(json.dumps([1]))
+    with pytest.raises(InputError, match="object"):
+        formats.read_manifest(tmp_path / "out", "aad")
