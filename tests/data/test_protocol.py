@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+
+from mint_keras.data import protocol as protocols
+from mint_keras.data import synthetic
+from mint_keras.data.protocol import Sources, make_protocol
+from mint_keras.records import InputError, concatenate_tables
+
+
+def lab(source: str):
+    return synthetic.sample_table(f"synthetic:1/{source}")
+
+
+@pytest.fixture
+def sources() -> Sources:
+    externals = concatenate_tables([lab("news/100-119/5"), lab("phone/200-219/5")])
+    return Sources(lab("web/0-29/5"), externals, lab("scan/300-309/5"), lab("web/30-49/5"))
+
+
+def test_parts(sources: Sources) -> None:
+    protocol = make_protocol(sources, num_train=60, num_test=40, seed=3)
+    sizes = [int((protocol.part == part).sum()) for part in range(5)]
+    assert sizes == [60, 60, 40, 40, 40]
+    people = {part: set(protocol.table.people()[protocol.part == part]) for part in range(5)}
+    for first in range(5):
+        for second in range(first):
+            assert not people[first] & people[second]
+    externals = protocol.table.database[protocol.part == protocols.TRAIN_EXTERNALS]
+    assert (externals == "news").sum() == (externals == "phone").sum()
+
+
+def test_the_seed_decides_everything(sources: Sources) -> None:
+    one, two, other = (make_protocol(sources, 60, 40, seed) for seed in (3, 3, 4))
+    np.testing.assert_array_equal(one.table.sample_id, two.table.sample_id)
+    assert not np.array_equal(one.table.sample_id, other.table.sample_id)
+    np.testing.assert_array_equal(one.evaluations()["familiar"][0], two.evaluations()["familiar"][0])
+
+
+def test_evaluations_compare_what_they_say(sources: Sources) -> None:
+    protocol = make_protocol(sources, 60, 40, seed=3)
+    evaluations = protocol.evaluations()
+    sides = {
+        "unseen_database": (protocols.TEST_MEMBERS, protocols.TEST_EXTERNALS),
+        "same_database": (protocols.TEST_MEMBERS, protocols.HELD_OUT),
+        "familiar": (protocols.HELD_OUT, protocols.TEST_EXTERNALS),
+    }
+    assert list(evaluations) == list(sides)
+    for name, (rows, is_member) in evaluations.items():
+        assert is_member.sum() * 2 == len(rows)
+        assert set(protocol.part[rows[is_member]]) == {sides[name][0]}
+        assert set(protocol.part[rows[~is_member]]) == {sides[name][1]}
+
+
+def test_evaluations_stay_balanced_when_samples_are_rejected(sources: Sources) -> None:
+    protocol = make_protocol(sources, 60, 40, seed=3)
+    keep = (protocol.part != protocols.TEST_EXTERNALS) | (np.arange(len(protocol.part)) % 2 == 0)
+    rows, is_member = protocol.take(keep).evaluations()["unseen_database"]
+    assert is_member.sum() * 2 == len(rows) < 80
+    nobody = protocol.take(protocol.part != protocols.TEST_EXTERNALS)
+    with pytest.raises(InputError, match="unseen_database"):
+        nobody.evaluations()
+
+
+def test_without_databases_to_evaluate_people_are_held_out(sources: Sources) -> None:
+    protocol = make_protocol(Sources(sources.members, sources.externals, None, None), 60, 40, seed=3)
+    assert list(protocol.evaluations()) == ["seen_databases"]
+    people = protocol.table.people()
+    train, test = (set(people[protocol.part == p]) for p in (protocols.TRAIN_EXTERNALS, protocols.TEST_EXTERNALS))
+    assert test
+    assert not train & test
+
+
+def test_training_rows(sources: Sources) -> None:
+    protocol = make_protocol(sources, 60, 40, seed=3)
+    rows, is_member = protocol.training_rows()
+    assert set(protocol.table.database[rows[is_member]]) == {"web"}
+    assert set(protocol.table.database[rows[~is_member]]) == {"news", "phone"}
+
+
+def test_a_member_on_the_other_side_is_refused(sources: Sources) -> None:
+    with pytest.raises(InputError, match="held_out"):
+        make_protocol(Sources(sources.members, sources.externals, None, lab("web/29-40/5")), 60, 40, seed=3)
+    with pytest.raises(InputError, match="externals"):
+        make_protocol(Sources(sources.members, lab("web/0-9/5"), None, None), 60, 40, seed=3)
+
+
+def test_a_database_on_both_sides_of_the_evaluation_is_refused(sources: Sources) -> None:
+    with pytest.raises(InputError, match="phone"):
+        make_protocol(Sources(sources.members, sources.externals, lab("phone/400-410/5"), None), 60, 40, seed=3)

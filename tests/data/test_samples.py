@@ -1,0 +1,57 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mint_keras.data import images, samples
+from mint_keras.records import InputError
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("db/anna/1.png", "db/anna/2.PNG", "db/bob/1.jpg", "db/bob/notes.txt", "db/.hidden.png", "db/x/y/3.webp"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    return tmp_path / "db"
+
+
+def test_a_folder_per_identity(folder: Path) -> None:
+    table = samples.list_samples(str(folder))
+    assert table.sample_id.tolist() == ["db/anna/1.png", "db/anna/2.PNG", "db/bob/1.jpg", "db/x/y/3.webp"]
+    assert table.identity.tolist() == ["anna", "anna", "bob", "x/y"]
+    assert set(table.database) == {"db"}
+    assert all(Path(location).is_absolute() for location in table.location)
+
+
+def test_images_directly_in_a_folder_are_people_of_their_own(folder: Path) -> None:
+    assert samples.list_samples(str(folder / "anna")).identity.tolist() == ["1.png", "2.PNG"]
+
+
+def test_a_mistyped_source(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="not found"):
+        samples.list_samples(str(tmp_path / "gone"))
+    with pytest.raises(InputError, match="received none"):
+        samples.list_samples(str(tmp_path))
+    (tmp_path / "face.png").write_bytes(b"x")
+    with pytest.raises(InputError, match=r"face\.png"):
+        samples.list_samples(str(tmp_path / "face.png"))
+
+
+def test_the_same_folder_twice(folder: Path) -> None:
+    with pytest.raises(InputError, match="twice"):
+        samples.list_all([str(folder), str(folder)])
+
+
+def test_fingerprint_sees_a_changed_file(folder: Path) -> None:
+    before = samples.fingerprint(samples.list_samples(str(folder)))
+    assert samples.fingerprint(samples.list_samples(str(folder))) == before
+    images.write_png(folder / "anna" / "1.png", np.zeros((4, 4, 3), np.uint8))
+    assert samples.fingerprint(samples.list_samples(str(folder))) != before
+
+
+def test_fingerprint_of_lab_faces_needs_no_file() -> None:
+    one, two = (samples.list_samples(f"synthetic:1/web/0-{last}/2") for last in (3, 4))
+    assert samples.fingerprint(one) != samples.fingerprint(two)
+    assert not os.path.exists(one.location[0])
