@@ -19,15 +19,15 @@ test: $(VENV)/installed-requirements-dev.txt
 lint: $(VENV)/installed-requirements-dev.txt
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/python -m mypy
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else \
 	  f"Expected Python 3.11 to 3.13, received {v[0]}.{v[1]}. Name another: make PYTHON=python3.11 ...")'
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(VENV)/installed-%.txt: %.txt requirements.txt requirements-edge.txt | $(VENV)/bin/python
-	$(BIN)/pip install --quiet --disable-pip-version-check -r $<
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 clean:

@@ -141,13 +141,27 @@ def read_manifest(folder: Path, kind: str) -> dict[str, Any]:
     return manifest
 
 
-def open_output(out: Path, manifest: dict[str, Any], overwrite: bool = False) -> None:
-    """Makes an output folder ready: new, or continued if it was begun from the same inputs with the same settings.
+@contextlib.contextmanager
+def output_folder(out: Path, manifest: dict[str, Any], overwrite: bool = False) -> Iterator[None]:
+    """Opens an output folder: new, or continued if it was begun from the same inputs with the same settings.
+
+    Bad input or a failed check inside the block removes the folder again if it was new; an interruption leaves it, to
+    be continued.
 
     Raises:
         RefusedError: if it holds something made from other inputs and `overwrite` is not set.
         InputError: if it holds files that are not ours.
     """
+    is_new = _open_output(out, manifest, overwrite)
+    try:
+        yield
+    except (InputError, RefusedError) as error:
+        if is_new and not getattr(error, "done", ""):
+            shutil.rmtree(out)
+        raise
+
+
+def _open_output(out: Path, manifest: dict[str, Any], overwrite: bool) -> bool:
     if out.exists() and not out.is_dir():
         raise InputError(f"Expected a folder for the output, received the file {out}.")
     if out.is_dir() and any(out.iterdir()):
@@ -156,17 +170,17 @@ def open_output(out: Path, manifest: dict[str, Any], overwrite: bool = False) ->
             raise InputError(
                 f"Expected an empty or earlier output folder, received {out} with other files. Choose another --out."
             )
-        if overwrite:
-            shutil.rmtree(out)
-        elif existing != manifest["fingerprint"]:
+        if not overwrite:
+            if existing == manifest["fingerprint"]:
+                return False
             raise RefusedError(
                 f"{out} was made from other inputs or settings: its fingerprint is {existing}, this command's is "
                 f"{manifest['fingerprint']}. Choose another --out, or replace it with --overwrite."
             )
-        else:
-            return
+        shutil.rmtree(out)
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / MANIFEST, manifest)
+    return True
 
 
 def _installed_versions() -> dict[str, str]:

@@ -114,7 +114,8 @@ class ResultRow:
         seed: see `Scores`.
         num_members: samples on the members' side.
         num_externals: samples on the externals' side.
-        accuracy: of `model.evaluate`, at threshold 0.5, as a fraction.
+        accuracy: of `model.evaluate`, at threshold 0.5, as a fraction. Baselines, which have no Keras model, take
+            this and the next two from their scores.
         loss: of `model.evaluate`: cross-entropy plus the head's L1 penalty.
         cross_entropy: of `model.evaluate`, without the penalty.
         auc: area under the ROC curve, from the scores.

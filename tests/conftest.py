@@ -27,6 +27,8 @@ def run_folder(audited_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
     from mint_keras.stages.train_mint import train_mint
 
     out = tmp_path_factory.mktemp("run") / "vanilla"
-    config = TrainMint("vanilla", out, taps=("conv1", "conv4"), audited=audited_folder, num_train=70, num_test=30, quiet=True)
+    config = TrainMint(
+        "vanilla", out, taps=("conv1", "conv4"), audited=audited_folder, num_train=70, num_test=30, quiet=True
+    )
     train_mint(config)
     return out

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mint_keras import formats
-from mint_keras.records import InputError, Rejected, RefusedError, ResultRow, SampleTable, Scores
+from mint_keras.records import InputError, RefusedError, Rejected, ResultRow, SampleTable, Scores
 
 
 @pytest.fixture
@@ -103,41 +103,66 @@ class TestOutputFolder:
     def manifest(self, value: int) -> dict:
         return formats.make_manifest("kind", {"input": "abc"}, {"value": value})
 
+    def open(self, out: Path, value: int, overwrite: bool = False) -> None:
+        with formats.output_folder(out, self.manifest(value), overwrite):
+            pass
+
     def test_the_same_inputs_continue(self, tmp_path: Path) -> None:
-        formats.open_output(tmp_path / "out", self.manifest(1))
+        self.open(tmp_path / "out", 1)
         (tmp_path / "out" / "half.txt").write_text("work")
-        formats.open_output(tmp_path / "out", self.manifest(1))
+        self.open(tmp_path / "out", 1)
         assert (tmp_path / "out" / "half.txt").exists()
 
     def test_other_inputs_are_refused_with_both_fingerprints(self, tmp_path: Path) -> None:
-        formats.open_output(tmp_path / "out", self.manifest(1))
+        self.open(tmp_path / "out", 1)
         with pytest.raises(RefusedError) as caught:
-            formats.open_output(tmp_path / "out", self.manifest(2))
+            self.open(tmp_path / "out", 2)
         assert self.manifest(1)["fingerprint"] in str(caught.value)
         assert self.manifest(2)["fingerprint"] in str(caught.value)
 
     def test_overwrite_starts_anew(self, tmp_path: Path) -> None:
-        formats.open_output(tmp_path / "out", self.manifest(1))
+        self.open(tmp_path / "out", 1)
         (tmp_path / "out" / "half.txt").write_text("work")
-        formats.open_output(tmp_path / "out", self.manifest(2), overwrite=True)
+        self.open(tmp_path / "out", 2, overwrite=True)
         assert [path.name for path in (tmp_path / "out").iterdir()] == ["manifest.json"]
 
     def test_files_that_are_not_ours_stay(self, tmp_path: Path) -> None:
         (tmp_path / "thesis.txt").write_text("years of work")
         for overwrite in (False, True):
             with pytest.raises(InputError, match="other files"):
-                formats.open_output(tmp_path, self.manifest(1), overwrite)
+                self.open(tmp_path, 1, overwrite)
         with pytest.raises(InputError, match="folder"):
-            formats.open_output(tmp_path / "thesis.txt", self.manifest(1))
+            self.open(tmp_path / "thesis.txt", 1)
 
     def test_a_foreign_manifest_does_not_allow_overwriting(self, tmp_path: Path) -> None:
         (tmp_path / "manifest.json").write_text('{"name": "a web app"}')
         with pytest.raises(InputError, match="other files"):
-            formats.open_output(tmp_path, self.manifest(1), overwrite=True)
+            self.open(tmp_path, 1, overwrite=True)
+
+    @pytest.mark.parametrize(
+        ("error", "stays"),
+        [(InputError("bad"), False), (InputError("bad", done="half"), True), (KeyboardInterrupt(), True)],
+    )
+    def test_bad_input_leaves_no_new_folder(self, tmp_path: Path, error: BaseException, stays: bool) -> None:
+        def fail() -> None:
+            with formats.output_folder(tmp_path / "out", self.manifest(1)):
+                (tmp_path / "out" / "half.txt").write_text("work")
+                raise error
+
+        with pytest.raises(type(error)):
+            fail()
+        assert (tmp_path / "out").exists() == stays
+
+    def test_bad_input_does_not_remove_earlier_work(self, tmp_path: Path) -> None:
+        self.open(tmp_path / "out", 1)
+        with pytest.raises(InputError), formats.output_folder(tmp_path / "out", self.manifest(1)):
+            raise InputError("bad")
+        assert (tmp_path / "out").exists()
 
 
 def test_manifest_kind_is_checked(tmp_path: Path) -> None:
-    formats.open_output(tmp_path / "out", formats.make_manifest("aad", {}, {}))
+    with formats.output_folder(tmp_path / "out", formats.make_manifest("aad", {}, {})):
+        pass
     with pytest.raises(InputError, match="mint_run"):
         formats.read_manifest(tmp_path / "out", "mint_run")
     (tmp_path / "out" / "manifest.json").write_text(json.dumps([1]))

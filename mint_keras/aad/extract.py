@@ -78,6 +78,6 @@ def _run(extractors: Mapping[str, keras.Model], faces: np.ndarray) -> dict[str, 
 
 def _cast(values: np.ndarray, dtype: str, name: str) -> np.ndarray:
     largest = float(np.abs(values).max())
-    if not largest <= np.finfo(dtype).max:
+    if not largest <= float(np.finfo(dtype).max):
         raise InputError(f"Expected activations of {name} that fit {dtype}, received one of magnitude {largest:g}.")
     return values.astype(dtype)

@@ -69,4 +69,4 @@ def extractor(model: keras.Model, taps: Sequence[str], pooling: str | None = Non
         if pooling and len(x.shape) == 4:
             x = layers.GlobalMaxPooling2D(name=f"{tap}_max")(x)
         outputs[tap] = layers.Identity(name=tap)(x)
-    return keras.Model(model.inputs, outputs, name=f"{model.name}_extractor")
+    return keras.Model(model.input, outputs, name=f"{model.name}_extractor")

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from mint_keras import formats
 from mint_keras.data import images, samples
-from mint_keras.edge.bundle import SCORER, read_bundle
+from mint_keras.edge.bundle import SCORER, Bundle, read_bundle
 from mint_keras.records import InputError, SampleTable, Scores, concatenate_tables
 
 EVALUATION = "field"
@@ -77,25 +77,11 @@ def score(config: Score) -> str:
     table = concatenate_tables([_list(path) for path in config.paths])
     inputs = {"bundle": formats.sha256_file(bundle.path / SCORER), "samples": samples.fingerprint(table)}
     manifest = formats.make_manifest("field_scores", inputs, {"bundle": str(config.bundle), "paths": config.paths})
-    formats.open_output(config.out, manifest, config.overwrite)
-    reader = images.FaceReader()
-    used, logits = [], []
-    scorer = Scorer(bundle.path / SCORER)
-    with tqdm(total=len(table), unit="face", disable=config.quiet or not sys.stderr.isatty()) as bar:
-        for rows, faces in reader.batches(table, batch_size=32):
-            used.append(rows)
-            logits.append(scorer.logits(faces))
-            bar.update(len(rows))
-    formats.write_rejected(config.out / formats.REJECTED, reader.rejected)
-    if not used:
-        first = reader.rejected[0]
-        raise InputError(
-            f"None of {len(table)} files could be scored, see {config.out / formats.REJECTED}. "
-            f"{first.location}: {first.reason}"
-        )
-    rows, logit = np.concatenate(used), np.concatenate(logits)
-    scores = Scores(bundle.head, bundle.tap, EVALUATION, bundle.seed, table.take(rows), None, logit)
-    formats.write_scores(config.out / formats.SCORES, [scores])
+    with formats.output_folder(config.out, manifest, config.overwrite):
+        reader = images.FaceReader()
+        scores = _score_all(bundle, table, reader, config.quiet)
+        formats.write_rejected(config.out / formats.REJECTED, reader.rejected)
+        formats.write_scores(config.out / formats.SCORES, [scores])
     report = _report(scores, reader, config.out)
     if reader.rejected:
         first = reader.rejected[0]
@@ -105,6 +91,21 @@ def score(config: Score) -> str:
             done=report,
         )
     return report
+
+
+def _score_all(bundle: Bundle, table: SampleTable, reader: images.FaceReader, quiet: bool) -> Scores:
+    scorer = Scorer(bundle.path / SCORER)
+    used, logits = [], []
+    with tqdm(total=len(table), unit="face", disable=quiet or not sys.stderr.isatty()) as bar:
+        for rows, faces in reader.batches(table, batch_size=32):
+            used.append(rows)
+            logits.append(scorer.logits(faces))
+            bar.update(len(rows))
+    if not used:
+        first = reader.rejected[0]
+        raise InputError(f"None of {len(table)} files could be scored. {first.location}: {first.reason}")
+    samples_used = table.take(np.concatenate(used))
+    return Scores(bundle.head, bundle.tap, EVALUATION, bundle.seed, samples_used, None, np.concatenate(logits))
 
 
 def _list(path: str) -> SampleTable:

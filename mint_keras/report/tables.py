@@ -26,19 +26,21 @@ def mint_table(results: Sequence[ResultRow], head: str, main_evaluation: str) ->
         main_evaluation: the evaluation the paper reports.
 
     Returns:
-        One row per tap. Cells are accuracy, AUC and TPR at 1% FPR; "-" where there is no such evaluation.
+        One row per tap, and per baseline. Cells are accuracy, AUC and TPR at 1% FPR, "-" where there is none.
     """
     columns = {
-        "audited model": (head, main_evaluation),
-        "untrained copy": (f"{head}_untrained", main_evaluation),
-        "same database": (head, "same_database"),
-        "familiar": (head, "familiar"),
+        "audited model": ("", main_evaluation),
+        "untrained copy": ("_untrained", main_evaluation),
+        "same database": ("", "same_database"),
+        "familiar": ("", "familiar"),
     }
     by_key = {(row.scorer, row.evaluation, row.tap): row for row in results}
-    taps = list(dict.fromkeys(row.tap for row in results))
     table = [[head, *columns]]
-    for tap in taps:
-        table.append([tap, *(_cell(by_key.get((*key, tap))) for key in columns.values())])
+    for scorer, tap in dict.fromkeys((row.scorer, row.tap) for row in results):
+        if scorer.endswith("_untrained"):
+            continue
+        cells = [_cell(by_key.get((scorer + suffix, evaluation, tap))) for suffix, evaluation in columns.values()]
+        table.append([tap if scorer == head else scorer.replace("_", " "), *cells])
     return format_table(table)
 
 

@@ -42,10 +42,10 @@ def evaluate_mint(config: EvaluateMint) -> str:
     run = mint_run.reopen_run(config.run, config.quiet)
     earlier = formats.read_results(config.run / formats.RESULTS)
     inputs = {"results": formats.sha256_file(config.run / formats.RESULTS)}
-    formats.open_output(config.out, formats.make_manifest(KIND, inputs, {}), config.overwrite)
-    scores, results = mint_run.evaluate_heads(run)
-    formats.write_scores(config.out / formats.SCORES, scores)
-    formats.write_results(config.out / formats.RESULTS, results)
+    with formats.output_folder(config.out, formats.make_manifest(KIND, inputs, {}), config.overwrite):
+        scores, results = mint_run.evaluate_heads(run)
+        formats.write_scores(config.out / formats.SCORES, scores)
+        formats.write_results(config.out / formats.RESULTS, results)
     difference = largest_difference(earlier, results)
     if not difference <= TOLERANCE:
         raise RefusedError(

@@ -61,20 +61,20 @@ def export_tflite(config: ExportTflite) -> str:
     inputs = {"audited": formats.sha256_file(options.audited / formats.MODEL), "head": formats.sha256_file(path)}
     settings = {"tap": config.tap, "precision": config.precision, "samples": config.samples}
     manifest = formats.make_manifest(bundle.KIND, inputs, settings)
-    formats.open_output(config.out, manifest, config.overwrite)
-    faces = np.concatenate([_read(members, _PARITY_FACES // 2), _read(externals, _PARITY_FACES // 2)])
-    difference = export.write_scorer(config.out, fused, faces, config.precision)
-    for name, table in (("member", members), ("external", externals)):
-        for number, face in enumerate(_read(table, config.samples)):
-            images.write_png(config.out / "samples" / f"{name}_{number}.png", face)
-    facts = {
-        "model_sha256": formats.sha256_file(config.out / bundle.SCORER),
-        "head": options.head,
-        "seed": options.seed,
-        "input": "RGB pixels 0..255 as float32, (1, 112, 112, 3), aligned to the ArcFace template",
-        "largest_logit_difference_from_keras": difference,
-    }
-    formats.write_json(config.out / formats.MANIFEST, {**manifest, **facts})
+    with formats.output_folder(config.out, manifest, config.overwrite):
+        faces = np.concatenate([_read(members, _PARITY_FACES // 2), _read(externals, _PARITY_FACES // 2)])
+        difference = export.write_scorer(config.out, fused, faces, config.precision)
+        for name, table in (("member", members), ("external", externals)):
+            for number, face in enumerate(_read(table, config.samples)):
+                images.write_png(config.out / "samples" / f"{name}_{number}.png", face)
+        facts = {
+            "model_sha256": formats.sha256_file(config.out / bundle.SCORER),
+            "head": options.head,
+            "seed": options.seed,
+            "input": "RGB pixels 0..255 as float32, (1, 112, 112, 3), aligned to the ArcFace template",
+            "largest_logit_difference_from_keras": difference,
+        }
+        formats.write_json(config.out / formats.MANIFEST, {**manifest, **facts})
     size = (config.out / bundle.SCORER).stat().st_size / 2**20
     return (
         f"{config.out / bundle.SCORER}: {options.head} head on {config.tap}, {size:.2f} MiB, {config.precision}; "

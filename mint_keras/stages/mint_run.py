@@ -21,6 +21,7 @@ from mint_keras.data import protocol as protocols
 from mint_keras.data import samples, synthetic
 from mint_keras.heads import cnn, vanilla
 from mint_keras.records import InputError, ResultRow, SampleTable, Scores
+from mint_keras.scorers import baselines
 
 KIND = "mint_run"
 AUDITED, UNTRAINED = "audited", "untrained"
@@ -106,11 +107,12 @@ def open_run(config: TrainMint) -> Run:
         "samples": samples.fingerprint(protocol.table),
     }
     settings = {name: value for name, value in dataclasses.asdict(config).items() if name not in _NOT_CONTENT}
-    formats.open_output(config.out, formats.make_manifest(KIND, inputs, settings), config.overwrite)
-    untrained = taps_module.extractor(zoo.untrained_copy(model, config.seed), taps, pooling)
-    aad = _open_aad(config, {AUDITED: extractor, UNTRAINED: untrained}, inputs, protocol.table)
-    protocol = protocol.take(np.isin(protocol.table.sample_id, aad.table.sample_id))
-    training.check_class_sizes(protocol.training_rows()[1])
+    with formats.output_folder(config.out, formats.make_manifest(KIND, inputs, settings), config.overwrite):
+        untrained = taps_module.extractor(zoo.untrained_copy(model, config.seed), taps, pooling)
+        aad = _open_aad(config, {AUDITED: extractor, UNTRAINED: untrained}, inputs, protocol.table)
+        protocol = protocol.take(np.isin(protocol.table.sample_id, aad.table.sample_id))
+        training.check_class_sizes(protocol.training_rows()[1])
+        protocol.evaluations()  # shows now, not after the training, whether each has samples
     return Run(config, protocol, aad)
 
 
@@ -198,22 +200,45 @@ def fit_heads(run: Run) -> None:
 
 def evaluate_heads(run: Run) -> tuple[list[Scores], list[ResultRow]]:
     """Evaluates every head by `model.evaluate` and by its scores, on every evaluation of the protocol."""
-    scores, results = [], []
+    parts: list[tuple[Scores, ResultRow]] = []
     evaluations = run.protocol.evaluations()
     groups = tap_groups(list(run.aad.arrays[AUDITED]))
     names = [(model, name) for model in (AUDITED, UNTRAINED) for name in groups]
     for model, name in tqdm(names, desc="evaluate", unit="head", disable=run.config.quiet, **_pace()):
         head = load_head(head_path(run.config.out, model, name))
         logits = training.logit_model(head)
-        scorer = run.config.head if model == AUDITED else f"{run.config.head}_{UNTRAINED}"
         for evaluation, (rows, is_member) in evaluations.items():
             features = {tap: run.aad.arrays[model][tap][rows] for tap in groups[name]}
             figures, logit = training.evaluate_head(head, logits, features, is_member)
+            scorer = _scorer_name(run.config.head, model)
+            scores = Scores(scorer, name, evaluation, run.config.seed, run.protocol.table.take(rows), is_member, logit)
+            parts.append((scores, _result(scores, is_member, figures)))
+    if run.config.head == "vanilla" and taps_module.OUTCOME in groups:
+        parts += _evaluate_embedding_norm(run, evaluations)
+    return [scores for scores, _ in parts], [result for _, result in parts]
+
+
+def _evaluate_embedding_norm(
+    run: Run, evaluations: Mapping[str, tuple[np.ndarray, np.ndarray]]
+) -> list[tuple[Scores, ResultRow]]:
+    train_rows, train_is_member = run.protocol.training_rows()
+    parts = []
+    for model in (AUDITED, UNTRAINED):
+        outcome = run.aad.arrays[model][taps_module.OUTCOME]
+        for evaluation, (rows, is_member) in evaluations.items():
+            logit = baselines.embedding_norm(outcome[rows], outcome[train_rows], train_is_member)
+            name = _scorer_name(baselines.EMBEDDING_NORM, model)
             table = run.protocol.table.take(rows)
-            part = Scores(scorer, name, evaluation, run.config.seed, table, is_member, logit)
-            scores.append(part)
-            results.append(_result(part, is_member, figures))
-    return scores, results
+            scores = Scores(name, taps_module.OUTCOME, evaluation, run.config.seed, table, is_member, logit)
+            cross_entropy = metrics.cross_entropy(is_member, logit)
+            accuracy = metrics.accuracy(is_member, scores.score)
+            figures = {"accuracy": accuracy, "loss": cross_entropy, "cross_entropy": cross_entropy}
+            parts.append((scores, _result(scores, is_member, figures)))
+    return parts
+
+
+def _scorer_name(scorer: str, model: str) -> str:
+    return scorer if model == AUDITED else f"{scorer}_{UNTRAINED}"
 
 
 def _result(part: Scores, is_member: np.ndarray, figures: Mapping[str, float]) -> ResultRow:

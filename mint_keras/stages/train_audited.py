@@ -19,6 +19,18 @@ from mint_keras.report import plots
 
 VERIFICATION = "verification.json"
 _BATCH = 128
+_CARD = """# {name}
+
+An audited model whose members are known, for the lab of an audit; no use for recognising people.
+
+{facts}
+
+- Input: RGB faces of 112x112 aligned to the ArcFace template, (x - 127.5) / 127.5. Output: the embedding, not
+  normalised.
+- `members.parquet` lists what it was trained on, `held_out.parquet` people of the same database it never saw.
+- `manifest.json` has the settings, the command and the SHA-256 of the weights and of the training pixels.
+- `verification.png` is the ROC on the held-out people, `training.csv` the losses.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,17 +82,20 @@ def train_audited(config: TrainAudited) -> str:
         raise InputError(f"Expected an architecture of {sorted(iresnet.ARCHITECTURES)}, received {config.arch!r}.")
     settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in ("out", "overwrite", "quiet")}
     manifest = formats.make_manifest(zoo.KIND, {"data": samples.fingerprint(table)}, settings)
-    formats.open_output(config.out, manifest, config.overwrite)
-    if not (config.out / formats.MODEL).is_file():
-        _train(config, members, held_out)
-    model = zoo.load_audited(config.out)
-    result = _verify(config, model, held_out)
-    return (
-        f"{config.out / formats.MODEL}: {model.count_params():,} parameters, trained on {len(members)} images of "
-        f"{len(np.unique(members.people()))} identities.\n"
-        f"Verification on {result['num_identities']} identities it never saw ({2 * result['num_pairs']} pairs): "
-        f"AUC {result['auc']:.3f}, TPR {result['tpr_at_1_fpr']:.3f} at FPR 1%."
+    with formats.output_folder(config.out, manifest, config.overwrite):
+        if not (config.out / formats.MODEL).is_file():
+            _train(config, members, held_out)
+        model = zoo.load_audited(config.out)
+        result = _verify(config, model, held_out)
+    members = formats.read_samples(config.out / formats.MEMBERS)
+    text = (
+        f"{config.arch}, {model.count_params():,} parameters, {config.loss}, trained on {len(members)} images of "
+        f"{len(np.unique(members.people()))} identities of {config.data}.\n"
+        f"Verification on {result['num_identities']} identities it never saw, {2 * result['num_pairs']} pairs: "
+        f"AUC {result['auc']:.4f}, TPR {result['tpr_at_1_fpr']:.3f} at FPR 1%."
     )
+    formats.write_text(config.out / "card.md", _CARD.format(name=config.out.name, facts=text))
+    return f"{config.out / formats.MODEL}: {text}"
 
 
 def _train(config: TrainAudited, members: SampleTable, held_out: SampleTable) -> None:

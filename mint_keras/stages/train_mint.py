@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 
 import numpy as np
@@ -33,6 +34,9 @@ def train_mint(config: mint_run.TrainMint) -> str:
 def write_evaluation(run: mint_run.Run, scores: Sequence[Scores], results: Sequence[ResultRow]) -> None:
     """Writes scores.csv, results.jsonl, rejected.csv and the ROC picture into the run's folder."""
     out, main = run.config.out, run.protocol.main_evaluation
+    rejected = out / "aad" / formats.REJECTED
+    if rejected.is_file():
+        shutil.copyfile(rejected, out / formats.REJECTED)
     formats.write_scores(out / formats.SCORES, scores)
     formats.write_results(out / formats.RESULTS, results)
     curves = {
@@ -69,5 +73,5 @@ def describe(run: mint_run.Run) -> str:
         counts = ", ".join(f"{name} {count}" for name, count in met["resized"].items())
         lines.append(f"Not 112x112, so resized without alignment: {counts}. Heads may tell databases by this alone.")
     if met["rejected"]:
-        lines.append(f"{met['rejected']} files could not be used: {run.config.out / 'aad' / formats.REJECTED}")
+        lines.append(f"{met['rejected']} files could not be used: {run.config.out / formats.REJECTED}")
     return "\n".join(lines)

@@ -53,7 +53,9 @@ def test_forward_equals_a_plain_reading_of_the_reference() -> None:
     model = iresnet.iresnet(spec, image_size=16)
     rng = np.random.default_rng(0)
     for weight in model.weights:  # random statistics and slopes, so that no layer is an identity
-        weight.assign(rng.uniform(0.2, 0.8, weight.shape) * rng.choice([1, 1 if "variance" in weight.path else -1], weight.shape))
+        weight.assign(
+            rng.uniform(0.2, 0.8, weight.shape) * rng.choice([1, 1 if "variance" in weight.path else -1], weight.shape)
+        )
     images = rng.normal(size=(3, 16, 16, 3)).astype(np.float32)
     np.testing.assert_allclose(model(images), plain_forward(model, spec, images), rtol=2e-4, atol=1e-4)
 

@@ -10,7 +10,14 @@ from mint_keras.records import InputError
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    for name in ("db/anna/1.png", "db/anna/2.PNG", "db/bob/1.jpg", "db/bob/notes.txt", "db/.hidden.png", "db/x/y/3.webp"):
+    for name in (
+        "db/anna/1.png",
+        "db/anna/2.PNG",
+        "db/bob/1.jpg",
+        "db/bob/notes.txt",
+        "db/.hidden.png",
+        "db/x/y/3.webp",
+    ):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x")

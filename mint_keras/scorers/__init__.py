@@ -1,0 +1,1 @@
+"""Whatever turns samples into scores and is not a head."""

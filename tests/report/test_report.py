@@ -1,0 +1,38 @@
+from pathlib import Path
+
+import numpy as np
+
+from mint_keras.data import images
+from mint_keras.records import ResultRow
+from mint_keras.report import plots, tables
+
+
+def row(scorer: str, tap: str, evaluation: str, accuracy: float) -> ResultRow:
+    return ResultRow(scorer, tap, evaluation, 1, 5, 5, accuracy, 1.0, 1.0, 0.75, 0.25)
+
+
+def test_table_puts_each_number_where_it_belongs() -> None:
+    results = [
+        row("vanilla", "conv1", "unseen_database", 0.9),
+        row("vanilla", "conv1", "same_database", 0.5),
+        row("vanilla_untrained", "conv1", "unseen_database", 0.8),
+        row("vanilla", "combination", "unseen_database", 0.95),
+        row("vanilla", "combination", "familiar", 0.85),
+    ]
+    lines = tables.mint_table(results, "vanilla", "unseen_database").splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert cells[0] == ["vanilla", "audited model", "untrained copy", "same database", "familiar"]
+    assert cells[2] == ["conv1", "0.900 0.750 0.250", "0.800 0.750 0.250", "0.500 0.750 0.250", "-"]
+    assert cells[3] == ["combination", "0.950 0.750 0.250", "-", "-", "0.850 0.750 0.250"]
+    assert len({len(line) for line in lines}) == 1
+
+
+def test_pictures(tmp_path: Path) -> None:
+    curve = (np.array([0.0, 0.0, 0.5, 1.0]), np.array([0.0, 0.4, 0.8, 1.0]))
+    plots.save_roc(tmp_path / "roc.png", {"conv1": curve}, "title")
+    face = np.zeros((112, 112, 3), np.uint8)
+    plots.save_sheet(tmp_path / "sheet.png", {"web": [face, face], "scan": [face, face]}, "title")
+    for name in ("roc.png", "sheet.png"):
+        image = images.decode((tmp_path / name).read_bytes())
+        assert image.std() > 1
+        assert min(image.shape[:2]) > 100

@@ -1,0 +1,209 @@
+"""Training, evaluating and refusing whole runs."""
+
+import csv
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mint_keras import formats
+from mint_keras.audit import metrics
+from mint_keras.data import images, samples, synthetic
+from mint_keras.records import InputError, RefusedError
+from mint_keras.stages.evaluate_mint import EvaluateMint, evaluate_mint, largest_difference
+from mint_keras.stages.mint_run import TrainMint
+from mint_keras.stages.train_audited import TrainAudited, train_audited
+from mint_keras.stages.train_mint import train_mint
+
+
+def small(audited: Path, out: Path, **options: object) -> TrainMint:
+    defaults = {"taps": ("conv4",), "num_train": 70, "num_test": 20, "quiet": True}
+    return TrainMint(**{"head": "vanilla", "out": out, "audited": audited} | defaults | options)
+
+
+def test_results_are_those_of_the_scores(run_folder: Path) -> None:
+    results = formats.read_results(run_folder / "results.jsonl")
+    scores = {(p.scorer, p.tap, p.evaluation): p for p in formats.read_scores(run_folder / "scores.csv")}
+    assert {(r.scorer, r.tap, r.evaluation) for r in results} == set(scores)
+    assert {r.tap for r in results} == {"conv1", "conv4", "combination"}
+    assert {r.scorer for r in results} == {"vanilla", "vanilla_untrained"}
+    assert {r.evaluation for r in results} == {"unseen_database", "same_database", "familiar"}
+    for result in results:
+        part = scores[result.scorer, result.tap, result.evaluation]
+        assert part.is_member is not None
+        assert result.num_members == result.num_externals == part.is_member.sum()
+        assert result.accuracy == pytest.approx(metrics.accuracy(part.is_member, part.score), abs=1e-6)
+        assert result.cross_entropy == pytest.approx(metrics.cross_entropy(part.is_member, part.logit), abs=1e-6)
+        assert result.auc == metrics.auc(part.is_member, part.score)
+        assert result.tpr_at_1_fpr == metrics.tpr_at_fpr(part.is_member, part.score)
+
+
+def test_evaluations_are_about_the_right_people(run_folder: Path, audited_folder: Path) -> None:
+    members = set(formats.read_samples(audited_folder / "members.parquet").identity)
+    held_out = set(formats.read_samples(audited_folder / "held_out.parquet").identity)
+    for part in formats.read_scores(run_folder / "scores.csv"):
+        assert part.is_member is not None
+        positive, negative = (set(part.samples.identity[side]) for side in (part.is_member, ~part.is_member))
+        assert positive <= (held_out if part.evaluation == "familiar" else members)
+        assert not negative & members
+        assert (negative <= held_out) == (part.evaluation == "same_database")
+
+
+def test_evaluating_again_gives_the_same(run_folder: Path, tmp_path: Path) -> None:
+    text = evaluate_mint(EvaluateMint(run_folder, tmp_path / "again", quiet=True))
+    assert "combination" in text
+    assert (tmp_path / "again" / "scores.csv").read_bytes() == (run_folder / "scores.csv").read_bytes()
+    assert (tmp_path / "again" / "results.jsonl").read_bytes() == (run_folder / "results.jsonl").read_bytes()
+
+
+def test_evaluating_a_changed_head_is_refused(run_folder: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(run_folder, tmp_path / "run")
+    shutil.copy(run / "heads" / "audited" / "conv4" / "head.keras", tmp_path / "conv4.keras")
+    shutil.copy(
+        run / "heads" / "untrained" / "conv4" / "head.keras", run / "heads" / "audited" / "conv4" / "head.keras"
+    )
+    with pytest.raises(RefusedError, match="differ"):
+        evaluate_mint(EvaluateMint(run, tmp_path / "again", quiet=True))
+
+
+def test_difference_of_results(run_folder: Path) -> None:
+    results = formats.read_results(run_folder / "results.jsonl")
+    moved = [dataclasses.replace(results[0], auc=results[0].auc + 0.25), *results[1:]]
+    assert largest_difference(results, results) == 0
+    assert largest_difference(results, moved) == pytest.approx(0.25)
+    assert largest_difference(results, results[1:]) == float("inf")
+    assert largest_difference(results, [dataclasses.replace(results[0], tap="x"), *results[1:]]) == float("inf")
+
+
+def test_a_killed_run_continues_to_identical_scores(run_folder: Path, audited_folder: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(run_folder, tmp_path / "run")
+    before = (run / "scores.csv").read_bytes()
+    kept = (run / "heads" / "audited" / "conv1" / "head.keras").stat().st_mtime_ns
+    for path in ("scores.csv", "results.jsonl", "heads/audited/conv4/head.keras", "aad/manifest.json"):
+        (run / path).unlink()
+    train_mint(small(audited_folder, run, taps=("conv1", "conv4"), num_test=30))
+    assert (run / "scores.csv").read_bytes() == before
+    assert (run / "heads" / "audited" / "conv1" / "head.keras").stat().st_mtime_ns == kept
+
+
+def test_other_settings_need_another_folder(run_folder: Path, audited_folder: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(run_folder, tmp_path / "run")
+    with pytest.raises(RefusedError, match="--overwrite"):
+        train_mint(small(audited_folder, run, taps=("conv1", "conv4"), num_test=30, seed=2))
+
+
+def test_cnn_on_maps(audited_folder: Path, tmp_path: Path) -> None:
+    text = train_mint(small(audited_folder, tmp_path / "out", head="cnn"))
+    assert "| cnn" in text
+    assert np.load(tmp_path / "out" / "aad" / "audited" / "conv4.npy", mmap_mode="r").shape[1:] == (7, 7, 16)
+
+
+def test_literal_has_no_standardisation(audited_folder: Path, tmp_path: Path) -> None:
+    from mint_keras.stages.mint_run import load_head
+
+    train_mint(small(audited_folder, tmp_path / "out", literal=True))
+    head = load_head(tmp_path / "out" / "heads" / "audited" / "conv4" / "head.keras")
+    assert "standardise" not in [layer.name for layer in head.layers]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders of lab faces as a user has them: a folder per identity, square crops, one broken and one wide file."""
+    root = tmp_path_factory.mktemp("photos")
+    for database, first in (("phone", 500), ("cctv", 700)):
+        table = samples.list_samples(f"synthetic:1/{database}/{first}-{first + 24}/4")
+        for location in table.location:
+            _, _, person, index = location.split(":")[1].split("/")
+            face = synthetic.render(location)
+            images.write_png(
+                root / database / person / f"{index}.png",
+                face if database == "cctv" else face.repeat(2, 0).repeat(2, 1),
+            )
+    (root / "phone" / "500" / "broken.jpg").write_bytes(b"junk")
+    images.write_png(root / "cctv" / "700" / "wide.png", np.zeros((60, 90, 3), np.uint8))
+    return root
+
+
+def test_folders_of_real_files(folders: Path, audited_folder: Path, tmp_path: Path) -> None:
+    options = {"externals": (str(folders / "phone"),), "evaluate": (str(folders / "cctv"),), "num_train": 101}
+    text = train_mint(small(audited_folder, tmp_path / "out", **options, num_test=101))
+    assert "resized without alignment: phone 100" in text
+    assert "2 files could not be used" in text
+    with open(tmp_path / "out" / "rejected.csv", newline="") as file:
+        names = sorted(Path(row["location"]).name for row in csv.DictReader(file))
+    assert names == ["broken.jpg", "wide.png"]
+
+
+def test_without_other_databases_people_are_held_out(folders: Path, audited_folder: Path, tmp_path: Path) -> None:
+    config = small(audited_folder, tmp_path / "out", externals=(str(folders / "phone"), str(folders / "cctv")))
+    train_mint(config)
+    evaluations = {row.evaluation for row in formats.read_results(tmp_path / "out" / "results.jsonl")}
+    assert evaluations == {"seen_databases", "same_database", "familiar"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"audited": Path("nowhere")}, "nowhere"),
+        ({"externals": ("nowhere",)}, "not found"),
+        ({"members": "nowhere"}, "not found"),
+        ({"taps": ("conv9",)}, "conv9"),
+        ({"head": "cnn", "taps": ("outcome",)}, "vanilla"),
+        ({"members": "synthetic:1/web/0-0/90"}, "two identities"),
+        ({"num_train": 63}, "at least 64"),
+        ({"externals": ("synthetic:1/phone/900-910/2",)}, "at least 64"),
+    ],
+)
+def test_bad_input_writes_nothing(options: dict, message: str, audited_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        train_mint(dataclasses.replace(small(audited_folder, tmp_path / "out"), **options))
+    assert not (tmp_path / "out").exists()
+
+
+def test_real_photos_need_externals(audited_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(audited_folder, tmp_path / "model")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["config"]["data"] = "photos"
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match="--externals"):
+        train_mint(small(folder, tmp_path / "out"))
+
+
+class TestTrainAudited:
+    def test_output(self, audited_folder: Path) -> None:
+        manifest = formats.read_manifest(audited_folder, "audited_model")
+        members = formats.read_samples(audited_folder / "members.parquet")
+        held_out = formats.read_samples(audited_folder / "held_out.parquet")
+        assert manifest["num_members"] == len(members) == len(held_out) == 160
+        assert not set(members.identity) & set(held_out.identity)
+        result = formats.read_json(audited_folder / "verification.json")
+        assert 0 <= result["auc"] <= 1
+        assert result["num_identities"] == 20
+        names = {path.name for path in audited_folder.iterdir()}
+        assert {"model.keras", "card.md", "verification.png", "training.csv", "logs"} <= names
+        assert not names & {"faces.npy", "checkpoint"}
+
+    def test_again_changes_nothing(self, audited_folder: Path) -> None:
+        before = formats.sha256_file(audited_folder / "model.keras")
+        options = {"arch": "tiny", "epochs": 1, "batch_size": 32, "num_pairs": 100, "quiet": True}
+        train_audited(TrainAudited("synthetic:1/web/0-39/8", audited_folder, **options))
+        assert formats.sha256_file(audited_folder / "model.keras") == before
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"data": "nowhere"}, "not found"),
+            ({"data": "synthetic:1/web/0-0/9"}, "two identities"),
+            ({"data": "synthetic:1/web/5-2/9"}, "SEED/DATABASE"),
+            ({"arch": "r19"}, "r18"),
+            ({"split_identities": 1.0}, "fraction"),
+        ],
+    )
+    def test_bad_input_writes_nothing(self, options: dict, message: str, tmp_path: Path) -> None:
+        defaults = {"data": "synthetic:1/web/0-9/9", "out": tmp_path / "out", "arch": "tiny", "quiet": True}
+        with pytest.raises(InputError, match=message):
+            train_audited(TrainAudited(**defaults | options))
+        assert not (tmp_path / "out").exists()

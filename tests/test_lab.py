@@ -1,0 +1,50 @@
+"""What is committed for the first command: the lab model, its training set and its bundle belong together."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mint_keras import formats
+from mint_keras.audited import zoo
+from mint_keras.data import images, samples, splits
+from mint_keras.edge import bundle, scorer
+from mint_keras.stages.mint_run import LAB
+
+ROOT = Path(__file__).resolve().parents[1]
+MODEL = ROOT / LAB
+BUNDLE = ROOT / "export" / "lab"
+
+
+@pytest.fixture(scope="module")
+def manifest() -> dict:
+    return formats.read_manifest(MODEL, zoo.KIND)
+
+
+def test_model_fits_its_manifest_and_is_small(manifest: dict) -> None:
+    assert zoo.load_audited(MODEL).count_params() == 712_304
+    assert (MODEL / "model.keras").stat().st_size < 4 * 2**20
+    assert "trained on 3000 images of 300 identities" in (MODEL / "card.md").read_text()
+
+
+def test_members_follow_from_the_seed(manifest: dict) -> None:
+    table = samples.list_samples(manifest["config"]["data"])
+    assert samples.fingerprint(table) == manifest["inputs"]["data"]
+    rng = np.random.default_rng(manifest["config"]["seed"])
+    is_member = splits.split_people(table.people(), manifest["config"]["split_identities"], rng)
+    for name, rows in (("members.parquet", is_member), ("held_out.parquet", ~is_member)):
+        np.testing.assert_array_equal(formats.read_samples(MODEL / name).location, table.take(rows).location)
+
+
+def test_training_pixels_are_drawn_again_to_the_last_bit(manifest: dict) -> None:
+    reader = images.FaceReader()
+    num = sum(len(rows) for rows, _ in reader.batches(formats.read_samples(MODEL / "members.parquet"), 256))
+    assert num == manifest["num_members"]
+    assert reader.digest == manifest["members_pixels_sha256"]
+
+
+def test_bundle_scores_its_samples(tmp_path: Path) -> None:
+    manifest = formats.read_manifest(BUNDLE, bundle.KIND)
+    assert manifest["inputs"]["audited"] == formats.sha256_file(MODEL / "model.keras")
+    text = scorer.score(scorer.Score(BUNDLE, tmp_path / "out", (str(BUNDLE / "samples"),), quiet=True))
+    assert "8 images scored" in text

@@ -1,0 +1,80 @@
+"""The command lines: exit codes, one line for every error, no traceback."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def run(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, f"scripts/{script}", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+def test_scoring_needs_no_tensorflow(tmp_path: Path) -> None:
+    """The offline scorer runs where importing anything heavy fails."""
+    blocker = (
+        "import sys\nfor name in ('tensorflow', 'keras', 'onnx', 'pyarrow', 'torch'):\n    sys.modules[name] = None\n"
+    )
+    program = f"{blocker}import runpy\nsys.argv = sys.argv[1:]\nsys.path.insert(0, 'scripts')\nrunpy.run_path(sys.argv[0], run_name='__main__')"
+    arguments = ["scripts/score.py", "--bundle", "export/lab", "export/lab/samples", "--out", str(tmp_path / "out")]
+    done = subprocess.run([sys.executable, "-c", program, *arguments], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "member_0.png" in done.stdout
+    assert (tmp_path / "out" / "scores.csv").is_file()
+
+
+def test_wrong_usage_is_2(tmp_path: Path) -> None:
+    done = run("train_mint.py", "--head", "transformer", "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert "transformer" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_bad_input_is_1_and_one_line(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    done = run("train_audited.py", "--data", tmp_path / "empty", "--out", tmp_path / "out")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: Expected images")
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_bad_file_among_good_ones_is_1_after_the_good_ones(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"junk")
+    sample = ROOT / "export" / "lab" / "samples" / "member_0.png"
+    done = run("score.py", "--bundle", "export/lab", sample, broken, "--out", tmp_path / "out")
+    assert done.returncode == 1
+    assert "member_0.png" in done.stdout
+    assert "1 of 2" in done.stderr
+
+
+def test_refused_is_3(tmp_path: Path) -> None:
+    samples = ROOT / "export" / "lab" / "samples"
+    command = ("--bundle", "export/lab", "--out", tmp_path / "out", "--quiet")
+    assert run("score.py", samples / "member_0.png", *command).returncode == 0
+    done = run("score.py", samples / "member_1.png", *command)
+    assert done.returncode == 3
+    assert "fingerprint" in done.stderr
+    assert run("score.py", samples / "member_1.png", *command, "--overwrite").returncode == 0
+
+
+def test_options_from_yaml(tmp_path: Path) -> None:
+    config = tmp_path / "score.yaml"
+    config.write_text(f"bundle: export/lab\nout: {tmp_path / 'out'}\nquiet: true\n")
+    done = run("score.py", "--config", config, "export/lab/samples")
+    assert done.returncode == 0, done.stderr
+    config.write_text("bundel: export/lab\n")
+    assert run("score.py", "--config", config, "export/lab/samples", "--out", tmp_path / "b").returncode == 2
+
+
+@pytest.mark.parametrize("config", sorted((ROOT / "scripts" / "configs").glob("*.yaml")), ids=lambda path: path.name)
+def test_committed_configs_are_valid(config: Path) -> None:
+    script = f"{config.stem.removesuffix('_lab')}.py"
+    done = run(script, "--config", config, "--out", "unused", "--print_config")
+    assert done.returncode == 0, done.stderr
+    assert config.read_text().startswith("# ")
