@@ -19,7 +19,10 @@ def test_scoring_needs_no_tensorflow(tmp_path: Path) -> None:
     blocker = (
         "import sys\nfor name in ('tensorflow', 'keras', 'onnx', 'pyarrow', 'torch'):\n    sys.modules[name] = None\n"
     )
-    program = f"{blocker}import runpy\nsys.argv = sys.argv[1:]\nsys.path.insert(0, 'scripts')\nrunpy.run_path(sys.argv[0], run_name='__main__')"
+    program = (
+        f"{blocker}import runpy\nsys.argv = sys.argv[1:]\nsys.path.insert(0, 'scripts')\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
     arguments = ["scripts/score.py", "--bundle", "export/lab", "export/lab/samples", "--out", str(tmp_path / "out")]
     done = subprocess.run([sys.executable, "-c", program, *arguments], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -29,7 +29,7 @@ def save_roc(path: Path, curves: Mapping[str, Curve], title: str) -> None:
     chance = np.geomspace(smallest / 2, 1.0)
     axes.plot(chance, chance, linestyle=":", color="grey", label="chance")
     axes.set(xscale="log", xlabel="false-positive rate", ylabel="true-positive rate", title=title, ylim=(0, 1))
-    axes.legend(loc="upper left")
+    axes.legend(loc="best")
     axes.grid(alpha=0.3)
     with formats.atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=120, metadata={"Software": None})

@@ -17,6 +17,16 @@ def format_table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], rule, *lines[1:]])
 
 
+def columns(main_evaluation: str) -> list[tuple[str, str, str]]:
+    """Returns the columns of a run's table: name, suffix of the scorer, evaluation."""
+    return [
+        ("audited model", "", main_evaluation),
+        ("untrained copy", "_untrained", main_evaluation),
+        ("same database", "", "same_database"),
+        ("familiar", "", "familiar"),
+    ]
+
+
 def mint_table(results: Sequence[ResultRow], head: str, main_evaluation: str) -> str:
     """Returns the table of a run, shaped like the paper's Table 1, with the columns that keep it honest.
 
@@ -28,18 +38,14 @@ def mint_table(results: Sequence[ResultRow], head: str, main_evaluation: str) ->
     Returns:
         One row per tap, and per baseline. Cells are accuracy, AUC and TPR at 1% FPR, "-" where there is none.
     """
-    columns = {
-        "audited model": ("", main_evaluation),
-        "untrained copy": ("_untrained", main_evaluation),
-        "same database": ("", "same_database"),
-        "familiar": ("", "familiar"),
-    }
     by_key = {(row.scorer, row.evaluation, row.tap): row for row in results}
-    table = [[head, *columns]]
+    table = [[head, *(name for name, _, _ in columns(main_evaluation))]]
     for scorer, tap in dict.fromkeys((row.scorer, row.tap) for row in results):
         if scorer.endswith("_untrained"):
             continue
-        cells = [_cell(by_key.get((scorer + suffix, evaluation, tap))) for suffix, evaluation in columns.values()]
+        cells = [
+            _cell(by_key.get((scorer + suffix, evaluation, tap))) for _, suffix, evaluation in columns(main_evaluation)
+        ]
         table.append([tap if scorer == head else scorer.replace("_", " "), *cells])
     return format_table(table)
 

@@ -10,7 +10,7 @@ import numpy as np
 from mint_keras import formats
 from mint_keras.audit import metrics
 from mint_keras.data import protocol as protocols
-from mint_keras.records import ResultRow, Scores
+from mint_keras.records import InputError, ResultRow, Scores
 from mint_keras.report import plots, tables
 from mint_keras.stages import mint_run
 
@@ -27,24 +27,39 @@ def train_mint(config: mint_run.TrainMint) -> str:
     mint_run.fit_heads(run)
     scores, results = mint_run.evaluate_heads(run)
     write_evaluation(run, scores, results)
-    written = f"Written: {config.out / formats.RESULTS}, {formats.SCORES}, heads/, roc.png"
-    return f"{describe(run)}\n\n{summary(run, results)}\n\n{written}"
+    written = f"Written: {config.out / formats.RESULTS}, {formats.SCORES}, heads/, roc.png, roc_controls.png"
+    return "\n\n".join([describe(run), summary(run, results), *_warn_of_dead_heads(scores), written])
 
 
 def write_evaluation(run: mint_run.Run, scores: Sequence[Scores], results: Sequence[ResultRow]) -> None:
-    """Writes scores.csv, results.jsonl, rejected.csv and the ROC picture into the run's folder."""
+    """Writes scores.csv, results.jsonl, rejected.csv and the ROC pictures into the run's folder."""
     out, main = run.config.out, run.protocol.main_evaluation
     rejected = out / "aad" / formats.REJECTED
     if rejected.is_file():
         shutil.copyfile(rejected, out / formats.REJECTED)
     formats.write_scores(out / formats.SCORES, scores)
     formats.write_results(out / formats.RESULTS, results)
-    curves = {
-        part.tap: metrics.roc_curve(part.is_member, part.score)
-        for part in scores
-        if (part.scorer, part.evaluation) == (run.config.head, main) and part.is_member is not None
+    head = run.config.head
+    by_tap = {p.tap: _roc(p) for p in scores if (p.scorer, p.evaluation) == (head, main)}
+    plots.save_roc(out / "roc.png", by_tap, f"{head} head, {main.replace('_', ' ')}")
+    tap = mint_run.COMBINATION if mint_run.COMBINATION in by_tap else next(iter(by_tap))
+    of_tap = {(p.scorer, p.evaluation): _roc(p) for p in scores if p.tap == tap}
+    by_column = {
+        name: of_tap[head + suffix, e] for name, suffix, e in tables.columns(main) if (head + suffix, e) in of_tap
     }
-    plots.save_roc(out / "roc.png", curves, f"{run.config.head} head, {main.replace('_', ' ')}")
+    plots.save_roc(out / "roc_controls.png", by_column, f"{head} head on {tap}, and its controls")
+
+
+def _warn_of_dead_heads(scores: Sequence[Scores]) -> list[str]:
+    """A head whose ReLUs have all died scores every sample alike; its 0.500 is a failed training, not a finding."""
+    dead = sorted({f"{part.scorer} on {part.tap}" for part in scores if np.ptp(part.logit) == 0})
+    return [f"Failed trainings, the same score for everybody: {', '.join(dead)}. Try another --seed."] if dead else []
+
+
+def _roc(part: Scores) -> plots.Curve:
+    if part.is_member is None:
+        raise InputError(f"Expected scores with known membership, received {part.evaluation!r} without.")
+    return metrics.roc_curve(part.is_member, part.score)
 
 
 def summary(run: mint_run.Run, results: Sequence[ResultRow]) -> str:

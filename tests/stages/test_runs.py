@@ -14,7 +14,7 @@ from mint_keras.audit import metrics
 from mint_keras.data import images, samples, synthetic
 from mint_keras.records import InputError, RefusedError
 from mint_keras.stages.evaluate_mint import EvaluateMint, evaluate_mint, largest_difference
-from mint_keras.stages.mint_run import TrainMint
+from mint_keras.stages.mint_run import TrainMint, config_of
 from mint_keras.stages.train_audited import TrainAudited, train_audited
 from mint_keras.stages.train_mint import train_mint
 
@@ -99,6 +99,19 @@ def test_cnn_on_maps(audited_folder: Path, tmp_path: Path) -> None:
     text = train_mint(small(audited_folder, tmp_path / "out", head="cnn"))
     assert "| cnn" in text
     assert np.load(tmp_path / "out" / "aad" / "audited" / "conv4.npy", mmap_mode="r").shape[1:] == (7, 7, 16)
+
+
+def test_a_dead_head_is_named(run_folder: Path, tmp_path: Path) -> None:
+    from mint_keras.stages.mint_run import load_head
+
+    run = shutil.copytree(run_folder, tmp_path / "run")
+    path = run / "heads" / "audited" / "conv1" / "head.keras"
+    head = load_head(path)
+    head.get_layer("logit").kernel.assign(np.zeros((128, 1)))
+    head.save(path)
+    config = config_of(formats.read_manifest(run, "mint_run"), run, quiet=True)
+    text = train_mint(config)
+    assert "same score for everybody: vanilla on conv1." in text
 
 
 def test_literal_has_no_standardisation(audited_folder: Path, tmp_path: Path) -> None:
