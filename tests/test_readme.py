@@ -1,0 +1,58 @@
+"""What README and docs tell people to type is accepted, and what they point to exists."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "models/README.md",
+    ROOT / "export/README.md",
+]
+COMMAND = re.compile(r"python (scripts/\w+\.py [^#\n`]*)")
+
+
+def commands() -> list[str]:
+    text = "\n".join(page.read_text().replace("\\\n", " ") for page in PAGES)
+    return sorted({match[1].strip() for match in COMMAND.finditer(text)})
+
+
+def test_commands_are_found() -> None:
+    scripts = {command.split()[0] for command in commands()}
+    assert scripts == {f"scripts/{path.name}" for path in (ROOT / "scripts").glob("[!_]*.py")}
+
+
+@pytest.mark.parametrize("script", sorted({command.split()[0] for command in commands()}))
+def test_commands_are_accepted(script: str) -> None:
+    """Parses the options of each command, in one process per script; nothing is run."""
+    lines = [command for command in commands() if command.split()[0] == script]
+    arguments = [[script, *shlex.split(line)[1:], "--print_config"] for line in lines]
+    program = (
+        "import runpy, sys\nsys.path.insert(0, 'scripts')\n"
+        f"for arguments in {arguments!r}:\n"
+        "    sys.argv = arguments\n"
+        "    try:\n        runpy.run_path(arguments[0], run_name='__main__')\n"
+        "    except SystemExit as end:\n        assert not end.code, arguments\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        assert target.startswith("http") or (page.parent / target).exists(), target
+
+
+def test_make_and_continuous_integration_run_the_readmes_commands() -> None:
+    readme, makefile, ci = ((ROOT / name).read_text() for name in ("README.md", "Makefile", ".ci/run"))
+    assert "scripts/train_mint.py --head vanilla --out runs/lab-vanilla" in readme
+    assert "scripts/train_mint.py --head vanilla --out runs/lab-vanilla" in makefile
+    assert "scripts/train_mint.py --head vanilla" in ci
+    assert all("-m pytest" in text for text in (readme, makefile, ci))
