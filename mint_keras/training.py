@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import keras
@@ -22,6 +22,34 @@ def seed_everything(seed: int) -> None:
     """Seeds Python, NumPy and TensorFlow and asks TensorFlow for deterministic kernels."""
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelledAad:
+    """Some rows of an AAD store with their labels; batches are read as they are needed.
+
+    Attributes:
+        features: AAD per tap, each of shape (N, ...); may be memory-mapped.
+        rows: the rows in question, shape (n,).
+        is_member: their classes, shape (n,), bool.
+    """
+
+    features: Mapping[str, np.ndarray]
+    rows: np.ndarray
+    is_member: np.ndarray
+
+    def batch(self, chosen: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Returns features {tap: (k, ...)} and labels (k, 1), float32, of k of the n rows."""
+        features = {tap: np.asarray(values[self.rows[chosen]], np.float32) for tap, values in self.features.items()}
+        return features, self.is_member[chosen, None].astype(np.float32)
+
+    def dataset(self, batches: Callable[[], Iterator[np.ndarray]]) -> tf.data.Dataset:
+        """Returns a dataset of the batches that an iterator of choices names."""
+        features = {tap: tf.TensorSpec((None, *v.shape[1:]), tf.float32) for tap, v in self.features.items()}
+        signature = (features, tf.TensorSpec((None, 1), tf.float32))
+        return tf.data.Dataset.from_generator(
+            lambda: (self.batch(chosen) for chosen in batches()), output_signature=signature
+        ).prefetch(2)
 
 
 # --- heads -----------------------------------------------------------------------------------------------------------
@@ -53,12 +81,11 @@ def check_class_sizes(is_member: np.ndarray) -> None:
         )
 
 
-def train_dataset(features: Mapping[str, np.ndarray], is_member: np.ndarray, seed: int) -> tuple[tf.data.Dataset, int]:
+def train_dataset(data: LabelledAad, seed: int) -> tuple[tf.data.Dataset, int]:
     """Makes the endless stream of balanced training batches.
 
     Args:
-        features: AAD per tap, each of shape (n, ...); may be memory-mapped.
-        is_member: shape (n,), bool.
+        data: what to train on.
         seed: of the order.
 
     Returns:
@@ -67,31 +94,25 @@ def train_dataset(features: Mapping[str, np.ndarray], is_member: np.ndarray, see
     Raises:
         InputError: if a class has fewer than 64 samples.
     """
-    check_class_sizes(is_member)
+    check_class_sizes(data.is_member)
 
-    def batches() -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
+    def batches() -> Iterator[np.ndarray]:
         rng = np.random.default_rng(seed)
         while True:
-            for rows in balanced_batches(is_member, rng):
-                yield _batch(features, is_member, rows)
+            yield from balanced_batches(data.is_member, rng)
 
-    dataset = tf.data.Dataset.from_generator(batches, output_signature=_signature(features))
-    larger_class = max(np.count_nonzero(is_member), np.count_nonzero(~is_member))
-    return dataset.prefetch(2), int(larger_class) // CLASS_BATCH
+    larger_class = max(np.count_nonzero(data.is_member), np.count_nonzero(~data.is_member))
+    return data.dataset(batches), int(larger_class) // CLASS_BATCH
 
 
-def evaluation_dataset(
-    features: Mapping[str, np.ndarray], is_member: np.ndarray, batch_size: int = 256
-) -> tf.data.Dataset:
+def evaluation_dataset(data: LabelledAad, batch_size: int = 256) -> tf.data.Dataset:
     """Makes one ordered pass over all samples, for `evaluate` and `predict`."""
-    num = len(is_member)
+    starts = range(0, len(data.rows), batch_size)
 
-    def batches() -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
-        for start in range(0, num, batch_size):
-            yield _batch(features, is_member, np.arange(start, min(start + batch_size, num)))
+    def batches() -> Iterator[np.ndarray]:
+        return (np.arange(start, min(start + batch_size, len(data.rows))) for start in starts)
 
-    dataset = tf.data.Dataset.from_generator(batches, output_signature=_signature(features))
-    return dataset.apply(tf.data.experimental.assert_cardinality(-(-num // batch_size)))
+    return data.dataset(batches).apply(tf.data.experimental.assert_cardinality(len(starts)))
 
 
 def compile_head(head: keras.Model, learning_rate: float = 1e-3) -> None:
@@ -105,32 +126,34 @@ def compile_head(head: keras.Model, learning_rate: float = 1e-3) -> None:
 
 def fit_head(
     head: keras.Model,
-    features: Mapping[str, np.ndarray],
-    is_member: np.ndarray,
+    data: LabelledAad,
     epochs: int,
     seed: int,
     logs: Path,
-    verbose: int = 0,
+    on_epoch: Callable[[], object] = lambda: None,
 ) -> None:
     """Trains a head in place.
 
     Args:
-        head: from `heads`; a layer named "standardise" is adapted on `features` first.
-        features: AAD per tap, each of shape (n, ...).
-        is_member: shape (n,), bool.
+        head: from `heads`; a layer named "standardise" is adapted on `data` first.
+        data: what to train on.
         epochs: passes over the larger class.
         seed: of batch order and dropout.
         logs: folder for `training.csv` and the TensorBoard files.
-        verbose: Keras' verbosity; 1 shows its progress bar.
+        on_epoch: called after every epoch, for progress.
     """
-    dataset, steps = train_dataset(features, is_member, seed)
+    dataset, steps = train_dataset(data, seed)
     if any(layer.name == "standardise" for layer in head.layers):
-        pooled = [np.asarray(features[tap], np.float32) for tap in head.input]
-        head.get_layer("standardise").adapt(np.concatenate(pooled, axis=1))
+        vectors, _ = data.batch(np.arange(len(data.rows)))
+        head.get_layer("standardise").adapt(np.concatenate([vectors[tap] for tap in head.input], axis=1))
     compile_head(head)
     logs.mkdir(parents=True, exist_ok=True)
-    callbacks = [keras.callbacks.CSVLogger(str(logs / "training.csv")), keras.callbacks.TensorBoard(str(logs))]
-    head.fit(dataset, epochs=epochs, steps_per_epoch=steps, callbacks=callbacks, verbose=verbose, shuffle=False)
+    callbacks = [
+        keras.callbacks.CSVLogger(str(logs / "training.csv")),
+        keras.callbacks.TensorBoard(str(logs)),
+        keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, values: on_epoch()),
+    ]
+    head.fit(dataset, epochs=epochs, steps_per_epoch=steps, callbacks=callbacks, verbose=0, shuffle=False)
 
 
 def logit_model(head: keras.Model) -> keras.Model:
@@ -138,21 +161,18 @@ def logit_model(head: keras.Model) -> keras.Model:
     return keras.Model(head.input, head.get_layer("logit").output)
 
 
-def evaluate_head(
-    head: keras.Model, logits: keras.Model, features: Mapping[str, np.ndarray], is_member: np.ndarray
-) -> tuple[dict[str, float], np.ndarray]:
+def evaluate_head(head: keras.Model, logits: keras.Model, data: LabelledAad) -> tuple[dict[str, float], np.ndarray]:
     """Evaluates a compiled head.
 
     Args:
         head: see `compile_head`.
         logits: `logit_model(head)`; an argument because building it costs more than running it.
-        features: AAD per tap, each of shape (n, ...).
-        is_member: shape (n,), bool.
+        data: what to evaluate on.
 
     Returns:
         `model.evaluate`'s accuracy, loss (with the L1 penalty) and cross_entropy, and the logits, shape (n,), float32.
     """
-    dataset = evaluation_dataset(features, is_member)
+    dataset = evaluation_dataset(data)
     figures = head.evaluate(dataset, return_dict=True, verbose=0)
     logit = logits.predict(dataset, verbose=0)[:, 0]
     return {name: float(figures[name]) for name in ("accuracy", "loss", "cross_entropy")}, logit
@@ -161,18 +181,6 @@ def evaluate_head(
 def _repeat_shuffled(rows: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
     repeats = -(-size // len(rows))
     return np.concatenate([rng.permutation(rows) for _ in range(repeats)])[:size]
-
-
-def _batch(
-    features: Mapping[str, np.ndarray], is_member: np.ndarray, rows: np.ndarray
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    batch = {tap: np.asarray(values[rows], np.float32) for tap, values in features.items()}
-    return batch, is_member[rows, None].astype(np.float32)
-
-
-def _signature(features: Mapping[str, np.ndarray]) -> tuple[dict[str, tf.TensorSpec], tf.TensorSpec]:
-    taps = {tap: tf.TensorSpec((None, *values.shape[1:]), tf.float32) for tap, values in features.items()}
-    return taps, tf.TensorSpec((None, 1), tf.float32)
 
 
 # --- audited models --------------------------------------------------------------------------------------------------
@@ -229,7 +237,7 @@ def fit_audited(
         optimizer=keras.optimizers.AdamW(schedule, weight_decay=settings.weight_decay),
         loss=MarginLoss(settings.margin, settings.scale),
         metrics=["accuracy"],
-        jit_compile=False,  # XLA on a CPU trained this network 1.6 times slower
+        jit_compile=False,  # XLA on a CPU is slower here, see docs/decisions.md
     )
     checkpoint = out / "checkpoint"
     start = _completed_epochs(checkpoint)

@@ -16,6 +16,17 @@ def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
+def labelled(features: dict[str, np.ndarray], is_member: np.ndarray) -> training.LabelledAad:
+    return training.LabelledAad(features, np.arange(len(is_member)), is_member)
+
+
+def test_labels_follow_the_rows() -> None:
+    data = training.LabelledAad({"a": np.arange(10.0)[:, None]}, np.array([7, 2, 5]), np.array([True, False, True]))
+    features, labels = data.batch(np.array([2, 1]))
+    assert features["a"][:, 0].tolist() == [5.0, 2.0]
+    assert labels[:, 0].tolist() == [1.0, 0.0]
+
+
 @pytest.mark.parametrize(("num_members", "num_externals"), [(64, 64), (64, 1000), (700, 90), (129, 128)])
 def test_batches_hold_64_of_each_class(num_members: int, num_externals: int) -> None:
     is_member = rng().permutation(np.repeat([True, False], [num_members, num_externals]))
@@ -45,7 +56,7 @@ def test_orders_differ_between_epochs_and_agree_between_seeds() -> None:
 def test_dataset_pairs_features_with_labels() -> None:
     is_member = np.repeat([True, False], [70, 200])
     features = {"conv1": np.where(is_member, 1.0, -1.0)[:, None], "outcome": np.arange(270.0)[:, None]}
-    dataset, steps = training.train_dataset(features, is_member, seed=0)
+    dataset, steps = training.train_dataset(labelled(features, is_member), seed=0)
     assert steps == 3
     for batch, labels in dataset.take(7):
         np.testing.assert_array_equal(batch["conv1"] > 0, labels == 1)
@@ -55,7 +66,7 @@ def test_dataset_pairs_features_with_labels() -> None:
 @pytest.mark.parametrize("sizes", [(63, 200), (200, 63), (0, 100)])
 def test_too_few_of_a_class(sizes: tuple[int, int]) -> None:
     with pytest.raises(InputError, match="at least 64"):
-        training.train_dataset({"a": np.zeros((sum(sizes), 2))}, np.repeat([True, False], sizes), 0)
+        training.train_dataset(labelled({"a": np.zeros((sum(sizes), 2))}, np.repeat([True, False], sizes)), 0)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +82,7 @@ def fit(aad: tuple[dict[str, np.ndarray], np.ndarray], logs: Path, seed: int = 1
     features, is_member = aad
     training.seed_everything(seed)
     head = vanilla.build({"conv1": (8,)})
-    training.fit_head(head, features, is_member, vanilla.EPOCHS, seed, logs)
+    training.fit_head(head, labelled(features, is_member), vanilla.EPOCHS, seed, logs)
     return head
 
 
@@ -88,7 +99,7 @@ def test_fitting(aad: tuple[dict[str, np.ndarray], np.ndarray], tmp_path: Path) 
     standardise = head.get_layer("standardise")
     np.testing.assert_allclose(np.ravel(standardise.mean), features["conv1"].mean(axis=0), rtol=1e-5)
     np.testing.assert_allclose(np.ravel(standardise.variance), features["conv1"].var(axis=0), rtol=1e-4)
-    figures, logit = training.evaluate_head(head, training.logit_model(head), features, is_member)
+    figures, logit = training.evaluate_head(head, training.logit_model(head), labelled(features, is_member))
     assert metrics.auc(is_member, logit) > 0.75
     lines = (tmp_path / "training.csv").read_text().splitlines()
     assert len(lines) == 1 + vanilla.EPOCHS
@@ -114,7 +125,7 @@ def test_evaluate_equals_the_scores(num: int) -> None:
     training.compile_head(head)
     features = {"conv1": rng().normal(size=(num, 8)).astype(np.float32) * 30}
     is_member = np.arange(num) % 3 == 0
-    figures, logit = training.evaluate_head(head, training.logit_model(head), features, is_member)
+    figures, logit = training.evaluate_head(head, training.logit_model(head), labelled(features, is_member))
     assert figures["accuracy"] == pytest.approx(metrics.accuracy(is_member, records.sigmoid(logit)), abs=1e-6)
     assert figures["cross_entropy"] == pytest.approx(metrics.cross_entropy(is_member, logit), abs=1e-6)
 

@@ -86,7 +86,7 @@ class FaceReader:
         if synthetic.is_synthetic(location):
             return synthetic.render(location)
         path, _, key = location.rpartition("#")
-        if path.endswith(".rec"):
+        if path.endswith(".rec") and key.isdecimal():
             if path not in self._record_files:
                 self._record_files[path] = recordio.RecordFile(Path(path))
             return decode(self._record_files[path].read(int(key))[1])

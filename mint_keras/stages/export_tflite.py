@@ -13,7 +13,7 @@ from mint_keras.audited import taps, zoo
 from mint_keras.data import images
 from mint_keras.data import protocol as protocols
 from mint_keras.edge import bundle, export
-from mint_keras.records import InputError, SampleTable
+from mint_keras.records import InputError, RefusedError, SampleTable
 from mint_keras.stages import mint_run
 
 _PARITY_FACES = 16
@@ -53,12 +53,17 @@ def export_tflite(config: ExportTflite) -> str:
     path = mint_run.head_path(config.run, mint_run.AUDITED, config.tap)
     if config.tap not in groups or not path.is_file():
         raise InputError(f"Expected a trained head of {list(groups)} in {config.run}, received {config.tap!r}.")
+    inputs = {"audited": formats.sha256_file(options.audited / formats.MODEL), "head": formats.sha256_file(path)}
+    if inputs["audited"] != run["inputs"]["audited"]:
+        raise RefusedError(
+            f"{options.audited} is no longer the model this run was made with: its SHA-256 is {inputs['audited']}, the "
+            f"run's is {run['inputs']['audited']}."
+        )
     head = mint_run.load_head(path)
     model = zoo.load_audited(options.audited)
     pooling = "max" if options.head == "vanilla" else None
     fused = export.fuse(taps.extractor(model, groups[config.tap], pooling), head)
     members, externals = _test_faces(options)
-    inputs = {"audited": formats.sha256_file(options.audited / formats.MODEL), "head": formats.sha256_file(path)}
     settings = {"tap": config.tap, "precision": config.precision, "samples": config.samples}
     manifest = formats.make_manifest(bundle.KIND, inputs, settings)
     with formats.output_folder(config.out, manifest, config.overwrite):

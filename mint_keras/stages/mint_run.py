@@ -186,16 +186,19 @@ def fit_heads(run: Run) -> None:
     rows, is_member = run.protocol.training_rows()
     groups = tap_groups(list(run.aad.arrays[AUDITED]))
     names = [(model, name) for model in (AUDITED, UNTRAINED) for name in groups]
-    for model, name in tqdm(names, desc="heads", unit="head", disable=run.config.quiet, **_pace()):
-        path = head_path(run.config.out, model, name)
-        if path.is_file():
-            continue
-        features = {tap: run.aad.arrays[model][tap][rows] for tap in groups[name]}
-        training.seed_everything(run.config.seed)
-        head, epochs = build_head(run.config, {tap: values.shape[1:] for tap, values in features.items()})
-        training.fit_head(head, features, is_member, epochs, run.config.seed, path.parent)
-        with formats.atomic_path(path) as temporary:
-            head.save(temporary)
+    missing = [(model, name) for model, name in names if not head_path(run.config.out, model, name).is_file()]
+    with tqdm(desc="heads", unit="epoch", disable=run.config.quiet, **_pace()) as bar:
+        for model, name in missing:
+            path = head_path(run.config.out, model, name)
+            features = {tap: run.aad.arrays[model][tap] for tap in groups[name]}
+            training.seed_everything(run.config.seed)
+            head, epochs = build_head(run.config, {tap: values.shape[1:] for tap, values in features.items()})
+            bar.total = len(missing) * epochs
+            bar.set_postfix_str(f"{name}, {model}")
+            data = training.LabelledAad(features, rows, is_member)
+            training.fit_head(head, data, epochs, run.config.seed, path.parent, bar.update)
+            with formats.atomic_path(path) as temporary:
+                head.save(temporary)
 
 
 def evaluate_heads(run: Run) -> tuple[list[Scores], list[ResultRow]]:
@@ -208,8 +211,8 @@ def evaluate_heads(run: Run) -> tuple[list[Scores], list[ResultRow]]:
         head = load_head(head_path(run.config.out, model, name))
         logits = training.logit_model(head)
         for evaluation, (rows, is_member) in evaluations.items():
-            features = {tap: run.aad.arrays[model][tap][rows] for tap in groups[name]}
-            figures, logit = training.evaluate_head(head, logits, features, is_member)
+            features = {tap: run.aad.arrays[model][tap] for tap in groups[name]}
+            figures, logit = training.evaluate_head(head, logits, training.LabelledAad(features, rows, is_member))
             scorer = _scorer_name(run.config.head, model)
             scores = Scores(scorer, name, evaluation, run.config.seed, run.protocol.table.take(rows), is_member, logit)
             parts.append((scores, _result(scores, is_member, figures)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import sys
 from pathlib import Path
 from typing import Literal
 
@@ -113,7 +114,8 @@ def _train(config: TrainAudited, members: SampleTable, held_out: SampleTable) ->
         margins.MARGINS[config.loss], config.scale, config.epochs, config.batch_size, config.learning_rate,
         config.weight_decay, config.seed,
     )  # fmt: skip
-    training.fit_audited(model, faces, labels, fit, config.out, verbose=0 if config.quiet else 2)
+    a_bar_or_lines = 1 if sys.stderr.isatty() else 2
+    training.fit_audited(model, faces, labels, fit, config.out, verbose=0 if config.quiet else a_bar_or_lines)
     formats.write_samples(config.out / formats.MEMBERS, members)
     formats.write_samples(config.out / formats.HELD_OUT, held_out)
     zoo.save_audited(config.out, model, {"members_pixels_sha256": reader.digest, "num_members": len(members)})
