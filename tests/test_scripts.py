@@ -1,7 +1,9 @@
 """The command lines: exit codes, one line for every error, no traceback."""
 
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -64,6 +66,21 @@ def test_refused_is_3(tmp_path: Path) -> None:
     assert done.returncode == 3
     assert "fingerprint" in done.stderr
     assert run("score.py", samples / "member_1.png", *command, "--overwrite").returncode == 0
+
+
+def test_interrupted_is_130_and_keeps_the_work(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = [sys.executable, "scripts/train_mint.py", "--head", "vanilla", "--out", str(out)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    started = time.monotonic()
+    while not (out / "aad").exists() and time.monotonic() - started < 120:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "continues from here" in errors
+    assert "Traceback" not in errors
+    assert (out / "manifest.json").is_file()
 
 
 def test_options_from_yaml(tmp_path: Path) -> None:
