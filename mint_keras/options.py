@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import docstring_parser
 import jsonargparse
+from jsonargparse.typing import NonNegativeInt
 
 Config = TypeVar("Config")
 
@@ -48,7 +49,7 @@ def _add_option(parser: jsonargparse.ArgumentParser, field: dataclasses.Field, k
     if kind is bool:
         parser.add_argument(flag, action="store_true", help=description)
         return
-    settings: dict[str, Any] = {"type": kind, "help": description}
+    settings: dict[str, Any] = {"type": NonNegativeInt if kind is int else kind, "help": description}
     if typing.get_origin(kind) is tuple:
         settings |= {"type": typing.get_args(kind)[0], "nargs": "+"}
     if field.metadata.get("positional"):

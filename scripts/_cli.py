@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 # TensorFlow's notices would bury the one line that matters to the user.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# A small file may claim to be a huge image; OpenCV reads this limit when it loads.
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(2**26))
 
 from mint_keras import options
 from mint_keras.records import InputError, RefusedError
@@ -46,29 +46,3 @@ def run(config_class: type, stage: Callable[[Any], str]) -> int:
         print("interrupted: the same command continues from here", file=sys.stderr)
         return INTERRUPTED
     return DONE
-
-
-@contextlib.contextmanager
-def quiet_import() -> Iterator[None]:
-    """Hides what TensorFlow's C++ libraries print while they load, unless loading fails."""
-    terminal = os.dup(2)
-    with tempfile.TemporaryFile() as hidden:
-        os.dup2(hidden.fileno(), 2)
-        try:
-            yield
-            _start_tensorflow()
-        except BaseException:
-            hidden.seek(0)
-            os.write(terminal, hidden.read())
-            raise
-        finally:
-            os.dup2(terminal, 2)
-            os.close(terminal)
-
-
-def _start_tensorflow() -> None:
-    """The search for GPUs prints too, on its first use; each new head is traced anew, which TensorFlow warns of."""
-    import tensorflow
-
-    tensorflow.get_logger().setLevel("ERROR")
-    tensorflow.config.list_physical_devices("GPU")

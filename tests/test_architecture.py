@@ -77,7 +77,7 @@ def direction_problems(module: str, tree: ast.Module) -> list[str]:
 
 def size_problems(module: str, tree: ast.Module, num_lines: int) -> list[str]:
     problems = []
-    if num_lines > (75 if module.startswith("scripts.") else 400):
+    if num_lines > (60 if module.startswith("scripts.") else 400):
         problems.append(f"{module} has {num_lines} lines")
     limit = 100 if module.split(".")[0] in ("heads", "audited") else 60
     for node in ast.walk(tree):

@@ -6,7 +6,10 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from mint_keras.data import images
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -37,6 +40,7 @@ def test_wrong_usage_is_2(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "transformer" in done.stderr
     assert "Traceback" not in done.stderr
+    assert run("score.py", "--bundle", "b", "x.png", "--out", tmp_path / "out", "--seed", "-1").returncode == 2
 
 
 def test_bad_input_is_1_and_one_line(tmp_path: Path) -> None:
@@ -56,6 +60,15 @@ def test_a_bad_file_among_good_ones_is_1_after_the_good_ones(tmp_path: Path) -> 
     assert done.returncode == 1
     assert "member_0.png" in done.stdout
     assert "1 of 2" in done.stderr
+
+
+def test_a_small_file_that_claims_to_be_a_huge_image(tmp_path: Path) -> None:
+    huge = tmp_path / "huge.png"
+    images.write_png(huge, np.zeros((9000, 9000, 3), np.uint8))
+    done = run("score.py", "--bundle", "export/lab", huge, "--out", tmp_path / "out")
+    assert done.returncode == 1
+    assert "cannot decode" in done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_refused_is_3(tmp_path: Path) -> None:

@@ -94,6 +94,10 @@ def open_run(config: TrainMint) -> Run:
         InputError: if an input cannot be used; nothing has been written then.
         RefusedError: if the folder holds a run made from other inputs.
     """
+    if config.literal and config.head == "cnn":
+        raise InputError(
+            "Expected --literal with the vanilla head only: the cnn head is always as the paper prints it."
+        )
     taps = resolve_taps(config)
     model = zoo.load_audited(config.audited)
     pooling = "max" if config.head == "vanilla" else None
@@ -101,7 +105,7 @@ def open_run(config: TrainMint) -> Run:
     for group in tap_groups(taps).values():  # shows early whether the heads fit the taps
         build_head(config, {tap: extractor.output[tap].shape[1:] for tap in group})
     protocol = make_protocol(config)
-    training.check_class_sizes(protocol.training_rows()[1])
+    _check_sizes(protocol)
     inputs = {
         "audited": formats.sha256_file(config.audited / formats.MODEL),
         "samples": samples.fingerprint(protocol.table),
@@ -111,9 +115,14 @@ def open_run(config: TrainMint) -> Run:
         untrained = taps_module.extractor(zoo.untrained_copy(model, config.seed), taps, pooling)
         aad = _open_aad(config, {AUDITED: extractor, UNTRAINED: untrained}, inputs, protocol.table)
         protocol = protocol.take(np.isin(protocol.table.sample_id, aad.table.sample_id))
-        training.check_class_sizes(protocol.training_rows()[1])
-        protocol.evaluations()  # shows now, not after the training, whether each has samples
+        _check_sizes(protocol)  # again: some samples may have been rejected
     return Run(config, protocol, aad)
+
+
+def _check_sizes(protocol: protocols.Protocol) -> None:
+    """Raises InputError now, not after hours, if training or an evaluation lacks samples."""
+    training.check_class_sizes(protocol.training_rows()[1])
+    protocol.evaluations()
 
 
 def reopen_run(folder: Path, quiet: bool) -> Run:

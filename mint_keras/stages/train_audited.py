@@ -79,6 +79,10 @@ def train_audited(config: TrainAudited) -> str:
     rng = np.random.default_rng(config.seed)
     is_member = splits.split_people(table.people(), config.split_identities, rng)
     members, held_out = table.take(is_member), table.take(~is_member)
+    if min(config.epochs, config.batch_size) < 1:
+        raise InputError(
+            f"Expected epochs and batch size of at least 1, received {config.epochs}, {config.batch_size}."
+        )
     if config.arch not in iresnet.ARCHITECTURES:
         raise InputError(f"Expected an architecture of {sorted(iresnet.ARCHITECTURES)}, received {config.arch!r}.")
     settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in ("out", "overwrite", "quiet")}

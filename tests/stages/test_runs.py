@@ -167,6 +167,8 @@ def test_without_other_databases_people_are_held_out(folders: Path, audited_fold
         ({"head": "cnn", "taps": ("outcome",)}, "vanilla"),
         ({"members": "synthetic:1/web/0-0/90"}, "two identities"),
         ({"num_train": 63}, "at least 64"),
+        ({"num_test": 0}, "test samples"),
+        ({"head": "cnn", "literal": True}, "--literal"),
         ({"externals": ("synthetic:1/phone/900-910/2",)}, "at least 64"),
     ],
 )
@@ -213,6 +215,8 @@ class TestTrainAudited:
             ({"data": "synthetic:1/web/5-2/9"}, "SEED/DATABASE"),
             ({"arch": "r19"}, "r18"),
             ({"split_identities": 1.0}, "fraction"),
+            ({"epochs": 0}, "at least 1"),
+            ({"batch_size": 500}, "one batch of 500"),
         ],
     )
     def test_bad_input_writes_nothing(self, options: dict, message: str, tmp_path: Path) -> None:
