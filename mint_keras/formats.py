@@ -141,6 +141,25 @@ def read_manifest(folder: Path, kind: str) -> dict[str, Any]:
     return manifest
 
 
+def read_checked_manifest(folder: Path, kind: str, model: str) -> dict[str, Any]:
+    """Reads the manifest of an artefact and checks that its model file is the one it describes (`model_sha256`).
+
+    Raises:
+        InputError: as `read_manifest`, or if the model file is missing.
+        RefusedError: if the model file was changed.
+    """
+    manifest = read_manifest(folder, kind)
+    file = folder / model
+    if not file.is_file():
+        raise InputError(
+            f"Expected {model} in {folder}, received none: the command that makes it has not finished there."
+        )
+    received = sha256_file(file)
+    if received != manifest.get("model_sha256"):
+        raise RefusedError(f"{file} has SHA-256 {received}, its manifest says {manifest.get('model_sha256')}.")
+    return manifest
+
+
 @contextlib.contextmanager
 def output_folder(out: Path, manifest: dict[str, Any], overwrite: bool = False) -> Iterator[None]:
     """Opens an output folder: new, or continued if it was begun from the same inputs with the same settings.

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from mint_keras import formats
-from mint_keras.records import InputError, RefusedError
+from mint_keras.records import InputError
 
 KIND = "audited_model"
 
@@ -23,13 +23,8 @@ def load_audited(path: Path) -> keras.Model:
         InputError: if there is no such model or Keras cannot read it.
         RefusedError: if the weights were changed after the manifest was written.
     """
-    manifest = formats.read_manifest(path, KIND)
+    formats.read_checked_manifest(path, KIND, formats.MODEL)
     file = path / formats.MODEL
-    if not file.is_file():
-        raise InputError(f"Expected {formats.MODEL} in {path}, received none: train_audited.py has not finished there.")
-    received = formats.sha256_file(file)
-    if received != manifest.get("model_sha256"):
-        raise RefusedError(f"{file} has SHA-256 {received}, its manifest says {manifest.get('model_sha256')}.")
     try:
         return keras.saving.load_model(file, compile=False, safe_mode=True)
     except (ValueError, TypeError, OSError, KeyError) as error:

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from mint_keras import formats
-from mint_keras.records import InputError, RefusedError
+from mint_keras.records import InputError
 
 KIND = "bundle"
 SCORER = "scorer.tflite"
@@ -36,13 +36,7 @@ def read_bundle(path: Path) -> Bundle:
         InputError: if the folder is no bundle.
         RefusedError: if the model was changed.
     """
-    manifest = formats.read_manifest(path, KIND)
-    file = path / SCORER
-    if not file.is_file():
-        raise InputError(f"Expected {SCORER} in {path}, received none. Export again with scripts/export_tflite.py.")
-    received = formats.sha256_file(file)
-    if received != manifest.get("model_sha256"):
-        raise RefusedError(f"{file} has SHA-256 {received}, its manifest says {manifest.get('model_sha256')}.")
+    manifest = formats.read_checked_manifest(path, KIND, SCORER)
     try:
         return Bundle(path, manifest["head"], manifest["config"]["tap"], int(manifest["seed"]))
     except (KeyError, TypeError, ValueError) as error:
