@@ -84,7 +84,11 @@ def test_refused_is_3(tmp_path: Path) -> None:
 def test_interrupted_is_130_and_keeps_the_work(tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = [sys.executable, "scripts/train_mint.py", "--head", "vanilla", "--out", str(out)]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    # A shell's background job inherits "ignore interruptions"; the one under test is in the foreground.
+    process = subprocess.Popen(
+        command, cwd=ROOT, **pipes, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+    )
     started = time.monotonic()
     while not (out / "aad").exists() and time.monotonic() - started < 120:
         time.sleep(0.2)
