@@ -138,6 +138,8 @@ def read_manifest(folder: Path, kind: str) -> dict[str, Any]:
         raise InputError(
             f"Expected {kind!r} of schema {SCHEMA} in {folder}, received {received[0]!r} of {received[1]}."
         )
+    if not isinstance(manifest.get("config"), dict) or not isinstance(manifest.get("inputs"), dict):
+        raise InputError(f"Expected config and inputs in {folder / MANIFEST}, received a manifest without.")
     return manifest
 
 
@@ -184,10 +186,13 @@ def _open_output(out: Path, manifest: dict[str, Any], overwrite: bool) -> bool:
     if out.exists() and not out.is_dir():
         raise InputError(f"Expected a folder for the output, received the file {out}.")
     if out.is_dir() and any(out.iterdir()):
-        existing = read_json(out / MANIFEST).get("fingerprint") if (out / MANIFEST).is_file() else None
-        if existing is None:
+        earlier = read_json(out / MANIFEST) if (out / MANIFEST).is_file() else {}
+        existing = earlier.get("fingerprint")
+        # --overwrite replaces a run by a run; it never deletes a model because --out named one by mistake.
+        if existing is None or earlier.get("kind") != manifest["kind"]:
             raise InputError(
-                f"Expected an empty or earlier output folder, received {out} with other files. Choose another --out."
+                f"Expected an empty folder or an earlier {manifest['kind']}, received {out} with other files. Choose "
+                "another --out."
             )
         if not overwrite:
             if existing == manifest["fingerprint"]:

@@ -8,9 +8,11 @@ from typing import Any, TypeVar
 
 import docstring_parser
 import jsonargparse
-from jsonargparse.typing import NonNegativeInt
+from jsonargparse.typing import restricted_number_type
 
 Config = TypeVar("Config")
+# What a seed may be; counts and sizes fit as well.
+_Whole = restricted_number_type("Whole", int, [(">=", 0), ("<", 2**32)])
 
 
 def parse(config_class: type[Config], description: str, arguments: list[str] | None = None) -> Config:
@@ -49,7 +51,7 @@ def _add_option(parser: jsonargparse.ArgumentParser, field: dataclasses.Field, k
     if kind is bool:
         parser.add_argument(flag, action="store_true", help=description)
         return
-    settings: dict[str, Any] = {"type": NonNegativeInt if kind is int else kind, "help": description}
+    settings: dict[str, Any] = {"type": _Whole if kind is int else kind, "help": description}
     if typing.get_origin(kind) is tuple:
         settings |= {"type": typing.get_args(kind)[0], "nargs": "+"}
     if field.metadata.get("positional"):

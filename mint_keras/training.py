@@ -115,10 +115,10 @@ def evaluation_dataset(data: LabelledAad, batch_size: int = 256) -> tf.data.Data
     return data.dataset(batches).apply(tf.data.experimental.assert_cardinality(len(starts)))
 
 
-def compile_head(head: keras.Model, learning_rate: float = 1e-3) -> None:
+def compile_head(head: keras.Model) -> None:
     """Compiles a head as in the paper: Adam, binary cross-entropy; `evaluate` also gives accuracy."""
     head.compile(
-        optimizer=keras.optimizers.Adam(learning_rate),
+        optimizer=keras.optimizers.Adam(1e-3),
         loss="binary_crossentropy",
         metrics=[keras.metrics.BinaryAccuracy("accuracy"), keras.metrics.BinaryCrossentropy("cross_entropy")],
     )

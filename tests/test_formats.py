@@ -134,6 +134,13 @@ class TestOutputFolder:
         with pytest.raises(InputError, match="folder"):
             self.open(tmp_path / "thesis.txt", 1)
 
+    def test_overwriting_does_not_delete_an_artefact_of_another_kind(self, tmp_path: Path) -> None:
+        self.open(tmp_path / "model", 1)
+        other = formats.make_manifest("another kind", {}, {})
+        with pytest.raises(InputError, match="another kind"), formats.output_folder(tmp_path / "model", other, True):
+            pass
+        assert (tmp_path / "model" / "manifest.json").exists()
+
     def test_a_foreign_manifest_does_not_allow_overwriting(self, tmp_path: Path) -> None:
         (tmp_path / "manifest.json").write_text('{"name": "a web app"}')
         with pytest.raises(InputError, match="other files"):
@@ -165,6 +172,9 @@ def test_manifest_kind_is_checked(tmp_path: Path) -> None:
         pass
     with pytest.raises(InputError, match="mint_run"):
         formats.read_manifest(tmp_path / "out", "mint_run")
+    (tmp_path / "out" / "manifest.json").write_text(json.dumps({"kind": "aad", "schema": 1}))
+    with pytest.raises(InputError, match="config and inputs"):
+        formats.read_manifest(tmp_path / "out", "aad")
     (tmp_path / "out" / "manifest.json").write_text(json.dumps([1]))
     with pytest.raises(InputError, match="object"):
         formats.read_manifest(tmp_path / "out", "aad")

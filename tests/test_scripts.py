@@ -41,6 +41,7 @@ def test_wrong_usage_is_2(tmp_path: Path) -> None:
     assert "transformer" in done.stderr
     assert "Traceback" not in done.stderr
     assert run("score.py", "--bundle", "b", "x.png", "--out", tmp_path / "out", "--seed", "-1").returncode == 2
+    assert run("score.py", "--bundle", "b", "x.png", "--out", tmp_path / "out", "--seed", 2**32).returncode == 2
 
 
 def test_bad_input_is_1_and_one_line(tmp_path: Path) -> None:

@@ -44,9 +44,9 @@ def open_store(folder: Path, fingerprint: str) -> AadStore | None:
     if not (folder / formats.MANIFEST).is_file():
         return None
     manifest = formats.read_manifest(folder, KIND)
-    if manifest["fingerprint"] != fingerprint:
+    if manifest.get("fingerprint") != fingerprint:
         raise RefusedError(
-            f"{folder} holds AAD made from other inputs: its fingerprint is {manifest['fingerprint']}, expected "
+            f"{folder} holds AAD made from other inputs: its fingerprint is {manifest.get('fingerprint')}, expected "
             f"{fingerprint}. Delete it, or use --overwrite."
         )
     table = formats.read_samples(folder / SAMPLES)

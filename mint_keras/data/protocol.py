@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 
@@ -119,19 +120,18 @@ def _split(table: SampleTable, rng: np.random.Generator) -> tuple[SampleTable, S
 
 
 def _refuse_overlap(sources: Sources) -> None:
-    members = set(sources.members.people().tolist())
-    for name in ("externals", "evaluate", "held_out"):
-        table = getattr(sources, name)
-        shared = sorted(members & set(table.people().tolist())) if table is not None else []
-        if shared:
-            raise InputError(
-                f"Expected no member among the {name}, received {len(shared)} people in both, such as {shared[0]!r}. "
-                "Databases are told apart by their folder names: rename one if they are different."
-            )
     if sources.evaluate is not None:
         seen = set(sources.externals.database.tolist()) & set(sources.evaluate.database.tolist())
         if seen:
             raise InputError(
                 f"Expected databases to evaluate on that the heads do not train on, received {sorted(seen)} in both. "
                 "Leave --evaluate out to hold out people of the externals instead."
+            )
+    named = {field.name: getattr(sources, field.name) for field in dataclasses.fields(sources)}
+    people = {name: set(table.people().tolist()) for name, table in named.items() if table is not None}
+    for first, second in itertools.combinations(people, 2):
+        if shared := sorted(people[first] & people[second]):
+            raise InputError(
+                f"Expected different people in {first} and {second}, received {len(shared)} in both, such as "
+                f"{shared[0]!r}. Databases are told apart by their folder names: rename one if they are different."
             )

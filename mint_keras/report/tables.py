@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mint_keras.data import protocol
 from mint_keras.records import ResultRow
 
 
@@ -22,8 +23,8 @@ def columns(main_evaluation: str) -> list[tuple[str, str, str]]:
     return [
         ("audited model", "", main_evaluation),
         ("untrained copy", "_untrained", main_evaluation),
-        ("same database", "", "same_database"),
-        ("familiar", "", "familiar"),
+        ("same database", "", protocol.SAME_DATABASE),
+        ("familiar", "", protocol.FAMILIAR),
     ]
 
 

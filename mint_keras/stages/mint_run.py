@@ -139,6 +139,11 @@ def reopen_run(folder: Path, quiet: bool) -> Run:
 def config_of(manifest: dict[str, Any], folder: Path, quiet: bool) -> TrainMint:
     """Returns the options a run was made with."""
     stored = manifest["config"]
+    expected = {field.name for field in dataclasses.fields(TrainMint)} - set(_NOT_CONTENT)
+    if set(stored) != expected:
+        raise InputError(
+            f"Expected the options {sorted(expected)} in the manifest of {folder}, received {sorted(stored)}."
+        )
     values: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in stored.items()}
     values |= {"audited": Path(stored["audited"]), "out": folder, "quiet": quiet}
     return TrainMint(**values)

@@ -80,6 +80,8 @@ def test_training_rows(sources: Sources) -> None:
 def test_a_member_on_the_other_side_is_refused(sources: Sources) -> None:
     with pytest.raises(InputError, match="held_out"):
         make_protocol(Sources(sources.members, sources.externals, None, lab("web/29-40/5")), 60, 40, seed=3)
+    with pytest.raises(InputError, match="externals and held_out"):
+        make_protocol(Sources(sources.members, lab("web/30-39/5"), None, sources.held_out), 60, 40, seed=3)
     with pytest.raises(InputError, match="externals"):
         make_protocol(Sources(sources.members, lab("web/0-9/5"), None, None), 60, 40, seed=3)
 

@@ -69,6 +69,18 @@ def test_evaluating_a_changed_head_is_refused(run_folder: Path, tmp_path: Path) 
         evaluate_mint(EvaluateMint(run, tmp_path / "again", quiet=True))
 
 
+def test_a_run_is_not_its_own_evaluation(run_folder: Path) -> None:
+    with pytest.raises(InputError, match="another --out"):
+        evaluate_mint(EvaluateMint(run_folder, run_folder, overwrite=True, quiet=True))
+    assert (run_folder / "scores.csv").is_file()
+
+
+def test_options_of_another_version_are_named(run_folder: Path, tmp_path: Path) -> None:
+    manifest = formats.read_manifest(run_folder, "mint_run")
+    with pytest.raises(InputError, match="novelty"):
+        config_of(manifest | {"config": manifest["config"] | {"novelty": 1}}, tmp_path, quiet=True)
+
+
 def test_difference_of_results(run_folder: Path) -> None:
     results = formats.read_results(run_folder / "results.jsonl")
     moved = [dataclasses.replace(results[0], auc=results[0].auc + 0.25), *results[1:]]
