@@ -135,6 +135,29 @@ class ResultRow:
     tpr_at_1_fpr: float
 
 
+@dataclasses.dataclass(frozen=True)
+class ParityRecord:
+    """How far one tap of a converted model is from its source.
+
+    Attributes:
+        tap: what was compared.
+        oracle: what ran the source, for example "onnxruntime".
+        input: what was shown: "faces" or "noise".
+        batch: images that Keras got at once.
+        max_abs: largest absolute difference.
+        relative: ||ours - theirs|| / ||theirs||, over all samples.
+        cosine: smallest cosine between ours and theirs of a sample.
+    """
+
+    tap: str
+    oracle: str
+    input: str
+    batch: int
+    max_abs: float
+    relative: float
+    cosine: float
+
+
 def sigmoid(logit: np.ndarray) -> np.ndarray:
     """Returns 1 / (1 + exp(-logit)) in float64, without overflow."""
     logit = np.asarray(logit, np.float64)

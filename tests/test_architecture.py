@@ -103,6 +103,7 @@ def forbidden_problems(module: str, tree: ast.Module) -> list[str]:
             problems.append(f"{module} allows pickles: {text}")
         is_pickle = isinstance(node, ast.Import) and any(alias.name == "pickle" for alias in node.names)
         is_environment = isinstance(node, ast.ImportFrom) and node.module == "os" and "env" in text
+        is_pickle &= module != "data.pickles"  # the restricted reader
         if text in ("os.environ", "os.getenv") or text.startswith("from pickle") or is_pickle or is_environment:
             problems.append(f"{module} uses {text}")
     return problems

@@ -8,9 +8,10 @@ block of each primary layer") allows both readings; `conv` is literal and exists
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import keras
+import numpy as np
 from keras import layers
 
 from mint_keras.records import InputError
@@ -19,6 +20,18 @@ CONV_TAPS = ("conv1", "conv2", "conv3", "conv4")
 STAGE_TAPS = ("stage1", "stage2", "stage3", "stage4")
 OUTCOME = "outcome"
 _BLOCK_LAYER = re.compile(r"stage(\d+)_block(\d+)_(bn3|add)")
+
+
+def tap_tensors(model: keras.Model) -> dict[str, keras.KerasTensor]:
+    """Returns the tensor behind every tap: what a converted model names as outputs, or an IResNet's layers.
+
+    Raises:
+        InputError: if the model has neither.
+    """
+    if isinstance(model.output, Mapping):
+        names = sorted(model.output, key=lambda name: (name == OUTCOME, name))
+        return {name: model.get_layer(name).input for name in names}
+    return {tap: model.get_layer(name).output for tap, name in tap_layers(model).items()}
 
 
 def tap_layers(model: keras.Model) -> dict[str, str]:
@@ -36,28 +49,35 @@ def tap_layers(model: keras.Model) -> dict[str, str]:
     if not last:
         raise InputError(
             f"Expected a model built by mint_keras (layers named stage1_block1_bn3 ...), received {model.name!r} "
-            "without such layers. Train one with scripts/train_audited.py."
+            "without such layers. Train one with scripts/train_audited.py, or convert one with scripts/convert_fr.py."
         )
     taps = {f"{reading}{stage}": name for (reading, stage), (_, name) in sorted(last.items())}
     return {**taps, OUTCOME: model.layers[-1].name}
+
+
+def with_taps(model: keras.Model, tensors: Mapping[str, keras.KerasTensor]) -> keras.Model:
+    """Gives a model its taps as named outputs, the form in which converted models are kept."""
+    outputs = {tap: layers.Identity(name=tap)(tensor) for tap, tensor in tensors.items()}
+    return keras.Model(model.input, outputs, name=model.name)
 
 
 def extractor(model: keras.Model, taps: Sequence[str], pooling: str | None = None) -> keras.Model:
     """Cuts the part of an audited model that computes some taps; nothing after the deepest one remains.
 
     Args:
-        model: an IResNet.
+        model: an IResNet, or a converted model.
         taps: names such as "conv1", "stage3", "outcome".
         pooling: None for the maps, "max" for the maximum of every channel (the paper's input of the vanilla head).
 
     Returns:
         A model from images to a dict of outputs, one per tap and under its name: (batch, height, width, channels),
-        pooled (batch, channels), the outcome (batch, embedding_size). It shares its weights with `model`.
+        pooled (batch, channels), the outcome (batch, embedding_size). It shares its weights with `model`. Outputs are
+        float32 whatever the precision of the model.
 
     Raises:
         InputError: for an unknown tap or pooling.
     """
-    known = tap_layers(model)
+    known = tap_tensors(model)
     unknown = [tap for tap in taps if tap not in known]
     if unknown or not taps:
         raise InputError(f"Expected taps of {list(known)}, received {list(taps)}.")
@@ -65,8 +85,22 @@ def extractor(model: keras.Model, taps: Sequence[str], pooling: str | None = Non
         raise InputError(f'Expected pooling None or "max", received {pooling!r}.')
     outputs = {}
     for tap in taps:
-        x = model.get_layer(known[tap]).output
+        x = known[tap]
         if pooling and len(x.shape) == 4:
-            x = layers.GlobalMaxPooling2D(name=f"{tap}_max")(x)
-        outputs[tap] = layers.Identity(name=tap)(x)
+            x = layers.GlobalMaxPooling2D(name=f"{tap}_max", dtype="float32")(x)
+        outputs[tap] = layers.Identity(name=tap, dtype="float32")(x)
     return keras.Model(model.input, outputs, name=f"{model.name}_extractor")
+
+
+def flops(model: keras.Model) -> int:
+    """Counts the floating-point operations of convolutions and dense layers for one image, two per multiply-add."""
+    total = 0
+    for layer in model.layers:
+        if isinstance(layer, layers.DepthwiseConv2D | layers.Conv2D):
+            kernel = layer.kernel.shape
+            positions = int(np.prod(layer.output.shape[1:3]))
+            # A depthwise kernel is (height, width, channels, multiplier): each value is used once a position too.
+            total += 2 * int(np.prod(kernel)) * positions
+        elif isinstance(layer, layers.Dense):
+            total += 2 * int(np.prod(layer.kernel.shape))
+    return total

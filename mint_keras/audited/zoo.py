@@ -11,13 +11,14 @@ from mint_keras import formats
 from mint_keras.records import InputError
 
 KIND = "audited_model"
+DETECTOR = "face_detector"
 
 
 def load_audited(path: Path) -> keras.Model:
     """Loads an audited model and checks that it is the one its manifest describes.
 
     Args:
-        path: the folder that `train_audited.py` wrote, for example `models/lab`.
+        path: the folder that `train_audited.py` or `convert_fr.py` wrote, for example `models/lab`.
 
     Raises:
         InputError: if there is no such model or Keras cannot read it.
@@ -31,17 +32,18 @@ def load_audited(path: Path) -> keras.Model:
         raise InputError(f"Expected a Keras model of built-in layers in {file}, received: {error}") from error
 
 
-def save_audited(path: Path, model: keras.Model, facts: dict[str, Any]) -> None:
+def save_audited(path: Path, model: keras.Model, facts: dict[str, Any], kind: str = KIND) -> None:
     """Saves an audited model into its output folder and completes the manifest there.
 
     Args:
-        path: the folder, opened by `formats.open_output`.
-        model: the trained model.
+        path: the folder, opened by `formats.output_folder`.
+        model: the model.
         facts: what else the manifest should say, for example the SHA-256 of the training pixels.
+        kind: what the manifest says it is.
     """
     with formats.atomic_path(path / formats.MODEL) as temporary:
         model.save(temporary)
-    manifest = formats.read_manifest(path, KIND)
+    manifest = formats.read_manifest(path, kind)
     sha256 = formats.sha256_file(path / formats.MODEL)
     formats.write_json(path / formats.MANIFEST, {**manifest, "model_sha256": sha256, **facts})
 

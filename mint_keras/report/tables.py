@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mint_keras.data import protocol
-from mint_keras.records import ResultRow
+from mint_keras.records import ParityRecord, ResultRow
 
 
 def format_table(rows: Sequence[Sequence[str]]) -> str:
@@ -48,6 +48,17 @@ def mint_table(results: Sequence[ResultRow], head: str, main_evaluation: str) ->
             _cell(by_key.get((scorer + suffix, evaluation, tap))) for _, suffix, evaluation in columns(main_evaluation)
         ]
         table.append([tap if scorer == head else scorer.replace("_", " "), *cells])
+    return format_table(table)
+
+
+def parity_table(records: Sequence[ParityRecord]) -> str:
+    """Returns one row per tap and oracle: the worst of its records over inputs and batch sizes."""
+    table = [["tap", "against", "inputs", "max abs", "relative", "cosine"]]
+    for tap, oracle in dict.fromkeys((record.tap, record.oracle) for record in records):
+        rows = [record for record in records if (record.tap, record.oracle) == (tap, oracle)]
+        shown = " ".join(dict.fromkeys(f"{row.input}x{row.batch}" for row in rows))
+        largest = [f"{max(getattr(row, name) for row in rows):.1e}" for name in ("max_abs", "relative")]
+        table.append([tap, oracle, shown, *largest, f"{min(row.cosine for row in rows):.8f}"])
     return format_table(table)
 
 

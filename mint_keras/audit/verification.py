@@ -1,0 +1,73 @@
+"""Face verification from embeddings: how well their distance tells the same person from another.
+
+The scheme of arcface_torch, so that figures can be held against published ones
+(insightface recognition/arcface_torch/eval/verification.py).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from mint_keras.audit import metrics
+from mint_keras.records import InputError
+
+THRESHOLDS = np.arange(0, 4, 0.01)
+FALSE_ACCEPT_RATES = (1e-2, 1e-3, 1e-4)
+
+
+def verify(first: np.ndarray, second: np.ndarray, genuine: np.ndarray, folds: np.ndarray) -> dict[str, Any]:
+    """Computes verification accuracy, AUC and true-accept rates.
+
+    Args:
+        first: embeddings of the pairs' first faces, shape (n, d); not normalised.
+        second: of their second faces.
+        genuine: whether a pair is of one person, shape (n,).
+        folds: fold of each pair, shape (n,). A fold's accuracy is at the squared distance, of 0, 0.01 ... 3.99, that is
+            best on the other folds.
+
+    Returns:
+        accuracy and accuracy_std, mean and standard deviation over folds; auc of the cosine; tar_at_far_1e-02 ... or
+        None where there are fewer impostors than the rate needs; num_pairs; num_genuine.
+
+    Raises:
+        InputError: if a class or all folds but one are missing, or an embedding is not finite or zero.
+    """
+    genuine = np.asarray(genuine, bool)
+    if genuine.all() or not genuine.any() or len(np.unique(folds)) < 2:
+        raise InputError("Expected genuine and impostor pairs in two folds or more, received fewer.")
+    if not np.isfinite([np.ptp(first), np.ptp(second)]).all():
+        raise InputError("Expected finite embeddings, received some that are not.")
+    cosine = np.sum(_normalised(first) * _normalised(second), axis=1)
+    accuracies = _fold_accuracies(2 - 2 * cosine, genuine, np.asarray(folds))
+    num_impostors = int(np.count_nonzero(~genuine))
+    rates = {
+        f"tar_at_far_{rate:.0e}": metrics.tpr_at_fpr(genuine, cosine, rate) if num_impostors * rate >= 1 else None
+        for rate in FALSE_ACCEPT_RATES
+    }
+    return {
+        "accuracy": float(np.mean(accuracies)),
+        "accuracy_std": float(np.std(accuracies)),
+        "auc": metrics.auc(genuine, cosine),
+        **rates,
+        "num_pairs": len(genuine),
+        "num_genuine": int(np.count_nonzero(genuine)),
+    }
+
+
+def _normalised(embeddings: np.ndarray) -> np.ndarray:
+    embeddings = np.asarray(embeddings, np.float64)
+    norms = np.linalg.norm(embeddings, axis=1, keepdims=True)
+    if not norms.all():
+        raise InputError("Expected embeddings other than zero, received some.")
+    return embeddings / norms
+
+
+def _fold_accuracies(distance: np.ndarray, genuine: np.ndarray, folds: np.ndarray) -> list[float]:
+    is_right = (distance[:, None] < THRESHOLDS) == genuine[:, None]
+    accuracies = []
+    for fold in np.unique(folds):
+        best = int(np.argmax(is_right[folds != fold].mean(axis=0)))
+        accuracies.append(float(is_right[folds == fold, best].mean()))
+    return accuracies

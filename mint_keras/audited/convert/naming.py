@@ -1,0 +1,171 @@
+"""Recognises an IResNet by its topology, and names the layers and taps of any convolutional network.
+
+Names in a file are the exporter's; the shape of the graph is the network's. An IResNet gets the layer names of
+`audited.iresnet`, whatever its source.
+"""
+
+from __future__ import annotations
+
+import collections
+import re
+from collections.abc import Iterable
+
+from mint_keras.audited.convert.graph import Graph, Node
+
+_NORMALISATION = ("Sub", "Mul", "Div", "Add")
+
+
+def layer_names(graph: Graph) -> dict[str, str]:
+    """Returns a layer name for every node that depends on the image, by the node's first output."""
+    known = iresnet_names(graph) or {}
+    counts: collections.Counter[str] = collections.Counter()
+    names = {}
+    for node in graph.nodes:
+        if not graph.is_static(node):
+            kind = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", node.op).lower()
+            counts[kind] += 1
+            names[node.outputs[0]] = known.get(node.outputs[0], f"{kind}_{counts[kind]:03d}")
+    return names
+
+
+def iresnet_names(graph: Graph) -> dict[str, str] | None:
+    """Returns the layer names of `audited.iresnet` by tensor, or None if the graph is no IResNet."""
+    try:
+        return _Reader(graph).names()
+    except _NotAnIResNet:
+        return None
+
+
+def count_blocks(layers: Iterable[str]) -> tuple[int, ...]:
+    """Returns the blocks of each stage that layer names of `audited.iresnet` tell of; empty for other names."""
+    matches = [re.fullmatch(r"stage(\d+)_block\d+_add", name) for name in layers]
+    counts = collections.Counter(int(match[1]) for match in matches if match)
+    return tuple(counts[stage] for stage in sorted(counts))
+
+
+class _NotAnIResNet(Exception):
+    pass
+
+
+class _Reader:
+    """Walks stem, blocks and head in the order in which they must come."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._consumers = graph.consumers()
+        self._found: dict[str, str] = {}
+
+    def names(self) -> dict[str, str]:
+        x = self._graph.input
+        while self._next(x).op in _NORMALISATION:
+            x = self._next(x).outputs[0]
+        x = self._take(x, "Conv", "stem")
+        x = self._take_optional(x, "BatchNormalization", "stem_bn")
+        x = self._take(x, "PRelu", "stem_prelu")
+        stage = block = 0
+        while len(self._consumers[x]) == 2:
+            is_first = "Add" not in {node.op for node in self._consumers[x]}
+            stage, block = (stage + 1, 1) if is_first else (stage, block + 1)
+            x = self._block(x, f"stage{stage}_block{block}", is_first)
+        if not stage:
+            raise _NotAnIResNet
+        x = self._take(x, "BatchNormalization", "head_bn")
+        x = self._take(x, "Reshape" if self._next(x).op == "Reshape" else "Flatten", "flatten")
+        x = self._take(x, "Gemm", "fc")
+        x = self._take_optional(x, "BatchNormalization", "features")
+        if self._consumers[x] or list(self._graph.outputs.values()) != [x]:
+            raise _NotAnIResNet
+        return self._found
+
+    def _block(self, x: str, name: str, is_first: bool) -> str:
+        entry, other = sorted(self._consumers[x], key=lambda node: node.op != "BatchNormalization")
+        y = self._name(entry, "BatchNormalization", f"{name}_bn1")
+        y = self._take(y, "Conv", f"{name}_conv1")
+        y = self._take_optional(y, "BatchNormalization", f"{name}_bn2")
+        y = self._take(y, "PRelu", f"{name}_prelu")
+        y = self._take(y, "Conv", f"{name}_conv2")
+        y = self._take_optional(y, "BatchNormalization", f"{name}_bn3")
+        shortcut = x
+        if is_first:
+            shortcut = self._name(other, "Conv", f"{name}_shortcut")
+            shortcut = self._take_optional(shortcut, "BatchNormalization", f"{name}_shortcut_bn")
+        total = self._next(y)
+        if set(total.inputs) != {y, shortcut}:
+            raise _NotAnIResNet
+        return self._name(total, "Add", f"{name}_add")
+
+    def _next(self, tensor: str) -> Node:
+        if len(self._consumers[tensor]) != 1:
+            raise _NotAnIResNet
+        return self._consumers[tensor][0]
+
+    def _take(self, tensor: str, op: str, name: str) -> str:
+        return self._name(self._next(tensor), op, name)
+
+    def _take_optional(self, tensor: str, op: str, name: str) -> str:
+        followers = self._consumers[tensor]
+        is_there = len(followers) == 1 and followers[0].op == op
+        return self._name(followers[0], op, name) if is_there else tensor
+
+    def _name(self, node: Node, op: str, name: str) -> str:
+        if node.op != op:
+            raise _NotAnIResNet
+        self._found[node.outputs[0]] = name
+        return node.outputs[0]
+
+
+def find_taps(graph: Graph, sizes: dict[str, tuple[int, int]]) -> dict[str, str]:
+    """Finds the taps of a network: what closes each resolution.
+
+    A residual network's stage closes with an Add (`stage1` ...) and the convolution, with its batch normalisation,
+    that feeds it (`conv1` ...). In other networks, and in those with depthwise convolutions, whose residual sums close
+    nothing, `conv1` ... are the last convolution at each resolution.
+
+    Args:
+        graph: the network.
+        sizes: height and width of every map, by tensor.
+
+    Returns:
+        Tensors by tap, highest resolution first.
+    """
+    maps = [node for node in graph.nodes if sizes.get(node.outputs[0], (1, 1)) > (1, 1)]
+    convolutions = [node for node in maps if node.op == "Conv"]
+    sums = [node for node in maps if node.op == "Add" and not any(name in graph.constants for name in node.inputs)]
+    is_residual = bool(sums) and all(node.attributes.get("group", 1) == 1 for node in convolutions)
+    taps: dict[str, str] = {}
+    if is_residual:
+        behind = _behind_convolutions(graph, convolutions)
+        for number, total in enumerate(_last_of_each_size(sums, sizes), start=1):
+            branches = [name for name in total.inputs if name in behind]
+            if branches:
+                # The main path has the later convolution; a shortcut's comes first or after it, but is 1x1.
+                taps[f"conv{number}"] = max(branches, key=lambda name: _rank(behind[name], graph))
+            taps[f"stage{number}"] = total.outputs[0]
+    else:
+        for number, convolution in enumerate(_last_of_each_size(convolutions, sizes), start=1):
+            taps[f"conv{number}"] = _normalised(convolution.outputs[0], graph)
+    return dict(sorted(taps.items()))
+
+
+def _last_of_each_size(nodes: list[Node], sizes: dict[str, tuple[int, int]]) -> list[Node]:
+    last: dict[tuple[int, int], Node] = {}
+    for node in nodes:
+        last[sizes[node.outputs[0]]] = node
+    return [last[size] for size in sorted(last, reverse=True)]
+
+
+def _behind_convolutions(graph: Graph, convolutions: list[Node]) -> dict[str, Node]:
+    return {_normalised(node.outputs[0], graph): node for node in convolutions}
+
+
+def _normalised(tensor: str, graph: Graph) -> str:
+    """Returns the output of the batch normalisation behind a convolution, or the convolution's own."""
+    followers = graph.consumers()[tensor]
+    is_normalised = len(followers) == 1 and followers[0].op == "BatchNormalization"
+    return followers[0].outputs[0] if is_normalised else tensor
+
+
+def _rank(node: Node, graph: Graph) -> tuple[int, int]:
+    kernel = graph.constants.get(node.inputs[1])
+    area = int(kernel.shape[2] * kernel.shape[3]) if kernel is not None else 0
+    return area, graph.nodes.index(node)

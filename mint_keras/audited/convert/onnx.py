@@ -1,0 +1,180 @@
+"""ONNX graph to Keras functional model: NHWC, built-in layers only, one layer (or two) per node.
+
+Every tensor of the graph stays findable, so that parity can be checked anywhere and taps put anywhere.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import keras
+import numpy as np
+
+from mint_keras.audited.convert import naming, operators
+from mint_keras.audited.convert.graph import Graph, Node, describe, fold
+from mint_keras.audited.convert.values import MAP_ORDER, Builder, Value
+from mint_keras.audited.preprocessing import ARCFACE, RAW, SCRFD, Preprocessing
+from mint_keras.records import InputError
+
+DEFAULT_SIZE = 112
+DETECTOR_SIZE = 640
+# Scores, boxes and, in some, key points for three or five strides: SCRFD as insightface recognises it.
+_DETECTOR_OUTPUTS = {6: (2, 3), 9: (3, 3), 10: (2, 5), 15: (3, 5)}
+_MAX_SIZE = 4096
+
+
+@dataclasses.dataclass(frozen=True)
+class Converted:
+    """A Keras model and where the tensors of its source are in it.
+
+    Attributes:
+        model: from RGB images, (x - 127.5) / 127.5 whatever the source wants, to its outputs by name.
+        tensors: what Keras gives for a tensor of the source, in topological order.
+        layers: the layer behind each tensor.
+        nodes: the name of the node behind each tensor.
+        outputs: tensors by output name.
+        taps: tensors by tap, found automatically; empty for a detector.
+        is_iresnet: whether the layers carry the names of `audited.iresnet`.
+        preprocessing: how the source wants its pixels; the model itself takes (x - 127.5) / 127.5.
+    """
+
+    model: keras.Model
+    tensors: dict[str, Value]
+    layers: dict[str, str]
+    nodes: dict[str, str]
+    outputs: dict[str, str]
+    taps: dict[str, str]
+    is_iresnet: bool
+    preprocessing: Preprocessing
+
+
+def is_detector(graph: Graph) -> bool:
+    """Tells whether a graph has the outputs of an SCRFD face detector."""
+    return len(graph.outputs) in _DETECTOR_OUTPUTS
+
+
+def has_normalisation(graph: Graph) -> bool:
+    """Tells whether a graph scales pixels itself: Sub, Mul or Div before the first layer, as MXNet's models do."""
+    readers = graph.consumers()[graph.input]
+    return len(readers) == 1 and readers[0].op in ("Sub", "Mul", "Div")
+
+
+def usual_preprocessing(graph: Graph) -> Preprocessing:
+    """Returns the scaling of insightface's models: none if the graph does it, (x - 127.5) / 127.5, or / 128 (SCRFD)."""
+    if has_normalisation(graph):
+        return RAW
+    return SCRFD if is_detector(graph) else ARCFACE
+
+
+def to_keras(
+    graph: Graph, preprocessing: Preprocessing, image_size: int | None = None, name: str = "audited"
+) -> Converted:
+    """Converts a graph.
+
+    Args:
+        graph: from `graph.read`.
+        preprocessing: how the source wants its pixels.
+        image_size: side of the square input where the file leaves it open; 112, or 640 for a detector.
+        name: of the Keras model.
+
+    Raises:
+        InputError: for an operator, or a use of one, that is not supported; it names the node.
+    """
+    _check_operators(graph)
+    height, width = _input_size(graph, image_size)
+    images = keras.Input((height, width, 3), name="image")
+    is_nchw = graph.input_shape[1] == 3
+    names = naming.layer_names(graph)
+    builder = Builder(graph, names)
+    scaled = preprocessing_layer(preprocessing)(images)
+    builder.values[graph.input] = Value(scaled, MAP_ORDER if is_nchw else (0, 1, 2, 3))
+    for node in graph.nodes:
+        _build(builder, node)
+    outputs = {clean: graph.outputs[file] for clean, file in _output_names(graph).items()}
+    tensors = {tensor: builder.settled(tensor) for tensor in builder.values if tensor != graph.input}
+    missing = [tensor for tensor in outputs.values() if tensor not in tensors]
+    if missing:
+        raise InputError(f"Expected outputs that depend on the image, received {missing}.")
+    model = keras.Model(images, {key: tensors[tensor].tensor for key, tensor in outputs.items()}, name=name)
+    node_of = {node.outputs[0]: node.name for node in graph.nodes}
+    return Converted(
+        model=model,
+        tensors=tensors,
+        layers={tensor: names[tensor] for tensor in tensors},
+        nodes={tensor: node_of[tensor] for tensor in tensors},
+        outputs=outputs,
+        taps={} if is_detector(graph) else _taps(graph, tensors, outputs),
+        is_iresnet=naming.iresnet_names(graph) is not None,
+        preprocessing=preprocessing,
+    )
+
+
+def preprocessing_layer(preprocessing: Preprocessing) -> keras.layers.Layer:
+    """Returns the layer from (x - 127.5) / 127.5 to another scaling of pixels."""
+    scale = [127.5 / std for std in preprocessing.std]
+    offset = [(127.5 - mean) / std for mean, std in zip(preprocessing.mean, preprocessing.std, strict=True)]
+    if scale == [1.0] * 3 and offset == [0.0] * 3:
+        return keras.layers.Identity(name="preprocessing")
+    return keras.layers.Rescaling(scale, offset, name="preprocessing")
+
+
+def _check_operators(graph: Graph) -> None:
+    for node in graph.nodes:
+        is_standard = node.proto.domain in ("", "ai.onnx")
+        if not is_standard or (node.op not in operators.OPERATORS and not graph.is_static(node)):
+            raise InputError(f"Expected operators of {sorted(operators.OPERATORS)}, received {describe(node)}.")
+
+
+def _build(builder: Builder, node: Node) -> None:
+    if builder.graph.is_static(node):
+        inputs = [builder.static_value(name) for name in node.inputs]
+        if node.op == "Shape":
+            results = [_sliced_shape(node, builder.shape(node.inputs[0]))]
+        else:
+            results = fold(node, inputs, builder.graph.opset)
+        builder.constants.update(zip(node.outputs, results, strict=True))
+        return
+    try:
+        builder.values[node.outputs[0]] = operators.OPERATORS[node.op](builder, node)
+    except InputError:
+        raise
+    except (ValueError, TypeError, KeyError, IndexError, ArithmeticError, AttributeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(f"Expected a consistent graph, received {describe(node)}: {reason}") from error
+
+
+def _sliced_shape(node: Node, shape: tuple[int, ...]) -> np.ndarray:
+    start, end = node.attributes.get("start", 0), node.attributes.get("end")
+    return np.array(shape[start:end], np.int64)
+
+
+def _input_size(graph: Graph, image_size: int | None) -> tuple[int, int]:
+    height, width = graph.input_shape[2:] if graph.input_shape[1] == 3 else graph.input_shape[1:3]
+    default = image_size or (DETECTOR_SIZE if is_detector(graph) else DEFAULT_SIZE)
+    if image_size and {height, width} - {None, image_size}:
+        raise InputError(f"Expected the image size of the file, {height}x{width}, received {image_size}.")
+    size = (height or default, width or default)
+    if not all(8 <= side <= _MAX_SIZE for side in size):
+        raise InputError(f"Expected an image size of 8 to {_MAX_SIZE}, received {size[0]}x{size[1]}.")
+    return size
+
+
+def _output_names(graph: Graph) -> dict[str, str]:
+    """Returns the file's names by ours: `outcome`, or `score_8`, `bbox_8`, `kps_8` ... of a detector."""
+    names = list(graph.outputs)
+    if len(names) == 1:
+        return {"outcome": names[0]}
+    if is_detector(graph):
+        roles, strides = _DETECTOR_OUTPUTS[len(names)]
+        ours = [f"{role}_{8 * 2**i}" for role in ("score", "bbox", "kps")[:roles] for i in range(strides)]
+        return dict(zip(ours, names, strict=True))
+    return {name if name.isidentifier() else re.sub(r"\W", "_", f"output_{name}"): name for name in names}
+
+
+def _taps(graph: Graph, tensors: dict[str, Value], outputs: dict[str, str]) -> dict[str, str]:
+    sizes = {}
+    for tensor, value in tensors.items():
+        if len(value.tensor.shape) == 4 and value.order == MAP_ORDER:
+            sizes[tensor] = (int(value.tensor.shape[1]), int(value.tensor.shape[2]))
+    return {**naming.find_taps(graph, sizes), **outputs}

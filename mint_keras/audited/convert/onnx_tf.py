@@ -1,0 +1,129 @@
+"""A second opinion by onnx-tf, an independent converter that is archived and needs TensorFlow 2.15.
+
+It cannot share an interpreter with us, so it lives in a virtual environment of its own and runs as a subprocess; the
+two talk by files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx.version_converter
+import tqdm
+
+from mint_keras.records import InputError
+
+WORKER = Path(__file__).with_name("onnx_tf_worker.py")
+_PYTHON = "python3.11"
+_MAX_OPSET = 15
+_IR_VERSION = 8
+_TIMEOUT = 1800
+
+
+def environment(requirements: Path, root: Path | None = None) -> Path:
+    """Makes the virtual environment, or takes the one made earlier from the same requirements.
+
+    Args:
+        requirements: what to install, by pip from the index it is set up for.
+        root: folder that holds the environment; `~/.cache/mint_keras` by default.
+
+    Returns:
+        The environment's Python.
+
+    Raises:
+        InputError: if there is no Python 3.11, or the installation fails.
+    """
+    folder = (root or Path.home() / ".cache" / "mint_keras") / "onnx-tf"
+    marker = folder / "installed.sha256"
+    digest = hashlib.sha256(requirements.read_bytes()).hexdigest()
+    executable = folder / "bin" / "python"
+    if marker.is_file() and marker.read_text() == digest and executable.is_file():
+        return executable
+    base = sys.executable if sys.version_info[:2] == (3, 11) else shutil.which(_PYTHON)
+    if base is None:
+        raise InputError(f"Expected {_PYTHON} on this machine, which onnx-tf's TensorFlow needs, received none.")
+    with tqdm.tqdm(total=2, desc=f"installing onnx-tf into {folder}", disable=None) as bar:
+        _run([base, "-m", "venv", "--clear", str(folder)])
+        bar.update()
+        _run(
+            [str(executable), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", str(requirements)]
+        )
+        bar.update()
+    marker.write_text(digest)
+    return executable
+
+
+def run(
+    model: onnx.ModelProto, feeds: Mapping[str, np.ndarray], tensors: Sequence[str], python: Path
+) -> dict[str, np.ndarray]:
+    """Converts a model by onnx-tf and runs it.
+
+    Args:
+        model: with its weights; of any opset that ONNX can bring down to 15.
+        feeds: its input, N, C, H, W, by name.
+        tensors: of the graph, to return.
+        python: from `environment`.
+
+    Raises:
+        InputError: if onnx-tf cannot convert or run the model.
+    """
+    plain, names = _renamed(model, list(tensors))
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        onnx.save(plain, place / "model.onnx")
+        inputs: dict[str, Any] = {names[name]: array for name, array in feeds.items()}
+        np.savez(place / "inputs.npz", **inputs)
+        _run([str(python), str(WORKER), folder])
+        with np.load(place / "outputs.npz", allow_pickle=False) as outputs:
+            return {tensor: outputs[names[tensor]] for tensor in tensors}
+
+
+def _renamed(model: onnx.ModelProto, tensors: list[str]) -> tuple[onnx.ModelProto, dict[str, str]]:
+    """Returns a copy with some tensors as outputs and names without dots, on which onnx-tf fails, and the new names."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    copy.ir_version = min(copy.ir_version, _IR_VERSION)
+    graph = copy.graph
+    del graph.output[:], graph.value_info[:]
+    graph.output.extend(onnx.helper.make_tensor_value_info(tensor, onnx.TensorProto.FLOAT, None) for tensor in tensors)
+    opset = next(entry.version for entry in copy.opset_import if entry.domain in ("", "ai.onnx"))
+    if opset > _MAX_OPSET:
+        try:
+            copy = onnx.version_converter.convert_version(copy, _MAX_OPSET)
+        except RuntimeError as error:
+            raise InputError(f"Expected a model that ONNX brings down to opset 15 for onnx-tf: {error}") from error
+        copy.ir_version = min(copy.ir_version, _IR_VERSION)
+        graph = copy.graph
+    names: dict[str, str] = {"": ""}
+
+    def rename(name: str) -> str:
+        return names.setdefault(name, f"t{len(names)}")
+
+    for entry in (*graph.input, *graph.initializer, *graph.output):
+        entry.name = rename(entry.name)
+    for number, node in enumerate(graph.node):
+        node.name = f"n{number}"
+        node.input[:] = [rename(name) for name in node.input]
+        node.output[:] = [rename(name) for name in node.output]
+    return copy, names
+
+
+def _run(command: list[str]) -> None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT, check=False)  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise InputError(
+            f"Expected {Path(command[0]).name} {Path(command[1]).name} to run, received: {error}"
+        ) from error
+    if done.returncode:
+        reason = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()[-1]
+        raise InputError(f"Expected onnx-tf to install, convert and run the model, received: {reason}")

@@ -1,0 +1,103 @@
+"""Operators that move axes and values without computing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from keras import layers
+
+from mint_keras.audited.convert.graph import BATCH, Node
+from mint_keras.audited.convert.values import Builder, Value
+from mint_keras.records import InputError
+
+
+def flatten(b: Builder, node: Node) -> Value:
+    """Flatten from axis 1."""
+    if node.attributes.get("axis", 1) != 1:
+        raise InputError(f"Expected Flatten from axis 1 in node {node.name!r}, received {node.attributes['axis']}.")
+    return _flattened(b, node)
+
+
+def _flattened(b: Builder, node: Node) -> Value:
+    value = b.input(node)
+    flat = value.tensor if len(value.tensor.shape) == 2 else layers.Flatten(name=b.name(node))(value.tensor)
+    is_in_order = value.order == tuple(range(len(value.order)))
+    return Value(flat, (0, 1), flattened=None if is_in_order else value)
+
+
+def reshape(b: Builder, node: Node) -> Value:
+    """Reshape to a constant shape, or to one the graph computes from shapes."""
+    shape = b.shape(node.inputs[0])
+    target = [int(size) for size in b.constant(node, 1)]
+    if not node.attributes.get("allowzero", 0):
+        target = [shape[axis] if size == 0 else size for axis, size in enumerate(target)]
+    return _reshaped(b, node, target)
+
+
+def _reshaped(b: Builder, node: Node, target: list[int]) -> Value:
+    value = b.input(node)
+    per_sample = math.prod(size for size in b.shape_of(value) if size != BATCH)
+    first, rest = target[0], target[1:]
+    has_batch = 0 in value.order and (
+        first in (1, BATCH) or (first == -1 and -1 not in rest and math.prod(rest) == per_sample)
+    )
+    sizes = _resolved(node, rest if has_batch else [1 if s == BATCH else s for s in target], per_sample)
+    if has_batch and len(sizes) == 1:
+        return _flattened(b, node)
+    if 0 in value.order:
+        # The source may count the batch anywhere; in Keras it stays first, which is the same for a batch of 1.
+        others = [axis for axis in value.order if axis]
+        if others != sorted(others):
+            value = Value(layers.Permute(others, name=f"{b.name(node)}_order")(value.tensor), value.order)
+    tensor = layers.Reshape(sizes, name=b.name(node))(value.tensor)
+    return Value(tensor, tuple(range(0 if has_batch else 1, len(sizes) + 1)))
+
+
+def _resolved(node: Node, sizes: Sequence[int], total: int) -> list[int]:
+    known = math.prod(size for size in sizes if size != -1)
+    if sum(size == -1 for size in sizes) > 1 or known <= 0 or total % known:
+        raise InputError(f"Expected a shape of {total} values in node {node.name!r}, received {list(sizes)}.")
+    return [total // known if size == -1 else size for size in sizes]
+
+
+def transpose(b: Builder, node: Node) -> Value:
+    """Transpose: only the order of axes is noted, nothing moves until a layer needs it."""
+    value = b.input(node)
+    permutation = node.attributes.get("perm") or list(range(len(value.order)))[::-1]
+    return Value(value.tensor, tuple(value.order[axis] for axis in permutation))
+
+
+def squeeze(b: Builder, node: Node) -> Value:
+    """Squeeze: removes axes of size 1."""
+    shape = list(b.shape(node.inputs[0]))
+    axes = given_axes(b, node, len(shape)) or [axis for axis, size in enumerate(shape) if size == 1]
+    return _reshaped(b, node, [size for axis, size in enumerate(shape) if axis not in axes])
+
+
+def unsqueeze(b: Builder, node: Node) -> Value:
+    """Unsqueeze: adds axes of size 1."""
+    shape = list(b.shape(node.inputs[0]))
+    axes = given_axes(b, node, len(shape) + len(_raw_axes(b, node)))
+    for axis in sorted(axes):
+        shape.insert(axis, 1)
+    return _reshaped(b, node, shape)
+
+
+def concat(b: Builder, node: Node) -> Value:
+    """Concat along any axis but the batch."""
+    values = [b.input(node, position) for position in range(len(node.inputs))]
+    order = values[0].order
+    values = [b.to_order(value, order, f"{b.name(node)}_order{i}") for i, value in enumerate(values)]
+    axis = order[node.attributes["axis"]]
+    return Value(layers.Concatenate(axis=axis, name=b.name(node))([value.tensor for value in values]), order)
+
+
+def _raw_axes(b: Builder, node: Node) -> list[int]:
+    given = b.optional(node, 1)
+    return [int(axis) for axis in (node.attributes.get("axes", ()) if given is None else given)]
+
+
+def given_axes(b: Builder, node: Node, rank: int) -> list[int]:
+    """Returns the axes a node names, by input or attribute, counted from 0."""
+    return [axis % rank for axis in _raw_axes(b, node)]

@@ -1,0 +1,189 @@
+"""State dict of arcface_torch's IResNet to Keras, and to the ONNX graph that checks the mapping.
+
+The two are written independently of each other, from the same source, so that an error in one shows against the other:
+insightface `recognition/arcface_torch/backbones/iresnet.py`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import keras
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from mint_keras.audited import iresnet
+from mint_keras.audited.convert import naming
+from mint_keras.audited.convert.graph import parse
+from mint_keras.audited.convert.onnx import Converted
+from mint_keras.audited.convert.values import MAP_ORDER, Value
+from mint_keras.audited.preprocessing import ARCFACE
+from mint_keras.records import InputError
+
+_STATISTICS = ("weight", "bias", "running_mean", "running_var")
+_COUNTER = "num_batches_tracked"
+_OPSET = 13
+
+
+def infer_spec(state: dict[str, np.ndarray]) -> tuple[iresnet.IResNetSpec, int]:
+    """Reads depth, widths, embedding size and image size off a state dict.
+
+    Raises:
+        InputError: if these are not the keys and shapes of an IResNet.
+    """
+    blocks: dict[int, int] = {}
+    for key in state:
+        if match := re.match(r"layer(\d+)\.(\d+)\.", key):
+            blocks[int(match[1])] = max(blocks.get(int(match[1]), 0), int(match[2]) + 1)
+    stages = sorted(blocks)
+    needed = ["conv1.weight", "fc.weight", *(f"layer{stage}.0.conv1.weight" for stage in stages)]
+    missing = [key for key in needed if key not in state]
+    if missing or stages != list(range(1, len(stages) + 1)) or not stages:
+        raise InputError(f"Expected the keys of an arcface_torch IResNet, received none of {missing or ['layer1.0.']}.")
+    widths = tuple(int(state[f"layer{stage}.0.conv1.weight"].shape[0]) for stage in stages)
+    embedding_size, num_features = state["fc.weight"].shape if state["fc.weight"].ndim == 2 else (0, 0)
+    side = math.isqrt(num_features // widths[-1])
+    if not num_features or side * side * widths[-1] != num_features:
+        raise InputError(f"Expected fc.weight of [embedding, {widths[-1]} x side x side], received {num_features}.")
+    spec = iresnet.IResNetSpec(tuple(blocks[stage] for stage in stages), widths, int(embedding_size))
+    return spec, side * 2 ** len(stages)
+
+
+def to_keras(state: dict[str, np.ndarray], model_name: str = "audited") -> Converted:
+    """Builds the IResNet of a state dict and sets its weights.
+
+    Raises:
+        InputError: if a key is missing, extra, or of another shape than the architecture has.
+    """
+    spec, image_size = infer_spec(state)
+    model = iresnet.iresnet(spec, image_size, name=model_name)
+    keys = {layer.name: torch_name(layer.name) for layer in model.layers if layer.weights}
+    _check_keys(state, {f"{key}.{field}" for layer, key in keys.items() for field in _fields(model.get_layer(layer))})
+    last_map = model.get_layer("head_bn").output.shape[1:]
+    for name, key in keys.items():
+        layer = model.get_layer(name)
+        _set_weights(layer, key, [state[f"{key}.{field}"] for field in _fields(layer)], last_map)
+    return _located(model, state)
+
+
+def torch_name(layer: str) -> str:
+    """Returns arcface_torch's name of a layer of `audited.iresnet`."""
+    whole = {"stem": "conv1", "stem_bn": "bn1", "stem_prelu": "prelu", "head_bn": "bn2"}
+    match = re.fullmatch(r"stage(\d+)_block(\d+)_(\w+)", layer)
+    if not match:
+        return whole.get(layer, layer)
+    inner = {"shortcut": "downsample.0", "shortcut_bn": "downsample.1"}.get(match[3], match[3])
+    return f"layer{match[1]}.{int(match[2]) - 1}.{inner}"
+
+
+def to_onnx(state: dict[str, np.ndarray]) -> onnx.ModelProto:
+    """Writes the network of a state dict as an ONNX graph with nothing folded; every tensor has its module's name."""
+    spec, image_size = infer_spec(state)
+    nodes: list[onnx.NodeProto] = []
+
+    def add(op: str, name: str, inputs: list[str], **attributes: Any) -> str:
+        nodes.append(helper.make_node(op, inputs, [name], name, **attributes))
+        return name
+
+    def norm(x: str, name: str) -> str:
+        return add("BatchNormalization", name, [x, *(f"{name}.{field}" for field in _STATISTICS)], epsilon=1e-5)
+
+    def conv(x: str, name: str, stride: int) -> str:
+        size = state[f"{name}.weight"].shape[2]
+        attributes: dict[str, Any] = {
+            "kernel_shape": [size, size],
+            "strides": [stride, stride],
+            "pads": [size // 2] * 4,
+        }
+        return add("Conv", name, [x, f"{name}.weight"], **attributes)
+
+    x = norm(conv("image", "conv1", 1), "bn1")
+    x = add("PRelu", "prelu", [x, "prelu.weight"])
+    for stage, num_blocks in enumerate(spec.blocks, start=1):
+        for block in range(num_blocks):
+            module, stride = f"layer{stage}.{block}", 2 if block == 0 else 1
+            y = conv(norm(x, f"{module}.bn1"), f"{module}.conv1", 1)
+            y = add("PRelu", f"{module}.prelu", [norm(y, f"{module}.bn2"), f"{module}.prelu.weight"])
+            y = norm(conv(y, f"{module}.conv2", stride), f"{module}.bn3")
+            if block == 0:
+                x = norm(conv(x, f"{module}.downsample.0", stride), f"{module}.downsample.1")
+            x = add("Add", module, [y, x])
+    x = add("Flatten", "flatten", [norm(x, "bn2")])
+    norm(add("Gemm", "fc", [x, "fc.weight", "fc.bias"], transB=1), "features")
+    return _model(nodes, state, (image_size, spec.embedding_size))
+
+
+def _model(nodes: list[onnx.NodeProto], state: dict[str, np.ndarray], sizes: tuple[int, int]) -> onnx.ModelProto:
+    weights = []
+    for key, array in state.items():
+        if not key.endswith(_COUNTER):
+            is_slope = "prelu" in key
+            weights.append(numpy_helper.from_array(array.reshape(-1, 1, 1) if is_slope else array, key))
+    graph = helper.make_graph(
+        nodes,
+        "iresnet",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, sizes[0], sizes[0]])],
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["batch", sizes[1]])],
+        weights,
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=8)
+
+
+def _fields(layer: keras.layers.Layer) -> tuple[str, ...]:
+    if isinstance(layer, keras.layers.BatchNormalization):
+        return _STATISTICS
+    return ("weight", "bias") if isinstance(layer, keras.layers.Dense) else ("weight",)
+
+
+def _check_keys(state: dict[str, np.ndarray], expected: set[str]) -> None:
+    received = {key for key in state if not key.endswith(f".{_COUNTER}")}
+    missing, extra = sorted(expected - received), sorted(received - expected)
+    if missing or extra:
+        raise InputError(
+            f"Expected the {len(expected)} keys of this IResNet, received {len(missing)} missing {missing[:3]} and "
+            f"{len(extra)} extra {extra[:3]}."
+        )
+
+
+def _set_weights(layer: keras.layers.Layer, key: str, arrays: list[np.ndarray], last_map: tuple[int, ...]) -> None:
+    if isinstance(layer, keras.layers.Conv2D) and arrays[0].ndim == 4:
+        arrays = [arrays[0].transpose(2, 3, 1, 0)]
+    elif isinstance(layer, keras.layers.Dense):
+        # torch flattens C, H, W, Keras H, W, C.
+        height, width, channels = last_map
+        rows = np.arange(arrays[0].shape[1]).reshape(channels, height, width).transpose(1, 2, 0).reshape(-1)
+        arrays = [arrays[0].T[rows], arrays[1]]
+    elif isinstance(layer, keras.layers.PReLU):
+        arrays = [arrays[0].reshape(1, 1, -1)]
+    shapes = [tuple(weight.shape) for weight in layer.weights]
+    if [array.shape for array in arrays] != shapes:
+        raise InputError(f"Expected {key} of shapes {shapes}, received {[array.shape for array in arrays]}.")
+    layer.set_weights(arrays)
+
+
+def _located(model: keras.Model, state: dict[str, np.ndarray]) -> Converted:
+    """Finds the layers by the tensors of the checking graph, which carry the modules' names."""
+    graph = parse(to_onnx(state))
+    names = naming.iresnet_names(graph)
+    if names is None:
+        raise InputError("Expected an IResNet, received a state dict whose graph is none.")
+    tensors = {}
+    for tensor, name in names.items():
+        output = model.get_layer(name).output
+        if name != "flatten":  # torch's order there is another
+            tensors[tensor] = Value(output, MAP_ORDER if len(output.shape) == 4 else (0, 1))
+    sizes = {t: (int(v.tensor.shape[1]), int(v.tensor.shape[2])) for t, v in tensors.items() if len(v.order) == 4}
+    outputs = {"outcome": "features"}
+    return Converted(
+        model=model,
+        tensors=tensors,
+        layers={tensor: names[tensor] for tensor in tensors},
+        nodes={tensor: tensor for tensor in tensors},
+        outputs=outputs,
+        taps={**naming.find_taps(graph, sizes), **outputs},
+        is_iresnet=True,
+        preprocessing=ARCFACE,
+    )

@@ -1,0 +1,181 @@
+"""Reads the tensors of a PyTorch file without PyTorch, and without running what the file asks for.
+
+Both formats of `torch.save`: the zip archive (PyTorch 1.6 and later) and the legacy stream of pickles before it.
+Source: https://github.com/pytorch/pytorch/blob/main/torch/serialization.py
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import io
+import math
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from mint_keras.data import pickles
+from mint_keras.records import InputError
+
+_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+_LEGACY_PROTOCOL = 1001
+_MAX_PICKLE = 64 * 2**20
+_DTYPES = {
+    "FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2", "BFloat16Storage": "<u2",
+    "LongStorage": "<i8", "IntStorage": "<i4", "ShortStorage": "<i2", "CharStorage": "i1", "ByteStorage": "u1",
+    "BoolStorage": "?",
+}  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class _Storage:
+    kind: str
+    key: str
+    num_values: int
+
+
+@dataclasses.dataclass(frozen=True)
+class _Tensor:
+    storage: _Storage
+    offset: int
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+
+
+def read_state_dict(path: Path) -> dict[str, np.ndarray]:
+    """Reads a state dict, such as arcface_torch's `backbone.pth` or `model.pt`.
+
+    Args:
+        path: a file written by `torch.save`, in either format.
+
+    Returns:
+        Arrays by key, in the file's order; a common prefix `module.` (DistributedDataParallel) is taken off.
+
+    Raises:
+        InputError: if the file is no complete PyTorch file, asks for anything but tensors, or holds no state dict.
+    """
+    try:
+        with open(path, "rb") as file:
+            if zipfile.is_zipfile(file):
+                value, read_storage = _read_zip(file)
+            else:
+                file.seek(0)
+                value, read_storage = _read_legacy(file)
+            return _without_prefix({key: _array(tensor, read_storage) for key, tensor in _entries(value).items()})
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except (OSError, zipfile.BadZipFile, EOFError) as error:
+        raise InputError(f"Expected a complete PyTorch file, received {path}: {error}.") from error
+
+
+def _read_zip(file: BinaryIO) -> tuple[Any, Callable[[_Storage], bytes]]:
+    archive = zipfile.ZipFile(file)
+    names = {name.partition("/")[2]: name for name in archive.namelist()}
+    if "data.pkl" not in names:
+        raise InputError("Expected a PyTorch archive, received a zip file without data.pkl.")
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+        raise InputError("Expected a PyTorch archive, which is never compressed, received compressed entries.")
+    if "byteorder" in names and archive.read(names["byteorder"]) != b"little":
+        raise InputError("Expected little-endian tensors, received another byte order.")
+    if archive.getinfo(names["data.pkl"]).file_size > _MAX_PICKLE:
+        raise InputError(f"Expected data.pkl of at most {_MAX_PICKLE} bytes, received a larger one.")
+
+    def read_storage(storage: _Storage) -> bytes:
+        name = names.get(f"data/{storage.key}")
+        if name is None:
+            raise InputError(f"Expected the values of every tensor, received no data/{storage.key}: truncated?")
+        return archive.read(name)
+
+    return _unpickle(io.BytesIO(archive.read(names["data.pkl"]))), read_storage
+
+
+def _read_legacy(file: BinaryIO) -> tuple[Any, Callable[[_Storage], bytes]]:
+    if _unpickle(file) != _LEGACY_MAGIC or _unpickle(file) != _LEGACY_PROTOCOL:
+        raise InputError("Expected a PyTorch file, received another kind of pickle.")
+    system = _unpickle(file)
+    if not isinstance(system, dict) or not system.get("little_endian", True):
+        raise InputError("Expected little-endian tensors, received another byte order.")
+    storages: dict[str, _Storage] = {}
+    value = _unpickle(file, storages)
+    keys = _unpickle(file)
+    if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(storages):
+        raise InputError("Expected the values of every tensor, received a list of other storages.")
+    contents: dict[str, bytes] = {}
+    for key in keys:
+        storage = storages[str(key)]
+        num_values = int.from_bytes(file.read(8), "little")
+        if num_values != storage.num_values:
+            raise InputError(f"Expected {storage.num_values} values in storage {key}, received {num_values}.")
+        contents[str(key)] = file.read(num_values * np.dtype(_DTYPES[storage.kind]).itemsize)
+    return value, lambda storage: contents[storage.key]
+
+
+def _unpickle(file: BinaryIO, storages: dict[str, _Storage] | None = None) -> Any:
+    def persistent_load(identifier: Any) -> _Storage:
+        if not isinstance(identifier, tuple) or len(identifier) < 5 or identifier[0] not in ("storage", b"storage"):
+            raise InputError(f"Expected a reference to a storage, received {identifier!r}.")
+        kind, key, num_values = identifier[1], str(identifier[2]), identifier[4]
+        if kind not in _DTYPES or not isinstance(num_values, int) or (len(identifier) > 5 and identifier[5]):
+            raise InputError(f"Expected a plain storage of {sorted(_DTYPES)}, received {identifier!r}.")
+        storage = _Storage(kind, key, num_values)
+        if storages is not None:
+            storages[key] = storage
+        return storage
+
+    allowed: dict[tuple[str, str], Any] = {("torch", name): _Name(name) for name in _DTYPES}
+    allowed |= {
+        ("collections", "OrderedDict"): collections.OrderedDict,
+        ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
+        ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
+        ("torch._utils", "_rebuild_parameter"): lambda data, *_: data,
+    }
+    return pickles.load(file, allowed, persistent_load)
+
+
+class _Name(str):
+    """A class of PyTorch that a file names; only its name is of use."""
+
+    __slots__ = ()
+
+
+def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> _Tensor:
+    """Stands for the functions of the same names in PyTorch; later arguments concern gradients."""
+    is_whole = isinstance(size, tuple) and isinstance(stride, tuple) and len(size) == len(stride)
+    if not isinstance(storage, _Storage) or not is_whole or min((offset, *size, *stride), default=0) < 0:
+        raise InputError("Expected a tensor of a storage, an offset, sizes and strides, received something else.")
+    last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
+    if math.prod(size) and (last >= storage.num_values or math.prod(size) > storage.num_values):
+        raise InputError(f"Expected a tensor within its storage, received size {size} in {storage.num_values} values.")
+    return _Tensor(storage, offset, size, stride)
+
+
+def _array(tensor: _Tensor, read_storage: Callable[[_Storage], bytes]) -> np.ndarray:
+    raw = read_storage(tensor.storage)
+    dtype = np.dtype(_DTYPES[tensor.storage.kind])
+    if len(raw) != tensor.storage.num_values * dtype.itemsize:
+        raise InputError(
+            f"Expected {tensor.storage.num_values * dtype.itemsize} bytes in storage {tensor.storage.key}, received "
+            f"{len(raw)}: truncated?"
+        )
+    values = np.frombuffer(raw, dtype)[tensor.offset :]
+    strides = [step * dtype.itemsize for step in tensor.stride]
+    array = np.lib.stride_tricks.as_strided(values, tensor.size, strides, writeable=False)
+    if tensor.storage.kind == "BFloat16Storage":
+        return (array.astype(np.uint32) << 16).view(np.float32)
+    return array.astype(np.float32) if array.dtype.kind == "f" else array.copy()
+
+
+def _entries(value: Any) -> dict[str, _Tensor]:
+    is_state_dict = isinstance(value, dict) and value and all(isinstance(v, _Tensor) for v in value.values())
+    if not is_state_dict or not all(isinstance(key, str) for key in value):
+        found = f"a dict with keys {list(value)[:5]}" if isinstance(value, dict) else type(value).__name__
+        raise InputError(f"Expected a state dict (tensors by key), received {found}. Save the backbone's alone.")
+    return value
+
+
+def _without_prefix(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    has_prefix = all(key.startswith("module.") for key in arrays)
+    return {key.removeprefix("module."): array for key, array in arrays.items()} if has_prefix else arrays

@@ -1,0 +1,132 @@
+"""What a tensor of an ONNX graph is in Keras while a model is being built: NHWC, whatever axes the graph counts in."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import keras
+import numpy as np
+from keras import layers
+
+from mint_keras.audited.convert.graph import BATCH, Graph, Node
+from mint_keras.records import InputError
+
+MAP_ORDER = (0, 3, 1, 2)
+
+
+@dataclasses.dataclass(frozen=True)
+class Value:
+    """A tensor of the source in Keras.
+
+    Attributes:
+        tensor: in Keras; its first axis is the batch.
+        order: the Keras axis behind each ONNX axis: (0, 3, 1, 2) for a map, which the source counts in N, C, H, W.
+            It lacks axis 0 where the source merges the batch into another axis, which is the same for a batch of 1.
+        flattened: the map before a Flatten, while it is undecided whether the next layer takes N, H, W, C
+            (a dense layer, by reordering its weights) or the source's order.
+    """
+
+    tensor: keras.KerasTensor
+    order: tuple[int, ...]
+    flattened: Value | None = None
+
+
+class Builder:
+    """The state of one conversion: values and constants by tensor, and layers under their names.
+
+    Attributes:
+        graph: the source.
+        values: tensors that depend on the image.
+        constants: the others, shapes included once they are computed.
+    """
+
+    def __init__(self, graph: Graph, names: dict[str, str]) -> None:
+        self.graph = graph
+        self.values: dict[str, Value] = {}
+        self.constants = dict(graph.constants)
+        self._names = names
+        self._settled: dict[str, Value] = {}
+
+    def shape(self, tensor: str) -> tuple[int, ...]:
+        """Returns the shape of a tensor as the source counts it, `BATCH` for the batch."""
+        if tensor in self.constants:
+            return self.constants[tensor].shape
+        value = self.values[tensor]
+        if value.flattened is not None:
+            return BATCH, int(np.prod(self.shape_of(value.flattened)[1:]))
+        return self.shape_of(value)
+
+    def shape_of(self, value: Value) -> tuple[int, ...]:
+        """Returns the shape of a value as the source counts it, `BATCH` for the batch."""
+        return tuple(BATCH if axis == 0 else int(value.tensor.shape[axis]) for axis in value.order)
+
+    def static_value(self, tensor: str) -> np.ndarray | None:
+        """Returns a constant; None for an absent optional input, or for activations of which the shape is asked."""
+        return self.constants.get(tensor)
+
+    def constant(self, node: Node, position: int) -> np.ndarray:
+        """Returns a constant input of a node.
+
+        Raises:
+            InputError: if that input depends on the image.
+        """
+        tensor = node.inputs[position]
+        if tensor not in self.constants:
+            raise InputError(f"Expected constant weights in node {node.name!r} ({node.op}), received {tensor!r}.")
+        return self.constants[tensor]
+
+    def optional(self, node: Node, position: int) -> np.ndarray | None:
+        """Returns a constant input of a node, or None if it is absent."""
+        is_there = len(node.inputs) > position and node.inputs[position]
+        return self.constant(node, position) if is_there else None
+
+    def settled(self, tensor: str) -> Value:
+        """Returns a value of which every axis is decided: a flattened map in the source's order."""
+        value = self.values[tensor]
+        if value.flattened is None:
+            return value
+        if tensor not in self._settled:
+            name = self._names[tensor]
+            ordered = self.to_order(value.flattened, (0, 1, 2, 3), f"{name}_order")
+            flat = layers.Flatten(name=f"{name}_ordered")(ordered.tensor)
+            self._settled[tensor] = Value(flat, (0, 1))
+        return self._settled[tensor]
+
+    def input(self, node: Node, position: int = 0) -> Value:
+        """Returns an input of a node that depends on the image."""
+        return self.settled(node.inputs[position])
+
+    def map(self, node: Node, position: int = 0) -> Value:
+        """Returns an input of a node as a map, N, H, W, C in Keras.
+
+        Raises:
+            InputError: if it has not four axes.
+        """
+        value = self.input(node, position)
+        if len(value.order) != 4 or 0 not in value.order:
+            raise InputError(f"Expected a map in node {node.name!r} ({node.op}), received axes {self.shape_of(value)}.")
+        return self.to_order(value, MAP_ORDER, f"{self.name(node)}_nhwc")
+
+    def to_order(self, value: Value, order: tuple[int, ...], name: str) -> Value:
+        """Transposes a value so that its ONNX axes have the given Keras axes behind them."""
+        if value.order == order:
+            return value
+        if value.order.index(0) != order.index(0):
+            raise InputError(f"Expected the batch to stay the same axis, received a transposed one at {name!r}.")
+        source_of = dict(zip(order, value.order, strict=True))
+        return Value(layers.Permute([source_of[axis] for axis in range(1, len(order))], name=name)(value.tensor), order)
+
+    def name(self, node: Node) -> str:
+        """Returns the name of a node's layer."""
+        return self._names[node.outputs[0]]
+
+    def apply(self, layer: keras.layers.Layer, value: Value, weights: list[np.ndarray] | None = None) -> Value:
+        """Applies a layer that keeps the axes, and sets its weights."""
+        output = layer(value.tensor)
+        if weights is not None:
+            layer.set_weights(weights)
+        return Value(output, value.order)
+
+
+Operator = Callable[[Builder, Node], Value]

@@ -1,0 +1,193 @@
+"""Does a converted model compute what its source computes? Every tap against ONNX Runtime, before anything is saved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import keras
+import numpy as np
+import onnx
+import onnxruntime
+
+from mint_keras.audited import iresnet
+from mint_keras.audited.convert.onnx import Converted
+from mint_keras.audited.convert.values import Value
+from mint_keras.records import InputError, ParityRecord, RefusedError
+
+MAX_RELATIVE = 1e-4
+MIN_COSINE = 0.999999
+BATCH_SIZES = (1, 8)
+
+
+class Oracle:
+    """Runs an ONNX graph in ONNX Runtime, without optimisations, and gives any tensor of it.
+
+    Args:
+        model: the graph with its weights.
+        name: what the records call it.
+    """
+
+    def __init__(self, model: onnx.ModelProto, name: str = "onnxruntime") -> None:
+        self.name = name
+        self._model = model
+
+    def run(self, images: np.ndarray, tensors: Sequence[str]) -> dict[str, np.ndarray]:
+        """Returns some tensors for images, NHWC as the graph wants them scaled."""
+        return dict(zip(tensors, self.session(tensors)(images), strict=True))
+
+    def session(self, tensors: Sequence[str]) -> Callable[[np.ndarray], list[np.ndarray]]:
+        """Returns a function from images, NHWC, to some tensors; one image at a time where the file fixes the batch.
+
+        Raises:
+            InputError: if ONNX Runtime refuses the graph.
+        """
+        settings = onnxruntime.SessionOptions()
+        settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        settings.log_severity_level = 4
+        try:
+            session = onnxruntime.InferenceSession(
+                _serialised(self._model, tensors), settings, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # the runtime's errors share no base class
+            reason = str(error).strip().splitlines()[0]
+            raise InputError(f"Expected a model that ONNX Runtime runs, received: {reason}") from error
+        weights = {tensor.name for tensor in self._model.graph.initializer}
+        entry = next(entry for entry in session.get_inputs() if entry.name not in weights)
+
+        def run(images: np.ndarray) -> list[np.ndarray]:
+            feed = np.ascontiguousarray(images.transpose(0, 3, 1, 2) if entry.shape[1] == 3 else images)
+            step = entry.shape[0] if isinstance(entry.shape[0], int) else len(feed)
+            runs = [session.run(list(tensors), {entry.name: feed[i : i + step]}) for i in range(0, len(feed), step)]
+            return [np.concatenate(parts) for parts in zip(*runs, strict=True)]
+
+        return run
+
+
+def check(
+    converted: Converted,
+    taps: Mapping[str, str],
+    oracle: Oracle,
+    inputs: Mapping[str, np.ndarray],
+    batch_sizes: Sequence[int] = BATCH_SIZES,
+) -> list[ParityRecord]:
+    """Compares taps on several inputs and batch sizes.
+
+    Args:
+        converted: the Keras model and where the source's tensors are in it.
+        taps: tensors of the source by tap.
+        oracle: runs the source.
+        inputs: RGB pixels in 0..255, (n, height, width, 3), by name ("faces", "noise").
+        batch_sizes: numbers of images that Keras gets at once.
+
+    Returns:
+        One record for each tap, input and batch size.
+
+    Raises:
+        RefusedError: if any is out of tolerance; it names the first layer that differs.
+    """
+    model = keras.Model(converted.model.input, {tap: converted.tensors[t].tensor for tap, t in taps.items()})
+    tensors = list(dict.fromkeys(taps.values()))
+    records = []
+    for name, pixels in inputs.items():
+        images = iresnet.normalise(pixels)
+        expected = oracle.run(converted.preprocessing.apply(pixels), tensors)
+        for batch_size in batch_sizes:
+            received = predict(model, images, batch_size)
+            for tap, tensor in taps.items():
+                ours = as_source(received[tap], converted.tensors[tensor])
+                records.append(compare(tap, ours, expected[tensor], (oracle.name, name, batch_size)))
+        if not all(is_within(record) for record in records):
+            _refuse(converted, oracle, pixels, next(r for r in records if not is_within(r)))
+    return records
+
+
+def compare(tap: str, ours: np.ndarray, theirs: np.ndarray, made: tuple[str, str, int]) -> ParityRecord:
+    """Measures how far two arrays are apart: largest difference, ||a-b|| / ||b||, smallest cosine of a sample.
+
+    Args:
+        tap: name for the record.
+        ours: values, samples first.
+        theirs: the reference; any shape of the same size.
+        made: oracle, input and batch size, for the record.
+    """
+    theirs = theirs.reshape(ours.shape) if theirs.size == ours.size else theirs
+    if ours.shape != theirs.shape:
+        raise RefusedError(f"Expected {tap} of shape {theirs.shape} as {made[0]} gives, received {ours.shape}.")
+    a, b = (x.astype(np.float64).reshape(len(x), -1) for x in (ours, theirs))
+    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    cosines = np.divide((a * b).sum(axis=1), norms, out=np.ones(len(a)), where=norms > 0)
+    size = np.linalg.norm(b)
+    return ParityRecord(
+        tap, *made,
+        max_abs=float(np.abs(a - b).max()),
+        relative=float(np.linalg.norm(a - b) / size) if size else float(np.linalg.norm(a)),
+        cosine=float(cosines.min()),
+    )  # fmt: skip
+
+
+def is_within(record: ParityRecord) -> bool:
+    """Tells whether a record is within tolerance; NaN is not."""
+    return record.relative <= MAX_RELATIVE and record.cosine >= MIN_COSINE
+
+
+def as_source(values: np.ndarray, value: Value) -> np.ndarray:
+    """Returns values from Keras with their axes as the source has them, samples first where it merges the batch."""
+    return values.transpose(value.order) if len(value.order) == values.ndim and value.order[0] == 0 else values
+
+
+def first_difference(converted: Converted, oracle: Oracle, pixels: np.ndarray) -> tuple[str, ParityRecord] | None:
+    """Walks the layers in order and returns the first whose output is out of tolerance, and by how much."""
+    for part in _parts(list(converted.tensors), 32):
+        expected = oracle.run(converted.preprocessing.apply(pixels[:1]), part)
+        model = keras.Model(converted.model.input, {str(i): converted.tensors[t].tensor for i, t in enumerate(part)})
+        received = predict(model, iresnet.normalise(pixels[:1]), 1)
+        for i, tensor in enumerate(part):
+            ours = as_source(received[str(i)], converted.tensors[tensor])
+            record = compare(converted.layers[tensor], ours, expected[tensor], (oracle.name, "", 1))
+            if not is_within(record):
+                return tensor, record
+    return None
+
+
+def _refuse(converted: Converted, oracle: Oracle, pixels: np.ndarray, worst: ParityRecord) -> None:
+    found = first_difference(converted, oracle, pixels)
+    where = "no single layer"
+    if found is not None:
+        tensor, record = found
+        where = f"layer {record.tap!r} (node {converted.nodes[tensor]!r}, relative error {record.relative:.2g})"
+    raise RefusedError(
+        f"The converted model differs from its source as {worst.oracle} runs it: tap {worst.tap} on {worst.input} has "
+        f"relative error {worst.relative:.2g} (at most {MAX_RELATIVE:g}) and cosine {worst.cosine:.7f} (at least "
+        f"{MIN_COSINE}). The first layer that differs is {where}. Nothing was saved."
+    )
+
+
+def predict(model: keras.Model, images: np.ndarray, batch_size: int) -> dict[str, np.ndarray]:
+    """Runs a model with named outputs in batches of one size (the last may be smaller)."""
+    runs = []
+    for start in range(0, len(images), batch_size):
+        outputs = model(images[start : start + batch_size], training=False)
+        runs.append({name: np.asarray(values) for name, values in outputs.items()})
+    return {name: np.concatenate([run[name] for run in runs]) for name in runs[0]}
+
+
+def _serialised(model: onnx.ModelProto, tensors: Sequence[str]) -> bytes:
+    """Returns the bytes of a model whose outputs are these tensors, and that ONNX Runtime accepts."""
+    slopes = {node.input[1] for node in model.graph.node if node.op_type == "PRelu" and len(node.input) > 1}
+    for tensor in model.graph.initializer:
+        if tensor.name in slopes and len(tensor.dims) == 1 and tensor.dims[0] > 1:
+            # MXNet's converters wrote (C,), which the runtime would lay along the width.
+            tensor.dims[:] = [tensor.dims[0], 1, 1]
+    outputs = list(model.graph.output)
+    del model.graph.output[:]
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in tensors)
+    try:
+        return model.SerializeToString()
+    finally:
+        del model.graph.output[:]
+        model.graph.output.extend(outputs)
+
+
+def _parts(items: list[str], size: int) -> Iterator[list[str]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
