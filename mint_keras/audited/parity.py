@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 import onnx
 import onnxruntime
+import tensorflow as tf
 
 from mint_keras.audited import iresnet
 from mint_keras.audited.convert.onnx import Converted
@@ -17,17 +19,18 @@ from mint_keras.records import InputError, ParityRecord, RefusedError
 MAX_RELATIVE = 1e-4
 MIN_COSINE = 0.999999
 BATCH_SIZES = (1, 8)
+Forward = Callable[[np.ndarray], dict[str, Any]]
 
 
 class Oracle:
     """Runs an ONNX graph in ONNX Runtime, without optimisations, and gives any tensor of it.
 
     Args:
-        model: the graph with its weights.
+        model: gives the graph with its weights.
         name: what the records call it.
     """
 
-    def __init__(self, model: onnx.ModelProto, name: str = "onnxruntime") -> None:
+    def __init__(self, model: Callable[[], onnx.ModelProto], name: str = "onnxruntime") -> None:
         self.name = name
         self._model = model
 
@@ -44,14 +47,18 @@ class Oracle:
         settings = onnxruntime.SessionOptions()
         settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         settings.log_severity_level = 4
+        settings.enable_cpu_mem_arena = False
+        # Packed copies of the weights would double them; the oracle runs a handful of images.
+        settings.add_session_config_entry("session.disable_prepacking", "1")
+        model = self._model()
+        weights = {tensor.name for tensor in model.graph.initializer}
+        content = _serialised(model, tensors)
+        del model  # large
         try:
-            session = onnxruntime.InferenceSession(
-                _serialised(self._model, tensors), settings, providers=["CPUExecutionProvider"]
-            )
+            session = onnxruntime.InferenceSession(content, settings, providers=["CPUExecutionProvider"])
         except Exception as error:  # the runtime's errors share no base class
             reason = str(error).strip().splitlines()[0]
             raise InputError(f"Expected a model that ONNX Runtime runs, received: {reason}") from error
-        weights = {tensor.name for tensor in self._model.graph.initializer}
         entry = next(entry for entry in session.get_inputs() if entry.name not in weights)
 
         def run(images: np.ndarray) -> list[np.ndarray]:
@@ -85,17 +92,18 @@ def check(
     Raises:
         RefusedError: if any is out of tolerance; it names the first layer that differs.
     """
-    model = keras.Model(converted.model.input, {tap: converted.tensors[t].tensor for tap, t in taps.items()})
+    ours = forward(keras.Model(converted.model.input, {tap: converted.tensors[t].tensor for tap, t in taps.items()}))
     tensors = list(dict.fromkeys(taps.values()))
+    run = oracle.session(tensors)
     records = []
     for name, pixels in inputs.items():
         images = iresnet.normalise(pixels)
-        expected = oracle.run(converted.preprocessing.apply(pixels), tensors)
+        expected = dict(zip(tensors, run(converted.preprocessing.apply(pixels)), strict=True))
         for batch_size in batch_sizes:
-            received = predict(model, images, batch_size)
+            received = predict(ours, images, batch_size)
             for tap, tensor in taps.items():
-                ours = as_source(received[tap], converted.tensors[tensor])
-                records.append(compare(tap, ours, expected[tensor], (oracle.name, name, batch_size)))
+                values = as_source(received[tap], converted.tensors[tensor])
+                records.append(compare(tap, values, expected[tensor], (oracle.name, name, batch_size)))
         if not all(is_within(record) for record in records):
             _refuse(converted, oracle, pixels, next(r for r in records if not is_within(r)))
     return records
@@ -140,7 +148,7 @@ def first_difference(converted: Converted, oracle: Oracle, pixels: np.ndarray) -
     for part in _parts(list(converted.tensors), 32):
         expected = oracle.run(converted.preprocessing.apply(pixels[:1]), part)
         model = keras.Model(converted.model.input, {str(i): converted.tensors[t].tensor for i, t in enumerate(part)})
-        received = predict(model, iresnet.normalise(pixels[:1]), 1)
+        received = predict(forward(model), iresnet.normalise(pixels[:1]), 1)
         for i, tensor in enumerate(part):
             ours = as_source(received[str(i)], converted.tensors[tensor])
             record = compare(converted.layers[tensor], ours, expected[tensor], (oracle.name, "", 1))
@@ -162,13 +170,22 @@ def _refuse(converted: Converted, oracle: Oracle, pixels: np.ndarray, worst: Par
     )
 
 
-def predict(model: keras.Model, images: np.ndarray, batch_size: int) -> dict[str, np.ndarray]:
-    """Runs a model with named outputs in batches of one size (the last may be smaller)."""
-    runs = []
+def forward(model: keras.Model) -> Forward:
+    """Returns a model with named outputs as one graph, for any batch; unlike a plain call, it frees maps early."""
+
+    @tf.function(input_signature=[tf.TensorSpec((None, *model.input.shape[1:]), tf.float32)])
+    def run(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return model(images, training=False)
+
+    return run
+
+
+def predict(run: Forward, images: np.ndarray, batch_size: int) -> dict[str, np.ndarray]:
+    """Runs a function from `forward` in batches of one size (the last may be smaller)."""
+    parts = []
     for start in range(0, len(images), batch_size):
-        outputs = model(images[start : start + batch_size], training=False)
-        runs.append({name: np.asarray(values) for name, values in outputs.items()})
-    return {name: np.concatenate([run[name] for run in runs]) for name in runs[0]}
+        parts.append({name: np.asarray(x) for name, x in run(images[start : start + batch_size]).items()})
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _serialised(model: onnx.ModelProto, tensors: Sequence[str]) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -145,7 +146,7 @@ def model_size(model: keras.Model) -> str:
 def _convert(
     config: ConvertFr, source: sources.Source, converted: Converted, chosen: dict[str, str], out: Path
 ) -> None:
-    oracle = parity.Oracle(source.graph.model, "graph of the checkpoint" if source.is_checkpoint else "onnxruntime")
+    oracle = parity.Oracle(source.oracle_model, "graph of the checkpoint" if source.is_checkpoint else "onnxruntime")
     pixels = _pixels(config, converted)
     sizes = parity.BATCH_SIZES[:1] if source.is_detector else parity.BATCH_SIZES
     records = parity.check(converted, chosen, oracle, pixels, sizes)
@@ -155,11 +156,13 @@ def _convert(
         model = taps.with_taps(converted.model, {tap: converted.tensors[t].tensor for tap, t in chosen.items()})
         extractor = taps.extractor(model, config.export_taps or list(chosen))
         records += onnx_export.export(extractor, out / EXTRACTOR, pixels)
-    statement = (
-        "mapping verified, file not: the graph that checked it was written from the same file (verify_fr.py)"
-        if source.is_checkpoint and config.cross_check in ("", ONNX_TF)
-        else "the same file run by ONNX Runtime gives the same values"
-    )
+    statement = "the same file run by ONNX Runtime gives the same values"
+    if source.is_checkpoint:
+        statement = (
+            "mapping verified, file not: the graph that checked it was written from the same file (verify_fr.py)"
+        )
+        if config.cross_check not in ("", ONNX_TF):
+            statement = f"mapping verified, and {Path(config.cross_check).name} is the same model"
     tolerance = {"max_relative": parity.MAX_RELATIVE, "min_cosine": parity.MIN_COSINE}
     rows = [dataclasses.asdict(record) for record in records]
     formats.write_json(out / PARITY, {"statement": statement, "tolerance": tolerance, "records": rows})
@@ -195,11 +198,13 @@ def _cross_check(
     other = sources.open_source(Path(config.cross_check))
     theirs = other.to_keras(other.usual_preprocessing(), config.image_size, "other")
     shared = [tap for tap in chosen if tap in theirs.taps]
-    model = keras.Model(theirs.model.input, {tap: theirs.tensors[theirs.taps[tap]].tensor for tap in shared})
-    ours = keras.Model(converted.model.input, {tap: converted.tensors[chosen[tap]].tensor for tap in shared})
+    both = [
+        parity.forward(keras.Model(model.model.input, {tap: model.tensors[where[tap]].tensor for tap in shared}))
+        for model, where in ((theirs, theirs.taps), (converted, chosen))
+    ]
     records = []
     for name, images_ in pixels.items():
-        expected, received = (parity.predict(m, images_, _NUM_IMAGES) for m in (model, ours))
+        expected, received = (parity.predict(forward, images_, _NUM_IMAGES) for forward in both)
         made = (other.files[0].name, name, _NUM_IMAGES)
         records += [parity.compare(tap, received[tap], expected[tap], made) for tap in shared]
     wrong = [record for record in records if not parity.is_within(record)]
@@ -215,12 +220,16 @@ class _OnnxTf(parity.Oracle):
     """onnx-tf in an environment of its own."""
 
     def __init__(self, source: sources.Source, python: Path) -> None:
-        super().__init__(source.graph.model, ONNX_TF)
-        self._source, self._python = source, python
+        super().__init__(source.oracle_model, ONNX_TF)
+        self._input, self._python = source.graph.input, python
 
-    def run(self, images: np.ndarray, tensors: list[str]) -> dict[str, np.ndarray]:  # type: ignore[override]
-        feed = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
-        return onnx_tf.run(self._source.graph.model, {self._source.graph.input: feed}, tensors, self._python)
+    def session(self, tensors: Sequence[str]) -> Callable[[np.ndarray], list[np.ndarray]]:
+        def run(images_: np.ndarray) -> list[np.ndarray]:
+            feed = np.ascontiguousarray(images_.transpose(0, 3, 1, 2))
+            outputs = onnx_tf.run(self._model(), {self._input: feed}, tensors, self._python)
+            return [outputs[tensor] for tensor in tensors]
+
+        return run
 
 
 def _chosen_taps(converted: Converted, own: tuple[str, ...]) -> dict[str, str]:

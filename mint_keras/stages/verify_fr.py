@@ -94,7 +94,7 @@ def _model(config: VerifyFr) -> tuple[Embed, str, dict[str, str]]:
     digest = formats.sha256_file(source.files[0])
     card = cards.load_card(config.card) if config.card else cards.find_card(digest)
     preprocessing, _ = preprocess_choice.choose(config.mean, config.std, card, source)
-    oracle = parity.Oracle(source.graph.model)
+    oracle = parity.Oracle(source.oracle_model)
     session = oracle.session(list(source.graph.outputs.values())[:1])
 
     def embed_by_onnx(pixels: np.ndarray) -> np.ndarray:

@@ -36,10 +36,11 @@ def export(extractor: keras.Model, path: Path, inputs: Mapping[str, np.ndarray])
     model = to_onnx(extractor)
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     names = [entry.name for entry in session.get_outputs()]
+    forward = parity.forward(extractor)
     records = []
     for name, pixels in inputs.items():
         images = iresnet.normalise(pixels)
-        expected = parity.predict(extractor, images, len(images))
+        expected = parity.predict(forward, images, len(images))
         received = dict(zip(names, session.run(names, {_INPUT: images}), strict=True))
         made = ("keras (extractor.onnx)", name, len(images))
         records += [parity.compare(tap, received[tap], expected[tap], made) for tap in extractor.output]

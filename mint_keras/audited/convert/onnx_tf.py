@@ -82,7 +82,8 @@ def run(
         onnx.save(plain, place / "model.onnx")
         inputs: dict[str, Any] = {names[name]: array for name, array in feeds.items()}
         np.savez(place / "inputs.npz", **inputs)
-        _run([str(python), str(WORKER), folder])
+        # -I: the folder of the worker holds modules named like the packages it needs.
+        _run([str(python), "-I", str(WORKER), folder])
         with np.load(place / "outputs.npz", allow_pickle=False) as outputs:
             return {tensor: outputs[names[tensor]] for tensor in tensors}
 
@@ -94,7 +95,8 @@ def _renamed(model: onnx.ModelProto, tensors: list[str]) -> tuple[onnx.ModelProt
     copy.ir_version = min(copy.ir_version, _IR_VERSION)
     graph = copy.graph
     del graph.output[:], graph.value_info[:]
-    graph.output.extend(onnx.helper.make_tensor_value_info(tensor, onnx.TensorProto.FLOAT, None) for tensor in tensors)
+    # A shape must be there; nothing reads it.
+    graph.output.extend(onnx.helper.make_tensor_value_info(tensor, onnx.TensorProto.FLOAT, []) for tensor in tensors)
     opset = next(entry.version for entry in copy.opset_import if entry.domain in ("", "ai.onnx"))
     if opset > _MAX_OPSET:
         try:

@@ -25,8 +25,8 @@ class Source:
     Attributes:
         files: the file and, of ONNX, its external weights.
         format: what it is, for the record.
-        graph: what ONNX Runtime runs as the oracle: the file itself, or the graph written from a checkpoint.
-        is_checkpoint: whether that graph is ours, so that parity proves the mapping but not the file.
+        graph: of the file; of a checkpoint, one of the same topology with cut weights.
+        is_checkpoint: whether the oracle's graph is ours, so that parity proves the mapping but not the file.
         is_detector: whether it is a face detector.
         state: the arrays of a checkpoint.
     """
@@ -37,6 +37,10 @@ class Source:
     is_checkpoint: bool
     is_detector: bool
     state: dict | None = None
+
+    def oracle_model(self) -> onnx.ModelProto:
+        """Returns what ONNX Runtime runs as the oracle: the file itself, or the graph written from a checkpoint."""
+        return self.graph.model if self.state is None else torch.to_onnx(self.state)
 
     def usual_preprocessing(self) -> Preprocessing:
         """Returns how models of this kind usually want their pixels."""
@@ -68,7 +72,7 @@ def open_source(weights: Path) -> Source:
         raise InputError(f"Expected a model file (.onnx, .pth, .pt) or folder, received {path}: not found.")
     if path.suffix.lower() in TORCH_SUFFIXES:
         state = torch_file.read_state_dict(path)
-        graph = graphs.parse(torch.to_onnx(state), path.name)
+        graph = torch.topology(state)
         return Source([path], "PyTorch state dict of arcface_torch", graph, True, False, state)
     graph = graphs.read(path)
     maker = f"{graph.model.producer_name} {graph.model.producer_version}".strip() or "unknown exporter"

@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from mint_keras.audited import iresnet
 from mint_keras.audited.convert import naming
-from mint_keras.audited.convert.graph import parse
+from mint_keras.audited.convert.graph import Graph, parse
 from mint_keras.audited.convert.onnx import Converted
 from mint_keras.audited.convert.values import MAP_ORDER, Value
 from mint_keras.audited.preprocessing import ARCFACE
@@ -81,7 +81,30 @@ def torch_name(layer: str) -> str:
 
 def to_onnx(state: dict[str, np.ndarray]) -> onnx.ModelProto:
     """Writes the network of a state dict as an ONNX graph with nothing folded; every tensor has its module's name."""
+    weights = {key: array for key, array in state.items() if not key.endswith(_COUNTER)}
+    return _model(weights, *infer_spec(state))
+
+
+def topology(state: dict[str, np.ndarray]) -> Graph:
+    """Returns the simplified graph of `to_onnx`; of large weights only the first channels are there."""
     spec, image_size = infer_spec(state)
+    weights = {key: array[:1, :1] if array.ndim > 1 else array for key, array in state.items()}
+    return parse(_model(weights, spec, image_size))
+
+
+def _model(weights: dict[str, np.ndarray], spec: iresnet.IResNetSpec, image_size: int) -> onnx.ModelProto:
+    shaped = {key: array.reshape(-1, 1, 1) if "prelu" in key else array for key, array in weights.items()}
+    graph = helper.make_graph(
+        _nodes(spec),
+        "iresnet",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, image_size, image_size])],
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["batch", spec.embedding_size])],
+        [numpy_helper.from_array(array, key) for key, array in shaped.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=8)
+
+
+def _nodes(spec: iresnet.IResNetSpec) -> list[onnx.NodeProto]:
     nodes: list[onnx.NodeProto] = []
 
     def add(op: str, name: str, inputs: list[str], **attributes: Any) -> str:
@@ -91,45 +114,24 @@ def to_onnx(state: dict[str, np.ndarray]) -> onnx.ModelProto:
     def norm(x: str, name: str) -> str:
         return add("BatchNormalization", name, [x, *(f"{name}.{field}" for field in _STATISTICS)], epsilon=1e-5)
 
-    def conv(x: str, name: str, stride: int) -> str:
-        size = state[f"{name}.weight"].shape[2]
-        attributes: dict[str, Any] = {
-            "kernel_shape": [size, size],
-            "strides": [stride, stride],
-            "pads": [size // 2] * 4,
-        }
-        return add("Conv", name, [x, f"{name}.weight"], **attributes)
+    def conv(x: str, name: str, size: int, stride: int) -> str:
+        pads = [size // 2] * 4
+        return add("Conv", name, [x, f"{name}.weight"], kernel_shape=[size] * 2, strides=[stride] * 2, pads=pads)
 
-    x = norm(conv("image", "conv1", 1), "bn1")
+    x = norm(conv("image", "conv1", 3, 1), "bn1")
     x = add("PRelu", "prelu", [x, "prelu.weight"])
     for stage, num_blocks in enumerate(spec.blocks, start=1):
         for block in range(num_blocks):
             module, stride = f"layer{stage}.{block}", 2 if block == 0 else 1
-            y = conv(norm(x, f"{module}.bn1"), f"{module}.conv1", 1)
+            y = conv(norm(x, f"{module}.bn1"), f"{module}.conv1", 3, 1)
             y = add("PRelu", f"{module}.prelu", [norm(y, f"{module}.bn2"), f"{module}.prelu.weight"])
-            y = norm(conv(y, f"{module}.conv2", stride), f"{module}.bn3")
+            y = norm(conv(y, f"{module}.conv2", 3, stride), f"{module}.bn3")
             if block == 0:
-                x = norm(conv(x, f"{module}.downsample.0", stride), f"{module}.downsample.1")
+                x = norm(conv(x, f"{module}.downsample.0", 1, stride), f"{module}.downsample.1")
             x = add("Add", module, [y, x])
     x = add("Flatten", "flatten", [norm(x, "bn2")])
     norm(add("Gemm", "fc", [x, "fc.weight", "fc.bias"], transB=1), "features")
-    return _model(nodes, state, (image_size, spec.embedding_size))
-
-
-def _model(nodes: list[onnx.NodeProto], state: dict[str, np.ndarray], sizes: tuple[int, int]) -> onnx.ModelProto:
-    weights = []
-    for key, array in state.items():
-        if not key.endswith(_COUNTER):
-            is_slope = "prelu" in key
-            weights.append(numpy_helper.from_array(array.reshape(-1, 1, 1) if is_slope else array, key))
-    graph = helper.make_graph(
-        nodes,
-        "iresnet",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, sizes[0], sizes[0]])],
-        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["batch", sizes[1]])],
-        weights,
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=8)
+    return nodes
 
 
 def _fields(layer: keras.layers.Layer) -> tuple[str, ...]:
@@ -166,7 +168,7 @@ def _set_weights(layer: keras.layers.Layer, key: str, arrays: list[np.ndarray], 
 
 def _located(model: keras.Model, state: dict[str, np.ndarray]) -> Converted:
     """Finds the layers by the tensors of the checking graph, which carry the modules' names."""
-    graph = parse(to_onnx(state))
+    graph = topology(state)
     names = naming.iresnet_names(graph)
     if names is None:
         raise InputError("Expected an IResNet, received a state dict whose graph is none.")
