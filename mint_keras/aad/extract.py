@@ -11,7 +11,7 @@ import numpy as np
 
 from mint_keras import formats
 from mint_keras.aad import store
-from mint_keras.audited import iresnet
+from mint_keras.audited import iresnet, runtime
 from mint_keras.data import images
 from mint_keras.records import InputError, SampleTable
 
@@ -25,16 +25,19 @@ def extract(
     manifest: dict[str, Any],
     dtype: str = "float16",
     on_batch: Callable[[int], None] = lambda _: None,
+    xla: bool = False,
 ) -> None:
     """Decodes every image once, runs all extractors on it, and writes an AAD store.
 
     Args:
         table: the samples.
-        extractors: from `audited.taps.extractor`, by name; all with the same taps.
+        extractors: from `audited.taps.extractor`, by name; all with the same taps. They run in the precision and on
+            the devices that `audited.runtime.place` gave them.
         folder: of the store; its manifest is written last, so that an interrupted store is never taken for whole.
         manifest: of the store, see `formats.make_manifest`; its config names the models and taps.
         dtype: of the stored values.
         on_batch: called with the number of faces done, for progress.
+        xla: compile the extractors, see `audited.runtime.forward`.
 
     Raises:
         InputError: if no image is usable, or an activation does not fit the dtype.
@@ -45,11 +48,12 @@ def extract(
             path = store.array_path(folder, model, tap)
             path.parent.mkdir(parents=True, exist_ok=True)
             arrays[model, tap] = np.lib.format.open_memmap(path, "w+", dtype, (len(table), *output.shape[1:]))
+    forwards = {model: runtime.forward(extractor, xla) for model, extractor in extractors.items()}
     reader = images.FaceReader()
     used: list[np.ndarray] = []
     start = 0
     for rows, faces in reader.batches(table, BATCH_SIZE):
-        for model, outputs in _run(extractors, faces).items():
+        for model, outputs in _run(forwards, faces).items():
             for tap, values in outputs.items():
                 arrays[model, tap][start : start + len(rows)] = _cast(values, dtype, f"{model} {tap}")
         used.append(rows)
@@ -68,11 +72,11 @@ def extract(
     formats.write_json(folder / formats.MANIFEST, {**manifest, **met})
 
 
-def _run(extractors: Mapping[str, keras.Model], faces: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
+def _run(forwards: Mapping[str, runtime.Forward], faces: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
     # One batch size throughout: outputs differ in the last bits between batch sizes.
     padding = np.zeros((BATCH_SIZE - len(faces), *faces.shape[1:]), faces.dtype)
     batch = iresnet.normalise(np.concatenate([faces, padding]))
-    results = {name: extractor.predict_on_batch(batch) for name, extractor in extractors.items()}
+    results = {name: forward(batch) for name, forward in forwards.items()}
     return {name: {tap: v[: len(faces)] for tap, v in outputs.items()} for name, outputs in results.items()}
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
 import keras
 import numpy as np
 import onnx
 import onnxruntime
-import tensorflow as tf
 
-from mint_keras.audited import iresnet
+from mint_keras.audited import iresnet, runtime
 from mint_keras.audited.convert.onnx import Converted
 from mint_keras.audited.convert.values import Value
 from mint_keras.records import InputError, ParityRecord, RefusedError
@@ -19,7 +17,6 @@ from mint_keras.records import InputError, ParityRecord, RefusedError
 MAX_RELATIVE = 1e-4
 MIN_COSINE = 0.999999
 BATCH_SIZES = (1, 8)
-Forward = Callable[[np.ndarray], dict[str, Any]]
 
 
 class Oracle:
@@ -92,7 +89,9 @@ def check(
     Raises:
         RefusedError: if any is out of tolerance; it names the first layer that differs.
     """
-    ours = forward(keras.Model(converted.model.input, {tap: converted.tensors[t].tensor for tap, t in taps.items()}))
+    ours = runtime.forward(
+        keras.Model(converted.model.input, {tap: converted.tensors[t].tensor for tap, t in taps.items()})
+    )
     tensors = list(dict.fromkeys(taps.values()))
     run = oracle.session(tensors)
     records = []
@@ -100,7 +99,7 @@ def check(
         images = iresnet.normalise(pixels)
         expected = dict(zip(tensors, run(converted.preprocessing.apply(pixels)), strict=True))
         for batch_size in batch_sizes:
-            received = predict(ours, images, batch_size)
+            received = runtime.predict(ours, images, batch_size)
             for tap, tensor in taps.items():
                 values = as_source(received[tap], converted.tensors[tensor])
                 records.append(compare(tap, values, expected[tensor], (oracle.name, name, batch_size)))
@@ -148,7 +147,7 @@ def first_difference(converted: Converted, oracle: Oracle, pixels: np.ndarray) -
     for part in _parts(list(converted.tensors), 32):
         expected = oracle.run(converted.preprocessing.apply(pixels[:1]), part)
         model = keras.Model(converted.model.input, {str(i): converted.tensors[t].tensor for i, t in enumerate(part)})
-        received = predict(forward(model), iresnet.normalise(pixels[:1]), 1)
+        received = runtime.predict(runtime.forward(model), iresnet.normalise(pixels[:1]), 1)
         for i, tensor in enumerate(part):
             ours = as_source(received[str(i)], converted.tensors[tensor])
             record = compare(converted.layers[tensor], ours, expected[tensor], (oracle.name, "", 1))
@@ -168,24 +167,6 @@ def _refuse(converted: Converted, oracle: Oracle, pixels: np.ndarray, worst: Par
         f"relative error {worst.relative:.2g} (at most {MAX_RELATIVE:g}) and cosine {worst.cosine:.7f} (at least "
         f"{MIN_COSINE}). The first layer that differs is {where}. Nothing was saved."
     )
-
-
-def forward(model: keras.Model) -> Forward:
-    """Returns a model with named outputs as one graph, for any batch; unlike a plain call, it frees maps early."""
-
-    @tf.function(input_signature=[tf.TensorSpec((None, *model.input.shape[1:]), tf.float32)])
-    def run(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        return model(images, training=False)
-
-    return run
-
-
-def predict(run: Forward, images: np.ndarray, batch_size: int) -> dict[str, np.ndarray]:
-    """Runs a function from `forward` in batches of one size (the last may be smaller)."""
-    parts = []
-    for start in range(0, len(images), batch_size):
-        parts.append({name: np.asarray(x) for name, x in run(images[start : start + batch_size]).items()})
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _serialised(model: onnx.ModelProto, tensors: Sequence[str]) -> bytes:

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from mint_keras import formats
-from mint_keras.audited import cards, parity, taps, zoo
+from mint_keras.audited import cards, parity, runtime, taps, zoo
 from mint_keras.audited.convert import naming, onnx_export, onnx_tf, preprocess_choice, sources
 from mint_keras.audited.convert.onnx import Converted
 from mint_keras.data import images, samples
@@ -72,6 +72,7 @@ class ConvertFr:
 
 def convert_fr(config: ConvertFr) -> str:
     """Converts, compares, saves; or lists the taps."""
+    runtime.exact_float32()
     source = sources.open_source(config.weights)
     digests = {file.name: formats.sha256_file(file) for file in source.files}
     digest = digests[source.files[0].name]
@@ -199,12 +200,12 @@ def _cross_check(
     theirs = other.to_keras(other.usual_preprocessing(), config.image_size, "other")
     shared = [tap for tap in chosen if tap in theirs.taps]
     both = [
-        parity.forward(keras.Model(model.model.input, {tap: model.tensors[where[tap]].tensor for tap in shared}))
+        runtime.forward(keras.Model(model.model.input, {tap: model.tensors[where[tap]].tensor for tap in shared}))
         for model, where in ((theirs, theirs.taps), (converted, chosen))
     ]
     records = []
     for name, images_ in pixels.items():
-        expected, received = (parity.predict(forward, images_, _NUM_IMAGES) for forward in both)
+        expected, received = (runtime.predict(forward, images_, _NUM_IMAGES) for forward in both)
         made = (other.files[0].name, name, _NUM_IMAGES)
         records += [parity.compare(tap, received[tap], expected[tap], made) for tap in shared]
     wrong = [record for record in records if not parity.is_within(record)]

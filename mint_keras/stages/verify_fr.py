@@ -11,7 +11,7 @@ import tqdm
 
 from mint_keras import formats
 from mint_keras.audit import verification
-from mint_keras.audited import cards, iresnet, parity, taps, zoo
+from mint_keras.audited import cards, iresnet, parity, runtime, taps, zoo
 from mint_keras.audited.convert import preprocess_choice, sources
 from mint_keras.data import images, pairs
 from mint_keras.records import InputError
@@ -83,11 +83,12 @@ def _model(config: VerifyFr) -> tuple[Embed, str, dict[str, str]]:
     """Returns what embeds pixels, its name, and what identifies it."""
     if config.model is not None:
         model = zoo.load_audited(config.model)
-        extractor = taps.extractor(model, [taps.OUTCOME])
+        runtime.exact_float32()
+        forward = runtime.forward(taps.extractor(model, [taps.OUTCOME]))
         digest = formats.read_manifest(config.model, zoo.KIND)["model_sha256"]
 
         def embed(pixels: np.ndarray) -> np.ndarray:
-            return extractor.predict_on_batch(iresnet.normalise(pixels))[taps.OUTCOME]
+            return forward(iresnet.normalise(pixels))[taps.OUTCOME]
 
         return embed, config.model.name, {"model_sha256": digest, "runtime": "keras"}
     source = sources.open_source(config.onnx)  # type: ignore[arg-type]

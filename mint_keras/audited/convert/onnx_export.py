@@ -12,7 +12,7 @@ import onnxruntime
 import tensorflow as tf
 
 from mint_keras import formats
-from mint_keras.audited import iresnet, parity
+from mint_keras.audited import iresnet, parity, runtime
 from mint_keras.records import ParityRecord, RefusedError
 
 _OPSET = 17
@@ -36,11 +36,11 @@ def export(extractor: keras.Model, path: Path, inputs: Mapping[str, np.ndarray])
     model = to_onnx(extractor)
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     names = [entry.name for entry in session.get_outputs()]
-    forward = parity.forward(extractor)
+    forward = runtime.forward(extractor)
     records = []
     for name, pixels in inputs.items():
         images = iresnet.normalise(pixels)
-        expected = parity.predict(forward, images, len(images))
+        expected = runtime.predict(forward, images, len(images))
         received = dict(zip(names, session.run(names, {_INPUT: images}), strict=True))
         made = ("keras (extractor.onnx)", name, len(images))
         records += [parity.compare(tap, received[tap], expected[tap], made) for tap in extractor.output]

@@ -1,0 +1,156 @@
+"""How an extractor runs: in which precision, on how many devices, with XLA or without."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from mint_keras.records import InputError
+
+FLOAT32 = "float32"
+AUTO = "auto"
+POLICIES = (FLOAT32, "mixed_float16", "mixed_bfloat16")
+# What `choose` asks of a precision before it takes it.
+MIN_SPEEDUP = 1.1
+MIN_COSINE = 0.999
+_SECONDS = 5.0
+Forward = Callable[[np.ndarray], dict[str, np.ndarray]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """What a precision gives and takes, measured on this machine.
+
+    Attributes:
+        speedup: images per second over those in float32.
+        cosine: by tap, the smallest cosine of an image's output with the one in float32.
+    """
+
+    speedup: float
+    cosine: dict[str, float]
+
+
+def exact_float32() -> None:
+    """Makes float32 mean float32 on GPUs too: by default theirs multiply in TF32, with errors of 1e-3."""
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+
+
+def strategy() -> tf.distribute.Strategy | None:
+    """Returns what spreads a batch over all GPUs of this machine, if it has several."""
+    return tf.distribute.MirroredStrategy() if len(tf.config.list_logical_devices("GPU")) > 1 else None
+
+
+def place(model: keras.Model, policy: str, devices: tf.distribute.Strategy | None = None) -> keras.Model:
+    """Returns a model that runs in another precision, or on other devices, with the same weights.
+
+    As in arcface_torch, only maps are computed in the lower precision: vectors, and so the last layers, and all outputs
+    stay float32.
+
+    Args:
+        model: from `taps.extractor`.
+        policy: float32, mixed_float16 or mixed_bfloat16.
+        devices: a strategy to run under, for example from `strategy`.
+
+    Raises:
+        InputError: for another policy.
+    """
+    if policy not in POLICIES:
+        raise InputError(f"Expected a precision of {list(POLICIES)}, received {policy!r}.")
+    if policy == FLOAT32 and devices is None:
+        return model
+
+    def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
+        config = layer.get_config()
+        is_map = not isinstance(layer, keras.layers.InputLayer) and len(layer.output.shape) == 4
+        if is_map and layer.name not in model.output:
+            config["dtype"] = policy
+        return layer.__class__.from_config(config)
+
+    with (devices or tf.distribute.get_strategy()).scope():
+        placed = keras.models.clone_model(model, clone_function=copy)
+        placed.set_weights(model.get_weights())
+    return placed
+
+
+def forward(model: keras.Model, xla: bool = False) -> Forward:
+    """Returns a function from a batch to the named outputs of a model, run as one graph, on the devices it lives on.
+
+    Args:
+        model: with a dict of outputs; if it lives on several devices, batches must divide by their number.
+        xla: compile it. Faster for small residual networks, many times slower for depthwise convolutions on a CPU.
+    """
+    signature = [tf.TensorSpec((None, *model.input.shape[1:]), tf.float32)]
+    run = tf.function(lambda images: model(images, training=False), input_signature=signature, jit_compile=xla or None)
+    devices = model.distribute_strategy
+    num_devices = devices.num_replicas_in_sync
+    if num_devices == 1:
+        graph = run.get_concrete_function()
+
+        def single(images: np.ndarray) -> dict[str, np.ndarray]:
+            outputs = graph(tf.constant(images, tf.float32))
+            # Naming the model keeps its weights alive, which the graph alone does not.
+            return {name: np.asarray(outputs[name]) for name in model.output}
+
+        return single
+
+    def distributed(images: np.ndarray) -> dict[str, np.ndarray]:
+        parts = np.split(images, num_devices)
+        values = devices.experimental_distribute_values_from_function(
+            lambda context: tf.constant(parts[context.replica_id_in_sync_group], tf.float32)
+        )
+        outputs: dict[str, Any] = devices.run(run, args=(values,))
+        gathered = {name: devices.experimental_local_results(value) for name, value in outputs.items()}
+        return {name: np.concatenate([np.asarray(part) for part in values]) for name, values in gathered.items()}
+
+    return distributed
+
+
+def measure(model: keras.Model, policy: str, images: np.ndarray, seconds: float = _SECONDS) -> Cost:
+    """Measures what a precision gives and takes, in about `seconds`, and as long again to compile.
+
+    Args:
+        model: in float32.
+        policy: the precision.
+        images: a batch as extraction uses it.
+        seconds: for both precisions together.
+    """
+    functions = {FLOAT32: forward(model), policy: forward(place(model, policy))}
+    outputs = {name: run(images) for name, run in functions.items()}  # compiles
+    rates = {}
+    for name, run in functions.items():
+        start, num_runs = time.perf_counter(), 0
+        while not num_runs or time.perf_counter() - start < seconds / 2:
+            run(images)
+            num_runs += 1
+        rates[name] = num_runs / (time.perf_counter() - start)
+    cosine = {tap: _smallest_cosine(outputs[policy][tap], outputs[FLOAT32][tap]) for tap in model.output}
+    return Cost(rates[policy] / rates[FLOAT32], cosine)
+
+
+def choose(model: keras.Model, images: np.ndarray) -> tuple[str, Cost]:
+    """Measures the lower precision of this machine and takes it if it is faster and costs little.
+
+    mixed_float16 on a GPU, mixed_bfloat16 on a CPU.
+    """
+    candidate = "mixed_float16" if tf.config.list_logical_devices("GPU") else "mixed_bfloat16"
+    cost = measure(model, candidate, images)
+    is_better = cost.speedup >= MIN_SPEEDUP and min(cost.cosine.values()) >= MIN_COSINE
+    return (candidate if is_better else FLOAT32), cost
+
+
+def predict(run: Forward, images: np.ndarray, batch_size: int) -> dict[str, np.ndarray]:
+    """Runs a function from `forward` in batches of one size (the last may be smaller)."""
+    parts = [run(images[start : start + batch_size]) for start in range(0, len(images), batch_size)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _smallest_cosine(received: np.ndarray, expected: np.ndarray) -> float:
+    a, b = (x.astype(np.float64).reshape(len(x), -1) for x in (received, expected))
+    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    return float(np.divide((a * b).sum(axis=1), norms, out=np.ones(len(a)), where=norms > 0).min())
