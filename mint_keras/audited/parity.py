@@ -36,7 +36,9 @@ class Oracle:
         return dict(zip(tensors, self.session(tensors)(images), strict=True))
 
     def session(self, tensors: Sequence[str]) -> Callable[[np.ndarray], list[np.ndarray]]:
-        """Returns a function from images, NHWC, to some tensors; one image at a time where the file fixes the batch.
+        """Returns a function from images, NHWC, to some tensors.
+
+        It runs one image at a time: files may fix the batch, at the input or somewhere inside.
 
         Raises:
             InputError: if ONNX Runtime refuses the graph.
@@ -60,8 +62,7 @@ class Oracle:
 
         def run(images: np.ndarray) -> list[np.ndarray]:
             feed = np.ascontiguousarray(images.transpose(0, 3, 1, 2) if entry.shape[1] == 3 else images)
-            step = entry.shape[0] if isinstance(entry.shape[0], int) else len(feed)
-            runs = [session.run(list(tensors), {entry.name: feed[i : i + step]}) for i in range(0, len(feed), step)]
+            runs = [session.run(list(tensors), {entry.name: feed[i : i + 1]}) for i in range(len(feed))]
             return [np.concatenate(parts) for parts in zip(*runs, strict=True)]
 
         return run

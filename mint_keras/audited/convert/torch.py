@@ -61,11 +61,12 @@ def to_keras(state: dict[str, np.ndarray], model_name: str = "audited") -> Conve
     spec, image_size = infer_spec(state)
     model = iresnet.iresnet(spec, image_size, name=model_name)
     keys = {layer.name: torch_name(layer.name) for layer in model.layers if layer.weights}
-    _check_keys(state, {f"{key}.{field}" for layer, key in keys.items() for field in _fields(model.get_layer(layer))})
+    expected = {layer: [f"{key}.{field}" for field in _fields(model.get_layer(layer))] for layer, key in keys.items()}
+    counters = {f"{keys[layer]}.{_COUNTER}" for layer in keys if len(expected[layer]) == len(_STATISTICS)}
+    _check_keys(set(state) - counters, {key for group in expected.values() for key in group})
     last_map = model.get_layer("head_bn").output.shape[1:]
     for name, key in keys.items():
-        layer = model.get_layer(name)
-        _set_weights(layer, key, [state[f"{key}.{field}"] for field in _fields(layer)], last_map)
+        _set_weights(model.get_layer(name), key, [state[field] for field in expected[name]], last_map)
     return _located(model, state)
 
 
@@ -140,8 +141,7 @@ def _fields(layer: keras.layers.Layer) -> tuple[str, ...]:
     return ("weight", "bias") if isinstance(layer, keras.layers.Dense) else ("weight",)
 
 
-def _check_keys(state: dict[str, np.ndarray], expected: set[str]) -> None:
-    received = {key for key in state if not key.endswith(f".{_COUNTER}")}
+def _check_keys(received: set[str], expected: set[str]) -> None:
     missing, extra = sorted(expected - received), sorted(received - expected)
     if missing or extra:
         raise InputError(
