@@ -85,28 +85,35 @@ def forward(model: keras.Model, xla: bool = False) -> Forward:
         model: with a dict of outputs; if it lives on several devices, batches must divide by their number.
         xla: compile it. Faster for small residual networks, many times slower for depthwise convolutions on a CPU.
     """
-    signature = [tf.TensorSpec((None, *model.input.shape[1:]), tf.float32)]
-    run = tf.function(lambda images: model(images, training=False), input_signature=signature, jit_compile=xla or None)
+
+    def run(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        return model(images, training=False)
+
     devices = model.distribute_strategy
-    num_devices = devices.num_replicas_in_sync
-    if num_devices == 1:
-        graph = run.get_concrete_function()
+    if devices.num_replicas_in_sync > 1:
+        return _distributed(run, devices, xla)
+    signature = [tf.TensorSpec((None, *model.input.shape[1:]), tf.float32)]
+    graph = tf.function(run, input_signature=signature, jit_compile=xla or None).get_concrete_function()
 
-        def single(images: np.ndarray) -> dict[str, np.ndarray]:
-            outputs = graph(tf.constant(images, tf.float32))
-            # Naming the model keeps its weights alive, which the graph alone does not.
-            return {name: np.asarray(outputs[name]) for name in model.output}
+    def single(images: np.ndarray) -> dict[str, np.ndarray]:
+        outputs = graph(tf.constant(images, tf.float32))
+        # Naming the model keeps its weights alive, which the graph alone does not.
+        return {name: np.asarray(outputs[name]) for name in model.output}
 
-        return single
+    return single
+
+
+def _distributed(run: Callable[[Any], Any], devices: tf.distribute.Strategy, xla: bool) -> Forward:
+    compiled = tf.function(run, jit_compile=True) if xla else run
+    spread = tf.function(lambda values: devices.run(compiled, args=(values,)))
 
     def distributed(images: np.ndarray) -> dict[str, np.ndarray]:
-        parts = np.split(images, num_devices)
+        parts = np.split(images, devices.num_replicas_in_sync)
         values = devices.experimental_distribute_values_from_function(
             lambda context: tf.constant(parts[context.replica_id_in_sync_group], tf.float32)
         )
-        outputs: dict[str, Any] = devices.run(run, args=(values,))
-        gathered = {name: devices.experimental_local_results(value) for name, value in outputs.items()}
-        return {name: np.concatenate([np.asarray(part) for part in values]) for name, values in gathered.items()}
+        gathered = {name: devices.experimental_local_results(value) for name, value in spread(values).items()}
+        return {name: np.concatenate([np.asarray(part) for part in results]) for name, results in gathered.items()}
 
     return distributed
 

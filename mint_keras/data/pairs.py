@@ -112,9 +112,10 @@ def _read_lfw(path: Path, images: Path) -> Iterator[tuple[Path, Path, bool, int]
     Source: http://vis-www.cs.umass.edu/lfw/README.txt, section II.
     """
     lines = [line.split("\t") for line in path.read_text().splitlines() if line.strip()]
-    if not lines or not all(item.strip().isdecimal() for item in lines[0]) or len(lines[0]) > 2:
-        raise InputError(f"Expected LFW's first line, folds and pairs, in {path}, received {lines[0][:4] or 'none'}.")
-    num_folds, num_per_class = (int(item) for item in (lines[0] if len(lines[0]) == 2 else ["1", *lines[0]]))
+    header = lines[0] if lines else []
+    if not 1 <= len(header) <= 2 or not all(item.strip().isdecimal() for item in header):
+        raise InputError(f"Expected LFW's first line, folds and pairs, in {path}, received {header[:4] or 'none'}.")
+    num_folds, num_per_class = (int(item) for item in (header if len(header) == 2 else ["1", *header]))
     if len(lines) - 1 != 2 * num_folds * num_per_class:
         raise InputError(f"Expected {2 * num_folds * num_per_class} pairs in {path}, received {len(lines) - 1}.")
     for number, line in enumerate(lines[1:]):

@@ -46,7 +46,7 @@ def random_state(
         state[f"{name}.bias"] = rng.normal(0, 0.3, channels).astype(np.float32)
         state[f"{name}.running_mean"] = rng.normal(0, 0.3, channels).astype(np.float32)
         # Small variances, so that a wrong epsilon shows.
-        state[f"{name}.running_var"] = rng.uniform(0.002, 1.5, channels).astype(np.float32)
+        state[f"{name}.running_var"] = rng.uniform(0.05, 1.5, channels).astype(np.float32)
         state[f"{name}.num_batches_tracked"] = np.array(1000, np.int64)
 
     def slopes(name: str, channels: int) -> None:
