@@ -34,7 +34,7 @@ HELD_OUT = "held_out.parquet"
 SCORE_COLUMNS = (
     "scorer", "tap", "evaluation", "seed", "sample_id", "database", "identity", "is_member", "score", "logit",
 )  # fmt: skip
-_VERSIONED = ("numpy", "tensorflow", "keras", "opencv-python", "ai-edge-litert")
+_VERSIONED = ("numpy", "tensorflow", "keras", "opencv-python", "ai-edge-litert", "onnx", "onnxruntime")
 
 
 def sha256_file(path: Path) -> str:

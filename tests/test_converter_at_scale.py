@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
+import re
 import subprocess
 import sys
 import time
@@ -33,6 +33,7 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="reads the peak of memory from /proc")
 def test_an_r100_in_a_minute_and_3_gb(tmp_path: Path) -> None:
     """Random weights in the dialect of 2021, 260 MB: the limits an auditor's laptop sets, met with room to spare."""
     spec = iresnet.ARCHITECTURES["r100"]
@@ -43,20 +44,25 @@ def test_an_r100_in_a_minute_and_3_gb(tmp_path: Path) -> None:
     closing = [adds[index - 1] for index in (3, 16, 46, 49)]
     onnx.save(model, tmp_path / "r100.onnx")
     del model
-    command = [sys.executable, "scripts/convert_fr.py", "--weights", tmp_path / "r100.onnx", "--out", tmp_path / "r100"]
+    options = ["--weights", str(tmp_path / "r100.onnx"), "--out", str(tmp_path / "r100")]
+    program = (
+        f"import runpy, sys\nsys.path.insert(0, 'scripts')\nsys.argv = ['scripts/convert_fr.py', *{options!r}]\n"
+        "try:\n    runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        "finally:\n    print(open('/proc/self/status').read())\n"
+    )
     start = time.monotonic()
-    with open(tmp_path / "text.txt", "wb") as text:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=text, stderr=subprocess.STDOUT)
-        _, status, usage = os.wait4(process.pid, 0)
+    done = run("-c", program)
     seconds = time.monotonic() - start
-    assert status == 0, (tmp_path / "text.txt").read_text()
+    assert done.returncode == 0, done.stderr
     assert seconds < 60
-    assert usage.ru_maxrss < 3e6  # kilobytes
+    peak = re.search(r"VmHWM:\s+(\d+) kB", done.stdout)
+    assert peak is not None
+    assert int(peak[1]) < 3e6
     located = json.loads((tmp_path / "r100" / "manifest.json").read_text())["taps"]
     for stage, node in enumerate(closing, start=1):
         assert located[f"stage{stage}"]["tensor"] == node.output[0]
         assert located[f"conv{stage}"]["tensor"] == node.input[0]
-    assert "24.18 GFLOPs" in (tmp_path / "text.txt").read_text()
+    assert "24.18 GFLOPs" in done.stdout
     (tmp_path / "r100.onnx").unlink()
 
 
