@@ -56,13 +56,15 @@ class Oracle:
         try:
             session = onnxruntime.InferenceSession(content, settings, providers=["CPUExecutionProvider"])
         except Exception as error:  # the runtime's errors share no base class
-            reason = str(error).strip().splitlines()[0]
-            raise InputError(f"Expected a model that ONNX Runtime runs, received: {reason}") from error
+            raise InputError(_reason(error)) from error
         entry = next(entry for entry in session.get_inputs() if entry.name not in weights)
 
         def run(images: np.ndarray) -> list[np.ndarray]:
             feed = np.ascontiguousarray(images.transpose(0, 3, 1, 2) if entry.shape[1] == 3 else images)
-            runs = [session.run(list(tensors), {entry.name: feed[i : i + 1]}) for i in range(len(feed))]
+            try:
+                runs = [session.run(list(tensors), {entry.name: feed[i : i + 1]}) for i in range(len(feed))]
+            except Exception as error:
+                raise InputError(_reason(error)) from error
             return [np.concatenate(parts) for parts in zip(*runs, strict=True)]
 
         return run
@@ -168,6 +170,10 @@ def _refuse(converted: Converted, oracle: Oracle, pixels: np.ndarray, worst: Par
         f"relative error {worst.relative:.2g} (at most {MAX_RELATIVE:g}) and cosine {worst.cosine:.7f} (at least "
         f"{MIN_COSINE}). The first layer that differs is {where}. Nothing was saved."
     )
+
+
+def _reason(error: Exception) -> str:
+    return f"Expected a model that ONNX Runtime runs, received: {' '.join(str(error).split())}"
 
 
 def _serialised(model: onnx.ModelProto, tensors: Sequence[str]) -> bytes:

@@ -18,7 +18,6 @@ from mint_keras.data import images, samples
 from mint_keras.records import InputError, ParityRecord, RefusedError
 from mint_keras.report import tables
 
-PARITY = "parity.json"
 EXTRACTOR = "extractor.onnx"
 ONNX_TF = "onnx-tf"
 _NUM_IMAGES = 8
@@ -101,7 +100,7 @@ def convert_fr(config: ConvertFr) -> str:
                 converted.model, {tap: converted.tensors[tensor].tensor for tap, tensor in chosen.items()}
             )
             zoo.save_audited(out, model, {**facts, **_located(converted, chosen)}, manifest["kind"])
-    record = formats.read_json(out / PARITY)
+    record = formats.read_json(out / formats.PARITY)
     lines = [tables.parity_table([ParityRecord(**row) for row in record["records"]])]
     lines += [f"{out / formats.MODEL}: {source.format}; {model_size(converted.model)}", f"Pixels: {reason}."]
     return "\n".join([*lines, f"File: {trust}.", f"Parity: {record['statement']}."])
@@ -166,7 +165,7 @@ def _convert(
             statement = f"mapping verified, and {Path(config.cross_check).name} is the same model"
     tolerance = {"max_relative": parity.MAX_RELATIVE, "min_cosine": parity.MIN_COSINE}
     rows = [dataclasses.asdict(record) for record in records]
-    formats.write_json(out / PARITY, {"statement": statement, "tolerance": tolerance, "records": rows})
+    formats.write_json(out / formats.PARITY, {"statement": statement, "tolerance": tolerance, "records": rows})
 
 
 def _pixels(config: ConvertFr, converted: Converted) -> dict[str, np.ndarray]:

@@ -18,7 +18,6 @@ from mint_keras.data import images, samples, splits
 from mint_keras.records import InputError, SampleTable
 from mint_keras.report import plots
 
-VERIFICATION = "verification.json"
 _BATCH = 128
 _CARD = """# {name}
 
@@ -148,7 +147,7 @@ def _verify(config: TrainAudited, model: keras.Model, held_out: SampleTable) -> 
         "auc": metrics.auc(genuine, cosines),
         "tpr_at_1_fpr": metrics.tpr_at_fpr(genuine, cosines, 0.01),
     }
-    formats.write_json(config.out / VERIFICATION, result)
+    formats.write_json(config.out / formats.VERIFICATION, result)
     curve = metrics.roc_curve(genuine, cosines)
     plots.save_roc(
         config.out / "verification.png", {f"AUC {result['auc']:.3f}": curve}, "Verification, held-out identities"

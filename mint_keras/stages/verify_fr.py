@@ -16,7 +16,6 @@ from mint_keras.audited.convert import preprocess_choice, sources
 from mint_keras.data import images, pairs
 from mint_keras.records import InputError
 
-VERIFICATION = "verification.json"
 KIND = "verification"
 # A model whose mapping or scaling is wrong comes nowhere near; published ones are above 0.99 on LFW.
 MIN_ACCURACY = 0.9
@@ -33,7 +32,7 @@ class VerifyFr:
         model: an audited model: a folder of convert_fr.py or train_audited.py.
         onnx: the file itself instead, run by ONNX Runtime.
         images: folder of the aligned images that a pairs file names; its own by default.
-        out: folder for verification.json; by default the model's own, or runs/verification-<file> for --onnx.
+        out: folder for verification.json; by default the converted model's own, else runs/verification-<name>.
         card: of --onnx: how it wants its pixels, a name of models/cards or a YAML file; by default the card that
             knows the file's SHA-256, or insightface's rule.
         mean: of --onnx: mean of the pixels it wants, see convert_fr.py.
@@ -65,17 +64,19 @@ def verify_fr(config: VerifyFr) -> str:
     table = pairs.read_pairs(config.pairs, config.images)
     embed, name, identity = _model(config)
     digest = formats.sha256_file(config.pairs)
-    out = config.out or config.model or Path("runs") / f"verification-{name}"
+    # A model that was trained here has a verification.json of its own training.
+    is_converted = config.model is not None and (config.model / formats.PARITY).is_file()
+    out = config.out or (config.model if is_converted else None) or Path("runs") / f"verification-{name}"
     embeddings = _embed_all(table.images, embed, config)
     result = verification.verify(embeddings[table.first], embeddings[table.second], table.genuine, table.folds)
     record = {**result, **identity, "pairs_sha256": digest, "pairs": config.pairs.name, "flip": config.flip}
-    if out == config.model:
-        formats.write_json(out / VERIFICATION, record)
+    if is_converted and out == config.model:
+        formats.write_json(out / formats.VERIFICATION, record)
         _complete_parity(out, record)
     else:
         manifest = formats.make_manifest(KIND, {**identity, "pairs": digest}, {"flip": config.flip})
         with formats.output_folder(out, manifest, config.overwrite):
-            formats.write_json(out / VERIFICATION, record)
+            formats.write_json(out / formats.VERIFICATION, record)
     return _text(name, record, out)
 
 
@@ -92,6 +93,9 @@ def _model(config: VerifyFr) -> tuple[Embed, str, dict[str, str]]:
 
         return embed, config.model.name, {"model_sha256": digest, "runtime": "keras"}
     source = sources.open_source(config.onnx)  # type: ignore[arg-type]
+    side = {size or images.IMAGE_SIZE for size in source.graph.input_shape[1:]} - {3}
+    if source.is_detector or side != {images.IMAGE_SIZE}:
+        raise InputError(f"Expected a model of faces of 112x112, received {config.onnx}, which takes or gives others.")
     digest = formats.sha256_file(source.files[0])
     card = cards.load_card(config.card) if config.card else cards.find_card(digest)
     preprocessing, _ = preprocess_choice.choose(config.mean, config.std, card, source)
@@ -136,12 +140,12 @@ def _batches(faces: Iterable[bytes | Path]) -> Iterator[np.ndarray]:
 
 def _complete_parity(folder: Path, record: dict) -> None:
     """A verification that passes shows that the file is a face-recognition model, mapped and scaled right."""
-    if (folder / "parity.json").is_file() and record["accuracy"] >= MIN_ACCURACY:
-        document = formats.read_json(folder / "parity.json")
+    if record["accuracy"] >= MIN_ACCURACY:
+        document = formats.read_json(folder / formats.PARITY)
         document["verification"] = (
             f"file verified: accuracy {record['accuracy']:.4f} on {record['num_pairs']} pairs of {record['pairs']}"
         )
-        formats.write_json(folder / "parity.json", document)
+        formats.write_json(folder / formats.PARITY, document)
 
 
 def _text(name: str, record: dict, out: Path) -> str:
@@ -160,5 +164,5 @@ def _text(name: str, record: dict, out: Path) -> str:
     )
     return (
         f"{name} ({record['runtime']}), {record['num_pairs']} pairs: accuracy {record['accuracy']:.4f} "
-        f"+- {record['accuracy_std']:.4f}, AUC {record['auc']:.4f}, TAR {rates}\n{out / VERIFICATION}{passed}"
+        f"+- {record['accuracy_std']:.4f}, AUC {record['auc']:.4f}, TAR {rates}\n{out / formats.VERIFICATION}{passed}"
     )

@@ -309,3 +309,16 @@ def test_onnx_tf_that_fails_says_why(shelf: Path, tmp_path: Path) -> None:
     python.chmod(0o755)
     with pytest.raises(InputError, match="received: KeyError: Fancy"):
         onnx_tf.run(onnx.load(shelf / "model.onnx"), {"input.1": np.zeros((1, 3, 112, 112))}, ["123"], python)
+
+
+def test_verification_of_what_is_not_a_converted_face_model(audited_folder: Path, tmp_path: Path) -> None:
+    write_pairs(tmp_path / "pairs.bin", same_image=True)
+    before = (audited_folder / "verification.json").read_bytes()
+    verify_fr(VerifyFr(tmp_path / "pairs.bin", model=audited_folder, out=tmp_path / "trained", quiet=True))
+    with pytest.raises(InputError, match="Choose another --out"):
+        verify_fr(VerifyFr(tmp_path / "pairs.bin", model=audited_folder, out=audited_folder, quiet=True))
+    assert (audited_folder / "verification.json").read_bytes() == before
+    small = files.make_onnx(files.random_state(side=32), files.Dialect(input_shape=("n", 3, 32, 32)))
+    onnx.save(small, tmp_path / "small.onnx")
+    with pytest.raises(InputError, match="faces of 112x112"):
+        verify_fr(VerifyFr(tmp_path / "pairs.bin", onnx=tmp_path / "small.onnx", quiet=True))

@@ -63,6 +63,8 @@ def read_state_dict(path: Path) -> dict[str, np.ndarray]:
                 value, read_storage = _read_zip(file)
             else:
                 file.seek(0)
+                if file.peek(4).startswith(b"PK"):
+                    raise InputError("Expected a whole PyTorch archive, received the beginning of one: truncated?")
                 value, read_storage = _read_legacy(file)
             return _without_prefix({key: _array(tensor, read_storage) for key, tensor in _entries(value).items()})
     except InputError as error:
