@@ -14,17 +14,18 @@ KIND = "audited_model"
 DETECTOR = "face_detector"
 
 
-def load_audited(path: Path) -> keras.Model:
+def load_audited(path: Path, kind: str = KIND) -> keras.Model:
     """Loads an audited model and checks that it is the one its manifest describes.
 
     Args:
         path: the folder that `train_audited.py` or `convert_fr.py` wrote, for example `models/lab`.
+        kind: what the manifest must say it is.
 
     Raises:
         InputError: if there is no such model or Keras cannot read it.
         RefusedError: if the weights were changed after the manifest was written.
     """
-    formats.read_checked_manifest(path, KIND, formats.MODEL)
+    formats.read_checked_manifest(path, kind, formats.MODEL)
     file = path / formats.MODEL
     try:
         return keras.saving.load_model(file, compile=False, safe_mode=True)

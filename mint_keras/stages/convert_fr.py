@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from mint_keras import formats
-from mint_keras.audited import cards, parity, runtime, taps, zoo
+from mint_keras.audited import cards, iresnet, parity, runtime, taps, zoo
 from mint_keras.audited.convert import naming, onnx_export, onnx_tf, preprocess_choice, sources
 from mint_keras.audited.convert.onnx import Converted
 from mint_keras.data import images, samples
@@ -94,12 +94,18 @@ def convert_fr(config: ConvertFr) -> str:
     trust = trusted(card, digest, out)
     with formats.output_folder(out, manifest, config.overwrite):
         if not (out / formats.MODEL).is_file():
-            _convert(config, source, converted, chosen, out)
+            pixels = _pixels(config, converted)
+            records, statement = _prove(config, source, converted, chosen, pixels)
+            model = taps.with_taps(converted.model, {tap: converted.tensors[t].tensor for tap, t in chosen.items()})
+            if config.to == "onnx":
+                extractor = taps.extractor(model, config.export_taps or list(chosen))
+                records += onnx_export.export(extractor, out / EXTRACTOR, pixels)
+            tolerance = {"max_relative": parity.MAX_RELATIVE, "min_cosine": parity.MIN_COSINE}
+            rows = [dataclasses.asdict(record) for record in records]
+            formats.write_json(out / formats.PARITY, {"statement": statement, "tolerance": tolerance, "records": rows})
             facts = {"source": source.format, "preprocessing_reason": reason, "trust": trust}
-            model = taps.with_taps(
-                converted.model, {tap: converted.tensors[tensor].tensor for tap, tensor in chosen.items()}
-            )
             zoo.save_audited(out, model, {**facts, **_located(converted, chosen)}, manifest["kind"])
+            _check_saved(out, manifest["kind"], model, pixels)
     record = formats.read_json(out / formats.PARITY)
     lines = [tables.parity_table([ParityRecord(**row) for row in record["records"]])]
     lines += [f"{out / formats.MODEL}: {source.format}; {model_size(converted.model)}", f"Pixels: {reason}."]
@@ -143,29 +149,34 @@ def model_size(model: keras.Model) -> str:
     return f"{model.count_params():,} parameters, {taps.flops(model) / 1e9:.2f} GFLOPs an image"
 
 
-def _convert(
-    config: ConvertFr, source: sources.Source, converted: Converted, chosen: dict[str, str], out: Path
-) -> None:
+def _prove(
+    config: ConvertFr,
+    source: sources.Source,
+    converted: Converted,
+    chosen: dict[str, str],
+    pixels: dict[str, np.ndarray],
+) -> tuple[list[ParityRecord], str]:
+    """Compares the conversion with its oracle, and with the second opinion; returns the records and what they prove."""
     oracle = parity.Oracle(source.oracle_model, "graph of the checkpoint" if source.is_checkpoint else "onnxruntime")
-    pixels = _pixels(config, converted)
     sizes = parity.BATCH_SIZES[:1] if source.is_detector else parity.BATCH_SIZES
     records = parity.check(converted, chosen, oracle, pixels, sizes)
     if config.cross_check:
         records += _cross_check(config, source, converted, chosen, pixels)
-    if config.to == "onnx":
-        model = taps.with_taps(converted.model, {tap: converted.tensors[t].tensor for tap, t in chosen.items()})
-        extractor = taps.extractor(model, config.export_taps or list(chosen))
-        records += onnx_export.export(extractor, out / EXTRACTOR, pixels)
-    statement = "the same file run by ONNX Runtime gives the same values"
-    if source.is_checkpoint:
-        statement = (
-            "mapping verified, file not: the graph that checked it was written from the same file (verify_fr.py)"
-        )
-        if config.cross_check not in ("", ONNX_TF):
-            statement = f"mapping verified, and {Path(config.cross_check).name} is the same model"
-    tolerance = {"max_relative": parity.MAX_RELATIVE, "min_cosine": parity.MIN_COSINE}
-    rows = [dataclasses.asdict(record) for record in records]
-    formats.write_json(out / formats.PARITY, {"statement": statement, "tolerance": tolerance, "records": rows})
+    if not source.is_checkpoint:
+        return records, "the same file run by ONNX Runtime gives the same values"
+    if config.cross_check in ("", ONNX_TF):
+        return records, "mapping verified, file not: what checked it was written from the same file (verify_fr.py)"
+    return records, f"mapping verified, and {Path(config.cross_check).name} is the same model"
+
+
+def _check_saved(out: Path, kind: str, model: keras.Model, pixels: dict[str, np.ndarray]) -> None:
+    """Loads what was saved and refuses it, and deletes it, if it gives other values than what was proven."""
+    images_ = iresnet.normalise(pixels["noise"][:1])
+    loaded, proven = (runtime.forward(m)(images_) for m in (zoo.load_audited(out, kind), model))
+    wrong = [tap for tap in proven if not parity.is_within(parity.compare(tap, loaded[tap], proven[tap], ("", "", 1)))]
+    if wrong:
+        (out / formats.MODEL).unlink()
+        raise RefusedError(f"{out / formats.MODEL} gives other values for {wrong} than the model that was saved.")
 
 
 def _pixels(config: ConvertFr, converted: Converted) -> dict[str, np.ndarray]:

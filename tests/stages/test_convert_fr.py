@@ -132,6 +132,23 @@ def test_above_tolerance_nothing_is_saved(shelf: Path, tmp_path: Path, monkeypat
     assert not (tmp_path / "out" / "model.keras").exists()
 
 
+def test_a_file_that_loads_as_something_else_is_deleted(
+    shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = zoo.load_audited
+
+    def load_damaged(path: Path, kind: str = zoo.KIND) -> keras.Model:
+        model = load(path, kind)
+        layer = model.get_layer("stage4_block1_conv1")
+        layer.set_weights([1.01 * weight for weight in layer.get_weights()])
+        return model
+
+    monkeypatch.setattr(zoo, "load_audited", load_damaged)
+    with pytest.raises(RefusedError, match=r"gives other values for \['conv4', 'stage4', 'outcome'\]"):
+        convert_fr(ConvertFr(shelf / "model.onnx", tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
 def write_card(folder: Path, **changes: object) -> str:
     content = {
         "title": "a test", "licence": "none", "get": "nowhere", "preprocessing": {"mean": 127.5, "std": 127.5},
