@@ -53,10 +53,11 @@ def mint_table(results: Sequence[ResultRow], head: str, main_evaluation: str) ->
 
 def parity_table(records: Sequence[ParityRecord]) -> str:
     """Returns one row per tap and oracle: the worst of its records over inputs and batch sizes."""
-    table = [["tap", "against", "inputs", "max abs", "relative", "cosine"]]
+    table = [["tap", "against", "inputs (batch)", "max abs", "relative", "cosine"]]
     for tap, oracle in dict.fromkeys((record.tap, record.oracle) for record in records):
         rows = [record for record in records if (record.tap, record.oracle) == (tap, oracle)]
-        shown = " ".join(dict.fromkeys(f"{row.input}x{row.batch}" for row in rows))
+        batches = {row.input: dict.fromkeys(str(r.batch) for r in rows if r.input == row.input) for row in rows}
+        shown = ", ".join(f"{name} ({', '.join(sizes)})" for name, sizes in batches.items())
         largest = [f"{max(getattr(row, name) for row in rows):.1e}" for name in ("max_abs", "relative")]
         table.append([tap, oracle, shown, *largest, f"{min(row.cosine for row in rows):.8f}"])
     return format_table(table)

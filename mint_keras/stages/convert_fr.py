@@ -109,7 +109,8 @@ def convert_fr(config: ConvertFr) -> str:
     record = formats.read_json(out / formats.PARITY)
     lines = [tables.parity_table([ParityRecord(**row) for row in record["records"]])]
     lines += [f"{out / formats.MODEL}: {source.format}; {model_size(converted.model)}", f"Pixels: {reason}."]
-    return "\n".join([*lines, f"File: {trust}.", f"Parity: {record['statement']}."])
+    proven = [record[name] for name in ("statement", "verification") if name in record]
+    return "\n".join([*lines, f"File: {trust}.", f"Parity: {'; '.join(proven)}."])
 
 
 def trusted(card: cards.Card | None, digest: str, out: Path) -> str:

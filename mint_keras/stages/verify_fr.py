@@ -17,8 +17,8 @@ from mint_keras.data import images, pairs
 from mint_keras.records import InputError
 
 KIND = "verification"
-# A model whose mapping or scaling is wrong comes nowhere near; published ones are above 0.99 on LFW.
-MIN_ACCURACY = 0.9
+# The paper's models are published with 0.984 (AgeDB-30) to 0.999 (LFW); conversions gone wrong were seen at 0.90.
+MIN_ACCURACY = 0.97
 _BATCH = 64
 Embed = Callable[[np.ndarray], np.ndarray]
 
@@ -158,8 +158,8 @@ def _text(name: str, record: dict, out: Path) -> str:
         ""
         if record["accuracy"] >= MIN_ACCURACY
         else (
-            f"\nBelow {MIN_ACCURACY}: this is not a working face-recognition model on these images. Wrong scaling of "
-            "the pixels (--mean, --std, --card of convert_fr.py) or faces that are not aligned are the usual reasons."
+            f"\nBelow {MIN_ACCURACY}: not verified. Wrong scaling of pixels (--mean, --std, --card of convert_fr.py), "
+            "faces that are not aligned, or a weak model are the usual reasons."
         )
     )
     return (

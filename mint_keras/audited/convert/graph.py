@@ -27,6 +27,7 @@ OPSETS = range(9, 22)
 # Stands for the batch dimension inside shapes that the graph computes; a prime, so that it survives no arithmetic.
 BATCH = 1_000_003
 _MAX_NODES = 20_000
+_MAX_DEPTH = 20
 _MAX_FOLDED = 2**28
 _KEEP_SIZE = {"Identity", "Cast", "CastLike", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Neg", "Sqrt"}
 _KEEP_SIZE |= {"Reciprocal", "Floor", "Ceil", "Slice", "Constant", "Not", "Abs", "Exp"}
@@ -110,6 +111,7 @@ def read(path: Path) -> Graph:
 def parse(model: onnx.ModelProto, name: str = "model", files: list[Path] | None = None) -> Graph:
     """Simplifies a model whose weights are loaded; see `read`."""
     if model.functions:
+        _check_functions(model, name)
         model = onnx.inliner.inline_local_functions(model)
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
     if opset not in OPSETS:
@@ -187,6 +189,23 @@ def _load(path: Path) -> tuple[onnx.ModelProto, list[Path]]:
         if "No Op registered" not in reason:  # the converter names the operator, and those it knows
             raise InputError(f"Expected a valid ONNX model, received {path}: {reason}") from error
     return model, [path, *(path.parent / location for location in sorted(locations))]
+
+
+def _check_functions(model: onnx.ModelProto, name: str) -> None:
+    """Refuses local functions that call each other so often that writing them out would fill the memory."""
+    functions = {(function.domain, function.name): function for function in model.functions}
+    sizes: dict[tuple[str, str], int] = {}
+
+    def size(key: tuple[str, str], depth: int) -> int:
+        if depth > _MAX_DEPTH:
+            raise InputError(f"Expected local functions at most {_MAX_DEPTH} deep in {name}, received deeper ones.")
+        if key not in sizes and key in functions:
+            sizes[key] = sum(size((node.domain, node.op_type), depth + 1) for node in functions[key].node)
+        return sizes.get(key, 1)
+
+    total = sum(size((node.domain, node.op_type), 0) for node in model.graph.node)
+    if total > _MAX_NODES:
+        raise InputError(f"Expected at most {_MAX_NODES} nodes in {name}, received {total} once functions are inlined.")
 
 
 def _array(tensor: onnx.TensorProto, name: str) -> np.ndarray:

@@ -6,6 +6,7 @@ Every tensor of the graph stays findable, so that parity can be checked anywhere
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 
 import keras
@@ -22,6 +23,8 @@ DETECTOR_SIZE = 640
 # Scores, boxes and, in some, key points for three or five strides: SCRFD as insightface recognises it.
 _DETECTOR_OUTPUTS = {6: (2, 3), 9: (3, 3), 10: (2, 5), 15: (3, 5)}
 _MAX_SIZE = 4096
+# Of one tensor and one image: 256 MiB. SCRFD's largest at 640x640 is a fortieth of it.
+_MAX_VALUES = 2**26
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,7 +139,10 @@ def _build(builder: Builder, node: Node) -> None:
         builder.constants.update(zip(node.outputs, results, strict=True))
         return
     try:
-        builder.values[node.outputs[0]] = operators.OPERATORS[node.op](builder, node)
+        value = operators.OPERATORS[node.op](builder, node)
+        if math.prod(value.tensor.shape[1:]) > _MAX_VALUES:
+            raise InputError(f"Expected maps of sane size, received {value.tensor.shape[1:]} from {describe(node)}.")
+        builder.values[node.outputs[0]] = value
     except InputError:
         raise
     except (ValueError, TypeError, KeyError, IndexError, ArithmeticError, AttributeError) as error:

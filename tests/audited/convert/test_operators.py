@@ -247,7 +247,14 @@ REFUSED: dict[str, tuple[list[onnx.NodeProto], Weights, str]] = {
     "a constant per pixel": ([node("Add", "c k", "y")], {"k": weights(12, 12)}, "per channel"),
     "reflection": ([node("Pad", "c p", "y", mode="reflect")], {"p": np.array([0, 0, 1, 1, 0, 0, 1, 1])}, "zeros"),
     "weights from the image": ([node("Conv", "c x", "y")], {}, "constant weights"),
-    "weights that do not fit": ([node("Conv", "c k", "y")], {"k": weights(8, 5, 3, 3)}, "consistent graph.*Conv"),
+    "weights that do not fit": ([node("Conv", "c k", "y")], {"k": weights(8, 5, 3, 3)}, "kernel for 8 channels"),
+    "a dense layer that does not fit": (
+        [node("Flatten", "c", "f"), node("Sigmoid", "f", "s"), node("Gemm", "s k", "y")], {"k": weights(7, 5)}, "weights for 1152 values"
+    ),
+    "a normalisation that does not fit": (
+        [node("BatchNormalization", "c g g g g", "y")], {"g": weights(5)}, "consistent graph.*BatchNormalization"
+    ),
+    "a huge map": ([node("Upsample", "c s", "y")], {"s": np.float32([1, 1, 5000, 5000])}, "sane size"),
     "reshape to nowhere": ([node("Reshape", "c q", "y")], {"q": np.array([0, 7, -1])}, "shape of 1152 values"),
     "constants of a strange kind": ([node("Sin", "k", "l"), node("Conv", "c l", "y")], {"k": weights(8, 8, 1, 1)}, "Sin"),
     "a huge constant": (
@@ -261,3 +268,25 @@ def test_what_is_not_supported_names_itself(name: str) -> None:
     nodes, initialisers, reason = REFUSED[name]
     with pytest.raises(InputError, match=reason):
         convert(model([*CONV, *nodes], {**CONV_WEIGHTS, **initialisers}))
+
+
+def test_functions_that_multiply_are_refused() -> None:
+    """Fifteen functions, each of which calls the one before twice, are 32,768 nodes; fifty would be too many to count."""
+    made = model([*CONV, node("Relu", "c", "y")], CONV_WEIGHTS)
+    opsets = [helper.make_opsetid("", 13), helper.make_opsetid("f", 1)]
+    made.opset_import.append(opsets[1])
+    for depth in range(15):
+        callee = {"op": f"f{depth - 1}", "domain": "f"} if depth else {"op": "Relu"}
+        calls = [node(inputs="a", output="b", **callee), node(inputs="b", output="c", **callee)]  # type: ignore[arg-type]
+        made.functions.append(helper.make_function("f", f"f{depth}", ["a"], ["c"], calls, opsets))
+    few = onnx.ModelProto()
+    few.CopyFrom(made)
+    few.graph.node[-1].op_type, few.graph.node[-1].domain = "f3", "f"
+    converted = check(few)
+    assert len([name for name in converted.layers.values() if name.startswith("relu")]) == 16
+    made.graph.node[-1].op_type, made.graph.node[-1].domain = "f14", "f"
+    with pytest.raises(InputError, match="32769 once functions are inlined"):
+        graphs.parse(made)
+    made.functions[0].node[0].op_type, made.functions[0].node[0].domain = "f14", "f"
+    with pytest.raises(InputError, match="deep"):
+        graphs.parse(made)

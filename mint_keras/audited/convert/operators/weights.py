@@ -23,6 +23,11 @@ def conv(b: Builder, node: Node) -> Value:
         raise InputError(f"Expected a 2-D convolution, received a kernel of shape {kernel.shape} in {node.name!r}.")
     value = padded(b, node, b.map(node), padding_of(b, node, kernel.shape[2:], strides, dilations))
     channels, groups = int(value.tensor.shape[-1]), int(node.attributes.get("group", 1))
+    # Before Keras makes room for weights of that size.
+    if kernel.shape[1] * groups != channels or kernel.shape[0] % max(groups, 1):
+        raise InputError(
+            f"Expected a kernel for {channels} channels in {groups} groups, received {kernel.shape} in {node.name!r}."
+        )
     settings = {
         "strides": strides, "dilation_rate": dilations, "use_bias": bias is not None, "name": b.name(node),
     }  # fmt: skip
@@ -86,6 +91,10 @@ def gemm(b: Builder, node: Node) -> Value:
         kernel = kernel[rows]
     else:
         value = b.input(node)
+    if value.tensor.shape[-1] != kernel.shape[0]:
+        raise InputError(
+            f"Expected weights for {value.tensor.shape[-1]} values in node {node.name!r}, received {kernel.shape}."
+        )
     weights = [kernel]
     if bias is not None:
         weights.append(np.broadcast_to(bias * np.float32(attributes.get("beta", 1.0)), kernel.shape[1:]))
