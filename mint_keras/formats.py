@@ -7,11 +7,13 @@ import csv
 import dataclasses
 import hashlib
 import importlib.metadata
+import io
 import json
 import os
 import shutil
 import sys
 import tempfile
+import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,7 @@ HELD_OUT = "held_out.parquet"
 SCORE_COLUMNS = (
     "scorer", "tap", "evaluation", "seed", "sample_id", "database", "identity", "is_member", "score", "logit",
 )  # fmt: skip
+_KERAS_METADATA = "metadata.json"
 _VERSIONED = ("numpy", "tensorflow", "keras", "opencv-python", "ai-edge-litert", "onnx", "onnxruntime")
 
 
@@ -72,6 +75,25 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def save_model(path: Path, model: Any) -> None:
+    """Saves a Keras model atomically and without the time of day, so that equal models are equal files."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".", dir=path.parent) as folder:
+        timed = Path(folder) / path.name
+        model.save(timed)
+        with (
+            atomic_path(path) as temporary,
+            zipfile.ZipFile(timed) as source,
+            zipfile.ZipFile(temporary, "w") as target,
+        ):
+            for name in source.namelist():
+                # An entry made by its name alone is dated 1980.
+                with source.open(name) as content, target.open(zipfile.ZipInfo(name), "w", force_zip64=True) as copy:
+                    if name == _KERAS_METADATA:
+                        content = io.BytesIO(json.dumps({**json.load(content), "date_saved": ""}).encode())
+                    shutil.copyfileobj(content, copy, 2**20)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -42,8 +42,7 @@ def save_audited(path: Path, model: keras.Model, facts: dict[str, Any], kind: st
         facts: what else the manifest should say, for example the SHA-256 of the training pixels.
         kind: what the manifest says it is.
     """
-    with formats.atomic_path(path / formats.MODEL) as temporary:
-        model.save(temporary)
+    formats.save_model(path / formats.MODEL, model)
     manifest = formats.read_manifest(path, kind)
     sha256 = formats.sha256_file(path / formats.MODEL)
     formats.write_json(path / formats.MANIFEST, {**manifest, "model_sha256": sha256, **facts})

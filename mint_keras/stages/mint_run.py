@@ -218,8 +218,7 @@ def fit_heads(run: Run) -> None:
             bar.set_postfix_str(f"{name}, {model}")
             data = training.LabelledAad(features, rows, is_member)
             training.fit_head(head, data, epochs, run.config.seed, path.parent, bar.update)
-            with formats.atomic_path(path) as temporary:
-                head.save(temporary)
+            formats.save_model(path, head)
 
 
 def evaluate_heads(run: Run) -> tuple[list[Scores], list[ResultRow]]:

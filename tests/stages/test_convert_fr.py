@@ -6,6 +6,7 @@ import collections
 import functools
 import json
 import pickle
+import time
 from pathlib import Path
 
 import cv2
@@ -87,6 +88,12 @@ def test_the_same_command_again_changes_nothing_and_another_file_is_refused(conv
     assert (converted / "model.keras").stat().st_mtime_ns == before
     with pytest.raises(RefusedError, match="fingerprint"):
         convert_fr(ConvertFr(shelf / "other.onnx", converted))
+
+
+def test_the_same_file_converted_twice_is_the_same_model_file(converted: Path, shelf: Path, tmp_path: Path) -> None:
+    time.sleep(2)  # archives count in steps of two seconds
+    convert_fr(ConvertFr(shelf / "model.onnx", tmp_path / "again", taps=("early=stem_prelu",)))
+    assert (tmp_path / "again" / "model.keras").read_bytes() == (converted / "model.keras").read_bytes()
 
 
 def test_listing_taps_writes_nothing(shelf: Path, tmp_path: Path) -> None:
