@@ -7,9 +7,9 @@ import csv
 import dataclasses
 import hashlib
 import importlib.metadata
-import io
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -38,7 +38,6 @@ HELD_OUT = "held_out.parquet"
 SCORE_COLUMNS = (
     "scorer", "tap", "evaluation", "seed", "sample_id", "database", "identity", "is_member", "score", "logit",
 )  # fmt: skip
-_KERAS_METADATA = "metadata.json"
 _VERSIONED = ("numpy", "tensorflow", "keras", "opencv-python", "ai-edge-litert", "onnx", "onnxruntime")
 
 
@@ -78,22 +77,30 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def save_model(path: Path, model: Any) -> None:
-    """Saves a Keras model atomically and without the time of day, so that equal models are equal files."""
+    """Saves a Keras model atomically, without time of day and memory addresses: equal models are equal files."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".", dir=path.parent) as folder:
-        timed = Path(folder) / path.name
-        model.save(timed)
-        with (
-            atomic_path(path) as temporary,
-            zipfile.ZipFile(timed) as source,
-            zipfile.ZipFile(temporary, "w") as target,
-        ):
+        raw = Path(folder) / path.name
+        model.save(raw)
+        with atomic_path(path) as plain, zipfile.ZipFile(raw) as source, zipfile.ZipFile(plain, "w") as target:
             for name in source.namelist():
-                # An entry made by its name alone is dated 1980.
-                with source.open(name) as content, target.open(zipfile.ZipInfo(name), "w", force_zip64=True) as copy:
-                    if name == _KERAS_METADATA:
-                        content = io.BytesIO(json.dumps({**json.load(content), "date_saved": ""}).encode())
-                    shutil.copyfileobj(content, copy, 2**20)
+                entry = zipfile.ZipInfo(name)  # dated 1980
+                if name.endswith(".json"):
+                    target.writestr(entry, _without_accidents(source.read(name).decode()))
+                else:
+                    with source.open(name) as content, target.open(entry, "w", force_zip64=True) as copy:
+                        shutil.copyfileobj(content, copy, 2**20)
+
+
+def _without_accidents(text: str) -> str:
+    """Takes the date out of a part of a `.keras` file, and numbers what Keras names by its address in memory."""
+    numbers: dict[str, int] = {}
+    text = re.sub(r'"date_saved": "[^"]*"', '"date_saved": ""', text)
+    return re.sub(
+        r'"shared_object_id": (\d+)',
+        lambda match: f'"shared_object_id": {numbers.setdefault(match[1], len(numbers) + 1)}',
+        text,
+    )
 
 
 def write_text(path: Path, text: str) -> None:
