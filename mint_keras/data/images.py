@@ -72,7 +72,7 @@ class FaceReader:
 
     def _read(self, location: str, database: str) -> np.ndarray | None:
         try:
-            image = self._decode(location)
+            image = self.image(location)
             face = to_face(image)
         except InputError as error:
             self.rejected.append(Rejected(location, str(error)))
@@ -82,7 +82,12 @@ class FaceReader:
         self._digest.update(face.tobytes())
         return face
 
-    def _decode(self, location: str) -> np.ndarray:
+    def image(self, location: str) -> np.ndarray:
+        """Decodes one image as it is: RGB, shape (height, width, 3), uint8, turned as its EXIF orientation says.
+
+        Raises:
+            InputError: if it cannot be read.
+        """
         if synthetic.is_synthetic(location):
             return synthetic.render(location)
         path, _, key = location.rpartition("#")

@@ -1,0 +1,1 @@
+"""From raw photos to aligned faces: detection and alignment, in NumPy and OpenCV."""

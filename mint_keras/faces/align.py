@@ -1,0 +1,53 @@
+"""Five landmarks to an aligned face, exactly as insightface cuts the crops that models are trained on."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from mint_keras.records import InputError
+
+IMAGE_SIZE = 112
+# Left eye, right eye, nose, left and right corner of the mouth, as seen in the picture, in a crop of 112x112.
+# Source: insightface 2.1, insightface/utils/face_align.py, arcface_dst.
+TEMPLATE = np.array(
+    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]], np.float32
+)
+
+
+def align(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+    """Cuts an aligned face out of a photo.
+
+    Args:
+        image: RGB, shape (height, width, 3), uint8.
+        landmarks: five points x, y in pixels, in the order of `TEMPLATE`.
+
+    Returns:
+        The face, shape (112, 112, 3), uint8; black where the photo ends.
+
+    Raises:
+        InputError: if the points cannot be those of a face: fewer, not finite, or all in one line.
+    """
+    return cv2.warpAffine(image, similarity(landmarks), (IMAGE_SIZE, IMAGE_SIZE), borderValue=0.0)
+
+
+def similarity(landmarks: np.ndarray) -> np.ndarray:
+    """Returns the rotation, scale and shift, shape (2, 3), that best lays landmarks on the template.
+
+    Source: S. Umeyama, "Least-squares estimation of transformation parameters between two point patterns", IEEE TPAMI
+    13(4), 1991, eq. 38 to 43. Landmarks in float32 are computed with in float32, as insightface does, so that crops are
+    equal to the byte.
+    """
+    landmarks = np.asarray(landmarks)
+    if landmarks.shape != TEMPLATE.shape or not np.isfinite(landmarks).all():
+        raise InputError(f"Expected five finite landmarks, received {landmarks.tolist()}.")
+    source_mean, target_mean = landmarks.mean(axis=0), TEMPLATE.mean(axis=0)
+    source, target = landmarks - source_mean, TEMPLATE - target_mean
+    covariance = target.T @ source / len(TEMPLATE)
+    if np.linalg.matrix_rank(covariance) < 2:
+        raise InputError(f"Expected the landmarks of a face, received points in one line: {landmarks.tolist()}.")
+    signs = np.array([1.0, np.sign(np.linalg.det(covariance))])
+    left, values, right = np.linalg.svd(covariance)
+    rotation = np.asarray(left @ np.diag(signs) @ right, np.float64)
+    scale = 1.0 / source.var(axis=0).sum() * (values @ signs)
+    return np.column_stack([rotation * scale, target_mean - scale * (rotation @ source_mean)])

@@ -1,0 +1,108 @@
+"""Which detector finds the faces: an ONNX file run by our code, or an installed insightface pack run by its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from mint_keras.faces import scrfd
+from mint_keras.records import InputError
+
+INSIGHTFACE = "insightface:"
+PACKS = Path.home() / ".insightface" / "models"
+Detector = Callable[[np.ndarray], scrfd.Detections]
+
+
+def find_file(detector: str) -> Path:
+    """Returns the ONNX file that a detector's name stands for.
+
+    Args:
+        detector: an SCRFD file (`.onnx`), or `insightface:buffalo_l` for an installed pack; nothing is downloaded.
+
+    Raises:
+        InputError: if there is no such file, or the pack holds no detector.
+    """
+    if not detector.startswith(INSIGHTFACE):
+        path = Path(detector).expanduser()
+        if not path.is_file():
+            raise InputError(f"Expected an SCRFD file (.onnx) or insightface:PACK, received {detector}: not found.")
+        return path
+    name = detector.removeprefix(INSIGHTFACE)
+    folder = Path(name) if Path(name).is_dir() else PACKS / name
+    for path in sorted(folder.glob("*.onnx")):
+        if len(_session(path).get_outputs()) in scrfd.NUM_OUTPUTS:
+            return path
+    raise InputError(f"Expected insightface's pack {name} with a detector in {folder}, received none; get it by hand.")
+
+
+def open_detector(detector: str, min_score: float = scrfd.MIN_SCORE) -> Detector:
+    """Returns a function from a photo (RGB, uint8) to its faces.
+
+    Args:
+        detector: see `find_file`. The file is run by our code, an insightface pack by insightface itself.
+        min_score: below it a face does not count.
+
+    Raises:
+        InputError: if it is not SCRFD with landmarks.
+    """
+    path = find_file(detector)
+    session = _session(path)
+    names = [entry.name for entry in session.get_outputs()]
+    if len(names) not in (9, 15):
+        raise InputError(f"Expected SCRFD with landmarks (9 or 15 outputs), received {path} with {len(names)}.")
+    if detector.startswith(INSIGHTFACE):
+        return _insightface(session, min_score)
+    entry = session.get_inputs()[0]
+    side = entry.shape[2] if isinstance(entry.shape[2], int) else scrfd.INPUT_SIZE
+
+    def network(images: np.ndarray) -> list[np.ndarray]:
+        return session.run(names, {entry.name: np.ascontiguousarray(images.transpose(0, 3, 1, 2))})
+
+    return lambda image: scrfd.detect(image, network, side, min_score)
+
+
+def with_border(detector: Detector, border: float) -> Detector:
+    """Returns a detector that sees photos inside a black border, so that it finds faces that fill the picture.
+
+    Args:
+        detector: the detector.
+        border: its width on each side, as a share of the photo's.
+    """
+
+    def detect(image: np.ndarray) -> scrfd.Detections:
+        above, beside = (round(border * side) for side in image.shape[:2])
+        faces = detector(np.pad(image, ((above, above), (beside, beside), (0, 0))))
+        shift = np.array([beside, above], np.float32)
+        landmarks = None if faces.landmarks is None else faces.landmarks - shift
+        return scrfd.Detections(faces.boxes - np.tile(shift, 2), faces.scores, landmarks)
+
+    return detect if border else detector
+
+
+def _insightface(session: object, min_score: float) -> Detector:
+    from insightface.model_zoo.scrfd import SCRFD
+
+    model = SCRFD(session=session)
+
+    def detect(image: np.ndarray) -> scrfd.Detections:
+        size = (scrfd.INPUT_SIZE, scrfd.INPUT_SIZE)
+        boxes, landmarks = model.detect(image[:, :, ::-1], input_size=size, det_thresh=min_score)
+        return scrfd.Detections(boxes[:, :4], boxes[:, 4], landmarks)
+
+    return detect
+
+
+def _session(path: Path):  # type: ignore[no-untyped-def] # onnxruntime has no types, and is imported only here
+    import onnxruntime
+
+    settings = onnxruntime.SessionOptions()
+    # One thread: the work is spread over processes, and results do not depend on their number.
+    settings.intra_op_num_threads = settings.inter_op_num_threads = 1
+    settings.log_severity_level = 4
+    try:
+        return onnxruntime.InferenceSession(path, settings, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the runtime's errors share no base class
+        reason = " ".join(str(error).split())
+        raise InputError(f"Expected a detector that ONNX Runtime runs, received {path}: {reason}") from error

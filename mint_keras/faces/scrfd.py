@@ -1,0 +1,122 @@
+"""SCRFD face detection around whatever runs the network: pixels in, boxes and landmarks out, as insightface does it.
+
+One implementation for ONNX Runtime, Keras and LiteRT. Matches insightface 2.1's `SCRFD.detect(image, input_size=(640,
+640))`, which is 0.7's but for the order of equal scores (insightface/model_zoo/scrfd.py).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+
+from mint_keras.records import InputError
+
+INPUT_SIZE = 640
+MIN_SCORE = 0.5
+MAX_OVERLAP = 0.4
+NUM_OUTPUTS = (6, 9, 10, 15)
+# Number of outputs: what they are, per stride, strides, anchors at each place.
+_LAYOUTS = {
+    6: (2, (8, 16, 32), 2),
+    9: (3, (8, 16, 32), 2),
+    10: (2, (8, 16, 32, 64, 128), 1),
+    15: (3, (8, 16, 32, 64, 128), 1),
+}
+# From a batch of one image, (pixels - 127.5) / 128, RGB, (1, size, size, 3), to the network's outputs in its order.
+Network = Callable[[np.ndarray], list[np.ndarray]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Detections:
+    """Faces in a photo, the most certain first.
+
+    Attributes:
+        boxes: left, top, right, bottom in pixels, shape (n, 4).
+        scores: 0 to 1, shape (n,).
+        landmarks: five points x, y each, shape (n, 5, 2); None for networks without.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    landmarks: np.ndarray | None
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def take(self, chosen: np.ndarray) -> Detections:
+        """Returns some of the faces, in that order."""
+        landmarks = None if self.landmarks is None else self.landmarks[chosen]
+        return Detections(self.boxes[chosen], self.scores[chosen], landmarks)
+
+
+def detect(image: np.ndarray, network: Network, size: int = INPUT_SIZE, min_score: float = MIN_SCORE) -> Detections:
+    """Finds the faces in a photo.
+
+    Args:
+        image: RGB, shape (height, width, 3), uint8.
+        network: runs SCRFD.
+        size: side of the square the photo is fitted into.
+        min_score: below it a face does not count.
+
+    Raises:
+        InputError: if the network's outputs are not SCRFD's.
+    """
+    canvas, scale = letterbox(image, size)
+    outputs = network((canvas[None].astype(np.float32) - np.float32(127.5)) / np.float32(128))
+    return suppress(decode(outputs, size, scale, min_score))
+
+
+def letterbox(image: np.ndarray, size: int) -> tuple[np.ndarray, float]:
+    """Fits a photo into the top left of a black square; returns it with the factor of its height."""
+    height, width = image.shape[:2]
+    ratio = height / width
+    new_width, new_height = (int(size / ratio), size) if ratio > 1 else (size, int(size * ratio))
+    if not new_width or not new_height:
+        raise InputError(f"Expected a photo, received a strip of {width}x{height}.")
+    canvas = np.zeros((size, size, 3), np.uint8)
+    canvas[:new_height, :new_width] = cv2.resize(image, (new_width, new_height))
+    return canvas, new_height / height
+
+
+def decode(outputs: list[np.ndarray], size: int, scale: float, min_score: float) -> Detections:
+    """Turns a network's outputs, in units of the stride around anchors, into faces in the photo's pixels."""
+    if len(outputs) not in _LAYOUTS:
+        raise InputError(f"Expected the {sorted(_LAYOUTS)} outputs of SCRFD, received {len(outputs)}.")
+    num_roles, strides, num_anchors = _LAYOUTS[len(outputs)]
+    parts: list[Detections] = []
+    for level, stride in enumerate(strides):
+        side = size // stride
+        scores, *offsets = (
+            outputs[level + role * len(strides)].reshape(side * side * num_anchors, -1) for role in range(num_roles)
+        )
+        found = np.flatnonzero(scores[:, 0] >= min_score)
+        rows, columns = np.divmod(found // num_anchors, side)
+        centres = (np.stack([columns, rows], axis=-1) * stride).astype(np.float32)
+        left_top, right_bottom = np.split(offsets[0][found] * stride, 2, axis=1)
+        boxes = np.concatenate([centres - left_top, centres + right_bottom], axis=1) / scale
+        points = None
+        if num_roles == 3:
+            points = (centres[:, None] + (offsets[1][found] * stride).reshape(-1, 5, 2)) / scale
+        parts.append(Detections(boxes, scores[found, 0], points))
+    landmarks = np.concatenate([p.landmarks for p in parts if p.landmarks is not None]) if num_roles == 3 else None
+    whole = Detections(np.concatenate([p.boxes for p in parts]), np.concatenate([p.scores for p in parts]), landmarks)
+    return whole.take(np.argsort(-whole.scores, kind="stable"))
+
+
+def suppress(faces: Detections, max_overlap: float = MAX_OVERLAP) -> Detections:
+    """Leaves out what overlaps a more certain face (non-maximum suppression); a side counts both its ends."""
+    boxes = faces.boxes.astype(np.float32)
+    areas = (boxes[:, 2] - boxes[:, 0] + 1) * (boxes[:, 3] - boxes[:, 1] + 1)
+    left = np.arange(len(faces))
+    kept: list[int] = []
+    while len(left):
+        best, rest = left[0], left[1:]
+        kept.append(int(best))
+        top_left = np.maximum(boxes[best, :2], boxes[rest, :2])
+        bottom_right = np.minimum(boxes[best, 2:], boxes[rest, 2:])
+        common = np.prod(np.maximum(0, bottom_right - top_left + 1), axis=1)
+        left = rest[common / (areas[best] + areas[rest] - common) <= max_overlap]
+    return faces.take(np.array(kept, int))
