@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mint_keras import formats
-from mint_keras.data import images, recordio, synthetic
+from mint_keras.data import identities, images, recordio, synthetic
 from mint_keras.records import InputError, SampleTable, concatenate_tables
 
 
@@ -17,9 +17,9 @@ def list_samples(source: str) -> SampleTable:
     """Lists the samples of one source.
 
     Args:
-        source: a folder with one subfolder per identity; a folder of images, each then a person of their own; a
-            folder with `train.rec` or a `.rec` file; a sample table (`.parquet` or `.csv`); or lab faces
-            (`synthetic:1/web/0-399/10`, see `data.synthetic`).
+        source: a folder with one subfolder per identity; a folder of images, each then a person of their own; Adience
+            or CelebA as published; a folder with `train.rec` or a `.rec` file; a sample table (`.parquet` or
+            `.csv`); or lab faces (`synthetic:1/web/0-399/10`, see `data.synthetic`).
 
     Raises:
         InputError: if there is no such source or it holds no image.
@@ -71,7 +71,6 @@ def _list_folder(folder: Path) -> SampleTable:
     return SampleTable(
         sample_id=np.array([f"{database}/{name}" for name in names]),
         database=np.full(len(paths), database),
-        # A file directly in the folder belongs to nobody else.
-        identity=np.array([name.rpartition("/")[0] or name for name in names]),
+        identity=np.array(identities.identities(folder, names)),
         location=np.array([str(p) for p in paths]),
     )
