@@ -1,0 +1,85 @@
+"""Externals that are among the members are found and left out, and the search says what it misses."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import cv2
+import pytest
+
+from mint_keras import formats
+from mint_keras.data import overlap, synthetic
+from mint_keras.records import InputError
+from mint_keras.stages.find_overlap import FindOverlap, find_overlap
+
+
+@pytest.fixture(scope="module")
+def databases(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """12 members; 8 externals, of whom one is a member's mirrored photo and one an exact copy of an external."""
+    folder = tmp_path_factory.mktemp("databases")
+    for name, people in (("members", range(12)), ("externals", range(50, 58))):
+        for person in people:
+            (folder / name / str(person)).mkdir(parents=True)
+            face = synthetic.render(f"synthetic:1/web/{person}/0")
+            cv2.imwrite(str(folder / name / str(person) / "a.png"), face[:, :, ::-1])
+    member = cv2.imread(str(folder / "members" / "3" / "a.png"))
+    cv2.imwrite(str(folder / "externals" / "51" / "a.png"), member[:, ::-1])
+    external = cv2.imread(str(folder / "externals" / "55" / "a.png"))
+    cv2.imwrite(str(folder / "externals" / "57" / "a.png"), external)
+    (folder / "externals" / "50" / "broken.png").write_bytes(b"no photo")
+    return folder / "members", folder / "externals"
+
+
+def rows(path: Path) -> list[list[str]]:
+    with open(path, newline="") as file:
+        return list(csv.reader(file))[1:]
+
+
+def test_copies_across_databases_are_left_out(databases: tuple[Path, Path], tmp_path: Path) -> None:
+    text = find_overlap(FindOverlap(tuple(map(str, databases)), tmp_path / "out", plant=10, quiet=True))
+    assert "20 photos, 1 unreadable" in text
+    assert "Without --audited, crops are hardly found" in text
+    pairs = {(first, second): reason for first, second, reason, _ in rows(tmp_path / "out" / "pairs.csv")}
+    assert pairs["members/3/a.png", "externals/51/a.png"] == overlap.PERCEPTUAL
+    assert pairs["externals/55/a.png", "externals/57/a.png"] == overlap.EXACT
+    assert ["externals/51/a.png"] in rows(tmp_path / "out" / "excluded_samples.csv")
+    assert ["externals/57/a.png"] in rows(tmp_path / "out" / "excluded_samples.csv")
+    assert rows(tmp_path / "out" / "excluded_identities.csv") == [["externals/51"]]
+    report = formats.read_json(tmp_path / "out" / "overlap.json")
+    assert report["across"] == 1
+    assert report["planted"]["all"]["planted"] == 10
+    assert report["planted"]["mirrored"] == {"planted": 2, "found": 2, "missed_at_most": pytest.approx(0.776, abs=1e-3)}
+    assert (tmp_path / "out" / "review.png").is_file()
+
+
+def test_embeddings_add_what_hashes_miss(databases: tuple[Path, Path], audited_folder: Path, tmp_path: Path) -> None:
+    config = FindOverlap(
+        (str(databases[0]),), tmp_path / "out", audited=audited_folder, min_cosine=0.5, plant=12, quiet=True
+    )
+    text = find_overlap(config)
+    assert "Without --audited" not in text
+    planted = formats.read_json(tmp_path / "out" / "overlap.json")["planted"]
+    assert planted["cropped 5%"]["found"] == planted["cropped 5%"]["planted"] == 3
+    cosines = [float(row[3]) for row in rows(tmp_path / "out" / "pairs.csv") if row[2] == overlap.EMBEDDING]
+    assert all(cosine >= 0.5 for cosine in cosines)
+
+
+def test_the_same_command_gives_the_same_bytes(databases: tuple[Path, Path], tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        find_overlap(FindOverlap(tuple(map(str, databases)), tmp_path / name, plant=10, quiet=True))
+    for name in ("pairs.csv", "excluded_samples.csv", "overlap.json", "review.png"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_wrong_input(databases: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--min-cosine"):
+        find_overlap(FindOverlap((str(databases[0]),), tmp_path / "out", min_cosine=0.0))
+    with pytest.raises(InputError, match="twice"):
+        find_overlap(FindOverlap((str(databases[0]),) * 2, tmp_path / "out"))
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "a.png").write_bytes(b"x")
+    with pytest.raises(InputError, match="none that is usable"):
+        find_overlap(FindOverlap((str(broken),), tmp_path / "out", quiet=True))
+    assert not (tmp_path / "out").exists()
