@@ -249,53 +249,12 @@ def _installed_versions() -> dict[str, str]:
 # --- tables ----------------------------------------------------------------------------------------------------------
 
 
-def write_samples(path: Path, table: SampleTable) -> None:
-    """Writes a sample table as Parquet."""
-    import pyarrow
-    import pyarrow.parquet
-
-    columns = {name: pyarrow.array(column.tolist(), pyarrow.string()) for name, column in table.columns().items()}
-    with atomic_path(path) as temporary:
-        pyarrow.parquet.write_table(pyarrow.table(columns), temporary)
-
-
-def read_samples(path: Path) -> SampleTable:
-    """Reads a sample table from Parquet or CSV; relative locations are relative to the table's folder.
+def read_csv(path: Path) -> dict[str, list[str]]:
+    """Reads a CSV table with a header, as columns of text.
 
     Raises:
-        InputError: if the file is neither, is empty, lacks a column or repeats a sample_id.
+        InputError: if it is none.
     """
-    names = [field.name for field in dataclasses.fields(SampleTable)]
-    columns = _read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
-    missing = [name for name in names if name not in columns]
-    if missing:
-        raise InputError(f"Expected a sample table with columns {names}, received {path} without {missing}.")
-    if not columns["sample_id"]:
-        raise InputError(f"Expected at least one sample, received the empty table {path}.")
-    columns["location"] = [_resolve(path.parent, location) for location in columns["location"]]
-    table = SampleTable(**{name: np.array(columns[name], dtype=np.str_) for name in names})
-    if len(np.unique(table.sample_id)) != len(table):
-        raise InputError(f"Expected unique sample_ids, received repeated ones in {path}.")
-    return table
-
-
-def _resolve(folder: Path, location: str) -> str:
-    is_address = ":" in location.split("/")[0]
-    return location if is_address else str(folder / location)
-
-
-def _read_parquet(path: Path) -> dict[str, list[str]]:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        table = pyarrow.parquet.read_table(path)
-    except (OSError, pyarrow.ArrowException) as error:
-        raise InputError(f"Expected a Parquet file at {path}, received: {error}.") from error
-    return {name: [str(v) for v in table[name].to_pylist()] for name in table.column_names}
-
-
-def _read_csv(path: Path) -> dict[str, list[str]]:
     try:
         with open(path, newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
@@ -325,7 +284,7 @@ def read_scores(path: Path) -> list[Scores]:
     Raises:
         InputError: if columns are missing or a number cannot be read.
     """
-    columns = _read_csv(path)
+    columns = read_csv(path)
     if missing := [name for name in SCORE_COLUMNS if name not in columns]:
         raise InputError(
             f"Expected a scores file with columns {list(SCORE_COLUMNS)}, received {path} without {missing}."

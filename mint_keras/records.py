@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import itertools
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+
+_CHUNK = 50_000
 
 
 class InputError(ValueError):
@@ -24,21 +29,54 @@ class RefusedError(ValueError):
     """A check failed, so the work was not done (for example: an artefact made from other inputs)."""
 
 
+class Sample(NamedTuple):
+    """One face or picture, as the readers of databases yield it; no pixels.
+
+    Attributes:
+        sample_id: a unique name.
+        database: where it comes from.
+        identity: the person, unique within the database. Where nobody knows, every face is a person of its own.
+        location: where `data.images.FaceReader` finds the pixels: a file, `FILE#KEY` inside a container, or lab faces.
+        group: what else must stay on one side of a split, where that is more than the identity (two records of one
+            person, say); "" means the identity.
+        box: left, top, right, bottom of the face in pixels; () if nobody drew it.
+        landmarks: x and y of both eyes, nose and both corners of the mouth in pixels, ten numbers; () if nobody did.
+        attributes: whatever else the database says, such as age or class.
+    """
+
+    sample_id: str
+    database: str
+    identity: str
+    location: str
+    group: str = ""
+    box: tuple[float, ...] = ()
+    landmarks: tuple[float, ...] = ()
+    attributes: Mapping[str, str] = {}  # never changed
+
+
 @dataclasses.dataclass(frozen=True)
 class SampleTable:
-    """Where each sample is and whose face it shows; no pixels.
+    """Samples as columns of n rows; the optional ones are None where no sample has any. See `Sample`.
 
     Attributes:
         sample_id: unique names, shape (n,), str. They travel with every array made from the samples.
         database: the database each sample comes from, shape (n,), str.
         identity: the person, unique within a database, shape (n,), str.
-        location: where `data.images.read_image` finds the pixels, shape (n,), str.
+        location: where `data.images.FaceReader` finds the pixels, shape (n,), str.
+        group: what must stay on one side of a split, shape (n,), str; "" means the identity.
+        box: of the face, shape (n, 4), float32; NaN where there is none.
+        landmarks: of the face, shape (n, 5, 2), float32; NaN where there are none.
+        attributes: JSON objects, shape (n,), str.
     """
 
     sample_id: np.ndarray
     database: np.ndarray
     identity: np.ndarray
     location: np.ndarray
+    group: np.ndarray | None = None
+    box: np.ndarray | None = None
+    landmarks: np.ndarray | None = None
+    attributes: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         sizes = {name: len(column) for name, column in self.columns().items()}
@@ -49,22 +87,64 @@ class SampleTable:
         return len(self.sample_id)
 
     def columns(self) -> dict[str, np.ndarray]:
-        """Returns the columns by name."""
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        """Returns the columns that there are, by name."""
+        columns = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {name: column for name, column in columns.items() if column is not None}
 
     def take(self, rows: np.ndarray) -> SampleTable:
         """Returns the given rows (indices or a boolean mask)."""
         return SampleTable(**{name: column[rows] for name, column in self.columns().items()})
 
     def people(self) -> np.ndarray:
-        """Returns `database/identity` of every sample, shape (n,): the unit that splits respect."""
-        return np.char.add(np.char.add(self.database.astype(str), "/"), self.identity.astype(str))
+        """Returns `database/group` of every sample, shape (n,): the unit that splits respect, usually the identity."""
+        group = self.identity if self.group is None else np.where(self.group == "", self.identity, self.group)
+        return np.char.add(np.char.add(self.database.astype(str), "/"), group.astype(str))
+
+
+def tabulate(samples: Iterable[Sample]) -> SampleTable:
+    """Collects what a reader yields into a table.
+
+    Raises:
+        InputError: if it yields nothing.
+    """
+    stream = iter(samples)
+    chunks = []
+    # Arrays take a tenth of what the same rows take as Python objects.
+    while rows := list(itertools.islice(stream, _CHUNK)):
+        chunks.append(SampleTable(**_columns(rows)))
+    if not chunks:
+        raise InputError("Expected at least one sample, received none.")
+    return concatenate_tables(chunks)
 
 
 def concatenate_tables(tables: Sequence[SampleTable]) -> SampleTable:
     """Returns one table with the rows of all, in order."""
-    names = [field.name for field in dataclasses.fields(SampleTable)]
-    return SampleTable(**{n: np.concatenate([getattr(table, n) for table in tables]) for n in names})
+    present = dict.fromkeys(name for table in tables for name in table.columns())
+    filled = [{**_empty(len(table)), **table.columns()} for table in tables]
+    return SampleTable(**{name: np.concatenate([columns[name] for columns in filled]) for name in present})
+
+
+def _columns(rows: list[Sample]) -> dict[str, Any]:
+    columns: dict[str, Any] = {name: np.array([getattr(row, name) for row in rows]) for name in Sample._fields[:4]}
+    if any(row.group for row in rows):
+        columns["group"] = np.array([row.group for row in rows])
+    for name, shape in (("box", (4,)), ("landmarks", (5, 2))):
+        if any(getattr(row, name) for row in rows):
+            missing = (np.nan,) * int(np.prod(shape))
+            values = [getattr(row, name) or missing for row in rows]
+            columns[name] = np.array(values, np.float32).reshape(-1, *shape)
+    if any(row.attributes for row in rows):
+        columns["attributes"] = np.array([json.dumps(row.attributes, sort_keys=True) for row in rows])
+    return columns
+
+
+def _empty(num: int) -> dict[str, np.ndarray]:
+    return {
+        "group": np.full(num, ""),
+        "box": np.full((num, 4), np.nan, np.float32),
+        "landmarks": np.full((num, 5, 2), np.nan, np.float32),
+        "attributes": np.full(num, "{}"),
+    }
 
 
 @dataclasses.dataclass(frozen=True)

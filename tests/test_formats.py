@@ -24,35 +24,6 @@ def test_atomic_write_leaves_nothing_behind_on_failure(tmp_path: Path) -> None:
     assert target.read_text() == "old"
 
 
-def test_samples_round_trip(tmp_path: Path, table: SampleTable) -> None:
-    formats.write_samples(tmp_path / "t.parquet", table)
-    back = formats.read_samples(tmp_path / "t.parquet")
-    for name, column in table.columns().items():
-        np.testing.assert_array_equal(back.columns()[name], column)
-
-
-def test_samples_from_csv_lie_beside_the_table(tmp_path: Path) -> None:
-    (tmp_path / "t.csv").write_text("sample_id,database,identity,location\n1,db,anna,faces/1.png\n")
-    table = formats.read_samples(tmp_path / "t.csv")
-    assert table.location.tolist() == [str(tmp_path / "faces/1.png")]
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("t.csv", b"sample_id,database\n1,2\n", "identity"),
-        ("t.csv", b"sample_id,database,identity,location\n", "at least one"),
-        ("t.csv", b"sample_id,database,identity,location\n1,a,b,c\n1,a,b,d\n", "unique"),
-        ("t.csv", b"\xff\xfe\x00", "CSV"),
-        ("t.parquet", b"not parquet", "Parquet"),
-    ],
-)
-def test_bad_tables(tmp_path: Path, name: str, content: bytes, message: str) -> None:
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(InputError, match=message):
-        formats.read_samples(tmp_path / name)
-
-
 def test_fingerprint_of_a_table_ignores_where_it_lies(table: SampleTable) -> None:
     moved = SampleTable(table.sample_id, table.database, table.identity, np.array(["/q/1.png", "/q/2.png"]))
     renamed = SampleTable(table.sample_id, table.database, np.array(["x", "z"]), table.location)

@@ -7,7 +7,7 @@ import pytest
 
 from mint_keras import formats
 from mint_keras.audited import zoo
-from mint_keras.data import images, samples, splits
+from mint_keras.data import images, samples, splits, tables
 from mint_keras.edge import bundle, scorer
 from mint_keras.stages.mint_run import LAB
 
@@ -33,12 +33,12 @@ def test_members_follow_from_the_seed(manifest: dict) -> None:
     rng = np.random.default_rng(manifest["config"]["seed"])
     is_member = splits.split_people(table.people(), manifest["config"]["split_identities"], rng)
     for name, rows in (("members.parquet", is_member), ("held_out.parquet", ~is_member)):
-        np.testing.assert_array_equal(formats.read_samples(MODEL / name).location, table.take(rows).location)
+        np.testing.assert_array_equal(tables.read_samples(MODEL / name).location, table.take(rows).location)
 
 
 def test_training_pixels_are_drawn_again_to_the_last_bit(manifest: dict) -> None:
     reader = images.FaceReader()
-    num = sum(len(rows) for rows, _ in reader.batches(formats.read_samples(MODEL / "members.parquet"), 256))
+    num = sum(len(rows) for rows, _ in reader.batches(tables.read_samples(MODEL / "members.parquet"), 256))
     assert num == manifest["num_members"]
     assert reader.digest == manifest["members_pixels_sha256"]
 

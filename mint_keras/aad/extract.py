@@ -12,7 +12,7 @@ import numpy as np
 from mint_keras import formats
 from mint_keras.aad import store
 from mint_keras.audited import iresnet, runtime
-from mint_keras.data import images
+from mint_keras.data import images, tables
 from mint_keras.records import InputError, SampleTable
 
 BATCH_SIZE = 64
@@ -67,7 +67,7 @@ def extract(
         )
     for array in arrays.values():
         array.flush()
-    formats.write_samples(folder / store.SAMPLES, table.take(np.concatenate(used)))
+    tables.write_samples(folder / store.SAMPLES, table.take(np.concatenate(used)))
     met = {"rejected": len(reader.rejected), "resized": dict(reader.resized), "pixels_sha256": reader.digest}
     formats.write_json(folder / formats.MANIFEST, {**manifest, **met})
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mint_keras import formats
+from mint_keras.data import tables
 from mint_keras.records import InputError, RefusedError, SampleTable
 
 KIND = "aad"
@@ -49,7 +50,7 @@ def open_store(folder: Path, fingerprint: str) -> AadStore | None:
             f"{folder} holds AAD made from other inputs: its fingerprint is {manifest.get('fingerprint')}, expected "
             f"{fingerprint}. Delete it, or use --overwrite."
         )
-    table = formats.read_samples(folder / SAMPLES)
+    table = tables.read_samples(folder / SAMPLES)
     arrays: dict[str, dict[str, np.ndarray]] = {}
     for model in manifest["config"]["models"]:
         arrays[model] = {tap: _open(array_path(folder, model, tap), len(table)) for tap in manifest["config"]["taps"]}

@@ -11,11 +11,10 @@ import cv2
 import numpy as np
 
 from mint_keras import formats
-from mint_keras.data import recordio, synthetic
+from mint_keras.data import containers, synthetic
 from mint_keras.records import InputError, Rejected, SampleTable
 
 IMAGE_SIZE = 112
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".pgm", ".ppm", ".tif", ".tiff"})
 _MIN_SIZE = 16
 _MAX_BYTES = 64 * 2**20
 
@@ -33,7 +32,7 @@ class FaceReader:
     def __init__(self) -> None:
         self.rejected: list[Rejected] = []
         self.resized: collections.Counter[str] = collections.Counter()
-        self._record_files: dict[str, recordio.RecordFile] = {}
+        self._containers: dict[str, containers.Container] = {}
         self._digest = hashlib.sha256()
 
     def batches(self, table: SampleTable, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -90,12 +89,14 @@ class FaceReader:
         """
         if synthetic.is_synthetic(location):
             return synthetic.render(location)
-        path, _, key = location.rpartition("#")
-        if path.endswith(".rec") and key.isdecimal():
-            if path not in self._record_files:
-                self._record_files[path] = recordio.RecordFile(Path(path))
-            return decode(self._record_files[path].read(int(key))[1])
-        return decode(read_bytes(Path(location)))
+        place = containers.split(location)
+        if place is None:
+            return decode(read_bytes(Path(location)))
+        path, key = place
+        if path not in self._containers:
+            self._containers[path] = containers.open_container(Path(path))
+        image = self._containers[path](key)
+        return decode(image) if isinstance(image, bytes) else image
 
 
 def read_bytes(path: Path) -> bytes:

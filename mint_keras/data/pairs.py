@@ -11,7 +11,6 @@ import dataclasses
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -89,12 +88,12 @@ def _read_bin(path: Path) -> Pairs:
         raise InputError(f"Expected {path} of at most {_MAX_BYTES} bytes, received {path.stat().st_size}.")
     try:
         with open(path, "rb") as file:
-            content = pickles.load(file, _ARRAYS, encoding="bytes")
+            content = pickles.load(file, pickles.ARRAYS, encoding="bytes")
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     if not isinstance(content, tuple | list) or len(content) != 2 or not all(isinstance(x, list) for x in content):
         raise InputError(f"Expected two lists, images and labels, in {path}, received {type(content).__name__}.")
-    images, labels = ([_plain(item) for item in part] for part in content)
+    images, labels = ([pickles.plain(item) for item in part] for part in content)
     if not labels or len(images) != 2 * len(labels) or not all(isinstance(image, bytes) for image in images):
         raise InputError(f"Expected two images for each label in {path}, received {len(images)} for {len(labels)}.")
     if not all(label in (0, 1) for label in labels):
@@ -149,47 +148,3 @@ def _read_csv(path: Path, images: Path) -> Iterator[tuple[Path, Path, bool, int]
         if not fold.isdecimal():
             raise InputError(f"Expected a number as fold in line {number + 2} of {path}, received {fold!r}.")
         yield images / row["first"], images / row["second"], row["is_same"] == "1", int(fold)
-
-
-class _Pickled:
-    """Stands for a NumPy array, data type or scalar in a pickle: keeps what it was made of."""
-
-    def __init__(self, *arguments: Any) -> None:
-        self.arguments = arguments
-        self.state: Any = None
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
-
-
-def _plain(item: Any) -> Any:
-    """Returns the bytes of a pickled uint8 array, the value of a pickled scalar, anything else as it is."""
-    if isinstance(item, bytearray):
-        return bytes(item)
-    if not isinstance(item, _Pickled):
-        return item
-    dtype = item.arguments[0] if item.state is None else item.state[2]
-    raw = item.arguments[1] if item.state is None else item.state[4]
-    kind = dtype.arguments[0] if isinstance(dtype, _Pickled) else None
-    if kind in ("u1", b"u1") and isinstance(raw, bytes):
-        return raw if item.state is not None else raw[0]
-    if kind in ("b1", b"b1", "i8", b"i8") and item.state is None and isinstance(raw, bytes):
-        return int.from_bytes(raw, "little")
-    raise InputError(f"Expected arrays of bytes, received {kind!r}.")
-
-
-def _encode(text: str, _encoding: str = "latin1") -> bytes:
-    """Stands for the function by which Python 3 writes bytes for Python 2."""
-    return text.encode("latin1")
-
-
-_ARRAYS: dict[tuple[str, str], Any] = {
-    ("_codecs", "encode"): _encode,
-    ("numpy", "ndarray"): "ndarray",
-    ("numpy", "dtype"): _Pickled,
-}
-_ARRAYS |= {
-    (f"numpy.{package}.multiarray", name): _Pickled
-    for package in ("core", "_core")
-    for name in ("_reconstruct", "scalar")
-}

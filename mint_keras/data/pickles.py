@@ -10,6 +10,8 @@ import pickle
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO, Literal
 
+import numpy as np
+
 from mint_keras.records import InputError
 
 
@@ -62,3 +64,63 @@ class _Unpickler(pickle.Unpickler):
         if self._persistent_load is None:
             raise InputError("Expected a pickle that stands alone, received one that refers to other data.")
         return self._persistent_load(identifier)
+
+
+class _Pickled:
+    """Stands for a NumPy array, data type or scalar in a pickle: keeps what it was made of."""
+
+    def __init__(self, *arguments: Any) -> None:
+        self.arguments = arguments
+        self.state: Any = None
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+
+def plain(item: Any) -> Any:
+    """Returns the bytes of a pickled uint8 array, the value of a pickled scalar, anything else as it is.
+
+    Raises:
+        InputError: if it is another array.
+    """
+    if isinstance(item, bytearray):
+        return bytes(item)
+    if not isinstance(item, _Pickled):
+        return item
+    dtype = item.arguments[0] if item.state is None else item.state[2]
+    raw = item.arguments[1] if item.state is None else item.state[4]
+    kind = dtype.arguments[0] if isinstance(dtype, _Pickled) else None
+    if kind in ("u1", b"u1") and isinstance(raw, bytes):
+        return raw if item.state is not None else raw[0]
+    if kind in ("b1", b"b1", "i8", b"i8") and item.state is None and isinstance(raw, bytes):
+        return int.from_bytes(raw, "little")
+    raise InputError(f"Expected arrays of bytes, received {kind!r}.")
+
+
+def byte_rows(item: Any, width: int) -> np.ndarray:
+    """Returns a pickled uint8 array as rows of the width given.
+
+    Raises:
+        InputError: if it is none.
+    """
+    raw = plain(item)
+    if not isinstance(raw, bytes) or len(raw) % width or (isinstance(item, _Pickled) and item.state[3]):
+        raise InputError(f"Expected rows of {width} bytes, received something else.")
+    return np.frombuffer(raw, np.uint8).reshape(-1, width)
+
+
+def _encode(text: str, _encoding: str = "latin1") -> bytes:
+    """Stands for the function by which Python 3 writes bytes for Python 2."""
+    return text.encode("latin1")
+
+
+ARRAYS: dict[tuple[str, str], Any] = {
+    ("_codecs", "encode"): _encode,
+    ("numpy", "ndarray"): "ndarray",
+    ("numpy", "dtype"): _Pickled,
+}
+ARRAYS |= {
+    (f"numpy.{package}.multiarray", name): _Pickled
+    for package in ("core", "_core")
+    for name in ("_reconstruct", "scalar")
+}

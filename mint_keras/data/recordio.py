@@ -9,13 +9,14 @@ float32 label, uint64 id, uint64 id2; with flag > 0 that many float32 labels fol
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
 import numpy as np
 
-from mint_keras.records import InputError, SampleTable
+from mint_keras.records import InputError, Sample
 
 _MAGIC = 0xCED7230A
 _FRAME = struct.Struct("<II")
@@ -152,31 +153,35 @@ class RecordFile:
                 return struct.pack("<I", _MAGIC).join(parts)
 
 
-def list_records(path: Path, database: str) -> SampleTable:
-    """Lists the images of a `.rec` file; the first label of a record is its identity.
+def read(path: Path, database: str) -> Iterator[Sample]:
+    """Yields the images of a `.rec` file; the first label of a record is its identity, its location `FILE.rec#KEY`.
 
-    Returns:
-        A table whose locations are `FILE.rec#KEY`.
+    A damaged record stays listed, to be rejected with its reason by whoever reads its image.
+
+    Raises:
+        InputError: if the file cannot be read, or half of its records are damaged.
     """
     with RecordFile(path) as records:
         keys = records.image_keys()
-        identities, damaged = [], []
+        damaged = []
         for key in keys:
             try:
-                identities.append(f"{int(records.labels(key)[0]):07d}")
+                identity = f"{int(records.labels(key)[0]):07d}"
             except (InputError, ValueError, OverflowError) as error:
-                # It stays listed, to be rejected with its reason by whoever reads its image.
-                identities.append(f"damaged-{key}")
+                identity = f"damaged-{key}"
                 damaged.append(str(error))
+            yield Sample(f"{database}/{key}", database, identity, f"{path}#{key}")
     if 2 * len(damaged) >= len(keys):
         reason = f"{len(damaged)} damaged ones of {len(keys)}: {damaged[0]}" if damaged else "none"
         raise InputError(f"Expected images in {path}, received {reason}")
-    return SampleTable(
-        sample_id=np.array([f"{database}/{key}" for key in keys]),
-        database=np.full(len(keys), database),
-        identity=np.array(identities),
-        location=np.array([f"{path}#{key}" for key in keys]),
-    )
+
+
+def read_property(folder: Path) -> int | None:
+    """Returns the number of classes that a RecordIO database's `property` file claims, None without one."""
+    try:
+        return int((folder / "property").read_text(encoding="ascii").split(",")[0])
+    except (OSError, ValueError):
+        return None
 
 
 def _read_index(path: Path) -> dict[int, int]:

@@ -2,43 +2,88 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from mint_keras import formats
-from mint_keras.data import identities, images, recordio, synthetic
-from mint_keras.records import InputError, SampleTable, concatenate_tables
+from mint_keras.data import containers, files, layouts, recordio, synthetic, tables
+from mint_keras.data.databases import verification
+from mint_keras.records import InputError, SampleTable, concatenate_tables, tabulate
+
+TABLE = "sample table"
+_NAMED = re.compile(r"([\w.-]+)=(.+)", re.DOTALL)
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """What a user named: the database's name, where it lies (None for lab faces), and its layout."""
+
+    text: str
+    database: str
+    path: Path | None
+    layout: str
 
 
 def list_samples(source: str) -> SampleTable:
     """Lists the samples of one source.
 
     Args:
-        source: a folder with one subfolder per identity; a folder of images, each then a person of their own; Adience
-            or CelebA as published; a folder with `train.rec` or a `.rec` file; a sample table (`.parquet` or
-            `.csv`); or lab faces (`synthetic:1/web/0-399/10`, see `data.synthetic`).
+        source: a folder in a layout of `data.layouts`, which any folder of photos is; a folder with `train.rec`, or a
+            `.rec` file; an insightface verification set (`.bin`); a sample table (`.parquet` or `.csv`); or lab faces
+            (`synthetic:1/web/0-399/10`, see `data.synthetic`). `NAME=SOURCE` names the database of a source, which is
+            otherwise called as its folder is.
 
     Raises:
         InputError: if there is no such source or it holds no image.
     """
-    if synthetic.is_synthetic(source):
-        return synthetic.sample_table(source)
-    path = Path(source).resolve()
+    found = locate(source)
+    if found.path is None:
+        return synthetic.sample_table(found.text)
+    if found.layout == TABLE:
+        table = tables.read_samples(found.path)
+        return _renamed(table, found.database) if found.database else table
+    readers = {layouts.RECORDIO: recordio.read, layouts.VERIFICATION: verification.read}
+    read = readers.get(found.layout, layouts.read)
+    try:
+        return tabulate(read(found.path, found.database))
+    except InputError as error:
+        if "at least one sample" not in str(error):
+            raise
+        suffixes = ", ".join(sorted(files.SUFFIXES))
+        raise InputError(f"Expected images ({suffixes}) in {found.path}, received none.") from error
+
+
+def locate(source: str) -> Source:
+    """Returns what a source is, without listing its samples.
+
+    Raises:
+        InputError: if there is no such source.
+    """
+    name, text = "", source
+    if (match := _NAMED.fullmatch(source)) and not Path(source).exists():
+        name, text = match.groups()
+    if synthetic.is_synthetic(text):
+        if name:
+            raise InputError(f"Expected lab faces under their own name, received {source!r}.")
+        return Source(text, "", None, "lab")
+    path = Path(text).resolve()
     if not path.exists():
-        raise InputError(
-            f"Expected a folder, a sample table or lab faces (synthetic:...), received {source}: not found."
-        )
+        raise InputError(f"Expected a folder, a sample table or lab faces (synthetic:...), received {text}: not found.")
     if path.suffix in (".parquet", ".csv"):
-        return formats.read_samples(path)
+        return Source(text, name, path, TABLE)
+    if path.suffix == ".bin" and path.is_file():
+        return Source(text, name or path.stem, path, layouts.VERIFICATION)
     if path.is_file() and path.suffix != ".rec":
-        raise InputError(f"Expected a folder, .rec, .parquet or .csv, received the file {source}.")
+        raise InputError(f"Expected a folder, .rec, .bin, .parquet or .csv, received the file {text}.")
     records = path if path.suffix == ".rec" else path / "train.rec"
     if records.is_file():
-        return recordio.list_records(records, database=records.parent.name)
-    return _list_folder(path)
+        return Source(text, name or records.parent.name, records, layouts.RECORDIO)
+    return Source(text, name or path.name, path, layouts.recognise(path))
 
 
 def list_all(sources: Sequence[str]) -> SampleTable:
@@ -56,21 +101,13 @@ def list_all(sources: Sequence[str]) -> SampleTable:
 
 def fingerprint(table: SampleTable) -> str:
     """Returns a SHA-256 that changes when a row, or the size or time of a file behind it, changes."""
-    files = {location.rpartition("#")[0] if "#" in location else location for location in table.location.tolist()}
-    stats = [os.stat(file) for file in sorted(files) if os.path.exists(file)]
+    inside = ((location, containers.split(location)) for location in table.location.tolist())
+    paths = {where[0] if where else location for location, where in inside}
+    stats = [os.stat(path) for path in sorted(paths) if os.path.exists(path)]
     return formats.sha256_json([formats.sha256_table(table), [[s.st_size, s.st_mtime_ns] for s in stats]])
 
 
-def _list_folder(folder: Path) -> SampleTable:
-    database = folder.name
-    paths = sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("."))
-    paths = [p for p in paths if p.suffix.lower() in images.SUFFIXES or p.suffix == ""]
-    if not paths:
-        raise InputError(f"Expected images ({', '.join(sorted(images.SUFFIXES))}) in {folder}, received none.")
-    names = [p.relative_to(folder).as_posix() for p in paths]
-    return SampleTable(
-        sample_id=np.array([f"{database}/{name}" for name in names]),
-        database=np.full(len(paths), database),
-        identity=np.array(identities.identities(folder, names)),
-        location=np.array([str(p) for p in paths]),
-    )
+def _renamed(table: SampleTable, name: str) -> SampleTable:
+    if len(np.unique(table.database)) > 1:
+        raise InputError(f"Expected one database to call {name}, received {np.unique(table.database).tolist()}.")
+    return dataclasses.replace(table, database=np.full(len(table), name))

@@ -17,7 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mint_keras import formats
-from mint_keras.data import samples
+from mint_keras.data import samples, tables
 from mint_keras.faces import crops, detectors, scrfd
 from mint_keras.records import InputError, Rejected, SampleTable
 
@@ -162,7 +162,7 @@ def _count(table: SampleTable, made: list[crops.Crop]) -> dict[str, dict[str, in
 def _write_table(out: Path, table: SampleTable, made: list[crops.Crop]) -> None:
     kept = np.array([bool(crop.file) for crop in made])
     files = np.array([crop.file for crop in made])
-    formats.write_samples(out / SAMPLES, dataclasses.replace(table, location=files).take(kept))
+    tables.write_samples(out / SAMPLES, dataclasses.replace(table, location=files).take(kept))
     pairs = zip(table.location.tolist(), made, strict=True)
     rejected = [Rejected(location, crop.reason) for location, crop in pairs if not crop.file]
     formats.write_rejected(out / formats.REJECTED, rejected)

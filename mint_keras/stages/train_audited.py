@@ -14,7 +14,7 @@ import numpy as np
 from mint_keras import formats, training
 from mint_keras.audit import metrics
 from mint_keras.audited import iresnet, margins, zoo
-from mint_keras.data import images, samples, splits
+from mint_keras.data import images, samples, splits, tables
 from mint_keras.records import InputError, SampleTable
 from mint_keras.report import plots
 
@@ -91,7 +91,7 @@ def train_audited(config: TrainAudited) -> str:
             _train(config, members, held_out)
         model = zoo.load_audited(config.out)
         result = _verify(config, model, held_out)
-    members = formats.read_samples(config.out / formats.MEMBERS)
+    members = tables.read_samples(config.out / formats.MEMBERS)
     text = (
         f"{config.arch}, {model.count_params():,} parameters, {config.loss}, trained on {len(members)} images of "
         f"{len(np.unique(members.people()))} identities of {config.data}.\n"
@@ -119,8 +119,8 @@ def _train(config: TrainAudited, members: SampleTable, held_out: SampleTable) ->
     )  # fmt: skip
     a_bar_or_lines = 1 if sys.stderr.isatty() else 2
     training.fit_audited(model, faces, labels, fit, config.out, verbose=0 if config.quiet else a_bar_or_lines)
-    formats.write_samples(config.out / formats.MEMBERS, members)
-    formats.write_samples(config.out / formats.HELD_OUT, held_out)
+    tables.write_samples(config.out / formats.MEMBERS, members)
+    tables.write_samples(config.out / formats.HELD_OUT, held_out)
     zoo.save_audited(config.out, model, {"members_pixels_sha256": reader.digest, "num_members": len(members)})
     del faces
     cache.unlink()

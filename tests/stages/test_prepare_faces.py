@@ -17,7 +17,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from mint_keras import formats
-from mint_keras.data import images, synthetic
+from mint_keras.data import images, synthetic, tables
 from mint_keras.faces import align, detectors, policies, scrfd
 from mint_keras.records import InputError, RefusedError
 from mint_keras.stages.prepare_faces import PART_SIZE, PrepareFaces, prepare_faces
@@ -109,7 +109,7 @@ def test_every_photo_is_accounted_for(database: Path, detector: Path, tmp_path: 
     assert "holiday: 9 photos, 6 faces, 3 rejected (33.3%), 1 with several faces" in text
     counts = formats.read_manifest(tmp_path / "out", "prepared_faces")["counts"]["holiday"]
     assert counts == {"seen": 9, "kept": 6, "rejected": 3, "with several faces": 1}
-    table = formats.read_samples(tmp_path / "out" / "samples.parquet")
+    table = tables.read_samples(tmp_path / "out" / "samples.parquet")
     assert table.identity.tolist() == ["Ann"] * 4 + ["Bo"] * 2
     assert "holiday/Bo/Zoë\n1.png" in table.sample_id.tolist()
     rejected = list(csv.DictReader((tmp_path / "out" / "rejected.csv").open(newline="")))
@@ -124,7 +124,7 @@ def test_every_photo_is_accounted_for(database: Path, detector: Path, tmp_path: 
 
 def test_crops_are_those_of_the_detections(database: Path, detector: Path, tmp_path: Path) -> None:
     run(database, tmp_path / "out", detector)
-    table = formats.read_samples(tmp_path / "out" / "samples.parquet")
+    table = tables.read_samples(tmp_path / "out" / "samples.parquet")
     find = detectors.open_detector(str(detector))
     for sample_id, location in zip(table.sample_id.tolist(), table.location.tolist(), strict=True):
         image = images.FaceReader().image(str(database.parent / sample_id))
@@ -161,10 +161,10 @@ def test_stored_faces_are_taken_as_they_are(tmp_path: Path) -> None:
         images.write_png(tmp_path / "aligned" / str(i) / "a.png", face)
     options = {"treatment": "stored", "workers": 1, "quiet": True}
     prepare_faces(PrepareFaces((str(tmp_path / "aligned"),), tmp_path / "png", **options))  # type: ignore[arg-type]
-    table = formats.read_samples(tmp_path / "png" / "samples.parquet")
+    table = tables.read_samples(tmp_path / "png" / "samples.parquet")
     np.testing.assert_array_equal(images.FaceReader().image(str(table.location[1])), faces[1])
     prepare_faces(PrepareFaces((str(tmp_path / "aligned"),), tmp_path / "jpg", encoding="jpg", **options))  # type: ignore[arg-type]
-    table = formats.read_samples(tmp_path / "jpg" / "samples.parquet")
+    table = tables.read_samples(tmp_path / "jpg" / "samples.parquet")
     difference = images.FaceReader().image(str(table.location[1])).astype(int) - faces[1]
     assert 0 < np.abs(difference).mean() < 4
 

@@ -11,7 +11,7 @@ import pytest
 
 from mint_keras import formats
 from mint_keras.audit import metrics
-from mint_keras.data import images, samples, synthetic
+from mint_keras.data import images, samples, synthetic, tables
 from mint_keras.records import InputError, RefusedError
 from mint_keras.stages.evaluate_mint import EvaluateMint, evaluate_mint, largest_difference
 from mint_keras.stages.mint_run import TrainMint, config_of
@@ -42,8 +42,8 @@ def test_results_are_those_of_the_scores(run_folder: Path) -> None:
 
 
 def test_evaluations_are_about_the_right_people(run_folder: Path, audited_folder: Path) -> None:
-    members = set(formats.read_samples(audited_folder / "members.parquet").identity)
-    held_out = set(formats.read_samples(audited_folder / "held_out.parquet").identity)
+    members = set(tables.read_samples(audited_folder / "members.parquet").identity)
+    held_out = set(tables.read_samples(audited_folder / "held_out.parquet").identity)
     for part in formats.read_scores(run_folder / "scores.csv"):
         assert part.is_member is not None
         positive, negative = (set(part.samples.identity[side]) for side in (part.is_member, ~part.is_member))
@@ -202,8 +202,8 @@ def test_real_photos_need_externals(audited_folder: Path, tmp_path: Path) -> Non
 class TestTrainAudited:
     def test_output(self, audited_folder: Path) -> None:
         manifest = formats.read_manifest(audited_folder, "audited_model")
-        members = formats.read_samples(audited_folder / "members.parquet")
-        held_out = formats.read_samples(audited_folder / "held_out.parquet")
+        members = tables.read_samples(audited_folder / "members.parquet")
+        held_out = tables.read_samples(audited_folder / "held_out.parquet")
         assert manifest["num_members"] == len(members) == len(held_out) == 160
         assert not set(members.identity) & set(held_out.identity)
         result = formats.read_json(audited_folder / "verification.json")

@@ -1,0 +1,50 @@
+"""Files that hold many images each; a location inside one is `FILE#KEY`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from mint_keras.data import pairs, recordio
+from mint_keras.data.databases import cifar, tfds
+from mint_keras.records import InputError
+
+_LOCATION = re.compile(r"(.+(?:\.rec|\.bin|\.tfrecord-\d{5}-of-\d{5}|/train|/test))#(\d+)", re.DOTALL)
+Container = Callable[[int], bytes | np.ndarray]
+
+
+def split(location: str) -> tuple[str, int] | None:
+    """Returns the container and the key of a location, None if it is a file of its own."""
+    match = _LOCATION.fullmatch(location)
+    return (match[1], int(match[2])) if match else None
+
+
+def open_container(path: Path) -> Container:
+    """Returns a function from a key to an image, encoded or as RGB pixels.
+
+    Raises:
+        InputError: if the file is missing or damaged; the function raises it for one image.
+    """
+    if not path.is_file():
+        raise InputError(f"Expected a file at {path}, received none.")
+    if path.suffix == ".rec":
+        records = recordio.RecordFile(path)
+        return lambda key: records.read(key)[1]
+    if path.suffix == ".bin":
+        return _verification(path)
+    return tfds.open_shard(path) if ".tfrecord-" in path.name else cifar.open_pickled(path)
+
+
+def _verification(path: Path) -> Container:
+    images = pairs.read_pairs(path).images
+
+    def read(key: int) -> bytes:
+        image = images[key] if key < len(images) else None
+        if not isinstance(image, bytes):
+            raise InputError(f"Expected one of {len(images)} images of {path}, received {key}.")
+        return image
+
+    return read

@@ -1,0 +1,64 @@
+"""Adience: faces/USER/coarse_tilt_aligned_face.FACE.PHOTO, aligned/USER/landmark_aligned_face.FACE.PHOTO.
+
+A user's album may show several people; FACE tells them apart. Source: the README of the Adience set, as OpenCV's
+datasets/fr_adience quotes it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from mint_keras.data import files
+from mint_keras.records import InputError, Sample
+
+_NAME = re.compile(r"(?:(.*)/)?(coarse_tilt_aligned|landmark_aligned)_face\.(\d+)\.(.+)")
+_COLUMNS = ["user_id", "original_image", "face_id", "age", "gender"]
+
+
+def is_here(folder: Path) -> bool:
+    """Says whether the first images are named as Adience's are."""
+    names = files.first_images(folder)
+    return bool(names) and all(_NAME.fullmatch(name) for name in names)
+
+
+def read(folder: Path, database: str) -> Iterator[Sample]:
+    """Yields the faces, with age and gender where the fold files lie in the folder or beside it.
+
+    Raises:
+        InputError: if both of Adience's folders are there, which hold the same faces twice, or a file is damaged.
+    """
+    attributes = _read_folds(folder)
+    kinds = set()
+    for name in files.list_images(folder):
+        match = _NAME.fullmatch(name)
+        if not match:
+            raise InputError(f"Expected Adience's names only in {folder}, received {name!r}.")
+        parent, kind, face, photo = match.groups()
+        kinds.add(kind)
+        if len(kinds) > 1:
+            raise InputError(f"Expected Adience's faces or aligned, received {folder} with both: name one of them.")
+        user = (parent or "").rpartition("/")[2]
+        yield Sample(
+            sample_id=f"{database}/{name}",
+            database=database,
+            identity=f"{user}/{face}",
+            location=str(folder / name),
+            attributes=attributes.get((user, photo, face), {}),
+        )
+
+
+def _read_folds(folder: Path) -> dict[tuple[str, str, str], dict[str, str]]:
+    found = {}
+    for path in sorted([*folder.glob("fold_*_data.txt"), *folder.parent.glob("fold_*_data.txt")]):
+        try:
+            lines = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines() if line]
+        except UnicodeDecodeError as error:
+            raise InputError(f"Expected text in {path}, received bytes that are none.") from error
+        if not lines or lines[0][:5] != _COLUMNS or any(len(line) < len(_COLUMNS) for line in lines):
+            raise InputError(f"Expected lines of {_COLUMNS} ..., separated by tabs, in {path}, received others.")
+        for user, photo, face, age, gender, *_ in lines[1:]:
+            known = {"age": age, "gender": gender}
+            found[user, photo, face] = {key: value for key, value in known.items() if value not in ("", "None")}
+    return found

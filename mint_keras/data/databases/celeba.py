@@ -1,0 +1,48 @@
+"""CelebA: identity_CelebA.txt says who is on each photo."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from mint_keras.data import files
+from mint_keras.records import InputError, Sample
+
+IDENTITIES = "identity_CelebA.txt"
+
+
+def is_here(folder: Path) -> bool:
+    """Says whether the file of identities is there."""
+    return _find(folder) is not None
+
+
+def read(folder: Path, database: str) -> Iterator[Sample]:
+    """Yields the photos.
+
+    Raises:
+        InputError: if the file of identities is damaged, or says nothing of a photo.
+    """
+    file = _find(folder)
+    people = _read_identities(file) if file else {}
+    for name in files.list_images(folder):
+        photo = name.rpartition("/")[2]
+        if photo not in people:
+            raise InputError(f"Expected every photo in {file}, received {name!r} without a person.")
+        yield Sample(f"{database}/{name}", database, people[photo], str(folder / name))
+
+
+def _find(folder: Path) -> Path | None:
+    paths = (folder / IDENTITIES, folder / "Anno" / IDENTITIES)
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _read_identities(file: Path) -> dict[str, str]:
+    """Lines "000001.jpg 2880"."""
+    try:
+        lines = [line.split() for line in file.read_text(encoding="utf-8").splitlines()]
+    except UnicodeDecodeError as error:
+        raise InputError(f"Expected text in {file}, received bytes that are none.") from error
+    wrong = [number for number, line in enumerate(lines, start=1) if len(line) not in (0, 2)]
+    if wrong:
+        raise InputError(f"Expected a photo and a number in each line of {file}, received others in line {wrong[0]}.")
+    return dict(line for line in lines if line)

@@ -1,0 +1,59 @@
+"""FDDB: photos with an ellipse around every face, in ten folds, and no names: every face is a person of its own.
+
+Source: http://vis-www.cs.umass.edu/fddb/README.txt
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+from mint_keras.records import InputError, Sample
+
+FOLDS = "FDDB-folds"
+
+
+def is_here(folder: Path) -> bool:
+    """Says whether the folds are there."""
+    return any((folder / FOLDS).glob("FDDB-fold-*-ellipseList.txt"))
+
+
+def read(folder: Path, database: str) -> Iterator[Sample]:
+    """Yields the faces, each with the box around its ellipse; faces of one photo follow each other.
+
+    Raises:
+        InputError: if a list of ellipses is damaged.
+    """
+    photos = folder / "originalPics" if (folder / "originalPics").is_dir() else folder
+    for path in sorted((folder / FOLDS).glob("FDDB-fold-*-ellipseList.txt")):
+        lines = iter(enumerate(path.read_text(encoding="utf-8").splitlines(), start=1))
+        number = 0
+        try:
+            for number, line in lines:
+                name = line.strip()
+                if not name:
+                    continue
+                number, line = next(lines)
+                for face in range(int(line)):
+                    number, line = next(lines)
+                    yield Sample(
+                        sample_id=f"{database}/{name}/{face}",
+                        database=database,
+                        identity=f"{name}/{face}",
+                        location=str(photos / f"{name}.jpg"),
+                        box=_box(*(float(part) for part in line.split()[:5])),
+                        attributes={"fold": path.name.split("-")[2]},
+                    )
+        except (ValueError, TypeError, StopIteration) as error:
+            raise InputError(
+                f"Expected a photo, the number of its faces, and an ellipse for each in {path}, received another line "
+                f"after line {number - 1}."
+            ) from error
+
+
+def _box(major: float, minor: float, angle: float, x: float, y: float) -> tuple[float, float, float, float]:
+    """Returns the box around an ellipse; the angle is that of the major axis with the horizontal, in radians."""
+    half_width = math.hypot(major * math.cos(angle), minor * math.sin(angle))
+    half_height = math.hypot(major * math.sin(angle), minor * math.cos(angle))
+    return x - half_width, y - half_height, x + half_width, y + half_height

@@ -1,0 +1,60 @@
+"""Databases that are folders of photos, whose names say who is who."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from mint_keras.data import files
+from mint_keras.records import Sample
+
+_LFW = re.compile(r"(?:.*/)?([^/]+)/\1_\d{4}\.\w+")
+_UTKFACE = re.compile(r"(?:.*/)?(\d+)_(?:([01])_)?(?:_?([0-4])_)?\d{8,17}\..+")
+_GANDIFFFACE = re.compile(r"(?:.*/)?([A-Za-z]+)_(Male|Female)/\d+/[^/]+")
+
+
+def read(folder: Path, database: str) -> Iterator[Sample]:
+    """Yields photos: the folder a photo lies in is the person, and one directly in the database is nobody else."""
+    for name in files.list_images(folder):
+        yield Sample(f"{database}/{name}", database, name.rpartition("/")[0] or name, str(folder / name))
+
+
+def is_lfw(folder: Path) -> bool:
+    """LFW: PERSON/PERSON_0001.jpg."""
+    return _all_match(_LFW, folder)
+
+
+def is_gandiffface(folder: Path) -> bool:
+    """GANDiffFace: ETHNICITY_Male or ETHNICITY_Female, then a number for the person, then photos."""
+    return _all_match(_GANDIFFFACE, folder)
+
+
+def read_gandiffface(folder: Path, database: str) -> Iterator[Sample]:
+    """Yields GANDiffFace's photos with their group as attributes."""
+    for sample in read(folder, database):
+        match = _GANDIFFFACE.fullmatch(sample.sample_id)
+        attributes = {"ethnicity": match[1], "gender": match[2]} if match else {}
+        yield sample._replace(attributes=attributes)
+
+
+def is_utkface(folder: Path) -> bool:
+    """UTKFace: AGE_GENDER_RACE_DATE.jpg, in one folder."""
+    return _all_match(_UTKFACE, folder)
+
+
+def read_utkface(folder: Path, database: str) -> Iterator[Sample]:
+    """Yields UTKFace's photos with what their names say; a few lack the race, as published.
+
+    Source: https://susanqq.github.io/UTKFace/
+    """
+    for name in files.list_images(folder):
+        match = _UTKFACE.fullmatch(name)
+        found = zip(("age", "gender", "race"), match.groups() if match else (), strict=False)
+        attributes = {key: value for key, value in found if value is not None}
+        yield Sample(f"{database}/{name}", database, name, str(folder / name), attributes=attributes)
+
+
+def _all_match(pattern: re.Pattern[str], folder: Path) -> bool:
+    names = files.first_images(folder)
+    return bool(names) and all(pattern.fullmatch(name) for name in names)

@@ -1,0 +1,132 @@
+"""IJB-C in both distributions: NIST's photos and frames with boxes, and insightface's crops with five points."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+from collections.abc import Iterator, Set
+from pathlib import Path
+
+from mint_keras.data import identities
+from mint_keras.records import InputError, Sample
+
+_NEEDED = {"SUBJECT_ID", "FILENAME", "FACE_X", "FACE_Y", "FACE_WIDTH", "FACE_HEIGHT"}
+_POINTS, _MEDIA = "ijbc_name_5pts_score.txt", "ijbc_face_tid_mid.txt"
+_PAIRS = "ijbc_template_pair_label.txt"
+
+
+def is_nist(folder: Path) -> bool:
+    """NIST's distribution: images/ and protocols/ijbc_*.csv, in the folder or in IJB-C or IJB/IJB-C inside it."""
+    return _nist_root(folder) is not None
+
+
+def read_nist(folder: Path, database: str) -> Iterator[Sample]:
+    """Yields each subject once per photo or frame; subjects of one photo follow each other.
+
+    A photo may show several subjects, so the box says whose face is meant.
+
+    Raises:
+        InputError: if no table has the columns that are needed, or one has no numbers where boxes are.
+    """
+    root = _nist_root(folder)
+    if root is None:
+        raise InputError(f"Expected IJB-C's images and protocols in {folder}, received none.")
+    seen: set[tuple[str, str]] = set()
+    samples = []
+    for path in _nist_tables(root / "protocols"):
+        for row in _read_table(path, _NEEDED):
+            key = row["FILENAME"], row["SUBJECT_ID"]
+            if key not in seen:
+                seen.add(key)
+                samples.append(_nist_sample(row, root, database, path))
+    yield from sorted(samples, key=lambda sample: sample.sample_id)
+
+
+def is_insightface(folder: Path) -> bool:
+    """Insightface's distribution: loose_crop/ and meta/."""
+    return (folder / "loose_crop").is_dir() and (folder / "meta" / _POINTS).is_file()
+
+
+def read_insightface(folder: Path, database: str) -> Iterator[Sample]:
+    """Yields the crops with their five points.
+
+    Templates are no people. They are joined by the subjects of ijbc_1N_*.csv where these are there, else by the genuine
+    pairs of the verification protocol; a template of which neither speaks is a person of its own.
+
+    Raises:
+        InputError: if the files do not fit each other.
+    """
+    meta = folder / "meta"
+    subjects = _subjects_of_templates(meta)
+    with open(meta / _POINTS, encoding="utf-8") as points, open(meta / _MEDIA, encoding="utf-8") as media:
+        for number, (line, entry) in enumerate(itertools.zip_longest(points, media, fillvalue=""), start=1):
+            name, *values = line.split() or [""]
+            fields = entry.split()
+            try:
+                numbers = tuple(float(value) for value in values)
+                same_name, template, medium = fields
+                if same_name != name or len(numbers) != 11:
+                    raise ValueError(name)
+            except ValueError as error:
+                files = f"{_POINTS} and {_MEDIA} in {meta}"
+                raise InputError(f"Expected the same face in line {number} of {files}, received others.") from error
+            yield Sample(
+                sample_id=f"{database}/{name}",
+                database=database,
+                identity=subjects.get(template, f"template-{template}"),
+                location=str(folder / "loose_crop" / name),
+                landmarks=numbers[:10],
+                attributes={"template": template, "media": medium, "score": values[10]},
+            )
+
+
+def _nist_root(folder: Path) -> Path | None:
+    for root in (folder, folder / "IJB-C", folder / "IJB" / "IJB-C"):
+        if (root / "images").is_dir() and any((root / "protocols").glob("ijbc_*.csv")):
+            return root
+    return None
+
+
+def _nist_tables(protocols: Path) -> list[Path]:
+    metadata = sorted(protocols.glob("ijbc_metadata*.csv"))
+    # Both metadata tables list the same faces; the one with ages says more.
+    return metadata[-1:] or sorted(protocols.glob("ijbc_1N_*.csv"))
+
+
+def _read_table(path: Path, needed: Set[str]) -> Iterator[dict[str, str]]:
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        reader.fieldnames = [name.strip().upper() for name in reader.fieldnames or []]
+        if missing := sorted(needed - set(reader.fieldnames)):
+            raise InputError(f"Expected IJB-C's columns in {path}, received a table without {missing}.")
+        yield from reader
+
+
+def _nist_sample(row: dict[str, str], root: Path, database: str, path: Path) -> Sample:
+    name, subject = row["FILENAME"], row["SUBJECT_ID"]
+    try:
+        x, y, width, height = (float(row[f"FACE_{part}"]) for part in ("X", "Y", "WIDTH", "HEIGHT"))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"Expected FACE_X ... FACE_HEIGHT of {name!r} in {path}, received no numbers.") from error
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise InputError(f"Expected names inside images/ in {path}, received {name!r}.")
+    return Sample(
+        sample_id=f"{database}/{name}/{subject}",
+        database=database,
+        identity=subject,
+        location=str(root / "images" / name),
+        box=(x, y, x + width, y + height),
+        attributes={key.lower(): value for key, value in row.items() if key and key not in _NEEDED and value},
+    )
+
+
+def _subjects_of_templates(meta: Path) -> dict[str, str]:
+    subjects = {}
+    for path in sorted(meta.glob("ijbc_1N_*.csv")):
+        for row in _read_table(path, {"TEMPLATE_ID", "SUBJECT_ID"}):
+            subjects[row["TEMPLATE_ID"]] = row["SUBJECT_ID"]
+    if not subjects and (meta / _PAIRS).is_file():
+        with open(meta / _PAIRS, encoding="utf-8") as file:
+            genuine = [line.split()[:2] for line in file if line.rstrip().endswith(" 1")]
+        subjects = {name: f"subject-{component}" for name, component in identities.join(genuine).items()}
+    return subjects

@@ -1,0 +1,86 @@
+"""Databases of pictures that are folders: Tiny-ImageNet, COCO, Caltech-101 and Caltech-256 (the paper's Appendix A).
+
+Every picture is an identity of its own: two pictures of one class are no more alike than of two.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from mint_keras.data import files
+from mint_keras.records import InputError, Sample
+
+_COCO = re.compile(r"(?:.*/)?((?:train|val|test)20\d\d)/(?:COCO_\w+_)?0*(\d+)\.jpg")
+_CALTECH256 = re.compile(r"(?:.*/)?(\d{3}\.[^/]+)/\d{3}_\d{4}\.jpg")
+_CALTECH101 = re.compile(r"(?:.*/)?([^/]+)/image_\d{4}\.jpg")
+_TINY = re.compile(r"(train)/([^/]+)/images/[^/]+|(val|test)/images/([^/]+)")
+
+
+def is_tiny_imagenet(folder: Path) -> bool:
+    """Tiny-ImageNet: wnids.txt beside train/WNID/images/."""
+    return (folder / "wnids.txt").is_file() and (folder / "train").is_dir()
+
+
+def read_tiny_imagenet(folder: Path, database: str) -> Iterator[Sample]:
+    """Yields the pictures with part and class; the classes of val/ come from val_annotations.txt, test/ has none."""
+    classes = _val_classes(folder / "val" / "val_annotations.txt")
+    for name in files.list_images(folder):
+        match = _TINY.fullmatch(name)
+        if not match:
+            raise InputError(f"Expected Tiny-ImageNet's layout in {folder}, received {name!r}.")
+        part = match[1] or match[3]
+        label = match[2] or (classes.get(match[4], "") if part == "val" else "")
+        yield _picture(folder, database, name, {"part": part, "class": label})
+
+
+def is_coco(folder: Path) -> bool:
+    """COCO: train2014, val2017 and so on, in any order and number."""
+    return _all_match(_COCO, folder)
+
+
+def read_coco(folder: Path, database: str) -> Iterator[Sample]:
+    """Yields the pictures; their numbers are the identities, as COCO 2014 and 2017 hold the same pictures."""
+    for name in files.list_images(folder):
+        match = _COCO.fullmatch(name)
+        if not match:
+            raise InputError(f"Expected COCO's names only in {folder}, received {name!r}.")
+        yield _picture(folder, database, name, {"part": match[1]})._replace(identity=match[2])
+
+
+def is_caltech256(folder: Path) -> bool:
+    """Caltech-256: 001.ak47/001_0001.jpg, perhaps inside 256_ObjectCategories."""
+    return _all_match(_CALTECH256, folder)
+
+
+def is_caltech101(folder: Path) -> bool:
+    """Caltech-101: accordion/image_0001.jpg, perhaps inside 101_ObjectCategories."""
+    return _all_match(_CALTECH101, folder)
+
+
+def read_caltech(folder: Path, database: str) -> Iterator[Sample]:
+    """Yields the pictures of Caltech-101 or Caltech-256 with their classes."""
+    for name in files.list_images(folder):
+        label = name.rpartition("/")[0].rpartition("/")[2]
+        yield _picture(folder, database, name, {"class": label})
+
+
+def _picture(folder: Path, database: str, name: str, attributes: dict[str, str]) -> Sample:
+    known = {key: value for key, value in attributes.items() if value}
+    return Sample(f"{database}/{name}", database, name, str(folder / name), attributes=known)
+
+
+def _val_classes(path: Path) -> dict[str, str]:
+    """Lines "val_0.JPEG <tab> n03444034 <tab> box"."""
+    if not path.is_file():
+        return {}
+    lines = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines() if line]
+    if any(len(line) < 2 for line in lines):
+        raise InputError(f"Expected a picture and its class in each line of {path}, separated by tabs.")
+    return {line[0]: line[1] for line in lines}
+
+
+def _all_match(pattern: re.Pattern[str], folder: Path) -> bool:
+    names = files.first_images(folder)
+    return bool(names) and all(pattern.fullmatch(name) for name in names)

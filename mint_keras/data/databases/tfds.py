@@ -1,0 +1,99 @@
+"""Folders that tensorflow_datasets prepared: dataset_info.json and NAME-SPLIT.tfrecord-00000-of-00001.
+
+Framing of a TFRecord: uint64 length, its checksum, the payload, its checksum.
+Source: https://www.tensorflow.org/tutorials/load_data/tfrecord
+"""
+
+from __future__ import annotations
+
+import mmap
+import re
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from mint_keras.records import InputError, Sample
+
+_SHARD = re.compile(r"(.+)-([^-]+)\.tfrecord-\d{5}-of-\d{5}")
+_LENGTH = struct.Struct("<Q")
+_CHECKSUM = 4
+
+
+def is_here(folder: Path) -> bool:
+    """Says whether the folder is one version of a prepared dataset."""
+    return (folder / "dataset_info.json").is_file() and bool(_shards(folder))
+
+
+def read(folder: Path, database: str) -> Iterator[Sample]:
+    """Yields the pictures with part and class; every picture is an identity of its own.
+
+    Raises:
+        InputError: if a shard is damaged or holds no pictures.
+    """
+    names = _class_names(folder)
+    for shard in _shards(folder):
+        match = _SHARD.fullmatch(shard.name)
+        part = match[2] if match else ""
+        records = _Shard(shard)
+        for key in range(len(records)):
+            labels = records.feature(key, "label")
+            attributes = {"part": part}
+            if labels:
+                label = int(labels[0])
+                attributes["class"] = names[label] if 0 <= label < len(names) else str(label)
+            name = f"{shard.name}/{key:05d}"
+            yield Sample(f"{database}/{name}", database, name, f"{shard}#{key}", attributes=attributes)
+
+
+def open_shard(path: Path) -> Callable[[int], bytes]:
+    """Returns a function from the place of a record in a shard to its encoded picture."""
+    shard = _Shard(path)
+    return lambda key: shard.feature(key, "image")[0]
+
+
+class _Shard:
+    """Random access to the examples of one shard."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offsets: list[tuple[int, int]] = []
+        with open(path, "rb") as file:
+            size = file.seek(0, 2)
+            self._content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
+        position = 0
+        while position < size:
+            start = position + _LENGTH.size + _CHECKSUM
+            length = _LENGTH.unpack_from(self._content, position)[0] if start <= size else size
+            position = start + length + _CHECKSUM
+            if position > size:
+                raise InputError(f"Expected whole records in {path}, received one that ends behind the file.")
+            self._offsets.append((start, length))
+
+    def __len__(self) -> int:
+        return len(self._offsets)
+
+    def feature(self, key: int, name: str) -> list[Any]:
+        """Returns the values of one feature of one example; none if the example lacks it."""
+        from tensorflow.core.example import example_pb2  # only those who have such shards need it
+
+        start, length = self._offsets[key]
+        try:
+            example = example_pb2.Example.FromString(self._content[start : start + length])
+        except Exception as error:  # protobuf's own kind of error, in one of two modules
+            raise InputError(f"Expected an example at {key} of {self._path}, received: {error}.") from error
+        feature = example.features.feature.get(name)
+        if feature is None:
+            if name == "image":
+                raise InputError(f"Expected an image in record {key} of {self._path}, received none.")
+            return []
+        return list(getattr(feature, feature.WhichOneof("kind")).value)
+
+
+def _shards(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*.tfrecord-*") if _SHARD.fullmatch(path.name))
+
+
+def _class_names(folder: Path) -> list[str]:
+    path = folder / "label.labels.txt"
+    return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []

@@ -1,0 +1,45 @@
+"""Which images a folder holds, at any depth."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".pgm", ".ppm", ".pnm", ".tif", ".tiff", ".jp2", ".gif"}
+    # Cameras write these; OpenCV reads some or none of them, and then they are rejected, not overlooked.
+    | {".heic", ".heif", ".avif", ".jxl"}
+)
+
+
+def list_images(folder: Path) -> Iterator[str]:
+    """Yields the images of a folder by their names relative to it, with forward slashes, in a fixed order.
+
+    Hidden files are left out; files without a suffix count. Links to folders are followed, each folder once.
+    """
+    yield from _walk(folder, "", set())
+
+
+def first_images(folder: Path, num: int = 20) -> list[str]:
+    """Returns the first few images of a folder, which show its layout."""
+    return list(itertools.islice(list_images(folder), num))
+
+
+def _walk(folder: Path, prefix: str, seen: set[tuple[int, int]]) -> Iterator[str]:
+    status = os.stat(folder)
+    if (status.st_dev, status.st_ino) in seen:
+        return
+    seen.add((status.st_dev, status.st_ino))
+    with os.scandir(folder) as entries:
+        ordered = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+    for entry in ordered:
+        try:
+            is_folder = entry.is_dir()
+        except OSError:  # a link that leads in a circle
+            continue
+        if is_folder:
+            yield from _walk(folder / entry.name, f"{prefix}{entry.name}/", seen)
+        elif os.path.splitext(entry.name)[1].lower() in SUFFIXES or "." not in entry.name:
+            yield prefix + entry.name

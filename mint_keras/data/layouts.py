@@ -1,0 +1,98 @@
+"""Which database a folder holds: the layouts that are recognised, and what their publishers counted."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from mint_keras.data.databases import adience, celeba, cifar, fddb, folders, ijbc, pictures, tfds
+from mint_keras.records import Sample
+
+RECORDIO, VERIFICATION, FOLDERS = "recordio", "verification pairs", "folders"
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How a database lies in a folder.
+
+    Attributes:
+        is_here: says whether a folder has it; looks at a few files only.
+        read: yields the samples of a folder, given the name of the database.
+    """
+
+    is_here: Callable[[Path], bool]
+    read: Callable[[Path, str], Iterator[Sample]]
+
+
+# The first that fits is taken; a folder that fits none is one of people's folders.
+LAYOUTS = {
+    "tensorflow_datasets": Layout(tfds.is_here, tfds.read),
+    "cifar-100 pickles": Layout(cifar.is_pickled, cifar.read_pickled),
+    "cifar-100 folders": Layout(cifar.is_folders, cifar.read_folders),
+    "tiny-imagenet": Layout(pictures.is_tiny_imagenet, pictures.read_tiny_imagenet),
+    "ijb-c (nist)": Layout(ijbc.is_nist, ijbc.read_nist),
+    "ijb-c (insightface)": Layout(ijbc.is_insightface, ijbc.read_insightface),
+    "fddb": Layout(fddb.is_here, fddb.read),
+    "celeba": Layout(celeba.is_here, celeba.read),
+    "adience": Layout(adience.is_here, adience.read),
+    "coco": Layout(pictures.is_coco, pictures.read_coco),
+    "caltech-256": Layout(pictures.is_caltech256, pictures.read_caltech),
+    "caltech-101": Layout(pictures.is_caltech101, pictures.read_caltech),
+    "lfw": Layout(folders.is_lfw, folders.read),
+    "utkface": Layout(folders.is_utkface, folders.read_utkface),
+    "gandiffface": Layout(folders.is_gandiffface, folders.read_gandiffface),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Published:
+    """What a database's publishers counted.
+
+    Attributes:
+        name: of the database, with the part that was counted.
+        layout: it comes in.
+        images: files or records with an image.
+        identities: people; 0 where nobody counted them.
+        source: who says so.
+    """
+
+    name: str
+    layout: str
+    images: int
+    identities: int
+    source: str
+
+
+PUBLISHED = (
+    Published("MS1MV3 (t1; the paper has 91K people, the t2 version)", RECORDIO, 5_179_510, 93_431, "insightface"),
+    Published("MS1MV2", RECORDIO, 5_822_653, 85_742, "insightface"),
+    Published("Glint360K", RECORDIO, 17_091_657, 360_232, "insightface"),
+    Published("LFW, 6,000 pairs", VERIFICATION, 12_000, 0, "insightface, lfw.bin; some images occur in several pairs"),
+    Published("IJB-C, photos and frames", "ijb-c (nist)", 138_836, 3_531, "NIST"),
+    Published("IJB-C, crops", "ijb-c (insightface)", 469_375, 3_531, "insightface, IJB_release"),
+    Published("FDDB", "fddb", 2_845, 0, "FDDB, README; 5,171 faces"),
+    Published("Adience, faces", "adience", 26_580, 2_284, "Adience; people are counted by albums"),
+    Published("CelebA", "celeba", 202_599, 10_177, "CelebA, README"),
+    Published("LFW", "lfw", 13_233, 5_749, "LFW, README"),
+    Published("UTKFace, aligned and cropped", "utkface", 23_708, 0, "UTKFace"),
+    Published("CIFAR-100", "cifar-100 pickles", 60_000, 0, "CIFAR"),
+    Published("CIFAR-100", "cifar-100 folders", 60_000, 0, "CIFAR"),
+    Published("CIFAR-100", "tensorflow_datasets", 60_000, 0, "CIFAR"),
+    Published("Tiny-ImageNet, train, val and test", "tiny-imagenet", 120_000, 0, "Stanford CS231n"),
+    Published("COCO 2014, train and val", "coco", 123_287, 0, "COCO"),
+    Published("COCO 2017, train and val", "coco", 123_287, 0, "COCO"),
+    Published("Caltech-256, with clutter", "caltech-256", 30_607, 0, "Caltech"),
+    Published("Caltech-101, with background", "caltech-101", 9_144, 0, "tensorflow_datasets, caltech101"),
+)
+
+
+def recognise(folder: Path) -> str:
+    """Returns the layout of a folder, a key of `LAYOUTS`, or "folders"."""
+    return next((name for name, layout in LAYOUTS.items() if layout.is_here(folder)), FOLDERS)
+
+
+def read(folder: Path, database: str) -> Iterator[Sample]:
+    """Yields the samples of a folder, by the layout that it has."""
+    layout = LAYOUTS.get(recognise(folder))
+    return layout.read(folder, database) if layout else folders.read(folder, database)

@@ -1,0 +1,109 @@
+"""Sample tables on disk: Parquet, as every stage writes it, or a CSV of one's own."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mint_keras import formats
+from mint_keras.records import InputError, SampleTable
+
+REQUIRED = ("sample_id", "database", "identity", "location")
+_NUMBERS = {"box": (4,), "landmarks": (5, 2)}
+
+
+def write_samples(path: Path, table: SampleTable) -> None:
+    """Writes a sample table as Parquet; boxes and landmarks are lists of numbers, null where there are none."""
+    import pyarrow
+    import pyarrow.parquet
+
+    columns = {}
+    for name, column in table.columns().items():
+        kind = pyarrow.list_(pyarrow.float32()) if name in _NUMBERS else pyarrow.string()
+        values = _lists(column) if name in _NUMBERS else column.tolist()
+        columns[name] = pyarrow.array(values, kind)
+    with formats.atomic_path(path) as temporary:
+        pyarrow.parquet.write_table(pyarrow.table(columns), temporary)
+
+
+def read_samples(path: Path) -> SampleTable:
+    """Reads a sample table.
+
+    Args:
+        path: `.parquet` or `.csv` with the columns sample_id, database, identity, location and, if you want, group, box
+            ("left top right bottom" in pixels), landmarks (ten numbers) and attributes (a JSON object). Relative
+            locations are relative to the table's folder. Without an identity a sample is a person of their own.
+
+    Raises:
+        InputError: if the file is neither, is empty, lacks a column, repeats a sample_id or has a wrong value.
+    """
+    columns: dict[str, list[Any]] = _read_parquet(path) if path.suffix == ".parquet" else formats.read_csv(path)
+    missing = [name for name in REQUIRED if name not in columns]
+    if missing:
+        raise InputError(f"Expected a sample table with columns {list(REQUIRED)}, received {path} without {missing}.")
+    if not columns["sample_id"]:
+        raise InputError(f"Expected at least one sample, received the empty table {path}.")
+    present = [field.name for field in dataclasses.fields(SampleTable) if field.name in columns]
+    arrays: dict[str, Any] = {}
+    for name in present:
+        if name in _NUMBERS:
+            arrays[name] = _parse_numbers(columns[name], _NUMBERS[name], f"{name} of {path}")
+        else:
+            arrays[name] = np.array(["" if value is None else str(value) for value in columns[name]])
+    if "attributes" in arrays:
+        arrays["attributes"] = np.array([_object(text, path) for text in arrays["attributes"].tolist()])
+    arrays["location"] = np.array([_resolve(path.parent, location) for location in arrays["location"].tolist()])
+    arrays["identity"] = np.where(arrays["identity"] == "", arrays["sample_id"], arrays["identity"])
+    if len(np.unique(arrays["sample_id"])) != len(arrays["sample_id"]):
+        raise InputError(f"Expected unique sample_ids, received repeated ones in {path}.")
+    return SampleTable(**arrays)
+
+
+def _lists(column: np.ndarray) -> list[list[float] | None]:
+    flat = column.reshape(len(column), -1)
+    return [None if np.isnan(row).any() else row.tolist() for row in flat]
+
+
+def _parse_numbers(values: list[Any], shape: tuple[int, ...], where: str) -> np.ndarray:
+    num = int(np.prod(shape))
+    rows = []
+    for number, value in enumerate(values, start=1):
+        parts = value.split() if isinstance(value, str) else (value or [])
+        try:
+            row = [float(part) for part in parts] or [np.nan] * num
+        except (TypeError, ValueError):
+            row = []
+        if len(row) != num:
+            raise InputError(f"Expected {num} numbers or nothing as {where}, received {value!r} in row {number}.")
+        rows.append(row)
+    return np.array(rows, np.float32).reshape(-1, *shape)
+
+
+def _object(text: str, path: Path) -> str:
+    try:
+        value = json.loads(text or "{}")
+    except json.JSONDecodeError:
+        value = None
+    if not isinstance(value, dict):
+        raise InputError(f"Expected a JSON object as attributes in {path}, received {text!r}.")
+    return json.dumps(value, sort_keys=True)
+
+
+def _resolve(folder: Path, location: str) -> str:
+    is_address = ":" in location.split("/")[0]
+    return location if is_address else str(folder / location)
+
+
+def _read_parquet(path: Path) -> dict[str, list[Any]]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        table = pyarrow.parquet.read_table(path)
+    except (OSError, pyarrow.ArrowException) as error:
+        raise InputError(f"Expected a Parquet file at {path}, received: {error}.") from error
+    return {name: table[name].to_pylist() for name in table.column_names}

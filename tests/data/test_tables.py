@@ -1,0 +1,75 @@
+"""Sample tables on disk, and what a reader yields."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mint_keras.data import tables
+from mint_keras.records import InputError, Sample, concatenate_tables, tabulate
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    table = tabulate(Sample(f"db/{i}", "db", "Zoë\n", f"/somewhere/{i}.png") for i in range(3))
+    tables.write_samples(tmp_path / "t.parquet", table)
+    back = tables.read_samples(tmp_path / "t.parquet")
+    assert set(back.columns()) == {"sample_id", "database", "identity", "location"}
+    for name, column in table.columns().items():
+        np.testing.assert_array_equal(back.columns()[name], column)
+
+
+def test_round_trip_of_what_is_optional(tmp_path: Path) -> None:
+    rows = [
+        Sample("a", "db", "anna", "/a.png", "family", (1, 2, 3.5, 4), tuple(range(10)), {"age": "3"}),
+        Sample("b", "db", "anna", "/b.png"),
+    ]
+    table = tabulate(rows)
+    tables.write_samples(tmp_path / "t.parquet", table)
+    back = tables.read_samples(tmp_path / "t.parquet")
+    np.testing.assert_array_equal(back.box, [[1, 2, 3.5, 4], [np.nan] * 4])
+    np.testing.assert_array_equal(back.landmarks[0], np.arange(10).reshape(5, 2))
+    assert [json.loads(text) for text in back.attributes] == [{"age": "3"}, {}]
+    assert back.people().tolist() == ["db/family", "db/anna"]
+
+
+def test_csv_lies_beside_its_images_and_may_say_where_faces_are(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(
+        "sample_id,database,identity,location,box,remark\n1,db,anna,faces/1.png,1 2 3 4,x\n2,db,,/2.png,,y\n"
+    )
+    table = tables.read_samples(tmp_path / "t.csv")
+    assert table.location.tolist() == [str(tmp_path / "faces/1.png"), "/2.png"]
+    assert table.identity.tolist() == ["anna", "2"]
+    np.testing.assert_array_equal(table.box, [[1, 2, 3, 4], [np.nan] * 4])
+
+
+HEADER = b"sample_id,database,identity,location"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("t.csv", b"sample_id,database\n1,2\n", r"without \['identity', 'location'\]"),
+        ("t.csv", HEADER + b"\n", "at least one"),
+        ("t.csv", HEADER + b"\n1,a,b,c\n1,a,b,d\n", "unique"),
+        ("t.csv", HEADER + b",box\n1,a,b,c,1 2 3\n", "Expected 4 numbers or nothing as box .* in row 1"),
+        ("t.csv", HEADER + b",landmarks\n1,a,b,c,one\n", "Expected 10 numbers"),
+        ("t.csv", HEADER + b",attributes\n1,a,b,c,[1]\n", "JSON object"),
+        ("t.csv", b"\xff\xfe\x00", "CSV"),
+        ("t.parquet", b"not parquet", "Parquet"),
+    ],
+)
+def test_bad_tables(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        tables.read_samples(tmp_path / name)
+
+
+def test_tables_with_and_without_boxes_together() -> None:
+    plain = tabulate([Sample("a", "x", "p", "/a")])
+    boxed = tabulate([Sample("b", "y", "q", "/b", box=(0, 0, 1, 1))])
+    both = concatenate_tables([plain, boxed])
+    np.testing.assert_array_equal(both.box, [[np.nan] * 4, [0, 0, 1, 1]])
+    assert both.group is None
+    with pytest.raises(InputError, match="at least one"):
+        tabulate([])
