@@ -1,7 +1,12 @@
-"""Draw a sheet of faces of some databases, and count their images and identities.
+"""What is in a database? Its layout, images and identities, sizes, what cannot be read, and a sheet to look at.
+
+The layout is recognised: RecordIO, IJB-C, FDDB, Adience, CelebA, UTKFace, LFW, GANDiffFace, insightface's verification
+sets, CIFAR-100, Tiny-ImageNet, COCO, Caltech, prepared tensorflow_datasets, any folder of photos, or a table of your
+own. Counts are compared with those published.
 
 Example:
-    python scripts/inspect_database.py synthetic:1/web/0-11/1 synthetic:1/cctv/0-11/1 --out runs/sheet
+    python scripts/inspect_database.py faces/ms1mv3
+    python scripts/inspect_database.py adience=downloads/aligned photos --num-read 0 --out runs/sheet
 """
 
 import sys

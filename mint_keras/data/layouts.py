@@ -65,10 +65,10 @@ class Published:
 
 
 PUBLISHED = (
-    Published("MS1MV3 (t1; the paper has 91K people, the t2 version)", RECORDIO, 5_179_510, 93_431, "insightface"),
+    Published("MS1MV3", RECORDIO, 5_179_510, 93_431, "insightface, version t1; the paper's 91K people are t2"),
     Published("MS1MV2", RECORDIO, 5_822_653, 85_742, "insightface"),
     Published("Glint360K", RECORDIO, 17_091_657, 360_232, "insightface"),
-    Published("LFW, 6,000 pairs", VERIFICATION, 12_000, 0, "insightface, lfw.bin; some images occur in several pairs"),
+    Published("LFW, 6,000 pairs", VERIFICATION, 7_701, 0, "LFW, view 2, each image once"),
     Published("IJB-C, photos and frames", "ijb-c (nist)", 138_836, 3_531, "NIST"),
     Published("IJB-C, crops", "ijb-c (insightface)", 469_375, 3_531, "insightface, IJB_release"),
     Published("FDDB", "fddb", 2_845, 0, "FDDB, README; 5,171 faces"),

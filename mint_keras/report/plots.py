@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -40,17 +41,20 @@ def save_sheet(path: Path, rows: Mapping[str, Sequence[np.ndarray]], title: str)
 
     Args:
         path: the picture.
-        rows: RGB images by label; all rows equally long.
+        rows: RGB images of any shape, by label.
         title: of the picture.
     """
     num_columns = max(len(faces) for faces in rows.values())
     figure = Figure(figsize=(num_columns, len(rows) * 1.05 + 0.4), layout="constrained")
     grid = figure.subplots(len(rows), num_columns, squeeze=False)
     for axes_row, (label, faces) in zip(grid, rows.items(), strict=True):
-        for axes, face in zip(axes_row, faces, strict=True):
-            axes.imshow(face)
+        for axes, face in itertools.zip_longest(axes_row, faces):
             axes.set(xticks=[], yticks=[])
-        axes_row[0].set_ylabel(label)
+            if face is None:
+                axes.set_frame_on(False)
+            else:
+                axes.imshow(face)
+        axes_row[0].set_ylabel(label, fontsize=min(10, 110 / len(label)))  # the row is an inch high
     figure.suptitle(title)
     with formats.atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=120, metadata={"Software": None})
