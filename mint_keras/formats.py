@@ -34,6 +34,7 @@ VERIFICATION = "verification.json"
 HEAD = "head.keras"
 MEMBERS = "members.parquet"
 HELD_OUT = "held_out.parquet"
+FACE_DETECTOR = "face_detector"
 
 SCORE_COLUMNS = (
     "scorer", "tap", "evaluation", "seed", "sample_id", "database", "identity", "is_member", "score", "logit",

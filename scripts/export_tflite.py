@@ -7,7 +7,8 @@ Example:
 import sys
 
 from _cli import run
-from _tensorflow import quiet_import
+
+from mint_keras.quiet import quiet_import
 
 with quiet_import():
     from mint_keras.stages.export_tflite import ExportTflite, export_tflite

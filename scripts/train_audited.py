@@ -10,7 +10,8 @@ Example:
 import sys
 
 from _cli import run
-from _tensorflow import quiet_import
+
+from mint_keras.quiet import quiet_import
 
 with quiet_import():
     from mint_keras.stages.train_audited import TrainAudited, train_audited

@@ -13,7 +13,8 @@ Examples:
 import sys
 
 from _cli import run
-from _tensorflow import quiet_import
+
+from mint_keras.quiet import quiet_import
 
 with quiet_import():
     from mint_keras.stages.mint_run import TrainMint

@@ -18,9 +18,21 @@ ROWS = [
     ("training", "aad", "report"),
     ("heads", "audited", "faces", "audit"),
     ("data",),
-    ("formats", "options", "paper", "records", "__init__"),
+    ("formats", "options", "paper", "quiet", "records", "__init__"),
 ]
-LIGHT = ("data", "faces", "audit", "report", "edge.scorer", "edge.bundle", "formats", "options", "paper", "records")
+LIGHT = (
+    "data",
+    "faces",
+    "audit",
+    "report",
+    "edge.scorer",
+    "edge.bundle",
+    "formats",
+    "options",
+    "paper",
+    "quiet",
+    "records",
+)
 HEAVY = ("tensorflow", "keras", "torch", "onnx", "pyarrow")
 
 

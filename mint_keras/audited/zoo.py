@@ -11,7 +11,6 @@ from mint_keras import formats
 from mint_keras.records import InputError
 
 KIND = "audited_model"
-DETECTOR = "face_detector"
 
 
 def load_audited(path: Path, kind: str = KIND) -> keras.Model:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -12,6 +13,7 @@ import numpy as np
 from mint_keras import formats
 from mint_keras.data import images
 from mint_keras.faces import align, detectors, policies
+from mint_keras.faces.scrfd import Detections
 from mint_keras.records import InputError, SampleTable
 
 ENCODINGS = {"png": (".png", []), "jpg": (".jpg", [cv2.IMWRITE_JPEG_QUALITY, 95])}
@@ -22,15 +24,19 @@ class CropSettings:
     """How crops are made.
 
     Attributes:
-        detector: see `detectors.find_file`; "" if faces are taken as they are stored.
+        treatment: a key of `TREATMENTS`.
+        detector: see `detectors.find_file`; "" if none is needed.
         policy: which of several faces, a key of `policies.POLICIES`.
+        min_overlap: see `policies.overlapping`.
         min_score: below it a face does not count.
         border: see `detectors.with_border`.
         encoding: a key of `ENCODINGS`.
     """
 
+    treatment: str
     detector: str
     policy: str
+    min_overlap: float
     min_score: float
     border: float
     encoding: str
@@ -56,14 +62,14 @@ def write_part(table: SampleTable, start: int, settings: CropSettings, out: Path
         settings: how.
         out: folder of the crops.
     """
-    reader = _reader()
     crops = []
+    look = _photo_reader(settings)
     for position, location in enumerate(table.location.tolist()):
         row = start + position
         suffix, parameters = ENCODINGS[settings.encoding]
         file = f"crops/{row // 1000:06d}/{row:09d}{suffix}"
         try:
-            face, num_faces, score = _face(reader.image(location), settings)
+            face, num_faces, score = TREATMENTS[settings.treatment](*look(location), table, position, settings)
         except InputError as error:
             crops.append(Crop(row, "", " ".join(str(error).split()), 0, 0.0))
             continue
@@ -74,13 +80,47 @@ def write_part(table: SampleTable, start: int, settings: CropSettings, out: Path
     return crops
 
 
-def _face(image: np.ndarray, settings: CropSettings) -> tuple[np.ndarray, int, float]:
-    if not settings.detector:
-        return images.to_face(image), 1, 1.0
-    faces = _detector(settings.detector, settings.min_score, settings.border)(image)
-    chosen = policies.choose(faces, image.shape, settings.policy)
-    assert faces.landmarks is not None  # noqa: S101 # detectors without landmarks are refused when they are opened
+def _photo_reader(settings: CropSettings) -> Callable[[str], tuple[np.ndarray, Detections | None]]:
+    """Returns a function from a location to a photo and the faces found in it, if any are sought."""
+
+    @functools.lru_cache(maxsize=1)  # the faces of one photo follow each other
+    def look(location: str) -> tuple[np.ndarray, Detections | None]:
+        image = _reader().image(location)
+        faces = None
+        if settings.treatment == DETECT:
+            faces = _detector(settings.detector, settings.min_score, settings.border)(image)
+        return image, faces
+
+    return look
+
+
+def _detected(
+    image: np.ndarray, faces: Detections | None, table: SampleTable, row: int, settings: CropSettings
+) -> tuple[np.ndarray, int, float]:
+    # Detectors without landmarks are refused when they are opened.
+    assert faces is not None and faces.landmarks is not None  # noqa: PT018, S101
+    box = None if table.box is None else table.box[row]
+    chosen = policies.choose(faces, image.shape, settings.policy, box, settings.min_overlap)
     return align.align(image, faces.landmarks[chosen]), len(faces), float(faces.scores[chosen])
+
+
+def _annotated(
+    image: np.ndarray, faces: Detections | None, table: SampleTable, row: int, settings: CropSettings
+) -> tuple[np.ndarray, int, float]:
+    if table.landmarks is None or np.isnan(table.landmarks[row]).any():
+        raise InputError("Expected landmarks that the database gives, received a sample without.")
+    return align.align(image, table.landmarks[row]), 1, 1.0
+
+
+def _stored(
+    image: np.ndarray, faces: Detections | None, table: SampleTable, row: int, settings: CropSettings
+) -> tuple[np.ndarray, int, float]:
+    return images.to_face(image), 1, 1.0
+
+
+DETECT = "detect"
+# From a photo, its faces and its row of the table to a crop, the number of faces, and how certain this one is.
+TREATMENTS = {DETECT: _detected, "annotated": _annotated, "stored": _stored}
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Which detector finds the faces: an ONNX file run by our code, or an installed insightface pack run by its own."""
+"""Which detector finds faces: an ONNX file or a Keras model run by our code, or an insightface pack run by its own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from mint_keras import formats
 from mint_keras.faces import scrfd
+from mint_keras.quiet import quiet_import
 from mint_keras.records import InputError
 
 INSIGHTFACE = "insightface:"
@@ -16,16 +18,21 @@ Detector = Callable[[np.ndarray], scrfd.Detections]
 
 
 def find_file(detector: str) -> Path:
-    """Returns the ONNX file that a detector's name stands for.
+    """Returns the file that a detector's name stands for.
 
     Args:
-        detector: an SCRFD file (`.onnx`), or `insightface:buffalo_l` for an installed pack; nothing is downloaded.
+        detector: an SCRFD file (`.onnx`), a folder in which convert_fr.py wrote one, or `insightface:buffalo_l` for an
+            installed pack; nothing is downloaded.
 
     Raises:
-        InputError: if there is no such file, or the pack holds no detector.
+        InputError: if there is no such file, or the folder or pack holds no detector.
+        RefusedError: if a converted model is not the one that its manifest describes.
     """
     if not detector.startswith(INSIGHTFACE):
         path = Path(detector).expanduser()
+        if path.is_dir():
+            formats.read_checked_manifest(path, formats.FACE_DETECTOR, formats.MODEL)
+            return path / formats.MODEL
         if not path.is_file():
             raise InputError(f"Expected an SCRFD file (.onnx) or insightface:PACK, received {detector}: not found.")
         return path
@@ -41,13 +48,15 @@ def open_detector(detector: str, min_score: float = scrfd.MIN_SCORE) -> Detector
     """Returns a function from a photo (RGB, uint8) to its faces.
 
     Args:
-        detector: see `find_file`. The file is run by our code, an insightface pack by insightface itself.
+        detector: see `find_file`. Files are run by our code, an insightface pack by insightface itself.
         min_score: below it a face does not count.
 
     Raises:
         InputError: if it is not SCRFD with landmarks.
     """
     path = find_file(detector)
+    if path.name == formats.MODEL:
+        return _keras(path, min_score)
     session = _session(path)
     names = [entry.name for entry in session.get_outputs()]
     if len(names) not in (9, 15):
@@ -79,6 +88,24 @@ def with_border(detector: Detector, border: float) -> Detector:
         return scrfd.Detections(faces.boxes - np.tile(shift, 2), faces.scores, landmarks)
 
     return detect if border else detector
+
+
+def _keras(path: Path, min_score: float) -> Detector:
+    with quiet_import():
+        import keras  # only those who convert a detector need it
+
+    model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    names = [f"{role}_{stride}" for role in ("score", "bbox", "kps") for stride in (8, 16, 32, 64, 128)]
+    names = [name for name in names if name in model.output]
+    if len(names) not in (9, 15):
+        raise InputError(f"Expected SCRFD with landmarks (9 or 15 outputs), received {path} with {len(names)}.")
+
+    def network(images: np.ndarray) -> list[np.ndarray]:
+        # Converted models take (x - 127.5) / 127.5.
+        outputs = model.predict_on_batch(images * np.float32(128 / 127.5))
+        return [outputs[name] for name in names]
+
+    return lambda image: scrfd.detect(image, network, model.input_shape[1], min_score)
 
 
 def _insightface(session: object, min_score: float) -> Detector:

@@ -33,6 +33,7 @@ def only(faces: Detections, shape: tuple[int, ...]) -> int:
     return 0
 
 
+MIN_OVERLAP = 0.3
 POLICIES: dict[str, Callable[[Detections, tuple[int, ...]], int]] = {
     "largest": largest,
     "central": central,
@@ -40,19 +41,52 @@ POLICIES: dict[str, Callable[[Detections, tuple[int, ...]], int]] = {
 }
 
 
-def choose(faces: Detections, shape: tuple[int, ...], policy: str) -> int:
+def overlapping(faces: Detections, box: np.ndarray, min_overlap: float) -> int:
+    """The face that an annotation means: the one that overlaps its box most (intersection over union).
+
+    Args:
+        faces: of the photo.
+        box: left, top, right, bottom.
+        min_overlap: below it none is meant.
+
+    Raises:
+        InputError: if no face overlaps it that much.
+    """
+    common = np.minimum(faces.boxes[:, 2:], box[2:]) - np.maximum(faces.boxes[:, :2], box[:2])
+    common = np.prod(np.maximum(common, 0), axis=1)
+    overlap = common / (_areas(faces) + np.prod(box[2:] - box[:2]) - common)
+    best = int(np.argmax(overlap))
+    if not overlap[best] >= min_overlap:
+        raise InputError(
+            f"Expected a face where the database says one is, received {overlap[best]:.2f} as the largest overlap of "
+            f"{len(faces)} found."
+        )
+    return best
+
+
+def choose(
+    faces: Detections,
+    shape: tuple[int, ...],
+    policy: str,
+    box: np.ndarray | None = None,
+    min_overlap: float = MIN_OVERLAP,
+) -> int:
     """Returns which face is meant.
 
     Args:
         faces: of the photo.
         shape: of the photo, height first.
-        policy: a key of `POLICIES`.
+        policy: a key of `POLICIES`, for photos of which nobody said where the face is.
+        box: where the database says that it is; it goes before the policy, which might take another person.
+        min_overlap: see `overlapping`.
 
     Raises:
         InputError: if there is none, or the policy takes none of them.
     """
     if not len(faces):
         raise InputError("Expected a face, received a photo in which none was found.")
+    if box is not None and np.isfinite(box).all():
+        return overlapping(faces, box, min_overlap)
     return POLICIES[policy](faces, shape)
 
 

@@ -90,7 +90,7 @@ def convert_fr(config: ConvertFr) -> str:
         "faces": config.faces, "cross_check": config.cross_check, "to": config.to, "seed": config.seed,
         "image_size": list(converted.model.input.shape[1:3]), "export_taps": list(config.export_taps),
     }  # fmt: skip
-    manifest = formats.make_manifest(zoo.DETECTOR if source.is_detector else zoo.KIND, digests, settings)
+    manifest = formats.make_manifest(formats.FACE_DETECTOR if source.is_detector else zoo.KIND, digests, settings)
     trust = trusted(card, digest, out)
     with formats.output_folder(out, manifest, config.overwrite):
         if not (out / formats.MODEL).is_file():

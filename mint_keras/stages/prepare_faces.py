@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from mint_keras import formats
 from mint_keras.data import samples, tables
-from mint_keras.faces import crops, detectors, scrfd
+from mint_keras.faces import crops, detectors, policies, scrfd
 from mint_keras.records import InputError, Rejected, SampleTable
 
 KIND = "prepared_faces"
@@ -34,11 +34,15 @@ class PrepareFaces:
         input: databases: folders, .rec files, sample tables.
         out: folder for crops/, samples.parquet, rejected.csv and the manifest.
         detector: SCRFD with landmarks (.onnx), or insightface:buffalo_l for a pack that insightface has installed.
-            Needed unless --treatment stored.
+            A folder from convert_fr.py runs in Keras. Needed for --treatment detect only.
         policy: which face of a photo with several: the largest, the most central (insightface's weighing), or only:
-            such photos are rejected.
+            such photos are rejected. Where the database says which face is meant (IJB-C, FDDB, a table with boxes), it
+            is the one found there.
+        min_overlap: of a face with the box that the database gives (intersection over union); below it the sample is
+            rejected.
         treatment: detect looks for the face in every photo, also in crops that are aligned already, as the paper does;
-            stored takes square images as they are. Members and externals should be treated alike.
+            annotated aligns by the landmarks that the database gives; stored takes square images as they are. Members
+            and externals should be treated alike.
         encoding: of the crops. png loses nothing; jpg has quality 95. Encoding again is a difference between databases
             that heads can see, so take the same for all.
         min_score: below it a face does not count.
@@ -55,7 +59,8 @@ class PrepareFaces:
     out: Path
     detector: str = ""
     policy: Literal["largest", "central", "only"] = "largest"
-    treatment: Literal["detect", "stored"] = "detect"
+    min_overlap: float = policies.MIN_OVERLAP
+    treatment: Literal["detect", "annotated", "stored"] = "detect"
     encoding: Literal["png", "jpg"] = "png"
     min_score: float = scrfd.MIN_SCORE
     border: float = 0.0
@@ -68,18 +73,21 @@ class PrepareFaces:
 def prepare_faces(config: PrepareFaces) -> str:
     """Finds, aligns and writes the faces, part by part; parts that are there already are not made again."""
     if (config.treatment == "detect") != bool(config.detector):
-        raise InputError("Expected --detector, or else --treatment stored, received both or neither.")
-    if not 0 < config.min_score < 1 or not 0 <= config.border <= 2:
+        raise InputError("Expected --detector, or else --treatment annotated or stored, received both or neither.")
+    if not 0 < config.min_score < 1 or not 0 <= config.border <= 2 or not 0 < config.min_overlap <= 1:
         raise InputError(
-            f"Expected --min-score between 0 and 1, --border from 0 to 2, received {config.min_score}, {config.border}."
+            "Expected --min-score between 0 and 1, --border from 0 to 2, --min-overlap up to 1, received "
+            f"{config.min_score}, {config.border}, {config.min_overlap}."
         )
     table = samples.list_all(config.input)
     inputs = {"samples": samples.fingerprint(table)}
     if config.detector:
         detectors.open_detector(config.detector)  # shows early whether it is one
         inputs["detector"] = formats.sha256_file(detectors.find_file(config.detector))
-    settings = crops.CropSettings(config.detector, config.policy, config.min_score, config.border, config.encoding)
-    manifest = formats.make_manifest(KIND, inputs, {**dataclasses.asdict(settings), "treatment": config.treatment})
+    settings = crops.CropSettings(
+        **{field.name: getattr(config, field.name) for field in dataclasses.fields(crops.CropSettings)}
+    )
+    manifest = formats.make_manifest(KIND, inputs, dataclasses.asdict(settings))
     with formats.output_folder(config.out, manifest, config.overwrite):
         _write_parts(config, table, settings)
         made = _read_parts(config.out, table)
@@ -162,9 +170,12 @@ def _count(table: SampleTable, made: list[crops.Crop]) -> dict[str, dict[str, in
 def _write_table(out: Path, table: SampleTable, made: list[crops.Crop]) -> None:
     kept = np.array([bool(crop.file) for crop in made])
     files = np.array([crop.file for crop in made])
-    tables.write_samples(out / SAMPLES, dataclasses.replace(table, location=files).take(kept))
+    # Boxes and landmarks are of the photos.
+    faces = dataclasses.replace(table, location=files, box=None, landmarks=None).take(kept)
     pairs = zip(table.location.tolist(), made, strict=True)
-    rejected = [Rejected(location, crop.reason) for location, crop in pairs if not crop.file]
+    rejected = [Rejected(location, crop.reason) for location, crop in pairs if crop.reason]
+    assert len(table) == len(faces) + len(rejected)  # noqa: S101 # every sample is kept or rejected
+    tables.write_samples(out / SAMPLES, faces)
     formats.write_rejected(out / formats.REJECTED, rejected)
 
 

@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from mint_keras import formats
 from mint_keras.data import images, synthetic, tables
-from mint_keras.faces import align, detectors, policies, scrfd
+from mint_keras.faces import align, crops, detectors, policies, scrfd
 from mint_keras.records import InputError, RefusedError
 from mint_keras.stages.prepare_faces import PART_SIZE, PrepareFaces, prepare_faces
 
@@ -100,7 +100,7 @@ def database(tmp_path: Path) -> Path:
     return folder
 
 
-def run(database: Path, out: Path, detector: Path, **options: object) -> str:
+def run(database: Path, out: Path, detector: Path | str, **options: object) -> str:
     return prepare_faces(PrepareFaces((str(database),), out, str(detector), workers=1, quiet=True, **options))  # type: ignore[arg-type]
 
 
@@ -144,6 +144,108 @@ def test_policies(database: Path, detector: Path, tmp_path: Path) -> None:
     assert chosen == {"largest": 2, "central": 1}
 
 
+def write_table(path: Path, rows: list[str], extra: str) -> Path:
+    header = f"sample_id,database,identity,location,{extra}"
+    path.write_text("\n".join([header, *(f"{i},ijbc,{row}" for i, row in enumerate(rows))]))
+    return path
+
+
+def test_the_face_that_the_database_means(database: Path, detector: Path, tmp_path: Path) -> None:
+    """Two subjects in one photo, each with a box; a box where no face is; a photo without a box."""
+    rows = [
+        f"20,{database}/Bo/two faces.png,-50 -50 60 60",
+        f"31,{database}/Bo/two faces.png,10 10 124 126",
+        f"20,{database}/Bo/two faces.png,122 0 180 60",
+        f"20,{database}/Ann/3.png,",
+    ]
+    table = write_table(tmp_path / "ijbc.csv", rows, "box")
+    text = run(table, tmp_path / "out", detector)
+    assert "ijbc: 4 photos, 3 faces, 1 rejected" in text
+    (rejected,) = csv.DictReader((tmp_path / "out" / "rejected.csv").open(newline=""))
+    assert "Expected a face where the database says one is, received 0.00" in rejected["reason"]
+    kept = tables.read_samples(tmp_path / "out" / "samples.parquet")
+    assert kept.identity.tolist() == ["20", "31", "20"]
+    assert kept.box is None
+    brightness = [images.FaceReader().image(str(location)).max() for location in kept.location]
+    assert brightness[0] > 250 > brightness[1]
+    strict = run(table, tmp_path / "strict", detector, min_overlap=0.99)
+    assert "4 photos, 1 faces" in strict
+
+
+def test_landmarks_that_the_database_gives(database: Path, tmp_path: Path) -> None:
+    template = align.TEMPLATE * 0.5 + 8
+    points = " ".join(str(x) for x in template.reshape(-1).tolist())
+    rows = [f"1,{database}/Ann/0.png,{points}", f"2,{database}/Ann/1.png,", f"3,{database}/Ann/2.png,{'5 ' * 10}"]
+    table = write_table(tmp_path / "ijbc.csv", rows, "landmarks")
+    text = run(table, tmp_path / "out", "", treatment="annotated")
+    assert "3 photos, 1 faces, 2 rejected" in text
+    reasons = (tmp_path / "out" / "rejected.csv").read_text()
+    assert "received a sample without" in reasons
+    assert "points in one line" in reasons
+    kept = tables.read_samples(tmp_path / "out" / "samples.parquet")
+    image = images.FaceReader().image(str(database / "Ann" / "0.png"))
+    expected = align.align(image, template.astype(np.float32))
+    np.testing.assert_array_equal(images.FaceReader().image(str(kept.location[0])), expected)
+
+
+def test_a_photo_of_many_faces_is_decoded_once(
+    database: Path, detector: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded = []
+    decode = images.decode
+    monkeypatch.setattr(images, "decode", lambda encoded: decoded.append(1) or decode(encoded))
+    rows = [f"p{i},{database}/Bo/two faces.png,-50 -50 60 60" for i in range(5)]
+    table = tables.read_samples(write_table(tmp_path / "t.csv", rows, "box"))
+    settings = crops.CropSettings("detect", str(detector), "largest", 0.3, 0.5, 0.0, "png")
+    made = crops.write_part(table, 0, settings, tmp_path)
+    assert all(crop.file for crop in made)
+    assert len(decoded) == 1
+
+
+def write_keras_detector(folder: Path) -> Path:
+    """The rule of `write_detector` as convert_fr.py would save it."""
+    import keras
+
+    image = keras.Input((SIDE, SIDE, 3))
+    scaled = keras.layers.Rescaling(127.5 / 128)(image)
+    outputs = {}
+    points = ((align.TEMPLATE - 56) / 112 + 0.5).reshape(-1)
+    for stride in (8, 16, 32):
+        pooled = keras.layers.AveragePooling2D(stride)(scaled)
+        kernel = np.zeros((3, 2), np.float32)
+        kernel[:, 0] = stride == 32 and 1 / 3
+        values = {"score": (kernel, np.zeros(2)), "bbox": (np.zeros((3, 8)), np.full(8, 0.9)),
+                  "kps": (np.zeros((3, 20)), np.tile(points, 2))}  # fmt: skip
+        for role, (weights, bias) in values.items():
+            layer = keras.layers.Dense(len(bias))
+            mapped = layer(pooled)
+            layer.set_weights([weights, bias])
+            outputs[f"{role}_{stride}"] = keras.layers.Reshape((-1, len(bias) // 2))(mapped)
+    formats.save_model(folder / formats.MODEL, keras.Model(image, outputs))
+    manifest = formats.make_manifest(formats.FACE_DETECTOR, {}, {})
+    manifest["model_sha256"] = formats.sha256_file(folder / formats.MODEL)
+    formats.write_json(folder / formats.MANIFEST, manifest)
+    return folder
+
+
+def test_a_converted_detector_finds_what_its_source_finds(database: Path, detector: Path, tmp_path: Path) -> None:
+    folder = write_keras_detector(tmp_path / "scrfd")
+    ours, source = detectors.open_detector(str(folder)), detectors.open_detector(str(detector))
+    for path in sorted(database.glob("*/*.png")):
+        image = images.FaceReader().image(str(path))
+        found, expected = ours(image), source(image)
+        assert len(found) == len(expected)
+        np.testing.assert_allclose(found.boxes, expected.boxes, atol=1e-3)
+        np.testing.assert_allclose(found.landmarks, expected.landmarks, atol=1e-3)
+        np.testing.assert_allclose(found.scores, expected.scores, atol=1e-6)
+    with open(folder / formats.MODEL, "ab") as file:
+        file.write(b"x")
+    with pytest.raises(RefusedError, match="SHA-256"):
+        detectors.open_detector(str(folder))
+    with pytest.raises(InputError, match="which has none"):
+        detectors.open_detector(str(tmp_path))
+
+
 def test_a_border_moves_nothing(detector: Path) -> None:
     plain = detectors.open_detector(str(detector))
     image = photo({0: 250, 1: 250, 2: 250, 3: 250})
@@ -174,6 +276,7 @@ def test_wrong_options(database: Path, detector: Path, tmp_path: Path) -> None:
         ({"detector": ""}, "Expected --detector, or else"),
         ({"treatment": "stored"}, "Expected --detector, or else"),
         ({"min_score": 0.0}, "--min-score"),
+        ({"min_overlap": 0.0}, "--min-overlap"),
         ({"detector": str(tmp_path / "none.onnx")}, "not found"),
         ({"detector": "insightface:nopack"}, "received none; get it by hand"),
         ({"detector": str(database / "Ann" / "0.png")}, "Expected a detector that ONNX Runtime runs"),
