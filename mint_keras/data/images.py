@@ -116,15 +116,23 @@ def read_bytes(path: Path) -> bytes:
 def decode(encoded: bytes) -> np.ndarray:
     """Decodes an image to RGB, shape (height, width, 3), uint8.
 
+    An EXIF orientation is followed. Grey becomes three equal channels, 16 bits become 8, transparency is dropped, of an
+    animation the first picture is taken.
+
     Raises:
-        InputError: if the bytes are not an image.
+        InputError: if the bytes are not an image, or one of more pixels than `OPENCV_IO_MAX_IMAGE_PIXELS` allows, which
+            is known before decoding.
     """
     image = None
     if encoded:
         try:
             image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
-        except cv2.error:  # for example more pixels than OpenCV allows
-            image = None
+        except cv2.error as error:
+            if "CV_IO_MAX_IMAGE" in str(error):
+                raise InputError(
+                    "Expected an image of sane size, received more pixels than OPENCV_IO_MAX_IMAGE_PIXELS allows "
+                    "(67 million, unless you set that environment variable)."
+                ) from error
     if image is None:
         raise InputError("Expected an image, received bytes that OpenCV cannot decode.")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

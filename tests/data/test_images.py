@@ -1,8 +1,12 @@
+import io
+import struct
+import zlib
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from mint_keras.data import images, samples
 from mint_keras.records import InputError, SampleTable
@@ -32,6 +36,86 @@ def test_grey_images_become_three_channels() -> None:
     grey = face(0)[..., 0]
     decoded = images.decode(cv2.imencode(".pgm", grey)[1].tobytes())
     np.testing.assert_array_equal(decoded, np.repeat(grey[..., None], 3, axis=2))
+
+
+def pillow(image: Image.Image, kind: str, **options: object) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def two_colours() -> np.ndarray:
+    image = np.zeros((40, 60, 3), np.uint8)
+    image[:20] = (200, 0, 0)
+    image[20:] = (0, 0, 100)
+    return image
+
+
+ORIENTATION = 0x0112
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize(("orientation", "turns"), [(1, 0), (6, -1), (3, 2), (8, 1)])
+def test_exif_orientation_is_followed(kind: str, orientation: int, turns: int) -> None:
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    decoded = images.decode(pillow(Image.fromarray(two_colours()), kind, exif=exif))
+    expected = np.rot90(two_colours(), turns).astype(int)
+    assert decoded.shape == expected.shape
+    assert np.abs(decoded - expected).mean() < 6  # lossy kinds
+    corners = decoded[[2, 2, -3, -3], [2, -3, 2, -3]].astype(int)
+    assert np.abs(corners - expected[[2, 2, -3, -3], [2, -3, 2, -3]]).max() < 8
+
+
+def kinds_of_images() -> dict[str, bytes]:
+    rgb = two_colours()
+    image = Image.fromarray(rgb)
+    others = {"save_all": True, "append_images": [Image.fromarray(255 - rgb)] * 3}
+    transparent = Image.fromarray(np.dstack([rgb, np.zeros(rgb.shape[:2], np.uint8)]))
+    return {
+        "cmyk": pillow(image.convert("CMYK"), "JPEG"),
+        "16 bits": cv2.imencode(".png", rgb[..., ::-1].astype(np.uint16) * 257)[1].tobytes(),
+        "transparent": pillow(transparent, "PNG"),
+        "palette": pillow(image.quantize(4), "PNG"),
+        "animated gif": pillow(image, "GIF", **others),
+        "animated png": pillow(image, "PNG", **others),
+        "animated webp": pillow(image, "WEBP", lossless=True, **others),
+    }
+
+
+@pytest.mark.parametrize("kind", sorted(kinds_of_images()))
+def test_every_kind_of_image_becomes_rgb(kind: str) -> None:
+    decoded = images.decode(kinds_of_images()[kind])
+    assert decoded.dtype == np.uint8
+    np.testing.assert_allclose(decoded[[2, -3], [5, 5]], two_colours()[[2, -3], [5, 5]], atol=3)
+
+
+def bomb(width: int, height: int) -> bytes:
+    """A PNG of one colour, a few kilobytes for a billion pixels."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    packer, row = zlib.compressobj(9), bytes(width // 8 + 1)
+    rows = b"".join(packer.compress(row) for _ in range(height)) + packer.flush()
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def test_a_huge_image_is_refused_before_decoding() -> None:
+    encoded = bomb(40_000, 40_000)
+    assert len(encoded) < 10**6
+    with pytest.raises(InputError, match="more pixels than OPENCV_IO_MAX_IMAGE_PIXELS allows"):
+        images.decode(encoded)
+    assert images.decode(bomb(400, 300)).shape == (300, 400, 3)
+
+
+@pytest.mark.parametrize("kind", [".jpg", ".png", ".webp", ".tiff"])
+def test_half_an_image_is_none(kind: str) -> None:
+    whole = encode(face(1), kind)
+    assert images.decode(whole).shape == (112, 112, 3)
+    with pytest.raises(InputError, match="Expected an image"):
+        images.decode(whole[: len(whole) // 2])
 
 
 def test_aligned_faces_are_not_touched() -> None:
