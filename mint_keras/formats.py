@@ -35,6 +35,10 @@ HEAD = "head.keras"
 MEMBERS = "members.parquet"
 HELD_OUT = "held_out.parquet"
 FACE_DETECTOR = "face_detector"
+OVERLAP = "overlap"
+OVERLAP_REPORT = "overlap.json"
+EXCLUDED_SAMPLES = "excluded_samples.csv"
+EXCLUDED_PEOPLE = "excluded_identities.csv"
 
 SCORE_COLUMNS = (
     "scorer", "tap", "evaluation", "seed", "sample_id", "database", "identity", "is_member", "score", "logit",

@@ -6,13 +6,18 @@ plant altered copies, and count how many are found.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import hashlib
+import itertools
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
-EXACT, PERCEPTUAL, EMBEDDING = "exact", "perceptual", "embedding"
+from mint_keras.records import SampleTable
+
+EXACT, PERCEPTUAL, EMBEDDING, KNOWN = "exact", "perceptual", "embedding", "known"
 # PDQ's authors take two photos for one up to a distance of 31 of 256 bits, and trust hashes from a quality of 50.
 # Source: https://github.com/facebook/ThreatExchange/tree/main/pdq
 MAX_BITS = 31
@@ -52,7 +57,7 @@ class Overlap:
     Attributes:
         first: smaller row of each pair, shape (m,).
         second: larger row.
-        reason: `EXACT`, `PERCEPTUAL` or `EMBEDDING`, the first that applies.
+        reason: `EXACT`, `PERCEPTUAL`, `EMBEDDING` or `KNOWN`, the first that applies.
         cosine: of the embeddings; NaN without.
     """
 
@@ -73,12 +78,13 @@ def hash_faces(faces: np.ndarray) -> tuple[list[str], np.ndarray, np.ndarray, np
     return digests, plain, mirrored, np.array([h[1] for h in hashed], np.int64)
 
 
-def find_overlap(fingerprints: Fingerprints, min_cosine: float) -> Overlap:
+def find_overlap(fingerprints: Fingerprints, min_cosine: float, known: Sequence[tuple[int, int]] = ()) -> Overlap:
     """Finds the pairs of rows that show the same photo, in about n log n steps.
 
     Args:
         fingerprints: of all photos of all sides.
         min_cosine: embeddings closer than this are taken for one photo.
+        known: pairs that others have found.
     """
     pairs: dict[tuple[int, int], str] = {}
     order = np.argsort(fingerprints.digest, kind="stable")
@@ -91,12 +97,47 @@ def find_overlap(fingerprints: Fingerprints, min_cosine: float) -> Overlap:
     if fingerprints.embedding is not None:
         rows, found = _embedding_neighbours(fingerprints.embedding, min_cosine)
         _note(pairs, rows, found, EMBEDDING)
+    for pair in known:
+        _note(pairs, np.array(pair[:1]), np.array(pair[1:]), KNOWN)
     keys = sorted(pairs)
     first, second = (np.array([key[i] for key in keys], int) for i in (0, 1))
     cosine = np.full(len(keys), np.nan)
     if fingerprints.embedding is not None and len(keys):
         cosine = np.sum(fingerprints.embedding[first] * fingerprints.embedding[second], axis=1)
     return Overlap(first, second, np.array([pairs[key] for key in keys]), cosine)
+
+
+def match_known(table: SampleTable, lines: Sequence[Sequence[str]]) -> tuple[list[tuple[int, int]], list[int], int]:
+    """Finds the samples that a published list of duplicates names.
+
+    Args:
+        table: the samples.
+        lines: names of samples or people, with the database in front (`lfw/Al_Gore/1.jpg`) or without. Several names in
+            a line show one photo; a name alone is to be left out, a person with all photos.
+
+    Returns:
+        Pairs of rows, rows to leave out, and the number of names that are nobody's or, without database, of several.
+    """
+    rows_of: dict[str, set[int]] = collections.defaultdict(set)
+    wanted = {name for line in lines for name in line}
+    for names in (table.sample_id.tolist(), table.people().tolist()):
+        for row, name in enumerate(names):
+            for key in (name, name.partition("/")[2]):
+                if key in wanted:
+                    rows_of[key].add(row)
+    pairs, alone, num_unknown = [], [], 0
+    for line in lines:
+        matched = []
+        for name in line:
+            rows = sorted(rows_of.get(name, ()))
+            is_clear = len({str(table.database[row]) for row in rows}) == 1 and (len(line) == 1 or len(rows) == 1)
+            num_unknown += not is_clear
+            matched += rows if is_clear else []
+        if len(line) == 1:
+            alone += matched
+        else:
+            pairs += list(itertools.combinations(sorted(set(matched)), 2))
+    return pairs, alone, num_unknown
 
 
 def alter(face: np.ndarray, kind: str, rng: np.random.Generator) -> np.ndarray:

@@ -14,8 +14,11 @@ UNSEEN_DATABASE = "unseen_database"
 SEEN_DATABASES = "seen_databases"
 SAME_DATABASE = "same_database"
 FAMILIAR = "familiar"
+CROSS_MODEL = "cross_model"
+UNSEEN_MEMBERS = "unseen_members_database"
 
 TRAIN_MEMBERS, TRAIN_EXTERNALS, TEST_MEMBERS, TEST_EXTERNALS, HELD_OUT = range(5)
+PARTS = ("train_members", "train_externals", "test_members", "test_externals", "held_out")
 _TRAIN_FRACTION = 0.6
 
 
@@ -43,7 +46,7 @@ class Protocol:
     Attributes:
         table: all chosen samples, n rows.
         part: `TRAIN_MEMBERS` ... `HELD_OUT` of every sample, shape (n,).
-        main_evaluation: `UNSEEN_DATABASE` or `SEEN_DATABASES`.
+        main_evaluation: what comparing test members with test externals is called, for example `UNSEEN_DATABASE`.
         seed: of every choice.
     """
 
@@ -112,6 +115,18 @@ def make_protocol(sources: Sources, num_train: int, num_test: int, seed: int) ->
     part = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
     main = SEEN_DATABASES if sources.evaluate is None else UNSEEN_DATABASE
     return Protocol(concatenate_tables(tables), part, main, seed)
+
+
+def check_people(protocol: Protocol) -> None:
+    """Raises InputError if a person plays two parts: training and test, or member and external."""
+    people = protocol.table.people()
+    parts = {name: set(people[protocol.part == part].tolist()) for part, name in enumerate(PARTS)}
+    for first, second in itertools.combinations(parts, 2):
+        if shared := sorted(parts[first] & parts[second]):
+            raise InputError(
+                f"Expected different people in {first} and {second}, received {len(shared)} in both, such as "
+                f"{shared[0]!r}."
+            )
 
 
 def _split(table: SampleTable, rng: np.random.Generator) -> tuple[SampleTable, SampleTable]:

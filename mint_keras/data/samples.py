@@ -92,10 +92,23 @@ def list_all(sources: Sequence[str]) -> SampleTable:
     Raises:
         InputError: if two sources give the same sample.
     """
-    tables = [list_samples(source) for source in sources]
-    table = concatenate_tables(tables)
-    if len(np.unique(table.sample_id)) != len(table):
-        raise InputError(f"Expected different samples in {list(sources)}, received some of them twice.")
+    return join([list_samples(source) for source in sources])
+
+
+def join(parts: Sequence[SampleTable]) -> SampleTable:
+    """Returns several tables as one.
+
+    Raises:
+        InputError: if two of them have the same sample.
+    """
+    table = concatenate_tables(parts)
+    names, counts = np.unique(table.sample_id, return_counts=True)
+    if len(names) < len(table):
+        twice = names[counts > 1]
+        raise InputError(
+            f"Expected different samples, received {len(twice)} twice, such as {twice[0]!r}. Databases are told apart "
+            "by their folder names: NAME=PATH gives one another name."
+        )
     return table
 
 

@@ -20,11 +20,11 @@ def format_table(rows: Sequence[Sequence[str]]) -> str:
 
 def columns(main_evaluation: str) -> list[tuple[str, str, str]]:
     """Returns the columns of a run's table: name, suffix of the scorer, evaluation."""
+    controls = [("same database", "", protocol.SAME_DATABASE), ("familiar", "", protocol.FAMILIAR)]
     return [
         ("audited model", "", main_evaluation),
         ("untrained copy", "_untrained", main_evaluation),
-        ("same database", "", protocol.SAME_DATABASE),
-        ("familiar", "", protocol.FAMILIAR),
+        *(column for column in controls if column[2] != main_evaluation),
     ]
 
 

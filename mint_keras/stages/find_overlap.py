@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,10 +20,7 @@ from mint_keras.data import images, overlap, samples
 from mint_keras.records import InputError, SampleTable
 from mint_keras.report import plots
 
-KIND = "overlap"
-REPORT, PAIRS, EXCLUDED, PEOPLE, REVIEW = (
-    "overlap.json", "pairs.csv", "excluded_samples.csv", "excluded_identities.csv", "review.png"
-)  # fmt: skip
+PAIRS, REVIEW = "pairs.csv", "review.png"
 _BATCH = 64
 _NUM_REVIEWED = 12
 
@@ -38,6 +36,8 @@ class FindOverlap:
             are found by their pixels and perceptual hashes only.
         min_cosine: embeddings closer than this are taken for one photo. Lower finds more crops, and takes more
             photos of one person for one photo; the planted copies show what a value is worth.
+        known: lists of duplicates that others have published, text or CSV: names of samples or people, several in a
+            line for one photo; a name alone is left out.
         plant: altered copies of so many samples that are hidden among the others, to measure how many are found.
         seed: seed of their choice.
         overwrite: replace what --out holds.
@@ -48,6 +48,7 @@ class FindOverlap:
     out: Path
     audited: Path | None = None
     min_cosine: float = 0.86
+    known: tuple[Path, ...] = ()
     plant: int = 200
     seed: int = 1
     overwrite: bool = False
@@ -59,29 +60,35 @@ def find_overlap(config: FindOverlap) -> str:
     if not 0 < config.min_cosine <= 1:
         raise InputError(f"Expected --min-cosine above 0 and up to 1, received {config.min_cosine}.")
     tables = [samples.list_samples(source) for source in config.samples]
-    table = samples.list_all(config.samples)
+    table = samples.join(tables)
     side = np.repeat(np.arange(len(tables)), [len(part) for part in tables])
     inputs = {"samples": samples.fingerprint(table)}
     if config.audited is not None:
         inputs["audited"] = formats.sha256_file(config.audited / formats.MODEL)
+    inputs |= {f"known_{i}": formats.sha256_file(path) for i, path in enumerate(config.known)}
+    known_lines = [line for path in config.known for line in _read_list(path)]
     settings = {"min_cosine": config.min_cosine, "plant": config.plant, "seed": config.seed}
     embed = _embedder(config.audited) if config.audited is not None else None
-    with formats.output_folder(config.out, formats.make_manifest(KIND, inputs, settings), config.overwrite):
+    with formats.output_folder(config.out, formats.make_manifest(formats.OVERLAP, inputs, settings), config.overwrite):
         rows, prints, planted = _fingerprint(config, table, embed)
         num_unreadable = len(table) - len(rows)
         table, side = table.take(rows), side[rows]
-        found = overlap.find_overlap(prints, config.min_cosine)
+        known, alone, num_unknown = overlap.match_known(table, known_lines)
+        found = overlap.find_overlap(prints, config.min_cosine, known)
         is_real = found.second < len(table)
         real = overlap.Overlap(*(getattr(found, field.name)[is_real] for field in dataclasses.fields(found)))
         report = {
             "num_samples": len(table),
             "num_unreadable": num_unreadable,
+            "databases": dict(zip(map(formats.sha256_table, tables), config.samples, strict=True)),
+            "audited": inputs.get("audited"),
+            "known_names_without_sample": num_unknown,
             "pairs": {str(reason): int((real.reason == reason).sum()) for reason in np.unique(real.reason)},
             "across": int((side[real.first] != side[real.second]).sum()),
             "planted": _recall(found, planted, len(table)),
         }
-        excluded = _write(config.out, table, side, real)
-        formats.write_json(config.out / REPORT, {**report, **excluded})
+        excluded = _write(config.out, table, side, real, np.array(alone, int))
+        formats.write_json(config.out / formats.OVERLAP_REPORT, {**report, **excluded})
         _write_review(config.out, table, real)
     return _text(config, report, excluded)
 
@@ -152,17 +159,31 @@ def _recall(found: overlap.Overlap, planted: list[tuple[int, str]], num: int) ->
     return result
 
 
-def _write(out: Path, table: SampleTable, side: np.ndarray, found: overlap.Overlap) -> dict[str, int]:
+def _write(
+    out: Path, table: SampleTable, side: np.ndarray, found: overlap.Overlap, alone: np.ndarray
+) -> dict[str, int]:
     """Writes the pairs and the exclusions: of each pair the later photo, and its person if the sides differ."""
     rows = zip(found.first, found.second, found.reason, found.cosine, strict=True)
     lines = [(table.sample_id[a], table.sample_id[b], reason, f"{cosine:.4f}") for a, b, reason, cosine in rows]
     _write_csv(out / PAIRS, ("first", "second", "reason", "cosine"), lines)
-    excluded = np.unique(found.second)
-    _write_csv(out / EXCLUDED, ("sample_id",), [(sample_id,) for sample_id in table.sample_id[excluded]])
+    excluded = np.unique(np.concatenate([found.second, alone]))
+    _write_csv(
+        out / formats.EXCLUDED_SAMPLES, ("sample_id",), [(sample_id,) for sample_id in table.sample_id[excluded]]
+    )
     across = np.unique(found.second[side[found.first] != side[found.second]])
     people = np.unique(table.people()[across])
-    _write_csv(out / PEOPLE, ("identity",), [(person,) for person in people])
+    _write_csv(out / formats.EXCLUDED_PEOPLE, ("identity",), [(person,) for person in people])
     return {"excluded_samples": len(excluded), "excluded_identities": len(people)}
+
+
+def _read_list(path: Path) -> list[list[str]]:
+    """Reads a list of duplicates: names separated by commas, semicolons or tabs, one photo in a line."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"Expected a list of names at {path}, received: {error}.") from error
+    parts = ([name.strip().strip('"') for name in re.split("[,;\t]", line)] for line in lines)
+    return [names for part in parts if (names := [name for name in part if name])]
 
 
 def _write_csv(path: Path, header: tuple[str, ...], rows: list[tuple]) -> None:
@@ -198,6 +219,8 @@ def _text(config: FindOverlap, report: dict, excluded: dict[str, int]) -> str:
             f"  planted, {kind + ':':14} {counts['found']:4} of {counts['planted']:4} found; "
             f"at most {counts['missed_at_most']:.1%} missed (95%)"
         )
+    if config.known:
+        lines.append(f"Names in the known lists that are no sample's here: {report['known_names_without_sample']}")
     if config.audited is None:
         lines.append("Without --audited, crops are hardly found.")
-    return "\n".join([*lines, str(config.out / EXCLUDED)])
+    return "\n".join([*lines, str(config.out / formats.EXCLUDED_SAMPLES)])

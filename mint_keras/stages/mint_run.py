@@ -22,6 +22,7 @@ from mint_keras.data import protocol as protocols
 from mint_keras.heads import cnn, vanilla
 from mint_keras.records import InputError, ResultRow, SampleTable, Scores
 from mint_keras.scorers import baselines
+from mint_keras.stages import make_protocol as protocol_stage
 
 KIND = "mint_run"
 AUDITED, UNTRAINED = "audited", "untrained"
@@ -48,6 +49,8 @@ class TrainMint:
         taps: what the heads look at, each on its own: conv1 to conv4, stage1 to stage4, outcome. By default conv1 to
             conv4 and, for vanilla, the outcome. The conv (or stage) taps together make the combination.
         audited: folder of the audited model, from train_audited.py. By default the committed lab model.
+        protocol: folder of make_protocol.py, in place of the next six options; it says whether the externals were
+            searched for members, and so does every table.
         members: samples the audited model was trained on: a folder with a subfolder per identity, a .rec file, a
             sample table or lab faces. By default members.parquet beside the model.
         externals: samples of other databases that the model was not trained on; the heads train on these. Needed
@@ -71,6 +74,7 @@ class TrainMint:
     out: Path
     taps: tuple[str, ...] = ()
     audited: Path = LAB
+    protocol: Path | None = None
     members: str = ""
     externals: tuple[str, ...] = ()
     evaluate: tuple[str, ...] = ()
@@ -117,6 +121,8 @@ def open_run(config: TrainMint) -> Run:
         "audited": formats.sha256_file(config.audited / formats.MODEL),
         "samples": samples.fingerprint(protocol.table),
     }
+    if config.protocol is not None:
+        inputs["protocol"] = formats.sha256_file(config.protocol / protocol_stage.SUMMARY)
     settings = {name: value for name, value in dataclasses.asdict(config).items() if name not in _NOT_CONTENT}
     with formats.output_folder(config.out, formats.make_manifest(KIND, inputs, settings), config.overwrite):
         untrained = taps_module.extractor(zoo.untrained_copy(model, config.seed), taps, pooling)
@@ -153,11 +159,20 @@ def config_of(manifest: dict[str, Any], folder: Path, quiet: bool) -> TrainMint:
         )
     values: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in stored.items()}
     values |= {"audited": Path(stored["audited"]), "out": folder, "quiet": quiet}
+    values["protocol"] = Path(stored["protocol"]) if stored["protocol"] else None
     return TrainMint(**values)
 
 
 def make_protocol(config: TrainMint) -> protocols.Protocol:
-    """Lists the samples the options name and chooses among them."""
+    """Lists the samples the options name and chooses among them, or reads what make_protocol.py chose.
+
+    Raises:
+        InputError: if they cannot be used, or both are given.
+    """
+    if config.protocol is not None:
+        if config.members or config.externals or config.evaluate or config.held_out:
+            raise InputError("Expected --protocol, or samples by other options, received both.")
+        return protocol_stage.read_protocol(config.protocol)[0]
     return protocols.make_protocol(_list_sources(config), config.num_train, config.num_test, config.seed)
 
 

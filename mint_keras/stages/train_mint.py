@@ -10,9 +10,10 @@ import numpy as np
 from mint_keras import formats
 from mint_keras.audit import metrics
 from mint_keras.data import protocol as protocols
+from mint_keras.data import synthetic
 from mint_keras.records import InputError, ResultRow, Scores
 from mint_keras.report import plots, tables
-from mint_keras.stages import mint_run
+from mint_keras.stages import make_protocol, mint_run
 
 _LEGEND = """Cells: accuracy, AUC, TPR at 1% FPR; chance is 0.500, 0.500, 0.010.
   audited model   members against externals ({main})
@@ -66,7 +67,15 @@ def summary(run: mint_run.Run, results: Sequence[ResultRow]) -> str:
     """Returns the table with its legend."""
     main = run.protocol.main_evaluation
     table = tables.mint_table(results, run.config.head, main)
-    return f"{table}\n\n{_LEGEND.format(main=main.replace('_', ' '))}"
+    return "\n\n".join([table, _LEGEND.format(main=main.replace("_", " ")), *_scan(run)])
+
+
+def _scan(run: mint_run.Run) -> list[str]:
+    """Says whether externals may be members; of the lab's drawn people everything is known."""
+    if run.config.protocol is not None:
+        return [make_protocol.scan_text(make_protocol.read_protocol(run.config.protocol)[1]["scan"])]
+    is_lab = all(synthetic.is_synthetic(location) for location in run.protocol.table.location.tolist())
+    return [] if is_lab else [make_protocol.scan_text(None)]
 
 
 def describe(run: mint_run.Run) -> str:

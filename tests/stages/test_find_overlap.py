@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 from pathlib import Path
 
 import cv2
@@ -63,6 +64,25 @@ def test_embeddings_add_what_hashes_miss(databases: tuple[Path, Path], audited_f
     assert planted["cropped 5%"]["found"] == planted["cropped 5%"]["planted"] == 3
     cosines = [float(row[3]) for row in rows(tmp_path / "out" / "pairs.csv") if row[2] == overlap.EMBEDDING]
     assert all(cosine >= 0.5 for cosine in cosines)
+
+
+def test_published_lists(databases: tuple[Path, Path], tmp_path: Path) -> None:
+    """A pair, a person without the database's name, a photo of nobody, and a name that both databases have."""
+    (tmp_path / "list.csv").write_text("members/4/a.png, externals/52/a.png\n53\nsomebody/else.jpg\n", "utf-8")
+    config = FindOverlap(
+        tuple(map(str, databases)), tmp_path / "out", known=(tmp_path / "list.csv",), plant=0, quiet=True
+    )
+    text = find_overlap(config)
+    assert "Names in the known lists that are no sample's here: 1" in text
+    pairs = {(first, second): reason for first, second, reason, _ in rows(tmp_path / "out" / "pairs.csv")}
+    assert pairs["members/4/a.png", "externals/52/a.png"] == overlap.KNOWN
+    excluded = rows(tmp_path / "out" / "excluded_samples.csv")
+    assert ["externals/52/a.png"] in excluded
+    assert ["externals/53/a.png"] in excluded
+    assert ["externals/52"] in rows(tmp_path / "out" / "excluded_identities.csv")
+    (tmp_path / "list.csv").write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match="list of names"):
+        find_overlap(dataclasses.replace(config, out=tmp_path / "other"))
 
 
 def test_the_same_command_gives_the_same_bytes(databases: tuple[Path, Path], tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from mint_keras.audit import metrics
 from mint_keras.data import images, samples, synthetic, tables
 from mint_keras.records import InputError, RefusedError
 from mint_keras.stages.evaluate_mint import EvaluateMint, evaluate_mint, largest_difference
+from mint_keras.stages.make_protocol import MakeProtocol, make_protocol
 from mint_keras.stages.mint_run import TrainMint, config_of
 from mint_keras.stages.train_audited import TrainAudited, train_audited
 from mint_keras.stages.train_mint import train_mint
@@ -236,3 +237,25 @@ class TestTrainAudited:
         with pytest.raises(InputError, match=message):
             train_audited(TrainAudited(**defaults | options))
         assert not (tmp_path / "out").exists()
+
+
+def test_a_run_on_a_protocol_says_what_was_not_searched(audited_folder: Path, tmp_path: Path) -> None:
+    sides = {side: (str(audited_folder / f"{name}.parquet"),) for side, name in
+             (("members", "members"), ("externals", "held_out"))}  # fmt: skip
+    protocol = tmp_path / "protocol"
+    make_protocol(MakeProtocol("same-database", **sides, out=protocol, unscanned=True, num_train=70, num_test=30))
+    config = TrainMint("vanilla", tmp_path / "run", ("conv1",), audited_folder, protocol, quiet=True)
+    with pytest.raises(InputError, match="Expected --protocol, or samples by other options"):
+        train_mint(dataclasses.replace(config, members=sides["members"][0]))
+    text = train_mint(config)
+    assert "train, members:       70 images" in text
+    assert "NOT SCANNED" in text
+    assert "| audited model " in text
+    assert "same database |" not in text  # it is the main evaluation
+    again = evaluate_mint(EvaluateMint(config.out, tmp_path / "again", quiet=True))
+    assert "NOT SCANNED" in again
+    evaluations = {row.evaluation for row in formats.read_results(config.out / formats.RESULTS)}
+    assert evaluations == {"same_database"}
+    (protocol / "protocol.json").write_text((protocol / "protocol.json").read_text() + " ")
+    with pytest.raises(RefusedError, match="fingerprint"):
+        train_mint(config)
