@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import csv
 import dataclasses
@@ -79,6 +80,17 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def flush_files(paths: Sequence[Path]) -> None:
+    """Makes sure that files have reached the disk."""
+
+    def flush(path: Path) -> None:
+        with open(path, "rb+") as file:
+            os.fsync(file.fileno())
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        list(pool.map(flush, paths))
 
 
 def save_model(path: Path, model: Any) -> None:

@@ -68,7 +68,7 @@ def test_a_small_file_that_claims_to_be_a_huge_image(tmp_path: Path) -> None:
     images.write_png(huge, np.zeros((9000, 9000, 3), np.uint8))
     done = run("score.py", "--bundle", "export/lab", huge, "--out", tmp_path / "out")
     assert done.returncode == 1
-    assert "cannot decode" in done.stderr
+    assert "more pixels than OPENCV_IO_MAX_IMAGE_PIXELS" in done.stderr
     assert not (tmp_path / "out").exists()
 
 
@@ -112,7 +112,7 @@ def test_options_from_yaml(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("config", sorted((ROOT / "scripts" / "configs").glob("*.yaml")), ids=lambda path: path.name)
 def test_committed_configs_are_valid(config: Path) -> None:
-    script = f"{config.stem.removesuffix('_lab')}.py"
+    script = next(path.name for path in (ROOT / "scripts").glob("[!_]*.py") if config.stem.startswith(path.stem))
     done = run(script, "--config", config, "--out", "unused", "--print_config")
     assert done.returncode == 0, done.stderr
     assert config.read_text().startswith("# ")

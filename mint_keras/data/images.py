@@ -126,7 +126,7 @@ def decode(encoded: bytes) -> np.ndarray:
     image = None
     if encoded:
         try:
-            image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
+            image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR_RGB)
         except cv2.error as error:
             if "CV_IO_MAX_IMAGE" in str(error):
                 raise InputError(
@@ -135,7 +135,7 @@ def decode(encoded: bytes) -> np.ndarray:
                 ) from error
     if image is None:
         raise InputError("Expected an image, received bytes that OpenCV cannot decode.")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return image
 
 
 def write_png(path: Path, image: np.ndarray) -> None:

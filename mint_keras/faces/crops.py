@@ -74,9 +74,11 @@ def write_part(table: SampleTable, start: int, settings: CropSettings, out: Path
             crops.append(Crop(row, "", " ".join(str(error).split()), 0, 0.0))
             continue
         encoded = cv2.imencode(suffix, cv2.cvtColor(face, cv2.COLOR_RGB2BGR), parameters)[1]
-        with formats.atomic_path(out / file) as temporary:
-            temporary.write_bytes(encoded.tobytes())
+        (out / file).parent.mkdir(parents=True, exist_ok=True)
+        (out / file).write_bytes(encoded.tobytes())
         crops.append(Crop(row, file, "", num_faces, score))
+    # A part counts once its list is written, which is after this; one by one they would cost as much as aligning.
+    formats.flush_files([out / crop.file for crop in crops if crop.file])
     return crops
 
 

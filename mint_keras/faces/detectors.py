@@ -39,7 +39,7 @@ def find_file(detector: str) -> Path:
     name = detector.removeprefix(INSIGHTFACE)
     folder = Path(name) if Path(name).is_dir() else PACKS / name
     for path in sorted(folder.glob("*.onnx")):
-        if len(_session(path).get_outputs()) in scrfd.NUM_OUTPUTS:
+        if len(open_session(path).get_outputs()) in scrfd.NUM_OUTPUTS:
             return path
     raise InputError(f"Expected insightface's pack {name} with a detector in {folder}, received none; get it by hand.")
 
@@ -57,7 +57,7 @@ def open_detector(detector: str, min_score: float = scrfd.MIN_SCORE) -> Detector
     path = find_file(detector)
     if path.name == formats.MODEL:
         return _keras(path, min_score)
-    session = _session(path)
+    session = open_session(path)
     names = [entry.name for entry in session.get_outputs()]
     if len(names) not in (9, 15):
         raise InputError(f"Expected SCRFD with landmarks (9 or 15 outputs), received {path} with {len(names)}.")
@@ -66,8 +66,8 @@ def open_detector(detector: str, min_score: float = scrfd.MIN_SCORE) -> Detector
     entry = session.get_inputs()[0]
     side = entry.shape[2] if isinstance(entry.shape[2], int) else scrfd.INPUT_SIZE
 
-    def network(images: np.ndarray) -> list[np.ndarray]:
-        return session.run(names, {entry.name: np.ascontiguousarray(images.transpose(0, 3, 1, 2))})
+    def network(canvas: np.ndarray) -> list[np.ndarray]:
+        return session.run(names, {entry.name: scrfd.to_blob(canvas)})
 
     return lambda image: scrfd.detect(image, network, side, min_score)
 
@@ -100,9 +100,9 @@ def _keras(path: Path, min_score: float) -> Detector:
     if len(names) not in (9, 15):
         raise InputError(f"Expected SCRFD with landmarks (9 or 15 outputs), received {path} with {len(names)}.")
 
-    def network(images: np.ndarray) -> list[np.ndarray]:
+    def network(canvas: np.ndarray) -> list[np.ndarray]:
         # Converted models take (x - 127.5) / 127.5.
-        outputs = model.predict_on_batch(images * np.float32(128 / 127.5))
+        outputs = model.predict_on_batch((canvas[None].astype(np.float32) - 127.5) / np.float32(127.5))
         return [outputs[name] for name in names]
 
     return lambda image: scrfd.detect(image, network, model.input_shape[1], min_score)
@@ -121,7 +121,12 @@ def _insightface(session: object, min_score: float) -> Detector:
     return detect
 
 
-def _session(path: Path):  # type: ignore[no-untyped-def] # onnxruntime has no types, and is imported only here
+def open_session(path: Path):  # type: ignore[no-untyped-def] # onnxruntime has no types, and is imported only here
+    """Returns an ONNX Runtime session of one thread.
+
+    Raises:
+        InputError: if the file cannot be run.
+    """
     import onnxruntime
 
     settings = onnxruntime.SessionOptions()

@@ -48,8 +48,8 @@ class InventedSession:
         brightness = np.float32(1 + 0.1 * feeds["input"].mean())
         return [x if x.shape[1] == 1 else x * brightness for x in self.outputs]
 
-    def network(self, images: np.ndarray) -> list[np.ndarray]:
-        return self.run([], {"input": images.transpose(0, 3, 1, 2)})
+    def network(self, canvas: np.ndarray) -> list[np.ndarray]:
+        return self.run([], {"input": scrfd.to_blob(canvas)})
 
 
 def compare(image: np.ndarray, theirs: SCRFD, network: scrfd.Network, size: int) -> int:
@@ -72,6 +72,12 @@ def test_decoding_is_insightfaces(num_outputs: int, shape: tuple[int, int]) -> N
     image = np.random.default_rng(1).integers(0, 255, (*shape, 3), np.uint8)
     session = InventedSession(num_outputs, 320, num_outputs + shape[0])
     assert compare(image, SCRFD(session=session), session.network, 320) > 20
+
+
+def test_blob_is_opencvs() -> None:
+    canvas = np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    expected = cv2.dnn.blobFromImage(canvas[..., ::-1], 1 / 128, (64, 64), (127.5, 127.5, 127.5), swapRB=True)
+    np.testing.assert_array_equal(scrfd.to_blob(canvas), expected)
 
 
 def test_no_face_and_wrong_outputs() -> None:
@@ -125,8 +131,8 @@ def test_real_photos(name: str) -> None:
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     names = [entry.name for entry in session.get_outputs()]
 
-    def network(images: np.ndarray) -> list[np.ndarray]:
-        return session.run(names, {session.get_inputs()[0].name: np.ascontiguousarray(images.transpose(0, 3, 1, 2))})
+    def network(canvas: np.ndarray) -> list[np.ndarray]:
+        return session.run(names, {session.get_inputs()[0].name: scrfd.to_blob(canvas)})
 
     photos = sorted(path for path in (DATA / "photos").iterdir() if path.is_file())[::4]
     total = sum(compare(cv2.imread(str(photo))[:, :, ::-1], theirs, network, 640) for photo in photos)

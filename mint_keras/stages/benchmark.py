@@ -1,0 +1,66 @@
+"""Stage: how fast, how much memory? Every figure beside a peer's in the same run, because machines differ."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import platform
+import tempfile
+from pathlib import Path
+
+from mint_keras import formats
+from mint_keras.records import InputError
+from mint_keras.report import tables
+from mint_keras.stages.benchmarks import data
+
+KIND = "benchmark"
+RESULTS = "benchmark.json"
+PARTS = {"reader": data.reader, "faces": data.faces, "copies": data.copies, "memory": data.memory}
+
+
+@dataclasses.dataclass(frozen=True)
+class Benchmark:
+    """Options of benchmark.py.
+
+    Attributes:
+        out: folder for benchmark.json.
+        only: reader (RecordIO), faces (detection and alignment; needs --detector and --photos), copies (find_overlap's
+            search), memory (of prepare_faces); all by default.
+        detector: an SCRFD file.
+        photos: a folder of photos.
+        quick: a tenth of the work.
+        seed: no effect: the work is always the same.
+        overwrite: replace what --out holds.
+        quiet: no effect: nothing is shown before the table.
+    """
+
+    out: Path
+    only: tuple[str, ...] = ()
+    detector: str = ""
+    photos: str = ""
+    quick: bool = False
+    seed: int = 1
+    overwrite: bool = False
+    quiet: bool = False
+
+
+def benchmark(config: Benchmark) -> str:
+    """Measures the parts one after the other, and returns the table."""
+    if unknown := sorted(set(config.only) - set(PARTS)):
+        raise InputError(f"Expected --only of {sorted(PARTS)}, received {unknown}.")
+    if "faces" in config.only and not (config.detector and config.photos):
+        raise InputError("Expected --detector and --photos to measure faces, received none.")
+    settings = {"only": config.only, "quick": config.quick, "detector": config.detector, "photos": config.photos}
+    with formats.output_folder(config.out, formats.make_manifest(KIND, {}, settings), config.overwrite):
+        with tempfile.TemporaryDirectory() as folder:
+            setting = data.Setting(Path(folder), config.quick, config.detector, config.photos)
+            found = [row for name in config.only or PARTS for row in PARTS[name](setting)]
+        rows = [{**dataclasses.asdict(row), "ratio": row.ratio, "verdict": row.verdict} for row in found]
+        machine = {"processors": os.cpu_count(), "machine": platform.machine(), "system": platform.system()}
+        formats.write_json(config.out / RESULTS, {"machine": machine, "measurements": rows})
+    table = [["what", "ours", "peer", "unit", "peer is", "ratio", "target", ""]]
+    for row in found:
+        figures = (f"{row.ours:,.4g}", f"{row.peer:,.4g}", row.unit, row.against, f"{row.ratio:.2f}")
+        table.append([row.name, *figures, row.target, row.verdict])
+    skipped = [] if config.detector and config.photos else ["faces: not measured without --detector and --photos"]
+    return "\n".join([tables.format_table(table), *skipped, str(config.out / RESULTS)])

@@ -1,0 +1,205 @@
+"""From files to faces: reading RecordIO, detecting and aligning, finding copies, and the memory that all this takes."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mint_keras.data import images, overlap, recordio, samples, synthetic, tables
+from mint_keras.faces import align, crops, detectors
+from mint_keras.records import InputError, Sample, SampleTable, tabulate
+from mint_keras.stages.benchmarks.measure import Measurement, best_rate
+from mint_keras.stages.prepare_faces import PART_SIZE, PrepareFaces, prepare_faces
+
+_DISTINCT = 100
+_EMBEDDING = 128
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """How much to measure, on what, and where to write."""
+
+    folder: Path
+    quick: bool
+    detector: str
+    photos: str
+
+
+def reader(setting: Setting) -> Iterator[Measurement]:
+    """RecordIO in order and at random, against decoding the same bytes."""
+    num = 5_000 if setting.quick else 50_000
+    path = _write_records(setting.folder / "reader", num)
+    records = recordio.RecordFile(path)
+    encoded = [records.read(key)[1] for key in range(1, _DISTINCT + 1)]
+
+    def decode() -> int:
+        for _ in range(5):
+            for image in encoded:
+                images.decode(image)
+        return 5 * len(encoded)
+
+    decoding = best_rate(decode)
+    shuffled = np.random.default_rng(1).permutation(np.arange(1, num + 1)).tolist()
+    for name, keys in (("in order", range(1, num + 1)), ("at random", shuffled)):
+
+        def read(keys: range | list[int] = keys) -> int:
+            for key in keys:
+                records.read(key)
+            return len(keys)
+
+        rate = best_rate(read)
+        yield Measurement(f"RecordIO read {name}", rate, decoding, "images/s", "decoding the same JPEGs", "5")
+
+
+def faces(setting: Setting) -> Iterator[Measurement]:
+    """Detection and alignment, against insightface's own loop with the same file and as many threads: one."""
+    if not setting.detector or not setting.photos:
+        return
+    table = samples.list_samples(setting.photos)
+    settings = crops.CropSettings("detect", setting.detector, "largest", 0.3, 0.5, 0.0, "png")
+
+    detect, photos = detectors.open_detector(setting.detector), images.FaceReader()
+
+    def write() -> int:
+        return len(crops.write_part(table, 0, settings, Path(tempfile.mkdtemp(dir=setting.folder))))
+
+    def align_only() -> int:
+        for location in table.location.tolist():
+            image = photos.image(location)
+            found = detect(image)
+            if found.landmarks is not None and len(found):
+                align.align(image, found.landmarks[0])
+        return len(table)
+
+    peer = _insightface_loop(setting.detector, table)
+    rates = {align_only: 0.0, write: 0.0, peer: 0.0}
+    for _ in range(4 if setting.quick else 10):  # in turns, so that all meet the same machine
+        for work in rates:
+            rates[work] = max(rates[work], best_rate(work, 1))
+    loop = "insightface: read, detect, norm_crop"
+    yield Measurement("read, detect, align", rates[align_only], rates[peer], "photos/s", loop, "1.0")
+    yield Measurement("the same, and PNG on the disk", rates[write], rates[peer], "photos/s", f"{loop}; not written")
+    two = _prepare(setting, table)
+    yield Measurement("prepare_faces, two processes, once started", two, rates[peer], "photos/s", loop, "1.8")
+
+
+def copies(setting: Setting) -> Iterator[Measurement]:
+    """The search for copies: ten times as many photos take how many times as long?"""
+    small = 2_000 if setting.quick else 10_000
+    seconds = []
+    for num in (small, 10 * small):
+        fingerprints = _fingerprints(num)
+        start = time.perf_counter()
+        found = overlap.find_overlap(fingerprints, 0.86)
+        seconds.append(time.perf_counter() - start)
+        if len(found.first) < num // 20:
+            raise InputError(f"Expected {num // 20} planted pairs, received {len(found.first)}.")
+    growth = 10 * math.log(10 * small) / math.log(small)
+    name, peer = f"search for copies, {10 * small:,} photos", f"{small:,} photos (n log n: {growth:.1f}, n²: 100)"
+    yield Measurement(name, seconds[1], seconds[0], "s", peer)
+
+
+def memory(setting: Setting) -> Iterator[Measurement]:
+    """Peak memory of prepare_faces.py, of its largest process, as the database grows."""
+    small, large = (1_000, 10_000) if setting.quick else (1_000, 100_000)
+    peaks = []
+    for num in (small, large):
+        path = _write_records(setting.folder / f"memory-{num}", num)
+        program = (
+            "import resource, sys\n"
+            "from pathlib import Path\n"
+            "from mint_keras.stages.prepare_faces import PrepareFaces, prepare_faces\n"
+            "if __name__ == '__main__':\n"
+            "    out = Path(sys.argv[2])\n"
+            "    prepare_faces(PrepareFaces((sys.argv[1],), out, treatment='stored', encoding='jpg', quiet=True))\n"
+            "    sides = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)\n"
+            "    sys.stdout.write(str(max(resource.getrusage(side).ru_maxrss for side in sides)))\n"
+        )
+        script = setting.folder / "memory.py"
+        script.write_text(program)
+        command = [sys.executable, str(script), str(path), str(setting.folder / f"memory-{num}-out")]
+        root = Path(__file__).resolve().parents[3]
+        done = subprocess.run(  # noqa: S603 # our own program
+            command, capture_output=True, text=True, check=True, cwd=root, env={"PYTHONPATH": str(root)}
+        )
+        peaks.append(int(done.stdout) / 1024)
+    yield Measurement(f"memory, {large:,} photos", peaks[1], peaks[0], "MiB", f"{small:,} photos", "<1.2")
+
+
+def _write_records(folder: Path, num: int) -> Path:
+    """Writes a RecordIO database of drawn faces, some of them again and again."""
+    folder.mkdir(parents=True, exist_ok=True)
+    encoded = []
+    for i in range(_DISTINCT):
+        face = synthetic.render(f"synthetic:1/web/{i}/0")
+        encoded.append(cv2.imencode(".jpg", face[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes())
+    with open(folder / "train.rec", "wb") as file, open(folder / "train.idx", "w", encoding="ascii") as index:
+        for key in range(num + 1):
+            body = encoded[key % _DISTINCT] if key else b""
+            labels = b"" if key else struct.pack("<2f", num + 1, num + 1)
+            payload = struct.pack("<IfQQ", 0 if key else 2, key % _DISTINCT, key, 0) + labels + body
+            index.write(f"{key}\t{file.tell()}\n")
+            file.write(struct.pack("<II", 0xCED7230A, len(payload)) + payload + bytes(-len(payload) % 4))
+    return folder / "train.rec"
+
+
+def _repeated(table: SampleTable, repeats: int) -> SampleTable:
+    return tabulate(
+        Sample(f"photos/{turn}/{row}", "photos", f"{turn}/{row}", str(table.location[row]))
+        for turn in range(repeats)
+        for row in range(len(table))
+    )
+
+
+def _insightface_loop(detector: str, table: SampleTable):  # type: ignore[no-untyped-def] # returns a closure
+    from insightface.model_zoo.scrfd import SCRFD
+    from insightface.utils.face_align import norm_crop
+
+    model = SCRFD(session=detectors.open_session(detectors.find_file(detector)))
+
+    def loop() -> int:
+        for location in table.location.tolist():
+            image = cv2.imread(location)
+            boxes, points = model.detect(image, input_size=(640, 640))
+            if len(boxes):
+                norm_crop(image, points[0])
+        return len(table)
+
+    return loop
+
+
+def _prepare(setting: Setting, table: SampleTable) -> float:
+    """Returns the photos per second of two processes, from two runs of different length, without their start."""
+    seconds = []
+    sizes = [2 * PART_SIZE * parts for parts in ((1, 3) if setting.quick else (2, 10))]
+    for num in sizes:
+        source = setting.folder / f"{num}.parquet"
+        tables.write_samples(source, _repeated(table, num // len(table) + 1).take(np.arange(num)))
+        out = setting.folder / f"prepared-{num}"
+        start = time.perf_counter()
+        prepare_faces(PrepareFaces((str(source),), out, setting.detector, workers=2, quiet=True))
+        seconds.append(time.perf_counter() - start)
+    return (sizes[1] - sizes[0]) / (seconds[1] - seconds[0])
+
+
+def _fingerprints(num: int) -> overlap.Fingerprints:
+    """Random photos, of which every twentieth is a copy of the one before."""
+    rng = np.random.default_rng(1)
+    pdq = rng.integers(0, 256, (num, 32), dtype=np.uint8)
+    embedding = rng.standard_normal((num, _EMBEDDING)).astype(np.float32)
+    pdq[1::20] = pdq[::20][: len(pdq[1::20])]
+    embedding[1::20] = embedding[::20][: len(embedding[1::20])]
+    embedding /= np.linalg.norm(embedding, axis=1, keepdims=True)
+    digest = np.array([f"{i:064x}" for i in range(num)])
+    mirrored = rng.integers(0, 256, (num, 32), dtype=np.uint8)
+    return overlap.Fingerprints(digest, pdq, mirrored, np.full(num, 100), embedding)
