@@ -11,6 +11,7 @@ import importlib.metadata
 import json
 import os
 import re
+import shlex
 import shutil
 import sys
 import tempfile
@@ -165,11 +166,17 @@ def make_manifest(kind: str, inputs: dict[str, str], config: dict[str, Any]) -> 
         "schema": SCHEMA,
         **made_from,
         "fingerprint": sha256_json(made_from),
-        "command": " ".join(
-            ["python", *(os.path.relpath(sys.argv[0]) if i == 0 else a for i, a in enumerate(sys.argv))]
-        ),
+        "command": _command(),
         "versions": {"mint_keras": __version__, **_installed_versions()},
     }
+
+
+def _command() -> str:
+    """Returns the command line without --out, so that the same work gives the same manifest wherever it lies."""
+    script, *arguments = sys.argv
+    kept = [argument for before, argument in zip([script, *arguments], arguments, strict=False) if before != "--out"]
+    kept = [argument for argument in kept if argument != "--out" and not argument.startswith("--out=")]
+    return shlex.join(["python", os.path.relpath(script), *kept])
 
 
 def read_manifest(folder: Path, kind: str) -> dict[str, Any]:

@@ -149,3 +149,10 @@ def test_manifest_kind_is_checked(tmp_path: Path) -> None:
     (tmp_path / "out" / "manifest.json").write_text(json.dumps([1]))
     with pytest.raises(InputError, match="object"):
         formats.read_manifest(tmp_path / "out", "aad")
+
+
+def test_the_command_in_a_manifest_does_not_say_where_it_was_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = "python scripts/x.py --input 'a b' --quiet"
+    for out in (["--out", "somewhere"], ["--out=somewhere"], []):
+        monkeypatch.setattr("sys.argv", ["scripts/x.py", "--input", "a b", *out, "--quiet"])
+        assert formats.make_manifest("x", {}, {})["command"] == expected
