@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +33,8 @@ def run(config_class: type, stage: Callable[[Any], str]) -> int:
     Returns:
         The exit code: 0 done, 1 bad input, 3 refused by a check, 130 interrupted. Wrong usage exits with 2.
     """
+    interruptions: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, frame: _interrupt(interruptions))
     config = options.parse(config_class, description=sys.modules["__main__"].__doc__ or "")
     try:
         print(stage(config))
@@ -43,7 +46,15 @@ def run(config_class: type, stage: Callable[[Any], str]) -> int:
     except RefusedError as error:
         print(f"refused: {error}", file=sys.stderr)
         return REFUSED
-    except KeyboardInterrupt:
+    except BaseException as error:
+        # TensorFlow's C++ parts may turn the interruption into an error of their own.
+        if not interruptions and not isinstance(error, KeyboardInterrupt):
+            raise
         print("interrupted: the same command continues from here", file=sys.stderr)
         return INTERRUPTED
     return DONE
+
+
+def _interrupt(interruptions: list[int]) -> None:
+    interruptions.append(signal.SIGINT)
+    raise KeyboardInterrupt

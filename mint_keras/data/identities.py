@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 
 def join(pairs: Iterable[Iterable[str]]) -> dict[str, str]:
     """Returns for every name the first name, in alphabetical order, that a chain of pairs joins it to."""
+    from scipy.sparse import coo_array  # the laptop scorer has no SciPy
+    from scipy.sparse.csgraph import connected_components
+
     ends = np.array([list(pair) for pair in pairs], dtype=np.str_).reshape(-1, 2)
     names, positions = np.unique(ends, return_inverse=True)
     first, second = positions.reshape(-1, 2).T

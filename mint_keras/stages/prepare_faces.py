@@ -7,6 +7,7 @@ import concurrent.futures
 import dataclasses
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 import time
@@ -134,7 +135,8 @@ def _write_parts(config: PrepareFaces, table: SampleTable, settings: crops.CropS
 
 
 def _end_with_parent(parent: int) -> None:
-    """Ends a worker whose parent was killed, which would wait for work for ever."""
+    """Ends a worker whose parent was killed, which would wait for work for ever; Ctrl-C is the parent's business."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:
         while os.getppid() == parent:
