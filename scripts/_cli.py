@@ -11,11 +11,11 @@ from typing import Any
 
 # Scripts run from a clone, without installing the package.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-# TensorFlow's notices would bury the one line that matters to the user.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-# A small file may claim to be a huge image; OpenCV reads this limit when it loads. What it cannot read we report.
+# Small files may claim to be huge images; notices would bury the one line that matters; Ray would report its use.
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(2**26))
 os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 from mint_keras import options
 from mint_keras.records import InputError, RefusedError

@@ -18,7 +18,7 @@ ROWS = [
     ("training", "aad", "report"),
     ("heads", "audited", "faces", "audit"),
     ("data",),
-    ("formats", "options", "paper", "quiet", "records", "__init__"),
+    ("formats", "options", "paper", "quiet", "records", "workers", "__init__"),
 ]
 LIGHT = (
     "data",
@@ -67,7 +67,8 @@ def imported(tree: ast.Module) -> list[str]:
             inner = (node.module or "").removeprefix("mint_keras").removeprefix(".")
             for alias in node.names:
                 joined = f"{inner}.{alias.name}".removeprefix(".")
-                is_module = (PACKAGE / Path(*joined.split("."))).with_suffix(".py").is_file()
+                path = PACKAGE / Path(*joined.split("."))
+                is_module = path.with_suffix(".py").is_file() or path.is_dir()
                 names.append(joined if is_module else inner)
         elif isinstance(node, ast.Import):
             names += [a.name.removeprefix("mint_keras.") for a in node.names if a.name.startswith("mint_keras.")]

@@ -11,11 +11,13 @@ import onnx
 import pytest
 import tensorflow as tf
 
-from mint_keras import formats, training
+from mint_keras import formats
 from mint_keras.audited import runtime, taps, zoo
 from mint_keras.heads import cnn, vanilla
 from mint_keras.records import ParityRecord
 from mint_keras.stages.convert_fr import ConvertFr, convert_fr
+from mint_keras.training import batches, checkpoints
+from mint_keras.training import heads as head_training
 from tests.audited.convert import files
 
 pytestmark = [
@@ -54,9 +56,9 @@ def test_one_epoch_on_a_gpu(build: Callable[..., keras.Model], shape: tuple[int,
     rng = np.random.default_rng(1)
     is_member = np.arange(512) % 2 == 0
     aad = (rng.normal(size=(512, *shape)).T + is_member).T.astype(np.float32)
-    training.seed_everything(1)
-    data = training.LabelledAad({"conv1": aad}, np.arange(512), is_member)
-    training.fit_head(head, data, 1, 1, tmp_path)
-    figures, _ = training.evaluate_head(head, training.logit_model(head), data)
+    checkpoints.seed_everything(1)
+    data = batches.LabelledAad({"conv1": aad}, np.arange(512), is_member)
+    head_training.fit_head(head, data, head_training.HeadTraining(1, 1), tmp_path)
+    figures, _ = head_training.evaluate_head(head, head_training.logit_model(head), data)
     assert np.isfinite(figures["loss"])
     assert "GPU" in head({"conv1": aad[:1]}).device

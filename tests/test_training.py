@@ -5,23 +5,26 @@ import keras
 import numpy as np
 import pytest
 
-from mint_keras import records, training
+from mint_keras import records
 from mint_keras.audit import metrics
 from mint_keras.audited import iresnet, margins
 from mint_keras.heads import cnn, vanilla
 from mint_keras.records import InputError
+from mint_keras.training import audited as audited_training
+from mint_keras.training import batches, checkpoints
+from mint_keras.training import heads as head_training
 
 
 def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def labelled(features: dict[str, np.ndarray], is_member: np.ndarray) -> training.LabelledAad:
-    return training.LabelledAad(features, np.arange(len(is_member)), is_member)
+def labelled(features: dict[str, np.ndarray], is_member: np.ndarray) -> batches.LabelledAad:
+    return batches.LabelledAad(features, np.arange(len(is_member)), is_member)
 
 
 def test_labels_follow_the_rows() -> None:
-    data = training.LabelledAad({"a": np.arange(10.0)[:, None]}, np.array([7, 2, 5]), np.array([True, False, True]))
+    data = batches.LabelledAad({"a": np.arange(10.0)[:, None]}, np.array([7, 2, 5]), np.array([True, False, True]))
     features, labels = data.batch(np.array([2, 1]))
     assert features["a"][:, 0].tolist() == [5.0, 2.0]
     assert labels[:, 0].tolist() == [1.0, 0.0]
@@ -30,16 +33,16 @@ def test_labels_follow_the_rows() -> None:
 @pytest.mark.parametrize(("num_members", "num_externals"), [(64, 64), (64, 1000), (700, 90), (129, 128)])
 def test_batches_hold_64_of_each_class(num_members: int, num_externals: int) -> None:
     is_member = rng().permutation(np.repeat([True, False], [num_members, num_externals]))
-    batches = list(training.balanced_batches(is_member, rng(1)))
-    assert len(batches) == max(num_members, num_externals) // 64
-    for rows in batches:
+    chosen = list(batches.balanced_batches(is_member, rng(1)))
+    assert len(chosen) == max(num_members, num_externals) // 64
+    for rows in chosen:
         assert len(rows) == 128
         assert is_member[rows].sum() == 64
 
 
 def test_an_epoch_passes_once_over_the_larger_class_and_repeats_the_smaller() -> None:
     is_member = np.repeat([True, False], [640, 100])
-    rows = np.concatenate(list(training.balanced_batches(is_member, rng())))
+    rows = np.concatenate(list(batches.balanced_batches(is_member, rng())))
     larger, smaller = rows[is_member[rows]], rows[~is_member[rows]]
     assert len(set(larger.tolist())) == len(larger) == 640
     assert set(np.unique(smaller, return_counts=True)[1]) == {6, 7}
@@ -48,15 +51,15 @@ def test_an_epoch_passes_once_over_the_larger_class_and_repeats_the_smaller() ->
 def test_orders_differ_between_epochs_and_agree_between_seeds() -> None:
     is_member = np.repeat([True, False], [130, 130])
     generator = rng(5)
-    first, second = (list(training.balanced_batches(is_member, generator)) for _ in range(2))
+    first, second = (list(batches.balanced_batches(is_member, generator)) for _ in range(2))
     assert not np.array_equal(first, second)
-    np.testing.assert_array_equal(first, list(training.balanced_batches(is_member, rng(5))))
+    np.testing.assert_array_equal(first, list(batches.balanced_batches(is_member, rng(5))))
 
 
 def test_dataset_pairs_features_with_labels() -> None:
     is_member = np.repeat([True, False], [70, 200])
     features = {"conv1": np.where(is_member, 1.0, -1.0)[:, None], "outcome": np.arange(270.0)[:, None]}
-    dataset, steps = training.train_dataset(labelled(features, is_member), seed=0)
+    dataset, steps = batches.train_dataset(labelled(features, is_member), seed=0)
     assert steps == 3
     for batch, labels in dataset.take(7):
         np.testing.assert_array_equal(batch["conv1"] > 0, labels == 1)
@@ -66,7 +69,7 @@ def test_dataset_pairs_features_with_labels() -> None:
 @pytest.mark.parametrize("sizes", [(63, 200), (200, 63), (0, 100)])
 def test_too_few_of_a_class(sizes: tuple[int, int]) -> None:
     with pytest.raises(InputError, match="at least 64"):
-        training.train_dataset(labelled({"a": np.zeros((sum(sizes), 2))}, np.repeat([True, False], sizes)), 0)
+        batches.train_dataset(labelled({"a": np.zeros((sum(sizes), 2))}, np.repeat([True, False], sizes)), 0)
 
 
 @pytest.fixture(scope="module")
@@ -80,9 +83,9 @@ def aad() -> tuple[dict[str, np.ndarray], np.ndarray]:
 
 def fit(aad: tuple[dict[str, np.ndarray], np.ndarray], logs: Path, seed: int = 1) -> keras.Model:
     features, is_member = aad
-    training.seed_everything(seed)
+    checkpoints.seed_everything(seed)
     head = vanilla.build({"conv1": (8,)})
-    training.fit_head(head, labelled(features, is_member), vanilla.EPOCHS, seed, logs)
+    head_training.fit_head(head, labelled(features, is_member), head_training.HeadTraining(vanilla.EPOCHS, seed), logs)
     return head
 
 
@@ -99,7 +102,7 @@ def test_fitting(aad: tuple[dict[str, np.ndarray], np.ndarray], tmp_path: Path) 
     standardise = head.get_layer("standardise")
     np.testing.assert_allclose(np.ravel(standardise.mean), features["conv1"].mean(axis=0), rtol=1e-5)
     np.testing.assert_allclose(np.ravel(standardise.variance), features["conv1"].var(axis=0), rtol=1e-4)
-    figures, logit = training.evaluate_head(head, training.logit_model(head), labelled(features, is_member))
+    figures, logit = head_training.evaluate_head(head, head_training.logit_model(head), labelled(features, is_member))
     assert metrics.auc(is_member, logit) > 0.75
     lines = (tmp_path / "training.csv").read_text().splitlines()
     assert len(lines) == 1 + vanilla.EPOCHS
@@ -110,7 +113,7 @@ def test_fitting(aad: tuple[dict[str, np.ndarray], np.ndarray], tmp_path: Path) 
 
 def test_compiled_as_in_the_paper() -> None:
     head = vanilla.build({"conv1": (8,)}, literal=True)
-    training.compile_head(head)
+    head_training.compile_head(head)
     assert isinstance(head.optimizer, keras.optimizers.Adam)
     assert float(head.optimizer.learning_rate) == pytest.approx(1e-3)
     assert head.loss == "binary_crossentropy"
@@ -122,10 +125,10 @@ def test_evaluate_equals_the_scores(num: int) -> None:
     """model.evaluate over batches of any size against plain statistics over the scores."""
     keras.utils.set_random_seed(0)
     head = vanilla.build({"conv1": (8,)}, literal=True)
-    training.compile_head(head)
+    head_training.compile_head(head)
     features = {"conv1": rng().normal(size=(num, 8)).astype(np.float32) * 30}
     is_member = np.arange(num) % 3 == 0
-    figures, logit = training.evaluate_head(head, training.logit_model(head), labelled(features, is_member))
+    figures, logit = head_training.evaluate_head(head, head_training.logit_model(head), labelled(features, is_member))
     assert figures["accuracy"] == pytest.approx(metrics.accuracy(is_member, records.sigmoid(logit)), abs=1e-6)
     assert figures["cross_entropy"] == pytest.approx(metrics.cross_entropy(is_member, logit), abs=1e-6)
 
@@ -135,13 +138,13 @@ class TestAudited:
     def data(self) -> tuple[np.ndarray, np.ndarray]:
         return rng().integers(0, 256, (24, 16, 16, 3), dtype=np.uint8), np.arange(24) % 3
 
-    def settings(self, epochs: int) -> training.AuditedTraining:
-        return training.AuditedTraining(margins.MARGINS["cosface"], 16.0, epochs, 8, 1e-3, 5e-4, 1)
+    def settings(self, epochs: int) -> audited_training.AuditedTraining:
+        return audited_training.AuditedTraining(margins.MARGINS["cosface"], 16.0, epochs, 8, 1e-3, 5e-4, 1)
 
     def train(self, data: tuple[np.ndarray, np.ndarray], out: Path, epochs: int = 4) -> list[np.ndarray]:
-        training.seed_everything(1)
+        checkpoints.seed_everything(1)
         model = iresnet.iresnet(iresnet.IResNetSpec((1,), (16,), 8), image_size=16)
-        training.fit_audited(model, *data, self.settings(epochs), out)
+        audited_training.fit_audited(model, *data, self.settings(epochs), out)
         return model.get_weights()
 
     def test_loss_falls(self, data: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:

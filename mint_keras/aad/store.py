@@ -1,18 +1,99 @@
-"""AAD on disk: one memory-mapped `.npy` per tap, with the sample table that says which row is whose."""
+"""AAD on disk: shards of `.npy` arrays, an index that says which row is whose, and a manifest.
+
+    manifest.json                  what it is made from, how, and what was met on the way; written last
+    samples.parquet                the samples that were asked for
+    index.parquet                  the samples that have AAD, with the shard and the row of each
+    shards/000000/shard.json       what one shard holds: sizes and SHA-256 of its arrays, what was rejected
+    shards/000000/MODEL/NAME.npy   one row a sample; NAME is a tap, or a tap and its pooling (`conv1_max`)
+
+A shard holds what is usable of a fixed range of the samples, and is there as a whole or not at all.
+"""
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import functools
+import hashlib
+import io
+import os
+import re
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from mint_keras import formats
 from mint_keras.data import tables
-from mint_keras.records import InputError, RefusedError, SampleTable
+from mint_keras.records import InputError, RefusedError, Rejected, SampleTable
 
 KIND = "aad"
 SAMPLES = "samples.parquet"
+INDEX = "index.parquet"
+RECORD = "shard.json"
+_SHARDS = "shards"
+_OPEN_FILES = 128
+_ARRAY = re.compile(r"\w[\w+-]*/\w[\w+-]*\.npy")
+
+
+class ShardedArray:
+    """The rows of one tap over all shards, read from the disk as they are asked for.
+
+    Nothing is mapped into memory, so a store of any size takes none but for the rows in hand. Not for several threads.
+
+    Args:
+        paths: one `.npy` file a shard, in order; shards without rows have none.
+
+    Attributes:
+        shape: (n, ...).
+        dtype: of the values.
+    """
+
+    def __init__(self, paths: list[Path]) -> None:
+        self._paths = paths
+        self._open = functools.lru_cache(_OPEN_FILES)(_OpenArray)
+        opened = [self._open(path) for path in paths]
+        kinds = {(array.shape[1:], array.dtype) for array in opened}
+        if len(kinds) != 1:
+            raise InputError(f"Expected shards of one shape and type, received {sorted(map(str, kinds))}: {paths[0]}.")
+        ((row_shape, self.dtype),) = kinds
+        self._ends = np.cumsum([array.shape[0] for array in opened])
+        self._rows = np.arange(int(self._ends[-1]))
+        self.shape = (len(self._rows), *row_shape)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def take(self, rows: np.ndarray) -> ShardedArray:
+        """Returns the same array with the given rows only; nothing is read."""
+        chosen = copy.copy(self)
+        chosen._rows = self._rows[rows]
+        chosen.shape = (len(chosen._rows), *self.shape[1:])
+        return chosen
+
+    def __getitem__(self, rows: np.ndarray | slice) -> np.ndarray:
+        """Reads rows, given as indices, a boolean mask or a slice; runs of neighbours are read at once."""
+        wanted = self._rows[rows]
+        values = np.empty((len(wanted), *self.shape[1:]), self.dtype)
+        shards = np.searchsorted(self._ends, wanted, side="right")
+        breaks = np.flatnonzero((np.diff(wanted) != 1) | (np.diff(shards) != 0)) + 1
+        for first, last in zip([0, *breaks], [*breaks, len(wanted)], strict=True):
+            if last > first:
+                self._read(int(shards[first]), int(wanted[first]), values[first:last])
+        return values
+
+    def _read(self, shard: int, row: int, into: np.ndarray) -> None:
+        array = self._open(self._paths[shard])
+        row -= int(self._ends[shard]) - array.shape[0]
+        view = memoryview(into).cast("B")  # type: ignore[arg-type] # an array is a buffer
+        array.file.seek(array.offset + row * (view.nbytes // len(into)))
+        if array.file.readinto(view) != view.nbytes:
+            raise InputError(f"Expected {array.shape[0]} rows of AAD in {self._paths[shard]}, received a shorter file.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,49 +102,277 @@ class AadStore:
 
     Attributes:
         table: the samples, n rows.
-        arrays: by model name and tap, shape (n, ...), memory-mapped.
+        arrays: by model name and array name, shape (n, ...).
         manifest: what it was made from, and what was met on the way (`rejected`, `resized`).
     """
 
     table: SampleTable
-    arrays: dict[str, dict[str, np.ndarray]]
-    manifest: dict
+    arrays: dict[str, dict[str, ShardedArray]]
+    manifest: dict[str, Any]
 
 
-def array_path(folder: Path, model: str, tap: str) -> Path:
-    """Returns where the AAD of one model and tap lies."""
-    return folder / model / f"{tap}.npy"
+# --- writing ---------------------------------------------------------------------------------------------------------
 
 
-def open_store(folder: Path, fingerprint: str) -> AadStore | None:
-    """Opens a finished store; None if there is none, or extraction was interrupted.
+def shard_folder(folder: Path, shard: int) -> Path:
+    """Returns where a shard lies."""
+    return folder / _SHARDS / f"{shard:06d}"
+
+
+def is_written(folder: Path, shard: int) -> bool:
+    """Says whether a shard is there, and then it is whole."""
+    return (shard_folder(folder, shard) / RECORD).is_file()
+
+
+class ShardWriter:
+    """Writes one shard batch by batch, under a temporary name until it is whole.
+
+    Args:
+        folder: of the store.
+        shard: its number.
+        num_rows: how many rows it will have.
+    """
+
+    def __init__(self, folder: Path, shard: int, num_rows: int) -> None:
+        self._target = shard_folder(folder, shard)
+        self._num_rows = num_rows
+        self._target.parent.mkdir(parents=True, exist_ok=True)
+        self._temporary = Path(tempfile.mkdtemp(prefix=f".{self._target.name}.", dir=self._target.parent))
+        self._files: dict[str, BinaryIO] = {}
+        self._digests: dict[str, Any] = {}
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for file in self._files.values():
+            file.close()
+        shutil.rmtree(self._temporary, ignore_errors=True)
+
+    def append(self, model: str, name: str, values: np.ndarray) -> None:
+        """Adds rows to an array, (k, ...)."""
+        key = f"{model}/{name}.npy"
+        if key not in self._files:
+            path = self._temporary / key
+            path.parent.mkdir(exist_ok=True)
+            self._files[key] = open(path, "wb")  # noqa: SIM115 # closed by __exit__
+            self._digests[key] = hashlib.sha256()
+            header = {"descr": values.dtype.str, "fortran_order": False, "shape": (self._num_rows, *values.shape[1:])}
+            np.lib.format.write_array_header_1_0(_Tee(self._files[key], self._digests[key]), header)
+        _Tee(self._files[key], self._digests[key]).write(np.ascontiguousarray(values).data.cast("B"))
+
+    def commit(self, met: Mapping[str, Any]) -> dict[str, Any]:
+        """Flushes the arrays to the disk and gives the shard its name; returns its record.
+
+        A shard that another worker has finished meanwhile stays as it is: both have the same bytes.
+        """
+        arrays = {}
+        for key, file in sorted(self._files.items()):
+            file.flush()
+            os.fsync(file.fileno())
+            arrays[key] = {"bytes": file.tell(), "sha256": self._digests[key].hexdigest()}
+        record = {"num_rows": self._num_rows, "arrays": arrays, **met}
+        formats.write_json(self._temporary / RECORD, record)
+        self._temporary.chmod(0o755)
+        try:
+            self._temporary.rename(self._target)
+        except OSError:
+            if not (self._target / RECORD).is_file():
+                raise
+        return record
+
+
+class _Tee:
+    """Writes into a file and its digest."""
+
+    def __init__(self, file: BinaryIO, digest: Any) -> None:
+        self._file, self._digest = file, digest
+
+    def write(self, data: Any) -> None:
+        self._digest.update(data)
+        self._file.write(data)
+
+
+def begin(folder: Path, table: SampleTable, shard_size: int) -> None:
+    """Opens a folder for shards: lists the samples, one part a shard, and removes what a killed process left behind."""
+    for path in (folder / _SHARDS).glob(".*"):
+        shutil.rmtree(path)
+    if not (folder / SAMPLES).is_file():
+        tables.write_samples(folder / SAMPLES, table, part_size=shard_size)
+
+
+def finish(folder: Path, manifest: dict[str, Any], table: SampleTable, shard_size: int) -> None:
+    """Writes index, list of rejected samples and manifest, once all shards are there.
+
+    Args:
+        folder: of the store.
+        manifest: see `formats.make_manifest`.
+        table: the samples that were asked for.
+        shard_size: samples a shard covers.
 
     Raises:
-        RefusedError: if the store was made from other inputs.
+        InputError: if no sample was usable.
+    """
+    num_shards = -(-len(table) // shard_size)
+    records = [formats.read_json(shard_folder(folder, shard) / RECORD) for shard in range(num_shards)]
+    rejected = [Rejected(*pair) for record in records for pair in record["rejected"]]
+    used = [np.asarray(record["used"], int) + shard * shard_size for shard, record in enumerate(records)]
+    rows = np.concatenate(used)
+    formats.write_rejected(folder / formats.REJECTED, rejected)
+    if not len(rows):
+        raise InputError(
+            f"Expected face images, received {len(rejected)} files of which none is usable: {rejected[0].reason}"
+        )
+    places = {
+        "shard": np.repeat(np.arange(num_shards), [len(part) for part in used]),
+        "row": np.concatenate([np.arange(len(part)) for part in used]),
+    }
+    tables.write_samples(folder / INDEX, table.take(rows), places)
+    resized: dict[str, int] = {}
+    for record in records:
+        for database, num in record["resized"].items():
+            resized[database] = resized.get(database, 0) + num
+    facts = {
+        "num_rows": len(rows),
+        "num_shards": num_shards,
+        "shard_size": shard_size,
+        "rejected": len(rejected),
+        "resized": resized,
+        "pixels_sha256": formats.sha256_json([record["pixels_sha256"] for record in records]),
+        "index_sha256": formats.sha256_file(folder / INDEX),
+        "shards_sha256": formats.sha256_json(records),
+    }
+    formats.write_json(folder / formats.MANIFEST, {**manifest, **facts})
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def open_store(folder: Path, fingerprint: str | None = None) -> AadStore | None:
+    """Opens a finished store and checks its index, its records and the size of every file.
+
+    Args:
+        folder: of the store.
+        fingerprint: what its manifest must have; None for any.
+
+    Returns:
+        The store, or None if there is none or its extraction has not finished.
+
+    Raises:
+        RefusedError: if it was made from other inputs, or index or records were changed.
         InputError: if a file of it is missing or damaged.
     """
     if not (folder / formats.MANIFEST).is_file():
         return None
     manifest = formats.read_manifest(folder, KIND)
-    if manifest.get("fingerprint") != fingerprint:
+    if "shards_sha256" not in manifest:
+        return None
+    if fingerprint not in (None, manifest.get("fingerprint")):
         raise RefusedError(
             f"{folder} holds AAD made from other inputs: its fingerprint is {manifest.get('fingerprint')}, expected "
             f"{fingerprint}. Delete it, or use --overwrite."
         )
-    table = tables.read_samples(folder / SAMPLES)
-    arrays: dict[str, dict[str, np.ndarray]] = {}
-    for model in manifest["config"]["models"]:
-        arrays[model] = {tap: _open(array_path(folder, model, tap), len(table)) for tap in manifest["config"]["taps"]}
+    records = _read_records(folder, manifest)
+    table = tables.read_samples(folder / INDEX)
+    if len(table) != sum(record["num_rows"] for record in records):
+        raise InputError(f"Expected as many rows in {folder / INDEX} as in the shards, received {len(table)}.")
+    paths: dict[str, dict[str, list[Path]]] = {}
+    for path, _ in _listed(folder, records):
+        paths.setdefault(path.parent.name, {}).setdefault(path.stem, []).append(path)
+    arrays = {model: {name: ShardedArray(files) for name, files in named.items()} for model, named in paths.items()}
+    wrong = [f"{model} {name}" for model, named in arrays.items() for name, a in named.items() if len(a) != len(table)]
+    if wrong:
+        raise InputError(f"Expected {len(table)} rows of AAD in {folder}, received others for {wrong}.")
     return AadStore(table, arrays, manifest)
 
 
-def _open(path: Path, num: int) -> np.ndarray:
+def verify(folder: Path, on_bytes: Callable[[int], object] = lambda _: None) -> int:
+    """Reads every byte of a finished store again and compares it with what was written.
+
+    Args:
+        folder: of the store.
+        on_bytes: called with the number of bytes read, for progress.
+
+    Returns:
+        The number of bytes.
+
+    Raises:
+        RefusedError: if something was changed; it names every such file.
+        InputError: if there is no finished store, or a file is missing.
+    """
+    store = open_store(folder)
+    if store is None:
+        raise InputError(f"Expected a finished AAD store in {folder}, received none.")
+    changed, total = [], 0
+    for path, entry in _listed(folder, _read_records(folder, store.manifest)):
+        if formats.sha256_file(path) != entry["sha256"]:
+            changed.append(str(path))
+        total += entry["bytes"]
+        on_bytes(entry["bytes"])
+    if changed:
+        raise RefusedError(f"{len(changed)} files were changed after they were written: {', '.join(changed[:5])}.")
+    return total
+
+
+def num_bytes(folder: Path, manifest: Mapping[str, Any]) -> int:
+    """Returns the size of a finished store's arrays."""
+    return sum(entry["bytes"] for _, entry in _listed(folder, _read_records(folder, manifest)))
+
+
+def _read_records(folder: Path, manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"Expected an AAD array at {path}, received: {error}. Delete the aad folder to rebuild it."
-        ) from error
-    if len(array) < num:
-        raise InputError(f"Expected {num} rows of AAD in {path}, received {len(array)}.")
-    return array[:num]
+        records = [formats.read_json(shard_folder(folder, k) / RECORD) for k in range(int(manifest["num_shards"]))]
+        digests = {"index_sha256": formats.sha256_file(folder / INDEX), "shards_sha256": formats.sha256_json(records)}
+    except (KeyError, OSError, ValueError) as error:
+        raise InputError(f"Expected the index and the shards of an AAD store in {folder}, received: {error}") from error
+    if changed := [name for name, digest in digests.items() if manifest.get(name) != digest]:
+        raise RefusedError(
+            f"{folder} was changed after it was written: {changed}. Delete it, or use --overwrite, to make it again."
+        )
+    return records
+
+
+def _listed(folder: Path, records: list[dict[str, Any]]) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yields every array file with its entry, and insists on its size."""
+    for shard, record in enumerate(records):
+        for key, entry in record["arrays"].items():
+            if not _ARRAY.fullmatch(key):
+                raise InputError(f"Expected arrays MODEL/NAME.npy in shard {shard} of {folder}, received {key!r}.")
+            path = shard_folder(folder, shard) / key
+            size = path.stat().st_size if path.is_file() else None
+            if size != entry["bytes"]:
+                raise InputError(
+                    f"Expected an AAD array of {entry['bytes']} bytes at {path}, received {size or 'none'}. Delete "
+                    "its shard and the manifest to have it made again."
+                )
+            yield path, entry
+
+
+class _OpenArray:
+    """A `.npy` file, open for reading until nobody refers to it.
+
+    Args:
+        path: of the file.
+
+    Attributes:
+        file: unbuffered.
+        offset: where the values begin.
+        shape: of the array.
+        dtype: of its values.
+    """
+
+    def __init__(self, path: Path) -> None:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        weakref.finalize(self, os.close, descriptor)
+        self.file = io.FileIO(descriptor, closefd=False)
+        try:
+            if np.lib.format.read_magic(self.file) != (1, 0):
+                raise ValueError("another version of the format")
+            self.shape, is_fortran, self.dtype = np.lib.format.read_array_header_1_0(self.file)
+        except (ValueError, EOFError) as error:
+            raise InputError(f"Expected an AAD array at {path}, received: {error}.") from error
+        if is_fortran or self.dtype.hasobject or not self.shape:
+            raise InputError(f"Expected rows of numbers in {path}, received {self.dtype} of shape {self.shape}.")
+        self.offset = self.file.tell()

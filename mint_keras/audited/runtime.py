@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from mint_keras.audited import folding
 from mint_keras.records import InputError
 
 FLOAT32 = "float32"
@@ -50,7 +51,8 @@ def place(model: keras.Model, policy: str, devices: tf.distribute.Strategy | Non
     """Returns a model that runs in another precision, or on other devices, with the same weights.
 
     As in arcface_torch, only maps are computed in the lower precision: vectors, and so the last layers, and all outputs
-    stay float32.
+    stay float32. Normalisations are folded into convolutions there, see `folding.fold`; bfloat16, with its eight bits,
+    leaves sums and the remaining normalisations alone.
 
     Args:
         model: from `taps.extractor`.
@@ -65,10 +67,13 @@ def place(model: keras.Model, policy: str, devices: tf.distribute.Strategy | Non
     if policy == FLOAT32 and devices is None:
         return model
 
+    model = model if policy == FLOAT32 else folding.fold(model)
+    exact = (keras.layers.Add, keras.layers.BatchNormalization) if policy == "mixed_bfloat16" else ()
+
     def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
         config = layer.get_config()
         is_map = not isinstance(layer, keras.layers.InputLayer) and len(layer.output.shape) == 4
-        if is_map and layer.name not in model.output:
+        if is_map and layer.name not in model.output and not isinstance(layer, exact):
             config["dtype"] = policy
         return layer.__class__.from_config(config)
 
@@ -82,7 +87,7 @@ def forward(model: keras.Model, xla: bool = False) -> Forward:
     """Returns a function from a batch to the named outputs of a model, run as one graph, on the devices it lives on.
 
     Args:
-        model: with a dict of outputs; if it lives on several devices, batches must divide by their number.
+        model: with a dict of outputs; if it lives on several devices, they share every batch.
         xla: compile it. Faster for small residual networks, many times slower for depthwise convolutions on a CPU.
     """
 
@@ -108,12 +113,15 @@ def _distributed(run: Callable[[Any], Any], devices: tf.distribute.Strategy, xla
     spread = tf.function(lambda values: devices.run(compiled, args=(values,)))
 
     def distributed(images: np.ndarray) -> dict[str, np.ndarray]:
-        parts = np.split(images, devices.num_replicas_in_sync)
+        lacking = -len(images) % devices.num_replicas_in_sync
+        filled = np.concatenate([images, np.zeros((lacking, *images.shape[1:]), images.dtype)])
+        parts = np.split(filled, devices.num_replicas_in_sync)
         values = devices.experimental_distribute_values_from_function(
             lambda context: tf.constant(parts[context.replica_id_in_sync_group], tf.float32)
         )
         gathered = {name: devices.experimental_local_results(value) for name, value in spread(values).items()}
-        return {name: np.concatenate([np.asarray(part) for part in results]) for name, results in gathered.items()}
+        joined = {name: np.concatenate([np.asarray(part) for part in results]) for name, results in gathered.items()}
+        return {name: values[: len(images)] for name, values in joined.items()}
 
     return distributed
 
@@ -127,17 +135,29 @@ def measure(model: keras.Model, policy: str, images: np.ndarray, seconds: float 
         images: a batch as extraction uses it.
         seconds: for both precisions together.
     """
-    functions = {FLOAT32: forward(model), policy: forward(place(model, policy))}
-    outputs = {name: run(images) for name, run in functions.items()}  # compiles
-    rates = {}
-    for name, run in functions.items():
-        start, num_runs = time.perf_counter(), 0
-        while not num_runs or time.perf_counter() - start < seconds / 2:
+    return compare(forward(model), forward(place(model, policy)), images, seconds)
+
+
+def compare(reference: Forward, candidate: Forward, images: np.ndarray, seconds: float = _SECONDS) -> Cost:
+    """Measures two functions in turns, in about `seconds` and as long again for their first runs.
+
+    Args:
+        reference: what float32 gives.
+        candidate: another way to run the same model.
+        images: a batch.
+        seconds: for both together.
+    """
+    functions = (reference, candidate)
+    expected, received = (run(images) for run in functions)  # compiles
+    durations: tuple[list[float], list[float]] = ([], [])
+    start = time.perf_counter()
+    while not durations[1] or time.perf_counter() - start < seconds:
+        for run, taken in zip(functions, durations, strict=True):
+            before = time.perf_counter()
             run(images)
-            num_runs += 1
-        rates[name] = num_runs / (time.perf_counter() - start)
-    cosine = {tap: _smallest_cosine(outputs[policy][tap], outputs[FLOAT32][tap]) for tap in model.output}
-    return Cost(rates[policy] / rates[FLOAT32], cosine)
+            taken.append(time.perf_counter() - before)
+    cosine = {tap: _smallest_cosine(received[tap], expected[tap]) for tap in expected}
+    return Cost(min(durations[0]) / min(durations[1]), cosine)
 
 
 def choose(model: keras.Model, images: np.ndarray) -> tuple[str, Cost]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,32 +17,42 @@ REQUIRED = ("sample_id", "database", "identity", "location")
 _NUMBERS = {"box": (4,), "landmarks": (5, 2)}
 
 
-def write_samples(path: Path, table: SampleTable) -> None:
-    """Writes a sample table as Parquet; boxes and landmarks are lists of numbers, null where there are none."""
+def write_samples(
+    path: Path, table: SampleTable, extra: Mapping[str, np.ndarray] | None = None, part_size: int = 2**16
+) -> None:
+    """Writes a sample table as Parquet; boxes and landmarks are lists of numbers, null where there are none.
+
+    Args:
+        path: of the file.
+        table: the samples.
+        extra: further columns of numbers, for others to read.
+        part_size: samples in what `read_samples` can read as one part.
+    """
     import pyarrow
     import pyarrow.parquet
 
-    columns = {}
+    columns = {name: pyarrow.array(values) for name, values in (extra or {}).items()}
     for name, column in table.columns().items():
         kind = pyarrow.list_(pyarrow.float32()) if name in _NUMBERS else pyarrow.string()
         values = _lists(column) if name in _NUMBERS else column.tolist()
         columns[name] = pyarrow.array(values, kind)
     with formats.atomic_path(path) as temporary:
-        pyarrow.parquet.write_table(pyarrow.table(columns), temporary)
+        pyarrow.parquet.write_table(pyarrow.table(columns), temporary, row_group_size=part_size)
 
 
-def read_samples(path: Path) -> SampleTable:
+def read_samples(path: Path, part: int | None = None) -> SampleTable:
     """Reads a sample table.
 
     Args:
         path: `.parquet` or `.csv` with the columns sample_id, database, identity, location and, if you want, group, box
             ("left top right bottom" in pixels), landmarks (ten numbers) and attributes (a JSON object). Relative
             locations are relative to the table's folder. Without an identity a sample is a person of their own.
+        part: read this part only, see `write_samples`.
 
     Raises:
         InputError: if the file is neither, is empty, lacks a column, repeats a sample_id or has a wrong value.
     """
-    columns: dict[str, list[Any]] = _read_parquet(path) if path.suffix == ".parquet" else formats.read_csv(path)
+    columns: dict[str, list[Any]] = _read_parquet(path, part) if path.suffix == ".parquet" else formats.read_csv(path)
     missing = [name for name in REQUIRED if name not in columns]
     if missing:
         raise InputError(f"Expected a sample table with columns {list(REQUIRED)}, received {path} without {missing}.")
@@ -98,12 +109,13 @@ def _resolve(folder: Path, location: str) -> str:
     return location if is_address else str(folder / location)
 
 
-def _read_parquet(path: Path) -> dict[str, list[Any]]:
+def _read_parquet(path: Path, part: int | None) -> dict[str, list[Any]]:
     import pyarrow
     import pyarrow.parquet
 
     try:
-        table = pyarrow.parquet.read_table(path)
+        file = pyarrow.parquet.ParquetFile(path)
+        table = file.read() if part is None else file.read_row_group(part)
     except (OSError, pyarrow.ArrowException) as error:
         raise InputError(f"Expected a Parquet file at {path}, received: {error}.") from error
     return {name: table[name].to_pylist() for name in table.column_names}

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,21 +11,24 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from mint_keras import formats, training
-from mint_keras.aad import extract, store
+from mint_keras import formats
+from mint_keras.aad import pooling
+from mint_keras.aad.models import AUDITED, UNTRAINED
 from mint_keras.audit import metrics
-from mint_keras.audited import iresnet, runtime, zoo
+from mint_keras.audited import runtime, zoo
 from mint_keras.audited import taps as taps_module
-from mint_keras.data import images, samples, synthetic
 from mint_keras.data import protocol as protocols
+from mint_keras.data import samples, synthetic
 from mint_keras.heads import cnn, vanilla
-from mint_keras.records import InputError, ResultRow, SampleTable, Scores
+from mint_keras.records import InputError, ResultRow, Scores
 from mint_keras.scorers import baselines
 from mint_keras.stages import make_protocol as protocol_stage
+from mint_keras.stages import run_aad
+from mint_keras.stages.progress import pace
+from mint_keras.training import batches, checkpoints
+from mint_keras.training import heads as head_training
 
 KIND = "mint_run"
-AUDITED, UNTRAINED = "audited", "untrained"
-PRECISION = "precision.json"
 COMBINATION, COMBINATION_OUTCOME = "combination", "combination+outcome"
 _NOT_CONTENT = ("out", "overwrite", "quiet")
 
@@ -61,10 +63,16 @@ class TrainMint:
         num_train: training samples of each class at most.
         num_test: test samples of each kind at most.
         literal: the vanilla head exactly as the paper prints it, without standardised inputs.
+        aad: stored keeps what the taps give on the disk; live keeps the faces and runs the audited model, cut behind
+            the tap, in front of the head in every epoch, for maps that fill the disk (401 KB a face for R100's conv1);
+            auto measures disk and model and says why it takes one. Vanilla heads take vectors, which are always stored.
+        store: folder of extract_aad.py that holds the AAD of these samples, with the untrained copy of this --seed.
         precision: of the audited model while it gives its AAD. mixed_bfloat16 is faster on a CPU with avx512_bf16,
             mixed_float16 on a GPU; auto measures for five seconds, takes the faster one if the cosine of every tap with
             float32 stays above 0.999, and says what it costs.
         xla: compile the audited model; faster for some residual networks, far slower for depthwise ones on a CPU.
+        head_precision: in which heads are trained; mixed_float16 is for GPUs.
+        head_xla: compile the training of heads.
         seed: seed of every choice, of weights, batch order and dropout.
         overwrite: replace what --out holds instead of continuing or refusing.
         quiet: no progress bars.
@@ -82,8 +90,12 @@ class TrainMint:
     num_train: int = 1500
     num_test: int = 500
     literal: bool = False
+    aad: Literal["auto", "stored", "live"] = "auto"
+    store: Path | None = None
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16", "auto"] = "float32"
     xla: bool = False
+    head_precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
+    head_xla: bool = False
     seed: int = 1
     overwrite: bool = False
     quiet: bool = False
@@ -95,7 +107,7 @@ class Run:
 
     config: TrainMint
     protocol: protocols.Protocol
-    aad: store.AadStore
+    aad: run_aad.RunAad
 
 
 def open_run(config: TrainMint) -> Run:
@@ -111,10 +123,9 @@ def open_run(config: TrainMint) -> Run:
         )
     taps = resolve_taps(config)
     model = zoo.load_audited(config.audited)
-    pooling = "max" if config.head == "vanilla" else None
-    extractor = taps_module.extractor(model, taps, pooling)
+    shapes = taps_module.extractor(model, taps).output
     for group in tap_groups(taps).values():  # shows early whether the heads fit the taps
-        build_head(config, {tap: extractor.output[tap].shape[1:] for tap in group})
+        build_head(config, {tap: shapes[tap].shape[1:] for tap in group})
     protocol = make_protocol(config)
     _check_sizes(protocol)
     inputs = {
@@ -123,18 +134,35 @@ def open_run(config: TrainMint) -> Run:
     }
     if config.protocol is not None:
         inputs["protocol"] = formats.sha256_file(config.protocol / protocol_stage.SUMMARY)
+    if config.store is not None:
+        inputs["store"] = formats.sha256_file(config.store / formats.MANIFEST)
     settings = {name: value for name, value in dataclasses.asdict(config).items() if name not in _NOT_CONTENT}
     with formats.output_folder(config.out, formats.make_manifest(KIND, inputs, settings), config.overwrite):
-        untrained = taps_module.extractor(zoo.untrained_copy(model, config.seed), taps, pooling)
-        aad = _open_aad(config, {AUDITED: extractor, UNTRAINED: untrained}, inputs, protocol.table)
+        aad = run_aad.open_aad(_aad_options(config, taps), inputs, protocol.table)
         protocol = protocol.take(np.isin(protocol.table.sample_id, aad.table.sample_id))
         _check_sizes(protocol)  # again: some samples may have been rejected
     return Run(config, protocol, aad)
 
 
+def _aad_options(config: TrainMint, taps: list[str]) -> run_aad.AadOptions:
+    return run_aad.AadOptions(
+        folder=config.out,
+        store=config.store,
+        audited=config.audited,
+        taps=tuple(taps),
+        pooling=pooling.MAX if config.head == "vanilla" else "",
+        source=config.aad,
+        precision=config.precision,
+        xla=config.xla,
+        seed=config.seed,
+        num_epochs=num_epochs(config),
+        quiet=config.quiet,
+    )
+
+
 def _check_sizes(protocol: protocols.Protocol) -> None:
     """Raises InputError now, not after hours, if training or an evaluation lacks samples."""
-    training.check_class_sizes(protocol.training_rows()[1])
+    batches.check_class_sizes(protocol.training_rows()[1])
     protocol.evaluations()
 
 
@@ -159,7 +187,7 @@ def config_of(manifest: dict[str, Any], folder: Path, quiet: bool) -> TrainMint:
         )
     values: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in stored.items()}
     values |= {"audited": Path(stored["audited"]), "out": folder, "quiet": quiet}
-    values["protocol"] = Path(stored["protocol"]) if stored["protocol"] else None
+    values |= {name: Path(stored[name]) if stored[name] else None for name in ("protocol", "store")}
     return TrainMint(**values)
 
 
@@ -195,11 +223,14 @@ def tap_groups(taps: list[str]) -> dict[str, list[str]]:
     return groups
 
 
-def build_head(config: TrainMint, shapes: Mapping[str, tuple[int, ...]]) -> tuple[keras.Model, int]:
-    """Builds the head of a run for some taps; returns it with its number of epochs."""
-    if config.head == "cnn":
-        return cnn.build(shapes), cnn.EPOCHS
-    return vanilla.build(shapes, config.literal), vanilla.EPOCHS
+def build_head(config: TrainMint, shapes: Mapping[str, tuple[int, ...]]) -> keras.Model:
+    """Builds the head of a run for some taps."""
+    return cnn.build(shapes) if config.head == "cnn" else vanilla.build(shapes, config.literal)
+
+
+def num_epochs(config: TrainMint) -> int:
+    """Returns for how many epochs the heads of a run are trained."""
+    return cnn.EPOCHS if config.head == "cnn" else vanilla.EPOCHS
 
 
 def head_path(folder: Path, model: str, name: str) -> Path:
@@ -213,41 +244,51 @@ def load_head(path: Path) -> keras.Model:
         head = keras.saving.load_model(path, compile=False, safe_mode=True)
     except (ValueError, TypeError, OSError, KeyError) as error:
         raise InputError(f"Expected a head in {path}, received: {error}") from error
-    training.compile_head(head)
+    head_training.compile_head(head)
     return head
 
 
 def fit_heads(run: Run) -> None:
     """Trains the heads that are missing, through the audited model and through its untrained copy."""
-    rows, is_member = run.protocol.training_rows()
-    groups = tap_groups(list(run.aad.arrays[AUDITED]))
+    groups = tap_groups(run.aad.taps)
     names = [(model, name) for model in (AUDITED, UNTRAINED) for name in groups]
     missing = [(model, name) for model, name in names if not head_path(run.config.out, model, name).is_file()]
-    with tqdm(desc="heads", unit="epoch", disable=run.config.quiet, **_pace()) as bar:
+    total = len(missing) * num_epochs(run.config)
+    with tqdm(total=total, desc="heads", unit="epoch", disable=run.config.quiet, **pace()) as bar:
         for model, name in missing:
-            path = head_path(run.config.out, model, name)
-            features = {tap: run.aad.arrays[model][tap] for tap in groups[name]}
-            training.seed_everything(run.config.seed)
-            head, epochs = build_head(run.config, {tap: values.shape[1:] for tap, values in features.items()})
-            bar.total = len(missing) * epochs
             bar.set_postfix_str(f"{name}, {model}")
-            data = training.LabelledAad(features, rows, is_member)
-            training.fit_head(head, data, epochs, run.config.seed, path.parent, bar.update)
-            formats.save_model(path, head)
+            _fit_head(run, model, groups[name], head_path(run.config.out, model, name), bar.update)
+
+
+def _fit_head(run: Run, model: str, taps: list[str], path: Path, on_epoch: Callable[[int], object]) -> None:
+    config = run.config
+    rows, is_member = run.protocol.training_rows()
+    checkpoints.seed_everything(config.seed)
+    head = build_head(config, run.aad.shapes(taps))
+    trained = head_training.place_head(head, config.head_precision, runtime.strategy())
+    data = batches.LabelledAad(run.aad.features(model, taps), rows, is_member)
+    settings = head_training.HeadTraining(num_epochs(config), config.seed, config.head_xla)
+    head_training.fit_head(run.aad.in_front(trained, model, taps), data, settings, path.parent, on_epoch)
+    if trained is not head:
+        head.set_weights(trained.get_weights())
+    formats.save_model(path, head)
 
 
 def evaluate_heads(run: Run) -> tuple[list[Scores], list[ResultRow]]:
     """Evaluates every head by `model.evaluate` and by its scores, on every evaluation of the protocol."""
     parts: list[tuple[Scores, ResultRow]] = []
     evaluations = run.protocol.evaluations()
-    groups = tap_groups(list(run.aad.arrays[AUDITED]))
+    groups = tap_groups(run.aad.taps)
     names = [(model, name) for model in (AUDITED, UNTRAINED) for name in groups]
-    for model, name in tqdm(names, desc="evaluate", unit="head", disable=run.config.quiet, **_pace()):
+    for model, name in tqdm(names, desc="evaluate", unit="head", disable=run.config.quiet, **pace()):
         head = load_head(head_path(run.config.out, model, name))
-        logits = training.logit_model(head)
+        logits = run.aad.in_front(head_training.logit_model(head), model, groups[name])
+        whole = run.aad.in_front(head, model, groups[name])
+        head_training.compile_head(whole)
+        features = run.aad.features(model, groups[name])
         for evaluation, (rows, is_member) in evaluations.items():
-            features = {tap: run.aad.arrays[model][tap] for tap in groups[name]}
-            figures, logit = training.evaluate_head(head, logits, training.LabelledAad(features, rows, is_member))
+            data = batches.LabelledAad(features, rows, is_member)
+            figures, logit = head_training.evaluate_head(whole, logits, data)
             scorer = _scorer_name(run.config.head, model)
             scores = Scores(scorer, name, evaluation, run.config.seed, run.protocol.table.take(rows), is_member, logit)
             parts.append((scores, _result(scores, is_member, figures)))
@@ -262,7 +303,7 @@ def _evaluate_embedding_norm(
     train_rows, train_is_member = run.protocol.training_rows()
     parts = []
     for model in (AUDITED, UNTRAINED):
-        outcome = run.aad.arrays[model][taps_module.OUTCOME]
+        outcome = run.aad.features(model, [taps_module.OUTCOME])[taps_module.OUTCOME]
         for evaluation, (rows, is_member) in evaluations.items():
             logit = baselines.embedding_norm(outcome[rows], outcome[train_rows], train_is_member)
             name = _scorer_name(baselines.EMBEDDING_NORM, model)
@@ -309,53 +350,3 @@ def _list_sources(config: TrainMint) -> protocols.Sources:
         evaluate=samples.list_all(evaluate) if evaluate else None,
         held_out=samples.list_samples(held_out) if has_held_out else None,
     )
-
-
-def _open_aad(
-    config: TrainMint, extractors: dict[str, keras.Model], inputs: dict[str, str], table: SampleTable
-) -> store.AadStore:
-    """Opens the run's AAD; extracts it first if it is missing or unfinished."""
-    folder = config.out / "aad"
-    # Pooled vectors are small: in float32 a laptop's scores agree with these to the last digits.
-    dtype = "float32" if config.head == "vanilla" else "float16"
-    taps = list(extractors[AUDITED].output)
-    runtime.exact_float32()
-    precision = _precision(config, extractors[AUDITED], table)
-    devices = runtime.strategy()
-    settings = {
-        "models": list(extractors), "taps": taps, "dtype": dtype, "seed": config.seed, "head": config.head,
-        "precision": precision, "xla": config.xla, "devices": devices.num_replicas_in_sync if devices else 1,
-    }  # fmt: skip
-    manifest = formats.make_manifest(store.KIND, inputs, settings)
-    aad = store.open_store(folder, manifest["fingerprint"])
-    if aad is None:
-        placed = {name: runtime.place(extractor, precision, devices) for name, extractor in extractors.items()}
-        with tqdm(total=len(table), desc="AAD", unit="face", disable=config.quiet, **_pace()) as bar:
-            extract.extract(table, placed, folder, manifest, dtype, bar.update, config.xla)
-        aad = store.open_store(folder, manifest["fingerprint"])
-    if aad is None:
-        raise InputError(f"Expected AAD in {folder}, received none.")
-    return aad
-
-
-def _precision(config: TrainMint, extractor: keras.Model, table: SampleTable) -> str:
-    """Returns the precision of a run. What it costs is measured once, by the first run, and written down."""
-    if config.precision == runtime.FLOAT32:
-        return runtime.FLOAT32
-    path = config.out / PRECISION
-    if not path.is_file():
-        batch = next(images.FaceReader().batches(table, extract.BATCH_SIZE), None)
-        if batch is None:
-            raise InputError("Expected face images, received none that is usable.")
-        faces = iresnet.normalise(batch[1])
-        if config.precision == runtime.AUTO:
-            precision, cost = runtime.choose(extractor, faces)
-        else:
-            precision, cost = str(config.precision), runtime.measure(extractor, config.precision, faces)
-        formats.write_json(path, {"precision": precision, **dataclasses.asdict(cost)})
-    return str(formats.read_json(path)["precision"])
-
-
-def _pace() -> dict[str, float]:
-    """A bar that moves on a terminal, one line a minute in a log."""
-    return {} if sys.stderr.isatty() else {"mininterval": 60.0}

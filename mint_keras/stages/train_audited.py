@@ -11,12 +11,14 @@ from typing import Literal
 import keras
 import numpy as np
 
-from mint_keras import formats, training
+from mint_keras import formats
 from mint_keras.audit import metrics
 from mint_keras.audited import iresnet, margins, zoo
 from mint_keras.data import images, samples, splits, tables
 from mint_keras.records import InputError, SampleTable
 from mint_keras.report import plots
+from mint_keras.training import audited as audited_training
+from mint_keras.training import checkpoints
 
 _BATCH = 128
 _CARD = """# {name}
@@ -103,7 +105,7 @@ def train_audited(config: TrainAudited) -> str:
 
 
 def _train(config: TrainAudited, members: SampleTable, held_out: SampleTable) -> None:
-    training.seed_everything(config.seed)
+    checkpoints.seed_everything(config.seed)
     model = iresnet.build(config.arch)
     reader = images.FaceReader()
     cache = config.out / "faces.npy"
@@ -113,12 +115,12 @@ def _train(config: TrainAudited, members: SampleTable, held_out: SampleTable) ->
         raise InputError(f"Expected face images in {config.data}, received {len(reader.rejected)} files that are none.")
     members = members.take(rows)
     _, labels = np.unique(members.people(), return_inverse=True)
-    fit = training.AuditedTraining(
+    fit = audited_training.AuditedTraining(
         margins.MARGINS[config.loss], config.scale, config.epochs, config.batch_size, config.learning_rate,
         config.weight_decay, config.seed,
     )  # fmt: skip
     a_bar_or_lines = 1 if sys.stderr.isatty() else 2
-    training.fit_audited(model, faces, labels, fit, config.out, verbose=0 if config.quiet else a_bar_or_lines)
+    audited_training.fit_audited(model, faces, labels, fit, config.out, verbose=0 if config.quiet else a_bar_or_lines)
     tables.write_samples(config.out / formats.MEMBERS, members)
     tables.write_samples(config.out / formats.HELD_OUT, held_out)
     zoo.save_audited(config.out, model, {"members_pixels_sha256": reader.digest, "num_members": len(members)})

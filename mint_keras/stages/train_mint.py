@@ -13,7 +13,7 @@ from mint_keras.data import protocol as protocols
 from mint_keras.data import synthetic
 from mint_keras.records import InputError, ResultRow, Scores
 from mint_keras.report import plots, tables
-from mint_keras.stages import make_protocol, mint_run
+from mint_keras.stages import make_protocol, mint_run, run_aad
 
 _LEGEND = """Cells: accuracy, AUC, TPR at 1% FPR; chance is 0.500, 0.500, 0.010.
   audited model   members against externals ({main})
@@ -93,8 +93,8 @@ def describe(run: mint_run.Run) -> str:
         lines.append(
             f"{name + ':':17} {len(chosen):6} images, {len(np.unique(chosen.people())):5} identities ({databases})"
         )
-    if (run.config.out / mint_run.PRECISION).is_file():
-        lines.append(_precision(formats.read_json(run.config.out / mint_run.PRECISION)))
+    if (run.config.out / run_aad.PRECISION).is_file():
+        lines.append(_precision(formats.read_json(run.config.out / run_aad.PRECISION)))
     if met["resized"]:
         counts = ", ".join(f"{name} {count}" for name, count in met["resized"].items())
         lines.append(f"Not 112x112, so resized without alignment: {counts}. Heads may tell databases by this alone.")

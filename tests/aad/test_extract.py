@@ -1,13 +1,18 @@
+"""From samples to shards: values, order, rejected samples, batches that do not depend on where a run was cut off."""
+
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mint_keras import formats
-from mint_keras.aad import extract, store
+from mint_keras.aad import extract, models, store
 from mint_keras.audited import iresnet, taps
 from mint_keras.data import synthetic
-from mint_keras.records import InputError, RefusedError, SampleTable, concatenate_tables
+from mint_keras.records import InputError, SampleTable, concatenate_tables
+
+LAYOUT = extract.Layout(batch_size=4, shard_size=10, dtype="float32")
 
 
 @pytest.fixture(scope="module")
@@ -15,81 +20,105 @@ def extractor():
     return taps.extractor(iresnet.build("tiny"), ["conv4", "outcome"])
 
 
-def manifest() -> dict:
-    return formats.make_manifest(store.KIND, {"samples": "abc"}, {"models": ["audited"], "taps": ["conv4", "outcome"]})
+@pytest.fixture(scope="module")
+def functions(extractor) -> Mapping[str, extract.FaceFunction]:
+    return models.face_functions(models.ModelSpec(Path(), ()), {"audited": extractor})
 
 
 def lab(num: int) -> SampleTable:
     return synthetic.sample_table(f"synthetic:1/web/0-{num - 1}/1")
 
 
-def run(table: SampleTable, extractor, folder: Path, dtype: str = "float16") -> store.AadStore:
-    extract.extract(table, {"audited": extractor}, folder, manifest(), dtype)
-    opened = store.open_store(folder, manifest()["fingerprint"])
+def gone(folder: Path, name: str = "gone") -> SampleTable:
+    return SampleTable(*(np.array([value]) for value in (name, "web", "x", str(folder / f"{name}.png"))))
+
+
+def run(table: SampleTable, functions, folder: Path, layout: extract.Layout = LAYOUT) -> store.AadStore:
+    extract.extract(table, functions, folder, layout)
+    store.finish(folder, formats.make_manifest(store.KIND, {}, {}), table, layout.shard_size)
+    opened = store.open_store(folder)
     assert opened is not None
     return opened
 
 
-def test_values_are_the_models_own_whatever_the_batch(extractor, tmp_path: Path) -> None:
-    table = lab(extract.BATCH_SIZE + 3)  # the last batch is padded
-    aad = run(table, extractor, tmp_path, "float32")
-    faces = np.stack([synthetic.render(location) for location in table.location[-3:]])
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_values_are_the_models_own(extractor, functions, tmp_path: Path) -> None:
+    table = lab(23)  # three shards, none of which fills its last batch
+    done: list[int] = []
+    extract.extract(table, functions, tmp_path / "aad", LAYOUT, done.append)
+    assert sum(done) == 23
+    aad = run(table, functions, tmp_path / "aad")
+    faces = np.stack([synthetic.render(location) for location in table.location])
     expected = extractor(iresnet.normalise(faces))
     for tap, values in aad.arrays["audited"].items():
         assert len(values) == len(table)
-        np.testing.assert_allclose(values[-3:], expected[tap], atol=1e-5)
-        assert isinstance(values, np.memmap)
+        np.testing.assert_allclose(values[:], expected[tap], atol=1e-5)
 
 
-def test_half_precision_by_default(extractor, tmp_path: Path) -> None:
-    assert run(lab(2), extractor, tmp_path).arrays["audited"]["conv4"].dtype == np.float16
+def test_maps_are_halved_and_vectors_and_pixels_kept(functions, tmp_path: Path) -> None:
+    aad = run(lab(2), {**functions, **models.keep_pixels()}, tmp_path, extract.Layout())
+    types = {name: values.dtype for named in aad.arrays.values() for name, values in named.items()}
+    assert types == {"conv4": np.float16, "outcome": np.float32, "pixels": np.uint8}
+    np.testing.assert_array_equal(aad.arrays["pixels"]["pixels"][1:][0], synthetic.render("synthetic:1/web/1/0"))
+    assert extract.bytes_per_sample(functions, np.zeros((2, 112, 112, 3), np.uint8)) == 7 * 7 * 16 * 2 + 16 * 4
 
 
-def test_rejected_samples_leave_no_row(extractor, tmp_path: Path) -> None:
-    gone = SampleTable(*(np.array([v]) for v in ("gone", "web", "x", str(tmp_path / "gone.png"))))
-    table = concatenate_tables([lab(2), gone, synthetic.sample_table("synthetic:1/web/7/0")])
-    aad = run(table, extractor, tmp_path / "aad", "float32")
-    assert aad.table.sample_id.tolist() == [*table.sample_id[:2], table.sample_id[3]]
-    assert aad.manifest["rejected"] == 1
+def test_rejected_samples_leave_no_row(functions, tmp_path: Path) -> None:
+    table = concatenate_tables([lab(2), gone(tmp_path), lab(12).take(np.arange(2, 12)), gone(tmp_path, "last")])
+    aad = run(table, functions, tmp_path / "aad")
+    assert aad.table.sample_id.tolist() == lab(12).sample_id.tolist()
+    assert aad.manifest["rejected"] == 2
     assert "gone.png" in (tmp_path / "aad" / "rejected.csv").read_text()
-    face = synthetic.render("synthetic:1/web/7/0")[None]
-    np.testing.assert_allclose(
-        aad.arrays["audited"]["outcome"][2], extractor(iresnet.normalise(face))["outcome"][0], atol=1e-5
-    )
+    whole = run(lab(12), functions, tmp_path / "whole")
+    np.testing.assert_allclose(aad.arrays["audited"]["outcome"][:], whole.arrays["audited"]["outcome"][:], atol=1e-5)
 
 
-def test_nothing_usable(extractor, tmp_path: Path) -> None:
-    gone = SampleTable(*(np.array([v]) for v in ("gone", "web", "x", str(tmp_path / "gone.png"))))
+def test_a_shard_without_a_usable_sample(functions, tmp_path: Path) -> None:
+    broken = concatenate_tables([gone(tmp_path, f"gone{k}") for k in range(10)])
+    aad = run(concatenate_tables([broken, lab(3)]), functions, tmp_path / "aad")
+    assert len(aad.table) == len(aad.arrays["audited"]["conv4"]) == 3
+
+
+def test_nothing_usable(functions, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="none is usable"):
-        extract.extract(gone, {"audited": extractor}, tmp_path / "aad", manifest())
-    assert store.open_store(tmp_path / "aad", manifest()["fingerprint"]) is None
+        run(gone(tmp_path), functions, tmp_path / "aad")
+    assert store.open_store(tmp_path / "aad") is None
 
 
-def test_overflow_is_an_error(extractor, tmp_path: Path) -> None:
+def test_a_run_that_was_cut_off_ends_with_the_same_bytes(functions, tmp_path: Path) -> None:
+    table = concatenate_tables([lab(21), gone(tmp_path)])
+    run(table, functions, tmp_path / "whole")
+    calls = []
+
+    def cut_off(faces: np.ndarray) -> dict[str, np.ndarray]:
+        calls.append(len(faces))
+        if len(calls) == 5:  # in the second shard
+            raise KeyboardInterrupt
+        return functions["audited"](faces)
+
+    with pytest.raises(KeyboardInterrupt):
+        extract.extract(table, {"audited": cut_off}, tmp_path / "again", LAYOUT)
+    assert extract.missing_shards(tmp_path / "again", LAYOUT, len(table)) == [1, 2]
+    assert set(calls) == {4}  # every batch is whole
+    kept = store.shard_folder(tmp_path / "again", 0).stat().st_mtime_ns
+    run(table, functions, tmp_path / "again")
+    assert store.shard_folder(tmp_path / "again", 0).stat().st_mtime_ns == kept
+    assert files(tmp_path / "again") == files(tmp_path / "whole")
+
+
+def test_a_worker_writes_the_same_shard(functions, tmp_path: Path) -> None:
+    table = lab(12)
+    run(table, functions, tmp_path / "whole")
+    extract.write_shard(LAYOUT.part(table, 1), 1, functions, tmp_path / "worker", LAYOUT)
+    name = "shards/000001/audited/conv4.npy"
+    assert files(tmp_path / "worker")[name] == files(tmp_path / "whole")[name]
+
+
+def test_overflow_is_an_error() -> None:
     with pytest.raises(InputError, match="float16"):
-        extract._cast(np.array([7e4], np.float32), "float16", "audited conv1")
+        extract.cast(np.full((1, 1, 1, 1), 7e4, np.float32), "float16", "audited conv1")
     with pytest.raises(InputError, match="nan"):
-        extract._cast(np.array([np.nan], np.float32), "float32", "audited conv1")
-
-
-def test_an_unfinished_store_is_no_store(extractor, tmp_path: Path) -> None:
-    run(lab(2), extractor, tmp_path)
-    (tmp_path / "manifest.json").unlink()
-    assert store.open_store(tmp_path, manifest()["fingerprint"]) is None
-
-
-def test_a_stale_store_is_refused(extractor, tmp_path: Path) -> None:
-    run(lab(2), extractor, tmp_path)
-    with pytest.raises(RefusedError, match="other inputs"):
-        store.open_store(tmp_path, "another")
-
-
-def test_a_damaged_store_is_named(extractor, tmp_path: Path) -> None:
-    run(lab(2), extractor, tmp_path)
-    path = store.array_path(tmp_path, "audited", "conv4")
-    np.save(path, np.zeros((1, 2)))
-    with pytest.raises(InputError, match="rows"):
-        store.open_store(tmp_path, manifest()["fingerprint"])
-    path.write_bytes(b"junk")
-    with pytest.raises(InputError, match="AAD array"):
-        store.open_store(tmp_path, manifest()["fingerprint"])
+        extract.cast(np.array([[np.nan]], np.float32), "float32", "audited conv1")

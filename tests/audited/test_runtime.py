@@ -72,7 +72,7 @@ from pathlib import Path
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from mint_keras import formats
-from mint_keras.aad import extract, store
+from mint_keras.aad import extract, models, store
 from mint_keras.audited import iresnet, runtime, taps
 from mint_keras.data import samples
 keras.utils.set_random_seed(1)
@@ -83,21 +83,23 @@ assert runtime.strategy() is None  # no GPUs here
 table = samples.list_samples("synthetic:1/web/0-19/5")
 stores = []
 for name, strategy in (("one", None), ("two", devices)):
-    placed = runtime.place(extractor, "float32", strategy)
-    assert placed.distribute_strategy.num_replicas_in_sync == (2 if strategy else 1)
     folder = Path(sys.argv[1]) / name
-    manifest = formats.make_manifest(store.KIND, {}, {"models": ["audited"], "taps": ["conv2", "outcome"]})
-    extract.extract(table, {"audited": placed}, folder, manifest, "float32")
+    manifest = formats.make_manifest(store.KIND, {}, {})
+    functions = models.face_functions(models.ModelSpec(folder, ()), {"audited": extractor}, strategy)
+    extract.extract(table, functions, folder, extract.Layout(shard_size=75))
+    store.finish(folder, manifest, table, 75)
     stores.append(store.open_store(folder, manifest["fingerprint"]).arrays["audited"])
 for tap in ("conv2", "outcome"):
-    one, two = (arrays[tap] for arrays in stores)
+    one, two = (arrays[tap][:] for arrays in stores)
     assert one.shape == two.shape == (100, one.shape[1])
     assert len(np.unique(np.round(one[:, 0], 5))) > 50, "rows must differ, or their order would not show"
     np.testing.assert_allclose(two, one, rtol=1e-4, atol=1e-5)
-try:
-    runtime.forward(runtime.place(extractor, "float32", devices))(np.zeros((3, 112, 112, 3), np.float32))
-except ValueError:
-    print("done")
+placed = runtime.place(extractor, "float32", devices)
+assert placed.distribute_strategy.num_replicas_in_sync == 2
+images = np.random.default_rng(1).normal(size=(3, 112, 112, 3)).astype(np.float32)  # does not divide by two
+three, expected = runtime.forward(placed)(images), runtime.forward(extractor)(images)
+np.testing.assert_allclose(three["conv2"], expected["conv2"], rtol=1e-4, atol=1e-5)
+print("done")
 """
 
 

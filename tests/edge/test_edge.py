@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mint_keras import formats
-from mint_keras.audited import iresnet, taps
+from mint_keras.audited import iresnet, litert, taps
 from mint_keras.data import images, synthetic
 from mint_keras.edge import bundle, export, scorer
 from mint_keras.heads import cnn, vanilla
@@ -41,8 +41,8 @@ def test_fused_model_and_tflite_equal_the_parts(head: str, faces: np.ndarray, tm
 def test_a_wrong_conversion_is_refused(faces: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     extractor = taps.extractor(iresnet.build("tiny"), ["outcome"], "max")
     right, wrong = (export.fuse(extractor, vanilla.build({"outcome": (16,)})) for _ in range(2))
-    content = export.to_tflite(wrong)
-    monkeypatch.setattr(export, "to_tflite", lambda model, precision: content)
+    content = litert.to_tflite(wrong)
+    monkeypatch.setattr(litert, "to_tflite", lambda model, precision: content)
     with pytest.raises(RefusedError, match="difference"):
         export.write_scorer(tmp_path, right, faces)
     assert list(tmp_path.iterdir()) == []
@@ -55,7 +55,7 @@ def test_operations_outside_tflite_are_refused() -> None:
     logit = keras.layers.Dense(1)(x)
     model = keras.Model(inputs, {"logit": logit, "score": keras.ops.sigmoid(logit)})
     with pytest.raises(RefusedError, match="built into TFLite"):
-        export.to_tflite(model)
+        litert.to_tflite(model)
 
 
 @pytest.fixture(scope="module")

@@ -111,7 +111,7 @@ def test_other_settings_need_another_folder(run_folder: Path, audited_folder: Pa
 def test_cnn_on_maps(audited_folder: Path, tmp_path: Path) -> None:
     text = train_mint(small(audited_folder, tmp_path / "out", head="cnn"))
     assert "| cnn" in text
-    assert np.load(tmp_path / "out" / "aad" / "audited" / "conv4.npy", mmap_mode="r").shape[1:] == (7, 7, 16)
+    assert np.load(tmp_path / "out/aad/shards/000000/audited/conv4.npy", mmap_mode="r").shape[1:] == (7, 7, 16)
 
 
 def test_a_dead_head_is_named(run_folder: Path, tmp_path: Path) -> None:

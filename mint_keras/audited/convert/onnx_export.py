@@ -52,6 +52,16 @@ def export(extractor: keras.Model, path: Path, inputs: Mapping[str, np.ndarray])
     return records
 
 
+def forward(extractor: keras.Model) -> runtime.Forward:
+    """Returns a function from a batch to the named outputs, run by ONNX Runtime on TensorFlow's number of threads."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = tf.config.threading.get_intra_op_parallelism_threads()
+    content = to_onnx(extractor).SerializeToString()
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    names = [entry.name for entry in session.get_outputs()]
+    return lambda images: dict(zip(names, session.run(names, {_INPUT: images}), strict=True))
+
+
 def to_onnx(extractor: keras.Model) -> onnx.ModelProto:
     """Converts a model with named outputs; the batch stays open."""
     import tf2onnx  # slow to import

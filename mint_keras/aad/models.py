@@ -1,0 +1,78 @@
+"""The audited model, and its untrained copy, as functions from faces to what the taps give."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from mint_keras.aad import pooling
+from mint_keras.aad.extract import FaceFunction
+from mint_keras.audited import backends, iresnet, runtime, taps, zoo
+
+AUDITED, UNTRAINED = "audited", "untrained"
+PIXELS = "pixels"
+KERAS = backends.KERAS
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelSpec:
+    """All that a worker needs to know of the models.
+
+    Attributes:
+        audited: folder of the audited model.
+        taps: what to keep.
+        poolings: see `pooling.pooled`; none for maps.
+        untrained_seed: of an untrained copy, the control that every run of heads wants; None for no copy.
+        precision: see `backends.open_forward`, and there the next two.
+        backend: who runs the models.
+        xla: compile them.
+    """
+
+    audited: Path
+    taps: tuple[str, ...]
+    poolings: tuple[str, ...] = ()
+    untrained_seed: int | None = None
+    precision: str = runtime.FLOAT32
+    backend: str = KERAS
+    xla: bool = False
+
+    def settings(self) -> dict[str, Any]:
+        """Returns what of it decides the bytes of a store, for its manifest."""
+        values = dataclasses.asdict(self)
+        del values["audited"]
+        return values
+
+
+def load(spec: ModelSpec) -> dict[str, keras.Model]:
+    """Returns the models by name, whole."""
+    models = {AUDITED: zoo.load_audited(spec.audited)}
+    if spec.untrained_seed is not None:
+        models[UNTRAINED] = zoo.untrained_copy(models[AUDITED], spec.untrained_seed)
+    return models
+
+
+def extractors(spec: ModelSpec, models: Mapping[str, keras.Model]) -> dict[str, keras.Model]:
+    """Cuts the models behind the deepest tap and pools what the taps give."""
+    return {name: pooling.pooled(taps.extractor(model, spec.taps), spec.poolings) for name, model in models.items()}
+
+
+def face_functions(
+    spec: ModelSpec, cut: Mapping[str, keras.Model], devices: tf.distribute.Strategy | None = None
+) -> dict[str, FaceFunction]:
+    """Makes functions from uint8 faces of the extractors, in their precision, on their devices, by their backend."""
+    return {name: _face_function(spec, extractor, devices) for name, extractor in cut.items()}
+
+
+def _face_function(spec: ModelSpec, extractor: keras.Model, devices: tf.distribute.Strategy | None) -> FaceFunction:
+    forward = backends.open_forward(extractor, spec.precision, spec.backend, spec.xla, devices)
+    return lambda faces: forward(iresnet.normalise(faces))
+
+
+def keep_pixels() -> dict[str, FaceFunction]:
+    """Returns what a store of faces for live heads is made with."""
+    return {PIXELS: lambda faces: {PIXELS: faces}}

@@ -1,0 +1,60 @@
+"""From maps to one vector a tap, inside the extractor's graph, so that maps are never written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import keras
+from keras import layers, ops
+
+from mint_keras.records import InputError
+
+MAX = "max"
+TOP_K = 10
+
+
+def _mean_of_largest(x: keras.KerasTensor) -> keras.KerasTensor:
+    height, width, channels = x.shape[1:]
+    values = layers.Permute((2, 1))(layers.Reshape((height * width, channels))(x))
+    return ops.mean(ops.top_k(values, min(TOP_K, height * width))[0], axis=-1)
+
+
+# From maps (batch, height, width, channels) to vectors (batch, channels), float32.
+POOLINGS: dict[str, Callable[[keras.KerasTensor], keras.KerasTensor]] = {
+    MAX: lambda x: layers.GlobalMaxPooling2D(dtype="float32")(x),  # the paper's
+    "mean": lambda x: layers.GlobalAveragePooling2D(dtype="float32")(x),
+    "std": lambda x: ops.std(ops.cast(x, "float32"), axis=(1, 2)),
+    "topk": lambda x: _mean_of_largest(ops.cast(x, "float32")),
+}
+
+
+def array_name(tap: str, pooling: str, is_map: bool = True) -> str:
+    """Returns the name of a tap's vectors; taps that are vectors already keep theirs."""
+    return f"{tap}_{pooling}" if pooling and is_map else tap
+
+
+def pooled(extractor: keras.Model, poolings: Sequence[str]) -> keras.Model:
+    """Replaces the maps of an extractor by vectors.
+
+    Args:
+        extractor: from `audited.taps.extractor`, without pooling.
+        poolings: keys of `POOLINGS`, over the positions of every channel: "max" (the paper's), "mean", "std", "topk",
+            the mean of the ten largest values. Without any, maps stay maps.
+
+    Returns:
+        A model whose outputs are named by `array_name`, (batch, channels) each, float32.
+
+    Raises:
+        InputError: for an unknown pooling.
+    """
+    if unknown := sorted(set(poolings) - set(POOLINGS)):
+        raise InputError(f"Expected poolings of {list(POOLINGS)}, received {unknown}.")
+    if not poolings:
+        return extractor
+    outputs = {}
+    for tap, x in extractor.output.items():
+        for pooling in poolings:
+            name = array_name(tap, pooling, len(x.shape) == 4)
+            y = POOLINGS[pooling](x) if len(x.shape) == 4 else x
+            outputs[name] = layers.Identity(name=name if name != tap else f"{tap}_vector", dtype="float32")(y)
+    return keras.Model(extractor.input, outputs, name=extractor.name)

@@ -1,0 +1,62 @@
+"""Many workers: the shards of a store as Ray Data `map_batches`, one actor for each device. We write no scheduler."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from mint_keras import workers
+from mint_keras.aad import extract, models, store
+from mint_keras.data import tables
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardWork:
+    """What a worker has to know to make any shard of a store, on a disk that all workers share.
+
+    Attributes:
+        folder: of the store, with the list of its samples.
+        spec: the models.
+        layout: of the store.
+    """
+
+    folder: Path
+    spec: models.ModelSpec
+    layout: extract.Layout
+
+
+class ShardWorker:
+    """Loads the models once and writes shards.
+
+    Args:
+        work: see `ShardWork`.
+    """
+
+    def __init__(self, work: ShardWork) -> None:
+        workers.use_one_device()
+        self._work = work
+        cut = models.extractors(work.spec, models.load(work.spec))
+        self._functions = models.face_functions(work.spec, cut)
+
+    def __call__(self, shard: int) -> int:
+        """Writes a shard unless it is there; returns how many samples it covers."""
+        part = tables.read_samples(self._work.folder / store.SAMPLES, part=shard)
+        if not store.is_written(self._work.folder, shard):
+            extract.write_shard(part, shard, self._functions, self._work.folder, self._work.layout)
+        return len(part)
+
+
+def extract_on_ray(
+    work: ShardWork, shards: Sequence[int], address: str, on_faces: Callable[[int], object] = lambda _: None
+) -> None:
+    """Writes shards by many workers; a shard whose worker fails is given to another one.
+
+    Args:
+        work: see `ShardWork`; the store's list of samples has one part for each shard.
+        shards: those that are missing.
+        address: see `workers.map_parts`.
+        on_faces: called with the number of samples done, for progress.
+    """
+    for num in workers.map_parts(ShardWorker, work, shards, address):
+        on_faces(num)

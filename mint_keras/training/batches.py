@@ -1,0 +1,120 @@
+"""What heads train and are evaluated on: balanced batches of AAD, read as they are needed."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from mint_keras.records import InputError
+
+CLASS_BATCH = 64  # a batch holds exactly 64 members and 64 externals (paper, Sec. IV-B3)
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelledAad:
+    """Some rows of an AAD store, or of its pixels, with their labels; batches are read as they are needed.
+
+    Attributes:
+        features: by input of the model, each of shape (N, ...): arrays in memory or of `aad.store`.
+        rows: the rows in question, shape (n,).
+        is_member: their classes, shape (n,), bool.
+    """
+
+    features: Mapping[str, Any]
+    rows: np.ndarray
+    is_member: np.ndarray
+
+    def batch(self, chosen: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Returns features {tap: (k, ...)} as they are stored and labels (k, 1), float32, of k of the n rows."""
+        features = {tap: values[self.rows[chosen]] for tap, values in self.features.items()}
+        return features, self.is_member[chosen, None].astype(np.float32)
+
+    def dataset(self, batches: Callable[[], Iterator[np.ndarray]]) -> tf.data.Dataset:
+        """Returns a dataset of the batches that an iterator of choices names; AAD is float32 there, pixels uint8."""
+        features = {tap: tf.TensorSpec((None, *v.shape[1:]), v.dtype) for tap, v in self.features.items()}
+        signature = (features, tf.TensorSpec((None, 1), tf.float32))
+        stored = tf.data.Dataset.from_generator(
+            lambda: (self.batch(chosen) for chosen in batches()), output_signature=signature
+        )
+        return stored.map(_to_float32).prefetch(2)
+
+
+def _to_float32(features: dict[str, tf.Tensor], labels: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+    """Widens what is stored as float16, in TensorFlow, which is faster at it than NumPy."""
+    return {tap: tf.cast(v, tf.float32) if v.dtype.is_floating else v for tap, v in features.items()}, labels
+
+
+def balanced_batches(is_member: np.ndarray, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Yields one epoch of batches as row indices: 64 members, then 64 externals.
+
+    An epoch is one pass over the larger class; the smaller is repeated; the last partial batch is dropped.
+
+    Args:
+        is_member: class of every training sample, shape (n,), bool.
+        rng: source of the order.
+    """
+    classes = [np.flatnonzero(is_member), np.flatnonzero(~is_member)]
+    size = max(len(rows) for rows in classes)
+    orders = [_repeat_shuffled(rows, size, rng) for rows in classes]
+    for start in range(0, size - CLASS_BATCH + 1, CLASS_BATCH):
+        yield np.concatenate([order[start : start + CLASS_BATCH] for order in orders])
+
+
+def check_class_sizes(is_member: np.ndarray) -> None:
+    """Raises InputError if a class has too few training samples to fill its half of one batch."""
+    num_members, num_externals = np.count_nonzero(is_member), np.count_nonzero(~is_member)
+    if min(num_members, num_externals) < CLASS_BATCH:
+        raise InputError(
+            f"Expected at least {CLASS_BATCH} training samples of each class, received {num_members} members and "
+            f"{num_externals} externals."
+        )
+
+
+def train_dataset(data: LabelledAad, seed: int, start: int = 0) -> tuple[tf.data.Dataset, int]:
+    """Makes the endless stream of balanced training batches.
+
+    Args:
+        data: what to train on.
+        seed: of the order.
+        start: epochs to leave out, when a training continues.
+
+    Returns:
+        A dataset of ({tap: (128, ...)}, (128, 1)) and the number of batches per epoch.
+
+    Raises:
+        InputError: if a class has fewer than 64 samples.
+    """
+    check_class_sizes(data.is_member)
+
+    def batches() -> Iterator[np.ndarray]:
+        rng = np.random.default_rng(seed)
+        for epoch in itertools.count():
+            chosen = balanced_batches(data.is_member, rng)
+            if epoch < start:
+                collections.deque(chosen, maxlen=0)  # draws the order, reads nothing
+            else:
+                yield from chosen
+
+    larger_class = max(np.count_nonzero(data.is_member), np.count_nonzero(~data.is_member))
+    return data.dataset(batches), int(larger_class) // CLASS_BATCH
+
+
+def evaluation_dataset(data: LabelledAad, batch_size: int = 256) -> tf.data.Dataset:
+    """Makes one ordered pass over all samples, for `evaluate` and `predict`."""
+    starts = range(0, len(data.rows), batch_size)
+
+    def batches() -> Iterator[np.ndarray]:
+        return (np.arange(start, min(start + batch_size, len(data.rows))) for start in starts)
+
+    return data.dataset(batches).apply(tf.data.experimental.assert_cardinality(len(starts)))
+
+
+def _repeat_shuffled(rows: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    repeats = -(-size // len(rows))
+    return np.concatenate([rng.permutation(rows) for _ in range(repeats)])[:size]

@@ -1,0 +1,190 @@
+"""Trains and evaluates the MINT models, in any precision, on any number of devices, on stored or live AAD."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from mint_keras.audited import runtime
+from mint_keras.records import InputError
+from mint_keras.training import batches, checkpoints
+
+PIXELS = "pixels"  # the input of a live head
+
+
+def compile_head(head: keras.Model, xla: bool = False) -> None:
+    """Compiles a head as in the paper: Adam, binary cross-entropy; `evaluate` also gives accuracy."""
+    with head.distribute_strategy.scope():
+        head.compile(
+            optimizer=keras.optimizers.Adam(1e-3),
+            loss="binary_crossentropy",
+            metrics=[keras.metrics.BinaryAccuracy("accuracy"), keras.metrics.BinaryCrossentropy("cross_entropy")],
+            jit_compile=xla,
+        )
+
+
+def place_head(head: keras.Model, policy: str, devices: tf.distribute.Strategy | None = None) -> keras.Model:
+    """Returns a copy of a head that trains in another precision or on several devices; the head itself for neither.
+
+    Weights, inputs' standardisation and the score stay float32. Batch normalisation sees the whole batch, not a
+    device's share: otherwise the copies drift apart, and a share may hold members only.
+
+    Args:
+        head: from `heads`.
+        policy: float32, mixed_float16 or mixed_bfloat16.
+        devices: see `audited.runtime.strategy`.
+    """
+    if policy == runtime.FLOAT32 and devices is None:
+        return head
+    exact = ("standardise", "logit", "score")
+
+    def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
+        config = layer.get_config()
+        if not isinstance(layer, keras.layers.InputLayer) and layer.name not in exact:
+            config["dtype"] = policy
+        if isinstance(layer, keras.layers.BatchNormalization):
+            config["synchronized"] = devices is not None
+        return layer.__class__.from_config(config)
+
+    with (devices or tf.distribute.get_strategy()).scope():
+        placed = keras.models.clone_model(head, clone_function=copy)
+        placed.set_weights(head.get_weights())
+    return placed
+
+
+def live_head(head: keras.Model, extractor: keras.Model, dtype: str = "float16") -> keras.Model:
+    """Puts the part of the audited model that a head needs in front of it, frozen: pixels to scores in one graph.
+
+    AAD passes through the type it would be stored in, so that stored and live training see the same numbers.
+
+    Args:
+        head: from `heads`; its weights are shared.
+        extractor: from `audited.taps.extractor`, on the devices of the head.
+        dtype: of stored maps.
+
+    Returns:
+        A model from {"pixels": uint8 RGB, (batch, size, size, 3)} to scores. An activation that does not fit the dtype
+        ends training and evaluation with an error.
+
+    Raises:
+        InputError: for a head with standardised inputs, which are adapted on stored vectors.
+    """
+    if any(layer.name == "standardise" for layer in head.layers):
+        raise InputError(
+            "Expected a head on maps, or --literal, for live AAD; standardised inputs are adapted on stored vectors, "
+            "which are smaller than the images anyway."
+        )
+    with head.distribute_strategy.scope():
+        extractor.trainable = False
+        pixels = keras.Input(extractor.input.shape[1:], dtype="uint8", name=PIXELS)
+        outputs = extractor(keras.layers.Lambda(_normalise, name="normalise")(pixels), training=False)
+        aad = {tap: _through(outputs[tap], dtype if len(outputs[tap].shape) == 4 else "float32") for tap in outputs}
+        return keras.Model({PIXELS: pixels}, head(aad), name=f"live_{head.name}")
+
+
+def _normalise(pixels: tf.Tensor) -> tf.Tensor:
+    return (tf.cast(pixels, tf.float32) - 127.5) / 127.5
+
+
+def _through(values: keras.KerasTensor, dtype: str) -> keras.KerasTensor:
+    def convert(x: tf.Tensor) -> tf.Tensor:
+        stored = tf.debugging.check_numerics(tf.cast(x, dtype), f"Expected activations that fit {dtype}")
+        return tf.cast(stored, tf.float32)
+
+    return keras.layers.Lambda(convert, output_shape=values.shape[1:], name=f"{values.name}_as_{dtype}")(values)
+
+
+@dataclasses.dataclass(frozen=True)
+class HeadTraining:
+    """How a head is trained.
+
+    Attributes:
+        epochs: passes over the larger class.
+        seed: of batch order and dropout.
+        xla: compile the training step.
+        checkpoint_seconds: the time between two checkpoints at least; most heads are trained sooner and need none.
+    """
+
+    epochs: int
+    seed: int
+    xla: bool = False
+    checkpoint_seconds: float = 60.0
+
+
+def fit_head(
+    model: keras.Model,
+    data: batches.LabelledAad,
+    settings: HeadTraining,
+    out: Path,
+    on_epoch: Callable[[int], object] = lambda _: None,
+) -> None:
+    """Trains a head in place; continues from `out/checkpoint` if present.
+
+    Args:
+        model: from `heads`, or from `live_head`; a layer named "standardise" is adapted on `data` first.
+        data: what to train on.
+        settings: see `HeadTraining`.
+        out: folder for `training.csv`, the TensorBoard files and the checkpoint of a training that takes minutes.
+        on_epoch: called with the number of epochs done, for progress.
+
+    Raises:
+        InputError: if an activation of a live model does not fit the type in which it would be stored.
+    """
+    checkpoint = out / "checkpoint"
+    start = checkpoints.completed_epochs(checkpoint)
+    dataset, steps = batches.train_dataset(data, settings.seed, start)
+    if any(layer.name == "standardise" for layer in model.layers):
+        vectors, _ = data.batch(np.arange(len(data.rows)))
+        model.get_layer("standardise").adapt(np.concatenate([vectors[tap] for tap in model.input], axis=1))
+    compile_head(model, settings.xla)
+    out.mkdir(parents=True, exist_ok=True)
+    on_epoch(start)
+    callbacks = [
+        checkpoints.Checkpoint(checkpoint, settings.checkpoint_seconds),
+        keras.callbacks.CSVLogger(str(out / "training.csv"), append=start > 0),
+        keras.callbacks.TensorBoard(str(out)),
+        keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, values: on_epoch(1)),
+    ]
+    with _reported_overflow():
+        model.fit(dataset, epochs=settings.epochs, steps_per_epoch=steps, callbacks=callbacks, verbose=0, shuffle=False)
+
+
+@contextlib.contextmanager
+def _reported_overflow() -> Iterator[None]:
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        if "Expected activations" not in str(error):
+            raise
+        raise InputError("Expected activations that fit float16, received larger ones.") from error
+
+
+def logit_model(head: keras.Model) -> keras.Model:
+    """Returns the head without its sigmoid."""
+    return keras.Model(head.input, head.get_layer("logit").output)
+
+
+def evaluate_head(
+    head: keras.Model, logits: keras.Model, data: batches.LabelledAad
+) -> tuple[dict[str, float], np.ndarray]:
+    """Evaluates a compiled head.
+
+    Args:
+        head: see `compile_head`.
+        logits: `logit_model(head)`; an argument because building it costs more than running it.
+        data: what to evaluate on.
+
+    Returns:
+        `model.evaluate`'s accuracy, loss (with the L1 penalty) and cross_entropy, and the logits, shape (n,), float32.
+    """
+    dataset = batches.evaluation_dataset(data)
+    with _reported_overflow():
+        figures = head.evaluate(dataset, return_dict=True, verbose=0)
+        logit = logits.predict(dataset, verbose=0)[:, 0]
+    return {name: float(figures[name]) for name in ("accuracy", "loss", "cross_entropy")}, logit

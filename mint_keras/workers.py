@@ -1,0 +1,87 @@
+"""Parts of a work spread over many workers by Ray Data."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from mint_keras.records import InputError
+
+HERE = "1"
+RAY = "ray"
+
+
+def check(workers: str) -> None:
+    """Raises InputError for what is neither this process, a Ray of one's own, nor the address of one."""
+    if workers not in (HERE, RAY) and not workers.startswith("ray://"):
+        raise InputError(f"Expected --workers 1, ray or ray://HOST:PORT, received {workers!r}.")
+    if workers != HERE:
+        try:
+            import ray  # noqa: F401
+        except ImportError as error:
+            raise InputError("Expected Ray for --workers: pip install -r requirements-scale.txt") from error
+
+
+def map_parts(worker: Callable[[Any], Any], work: Any, parts: Sequence[int], address: str) -> Iterator[Any]:
+    """Yields what workers make of parts, in any order.
+
+    Args:
+        worker: a class; an instance, made once on each device from `work`, turns the number of a part into a result.
+        work: what it needs; it travels to the workers.
+        parts: numbers of the parts.
+        address: "ray" starts workers on this machine, "ray://HOST:PORT" uses a cluster that runs already.
+
+    Raises:
+        InputError: what a worker raised. A worker that dies is replaced, and its part given to another, by Ray.
+    """
+    import ray
+
+    if not parts:
+        return
+    package = str(Path(__file__).resolve().parent)
+    with tempfile.TemporaryDirectory(prefix="ray-") as folder:
+        local: dict[str, Any] = {"_temp_dir": folder, "include_dashboard": False}
+        remote: dict[str, Any] = {"address": address, "runtime_env": {"py_modules": [package]}}
+        ray.init(**(local if address == RAY else remote), log_to_driver=False, configure_logging=False)
+        try:
+            yield from _map(worker, work, parts)
+        except ray.exceptions.RayTaskError as error:
+            cause = error.cause
+            if isinstance(cause, InputError):
+                raise cause from None
+            raise
+        finally:
+            ray.shutdown()
+
+
+def use_one_device() -> None:
+    """Keeps TensorFlow of a worker to the one processor core that it was given, or to its one GPU."""
+    import tensorflow as tf
+
+    if not tf.config.list_physical_devices("GPU"):
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
+def _map(worker: Callable[[Any], Any], work: Any, parts: Sequence[int]) -> Iterator[Any]:
+    import ray
+    import ray.data
+
+    class Actor:
+        def __init__(self) -> None:
+            self._worker = worker(work)
+
+        def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+            return {"result": [self._worker(int(part)) for part in batch["part"]]}
+
+    resources = ray.cluster_resources()
+    num_gpus = int(resources.get("GPU", 0))
+    each: dict[str, Any] = {"num_gpus": 1} if num_gpus else {"num_cpus": 1}
+    num_workers = min(num_gpus or int(resources["CPU"]), len(parts))
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    dataset = ray.data.from_items([{"part": int(part)} for part in parts], override_num_blocks=len(parts))
+    done = dataset.map_batches(Actor, batch_size=1, compute=ray.data.ActorPoolStrategy(size=num_workers), **each)
+    for row in done.iter_rows():
+        yield row["result"]
