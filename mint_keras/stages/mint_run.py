@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mint_keras import formats
-from mint_keras.aad import pooling
+from mint_keras.aad import pooling, store
 from mint_keras.aad.models import AUDITED, UNTRAINED
 from mint_keras.audit import metrics
 from mint_keras.audited import runtime, zoo
@@ -72,7 +72,7 @@ class TrainMint:
             float32 stays above 0.999, and says what it costs.
         xla: compile the audited model; faster for some residual networks, far slower for depthwise ones on a CPU.
         head_precision: in which heads are trained; mixed_float16 is for GPUs.
-        head_xla: compile the training of heads.
+        head_xla: compile the training of heads; the same seed then no longer gives the same digits.
         seed: seed of every choice, of weights, batch order and dropout.
         overwrite: replace what --out holds instead of continuing or refusing.
         quiet: no progress bars.
@@ -135,7 +135,7 @@ def open_run(config: TrainMint) -> Run:
     if config.protocol is not None:
         inputs["protocol"] = formats.sha256_file(config.protocol / protocol_stage.SUMMARY)
     if config.store is not None:
-        inputs["store"] = formats.sha256_file(config.store / formats.MANIFEST)
+        inputs["store"] = formats.sha256_json(formats.read_manifest(config.store, store.KIND))
     settings = {name: value for name, value in dataclasses.asdict(config).items() if name not in _NOT_CONTENT}
     with formats.output_folder(config.out, formats.make_manifest(KIND, inputs, settings), config.overwrite):
         aad = run_aad.open_aad(_aad_options(config, taps), inputs, protocol.table)
@@ -263,7 +263,7 @@ def fit_heads(run: Run) -> None:
 def _fit_head(run: Run, model: str, taps: list[str], path: Path, on_epoch: Callable[[int], object]) -> None:
     config = run.config
     rows, is_member = run.protocol.training_rows()
-    checkpoints.seed_everything(config.seed)
+    checkpoints.seed_everything(config.seed, is_deterministic=not config.head_xla)
     head = build_head(config, run.aad.shapes(taps))
     trained = head_training.place_head(head, config.head_precision, runtime.strategy())
     data = batches.LabelledAad(run.aad.features(model, taps), rows, is_member)

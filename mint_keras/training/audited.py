@@ -73,13 +73,12 @@ def fit_audited(
     start = checkpoints.completed_epochs(checkpoint)
     dataset = _face_dataset(faces, labels, settings, start)
     callbacks: Sequence[keras.callbacks.Callback] = [
+        checkpoints.epoch_log(out / "training.csv", start),
         checkpoints.Checkpoint(checkpoint),
-        keras.callbacks.CSVLogger(str(out / "training.csv"), append=start > 0),
         keras.callbacks.TensorBoard(str(out / "logs")),
     ]
-    classifier.fit(
-        dataset, epochs=settings.epochs, steps_per_epoch=steps, callbacks=callbacks, verbose=verbose, shuffle=False
-    )
+    span = {"initial_epoch": start, "epochs": settings.epochs, "steps_per_epoch": steps}
+    classifier.fit(dataset, **span, callbacks=callbacks, verbose=verbose, shuffle=False)
 
 
 def _face_dataset(faces: np.ndarray, labels: np.ndarray, settings: AuditedTraining, start: int) -> tf.data.Dataset:

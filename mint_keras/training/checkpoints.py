@@ -2,41 +2,94 @@
 
 from __future__ import annotations
 
-import json
+import shutil
+import tempfile
 import time
 from pathlib import Path
 
 import keras
 import tensorflow as tf
 
+from mint_keras import formats
 
-def seed_everything(seed: int) -> None:
-    """Seeds Python, NumPy and TensorFlow and asks TensorFlow for deterministic kernels."""
-    keras.utils.set_random_seed(seed)
-    tf.config.experimental.enable_op_determinism()
+_STATE = "state.json"
+_SEED = "seed_generator_state"
 
 
-class Checkpoint(keras.callbacks.BackupAndRestore):
-    """Keeps the state of a training at the ends of epochs until it is complete, and restores it.
+def seed_everything(seed: int, is_deterministic: bool = True) -> None:
+    """Seeds Python, NumPy and TensorFlow.
 
     Args:
-        folder: where it is kept.
+        seed: of all of them.
+        is_deterministic: ask TensorFlow for deterministic kernels, which excludes XLA.
+    """
+    keras.utils.set_random_seed(seed)
+    if is_deterministic:
+        tf.config.experimental.enable_op_determinism()
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Keeps the state of a training at the ends of epochs until it is complete, and restores it.
+
+    Keras' own `BackupAndRestore` forgets how far dropout has come, so a continued training would end elsewhere.
+
+    Args:
+        folder: where it is kept; `completed_epochs` says where `fit` has to begin.
         seconds: the time between two savings at least, where saving would cost more than an epoch.
     """
 
     def __init__(self, folder: Path, seconds: float = 0.0) -> None:
-        super().__init__(str(folder))
+        super().__init__()
+        self._folder = folder
         self._seconds = seconds
         self._last_saved = time.monotonic()
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Restores weights, optimiser and random state, if there are any."""
+        if not (self._folder / _STATE).is_file():
+            return
+        state = formats.read_json(self._folder / _STATE)
+        with self.model.distribute_strategy.scope():
+            self.model.optimizer.build(self.model.trainable_variables)  # or its moments would be left out
+        self.model.load_weights(self._folder / str(state["weights"]))
+        for variable, value in zip(self._seeds(), state["seeds"], strict=True):
+            variable.assign(value)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Saves if it is time."""
         if time.monotonic() - self._last_saved >= self._seconds:
-            super().on_epoch_end(epoch, logs)
+            self._save(epoch + 1)
             self._last_saved = time.monotonic()
 
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+        """Removes what is no longer needed."""
+        shutil.rmtree(self._folder, ignore_errors=True)
 
-def completed_epochs(checkpoint: Path) -> int:
+    def _save(self, epoch: int) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        name = f"{epoch:06d}.weights.h5"
+        with tempfile.TemporaryDirectory(prefix=".", dir=self._folder) as temporary:
+            self.model.save_weights(Path(temporary) / name)
+            formats.flush_files([Path(temporary) / name])
+            (Path(temporary) / name).replace(self._folder / name)
+        seeds = [keras.ops.convert_to_numpy(variable).tolist() for variable in self._seeds()]
+        # The state names its weights, so whatever moment a process is killed in, the two belong together.
+        formats.write_json(self._folder / _STATE, {"epoch": epoch, "weights": name, "seeds": seeds})
+        for path in self._folder.glob("*.weights.h5"):
+            if path.name != name:
+                path.unlink()
+
+    def _seeds(self) -> list[keras.Variable]:
+        return [variable for variable in self.model.variables if variable.path.endswith(_SEED)]
+
+
+def completed_epochs(folder: Path) -> int:
     """Returns where `Checkpoint` will continue; the stream of batches has to start at the same epoch."""
-    metadata = checkpoint / "training_metadata.json"
-    return int(json.loads(metadata.read_text())["epoch"]) if metadata.is_file() else 0
+    return int(formats.read_json(folder / _STATE)["epoch"]) if (folder / _STATE).is_file() else 0
+
+
+def epoch_log(path: Path, epochs: int) -> keras.callbacks.CSVLogger:
+    """Returns a log of losses that keeps the lines of the epochs done; later ones, of no checkpoint, come again."""
+    if epochs and path.is_file():
+        formats.write_text(path, "".join(path.read_text(encoding="utf-8").splitlines(keepends=True)[: epochs + 1]))
+    return keras.callbacks.CSVLogger(str(path), append=epochs > 0)

@@ -19,7 +19,11 @@ PIXELS = "pixels"  # the input of a live head
 
 
 def compile_head(head: keras.Model, xla: bool = False) -> None:
-    """Compiles a head as in the paper: Adam, binary cross-entropy; `evaluate` also gives accuracy."""
+    """Compiles a head as in the paper: Adam, binary cross-entropy; `evaluate` also gives accuracy.
+
+    Raises:
+        InputError: if XLA is wanted and cannot be had, for example with deterministic kernels.
+    """
     with head.distribute_strategy.scope():
         head.compile(
             optimizer=keras.optimizers.Adam(1e-3),
@@ -27,6 +31,8 @@ def compile_head(head: keras.Model, xla: bool = False) -> None:
             metrics=[keras.metrics.BinaryAccuracy("accuracy"), keras.metrics.BinaryCrossentropy("cross_entropy")],
             jit_compile=xla,
         )
+    if head.jit_compile != xla:
+        raise InputError("Expected heads and a machine that XLA can compile for, received others: leave it out.")
 
 
 def place_head(head: keras.Model, policy: str, devices: tf.distribute.Strategy | None = None) -> keras.Model:
@@ -146,13 +152,14 @@ def fit_head(
     out.mkdir(parents=True, exist_ok=True)
     on_epoch(start)
     callbacks = [
+        checkpoints.epoch_log(out / "training.csv", start),
         checkpoints.Checkpoint(checkpoint, settings.checkpoint_seconds),
-        keras.callbacks.CSVLogger(str(out / "training.csv"), append=start > 0),
         keras.callbacks.TensorBoard(str(out)),
         keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, values: on_epoch(1)),
     ]
+    span = {"initial_epoch": start, "epochs": settings.epochs, "steps_per_epoch": steps}
     with _reported_overflow():
-        model.fit(dataset, epochs=settings.epochs, steps_per_epoch=steps, callbacks=callbacks, verbose=0, shuffle=False)
+        model.fit(dataset, **span, callbacks=callbacks, verbose=0, shuffle=False)
 
 
 @contextlib.contextmanager
