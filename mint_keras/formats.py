@@ -45,6 +45,7 @@ EXCLUDED_PEOPLE = "excluded_identities.csv"
 SCORE_COLUMNS = (
     "scorer", "tap", "evaluation", "seed", "sample_id", "database", "identity", "is_member", "score", "logit",
 )  # fmt: skip
+_WHERE = ("--out", "--workers")
 _VERSIONED = ("numpy", "tensorflow", "keras", "opencv-python", "ai-edge-litert", "onnx", "onnxruntime")
 
 
@@ -172,10 +173,10 @@ def make_manifest(kind: str, inputs: dict[str, str], config: dict[str, Any]) -> 
 
 
 def _command() -> str:
-    """Returns the command line without --out, so that the same work gives the same manifest wherever it lies."""
+    """Returns the command line without --out and --workers: the same work gives the same manifest everywhere."""
     script, *arguments = sys.argv
-    kept = [argument for before, argument in zip([script, *arguments], arguments, strict=False) if before != "--out"]
-    kept = [argument for argument in kept if argument != "--out" and not argument.startswith("--out=")]
+    kept = [argument for before, argument in zip([script, *arguments], arguments, strict=False) if before not in _WHERE]
+    kept = [argument for argument in kept if argument.split("=")[0] not in _WHERE]
     return shlex.join(["python", os.path.relpath(script), *kept])
 
 

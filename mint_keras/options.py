@@ -29,8 +29,14 @@ def parse(config_class: type[Config], description: str, arguments: list[str] | N
     """
     values = _parser(config_class, description).parse_args(arguments).as_dict()
     del values["config"]
-    tuples = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
-    return config_class(**values | tuples)
+    return config_class(**{name: _plain(value) for name, value in values.items()})
+
+
+def _plain(value: Any) -> Any:
+    """Turns jsonargparse's own types into Python's, which other processes know too."""
+    if isinstance(value, list):
+        return tuple(_plain(entry) for entry in value)
+    return int(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def _parser(config_class: type, description: str) -> jsonargparse.ArgumentParser:
@@ -59,7 +65,8 @@ def _add_option(parser: jsonargparse.ArgumentParser, field: dataclasses.Field, k
     elif field.default is dataclasses.MISSING:
         parser.add_argument(flag, required=True, **settings)
     else:
-        parser.add_argument(flag, default=field.default, **settings)
+        default = list(field.default) if isinstance(field.default, tuple) else field.default
+        parser.add_argument(flag, default=default, **settings)
 
 
 class _HelpFormatter(jsonargparse.DefaultHelpFormatter):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -25,33 +26,35 @@ def check(workers: str) -> None:
 
 
 def map_parts(worker: Callable[[Any], Any], work: Any, parts: Sequence[int], address: str) -> Iterator[Any]:
-    """Yields what workers make of parts, in any order.
+    """Yields what workers make of parts: in their order from this process, in any order from Ray's.
 
     Args:
         worker: a class; an instance, made once on each device from `work`, turns the number of a part into a result.
         work: what it needs; it travels to the workers.
         parts: numbers of the parts.
-        address: "ray" starts workers on this machine, "ray://HOST:PORT" uses a cluster that runs already.
+        address: "1" for this process; "ray" starts workers on this machine, "ray://HOST:PORT" uses a cluster that runs.
 
     Raises:
         InputError: what a worker raised. A worker that dies is replaced, and its part given to another, by Ray.
     """
+    if address == HERE or not parts:
+        if parts:
+            yield from map(worker(work), parts)
+        return
     import ray
 
-    if not parts:
-        return
     package = str(Path(__file__).resolve().parent)
     with tempfile.TemporaryDirectory(prefix="ray-") as folder:
         local: dict[str, Any] = {"_temp_dir": folder, "include_dashboard": False}
         remote: dict[str, Any] = {"address": address, "runtime_env": {"py_modules": [package]}}
-        ray.init(**(local if address == RAY else remote), log_to_driver=False, configure_logging=False)
+        ray.init(**(local if address == RAY else remote), log_to_driver=False, logging_level=logging.ERROR)
         try:
             yield from _map(worker, work, parts)
-        except ray.exceptions.RayTaskError as error:
-            cause = error.cause
-            if isinstance(cause, InputError):
-                raise cause from None
-            raise
+        except ray.exceptions.RayError as error:
+            last = str(error).strip().splitlines()[-1]
+            raise InputError(
+                f"Expected workers that see this machine's files and packages, received: {last}"
+            ) from error
         finally:
             ray.shutdown()
 
@@ -74,8 +77,13 @@ def _map(worker: Callable[[Any], Any], work: Any, parts: Sequence[int]) -> Itera
             self._worker = worker(work)
 
         def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-            return {"result": [self._worker(int(part)) for part in batch["part"]]}
+            (part,) = batch["part"]
+            try:
+                return {"result": [self._worker(int(part))], "error": [""]}
+            except InputError as error:  # which Ray would wrap
+                return {"result": [None], "error": [str(error)]}
 
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     resources = ray.cluster_resources()
     num_gpus = int(resources.get("GPU", 0))
     each: dict[str, Any] = {"num_gpus": 1} if num_gpus else {"num_cpus": 1}
@@ -84,4 +92,6 @@ def _map(worker: Callable[[Any], Any], work: Any, parts: Sequence[int]) -> Itera
     dataset = ray.data.from_items([{"part": int(part)} for part in parts], override_num_blocks=len(parts))
     done = dataset.map_batches(Actor, batch_size=1, compute=ray.data.ActorPoolStrategy(size=num_workers), **each)
     for row in done.iter_rows():
+        if row["error"]:
+            raise InputError(row["error"])
         yield row["result"]

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-# Scripts run from a clone, without installing the package.
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-# Small files may claim to be huge images; notices would bury the one line that matters; Ray would report its use.
-os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(2**26))
-os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+import _environment  # noqa: F401 # before anything that reads it
 
 from mint_keras import options
 from mint_keras.records import InputError, RefusedError
