@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -156,8 +156,12 @@ def compare(reference: Forward, candidate: Forward, images: np.ndarray, seconds:
             before = time.perf_counter()
             run(images)
             taken.append(time.perf_counter() - before)
-    cosine = {tap: _smallest_cosine(received[tap], expected[tap]) for tap in expected}
-    return Cost(min(durations[0]) / min(durations[1]), cosine)
+    return Cost(min(durations[0]) / min(durations[1]), smallest_cosines(received, expected))
+
+
+def smallest_cosines(received: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Returns by output the smallest cosine over images."""
+    return {name: _smallest_cosine(received[name], expected[name]) for name in expected}
 
 
 def choose(model: keras.Model, images: np.ndarray) -> tuple[str, Cost]:

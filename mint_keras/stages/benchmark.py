@@ -11,11 +11,16 @@ from pathlib import Path
 from mint_keras import formats
 from mint_keras.records import InputError
 from mint_keras.report import tables
-from mint_keras.stages.benchmarks import data
+from mint_keras.stages.benchmarks import data, extraction, stores, training
+from mint_keras.stages.benchmarks.measure import Setting
 
 KIND = "benchmark"
 RESULTS = "benchmark.json"
-PARTS = {"reader": data.reader, "faces": data.faces, "copies": data.copies, "memory": data.memory}
+PARTS = {
+    "reader": data.reader, "faces": data.faces, "copies": data.copies, "memory": data.memory,
+    "extraction": extraction.extraction, "heads": training.heads, "stores": stores.stores,
+    "extraction-memory": stores.extraction_memory, "workers": stores.ray_workers, "streaming": training.streaming,
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,10 +30,12 @@ class Benchmark:
     Attributes:
         out: folder for benchmark.json.
         only: reader (RecordIO), faces (detection and alignment; needs --detector and --photos), copies (find_overlap's
-            search), memory (of prepare_faces); all by default.
+            search), memory (of prepare_faces), extraction (of AAD, by an R100), heads (their training), stores (writing
+            and reading AAD), extraction-memory, workers (needs Ray), streaming (100,000 samples; 45 GB of disk unless
+            quick); all by default.
         detector: an SCRFD file.
         photos: a folder of photos.
-        quick: a tenth of the work.
+        quick: a tenth of the work, and smaller networks.
         seed: no effect: the work is always the same.
         overwrite: replace what --out holds.
         quiet: no effect: nothing is shown before the table.
@@ -53,7 +60,7 @@ def benchmark(config: Benchmark) -> str:
     settings = {"only": config.only, "quick": config.quick, "detector": config.detector, "photos": config.photos}
     with formats.output_folder(config.out, formats.make_manifest(KIND, {}, settings), config.overwrite):
         with tempfile.TemporaryDirectory() as folder:
-            setting = data.Setting(Path(folder), config.quick, config.detector, config.photos)
+            setting = Setting(Path(folder), config.quick, config.detector, config.photos)
             found = [row for name in config.only or PARTS for row in PARTS[name](setting)]
         rows = [{**dataclasses.asdict(row), "ratio": row.ratio, "verdict": row.verdict} for row in found]
         machine = {"processors": os.cpu_count(), "machine": platform.machine(), "system": platform.system()}

@@ -37,7 +37,7 @@ def test_wrong_options(tmp_path: Path) -> None:
 
 
 def test_the_records_that_are_read_are_real(tmp_path: Path) -> None:
-    path = data._write_records(tmp_path, 130)
+    path = data.write_records(tmp_path, 130)
     table = list(recordio.read(path, "lab"))
     assert len(table) == 130
     reader = images.FaceReader()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import struct
 import subprocess
@@ -18,27 +17,17 @@ import numpy as np
 from mint_keras.data import images, overlap, recordio, samples, synthetic, tables
 from mint_keras.faces import align, crops, detectors
 from mint_keras.records import InputError, Sample, SampleTable, tabulate
-from mint_keras.stages.benchmarks.measure import Measurement, best_rate
+from mint_keras.stages.benchmarks.measure import Measurement, Setting, best_rate
 from mint_keras.stages.prepare_faces import PART_SIZE, PrepareFaces, prepare_faces
 
 _DISTINCT = 100
 _EMBEDDING = 128
 
 
-@dataclasses.dataclass(frozen=True)
-class Setting:
-    """How much to measure, on what, and where to write."""
-
-    folder: Path
-    quick: bool
-    detector: str
-    photos: str
-
-
 def reader(setting: Setting) -> Iterator[Measurement]:
     """RecordIO in order and at random, against decoding the same bytes."""
     num = 5_000 if setting.quick else 50_000
-    path = _write_records(setting.folder / "reader", num)
+    path = write_records(setting.folder / "reader", num)
     records = recordio.RecordFile(path)
     encoded = [records.read(key)[1] for key in range(1, _DISTINCT + 1)]
 
@@ -114,7 +103,7 @@ def memory(setting: Setting) -> Iterator[Measurement]:
     small, large = (1_000, 10_000) if setting.quick else (1_000, 100_000)
     peaks = []
     for num in (small, large):
-        path = _write_records(setting.folder / f"memory-{num}", num)
+        path = write_records(setting.folder / f"memory-{num}", num)
         program = (
             "import resource, sys\n"
             "from pathlib import Path\n"
@@ -136,7 +125,7 @@ def memory(setting: Setting) -> Iterator[Measurement]:
     yield Measurement(f"memory, {large:,} photos", peaks[1], peaks[0], "MiB", f"{small:,} photos", "<1.2")
 
 
-def _write_records(folder: Path, num: int) -> Path:
+def write_records(folder: Path, num: int) -> Path:
     """Writes a RecordIO database of drawn faces, some of them again and again."""
     folder.mkdir(parents=True, exist_ok=True)
     encoded = []

@@ -3,8 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+_Name = TypeVar("_Name", bound=Hashable)
+_ROOT = Path(__file__).resolve().parents[3]
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """How much to measure, on what, and where to write."""
+
+    folder: Path
+    quick: bool
+    detector: str
+    photos: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,3 +66,24 @@ def best_rate(work: Callable[[], int], repeats: int = 3) -> float:
         num = work()
         rates.append(num / (time.perf_counter() - start))
     return max(rates)
+
+
+def in_turns(works: Mapping[_Name, Callable[[], int]], rounds: int) -> dict[_Name, float]:
+    """Returns the best rate of each work; they take turns, so that all meet the same machine."""
+    for work in works.values():
+        work()  # compiles, fills caches
+    rates = dict.fromkeys(works, 0.0)
+    for _ in range(rounds):
+        for name, work in works.items():
+            rates[name] = max(rates[name], best_rate(work, 1))
+    return rates
+
+
+def run_program(program: str, *arguments: object) -> list[float]:
+    """Runs a program of ours in a process of its own and returns the numbers it prints last."""
+    command = [sys.executable, "-c", program, *map(str, arguments)]
+    environment = {"PYTHONPATH": str(_ROOT), "TF_CPP_MIN_LOG_LEVEL": "2", "RAY_USAGE_STATS_ENABLED": "0"}
+    done = subprocess.run(  # noqa: S603 # our own program
+        command, capture_output=True, text=True, check=True, cwd=_ROOT, env=environment
+    )
+    return [float(number) for number in done.stdout.split("\n")[-2].split()]

@@ -1,0 +1,113 @@
+"""Writing and reading AAD, the memory that extraction takes, and two workers against one."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from mint_keras import formats, workers
+from mint_keras.aad import extract, models, scale, store
+from mint_keras.audited import zoo
+from mint_keras.data import synthetic
+from mint_keras.records import InputError
+from mint_keras.stages.benchmarks import networks
+from mint_keras.stages.benchmarks.data import write_records
+from mint_keras.stages.benchmarks.measure import Measurement, Setting, in_turns, run_program
+
+_ROWS = 512
+# Prints the peak of memory in MiB.
+_EXTRACT = """
+import resource, sys
+from pathlib import Path
+from mint_keras.stages.extract_aad import ExtractAad, extract_aad
+extract_aad(ExtractAad(Path(sys.argv[2]), sys.argv[3], (sys.argv[1],), ("conv1",), pooling=("max",), batch_size=64,
+    quiet=True))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+def stores(setting: Setting) -> Iterator[Measurement]:
+    """A shard of R100's conv1 (205 MB) with its SHA-256, flushed to the disk, against plain NumPy, flushed as well."""
+    folder = setting.folder / "stores"
+    folder.mkdir()
+    values = np.random.default_rng(1).normal(size=(_ROWS, 56, 56, 64)).astype(np.float16)
+    size = values.nbytes // 1_000_000
+    numbers = iter(range(1000))
+
+    def write() -> int:
+        with store.ShardWriter(folder, next(numbers), _ROWS) as writer:
+            for start in range(0, _ROWS, 64):
+                writer.append("audited", "conv1", values[start : start + 64])
+            writer.commit({})
+        return size
+
+    def save() -> int:
+        with open(folder / "peer.npy", "wb") as file:
+            np.save(file, values)
+            os.fsync(file.fileno())
+        return size
+
+    rates = in_turns({"ours": write, "peer": save}, 3)
+    yield Measurement("store, write", rates["ours"], rates["peer"], "MB/s", "np.save and fsync")
+    shard = store.ShardedArray([store.shard_folder(folder, 0) / "audited" / "conv1.npy"])
+    order = np.random.default_rng(2).permutation(_ROWS)
+    mapped = np.load(folder / "peer.npy", mmap_mode="r")
+    works: dict[str, Callable[[], int]] = {
+        "whole": lambda: size * bool(len(shard[:])),
+        "load": lambda: size * bool(len(np.load(folder / "peer.npy"))),
+        "random": lambda: size * bool(len(shard[order])),
+        "map": lambda: size * bool(len(mapped[order])),
+    }
+    rates = in_turns(works, 3)
+    yield Measurement("store, read in order", rates["whole"], rates["load"], "MB/s", "np.load")
+    yield Measurement("store, read at random", rates["random"], rates["map"], "MB/s", "a memory map")
+
+
+def extraction_memory(setting: Setting) -> Iterator[Measurement]:
+    """Peak memory of extract_aad.py on the lab model as the database grows."""
+    root = Path(__file__).resolve().parents[3]
+    peaks = []
+    for num in (1_000, 10_000 if setting.quick else 100_000):
+        path = write_records(setting.folder / f"aad-memory-{num}", num)
+        peaks += run_program(_EXTRACT, path, setting.folder / f"aad-memory-{num}-out", root / "models" / "lab")
+    name = f"memory of extract_aad, {10_000 if setting.quick else 100_000:,} images"
+    yield Measurement(name, peaks[1], peaks[0], "MiB", "1,000 images", "<1.2")
+
+
+def ray_workers(setting: Setting) -> Iterator[Measurement]:
+    """Two single-threaded workers against one, without the seconds that their start takes."""
+    try:
+        workers.check(workers.RAY)
+    except InputError:
+        return
+    folder = setting.folder / "workers"
+    model = networks.random_iresnet("r18")
+    _save(folder / "model", model)
+    small, large = (64, 256) if setting.quick else (128, 1024)
+    rates = []
+    for num_workers in (2, 1):
+        seconds = [_extract_on_ray(folder / f"{num_workers}-{num}", folder / "model", num_workers, num)
+                   for num in (small, large)]  # fmt: skip
+        rates.append(num_workers * (large - small) / (seconds[1] - seconds[0]))
+    yield Measurement("two Ray workers, R18, all taps", rates[0], rates[1], "images/s", "one worker", "1.7")
+
+
+def _save(folder: Path, model: keras.Model) -> None:
+    formats.write_json(folder / formats.MANIFEST, formats.make_manifest(zoo.KIND, {}, {}))
+    zoo.save_audited(folder, model, {})
+
+
+def _extract_on_ray(folder: Path, model: Path, num_workers: int, num: int) -> float:
+    """Returns the seconds that as many shards as workers take, `num` samples each."""
+    table = synthetic.sample_table(f"synthetic:1/web/0-{num_workers * num - 1}/1")
+    layout = extract.Layout(batch_size=16, shard_size=num)
+    store.begin(folder, table, num)
+    work = scale.ShardWork(folder, models.ModelSpec(model, ("conv1", "conv2", "conv3", "conv4"), ("max",)), layout)
+    start = time.perf_counter()
+    scale.extract_on_ray(work, range(num_workers), workers.RAY)
+    return time.perf_counter() - start

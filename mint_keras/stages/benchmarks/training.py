@@ -1,0 +1,146 @@
+"""How fast heads train from a store, and live, against plain Keras in memory; and from a store larger than memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from mint_keras import formats
+from mint_keras.aad import extract, models, store
+from mint_keras.audited import taps
+from mint_keras.data import synthetic
+from mint_keras.heads import cnn, vanilla
+from mint_keras.stages.benchmarks import networks
+from mint_keras.stages.benchmarks.measure import Measurement, Setting, run_program
+from mint_keras.training import batches, checkpoints
+from mint_keras.training import heads as head_training
+
+_EPOCHS = 3
+# Prints the peak of memory in MiB, and the samples per second of the steps after the first fifty.
+_STREAM = """
+import dataclasses, resource, sys, time
+from pathlib import Path
+import keras, numpy as np
+from mint_keras.aad import store
+from mint_keras.heads import cnn
+from mint_keras.training import batches, checkpoints, heads
+folder, num, steps = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+array = store.ShardedArray(sorted(folder.glob("*.npy")))
+data = batches.LabelledAad({"conv1": array}, np.arange(num), np.arange(num) % 2 == 0)
+checkpoints.seed_everything(1)
+head = cnn.build({"conv1": array.shape[1:]})
+heads.compile_head(head)
+dataset, _ = batches.train_dataset(data, 1)
+times = []
+head.fit(dataset, epochs=1, steps_per_epoch=steps, verbose=0, shuffle=False, callbacks=[
+    keras.callbacks.LambdaCallback(on_train_batch_end=lambda *_: times.append(time.perf_counter()))])
+rate = 128 * (len(times) - 1 - steps // 4) / (times[-1] - times[steps // 4])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, rate)
+"""
+
+
+def heads(setting: Setting) -> Iterator[Measurement]:
+    """The paper's heads on conv1 of a lab-sized network (quick), or of an R100, and on pooled vectors."""
+    arch, num = ("small", 640) if setting.quick else ("r100", 2560)
+    model = networks.random_iresnet(arch)
+    extractor = taps.extractor(model, ["conv1"])
+    arrays = _store(setting.folder / "heads", extractor, num)
+    is_member = np.arange(num) % 2 == 0
+    shapes = {"conv1": arrays["conv1"].shape[1:]}
+    peer = _in_memory(cnn.build(shapes), arrays["conv1"], is_member)
+    against = "Keras fit, in memory"
+    stored = _ours(cnn.build(shapes), {"conv1": arrays["conv1"]}, is_member, setting.folder / "stored")
+    yield Measurement(f"cnn on {arch} conv1, stored", stored, peer, "samples/s", against, "0.9")
+    live = head_training.live_head(cnn.build(shapes), extractor)
+    rate = _ours(live, {head_training.PIXELS: arrays["pixels"]}, is_member, setting.folder / "live")
+    yield Measurement(f"cnn on {arch} conv1, live", rate, peer, "samples/s", against)
+    vectors, many = _vectors(setting.folder / "vectors"), np.arange(_NUM_VECTORS) % 2 == 0
+    wide = {"combination": vectors.shape[1:]}
+    peer = _in_memory(vanilla.build(wide, literal=True), vectors, many)
+    stored = _ours(vanilla.build(wide, literal=True), {"combination": vectors}, many, setting.folder / "vanilla")
+    yield Measurement("vanilla on 960 maxima, stored", stored, peer, "samples/s", against, "0.9")
+
+
+_NUM_VECTORS = 25_600
+
+
+def streaming(setting: Setting) -> Iterator[Measurement]:
+    """200 steps of a cnn head over conv1 of an R100 for 100,000 samples, in random order: 40 GB on the disk.
+
+    Quick: the maps of the lab's network, in sparse files.
+    """
+    found = {}
+    for num, steps in ((10_000, 40), (100_000, 40 if setting.quick else 200)):
+        folder = setting.folder / f"stream-{num}"
+        _write_stream(folder, num, setting.quick)
+        found[num] = run_program(_STREAM, folder, num, steps)
+        for path in folder.glob("*.npy"):
+            path.unlink()
+    (small, slow), (large, rate) = found.values()
+    hours = 30 * 100_000 / rate / 3600
+    kind = "small conv1, sparse files" if setting.quick else "r100 conv1, 40 GB"
+    yield Measurement(f"memory of cnn on 100,000 samples ({kind})", large, small, "MiB", "10,000 samples", "<1.2")
+    name = f"the same, speed (30 epochs: {hours:.1f} h)"
+    yield Measurement(name, rate, slow, "samples/s", "10,000 samples", "0.9")
+
+
+def _store(folder: Path, extractor: keras.Model, num: int) -> dict[str, store.ShardedArray]:
+    functions = models.face_functions(models.ModelSpec(folder, ()), {models.AUDITED: extractor})
+    table = synthetic.sample_table(f"synthetic:1/web/0-{num // 10 - 1}/10")
+    extract.extract(table, {**functions, **models.keep_pixels()}, folder, extract.Layout())
+    store.finish(folder, formats.make_manifest(store.KIND, {}, {}), table, extract.SHARD_SIZE)
+    opened = store.open_store(folder)
+    assert opened is not None  # noqa: S101 # it has just been finished
+    return {**opened.arrays[models.AUDITED], **opened.arrays[models.PIXELS]}
+
+
+def _vectors(folder: Path) -> store.ShardedArray:
+    rng = np.random.default_rng(1)
+    folder.mkdir()
+    for shard in range(_NUM_VECTORS // 1024):
+        np.save(folder / f"{shard:03d}.npy", rng.normal(size=(1024, 960)).astype(np.float32))
+    return store.ShardedArray(sorted(folder.glob("*.npy")))
+
+
+def _write_stream(folder: Path, num: int, is_sparse: bool) -> None:
+    """Writes shards as conv1 of an R100 fills them, 56x56x64 in float16, or sparse ones of the lab's network."""
+    folder.mkdir()
+    values = np.random.default_rng(1).normal(size=(1024, 56, 56, 16 if is_sparse else 64)).astype(np.float16)
+    for start in range(0, num, 1024):
+        rows = min(1024, num - start)
+        with open(folder / f"{start:07d}.npy", "wb") as file:
+            header = {"descr": "<f2", "fortran_order": False, "shape": (rows, *values.shape[1:])}
+            np.lib.format.write_array_header_1_0(file, header)
+            if is_sparse:
+                file.truncate(file.tell() + values[:rows].nbytes)
+            else:
+                file.write(values[:rows].data)
+
+
+def _ours(model: keras.Model, features: dict[str, store.ShardedArray], is_member: np.ndarray, out: Path) -> float:
+    data = batches.LabelledAad(features, np.arange(len(is_member)), is_member)
+    times: list[float] = []
+    settings = head_training.HeadTraining(_EPOCHS, 1)
+    head_training.fit_head(model, data, settings, out, lambda num: times.append(time.perf_counter()))
+    return _rate(times, len(is_member))
+
+
+def _in_memory(model: keras.Model, array: store.ShardedArray, is_member: np.ndarray) -> float:
+    """Trains as a user without a store would: everything in one float32 array."""
+    values, labels = array[:].astype(np.float32), is_member[:, None].astype(np.float32)
+    checkpoints.seed_everything(1)
+    head_training.compile_head(model)
+    times: list[float] = []
+    note: Callable[..., None] = lambda *_: times.append(time.perf_counter())  # noqa: E731
+    callback = keras.callbacks.LambdaCallback(on_train_begin=note, on_epoch_end=note)
+    model.fit({model.input_names[0]: values}, labels, batch_size=128, epochs=_EPOCHS, verbose=0, callbacks=[callback])
+    return _rate(times, len(is_member))
+
+
+def _rate(times: list[float], num: int) -> float:
+    """Samples per second of the fastest epoch but the first, which compiles."""
+    return num / float(np.diff(times)[1:].min())
