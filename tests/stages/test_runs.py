@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 
 from mint_keras import formats
+from mint_keras.aad import plan
 from mint_keras.audit import metrics
 from mint_keras.data import images, samples, synthetic, tables
+from mint_keras.heads import cnn
 from mint_keras.records import InputError, RefusedError
 from mint_keras.stages.evaluate_mint import EvaluateMint, evaluate_mint, largest_difference
 from mint_keras.stages.make_protocol import MakeProtocol, make_protocol
-from mint_keras.stages.mint_run import TrainMint, config_of
+from mint_keras.stages.mint_run import TrainMint, config_of, open_run
 from mint_keras.stages.train_audited import TrainAudited, train_audited
 from mint_keras.stages.train_mint import train_mint
 
@@ -112,6 +114,48 @@ def test_cnn_on_maps(audited_folder: Path, tmp_path: Path) -> None:
     text = train_mint(small(audited_folder, tmp_path / "out", head="cnn"))
     assert "| cnn" in text
     assert np.load(tmp_path / "out/aad/shards/000000/audited/conv4.npy", mmap_mode="r").shape[1:] == (7, 7, 16)
+
+
+def test_live_aad_gives_the_table_of_stored_aad(
+    audited_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cnn, "EPOCHS", 3)
+    found = {}
+    for source in ("stored", "live"):
+        config = small(audited_folder, tmp_path / source, head="cnn", aad=source)
+        train_mint(config)
+        found[source] = {(r.scorer, r.evaluation): r for r in formats.read_results(config.out / "results.jsonl")}
+        evaluate_mint(EvaluateMint(config.out, tmp_path / f"{source} again", quiet=True))
+    assert (tmp_path / "live/aad/shards/000000/pixels/pixels.npy").is_file()
+    assert not (tmp_path / "live/aad/shards/000000/audited").exists()
+    assert found["live"].keys() == found["stored"].keys()
+    for key, stored in found["stored"].items():
+        live = found["live"][key]
+        assert live.cross_entropy == pytest.approx(stored.cross_entropy, abs=1e-2), key
+        assert live.auc == pytest.approx(stored.auc, abs=0.02), key
+    logs = [tmp_path / source / "heads/audited/conv4/training.csv" for source in ("stored", "live")]
+    first, second = (np.genfromtxt(log, delimiter=",", names=True)["loss"][0] for log in logs)
+    assert first == pytest.approx(second, abs=1e-4)
+
+
+def test_auto_says_why(audited_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    costs = plan.Costs(images_per_second=1e6, bytes_per_sample=10**6, disk_bytes_per_second=1e6, free_bytes=10**12)
+    monkeypatch.setattr(plan, "measure", lambda functions, faces, folder: costs)
+    run = open_run(small(audited_folder, tmp_path / "fast", head="cnn"))
+    assert run.aad.live
+    written = formats.read_json(tmp_path / "fast" / "aad.json")
+    assert written["source"] == "live"
+    assert "1 MB/s" in written["why"]
+    full = dataclasses.replace(costs, free_bytes=1000)
+    assert plan.choose(full, 100, 30).why.startswith("does not fit the disk")
+    slow = dataclasses.replace(costs, images_per_second=0.1)
+    assert not plan.choose(slow, 100, 30).is_live
+    monkeypatch.setattr(plan, "measure", lambda functions, faces, folder: full)
+    with pytest.raises(InputError, match="Use --aad live"):
+        open_run(small(audited_folder, tmp_path / "full", head="cnn", aad="stored"))
+    with pytest.raises(InputError, match="a stored vector is smaller"):
+        open_run(small(audited_folder, tmp_path / "vanilla", aad="live"))
+    assert [plan.duration(seconds) for seconds in (45, 720, 12_240, 181_440)] == ["45 s", "12 min", "3.4 h", "2.1 days"]
 
 
 def test_a_dead_head_is_named(run_folder: Path, tmp_path: Path) -> None:
