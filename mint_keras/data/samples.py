@@ -33,10 +33,11 @@ def list_samples(source: str) -> SampleTable:
     """Lists the samples of one source.
 
     Args:
-        source: a folder in a layout of `data.layouts`, which any folder of photos is; a folder with `train.rec`, or a
-            `.rec` file; an insightface verification set (`.bin`); a sample table (`.parquet` or `.csv`); or lab faces
-            (`synthetic:1/web/0-399/10`, see `data.synthetic`). `NAME=SOURCE` names the database of a source, which is
-            otherwise called as its folder is.
+        source: a folder in a layout of `data.layouts`, which any folder of photos is; a folder that prepare_faces.py
+            wrote, which is the sample table in it; a folder with `train.rec`, or a `.rec` file; an insightface
+            verification set (`.bin`); a sample table (`.parquet` or `.csv`); or lab faces (`synthetic:1/web/0-399/10`,
+            see `data.synthetic`). `NAME=SOURCE` names the database of a source, which is otherwise called as its
+            folder or its table says.
 
     Raises:
         InputError: if there is no such source or it holds no image.
@@ -62,7 +63,7 @@ def locate(source: str) -> Source:
     """Returns what a source is, without listing its samples.
 
     Raises:
-        InputError: if there is no such source.
+        InputError: if there is no such source, or prepare_faces.py has not finished there.
     """
     name, text = "", source
     if (match := _NAMED.fullmatch(source)) and not Path(source).exists():
@@ -80,6 +81,8 @@ def locate(source: str) -> Source:
         return Source(text, name or path.stem, path, layouts.VERIFICATION)
     if path.is_file() and path.suffix != ".rec":
         raise InputError(f"Expected a folder, .rec, .bin, .parquet or .csv, received the file {text}.")
+    if (prepared := _prepared_faces(path)) is not None:
+        return Source(text, name, prepared, TABLE)
     records = path if path.suffix == ".rec" else path / "train.rec"
     if records.is_file():
         return Source(text, name or records.parent.name, records, layouts.RECORDIO)
@@ -118,6 +121,22 @@ def fingerprint(table: SampleTable) -> str:
     paths = {where[0] if where else location for location, where in inside}
     stats = [os.stat(path) for path in sorted(paths) if os.path.exists(path)]
     return formats.sha256_json([formats.sha256_table(table), [[s.st_size, s.st_mtime_ns] for s in stats]])
+
+
+def _prepared_faces(folder: Path) -> Path | None:
+    """Returns the sample table of a folder that prepare_faces.py wrote; the names of its crops say nothing."""
+    try:
+        kind = formats.read_json(folder / formats.MANIFEST).get("kind")
+    except InputError:  # none, or one of somebody else's
+        return None
+    if kind != formats.PREPARED_FACES:
+        return None
+    if not (folder / formats.SAMPLES).is_file():
+        raise InputError(
+            f"Expected {formats.SAMPLES} in {folder}, received none: prepare_faces.py has not finished there. Give the "
+            "command that began it again."
+        )
+    return folder / formats.SAMPLES
 
 
 def _renamed(table: SampleTable, name: str) -> SampleTable:
