@@ -85,7 +85,7 @@ def find_overlap(config: FindOverlap) -> str:
             "known_names_without_sample": num_unknown,
             "pairs": {str(reason): int((real.reason == reason).sum()) for reason in np.unique(real.reason)},
             "across": int((side[real.first] != side[real.second]).sum()),
-            "planted": _recall(found, planted, len(table)),
+            "planted": _recall(found, planted, overlap.first_equal(prints.digest)),
         }
         excluded = _write(config.out, table, side, real, np.array(alone, int))
         formats.write_json(config.out / formats.OVERLAP_REPORT, {**report, **excluded})
@@ -146,12 +146,18 @@ def _embedder(folder: Path) -> Callable[[np.ndarray], np.ndarray]:
     return embed
 
 
-def _recall(found: overlap.Overlap, planted: list[tuple[int, str]], num: int) -> dict[str, dict[str, float]]:
-    """Counts planted copies that were found, with the upper limit (95%) of the share that is missed."""
+def _recall(
+    found: overlap.Overlap, planted: list[tuple[int, str]], first_equal: np.ndarray
+) -> dict[str, dict[str, float]]:
+    """Counts planted copies that were found, with the upper limit (95%) of the share that is missed.
+
+    Of photos with equal pixels the first stands for all.
+    """
     pairs = set(zip(found.first.tolist(), found.second.tolist(), strict=True))
+    num = len(first_equal) - len(planted)
     result = {}
     for kind in [*overlap.ALTERATIONS, "all"]:
-        hits = [(row, num + i) in pairs for i, (row, of) in enumerate(planted) if kind in (of, "all")]
+        hits = [(int(first_equal[row]), num + i) in pairs for i, (row, of) in enumerate(planted) if kind in (of, "all")]
         if hits:
             missed = len(hits) - sum(hits)
             limit = scipy.stats.beta.ppf(0.95, missed + 1, sum(hits)) if missed < len(hits) else 1.0
@@ -162,15 +168,15 @@ def _recall(found: overlap.Overlap, planted: list[tuple[int, str]], num: int) ->
 def _write(
     out: Path, table: SampleTable, side: np.ndarray, found: overlap.Overlap, alone: np.ndarray
 ) -> dict[str, int]:
-    """Writes the pairs and the exclusions: of each pair the later photo, and its person if the sides differ."""
+    """Writes the pairs and the exclusions: photos, and whole people where an earlier side has one of theirs."""
     rows = zip(found.first, found.second, found.reason, found.cosine, strict=True)
     lines = [(table.sample_id[a], table.sample_id[b], reason, f"{cosine:.4f}") for a, b, reason, cosine in rows]
     _write_csv(out / PAIRS, ("first", "second", "reason", "cosine"), lines)
-    excluded = np.unique(np.concatenate([found.second, alone]))
+    excluded, across = overlap.leave_out(found, side)
+    excluded = np.union1d(excluded, alone)
     _write_csv(
         out / formats.EXCLUDED_SAMPLES, ("sample_id",), [(sample_id,) for sample_id in table.sample_id[excluded]]
     )
-    across = np.unique(found.second[side[found.first] != side[found.second]])
     people = np.unique(table.people()[across])
     _write_csv(out / formats.EXCLUDED_PEOPLE, ("identity",), [(person,) for person in people])
     return {"excluded_samples": len(excluded), "excluded_identities": len(people)}
