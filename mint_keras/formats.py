@@ -282,7 +282,7 @@ def read_csv(path: Path) -> dict[str, list[str]]:
         InputError: if it is none.
     """
     try:
-        with open(path, newline="", encoding="utf-8") as file:
+        with open(path, newline="", encoding="utf-8-sig") as file:  # spreadsheets begin with a mark
             reader = csv.DictReader(file)
             rows = list(reader)
             names = reader.fieldnames or []

@@ -53,7 +53,7 @@ def _read_folds(folder: Path) -> dict[tuple[str, str, str], dict[str, str]]:
     found = {}
     for path in sorted([*folder.glob("fold_*_data.txt"), *folder.parent.glob("fold_*_data.txt")]):
         try:
-            lines = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines() if line]
+            lines = [line.split("\t") for line in path.read_text(encoding="utf-8-sig").splitlines() if line]
         except UnicodeDecodeError as error:
             raise InputError(f"Expected text in {path}, received bytes that are none.") from error
         if not lines or lines[0][:5] != _COLUMNS or any(len(line) < len(_COLUMNS) for line in lines):

@@ -39,7 +39,7 @@ def _find(folder: Path) -> Path | None:
 def _read_identities(file: Path) -> dict[str, str]:
     """Lines "000001.jpg 2880"."""
     try:
-        lines = [line.split() for line in file.read_text(encoding="utf-8").splitlines()]
+        lines = [line.split() for line in file.read_text(encoding="utf-8-sig").splitlines()]
     except UnicodeDecodeError as error:
         raise InputError(f"Expected text in {file}, received bytes that are none.") from error
     wrong = [number for number, line in enumerate(lines, start=1) if len(line) not in (0, 2)]
