@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
+import concurrent.futures.process
 import dataclasses
 import multiprocessing
 import os
@@ -127,6 +128,13 @@ def _write_parts(config: PrepareFaces, table: SampleTable, settings: crops.CropS
                     made = future.result()
                     formats.write_json(_part_path(config.out, start), {"crops": [dataclasses.asdict(c) for c in made]})
                     bar.update(len(made))
+                    done += len(made)
+        except concurrent.futures.process.BrokenProcessPool as error:
+            raise InputError(
+                "A worker process was killed, perhaps because memory ran out. Give the same command again: it "
+                "continues from here. If it ends so again, try --workers 1.",
+                done=f"{done} of {len(table)} photos are done.",
+            ) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
