@@ -15,6 +15,7 @@ SUFFIXES = frozenset(
 )
 
 
+_UNUSABLE = "unusable: "
 _ESCAPED = re.compile(rb"\\x([89a-f][0-9a-f])")
 
 
@@ -28,6 +29,19 @@ def find(location: str) -> Path:
     if "\\x" not in location or os.path.exists(location):
         return Path(location)
     return Path(os.fsdecode(_ESCAPED.sub(lambda match: bytes([int(match[1], 16)]), os.fsencode(location))))
+
+
+def unusable(reason: str, path: str) -> str:
+    """Returns the location of a photo that a database has, but does not say enough about: reading it gives the reason.
+
+    So it is rejected and counted like one that cannot be decoded.
+    """
+    return f"{_UNUSABLE}{reason} ({path})"
+
+
+def why_unusable(location: str) -> str:
+    """Returns the reason why a photo was listed as `unusable`, "" if it was not."""
+    return location.removeprefix(_UNUSABLE) if location.startswith(_UNUSABLE) else ""
 
 
 def list_images(folder: Path) -> Iterator[str]:

@@ -90,6 +90,8 @@ class FaceReader:
         """
         if synthetic.is_synthetic(location):
             return synthetic.render(location)
+        if reason := files.why_unusable(location):
+            raise InputError(reason)
         place = containers.split(location)
         if place is None:
             return decode(read_bytes(files.find(location)))

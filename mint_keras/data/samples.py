@@ -51,12 +51,15 @@ def list_samples(source: str) -> SampleTable:
     readers = {layouts.RECORDIO: recordio.read, layouts.VERIFICATION: verification.read}
     read = readers.get(found.layout, layouts.read)
     try:
-        return tabulate(read(found.path, found.database))
+        table = tabulate(read(found.path, found.database))
     except InputError as error:
         if "at least one sample" not in str(error):
             raise
         suffixes = ", ".join(sorted(files.SUFFIXES))
         raise InputError(f"Expected images ({suffixes}) in {found.path}, received none.") from error
+    if all(map(files.why_unusable, table.location.tolist())):
+        raise InputError(f"Expected usable images in {found.path}: {files.why_unusable(str(table.location[0]))}")
+    return table
 
 
 def locate(source: str) -> Source:
