@@ -201,15 +201,16 @@ def _write_csv(path: Path, header: tuple[str, ...], rows: list[tuple]) -> None:
 
 
 def _write_review(out: Path, table: SampleTable, found: overlap.Overlap) -> None:
-    """Draws the pairs one is least sure of, first above second."""
-    order = np.argsort(np.where(np.isnan(found.cosine), 1.0, found.cosine), kind="stable")[:_NUM_REVIEWED]
+    """Draws the pairs one is least sure of, or without cosines, which would say so, the first; first above second."""
+    order = np.argsort(found.cosine, kind="stable")[:_NUM_REVIEWED]
     if not len(order):
         return
+    ordered = "the first in order" if np.isnan(found.cosine).all() else "the least certain first"
     reader = images.FaceReader()
     rows = {"photo": found.first[order], "its copy": found.second[order]}
     locations = {name: table.location[chosen].tolist() for name, chosen in rows.items()}
     sheet = {name: [images.to_face(reader.image(place)) for place in places] for name, places in locations.items()}
-    plots.save_sheet(out / REVIEW, sheet, "Taken for one photo, the least certain first")
+    plots.save_sheet(out / REVIEW, sheet, f"Taken for one photo, {ordered}")
 
 
 def _text(config: FindOverlap, report: dict, excluded: dict[str, int]) -> str:
