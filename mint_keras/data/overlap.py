@@ -28,6 +28,7 @@ MIN_QUALITY = 50
 _NEIGHBOURS = 8
 _MOST_NEIGHBOURS = 2048  # further copies of a photo are joined through each other
 _CHUNK = 2**16
+_NUM_STEPS = 4
 _LINKS = 32
 _EFFORT = 64
 
@@ -43,6 +44,8 @@ class Fingerprints:
         quality: of the hash, 0 to 100; flat pictures have little.
         embedding: of a face-recognition model, the same for the mirrored photo, length 1, shape (n, d); None if there
             is no model.
+        cropped: perceptual hashes of parts of the photo, shape (n, number of parts, 32), which find the photos that are
+            such a part; None if they are not looked for.
     """
 
     digest: np.ndarray
@@ -50,6 +53,7 @@ class Fingerprints:
     mirrored: np.ndarray
     quality: np.ndarray
     embedding: np.ndarray | None
+    cropped: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.digest)
@@ -83,6 +87,31 @@ def hash_faces(faces: np.ndarray) -> tuple[list[str], np.ndarray, np.ndarray, np
     return digests, plain, mirrored, np.array([h[1] for h in hashed], np.int64)
 
 
+def hash_crops(faces: np.ndarray) -> np.ndarray:
+    """Returns the hashes of parts of faces that lack 5% of width and height; faces as for `hash_faces`.
+
+    A hash survives a shift of one pixel in a hundred, so parts are taken at steps of two.
+
+    Returns:
+        Hashes, shape (n, number of parts, 32), uint8.
+    """
+    import pdqhash  # compiled, and needed here only
+
+    height, width = faces.shape[1:3]
+    new_height, new_width = round(0.95 * height), round(0.95 * width)
+    places = [
+        (round(top), round(left))
+        for top in np.linspace(0, height - new_height, _NUM_STEPS)
+        for left in np.linspace(0, width - new_width, _NUM_STEPS)
+    ]
+    hashes = [
+        pdqhash.compute(cv2.resize(face[top : top + new_height, left : left + new_width], (width, height)))[0]
+        for face in faces
+        for top, left in places
+    ]
+    return np.packbits(np.array(hashes, np.uint8), axis=1).reshape(len(faces), len(places), -1)
+
+
 def find_overlap(fingerprints: Fingerprints, min_cosine: float, known: Sequence[tuple[int, int]] = ()) -> Overlap:
     """Finds the pairs of rows that show the same photo, in about n log n steps.
 
@@ -97,7 +126,10 @@ def find_overlap(fingerprints: Fingerprints, min_cosine: float, known: Sequence[
     # Equal photos are searched for once: thousands of them would be millions of pairs.
     distinct = np.flatnonzero(first_of == rows)
     usable = distinct[fingerprints.quality[distinct] >= MIN_QUALITY]
-    for place, found in _hash_neighbours(fingerprints.pdq[usable], fingerprints.mirrored[usable]):
+    queries = [fingerprints.mirrored[usable]]
+    if fingerprints.cropped is not None:
+        queries += list(fingerprints.cropped[usable].swapaxes(0, 1))
+    for place, found in _hash_neighbours(fingerprints.pdq[usable], *queries):
         parts.append((PERCEPTUAL, usable[place], usable[found]))
     if fingerprints.embedding is not None:
         place, found = _embedding_neighbours(fingerprints.embedding[distinct], min_cosine)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
@@ -28,6 +30,25 @@ def test_pixels_and_hashes() -> None:
     expected = {(i, 40 + i): overlap.PERCEPTUAL for i in range(4)} | {(9, 44): overlap.EXACT}
     assert expected.items() <= pairs.items()
     assert np.isnan(found.cosine).all()
+
+
+def test_hashes_of_parts_find_crops() -> None:
+    photos = faces(60, 2)
+    usable = overlap.hash_faces(photos)[3] >= overlap.MIN_QUALITY
+    rng = np.random.default_rng(1)
+    crops = np.stack([overlap.alter(face, "cropped 5%", rng) for face in photos])
+    whole = prints(np.concatenate([photos, crops]))
+    parts = dataclasses.replace(whole, cropped=overlap.hash_crops(np.concatenate([photos, crops])))
+    assert parts.cropped is not None
+    assert parts.cropped.shape == (120, 16, 32)
+    pairs = []
+    for one in (whole, parts):
+        found = overlap.find_overlap(one, 1.0)
+        pairs.append(set(zip(found.first.tolist(), found.second.tolist(), strict=True)))
+    right = {(i, 60 + i) for i in np.flatnonzero(usable).tolist()}
+    assert len(right & pairs[0]) < 0.1 * len(right)
+    assert len(right & pairs[1]) > 0.9 * len(right) > 30
+    assert pairs[1] <= {(i, 60 + i) for i in range(60)}
 
 
 @pytest.mark.parametrize("num_copies", [15, 40])
