@@ -37,6 +37,8 @@ HEAD = "head.keras"
 MEMBERS = "members.parquet"
 HELD_OUT = "held_out.parquet"
 FACE_DETECTOR = "face_detector"
+PREPARED_FACES = "prepared_faces"
+SAMPLES = "samples.parquet"
 OVERLAP = "overlap"
 OVERLAP_REPORT = "overlap.json"
 EXCLUDED_SAMPLES = "excluded_samples.csv"
@@ -46,6 +48,9 @@ SCORE_COLUMNS = (
     "scorer", "tap", "evaluation", "seed", "sample_id", "database", "identity", "is_member", "score", "logit",
 )  # fmt: skip
 _WHERE = ("--out", "--workers")
+# Names of temporary files and folders, see `atomic_path`; the manifest is the first file that a folder gets.
+_UNFINISHED = re.compile(r"\.[^.].*\.[a-z0-9_]{8}(\.\w+)?")
+_UNFINISHED_MANIFEST = ".manifest.????????.json"
 _VERSIONED = ("numpy", "tensorflow", "keras", "opencv-python", "ai-edge-litert", "onnx", "onnxruntime")
 
 
@@ -98,7 +103,7 @@ def flush_files(paths: Sequence[Path]) -> None:
 def save_model(path: Path, model: Any) -> None:
     """Saves a Keras model atomically, without time of day and memory addresses: equal models are equal files."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".", dir=path.parent) as folder:
+    with tempfile.TemporaryDirectory(prefix=f".{path.stem}.", dir=path.parent) as folder:
         raw = Path(folder) / path.name
         model.save(raw)
         with atomic_path(path) as plain, zipfile.ZipFile(raw) as source, zipfile.ZipFile(plain, "w") as target:
@@ -241,7 +246,7 @@ def output_folder(out: Path, manifest: dict[str, Any], overwrite: bool = False) 
 def _open_output(out: Path, manifest: dict[str, Any], overwrite: bool) -> bool:
     if out.exists() and not out.is_dir():
         raise InputError(f"Expected a folder for the output, received the file {out}.")
-    if out.is_dir() and any(out.iterdir()):
+    if out.is_dir() and set(out.iterdir()) - set(out.glob(_UNFINISHED_MANIFEST)):
         earlier = read_json(out / MANIFEST) if (out / MANIFEST).is_file() else {}
         existing = earlier.get("fingerprint")
         # --overwrite replaces a run by a run; it never deletes a model because --out named one by mistake.
@@ -252,6 +257,7 @@ def _open_output(out: Path, manifest: dict[str, Any], overwrite: bool) -> bool:
             )
         if not overwrite:
             if existing == manifest["fingerprint"]:
+                _remove_unfinished(out)
                 return False
             raise RefusedError(
                 f"{out} was made from other inputs or settings: its fingerprint is {existing}, this command's is "
@@ -259,8 +265,16 @@ def _open_output(out: Path, manifest: dict[str, Any], overwrite: bool) -> bool:
             )
         shutil.rmtree(out)
     out.mkdir(parents=True, exist_ok=True)
+    _remove_unfinished(out)
     write_json(out / MANIFEST, manifest)
     return True
+
+
+def _remove_unfinished(out: Path) -> None:
+    """Removes what `atomic_path` and `save_model` leave when they are killed."""
+    for path in out.iterdir():
+        if _UNFINISHED.fullmatch(path.name):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _installed_versions() -> dict[str, str]:
@@ -281,7 +295,7 @@ def read_csv(path: Path) -> dict[str, list[str]]:
         InputError: if it is none.
     """
     try:
-        with open(path, newline="", encoding="utf-8") as file:
+        with open(path, newline="", encoding="utf-8-sig") as file:  # spreadsheets begin with a mark
             reader = csv.DictReader(file)
             rows = list(reader)
             names = reader.fieldnames or []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -108,20 +108,33 @@ def tabulate(samples: Iterable[Sample]) -> SampleTable:
         InputError: if it yields nothing.
     """
     stream = iter(samples)
-    chunks = []
+    chunks: list[dict[str, np.ndarray]] = []
     # Arrays take a tenth of what the same rows take as Python objects.
     while rows := list(itertools.islice(stream, _CHUNK)):
-        chunks.append(SampleTable(**_columns(rows)))
+        chunks.append(_columns(rows))
     if not chunks:
         raise InputError("Expected at least one sample, received none.")
-    return concatenate_tables(chunks)
+    return SampleTable(**_join(chunks))
 
 
 def concatenate_tables(tables: Sequence[SampleTable]) -> SampleTable:
     """Returns one table with the rows of all, in order."""
-    present = dict.fromkeys(name for table in tables for name in table.columns())
-    filled = [{**_empty(len(table)), **table.columns()} for table in tables]
-    return SampleTable(**{name: np.concatenate([columns[name] for columns in filled]) for name in present})
+    return SampleTable(**_join([table.columns() for table in tables]))
+
+
+def _join(chunks: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Joins columns of several tables and empties the chunks, so that no two copies of all are held at once."""
+    present = dict.fromkeys(name for columns in chunks for name in columns)
+    sizes = [len(columns["sample_id"]) for columns in chunks]
+    return {
+        name: np.concatenate(
+            [
+                columns.pop(name) if name in columns else _EMPTY[name](num)
+                for columns, num in zip(chunks, sizes, strict=True)
+            ]
+        )
+        for name in present
+    }
 
 
 def _columns(rows: list[Sample]) -> dict[str, Any]:
@@ -138,13 +151,13 @@ def _columns(rows: list[Sample]) -> dict[str, Any]:
     return columns
 
 
-def _empty(num: int) -> dict[str, np.ndarray]:
-    return {
-        "group": np.full(num, ""),
-        "box": np.full((num, 4), np.nan, np.float32),
-        "landmarks": np.full((num, 5, 2), np.nan, np.float32),
-        "attributes": np.full(num, "{}"),
-    }
+# What stands in an optional column of so many samples that have nothing there.
+_EMPTY: dict[str, Callable[[int], np.ndarray]] = {
+    "group": lambda num: np.full(num, ""),
+    "box": lambda num: np.full((num, 4), np.nan, np.float32),
+    "landmarks": lambda num: np.full((num, 5, 2), np.nan, np.float32),
+    "attributes": lambda num: np.full(num, "{}"),
+}
 
 
 @dataclasses.dataclass(frozen=True)

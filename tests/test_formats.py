@@ -156,3 +156,21 @@ def test_the_command_in_a_manifest_does_not_say_where_it_was_written(monkeypatch
     for out in (["--out", "somewhere"], ["--out=somewhere"], []):
         monkeypatch.setattr("sys.argv", ["scripts/x.py", "--input", "a b", *out, "--quiet"])
         assert formats.make_manifest("x", {}, {})["command"] == expected
+
+
+def test_what_a_kill_leaves_is_removed(tmp_path: Path) -> None:
+    out, manifest = tmp_path / "out", formats.make_manifest("thing", {}, {})
+    out.mkdir()
+    (out / ".manifest.ab12_xyz.json").write_text("{")
+    with formats.output_folder(out, manifest):  # killed before it had a manifest
+        assert [path.name for path in out.iterdir()] == [formats.MANIFEST]
+    for name in (".samples.ab12_xyz.parquet", ".hidden", ".notes.txt", "samples.parquet"):
+        (out / name).write_text("")
+    (out / ".model.ab12_xyz").mkdir()
+    with formats.output_folder(out, manifest):
+        left = sorted(path.name for path in out.iterdir())
+    assert left == [".hidden", ".notes.txt", formats.MANIFEST, "samples.parquet"]
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / ".samples.ab12_xyz.parquet").write_text("")
+    with pytest.raises(InputError, match="with other files"), formats.output_folder(tmp_path / "theirs", manifest):
+        pass

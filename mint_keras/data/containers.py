@@ -31,8 +31,7 @@ def open_container(path: Path) -> Container:
     if not path.is_file():
         raise InputError(f"Expected a file at {path}, received none.")
     if path.suffix == ".rec":
-        records = recordio.RecordFile(path)
-        return lambda key: records.read(key)[1]
+        return recordio.RecordFile(path).image
     if path.suffix == ".bin":
         return _verification(path)
     return tfds.open_shard(path) if ".tfrecord-" in path.name else cifar.open_pickled(path)

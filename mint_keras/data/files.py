@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,10 +15,40 @@ SUFFIXES = frozenset(
 )
 
 
+_UNUSABLE = "unusable: "
+_ESCAPED = re.compile(rb"\\x([89a-f][0-9a-f])")
+
+
+def escape(name: str) -> str:
+    r"""Returns a name that tables can hold: bytes that are not UTF-8, as in old archives, become `\xe9` or the like."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def find(location: str) -> Path:
+    """Returns the file at a location, whose name `escape` may have changed."""
+    if "\\x" not in location or os.path.exists(location):
+        return Path(location)
+    return Path(os.fsdecode(_ESCAPED.sub(lambda match: bytes([int(match[1], 16)]), os.fsencode(location))))
+
+
+def unusable(reason: str, path: str) -> str:
+    """Returns the location of a photo that a database has, but does not say enough about: reading it gives the reason.
+
+    So it is rejected and counted like one that cannot be decoded.
+    """
+    return f"{_UNUSABLE}{reason} ({path})"
+
+
+def why_unusable(location: str) -> str:
+    """Returns the reason why a photo was listed as `unusable`, "" if it was not."""
+    return location.removeprefix(_UNUSABLE) if location.startswith(_UNUSABLE) else ""
+
+
 def list_images(folder: Path) -> Iterator[str]:
     """Yields the images of a folder by their names relative to it, with forward slashes, in a fixed order.
 
-    Hidden files are left out; files without a suffix count. Links to folders are followed, each folder once.
+    Hidden files are left out; files without a suffix count. Links to folders are followed, each folder once. Names are
+    escaped, see `escape`.
     """
     yield from _walk(folder, "", set())
 
@@ -42,4 +73,4 @@ def _walk(folder: Path, prefix: str, seen: set[tuple[int, int]]) -> Iterator[str
         if is_folder:
             yield from _walk(folder / entry.name, f"{prefix}{entry.name}/", seen)
         elif os.path.splitext(entry.name)[1].lower() in SUFFIXES or "." not in entry.name:
-            yield prefix + entry.name
+            yield escape(prefix + entry.name)

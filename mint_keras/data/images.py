@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import hashlib
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import cv2
 import numpy as np
 
 from mint_keras import formats
-from mint_keras.data import containers, synthetic
+from mint_keras.data import containers, files, synthetic
 from mint_keras.records import InputError, Rejected, SampleTable
 
 IMAGE_SIZE = 112
@@ -89,9 +90,11 @@ class FaceReader:
         """
         if synthetic.is_synthetic(location):
             return synthetic.render(location)
+        if reason := files.why_unusable(location):
+            raise InputError(reason)
         place = containers.split(location)
         if place is None:
-            return decode(read_bytes(Path(location)))
+            return decode(read_bytes(files.find(location)))
         path, key = place
         if path not in self._containers:
             self._containers[path] = containers.open_container(Path(path))
@@ -103,11 +106,14 @@ def read_bytes(path: Path) -> bytes:
     """Reads an image file of sane size.
 
     Raises:
-        InputError: if it cannot be read or is larger than 64 MiB.
+        InputError: if it cannot be read, is no regular file or is larger than 64 MiB.
     """
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise InputError(f"Expected an image file of at most {_MAX_BYTES} bytes, received {path.stat().st_size}.")
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for, a device never ends
+            raise InputError("Expected a file, received a folder, pipe or device.")
+        if status.st_size > _MAX_BYTES:
+            raise InputError(f"Expected an image file of at most {_MAX_BYTES} bytes, received {status.st_size}.")
         return path.read_bytes()
     except OSError as error:
         raise InputError(f"Expected a readable file, received: {error.strerror}.") from error

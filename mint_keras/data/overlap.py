@@ -10,10 +10,13 @@ import collections
 import dataclasses
 import hashlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
+import scipy.sparse
+import scipy.sparse.csgraph
 
 from mint_keras.records import SampleTable
 
@@ -23,6 +26,9 @@ EXACT, PERCEPTUAL, EMBEDDING, KNOWN = "exact", "perceptual", "embedding", "known
 MAX_BITS = 31
 MIN_QUALITY = 50
 _NEIGHBOURS = 8
+_MOST_NEIGHBOURS = 2048  # further copies of a photo are joined through each other
+_CHUNK = 2**16
+_NUM_STEPS = 4
 _LINKS = 32
 _EFFORT = 64
 
@@ -38,6 +44,8 @@ class Fingerprints:
         quality: of the hash, 0 to 100; flat pictures have little.
         embedding: of a face-recognition model, the same for the mirrored photo, length 1, shape (n, d); None if there
             is no model.
+        cropped: perceptual hashes of parts of the photo, shape (n, number of parts, 32), which find the photos that are
+            such a part; None if they are not looked for.
     """
 
     digest: np.ndarray
@@ -45,6 +53,7 @@ class Fingerprints:
     mirrored: np.ndarray
     quality: np.ndarray
     embedding: np.ndarray | None
+    cropped: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.digest)
@@ -78,6 +87,31 @@ def hash_faces(faces: np.ndarray) -> tuple[list[str], np.ndarray, np.ndarray, np
     return digests, plain, mirrored, np.array([h[1] for h in hashed], np.int64)
 
 
+def hash_crops(faces: np.ndarray) -> np.ndarray:
+    """Returns the hashes of parts of faces that lack 5% of width and height; faces as for `hash_faces`.
+
+    A hash survives a shift of one pixel in a hundred, so parts are taken at steps of two.
+
+    Returns:
+        Hashes, shape (n, number of parts, 32), uint8.
+    """
+    import pdqhash  # compiled, and needed here only
+
+    height, width = faces.shape[1:3]
+    new_height, new_width = round(0.95 * height), round(0.95 * width)
+    places = [
+        (round(top), round(left))
+        for top in np.linspace(0, height - new_height, _NUM_STEPS)
+        for left in np.linspace(0, width - new_width, _NUM_STEPS)
+    ]
+    hashes = [
+        pdqhash.compute(cv2.resize(face[top : top + new_height, left : left + new_width], (width, height)))[0]
+        for face in faces
+        for top, left in places
+    ]
+    return np.packbits(np.array(hashes, np.uint8), axis=1).reshape(len(faces), len(places), -1)
+
+
 def find_overlap(fingerprints: Fingerprints, min_cosine: float, known: Sequence[tuple[int, int]] = ()) -> Overlap:
     """Finds the pairs of rows that show the same photo, in about n log n steps.
 
@@ -86,25 +120,50 @@ def find_overlap(fingerprints: Fingerprints, min_cosine: float, known: Sequence[
         min_cosine: embeddings closer than this are taken for one photo.
         known: pairs that others have found.
     """
-    pairs: dict[tuple[int, int], str] = {}
-    order = np.argsort(fingerprints.digest, kind="stable")
-    same = fingerprints.digest[order][1:] == fingerprints.digest[order][:-1]
-    _note(pairs, order[:-1][same], order[1:][same], EXACT)
-    usable = np.flatnonzero(fingerprints.quality >= MIN_QUALITY)
-    for queries in (fingerprints.pdq, fingerprints.mirrored):
-        rows, found = _hash_neighbours(fingerprints.pdq[usable], queries[usable])
-        _note(pairs, usable[rows], usable[found], PERCEPTUAL)
+    first_of = first_equal(fingerprints.digest)
+    rows = np.arange(len(first_of))
+    parts = [(EXACT, first_of, rows)]
+    # Equal photos are searched for once: thousands of them would be millions of pairs.
+    distinct = np.flatnonzero(first_of == rows)
+    usable = distinct[fingerprints.quality[distinct] >= MIN_QUALITY]
+    queries = [fingerprints.mirrored[usable]]
+    if fingerprints.cropped is not None:
+        queries += list(fingerprints.cropped[usable].swapaxes(0, 1))
+    for place, found in _hash_neighbours(fingerprints.pdq[usable], *queries):
+        parts.append((PERCEPTUAL, usable[place], usable[found]))
     if fingerprints.embedding is not None:
-        rows, found = _embedding_neighbours(fingerprints.embedding, min_cosine)
-        _note(pairs, rows, found, EMBEDDING)
-    for pair in known:
-        _note(pairs, np.array(pair[:1]), np.array(pair[1:]), KNOWN)
-    keys = sorted(pairs)
-    first, second = (np.array([key[i] for key in keys], int) for i in (0, 1))
-    cosine = np.full(len(keys), np.nan)
-    if fingerprints.embedding is not None and len(keys):
-        cosine = np.sum(fingerprints.embedding[first] * fingerprints.embedding[second], axis=1)
-    return Overlap(first, second, np.array([pairs[key] for key in keys]), cosine)
+        place, found = _embedding_neighbours(fingerprints.embedding[distinct], min_cosine)
+        parts.append((EMBEDDING, distinct[place], distinct[found]))
+    parts.append((KNOWN, *np.array(known, int).reshape(-1, 2).T))
+    return _merge(parts, fingerprints.embedding)
+
+
+def first_equal(digest: np.ndarray) -> np.ndarray:
+    """Returns for each row the first one with the same pixels, shape (n,)."""
+    _, first, group = np.unique(digest, return_index=True, return_inverse=True)
+    return first[group]
+
+
+def leave_out(found: Overlap, side: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Says what to leave out, so that no photo is on two sides, or twice on one.
+
+    Photos that pairs join, also through others, are one group. The first side that has one of a group keeps its own;
+    what later sides have of it is left out. Within a side it is the later photo of each pair.
+
+    Args:
+        found: pairs of rows.
+        side: of each row, shape (n,); never falls from a row to the next.
+
+    Returns:
+        The rows to leave out, sorted, and those of them that an earlier side has too.
+    """
+    num = len(side)
+    edges = scipy.sparse.coo_array((np.ones(len(found.first), bool), (found.first, found.second)), (num, num))
+    num_groups, group = scipy.sparse.csgraph.connected_components(edges, directed=False)
+    first_side = np.full(num_groups, np.iinfo(int).max)
+    np.minimum.at(first_side, group, side)
+    across = np.flatnonzero(side > first_side[group])
+    return np.union1d(found.second, across), across
 
 
 def match_known(table: SampleTable, lines: Sequence[Sequence[str]]) -> tuple[list[tuple[int, int]], list[int], int]:
@@ -176,33 +235,61 @@ ALTERATIONS = {
 }
 
 
-def _note(pairs: dict[tuple[int, int], str], rows: np.ndarray, others: np.ndarray, reason: str) -> None:
-    for row, other in zip(rows.tolist(), others.tolist(), strict=True):
-        if row != other:
-            pairs.setdefault((min(row, other), max(row, other)), reason)
+def _merge(parts: Sequence[tuple[str, np.ndarray, np.ndarray]], embedding: np.ndarray | None) -> Overlap:
+    """Returns each pair once, for the first reason that found it."""
+    reasons, rows, others = zip(*parts, strict=True)
+    reason = np.repeat(reasons, [len(part) for part in rows])
+    pairs = np.sort(np.stack([np.concatenate(rows), np.concatenate(others)]), axis=0)
+    is_pair = pairs[0] != pairs[1]
+    first, second = pairs[:, is_pair]
+    _, index = np.unique(first * (pairs.max(initial=0) + 1) + second, return_index=True)
+    first, second = first[index], second[index]
+    cosine = np.full(len(first), np.nan)
+    if embedding is not None:
+        for start in range(0, len(first), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            cosine[part] = np.sum(embedding[first[part]] * embedding[second[part]], axis=1)
+    return Overlap(first, second, reason[is_pair][index], cosine)
 
 
-def _hash_neighbours(hashes: np.ndarray, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _hash_neighbours(hashes: np.ndarray, *queries: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields the pairs (row of the queries, row of the hashes) that are near, first of the hashes themselves."""
     import faiss
 
     if not len(hashes):
-        return np.empty(0, int), np.empty(0, int)
+        return
     faiss.omp_set_num_threads(1)  # the graph depends on the order of insertion
     index = faiss.IndexBinaryHNSW(8 * hashes.shape[1], _LINKS)
     index.hnsw.efSearch = _EFFORT
     index.add(hashes)
-    distances, neighbours = index.search(queries, min(_NEIGHBOURS, len(hashes)))
-    rows, columns = np.nonzero((distances <= MAX_BITS) & (neighbours >= 0))
-    return rows, neighbours[rows, columns]
+    for asked in (hashes, *queries):
+        yield _all_near(index, asked, lambda distances: distances <= MAX_BITS)
 
 
 def _embedding_neighbours(embeddings: np.ndarray, min_cosine: float) -> tuple[np.ndarray, np.ndarray]:
     import faiss
 
     faiss.omp_set_num_threads(1)
+    embeddings = np.ascontiguousarray(embeddings, np.float32)
     index = faiss.IndexHNSWFlat(embeddings.shape[1], _LINKS, faiss.METRIC_INNER_PRODUCT)
     index.hnsw.efSearch = _EFFORT
-    index.add(np.ascontiguousarray(embeddings, np.float32))
-    cosines, neighbours = index.search(np.ascontiguousarray(embeddings, np.float32), min(_NEIGHBOURS, len(embeddings)))
-    rows, columns = np.nonzero((cosines >= min_cosine) & (neighbours >= 0))
-    return rows, neighbours[rows, columns]
+    index.add(embeddings)
+    return _all_near(index, embeddings, lambda cosines: cosines >= min_cosine)
+
+
+def _all_near(
+    index: Any, queries: np.ndarray, is_near: Callable[[np.ndarray], np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns pairs (query, row); queries whose last neighbour is near as well are asked again for more."""
+    waiting, num = np.arange(len(queries)), _NEIGHBOURS
+    found = []
+    while len(waiting):
+        num = min(num, index.ntotal, _MOST_NEIGHBOURS)
+        values, neighbours = index.search(queries[waiting], num)
+        near = is_near(values) & (neighbours >= 0)
+        is_done = ~near[:, -1] | (num in (index.ntotal, _MOST_NEIGHBOURS))
+        places, columns = np.nonzero(near & is_done[:, None])
+        found.append((waiting[places], neighbours[places, columns]))
+        waiting, num = waiting[~is_done], 4 * num
+    rows, others = zip(*found, strict=True)
+    return np.concatenate(rows), np.concatenate(others)

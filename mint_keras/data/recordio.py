@@ -8,6 +8,7 @@ float32 label, uint64 id, uint64 id2; with flag > 0 that many float32 labels fol
 
 from __future__ import annotations
 
+import array
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,8 @@ _MAGIC = 0xCED7230A
 _FRAME = struct.Struct("<II")
 _HEADER = struct.Struct("<IfQQ")
 _WHOLE, _FIRST, _LAST = 0, 1, 3  # 2 is a middle part
+_MAX_ID = 2**62
+_BLOCK = 2**20
 
 
 class RecordFile:
@@ -30,20 +33,30 @@ class RecordFile:
     Args:
         path: the `.rec` file. Its index (`.idx`) is expected beside it; without one the whole file is scanned first.
 
+    Attributes:
+        keys: of the records, sorted, shape (n,), int64.
+        offsets: where they begin, shape (n,), int64.
+
     Raises:
-        InputError: if the file is missing or damaged, or the index cannot be read.
+        InputError: if the file is missing or holds no record, or the index cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
-        index = self.path.with_suffix(".idx")
+        self._index = self.path.with_suffix(".idx")
         try:
             self._file: BinaryIO = open(self.path, "rb")  # noqa: SIM115 - closed by __exit__
         except OSError as error:
             raise InputError(f"Expected a RecordIO file at {self.path}, received: {error}.") from error
-        self.offsets = _read_index(index) if index.exists() else self._scan()
-        if not self.offsets:
+        keys, offsets = _read_index(self._index) if self._index.is_file() else self._scan()
+        if not len(keys):
             raise InputError(f"Expected records in {self.path}, received none.")
+        # Arrays take a tenth of what a dictionary takes. Of a repeated key the last offset counts.
+        order = np.argsort(keys, kind="stable")
+        is_last = np.append(np.diff(keys[order]) > 0, True)
+        self.keys, self.offsets = keys[order][is_last], offsets[order][is_last]
+        # Views give Python numbers, several times as fast as arrays give theirs.
+        self._keys, self._offsets = memoryview(self.keys), memoryview(self.offsets)
 
     def __enter__(self) -> RecordFile:
         return self
@@ -71,6 +84,17 @@ class RecordFile:
             raise InputError(f"Expected {flag} labels at key {key} of {self.path}, received {len(body)} bytes.")
         return np.frombuffer(body, np.float32, flag), body[4 * flag :]
 
+    def image(self, key: int) -> bytes:
+        """Returns the encoded image of one record.
+
+        Raises:
+            InputError: as `read`, or if the label says no identity.
+        """
+        labels, payload = self.read(key)
+        if not np.isfinite(labels[0]):
+            raise InputError(f"Expected an identity at key {key} of {self.path}, received the label {labels[0]}.")
+        return payload
+
     def labels(self, key: int) -> np.ndarray:
         """Returns the labels of one record without reading its image.
 
@@ -86,67 +110,130 @@ class RecordFile:
             return self.read(key)[0]  # split or damaged within its labels
         return np.frombuffer(rest, np.float32) if flag else np.array([_HEADER.unpack(start)[1]], np.float32)
 
-    def image_keys(self) -> list[int]:
+    def image_keys(self) -> np.ndarray:
         """Returns the keys that hold images: record 0, where present, says where they end and identities begin.
 
         It says so in float32, which holds whole numbers up to 2**24 only (Glint360K has more images), so the records
-        around that place are looked at.
+        around that place are looked at. Where record 0 is damaged, the identities are looked for from the end.
         """
-        keys = sorted(self.offsets)
-        labels, payload = self.read(keys[0])
-        if keys[0] != 0 or payload or len(labels) != 2:
-            return keys
-        end = int(labels[0])
-        while end - 1 in self.offsets and end > 1 and self._is_identity(end - 1):
+        if self._keys[0] != 0:
+            return self.keys
+        behind = self._keys[-1] + 1
+        try:
+            labels, payload = self.read(0)
+            if payload or len(labels) != 2:
+                return self.keys
+            stated = float(labels[0])
+        except InputError:
+            stated = np.nan
+        end = min(max(int(stated), 1), behind) if np.isfinite(stated) else behind
+        while end > 1 and self._is_identity(end - 1) is True:
             end -= 1
-        while end in self.offsets and not self._is_identity(end):
+        while self._is_identity(end) is False:
             end += 1
-        return [key for key in keys if 0 < key < end]
+        # A damaged record 0 with no identities behind the images may have been an image.
+        first = 0 if np.isnan(stated) and end == behind else 1
+        return self.keys[(self.keys >= first) & (self.keys < end)]
 
-    def _is_identity(self, key: int) -> bool:
-        labels, payload = self.read(key)
+    def _is_identity(self, key: int) -> bool | None:
+        """Says whether a record is about a person, not an image; None if it cannot be read, as in a truncated file."""
+        try:
+            labels, payload = self.read(key)
+        except InputError:
+            return None
         return not payload and len(labels) == 2
 
-    def _scan(self) -> dict[int, int]:
-        """Finds the records one after the other; their keys are the ids in their headers, or else their order."""
+    def _scan(self) -> tuple[np.ndarray, np.ndarray]:
+        """Finds the records one after the other; their keys are the ids in their headers, or else their order.
+
+        Where a record is damaged, it goes on at the next frame that begins one; several damaged ones in a row count as
+        one.
+        """
         size = self._file.seek(0, 2)
-        offsets: list[int] = []
-        ids: list[int] = []
+        ids, offsets = array.array("q"), array.array("q")
         position = 0
         while position < size:
+            after = ids[-1] + 1 if ids else 0
+            ids.append(after if (number := self._number(position)) is None else number)
+            offsets.append(position)
+            end = self._end(position)
+            if end is None:
+                end = self._next_record(position + 4, size)
+            elif end != size and not self._begins_record(end):
+                # Either this length is wrong, or the next record is damaged, and is listed where it should begin.
+                end = min(end, self._next_record(position + _FRAME.size, size))
+            position = end
+        keys = np.array(ids, np.int64)
+        if len(np.unique(keys)) < len(keys):
+            keys = np.arange(len(keys))
+        return keys, np.array(offsets, np.int64)
+
+    def _number(self, position: int) -> int | None:
+        """Returns the id in the header of the record at this place, None if it is damaged."""
+        frame = self._frame(position)
+        start = self._file.read(_HEADER.size) if frame and frame[1] >= _HEADER.size else b""
+        number = _HEADER.unpack(start)[2] if len(start) == _HEADER.size else _MAX_ID
+        return number if number < _MAX_ID else None
+
+    def _end(self, position: int) -> int | None:
+        """Returns where the record at this place ends, None if one of its frames is missing."""
+        start = position
+        while (frame := self._frame(position)) is not None:
+            if position > start and frame[0] in (_WHOLE, _FIRST):
+                return None
+            position += _FRAME.size + frame[1] + -frame[1] % 4
+            if frame[0] in (_WHOLE, _LAST):
+                return position
+        return None
+
+    def _begins_record(self, position: int) -> bool:
+        frame = self._frame(position)
+        return frame is not None and frame[0] in (_WHOLE, _FIRST)
+
+    def _next_record(self, position: int, size: int) -> int:
+        """Returns the next place where a record begins: at multiples of four the magic stands there only."""
+        while position < size:
             self._file.seek(position)
-            offset, continuation = position, _FIRST
-            while continuation not in (_WHOLE, _LAST):
-                continuation, length = self._read_frame(len(offsets))
-                if position == offset:
-                    start = self._file.read(min(length, _HEADER.size))
-                    ids.append(_HEADER.unpack(start)[2] if len(start) == _HEADER.size else -1)
-                position += _FRAME.size + length + -length % 4
-                self._file.seek(position)
-            offsets.append(offset)
-        keys = ids if len(set(ids)) == len(ids) and -1 not in ids else range(len(offsets))
-        return dict(zip(keys, offsets, strict=True))
+            block = self._file.read(_BLOCK)
+            words = np.frombuffer(block[: len(block) // 4 * 4], "<u4")
+            for place in (position + 4 * np.flatnonzero(words == _MAGIC)).tolist():
+                if self._begins_record(place):
+                    return place
+            position += _BLOCK
+        return size
 
     def _seek(self, key: int) -> None:
-        if key not in self.offsets:
-            raise InputError(f"Expected a key of {self.path.name}'s index, received {key}.")
-        self._file.seek(self.offsets[key])
+        # Keys without a gap, the usual case, need no search.
+        place = key - self._keys[0]
+        if not 0 <= place < len(self._keys) or self._keys[place] != key:
+            place = int(np.searchsorted(self.keys, key))
+            if place == len(self._keys) or self._keys[place] != key:
+                raise InputError(f"Expected a key of {self.path.name}'s index, received {key}.")
+        offset = self._offsets[place]
+        if offset < 0:
+            raise InputError(f"Expected an offset of at least 0 at key {key} of {self._index}, received {offset}.")
+        self._file.seek(offset)
+
+    def _frame(self, position: int) -> tuple[int, int] | None:
+        """Returns which part of a record the frame at a place holds, and its length; None if there is no frame."""
+        self._file.seek(position)
+        return _unpack_frame(self._file.read(_FRAME.size))
 
     def _read_frame(self, key: int) -> tuple[int, int]:
-        """Returns which part of a record the frame at this place holds, and its length."""
-        frame = self._file.read(_FRAME.size)
-        if len(frame) < _FRAME.size or _FRAME.unpack(frame)[0] != _MAGIC:
+        frame = _unpack_frame(self._file.read(_FRAME.size))
+        if frame is None:
             raise InputError(f"Expected a RecordIO frame at key {key} of {self.path}: damaged file or wrong index.")
-        length_and_flag = _FRAME.unpack(frame)[1]
-        return length_and_flag >> 29, length_and_flag & ((1 << 29) - 1)
+        return frame
 
     def _read_record(self, key: int) -> bytes:
-        parts = []
+        parts: list[bytes] = []
         while True:
             continuation, length = self._read_frame(key)
             payload = self._file.read(length)
-            if len(payload) < length or continuation > _LAST:
+            if len(payload) < length:
                 raise InputError(f"Expected {length} bytes at key {key} of {self.path}, received {len(payload)}.")
+            if (continuation in (_WHOLE, _FIRST)) == bool(parts) or continuation > _LAST:
+                raise InputError(f"Expected a whole record at key {key} of {self.path}, received parts of others.")
             self._file.seek(-length % 4, 1)
             parts.append(payload)
             if continuation in (_WHOLE, _LAST):
@@ -159,20 +246,19 @@ def read(path: Path, database: str) -> Iterator[Sample]:
     A damaged record stays listed, to be rejected with its reason by whoever reads its image.
 
     Raises:
-        InputError: if the file cannot be read, or half of its records are damaged.
+        InputError: if the file cannot be read, or not one of its records.
     """
+    num_readable, reason = 0, "none"
     with RecordFile(path) as records:
-        keys = records.image_keys()
-        damaged = []
-        for key in keys:
+        for key in map(int, records.image_keys()):
             try:
                 identity = f"{int(records.labels(key)[0]):07d}"
+                num_readable += 1
             except (InputError, ValueError, OverflowError) as error:
                 identity = f"damaged-{key}"
-                damaged.append(str(error))
+                reason = f"damaged ones only: {error}"
             yield Sample(f"{database}/{key}", database, identity, f"{path}#{key}")
-    if 2 * len(damaged) >= len(keys):
-        reason = f"{len(damaged)} damaged ones of {len(keys)}: {damaged[0]}" if damaged else "none"
+    if not num_readable:
         raise InputError(f"Expected images in {path}, received {reason}")
 
 
@@ -184,9 +270,22 @@ def read_property(folder: Path) -> int | None:
         return None
 
 
-def _read_index(path: Path) -> dict[int, int]:
+def _unpack_frame(encoded: bytes) -> tuple[int, int] | None:
+    if len(encoded) < _FRAME.size:
+        return None
+    magic, length_and_flag = _FRAME.unpack(encoded)
+    return (length_and_flag >> 29, length_and_flag & ((1 << 29) - 1)) if magic == _MAGIC else None
+
+
+def _read_index(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
-        lines = path.read_text(encoding="ascii").splitlines()
-        return {int(key): int(offset) for key, offset in (line.split("\t") for line in lines)}
+        if not path.stat().st_size:
+            raise ValueError("an empty file")
+        lines = np.loadtxt(path, np.int64, delimiter="\t", comments=None, ndmin=2, encoding="ascii")
+        keys, offsets = lines.T
     except (OSError, ValueError) as error:
-        raise InputError(f"Expected an index of KEY<TAB>OFFSET lines at {path}, received: {error}.") from error
+        raise InputError(
+            f"Expected an index of KEY<TAB>OFFSET lines at {path}, received: {error}. Without the file the records are "
+            "looked for instead."
+        ) from error
+    return keys, offsets

@@ -33,10 +33,11 @@ def list_samples(source: str) -> SampleTable:
     """Lists the samples of one source.
 
     Args:
-        source: a folder in a layout of `data.layouts`, which any folder of photos is; a folder with `train.rec`, or a
-            `.rec` file; an insightface verification set (`.bin`); a sample table (`.parquet` or `.csv`); or lab faces
-            (`synthetic:1/web/0-399/10`, see `data.synthetic`). `NAME=SOURCE` names the database of a source, which is
-            otherwise called as its folder is.
+        source: a folder in a layout of `data.layouts`, which any folder of photos is; a folder that prepare_faces.py
+            wrote, which is the sample table in it; a folder with `train.rec`, or a `.rec` file; an insightface
+            verification set (`.bin`); a sample table (`.parquet` or `.csv`); or lab faces (`synthetic:1/web/0-399/10`,
+            see `data.synthetic`). `NAME=SOURCE` names the database of a source, which is otherwise called as its
+            folder or its table says.
 
     Raises:
         InputError: if there is no such source or it holds no image.
@@ -50,19 +51,22 @@ def list_samples(source: str) -> SampleTable:
     readers = {layouts.RECORDIO: recordio.read, layouts.VERIFICATION: verification.read}
     read = readers.get(found.layout, layouts.read)
     try:
-        return tabulate(read(found.path, found.database))
+        table = tabulate(read(found.path, found.database))
     except InputError as error:
         if "at least one sample" not in str(error):
             raise
         suffixes = ", ".join(sorted(files.SUFFIXES))
         raise InputError(f"Expected images ({suffixes}) in {found.path}, received none.") from error
+    if all(map(files.why_unusable, table.location.tolist())):
+        raise InputError(f"Expected usable images in {found.path}: {files.why_unusable(str(table.location[0]))}")
+    return table
 
 
 def locate(source: str) -> Source:
     """Returns what a source is, without listing its samples.
 
     Raises:
-        InputError: if there is no such source.
+        InputError: if there is no such source, or prepare_faces.py has not finished there.
     """
     name, text = "", source
     if (match := _NAMED.fullmatch(source)) and not Path(source).exists():
@@ -71,15 +75,15 @@ def locate(source: str) -> Source:
         if name:
             raise InputError(f"Expected lab faces under their own name, received {source!r}.")
         return Source(text, "", None, "lab")
-    path = Path(text).resolve()
-    if not path.exists():
-        raise InputError(f"Expected a folder, a sample table or lab faces (synthetic:...), received {text}: not found.")
+    path = _resolve(text)
     if path.suffix in (".parquet", ".csv"):
         return Source(text, name, path, TABLE)
     if path.suffix == ".bin" and path.is_file():
         return Source(text, name or path.stem, path, layouts.VERIFICATION)
     if path.is_file() and path.suffix != ".rec":
         raise InputError(f"Expected a folder, .rec, .bin, .parquet or .csv, received the file {text}.")
+    if (prepared := _prepared_faces(path)) is not None:
+        return Source(text, name, prepared, TABLE)
     records = path if path.suffix == ".rec" else path / "train.rec"
     if records.is_file():
         return Source(text, name or records.parent.name, records, layouts.RECORDIO)
@@ -118,6 +122,31 @@ def fingerprint(table: SampleTable) -> str:
     paths = {where[0] if where else location for location, where in inside}
     stats = [os.stat(path) for path in sorted(paths) if os.path.exists(path)]
     return formats.sha256_json([formats.sha256_table(table), [[s.st_size, s.st_mtime_ns] for s in stats]])
+
+
+def _resolve(text: str) -> Path:
+    path = Path(text).resolve()
+    if (shown := files.escape(str(path))) != str(path):
+        raise InputError(f"Expected a path in UTF-8, which tables can hold, received {shown}. Rename it.")
+    if not path.exists():
+        raise InputError(f"Expected a folder, a sample table or lab faces (synthetic:...), received {text}: not found.")
+    return path
+
+
+def _prepared_faces(folder: Path) -> Path | None:
+    """Returns the sample table of a folder that prepare_faces.py wrote; the names of its crops say nothing."""
+    try:
+        kind = formats.read_json(folder / formats.MANIFEST).get("kind")
+    except InputError:  # none, or one of somebody else's
+        return None
+    if kind != formats.PREPARED_FACES:
+        return None
+    if not (folder / formats.SAMPLES).is_file():
+        raise InputError(
+            f"Expected {formats.SAMPLES} in {folder}, received none: prepare_faces.py has not finished there. Give the "
+            "command that began it again."
+        )
+    return folder / formats.SAMPLES
 
 
 def _renamed(table: SampleTable, name: str) -> SampleTable:

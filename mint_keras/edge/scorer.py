@@ -12,7 +12,7 @@ from ai_edge_litert.interpreter import Interpreter
 from tqdm import tqdm
 
 from mint_keras import formats, workers
-from mint_keras.data import images, samples
+from mint_keras.data import files, images, samples
 from mint_keras.edge.bundle import SCORER, Bundle, read_bundle
 from mint_keras.records import InputError, Rejected, SampleTable, Scores, concatenate_tables
 
@@ -163,7 +163,7 @@ def _join(parts: list[_Scored]) -> _Scored:
 
 def _list(path: str) -> SampleTable:
     if Path(path).is_file() and Path(path).suffix not in (".rec", ".csv", ".parquet"):
-        location = str(Path(path).resolve())
+        location, path = files.escape(str(Path(path).resolve())), files.escape(path)
         columns = (np.array([text]) for text in (path, Path(location).parent.name, Path(path).name, location))
         return SampleTable(*columns)
     return samples.list_samples(path)

@@ -70,7 +70,7 @@ def write_part(table: SampleTable, start: int, settings: CropSettings, out: Path
         file = f"crops/{row // 1000:06d}/{row:09d}{suffix}"
         try:
             face, num_faces, score = TREATMENTS[settings.treatment](*look(location), table, position, settings)
-        except InputError as error:
+        except (InputError, cv2.error) as error:  # OpenCV has limits of its own, such as 32,767 pixels a side
             crops.append(Crop(row, "", " ".join(str(error).split()), 0, 0.0))
             continue
         encoded = cv2.imencode(suffix, cv2.cvtColor(face, cv2.COLOR_RGB2BGR), parameters)[1]

@@ -106,13 +106,14 @@ def _count(source: samples.Source, table: SampleTable) -> dict[str, Any]:
 def _look(
     table: SampleTable, config: InspectDatabase
 ) -> tuple[collections.Counter[tuple[int, int]], list[np.ndarray], list[Rejected]]:
-    """Decodes a random choice of images, in their order; returns sizes, the first few, and what cannot be read."""
+    """Decodes a random choice of images, in their order; returns sizes, some to show, and what cannot be read."""
     locations = np.unique(table.location)
     rng = np.random.default_rng(config.seed)
     num = min(config.num_read or len(locations), len(locations))
     chosen = rng.choice(len(locations), num, replace=False)
-    shown_rows = set(chosen[: config.num].tolist())
-    reader, sizes, shown, unreadable = images.FaceReader(), collections.Counter[tuple[int, int]](), [], []
+    turns = dict(zip(chosen.tolist(), range(num), strict=True))
+    shown: dict[int, np.ndarray] = {}
+    reader, sizes, unreadable = images.FaceReader(), collections.Counter[tuple[int, int]](), []
     pace = {} if sys.stderr.isatty() else {"mininterval": 60.0}
     for row in tqdm(np.sort(chosen).tolist(), desc="images", unit="image", disable=config.quiet, **pace):
         try:
@@ -121,9 +122,11 @@ def _look(
             unreadable.append(Rejected(str(locations[row]), str(error)))
             continue
         sizes[image.shape[1], image.shape[0]] += 1
-        if row in shown_rows:
-            shown.append(image)
-    return sizes, shown, unreadable
+        # The sheet shows those of the readable ones that were drawn first, in their order.
+        shown[turns[row]] = image
+        if len(shown) > config.num:
+            del shown[max(shown)]
+    return sizes, list(shown.values()), unreadable
 
 
 def _text(counts: dict[str, Any]) -> str:

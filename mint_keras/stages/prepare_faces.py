@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
+import concurrent.futures.process
 import dataclasses
 import multiprocessing
 import os
@@ -22,8 +23,6 @@ from mint_keras.data import samples, tables
 from mint_keras.faces import crops, detectors, policies, scrfd
 from mint_keras.records import InputError, Rejected, SampleTable
 
-KIND = "prepared_faces"
-SAMPLES = "samples.parquet"
 PART_SIZE = 64
 
 
@@ -88,7 +87,7 @@ def prepare_faces(config: PrepareFaces) -> str:
     settings = crops.CropSettings(
         **{field.name: getattr(config, field.name) for field in dataclasses.fields(crops.CropSettings)}
     )
-    manifest = formats.make_manifest(KIND, inputs, dataclasses.asdict(settings))
+    manifest = formats.make_manifest(formats.PREPARED_FACES, inputs, dataclasses.asdict(settings))
     with formats.output_folder(config.out, manifest, config.overwrite):
         _write_parts(config, table, settings)
         made = _read_parts(config.out, table)
@@ -129,6 +128,13 @@ def _write_parts(config: PrepareFaces, table: SampleTable, settings: crops.CropS
                     made = future.result()
                     formats.write_json(_part_path(config.out, start), {"crops": [dataclasses.asdict(c) for c in made]})
                     bar.update(len(made))
+                    done += len(made)
+        except concurrent.futures.process.BrokenProcessPool as error:
+            raise InputError(
+                "A worker process was killed, perhaps because memory ran out. Give the same command again: it "
+                "continues from here. If it ends so again, try --workers 1.",
+                done=f"{done} of {len(table)} photos are done.",
+            ) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -177,7 +183,7 @@ def _write_table(out: Path, table: SampleTable, made: list[crops.Crop]) -> None:
     pairs = zip(table.location.tolist(), made, strict=True)
     rejected = [Rejected(location, crop.reason) for location, crop in pairs if crop.reason]
     assert len(table) == len(faces) + len(rejected)  # noqa: S101 # every sample is kept or rejected
-    tables.write_samples(out / SAMPLES, faces)
+    tables.write_samples(out / formats.SAMPLES, faces)
     formats.write_rejected(out / formats.REJECTED, rejected)
 
 
@@ -191,4 +197,4 @@ def _text(config: PrepareFaces, counts: dict[str, dict[str, Any]]) -> str:
         )
     if any(count.get("rejected") for count in counts.values()):
         lines.append(f"Why: {config.out / formats.REJECTED}")
-    return "\n".join([*lines, str(config.out / SAMPLES)])
+    return "\n".join([*lines, str(config.out / formats.SAMPLES)])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import cv2
 import numpy as np
 import pytest
 
@@ -27,6 +30,76 @@ def test_pixels_and_hashes() -> None:
     expected = {(i, 40 + i): overlap.PERCEPTUAL for i in range(4)} | {(9, 44): overlap.EXACT}
     assert expected.items() <= pairs.items()
     assert np.isnan(found.cosine).all()
+
+
+def test_hashes_of_parts_find_crops() -> None:
+    photos = faces(60, 2)
+    usable = overlap.hash_faces(photos)[3] >= overlap.MIN_QUALITY
+    rng = np.random.default_rng(1)
+    crops = np.stack([overlap.alter(face, "cropped 5%", rng) for face in photos])
+    whole = prints(np.concatenate([photos, crops]))
+    parts = dataclasses.replace(whole, cropped=overlap.hash_crops(np.concatenate([photos, crops])))
+    assert parts.cropped is not None
+    assert parts.cropped.shape == (120, 16, 32)
+    pairs = []
+    for one in (whole, parts):
+        found = overlap.find_overlap(one, 1.0)
+        pairs.append(set(zip(found.first.tolist(), found.second.tolist(), strict=True)))
+    right = {(i, 60 + i) for i in np.flatnonzero(usable).tolist()}
+    assert len(right & pairs[0]) < 0.1 * len(right)
+    assert len(right & pairs[1]) > 0.9 * len(right) > 30
+    assert pairs[1] <= {(i, 60 + i) for i in range(60)}
+
+
+@pytest.mark.parametrize("num_copies", [15, 40])
+def test_many_copies_of_one_photo_do_not_hide_each_other(num_copies: int) -> None:
+    photos = faces(60, 2)
+    members, others = photos[:20], photos[20:]
+    copies = [
+        cv2.imdecode(cv2.imencode(".jpg", face, [cv2.IMWRITE_JPEG_QUALITY, 95 - copy])[1], cv2.IMREAD_COLOR)
+        for copy in range(num_copies)
+        for face in members
+    ]
+    everything = np.stack([*members, *others, *copies])
+    side = np.repeat([0, 1], [20, len(everything) - 20])
+    found = overlap.find_overlap(prints(everything), 1.0)
+    left_out, across = overlap.leave_out(found, side)
+    assert left_out.tolist() == across.tolist() == list(range(60, len(everything)))
+    directly = set(zip(found.first.tolist(), found.second.tolist(), strict=True))
+    assert {(i, 60 + 20 * copy + i) for i in range(20) for copy in range(num_copies)} <= directly
+
+
+def test_a_thousand_equal_photos_are_a_thousand_pairs() -> None:
+    one, *others = faces(30, 2)
+    found = overlap.find_overlap(prints(np.stack([one] * 1000 + others)), 1.0)
+    assert found.first.tolist() == [0] * 999
+    assert found.second.tolist() == list(range(1, 1000))
+
+
+def test_neighbours_are_asked_for_until_one_is_far() -> None:
+    """Against all pairs, in groups larger than the first question."""
+    rng = np.random.default_rng(3)
+    centres = rng.normal(size=(30, 32))
+    embedding = np.repeat(centres, 30, axis=0) + 0.2 * rng.normal(size=(900, 32))
+    embedding = (embedding / np.linalg.norm(embedding, axis=1, keepdims=True)).astype(np.float32)
+    digest = np.array([str(i) for i in range(900)])
+    empty = np.zeros((900, 32), np.uint8)
+    found = overlap.find_overlap(overlap.Fingerprints(digest, empty, empty, np.zeros(900, int), embedding), 0.8)
+    expected = np.stack(np.nonzero(np.triu(embedding @ embedding.T >= 0.8, 1)))
+    assert len(expected.T) == 30 * 30 * 29 / 2
+    np.testing.assert_array_equal(np.stack([found.first, found.second]), expected)
+
+
+def test_what_is_joined_through_others_is_left_out() -> None:
+    """Rows 0 to 2 are members, 3 to 5 one database, 6 to 8 another."""
+    side = np.repeat([0, 1, 2], 3)
+    pairs = np.array([[0, 4], [4, 7], [1, 2], [3, 6], [5, 8], [6, 8]]).T
+    found = overlap.Overlap(*pairs, np.full(6, overlap.KNOWN), np.full(6, np.nan))
+    left_out, across = overlap.leave_out(found, side)
+    assert left_out.tolist() == [2, 4, 6, 7, 8]  # 2 is a copy of its neighbour 1, and nobody else's
+    assert across.tolist() == [4, 6, 7, 8]  # 7 is a member's only through 4
+    nothing = overlap.Overlap(*np.empty((2, 0), int), np.empty(0, str), np.empty(0))
+    assert [len(rows) for rows in overlap.leave_out(nothing, side)] == [0, 0]
 
 
 def test_the_mirrored_hash_is_that_of_the_mirrored_photo() -> None:

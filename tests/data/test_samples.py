@@ -1,10 +1,12 @@
+import dataclasses
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mint_keras.data import images, samples
+from mint_keras import formats
+from mint_keras.data import images, samples, tables
 from mint_keras.records import InputError
 
 
@@ -34,6 +36,26 @@ def test_a_folder_per_identity(folder: Path) -> None:
 
 def test_images_directly_in_a_folder_are_people_of_their_own(folder: Path) -> None:
     assert samples.list_samples(str(folder / "anna")).identity.tolist() == ["1.png", "2.PNG"]
+
+
+def test_prepared_faces_are_the_table_in_their_folder(folder: Path, tmp_path: Path) -> None:
+    """Crops lie in crops/000000 whoever they show."""
+    out = tmp_path / "faces"
+    table = samples.list_samples(str(folder)).take(np.arange(2))
+    crops = np.array([f"crops/000000/{i}.png" for i in range(2)])
+    (out / "crops" / "000000").mkdir(parents=True)
+    for crop in crops:
+        (out / crop).write_bytes(b"x")
+    (out / formats.MANIFEST).write_text("[]")  # somebody else's
+    assert samples.list_samples(str(out)).identity.tolist() == ["crops/000000"] * 2
+    formats.write_json(out / formats.MANIFEST, formats.make_manifest(formats.PREPARED_FACES, {}, {}))
+    with pytest.raises(InputError, match="has not finished there"):
+        samples.list_samples(str(out))
+    tables.write_samples(out / formats.SAMPLES, dataclasses.replace(table, location=crops))
+    found = samples.list_samples(str(out))
+    assert found.people().tolist() == ["db/anna", "db/anna"]
+    assert found.location.tolist() == [str(out / crop) for crop in crops]
+    assert set(samples.list_samples(f"holiday={out}").people()) == {"holiday/anna"}
 
 
 def test_a_mistyped_source(tmp_path: Path) -> None:

@@ -19,6 +19,11 @@ def test_round_trip(tmp_path: Path) -> None:
         np.testing.assert_array_equal(back.columns()[name], column)
 
 
+def test_a_spreadsheets_mark_is_no_part_of_a_name(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("sample_id,database,identity,location\n1,db,Zoë,a.png\n", "utf-8-sig")
+    assert tables.read_samples(tmp_path / "t.csv").sample_id.tolist() == ["1"]
+
+
 def test_round_trip_of_what_is_optional(tmp_path: Path) -> None:
     rows = [
         Sample("a", "db", "anna", "/a.png", "family", (1, 2, 3.5, 4), tuple(range(10)), {"age": "3"}),

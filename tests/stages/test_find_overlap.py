@@ -12,6 +12,7 @@ import pytest
 from mint_keras import formats
 from mint_keras.data import overlap, synthetic
 from mint_keras.records import InputError
+from mint_keras.stages import find_overlap as module
 from mint_keras.stages.find_overlap import FindOverlap, find_overlap
 
 
@@ -64,6 +65,16 @@ def test_embeddings_add_what_hashes_miss(databases: tuple[Path, Path], audited_f
     assert planted["cropped 5%"]["found"] == planted["cropped 5%"]["planted"] == 3
     cosines = [float(row[3]) for row in rows(tmp_path / "out" / "pairs.csv") if row[2] == overlap.EMBEDDING]
     assert all(cosine >= 0.5 for cosine in cosines)
+
+
+def test_the_review_sheet_says_its_order(
+    databases: tuple[Path, Path], audited_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    titles = []
+    monkeypatch.setattr(module.plots, "save_sheet", lambda path, rows, title: titles.append(title))
+    for name, audited in (("without", None), ("with", audited_folder)):
+        find_overlap(FindOverlap((str(databases[1]),), tmp_path / name, audited=audited, plant=0, quiet=True))
+    assert [title.partition(", ")[2] for title in titles] == ["the first in order", "the least certain first"]
 
 
 def test_published_lists(databases: tuple[Path, Path], tmp_path: Path) -> None:

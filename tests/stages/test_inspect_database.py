@@ -82,3 +82,19 @@ def test_the_sheet_shows_the_images_as_they_are(album: Path, tmp_path: Path) -> 
     inspect_database(InspectDatabase((str(album),), tmp_path / "out", quiet=True))
     sheet = images.decode((tmp_path / "out" / "sheet.png").read_bytes()).astype(int)
     assert ((sheet == [255, 0, 0]).all(axis=2)).sum() > 500
+
+
+def test_the_sheet_is_full_where_enough_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sheets = []
+    monkeypatch.setattr(module.plots, "save_sheet", lambda path, rows, title: sheets.append(rows))
+    (tmp_path / "db").mkdir()
+    for i in range(40):
+        (tmp_path / "db" / f"{i}.jpg").write_bytes(b"")
+    for i in range(8):
+        images.write_png(tmp_path / "db" / f"{i}.png", np.full((20, 20, 3), i, np.uint8))
+    for num, expected in ((6, 6), (12, 8)):
+        out = tmp_path / f"out{num}"
+        inspect_database(InspectDatabase((str(tmp_path / "db"),), out, num, quiet=True))
+        values = [int(image[0, 0, 0]) for image in sheets[-1]["db"]]
+        assert len(values) == expected
+        assert values == sorted(values)

@@ -13,6 +13,7 @@ from mint_keras.data import synthetic
 from mint_keras.records import InputError, RefusedError
 from mint_keras.stages.find_overlap import FindOverlap, find_overlap
 from mint_keras.stages.make_protocol import MakeProtocol, make_protocol, read_protocol
+from mint_keras.stages.prepare_faces import PrepareFaces, prepare_faces
 
 PARTS = ("train_members", "train_externals", "test_members", "test_externals")
 LAB = {
@@ -123,6 +124,17 @@ def databases(tmp_path: Path) -> dict[str, Path]:
     shutil.copy(tmp_path / "members" / "3" / "0.png", tmp_path / "one" / "51" / "0.png")
     shutil.copy(tmp_path / "two" / "71" / "0.png", tmp_path / "two" / "75" / "1.png")
     return {name: tmp_path / name for name in ("members", "one", "two")}
+
+
+def test_prepared_faces_keep_their_people(databases: dict[str, Path], tmp_path: Path) -> None:
+    for name, folder in databases.items():
+        config = PrepareFaces((str(folder),), tmp_path / "faces" / name, treatment="stored", workers=1, quiet=True)
+        prepare_faces(config)
+    members, one, two = (str(tmp_path / "faces" / name) for name in databases)
+    make(tmp_path / "out", "cross-model", members=(members,), externals=(one, two), stand_in=())
+    found = people(tmp_path / "out")
+    assert len(set().union(*found.values())) == sum(map(len, found.values())) > 20
+    assert found["train_members"] <= {("members", str(person)) for person in range(12)}
 
 
 def test_members_among_the_externals_are_left_out(databases: dict[str, Path], tmp_path: Path) -> None:

@@ -295,7 +295,7 @@ def test_wrong_options(database: Path, detector: Path, tmp_path: Path) -> None:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != formats.MANIFEST)
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
@@ -313,14 +313,52 @@ def test_a_killed_run_ends_with_the_same_bytes(detector: Path, tmp_path: Path) -
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    (out / "crops" / "000000" / ".000000001.rest.png").write_bytes(b"what a kill may leave")
+    for left in ("crops/000000/.000000001.rest.png", ".samples.o1b2c3_d.parquet", ".manifest.a_345678.json"):
+        (out / left).write_bytes(b"what a kill may leave")
     assert 0 < len(list((out / "parts").glob("*.json"))) < 8
     assert not (out / "samples.parquet").exists()
-    for target, workers in ((out, "2"), (tmp_path / "whole", "1")):
+    for target in (out, tmp_path / "whole"):
         done = subprocess.run(
-            [*command, "--out", str(target), "--quiet", "--workers", workers], cwd=ROOT, capture_output=True, text=True
+            [*command, "--out", str(target), "--quiet", "--workers", "2"], cwd=ROOT, capture_output=True, text=True
         )
         assert done.returncode == 0, done.stderr
     killed, whole = contents(out), contents(tmp_path / "whole")
     assert killed == whole
+    assert formats.MANIFEST in whole
     assert len(whole) > 150
+
+
+def test_a_killed_worker_is_one_line(detector: Path, tmp_path: Path) -> None:
+    """As when memory runs out; what is done stays, and the same command does the rest."""
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for i in range(8 * PART_SIZE):
+        cv2.imwrite(str(folder / f"{i}.png"), photo({i % 4: 200}, 256))
+    out = tmp_path / "out"
+    command = [sys.executable, "scripts/prepare_faces.py", "--input", str(folder), "--detector", str(detector)]
+    command += ["--out", str(out), "--quiet", "--workers", "1"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    started = time.monotonic()
+    while not list((out / "parts").glob("*.json")) and time.monotonic() - started < 60:
+        time.sleep(0.02)
+    for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+        if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
+            os.kill(int(child), signal.SIGKILL)
+    printed, error = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert error.startswith("error: A worker process was killed")
+    assert error.count("\n") == 1
+    assert f"of {8 * PART_SIZE} photos are done" in printed
+    assert subprocess.run(command, cwd=ROOT, capture_output=True).returncode == 0
+    assert len(tables.read_samples(out / "samples.parquet")) == 8 * PART_SIZE
+
+
+def test_an_image_beyond_opencvs_limits_is_rejected(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "wide.png"), np.zeros((20, 40_000, 3), np.uint8))
+    cv2.imwrite(str(tmp_path / "good.png"), np.zeros((112, 112, 3), np.uint8))
+    points = " ".join(str(x) for x in align.TEMPLATE.reshape(-1).tolist())
+    table = write_table(tmp_path / "t.csv", [f"1,wide.png,{points}", f"2,good.png,{points}"], "landmarks")
+    assert "2 photos, 1 faces, 1 rejected" in run(table, tmp_path / "out", "", treatment="annotated")
+    (rejected,) = csv.DictReader((tmp_path / "out" / "rejected.csv").open(newline=""))
+    assert rejected["location"].endswith("wide.png")
+    assert "OpenCV" in rejected["reason"]

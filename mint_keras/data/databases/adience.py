@@ -18,13 +18,15 @@ _COLUMNS = ["user_id", "original_image", "face_id", "age", "gender"]
 
 
 def is_here(folder: Path) -> bool:
-    """Says whether the first images are named as Adience's are."""
-    names = files.first_images(folder)
-    return bool(names) and all(_NAME.fullmatch(name) for name in names)
+    """Says whether most of the first images are named as Adience's are."""
+    named = [bool(_NAME.fullmatch(name)) for name in files.first_images(folder)]
+    return sum(named) > len(named) / 2
 
 
 def read(folder: Path, database: str) -> Iterator[Sample]:
     """Yields the faces, with age and gender where the fold files lie in the folder or beside it.
+
+    An image that is not named as Adience's are is unusable.
 
     Raises:
         InputError: if both of Adience's folders are there, which hold the same faces twice, or a file is damaged.
@@ -34,7 +36,9 @@ def read(folder: Path, database: str) -> Iterator[Sample]:
     for name in files.list_images(folder):
         match = _NAME.fullmatch(name)
         if not match:
-            raise InputError(f"Expected Adience's names only in {folder}, received {name!r}.")
+            location = files.unusable("Expected Adience's names, received another", str(folder / name))
+            yield Sample(f"{database}/{name}", database, name, location)
+            continue
         parent, kind, face, photo = match.groups()
         kinds.add(kind)
         if len(kinds) > 1:
@@ -53,7 +57,7 @@ def _read_folds(folder: Path) -> dict[tuple[str, str, str], dict[str, str]]:
     found = {}
     for path in sorted([*folder.glob("fold_*_data.txt"), *folder.parent.glob("fold_*_data.txt")]):
         try:
-            lines = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines() if line]
+            lines = [line.split("\t") for line in path.read_text(encoding="utf-8-sig").splitlines() if line]
         except UnicodeDecodeError as error:
             raise InputError(f"Expected text in {path}, received bytes that are none.") from error
         if not lines or lines[0][:5] != _COLUMNS or any(len(line) < len(_COLUMNS) for line in lines):

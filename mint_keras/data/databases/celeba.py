@@ -17,18 +17,18 @@ def is_here(folder: Path) -> bool:
 
 
 def read(folder: Path, database: str) -> Iterator[Sample]:
-    """Yields the photos.
+    """Yields the photos; one of which the file of identities says nothing is unusable.
 
     Raises:
-        InputError: if the file of identities is damaged, or says nothing of a photo.
+        InputError: if the file of identities is damaged.
     """
     file = _find(folder)
     people = _read_identities(file) if file else {}
     for name in files.list_images(folder):
-        photo = name.rpartition("/")[2]
-        if photo not in people:
-            raise InputError(f"Expected every photo in {file}, received {name!r} without a person.")
-        yield Sample(f"{database}/{name}", database, people[photo], str(folder / name))
+        person, location = people.get(name.rpartition("/")[2]), str(folder / name)
+        if person is None:
+            location = files.unusable(f"Expected every photo in {IDENTITIES}, received one without a person", location)
+        yield Sample(f"{database}/{name}", database, person or name, location)
 
 
 def _find(folder: Path) -> Path | None:
@@ -39,7 +39,7 @@ def _find(folder: Path) -> Path | None:
 def _read_identities(file: Path) -> dict[str, str]:
     """Lines "000001.jpg 2880"."""
     try:
-        lines = [line.split() for line in file.read_text(encoding="utf-8").splitlines()]
+        lines = [line.split() for line in file.read_text(encoding="utf-8-sig").splitlines()]
     except UnicodeDecodeError as error:
         raise InputError(f"Expected text in {file}, received bytes that are none.") from error
     wrong = [number for number, line in enumerate(lines, start=1) if len(line) not in (0, 2)]

@@ -27,7 +27,7 @@ def read(folder: Path, database: str) -> Iterator[Sample]:
     """
     photos = folder / "originalPics" if (folder / "originalPics").is_dir() else folder
     for path in sorted((folder / FOLDS).glob("FDDB-fold-*-ellipseList.txt")):
-        lines = iter(enumerate(path.read_text(encoding="utf-8").splitlines(), start=1))
+        lines = iter(enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1))
         number = 0
         try:
             for number, line in lines:

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Iterator, Set
 from pathlib import Path
 
-from mint_keras.data import identities
+from mint_keras.data import files, identities
 from mint_keras.records import InputError, Sample
 
 _NEEDED = {"SUBJECT_ID", "FILENAME", "FACE_X", "FACE_Y", "FACE_WIDTH", "FACE_HEIGHT"}
@@ -23,10 +23,10 @@ def is_nist(folder: Path) -> bool:
 def read_nist(folder: Path, database: str) -> Iterator[Sample]:
     """Yields each subject once per photo or frame; subjects of one photo follow each other.
 
-    A photo may show several subjects, so the box says whose face is meant.
+    A photo may show several subjects, so the box says whose face is meant; a row without one is unusable.
 
     Raises:
-        InputError: if no table has the columns that are needed, or one has no numbers where boxes are.
+        InputError: if no table has the columns that are needed.
     """
     root = _nist_root(folder)
     if root is None:
@@ -38,7 +38,7 @@ def read_nist(folder: Path, database: str) -> Iterator[Sample]:
             key = row["FILENAME"], row["SUBJECT_ID"]
             if key not in seen:
                 seen.add(key)
-                samples.append(_nist_sample(row, root, database, path))
+                samples.append(_nist_sample(row, root, database))
     yield from sorted(samples, key=lambda sample: sample.sample_id)
 
 
@@ -102,20 +102,23 @@ def _read_table(path: Path, needed: Set[str]) -> Iterator[dict[str, str]]:
         yield from reader
 
 
-def _nist_sample(row: dict[str, str], root: Path, database: str, path: Path) -> Sample:
-    name, subject = row["FILENAME"], row["SUBJECT_ID"]
+def _nist_sample(row: dict[str, str], root: Path, database: str) -> Sample:
+    name, subject = row["FILENAME"] or "", row["SUBJECT_ID"] or ""
+    location = str(root / "images" / name)
+    box: tuple[float, ...] = ()
     try:
         x, y, width, height = (float(row[f"FACE_{part}"]) for part in ("X", "Y", "WIDTH", "HEIGHT"))
-    except (TypeError, ValueError) as error:
-        raise InputError(f"Expected FACE_X ... FACE_HEIGHT of {name!r} in {path}, received no numbers.") from error
+        box = x, y, x + width, y + height
+    except (TypeError, ValueError):
+        location = files.unusable("Expected numbers as FACE_X ... FACE_HEIGHT, received others", location)
     if Path(name).is_absolute() or ".." in Path(name).parts:
-        raise InputError(f"Expected names inside images/ in {path}, received {name!r}.")
+        location = files.unusable("Expected a name inside images/, received another", name)
     return Sample(
         sample_id=f"{database}/{name}/{subject}",
         database=database,
         identity=subject,
-        location=str(root / "images" / name),
-        box=(x, y, x + width, y + height),
+        location=location,
+        box=box,
         attributes={key.lower(): value for key, value in row.items() if key and key not in _NEEDED and value},
     )
 

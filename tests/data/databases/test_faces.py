@@ -24,6 +24,20 @@ def attributes(table: SampleTable) -> list[dict[str, str]]:
     return [json.loads(text) for text in table.attributes]
 
 
+def rejected(folder: Path) -> dict[str, str]:
+    """Fills the files with pictures; what can be read and what cannot add up, and these cannot, for a reason."""
+    table, reader = samples.list_samples(str(folder)), images.FaceReader()
+    for location in table.location.tolist():
+        if Path(location).is_file():
+            images.write_png(Path(location), np.zeros((112, 112, 3), np.uint8))
+    used = np.concatenate([rows for rows, _ in reader.batches(table, 8)])
+    assert len(used) + len(reader.rejected) == len(table)
+    assert len(np.unique(table.people())) >= len(reader.rejected)
+    lost = np.delete(table.sample_id, used).tolist()
+    return {name: entry.reason.partition("received ")[2].partition(" (")[0] for name, entry in zip(
+        lost, reader.rejected, strict=True)}  # fmt: skip
+
+
 FOLD = (
     "user_id\toriginal_image\tface_id\tage\tgender\tx\ty\tdx\tdy\ttilt_ang\tfiducial_yaw_angle\tfiducial_score\n"
     "30601258@N03\t10399646885_67c7d20df9_o.jpg\t1\t(25, 32)\tf\t0\t414\t1086\t1383\t-115\t30\t17\n"
@@ -49,6 +63,9 @@ def test_adience(tmp_path: Path) -> None:
     assert faces.identity.tolist() == table.identity.tolist()
     assert attributes(faces) == attributes(table)
     assert set(faces.database) == {"adience"}
+    make(folder, "faces/7153718@N04/thumbnail.png")
+    assert layouts.recognise(folder) == "adience"
+    assert rejected(folder) == {"adience/faces/7153718@N04/thumbnail.png": "another"}
     make(folder, "aligned/7153718@N04/landmark_aligned_face.1.9733154143_2ee9f5ff9c_o.jpg")
     with pytest.raises(InputError, match="with both: name one"):
         samples.list_samples(str(folder))
@@ -63,7 +80,9 @@ def test_celeba(tmp_path: Path) -> None:
     (folder / "identity_CelebA.txt").write_text("000001.jpg 2880\n000002.jpg 2937\n000003.jpg 2880\n000004.jpg 1\n")
     assert samples.list_samples(str(folder)).identity.tolist() == ["2880", "2937", "2880"]
     (folder / "identity_CelebA.txt").write_text("000001.jpg 2880\n\n000002.jpg 2937\n")
-    with pytest.raises(InputError, match=r"received 'img_align_celeba/000003.jpg' without a person"):
+    assert rejected(folder) == {"celeba/img_align_celeba/000003.jpg": "one without a person"}
+    (folder / "identity_CelebA.txt").write_text("9.jpg 2880\n")
+    with pytest.raises(InputError, match=r"usable images in .*one without a person .*000001\.jpg"):
         samples.list_samples(str(folder))
     (folder / "identity_CelebA.txt").write_text("000001.jpg 2880\n000002.jpg\n")
     with pytest.raises(InputError, match="line 2"):
@@ -160,10 +179,10 @@ def test_ijbc_from_nist(tmp_path: Path) -> None:
     assert attributes(table)[0] == {"template_id": "1", "sighting_id": "6", "frame_num": "77"}
     (root / "protocols" / "ijbc_metadata.csv").write_text(NIST + "1,20,img/1.jpg,5,10,20,30,40,,0,3,1,2,1,0,0,0\n")
     assert len(samples.list_samples(str(root))) == 1
-    for row, reason in (("1,2,img/1.jpg,5,ten,2,3,4\n", "no numbers"), ("1,2,../x,5,1,2,3,4\n", "inside images/")):
-        (root / "protocols" / "ijbc_metadata.csv").write_text(NIST + row)
-        with pytest.raises(InputError, match=reason):
-            samples.list_samples(str(root))
+    odd = "1,2,img/1.jpg,5,ten,2,3,4\n1,3,img/1.jpg,5,,,,\n1,4,img/1.jpg\n1,5,../x,5,1,2,3,4\n1,6,img/1.jpg,5,1,2,3,4\n"
+    (root / "protocols" / "ijbc_metadata.csv").write_text(NIST + odd)
+    reasons = {"../x/5": "another", "img/1.jpg/2": "others", "img/1.jpg/3": "others", "img/1.jpg/4": "others"}
+    assert rejected(root) == {f"IJB-C/{name}": reason for name, reason in reasons.items()}
     (root / "protocols" / "ijbc_metadata.csv").write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match=r"without .*FACE_HEIGHT"):
         samples.list_samples(str(root))

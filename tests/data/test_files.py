@@ -1,0 +1,58 @@
+"""Names and kinds of files that nobody expects."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mint_keras import formats
+from mint_keras.data import files, images, samples, tables
+from mint_keras.records import InputError
+
+
+@pytest.fixture
+def latin(tmp_path: Path) -> Path:
+    """A folder and a photo named in Latin-1, as old archives hold them."""
+    folder = tmp_path / "db"
+    for place in (b"Zo\xeb/caf\xe9.png", b"Ann/1.png"):
+        path = os.path.join(os.fsencode(folder), place)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        images.write_png(tmp_path / "face.png", np.full((112, 112, 3), len(place), np.uint8))
+        os.replace(tmp_path / "face.png", path)
+    return folder
+
+
+def test_names_that_are_not_utf8_are_read_and_written(latin: Path, tmp_path: Path) -> None:
+    table, reader = samples.list_samples(str(latin)), images.FaceReader()
+    assert table.sample_id.tolist() == ["db/Ann/1.png", r"db/Zo\xeb/caf\xe9.png"]
+    ((_, faces),) = reader.batches(table, 8)
+    assert faces[:, 0, 0, 0].tolist() == [9, 12]
+    tables.write_samples(tmp_path / "t.parquet", table)
+    assert tables.read_samples(tmp_path / "t.parquet").location.tolist() == table.location.tolist()
+    os.remove(files.find(str(table.location[1])))
+    list(reader.batches(table, 8))
+    formats.write_rejected(tmp_path / "rejected.csv", reader.rejected)
+    assert "No such file" in (tmp_path / "rejected.csv").read_text("utf-8")
+
+
+def test_a_source_that_is_not_utf8_is_refused(latin: Path) -> None:
+    with pytest.raises(InputError, match=r"path in UTF-8, .* received .*Zo\\xeb\. Rename it"):
+        samples.list_samples(os.fsdecode(os.path.join(os.fsencode(latin), b"Zo\xeb")))
+
+
+def test_a_name_that_looks_escaped_is_found_as_it_is(tmp_path: Path) -> None:
+    plain = tmp_path / r"caf\xe9.png"
+    plain.write_bytes(b"x")
+    assert files.find(str(plain)) == plain
+    assert files.find(r"C:\photos\1.png") == Path(r"C:\photos\1.png")
+
+
+def test_pipes_and_devices_are_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "p.jpg")
+    (tmp_path / "zero.jpg").symlink_to("/dev/zero")
+    reader = images.FaceReader()
+    assert not list(reader.batches(samples.list_samples(str(tmp_path)), 8))
+    assert ["pipe or device" in rejected.reason for rejected in reader.rejected] == [True, True]
