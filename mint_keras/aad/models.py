@@ -13,10 +13,9 @@ import tensorflow as tf
 from mint_keras.aad import pooling
 from mint_keras.aad.extract import FaceFunction
 from mint_keras.audited import backends, iresnet, runtime, taps, zoo
+from mint_keras.data import images
 
 AUDITED, UNTRAINED = "audited", "untrained"
-PIXELS = "pixels"
-KERAS = backends.KERAS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +37,7 @@ class ModelSpec:
     poolings: tuple[str, ...] = ()
     untrained_seed: int | None = None
     precision: str = runtime.FLOAT32
-    backend: str = KERAS
+    backend: str = backends.KERAS
     xla: bool = False
 
     def settings(self) -> dict[str, Any]:
@@ -65,6 +64,7 @@ def face_functions(
     spec: ModelSpec, cut: Mapping[str, keras.Model], devices: tf.distribute.Strategy | None = None
 ) -> dict[str, FaceFunction]:
     """Makes functions from uint8 faces of the extractors, in their precision, on their devices, by their backend."""
+    runtime.exact_float32()
     return {name: _face_function(spec, extractor, devices) for name, extractor in cut.items()}
 
 
@@ -75,4 +75,4 @@ def _face_function(spec: ModelSpec, extractor: keras.Model, devices: tf.distribu
 
 def keep_pixels() -> dict[str, FaceFunction]:
     """Returns what a store of faces for live heads is made with."""
-    return {PIXELS: lambda faces: {PIXELS: faces}}
+    return {images.PIXELS: lambda faces: {images.PIXELS: faces}}

@@ -53,8 +53,10 @@ def pooled(extractor: keras.Model, poolings: Sequence[str]) -> keras.Model:
         return extractor
     outputs = {}
     for tap, x in extractor.output.items():
+        if len(x.shape) != 4:
+            outputs[tap] = x
+            continue
         for pooling in poolings:
-            name = array_name(tap, pooling, len(x.shape) == 4)
-            y = POOLINGS[pooling](x) if len(x.shape) == 4 else x
-            outputs[name] = layers.Identity(name=name if name != tap else f"{tap}_vector", dtype="float32")(y)
+            name = array_name(tap, pooling)
+            outputs[name] = layers.Identity(name=name, dtype="float32")(POOLINGS[pooling](x))
     return keras.Model(extractor.input, outputs, name=extractor.name)

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mint_keras import workers
+from mint_keras import formats, workers
 from mint_keras.aad import extract, models, store
 from mint_keras.data import tables
 
@@ -41,7 +41,7 @@ class ShardWorker:
 
     def __call__(self, shard: int) -> int:
         """Writes a shard unless it is there; returns how many samples it covers."""
-        part = tables.read_samples(self._work.folder / store.SAMPLES, part=shard)
+        part = tables.read_samples(self._work.folder / formats.SAMPLES, part=shard)
         if not store.is_written(self._work.folder, shard):
             extract.write_shard(part, shard, self._functions, self._work.folder, self._work.layout)
         return len(part)

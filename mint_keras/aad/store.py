@@ -33,7 +33,6 @@ from mint_keras.data import tables
 from mint_keras.records import InputError, RefusedError, Rejected, SampleTable
 
 KIND = "aad"
-SAMPLES = "samples.parquet"
 INDEX = "index.parquet"
 RECORD = "shard.json"
 _SHARDS = "shards"
@@ -199,8 +198,8 @@ def begin(folder: Path, table: SampleTable, shard_size: int) -> None:
     """Opens a folder for shards: lists the samples, one part a shard, and removes what a killed process left behind."""
     for path in (folder / _SHARDS).glob(".*"):
         shutil.rmtree(path)
-    if not (folder / SAMPLES).is_file():
-        tables.write_samples(folder / SAMPLES, table, part_size=shard_size)
+    if not (folder / formats.SAMPLES).is_file():
+        tables.write_samples(folder / formats.SAMPLES, table, part_size=shard_size)
 
 
 def finish(folder: Path, manifest: dict[str, Any], table: SampleTable, shard_size: int) -> None:

@@ -11,6 +11,7 @@ from mint_keras import formats
 from mint_keras.records import InputError
 
 KIND = "audited_model"
+LAB = Path("models/lab")  # the committed one
 
 
 def load_audited(path: Path, kind: str = KIND) -> keras.Model:

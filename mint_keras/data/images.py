@@ -16,6 +16,7 @@ from mint_keras.data import containers, files, synthetic
 from mint_keras.records import InputError, Rejected, SampleTable
 
 IMAGE_SIZE = 112
+PIXELS = "pixels"  # what stores and models call faces that are kept as they are
 _MIN_SIZE = 16
 _MAX_BYTES = 64 * 2**20
 
@@ -100,6 +101,20 @@ class FaceReader:
             self._containers[path] = containers.open_container(Path(path))
         image = self._containers[path](key)
         return decode(image) if isinstance(image, bytes) else image
+
+
+def first_faces(table: SampleTable, num: int) -> np.ndarray:
+    """Reads the first usable faces of a table, uint8 RGB of shape (num or fewer, 112, 112, 3).
+
+    Raises:
+        InputError: if none is usable.
+    """
+    if not num:
+        return np.empty((0, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
+    batch = next(FaceReader().batches(table, num), None)
+    if batch is None:
+        raise InputError("Expected face images, received none that is usable.")
+    return batch[1]
 
 
 def read_bytes(path: Path) -> bytes:

@@ -67,10 +67,12 @@ def export_tflite(config: ExportTflite) -> str:
     settings = {"tap": config.tap, "precision": config.precision, "samples": config.samples}
     manifest = formats.make_manifest(bundle.KIND, inputs, settings)
     with formats.output_folder(config.out, manifest, config.overwrite):
-        faces = np.concatenate([_read(members, _PARITY_FACES // 2), _read(externals, _PARITY_FACES // 2)])
+        faces = np.concatenate(
+            [images.first_faces(members, _PARITY_FACES // 2), images.first_faces(externals, _PARITY_FACES // 2)]
+        )
         difference = export.write_scorer(config.out, fused, faces, config.precision)
         for name, table in (("member", members), ("external", externals)):
-            for number, face in enumerate(_read(table, config.samples)):
+            for number, face in enumerate(images.first_faces(table, config.samples)):
                 images.write_png(config.out / "samples" / f"{name}_{number}.png", face)
         facts = {
             "model_sha256": formats.sha256_file(config.out / bundle.SCORER),
@@ -91,13 +93,3 @@ def _test_faces(options: mint_run.TrainMint) -> tuple[SampleTable, SampleTable]:
     protocol = mint_run.make_protocol(options)
     table, part = protocol.table, protocol.part
     return table.take(part == protocols.TEST_MEMBERS), table.take(part == protocols.TEST_EXTERNALS)
-
-
-def _read(table: SampleTable, num: int) -> np.ndarray:
-    """Reads the first usable faces of a table."""
-    if not num:
-        return np.empty((0, images.IMAGE_SIZE, images.IMAGE_SIZE, 3), np.uint8)
-    batch = next(images.FaceReader().batches(table, num), None)
-    if batch is None:
-        raise InputError("Expected readable test faces, received none.")
-    return batch[1]

@@ -14,12 +14,11 @@ from tqdm import tqdm
 
 from mint_keras import formats, workers
 from mint_keras.aad import extract, models, plan, scale, store
-from mint_keras.audited import cards, iresnet, parity, runtime, taps, zoo
+from mint_keras.audited import backends, cards, iresnet, parity, runtime, taps, zoo
 from mint_keras.data import images, samples, synthetic
 from mint_keras.records import InputError, RefusedError, SampleTable
 from mint_keras.stages.progress import pace
 
-LAB = Path("models/lab")
 DEFAULT_TAPS = (*taps.CONV_TAPS, taps.OUTCOME)
 
 
@@ -54,7 +53,7 @@ class ExtractAad:
     """
 
     out: Path
-    audited: str = str(LAB)
+    audited: str = str(zoo.LAB)
     samples: tuple[str, ...] = ()
     taps: tuple[str, ...] = DEFAULT_TAPS
     pooling: tuple[str, ...] = ()
@@ -130,9 +129,8 @@ def _extract(
     table: SampleTable,
     manifest: dict[str, Any],
 ) -> None:
-    runtime.exact_float32()
     functions = models.face_functions(spec, cut, runtime.strategy())
-    faces = _first_faces(table)
+    faces = images.first_faces(table, extract.BATCH_SIZE)
     facts = formats.read_manifest(config.out, store.KIND)  # of an earlier start, with what it measured
     if "batch_size" not in facts:
         size = config.batch_size or plan.best_batch_size(functions, faces)[0]
@@ -164,13 +162,6 @@ def _reporter(bar: tqdm, size: int) -> Callable[[int], None]:
     return report
 
 
-def _first_faces(table: SampleTable) -> np.ndarray:
-    batch = next(images.FaceReader().batches(table, extract.BATCH_SIZE), None)
-    if batch is None:
-        raise InputError("Expected face images, received none that is usable.")
-    return batch[1]
-
-
 def _cost(
     spec: models.ModelSpec,
     cut: Mapping[str, keras.Model],
@@ -182,7 +173,7 @@ def _cost(
     Raises:
         RefusedError: if another backend does not give the same numbers.
     """
-    exact = dataclasses.replace(spec, precision=runtime.FLOAT32, backend=models.KERAS, xla=False)
+    exact = dataclasses.replace(spec, precision=runtime.FLOAT32, backend=backends.KERAS, xla=False)
     if exact == spec:
         return None
     extractor = {models.AUDITED: cut[models.AUDITED]}
@@ -219,7 +210,8 @@ def _plan(config: ExtractAad, table: SampleTable | None) -> str:
         lines.append(text)
     cut = models.extractors(spec, whole)
     functions = models.face_functions(spec, cut, runtime.strategy())
-    faces = _first_faces(synthetic.sample_table("synthetic:1/web/0-7/1") if table is None else table)
+    shown = synthetic.sample_table("synthetic:1/web/0-7/1") if table is None else table
+    faces = images.first_faces(shown, extract.BATCH_SIZE)
     size = config.batch_size
     rates = {size: plan.rate(functions, faces, size)} if size else plan.best_batch_size(functions, faces)[1]
     best = max(rates, key=lambda key: rates[key])

@@ -6,7 +6,6 @@ import csv
 import dataclasses
 import io
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from mint_keras.audited import iresnet, runtime, taps, zoo
 from mint_keras.data import images, overlap, samples
 from mint_keras.records import InputError, SampleTable
 from mint_keras.report import plots
+from mint_keras.stages.progress import pace
 
 PAIRS, REVIEW = "pairs.csv", "review.png"
 _BATCH = 64
@@ -105,8 +105,7 @@ def _fingerprint(
     copies: list[tuple] = []
     rows: list[int] = []
     planted: list[tuple[int, str]] = []
-    pace = {} if sys.stderr.isatty() else {"mininterval": 60.0}
-    with tqdm(total=len(table), desc="photos", unit="photo", disable=config.quiet, **pace) as bar:
+    with tqdm(total=len(table), desc="photos", unit="photo", disable=config.quiet, **pace()) as bar:
         for batch_rows, faces in images.FaceReader().batches(table, _BATCH):
             parts.append(_look(faces, embed))
             altered = []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from mint_keras import formats
 from mint_keras.data import images, layouts, recordio, samples
 from mint_keras.records import InputError, Rejected, SampleTable
 from mint_keras.report import plots
+from mint_keras.stages.progress import pace
 
 KIND = "database_sheet"
 SHEET, INSPECTION = "sheet.png", "inspection.json"
@@ -114,8 +114,7 @@ def _look(
     turns = dict(zip(chosen.tolist(), range(num), strict=True))
     shown: dict[int, np.ndarray] = {}
     reader, sizes, unreadable = images.FaceReader(), collections.Counter[tuple[int, int]](), []
-    pace = {} if sys.stderr.isatty() else {"mininterval": 60.0}
-    for row in tqdm(np.sort(chosen).tolist(), desc="images", unit="image", disable=config.quiet, **pace):
+    for row in tqdm(np.sort(chosen).tolist(), desc="images", unit="image", disable=config.quiet, **pace()):
         try:
             image = reader.image(str(locations[row]))
         except InputError as error:

@@ -32,7 +32,6 @@ KIND = "mint_run"
 COMBINATION, COMBINATION_OUTCOME = "combination", "combination+outcome"
 _NOT_CONTENT = ("out", "overwrite", "quiet")
 
-LAB = Path("models/lab")
 LAB_EXTERNALS = (
     "synthetic:1/news/10000-10199/10",
     "synthetic:1/phone/11000-11199/10",
@@ -81,7 +80,7 @@ class TrainMint:
     head: Literal["vanilla", "cnn"]
     out: Path
     taps: tuple[str, ...] = ()
-    audited: Path = LAB
+    audited: Path = zoo.LAB
     protocol: Path | None = None
     members: str = ""
     externals: tuple[str, ...] = ()
@@ -155,7 +154,7 @@ def _aad_options(config: TrainMint, taps: list[str]) -> run_aad.AadOptions:
         precision=config.precision,
         xla=config.xla,
         seed=config.seed,
-        num_epochs=num_epochs(config),
+        num_reads=num_epochs(config) * len(tap_groups(taps)),
         quiet=config.quiet,
     )
 
@@ -239,13 +238,11 @@ def head_path(folder: Path, model: str, name: str) -> Path:
 
 
 def load_head(path: Path) -> keras.Model:
-    """Loads a head, compiled for `evaluate`."""
+    """Loads a head."""
     try:
-        head = keras.saving.load_model(path, compile=False, safe_mode=True)
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
     except (ValueError, TypeError, OSError, KeyError) as error:
         raise InputError(f"Expected a head in {path}, received: {error}") from error
-    head_training.compile_head(head)
-    return head
 
 
 def fit_heads(run: Run) -> None:

@@ -9,7 +9,6 @@ import dataclasses
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 import time
 from pathlib import Path
@@ -22,6 +21,7 @@ from mint_keras import formats
 from mint_keras.data import samples, tables
 from mint_keras.faces import crops, detectors, policies, scrfd
 from mint_keras.records import InputError, Rejected, SampleTable
+from mint_keras.stages.progress import pace
 
 PART_SIZE = 64
 
@@ -106,11 +106,10 @@ def _write_parts(config: PrepareFaces, table: SampleTable, settings: crops.CropS
     starts = [start for start in range(0, len(table), PART_SIZE) if not _part_path(config.out, start).is_file()]
     workers = min(config.workers or os.cpu_count() or 1, max(len(starts), 1))
     context = multiprocessing.get_context("spawn")  # TensorFlow, where it is loaded, does not survive a fork
-    pace = {} if sys.stderr.isatty() else {"mininterval": 60.0}
     done = len(table) - sum(min(PART_SIZE, len(table) - start) for start in starts)
     with (
         concurrent.futures.ProcessPoolExecutor(workers, context, _end_with_parent, (os.getpid(),)) as pool,
-        tqdm(total=len(table), initial=done, desc="faces", unit="photo", disable=config.quiet, **pace) as bar,
+        tqdm(total=len(table), initial=done, desc="faces", unit="photo", disable=config.quiet, **pace()) as bar,
     ):
         waiting: dict[concurrent.futures.Future[list[crops.Crop]], int] = {}
         remaining = iter(starts)

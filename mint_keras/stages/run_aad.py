@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from mint_keras import formats
 from mint_keras.aad import extract, models, plan, pooling, store
-from mint_keras.aad.models import AUDITED, PIXELS, UNTRAINED
+from mint_keras.aad.models import AUDITED, UNTRAINED
 from mint_keras.audited import iresnet, runtime, taps
 from mint_keras.data import images, tables
 from mint_keras.records import InputError, RefusedError, SampleTable
@@ -39,7 +39,7 @@ class AadOptions:
         precision: of the audited model.
         xla: compile the audited model.
         seed: of the untrained copy.
-        num_epochs: how often each head reads its AAD.
+        num_reads: how often heads read AAD: epochs times heads of one model.
         quiet: no progress bar.
     """
 
@@ -52,7 +52,7 @@ class AadOptions:
     precision: str
     xla: bool
     seed: int
-    num_epochs: int
+    num_reads: int
     quiet: bool
 
 
@@ -79,7 +79,7 @@ class RunAad:
     def features(self, model: str, chosen: Sequence[str]) -> dict[str, store.ShardedArray]:
         """Returns the inputs of a head on some taps: their AAD by tap, or the pixels."""
         if self.live:
-            return {PIXELS: self.arrays[PIXELS][PIXELS]}
+            return {images.PIXELS: self.arrays[images.PIXELS][images.PIXELS]}
         arrays = self.arrays[model]
         return {tap: arrays.get(pooling.array_name(tap, self.pooling)) or arrays[tap] for tap in chosen}
 
@@ -111,7 +111,6 @@ def open_aad(options: AadOptions, inputs: Mapping[str, str], table: SampleTable)
         InputError: if options contradict each other or a store lacks something.
         RefusedError: if a store was made from other inputs.
     """
-    runtime.exact_float32()
     if options.store is not None:
         return _from_store(options, inputs["audited"], table)
     if options.pooling and options.source == LIVE:
@@ -166,7 +165,7 @@ def _precision(options: AadOptions, extractor: keras.Model, table: SampleTable) 
         return runtime.FLOAT32
     path = options.folder / PRECISION
     if not path.is_file():
-        batch = iresnet.normalise(_some_faces(table))
+        batch = iresnet.normalise(images.first_faces(table, extract.BATCH_SIZE))
         if options.precision == runtime.AUTO:
             precision, cost = runtime.choose(extractor, batch)
         else:
@@ -181,20 +180,13 @@ def _source(options: AadOptions, functions: Mapping[str, extract.FaceFunction], 
         return STORED
     path = options.folder / SOURCE
     if not path.is_file():
-        costs = plan.measure(functions, _some_faces(table), options.folder)
-        choice = plan.choose(costs, len(table), options.num_epochs)
+        costs = plan.measure(functions, images.first_faces(table, extract.BATCH_SIZE), options.folder)
+        choice = plan.choose(costs, len(table), options.num_reads)
         if options.source == STORED and not choice.fits:
             raise InputError(f"Expected room for the AAD on the disk, received less: {choice.why}. Use --aad live.")
         source = (LIVE if choice.is_live else STORED) if options.source == AUTO else options.source
         formats.write_json(path, {"source": source, "asked": options.source, "why": choice.why})
     return str(formats.read_json(path)["source"])
-
-
-def _some_faces(table: SampleTable) -> np.ndarray:
-    batch = next(images.FaceReader().batches(table, extract.BATCH_SIZE), None)
-    if batch is None:
-        raise InputError("Expected face images, received none that is usable.")
-    return batch[1]
 
 
 def _from_store(options: AadOptions, audited: str, table: SampleTable) -> RunAad:
@@ -228,7 +220,7 @@ def _from_store(options: AadOptions, audited: str, table: SampleTable) -> RunAad
 
 def _find_rows(folder: Path, there: SampleTable, wanted: SampleTable) -> np.ndarray:
     """Returns the rows of a store's table that hold the wanted samples, in their order; rejected ones are left out."""
-    asked = set(tables.read_samples(folder / store.SAMPLES).sample_id.tolist())
+    asked = set(tables.read_samples(folder / formats.SAMPLES).sample_id.tolist())
     if missing := [name for name in wanted.sample_id.tolist() if name not in asked]:
         raise InputError(
             f"Expected the samples of the run in {folder}, received {len(missing)} others: {missing[0]!r}."

@@ -95,6 +95,9 @@ def describe(run: mint_run.Run) -> str:
         )
     if (run.config.out / run_aad.PRECISION).is_file():
         lines.append(_precision(formats.read_json(run.config.out / run_aad.PRECISION)))
+    if (run.config.out / run_aad.SOURCE).is_file():
+        choice = formats.read_json(run.config.out / run_aad.SOURCE)
+        lines.append(f"AAD {choice['source']} ({choice['asked']} was asked for): {choice['why']}.")
     if met["resized"]:
         counts = ", ".join(f"{name} {count}" for name, count in met["resized"].items())
         lines.append(f"Not 112x112, so resized without alignment: {counts}. Heads may tell databases by this alone.")

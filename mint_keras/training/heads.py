@@ -12,10 +12,9 @@ import numpy as np
 import tensorflow as tf
 
 from mint_keras.audited import runtime
+from mint_keras.data import images
 from mint_keras.records import InputError
 from mint_keras.training import batches, checkpoints
-
-PIXELS = "pixels"  # the input of a live head
 
 
 def compile_head(head: keras.Model, xla: bool = False) -> None:
@@ -88,10 +87,10 @@ def live_head(head: keras.Model, extractor: keras.Model, dtype: str = "float16")
         )
     with head.distribute_strategy.scope():
         extractor.trainable = False
-        pixels = keras.Input(extractor.input.shape[1:], dtype="uint8", name=PIXELS)
+        pixels = keras.Input(extractor.input.shape[1:], dtype="uint8", name=images.PIXELS)
         outputs = extractor(keras.layers.Lambda(_normalise, name="normalise")(pixels), training=False)
         aad = {tap: _through(outputs[tap], dtype if len(outputs[tap].shape) == 4 else "float32") for tap in outputs}
-        return keras.Model({PIXELS: pixels}, head(aad), name=f"live_{head.name}")
+        return keras.Model({images.PIXELS: pixels}, head(aad), name=f"live_{head.name}")
 
 
 def _normalise(pixels: tf.Tensor) -> tf.Tensor:

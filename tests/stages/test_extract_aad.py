@@ -114,7 +114,7 @@ def test_onnx_runtime_gives_the_same(maps: Path, audited_folder: Path, tmp_path:
 
 
 def test_a_plan_writes_nothing(audited_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "_SECONDS", 0.01)
+    monkeypatch.setattr(plan, "rate", lambda functions, faces, size, seconds=0: 100.0)
     text = extract_aad(config(audited_folder, tmp_path / "out", dry_run=True, untrained=True))
     assert "120 samples through audited, untrained" in text
     assert "audited conv4" in text

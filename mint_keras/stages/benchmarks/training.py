@@ -12,7 +12,7 @@ import numpy as np
 from mint_keras import formats
 from mint_keras.aad import extract, models, store
 from mint_keras.audited import taps
-from mint_keras.data import synthetic
+from mint_keras.data import images, synthetic
 from mint_keras.heads import cnn, vanilla
 from mint_keras.stages.benchmarks import networks
 from mint_keras.stages.benchmarks.measure import Measurement, Setting, run_program
@@ -56,7 +56,7 @@ def heads(setting: Setting) -> Iterator[Measurement]:
     stored = _ours(cnn.build(shapes), {"conv1": arrays["conv1"]}, is_member, setting.folder / "stored")
     yield Measurement(f"cnn on {arch} conv1, stored", stored, peer, "samples/s", against, "0.9")
     live = head_training.live_head(cnn.build(shapes), extractor)
-    rate = _ours(live, {head_training.PIXELS: arrays["pixels"]}, is_member, setting.folder / "live")
+    rate = _ours(live, {images.PIXELS: arrays["pixels"]}, is_member, setting.folder / "live")
     yield Measurement(f"cnn on {arch} conv1, live", rate, peer, "samples/s", against)
     vectors, many = _vectors(setting.folder / "vectors"), np.arange(_NUM_VECTORS) % 2 == 0
     wide = {"combination": vectors.shape[1:]}
@@ -95,7 +95,7 @@ def _store(folder: Path, extractor: keras.Model, num: int) -> dict[str, store.Sh
     store.finish(folder, formats.make_manifest(store.KIND, {}, {}), table, extract.SHARD_SIZE)
     opened = store.open_store(folder)
     assert opened is not None  # noqa: S101 # it has just been finished
-    return {**opened.arrays[models.AUDITED], **opened.arrays[models.PIXELS]}
+    return {**opened.arrays[models.AUDITED], **opened.arrays[images.PIXELS]}
 
 
 def _vectors(folder: Path) -> store.ShardedArray:
