@@ -25,7 +25,9 @@ def check(workers: str) -> None:
             raise InputError("Expected Ray for --workers: pip install -r requirements-scale.txt") from error
 
 
-def map_parts(worker: Callable[[Any], Any], work: Any, parts: Sequence[int], address: str) -> Iterator[Any]:
+def map_parts(
+    worker: Callable[[Any], Any], work: Any, parts: Sequence[int], address: str, num_workers: int | None = None
+) -> Iterator[Any]:
     """Yields what workers make of parts: in their order from this process, in any order from Ray's.
 
     Args:
@@ -33,6 +35,7 @@ def map_parts(worker: Callable[[Any], Any], work: Any, parts: Sequence[int], add
         work: what it needs; it travels to the workers.
         parts: numbers of the parts.
         address: "1" for this process; "ray" starts workers on this machine, "ray://HOST:PORT" uses a cluster that runs.
+        num_workers: at most; one for each GPU, or else processor core, by default.
 
     Raises:
         InputError: what a worker raised. A worker that dies is replaced, and its part given to another, by Ray.
@@ -49,7 +52,7 @@ def map_parts(worker: Callable[[Any], Any], work: Any, parts: Sequence[int], add
         remote: dict[str, Any] = {"address": address, "runtime_env": {"py_modules": [package]}}
         ray.init(**(local if address == RAY else remote), log_to_driver=False, logging_level=logging.ERROR)
         try:
-            yield from _map(worker, work, parts)
+            yield from _map(worker, work, parts, num_workers)
         except ray.exceptions.RayError as error:
             last = str(error).strip().splitlines()[-1]
             raise InputError(
@@ -68,7 +71,7 @@ def use_one_device() -> None:
         tf.config.threading.set_inter_op_parallelism_threads(1)
 
 
-def _map(worker: Callable[[Any], Any], work: Any, parts: Sequence[int]) -> Iterator[Any]:
+def _map(worker: Callable[[Any], Any], work: Any, parts: Sequence[int], limit: int | None) -> Iterator[Any]:
     import ray
     import ray.data
 
@@ -87,10 +90,12 @@ def _map(worker: Callable[[Any], Any], work: Any, parts: Sequence[int]) -> Itera
     resources = ray.cluster_resources()
     num_gpus = int(resources.get("GPU", 0))
     each: dict[str, Any] = {"num_gpus": 1} if num_gpus else {"num_cpus": 1}
-    num_workers = min(num_gpus or int(resources["CPU"]), len(parts))
+    num_workers = min(num_gpus or int(resources["CPU"]), limit or len(parts), len(parts))
     ray.data.DataContext.get_current().enable_progress_bars = False
     dataset = ray.data.from_items([{"part": int(part)} for part in parts], override_num_blocks=len(parts))
-    done = dataset.map_batches(Actor, batch_size=1, compute=ray.data.ActorPoolStrategy(size=num_workers), **each)
+    # A part is work for minutes: none waits for a busy worker while another one is free.
+    pool = ray.data.ActorPoolStrategy(size=num_workers, max_tasks_in_flight_per_actor=1)
+    done = dataset.map_batches(Actor, batch_size=1, compute=pool, **each)
     for row in done.iter_rows():
         if row["error"]:
             raise InputError(row["error"])

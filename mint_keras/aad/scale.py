@@ -48,7 +48,11 @@ class ShardWorker:
 
 
 def extract_on_ray(
-    work: ShardWork, shards: Sequence[int], address: str, on_faces: Callable[[int], object] = lambda _: None
+    work: ShardWork,
+    shards: Sequence[int],
+    address: str,
+    on_faces: Callable[[int], object] = lambda _: None,
+    num_workers: int | None = None,
 ) -> None:
     """Writes shards by many workers; a shard whose worker fails is given to another one.
 
@@ -57,6 +61,7 @@ def extract_on_ray(
         shards: those that are missing.
         address: see `workers.map_parts`.
         on_faces: called with the number of samples done, for progress.
+        num_workers: at most; one for each device by default.
     """
-    for num in workers.map_parts(ShardWorker, work, shards, address):
+    for num in workers.map_parts(ShardWorker, work, shards, address, num_workers):
         on_faces(num)

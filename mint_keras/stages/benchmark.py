@@ -8,6 +8,8 @@ import platform
 import tempfile
 from pathlib import Path
 
+from tqdm import tqdm
+
 from mint_keras import formats
 from mint_keras.records import InputError
 from mint_keras.report import tables
@@ -38,7 +40,7 @@ class Benchmark:
         quick: a tenth of the work, and smaller networks.
         seed: no effect: the work is always the same.
         overwrite: replace what --out holds.
-        quiet: no effect: nothing is shown before the table.
+        quiet: no progress bar.
     """
 
     out: Path
@@ -61,7 +63,8 @@ def benchmark(config: Benchmark) -> str:
     with formats.output_folder(config.out, formats.make_manifest(KIND, {}, settings), config.overwrite):
         with tempfile.TemporaryDirectory() as folder:
             setting = Setting(Path(folder), config.quick, config.detector, config.photos)
-            found = [row for name in config.only or PARTS for row in PARTS[name](setting)]
+            names = tqdm(config.only or PARTS, desc="benchmark", unit="part", disable=config.quiet)
+            found = [row for name in names for row in PARTS[name](setting)]
         rows = [{**dataclasses.asdict(row), "ratio": row.ratio, "verdict": row.verdict} for row in found]
         machine = {"processors": os.cpu_count(), "machine": platform.machine(), "system": platform.system()}
         formats.write_json(config.out / RESULTS, {"machine": machine, "measurements": rows})

@@ -67,9 +67,7 @@ def export_tflite(config: ExportTflite) -> str:
     settings = {"tap": config.tap, "precision": config.precision, "samples": config.samples}
     manifest = formats.make_manifest(bundle.KIND, inputs, settings)
     with formats.output_folder(config.out, manifest, config.overwrite):
-        faces = np.concatenate(
-            [images.first_faces(members, _PARITY_FACES // 2), images.first_faces(externals, _PARITY_FACES // 2)]
-        )
+        faces = np.concatenate([images.first_faces(side, _PARITY_FACES // 2) for side in (members, externals)])
         difference = export.write_scorer(config.out, fused, faces, config.precision)
         for name, table in (("member", members), ("external", externals)):
             for number, face in enumerate(images.first_faces(table, config.samples)):

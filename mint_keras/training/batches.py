@@ -14,6 +14,7 @@ import tensorflow as tf
 from mint_keras.records import InputError
 
 CLASS_BATCH = 64  # a batch holds exactly 64 members and 64 externals (paper, Sec. IV-B3)
+_BLOCK_BYTES = 2**23
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,14 +36,26 @@ class LabelledAad:
         features = {tap: values[self.rows[chosen]] for tap, values in self.features.items()}
         return features, self.is_member[chosen, None].astype(np.float32)
 
-    def dataset(self, batches: Callable[[], Iterator[np.ndarray]]) -> tf.data.Dataset:
-        """Returns a dataset of the batches that an iterator of choices names; AAD is float32 there, pixels uint8."""
+    def dataset(self, batches: Callable[[], Iterator[np.ndarray]], batch_size: int) -> tf.data.Dataset:
+        """Returns a dataset of the batches that an iterator of choices names; AAD is float32 there, pixels uint8.
+
+        Args:
+            batches: makes an iterator over choices of `batch_size` of the n rows; the last may be smaller.
+            batch_size: see above.
+        """
         features = {tap: tf.TensorSpec((None, *v.shape[1:]), v.dtype) for tap, v in self.features.items()}
         signature = (features, tf.TensorSpec((None, 1), tf.float32))
-        stored = tf.data.Dataset.from_generator(
-            lambda: (self.batch(chosen) for chosen in batches()), output_signature=signature
-        )
-        return stored.map(_to_float32).prefetch(2)
+        row_bytes = sum(int(np.prod(v.shape[1:])) * v.dtype.itemsize for v in self.features.values())
+        num = max(1, _BLOCK_BYTES // (batch_size * row_bytes))
+
+        def blocks() -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
+            # Python is asked once for many batches of small vectors, which train faster than it answers.
+            choices = batches()
+            while block := list(itertools.islice(choices, num)):
+                yield self.batch(np.concatenate(block))
+
+        stored = tf.data.Dataset.from_generator(blocks, output_signature=signature)
+        return stored.rebatch(batch_size).map(_to_float32).prefetch(2)
 
 
 def _to_float32(features: dict[str, tf.Tensor], labels: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
@@ -102,7 +115,7 @@ def train_dataset(data: LabelledAad, seed: int, start: int = 0) -> tuple[tf.data
                 yield from chosen
 
     larger_class = max(np.count_nonzero(data.is_member), np.count_nonzero(~data.is_member))
-    return data.dataset(batches), int(larger_class) // CLASS_BATCH
+    return data.dataset(batches, 2 * CLASS_BATCH), int(larger_class) // CLASS_BATCH
 
 
 def evaluation_dataset(data: LabelledAad, batch_size: int = 256) -> tf.data.Dataset:
@@ -112,7 +125,7 @@ def evaluation_dataset(data: LabelledAad, batch_size: int = 256) -> tf.data.Data
     def batches() -> Iterator[np.ndarray]:
         return (np.arange(start, min(start + batch_size, len(data.rows))) for start in starts)
 
-    return data.dataset(batches).apply(tf.data.experimental.assert_cardinality(len(starts)))
+    return data.dataset(batches, batch_size).apply(tf.data.experimental.assert_cardinality(len(starts)))
 
 
 def _repeat_shuffled(rows: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:

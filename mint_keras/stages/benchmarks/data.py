@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import struct
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -17,11 +15,21 @@ import numpy as np
 from mint_keras.data import images, overlap, recordio, samples, synthetic, tables
 from mint_keras.faces import align, crops, detectors
 from mint_keras.records import InputError, Sample, SampleTable, tabulate
-from mint_keras.stages.benchmarks.measure import Measurement, Setting, best_rate
+from mint_keras.stages.benchmarks.measure import Measurement, Setting, best_rate, run_program
 from mint_keras.stages.prepare_faces import PART_SIZE, PrepareFaces, prepare_faces
 
 _DISTINCT = 100
 _EMBEDDING = 128
+# Prints the peak of memory in MiB, of the process or of the largest one that it started.
+_PREPARE = """
+import resource, sys
+from pathlib import Path
+from mint_keras.stages.benchmarks.measure import peak_memory
+from mint_keras.stages.prepare_faces import PrepareFaces, prepare_faces
+if __name__ == "__main__":
+    prepare_faces(PrepareFaces((sys.argv[1],), Path(sys.argv[2]), treatment="stored", encoding="jpg", quiet=True))
+    print(max(peak_memory(), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024))
+"""
 
 
 def reader(setting: Setting) -> Iterator[Measurement]:
@@ -104,24 +112,7 @@ def memory(setting: Setting) -> Iterator[Measurement]:
     peaks = []
     for num in (small, large):
         path = write_records(setting.folder / f"memory-{num}", num)
-        program = (
-            "import resource, sys\n"
-            "from pathlib import Path\n"
-            "from mint_keras.stages.prepare_faces import PrepareFaces, prepare_faces\n"
-            "if __name__ == '__main__':\n"
-            "    out = Path(sys.argv[2])\n"
-            "    prepare_faces(PrepareFaces((sys.argv[1],), out, treatment='stored', encoding='jpg', quiet=True))\n"
-            "    sides = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)\n"
-            "    sys.stdout.write(str(max(resource.getrusage(side).ru_maxrss for side in sides)))\n"
-        )
-        script = setting.folder / "memory.py"
-        script.write_text(program)
-        command = [sys.executable, str(script), str(path), str(setting.folder / f"memory-{num}-out")]
-        root = Path(__file__).resolve().parents[3]
-        done = subprocess.run(  # noqa: S603 # our own program
-            command, capture_output=True, text=True, check=True, cwd=root, env={"PYTHONPATH": str(root)}
-        )
-        peaks.append(int(done.stdout) / 1024)
+        peaks += run_program(_PREPARE, setting.folder, path, setting.folder / f"memory-{num}-out")
     yield Measurement(f"memory, {large:,} photos", peaks[1], peaks[0], "MiB", f"{small:,} photos", "<1.2")
 
 

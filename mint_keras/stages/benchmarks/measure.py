@@ -79,11 +79,28 @@ def in_turns(works: Mapping[_Name, Callable[[], int]], rounds: int) -> dict[_Nam
     return rates
 
 
-def run_program(program: str, *arguments: object) -> list[float]:
-    """Runs a program of ours in a process of its own and returns the numbers it prints last."""
-    command = [sys.executable, "-c", program, *map(str, arguments)]
-    environment = {"PYTHONPATH": str(_ROOT), "TF_CPP_MIN_LOG_LEVEL": "2", "RAY_USAGE_STATS_ENABLED": "0"}
-    done = subprocess.run(  # noqa: S603 # our own program
-        command, capture_output=True, text=True, check=True, cwd=_ROOT, env=environment
-    )
+def run_program(program: str, folder: Path, *arguments: object) -> list[float]:
+    """Runs a program of ours in a process of its own and returns the numbers it prints last.
+
+    Args:
+        program: its text, kept in `folder` because the processes that it starts may import it.
+        folder: exists.
+        arguments: its command line.
+    """
+    script = folder / "measured.py"
+    script.write_text(program, encoding="utf-8")
+    command = [sys.executable, str(script), *map(str, arguments)]
+    environment = {"PYTHONPATH": str(_ROOT), "TF_CPP_MIN_LOG_LEVEL": "2"}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=_ROOT, env=environment)  # noqa: S603 # our own
+    if done.returncode:
+        raise RuntimeError(f"A measurement failed: {done.stderr[-2000:]}")
     return [float(number) for number in done.stdout.split("\n")[-2].split()]
+
+
+def peak_memory() -> float:
+    """Returns the largest memory of this process in MiB, on Linux.
+
+    Not what `getrusage` says: that begins with the memory of the process that started this one.
+    """
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024

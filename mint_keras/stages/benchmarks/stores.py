@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,12 +21,13 @@ from mint_keras.stages.benchmarks.measure import Measurement, Setting, in_turns,
 _ROWS = 512
 # Prints the peak of memory in MiB.
 _EXTRACT = """
-import resource, sys
+import sys
 from pathlib import Path
+from mint_keras.stages.benchmarks.measure import peak_memory
 from mint_keras.stages.extract_aad import ExtractAad, extract_aad
 extract_aad(ExtractAad(Path(sys.argv[2]), sys.argv[3], (sys.argv[1],), ("conv1",), pooling=("max",), batch_size=64,
     quiet=True))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+print(peak_memory())
 """
 
 
@@ -74,26 +74,22 @@ def extraction_memory(setting: Setting) -> Iterator[Measurement]:
     peaks = []
     for num in (1_000, 10_000 if setting.quick else 100_000):
         path = write_records(setting.folder / f"aad-memory-{num}", num)
-        peaks += run_program(_EXTRACT, path, setting.folder / f"aad-memory-{num}-out", root / "models" / "lab")
+        peaks += run_program(
+            _EXTRACT, setting.folder, path, setting.folder / f"aad-memory-{num}-out", root / "models" / "lab"
+        )
     name = f"memory of extract_aad, {10_000 if setting.quick else 100_000:,} images"
     yield Measurement(name, peaks[1], peaks[0], "MiB", "1,000 images", "<1.2")
 
 
 def ray_workers(setting: Setting) -> Iterator[Measurement]:
-    """Two single-threaded workers against one, without the seconds that their start takes."""
+    """Two single-threaded workers against one, once they have made a shard each."""
     try:
         workers.check(workers.RAY)
     except InputError:
         return
-    folder = setting.folder / "workers"
-    model = networks.random_iresnet("r18")
-    _save(folder / "model", model)
-    small, large = (64, 256) if setting.quick else (128, 1024)
-    rates = []
-    for num_workers in (2, 1):
-        seconds = [_extract_on_ray(folder / f"{num_workers}-{num}", folder / "model", num_workers, num)
-                   for num in (small, large)]  # fmt: skip
-        rates.append(num_workers * (large - small) / (seconds[1] - seconds[0]))
+    folder, size = setting.folder / "workers", 64 if setting.quick else 256
+    _save(folder / "model", networks.random_iresnet("r18"))
+    rates = [_rate_on_ray(folder, num_workers, size) for num_workers in (2, 1)]
     yield Measurement("two Ray workers, R18, all taps", rates[0], rates[1], "images/s", "one worker", "1.7")
 
 
@@ -102,12 +98,14 @@ def _save(folder: Path, model: keras.Model) -> None:
     zoo.save_audited(folder, model, {})
 
 
-def _extract_on_ray(folder: Path, model: Path, num_workers: int, num: int) -> float:
-    """Returns the seconds that as many shards as workers take, `num` samples each."""
-    table = synthetic.sample_table(f"synthetic:1/web/0-{num_workers * num - 1}/1")
-    layout = extract.Layout(batch_size=16, shard_size=num)
-    store.begin(folder, table, num)
-    work = scale.ShardWork(folder, models.ModelSpec(model, ("conv1", "conv2", "conv3", "conv4"), ("max",)), layout)
-    start = time.perf_counter()
-    scale.extract_on_ray(work, range(num_workers), workers.RAY)
-    return time.perf_counter() - start
+def _rate_on_ray(folder: Path, num_workers: int, size: int) -> float:
+    """Returns images per second: four shards a worker, without the first, for which it starts and compiles."""
+    num_shards, out = 4 * num_workers, folder / f"{num_workers}"
+    table = synthetic.sample_table(f"synthetic:1/web/0-{num_shards * size - 1}/1")
+    store.begin(out, table, size)
+    spec = models.ModelSpec(folder / "model", ("conv1", "conv2", "conv3", "conv4"), ("max",))
+    work = scale.ShardWork(out, spec, extract.Layout(batch_size=16, shard_size=size))
+    scale.extract_on_ray(work, range(num_shards), workers.RAY, num_workers=num_workers)
+    records = [store.shard_folder(out, shard) / store.RECORD for shard in range(num_shards)]
+    times = sorted(record.stat().st_mtime for record in records)
+    return (num_shards - num_workers) * size / (times[-1] - times[num_workers - 1])
