@@ -13,14 +13,11 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import functools
 import hashlib
-import io
 import os
 import re
 import shutil
 import tempfile
-import weakref
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -36,14 +33,13 @@ KIND = "aad"
 INDEX = "index.parquet"
 RECORD = "shard.json"
 _SHARDS = "shards"
-_OPEN_FILES = 128
 _ARRAY = re.compile(r"\w[\w+-]*/\w[\w+-]*\.npy")
 
 
 class ShardedArray:
     """The rows of one tap over all shards, read from the disk as they are asked for.
 
-    Nothing is mapped into memory, so a store of any size takes none but for the rows in hand. Not for several threads.
+    No file stays open or mapped, so a store of any size takes no memory but for the rows in hand.
 
     Args:
         paths: one `.npy` file a shard, in order; shards without rows have none.
@@ -54,14 +50,12 @@ class ShardedArray:
     """
 
     def __init__(self, paths: list[Path]) -> None:
-        self._paths = paths
-        self._open = functools.lru_cache(_OPEN_FILES)(_OpenArray)
-        opened = [self._open(path) for path in paths]
-        kinds = {(array.shape[1:], array.dtype) for array in opened}
+        self._files = [_read_header(path) for path in paths]
+        kinds = {(file.shape[1:], file.dtype) for file in self._files}
         if len(kinds) != 1:
             raise InputError(f"Expected shards of one shape and type, received {sorted(map(str, kinds))}: {paths[0]}.")
         ((row_shape, self.dtype),) = kinds
-        self._ends = np.cumsum([array.shape[0] for array in opened])
+        self._ends = np.cumsum([file.shape[0] for file in self._files])
         self._rows = np.arange(int(self._ends[-1]))
         self.shape = (len(self._rows), *row_shape)
 
@@ -76,23 +70,38 @@ class ShardedArray:
         return chosen
 
     def __getitem__(self, rows: np.ndarray | slice) -> np.ndarray:
-        """Reads rows, given as indices, a boolean mask or a slice; runs of neighbours are read at once."""
+        """Reads rows, given as indices, a boolean mask or a slice, shard by shard."""
         wanted = self._rows[rows]
         values = np.empty((len(wanted), *self.shape[1:]), self.dtype)
         shards = np.searchsorted(self._ends, wanted, side="right")
-        breaks = np.flatnonzero((np.diff(wanted) != 1) | (np.diff(shards) != 0)) + 1
-        for first, last in zip([0, *breaks], [*breaks, len(wanted)], strict=True):
-            if last > first:
-                self._read(int(shards[first]), int(wanted[first]), values[first:last])
+        order = np.argsort(shards, kind="stable")
+        for places in np.split(order, np.flatnonzero(np.diff(shards[order])) + 1):
+            if len(places):
+                file = self._files[shards[places[0]]]
+                first = int(self._ends[shards[places[0]]]) - file.shape[0]
+                file.read(wanted[places] - first, places, values)
         return values
 
-    def _read(self, shard: int, row: int, into: np.ndarray) -> None:
-        array = self._open(self._paths[shard])
-        row -= int(self._ends[shard]) - array.shape[0]
-        view = memoryview(into).cast("B")  # type: ignore[arg-type] # an array is a buffer
-        array.file.seek(array.offset + row * (view.nbytes // len(into)))
-        if array.file.readinto(view) != view.nbytes:
-            raise InputError(f"Expected {array.shape[0]} rows of AAD in {self._paths[shard]}, received a shorter file.")
+
+@dataclasses.dataclass(frozen=True)
+class _File:
+    """A `.npy` file: where its values begin, their shape and type."""
+
+    path: Path
+    offset: int
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    def read(self, rows: np.ndarray, places: np.ndarray, values: np.ndarray) -> None:
+        """Copies rows of the file to places of an array."""
+        # Neighbours are read at once; mapped, they would be fetched page by page, and count as memory.
+        breaks = np.flatnonzero((np.diff(rows) != 1) | (np.diff(places) != 1)) + 1
+        with open(self.path, "rb", buffering=0) as file:
+            for run in np.split(np.arange(len(rows)), breaks):
+                into = memoryview(values[places[run[0]] : places[run[-1]] + 1]).cast("B")  # type: ignore[arg-type] # a buffer
+                file.seek(self.offset + int(rows[run[0]]) * (into.nbytes // len(run)))
+                if file.readinto(into) != into.nbytes:
+                    raise InputError(f"Expected {self.shape[0]} rows of AAD in {self.path}, received a shorter file.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -349,29 +358,15 @@ def _listed(folder: Path, records: list[dict[str, Any]]) -> Iterator[tuple[Path,
             yield path, entry
 
 
-class _OpenArray:
-    """A `.npy` file, open for reading until nobody refers to it.
-
-    Args:
-        path: of the file.
-
-    Attributes:
-        file: unbuffered.
-        offset: where the values begin.
-        shape: of the array.
-        dtype: of its values.
-    """
-
-    def __init__(self, path: Path) -> None:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-        weakref.finalize(self, os.close, descriptor)
-        self.file = io.FileIO(descriptor, closefd=False)
-        try:
-            if np.lib.format.read_magic(self.file) != (1, 0):
+def _read_header(path: Path) -> _File:
+    try:
+        with open(path, "rb") as file:
+            if np.lib.format.read_magic(file) != (1, 0):
                 raise ValueError("another version of the format")
-            self.shape, is_fortran, self.dtype = np.lib.format.read_array_header_1_0(self.file)
-        except (ValueError, EOFError) as error:
-            raise InputError(f"Expected an AAD array at {path}, received: {error}.") from error
-        if is_fortran or self.dtype.hasobject or not self.shape:
-            raise InputError(f"Expected rows of numbers in {path}, received {self.dtype} of shape {self.shape}.")
-        self.offset = self.file.tell()
+            shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(file)
+            offset = file.tell()
+    except (ValueError, EOFError) as error:
+        raise InputError(f"Expected an AAD array at {path}, received: {error}.") from error
+    if is_fortran or dtype.hasobject or not shape:
+        raise InputError(f"Expected rows of numbers in {path}, received {dtype} of shape {shape}.")
+    return _File(path, offset, shape, dtype)

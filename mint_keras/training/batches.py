@@ -14,22 +14,26 @@ import tensorflow as tf
 from mint_keras.records import InputError
 
 CLASS_BATCH = 64  # a batch holds exactly 64 members and 64 externals (paper, Sec. IV-B3)
-_BLOCK_BYTES = 2**23
+_BLOCK = 16  # batches
 
 
 @dataclasses.dataclass(frozen=True)
 class LabelledAad:
-    """Some rows of an AAD store, or of its pixels, with their labels; batches are read as they are needed.
+    """Some rows of an AAD store, or of its pixels, with their labels.
+
+    Vectors train faster than Python reads them from a disk, so they are held in memory; maps fill it.
 
     Attributes:
         features: by input of the model, each of shape (N, ...): arrays in memory or of `aad.store`.
         rows: the rows in question, shape (n,).
         is_member: their classes, shape (n,), bool.
+        held_bytes: features of no more bytes than these are held in memory; larger ones are read batch by batch.
     """
 
     features: Mapping[str, Any]
     rows: np.ndarray
     is_member: np.ndarray
+    held_bytes: int = 2**30
 
     def batch(self, chosen: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Returns features {tap: (k, ...)} as they are stored and labels (k, 1), float32, of k of the n rows."""
@@ -43,19 +47,34 @@ class LabelledAad:
             batches: makes an iterator over choices of `batch_size` of the n rows; the last may be smaller.
             batch_size: see above.
         """
+        row_bytes = sum(int(np.prod(v.shape[1:])) * v.dtype.itemsize for v in self.features.values())
+        made = (
+            self._held(batches, batch_size)
+            if row_bytes * len(self.rows) <= self.held_bytes
+            else self._streamed(batches)
+        )
+        return made.map(_to_float32).prefetch(2)
+
+    def _streamed(self, batches: Callable[[], Iterator[np.ndarray]]) -> tf.data.Dataset:
         features = {tap: tf.TensorSpec((None, *v.shape[1:]), v.dtype) for tap, v in self.features.items()}
         signature = (features, tf.TensorSpec((None, 1), tf.float32))
-        row_bytes = sum(int(np.prod(v.shape[1:])) * v.dtype.itemsize for v in self.features.values())
-        num = max(1, _BLOCK_BYTES // (batch_size * row_bytes))
+        return tf.data.Dataset.from_generator(
+            lambda: (self.batch(chosen) for chosen in batches()), output_signature=signature
+        )
 
-        def blocks() -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
-            # Python is asked once for many batches of small vectors, which train faster than it answers.
+    def _held(self, batches: Callable[[], Iterator[np.ndarray]], batch_size: int) -> tf.data.Dataset:
+        """Python only chooses, for many batches at once; TensorFlow gathers."""
+        everything = tf.nest.map_structure(tf.constant, self.batch(np.arange(len(self.rows))))
+
+        def blocks() -> Iterator[np.ndarray]:
             choices = batches()
-            while block := list(itertools.islice(choices, num)):
-                yield self.batch(np.concatenate(block))
+            while block := list(itertools.islice(choices, _BLOCK)):
+                yield np.concatenate(block)
 
-        stored = tf.data.Dataset.from_generator(blocks, output_signature=signature)
-        return stored.rebatch(batch_size).map(_to_float32).prefetch(2)
+        choices = tf.data.Dataset.from_generator(blocks, output_signature=tf.TensorSpec((None,), tf.int64))
+        return choices.rebatch(batch_size).map(
+            lambda chosen: tf.nest.map_structure(lambda values: tf.gather(values, chosen), everything)
+        )
 
 
 def _to_float32(features: dict[str, tf.Tensor], labels: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 from pathlib import Path
 
 import keras
@@ -56,10 +57,12 @@ def test_orders_differ_between_epochs_and_agree_between_seeds() -> None:
     np.testing.assert_array_equal(first, list(batches.balanced_batches(is_member, rng(5))))
 
 
-def test_dataset_pairs_features_with_labels() -> None:
+@pytest.mark.parametrize("held", [0, 2**30])
+def test_dataset_pairs_features_with_labels(held: int) -> None:
     is_member = np.repeat([True, False], [70, 200])
     features = {"conv1": np.where(is_member, 1.0, -1.0)[:, None], "outcome": np.arange(270.0)[:, None]}
-    dataset, steps = batches.train_dataset(labelled(features, is_member), seed=0)
+    data = dataclasses.replace(labelled(features, is_member), held_bytes=held)
+    dataset, steps = batches.train_dataset(data, seed=0)
     assert steps == 3
     for batch, labels in dataset.take(7):
         np.testing.assert_array_equal(batch["conv1"] > 0, labels == 1)

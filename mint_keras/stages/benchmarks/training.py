@@ -121,7 +121,9 @@ def _write_stream(folder: Path, num: int, is_sparse: bool) -> None:
 
 
 def _ours(model: keras.Model, features: dict[str, store.ShardedArray], is_member: np.ndarray, out: Path) -> float:
-    data = batches.LabelledAad(features, np.arange(len(is_member)), is_member)
+    """Trains as train_mint.py does; maps are read from the disk even if there are few of them."""
+    is_map = any(len(values.shape) > 2 for values in features.values())
+    data = batches.LabelledAad(features, np.arange(len(is_member)), is_member, 0 if is_map else 2**30)
     times: list[float] = []
     settings = head_training.HeadTraining(_EPOCHS, 1)
     head_training.fit_head(model, data, settings, out, lambda num: times.append(time.perf_counter()))
