@@ -9,10 +9,9 @@ from mint_keras import formats
 from mint_keras.audited import zoo
 from mint_keras.data import images, samples, splits, tables
 from mint_keras.edge import bundle, scorer
-from mint_keras.stages.mint_run import LAB
 
 ROOT = Path(__file__).resolve().parents[1]
-MODEL = ROOT / LAB
+MODEL = ROOT / zoo.LAB
 BUNDLE = ROOT / "export" / "lab"
 
 

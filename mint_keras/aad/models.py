@@ -48,7 +48,8 @@ class ModelSpec:
 
 
 def load(spec: ModelSpec) -> dict[str, keras.Model]:
-    """Returns the models by name, whole."""
+    """Returns the models by name, whole; from here on float32 is exact on GPUs too."""
+    runtime.exact_float32()
     models = {AUDITED: zoo.load_audited(spec.audited)}
     if spec.untrained_seed is not None:
         models[UNTRAINED] = zoo.untrained_copy(models[AUDITED], spec.untrained_seed)
@@ -64,7 +65,6 @@ def face_functions(
     spec: ModelSpec, cut: Mapping[str, keras.Model], devices: tf.distribute.Strategy | None = None
 ) -> dict[str, FaceFunction]:
     """Makes functions from uint8 faces of the extractors, in their precision, on their devices, by their backend."""
-    runtime.exact_float32()
     return {name: _face_function(spec, extractor, devices) for name, extractor in cut.items()}
 
 
