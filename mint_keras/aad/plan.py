@@ -14,7 +14,7 @@ import numpy as np
 
 from mint_keras.aad import extract
 
-BATCH_SIZES = (8, 16, 32, 64, 128, 256)
+BATCH_SIZES = (1, 8, 16, 32, 64, 128, 256)
 _SECONDS = 3.0
 _DISK_BYTES = 2**26
 _ROOM = 0.9  # of the free disk that a store may take
@@ -80,7 +80,7 @@ def best_batch_size(
 ) -> tuple[int, dict[int, float]]:
     """Returns the fastest of `BATCH_SIZES`, and the images per second of each that was tried.
 
-    The search ends where doubling a batch, which doubles its memory, no longer gives 3%.
+    The search ends where a larger batch, which takes more memory, no longer gives 3%.
     """
     rates: dict[int, float] = {}
     best = BATCH_SIZES[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import keras
 import numpy as np
@@ -14,38 +14,38 @@ from mint_keras.stages.benchmarks import networks
 from mint_keras.stages.benchmarks.measure import Measurement, Setting, in_turns
 
 _TAPS = (*taps.CONV_TAPS, taps.OUTCOME)
-_BATCHES = (1, 8, 32)
-_AT_LEAST = 8
 
 
 def extraction(setting: Setting) -> Iterator[Measurement]:
     """An IResNet-100 (quick: 18) with random weights, maxima of all taps at once."""
-    arch, rounds = ("r18", 2) if setting.quick else ("r100", 3)
+    arch, sizes, rounds = ("r18", (1, 8), 2) if setting.quick else ("r100", (1, 8, 32), 3)
     model = networks.random_iresnet(arch)
     state = networks.to_state(model)
-    images = iresnet.normalise(networks.faces(max(_BATCHES)))
-    extractor = taps.extractor(model, _TAPS, "max")
+    images = iresnet.normalise(networks.faces(max(sizes)))
+    extractor, cut = (taps.extractor(model, names, "max") for names in (_TAPS, ["conv1"]))
     exact = runtime.forward(extractor)
-    works: dict[tuple[str, int], Callable[[], int]] = {}
-    peers = {"onnxruntime": _onnxruntime(state), "torch": networks.torch_forward(state)}
-    ours = {"keras": exact, "backend": backends.open_forward(extractor, backend=backends.ONNXRUNTIME)}
-    for name, function in (ours | peers).items():
-        if function is not None:
-            works |= {(name, size): _work(function, images[:size]) for size in _BATCHES}
-    rates = _best(in_turns(works, rounds))
+    functions = {
+        "keras": exact,
+        "backend": backends.open_forward(extractor, backend=backends.ONNXRUNTIME),
+        "onnxruntime": _onnxruntime(state),
+        "torch": networks.torch_forward(state),
+        "cut, keras": runtime.forward(cut),
+        "cut, backend": backends.open_forward(cut, backend=backends.ONNXRUNTIME),
+    }
+    rates = _best_rates(functions, images, sizes, rounds)
     peer, title = rates["onnxruntime"], f"{arch.upper()} float32"
     against = "ONNX Runtime, the file"
     yield Measurement(f"{title}, Keras", rates["keras"], peer, "images/s", against, "0.9")
     yield Measurement(f"{title}, --backend onnxruntime", rates["backend"], peer, "images/s", against, "1.0")
     if "torch" in rates:
         yield Measurement(f"{title}, Keras", rates["keras"], rates["torch"], "images/s", "PyTorch, hooks")
-    gflops = taps.flops(extractor) / 1e9 * max(rates["keras"], rates["backend"])
+    ours = max(rates["keras"], rates["backend"])
+    gflops = taps.flops(extractor) / 1e9 * ours
     yield Measurement(f"{title}, best of ours", gflops, _peak(), "GFLOP/s", "largest matrix product")
-    yield from _precisions(extractor, exact, images, arch.upper(), rounds)
     target = "" if setting.quick else "10"  # an R18 has fewer blocks behind conv1
-    short = runtime.forward(taps.extractor(model, ["conv1"]))
-    cut = in_turns({"short": _work(short, images), "whole": _work(exact, images)}, rounds)
-    yield Measurement(f"{arch.upper()} cut at conv1, maps", cut["short"], cut["whole"], "images/s", "all taps", target)
+    short = max(rates["cut, keras"], rates["cut, backend"])
+    yield Measurement(f"{title} cut at conv1, best of ours", short, ours, "images/s", "all taps", target)
+    yield from _precisions(extractor, exact, images, arch.upper(), rounds)
 
 
 def _precisions(
@@ -54,22 +54,19 @@ def _precisions(
     """Rates of lower precisions with the smallest cosine of a tap, over images and taps, that each costs."""
     for precision, target in (("mixed_bfloat16", "1.7"), (backends.INT8, "")):
         lower = backends.open_forward(extractor, precision)
-        rates = in_turns({"lower": _work(lower, images), "exact": _work(exact, images)}, rounds)
+        both = {"lower": lower, "exact": exact}
+        rates = in_turns({name: _work(function, images, len(images)) for name, function in both.items()}, rounds)
         cosine = runtime.smallest_cosines(lower(images), exact(images))
         text = ", ".join(f"{tap} {value:.4f}" for tap, value in cosine.items())
         name = f"{title} {precision} (cosine {text})"
         yield Measurement(name, rates["lower"], rates["exact"], "images/s", "float32, Keras", target)
 
 
-def _work(function: Callable[[np.ndarray], object], images: np.ndarray) -> Callable[[], int]:
-    """Runs at least 8 images, in batches as large as the images given."""
-
+def _work(function: Callable[[np.ndarray], object], images: np.ndarray, batch_size: int) -> Callable[[], int]:
     def work() -> int:
-        num = 0
-        while num < _AT_LEAST:
-            function(images)
-            num += len(images)
-        return num
+        for start in range(0, len(images), batch_size):
+            function(images[start : start + batch_size])
+        return len(images)
 
     return work
 
@@ -81,9 +78,21 @@ def _onnxruntime(state: dict[str, np.ndarray]) -> Callable[[np.ndarray], object]
     return lambda images: session.run(None, {name: np.ascontiguousarray(images.transpose(0, 3, 1, 2))})
 
 
-def _best(rates: dict[tuple[str, int], float]) -> dict[str, float]:
+def _best_rates(
+    functions: dict[str, Callable[[np.ndarray], object] | None],
+    images: np.ndarray,
+    batch_sizes: Sequence[int],
+    rounds: int,
+) -> dict[str, float]:
+    """Returns the images per second of each function, None left out, at the batch size that suits it best."""
+    works = {
+        (name, size): _work(function, images, size)
+        for name, function in functions.items()
+        if function is not None
+        for size in batch_sizes
+    }
     best: dict[str, float] = {}
-    for (name, _), rate in rates.items():
+    for (name, _), rate in in_turns(works, rounds).items():
         best[name] = max(best.get(name, 0.0), rate)
     return best
 
