@@ -6,6 +6,9 @@ import numpy as np
 
 from mint_keras.records import InputError
 
+THRESHOLD = 0.5
+LOW_FPR = 0.01
+
 
 def roc_curve(is_member: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns false- and true-positive rates, shape (k,) each, one point per distinct score, from (0, 0) to (1, 1).
@@ -31,7 +34,7 @@ def auc(is_member: np.ndarray, scores: np.ndarray) -> float:
     return float(np.trapezoid(*reversed(roc_curve(is_member, scores))))
 
 
-def tpr_at_fpr(is_member: np.ndarray, scores: np.ndarray, max_fpr: float = 0.01) -> float:
+def tpr_at_fpr(is_member: np.ndarray, scores: np.ndarray, max_fpr: float = LOW_FPR) -> float:
     """Returns the best true-positive rate at a false-positive rate of at most `max_fpr`, without interpolation."""
     false_positive_rate, true_positive_rate = roc_curve(is_member, scores)
     return float(true_positive_rate[false_positive_rate <= max_fpr].max())
@@ -39,7 +42,7 @@ def tpr_at_fpr(is_member: np.ndarray, scores: np.ndarray, max_fpr: float = 0.01)
 
 def accuracy(is_member: np.ndarray, scores: np.ndarray) -> float:
     """Returns the share of samples on the right side of 0.5; a score of exactly 0.5 says external."""
-    return float(np.mean((np.asarray(scores) > 0.5) == np.asarray(is_member, bool)))
+    return float(np.mean((np.asarray(scores) > THRESHOLD) == np.asarray(is_member, bool)))
 
 
 def cross_entropy(is_member: np.ndarray, logits: np.ndarray) -> float:

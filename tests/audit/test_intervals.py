@@ -1,0 +1,82 @@
+"""Intervals against slow twins, and their coverage where the truth is known."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from mint_keras.audit import intervals, metrics
+from mint_keras.records import InputError, SampleTable, Scores
+
+
+def scores(num_people: int, per_person: int, rng: np.random.Generator, shift: float = 1.0, spread: float = 1.0) -> Scores:
+    """Members and externals whose scores share a part that is the person's own."""
+    num = 2 * num_people * per_person
+    person = np.repeat(np.arange(2 * num_people), per_person)
+    is_member = person < num_people
+    logit = rng.normal(size=2 * num_people)[person] * spread + rng.normal(size=num) + np.where(is_member, shift, -shift)
+    names = np.array([f"s{i}" for i in range(num)])
+    table = SampleTable(names, np.full(num, "db"), person.astype(str), names)
+    return Scores("vanilla", "conv1", "unseen_database", 1, table, is_member, logit.astype(np.float32))
+
+
+def test_value_is_the_mean_over_seeds_of_the_plain_figures() -> None:
+    rng = np.random.default_rng(1)
+    parts = [dataclasses.replace(scores(20, 3, rng), seed=seed) for seed in (1, 2, 3)]
+    parts[2].logit[:60] = 0.25  # many ties
+    found = intervals.estimate(parts, 30)
+    plain = {"accuracy": metrics.accuracy, "auc": metrics.auc, "tpr_at_1_fpr": metrics.tpr_at_fpr}
+    for name, function in plain.items():
+        assert found[name].value == pytest.approx(np.mean([function(p.is_member, p.score) for p in parts]), abs=1e-12)
+        assert found[name].low <= found[name].high
+        assert found[name].num_seeds == 3
+
+
+def test_a_draw_repeats_people_with_all_their_photos() -> None:
+    part = scores(6, 2, np.random.default_rng(2))
+    weights = intervals._weights(part, 50, np.random.default_rng(3))
+    assert (weights[:, ::2] == weights[:, 1::2]).all()
+    assert (weights[:, part.is_member].sum(1) == 12).all()
+    figures = intervals._figures(part, weights)
+    for row in range(50):  # the same samples, written out
+        rows = np.repeat(np.arange(24), weights[row].astype(int))
+        truth, score = part.is_member[rows], part.score[rows]
+        assert figures["accuracy"][row] == pytest.approx(metrics.accuracy(truth, score))
+        assert figures["auc"][row] == pytest.approx(metrics.auc(truth, score))
+        assert figures["tpr_at_1_fpr"][row] == pytest.approx(metrics.tpr_at_fpr(truth, score))
+
+
+def test_intervals_cover_the_truth_where_photos_of_a_person_are_alike() -> None:
+    rng = np.random.default_rng(4)
+    truth = intervals.estimate([scores(20_000, 1, rng)], 1)["auc"].value
+    hits, naive = 0, 0
+    for _ in range(60):
+        part = scores(25, 6, rng)
+        found = intervals.estimate([part], 200)["auc"]
+        hits += found.low <= truth <= found.high
+        alone = dataclasses.replace(part.samples, identity=part.samples.sample_id)
+        found = intervals.estimate([dataclasses.replace(part, samples=alone)], 200)["auc"]
+        naive += found.low <= truth <= found.high
+    assert hits >= 51  # of 60: 95% of draws of 60 with a coverage of 0.92 lie above
+    assert naive < hits  # photos drawn on their own pretend to know more
+
+
+def test_trainings_that_disagree_widen_the_interval() -> None:
+    part = scores(50, 2, np.random.default_rng(5))
+    other = dataclasses.replace(part, seed=2, logit=-part.logit)
+    alone, both = intervals.estimate([part])["auc"], intervals.estimate([part, other])["auc"]
+    assert alone.half_width < 0.1
+    assert both.low < 0.2 < 0.8 < both.high
+    assert both.value == pytest.approx(0.5)
+
+
+def test_same_seed_same_interval() -> None:
+    part = scores(10, 2, np.random.default_rng(6))
+    assert intervals.estimate([part], 50) == intervals.estimate([part], 50)
+
+
+def test_nothing_to_estimate() -> None:
+    with pytest.raises(InputError, match="at least one training"):
+        intervals.estimate([])
+    with pytest.raises(InputError, match="known membership"):
+        intervals.estimate([dataclasses.replace(scores(2, 1, np.random.default_rng(1)), is_member=None)])
