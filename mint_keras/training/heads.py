@@ -16,9 +16,16 @@ from mint_keras.data import images
 from mint_keras.records import InputError
 from mint_keras.training import batches, checkpoints
 
+_STEPS_AT_ONCE = 32  # at most; small heads train as fast as Python gives them steps
 
-def compile_head(head: keras.Model, xla: bool = False) -> None:
+
+def compile_head(head: keras.Model, xla: bool = False, steps_at_once: int = 1) -> None:
     """Compiles a head as in the paper: Adam, binary cross-entropy; `evaluate` also gives accuracy.
+
+    Args:
+        head: from `heads`, or from `live_head`.
+        xla: compile the training step.
+        steps_at_once: training steps between two returns to Python, a divisor of an epoch's; the steps are the same.
 
     Raises:
         InputError: if XLA is wanted and cannot be had, for example with deterministic kernels.
@@ -29,6 +36,7 @@ def compile_head(head: keras.Model, xla: bool = False) -> None:
             loss="binary_crossentropy",
             metrics=[keras.metrics.BinaryAccuracy("accuracy"), keras.metrics.BinaryCrossentropy("cross_entropy")],
             jit_compile=xla,
+            steps_per_execution=steps_at_once,
         )
     if head.jit_compile != xla:
         raise InputError("Expected heads and a machine that XLA can compile for, received others: leave it out.")
@@ -147,7 +155,7 @@ def fit_head(
     if any(layer.name == "standardise" for layer in model.layers):
         vectors, _ = data.batch(np.arange(len(data.rows)))
         model.get_layer("standardise").adapt(np.concatenate([vectors[tap] for tap in model.input], axis=1))
-    compile_head(model, settings.xla)
+    compile_head(model, settings.xla, _largest_divisor(steps))
     out.mkdir(parents=True, exist_ok=True)
     on_epoch(start)
     callbacks = [
@@ -159,6 +167,11 @@ def fit_head(
     span = {"initial_epoch": start, "epochs": settings.epochs, "steps_per_epoch": steps}
     with _reported_overflow():
         model.fit(dataset, **span, callbacks=callbacks, verbose=0, shuffle=False)
+
+
+def _largest_divisor(steps: int) -> int:
+    """Returns how many steps to run at once: Keras would run over the end of an epoch with any other number."""
+    return max(divisor for divisor in range(1, _STEPS_AT_ONCE + 1) if steps % divisor == 0)
 
 
 @contextlib.contextmanager
