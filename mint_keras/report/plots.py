@@ -36,6 +36,36 @@ def save_roc(path: Path, curves: Mapping[str, Curve], title: str) -> None:
         figure.savefig(temporary, dpi=120, metadata={"Software": None})
 
 
+def save_roc_panels(paths: Sequence[Path], panels: Mapping[str, Mapping[str, Curve]], title: str) -> None:
+    """Draws ROC curves of several audited models side by side: above on linear axes, below on logarithmic ones.
+
+    Args:
+        paths: the pictures; their endings say whether PNG or SVG.
+        panels: by audited model, false- and true-positive rates by label; the same labels look alike everywhere.
+        title: of the picture.
+    """
+    figure = Figure(figsize=(4.6 * len(panels), 9), layout="constrained")
+    grid = figure.subplots(2, len(panels), squeeze=False)
+    for column, (model, curves) in enumerate(panels.items()):
+        for row, scale in enumerate(("linear", "log")):
+            axes = grid[row, column]
+            smallest = min(rate[rate > 0].min() for rate, _ in curves.values()) if scale == "log" else 0.0
+            for label, rates in curves.items():
+                false_positive_rate, true_positive_rate = (np.maximum(rate, smallest / 2) for rate in rates)
+                axes.step(false_positive_rate, true_positive_rate, where="post", label=label)
+            chance = np.geomspace(max(smallest / 2, 1e-4), 1.0)
+            axes.plot(chance, chance, linestyle=":", color="grey")
+            axes.set(xscale=scale, yscale=scale, xlabel="false-positive rate", ylabel="true-positive rate", title=model)
+            axes.grid(alpha=0.3)
+            if scale == "linear":
+                axes.legend(loc="lower right", fontsize=7)
+    figure.suptitle(title)
+    for path in paths:
+        with formats.atomic_path(path) as temporary:
+            metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
+            figure.savefig(temporary, format=path.suffix[1:], dpi=120, metadata=metadata)
+
+
 def save_sheet(path: Path, rows: Mapping[str, Sequence[np.ndarray]], title: str) -> None:
     """Draws rows of faces, each under its label, into a PNG.
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from mint_keras.data import protocol
 from mint_keras.records import ParityRecord, ResultRow
+
+AUDITED_COLUMN = "audited model"
 
 
 def format_table(rows: Sequence[Sequence[str]]) -> str:
@@ -22,7 +26,7 @@ def columns(main_evaluation: str) -> list[tuple[str, str, str]]:
     """Returns the columns of a run's table: name, suffix of the scorer, evaluation."""
     controls = [("same database", "", protocol.SAME_DATABASE), ("familiar", "", protocol.FAMILIAR)]
     return [
-        ("audited model", "", main_evaluation),
+        (AUDITED_COLUMN, "", main_evaluation),
         ("untrained copy", "_untrained", main_evaluation),
         *(column for column in controls if column[2] != main_evaluation),
     ]
@@ -37,15 +41,19 @@ def mint_table(results: Sequence[ResultRow], head: str, main_evaluation: str) ->
         main_evaluation: the evaluation the paper reports.
 
     Returns:
-        One row per tap, and per baseline. Cells are accuracy, AUC and TPR at 1% FPR, "-" where there is none.
+        One row per tap, and per baseline. Cells are accuracy, AUC and TPR at 1% FPR, means over the seeds, "-" where
+        there is none.
     """
-    by_key = {(row.scorer, row.evaluation, row.tap): row for row in results}
+    by_key: dict[tuple[str, str, str], list[ResultRow]] = {}
+    for row in results:
+        by_key.setdefault((row.scorer, row.evaluation, row.tap), []).append(row)
     table = [[head, *(name for name, _, _ in columns(main_evaluation))]]
     for scorer, tap in dict.fromkeys((row.scorer, row.tap) for row in results):
         if scorer.endswith("_untrained"):
             continue
         cells = [
-            _cell(by_key.get((scorer + suffix, evaluation, tap))) for _, suffix, evaluation in columns(main_evaluation)
+            _cell(by_key.get((scorer + suffix, evaluation, tap), []))
+            for _, suffix, evaluation in columns(main_evaluation)
         ]
         table.append([tap if scorer == head else scorer.replace("_", " "), *cells])
     return format_table(table)
@@ -63,5 +71,6 @@ def parity_table(records: Sequence[ParityRecord]) -> str:
     return format_table(table)
 
 
-def _cell(row: ResultRow | None) -> str:
-    return f"{row.accuracy:.3f} {row.auc:.3f} {row.tpr_at_1_fpr:.3f}" if row else "-"
+def _cell(rows: Sequence[ResultRow]) -> str:
+    figures = [np.mean([getattr(row, name) for row in rows]) for name in ("accuracy", "auc", "tpr_at_1_fpr") if rows]
+    return " ".join(f"{value:.3f}" for value in figures) or "-"

@@ -49,8 +49,8 @@ def export_tflite(config: ExportTflite) -> str:
     """Fuses, converts, compares with Keras, and writes the bundle."""
     run = formats.read_manifest(config.run, mint_run.KIND)
     options = mint_run.config_of(run, config.run, config.quiet)
-    groups = mint_run.tap_groups(mint_run.resolve_taps(options))
-    path = mint_run.head_path(config.run, mint_run.AUDITED, config.tap)
+    groups = mint_run.tap_groups(options)
+    path = mint_run.head_path(options, mint_run.HeadKey(mint_run.AUDITED, config.tap, options.seed))
     if config.tap not in groups or not path.is_file():
         raise InputError(f"Expected a trained head of {list(groups)} in {config.run}, received {config.tap!r}.")
     inputs = {"audited": formats.sha256_file(options.audited / formats.MODEL), "head": formats.sha256_file(path)}

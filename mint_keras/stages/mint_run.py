@@ -48,7 +48,8 @@ class TrainMint:
         head: the MINT model: vanilla (MLP over the maximum of every channel) or cnn (a convolution over the maps).
         out: folder for the heads, scores.csv, results.jsonl and the manifest.
         taps: what the heads look at, each on its own: conv1 to conv4, stage1 to stage4, outcome. By default conv1 to
-            conv4 and, for vanilla, the outcome. The conv (or stage) taps together make the combination.
+            conv4 and, for vanilla, the outcome. The conv (or stage) taps together make the combination; a named
+            combination is conv1 to conv4, and adds no other heads than those named.
         audited: folder of the audited model, from train_audited.py. By default the committed lab model.
         protocol: folder of make_protocol.py, in place of the next six options; it says whether the externals were
             searched for members, and so does every table.
@@ -61,6 +62,8 @@ class TrainMint:
             membership. By default held_out.parquet beside the model, where there is one.
         num_train: training samples of each class at most.
         num_test: test samples of each kind at most.
+        num_seeds: trainings of every head, with seeds --seed, --seed + 1 and so on, on the same samples. Heads on the
+            untrained copy are trained with the first only.
         literal: the vanilla head exactly as the paper prints it, without standardised inputs.
         aad: stored keeps what the taps give on the disk; live keeps the faces and runs the audited model, cut behind
             the tap, in front of the head in every epoch, for maps that fill the disk (401 KB a face for R100's conv1);
@@ -88,6 +91,7 @@ class TrainMint:
     held_out: str = ""
     num_train: int = 1500
     num_test: int = 500
+    num_seeds: int = 1
     literal: bool = False
     aad: Literal["auto", "stored", "live"] = "auto"
     store: Path | None = None
@@ -120,13 +124,33 @@ def open_run(config: TrainMint) -> Run:
         raise InputError(
             "Expected --literal with the vanilla head only: the cnn head is always as the paper prints it."
         )
+    if config.num_seeds < 1:
+        raise InputError(f"Expected at least one seed, received --num-seeds {config.num_seeds}.")
     taps = resolve_taps(config)
     model = zoo.load_audited(config.audited)
     shapes = taps_module.extractor(model, taps).output
-    for group in tap_groups(taps).values():  # shows early whether the heads fit the taps
+    for group in tap_groups(config).values():  # shows early whether the heads fit the taps
         build_head(config, {tap: shapes[tap].shape[1:] for tap in group})
     protocol = make_protocol(config)
     _check_sizes(protocol)
+    manifest = _make_manifest(config, protocol)
+    inputs = manifest["inputs"]
+    with formats.output_folder(config.out, manifest, config.overwrite):
+        aad = run_aad.open_aad(_aad_options(config, taps), inputs, protocol.table)
+        protocol = protocol.take(np.isin(protocol.table.sample_id, aad.table.sample_id))
+        _check_sizes(protocol)  # again: some samples may have been rejected
+    return Run(config, protocol, aad)
+
+
+def is_finished(config: TrainMint) -> bool:
+    """Returns whether the output folder holds the results of exactly this run."""
+    if not (config.out / formats.RESULTS).is_file():
+        return False
+    made = _make_manifest(config, make_protocol(config))
+    return bool(formats.read_manifest(config.out, KIND)["fingerprint"] == made["fingerprint"])
+
+
+def _make_manifest(config: TrainMint, protocol: protocols.Protocol) -> dict[str, Any]:
     inputs = {
         "audited": formats.sha256_file(config.audited / formats.MODEL),
         "samples": samples.fingerprint(protocol.table),
@@ -136,11 +160,7 @@ def open_run(config: TrainMint) -> Run:
     if config.store is not None:
         inputs["store"] = formats.sha256_json(formats.read_manifest(config.store, store.KIND))
     settings = {name: value for name, value in dataclasses.asdict(config).items() if name not in _NOT_CONTENT}
-    with formats.output_folder(config.out, formats.make_manifest(KIND, inputs, settings), config.overwrite):
-        aad = run_aad.open_aad(_aad_options(config, taps), inputs, protocol.table)
-        protocol = protocol.take(np.isin(protocol.table.sample_id, aad.table.sample_id))
-        _check_sizes(protocol)  # again: some samples may have been rejected
-    return Run(config, protocol, aad)
+    return formats.make_manifest(KIND, inputs, settings)
 
 
 def _aad_options(config: TrainMint, taps: list[str]) -> run_aad.AadOptions:
@@ -154,7 +174,7 @@ def _aad_options(config: TrainMint, taps: list[str]) -> run_aad.AadOptions:
         precision=config.precision,
         xla=config.xla,
         seed=config.seed,
-        num_reads=num_epochs(config) * len(tap_groups(taps)),
+        num_reads=num_epochs(config) * config.num_seeds * len(tap_groups(config)),
         quiet=config.quiet,
     )
 
@@ -204,15 +224,16 @@ def make_protocol(config: TrainMint) -> protocols.Protocol:
 
 
 def resolve_taps(config: TrainMint) -> list[str]:
-    """Returns the taps of a run, the default for its head if none were chosen."""
-    if config.taps:
-        return list(dict.fromkeys(config.taps))
+    """Returns the taps whose AAD a run needs."""
+    return list(dict.fromkeys(tap for group in tap_groups(config).values() for tap in group))
+
+
+def tap_groups(config: TrainMint) -> dict[str, list[str]]:
+    """Returns the heads of a run by name, with their taps: each tap, the combination, and it with the outcome."""
     outcome = [taps_module.OUTCOME] if config.head == "vanilla" else []
-    return [*taps_module.CONV_TAPS, *outcome]
-
-
-def tap_groups(taps: list[str]) -> dict[str, list[str]]:
-    """Returns the heads of a run by name: each tap, the combination, and the combination with the outcome."""
+    taps = list(dict.fromkeys(config.taps)) or [*taps_module.CONV_TAPS, *outcome]
+    if COMBINATION in taps:
+        return {tap: list(taps_module.CONV_TAPS) if tap == COMBINATION else [tap] for tap in taps}
     groups = {tap: [tap] for tap in taps}
     maps = [tap for tap in taps if tap != taps_module.OUTCOME]
     if len(maps) > 1:
@@ -232,9 +253,25 @@ def num_epochs(config: TrainMint) -> int:
     return cnn.EPOCHS if config.head == "cnn" else vanilla.EPOCHS
 
 
-def head_path(folder: Path, model: str, name: str) -> Path:
-    """Returns where the head of one model (audited or untrained) and one tap or combination lies."""
-    return folder / "heads" / model / name / formats.HEAD
+@dataclasses.dataclass(frozen=True)
+class HeadKey:
+    """Which head of a run: through which model, on which tap or combination, from which seed."""
+
+    model: str
+    name: str
+    seed: int
+
+
+def head_keys(config: TrainMint) -> list[HeadKey]:
+    """Returns all heads of a run. The untrained copy is a control: one training of each head shows what it gives."""
+    seeds = {AUDITED: range(config.seed, config.seed + config.num_seeds), UNTRAINED: [config.seed]}
+    return [HeadKey(model, name, seed) for model in seeds for seed in seeds[model] for name in tap_groups(config)]
+
+
+def head_path(config: TrainMint, key: HeadKey) -> Path:
+    """Returns where a head lies; those of the run's own seed have no seed in their path."""
+    model = key.model if key.seed == config.seed else f"{key.model}_seed{key.seed}"
+    return config.out / "heads" / model / key.name / formats.HEAD
 
 
 def load_head(path: Path) -> keras.Model:
@@ -246,26 +283,25 @@ def load_head(path: Path) -> keras.Model:
 
 
 def fit_heads(run: Run) -> None:
-    """Trains the heads that are missing, through the audited model and through its untrained copy."""
-    groups = tap_groups(run.aad.taps)
-    names = [(model, name) for model in (AUDITED, UNTRAINED) for name in groups]
-    missing = [(model, name) for model, name in names if not head_path(run.config.out, model, name).is_file()]
+    """Trains the heads that are missing."""
+    missing = [key for key in head_keys(run.config) if not head_path(run.config, key).is_file()]
     total = len(missing) * num_epochs(run.config)
     with tqdm(total=total, desc="heads", unit="epoch", disable=run.config.quiet, **pace()) as bar:
-        for model, name in missing:
-            bar.set_postfix_str(f"{name}, {model}")
-            _fit_head(run, model, groups[name], head_path(run.config.out, model, name), bar.update)
+        for key in missing:
+            bar.set_postfix_str(f"{key.name}, {key.model}, seed {key.seed}")
+            _fit_head(run, key, bar.update)
 
 
-def _fit_head(run: Run, model: str, taps: list[str], path: Path, on_epoch: Callable[[int], object]) -> None:
-    config = run.config
+def _fit_head(run: Run, key: HeadKey, on_epoch: Callable[[int], object]) -> None:
+    config, taps = run.config, tap_groups(run.config)[key.name]
+    path = head_path(config, key)
     rows, is_member = run.protocol.training_rows()
-    checkpoints.seed_everything(config.seed, is_deterministic=not config.head_xla)
+    checkpoints.seed_everything(key.seed, is_deterministic=not config.head_xla)
     head = build_head(config, run.aad.shapes(taps))
     trained = head_training.place_head(head, config.head_precision, runtime.strategy())
-    data = batches.LabelledAad(run.aad.features(model, taps), rows, is_member)
-    settings = head_training.HeadTraining(num_epochs(config), config.seed, config.head_xla)
-    head_training.fit_head(run.aad.in_front(trained, model, taps), data, settings, path.parent, on_epoch)
+    data = batches.LabelledAad(run.aad.features(key.model, taps), rows, is_member)
+    settings = head_training.HeadTraining(num_epochs(config), key.seed, config.head_xla)
+    head_training.fit_head(run.aad.in_front(trained, key.model, taps), data, settings, path.parent, on_epoch)
     if trained is not head:
         head.set_weights(trained.get_weights())
     formats.save_model(path, head)
@@ -275,19 +311,18 @@ def evaluate_heads(run: Run) -> tuple[list[Scores], list[ResultRow]]:
     """Evaluates every head by `model.evaluate` and by its scores, on every evaluation of the protocol."""
     parts: list[tuple[Scores, ResultRow]] = []
     evaluations = run.protocol.evaluations()
-    groups = tap_groups(run.aad.taps)
-    names = [(model, name) for model in (AUDITED, UNTRAINED) for name in groups]
-    for model, name in tqdm(names, desc="evaluate", unit="head", disable=run.config.quiet, **pace()):
-        head = load_head(head_path(run.config.out, model, name))
-        logits = run.aad.in_front(head_training.logit_model(head), model, groups[name])
-        whole = run.aad.in_front(head, model, groups[name])
+    groups, keys = tap_groups(run.config), head_keys(run.config)
+    for key in tqdm(keys, desc="evaluate", unit="head", disable=run.config.quiet, **pace()):
+        head = load_head(head_path(run.config, key))
+        logits = run.aad.in_front(head_training.logit_model(head), key.model, groups[key.name])
+        whole = run.aad.in_front(head, key.model, groups[key.name])
         head_training.compile_head(whole)
-        features = run.aad.features(model, groups[name])
+        features = run.aad.features(key.model, groups[key.name])
         for evaluation, (rows, is_member) in evaluations.items():
             data = batches.LabelledAad(features, rows, is_member)
             figures, logit = head_training.evaluate_head(whole, logits, data)
-            scorer = _scorer_name(run.config.head, model)
-            scores = Scores(scorer, name, evaluation, run.config.seed, run.protocol.table.take(rows), is_member, logit)
+            scorer = _scorer_name(run.config.head, key.model)
+            scores = Scores(scorer, key.name, evaluation, key.seed, run.protocol.table.take(rows), is_member, logit)
             parts.append((scores, _result(scores, is_member, figures)))
     if run.config.head == "vanilla" and taps_module.OUTCOME in groups:
         parts += _evaluate_embedding_norm(run, evaluations)

@@ -41,10 +41,11 @@ def write_evaluation(run: mint_run.Run, scores: Sequence[Scores], results: Seque
     formats.write_scores(out / formats.SCORES, scores)
     formats.write_results(out / formats.RESULTS, results)
     head = run.config.head
-    by_tap = {p.tap: _roc(p) for p in scores if (p.scorer, p.evaluation) == (head, main)}
+    scores = [part for part in scores if part.seed == run.config.seed]
+    by_tap = {p.tap: roc(p) for p in scores if (p.scorer, p.evaluation) == (head, main)}
     plots.save_roc(out / "roc.png", by_tap, f"{head} head, {main.replace('_', ' ')}")
     tap = mint_run.COMBINATION if mint_run.COMBINATION in by_tap else next(iter(by_tap))
-    of_tap = {(p.scorer, p.evaluation): _roc(p) for p in scores if p.tap == tap}
+    of_tap = {(p.scorer, p.evaluation): roc(p) for p in scores if p.tap == tap}
     by_column = {
         name: of_tap[head + suffix, e] for name, suffix, e in tables.columns(main) if (head + suffix, e) in of_tap
     }
@@ -53,11 +54,12 @@ def write_evaluation(run: mint_run.Run, scores: Sequence[Scores], results: Seque
 
 def _warn_of_dead_heads(scores: Sequence[Scores]) -> list[str]:
     """A head whose ReLUs have all died scores every sample alike; its 0.500 is a failed training, not a finding."""
-    dead = sorted({f"{part.scorer} on {part.tap}" for part in scores if np.ptp(part.logit) == 0})
+    dead = sorted({f"{part.scorer} on {part.tap} (seed {part.seed})" for part in scores if np.ptp(part.logit) == 0})
     return [f"Failed trainings, the same score for everybody: {', '.join(dead)}. Try another --seed."] if dead else []
 
 
-def _roc(part: Scores) -> plots.Curve:
+def roc(part: Scores) -> plots.Curve:
+    """Returns the ROC curve of scores whose membership is known."""
     if part.is_member is None:
         raise InputError(f"Expected scores with known membership, received {part.evaluation!r} without.")
     return metrics.roc_curve(part.is_member, part.score)

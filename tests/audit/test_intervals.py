@@ -9,12 +9,12 @@ from mint_keras.audit import intervals, metrics
 from mint_keras.records import InputError, SampleTable, Scores
 
 
-def scores(num_people: int, per_person: int, rng: np.random.Generator, shift: float = 1.0, spread: float = 1.0) -> Scores:
+def scores(num_people: int, per_person: int, rng: np.random.Generator) -> Scores:
     """Members and externals whose scores share a part that is the person's own."""
     num = 2 * num_people * per_person
     person = np.repeat(np.arange(2 * num_people), per_person)
     is_member = person < num_people
-    logit = rng.normal(size=2 * num_people)[person] * spread + rng.normal(size=num) + np.where(is_member, shift, -shift)
+    logit = rng.normal(size=2 * num_people)[person] + rng.normal(size=num) + np.where(is_member, 1, -1)
     names = np.array([f"s{i}" for i in range(num)])
     table = SampleTable(names, np.full(num, "db"), person.astype(str), names)
     return Scores("vanilla", "conv1", "unseen_database", 1, table, is_member, logit.astype(np.float32))
