@@ -18,8 +18,8 @@ LAB_MODELS = {"fr1": zoo.LAB, "fr2": Path("models/lab2"), "fr3": Path("models/la
 # Which drawn database stands for which of the paper's.
 _LAB_STAND_INS = ("news=ijbc", "phone=fddb", "webcam=gandiffface", "scan=adience")
 # Training samples of each class: what two cores manage. The paper has 50,000, 25,000 and 500.
-_LAB_SIZES = {"100k": 320, "50k": 160, "1k": 64}
-_LAB_TEST = 500
+LAB_SIZES = {"100k": 320, "50k": 160, "1k": 64}
+LAB_TEST = 500
 _TRAINING_PASSES = 3  # forward, and twice as much backward
 
 
@@ -127,8 +127,8 @@ def _make_lab_protocol(setting: Setting, model: str, case: str, size: str, folde
             held_out=(str(audited / formats.HELD_OUT),),
             stand_in=_LAB_STAND_INS,
             unscanned=True,  # of drawn people everything is known
-            num_train=_LAB_SIZES[size],
-            num_test=_LAB_TEST,
+            num_train=LAB_SIZES[size],
+            num_test=LAB_TEST,
             out=folder,
         )
     )
