@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -61,7 +62,8 @@ def save_roc_panels(paths: Sequence[Path], panels: Mapping[str, Mapping[str, Cur
                 axes.legend(loc="lower right", fontsize=7)
     figure.suptitle(title)
     for path in paths:
-        with formats.atomic_path(path) as temporary:
+        salted = matplotlib.rc_context({"svg.hashsalt": title})  # else SVG's identifiers differ every time
+        with salted, formats.atomic_path(path) as temporary:
             metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
             figure.savefig(temporary, format=path.suffix[1:], dpi=120, metadata=metadata)
 

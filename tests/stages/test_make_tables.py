@@ -116,7 +116,7 @@ def test_small_lab_table_is_run_planned_and_reused(
     monkeypatch.setattr(paper_runs, "LAB_TEST", 30)
     monkeypatch.setattr("mint_keras.heads.vanilla.EPOCHS", 2)
     config = MakeTables(
-        tmp_path / "out", table=(3,), audited=(f"fr1={audited_folder}",), num_seeds=2, quiet=True, plan=True
+        tmp_path / "out", table=(3,), audited=(f"fr1={audited_folder}",), num_seeds=1, quiet=True, plan=True
     )
     plan = make_tables(config)
     assert plan.count("to do") == 3
@@ -129,4 +129,4 @@ def test_small_lab_table_is_run_planned_and_reused(
     assert make_tables(dataclasses.replace(config, plan=False)) == text
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "runs").rglob("scores.csv")} == before
     with pytest.raises(RefusedError, match="made from other inputs"):
-        make_tables(dataclasses.replace(config, num_seeds=3))
+        make_tables(dataclasses.replace(config, num_seeds=2))
