@@ -13,6 +13,7 @@ from mint_keras.audited import taps, zoo
 from mint_keras.data import images
 from mint_keras.data import protocol as protocols
 from mint_keras.edge import bundle, export
+from mint_keras.heads import specs
 from mint_keras.records import InputError, RefusedError, SampleTable
 from mint_keras.stages import mint_run
 
@@ -49,7 +50,7 @@ def export_tflite(config: ExportTflite) -> str:
     """Fuses, converts, compares with Keras, and writes the bundle."""
     run = formats.read_manifest(config.run, mint_run.KIND)
     options = mint_run.config_of(run, config.run, config.quiet)
-    groups = mint_run.tap_groups(mint_run.resolve_taps(options))
+    groups = mint_run.tap_groups(options, mint_run.resolve_taps(options))
     path = mint_run.head_path(config.run, mint_run.AUDITED, config.tap)
     if config.tap not in groups or not path.is_file():
         raise InputError(f"Expected a trained head of {list(groups)} in {config.run}, received {config.tap!r}.")
@@ -61,7 +62,7 @@ def export_tflite(config: ExportTflite) -> str:
         )
     head = mint_run.load_head(path)
     model = zoo.load_audited(options.audited)
-    pooling = "max" if options.head == "vanilla" else None
+    pooling = None if specs.find(options.head).takes_maps else "max"
     fused = export.fuse(taps.extractor(model, groups[config.tap], pooling), head)
     members, externals = _test_faces(options)
     settings = {"tap": config.tap, "precision": config.precision, "samples": config.samples}

@@ -19,7 +19,7 @@ from mint_keras.audited import runtime, zoo
 from mint_keras.audited import taps as taps_module
 from mint_keras.data import protocol as protocols
 from mint_keras.data import samples, synthetic
-from mint_keras.heads import cnn, vanilla
+from mint_keras.heads import specs
 from mint_keras.records import InputError, ResultRow, Scores
 from mint_keras.scorers import baselines
 from mint_keras.stages import make_protocol as protocol_stage
@@ -45,10 +45,15 @@ class TrainMint:
     """Options of train_mint.py.
 
     Attributes:
-        head: the MINT model: vanilla (MLP over the maximum of every channel) or cnn (a convolution over the maps).
+        head: the MINT model: vanilla (an MLP over the maximum of every channel), cnn (a convolution over the maps), or
+            one of the paper's Table 7. cnn_third, cnn_x3 and cnn_x10 have a third of the cnn's parameters, 3 and 10
+            times as many. In cnn_counted every filter sees one channel: its convolution has the 1.7K parameters that
+            Table 7 prints; cnn_counted_third, _x3 and _x10 go with it. resnet50 and vit (ViT-B) want a GPU;
+            resnet50_reduced and vit_reduced are small enough for a CPU.
         out: folder for the heads, scores.csv, results.jsonl and the manifest.
         taps: what the heads look at, each on its own: conv1 to conv4, stage1 to stage4, outcome. By default conv1 to
-            conv4 and, for vanilla, the outcome. The conv (or stage) taps together make the combination.
+            conv4 and, for vanilla, the outcome; the conv (or stage) taps together make the combination. Heads of
+            Table 7 have no combination and look at conv1 by default, as there.
         audited: folder of the audited model, from train_audited.py. By default the committed lab model.
         protocol: folder of make_protocol.py, in place of the next six options; it says whether the externals were
             searched for members, and so does every table.
@@ -77,7 +82,7 @@ class TrainMint:
         quiet: no progress bars.
     """
 
-    head: Literal["vanilla", "cnn"]
+    head: specs.HeadName
     out: Path
     taps: tuple[str, ...] = ()
     audited: Path = zoo.LAB
@@ -116,14 +121,14 @@ def open_run(config: TrainMint) -> Run:
         InputError: if an input cannot be used; nothing has been written then.
         RefusedError: if the folder holds a run made from other inputs.
     """
-    if config.literal and config.head == "cnn":
+    if config.literal and specs.find(config.head).takes_maps:
         raise InputError(
-            "Expected --literal with the vanilla head only: the cnn head is always as the paper prints it."
+            f"Expected --literal with the vanilla head only, which standardises its inputs; received {config.head}."
         )
     taps = resolve_taps(config)
     model = zoo.load_audited(config.audited)
     shapes = taps_module.extractor(model, taps).output
-    for group in tap_groups(taps).values():  # shows early whether the heads fit the taps
+    for group in tap_groups(config, taps).values():  # shows early whether the heads fit the taps
         build_head(config, {tap: shapes[tap].shape[1:] for tap in group})
     protocol = make_protocol(config)
     _check_sizes(protocol)
@@ -149,12 +154,12 @@ def _aad_options(config: TrainMint, taps: list[str]) -> run_aad.AadOptions:
         store=config.store,
         audited=config.audited,
         taps=tuple(taps),
-        pooling=pooling.MAX if config.head == "vanilla" else "",
+        pooling="" if specs.find(config.head).takes_maps else pooling.MAX,
         source=config.aad,
         precision=config.precision,
         xla=config.xla,
         seed=config.seed,
-        num_reads=num_epochs(config) * len(tap_groups(taps)),
+        num_reads=specs.find(config.head).epochs * len(tap_groups(config, taps)),
         quiet=config.quiet,
     )
 
@@ -207,15 +212,17 @@ def resolve_taps(config: TrainMint) -> list[str]:
     """Returns the taps of a run, the default for its head if none were chosen."""
     if config.taps:
         return list(dict.fromkeys(config.taps))
-    outcome = [taps_module.OUTCOME] if config.head == "vanilla" else []
-    return [*taps_module.CONV_TAPS, *outcome]
+    spec = specs.find(config.head)
+    if not spec.combines:
+        return [taps_module.CONV_TAPS[0]]
+    return [*taps_module.CONV_TAPS, *([] if spec.takes_maps else [taps_module.OUTCOME])]
 
 
-def tap_groups(taps: list[str]) -> dict[str, list[str]]:
+def tap_groups(config: TrainMint, taps: list[str]) -> dict[str, list[str]]:
     """Returns the heads of a run by name: each tap, the combination, and the combination with the outcome."""
     groups = {tap: [tap] for tap in taps}
     maps = [tap for tap in taps if tap != taps_module.OUTCOME]
-    if len(maps) > 1:
+    if len(maps) > 1 and specs.find(config.head).combines:
         groups[COMBINATION] = maps
         if taps_module.OUTCOME in taps:
             groups[COMBINATION_OUTCOME] = [*maps, taps_module.OUTCOME]
@@ -224,12 +231,8 @@ def tap_groups(taps: list[str]) -> dict[str, list[str]]:
 
 def build_head(config: TrainMint, shapes: Mapping[str, tuple[int, ...]]) -> keras.Model:
     """Builds the head of a run for some taps."""
-    return cnn.build(shapes) if config.head == "cnn" else vanilla.build(shapes, config.literal)
-
-
-def num_epochs(config: TrainMint) -> int:
-    """Returns for how many epochs the heads of a run are trained."""
-    return cnn.EPOCHS if config.head == "cnn" else vanilla.EPOCHS
+    build = specs.find(config.head).build
+    return build(shapes, literal=True) if config.literal else build(shapes)
 
 
 def head_path(folder: Path, model: str, name: str) -> Path:
@@ -247,10 +250,10 @@ def load_head(path: Path) -> keras.Model:
 
 def fit_heads(run: Run) -> None:
     """Trains the heads that are missing, through the audited model and through its untrained copy."""
-    groups = tap_groups(run.aad.taps)
+    groups = tap_groups(run.config, run.aad.taps)
     names = [(model, name) for model in (AUDITED, UNTRAINED) for name in groups]
     missing = [(model, name) for model, name in names if not head_path(run.config.out, model, name).is_file()]
-    total = len(missing) * num_epochs(run.config)
+    total = len(missing) * specs.find(run.config.head).epochs
     with tqdm(total=total, desc="heads", unit="epoch", disable=run.config.quiet, **pace()) as bar:
         for model, name in missing:
             bar.set_postfix_str(f"{name}, {model}")
@@ -264,7 +267,7 @@ def _fit_head(run: Run, model: str, taps: list[str], path: Path, on_epoch: Calla
     head = build_head(config, run.aad.shapes(taps))
     trained = head_training.place_head(head, config.head_precision, runtime.strategy())
     data = batches.LabelledAad(run.aad.features(model, taps), rows, is_member)
-    settings = head_training.HeadTraining(num_epochs(config), config.seed, config.head_xla)
+    settings = head_training.HeadTraining(specs.find(config.head).epochs, config.seed, config.head_xla)
     head_training.fit_head(run.aad.in_front(trained, model, taps), data, settings, path.parent, on_epoch)
     if trained is not head:
         head.set_weights(trained.get_weights())
@@ -275,7 +278,7 @@ def evaluate_heads(run: Run) -> tuple[list[Scores], list[ResultRow]]:
     """Evaluates every head by `model.evaluate` and by its scores, on every evaluation of the protocol."""
     parts: list[tuple[Scores, ResultRow]] = []
     evaluations = run.protocol.evaluations()
-    groups = tap_groups(run.aad.taps)
+    groups = tap_groups(run.config, run.aad.taps)
     names = [(model, name) for model in (AUDITED, UNTRAINED) for name in groups]
     for model, name in tqdm(names, desc="evaluate", unit="head", disable=run.config.quiet, **pace()):
         head = load_head(head_path(run.config.out, model, name))
@@ -289,7 +292,7 @@ def evaluate_heads(run: Run) -> tuple[list[Scores], list[ResultRow]]:
             scorer = _scorer_name(run.config.head, model)
             scores = Scores(scorer, name, evaluation, run.config.seed, run.protocol.table.take(rows), is_member, logit)
             parts.append((scores, _result(scores, is_member, figures)))
-    if run.config.head == "vanilla" and taps_module.OUTCOME in groups:
+    if taps_module.OUTCOME in groups:
         parts += _evaluate_embedding_norm(run, evaluations)
     return [scores for scores, _ in parts], [result for _, result in parts]
 
