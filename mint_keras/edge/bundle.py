@@ -18,7 +18,7 @@ class Bundle:
 
     Attributes:
         path: its folder.
-        head: the MINT model inside, "vanilla" or "cnn".
+        head: the MINT model inside, for example "vanilla".
         tap: what the head looks at.
         seed: of the run it was made from.
     """

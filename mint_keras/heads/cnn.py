@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 
 import keras
 from keras import layers
@@ -13,13 +14,19 @@ EPOCHS = 30
 NUM_FILTERS = 64
 KERNEL = 5
 POOL = 2  # the paper leaves it open; see docs/fidelity.md
+Convolution = Callable[..., layers.Layer]
+LITERAL: Convolution = functools.partial(layers.Conv2D, NUM_FILTERS)
 
 
-def build(shapes: Mapping[str, tuple[int, ...]]) -> keras.Model:
+def build(
+    shapes: Mapping[str, tuple[int, ...]], convolution: Convolution = LITERAL, kernel: int = KERNEL
+) -> keras.Model:
     """Builds the head for one tap, or for the combination: one convolution per tap, concatenated.
 
     Args:
         shapes: (height, width, channels) of each tap.
+        convolution: makes the layer over a tap's maps from kernel, activation and name; by default the paper's.
+        kernel: side of its filters.
 
     Returns:
         A model from {tap: (batch, height, width, channels)} to scores (batch, 1); its layer "logit" gives the score
@@ -28,14 +35,15 @@ def build(shapes: Mapping[str, tuple[int, ...]]) -> keras.Model:
     Raises:
         InputError: if a tap gives vectors (the outcome) or maps smaller than the kernel and the pool need.
     """
+    smallest = kernel + POOL - 1
     for tap, shape in shapes.items():
-        if len(shape) != 3 or min(shape[:2]) < KERNEL + POOL - 1:
+        if len(shape) != 3 or min(shape[:2]) < smallest:
             raise InputError(
-                f"Expected maps of at least {KERNEL + POOL - 1}x{KERNEL + POOL - 1} for the cnn head, received {tap} "
-                f"of shape {shape}. Choose conv or stage taps (--taps), or --head vanilla."
+                f"Expected maps of at least {smallest}x{smallest} for the cnn head, received {tap} of shape {shape}. "
+                "Choose conv or stage taps (--taps), or --head vanilla."
             )
     inputs = {tap: keras.Input(shape, name=tap) for tap, shape in shapes.items()}
-    branches = [_branch(x) for x in inputs.values()]
+    branches = [_branch(x, convolution, kernel) for x in inputs.values()]
     x = layers.Concatenate(name="combination")(branches) if len(branches) > 1 else branches[0]
     x = layers.Dense(sum(shape[-1] for shape in shapes.values()), activation="relu", name="hidden")(x)
     x = layers.Dropout(0.5, name="dropout")(x)
@@ -44,8 +52,8 @@ def build(shapes: Mapping[str, tuple[int, ...]]) -> keras.Model:
     return keras.Model(inputs, score, name="cnn")
 
 
-def _branch(x: keras.KerasTensor) -> keras.KerasTensor:
+def _branch(x: keras.KerasTensor, convolution: Convolution, kernel: int) -> keras.KerasTensor:
     name = x.name
-    x = layers.Conv2D(NUM_FILTERS, KERNEL, activation="relu", name=f"{name}_conv")(x)
+    x = convolution(kernel, activation="relu", name=f"{name}_conv")(x)
     x = layers.MaxPooling2D(POOL, name=f"{name}_pool")(x)
     return layers.Flatten(name=f"{name}_flatten")(x)

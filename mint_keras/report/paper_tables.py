@@ -21,7 +21,18 @@ TAPS = {
     "Combination": "combination",
 }
 SIZES = {"100K": "100k", "50K": "50k", "1K": "1k"}
-NUMBERS = (1, 2, 3, 4, 5, 6)
+NUMBERS = (1, 2, 3, 4, 5, 6, 7)
+LAB, PAPER = "lab", "paper"
+# What stands for the two large heads of Table 7 where there is no GPU.
+_REDUCED = {"resnet50": "resnet50_reduced", "vit": "vit_reduced"}
+_HEADS = {
+    "MINT CNN*": "cnn_third",
+    "MINT CNN**": "cnn",
+    "MINT CNN***": "cnn_x3",
+    "MINT CNN****": "cnn_x10",
+    "MINT ResNet50": "resnet50",
+    "MINT ViT": "vit",
+}
 _FIGURE_TAPS = ("conv1", "conv2", "conv3", "conv4", "combination")
 
 
@@ -35,8 +46,23 @@ class Source:
     size: str = "100k"
 
 
-def sources(number: int) -> dict[str, tuple[Source, ...]]:
+def sources(number: int, scale: str) -> dict[str, tuple[Source, ...]]:
     """Returns what fills the rows of a table, by the paper's names; in Table 2 two sources a row, Cases A and B."""
+    rows = _paper_sources(number)
+    if scale == PAPER:
+        return rows
+    return {
+        name: tuple(dataclasses.replace(source, head=_REDUCED.get(source.head, source.head)) for source in row)
+        for name, row in rows.items()
+    }
+
+
+def flat_sources(number: int, scale: str) -> list[Source]:
+    """Returns what fills a table, without its rows."""
+    return [source for row in sources(number, scale).values() for source in row]
+
+
+def _paper_sources(number: int) -> dict[str, tuple[Source, ...]]:
     if number in (1, 2):
         all_cases = {1: ("baseline",), 2: ("a", "b")}[number]
         return {name: tuple(Source("vanilla", tap, case) for case in all_cases) for name, tap in TAPS.items()}
@@ -49,6 +75,7 @@ def sources(number: int) -> dict[str, tuple[Source, ...]]:
             "MINT Vanilla**": (Source("vanilla", "combination"),),
             "MINT CNN***": (Source("cnn", "conv1"),),
         },
+        7: {name: (Source(head, "conv1"),) for name, head in _HEADS.items()},
     }
     return by_number[number]
 
@@ -80,11 +107,12 @@ class Row:
 Figures = Mapping[tuple[str, Source, str], dict[str, Estimate]]
 
 
-def fill(number: int, models: tuple[str, ...], figures: Figures) -> list[Row]:
+def fill(number: int, scale: str, models: tuple[str, ...], figures: Figures) -> list[Row]:
     """Fills a table.
 
     Args:
         number: of the table.
+        scale: `LAB` or `PAPER`.
         models: the audited models, one a column.
         figures: what each gave, by model, source and column of `report.tables.columns`.
 
@@ -94,7 +122,7 @@ def fill(number: int, models: tuple[str, ...], figures: Figures) -> list[Row]:
     rows = []
     for control, _, _ in tables.columns(protocol.UNSEEN_DATABASE):
         is_paper = control == tables.AUDITED_COLUMN
-        for name, of_row in sources(number).items():
+        for name, of_row in sources(number, scale).items():
             ours = tuple(tuple(figures.get((model, source, control)) for source in of_row) for model in models)
             if is_paper or any(entry is not None for entries in ours for entry in entries):
                 published = paper.TABLES[number].cells[name] if is_paper else None

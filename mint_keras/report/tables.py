@@ -37,7 +37,7 @@ def mint_table(results: Sequence[ResultRow], head: str, main_evaluation: str) ->
 
     Args:
         results: rows of one run.
-        head: the scorer of the audited model, "vanilla" or "cnn".
+        head: the scorer of the audited model, for example "vanilla".
         main_evaluation: the evaluation the paper reports.
 
     Returns:

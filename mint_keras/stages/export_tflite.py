@@ -13,6 +13,7 @@ from mint_keras.audited import taps, zoo
 from mint_keras.data import images
 from mint_keras.data import protocol as protocols
 from mint_keras.edge import bundle, export
+from mint_keras.heads import specs
 from mint_keras.records import InputError, RefusedError, SampleTable
 from mint_keras.stages import mint_run
 
@@ -61,7 +62,7 @@ def export_tflite(config: ExportTflite) -> str:
         )
     head = mint_run.load_head(path)
     model = zoo.load_audited(options.audited)
-    pooling = "max" if options.head == "vanilla" else None
+    pooling = None if specs.find(options.head).takes_maps else "max"
     fused = export.fuse(taps.extractor(model, groups[config.tap], pooling), head)
     members, externals = _test_faces(options)
     settings = {"tap": config.tap, "precision": config.precision, "samples": config.samples}

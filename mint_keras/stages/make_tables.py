@@ -13,6 +13,7 @@ from tqdm import tqdm
 from mint_keras import formats
 from mint_keras.audit import intervals
 from mint_keras.data import protocol as protocols
+from mint_keras.heads import specs
 from mint_keras.records import InputError, Scores
 from mint_keras.report import paper_tables, plots, tables
 from mint_keras.stages import mint_run, paper_runs, train_mint
@@ -28,7 +29,7 @@ class MakeTables:
 
     Attributes:
         out: folder for the tables, the figure, and the runs and protocols behind them.
-        table: numbers of the paper's tables: 1 to 6.
+        table: numbers of the paper's tables: 1 to 7.
         figure: 5, the ROC curves.
         all: every table and the figure.
         scale: lab: three small committed models whose members are known, drawn faces, 320 training samples of each
@@ -59,16 +60,6 @@ class MakeTables:
     quiet: bool = False
 
 
-@dataclasses.dataclass(frozen=True)
-class _Wanted:
-    tables: tuple[int, ...]
-    figure: bool
-
-    def sources(self) -> list[paper_tables.Source]:
-        rows = [source for number in self.tables for row in paper_tables.sources(number).values() for source in row]
-        return list(dict.fromkeys([*rows, *(paper_tables.figure_sources().values() if self.figure else ())]))
-
-
 def make_tables(config: MakeTables) -> str:
     """Runs what the tables need and is not there yet, and renders them from the scores of the runs.
 
@@ -76,8 +67,10 @@ def make_tables(config: MakeTables) -> str:
         InputError: for an unknown table, a missing model or protocol, or, with --rebuild, a missing run.
         RefusedError: if a run in --out was made from other inputs.
     """
-    wanted, setting = _wanted(config), _setting(config)
-    runs = sorted({paper_runs.run_of(model, source) for model in setting.models for source in wanted.sources()})
+    numbers, has_figure, setting = *_wanted(config), _setting(config)
+    sources = [source for number in numbers for source in paper_tables.flat_sources(number, config.scale)]
+    sources += paper_tables.figure_sources().values() if has_figure else []
+    runs = sorted({paper_runs.run_of(model, source) for model in setting.models for source in sources})
     if config.rebuild:
         _check_scores(setting, runs)
     else:
@@ -88,11 +81,12 @@ def make_tables(config: MakeTables) -> str:
             for run in tqdm(runs, desc="runs", unit="run", disable=config.quiet, **pace()):
                 _finish(setting.config(run))
     scores = {run: formats.read_scores(_scores_file(setting, run)) for run in runs}
-    texts = _write_tables(config, setting, wanted.tables, scores)
-    return "\n".join([*texts, *(_write_figure(config, setting, scores) if wanted.figure else [])])
+    texts = _write_tables(config, setting, numbers, scores)
+    return "\n".join([*texts, *(_write_figure(config, setting, scores) if has_figure else [])])
 
 
-def _wanted(config: MakeTables) -> _Wanted:
+def _wanted(config: MakeTables) -> tuple[tuple[int, ...], bool]:
+    """Returns the numbers of the wanted tables, and whether the figure is."""
     numbers = paper_tables.NUMBERS if config.all else tuple(dict.fromkeys(config.table))
     if unknown := sorted(set(numbers) - set(paper_tables.NUMBERS)) + sorted(set(config.figure) - {FIGURE}):
         raise InputError(
@@ -100,7 +94,7 @@ def _wanted(config: MakeTables) -> _Wanted:
         )
     if not numbers and not config.figure:
         raise InputError("Expected --table N, --figure 5 or --all, received none.")
-    return _Wanted(numbers, config.all or bool(config.figure))
+    return numbers, config.all or bool(config.figure)
 
 
 def _setting(config: MakeTables) -> paper_runs.Setting:
@@ -148,7 +142,7 @@ def _finish(options: mint_run.TrainMint) -> None:
     if mint_run.is_finished(options):
         return
     train_mint.train_mint(options)
-    if options.head != "vanilla":
+    if specs.find(options.head).takes_maps:
         shutil.rmtree(options.out / "aad")
 
 
@@ -170,14 +164,14 @@ def _write_tables(
     models, texts = tuple(setting.models), []
     figures: dict[tuple[str, paper_tables.Source, str], dict[str, intervals.Estimate]] = {}
     for number in numbers:
-        for source in (source for row in paper_tables.sources(number).values() for source in row):
+        for source in paper_tables.flat_sources(number, config.scale):
             for model in models:
                 for column, suffix, evaluation in tables.columns(protocols.UNSEEN_DATABASE):
                     key = (model, source, column)
                     parts = _parts(scores[paper_runs.run_of(model, source)], source, suffix, evaluation)
                     if parts and key not in figures:
                         figures[key] = intervals.estimate(parts, seed=config.seed)
-        rows = paper_tables.fill(number, models, figures)
+        rows = paper_tables.fill(number, config.scale, models, figures)
         note = _note(setting)
         text = paper_tables.to_markdown(number, models, rows, note)
         for ending, content in (

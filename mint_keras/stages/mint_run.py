@@ -19,7 +19,7 @@ from mint_keras.audited import runtime, zoo
 from mint_keras.audited import taps as taps_module
 from mint_keras.data import protocol as protocols
 from mint_keras.data import samples, synthetic
-from mint_keras.heads import cnn, vanilla
+from mint_keras.heads import specs
 from mint_keras.records import InputError, ResultRow, Scores
 from mint_keras.scorers import baselines
 from mint_keras.stages import make_protocol as protocol_stage
@@ -45,11 +45,16 @@ class TrainMint:
     """Options of train_mint.py.
 
     Attributes:
-        head: the MINT model: vanilla (MLP over the maximum of every channel) or cnn (a convolution over the maps).
+        head: the MINT model: vanilla (an MLP over the maximum of every channel), cnn (a convolution over the maps), or
+            one of the paper's Table 7. cnn_third, cnn_x3 and cnn_x10 have a third of the cnn's parameters, 3 and 10
+            times as many. In cnn_counted every filter sees one channel: its convolution has the 1.7K parameters that
+            Table 7 prints; cnn_counted_third, _x3 and _x10 go with it. resnet50 and vit (ViT-B) want a GPU;
+            resnet50_reduced and vit_reduced are small enough for a CPU.
         out: folder for the heads, scores.csv, results.jsonl and the manifest.
         taps: what the heads look at, each on its own: conv1 to conv4, stage1 to stage4, outcome. By default conv1 to
-            conv4 and, for vanilla, the outcome. The conv (or stage) taps together make the combination; a named
-            combination is conv1 to conv4, and adds no other heads than those named.
+            conv4 and, for vanilla, the outcome; the conv (or stage) taps together make the combination. Where
+            combination is named, it is conv1 to conv4, and no other heads are trained than those named. Heads of Table
+            7 have no combination and look at conv1 by default, as there.
         audited: folder of the audited model, from train_audited.py. By default the committed lab model.
         protocol: folder of make_protocol.py, in place of the next six options; it says whether the externals were
             searched for members, and so does every table.
@@ -80,7 +85,7 @@ class TrainMint:
         quiet: no progress bars.
     """
 
-    head: Literal["vanilla", "cnn"]
+    head: specs.HeadName
     out: Path
     taps: tuple[str, ...] = ()
     audited: Path = zoo.LAB
@@ -120,9 +125,9 @@ def open_run(config: TrainMint) -> Run:
         InputError: if an input cannot be used; nothing has been written then.
         RefusedError: if the folder holds a run made from other inputs.
     """
-    if config.literal and config.head == "cnn":
+    if config.literal and specs.find(config.head).takes_maps:
         raise InputError(
-            "Expected --literal with the vanilla head only: the cnn head is always as the paper prints it."
+            f"Expected --literal with the vanilla head only, which standardises its inputs; received {config.head}."
         )
     if config.num_seeds < 1:
         raise InputError(f"Expected at least one seed, received --num-seeds {config.num_seeds}.")
@@ -169,12 +174,12 @@ def _aad_options(config: TrainMint, taps: list[str]) -> run_aad.AadOptions:
         store=config.store,
         audited=config.audited,
         taps=tuple(taps),
-        pooling=pooling.MAX if config.head == "vanilla" else "",
+        pooling="" if specs.find(config.head).takes_maps else pooling.MAX,
         source=config.aad,
         precision=config.precision,
         xla=config.xla,
         seed=config.seed,
-        num_reads=num_epochs(config) * config.num_seeds * len(tap_groups(config)),
+        num_reads=specs.find(config.head).epochs * config.num_seeds * len(tap_groups(config)),
         quiet=config.quiet,
     )
 
@@ -230,27 +235,33 @@ def resolve_taps(config: TrainMint) -> list[str]:
 
 def tap_groups(config: TrainMint) -> dict[str, list[str]]:
     """Returns the heads of a run by name, with their taps: each tap, the combination, and it with the outcome."""
-    outcome = [taps_module.OUTCOME] if config.head == "vanilla" else []
-    taps = list(dict.fromkeys(config.taps)) or [*taps_module.CONV_TAPS, *outcome]
+    spec = specs.find(config.head)
+    taps = list(dict.fromkeys(config.taps)) or _default_taps(spec)
     if COMBINATION in taps:
+        if not spec.combines:
+            raise InputError(
+                f"Expected single taps for {config.head}, which has no combination in the paper's Table 7."
+            )
         return {tap: list(taps_module.CONV_TAPS) if tap == COMBINATION else [tap] for tap in taps}
     groups = {tap: [tap] for tap in taps}
     maps = [tap for tap in taps if tap != taps_module.OUTCOME]
-    if len(maps) > 1:
+    if len(maps) > 1 and spec.combines:
         groups[COMBINATION] = maps
         if taps_module.OUTCOME in taps:
             groups[COMBINATION_OUTCOME] = [*maps, taps_module.OUTCOME]
     return groups
 
 
+def _default_taps(spec: specs.HeadSpec) -> list[str]:
+    if not spec.combines:
+        return [taps_module.CONV_TAPS[0]]
+    return [*taps_module.CONV_TAPS, *([] if spec.takes_maps else [taps_module.OUTCOME])]
+
+
 def build_head(config: TrainMint, shapes: Mapping[str, tuple[int, ...]]) -> keras.Model:
     """Builds the head of a run for some taps."""
-    return cnn.build(shapes) if config.head == "cnn" else vanilla.build(shapes, config.literal)
-
-
-def num_epochs(config: TrainMint) -> int:
-    """Returns for how many epochs the heads of a run are trained."""
-    return cnn.EPOCHS if config.head == "cnn" else vanilla.EPOCHS
+    build = specs.find(config.head).build
+    return build(shapes, literal=True) if config.literal else build(shapes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -285,7 +296,7 @@ def load_head(path: Path) -> keras.Model:
 def fit_heads(run: Run) -> None:
     """Trains the heads that are missing."""
     missing = [key for key in head_keys(run.config) if not head_path(run.config, key).is_file()]
-    total = len(missing) * num_epochs(run.config)
+    total = len(missing) * specs.find(run.config.head).epochs
     with tqdm(total=total, desc="heads", unit="epoch", disable=run.config.quiet, **pace()) as bar:
         for key in missing:
             bar.set_postfix_str(f"{key.name}, {key.model}, seed {key.seed}")
@@ -300,7 +311,7 @@ def _fit_head(run: Run, key: HeadKey, on_epoch: Callable[[int], object]) -> None
     head = build_head(config, run.aad.shapes(taps))
     trained = head_training.place_head(head, config.head_precision, runtime.strategy())
     data = batches.LabelledAad(run.aad.features(key.model, taps), rows, is_member)
-    settings = head_training.HeadTraining(num_epochs(config), key.seed, config.head_xla)
+    settings = head_training.HeadTraining(specs.find(config.head).epochs, key.seed, config.head_xla)
     head_training.fit_head(run.aad.in_front(trained, key.model, taps), data, settings, path.parent, on_epoch)
     if trained is not head:
         head.set_weights(trained.get_weights())
@@ -324,7 +335,7 @@ def evaluate_heads(run: Run) -> tuple[list[Scores], list[ResultRow]]:
             scorer = _scorer_name(run.config.head, key.model)
             scores = Scores(scorer, key.name, evaluation, key.seed, run.protocol.table.take(rows), is_member, logit)
             parts.append((scores, _result(scores, is_member, figures)))
-    if run.config.head == "vanilla" and taps_module.OUTCOME in groups:
+    if taps_module.OUTCOME in groups:
         parts += _evaluate_embedding_norm(run, evaluations)
     return [scores for scores, _ in parts], [result for _, result in parts]
 

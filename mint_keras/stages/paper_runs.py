@@ -9,11 +9,12 @@ from pathlib import Path
 from mint_keras import formats
 from mint_keras.audited import taps as taps_module
 from mint_keras.audited import zoo
+from mint_keras.heads import specs
 from mint_keras.records import InputError
 from mint_keras.report import paper_tables
 from mint_keras.stages import make_protocol, mint_run
 
-LAB, PAPER = "lab", "paper"
+LAB, PAPER = paper_tables.LAB, paper_tables.PAPER
 LAB_MODELS = {"fr1": zoo.LAB, "fr2": Path("models/lab2"), "fr3": Path("models/lab3")}
 # Which drawn database stands for which of the paper's.
 _LAB_STAND_INS = ("news=ijbc", "phone=fddb", "webcam=gandiffface", "scan=adience")
@@ -31,7 +32,7 @@ class PaperRun:
         model: name of the audited model, for example "fr1".
         case: of the protocol.
         size: of the training set, as the paper calls it.
-        head: vanilla or cnn.
+        head: a name of `heads.specs.HEADS`.
         taps: see `mint_run.TrainMint`; () for its default.
     """
 
@@ -88,7 +89,7 @@ class Setting:
     def config(self, run: PaperRun) -> mint_run.TrainMint:
         """Returns the options of train_mint.py for a run."""
         return mint_run.TrainMint(
-            head="cnn" if run.head == "cnn" else "vanilla",
+            head=run.head,  # type: ignore[arg-type] # a name of `specs.HEADS`
             out=self.out / "runs" / run.name,
             taps=run.taps,
             audited=self.models[run.model],
@@ -143,10 +144,10 @@ def gigaflops(config: mint_run.TrainMint) -> float:
     num_train = len(protocol.training_rows()[0])
     total = 2 * len(protocol.table) * taps_module.flops(extractor)
     shapes = {tap: tuple(extractor.output[tap].shape[1:]) for tap in taps}
-    if config.head == "vanilla":
+    if not specs.find(config.head).takes_maps:
         shapes = {tap: shape[-1:] for tap, shape in shapes.items()}
     groups = mint_run.tap_groups(config)
     for key in mint_run.head_keys(config):
         head = mint_run.build_head(config, {tap: shapes[tap] for tap in groups[key.name]})
-        total += _TRAINING_PASSES * mint_run.num_epochs(config) * num_train * taps_module.flops(head)
+        total += _TRAINING_PASSES * specs.find(config.head).epochs * num_train * taps_module.flops(head)
     return total / 1e9

@@ -209,7 +209,7 @@ def _from_store(options: AadOptions, audited: str, table: SampleTable) -> RunAad
     if lacking := sorted(set(names) - set(opened.arrays[AUDITED])):
         raise InputError(
             f"Expected {names} in {options.store}, received none of {lacking}. Vanilla heads take vectors "
-            "(--pooling max of extract_aad.py), cnn heads maps."
+            "(--pooling max of extract_aad.py), all others maps."
         )
     rows = _find_rows(options.store, opened.table, table)
     arrays = {

@@ -12,7 +12,7 @@ from mint_keras import formats
 from mint_keras.audited import iresnet, litert, taps
 from mint_keras.data import images, synthetic
 from mint_keras.edge import bundle, export, scorer
-from mint_keras.heads import cnn, vanilla
+from mint_keras.heads import cnn, specs, vanilla
 from mint_keras.records import InputError, RefusedError
 from mint_keras.stages.export_tflite import ExportTflite, export_tflite
 
@@ -36,6 +36,16 @@ def test_fused_model_and_tflite_equal_the_parts(head: str, faces: np.ndarray, tm
     logits = scorer.Scorer(tmp_path / bundle.SCORER).logits(faces)
     np.testing.assert_allclose(logits, outputs["logit"][:, 0], atol=1e-5)
     assert difference <= 1e-5
+
+
+@pytest.mark.parametrize("head", ["cnn_counted_x3", "resnet50_reduced", "vit_reduced"])
+def test_heads_of_table_7_as_tflite(head: str, faces: np.ndarray, tmp_path: Path) -> None:
+    keras.utils.set_random_seed(1)
+    extractor = taps.extractor(iresnet.build("tiny"), ["conv3"])
+    fused = export.fuse(extractor, specs.find(head).build({"conv3": (14, 14, 16)}))
+    logits = fused(faces.astype(np.float32))["logit"][:, 0]
+    assert np.ptp(logits) > 1e-4
+    assert export.write_scorer(tmp_path, fused, faces) <= 1e-5 * max(1.0, np.abs(logits).max())
 
 
 def test_a_wrong_conversion_is_refused(faces: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

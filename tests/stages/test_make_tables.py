@@ -34,7 +34,7 @@ def scores_only(tmp_path: Path) -> Path:
     """Runs of which only the scores.csv files are left."""
     wanted: dict[paper_runs.PaperRun, set[str]] = {}
     for number in paper_tables.NUMBERS:
-        for source in (source for row in paper_tables.sources(number).values() for source in row):
+        for source in paper_tables.flat_sources(number, paper_tables.LAB):
             for model in MODELS:
                 wanted.setdefault(paper_runs.run_of(model, source), set()).add(source.tap)
     rng = np.random.default_rng(1)

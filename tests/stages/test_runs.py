@@ -13,11 +13,12 @@ from mint_keras import formats
 from mint_keras.aad import plan
 from mint_keras.audit import metrics
 from mint_keras.data import images, samples, synthetic, tables
-from mint_keras.heads import cnn
+from mint_keras.heads import specs
 from mint_keras.records import InputError, RefusedError
 from mint_keras.stages.evaluate_mint import EvaluateMint, evaluate_mint, largest_difference
+from mint_keras.stages.export_tflite import ExportTflite, export_tflite
 from mint_keras.stages.make_protocol import MakeProtocol, make_protocol
-from mint_keras.stages.mint_run import TrainMint, config_of, open_run
+from mint_keras.stages.mint_run import TrainMint, config_of, open_run, resolve_taps
 from mint_keras.stages.train_audited import TrainAudited, train_audited
 from mint_keras.stages.train_mint import train_mint
 
@@ -119,7 +120,7 @@ def test_cnn_on_maps(audited_folder: Path, tmp_path: Path) -> None:
 def test_live_aad_gives_the_table_of_stored_aad(
     audited_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cnn, "EPOCHS", 3)
+    monkeypatch.setitem(specs.HEADS, "cnn", dataclasses.replace(specs.HEADS["cnn"], epochs=3))
     found = {}
     for source in ("stored", "live"):
         config = small(audited_folder, tmp_path / source, head="cnn", aad=source)
@@ -136,6 +137,33 @@ def test_live_aad_gives_the_table_of_stored_aad(
     logs = [tmp_path / source / "heads/audited/conv4/training.csv" for source in ("stored", "live")]
     first, second = (np.genfromtxt(log, delimiter=",", names=True)["loss"][0] for log in logs)
     assert first == pytest.approx(second, abs=1e-4)
+
+
+@pytest.mark.parametrize("head", ["cnn_counted_third", "resnet50_reduced"])
+def test_heads_of_table_7(head: str, audited_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(specs.HEADS, head, dataclasses.replace(specs.HEADS[head], epochs=2))
+    config = small(audited_folder, tmp_path / "out", head=head, taps=("conv3", "conv4"), aad="live")
+    text = train_mint(config)
+    assert f"| {head} " in text
+    results = formats.read_results(config.out / "results.jsonl")
+    assert {row.tap for row in results} == {"conv3", "conv4"}  # no combination
+    assert {row.scorer for row in results} == {head, f"{head}_untrained"}
+    before = (config.out / "scores.csv").read_bytes()
+    for path in ("scores.csv", "heads/audited/conv4/head.keras"):
+        (config.out / path).unlink()
+    train_mint(config)
+    assert (config.out / "scores.csv").read_bytes() == before
+    evaluate_mint(EvaluateMint(config.out, tmp_path / "again", quiet=True))
+    with pytest.raises(InputError, match=r"\['conv3', 'conv4'\].*received 'combination'"):
+        export_tflite(ExportTflite(config.out, tmp_path / "bundle", quiet=True))
+    assert f"{head} head on conv4" in export_tflite(ExportTflite(config.out, tmp_path / "bundle", "conv4", quiet=True))
+
+
+def test_default_taps(audited_folder: Path, tmp_path: Path) -> None:
+    convs = ["conv1", "conv2", "conv3", "conv4"]
+    expected = {"vanilla": [*convs, "outcome"], "cnn": convs, "cnn_x3": ["conv1"], "vit": ["conv1"]}
+    for head, taps in expected.items():
+        assert resolve_taps(small(audited_folder, tmp_path, head=head, taps=())) == taps
 
 
 def test_auto_says_why(audited_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,6 +254,9 @@ def test_without_other_databases_people_are_held_out(folders: Path, audited_fold
         ({"num_train": 63}, "at least 64"),
         ({"num_test": 0}, "test samples"),
         ({"head": "cnn", "literal": True}, "--literal"),
+        ({"head": "vit_reduced", "literal": True}, "--literal"),
+        ({"head": "vit_reduced", "taps": ("outcome",)}, "Expected maps for the vit head"),
+        ({"head": "cnn_x4"}, "received 'cnn_x4'"),
         ({"externals": ("synthetic:1/phone/900-910/2",)}, "at least 64"),
     ],
 )

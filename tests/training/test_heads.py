@@ -12,7 +12,7 @@ import pytest
 from mint_keras.aad import extract, models, store
 from mint_keras.audited import iresnet, taps
 from mint_keras.data import synthetic
-from mint_keras.heads import cnn, vanilla
+from mint_keras.heads import cnn, specs, vanilla
 from mint_keras.records import InputError, concatenate_tables
 from mint_keras.training import batches, checkpoints, heads
 
@@ -151,6 +151,23 @@ def test_heads_in_lower_precision(policy: str, arrays: dict[str, store.ShardedAr
     heads.fit_head(placed, data({TAP: arrays[TAP]}), heads.HeadTraining(2, 5), tmp_path / "lower")
     assert losses(tmp_path / "lower") == pytest.approx(losses(tmp_path / "exact"), rel=0.1)
     assert (losses(tmp_path / "lower") != losses(tmp_path / "exact")).all()
+
+
+@pytest.mark.parametrize("name", ["resnet50_reduced", "vit_reduced"])
+def test_networks_of_table_7_learn_in_lower_precision(
+    name: str, arrays: dict[str, store.ShardedArray], tmp_path: Path
+) -> None:
+    checkpoints.seed_everything(5)
+    head = specs.find(name).build({TAP: (14, 14, 16)})
+    placed = heads.place_head(head, "mixed_bfloat16")
+    before = placed.get_weights()
+    heads.fit_head(placed, data({TAP: arrays[TAP]}), heads.HeadTraining(2, 5), tmp_path)
+    changed = [not np.array_equal(a, b) for a, b in zip(before, placed.get_weights(), strict=True)]
+    names = [weight.path for weight in placed.weights]
+    still = [name for name, has_changed in zip(names, changed, strict=True) if not has_changed]
+    assert not [name for name in still if "seed" not in name]  # moving statistics of ResNet50 as well
+    assert {variable.dtype for variable in placed.trainable_variables} == {"float32"}
+    assert np.isfinite(losses(tmp_path)).all()
 
 
 def test_float32_on_one_device_is_the_head_itself() -> None:

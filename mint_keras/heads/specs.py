@@ -1,0 +1,58 @@
+"""The heads by name: whatever trains, evaluates or exports one need not know which it is."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Literal
+
+import keras
+
+from mint_keras.heads import cnn, vanilla, variants
+from mint_keras.records import InputError
+
+HeadName = Literal[
+    "vanilla", "cnn",
+    "cnn_third", "cnn_x3", "cnn_x10", "cnn_counted_third", "cnn_counted", "cnn_counted_x3", "cnn_counted_x10",
+    "resnet50", "resnet50_reduced", "vit", "vit_reduced",
+]  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class HeadSpec:
+    """What a run has to know of a head.
+
+    Attributes:
+        build: makes it from {tap: shape}.
+        epochs: for how many it is trained.
+        takes_maps: it looks at maps; otherwise at the maximum of every channel.
+        combines: it is also trained on several taps together; the paper's Table 7 has one tap only.
+    """
+
+    build: Callable[..., keras.Model]
+    epochs: int = cnn.EPOCHS
+    takes_maps: bool = True
+    combines: bool = False
+
+
+HEADS = {
+    "vanilla": HeadSpec(vanilla.build, vanilla.EPOCHS, takes_maps=False, combines=True),
+    "cnn": HeadSpec(cnn.build, combines=True),
+    **{name: HeadSpec(build) for name, build in variants.CNN.items()},
+    "resnet50": HeadSpec(variants.build_resnet50),
+    "resnet50_reduced": HeadSpec(variants.build_resnet50_reduced),
+    "vit": HeadSpec(variants.build_vit),
+    "vit_reduced": HeadSpec(functools.partial(variants.build_vit, size=variants.REDUCED)),
+}
+
+
+def find(name: str) -> HeadSpec:
+    """Returns a head by its name.
+
+    Raises:
+        InputError: if there is none, for example in a run of another version.
+    """
+    if name not in HEADS:
+        raise InputError(f"Expected a head of {', '.join(HEADS)}, received {name!r}.")
+    return HEADS[name]
