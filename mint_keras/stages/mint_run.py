@@ -17,8 +17,8 @@ from mint_keras.aad.models import AUDITED, UNTRAINED
 from mint_keras.audit import metrics
 from mint_keras.audited import runtime, zoo
 from mint_keras.audited import taps as taps_module
+from mint_keras.data import images, samples, synthetic
 from mint_keras.data import protocol as protocols
-from mint_keras.data import samples, synthetic
 from mint_keras.heads import cnn, vanilla
 from mint_keras.records import InputError, ResultRow, Scores
 from mint_keras.scorers import baselines
@@ -61,6 +61,9 @@ class TrainMint:
             membership. By default held_out.parquet beside the model, where there is one.
         num_train: training samples of each class at most.
         num_test: test samples of each kind at most.
+        native_resolution: first shrink every image that is larger to so many pixels a side. A control: CIFAR-100 has
+            32, so a model of 64 sees it blown up and other pictures not, and heads may tell them by that. 0 shrinks
+            nothing.
         literal: the vanilla head exactly as the paper prints it, without standardised inputs.
         aad: stored keeps what the taps give on the disk; live keeps the faces and runs the audited model, cut behind
             the tap, in front of the head in every epoch, for maps that fill the disk (401 KB a face for R100's conv1);
@@ -88,6 +91,7 @@ class TrainMint:
     held_out: str = ""
     num_train: int = 1500
     num_test: int = 500
+    native_resolution: int = 0
     literal: bool = False
     aad: Literal["auto", "stored", "live"] = "auto"
     store: Path | None = None
@@ -121,7 +125,7 @@ def open_run(config: TrainMint) -> Run:
             "Expected --literal with the vanilla head only: the cnn head is always as the paper prints it."
         )
     taps = resolve_taps(config)
-    model = zoo.load_audited(config.audited)
+    model = zoo.load_audited(config.audited, zoo.kind_of(config.audited))
     shapes = taps_module.extractor(model, taps).output
     for group in tap_groups(taps).values():  # shows early whether the heads fit the taps
         build_head(config, {tap: shapes[tap].shape[1:] for tap in group})
@@ -148,6 +152,7 @@ def _aad_options(config: TrainMint, taps: list[str]) -> run_aad.AadOptions:
         folder=config.out,
         store=config.store,
         audited=config.audited,
+        framing=framing(config),
         taps=tuple(taps),
         pooling=pooling.MAX if config.head == "vanilla" else "",
         source=config.aad,
@@ -157,6 +162,11 @@ def _aad_options(config: TrainMint, taps: list[str]) -> run_aad.AadOptions:
         num_reads=num_epochs(config) * len(tap_groups(taps)),
         quiet=config.quiet,
     )
+
+
+def framing(config: TrainMint) -> images.Framing:
+    """Returns what images become before the audited model of a run sees them."""
+    return zoo.framing(config.audited, config.native_resolution)
 
 
 def _check_sizes(protocol: protocols.Protocol) -> None:
@@ -333,7 +343,7 @@ def _result(part: Scores, is_member: np.ndarray, figures: Mapping[str, float]) -
 
 
 def _list_sources(config: TrainMint) -> protocols.Sources:
-    manifest = formats.read_manifest(config.audited, zoo.KIND)
+    manifest = formats.read_manifest(config.audited, zoo.kind_of(config.audited))
     externals, evaluate = config.externals, config.evaluate
     if not externals:
         if not synthetic.is_synthetic(str(manifest["config"].get("data"))):
