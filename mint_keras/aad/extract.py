@@ -16,7 +16,7 @@ from mint_keras.records import InputError, SampleTable
 
 BATCH_SIZE = 64
 SHARD_SIZE = 1024
-# From uint8 RGB faces, (batch, 112, 112, 3), to named outputs, (batch, ...).
+# From uint8 RGB faces, (batch, size, size, 3), to named outputs, (batch, ...).
 FaceFunction = Callable[[np.ndarray], dict[str, np.ndarray]]
 
 
@@ -28,11 +28,18 @@ class Layout:
         batch_size: faces the models get at once: outputs differ in the last bits between batch sizes.
         shard_size: samples a shard covers; every shard begins a new batch.
         dtype: of stored maps; vectors are float32, pixels uint8.
+        framing: what images become before the models see them.
     """
 
     batch_size: int = BATCH_SIZE
     shard_size: int = SHARD_SIZE
     dtype: str = "float16"
+    framing: images.Framing = images.FACE
+
+    def settings(self) -> dict[str, Any]:
+        """Returns all of it for a manifest."""
+        sizes = {"batch_size": self.batch_size, "shard_size": self.shard_size, "dtype": self.dtype}
+        return {**sizes, **self.framing.settings()}
 
     def num_shards(self, num_samples: int) -> int:
         """Returns how many shards so many samples make."""
@@ -72,11 +79,11 @@ def extract(
     store.begin(folder, table, layout.shard_size)
     shards = missing_shards(folder, layout, len(table))
     with concurrent.futures.ThreadPoolExecutor(1) as ahead:
-        coming = [ahead.submit(_decode, layout.part(table, shard)) for shard in shards[:1]]
+        coming = [ahead.submit(_decode, layout.part(table, shard), layout.framing) for shard in shards[:1]]
         for shard, following in zip(shards, [*shards[1:], None], strict=False):
             decoded = coming.pop().result()
             if following is not None:
-                coming.append(ahead.submit(_decode, layout.part(table, following)))
+                coming.append(ahead.submit(_decode, layout.part(table, following), layout.framing))
             _write(folder, shard, decoded, functions, layout, on_faces)
             on_faces(len(decoded.met["rejected"]))
 
@@ -90,12 +97,12 @@ def write_shard(
     part: SampleTable, shard: int, functions: Mapping[str, FaceFunction], folder: Path, layout: Layout
 ) -> dict[str, Any]:
     """Writes one shard, for workers that share the store's folder; returns its record."""
-    return _write(folder, shard, _decode(part), functions, layout, lambda _: None)
+    return _write(folder, shard, _decode(part, layout.framing), functions, layout, lambda _: None)
 
 
-def _decode(part: SampleTable) -> _Decoded:
-    reader = images.FaceReader()
-    rows, faces = [np.empty(0, int)], [np.empty((0, images.IMAGE_SIZE, images.IMAGE_SIZE, 3), np.uint8)]
+def _decode(part: SampleTable, framing: images.Framing) -> _Decoded:
+    reader = images.FaceReader(framing)
+    rows, faces = [np.empty(0, int)], [np.empty((0, framing.size, framing.size, 3), np.uint8)]
     for some_rows, some_faces in reader.batches(part, BATCH_SIZE):
         rows.append(some_rows)
         faces.append(some_faces)

@@ -50,7 +50,7 @@ class ModelSpec:
 def load(spec: ModelSpec) -> dict[str, keras.Model]:
     """Returns the models by name, whole; from here on float32 is exact on GPUs too."""
     runtime.exact_float32()
-    models = {AUDITED: zoo.load_audited(spec.audited)}
+    models = {AUDITED: zoo.load_audited(spec.audited, zoo.kind_of(spec.audited))}
     if spec.untrained_seed is not None:
         models[UNTRAINED] = zoo.untrained_copy(models[AUDITED], spec.untrained_seed)
     return models

@@ -231,7 +231,7 @@ def finish(folder: Path, manifest: dict[str, Any], table: SampleTable, shard_siz
     formats.write_rejected(folder / formats.REJECTED, rejected)
     if not len(rows):
         raise InputError(
-            f"Expected face images, received {len(rejected)} files of which none is usable: {rejected[0].reason}"
+            f"Expected images, received {len(rejected)} files of which none is usable: {rejected[0].reason}"
         )
     places = {
         "shard": np.repeat(np.arange(num_shards), [len(part) for part in used]),

@@ -8,10 +8,13 @@ from typing import Any
 import keras
 
 from mint_keras import formats
+from mint_keras.data import images
 from mint_keras.records import InputError
 
 KIND = "audited_model"
+CLASSIFIER = "audited_classifier"  # of pictures; what is about faces refuses it
 LAB = Path("models/lab")  # the committed one
+_MIN_NATIVE = 8  # pixels
 
 
 def load_audited(path: Path, kind: str = KIND) -> keras.Model:
@@ -31,6 +34,30 @@ def load_audited(path: Path, kind: str = KIND) -> keras.Model:
         return keras.saving.load_model(file, compile=False, safe_mode=True)
     except (ValueError, TypeError, OSError, KeyError) as error:
         raise InputError(f"Expected a Keras model of built-in layers in {file}, received: {error}") from error
+
+
+def kind_of(path: Path) -> str:
+    """Returns the kind of an audited model, for whatever takes classifiers as well as face models."""
+    manifest = formats.read_json(path / formats.MANIFEST) if (path / formats.MANIFEST).is_file() else {}
+    return CLASSIFIER if manifest.get("kind") == CLASSIFIER else KIND
+
+
+def framing(path: Path, native: int = 0) -> images.Framing:
+    """Returns what images become before an audited model sees them: a face, or a picture of a classifier's resolution.
+
+    Args:
+        path: the folder of the model.
+        native: see `images.Framing`.
+
+    Raises:
+        InputError: if the native resolution is too small to show anything.
+    """
+    if 0 < native < _MIN_NATIVE:
+        raise InputError(f"Expected --native-resolution of at least {_MIN_NATIVE}, or 0, received {native}.")
+    if kind_of(path) == KIND:
+        return images.Framing(native=native)
+    resolution = formats.read_manifest(path, CLASSIFIER)["config"]["resolution"]
+    return images.Framing(int(resolution), is_face=False, native=native)
 
 
 def save_audited(path: Path, model: keras.Model, facts: dict[str, Any], kind: str = KIND) -> None:

@@ -1,12 +1,14 @@
-"""The only place where images are decoded: from files, RecordIO databases and the lab, to aligned RGB faces."""
+"""The only place where images are decoded: from files, RecordIO databases and the lab, to RGB faces or pictures."""
 
 from __future__ import annotations
 
 import collections
+import dataclasses
 import hashlib
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,24 +23,85 @@ _MIN_SIZE = 16
 _MAX_BYTES = 64 * 2**20
 
 
-class FaceReader:
-    """Reads faces of 112x112 in batches and keeps account of what it met.
+@dataclasses.dataclass(frozen=True)
+class Framing:
+    """What an image becomes before a model sees it.
 
-    A square image of another size is resized and counted as unaligned; anything else is rejected.
+    Attributes:
+        size: side of the square that the model takes, in pixels.
+        is_face: images must be square, because a face is aligned; of a picture the largest central square is taken,
+            so that no shape is squeezed.
+        native: squares that are larger are shrunk to this side first, and lose what smaller ones never had; 0 for none.
+    """
+
+    size: int = IMAGE_SIZE
+    is_face: bool = True
+    native: int = 0
+
+    def apply(self, image: np.ndarray) -> np.ndarray:
+        """Returns the image itself if it is a square of the size; what is shrunk is averaged, the rest bilinear.
+
+        Raises:
+            InputError: if it is tiny, or no square where one is needed.
+        """
+        height, width = image.shape[:2]
+        side = min(height, width)
+        if side < _MIN_SIZE or (self.is_face and height != width):
+            wanted = (
+                f"an aligned face of {self.size}x{self.size} or a square face crop of at least {_MIN_SIZE} pixels"
+                if self.is_face
+                else f"a picture of at least {_MIN_SIZE} pixels a side"
+            )
+            raise InputError(f"Expected {wanted}, received {width}x{height}.")
+        if height != width:
+            top, left = (height - side) // 2, (width - side) // 2
+            image = np.ascontiguousarray(image[top : top + side, left : left + side])
+        if 0 < self.native < side:
+            image = _resize(image, self.native)
+        return _resize(image, self.size)
+
+    def settings(self) -> dict[str, Any]:
+        """Returns what a manifest says of it; nothing of faces as they are."""
+        return {} if self == FACE else {"framing": dataclasses.asdict(self)}
+
+    def why_resized(self) -> str:
+        """Says what was done with images of other sizes."""
+        done = "resized without alignment" if self.is_face else "cut to the central square and resized"
+        return f"Not {self.size}x{self.size}, so {done}"
+
+
+FACE = Framing()
+
+
+def _resize(image: np.ndarray, size: int) -> np.ndarray:
+    if image.shape[0] == size:
+        return image
+    interpolation = cv2.INTER_AREA if image.shape[0] > size else cv2.INTER_LINEAR
+    return cv2.resize(image, (size, size), interpolation=interpolation)
+
+
+class FaceReader:
+    """Reads faces of 112x112, or pictures as a classifier takes them, in batches, and keeps account of what it met.
+
+    A square image of another size is resized and counted; what `Framing` does not take is rejected.
+
+    Args:
+        framing: what every image becomes.
 
     Attributes:
         rejected: the samples that could not be used, and why.
-        resized: how many images were resized, by database.
+        resized: how many images had another size, by database.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, framing: Framing = FACE) -> None:
+        self.framing = framing
         self.rejected: list[Rejected] = []
         self.resized: collections.Counter[str] = collections.Counter()
         self._containers: dict[str, containers.Container] = {}
         self._digest = hashlib.sha256()
 
     def batches(self, table: SampleTable, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yields (rows of the table, faces) with faces uint8 RGB of shape (batch, 112, 112, 3)."""
+        """Yields (rows of the table, faces) with faces uint8 RGB of shape (batch, size, size, 3)."""
         rows: list[int] = []
         faces: list[np.ndarray] = []
         for row in range(len(table)):
@@ -54,9 +117,9 @@ class FaceReader:
         """Decodes everything once into a memory-mapped `.npy` file.
 
         Returns:
-            The usable rows of the table, shape (n,), and their faces, uint8 of shape (n, 112, 112, 3).
+            The usable rows of the table, shape (n,), and their faces, uint8 of shape (n, size, size, 3).
         """
-        shape = (len(table), IMAGE_SIZE, IMAGE_SIZE, 3)
+        shape = (len(table), self.framing.size, self.framing.size, 3)
         faces = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
         used: list[np.ndarray] = []
         for rows, batch in self.batches(table, batch_size):
@@ -74,11 +137,11 @@ class FaceReader:
     def _read(self, location: str, database: str) -> np.ndarray | None:
         try:
             image = self.image(location)
-            face = to_face(image)
+            face = self.framing.apply(image)
         except InputError as error:
             self.rejected.append(Rejected(location, str(error)))
             return None
-        if face is not image:
+        if face.shape != image.shape:
             self.resized[database] += 1
         self._digest.update(face.tobytes())
         return face
@@ -103,17 +166,17 @@ class FaceReader:
         return decode(image) if isinstance(image, bytes) else image
 
 
-def first_faces(table: SampleTable, num: int) -> np.ndarray:
-    """Reads the first usable faces of a table, uint8 RGB of shape (num or fewer, 112, 112, 3).
+def first_faces(table: SampleTable, num: int, framing: Framing = FACE) -> np.ndarray:
+    """Reads the first usable faces of a table, uint8 RGB of shape (num or fewer, size, size, 3).
 
     Raises:
         InputError: if none is usable.
     """
     if not num:
-        return np.empty((0, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
-    batch = next(FaceReader().batches(table, num), None)
+        return np.empty((0, framing.size, framing.size, 3), np.uint8)
+    batch = next(FaceReader(framing).batches(table, num), None)
     if batch is None:
-        raise InputError("Expected face images, received none that is usable.")
+        raise InputError("Expected images, received none that is usable.")
     return batch[1]
 
 
@@ -164,21 +227,3 @@ def write_png(path: Path, image: np.ndarray) -> None:
     encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1]
     with formats.atomic_path(path) as temporary:
         temporary.write_bytes(encoded.tobytes())
-
-
-def to_face(image: np.ndarray) -> np.ndarray:
-    """Returns the image itself if it is 112x112, resized if it is square.
-
-    Raises:
-        InputError: if it is not square or tiny.
-    """
-    height, width = image.shape[:2]
-    if (height, width) == (IMAGE_SIZE, IMAGE_SIZE):
-        return image
-    if height != width or height < _MIN_SIZE:
-        raise InputError(
-            f"Expected an aligned face of {IMAGE_SIZE}x{IMAGE_SIZE} or a square face crop of at least {_MIN_SIZE} "
-            f"pixels, received {width}x{height}."
-        )
-    interpolation = cv2.INTER_AREA if height > IMAGE_SIZE else cv2.INTER_LINEAR
-    return cv2.resize(image, (IMAGE_SIZE, IMAGE_SIZE), interpolation=interpolation)

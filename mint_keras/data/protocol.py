@@ -88,6 +88,9 @@ class Protocol:
 def make_protocol(sources: Sources, num_train: int, num_test: int, seed: int) -> Protocol:
     """Chooses the samples: people on one side only, databases taking turns.
 
+    People are divided 60 to 40 between training and test; where that leaves one of them too small although there are
+    enough samples for both, as `num_train` to `num_test` (40,000 and 10,000 of CIFAR-100's 50,000, as in Appendix A).
+
     Args:
         sources: what there is.
         num_train: training samples of each class at most.
@@ -99,10 +102,10 @@ def make_protocol(sources: Sources, num_train: int, num_test: int, seed: int) ->
     """
     _refuse_overlap(sources)
     rng = np.random.default_rng([seed, 1])
-    train_members, test_members = _split(sources.members, rng)
+    train_members, test_members = _split(sources.members, num_train, num_test, rng)
     train_externals, test_externals = sources.externals, sources.evaluate
     if test_externals is None:
-        train_externals, test_externals = _split(sources.externals, rng)
+        train_externals, test_externals = _split(sources.externals, num_train, num_test, rng)
     choices = [
         (train_members, num_train),
         (train_externals, num_train),
@@ -129,8 +132,13 @@ def check_people(protocol: Protocol) -> None:
             )
 
 
-def _split(table: SampleTable, rng: np.random.Generator) -> tuple[SampleTable, SampleTable]:
-    is_train = splits.split_people(table.people(), _TRAIN_FRACTION, rng)
+def _split(
+    table: SampleTable, num_train: int, num_test: int, rng: np.random.Generator
+) -> tuple[SampleTable, SampleTable]:
+    fraction, both = _TRAIN_FRACTION, num_train + num_test
+    if len(table) >= both and (num_train > fraction * len(table) or num_test > (1 - fraction) * len(table)):
+        fraction = num_train / both
+    is_train = splits.split_people(table.people(), fraction, rng)
     return table.take(is_train), table.take(~is_train)
 
 

@@ -117,7 +117,7 @@ def _annotated(
 def _stored(
     image: np.ndarray, faces: Detections | None, table: SampleTable, row: int, settings: CropSettings
 ) -> tuple[np.ndarray, int, float]:
-    return images.to_face(image), 1, 1.0
+    return images.FACE.apply(image), 1, 1.0
 
 
 DETECT = "detect"

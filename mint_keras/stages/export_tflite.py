@@ -60,6 +60,11 @@ def export_tflite(config: ExportTflite) -> str:
             f"{options.audited} is no longer the model this run was made with: its SHA-256 is {inputs['audited']}, the "
             f"run's is {run['inputs']['audited']}."
         )
+    if mint_run.framing(options) != images.FACE:
+        raise InputError(
+            f"Expected a run on faces as they are, received {config.run}, on a classifier of pictures or with "
+            "--native-resolution: a bundle cannot hold these."
+        )
     head = mint_run.load_head(path)
     model = zoo.load_audited(options.audited)
     pooling = None if specs.find(options.head).takes_maps else "max"

@@ -44,6 +44,7 @@ class ExtractAad:
         shard_size: samples in a shard; what a killed run may lose.
         workers: 1 is this process on all cores and GPUs; ray starts one worker on each core or GPU; ray://HOST:PORT
             uses a cluster, whose machines see --out, the model and the samples under the same paths.
+        native_resolution: first shrink every image that is larger to so many pixels a side, see train_mint.py.
         num_samples: take the first so many only; with --dry-run, plan for so many.
         dry_run: say what it would take, in bytes and in time as measured here, and write nothing.
         verify: read the finished store in --out again, every byte, and compare with what was written.
@@ -65,6 +66,7 @@ class ExtractAad:
     batch_size: int = 0
     shard_size: int = extract.SHARD_SIZE
     workers: str = workers.HERE
+    native_resolution: int = 0
     num_samples: int = 0
     dry_run: bool = False
     verify: bool = False
@@ -93,6 +95,7 @@ def extract_aad(config: ExtractAad) -> str:
     }
     names = ("dtype", "shard_size", "batch_size")
     settings = {**spec.settings(), **{name: getattr(config, name) for name in names}, "models": list(cut)}
+    settings |= _framing(config).settings()
     manifest = formats.make_manifest(store.KIND, inputs, settings)
     with formats.output_folder(config.out, manifest, config.overwrite):
         opened = store.open_store(config.out, manifest["fingerprint"])
@@ -122,6 +125,10 @@ def _spec(config: ExtractAad) -> models.ModelSpec:
     )
 
 
+def _framing(config: ExtractAad) -> images.Framing:
+    return zoo.framing(Path(config.audited), config.native_resolution)
+
+
 def _extract(
     config: ExtractAad,
     spec: models.ModelSpec,
@@ -130,13 +137,13 @@ def _extract(
     manifest: dict[str, Any],
 ) -> None:
     functions = models.face_functions(spec, cut, runtime.strategy())
-    faces = images.first_faces(table, extract.BATCH_SIZE)
+    faces = images.first_faces(table, extract.BATCH_SIZE, _framing(config))
     facts = formats.read_manifest(config.out, store.KIND)  # of an earlier start, with what it measured
     if "batch_size" not in facts:
         size = config.batch_size or plan.best_batch_size(functions, faces)[0]
         facts = {**manifest, "batch_size": size, "cost": _cost(spec, cut, functions, faces)}
         formats.write_json(config.out / formats.MANIFEST, facts)
-    layout = extract.Layout(int(facts["batch_size"]), config.shard_size, config.dtype)
+    layout = extract.Layout(int(facts["batch_size"]), config.shard_size, config.dtype, _framing(config))
     _check_room(config, extract.bytes_per_sample(functions, faces, config.dtype), len(table))
     with tqdm(total=len(table), desc="AAD", unit="face", disable=config.quiet, **pace()) as bar:
         report = _reporter(bar, extract.bytes_per_sample(functions, faces, config.dtype))
@@ -211,7 +218,7 @@ def _plan(config: ExtractAad, table: SampleTable | None) -> str:
     cut = models.extractors(spec, whole)
     functions = models.face_functions(spec, cut, runtime.strategy())
     shown = synthetic.sample_table("synthetic:1/web/0-7/1") if table is None else table
-    faces = images.first_faces(shown, extract.BATCH_SIZE)
+    faces = images.first_faces(shown, extract.BATCH_SIZE, _framing(config))
     size = config.batch_size
     rates = {size: plan.rate(functions, faces, size)} if size else plan.best_batch_size(functions, faces)[1]
     best = max(rates, key=lambda key: rates[key])
@@ -277,7 +284,7 @@ def _describe(config: ExtractAad, opened: store.AadStore) -> str:
         cosines = ", ".join(f"{tap} {cosine:.6f}" for tap, cosine in cost["cosine"].items())
         lines.append(f"{cost['speedup']:.2f} times as fast as Keras in float32; smallest cosine with it: {cosines}")
     for database, num in manifest["resized"].items():
-        lines.append(f"Not 112x112, so resized without alignment: {database} {num}.")
+        lines.append(f"{_framing(config).why_resized()}: {database} {num}.")
     if manifest["rejected"]:
         lines.append(f"{manifest['rejected']:,} samples could not be used: {config.out / formats.REJECTED}")
     size = store.num_bytes(config.out, manifest)

@@ -213,7 +213,7 @@ def _write_review(out: Path, table: SampleTable, found: overlap.Overlap) -> None
     reader = images.FaceReader()
     rows = {"photo": found.first[order], "its copy": found.second[order]}
     locations = {name: table.location[chosen].tolist() for name, chosen in rows.items()}
-    sheet = {name: [images.to_face(reader.image(place)) for place in places] for name, places in locations.items()}
+    sheet = {name: [images.FACE.apply(reader.image(place)) for place in places] for name, places in locations.items()}
     plots.save_sheet(out / REVIEW, sheet, f"Taken for one photo, {ordered}")
 
 

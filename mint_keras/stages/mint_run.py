@@ -17,8 +17,8 @@ from mint_keras.aad.models import AUDITED, UNTRAINED
 from mint_keras.audit import metrics
 from mint_keras.audited import runtime, zoo
 from mint_keras.audited import taps as taps_module
+from mint_keras.data import images, samples, synthetic
 from mint_keras.data import protocol as protocols
-from mint_keras.data import samples, synthetic
 from mint_keras.heads import specs
 from mint_keras.records import InputError, ResultRow, Scores
 from mint_keras.scorers import baselines
@@ -69,6 +69,9 @@ class TrainMint:
         num_test: test samples of each kind at most.
         num_seeds: trainings of every head, with seeds --seed, --seed + 1 and so on, on the same samples. Heads on the
             untrained copy are trained with the first only.
+        native_resolution: first shrink every image that is larger to so many pixels a side. A control: CIFAR-100 has
+            32, so a model of 64 sees it blown up and other pictures not, and heads may tell them by that. 0 shrinks
+            nothing.
         literal: the vanilla head exactly as the paper prints it, without standardised inputs.
         aad: stored keeps what the taps give on the disk; live keeps the faces and runs the audited model, cut behind
             the tap, in front of the head in every epoch, for maps that fill the disk (401 KB a face for R100's conv1);
@@ -97,6 +100,7 @@ class TrainMint:
     num_train: int = 1500
     num_test: int = 500
     num_seeds: int = 1
+    native_resolution: int = 0
     literal: bool = False
     aad: Literal["auto", "stored", "live"] = "auto"
     store: Path | None = None
@@ -132,7 +136,7 @@ def open_run(config: TrainMint) -> Run:
     if config.num_seeds < 1:
         raise InputError(f"Expected at least one seed, received --num-seeds {config.num_seeds}.")
     taps = resolve_taps(config)
-    model = zoo.load_audited(config.audited)
+    model = zoo.load_audited(config.audited, zoo.kind_of(config.audited))
     shapes = taps_module.extractor(model, taps).output
     for group in tap_groups(config).values():  # shows early whether the heads fit the taps
         build_head(config, {tap: shapes[tap].shape[1:] for tap in group})
@@ -173,6 +177,7 @@ def _aad_options(config: TrainMint, taps: list[str]) -> run_aad.AadOptions:
         folder=config.out,
         store=config.store,
         audited=config.audited,
+        framing=framing(config),
         taps=tuple(taps),
         pooling="" if specs.find(config.head).takes_maps else pooling.MAX,
         source=config.aad,
@@ -182,6 +187,11 @@ def _aad_options(config: TrainMint, taps: list[str]) -> run_aad.AadOptions:
         num_reads=specs.find(config.head).epochs * config.num_seeds * len(tap_groups(config)),
         quiet=config.quiet,
     )
+
+
+def framing(config: TrainMint) -> images.Framing:
+    """Returns what images become before the audited model of a run sees them."""
+    return zoo.framing(config.audited, config.native_resolution)
 
 
 def _check_sizes(protocol: protocols.Protocol) -> None:
@@ -379,7 +389,7 @@ def _result(part: Scores, is_member: np.ndarray, figures: Mapping[str, float]) -
 
 
 def _list_sources(config: TrainMint) -> protocols.Sources:
-    manifest = formats.read_manifest(config.audited, zoo.KIND)
+    manifest = formats.read_manifest(config.audited, zoo.kind_of(config.audited))
     externals, evaluate = config.externals, config.evaluate
     if not externals:
         if not synthetic.is_synthetic(str(manifest["config"].get("data"))):

@@ -33,6 +33,7 @@ class AadOptions:
         folder: of the run.
         store: a store to take from, None to make one's own.
         audited: folder of the audited model.
+        framing: what images become before it sees them.
         taps: what the heads look at.
         pooling: a key of `pooling.POOLINGS`, "" for maps.
         source: stored, live or auto.
@@ -46,6 +47,7 @@ class AadOptions:
     folder: Path
     store: Path | None
     audited: Path
+    framing: images.Framing
     taps: tuple[str, ...]
     pooling: str
     source: str
@@ -142,10 +144,10 @@ def _extract(
     inputs: Mapping[str, str],
     table: SampleTable,
 ) -> store.AadStore:
-    folder, layout = options.folder / "aad", extract.Layout()
+    folder, layout = options.folder / "aad", extract.Layout(framing=options.framing)
     devices = runtime.strategy()
     settings = {
-        **spec.settings(), **dataclasses.asdict(layout), "models": list(functions),
+        **spec.settings(), **layout.settings(), "models": list(functions),
         "devices": devices.num_replicas_in_sync if devices else 1,
     }  # fmt: skip
     manifest = formats.make_manifest(store.KIND, dict(inputs), settings)
@@ -165,7 +167,7 @@ def _precision(options: AadOptions, extractor: keras.Model, table: SampleTable) 
         return runtime.FLOAT32
     path = options.folder / PRECISION
     if not path.is_file():
-        batch = iresnet.normalise(images.first_faces(table, extract.BATCH_SIZE))
+        batch = iresnet.normalise(images.first_faces(table, extract.BATCH_SIZE, options.framing))
         if options.precision == runtime.AUTO:
             precision, cost = runtime.choose(extractor, batch)
         else:
@@ -180,7 +182,8 @@ def _source(options: AadOptions, functions: Mapping[str, extract.FaceFunction], 
         return STORED
     path = options.folder / SOURCE
     if not path.is_file():
-        costs = plan.measure(functions, images.first_faces(table, extract.BATCH_SIZE), options.folder)
+        faces = images.first_faces(table, extract.BATCH_SIZE, options.framing)
+        costs = plan.measure(functions, faces, options.folder)
         choice = plan.choose(costs, len(table), options.num_reads)
         if options.source == STORED and not choice.fits:
             raise InputError(f"Expected room for the AAD on the disk, received less: {choice.why}. Use --aad live.")
@@ -199,6 +202,11 @@ def _from_store(options: AadOptions, audited: str, table: SampleTable) -> RunAad
     config = opened.manifest["config"]
     if opened.manifest["inputs"]["audited"] != audited:
         raise RefusedError(f"{options.store} holds AAD of another audited model than {options.audited}.")
+    if config.get("framing") != options.framing.settings().get("framing"):
+        raise RefusedError(
+            f"Expected AAD of images as this run wants them in {options.store}, received another resolution or another "
+            "--native-resolution."
+        )
     if UNTRAINED not in opened.arrays or config["untrained_seed"] != options.seed:
         raise RefusedError(
             f"Expected AAD through an untrained copy of seed {options.seed} in {options.store}, received "

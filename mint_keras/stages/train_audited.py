@@ -1,4 +1,4 @@
-"""Stage: train an audited model on a known training set, and verify it on people it never saw."""
+"""Stage: train an audited model on a known training set, and test it on people, or pictures, it never saw."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from mint_keras.audited import iresnet, margins, zoo
 from mint_keras.data import images, samples, splits, tables
 from mint_keras.records import InputError, SampleTable
 from mint_keras.report import plots
+from mint_keras.stages.train_classifier import TrainClassifier, train_classifier
 from mint_keras.training import audited as audited_training
 from mint_keras.training import checkpoints
 
@@ -40,19 +41,27 @@ class TrainAudited:
     """Options of train_audited.py.
 
     Attributes:
-        data: images to train on and hold out: a folder with a subfolder per identity, a RecordIO file (.rec), a
-            sample table (.parquet, .csv), or lab faces such as synthetic:1/web/0-599/10 (identities 0 to 599 of
-            seed 1 as the database "web" shows them, 10 images each).
-        out: folder for model.keras, its manifest and card, members.parquet, held_out.parquet, and the verification.
-        arch: the network: r18, r34, r50, r100, r200, or small and tiny for laptops.
-        loss: margin on the true class: arcface (0.5 radians) or cosface (0.4).
-        split_identities: share of the identities that are trained on; the others are held out.
+        data: images to train on and hold out. For recognition a folder with a subfolder per identity, a RecordIO file
+            (.rec), a sample table (.parquet, .csv), or lab faces such as synthetic:1/web/0-599/10 (identities 0 to 599
+            of seed 1 as the database "web" shows them, 10 images each). For classification a database whose pictures
+            have classes and parts: CIFAR-100, Tiny-ImageNet, one of tensorflow_datasets; all of its part train is
+            trained on, the other parts are held out.
+        out: folder for model.keras, its manifest and card, members.parquet, held_out.parquet, and the test.
+        task: recognition of faces, or classification of pictures (the paper's Appendix A).
+        arch: the network. For recognition r18, r34, r50, r100, r200, or small and tiny for laptops. For classification
+            mobilenet, resnet50, resnet101 (the paper's ResNet100), densenet121, densenet201, xception, vit, each also
+            as _half and _quarter of its width (resnet50_quarter), or tiny.
+        resolution: side of the pictures in pixels, for classification only: 16, 32, 64 or 128 in the paper, or another
+            multiple of 16.
+        loss: margin on the true class, for recognition only: arcface (0.5 radians) or cosface (0.4).
+        split_identities: share of the identities that are trained on, for recognition only; the others are held out.
         epochs: passes over the training set.
-        batch_size: faces per step.
+        batch_size: images per step.
         learning_rate: peak rate of AdamW; decays to zero along a cosine.
         weight_decay: weight decay of AdamW.
-        scale: inverse temperature of the softmax; 64 for millions of images, less for few identities.
-        num_pairs: genuine, and impostor, pairs of held-out people for the verification ROC.
+        scale: inverse temperature of the softmax, for recognition only; 64 for millions of images, less for few
+            identities.
+        num_pairs: genuine, and impostor, pairs of held-out people for the verification ROC, for recognition only.
         seed: seed of the split, the weights, the order and the pairs.
         overwrite: replace what --out holds instead of continuing or refusing.
         quiet: no progress bars.
@@ -60,7 +69,9 @@ class TrainAudited:
 
     data: str
     out: Path
+    task: Literal["recognition", "classification"] = "recognition"
     arch: str = "small"
+    resolution: int = 32
     loss: Literal["arcface", "cosface"] = "arcface"
     split_identities: float = 0.5
     epochs: int = 20
@@ -74,8 +85,30 @@ class TrainAudited:
     quiet: bool = False
 
 
+_OF_CLASSIFICATION = {field.name for field in dataclasses.fields(TrainClassifier)}
+_ONLY_CLASSIFICATION = {"resolution"}
+_ONLY_RECOGNITION = {field.name for field in dataclasses.fields(TrainAudited)} - _OF_CLASSIFICATION - {"task"}
+_NOT_CONTENT = {"out", "overwrite", "quiet", "task"}
+
+
 def train_audited(config: TrainAudited) -> str:
-    """Trains the model, saves it with its members, and reports verification on the held-out identities."""
+    """Trains the model, saves it with its members, and reports how it does on what it never saw."""
+    is_classifier = config.task == "classification"
+    _refuse_options(config, _ONLY_RECOGNITION if is_classifier else _ONLY_CLASSIFICATION)
+    if is_classifier:
+        return train_classifier(TrainClassifier(**{name: getattr(config, name) for name in _OF_CLASSIFICATION}))
+    return _train_recognition(config)
+
+
+def _refuse_options(config: TrainAudited, names: set[str]) -> None:
+    """Raises InputError for options of the other task, which would have no effect."""
+    fields = (field for field in dataclasses.fields(config) if field.name in names)
+    if given := [field.name for field in fields if getattr(config, field.name) != field.default]:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise InputError(f"Expected options of --task {config.task}, received {flags}, which it does not have.")
+
+
+def _train_recognition(config: TrainAudited) -> str:
     table = samples.list_samples(config.data)
     rng = np.random.default_rng(config.seed)
     is_member = splits.split_people(table.people(), config.split_identities, rng)
@@ -86,7 +119,8 @@ def train_audited(config: TrainAudited) -> str:
         )
     if config.arch not in iresnet.ARCHITECTURES:
         raise InputError(f"Expected an architecture of {sorted(iresnet.ARCHITECTURES)}, received {config.arch!r}.")
-    settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in ("out", "overwrite", "quiet")}
+    excluded = _NOT_CONTENT | _ONLY_CLASSIFICATION
+    settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in excluded}
     manifest = formats.make_manifest(zoo.KIND, {"data": samples.fingerprint(table)}, settings)
     with formats.output_folder(config.out, manifest, config.overwrite):
         if not (config.out / formats.MODEL).is_file():
@@ -116,8 +150,8 @@ def _train(config: TrainAudited, members: SampleTable, held_out: SampleTable) ->
     members = members.take(rows)
     _, labels = np.unique(members.people(), return_inverse=True)
     fit = audited_training.AuditedTraining(
-        margins.MARGINS[config.loss], config.scale, config.epochs, config.batch_size, config.learning_rate,
-        config.weight_decay, config.seed,
+        config.epochs, config.batch_size, config.learning_rate, config.weight_decay, config.seed,
+        margins.MARGINS[config.loss], config.scale,
     )  # fmt: skip
     a_bar_or_lines = 1 if sys.stderr.isatty() else 2
     audited_training.fit_audited(model, faces, labels, fit, config.out, verbose=0 if config.quiet else a_bar_or_lines)

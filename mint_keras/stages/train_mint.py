@@ -18,8 +18,8 @@ from mint_keras.stages import make_protocol, mint_run, run_aad
 _LEGEND = """Cells: accuracy, AUC, TPR at 1% FPR; chance is 0.500, 0.500, 0.010.
   audited model   members against externals ({main})
   untrained copy  the same through a network that was never trained: what the databases alone give away
-  same database   members against people of their own database whom the model never saw: only membership differs
-  familiar        those people, falsely claimed to be members, against the externals: none of it is membership"""
+  same database   members against {others} of their own database {whom} the model never saw: only membership differs
+  familiar        those {others}, falsely claimed to be members, against the externals: none of it is membership"""
 
 
 def train_mint(config: mint_run.TrainMint) -> str:
@@ -69,7 +69,9 @@ def summary(run: mint_run.Run, results: Sequence[ResultRow]) -> str:
     """Returns the table with its legend."""
     main = run.protocol.main_evaluation
     table = tables.mint_table(results, run.config.head, main)
-    return "\n\n".join([table, _LEGEND.format(main=main.replace("_", " ")), *_scan(run)])
+    others, whom = ("people", "whom") if mint_run.framing(run.config).is_face else ("pictures", "that")
+    legend = _LEGEND.format(main=main.replace("_", " "), others=others, whom=whom)
+    return "\n\n".join([table, legend, *_scan(run)])
 
 
 def _scan(run: mint_run.Run) -> list[str]:
@@ -83,11 +85,12 @@ def _scan(run: mint_run.Run) -> list[str]:
 def describe(run: mint_run.Run) -> str:
     """Says in a few lines what is compared with what, and what could not be used."""
     table, part, met = run.protocol.table, run.protocol.part, run.aad.manifest
+    framing = mint_run.framing(run.config)
     lines = [f"Audited model: {run.config.audited}"]
     names = {
         protocols.TRAIN_MEMBERS: "train, members", protocols.TRAIN_EXTERNALS: "train, externals",
         protocols.TEST_MEMBERS: "test, members", protocols.TEST_EXTERNALS: "test, externals",
-        protocols.HELD_OUT: "held-out people",
+        protocols.HELD_OUT: "held-out people" if framing.is_face else "held out",
     }  # fmt: skip
     for key, name in names.items():
         chosen = table.take(part == key)
@@ -102,7 +105,9 @@ def describe(run: mint_run.Run) -> str:
         lines.append(f"AAD {choice['source']} ({choice['asked']} was asked for): {choice['why']}.")
     if met["resized"]:
         counts = ", ".join(f"{name} {count}" for name, count in met["resized"].items())
-        lines.append(f"Not 112x112, so resized without alignment: {counts}. Heads may tell databases by this alone.")
+        lines.append(f"{framing.why_resized()}: {counts}. Heads may tell databases by this alone.")
+    if framing.native:
+        lines.append(f"Larger images were first shrunk to {framing.native}x{framing.native} (--native-resolution).")
     if met["rejected"]:
         lines.append(f"{met['rejected']} files could not be used: {run.config.out / formats.REJECTED}")
     return "\n".join(lines)

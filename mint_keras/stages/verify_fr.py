@@ -127,7 +127,7 @@ def _batches(faces: Iterable[bytes | Path]) -> Iterator[np.ndarray]:
     batch: list[np.ndarray] = []
     for position, face in enumerate(faces):
         try:
-            batch.append(images.to_face(images.decode(face if isinstance(face, bytes) else images.read_bytes(face))))
+            batch.append(images.FACE.apply(images.decode(face if isinstance(face, bytes) else images.read_bytes(face))))
         except InputError as error:
             where = face if isinstance(face, Path) else f"image {position}"
             raise InputError(f"Expected every image of the pairs to be readable, received {where}: {error}") from error

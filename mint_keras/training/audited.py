@@ -1,4 +1,4 @@
-"""Trains audited models: classification of identities with a margin."""
+"""Trains audited models: classification of identities with a margin, or of pictures."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mint_keras.audited import iresnet
+from mint_keras.audited import iresnet, taps
 from mint_keras.audited.margins import CosineClassifier, Margin, MarginLoss
 from mint_keras.records import InputError
 from mint_keras.training import checkpoints
 
+_EVALUATION_BATCH = 256
+
 
 @dataclasses.dataclass(frozen=True)
-class AuditedTraining:
-    """How an audited model is trained.
+class Fitting:
+    """How an audited model is fitted.
 
     Attributes:
-        margin: the penalty on the true class.
-        scale: the inverse temperature of the softmax.
         epochs: passes over the training set.
         batch_size: samples per step; the last partial batch of an epoch is dropped.
         learning_rate: peak rate of AdamW; it decays to zero along a cosine.
@@ -30,13 +30,24 @@ class AuditedTraining:
         seed: of initial weights, order and flips.
     """
 
-    margin: Margin
-    scale: float
     epochs: int
     batch_size: int
     learning_rate: float
     weight_decay: float
     seed: int
+
+
+@dataclasses.dataclass(frozen=True)
+class AuditedTraining(Fitting):
+    """How a face-recognition model is trained.
+
+    Attributes:
+        margin: the penalty on the true class.
+        scale: the inverse temperature of the softmax.
+    """
+
+    margin: Margin
+    scale: float
 
 
 def fit_audited(
@@ -57,15 +68,83 @@ def fit_audited(
         out: folder for the checkpoint and the logs.
         verbose: Keras' verbosity.
     """
-    steps = len(faces) // settings.batch_size
-    if steps == 0:
-        raise InputError(f"Expected at least one batch of {settings.batch_size} faces, received {len(faces)}.")
+    _check_one_batch(faces, settings)
     cosines = CosineClassifier(int(labels.max()) + 1, name="classifier")(model.output)
     classifier = keras.Model(model.input, cosines, name="training")
+    _fit(classifier, MarginLoss(settings.margin, settings.scale), faces, labels, settings, out, verbose)
+
+
+def fit_classifier(
+    model: keras.Model, pictures: np.ndarray, labels: np.ndarray, settings: Fitting, out: Path, verbose: int = 0
+) -> None:
+    """Trains a classifier in place by the cross-entropy of its logits; continues from `out/checkpoint` if present.
+
+    Args:
+        model: from `classifiers.build`.
+        pictures: shape (n, size, size, 3), uint8 RGB; may be memory-mapped.
+        labels: class numbers from 0, shape (n,).
+        settings: see `Fitting`.
+        out: folder for the checkpoint and the logs.
+        verbose: Keras' verbosity.
+    """
+    _check_one_batch(pictures, settings)
+    _fit(_logits(model), _cross_entropy(), pictures, labels, settings, out, verbose)
+
+
+def evaluate_classifier(model: keras.Model, pictures: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Evaluates a classifier by `model.evaluate`.
+
+    Args:
+        model: from `classifiers.build`, trained.
+        pictures: see `fit_classifier`.
+        labels: see `fit_classifier`.
+
+    Returns:
+        The top-1 accuracy and the cross-entropy (loss).
+    """
+    starts = range(0, len(pictures), _EVALUATION_BATCH)
+
+    def batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for start in starts:
+            rows = slice(start, start + _EVALUATION_BATCH)
+            yield iresnet.normalise(pictures[rows]), labels[rows].astype(np.int32)
+
+    signature = (tf.TensorSpec((None, *pictures.shape[1:]), tf.float32), tf.TensorSpec((None,), tf.int32))
+    dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
+    logits = _logits(model)
+    logits.compile(loss=_cross_entropy(), metrics=["accuracy"], jit_compile=False)
+    counted = dataset.apply(tf.data.experimental.assert_cardinality(len(starts)))
+    figures = logits.evaluate(counted, return_dict=True, verbose=0)
+    return {name: float(figures[name]) for name in ("accuracy", "loss")}
+
+
+def _logits(model: keras.Model) -> keras.Model:
+    return keras.Model(model.input, taps.tap_tensors(model)[taps.OUTCOME], name="logits")
+
+
+def _cross_entropy() -> keras.losses.Loss:
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def _check_one_batch(images: np.ndarray, settings: Fitting) -> None:
+    if len(images) < settings.batch_size:
+        raise InputError(f"Expected at least one batch of {settings.batch_size} images, received {len(images)}.")
+
+
+def _fit(
+    classifier: keras.Model,
+    loss: keras.losses.Loss,
+    faces: np.ndarray,
+    labels: np.ndarray,
+    settings: Fitting,
+    out: Path,
+    verbose: int,
+) -> None:
+    steps = len(faces) // settings.batch_size
     schedule = keras.optimizers.schedules.CosineDecay(settings.learning_rate, steps * settings.epochs)
     classifier.compile(
         optimizer=keras.optimizers.AdamW(schedule, weight_decay=settings.weight_decay),
-        loss=MarginLoss(settings.margin, settings.scale),
+        loss=loss,
         metrics=["accuracy"],
         jit_compile=False,  # XLA on a CPU is slower here, see docs/decisions.md
     )
@@ -81,7 +160,7 @@ def fit_audited(
     classifier.fit(dataset, **span, callbacks=callbacks, verbose=verbose, shuffle=False)
 
 
-def _face_dataset(faces: np.ndarray, labels: np.ndarray, settings: AuditedTraining, start: int) -> tf.data.Dataset:
+def _face_dataset(faces: np.ndarray, labels: np.ndarray, settings: Fitting, start: int) -> tf.data.Dataset:
     size = settings.batch_size
 
     def batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:

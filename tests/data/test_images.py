@@ -120,18 +120,48 @@ def test_half_an_image_is_none(kind: str) -> None:
 
 def test_aligned_faces_are_not_touched() -> None:
     image = face(0)
-    assert images.to_face(image) is image
+    assert images.FACE.apply(image) is image
 
 
 @pytest.mark.parametrize("size", [16, 111, 200, 256])
 def test_square_crops_are_resized(size: int) -> None:
-    assert images.to_face(face(0, size)).shape == (112, 112, 3)
+    assert images.FACE.apply(face(0, size)).shape == (112, 112, 3)
 
 
 @pytest.mark.parametrize("shape", [(112, 92, 3), (200, 201, 3), (8, 8, 3)])
 def test_other_shapes_are_refused_with_their_size(shape: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match=f"{shape[1]}x{shape[0]}"):
-        images.to_face(np.zeros(shape, np.uint8))
+        images.FACE.apply(np.zeros(shape, np.uint8))
+
+
+def test_of_a_picture_the_central_square_is_taken() -> None:
+    picture = np.zeros((40, 100, 3), np.uint8)
+    picture[:, 30:70] = face(1, 40)
+    framed = images.Framing(40, is_face=False).apply(picture)
+    np.testing.assert_array_equal(framed, face(1, 40))
+    upright = images.Framing(40, is_face=False).apply(picture.transpose(1, 0, 2))
+    np.testing.assert_array_equal(upright, face(1, 40).transpose(1, 0, 2))
+
+
+def test_native_resolution_takes_detail_from_larger_images_only() -> None:
+    framing = images.Framing(64, is_face=False, native=32)
+    small, large = face(1, 32), face(2, 96)
+    plain = images.Framing(64, is_face=False)
+    np.testing.assert_array_equal(framing.apply(small), plain.apply(small))
+    shrunk = cv2.resize(large, (32, 32), interpolation=cv2.INTER_AREA)
+    np.testing.assert_array_equal(framing.apply(large), plain.apply(shrunk))
+    assert framing.apply(large).shape == (64, 64, 3)
+    assert framing.apply(face(3, 64)).std() < face(3, 64).std() / 2  # also where the size is already right
+
+
+def test_tiny_pictures_are_refused_with_their_size() -> None:
+    with pytest.raises(InputError, match="a picture of at least 16 pixels a side, received 200x9"):
+        images.Framing(64, is_face=False).apply(np.zeros((9, 200, 3), np.uint8))
+
+
+def test_manifests_say_nothing_of_faces_as_they_are() -> None:
+    assert images.FACE.settings() == images.Framing().settings() == {}
+    assert images.Framing(native=50).settings() == {"framing": {"size": 112, "is_face": True, "native": 50}}
 
 
 def test_png_round_trip(tmp_path: Path) -> None:

@@ -29,6 +29,13 @@ def test_parts(sources: Sources) -> None:
     assert (externals == "news").sum() == (externals == "phone").sum()
 
 
+def test_sizes_asked_for_are_given_where_there_are_enough_samples() -> None:
+    fifty = Sources(lab("web/0-49/1"), lab("news/100-119/5"), lab("scan/300-309/5"), None)
+    for asked, given in (((40, 10), (40, 10)), ((30, 20), (30, 20)), ((10, 40), (10, 40)), ((50, 50), (30, 20))):
+        part = make_protocol(fifty, *asked, seed=3).part
+        assert ((part == protocols.TRAIN_MEMBERS).sum(), (part == protocols.TEST_MEMBERS).sum()) == given
+
+
 def test_the_seed_decides_everything(sources: Sources) -> None:
     one, two, other = (make_protocol(sources, 60, 40, seed) for seed in (3, 3, 4))
     np.testing.assert_array_equal(one.table.sample_id, two.table.sample_id)
