@@ -12,18 +12,17 @@ import numpy as np
 from tqdm import tqdm
 
 from mint_keras import formats
-from mint_keras.aad import pooling, store
+from mint_keras.aad import pooling, signals, store
 from mint_keras.aad.models import AUDITED, UNTRAINED
-from mint_keras.audit import metrics
+from mint_keras.audit import results
 from mint_keras.audited import runtime, zoo
 from mint_keras.audited import taps as taps_module
 from mint_keras.data import protocol as protocols
 from mint_keras.data import samples, synthetic
 from mint_keras.heads import cnn, vanilla
 from mint_keras.records import InputError, ResultRow, Scores
-from mint_keras.scorers import baselines
 from mint_keras.stages import make_protocol as protocol_stage
-from mint_keras.stages import run_aad
+from mint_keras.stages import run_aad, run_baselines
 from mint_keras.stages.progress import pace
 from mint_keras.training import batches, checkpoints
 from mint_keras.training import heads as head_training
@@ -61,6 +60,11 @@ class TrainMint:
             membership. By default held_out.parquet beside the model, where there is one.
         num_train: training samples of each class at most.
         num_test: test samples of each kind at most.
+        pooling: what vanilla heads take of every channel: max (the paper's), mean, std, or topk, the mean of the ten
+            largest values.
+        baselines: also score by what is no head: stability under mirroring and moving (four passes through the models
+            in place of one), compactness of a person, distance to the statistics of batch normalisation, quantile
+            regression, logistic regression. Without it the table has the length of the embedding only.
         literal: the vanilla head exactly as the paper prints it, without standardised inputs.
         aad: stored keeps what the taps give on the disk; live keeps the faces and runs the audited model, cut behind
             the tap, in front of the head in every epoch, for maps that fill the disk (401 KB a face for R100's conv1);
@@ -88,6 +92,8 @@ class TrainMint:
     held_out: str = ""
     num_train: int = 1500
     num_test: int = 500
+    pooling: Literal["max", "mean", "std", "topk"] = "max"
+    baselines: bool = False
     literal: bool = False
     aad: Literal["auto", "stored", "live"] = "auto"
     store: Path | None = None
@@ -116,12 +122,10 @@ def open_run(config: TrainMint) -> Run:
         InputError: if an input cannot be used; nothing has been written then.
         RefusedError: if the folder holds a run made from other inputs.
     """
-    if config.literal and config.head == "cnn":
-        raise InputError(
-            "Expected --literal with the vanilla head only: the cnn head is always as the paper prints it."
-        )
+    _check_options(config)
     taps = resolve_taps(config)
     model = zoo.load_audited(config.audited)
+    needed = signals.available(model, taps) if config.baselines else ()
     shapes = taps_module.extractor(model, taps).output
     for group in tap_groups(taps).values():  # shows early whether the heads fit the taps
         build_head(config, {tap: shapes[tap].shape[1:] for tap in group})
@@ -137,19 +141,34 @@ def open_run(config: TrainMint) -> Run:
         inputs["store"] = formats.sha256_json(formats.read_manifest(config.store, store.KIND))
     settings = {name: value for name, value in dataclasses.asdict(config).items() if name not in _NOT_CONTENT}
     with formats.output_folder(config.out, formats.make_manifest(KIND, inputs, settings), config.overwrite):
-        aad = run_aad.open_aad(_aad_options(config, taps), inputs, protocol.table)
+        aad = run_aad.open_aad(_aad_options(config, taps, needed), inputs, protocol.table)
         protocol = protocol.take(np.isin(protocol.table.sample_id, aad.table.sample_id))
         _check_sizes(protocol)  # again: some samples may have been rejected
     return Run(config, protocol, aad)
 
 
-def _aad_options(config: TrainMint, taps: list[str]) -> run_aad.AadOptions:
+def _check_options(config: TrainMint) -> None:
+    if config.head == "cnn":
+        if config.literal:
+            raise InputError(
+                "Expected --literal with the vanilla head only: the cnn head is always as the paper prints it."
+            )
+        if config.baselines or config.pooling != pooling.MAX:
+            raise InputError("Expected --baselines and --pooling with the vanilla head only: the cnn head takes maps.")
+    if config.baselines and config.pooling != pooling.MAX:
+        raise InputError(f"Expected --baselines with --pooling max, which they look at, received {config.pooling}.")
+    if config.baselines and not set(resolve_taps(config)) - {taps_module.OUTCOME}:
+        raise InputError("Expected taps with maps for --baselines, received only outcome.")
+
+
+def _aad_options(config: TrainMint, taps: list[str], needed: tuple[str, ...]) -> run_aad.AadOptions:
     return run_aad.AadOptions(
         folder=config.out,
         store=config.store,
         audited=config.audited,
         taps=tuple(taps),
-        pooling=pooling.MAX if config.head == "vanilla" else "",
+        pooling=config.pooling if config.head == "vanilla" else "",
+        signals=needed,
         source=config.aad,
         precision=config.precision,
         xla=config.xla,
@@ -274,6 +293,7 @@ def _fit_head(run: Run, model: str, taps: list[str], path: Path, on_epoch: Calla
 def evaluate_heads(run: Run) -> tuple[list[Scores], list[ResultRow]]:
     """Evaluates every head by `model.evaluate` and by its scores, on every evaluation of the protocol."""
     parts: list[tuple[Scores, ResultRow]] = []
+    seed = run.config.seed
     evaluations = run.protocol.evaluations()
     groups = tap_groups(run.aad.taps)
     names = [(model, name) for model in (AUDITED, UNTRAINED) for name in groups]
@@ -286,50 +306,17 @@ def evaluate_heads(run: Run) -> tuple[list[Scores], list[ResultRow]]:
         for evaluation, (rows, is_member) in evaluations.items():
             data = batches.LabelledAad(features, rows, is_member)
             figures, logit = head_training.evaluate_head(whole, logits, data)
-            scorer = _scorer_name(run.config.head, model)
-            scores = Scores(scorer, name, evaluation, run.config.seed, run.protocol.table.take(rows), is_member, logit)
-            parts.append((scores, _result(scores, is_member, figures)))
-    if run.config.head == "vanilla" and taps_module.OUTCOME in groups:
-        parts += _evaluate_embedding_norm(run, evaluations)
+            scorer = run_aad.scorer_name(run.config.head, model)
+            scores = Scores(scorer, name, evaluation, seed, run.protocol.table.take(rows), is_member, logit)
+            parts.append((scores, results.summarise(scores, figures)))
+    by_baselines = run_baselines.evaluate(run.protocol, run.aad, baseline_names(run), groups, seed)
+    parts += [(scores, results.summarise(scores)) for scores in by_baselines]
     return [scores for scores, _ in parts], [result for _, result in parts]
 
 
-def _evaluate_embedding_norm(
-    run: Run, evaluations: Mapping[str, tuple[np.ndarray, np.ndarray]]
-) -> list[tuple[Scores, ResultRow]]:
-    train_rows, train_is_member = run.protocol.training_rows()
-    parts = []
-    for model in (AUDITED, UNTRAINED):
-        outcome = run.aad.features(model, [taps_module.OUTCOME])[taps_module.OUTCOME]
-        for evaluation, (rows, is_member) in evaluations.items():
-            logit = baselines.embedding_norm(outcome[rows], outcome[train_rows], train_is_member)
-            name = _scorer_name(baselines.EMBEDDING_NORM, model)
-            table = run.protocol.table.take(rows)
-            scores = Scores(name, taps_module.OUTCOME, evaluation, run.config.seed, table, is_member, logit)
-            cross_entropy = metrics.cross_entropy(is_member, logit)
-            accuracy = metrics.accuracy(is_member, scores.score)
-            figures = {"accuracy": accuracy, "loss": cross_entropy, "cross_entropy": cross_entropy}
-            parts.append((scores, _result(scores, is_member, figures)))
-    return parts
-
-
-def _scorer_name(scorer: str, model: str) -> str:
-    return scorer if model == AUDITED else f"{scorer}_{UNTRAINED}"
-
-
-def _result(part: Scores, is_member: np.ndarray, figures: Mapping[str, float]) -> ResultRow:
-    num_members = int(is_member.sum())
-    return ResultRow(
-        scorer=part.scorer,
-        tap=part.tap,
-        evaluation=part.evaluation,
-        seed=part.seed,
-        num_members=num_members,
-        num_externals=len(is_member) - num_members,
-        auc=metrics.auc(is_member, part.score),
-        tpr_at_1_fpr=metrics.tpr_at_fpr(is_member, part.score),
-        **figures,
-    )
+def baseline_names(run: Run) -> list[str]:
+    """Returns the baselines that stand beside the heads of a run."""
+    return run_baselines.choose(run.aad, run.config.baselines)
 
 
 def _list_sources(config: TrainMint) -> protocols.Sources:
