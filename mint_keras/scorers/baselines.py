@@ -94,7 +94,10 @@ def fit_qmia(train: Features, is_member: np.ndarray) -> Scorer:
     place = math.ceil((num + 1) * (1 - ALPHA))
     if place > num:  # too few to say what 5% of them exceed
         return lambda features: np.full(len(features[OUTCOME]), np.nan, np.float32)
-    trees = HistGradientBoostingRegressor(loss="quantile", quantile=1 - ALPHA, early_stopping=False)
+    # A quantile needs some faces above it: a leaf of 100 has five.
+    trees = HistGradientBoostingRegressor(
+        loss="quantile", quantile=1 - ALPHA, min_samples_leaf=round(5 / ALPHA), early_stopping=False
+    )
     trees.fit(look[is_fitted], norm[is_fitted])
     excess = norm[~is_fitted] - trees.predict(look[~is_fitted])
     threshold, scale = np.sort(excess)[place - 1], max(excess.std(), 1e-12)
