@@ -63,7 +63,7 @@ def notes(
     """Says what the baselines of a run are, and what could not be scored, if there are any that the README has not."""
     if not set(names) - {EMBEDDING_NORM}:
         return []
-    lines = ["Baselines, fitted on the heads' training samples:"]
+    lines = ["Baselines, fitted on the heads' training samples (the paper's, MIA, is the head on outcome):"]
     lines += [f"  {name.replace('_', ' '):14} {BASELINES[name].meaning}" for name in names]
     if signals.BN_DISTANCE not in aad.arrays[AUDITED]:
         lines.append(signals.NO_NORMALISATION)
