@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from mint_keras.aad import pooling
+from mint_keras.aad import pooling, signals
 from mint_keras.aad.extract import FaceFunction
 from mint_keras.audited import backends, iresnet, runtime, taps, zoo
 from mint_keras.data import images
@@ -26,6 +27,7 @@ class ModelSpec:
         audited: folder of the audited model.
         taps: what to keep.
         poolings: see `pooling.pooled`; none for maps.
+        signals: what else to keep, for baselines; see `signals.available`.
         untrained_seed: of an untrained copy, the control that every run of heads wants; None for no copy.
         precision: see `backends.open_forward`, and there the next two.
         backend: who runs the models.
@@ -35,6 +37,7 @@ class ModelSpec:
     audited: Path
     taps: tuple[str, ...]
     poolings: tuple[str, ...] = ()
+    signals: tuple[str, ...] = ()
     untrained_seed: int | None = None
     precision: str = runtime.FLOAT32
     backend: str = backends.KERAS
@@ -57,8 +60,11 @@ def load(spec: ModelSpec) -> dict[str, keras.Model]:
 
 
 def extractors(spec: ModelSpec, models: Mapping[str, keras.Model]) -> dict[str, keras.Model]:
-    """Cuts the models behind the deepest tap and pools what the taps give."""
-    return {name: pooling.pooled(taps.extractor(model, spec.taps), spec.poolings) for name, model in models.items()}
+    """Cuts the models behind the deepest tap, pools what the taps give, and adds the signals that a graph can give."""
+    cut = {name: pooling.pooled(taps.extractor(model, spec.taps), spec.poolings) for name, model in models.items()}
+    if signals.BN_DISTANCE not in spec.signals:
+        return cut
+    return {name: signals.with_bn_distance(extractor, models[name]) for name, extractor in cut.items()}
 
 
 def face_functions(
@@ -70,7 +76,11 @@ def face_functions(
 
 def _face_function(spec: ModelSpec, extractor: keras.Model, devices: tf.distribute.Strategy | None) -> FaceFunction:
     forward = backends.open_forward(extractor, spec.precision, spec.backend, spec.xla, devices)
-    return lambda faces: forward(iresnet.normalise(faces))
+
+    def function(faces: np.ndarray) -> dict[str, np.ndarray]:
+        return forward(iresnet.normalise(faces))
+
+    return signals.with_stability(function) if signals.STABILITY in spec.signals else function
 
 
 def keep_pixels() -> dict[str, FaceFunction]:

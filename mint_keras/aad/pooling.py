@@ -33,6 +33,13 @@ def array_name(tap: str, pooling: str, is_map: bool = True) -> str:
     return f"{tap}_{pooling}" if pooling and is_map else tap
 
 
+def pooled_by_tap(extractor: keras.Model, pooling: str) -> keras.Model:
+    """Like `pooled`, by one pooling, with outputs that keep the names of their taps: what a vanilla head takes."""
+    outputs = pooled(extractor, (pooling,)).output
+    by_tap = {tap: outputs[array_name(tap, pooling, len(x.shape) == 4)] for tap, x in extractor.output.items()}
+    return keras.Model(extractor.input, by_tap, name=extractor.name)
+
+
 def pooled(extractor: keras.Model, poolings: Sequence[str]) -> keras.Model:
     """Replaces the maps of an extractor by vectors.
 

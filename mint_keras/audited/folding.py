@@ -25,18 +25,21 @@ def fold(model: keras.Model) -> keras.Model:
         A model with copies of the weights. What is neither `conv -> normalisation` nor `padding of one -> 3x3
         convolution of stride one` stays as it is.
     """
-    users: dict[int, list[layers.Layer]] = collections.defaultdict(list)
-    for layer in model.layers:
-        for tensor in _inputs(layer):
-            users[id(tensor)].append(layer)
+    users: dict[int, list[keras.Operation]] = collections.defaultdict(list)
+    for operation in model.operations:
+        for tensor in _inputs(operation):
+            users[id(tensor)].append(operation)
     outputs = {id(tensor) for tensor in model.output.values()}
     images = keras.Input(model.input.shape[1:], name=model.input.name)
     made = {id(model.input): images}
     padded: set[int] = set()
-    for layer in model.layers:
+    for layer in model.operations:
         if isinstance(layer, layers.InputLayer) or id(layer.output) in made:
             continue
         inputs = [made[id(tensor)] for tensor in _inputs(layer)]
+        if not isinstance(layer, layers.Layer):  # what a pooling is made of: no weights, tensors are all it takes
+            made |= zip(map(id, _listed(layer.output)), _listed(layer(*inputs)), strict=True)
+            continue
         followers = users[id(layer.output)]
         if _is_padding(layer) and all(_takes_padding(user) for user in followers):
             padded.add(id(layer.output))
@@ -53,17 +56,19 @@ def fold(model: keras.Model) -> keras.Model:
     return keras.Model(images, {name: made[id(tensor)] for name, tensor in model.output.items()}, name=model.name)
 
 
-def _inputs(layer: layers.Layer) -> list[keras.KerasTensor]:
-    if isinstance(layer, layers.InputLayer):
-        return []
-    return list(layer.input) if isinstance(layer.input, list | tuple) else [layer.input]
+def _inputs(layer: keras.Operation) -> list[keras.KerasTensor]:
+    return [] if isinstance(layer, layers.InputLayer) else _listed(layer.input)
 
 
-def _is_padding(layer: layers.Layer) -> bool:
+def _listed(tensors: Any) -> list[keras.KerasTensor]:
+    return list(tensors) if isinstance(tensors, list | tuple) else [tensors]
+
+
+def _is_padding(layer: keras.Operation) -> bool:
     return isinstance(layer, layers.ZeroPadding2D) and layer.padding == _SYMMETRIC
 
 
-def _takes_padding(layer: layers.Layer) -> bool:
+def _takes_padding(layer: keras.Operation) -> bool:
     is_conv = type(layer) is layers.Conv2D
     return is_conv and (layer.kernel_size, layer.strides, layer.padding) == ((3, 3), (1, 1), "valid")
 

@@ -70,9 +70,10 @@ def place(model: keras.Model, policy: str, devices: tf.distribute.Strategy | Non
     model = model if policy == FLOAT32 else folding.fold(model)
     exact = (keras.layers.Add, keras.layers.BatchNormalization) if policy == "mixed_bfloat16" else ()
 
-    def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
+    def copy(layer: keras.Operation) -> keras.Operation:
         config = layer.get_config()
-        is_map = not isinstance(layer, keras.layers.InputLayer) and len(layer.output.shape) == 4
+        is_layer = isinstance(layer, keras.layers.Layer) and not isinstance(layer, keras.layers.InputLayer)
+        is_map = is_layer and len(layer.output.shape) == 4
         if is_map and layer.name not in model.output and not isinstance(layer, exact):
             config["dtype"] = policy
         return layer.__class__.from_config(config)

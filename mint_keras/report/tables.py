@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Sequence
 
 import numpy as np
@@ -41,21 +42,24 @@ def mint_table(results: Sequence[ResultRow], head: str, main_evaluation: str) ->
         main_evaluation: the evaluation the paper reports.
 
     Returns:
-        One row per tap, and per baseline. Cells are accuracy, AUC and TPR at 1% FPR, means over the seeds, "-" where
-        there is none.
+        One row per tap, and per baseline (and its tap, if it looks at several). Cells are accuracy, AUC and TPR at
+        1% FPR, means over the seeds, "-" where there is none.
     """
     by_key: dict[tuple[str, str, str], list[ResultRow]] = {}
     for row in results:
         by_key.setdefault((row.scorer, row.evaluation, row.tap), []).append(row)
     table = [[head, *(name for name, _, _ in columns(main_evaluation))]]
-    for scorer, tap in dict.fromkeys((row.scorer, row.tap) for row in results):
+    kinds = list(dict.fromkeys((row.scorer, row.tap) for row in results))
+    num_taps = collections.Counter(scorer for scorer, _ in kinds)
+    for scorer, tap in kinds:
         if scorer.endswith("_untrained"):
             continue
         cells = [
             _cell(by_key.get((scorer + suffix, evaluation, tap), []))
             for _, suffix, evaluation in columns(main_evaluation)
         ]
-        table.append([tap if scorer == head else scorer.replace("_", " "), *cells])
+        name = scorer.replace("_", " ") + (f", {tap}" if num_taps[scorer] > 1 else "")
+        table.append([tap if scorer == head else name, *cells])
     return format_table(table)
 
 

@@ -1,26 +1,184 @@
-"""Scores that no head was trained for, to compare the heads with."""
+"""Scores that are not a head's, to compare the heads with. Each looks at the same samples as the heads.
+
+The membership inference attack of the paper's Table 6, adapted there to the original model, needs no code here: it is
+the vanilla head on the tap `outcome`, a row of every table.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+
 import numpy as np
 
+from mint_keras.aad import signals
+from mint_keras.audited import taps
+
+Features = Mapping[str, np.ndarray]
+Scorer = Callable[[Features], np.ndarray]
+
+# The features that a baseline may ask for, by name, n rows each; the others are the two of `aad.signals`.
+OUTCOME = taps.OUTCOME  # embeddings, (n, d)
+MAXIMA = "maxima"  # the largest value of every channel of the taps in question, (n, c)
+FIRST_MAXIMA = "first_maxima"  # the same of the run's first tap, nearest to the pixels
+PERSON = "person"  # names, (n,), str
+
 EMBEDDING_NORM = "embedding_norm"
+ALPHA = 0.05  # the false-positive rate that `fit_qmia` puts its threshold at
 
 
-def embedding_norm(outcome: np.ndarray, train_outcome: np.ndarray, train_is_member: np.ndarray) -> np.ndarray:
-    """Scores a face by the length of its embedding: networks give longer ones to faces they know well.
+@dataclasses.dataclass(frozen=True)
+class Baseline:
+    """A way to score samples without a head.
 
-    Only the threshold is learned: half way between the classes' means on the heads' training samples. A longer
-    embedding always means member, so the score can be wrong, and below chance, but not turned round.
-
-    Args:
-        outcome: embeddings to score, shape (n, d).
-        train_outcome: embeddings of the heads' training samples, shape (m, d).
-        train_is_member: shape (m,), bool.
-
-    Returns:
-        Logits, shape (n,), float32: standard deviations above the threshold.
+    Attributes:
+        fit: from the features of the heads' training samples and which of them are members, (n,), bool, to a function
+            from the features of k samples to their logits, (k,), float32: higher is more likely a member, NaN where a
+            sample cannot be scored.
+        inputs: the features it takes.
+        tap: what its scores say it looks at; None if it looks at each tap with maps, and at their combination.
+        meaning: one line for the legend of a table.
+        unscored: why samples can be without a score.
     """
-    norm, train_norm = (np.linalg.norm(np.asarray(v, np.float64), axis=1) for v in (outcome, train_outcome))
-    threshold = (train_norm[train_is_member].mean() + train_norm[~train_is_member].mean()) / 2
-    return ((norm - threshold) / max(train_norm.std(), 1e-12)).astype(np.float32)
+
+    fit: Callable[[Features, np.ndarray], Scorer]
+    inputs: tuple[str, ...]
+    tap: str | None
+    meaning: str
+    unscored: str = ""
+
+
+def fit_embedding_norm(train: Features, is_member: np.ndarray) -> Scorer:
+    """Scores a face by the length of its embedding: networks give longer ones to faces they know well."""
+    return _fit_threshold(lambda features: _norm(features[OUTCOME]), train, is_member)
+
+
+def fit_compactness(train: Features, is_member: np.ndarray) -> Scorer:
+    """Scores a face by its mean cosine with the other faces of its person in the same evaluation.
+
+    Networks draw the faces of their own people together. A face that is its person's only one has no score.
+    """
+    return _fit_threshold(lambda features: compactness(features[OUTCOME], features[PERSON]), train, is_member)
+
+
+def fit_stability(train: Features, is_member: np.ndarray) -> Scorer:
+    """Scores a face by how little its embedding turns when it is mirrored or moved, see `aad.signals.views`."""
+    return _fit_threshold(lambda features: features[signals.STABILITY].mean(axis=1), train, is_member)
+
+
+def fit_max_pool_lr(train: Features, is_member: np.ndarray) -> Scorer:
+    """Logistic regression on what the vanilla head sees."""
+    return _fit_logistic_regression(MAXIMA, train, is_member)
+
+
+def fit_bn_distance(train: Features, is_member: np.ndarray) -> Scorer:
+    """Logistic regression on the distances to the running statistics, one a layer (arXiv 2401.13719)."""
+    return _fit_logistic_regression(signals.BN_DISTANCE, train, is_member)
+
+
+def fit_qmia(train: Features, is_member: np.ndarray) -> Scorer:
+    """Scores a face by how much its embedding is longer than an external's of its kind may be (arXiv 2307.03694).
+
+    From externals alone, boosted trees learn the 95% quantile of the embedding's length, given the maxima of the first
+    tap: how a face looks, before the model has recognised anybody. Half of the people train the trees, the other half
+    move the quantile to where 5% of their faces lie above it (conformalised quantile regression, arXiv 1905.03222), so
+    that a logit above 0 has a false-positive rate of 5% for externals like these. Members teach it nothing.
+    """
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    norm, look = _norm(train[OUTCOME])[~is_member], train[FIRST_MAXIMA][~is_member]
+    _, number = np.unique(train[PERSON][~is_member], return_inverse=True)
+    is_fitted = number % 2 == 0
+    num = int((~is_fitted).sum())
+    place = math.ceil((num + 1) * (1 - ALPHA))
+    if place > num:  # too few to say what 5% of them exceed
+        return lambda features: np.full(len(features[OUTCOME]), np.nan, np.float32)
+    # A quantile needs some faces above it: a leaf of 100 has five.
+    trees = HistGradientBoostingRegressor(
+        loss="quantile", quantile=1 - ALPHA, min_samples_leaf=round(5 / ALPHA), early_stopping=False
+    )
+    trees.fit(look[is_fitted], norm[is_fitted])
+    excess = norm[~is_fitted] - trees.predict(look[~is_fitted])
+    threshold, scale = np.sort(excess)[place - 1], max(excess.std(), 1e-12)
+
+    def score(features: Features) -> np.ndarray:
+        above = _norm(features[OUTCOME]) - trees.predict(features[FIRST_MAXIMA]) - threshold
+        return (above / scale).astype(np.float32)
+
+    return score
+
+
+BASELINES = {
+    EMBEDDING_NORM: Baseline(
+        fit_embedding_norm, (OUTCOME,), OUTCOME, "the length of the embedding; a longer one means member"
+    ),
+    "compactness": Baseline(
+        fit_compactness,
+        (OUTCOME, PERSON),
+        OUTCOME,
+        "mean cosine with the person's other faces in the evaluation; a larger one means member",
+        "the others are the only face of their person, or nobody's in training has two",
+    ),
+    "stability": Baseline(
+        fit_stability,
+        (signals.STABILITY,),
+        OUTCOME,
+        "mean cosine with the embeddings of the face mirrored and moved by 4 pixels; a larger one means member",
+    ),
+    "bn_distance": Baseline(
+        fit_bn_distance,
+        (signals.BN_DISTANCE,),
+        "normalisations",
+        "logistic regression on the distances to the running statistics of each batch normalisation",
+    ),
+    "qmia": Baseline(
+        fit_qmia,
+        (OUTCOME, FIRST_MAXIMA, PERSON),
+        OUTCOME,
+        "length of the embedding above its 95% quantile among externals that look alike; accuracy is at 5% FPR",
+        "fewer than 19 externals of other people are left to set its threshold",
+    ),
+    "max_pool_lr": Baseline(fit_max_pool_lr, (MAXIMA,), None, "logistic regression on what the vanilla head sees"),
+}
+
+
+def compactness(outcome: np.ndarray, person: np.ndarray) -> np.ndarray:
+    """Returns the mean cosine of every embedding with the others of the same person, (n,); NaN if there are none."""
+    norms = np.linalg.norm(np.asarray(outcome, np.float64), axis=1, keepdims=True)
+    units = outcome / np.maximum(norms, np.finfo(np.float64).tiny)
+    _, who, counts = np.unique(person, return_inverse=True, return_counts=True)
+    sums = np.zeros((len(counts), units.shape[1]))
+    np.add.at(sums, who, units)
+    others = counts[who] - 1
+    cosines = (units * (sums[who] - units)).sum(axis=1)
+    return np.divide(cosines, others, out=np.full(len(units), np.nan), where=others > 0)
+
+
+def _norm(outcome: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(np.asarray(outcome, np.float64), axis=1)
+
+
+def _fit_threshold(statistic: Callable[[Features], np.ndarray], train: Features, is_member: np.ndarray) -> Scorer:
+    """Learns no more than a threshold: half way between the classes' means on the heads' training samples.
+
+    A larger statistic always means member, so scores can be wrong, and below chance, but not turned round. Logits are
+    standard deviations above the threshold.
+    """
+    values = statistic(train)
+    is_known = np.isfinite(values)
+    sides = [values[is_known & is_member], values[is_known & ~is_member]]
+    threshold = sum(side.mean() for side in sides) / 2 if all(map(len, sides)) else np.nan
+    scale = max(values[is_known].std(), 1e-12) if is_known.any() else 1.0
+    return lambda features: ((statistic(features) - threshold) / scale).astype(np.float32)
+
+
+def _fit_logistic_regression(name: str, train: Features, is_member: np.ndarray) -> Scorer:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    # Weights balance the classes as the heads' batches do.
+    model = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000))
+    model.fit(np.asarray(train[name], np.float64), is_member)
+    return lambda features: model.decision_function(np.asarray(features[name], np.float64)).astype(np.float32)

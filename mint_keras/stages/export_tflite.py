@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from mint_keras import formats
+from mint_keras.aad import pooling
 from mint_keras.audited import taps, zoo
 from mint_keras.data import images
 from mint_keras.data import protocol as protocols
@@ -67,8 +68,10 @@ def export_tflite(config: ExportTflite) -> str:
         )
     head = mint_run.load_head(path)
     model = zoo.load_audited(options.audited)
-    pooling = None if specs.find(options.head).takes_maps else "max"
-    fused = export.fuse(taps.extractor(model, groups[config.tap], pooling), head)
+    extractor = taps.extractor(model, groups[config.tap])
+    if not specs.find(options.head).takes_maps:
+        extractor = pooling.pooled_by_tap(extractor, options.pooling)
+    fused = export.fuse(extractor, head)
     members, externals = _test_faces(options)
     settings = {"tap": config.tap, "precision": config.precision, "samples": config.samples}
     manifest = formats.make_manifest(bundle.KIND, inputs, settings)

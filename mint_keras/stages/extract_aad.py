@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mint_keras import formats, workers
-from mint_keras.aad import extract, models, plan, scale, store
+from mint_keras.aad import extract, models, plan, scale, signals, store
 from mint_keras.audited import backends, cards, iresnet, parity, runtime, taps, zoo
 from mint_keras.data import images, samples, synthetic
 from mint_keras.records import InputError, RefusedError, SampleTable
@@ -34,6 +34,8 @@ class ExtractAad:
         taps: what to keep: conv1 to conv4, stage1 to stage4, outcome.
         pooling: keep vectors in place of maps: max (what vanilla heads take), mean, std, topk (mean of the ten
             largest); several are allowed. Maps are never written then.
+        baselines: also keep what train_mint.py --baselines asks for beside the taps; takes four passes through the
+            models in place of one.
         untrained: also run the model's untrained copy of this --seed, the control that train_mint.py asks for.
         precision: float32; mixed_bfloat16 (CPU with avx512_bf16), mixed_float16 (GPU) or int8 (LiteRT, CPU) are faster;
             the output says what they cost.
@@ -58,6 +60,7 @@ class ExtractAad:
     samples: tuple[str, ...] = ()
     taps: tuple[str, ...] = DEFAULT_TAPS
     pooling: tuple[str, ...] = ()
+    baselines: bool = False
     untrained: bool = False
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16", "int8"] = "float32"
     backend: Literal["keras", "onnxruntime"] = "keras"
@@ -88,7 +91,9 @@ def extract_aad(config: ExtractAad) -> str:
     if table is None:
         raise InputError("Expected --samples, received none.")
     spec = _spec(config)
-    cut = models.extractors(spec, models.load(spec))
+    whole = models.load(spec)
+    spec = _with_signals(config, spec, whole)
+    cut = models.extractors(spec, whole)
     inputs = {
         "audited": formats.sha256_file(spec.audited / formats.MODEL),
         "samples": samples.fingerprint(table),
@@ -127,6 +132,11 @@ def _spec(config: ExtractAad) -> models.ModelSpec:
 
 def _framing(config: ExtractAad) -> images.Framing:
     return zoo.framing(Path(config.audited), config.native_resolution)
+
+
+def _with_signals(config: ExtractAad, spec: models.ModelSpec, whole: Mapping[str, keras.Model]) -> models.ModelSpec:
+    chosen = signals.available(whole[models.AUDITED], spec.taps) if config.baselines else ()
+    return dataclasses.replace(spec, signals=chosen)
 
 
 def _extract(
@@ -189,7 +199,8 @@ def _cost(
     cost = runtime.compare(reference, candidate, faces)
     if spec.precision == runtime.FLOAT32 and min(cost.cosine.values()) < parity.MIN_COSINE:
         raise RefusedError(f"Expected Keras' AAD from {spec.backend}, received cosines of {cost.cosine}.")
-    return dataclasses.asdict(cost)
+    cosine = {name: value for name, value in cost.cosine.items() if name not in spec.signals}
+    return {"speedup": cost.speedup, "cosine": cosine}
 
 
 def _check_room(config: ExtractAad, size: int, num: int) -> None:
@@ -215,6 +226,7 @@ def _plan(config: ExtractAad, table: SampleTable | None) -> str:
     else:
         whole, text = _stand_in(config)
         lines.append(text)
+    spec = _with_signals(config, spec, whole)
     cut = models.extractors(spec, whole)
     functions = models.face_functions(spec, cut, runtime.strategy())
     shown = synthetic.sample_table("synthetic:1/web/0-7/1") if table is None else table
@@ -283,6 +295,8 @@ def _describe(config: ExtractAad, opened: store.AadStore) -> str:
     if cost := manifest.get("cost"):
         cosines = ", ".join(f"{tap} {cosine:.6f}" for tap, cosine in cost["cosine"].items())
         lines.append(f"{cost['speedup']:.2f} times as fast as Keras in float32; smallest cosine with it: {cosines}")
+    if config.baselines and signals.BN_DISTANCE not in manifest["config"]["signals"]:
+        lines.append(signals.NO_NORMALISATION)
     for database, num in manifest["resized"].items():
         lines.append(f"{_framing(config).why_resized()}: {database} {num}.")
     if manifest["rejected"]:

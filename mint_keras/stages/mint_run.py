@@ -12,18 +12,17 @@ import numpy as np
 from tqdm import tqdm
 
 from mint_keras import formats
-from mint_keras.aad import pooling, store
+from mint_keras.aad import pooling, signals, store
 from mint_keras.aad.models import AUDITED, UNTRAINED
-from mint_keras.audit import metrics
+from mint_keras.audit import results
 from mint_keras.audited import runtime, zoo
 from mint_keras.audited import taps as taps_module
 from mint_keras.data import images, samples, synthetic
 from mint_keras.data import protocol as protocols
 from mint_keras.heads import specs
 from mint_keras.records import InputError, ResultRow, Scores
-from mint_keras.scorers import baselines
 from mint_keras.stages import make_protocol as protocol_stage
-from mint_keras.stages import run_aad
+from mint_keras.stages import run_aad, run_baselines
 from mint_keras.stages.progress import pace
 from mint_keras.training import batches, checkpoints
 from mint_keras.training import heads as head_training
@@ -72,6 +71,11 @@ class TrainMint:
         native_resolution: first shrink every image that is larger to so many pixels a side. A control: CIFAR-100 has
             32, so a model of 64 sees it blown up and other pictures not, and heads may tell them by that. 0 shrinks
             nothing.
+        pooling: what vanilla heads take of every channel: max (the paper's), mean, std, or topk, the mean of the ten
+            largest values.
+        baselines: also score by what is no head: stability under mirroring and moving (four passes through the models
+            in place of one), compactness of a person, distance to the statistics of batch normalisation, quantile
+            regression, logistic regression. Without it the table has the length of the embedding only.
         literal: the vanilla head exactly as the paper prints it, without standardised inputs.
         aad: stored keeps what the taps give on the disk; live keeps the faces and runs the audited model, cut behind
             the tap, in front of the head in every epoch, for maps that fill the disk (401 KB a face for R100's conv1);
@@ -101,6 +105,8 @@ class TrainMint:
     num_test: int = 500
     num_seeds: int = 1
     native_resolution: int = 0
+    pooling: Literal["max", "mean", "std", "topk"] = "max"
+    baselines: bool = False
     literal: bool = False
     aad: Literal["auto", "stored", "live"] = "auto"
     store: Path | None = None
@@ -129,14 +135,10 @@ def open_run(config: TrainMint) -> Run:
         InputError: if an input cannot be used; nothing has been written then.
         RefusedError: if the folder holds a run made from other inputs.
     """
-    if config.literal and specs.find(config.head).takes_maps:
-        raise InputError(
-            f"Expected --literal with the vanilla head only, which standardises its inputs; received {config.head}."
-        )
-    if config.num_seeds < 1:
-        raise InputError(f"Expected at least one seed, received --num-seeds {config.num_seeds}.")
+    _check_options(config)
     taps = resolve_taps(config)
     model = zoo.load_audited(config.audited, zoo.kind_of(config.audited))
+    needed = signals.available(model, taps) if config.baselines else ()
     shapes = taps_module.extractor(model, taps).output
     for group in tap_groups(config).values():  # shows early whether the heads fit the taps
         build_head(config, {tap: shapes[tap].shape[1:] for tap in group})
@@ -145,7 +147,7 @@ def open_run(config: TrainMint) -> Run:
     manifest = _make_manifest(config, protocol)
     inputs = manifest["inputs"]
     with formats.output_folder(config.out, manifest, config.overwrite):
-        aad = run_aad.open_aad(_aad_options(config, taps), inputs, protocol.table)
+        aad = run_aad.open_aad(_aad_options(config, taps, needed), inputs, protocol.table)
         protocol = protocol.take(np.isin(protocol.table.sample_id, aad.table.sample_id))
         _check_sizes(protocol)  # again: some samples may have been rejected
     return Run(config, protocol, aad)
@@ -172,14 +174,33 @@ def _make_manifest(config: TrainMint, protocol: protocols.Protocol) -> dict[str,
     return formats.make_manifest(KIND, inputs, settings)
 
 
-def _aad_options(config: TrainMint, taps: list[str]) -> run_aad.AadOptions:
+def _check_options(config: TrainMint) -> None:
+    if specs.find(config.head).takes_maps:
+        if config.literal:
+            raise InputError(
+                f"Expected --literal with the vanilla head only, which standardises its inputs; received {config.head}."
+            )
+        if config.baselines or config.pooling != pooling.MAX:
+            raise InputError(
+                f"Expected --baselines and --pooling with the vanilla head only: {config.head} takes maps."
+            )
+    if config.num_seeds < 1:
+        raise InputError(f"Expected at least one seed, received --num-seeds {config.num_seeds}.")
+    if config.baselines and config.pooling != pooling.MAX:
+        raise InputError(f"Expected --baselines with --pooling max, which they look at, received {config.pooling}.")
+    if config.baselines and not set(resolve_taps(config)) - {taps_module.OUTCOME}:
+        raise InputError("Expected taps with maps for --baselines, received only outcome.")
+
+
+def _aad_options(config: TrainMint, taps: list[str], needed: tuple[str, ...]) -> run_aad.AadOptions:
     return run_aad.AadOptions(
         folder=config.out,
         store=config.store,
         audited=config.audited,
         framing=framing(config),
         taps=tuple(taps),
-        pooling="" if specs.find(config.head).takes_maps else pooling.MAX,
+        pooling="" if specs.find(config.head).takes_maps else config.pooling,
+        signals=needed,
         source=config.aad,
         precision=config.precision,
         xla=config.xla,
@@ -342,50 +363,17 @@ def evaluate_heads(run: Run) -> tuple[list[Scores], list[ResultRow]]:
         for evaluation, (rows, is_member) in evaluations.items():
             data = batches.LabelledAad(features, rows, is_member)
             figures, logit = head_training.evaluate_head(whole, logits, data)
-            scorer = _scorer_name(run.config.head, key.model)
+            scorer = run_aad.scorer_name(run.config.head, key.model)
             scores = Scores(scorer, key.name, evaluation, key.seed, run.protocol.table.take(rows), is_member, logit)
-            parts.append((scores, _result(scores, is_member, figures)))
-    if taps_module.OUTCOME in groups:
-        parts += _evaluate_embedding_norm(run, evaluations)
+            parts.append((scores, results.summarise(scores, figures)))
+    by_baselines = run_baselines.evaluate(run.protocol, run.aad, baseline_names(run), groups, run.config.seed)
+    parts += [(scores, results.summarise(scores)) for scores in by_baselines]
     return [scores for scores, _ in parts], [result for _, result in parts]
 
 
-def _evaluate_embedding_norm(
-    run: Run, evaluations: Mapping[str, tuple[np.ndarray, np.ndarray]]
-) -> list[tuple[Scores, ResultRow]]:
-    train_rows, train_is_member = run.protocol.training_rows()
-    parts = []
-    for model in (AUDITED, UNTRAINED):
-        outcome = run.aad.features(model, [taps_module.OUTCOME])[taps_module.OUTCOME]
-        for evaluation, (rows, is_member) in evaluations.items():
-            logit = baselines.embedding_norm(outcome[rows], outcome[train_rows], train_is_member)
-            name = _scorer_name(baselines.EMBEDDING_NORM, model)
-            table = run.protocol.table.take(rows)
-            scores = Scores(name, taps_module.OUTCOME, evaluation, run.config.seed, table, is_member, logit)
-            cross_entropy = metrics.cross_entropy(is_member, logit)
-            accuracy = metrics.accuracy(is_member, scores.score)
-            figures = {"accuracy": accuracy, "loss": cross_entropy, "cross_entropy": cross_entropy}
-            parts.append((scores, _result(scores, is_member, figures)))
-    return parts
-
-
-def _scorer_name(scorer: str, model: str) -> str:
-    return scorer if model == AUDITED else f"{scorer}_{UNTRAINED}"
-
-
-def _result(part: Scores, is_member: np.ndarray, figures: Mapping[str, float]) -> ResultRow:
-    num_members = int(is_member.sum())
-    return ResultRow(
-        scorer=part.scorer,
-        tap=part.tap,
-        evaluation=part.evaluation,
-        seed=part.seed,
-        num_members=num_members,
-        num_externals=len(is_member) - num_members,
-        auc=metrics.auc(is_member, part.score),
-        tpr_at_1_fpr=metrics.tpr_at_fpr(is_member, part.score),
-        **figures,
-    )
+def baseline_names(run: Run) -> list[str]:
+    """Returns the baselines that stand beside the heads of a run."""
+    return run_baselines.choose(run.aad, run.config.baselines)
 
 
 def _list_sources(config: TrainMint) -> protocols.Sources:

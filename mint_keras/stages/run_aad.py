@@ -36,6 +36,7 @@ class AadOptions:
         framing: what images become before it sees them.
         taps: what the heads look at.
         pooling: a key of `pooling.POOLINGS`, "" for maps.
+        signals: what baselines ask for, see `signals.available`.
         source: stored, live or auto.
         precision: of the audited model.
         xla: compile the audited model.
@@ -50,12 +51,18 @@ class AadOptions:
     framing: images.Framing
     taps: tuple[str, ...]
     pooling: str
+    signals: tuple[str, ...]
     source: str
     precision: str
     xla: bool
     seed: int
     num_reads: int
     quiet: bool
+
+
+def scorer_name(scorer: str, model: str) -> str:
+    """Returns how scores through one of the models name their scorer."""
+    return scorer if model == AUDITED else f"{scorer}_{UNTRAINED}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,13 +131,14 @@ def open_aad(options: AadOptions, inputs: Mapping[str, str], table: SampleTable)
         audited=options.audited,
         taps=options.taps,
         poolings=(options.pooling,) if options.pooling else (),
+        signals=options.signals,
         untrained_seed=options.seed,
         xla=options.xla,
     )
     whole = models.load(spec)
-    cut = models.extractors(spec, whole)
-    spec = dataclasses.replace(spec, precision=_precision(options, cut[AUDITED], table))
-    functions = models.face_functions(spec, cut, runtime.strategy())
+    taps_only = models.extractors(dataclasses.replace(spec, signals=()), whole)
+    spec = dataclasses.replace(spec, precision=_precision(options, taps_only[AUDITED], table))
+    functions = models.face_functions(spec, models.extractors(spec, whole), runtime.strategy())
     is_live = _source(options, functions, table) == LIVE
     opened = _extract(options, spec, models.keep_pixels() if is_live else functions, inputs, table)
     live = whole if is_live else {}
@@ -217,7 +225,12 @@ def _from_store(options: AadOptions, audited: str, table: SampleTable) -> RunAad
     if lacking := sorted(set(names) - set(opened.arrays[AUDITED])):
         raise InputError(
             f"Expected {names} in {options.store}, received none of {lacking}. Vanilla heads take vectors "
-            "(--pooling max of extract_aad.py), all others maps."
+            f"(--pooling {options.pooling or pooling.MAX} of extract_aad.py), all others maps."
+        )
+    if lacking := sorted(set(options.signals) - set(opened.arrays[AUDITED])):
+        raise InputError(
+            f"Expected what the baselines need in {options.store}, received none of {lacking}. Extract with "
+            "--baselines, or train without."
         )
     rows = _find_rows(options.store, opened.table, table)
     arrays = {

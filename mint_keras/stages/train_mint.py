@@ -8,12 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from mint_keras import formats
+from mint_keras.aad import pooling
 from mint_keras.audit import metrics
 from mint_keras.data import protocol as protocols
 from mint_keras.data import synthetic
 from mint_keras.records import InputError, ResultRow, Scores
 from mint_keras.report import plots, tables
-from mint_keras.stages import make_protocol, mint_run, run_aad
+from mint_keras.stages import make_protocol, mint_run, run_aad, run_baselines
 
 _LEGEND = """Cells: accuracy, AUC, TPR at 1% FPR; chance is 0.500, 0.500, 0.010.
   audited model   members against externals ({main})
@@ -71,7 +72,8 @@ def summary(run: mint_run.Run, results: Sequence[ResultRow]) -> str:
     table = tables.mint_table(results, run.config.head, main)
     others, whom = ("people", "whom") if mint_run.framing(run.config).is_face else ("pictures", "that")
     legend = _LEGEND.format(main=main.replace("_", " "), others=others, whom=whom)
-    return "\n\n".join([table, legend, *_scan(run)])
+    notes = run_baselines.notes(run.protocol, run.aad, results, mint_run.baseline_names(run))
+    return "\n\n".join([table, legend, *notes, *_scan(run)])
 
 
 def _scan(run: mint_run.Run) -> list[str]:
@@ -103,6 +105,8 @@ def describe(run: mint_run.Run) -> str:
     if (run.config.out / run_aad.SOURCE).is_file():
         choice = formats.read_json(run.config.out / run_aad.SOURCE)
         lines.append(f"AAD {choice['source']} ({choice['asked']} was asked for): {choice['why']}.")
+    if run.config.pooling != pooling.MAX:
+        lines.append(f"Heads take the {run.config.pooling} of every channel; the paper's take its maximum.")
     if met["resized"]:
         counts = ", ".join(f"{name} {count}" for name, count in met["resized"].items())
         lines.append(f"{framing.why_resized()}: {counts}. Heads may tell databases by this alone.")

@@ -27,6 +27,15 @@ def test_table_puts_each_number_where_it_belongs() -> None:
     assert len({len(line) for line in lines}) == 1
 
 
+def test_a_baseline_on_several_taps_names_them() -> None:
+    results = [row("vanilla", "conv1", "x", 0.9)]
+    results += [row("max_pool_lr", tap, "x", 0.8) for tap in ("conv1", "conv2")]
+    results += [row("embedding_norm", "outcome", "x", 0.7)]
+    lines = tables.mint_table(results, "vanilla", "x").splitlines()
+    names = [line.split("|")[1].strip() for line in lines[2:]]
+    assert names == ["conv1", "max pool lr, conv1", "max pool lr, conv2", "embedding norm"]
+
+
 def test_pictures(tmp_path: Path) -> None:
     curve = (np.array([0.0, 0.0, 0.5, 1.0]), np.array([0.0, 0.4, 0.8, 1.0]))
     plots.save_roc(tmp_path / "roc.png", {"conv1": curve}, "title")

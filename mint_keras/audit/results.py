@@ -1,0 +1,39 @@
+"""From scores to a line of results.jsonl."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mint_keras.audit import metrics
+from mint_keras.records import InputError, ResultRow, Scores
+
+
+def summarise(scores: Scores, figures: Mapping[str, float] | None = None) -> ResultRow:
+    """Returns the figures of one scorer in one evaluation.
+
+    Args:
+        scores: with known membership.
+        figures: accuracy, loss and cross_entropy of `model.evaluate`; None to take them from the scores.
+
+    Raises:
+        InputError: if nobody knows who is a member.
+    """
+    is_member = scores.is_member
+    if is_member is None:
+        raise InputError(f"Expected scores with known membership, received {scores.evaluation!r} without.")
+    if figures is None:
+        cross_entropy = metrics.cross_entropy(is_member, scores.logit)
+        accuracy = metrics.accuracy(is_member, scores.score)
+        figures = {"accuracy": accuracy, "loss": cross_entropy, "cross_entropy": cross_entropy}
+    num_members = int(is_member.sum())
+    return ResultRow(
+        scorer=scores.scorer,
+        tap=scores.tap,
+        evaluation=scores.evaluation,
+        seed=scores.seed,
+        num_members=num_members,
+        num_externals=len(is_member) - num_members,
+        auc=metrics.auc(is_member, scores.score),
+        tpr_at_1_fpr=metrics.tpr_at_fpr(is_member, scores.score),
+        **figures,
+    )
