@@ -155,7 +155,9 @@ def fit_head(
     if any(layer.name == "standardise" for layer in model.layers):
         vectors, _ = data.batch(np.arange(len(data.rows)))
         model.get_layer("standardise").adapt(np.concatenate([vectors[tap] for tap in model.input], axis=1))
-    compile_head(model, settings.xla, _largest_divisor(steps))
+    # TensorFlow runs several steps at once on one device and without XLA only.
+    is_plain = not settings.xla and model.distribute_strategy.num_replicas_in_sync == 1
+    compile_head(model, settings.xla, _largest_divisor(steps) if is_plain else 1)
     out.mkdir(parents=True, exist_ok=True)
     on_epoch(start)
     callbacks = [

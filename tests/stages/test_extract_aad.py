@@ -88,9 +88,9 @@ def test_the_batch_size_is_measured_once(audited_folder: Path, tmp_path: Path, m
 
 
 def test_the_fastest_batch_wins_unless_it_gains_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    rates = {8: 10.0, 16: 20.0, 32: 20.1, 64: 90.0}
+    rates = {1: 3.0, 8: 10.0, 16: 20.0, 32: 20.1, 64: 90.0}
     monkeypatch.setattr(plan, "rate", lambda functions, faces, size, seconds: rates[size])
-    assert plan.best_batch_size({}, np.zeros((1, 1))) == (16, {8: 10.0, 16: 20.0, 32: 20.1})
+    assert plan.best_batch_size({}, np.zeros((1, 1))) == (16, {1: 3.0, 8: 10.0, 16: 20.0, 32: 20.1})
 
 
 @pytest.mark.parametrize(("precision", "cosine"), [("mixed_bfloat16", 0.999), ("int8", 0.98)])

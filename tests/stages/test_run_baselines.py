@@ -78,7 +78,7 @@ def whole(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
 
 def scores_of(run: mint_run.Run) -> dict[tuple[str, str, str], Scores]:
     names = mint_run.baseline_names(run)
-    found = run_baselines.evaluate(run.protocol, run.aad, names, mint_run.tap_groups(run.aad.taps), 1)
+    found = run_baselines.evaluate(run.protocol, run.aad, names, mint_run.tap_groups(run.config), 1)
     return {(part.scorer, part.tap, part.evaluation): part for part in found}
 
 

@@ -1,0 +1,60 @@
+"""The tables in docs are what `make_tables.py` rendered from the figures beside them: nothing is typed by hand."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from mint_keras import paper
+from mint_keras.audit.intervals import Estimate
+from mint_keras.report import paper_tables
+
+FOLDER = Path(__file__).resolve().parents[1] / "docs" / "tables"
+FILES = sorted(FOLDER.glob("table_*.csv"))
+Key = tuple[str, str]
+
+
+def read_rows(path: Path) -> tuple[tuple[str, ...], list[paper_tables.Row]]:
+    """Reads back what `paper_tables.to_csv` writes."""
+    with open(path, newline="") as file:
+        lines = list(csv.DictReader(file))
+    models = tuple(dict.fromkeys(line["model"] for line in lines))
+    num_sources = max(int(line["source"]) for line in lines)
+    cells: dict[Key, dict[tuple[str, int], dict[str, Estimate]]] = {}
+    published: dict[Key, dict[tuple[str, int], float]] = {}
+    for line in lines:
+        key, place = (line["row"], line["control"]), (line["model"], int(line["source"]))
+        cells.setdefault(key, {})[place] = {
+            name: Estimate(*(float(line[name + end]) for end in ("", "_low", "_high")), int(line["num_seeds"]))
+            for name in ("accuracy", "auc", "tpr_at_1_fpr")
+        }
+        if line["published"]:
+            published.setdefault(key, {})[place] = float(line["published"])
+    places = [tuple((model, source) for source in range(1, num_sources + 1)) for model in models]
+    rows = [
+        paper_tables.Row(
+            name, control,
+            tuple(tuple(of_row.get(place) for place in column) for column in places),
+            tuple(tuple(published[name, control][place] for place in column) for column in places)
+            if (name, control) in published else None,
+        )
+        for (name, control), of_row in cells.items()
+    ]  # fmt: skip
+    return models, rows
+
+
+def test_there_are_tables() -> None:
+    assert [path.stem for path in FILES] == [f"table_{number}" for number in paper_tables.NUMBERS]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_tables_are_rendered_from_their_figures(path: Path) -> None:
+    number = int(path.stem.removeprefix("table_"))
+    models, rows = read_rows(path)
+    text = path.with_suffix(".md").read_text()
+    note = text.splitlines()[0].partition(f"{paper.TABLES[number].title}. ")[2]
+    assert paper_tables.to_markdown(number, models, rows, note) == text
+    expected = set(paper.TABLES[number].cells)
+    assert {row.name for row in rows if not row.control} == expected
+    assert {row.name for row in rows if row.control == "same database"} == expected
+    assert {row.name for row in rows if row.control == "untrained copy"} == expected
