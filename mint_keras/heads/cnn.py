@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping
 import keras
 from keras import layers
 
+from mint_keras import paper
 from mint_keras.records import InputError
 
-EPOCHS = 30
-NUM_FILTERS = 64
-KERNEL = 5
+EPOCHS = paper.CNN_EPOCHS
+KERNEL = paper.KERNEL_SIZE
 POOL = 2  # the paper leaves it open; see docs/fidelity.md
 Convolution = Callable[..., layers.Layer]
-LITERAL: Convolution = functools.partial(layers.Conv2D, NUM_FILTERS)
+LITERAL: Convolution = functools.partial(layers.Conv2D, paper.NUM_FILTERS)
 
 
 def build(
@@ -46,7 +46,7 @@ def build(
     branches = [_branch(x, convolution, kernel) for x in inputs.values()]
     x = layers.Concatenate(name="combination")(branches) if len(branches) > 1 else branches[0]
     x = layers.Dense(sum(shape[-1] for shape in shapes.values()), activation="relu", name="hidden")(x)
-    x = layers.Dropout(0.5, name="dropout")(x)
+    x = layers.Dropout(paper.DROPOUT, name="dropout")(x)
     x = layers.Dense(1, name="logit")(x)
     score = layers.Activation("sigmoid", name="score")(x)
     return keras.Model(inputs, score, name="cnn")

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import keras
 from keras import layers
 
-EPOCHS = 20
-NUM_UNITS = 128
-L1 = 0.1
+from mint_keras import paper
+
+EPOCHS = paper.VANILLA_EPOCHS
 
 
 def build(shapes: Mapping[str, tuple[int, ...]], literal: bool = False) -> keras.Model:
@@ -28,9 +28,10 @@ def build(shapes: Mapping[str, tuple[int, ...]], literal: bool = False) -> keras
     x = layers.Concatenate(name="combination")(pooled) if len(pooled) > 1 else pooled[0]
     if not literal:
         x = layers.Normalization(name="standardise")(x)
-    x = layers.Dense(NUM_UNITS, activation="relu", kernel_regularizer=keras.regularizers.L1(L1), name="hidden")(x)
+    penalty = keras.regularizers.L1(paper.L1)
+    x = layers.Dense(paper.DENSE_UNITS, activation="relu", kernel_regularizer=penalty, name="hidden")(x)
     x = layers.BatchNormalization(name="hidden_bn")(x)
-    x = layers.Dropout(0.5, name="dropout")(x)
+    x = layers.Dropout(paper.DROPOUT, name="dropout")(x)
     x = layers.Dense(1, name="logit")(x)
     score = layers.Activation("sigmoid", name="score")(x)
     return keras.Model(inputs, score, name="vanilla")

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from mint_keras import paper
 from mint_keras.records import InputError
 
-CLASS_BATCH = 64  # a batch holds exactly 64 members and 64 externals (paper, Sec. IV-B3)
+CLASS_BATCH = paper.BATCH_SIZE // 2  # a batch holds as many members as externals
 _BLOCK = 16  # batches
 
 

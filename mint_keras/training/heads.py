@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from mint_keras import paper
 from mint_keras.audited import runtime
 from mint_keras.data import images
 from mint_keras.records import InputError
@@ -32,7 +33,7 @@ def compile_head(head: keras.Model, xla: bool = False, steps_at_once: int = 1) -
     """
     with head.distribute_strategy.scope():
         head.compile(
-            optimizer=keras.optimizers.Adam(1e-3),
+            optimizer=keras.optimizers.Adam(paper.LEARNING_RATE),
             loss="binary_crossentropy",
             metrics=[keras.metrics.BinaryAccuracy("accuracy"), keras.metrics.BinaryCrossentropy("cross_entropy")],
             jit_compile=xla,
