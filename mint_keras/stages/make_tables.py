@@ -32,7 +32,7 @@ class MakeTables:
         table: numbers of the paper's tables: 1 to 7.
         figure: 5, the ROC curves.
         all: every table and the figure.
-        scale: lab: three small committed models whose members are known, drawn faces, 320 training samples of each
+        scale: lab: three small committed models whose members are known, drawn faces, 192 training samples of each
             class in place of 50,000; paper: your audited models and protocols at full size.
         audited: the audited models as NAME=FOLDER, for example fr1=models/fr1; a column each. The lab has its own.
         protocol: of the paper's scale: a folder that has a protocol of make_protocol.py for every model, case and size,

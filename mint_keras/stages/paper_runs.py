@@ -19,7 +19,7 @@ LAB_MODELS = {"fr1": zoo.LAB, "fr2": Path("models/lab2"), "fr3": Path("models/la
 # Which drawn database stands for which of the paper's.
 _LAB_STAND_INS = ("news=ijbc", "phone=fddb", "webcam=gandiffface", "scan=adience")
 # Training samples of each class: what two cores manage. The paper has 50,000, 25,000 and 500.
-LAB_SIZES = {"100k": 320, "50k": 160, "1k": 64}
+LAB_SIZES = {"100k": 192, "50k": 128, "1k": 64}
 LAB_TEST = 500
 _TRAINING_PASSES = 3  # forward, and twice as much backward
 
