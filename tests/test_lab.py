@@ -9,6 +9,7 @@ from mint_keras import formats
 from mint_keras.audited import zoo
 from mint_keras.data import images, samples, splits, tables
 from mint_keras.edge import bundle, scorer
+from mint_keras.stages import paper_runs
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL = ROOT / zoo.LAB
@@ -20,19 +21,22 @@ def manifest() -> dict:
     return formats.read_manifest(MODEL, zoo.KIND)
 
 
-def test_model_fits_its_manifest_and_is_small(manifest: dict) -> None:
-    assert zoo.load_audited(MODEL).count_params() == 712_304
-    assert (MODEL / "model.keras").stat().st_size < 4 * 2**20
-    assert "trained on 3000 images of 300 identities" in (MODEL / "card.md").read_text()
+@pytest.mark.parametrize("folder", paper_runs.LAB_MODELS.values(), ids=str)
+class TestLabModels:
+    def test_model_fits_its_manifest_and_is_small(self, folder: Path) -> None:
+        assert zoo.load_audited(ROOT / folder).count_params() == 712_304
+        assert (ROOT / folder / "model.keras").stat().st_size < 4 * 2**20
+        assert "trained on 3000 images of 300 identities" in (ROOT / folder / "card.md").read_text()
 
-
-def test_members_follow_from_the_seed(manifest: dict) -> None:
-    table = samples.list_samples(manifest["config"]["data"])
-    assert samples.fingerprint(table) == manifest["inputs"]["data"]
-    rng = np.random.default_rng(manifest["config"]["seed"])
-    is_member = splits.split_people(table.people(), manifest["config"]["split_identities"], rng)
-    for name, rows in (("members.parquet", is_member), ("held_out.parquet", ~is_member)):
-        np.testing.assert_array_equal(tables.read_samples(MODEL / name).location, table.take(rows).location)
+    def test_members_follow_from_the_seed(self, folder: Path) -> None:
+        manifest = formats.read_manifest(ROOT / folder, zoo.KIND)
+        table = samples.list_samples(manifest["config"]["data"])
+        assert samples.fingerprint(table) == manifest["inputs"]["data"]
+        rng = np.random.default_rng(manifest["config"]["seed"])
+        is_member = splits.split_people(table.people(), manifest["config"]["split_identities"], rng)
+        for name, rows in (("members.parquet", is_member), ("held_out.parquet", ~is_member)):
+            there = tables.read_samples(ROOT / folder / name).location
+            np.testing.assert_array_equal(there, table.take(rows).location)
 
 
 def test_training_pixels_are_drawn_again_to_the_last_bit(manifest: dict) -> None:
