@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -52,7 +53,8 @@ def map_parts(
         remote: dict[str, Any] = {"address": address, "runtime_env": {"py_modules": [package]}}
         ray.init(**(local if address == RAY else remote), log_to_driver=False, logging_level=logging.ERROR)
         try:
-            yield from _map(worker, work, parts, num_workers)
+            run = _map if address == RAY else _map_there
+            yield from run(worker, work, parts, num_workers)
         except ray.exceptions.RayError as error:
             last = str(error).strip().splitlines()[-1]
             raise InputError(
@@ -69,6 +71,30 @@ def use_one_device() -> None:
     if not tf.config.list_physical_devices("GPU"):
         tf.config.threading.set_intra_op_parallelism_threads(1)
         tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
+class _Driver:
+    """Runs `_map` inside a cluster: Ray Data does not iterate in a process that is only connected to one."""
+
+    def __init__(self, worker: Callable[[Any], Any], work: Any, parts: Sequence[int], limit: int | None) -> None:
+        self._results = _map(worker, work, parts, limit)
+
+    def next_results(self) -> list[Any]:
+        """Returns the next result; nothing after the last."""
+        return list(itertools.islice(self._results, 1))
+
+
+def _map_there(worker: Callable[[Any], Any], work: Any, parts: Sequence[int], limit: int | None) -> Iterator[Any]:
+    import ray
+
+    driver = ray.remote(num_cpus=0)(_Driver).remote(worker, work, parts, limit)
+    try:
+        while results := ray.get(driver.next_results.remote()):
+            yield from results
+    except ray.exceptions.RayTaskError as error:  # what `_map` raises comes wrapped
+        if isinstance(error.cause, InputError):
+            raise InputError(str(error.cause)) from error
+        raise
 
 
 def _map(worker: Callable[[Any], Any], work: Any, parts: Sequence[int], limit: int | None) -> Iterator[Any]:

@@ -63,6 +63,7 @@ def test_two_workers_one_of_whom_dies(audited_folder: Path, tmp_path: Path, monk
     np.testing.assert_allclose(opened.arrays["audited"]["outcome"][-2:], expected, atol=1e-4)
 
     monkeypatch.setattr(scale, "ShardWorker", Refuses)
+    monkeypatch.setattr(workers, "_map", workers._map_there)  # what ray://HOST:PORT does, without a cluster of its own
     started = time.monotonic()
     with pytest.raises(InputError, match="in shard"):
         scale.extract_on_ray(work, [0], workers.RAY)
