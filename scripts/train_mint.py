@@ -17,7 +17,7 @@ from _cli import run
 from mint_keras.quiet import quiet_import
 
 with quiet_import():
-    from mint_keras.stages.mint_run import TrainMint
+    from mint_keras.stages.mint_options import TrainMint
     from mint_keras.stages.train_mint import train_mint
 
 if __name__ == "__main__":

@@ -9,14 +9,14 @@ from typing import Literal
 import numpy as np
 
 from mint_keras import formats
-from mint_keras.aad import pooling
+from mint_keras.aad import models, pooling
 from mint_keras.audited import taps, zoo
 from mint_keras.data import images
 from mint_keras.data import protocol as protocols
 from mint_keras.edge import bundle, export
 from mint_keras.heads import specs
 from mint_keras.records import InputError, RefusedError, SampleTable
-from mint_keras.stages import mint_run
+from mint_keras.stages import mint_options, mint_run
 
 _PARITY_FACES = 16
 
@@ -39,7 +39,7 @@ class ExportTflite:
 
     run: Path
     out: Path
-    tap: str = mint_run.COMBINATION
+    tap: str = mint_options.COMBINATION
     precision: Literal["fp32", "fp16"] = "fp32"
     samples: int = 0
     seed: int = 1
@@ -50,9 +50,9 @@ class ExportTflite:
 def export_tflite(config: ExportTflite) -> str:
     """Fuses, converts, compares with Keras, and writes the bundle."""
     run = formats.read_manifest(config.run, mint_run.KIND)
-    options = mint_run.config_of(run, config.run, config.quiet)
-    groups = mint_run.tap_groups(options)
-    path = mint_run.head_path(options, mint_run.HeadKey(mint_run.AUDITED, config.tap, options.seed))
+    options = mint_options.config_of(run, config.run, config.quiet)
+    groups = mint_options.tap_groups(options)
+    path = mint_options.head_path(options, mint_options.HeadKey(models.AUDITED, config.tap, options.seed))
     if config.tap not in groups or not path.is_file():
         raise InputError(f"Expected a trained head of {list(groups)} in {config.run}, received {config.tap!r}.")
     inputs = {"audited": formats.sha256_file(options.audited / formats.MODEL), "head": formats.sha256_file(path)}
@@ -61,7 +61,7 @@ def export_tflite(config: ExportTflite) -> str:
             f"{options.audited} is no longer the model this run was made with: its SHA-256 is {inputs['audited']}, the "
             f"run's is {run['inputs']['audited']}."
         )
-    if mint_run.framing(options) != images.FACE:
+    if mint_options.framing(options) != images.FACE:
         raise InputError(
             f"Expected a run on faces as they are, received {config.run}, on a classifier of pictures or with "
             "--native-resolution: a bundle cannot hold these."
@@ -96,7 +96,7 @@ def export_tflite(config: ExportTflite) -> str:
     )
 
 
-def _test_faces(options: mint_run.TrainMint) -> tuple[SampleTable, SampleTable]:
+def _test_faces(options: mint_options.TrainMint) -> tuple[SampleTable, SampleTable]:
     protocol = mint_run.make_protocol(options)
     table, part = protocol.table, protocol.part
     return table.take(part == protocols.TEST_MEMBERS), table.take(part == protocols.TEST_EXTERNALS)

@@ -16,7 +16,7 @@ from mint_keras.data import protocol as protocols
 from mint_keras.heads import specs
 from mint_keras.records import InputError, Scores
 from mint_keras.report import paper_tables, plots, tables
-from mint_keras.stages import mint_run, paper_runs, train_mint
+from mint_keras.stages import mint_options, mint_run, paper_runs, train_mint
 from mint_keras.stages.progress import pace
 
 KIND = "paper_tables"
@@ -120,7 +120,7 @@ def _plan(setting: paper_runs.Setting, runs: Iterable[paper_runs.PaperRun]) -> s
         cost = 0.0 if mint_run.is_finished(config) else paper_runs.gigaflops(config)
         total += cost
         state = "to do" if cost else "finished"
-        rows.append([run.name, state, str(len(mint_run.head_keys(config))), f"{cost:,.0f}"])
+        rows.append([run.name, state, str(len(mint_options.head_keys(config))), f"{cost:,.0f}"])
     hours = [f"{total / rate / 3600:.1f} h at {rate:,} GFLOP/s" for rate in (100, 5000)]
     return f"{tables.format_table(rows)}\n\nTo do: {total:,.0f} GFLOP, {', '.join(hours)} (two CPU cores, one GPU)."
 
@@ -137,7 +137,7 @@ def _check_scores(setting: paper_runs.Setting, runs: Iterable[paper_runs.PaperRu
         raise InputError(f"Expected the runs {missing} in {setting.out / 'runs'}, received none. Leave out --rebuild.")
 
 
-def _finish(options: mint_run.TrainMint) -> None:
+def _finish(options: mint_options.TrainMint) -> None:
     """Runs what is not finished; maps are deleted afterwards, since nothing but the scores is needed again."""
     if mint_run.is_finished(options):
         return

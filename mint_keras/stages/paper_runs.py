@@ -12,7 +12,7 @@ from mint_keras.audited import zoo
 from mint_keras.heads import specs
 from mint_keras.records import InputError
 from mint_keras.report import paper_tables
-from mint_keras.stages import make_protocol, mint_run
+from mint_keras.stages import make_protocol, mint_options, mint_run
 
 LAB, PAPER = paper_tables.LAB, paper_tables.PAPER
 LAB_MODELS = {"fr1": zoo.LAB, "fr2": Path("models/lab2"), "fr3": Path("models/lab3")}
@@ -33,7 +33,7 @@ class PaperRun:
         case: of the protocol.
         size: of the training set, as the paper calls it.
         head: a name of `heads.specs.HEADS`.
-        taps: see `mint_run.TrainMint`; () for its default.
+        taps: see `mint_options.TrainMint`; () for its default.
     """
 
     model: str
@@ -86,9 +86,9 @@ class Setting:
     seed: int
     quiet: bool
 
-    def config(self, run: PaperRun) -> mint_run.TrainMint:
+    def config(self, run: PaperRun) -> mint_options.TrainMint:
         """Returns the options of train_mint.py for a run."""
-        return mint_run.TrainMint(
+        return mint_options.TrainMint(
             head=run.head,  # type: ignore[arg-type] # a name of `specs.HEADS`
             out=self.out / "runs" / run.name,
             taps=run.taps,
@@ -135,10 +135,10 @@ def _make_lab_protocol(setting: Setting, model: str, case: str, size: str, folde
     )
 
 
-def gigaflops(config: mint_run.TrainMint) -> float:
+def gigaflops(config: mint_options.TrainMint) -> float:
     """Returns the operations of a run in 1e9: extraction through both models, and every training of every head."""
     model = zoo.load_audited(config.audited)
-    taps = mint_run.resolve_taps(config)
+    taps = mint_options.resolve_taps(config)
     extractor = taps_module.extractor(model, taps)
     protocol = mint_run.make_protocol(config)
     num_train = len(protocol.training_rows()[0])
@@ -146,8 +146,8 @@ def gigaflops(config: mint_run.TrainMint) -> float:
     shapes = {tap: tuple(extractor.output[tap].shape[1:]) for tap in taps}
     if not specs.find(config.head).takes_maps:
         shapes = {tap: shape[-1:] for tap, shape in shapes.items()}
-    groups = mint_run.tap_groups(config)
-    for key in mint_run.head_keys(config):
-        head = mint_run.build_head(config, {tap: shapes[tap] for tap in groups[key.name]})
+    groups = mint_options.tap_groups(config)
+    for key in mint_options.head_keys(config):
+        head = mint_options.build_head(config, {tap: shapes[tap] for tap in groups[key.name]})
         total += _TRAINING_PASSES * specs.find(config.head).epochs * num_train * taps_module.flops(head)
     return total / 1e9

@@ -27,7 +27,7 @@ SOURCE = "aad.json"
 
 @dataclasses.dataclass(frozen=True)
 class AadOptions:
-    """What a run wants; see `mint_run.TrainMint`.
+    """What a run wants; see `mint_options.TrainMint`.
 
     Attributes:
         folder: of the run.

@@ -14,7 +14,7 @@ from mint_keras.data import protocol as protocols
 from mint_keras.data import synthetic
 from mint_keras.records import InputError, ResultRow, Scores
 from mint_keras.report import plots, tables
-from mint_keras.stages import make_protocol, mint_run, run_aad, run_baselines
+from mint_keras.stages import make_protocol, mint_options, mint_run, run_aad, run_baselines
 
 _LEGEND = """Cells: accuracy, AUC, TPR at 1% FPR; chance is 0.500, 0.500, 0.010.
   audited model   members against externals ({main})
@@ -23,7 +23,7 @@ _LEGEND = """Cells: accuracy, AUC, TPR at 1% FPR; chance is 0.500, 0.500, 0.010.
   familiar        those {others}, falsely claimed to be members, against the externals: none of it is membership"""
 
 
-def train_mint(config: mint_run.TrainMint) -> str:
+def train_mint(config: mint_options.TrainMint) -> str:
     """Extracts AAD, trains a head per tap and combination, evaluates them, and returns the table."""
     run = mint_run.open_run(config)
     mint_run.fit_heads(run)
@@ -45,7 +45,7 @@ def write_evaluation(run: mint_run.Run, scores: Sequence[Scores], results: Seque
     scores = [part for part in scores if part.seed == run.config.seed]
     by_tap = {p.tap: roc(p) for p in scores if (p.scorer, p.evaluation) == (head, main)}
     plots.save_roc(out / "roc.png", by_tap, f"{head} head, {main.replace('_', ' ')}")
-    tap = mint_run.COMBINATION if mint_run.COMBINATION in by_tap else next(iter(by_tap))
+    tap = mint_options.COMBINATION if mint_options.COMBINATION in by_tap else next(iter(by_tap))
     of_tap = {(p.scorer, p.evaluation): roc(p) for p in scores if p.tap == tap}
     by_column = {
         name: of_tap[head + suffix, e] for name, suffix, e in tables.columns(main) if (head + suffix, e) in of_tap
@@ -70,7 +70,7 @@ def summary(run: mint_run.Run, results: Sequence[ResultRow]) -> str:
     """Returns the table with its legend."""
     main = run.protocol.main_evaluation
     table = tables.mint_table(results, run.config.head, main)
-    others, whom = ("people", "whom") if mint_run.framing(run.config).is_face else ("pictures", "that")
+    others, whom = ("people", "whom") if mint_options.framing(run.config).is_face else ("pictures", "that")
     legend = _LEGEND.format(main=main.replace("_", " "), others=others, whom=whom)
     notes = run_baselines.notes(run.protocol, run.aad, results, mint_run.baseline_names(run))
     return "\n\n".join([table, legend, *notes, *_scan(run)])
@@ -87,7 +87,7 @@ def _scan(run: mint_run.Run) -> list[str]:
 def describe(run: mint_run.Run) -> str:
     """Says in a few lines what is compared with what, and what could not be used."""
     table, part, met = run.protocol.table, run.protocol.part, run.aad.manifest
-    framing = mint_run.framing(run.config)
+    framing = mint_options.framing(run.config)
     lines = [f"Audited model: {run.config.audited}"]
     names = {
         protocols.TRAIN_MEMBERS: "train, members", protocols.TRAIN_EXTERNALS: "train, externals",

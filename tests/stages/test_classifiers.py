@@ -18,7 +18,7 @@ from mint_keras.records import InputError, RefusedError
 from mint_keras.stages.evaluate_mint import EvaluateMint, evaluate_mint
 from mint_keras.stages.export_tflite import ExportTflite, export_tflite
 from mint_keras.stages.extract_aad import ExtractAad, extract_aad
-from mint_keras.stages.mint_run import TrainMint
+from mint_keras.stages.mint_options import TrainMint
 from mint_keras.stages.train_audited import TrainAudited, train_audited
 from mint_keras.stages.train_mint import train_mint
 

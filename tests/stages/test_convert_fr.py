@@ -23,7 +23,7 @@ from mint_keras.data import synthetic
 from mint_keras.records import InputError, RefusedError
 from mint_keras.stages.convert_fr import ConvertFr, convert_fr
 from mint_keras.stages.export_tflite import ExportTflite, export_tflite
-from mint_keras.stages.mint_run import TrainMint
+from mint_keras.stages.mint_options import TrainMint
 from mint_keras.stages.train_mint import train_mint
 from mint_keras.stages.verify_fr import VerifyFr, verify_fr
 from tests.audited.convert import files

@@ -15,7 +15,8 @@ from mint_keras import formats
 from mint_keras.aad import plan, store
 from mint_keras.records import InputError, RefusedError
 from mint_keras.stages.extract_aad import ExtractAad, extract_aad
-from mint_keras.stages.mint_run import TrainMint, open_run
+from mint_keras.stages.mint_options import TrainMint
+from mint_keras.stages.mint_run import open_run
 from mint_keras.stages.train_mint import train_mint
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -15,11 +15,12 @@ from mint_keras.aad import pooling, signals, store
 from mint_keras.audited import taps
 from mint_keras.records import InputError, Scores
 from mint_keras.scorers.baselines import BASELINES
-from mint_keras.stages import mint_run, run_baselines
+from mint_keras.stages import mint_options, mint_run, run_baselines
 from mint_keras.stages.evaluate_mint import EvaluateMint, evaluate_mint
 from mint_keras.stages.export_tflite import ExportTflite, export_tflite
 from mint_keras.stages.extract_aad import ExtractAad, extract_aad
-from mint_keras.stages.mint_run import TrainMint, open_run
+from mint_keras.stages.mint_options import TrainMint
+from mint_keras.stages.mint_run import open_run
 from mint_keras.stages.train_mint import train_mint
 
 MEMBERS, HELD_OUT = "synthetic:1/web/0-19/6", "synthetic:1/web/60-67/4"  # they need not be the model's own here
@@ -78,7 +79,7 @@ def whole(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
 
 def scores_of(run: mint_run.Run) -> dict[tuple[str, str, str], Scores]:
     names = mint_run.baseline_names(run)
-    found = run_baselines.evaluate(run.protocol, run.aad, names, mint_run.tap_groups(run.config), 1)
+    found = run_baselines.evaluate(run.protocol, run.aad, names, mint_options.tap_groups(run.config), 1)
     return {(part.scorer, part.tap, part.evaluation): part for part in found}
 
 

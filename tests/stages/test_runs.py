@@ -18,7 +18,8 @@ from mint_keras.records import InputError, RefusedError
 from mint_keras.stages.evaluate_mint import EvaluateMint, evaluate_mint, largest_difference
 from mint_keras.stages.export_tflite import ExportTflite, export_tflite
 from mint_keras.stages.make_protocol import MakeProtocol, make_protocol
-from mint_keras.stages.mint_run import TrainMint, config_of, open_run, resolve_taps
+from mint_keras.stages.mint_options import TrainMint, config_of, resolve_taps
+from mint_keras.stages.mint_run import open_run
 from mint_keras.stages.train_audited import TrainAudited, train_audited
 from mint_keras.stages.train_mint import train_mint
 
