@@ -89,6 +89,7 @@ def _copy(
     layer: layers.Layer, changes: dict[str, Any], weights: list[np.ndarray], inputs: list[keras.KerasTensor]
 ) -> keras.KerasTensor:
     copy = layer.__class__.from_config(layer.get_config() | changes)
-    output = copy(inputs if len(inputs) > 1 else inputs[0])
+    one_by_one = len(inputs) == 1 or isinstance(layer, layers.MultiHeadAttention)
+    output = copy(*inputs) if one_by_one else copy(inputs)
     copy.set_weights([np.asarray(w, np.float32) for w in weights])
     return output

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mint_keras.aad import pooling
-from mint_keras.audited import classifiers, taps, zoo
+from mint_keras.audited import classifiers, folding, taps, zoo
 from mint_keras.records import InputError
 
 # Published by keras.io/api/applications, with 1000 classes.
@@ -75,6 +75,8 @@ def test_saved_classifiers_give_their_taps(arch: str, channels: int, tmp_path: P
     assert expected["conv1"].shape[1:] == (8, 8, channels)
     np.testing.assert_allclose(outputs["outcome"], expected["outcome"], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(outputs["conv1_max"], expected["conv1"].max(axis=(1, 2)), rtol=1e-5, atol=1e-6)
+    folded = folding.fold(taps.extractor(loaded, ["outcome"]))  # as in lower precision
+    np.testing.assert_allclose(folded(pictures)["outcome"], expected["outcome"], rtol=1e-4, atol=1e-5)
     conv1 = taps.extractor(loaded, ["conv1"])
     assert len(conv1.layers) < 6  # nothing behind the first convolution
     untrained = zoo.untrained_copy(loaded, 2)(pictures)
