@@ -183,7 +183,7 @@ def to_csv(models: tuple[str, ...], rows: list[Row]) -> str:
         for model, (entries, theirs) in zip(models, _columns(row), strict=True):
             for place, (entry, published) in enumerate(zip(entries, theirs, strict=True)):
                 if entry is not None:
-                    values = [f"{v:.6f}" for n in names for v in (entry[n].value, entry[n].low, entry[n].high)]
+                    values = [repr(float(v)) for n in names for v in (entry[n].value, entry[n].low, entry[n].high)]
                     seeds = entry["accuracy"].num_seeds
                     given = "" if published is None else published
                     writer.writerow([row.name, row.control, model, place + 1, seeds, given, *values])
