@@ -26,7 +26,7 @@ _APPLICATIONS: dict[str, tuple[Callable[..., keras.Model], str]] = {
     "xception": (applications.Xception, "block1_conv1_bn"),
 }
 _VIT, _TINY = "vit", "tiny"
-_DIVISORS = {"": 1, "_half": 2, "_quarter": 4}
+_DIVISORS = {"": 1, "_half": 2, "_quarter": 4, "_eighth": 8}
 ARCHITECTURES: dict[str, tuple[str, int]] = {
     **{name + suffix: (name, num) for name in (*_APPLICATIONS, _VIT) for suffix, num in _DIVISORS.items()},
     _TINY: (_TINY, 1),
@@ -42,7 +42,7 @@ def build(arch: str, resolution: int, num_classes: int) -> keras.Model:
     """Builds a classifier with fresh random weights.
 
     Args:
-        arch: a key of `ARCHITECTURES`. `_half` and `_quarter` have the same layers with a half or a quarter of the
+        arch: a key of `ARCHITECTURES`. `_half`, `_quarter` and `_eighth` have the same layers with that share of the
             channels, but no fewer than 16; `tiny` is for tests.
         resolution: side of the pictures in pixels, a multiple of 16.
         num_classes: length of the outcome.

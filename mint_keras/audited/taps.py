@@ -93,14 +93,26 @@ def extractor(model: keras.Model, taps: Sequence[str], pooling: str | None = Non
 
 
 def flops(model: keras.Model) -> int:
-    """Counts the floating-point operations of convolutions and dense layers for one image, two per multiply-add."""
-    total = 0
-    for layer in model.layers:
-        if isinstance(layer, layers.DepthwiseConv2D | layers.Conv2D):
-            kernel = layer.kernel.shape
-            positions = int(np.prod(layer.output.shape[1:3]))
-            # A depthwise kernel is (height, width, channels, multiplier): each value is used once a position too.
-            total += 2 * int(np.prod(kernel)) * positions
-        elif isinstance(layer, layers.Dense):
-            total += 2 * int(np.prod(layer.kernel.shape))
-    return total
+    """Counts the floating-point operations of a model's products for one image, two per multiply-add."""
+    return sum(_layer_flops(layer) for layer in model.layers)
+
+
+def _layer_flops(layer: keras.layers.Layer) -> int:
+    if isinstance(layer, layers.SeparableConv2D):
+        kernels, positions = [layer.depthwise_kernel, layer.pointwise_kernel], layer.output.shape[1:3]
+    elif isinstance(layer, layers.DepthwiseConv2D | layers.Conv2D):
+        # A depthwise kernel is (height, width, channels, multiplier): each value is used once a position too.
+        kernels, positions = [layer.kernel], layer.output.shape[1:3]
+    elif isinstance(layer, layers.Dense):
+        kernels, positions = [layer.kernel], layer.output.shape[1:-1]
+    elif isinstance(layer, layers.MultiHeadAttention):
+        kernels, positions = [weight for weight in layer.weights if len(weight.shape) == 3], layer.output.shape[1:-1]
+        products = 4 * positions[0] ** 2 * layer.num_heads * layer.key_dim
+        return products + _products(kernels, positions)
+    else:
+        return 0
+    return _products(kernels, positions)
+
+
+def _products(kernels: Sequence[keras.Variable], positions: Sequence[int]) -> int:
+    return 2 * sum(int(np.prod(kernel.shape)) for kernel in kernels) * int(np.prod(positions))

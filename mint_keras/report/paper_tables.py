@@ -21,8 +21,16 @@ TAPS = {
     "Combination": "combination",
 }
 SIZES = {"100K": "100k", "50K": "50k", "1K": "1k"}
-NUMBERS = (1, 2, 3, 4, 5, 6, 7)
+POOLINGS = "poolings"  # a table of ours: the paper says in one sentence that other poolings than the maximum did worse
+KEYS: tuple[int | str, ...] = (*paper.TABLES, POOLINGS)
+OF_PICTURES = (8, 9)  # tables of classifiers of pictures; all others are of face-recognition models
 LAB, PAPER = "lab", "paper"
+# Cases of tables 8 and 9: pictures as they are, or larger ones first shrunk to what CIFAR-100 has.
+PICTURES, NATIVE = "pictures", "native"
+NATIVE_RESOLUTION = 32
+_TITLES = {number: table.title for number, table in paper.TABLES.items()} | {
+    POOLINGS: "Vanilla MINT model on the combination, by what it takes of every channel"
+}
 # What stands for the two large heads of Table 7 where there is no GPU.
 _REDUCED = {"resnet50": "resnet50_reduced", "vit": "vit_reduced"}
 _HEADS = {
@@ -34,56 +42,146 @@ _HEADS = {
     "MINT ViT": "vit",
 }
 _FIGURE_TAPS = ("conv1", "conv2", "conv3", "conv4", "combination")
+# By the columns of Table 8; the appendix names no resolution, but its ResNet50 is Table 9's of 64 pixels.
+_CLASSIFIERS = {
+    "MobileNet": "mobilenet",
+    "ResNet50": "resnet50",
+    "ResNet100": "resnet101",
+    "DenseNet121": "densenet121",
+    "DenseNet201": "densenet201",
+    "Xception": "xception",
+    "ViT": "vit",
+}
+_RESOLUTION = {PAPER: 64, LAB: 32}
+_WIDTH = {PAPER: "", LAB: "_quarter"}
+_VIT_WIDTH = {PAPER: "", LAB: "_eighth"}  # a quarter would train for half an hour on two cores
+# Table 7's largest heads on more samples would keep two cores busy for four hours.
+_SIZE_OF_7 = {PAPER: "100k", LAB: "1k"}
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, order=True)
 class Source:
-    """What fills a cell: a head on a tap, trained and evaluated under a case of the protocol, with a size."""
+    """What fills a cell: a head on a tap of an audited model, trained and evaluated under a case with a size."""
 
+    model: str
     head: str
     tap: str
     case: str = "baseline"
     size: str = "100k"
+    pooling: str = "max"
 
 
-def sources(number: int, scale: str) -> dict[str, tuple[Source, ...]]:
-    """Returns what fills the rows of a table, by the paper's names; in Table 2 two sources a row, Cases A and B."""
-    rows = _paper_sources(number)
-    if scale == PAPER:
-        return rows
+@dataclasses.dataclass(frozen=True)
+class Control:
+    """What else fills a row: the same head in a place where membership cannot be the cause.
+
+    Attributes:
+        name: "" for the paper's own rows.
+        suffix: of the scorer.
+        evaluation: of the protocol.
+        case: in place of the source's, "" for the same.
+    """
+
+    name: str
+    suffix: str
+    evaluation: str
+    case: str = ""
+
+    def source(self, source: Source) -> Source:
+        """Returns what fills the cell of the control."""
+        return dataclasses.replace(source, case=self.case) if self.case else source
+
+
+def controls(key: int | str) -> list[Control]:
+    """Returns the rows of a table, the paper's own first."""
+    found = [
+        Control("" if name == tables.AUDITED_COLUMN else name, suffix, evaluation)
+        for name, suffix, evaluation in tables.columns(protocol.UNSEEN_DATABASE)
+    ]
+    if key in OF_PICTURES:
+        found.append(Control(f"shrunk to {NATIVE_RESOLUTION} first", "", protocol.UNSEEN_DATABASE, NATIVE))
+    return found
+
+
+def classifier(architecture: str, resolution: int) -> str:
+    """Returns the name of an audited classifier."""
+    return f"{architecture}-{resolution}"
+
+
+def split_classifier(name: str) -> tuple[str, int]:
+    """Returns the architecture and the resolution of an audited classifier."""
+    architecture, _, resolution = name.rpartition("-")
+    return architecture, int(resolution)
+
+
+def sources(key: int | str, scale: str, models: tuple[str, ...]) -> dict[str, tuple[tuple[Source, ...], ...]]:
+    """Returns what fills a table.
+
+    Args:
+        key: the table's number, or `POOLINGS`.
+        scale: `LAB` or `PAPER`.
+        models: the audited face models, one a column.
+
+    Returns:
+        For every row, by its name, and every column the sources of the cell: one, in Table 2 those of Cases A and B.
+    """
+    if key == 8:
+        widths = {name: (_VIT_WIDTH if name == "vit" else _WIDTH)[scale] for name in _CLASSIFIERS.values()}
+        names = [classifier(name + width, _RESOLUTION[scale]) for name, width in widths.items()]
+        return {"accuracy": tuple((_of_pictures(name),) for name in names)}
+    if key == 9:
+        sides = {row: int(row.partition("x")[0]) for row in paper.TABLES[9].cells}
+        return {row: ((_of_pictures(classifier("resnet50" + _WIDTH[scale], side)),),) for row, side in sides.items()}
     return {
-        name: tuple(dataclasses.replace(source, head=_REDUCED.get(source.head, source.head)) for source in row)
-        for name, row in rows.items()
+        name: tuple(tuple(dataclasses.replace(source, model=model) for source in row) for model in models)
+        for name, row in _of_faces(key, scale).items()
     }
 
 
-def flat_sources(number: int, scale: str) -> list[Source]:
-    """Returns what fills a table, without its rows."""
-    return [source for row in sources(number, scale).values() for source in row]
+def all_sources(key: int | str, scale: str, models: tuple[str, ...]) -> list[Source]:
+    """Returns what fills a table and its controls, without its rows."""
+    plain = [source for row in sources(key, scale, models).values() for cell in row for source in cell]
+    return list(dict.fromkeys(c.source(source) for source in plain for c in controls(key) if _applies(c, source)))
 
 
-def _paper_sources(number: int) -> dict[str, tuple[Source, ...]]:
-    if number in (1, 2):
-        all_cases = {1: ("baseline",), 2: ("a", "b")}[number]
-        return {name: tuple(Source("vanilla", tap, case) for case in all_cases) for name, tap in TAPS.items()}
-    by_number: dict[int, dict[str, tuple[Source, ...]]] = {
-        3: {name: (Source("vanilla", "combination", size=size),) for name, size in SIZES.items()},
-        4: {name: (Source("cnn", tap),) for name, tap in TAPS.items() if tap != "outcome"},
-        5: {name: (Source("cnn", "conv1", size=size),) for name, size in SIZES.items()},
+def _applies(control: Control, source: Source) -> bool:
+    """Shrinking to the native resolution first changes nothing for classifiers of that resolution or less."""
+    return control.case != NATIVE or split_classifier(source.model)[1] > NATIVE_RESOLUTION
+
+
+def _of_pictures(model: str) -> Source:
+    return Source(model, "cnn", "conv1", PICTURES, "80k")
+
+
+def _of_faces(key: int | str, scale: str) -> dict[str, tuple[Source, ...]]:
+    """Returns what fills a column, without the name of its model."""
+    if key in (1, 2):
+        all_cases = {1: ("baseline",), 2: ("a", "b")}[key]
+        return {name: tuple(Source("", "vanilla", tap, case) for case in all_cases) for name, tap in TAPS.items()}
+    heads = {name: _REDUCED.get(head, head) if scale == LAB else head for name, head in _HEADS.items()}
+    by_key: dict[int | str, dict[str, Source]] = {
+        3: {name: Source("", "vanilla", "combination", size=size) for name, size in SIZES.items()},
+        4: {name: Source("", "cnn", tap) for name, tap in TAPS.items() if tap != "outcome"},
+        5: {name: Source("", "cnn", "conv1", size=size) for name, size in SIZES.items()},
         6: {
-            "MIA [19]*": (Source("vanilla", "outcome"),),
-            "MINT Vanilla**": (Source("vanilla", "combination"),),
-            "MINT CNN***": (Source("cnn", "conv1"),),
+            "MIA [19]*": Source("", "vanilla", "outcome"),
+            "MINT Vanilla**": Source("", "vanilla", "combination"),
+            "MINT CNN***": Source("", "cnn", "conv1"),
         },
-        7: {name: (Source(head, "conv1"),) for name, head in _HEADS.items()},
+        7: {name: Source("", head, "conv1", size=_SIZE_OF_7[scale]) for name, head in heads.items()},
+        POOLINGS: {name: Source("", "vanilla", "combination", pooling=name) for name in ("max", "mean", "std", "topk")},
     }
-    return by_number[number]
+    return {name: (source,) for name, source in by_key[key].items()}
 
 
-def figure_sources() -> dict[str, Source]:
-    """Returns the curves of Figure 5 by label."""
-    vanilla = {f"vanilla, {tap}": Source("vanilla", tap) for tap in _FIGURE_TAPS}
-    return {"MIA [19] (outcome)": Source("vanilla", "outcome"), **vanilla, "cnn, conv1": Source("cnn", "conv1")}
+def figure_sources(model: str) -> dict[str, Source]:
+    """Returns the curves of Figure 5 of an audited model, by label."""
+    vanilla = {f"vanilla, {tap}": Source(model, "vanilla", tap) for tap in _FIGURE_TAPS}
+    return {
+        "MIA [19] (outcome)": Source(model, "vanilla", "outcome"),
+        **vanilla,
+        "cnn, conv1": Source(model, "cnn", "conv1"),
+    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +190,7 @@ class Row:
 
     Attributes:
         name: the paper's, with the control it belongs to.
-        control: "" for the paper's own rows; else the name of a control, see `report.tables.columns`.
+        control: "" for the paper's own rows; else the name of a `Control`.
         ours: for every column and source of it, our figures by name ("accuracy", "auc", "tpr_at_1_fpr"); none where
             there is no such evaluation.
         published: the paper's accuracies beside them; none for controls.
@@ -104,48 +202,58 @@ class Row:
     published: tuple[tuple[float, ...], ...] | None
 
 
-Figures = Mapping[tuple[str, Source, str], dict[str, Estimate]]
+# By source, and the suffix of the scorer and the evaluation of a `Control`.
+Figures = Mapping[tuple[Source, str, str], dict[str, Estimate]]
 
 
-def fill(number: int, scale: str, models: tuple[str, ...], figures: Figures) -> list[Row]:
+def fill(key: int | str, scale: str, models: tuple[str, ...], figures: Figures) -> list[Row]:
     """Fills a table.
 
     Args:
-        number: of the table.
+        key: the table's number, or `POOLINGS`.
         scale: `LAB` or `PAPER`.
-        models: the audited models, one a column.
-        figures: what each gave, by model, source and column of `report.tables.columns`.
+        models: the audited face models, one a column.
+        figures: what each source gave.
 
     Returns:
         The paper's rows, then the same rows for every control.
     """
+    published = paper.TABLES[key].cells if isinstance(key, int) else {}
     rows = []
-    for control, _, _ in tables.columns(protocol.UNSEEN_DATABASE):
-        is_paper = control == tables.AUDITED_COLUMN
-        for name, of_row in sources(number, scale).items():
-            ours = tuple(tuple(figures.get((model, source, control)) for source in of_row) for model in models)
-            if is_paper or any(entry is not None for entries in ours for entry in entries):
-                published = paper.TABLES[number].cells[name] if is_paper else None
-                rows.append(Row(name, "" if is_paper else control, ours, published))
+    for control in controls(key):
+        for name, of_row in sources(key, scale, models).items():
+            ours = tuple(
+                tuple(figures.get((control.source(source), control.suffix, control.evaluation)) for source in cell)
+                for cell in of_row
+            )
+            if not control.name or any(entry is not None for entries in ours for entry in entries):
+                rows.append(Row(name, control.name, ours, None if control.name else published.get(name)))
     return rows
 
 
-def to_markdown(number: int, models: tuple[str, ...], rows: list[Row], note: str) -> str:
+def columns(key: int | str, scale: str, models: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns the audited models of a table's columns, by the names that its CSV has."""
+    if key == 8:
+        return tuple(cell[0].model for cell in sources(key, scale, models)["accuracy"])
+    return ("resnet50" + _WIDTH[scale],) if key == 9 else models
+
+
+def to_markdown(key: int | str, models: tuple[str, ...], rows: list[Row], note: str) -> str:
     """Renders a table; cells are accuracy ± half of its 95% interval (the paper's accuracy), and the AUC."""
-    lines = [["", *_headings(number, models)]]
+    lines = [["", *_headings(key, models)]]
     for row in rows:
         cells = [
             " / ".join(_cell(entry, published) for entry, published in zip(entries, theirs, strict=True))
             for entries, theirs in _columns(row)
         ]
         lines.append([f"{row.control}: {row.name}" if row.control else row.name, *cells])
-    title = f"**Table {number}.** {paper.TABLES[number].title}. {note}"
+    title = f"**{_name(key)}.** {_TITLES[key]}. {note}"
     return f"{title}\n\n{tables.format_table(lines)}\n"
 
 
-def to_latex(number: int, models: tuple[str, ...], rows: list[Row], note: str) -> str:
+def to_latex(key: int | str, models: tuple[str, ...], rows: list[Row], note: str) -> str:
     """Renders a table for a paper that loads booktabs."""
-    head = " & ".join(["", *(_escape(heading) for heading in _headings(number, models))])
+    head = " & ".join(["", *(_escape(heading) for heading in _headings(key, models))])
     body: list[str] = []
     for row, previous in zip(rows, [None, *rows], strict=False):
         if previous is not None and row.control != previous.control:
@@ -157,7 +265,7 @@ def to_latex(number: int, models: tuple[str, ...], rows: list[Row], note: str) -
         body.append(" & ".join([_escape(f"{row.control}: {row.name}" if row.control else row.name), *cells]) + r" \\")
     return "\n".join([
         r"\begin{table}",
-        rf"\caption{{{_escape(paper.TABLES[number].title)}. {_escape(note)}}}",
+        rf"\caption{{{_escape(_TITLES[key])}. {_escape(note)}}}",
         rf"\begin{{tabular}}{{l{'r' * len(models)}}}",
         r"\toprule",
         head + r" \\",
@@ -190,8 +298,13 @@ def to_csv(models: tuple[str, ...], rows: list[Row]) -> str:
     return text.getvalue()
 
 
-def _headings(number: int, models: tuple[str, ...]) -> list[str]:
-    return [f"{column} ({model})" for column, model in zip(paper.TABLES[number].columns, models, strict=False)]
+def _name(key: int | str) -> str:
+    return f"Table {key}" if isinstance(key, int) else f"Table of {key}"
+
+
+def _headings(key: int | str, models: tuple[str, ...]) -> list[str]:
+    names = paper.TABLES[key].columns if isinstance(key, int) else paper.FR_MODELS
+    return [f"{column} ({model})" for column, model in zip(names, models, strict=False)]
 
 
 def _columns(row: Row) -> Iterator[tuple[tuple[dict[str, Estimate] | None, ...], tuple[float | None, ...]]]:

@@ -50,7 +50,7 @@ class TrainAudited:
         task: recognition of faces, or classification of pictures (the paper's Appendix A).
         arch: the network. For recognition r18, r34, r50, r100, r200, or small and tiny for laptops. For classification
             mobilenet, resnet50, resnet101 (the paper's ResNet100), densenet121, densenet201, xception, vit, each also
-            as _half and _quarter of its width (resnet50_quarter), or tiny.
+            as _half, _quarter and _eighth of its width (resnet50_quarter), or tiny.
         resolution: side of the pictures in pixels, for classification only: 16, 32, 64 or 128 in the paper, or another
             multiple of 16.
         loss: margin on the true class, for recognition only: arcface (0.5 radians) or cosface (0.4).

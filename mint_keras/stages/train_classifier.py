@@ -7,6 +7,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -75,9 +76,7 @@ def train_classifier(config: TrainClassifier) -> str:
     pictures = _divide(table, config.data)
     checkpoints.seed_everything(config.seed)
     model = classifiers.build(config.arch, config.resolution, len(pictures.classes))
-    settings = {name: v for name, v in dataclasses.asdict(config).items() if name not in _NOT_CONTENT}
-    manifest = formats.make_manifest(zoo.CLASSIFIER, {"data": samples.fingerprint(table)}, settings)
-    with formats.output_folder(config.out, manifest, config.overwrite):
+    with formats.output_folder(config.out, _manifest(config, table), config.overwrite):
         if not (config.out / formats.MODEL).is_file():
             _train(config, model, pictures)
         model = zoo.load_audited(config.out, zoo.CLASSIFIER)
@@ -91,6 +90,26 @@ def train_classifier(config: TrainClassifier) -> str:
     card = _CARD.format(name=config.out.name, facts=text, resolution=config.resolution)
     formats.write_text(config.out / "card.md", card)
     return f"{config.out / formats.MODEL}: {text}"
+
+
+def is_finished(config: TrainClassifier) -> bool:
+    """Returns whether the output folder holds exactly this classifier, trained and evaluated."""
+    if not (config.out / formats.EVALUATION).is_file():
+        return False
+    made = _manifest(config, samples.list_samples(config.data))
+    return bool(formats.read_manifest(config.out, zoo.CLASSIFIER)["fingerprint"] == made["fingerprint"])
+
+
+def untrained(config: TrainClassifier) -> tuple[keras.Model, int]:
+    """Returns the network with random weights, and how many pictures would train it."""
+    pictures = _divide(samples.list_samples(config.data), config.data)
+    model = classifiers.build(config.arch, config.resolution, len(pictures.classes))
+    return model, len(pictures.members)
+
+
+def _manifest(config: TrainClassifier, table: SampleTable) -> dict[str, Any]:
+    settings = {name: v for name, v in dataclasses.asdict(config).items() if name not in _NOT_CONTENT}
+    return formats.make_manifest(zoo.CLASSIFIER, {"data": samples.fingerprint(table)}, settings)
 
 
 def _attribute(table: SampleTable, name: str) -> np.ndarray:

@@ -15,6 +15,7 @@ from mint_keras.stages import paper_runs
 from mint_keras.stages.make_tables import MakeTables, make_tables
 
 MODELS = ("fr1", "fr2", "fr3")
+PICTURES = {"pictures": "cifar", "picture_externals": ("tiny", "coco"), "picture_evaluate": ("caltech",)}
 
 
 def made_up_scores(run: paper_runs.PaperRun, taps: set[str], rng: np.random.Generator) -> list[Scores]:
@@ -33,10 +34,9 @@ def made_up_scores(run: paper_runs.PaperRun, taps: set[str], rng: np.random.Gene
 def scores_only(tmp_path: Path) -> Path:
     """Runs of which only the scores.csv files are left."""
     wanted: dict[paper_runs.PaperRun, set[str]] = {}
-    for number in paper_tables.NUMBERS:
-        for source in paper_tables.flat_sources(number, paper_tables.LAB):
-            for model in MODELS:
-                wanted.setdefault(paper_runs.run_of(model, source), set()).add(source.tap)
+    for key in paper_tables.KEYS:
+        for source in paper_tables.all_sources(key, paper_tables.LAB, MODELS):
+            wanted.setdefault(paper_runs.run_of(source), set()).add(source.tap)
     rng = np.random.default_rng(1)
     for run, taps in wanted.items():
         (tmp_path / "runs" / run.name).mkdir(parents=True)
@@ -45,16 +45,45 @@ def scores_only(tmp_path: Path) -> Path:
 
 
 def test_tables_and_figure_from_scores_files_alone(scores_only: Path) -> None:
-    text = make_tables(MakeTables(scores_only, all=True, num_seeds=2, rebuild=True, quiet=True))
-    for number in paper_tables.NUMBERS:
+    text = make_tables(MakeTables(scores_only, all=True, num_seeds=2, rebuild=True, quiet=True, **PICTURES))
+    for number in paper.TABLES:
         assert f"**Table {number}.**" in text
+        lines = (scores_only / f"table_{number}.md").read_text().splitlines()
         for name, entries in paper.TABLES[number].cells.items():
-            line = next(line for line in (scores_only / f"table_{number}.md").read_text().splitlines() if name in line)
+            line = next(
+                line for line in (scores_only / f"table_{number}.md").read_text().splitlines() if f"| {name} " in line
+            )
             published = [f"({value:.2f})" for entry in entries for value in entry]
             assert [word.rstrip(",") for word in line.split() if word.startswith("(0.")] == published
     for ending in ("png", "svg"):
         assert (scores_only / f"figure_5.{ending}").stat().st_size > 10_000
     assert r"\pm" in (scores_only / "table_1.tex").read_text()
+    assert "**Table of poolings.**" in text
+    lines = (scores_only / "table_poolings.md").read_text().splitlines()
+    assert [line.split()[1] for line in lines[4:8]] == ["max", "mean", "std", "topk"]
+
+
+def test_shrinking_to_the_native_resolution_is_a_row_where_it_changes_something(scores_only: Path) -> None:
+    make_tables(MakeTables(scores_only, table=(8, 9), rebuild=True, quiet=True, **PICTURES))
+    by_row = {path: (scores_only / path).read_text() for path in ("table_8.md", "table_9.md")}
+    assert "shrunk to 32 first" not in by_row["table_8.md"]
+    rows = [line.split()[5] for line in by_row["table_9.md"].splitlines() if "shrunk to 32 first" in line]
+    assert rows == ["64x64", "128x128"]
+
+
+def test_all_without_pictures_says_what_it_leaves_out(scores_only: Path) -> None:
+    text = make_tables(MakeTables(scores_only, all=True, rebuild=True, quiet=True))
+    assert "Tables 8 and 9 are left out" in text
+    assert not (scores_only / "table_8.md").exists()
+
+
+def test_failed_trainings_are_named(scores_only: Path) -> None:
+    folder = scores_only / "runs" / "fr3-baseline-100k-cnn-conv1"
+    parts = formats.read_scores(folder / formats.SCORES)
+    dead = [dataclasses.replace(p, logit=np.zeros_like(p.logit)) if p.seed == 2 else p for p in parts]
+    formats.write_scores(folder / formats.SCORES, dead)
+    text = make_tables(MakeTables(scores_only, table=(5,), rebuild=True, quiet=True))
+    assert "the same score for everybody: fr3 cnn conv1 100k seed 2, fr3 cnn untrained conv1 100k seed 2." in text
 
 
 def test_cells_are_the_figures_of_the_scores(scores_only: Path) -> None:
@@ -94,6 +123,8 @@ def test_same_scores_same_bytes(scores_only: Path) -> None:
         ({"table": (1,), "scale": "paper"}, "--audited NAME=FOLDER"),
         ({"table": (1,), "scale": "paper", "audited": ("fr1=models/fr1",)}, "--protocol"),
         ({"table": (1,), "protocol": Path("here")}, "--protocol"),
+        ({"table": (8,)}, "--pictures"),
+        ({"table": (9,), "pictures": "cifar"}, "together"),
     ],
 )
 def test_what_cannot_be_made(options: dict, message: str, tmp_path: Path) -> None:
