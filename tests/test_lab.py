@@ -39,6 +39,7 @@ class TestLabModels:
             np.testing.assert_array_equal(there, table.take(rows).location)
 
 
+@pytest.mark.slow
 def test_training_pixels_are_drawn_again_to_the_last_bit(manifest: dict) -> None:
     reader = images.FaceReader()
     num = sum(len(rows) for rows, _ in reader.batches(tables.read_samples(MODEL / "members.parquet"), 256))

@@ -30,7 +30,7 @@ def train_mint(config: mint_options.TrainMint) -> str:
     scores, results = mint_run.evaluate_heads(run)
     write_evaluation(run, scores, results)
     written = f"Written: {config.out / formats.RESULTS}, {formats.SCORES}, heads/, roc.png, roc_controls.png"
-    return "\n\n".join([describe(run), summary(run, results), *_warn_of_dead_heads(scores), written])
+    return "\n\n".join([describe(run), summary(run, results), *warn_of_dead_heads(scores), written])
 
 
 def write_evaluation(run: mint_run.Run, scores: Sequence[Scores], results: Sequence[ResultRow]) -> None:
@@ -53,7 +53,7 @@ def write_evaluation(run: mint_run.Run, scores: Sequence[Scores], results: Seque
     plots.save_roc(out / "roc_controls.png", by_column, f"{head} head on {tap}, and its controls")
 
 
-def _warn_of_dead_heads(scores: Sequence[Scores]) -> list[str]:
+def warn_of_dead_heads(scores: Sequence[Scores]) -> list[str]:
     """A head whose ReLUs have all died scores every sample alike; its 0.500 is a failed training, not a finding."""
     dead = sorted({f"{part.scorer} on {part.tap} (seed {part.seed})" for part in scores if np.ptp(part.logit) == 0})
     return [f"Failed trainings, the same score for everybody: {', '.join(dead)}. Try another --seed."] if dead else []

@@ -39,6 +39,7 @@ def test_fused_model_and_tflite_equal_the_parts(head: str, faces: np.ndarray, tm
 
 
 @pytest.mark.parametrize("head", ["cnn_counted_x3", "vit_reduced"])
+@pytest.mark.slow
 def test_heads_of_table_7_as_tflite(head: str, faces: np.ndarray, tmp_path: Path) -> None:
     keras.utils.set_random_seed(1)
     extractor = taps.extractor(iresnet.build("tiny"), ["conv3"])

@@ -140,6 +140,7 @@ def test_a_missing_protocol_is_named_with_its_command(audited_folder: Path, tmp_
         make_tables(config)
 
 
+@pytest.mark.slow
 def test_small_lab_table_is_run_planned_and_reused(
     audited_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

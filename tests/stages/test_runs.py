@@ -15,10 +15,12 @@ from mint_keras.audit import metrics
 from mint_keras.data import images, samples, synthetic, tables
 from mint_keras.heads import specs
 from mint_keras.records import InputError, RefusedError
+from mint_keras.stages import train_mint as train_mint_stage
 from mint_keras.stages.evaluate_mint import EvaluateMint, evaluate_mint, largest_difference
 from mint_keras.stages.export_tflite import ExportTflite, export_tflite
 from mint_keras.stages.make_protocol import MakeProtocol, make_protocol
-from mint_keras.stages.mint_options import TrainMint, config_of, resolve_taps
+from mint_keras.stages.mint_options import TrainMint, build_head, config_of, resolve_taps
+from mint_keras.stages.mint_run import make_protocol as make_run_protocol
 from mint_keras.stages.mint_run import open_run
 from mint_keras.stages.train_audited import TrainAudited, train_audited
 from mint_keras.stages.train_mint import train_mint
@@ -112,12 +114,14 @@ def test_other_settings_need_another_folder(run_folder: Path, audited_folder: Pa
         train_mint(small(audited_folder, run, taps=("conv1", "conv4"), num_test=30, seed=2))
 
 
+@pytest.mark.slow
 def test_cnn_on_maps(audited_folder: Path, tmp_path: Path) -> None:
     text = train_mint(small(audited_folder, tmp_path / "out", head="cnn"))
     assert "| cnn" in text
     assert np.load(tmp_path / "out/aad/shards/000000/audited/conv4.npy", mmap_mode="r").shape[1:] == (7, 7, 16)
 
 
+@pytest.mark.slow
 def test_live_aad_gives_the_table_of_stored_aad(
     audited_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,6 +144,7 @@ def test_live_aad_gives_the_table_of_stored_aad(
     assert first == pytest.approx(second, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_heads_of_table_7(audited_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     head = "cnn_counted_third"
     monkeypatch.setitem(specs.HEADS, head, dataclasses.replace(specs.HEADS[head], epochs=2))
@@ -155,6 +160,7 @@ def test_heads_of_table_7(audited_folder: Path, tmp_path: Path, monkeypatch: pyt
     assert f"{head} head on conv4" in export_tflite(ExportTflite(config.out, tmp_path / "bundle", "conv4", quiet=True))
 
 
+@pytest.mark.slow
 def test_several_trainings_share_samples(audited_folder: Path, tmp_path: Path) -> None:
     config = small(audited_folder, tmp_path / "out", num_seeds=2)
     text = train_mint(config)
@@ -194,25 +200,18 @@ def test_auto_says_why(audited_folder: Path, tmp_path: Path, monkeypatch: pytest
     assert [plan.duration(seconds) for seconds in (45, 720, 12_240, 181_440)] == ["45 s", "12 min", "3.4 h", "2.1 days"]
 
 
-def test_a_dead_head_is_named(run_folder: Path, tmp_path: Path) -> None:
-    from mint_keras.stages.mint_run import load_head
-
-    run = shutil.copytree(run_folder, tmp_path / "run")
-    path = run / "heads" / "audited" / "conv1" / "head.keras"
-    head = load_head(path)
-    head.get_layer("logit").kernel.assign(np.zeros((128, 1)))
-    head.save(path)
-    config = config_of(formats.read_manifest(run, "mint_run"), run, quiet=True)
-    text = train_mint(config)
-    assert "same score for everybody: vanilla on conv1 (seed 1)." in text
+def test_a_dead_head_is_named(run_folder: Path) -> None:
+    scores = formats.read_scores(run_folder / "scores.csv")
+    assert train_mint_stage.warn_of_dead_heads(scores) == []
+    dead = [dataclasses.replace(p, logit=np.zeros_like(p.logit)) if p.tap == "conv1" else p for p in scores]
+    (text,) = train_mint_stage.warn_of_dead_heads(dead)
+    assert "same score for everybody: vanilla on conv1 (seed 1), vanilla_untrained on conv1 (seed 1)." in text
 
 
-def test_literal_has_no_standardisation(audited_folder: Path, tmp_path: Path) -> None:
-    from mint_keras.stages.mint_run import load_head
-
-    train_mint(small(audited_folder, tmp_path / "out", literal=True))
-    head = load_head(tmp_path / "out" / "heads" / "audited" / "conv4" / "head.keras")
-    assert "standardise" not in [layer.name for layer in head.layers]
+def test_literal_has_no_standardisation(tmp_path: Path) -> None:
+    for literal in (False, True):
+        head = build_head(small(tmp_path, tmp_path, literal=literal), {"conv4": (16,)})
+        assert ("standardise" in [layer.name for layer in head.layers]) != literal
 
 
 @pytest.fixture(scope="module")
@@ -245,9 +244,7 @@ def test_folders_of_real_files(folders: Path, audited_folder: Path, tmp_path: Pa
 
 def test_without_other_databases_people_are_held_out(folders: Path, audited_folder: Path, tmp_path: Path) -> None:
     config = small(audited_folder, tmp_path / "out", externals=(str(folders / "phone"), str(folders / "cctv")))
-    train_mint(config)
-    evaluations = {row.evaluation for row in formats.read_results(tmp_path / "out" / "results.jsonl")}
-    assert evaluations == {"seen_databases", "same_database", "familiar"}
+    assert set(make_run_protocol(config).evaluations()) == {"seen_databases", "same_database", "familiar"}
 
 
 @pytest.mark.parametrize(

@@ -154,6 +154,7 @@ def test_heads_in_lower_precision(policy: str, arrays: dict[str, store.ShardedAr
 
 
 @pytest.mark.parametrize("name", ["resnet50_reduced", "vit_reduced"])
+@pytest.mark.slow
 def test_networks_of_table_7_learn_in_lower_precision(
     name: str, arrays: dict[str, store.ShardedArray], tmp_path: Path
 ) -> None:
@@ -231,6 +232,7 @@ print("done")
 """
 
 
+@pytest.mark.slow
 def test_two_devices_and_xla_train_the_same_head(tmp_path: Path) -> None:
     """Two virtual CPU devices: members on one, externals on the other, so batch normalisation has to see both."""
     command = [sys.executable, "-c", PROGRAM, str(tmp_path)]

@@ -156,6 +156,7 @@ class TestAudited:
             losses = [float(row["loss"]) for row in csv.DictReader(file)]
         assert losses[-1] < losses[0]
 
+    @pytest.mark.slow
     def test_an_interrupted_training_ends_like_an_uninterrupted_one(
         self, data: tuple[np.ndarray, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
