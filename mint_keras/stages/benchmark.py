@@ -6,6 +6,7 @@ import dataclasses
 import os
 import platform
 import tempfile
+import time
 from pathlib import Path
 
 from tqdm import tqdm
@@ -59,6 +60,7 @@ def benchmark(config: Benchmark) -> str:
         raise InputError(f"Expected --only of {sorted(PARTS)}, received {unknown}.")
     if "faces" in config.only and not (config.detector and config.photos):
         raise InputError("Expected --detector and --photos to measure faces, received none.")
+    start = time.perf_counter()
     settings = {"only": config.only, "quick": config.quick, "detector": config.detector, "photos": config.photos}
     with formats.output_folder(config.out, formats.make_manifest(KIND, {}, settings), config.overwrite):
         with tempfile.TemporaryDirectory() as folder:
@@ -67,10 +69,11 @@ def benchmark(config: Benchmark) -> str:
             found = [row for name in names for row in PARTS[name](setting)]
         rows = [{**dataclasses.asdict(row), "ratio": row.ratio, "verdict": row.verdict} for row in found]
         machine = {"processors": os.cpu_count(), "machine": platform.machine(), "system": platform.system()}
-        formats.write_json(config.out / RESULTS, {"machine": machine, "measurements": rows})
+        seconds = round(time.perf_counter() - start)
+        formats.write_json(config.out / RESULTS, {"machine": machine, "seconds": seconds, "measurements": rows})
     table = [["what", "ours", "peer", "unit", "peer is", "ratio", "target", ""]]
     for row in found:
         figures = (f"{row.ours:,.4g}", f"{row.peer:,.4g}", row.unit, row.against, f"{row.ratio:.2f}")
         table.append([row.name, *figures, row.target, row.verdict])
     skipped = [] if config.detector and config.photos else ["faces: not measured without --detector and --photos"]
-    return "\n".join([tables.format_table(table), *skipped, str(config.out / RESULTS)])
+    return "\n".join([tables.format_table(table), *skipped, f"Measured in {seconds} seconds: {config.out / RESULTS}"])

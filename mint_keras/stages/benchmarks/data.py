@@ -80,7 +80,7 @@ def faces(setting: Setting) -> Iterator[Measurement]:
 
     peer = _insightface_loop(setting.detector, table)
     rates = {align_only: 0.0, write: 0.0, peer: 0.0}
-    for _ in range(4 if setting.quick else 10):  # in turns, so that all meet the same machine
+    for _ in range(2 if setting.quick else 10):  # in turns, so that all meet the same machine
         for work in rates:
             rates[work] = max(rates[work], best_rate(work, 1))
     loop = "insightface: read, detect, norm_crop"
@@ -92,7 +92,7 @@ def faces(setting: Setting) -> Iterator[Measurement]:
 
 def copies(setting: Setting) -> Iterator[Measurement]:
     """The search for copies: ten times as many photos take how many times as long?"""
-    small = 2_000 if setting.quick else 10_000
+    small = 1_000 if setting.quick else 10_000
     seconds = []
     for num in (small, 10 * small):
         fingerprints = _fingerprints(num)
@@ -108,7 +108,7 @@ def copies(setting: Setting) -> Iterator[Measurement]:
 
 def memory(setting: Setting) -> Iterator[Measurement]:
     """Peak memory of prepare_faces.py, of its largest process, as the database grows."""
-    small, large = (1_000, 10_000) if setting.quick else (1_000, 100_000)
+    small, large = (1_000, 5_000) if setting.quick else (1_000, 100_000)
     peaks = []
     for num in (small, large):
         path = write_records(setting.folder / f"memory-{num}", num)

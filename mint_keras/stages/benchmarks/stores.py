@@ -72,12 +72,12 @@ def extraction_memory(setting: Setting) -> Iterator[Measurement]:
     """Peak memory of extract_aad.py on the lab model as the database grows."""
     root = Path(__file__).resolve().parents[3]
     peaks = []
-    for num in (1_000, 10_000 if setting.quick else 100_000):
+    for num in (1_000, 4_000 if setting.quick else 100_000):
         path = write_records(setting.folder / f"aad-memory-{num}", num)
         peaks += run_program(
             _EXTRACT, setting.folder, path, setting.folder / f"aad-memory-{num}-out", root / "models" / "lab"
         )
-    name = f"memory of extract_aad, {10_000 if setting.quick else 100_000:,} images"
+    name = f"memory of extract_aad, {4_000 if setting.quick else 100_000:,} images"
     yield Measurement(name, peaks[1], peaks[0], "MiB", "1,000 images", "<1.2")
 
 

@@ -73,7 +73,7 @@ def streaming(setting: Setting) -> Iterator[Measurement]:
     Quick: the maps of the lab's network, in sparse files.
     """
     found = {}
-    for num, steps in ((10_000, 40), (100_000, 40 if setting.quick else 200)):
+    for num, steps in ((10_000, 20 if setting.quick else 40), (100_000, 20 if setting.quick else 200)):
         folder = setting.folder / f"stream-{num}"
         _write_stream(folder, num, setting.quick)
         found[num] = run_program(_STREAM, setting.folder, folder, num, steps)
