@@ -14,7 +14,7 @@ from mint_keras.records import InputError, RefusedError, Scores
 
 
 def clustered_auc_variance(part: Scores) -> float:
-    """Returns the variance of the AUC where photos come in people (Obuchowski, Biometrics 53, 1997, eq. 4 to 6).
+    """Returns the variance of the AUC where photos come in people (Obuchowski, Biometrics 53, 1997).
 
     A photo's placement is the share of the other class that it outscores, ties counting half. Placements of a person
     are added up, on both sides if the person is on both, and their spread over people is the variance. People with
@@ -49,29 +49,18 @@ def _share_below(values: np.ndarray, of: np.ndarray) -> np.ndarray:
 def auc_interval(part: Scores, confidence: float = CONFIDENCE) -> Estimate:
     """Returns the AUC of one training with Obuchowski's interval, on the logit scale with t quantiles.
 
-    The degrees of freedom are those of the side with fewer people, less one. An AUC of 0 or 1 has no spread to
-    compute from: its interval is what an exact binomial limit over the people of the smaller side leaves.
+    `intervals.student` with the formula in place of draws.
 
     Raises:
-        InputError: see `clustered_auc_variance`.
+        InputError: see `clustered_auc_variance`; also for an AUC of 0 or 1, whose variance the formula takes for 0.
     """
-    is_member = figures.membership(part)
-    deviation = math.sqrt(clustered_auc_variance(part))
-    area = metrics.auc(is_member, part.score)
-    num_people = min(count_people(part))
+    area = metrics.auc(figures.membership(part), part.score)
     if not 0 < area < 1:
-        limit = ((1 - confidence) / 2) ** (1 / num_people)
-        low, high = (limit, 1.0) if area else (0.0, 1 - limit)
-        return Estimate(area, low, high, 1)
-    half = stats.t.ppf((1 + confidence) / 2, num_people - 1) * deviation / (area * (1 - area))
+        raise InputError(f"Expected an AUC between 0 and 1, received {area:g}. Take `intervals.estimate`.")
+    deviation = math.sqrt(clustered_auc_variance(part)) / (area * (1 - area))
+    half = stats.t.ppf((1 + confidence) / 2, min(figures.count_people(part)) - 1) * deviation
     low, high = special.expit(special.logit(area) + np.array([-half, half]))
     return Estimate(area, float(low), float(high), 1)
-
-
-def count_people(part: Scores) -> tuple[int, int]:
-    """Returns the numbers of people among the members and among the externals."""
-    people, is_member = part.samples.people(), figures.membership(part)
-    return len(np.unique(people[is_member])), len(np.unique(people[~is_member]))
 
 
 def delong_interval(part: Scores, confidence: float = CONFIDENCE) -> Estimate:

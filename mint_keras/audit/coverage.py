@@ -16,8 +16,6 @@ from mint_keras.records import SampleTable, Scores
 
 _PERSON, _PHOTO = 0.7, 0.7  # standard deviations: half of a score's variance is the person's
 _SHARED = 0.5  # share of either that two scorers have in common
-DIFFERENCE = "difference"
-_OBUCHOWSKI = "auc, obuchowski"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +80,7 @@ def measure(
     effects: tuple[float, float] = (1.0, 0.5),
     num_draws: int = intervals.NUM_DRAWS,
     seed: int = 1,
-) -> dict[str, Coverage]:
+) -> dict[tuple[str, str], Coverage]:
     """Measures how often 95% intervals contain the truth.
 
     Args:
@@ -93,25 +91,28 @@ def measure(
         seed: of the simulation.
 
     Returns:
-        For "auc" and "balanced_accuracy" of the first scorer, the same with ", difference" for the first minus the
-        second, and "auc, obuchowski".
+        By figure and method: "auc" and "balanced_accuracy" of the first scorer, and ", difference" for the first minus
+        the second, by each of `intervals.METHODS`; and the AUC by Obuchowski's formula.
     """
     rng = np.random.default_rng(seed)
     names = (figures.AUC, figures.BALANCED_ACCURACY)
-    first, second = (truth(effect) for effect in effects)
-    expected = {name: first[name] for name in names}
-    expected |= {f"{name}, {DIFFERENCE}": first[name] - second[name] for name in names}
-    expected[_OBUCHOWSKI] = first[figures.AUC]
-    found: dict[str, list[Estimate]] = {name: [] for name in expected}
+    expected = _expected(effects, names)
+    found: dict[tuple[str, str], list[Estimate]] = {}
     for run in range(num_runs):
         part, other = simulate(num_people, effects, rng)
-        estimates = intervals.estimate([part], num_draws, run, names)
-        differences = paired.difference([part], [other], num_draws, run, names)
-        estimates |= {f"{name}, {DIFFERENCE}": value for name, value in differences.items()}
-        estimates[_OBUCHOWSKI] = bounds.auc_interval(part)
-        for name, value in estimates.items():
-            found[name].append(value)
-    return {name: _summarise(values, expected[name]) for name, values in found.items()}
+        for method in intervals.METHODS:
+            estimates = intervals.estimate([part], num_draws, run, names, method)
+            differences = paired.difference([part], [other], num_draws, run, names, method)
+            estimates |= {f"{name}, {intervals.DIFFERENCE}": value for name, value in differences.items()}
+            for name, value in estimates.items():
+                found.setdefault((name, method), []).append(value)
+        found.setdefault((figures.AUC, "obuchowski"), []).append(bounds.auc_interval(part))
+    return {key: _summarise(values, expected[key[0]]) for key, values in found.items()}
+
+
+def _expected(effects: tuple[float, float], names: tuple[str, ...]) -> dict[str, float]:
+    first, second = (truth(effect) for effect in effects)
+    return first | {f"{name}, {intervals.DIFFERENCE}": first[name] - second[name] for name in names}
 
 
 def _summarise(estimates: list[Estimate], expected: float) -> Coverage:

@@ -114,3 +114,9 @@ def membership(part: Scores) -> np.ndarray:
     if part.is_member.all() or not part.is_member.any():
         raise InputError(f"Expected members and externals, received only one of them in {part.evaluation!r}.")
     return part.is_member
+
+
+def count_people(part: Scores) -> tuple[int, int]:
+    """Returns the numbers of people among the members and among the externals."""
+    people, is_member = part.samples.people(), membership(part)
+    return len(np.unique(people[is_member])), len(np.unique(people[~is_member]))

@@ -12,6 +12,7 @@ from mint_keras.records import InputError, Scores
 
 NUM_DRAWS = 1002  # divides by 1, 2, 3 and 6 seeds
 CONFIDENCE = 0.95
+RATE, DIFFERENCE = "rate", "difference"
 DEFAULT_NAMES = (figures.ACCURACY, figures.AUC, figures.TPR_AT_1)
 _CHUNK = 2**22  # weights held at once
 
@@ -39,21 +40,26 @@ class Estimate:
 
 
 def estimate(
-    parts: Sequence[Scores], num_draws: int = NUM_DRAWS, seed: int = 1, names: Sequence[str] = DEFAULT_NAMES
+    parts: Sequence[Scores],
+    num_draws: int = NUM_DRAWS,
+    seed: int = 1,
+    names: Sequence[str] = DEFAULT_NAMES,
+    method: str = "percentile",
 ) -> dict[str, Estimate]:
-    """Estimates figures with percentile intervals that respect identities and training seeds.
+    """Estimates figures with intervals that respect identities and training seeds.
 
     A draw takes one of the trainings, and people with replacement, within each class, all photos of a person together:
     photos of one person are alike, so photos drawn on their own would make the interval too narrow. A class weighs as
     much as the other in every draw, as in the balanced evaluation. How much databases differ from one another cannot
-    be seen in one evaluation database: no interval says it. Nor do percentiles of draws bound a true-positive rate at
-    a false-positive rate that a handful of people decide: `bounds.certify` does.
+    be seen in one evaluation database: no interval says it. Nor can draws bound a true-positive rate at a
+    false-positive rate that a handful of people decide: `bounds.certify` does.
 
     Args:
         parts: scores of one scorer, tap and evaluation, one entry for each training seed.
         num_draws: in all; every training gets an equal share.
         seed: of the draws.
         names: of the figures, see `figures.FIGURES`.
+        method: a key of `METHODS`, from draws to an interval.
 
     Returns:
         Estimates by name.
@@ -65,8 +71,11 @@ def estimate(
         raise InputError("Expected scores of at least one training, received none.")
     values = [plain_figures(part, names) for part in parts]
     draws = [draw[0] for draw in resample([(part,) for part in parts], num_draws, seed, names)]
+    num_people = min(min(figures.count_people(part)) for part in parts)
     return {
-        name: summarise([value[name] for value in values], np.concatenate([draw[name] for draw in draws]))
+        name: METHODS[method](
+            [value[name] for value in values], np.concatenate([draw[name] for draw in draws]), num_people, RATE
+        )
         for name in names
     }
 
@@ -77,11 +86,51 @@ def plain_figures(part: Scores, names: Sequence[str]) -> dict[str, float]:
     return {name: float(value.item()) for name, value in found.items()}
 
 
-def summarise(values: Sequence[float], draws: np.ndarray, confidence: float = CONFIDENCE) -> Estimate:
-    """Returns the mean of a figure's values, one for each training, with the percentiles of its draws."""
-    tail = (1 - confidence) / 2
+def percentile(values: Sequence[float], draws: np.ndarray, num_people: int, kind: str) -> Estimate:
+    """Returns the mean of a figure's values, one for each training, with the percentiles of its draws.
+
+    Exact neither for few people nor near 0 and 1, where it is too short: see `coverage` and `docs/method.md`.
+    """
+    del num_people, kind  # what `student` needs
+    tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(draws, [tail, 1 - tail])
     return Estimate(float(np.mean(values)), float(low), float(high), len(values))
+
+
+def student(values: Sequence[float], draws: np.ndarray, num_people: int, kind: str) -> Estimate:
+    """Returns the mean of a figure's values with a t interval from the draws' standard deviation; needs SciPy.
+
+    Degrees of freedom: the people of the smaller side, less one. Rates are taken on the logit scale, where the AUC's
+    distribution is nearer to normal (Qin and Hotilovac, Statistical Methods in Medical Research 17, 2008). A rate of 0
+    or 1 has no spread: its interval is what an exact binomial limit over the people of the smaller side leaves.
+
+    Args:
+        values: of each training.
+        draws: of people and trainings, shape (k,).
+        num_people: on the smaller side.
+        kind: `RATE`, or `DIFFERENCE` of rates.
+
+    Raises:
+        InputError: if there are fewer than two people.
+    """
+    from scipy import special, stats  # tables and the laptop do without
+
+    if num_people < 2:
+        raise InputError(f"Expected at least two people on each side, received {num_people}.")
+    value = float(np.mean(values))
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, num_people - 1) * np.std(draws))
+    if kind == DIFFERENCE:
+        return Estimate(value, max(-1.0, value - half), min(1.0, value + half), len(values))
+    if not 0 < value < 1:
+        limit = ((1 - CONFIDENCE) / 2) ** (1 / num_people)
+        low, high = (limit, 1.0) if value else (0.0, 1 - limit)
+        return Estimate(value, low, high, len(values))
+    half /= value * (1 - value)
+    low, high = special.expit(special.logit(value) + np.array([-half, half]))
+    return Estimate(value, float(low), float(high), len(values))
+
+
+METHODS = {"percentile": percentile, "student": student}
 
 
 def resample(

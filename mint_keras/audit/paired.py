@@ -18,6 +18,7 @@ def difference(
     num_draws: int = intervals.NUM_DRAWS,
     seed: int = 1,
     names: Sequence[str] = intervals.DEFAULT_NAMES,
+    method: str = "student",
 ) -> dict[str, Estimate]:
     """Estimates figures of one scorer minus those of another, with intervals of the difference itself.
 
@@ -30,6 +31,7 @@ def difference(
         num_draws: in all; every training gets an equal share.
         seed: of the draws.
         names: of the figures, see `figures.FIGURES`.
+        method: a key of `intervals.METHODS`, from draws to an interval.
 
     Returns:
         Differences by name; above 0 where the first scorer's figure is higher.
@@ -40,10 +42,13 @@ def difference(
     trainings = pair(parts, others)
     values = [[intervals.plain_figures(part, names) for part in pair] for pair in trainings]
     draws = intervals.resample(trainings, num_draws, seed, names)
+    num_people = min(min(figures.count_people(first)) for first, _ in trainings)
     return {
-        name: intervals.summarise(
+        name: intervals.METHODS[method](
             [first[name] - second[name] for first, second in values],
             np.concatenate([first[name] - second[name] for first, second in draws]),
+            num_people,
+            intervals.DIFFERENCE,
         )
         for name in names
     }
