@@ -9,7 +9,8 @@ from mint_keras.audit import figures, intervals, paired
 from mint_keras.audit.intervals import Estimate
 from mint_keras.records import InputError, Scores
 
-REFERENCE, BLIND, UNTRAINED, OTHER, NULL, CONTEXT = "reference", "blind", "untrained", "other", "null", "context"
+REFERENCE, BLIND, UNTRAINED, OTHER, NULL = "reference", "blind", "untrained", "other", "null"
+CLAIM, CONTEXT = "claim", "context"
 ROLES = {
     REFERENCE: "the audited model where only membership differs between the sides: people of the members' own database "
     "who were kept out, the members' own unseen photos, or the same photos in a model that was not trained on them",
@@ -17,7 +18,8 @@ ROLES = {
     UNTRAINED: "an untrained copy of the audited model, on a reference's samples: it must do worse than the reference",
     OTHER: "any other control on a reference's samples, such as a foreign model: it must do worse than the reference",
     NULL: "the audited model on two sides of one kind, of a reference's people: it must see no difference",
-    CONTEXT: "a comparison of different databases: it decides nothing",
+    CLAIM: "the audited model on members against externals of another database, as in the paper: it decides nothing",
+    CONTEXT: "a scorer on different databases where membership cannot be the cause: it says what else tells them apart",
 }
 PERSON, IMAGE = "person", "image"
 TRUTHS = {
@@ -39,7 +41,8 @@ class Finding:
         auc: of the scorer, with its interval.
         num_members: people on the claimed members' side.
         num_externals: people on the other.
-        difference: AUC of the reference minus this one on the same samples; None for references and context.
+        difference: AUC of the reference minus this one on the same samples; None where there is none to be had:
+            references, nulls, comparisons of different databases.
         adjusted_p: p-value of the AUC against 0.5, adjusted for everything that was tried (`selection.holm`): one-sided
             for references, two-sided for controls. None if nothing else was tried, or the choice was made before, on
             other people (`selection.choose`).
@@ -128,9 +131,20 @@ def control(
     return dataclasses.replace(found, evaluation=of.evaluation)
 
 
-def context(name: str, question: str, parts: Sequence[Scores], seed: int = 1) -> Finding:
-    """Measures a comparison of different databases, such as the paper's own, for the record."""
-    return _measure((name, question, CONTEXT, PERSON), parts, None, None, seed)
+def across(name: str, question: str, role: str, parts: Sequence[Scores], seed: int = 1) -> Finding:
+    """Measures a comparison of different databases, such as the paper's own, for the record.
+
+    Args:
+        name: of the comparison.
+        question: what it asks, without a question mark.
+        role: "claim" or "context", see `ROLES`.
+        parts: scores, one entry for each training seed.
+        seed: of the interval.
+
+    Raises:
+        InputError: if membership is not known, or a side has fewer than two people.
+    """
+    return _measure((name, question, role, PERSON), parts, None, None, seed)
 
 
 def _measure(

@@ -14,6 +14,7 @@ NUM_DRAWS = 1002  # divides by 1, 2, 3 and 6 seeds
 CONFIDENCE = 0.95
 RATE, DIFFERENCE = "rate", "difference"
 DEFAULT_NAMES = (figures.ACCURACY, figures.AUC, figures.TPR_AT_1)
+_ROUNDING = 1e-9  # sums of shares are 1 up to this
 _CHUNK = 2**22  # weights held at once
 
 
@@ -121,9 +122,9 @@ def student(values: Sequence[float], draws: np.ndarray, num_people: int, kind: s
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, num_people - 1) * np.std(draws))
     if kind == DIFFERENCE:
         return Estimate(value, max(-1.0, value - half), min(1.0, value + half), len(values))
-    if not 0 < value < 1:
+    if not _ROUNDING < value < 1 - _ROUNDING:
         limit = ((1 - CONFIDENCE) / 2) ** (1 / num_people)
-        low, high = (limit, 1.0) if value else (0.0, 1 - limit)
+        low, high = (limit, 1.0) if value > 0.5 else (0.0, 1 - limit)
         return Estimate(value, low, high, len(values))
     half /= value * (1 - value)
     low, high = special.expit(special.logit(value) + np.array([-half, half]))

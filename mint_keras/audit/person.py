@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from mint_keras.audit import figures, intervals
+from mint_keras.audit import figures, intervals, paired
 from mint_keras.audit.intervals import Estimate
 from mint_keras.records import InputError, SampleTable, Scores
 
@@ -126,12 +126,14 @@ def power_curve(parts: Sequence[Scores], max_photos: int, statistic: str = "mean
         raise InputError("Expected scores of at least one training, received none.")
     kept = []
     for part in parts:
-        _, rows = _rows_by_person(part, max_photos, seed)
-        chosen = rows.ravel()
-        is_member = figures.membership(part)[chosen]
-        kept.append(
-            dataclasses.replace(part, samples=part.samples.take(chosen), is_member=is_member, logit=part.logit[chosen])
-        )
+        sides, rows = _rows_by_person(part, max_photos, seed)
+        num_members = np.count_nonzero(sides == "member")
+        if not 0 < num_members < len(sides):
+            raise InputError(
+                f"Expected people with {max_photos} photos on both sides, received {num_members} members and "
+                f"{len(sides) - num_members} externals. Take fewer photos."
+            )
+        kept.append(paired.take(part, rows.ravel()))
     return [
         _point([aggregate(part, num, statistic, seed) for part in kept], num, num, seed)
         for num in range(1, max_photos + 1)

@@ -15,6 +15,7 @@ from typing import Any
 
 from mint_keras.audit.findings import (
     BLIND,
+    CLAIM,
     CONTEXT,
     NULL,
     REFERENCE,
@@ -85,7 +86,7 @@ class Verdict:
         lines = [self.headline]
         for one in self.assessments:
             lines += ["", *one.sentences]
-        context = [_measured(finding) for finding in self.findings if finding.role == CONTEXT]
+        context = [_measured(finding) for finding in self.findings if finding.role in (CLAIM, CONTEXT)]
         if context:
             lines += ["", "For the record, and deciding nothing:", *context]
         return "\n".join([*lines, "", LIMITS])
@@ -124,7 +125,7 @@ def decide(
         raise InputError(
             "Expected findings of different names and references of different evaluations, received two alike."
         )
-    controls = [finding for finding in findings if finding.role not in (REFERENCE, CONTEXT)]
+    controls = [finding for finding in findings if finding.role not in (REFERENCE, CLAIM, CONTEXT)]
     if lost := [finding.name for finding in controls if finding.evaluation not in by_evaluation]:
         raise InputError(
             f"Expected controls on the samples of a reference, received {lost} on others: make them context."
@@ -197,16 +198,16 @@ _SEES = {
 
 
 def _without_reference(findings: Sequence[Finding]) -> Assessment:
-    apart = [finding for finding in findings if finding.tells_sides_apart(ALPHA)]
+    apart = [finding for finding in findings if finding.role == CONTEXT and finding.tells_sides_apart(ALPHA)]
     reason = "there is no reference, a comparison in which only membership differs"
     sentences = [
         "No reference was measured: neither people of the members' own database who were kept out of the training, nor "
         "unseen photos of the members, nor a model that was trained without them. This speaks of nobody."
     ]
     if apart:
-        reason += f", and databases can differ in ways that explain the result ({_names(apart)})"
+        reason += f", and the databases differ in ways that explain the result ({_names(apart)})"
         sentences += [
-            f"{_measured(finding)} Databases differ in more than membership, so this number cannot tell."
+            f"{_measured(finding)} No membership is behind this number, so databases can be told apart without."
             for finding in apart
         ]
     return Assessment(CANNOT_DECIDE, "", "", reason, tuple(sentences))
