@@ -19,6 +19,7 @@ from mint_keras.records import InputError, RefusedError, Scores
 
 ALPHA = 0.05
 FDR = 0.1
+_UNVERIFIED = "p-values are not given before their validity is measured on a held-out database (`conformal.verify`)."
 TOLERANCE = 2.0  # times ALPHA: what the held-out rate must be certified to stay under
 
 
@@ -69,7 +70,7 @@ class Calibration:
 
     Attributes:
         logits: for each database the largest logit of each person, ascending.
-        people: the same people's names, `database/person`, sorted.
+        people: the same people's names, `database/person`, sorted; empty if read back.
         validity: what `verify` measured; None before.
     """
 
@@ -83,28 +84,28 @@ class Calibration:
         return 1 / (1 + min(len(values) for values in self.logits.values()))
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns what `from_dict` reads, of types that JSON has."""
-        return {
-            "logits": {name: values.tolist() for name, values in self.logits.items()},
-            "people": self.people.tolist(),
-            "validity": self.validity and dataclasses.asdict(self.validity),
-        }
+        """Returns what `from_dict` reads, of types that JSON has. Names of people stay at home.
+
+        Raises:
+            RefusedError: if validity was not measured.
+        """
+        if self.validity is None:
+            raise RefusedError(_UNVERIFIED)
+        logits = {name: values.tolist() for name, values in self.logits.items()}
+        return {"logits": logits, "validity": dataclasses.asdict(self.validity)}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Calibration:
-        """Reads what `to_dict` returned.
+        """Reads what `to_dict` returned; `people` is empty then.
 
         Raises:
             InputError: if something is missing, unknown, or not in order.
         """
         try:
             logits = {name: np.array(values, np.float64) for name, values in content["logits"].items()}
-            validity = content["validity"] and Validity(**content["validity"])
-            found = cls(logits, np.array(content["people"], np.str_), validity)
+            found = cls(logits, np.array([], np.str_), Validity(**content["validity"]))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InputError(
-                f"Expected a calibration with logits, people and validity, received: {error!r}."
-            ) from error
+            raise InputError(f"Expected a calibration with logits and validity, received: {error!r}.") from error
         if not logits or not all(len(v) and np.isfinite(v).all() and (np.diff(v) >= 0).all() for v in logits.values()):
             raise InputError("Expected ascending finite logits of every calibration database, received others.")
         return found
@@ -159,6 +160,8 @@ def verify(calibration: Calibration, held_out: Scores, head_people: np.ndarray, 
     """
     from mint_keras.audit import bounds  # the laptop scorer has no SciPy
 
+    if not len(calibration.people):
+        raise InputError("Expected a calibration that knows its people, received one that was read back.")
     databases = np.unique(held_out.samples.database)
     if len(databases) != 1 or str(databases[0]) in calibration.logits:
         raise InputError(

@@ -1,8 +1,8 @@
 """The person as the unit: what several photos of one say together. NumPy only.
 
-Photos of one person are alike, so their p-values and e-values must not be multiplied: products of e-values accused 6 to
-11% of people who were no members. Instead the statistic of n photos of a person is compared with the same statistic of
-n photos of each calibration person, which are as much alike: `conformal.calibrate(aggregate(externals, n), ...)`.
+Photos of one person are alike, so their p-values or e-values must not be multiplied: that accuses far more people than
+promised. Instead the statistic of n photos of a person is compared with the same statistic of n photos of each
+calibration person, which are as much alike: `conformal.calibrate(aggregate(externals, n), head_people)`.
 """
 
 from __future__ import annotations

@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from mint_keras.audit import conformal, domain
 from mint_keras.records import InputError, RefusedError, Scores
 from tests.audit.worlds import draw, scores_of
 
+ROOT = Path(__file__).resolve().parents[2]
 NOBODY = np.array([], str)
 
 
@@ -137,12 +141,17 @@ def test_calibration_survives_json() -> None:
     calibration = verified(np.random.default_rng(7))
     again = conformal.Calibration.from_dict(json.loads(json.dumps(calibration.to_dict())))
     np.testing.assert_array_equal(again.logits["news"], calibration.logits["news"])
-    assert (again.validity, again.people.tolist()) == (calibration.validity, calibration.people.tolist())
-    for change in ({"logits": {"news": [2, 1]}}, {"logits": {}}, {"validity": {"database": "x"}}, {"people": None}):
-        content = {**calibration.to_dict(), **change}
-        content = {name: value for name, value in content.items() if value is not None}
+    assert again.validity == calibration.validity
+    assert "news/" not in json.dumps(calibration.to_dict())
+    with pytest.raises(InputError, match="read back"):
+        conformal.verify(again, externals(30, "scan", np.random.default_rng(8)), NOBODY)
+    with pytest.raises(RefusedError, match="before their validity"):
+        dataclasses.replace(calibration, validity=None).to_dict()
+    for change in ({"logits": {"news": [2, 1]}}, {"logits": {}}, {"logits": 3}, {"validity": {"database": "x"}}):
         with pytest.raises(InputError, match="Expected"):
-            conformal.Calibration.from_dict(content)
+            conformal.Calibration.from_dict({**calibration.to_dict(), **change})
+    with pytest.raises(InputError, match="logits and validity"):
+        conformal.Calibration.from_dict({})
 
 
 def test_risk_is_bayes() -> None:
@@ -186,3 +195,18 @@ def test_domains_that_cannot_be_learned() -> None:
         domain.Domain.from_dict({**found.to_dict(), "centre": [1.0]})
     with pytest.raises(InputError, match="Expected a domain"):
         domain.Domain.from_dict({})
+
+
+def test_the_laptop_needs_no_scipy() -> None:
+    program = (
+        "import sys\nsys.modules['scipy'] = None\nimport numpy as np\n"
+        "from mint_keras.audit import conformal, domain, person\n"
+        f"calibration = conformal.Calibration.from_dict({by_hand().to_dict()!r})\n"
+        "p = conformal.p_values(calibration, np.array([person.statistic_of(np.arange(4.0)), -1.0]))\n"
+        "conformal.describe_floor(calibration, 5), conformal.select(p), conformal.describe_risk(0.01, 0.5, 0.01)\n"
+        "found = domain.fit(np.random.default_rng(1).normal(size=(200, 2)), np.arange(200).astype(str))\n"
+        "found.contains(np.ones((1, 2)))\n"
+        "print(p.tolist())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == "[0.75, 1.0]", done.stderr
