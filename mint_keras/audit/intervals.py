@@ -1,4 +1,4 @@
-"""How far accuracies would move with other people and another training: a bootstrap over identities and seeds."""
+"""How far figures would move with other people and another training: a bootstrap over identities and seeds."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mint_keras.audit import metrics
+from mint_keras.audit import figures
 from mint_keras.records import InputError, Scores
 
 NUM_DRAWS = 1002  # divides by 1, 2, 3 and 6 seeds
-_CONFIDENCE = 0.95
+CONFIDENCE = 0.95
+RATE, DIFFERENCE = "rate", "difference"
+DEFAULT_NAMES = (figures.ACCURACY, figures.AUC, figures.TPR_AT_1)
+_ROUNDING = 1e-9  # sums of shares are 1 up to this
 _CHUNK = 2**22  # weights held at once
 
 
@@ -37,85 +40,147 @@ class Estimate:
         return (self.high - self.low) / 2
 
 
-def estimate(parts: Sequence[Scores], num_draws: int = NUM_DRAWS, seed: int = 1) -> dict[str, Estimate]:
-    """Estimates accuracy, AUC and TPR at 1% FPR with intervals that respect identities and training seeds.
+def estimate(
+    parts: Sequence[Scores],
+    num_draws: int = NUM_DRAWS,
+    seed: int = 1,
+    names: Sequence[str] = DEFAULT_NAMES,
+    method: str = "percentile",
+) -> dict[str, Estimate]:
+    """Estimates figures with intervals that respect identities and training seeds.
 
     A draw takes one of the trainings, and people with replacement, within each class, all photos of a person together:
     photos of one person are alike, so photos drawn on their own would make the interval too narrow. A class weighs as
     much as the other in every draw, as in the balanced evaluation. How much databases differ from one another cannot
-    be seen in one evaluation database: no interval says it.
+    be seen in one evaluation database: no interval says it. Nor can draws bound a true-positive rate at a
+    false-positive rate that a handful of people decide: `bounds.certify` does.
 
     Args:
         parts: scores of one scorer, tap and evaluation, one entry for each training seed.
         num_draws: in all; every training gets an equal share.
         seed: of the draws.
+        names: of the figures, see `figures.FIGURES`.
+        method: a key of `METHODS`, from draws to an interval.
 
     Returns:
-        Estimates by name: "accuracy", "auc", "tpr_at_1_fpr".
+        Estimates by name.
 
     Raises:
         InputError: if there are no scores, or their membership is not known.
     """
     if not parts:
         raise InputError("Expected scores of at least one training, received none.")
-    rng = np.random.default_rng(seed)
-    share = -(-num_draws // len(parts))
-    values = [_figures(part, np.ones((1, len(part.logit)))) for part in parts]
-    draws = [_draw(part, share, rng) for part in parts]
-    tail = (1 - _CONFIDENCE) / 2
-    found = {}
-    for name in values[0]:
-        low, high = np.quantile(np.concatenate([draw[name] for draw in draws]), [tail, 1 - tail])
-        mean = float(np.mean([value[name] for value in values]))
-        found[name] = Estimate(mean, float(low), float(high), len(parts))
-    return found
-
-
-def _draw(part: Scores, num_draws: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Returns the figures of so many resamples of the people of one training's scores."""
-    chunk = max(1, _CHUNK // len(part.logit))
-    sizes = [min(chunk, num_draws - start) for start in range(0, num_draws, chunk)]
-    found = [_figures(part, _weights(part, size, rng)) for size in sizes]
-    return {name: np.concatenate([figures[name] for figures in found]) for name in found[0]}
-
-
-def _weights(part: Scores, num_draws: int, rng: np.random.Generator) -> np.ndarray:
-    """Returns how often each sample is in each draw, shape (num_draws, n)."""
-    is_member = _membership(part)
-    weights = np.empty((num_draws, len(is_member)))
-    people = part.samples.people()
-    for rows in (np.flatnonzero(is_member), np.flatnonzero(~is_member)):
-        names, person = np.unique(people[rows], return_inverse=True)
-        times = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), num_draws)
-        weights[:, rows] = times[:, person]
-    return weights
-
-
-def _figures(part: Scores, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """Returns accuracy, AUC and TPR at 1% FPR of weighted samples, one value for each row of weights (k, n)."""
-    is_member = _membership(part)
-    score = part.score
-    sides = [weights[:, side] / weights[:, side].sum(axis=1, keepdims=True) for side in (is_member, ~is_member)]
-    right = (score > metrics.THRESHOLD) == is_member
-    order = np.argsort(-score, kind="stable")
-    last_of_tie = np.append(np.diff(score[order]) != 0, True)
-    rates = np.zeros((2, len(weights), len(score)))
-    for rate, side, weight in zip(rates, (is_member, ~is_member), sides, strict=True):
-        rate[:, side] = weight
-    true_positive_rate, false_positive_rate = (
-        np.pad(np.cumsum(rate[:, order], axis=1)[:, last_of_tie], ((0, 0), (1, 0))) for rate in rates
-    )
-    steps, middles = np.diff(false_positive_rate), (true_positive_rate[:, 1:] + true_positive_rate[:, :-1]) / 2
-    # Sums of shares may exceed 0.01 by rounding alone.
-    allowed = np.where(false_positive_rate <= metrics.LOW_FPR + 1e-12, true_positive_rate, 0.0)
+    values = [plain_figures(part, names) for part in parts]
+    draws = [draw[0] for draw in resample([(part,) for part in parts], num_draws, seed, names)]
+    num_people = min(min(figures.count_people(part)) for part in parts)
     return {
-        "accuracy": np.mean([side @ right[mask] for side, mask in zip(sides, (is_member, ~is_member), strict=True)], 0),
-        "auc": np.sum(steps * middles, axis=1),
-        "tpr_at_1_fpr": allowed.max(axis=1),
+        name: METHODS[method](
+            [value[name] for value in values], np.concatenate([draw[name] for draw in draws]), num_people, RATE
+        )
+        for name in names
     }
 
 
-def _membership(part: Scores) -> np.ndarray:
-    if part.is_member is None:
-        raise InputError(f"Expected scores with known membership, received {part.evaluation!r} without.")
-    return part.is_member
+def plain_figures(part: Scores, names: Sequence[str]) -> dict[str, float]:
+    """Returns figures of the scores as they are, by name."""
+    found = figures.figures(part, np.ones((1, len(part.logit))), names)
+    return {name: float(value.item()) for name, value in found.items()}
+
+
+def percentile(values: Sequence[float], draws: np.ndarray, num_people: int, kind: str) -> Estimate:
+    """Returns the mean of a figure's values, one for each training, with the percentiles of its draws.
+
+    Exact neither for few people nor near 0 and 1, where it is too short: see `coverage` and `docs/method.md`.
+    """
+    del num_people, kind  # what `student` needs
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(draws, [tail, 1 - tail])
+    return Estimate(float(np.mean(values)), float(low), float(high), len(values))
+
+
+def student(values: Sequence[float], draws: np.ndarray, num_people: int, kind: str) -> Estimate:
+    """Returns the mean of a figure's values with a t interval from the draws' standard deviation; needs SciPy.
+
+    Degrees of freedom: the people of the smaller side, less one. Rates are taken on the logit scale, where the AUC's
+    distribution is nearer to normal (Qin and Hotilovac, Statistical Methods in Medical Research 17, 2008). A rate of 0
+    or 1 has no spread: its interval is what an exact binomial limit over the people of the smaller side leaves.
+
+    Args:
+        values: of each training.
+        draws: of people and trainings, shape (k,).
+        num_people: on the smaller side.
+        kind: `RATE`, or `DIFFERENCE` of rates.
+
+    Raises:
+        InputError: if there are fewer than two people.
+    """
+    from scipy import special, stats  # tables and the laptop do without
+
+    if num_people < 2:
+        raise InputError(f"Expected at least two people on each side, received {num_people}.")
+    value = float(np.mean(values))
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, num_people - 1) * np.std(draws))
+    if kind == DIFFERENCE:
+        return Estimate(value, max(-1.0, value - half), min(1.0, value + half), len(values))
+    if not _ROUNDING < value < 1 - _ROUNDING:
+        limit = ((1 - CONFIDENCE) / 2) ** (1 / num_people)
+        low, high = (limit, 1.0) if value > 0.5 else (0.0, 1 - limit)
+        return Estimate(value, low, high, len(values))
+    half /= value * (1 - value)
+    low, high = special.expit(special.logit(value) + np.array([-half, half]))
+    return Estimate(value, float(low), float(high), len(values))
+
+
+METHODS = {"percentile": percentile, "student": student}
+
+
+def resample(
+    trainings: Sequence[tuple[Scores, ...]], num_draws: int, seed: int, names: Sequence[str]
+) -> list[list[dict[str, np.ndarray]]]:
+    """Computes figures of resampled people.
+
+    Args:
+        trainings: for each training, the scores of one or several scorers of the same samples in the same order.
+        num_draws: in all; every training gets an equal share.
+        seed: of the draws.
+        names: of the figures.
+
+    Returns:
+        For each training, for each scorer, draws by name; scorers share the people of each draw.
+    """
+    rng = np.random.default_rng(seed)
+    share = -(-num_draws // len(trainings))
+    return [_draw(training, share, rng, names) for training in trainings]
+
+
+def _draw(
+    training: tuple[Scores, ...], num_draws: int, rng: np.random.Generator, names: Sequence[str]
+) -> list[dict[str, np.ndarray]]:
+    """Returns, for each scorer, the figures of so many resamples of the people of one training's scores."""
+    chunk = max(1, _CHUNK // len(training[0].logit))
+    sizes = [min(chunk, num_draws - start) for start in range(0, num_draws, chunk)]
+    found: list[list[dict[str, np.ndarray]]] = [[] for _ in training]
+    for size in sizes:
+        weights = _weights(training[0], size, rng)
+        for values, part in zip(found, training, strict=True):
+            values.append(figures.figures(part, weights, names))
+    return [{name: np.concatenate([value[name] for value in values]) for name in names} for values in found]
+
+
+def _weights(part: Scores, num_draws: int, rng: np.random.Generator) -> np.ndarray:
+    """Returns how often each sample is in each draw, shape (num_draws, n).
+
+    Members' people and externals' people are drawn apart. People with photos on both sides, where images and not
+    people are the members, are a group of their own: they are drawn with both.
+    """
+    is_member = figures.membership(part)
+    weights = np.empty((num_draws, len(is_member)))
+    people = part.samples.people()
+    on_both = np.isin(people, np.intersect1d(people[is_member], people[~is_member]))
+    for mask in (is_member & ~on_both, ~is_member & ~on_both, on_both):
+        rows = np.flatnonzero(mask)
+        if len(rows):
+            names, person = np.unique(people[rows], return_inverse=True)
+            times = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), num_draws)
+            weights[:, rows] = times[:, person]
+    return weights

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from mint_keras.audit import intervals, metrics
+from mint_keras.audit import figures, intervals, metrics
 from mint_keras.records import InputError, SampleTable, Scores
 
 
@@ -37,13 +37,16 @@ def test_a_draw_repeats_people_with_all_their_photos() -> None:
     weights = intervals._weights(part, 50, np.random.default_rng(3))
     assert (weights[:, ::2] == weights[:, 1::2]).all()
     assert (weights[:, part.is_member].sum(1) == 12).all()
-    figures = intervals._figures(part, weights)
+    found = figures.figures(part, weights, figures.FIGURES)
     for row in range(50):  # the same samples, written out
         rows = np.repeat(np.arange(24), weights[row].astype(int))
         truth, score = part.is_member[rows], part.score[rows]
-        assert figures["accuracy"][row] == pytest.approx(metrics.accuracy(truth, score))
-        assert figures["auc"][row] == pytest.approx(metrics.auc(truth, score))
-        assert figures["tpr_at_1_fpr"][row] == pytest.approx(metrics.tpr_at_fpr(truth, score))
+        assert found["accuracy"][row] == pytest.approx(metrics.accuracy(truth, score))
+        assert found["auc"][row] == pytest.approx(metrics.auc(truth, score))
+        assert found["tpr_at_1_fpr"][row] == pytest.approx(metrics.tpr_at_fpr(truth, score))
+        assert found["tpr_at_0.1_fpr"][row] == pytest.approx(metrics.tpr_at_fpr(truth, score, 0.001))
+        assert found["balanced_accuracy"][row] == pytest.approx(metrics.balanced_accuracy(truth, score))
+        assert found["brier"][row] == pytest.approx(metrics.brier_score(truth, score))  # as many of either class
 
 
 def test_intervals_cover_the_truth_where_photos_of_a_person_are_alike() -> None:
@@ -80,3 +83,14 @@ def test_nothing_to_estimate() -> None:
         intervals.estimate([])
     with pytest.raises(InputError, match="known membership"):
         intervals.estimate([dataclasses.replace(scores(2, 1, np.random.default_rng(1)), is_member=None)])
+    with pytest.raises(InputError, match="only one of them"):
+        intervals.estimate([dataclasses.replace(scores(2, 1, np.random.default_rng(1)), is_member=np.ones(4, bool))])
+
+
+def test_student_intervals_are_wider_for_few_people_and_stay_in_range() -> None:
+    part = scores(6, 2, np.random.default_rng(7))
+    narrow, wide = (intervals.estimate([part], names=["auc"], method=name)["auc"] for name in intervals.METHODS)
+    assert narrow.value == wide.value
+    assert 0 < wide.low < narrow.low < narrow.high < 1
+    assert wide.high < 1
+    assert wide.half_width > narrow.half_width

@@ -1,0 +1,309 @@
+"""What may be said of a single photo: p-values from external people, with a bound on false accusations.
+
+NumPy only: the offline scorer can call this. Method: conformal p-values (Vovk et al., 2005; for outliers Bates et al.,
+Annals of Statistics 51, 2023) and Benjamini and Hochberg's selection (1995). A p-value needs calibration people who are
+like those on the photos in all but membership. Nobody can know that (arXiv 2409.19798), so it is measured on another
+database, and without a measurement that went well there are no p-values.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mint_keras.records import InputError, RefusedError, Scores
+
+ALPHA = 0.05
+FDR = 0.1
+_UNVERIFIED = "p-values are not given before their validity is measured on a held-out database (`conformal.verify`)."
+TOLERANCE = 2.0  # times ALPHA: what the held-out rate must be certified to stay under
+
+
+@dataclasses.dataclass(frozen=True)
+class Validity:
+    """How often people of a held-out database, all external, got a p-value of at most alpha.
+
+    Attributes:
+        database: whose people they are.
+        alpha: the p-value in question.
+        num_people: who were tried.
+        num_accused: whose smallest p-value was at most alpha.
+        low: lower end of the exact 95% interval of the rate.
+        high: upper end.
+        limit: `high` must not exceed it.
+    """
+
+    database: str
+    alpha: float
+    num_people: int
+    num_accused: int
+    low: float
+    high: float
+    limit: float
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether the rate is certified to stay under the limit."""
+        return self.high <= self.limit
+
+    def describe(self) -> str:
+        """Returns the measurement as a sentence."""
+        rate = f"{self.num_accused} of {self.num_people} people of {self.database}, who are no members"
+        found = f"{rate}, had a p-value of at most {self.alpha:g}: {_interval(self)}"
+        if self.is_valid:
+            return f"{found}. That stays under {self.limit:g}: p-values can be used."
+        return f"{found}. That may exceed {self.limit:g}: p-values are not given."
+
+
+def _interval(validity: Validity) -> str:
+    rate = validity.num_accused / validity.num_people
+    return f"{rate:.3f} (exact 95% interval {validity.low:.3f} to {validity.high:.3f})"
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """Logits of external people, one each.
+
+    Attributes:
+        logits: for each database the largest logit of each person, ascending.
+        people: the same people's names, `database/person`, sorted; empty if read back.
+        validity: what `verify` measured; None before.
+    """
+
+    logits: Mapping[str, np.ndarray]
+    people: np.ndarray
+    validity: Validity | None = None
+
+    @property
+    def floor(self) -> float:
+        """The smallest p-value that there can be: 1 / (n + 1) of the smallest database."""
+        return 1 / (1 + min(len(values) for values in self.logits.values()))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns what `from_dict` reads, of types that JSON has. Names of people stay at home.
+
+        Raises:
+            RefusedError: if validity was not measured.
+        """
+        if self.validity is None:
+            raise RefusedError(_UNVERIFIED)
+        logits = {name: values.tolist() for name, values in self.logits.items()}
+        return {"logits": logits, "validity": dataclasses.asdict(self.validity)}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Calibration:
+        """Reads what `to_dict` returned; `people` is empty then.
+
+        Raises:
+            InputError: if something is missing, unknown, or not in order.
+        """
+        try:
+            logits = {name: np.array(values, np.float64) for name, values in content["logits"].items()}
+            found = cls(logits, np.array([], np.str_), Validity(**content["validity"]))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(f"Expected a calibration with logits and validity, received: {error!r}.") from error
+        if not logits or not all(len(v) and np.isfinite(v).all() and (np.diff(v) >= 0).all() for v in logits.values()):
+            raise InputError("Expected ascending finite logits of every calibration database, received others.")
+        return found
+
+
+def calibrate(externals: Scores, head_people: np.ndarray) -> Calibration:
+    """Collects what external people score.
+
+    A person counts once, with the largest logit of all photos. A new external person's photo then exceeds it no more
+    often than a photo among n + 1 people should, and neither does the largest of as many photos of that person as the
+    calibration people have. Taking all photos as they come would pretend to have more people than there are.
+
+    Args:
+        externals: of one or several databases, none of them a member.
+        head_people: `SampleTable.people()` of whatever trained, tuned or chose the head, any order.
+
+    Raises:
+        InputError: if somebody is a member or trained the head, or there are no scores.
+    """
+    if externals.is_member is not None and externals.is_member.any():
+        num = np.count_nonzero(externals.is_member)
+        raise InputError(f"Expected externals only to calibrate with, received {num} members. Leave them out.")
+    people, logit = externals.samples.people(), np.asarray(externals.logit, np.float64)
+    if not len(people) or not np.isfinite(logit).all():
+        raise InputError(f"Expected finite scores of external people, received {len(people)} samples.")
+    _check_disjoint(people, head_people, "that trained the head")
+    names, first, person = np.unique(people, return_index=True, return_inverse=True)
+    largest = np.full(len(names), -np.inf)
+    np.maximum.at(largest, person, logit)
+    database = externals.samples.database[first]
+    return Calibration({str(name): np.sort(largest[database == name]) for name in np.unique(database)}, names)
+
+
+def verify(calibration: Calibration, held_out: Scores, head_people: np.ndarray, alpha: float = ALPHA) -> Calibration:
+    """Measures on another database's external people how often a p-value is at most alpha, person by person.
+
+    The smallest p-value of a person's photos counts. p-values are enabled if the exact 95% interval of the rate ends
+    at or below twice alpha: the burden of showing that they hold is on them. Needs SciPy.
+
+    Args:
+        calibration: of other databases.
+        held_out: scores of one database, nobody a member.
+        head_people: see `calibrate`.
+        alpha: the p-value in question.
+
+    Returns:
+        The calibration with its validity.
+
+    Raises:
+        InputError: if the database or the people are not new, there are several databases, or no p-value can be as
+            small as alpha.
+    """
+    from mint_keras.audit import bounds  # the laptop scorer has no SciPy
+
+    if not len(calibration.people):
+        raise InputError("Expected a calibration that knows its people, received one that was read back.")
+    databases = np.unique(held_out.samples.database)
+    if len(databases) != 1 or str(databases[0]) in calibration.logits:
+        raise InputError(
+            f"Expected one database other than the calibration's {sorted(calibration.logits)} to verify with, received "
+            f"{databases.tolist()}."
+        )
+    if calibration.floor > alpha:
+        raise InputError(f"Expected an alpha of at least {calibration.floor:.2g}, the smallest p-value, got {alpha:g}.")
+    _check_disjoint(held_out.samples.people(), calibration.people, "of the calibration")
+    tried = calibrate(held_out, head_people).logits[str(databases[0])]
+    num_accused = int(np.count_nonzero(_p_values(calibration, tried) <= alpha))
+    rate = bounds.exact_interval(num_accused, len(tried))
+    validity = Validity(
+        str(databases[0]), alpha, len(tried), num_accused, rate.low, rate.high, min(1.0, TOLERANCE * alpha)
+    )
+    return dataclasses.replace(calibration, validity=validity)
+
+
+def p_values(calibration: Calibration, logits: np.ndarray, is_inside: np.ndarray | None = None) -> np.ndarray:
+    """Returns p-values of photos under the hypothesis that they are of external people.
+
+    The largest over calibration databases of (1 + people whose logit is at least the photo's) / (1 + people): a photo
+    must stand out in every one, because nobody knows which is most like it.
+
+    Args:
+        calibration: that `verify` has seen.
+        logits: shape (n,).
+        is_inside: whether the photo is in the calibration's domain (`Domain.contains`), shape (n,); None if nobody
+            asked.
+
+    Returns:
+        p-values, shape (n,); NaN where a photo is outside of the domain.
+
+    Raises:
+        RefusedError: if validity was not measured, or was found wanting.
+        InputError: if a logit is not finite.
+    """
+    if calibration.validity is None:
+        raise RefusedError(
+            "p-values are not given before their validity is measured on a held-out database (`verify`)."
+        )
+    if not calibration.validity.is_valid:
+        raise RefusedError(calibration.validity.describe())
+    logits = np.asarray(logits, np.float64)
+    if not np.isfinite(logits).all():
+        raise InputError(f"Expected finite logits, received {np.count_nonzero(~np.isfinite(logits))} that are not.")
+    found = _p_values(calibration, logits)
+    return found if is_inside is None else np.where(is_inside, found, np.nan)
+
+
+def _p_values(calibration: Calibration, logits: np.ndarray) -> np.ndarray:
+    return np.max(
+        [
+            (1 + len(values) - np.searchsorted(values, logits, "left")) / (1 + len(values))
+            for values in calibration.logits.values()
+        ],
+        axis=0,
+    )
+
+
+def select(p: np.ndarray, fdr: float = FDR) -> np.ndarray:
+    """Selects photos so that the expected share of externals among the selected is at most `fdr`.
+
+    Benjamini and Hochberg's rule: the k smallest p-values, for the largest k with p_(k) <= fdr * k / n. It holds for
+    independent photos of different people, also where they share a calibration (Bates et al., 2023). For several
+    photos of one person it holds if nobody in the folder is a member and nobody has more photos there than the
+    calibration people: judge persons then (`mint_keras.audit.person`).
+
+    Args:
+        p: p-values, shape (n,); NaN (outside of the domain) is never selected, but counts among the n.
+        fdr: the false discovery rate.
+
+    Returns:
+        Which photos are selected, shape (n,), bool.
+    """
+    _check_rate(fdr)
+    p = np.asarray(p, np.float64)
+    order = np.argsort(p, kind="stable")  # NaN goes last
+    is_small = p[order] <= fdr * np.arange(1, len(p) + 1) / max(len(p), 1)
+    selected = np.zeros(len(p), bool)
+    if is_small.any():
+        selected[order[: np.flatnonzero(is_small).max() + 1]] = True
+    return selected
+
+
+def smallest_selection(floor: float, num_photos: int, fdr: float = FDR) -> int | None:
+    """Returns how many photos of a folder must be at the floor before `select` takes any; None if all would not do."""
+    _check_rate(fdr)
+    num = max(1, math.ceil(num_photos * floor / fdr - 1e-9))
+    return num if num <= num_photos else None
+
+
+def describe_floor(calibration: Calibration, num_photos: int, fdr: float = FDR) -> str:
+    """Returns what the number of calibration people allows, as sentences."""
+    smallest = min(calibration.logits, key=lambda name: len(calibration.logits[name]))
+    num = smallest_selection(calibration.floor, num_photos, fdr)
+    people = f"{len(calibration.logits[smallest]):,} calibration people of {smallest}"
+    start = f"No p-value is below {calibration.floor:.2g}: there are {people}."
+    if num is None:
+        return f"{start} At a false discovery rate of {fdr:g} no photo of a folder of {num_photos:,} can be selected."
+    return (
+        f"{start} At a false discovery rate of {fdr:g} a selection from {num_photos:,} photos has at least {num:,} "
+        f"photo{'s' if num > 1 else ''}."
+    )
+
+
+def positive_predictive_value(prevalence: float, tpr: float, fpr: float) -> float:
+    """Returns the share of members among those who are called members (Bayes), 0 if nobody is.
+
+    Args:
+        prevalence: share of members among the photos that are tested; the user's to give.
+        tpr: true-positive rate; its lower bound for a conservative answer.
+        fpr: false-positive rate; its upper bound.
+    """
+    for rate in (prevalence, tpr, fpr):
+        _check_rate(rate)
+    right, wrong = prevalence * tpr, (1 - prevalence) * fpr
+    return right / (right + wrong) if right + wrong else 0.0
+
+
+def describe_risk(prevalence: float, min_tpr: float, max_fpr: float) -> str:
+    """Returns what an accusation is worth where so many are members, as a sentence.
+
+    Args:
+        prevalence: share of members among the photos that are tested; the user's to give.
+        min_tpr: lower bound of the true-positive rate, for example `bounds.Certified.min_tpr`.
+        max_fpr: upper bound of the false-positive rate, for example `bounds.Certified.max_fpr`.
+    """
+    value = positive_predictive_value(prevalence, min_tpr, max_fpr)
+    return (
+        f"If {prevalence:.2%} of the photos are members', at least {value:.1%} of those called members are, and up to "
+        f"{1 - value:.1%} of the accusations are wrong: at least {min_tpr:.1%} of the members are found, and at most "
+        f"{max_fpr:.2%} of the externals are accused."
+    )
+
+
+def _check_rate(rate: float) -> None:
+    if not 0 <= rate <= 1:
+        raise InputError(f"Expected a rate in [0, 1], received {rate}.")
+
+
+def _check_disjoint(people: np.ndarray, others: np.ndarray, whose: str) -> None:
+    names = np.unique(people)
+    if num := np.count_nonzero(np.isin(names, others)):
+        raise InputError(f"Expected people other than those {whose}, received {num} of {len(names)} who are the same.")

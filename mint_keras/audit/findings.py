@@ -1,0 +1,165 @@
+"""What was measured, in the form in which a verdict takes it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from mint_keras.audit import figures, intervals, paired
+from mint_keras.audit.intervals import Estimate
+from mint_keras.records import InputError, Scores
+
+REFERENCE, BLIND, UNTRAINED, OTHER, NULL = "reference", "blind", "untrained", "other", "null"
+CLAIM, CONTEXT = "claim", "context"
+ROLES = {
+    REFERENCE: "the audited model where only membership differs between the sides: people of the members' own database "
+    "who were kept out, the members' own unseen photos, or the same photos in a model that was not trained on them",
+    BLIND: "a scorer that never looked at the audited model, on a reference's samples: it must see no difference",
+    UNTRAINED: "an untrained copy of the audited model, on a reference's samples: it must do worse than the reference",
+    OTHER: "any other control on a reference's samples, such as a foreign model: it must do worse than the reference",
+    NULL: "the audited model on two sides of one kind, of a reference's people: it must see no difference",
+    CLAIM: "the audited model on members against externals of another database, as in the paper: it decides nothing",
+    CONTEXT: "a scorer on different databases where membership cannot be the cause: it says what else tells them apart",
+}
+PERSON, IMAGE = "person", "image"
+TRUTHS = {
+    PERSON: "the person: whether photos of these people were used, not which ones",
+    IMAGE: "the image: whether these very photos were used; the people on both sides are the same",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """One comparison of two sides.
+
+    Attributes:
+        name: of the reference or control, for example "same database".
+        question: what it asks, without a question mark.
+        role: a key of `ROLES`.
+        truth: a key of `TRUTHS`: what differs between the sides if it is membership.
+        evaluation: whose samples these are; controls belong to the reference of the same evaluation.
+        auc: of the scorer, with its interval.
+        num_members: people on the claimed members' side.
+        num_externals: people on the other.
+        difference: AUC of the reference minus this one on the same samples; None where there is none to be had:
+            references, nulls, comparisons of different databases.
+        adjusted_p: p-value of the AUC against 0.5, adjusted for everything that was tried (`selection.holm`): one-sided
+            for references, two-sided for controls. None if nothing else was tried, or the choice was made before, on
+            other people (`selection.choose`).
+    """
+
+    name: str
+    question: str
+    role: str
+    truth: str
+    evaluation: str
+    auc: Estimate
+    num_members: int
+    num_externals: int
+    difference: Estimate | None = None
+    adjusted_p: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.role not in ROLES or self.truth not in TRUTHS:
+            raise InputError(
+                f"Expected a role of {list(ROLES)} and a truth of {list(TRUTHS)}, received {self.role!r} and "
+                f"{self.truth!r}."
+            )
+
+    @property
+    def num_people(self) -> int:
+        """People on the smaller side."""
+        return min(self.num_members, self.num_externals)
+
+    def is_significant(self, alpha: float) -> bool:
+        """Whether the adjusted p-value, where there is one, is small enough."""
+        return self.adjusted_p is None or self.adjusted_p <= alpha
+
+    def is_above_chance(self, alpha: float) -> bool:
+        """Whether the sides differ in the direction of membership."""
+        return self.auc.low > 0.5 and self.is_significant(alpha)
+
+    def tells_sides_apart(self, alpha: float) -> bool:
+        """Whether the sides differ in either direction: a score that is wrong throughout knows as much."""
+        return (self.auc.low > 0.5 or self.auc.high < 0.5) and self.is_significant(alpha)
+
+
+def reference(
+    name: str, question: str, truth: str, parts: Sequence[Scores], adjusted_p: float | None = None, seed: int = 1
+) -> Finding:
+    """Measures a reference, in which only membership differs.
+
+    Args:
+        name: of the reference.
+        question: what it asks, without a question mark.
+        truth: a key of `TRUTHS`.
+        parts: scores of the audited model's scorer, one entry for each training seed.
+        adjusted_p: see `Finding`.
+        seed: of the interval.
+
+    Raises:
+        InputError: if membership is not known, or a side has fewer than two people.
+    """
+    return _measure((name, question, REFERENCE, truth), parts, None, adjusted_p, seed)
+
+
+def control(
+    what: tuple[str, str, str],
+    parts: Sequence[Scores],
+    of: Finding,
+    of_parts: Sequence[Scores],
+    adjusted_p: float | None = None,
+    seed: int = 1,
+) -> Finding:
+    """Measures a control on the samples of a reference.
+
+    Args:
+        what: name, question and role (a key of `ROLES`).
+        parts: scores of the control, for the reference's training seeds or one for all of them; for the role "null"
+            scores of the reference's own scorer on other samples.
+        of: the reference.
+        of_parts: the scores behind it.
+        adjusted_p: see `Finding`.
+        seed: of the intervals.
+
+    Raises:
+        InputError: if the samples or trainings are not the reference's.
+    """
+    name, question, role = what
+    others = None if role == NULL else of_parts
+    found = _measure((name, question, role, of.truth), parts, others, adjusted_p, seed)
+    return dataclasses.replace(found, evaluation=of.evaluation)
+
+
+def across(name: str, question: str, role: str, parts: Sequence[Scores], seed: int = 1) -> Finding:
+    """Measures a comparison of different databases, such as the paper's own, for the record.
+
+    Args:
+        name: of the comparison.
+        question: what it asks, without a question mark.
+        role: "claim" or "context", see `ROLES`.
+        parts: scores, one entry for each training seed.
+        seed: of the interval.
+
+    Raises:
+        InputError: if membership is not known, or a side has fewer than two people.
+    """
+    return _measure((name, question, role, PERSON), parts, None, None, seed)
+
+
+def _measure(
+    what: tuple[str, str, str, str],
+    parts: Sequence[Scores],
+    reference_parts: Sequence[Scores] | None,
+    adjusted_p: float | None,
+    seed: int,
+) -> Finding:
+    name, question, role, truth = what
+    area = intervals.estimate(parts, seed=seed, names=[figures.AUC], method="student")[figures.AUC]
+    difference = None
+    if reference_parts is not None:
+        difference = paired.difference(reference_parts, parts, seed=seed, names=[figures.AUC])[figures.AUC]
+    num_members, num_externals = figures.count_people(parts[0])
+    return Finding(
+        name, question, role, truth, parts[0].evaluation, area, num_members, num_externals, difference, adjusted_p
+    )

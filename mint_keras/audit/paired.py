@@ -1,0 +1,131 @@
+"""How much better one scorer is than another on the same samples."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from mint_keras.audit import figures, intervals
+from mint_keras.audit.intervals import Estimate
+from mint_keras.records import InputError, Scores
+
+
+def difference(
+    parts: Sequence[Scores],
+    others: Sequence[Scores],
+    num_draws: int = intervals.NUM_DRAWS,
+    seed: int = 1,
+    names: Sequence[str] = intervals.DEFAULT_NAMES,
+    method: str = "student",
+) -> dict[str, Estimate]:
+    """Estimates figures of one scorer minus those of another, with intervals of the difference itself.
+
+    Every draw takes the same training and the same people for both (see `intervals.estimate`): what both scorers find
+    easy in the drawn people cancels. Two intervals that overlap can hide a difference that is certain.
+
+    Args:
+        parts: scores of one scorer, one entry for each training seed.
+        others: of the other scorer, for the same seeds, or one entry that stands beside every training.
+        num_draws: in all; every training gets an equal share.
+        seed: of the draws.
+        names: of the figures, see `figures.FIGURES`.
+        method: a key of `intervals.METHODS`, from draws to an interval.
+
+    Returns:
+        Differences by name; above 0 where the first scorer's figure is higher.
+
+    Raises:
+        InputError: if the trainings or the samples are not the same, or membership is not known.
+    """
+    trainings = pair(parts, others)
+    values = [[intervals.plain_figures(part, names) for part in pair] for pair in trainings]
+    draws = intervals.resample(trainings, num_draws, seed, names)
+    num_people = min(min(figures.count_people(first)) for first, _ in trainings)
+    return {
+        name: intervals.METHODS[method](
+            [first[name] - second[name] for first, second in values],
+            np.concatenate([first[name] - second[name] for first, second in draws]),
+            num_people,
+            intervals.DIFFERENCE,
+        )
+        for name in names
+    }
+
+
+def pair(parts: Sequence[Scores], others: Sequence[Scores]) -> list[tuple[Scores, Scores]]:
+    """Returns scores of two scorers, training by training, in the order of the first scorer's samples.
+
+    Raises:
+        InputError: see `difference`.
+    """
+    return [(part, align(other, part)) for part, other in zip(parts, _partners(parts, others), strict=True)]
+
+
+def align(other: Scores, like: Scores) -> Scores:
+    """Returns scores in the order of other scores of the same samples, joined on `sample_id`.
+
+    Raises:
+        InputError: if a sample occurs twice, is in one of them only, or changes its class or person.
+    """
+    for part in (like, other):
+        if len(np.unique(part.samples.sample_id)) != len(part.samples):
+            raise InputError(f"Expected every sample_id once, received some twice in scores of {part.scorer!r}.")
+    only_one = np.setxor1d(like.samples.sample_id, other.samples.sample_id)
+    if len(only_one):
+        raise InputError(
+            f"Expected scores of the same samples, received {len(only_one)} that only one of {like.scorer!r} and "
+            f"{other.scorer!r} has, such as {only_one[0]!r}. Leave them out of both first (`paired.shared`)."
+        )
+    order = np.argsort(other.samples.sample_id)
+    rows = order[np.searchsorted(other.samples.sample_id, like.samples.sample_id, sorter=order)]
+    aligned = take(other, rows)
+    is_same = (figures.membership(aligned) == figures.membership(like)) & (
+        aligned.samples.people() == like.samples.people()
+    )
+    if not is_same.all():
+        raise InputError(
+            f"Expected the same classes and people in both, received others for {np.count_nonzero(~is_same)} samples "
+            f"of {like.scorer!r} and {other.scorer!r}."
+        )
+    return aligned
+
+
+def shared(parts: Sequence[Scores]) -> list[Scores]:
+    """Returns the scores of those samples that all parts have, in the order of the first.
+
+    For scorers that cannot score everything. Say how many were left out: `len(parts[0].logit)` before and after.
+
+    Raises:
+        InputError: if nothing is shared.
+    """
+    ids = parts[0].samples.sample_id
+    common = ids[np.all([np.isin(ids, part.samples.sample_id) for part in parts], axis=0)]
+    if not len(common):
+        raise InputError("Expected scorers of the same evaluation, received samples that none has in common.")
+    kept = [take(part, np.isin(part.samples.sample_id, common)) for part in parts]
+    return [kept[0], *(align(part, kept[0]) for part in kept[1:])]
+
+
+def take(part: Scores, rows: np.ndarray) -> Scores:
+    """Returns the given rows (indices or a boolean mask) of scores."""
+    is_member = None if part.is_member is None else part.is_member[rows]
+    return dataclasses.replace(
+        part, samples=part.samples.take(rows), is_member=is_member, logit=np.asarray(part.logit)[rows]
+    )
+
+
+def _partners(parts: Sequence[Scores], others: Sequence[Scores]) -> list[Scores]:
+    if not parts or not others:
+        raise InputError("Expected scores of at least one training of both scorers, received none of one.")
+    if len(others) == 1:
+        return [others[0]] * len(parts)
+    by_seed = {other.seed: other for other in others}
+    seeds = [part.seed for part in parts]
+    if len(by_seed) != len(others) or sorted(by_seed) != sorted(seeds):
+        raise InputError(
+            f"Expected the same training seeds of both scorers (or one training of the second), received "
+            f"{seeds} and {[other.seed for other in others]}."
+        )
+    return [by_seed[seed] for seed in seeds]

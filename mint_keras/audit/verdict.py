@@ -1,0 +1,293 @@
+"""From findings to one of three verdicts, by a rule, in fixed words.
+
+The rule: "evidence of training use" needs a reference, a comparison in which only membership differs, whose interval
+lies above 0.5, and which beats every control on the same samples. Without a reference nothing can be decided, however
+high a number is: databases can be told apart without any membership (arXiv 2406.16201, 2403.08632), and a trained
+network is familiar with its database, also with people it never saw. To beat all controls is one claim that every one
+of them can refute, so these comparisons need no correction for their number; references do (`Finding.adjusted_p`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from mint_keras.audit.findings import (
+    BLIND,
+    CLAIM,
+    CONTEXT,
+    NULL,
+    REFERENCE,
+    ROLES,
+    TRUTHS,
+    UNTRAINED,
+    Finding,
+)
+from mint_keras.audit.intervals import CONFIDENCE, Estimate
+from mint_keras.records import InputError
+
+SCHEMA_VERSION = 1
+EVIDENCE, NO_EVIDENCE, CANNOT_DECIDE = "evidence of training use", "no evidence", "cannot decide"
+MIN_PEOPLE = 50  # on each side: where the intervals' coverage was measured
+ALPHA = 1 - CONFIDENCE
+REQUIRED = (BLIND, UNTRAINED)
+LIMITS = (
+    "No test of a finished model can rule out every other cause (arXiv 2409.19798): this is a statement about the "
+    "comparison above, under the assumption that nothing but membership differs between its sides."
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Assessment:
+    """What one reference says.
+
+    Attributes:
+        outcome: `EVIDENCE`, `NO_EVIDENCE` or `CANNOT_DECIDE`.
+        reference: its name; "" if there is none.
+        truth: what it speaks of, a key of `TRUTHS`; "" if there is no reference.
+        reason: in a few words; "" for evidence.
+        sentences: the numbers and controls that it rests on.
+    """
+
+    outcome: str
+    reference: str
+    truth: str
+    reason: str
+    sentences: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """The verdict with all that it rests on.
+
+    Attributes:
+        outcome: `EVIDENCE` if some reference gives it; else `NO_EVIDENCE` if some reference was clean and gave none;
+            else `CANNOT_DECIDE`.
+        assessments: of every reference; one without a reference if there is none.
+        findings: all that was measured.
+    """
+
+    outcome: str
+    assessments: tuple[Assessment, ...]
+    findings: tuple[Finding, ...]
+
+    @property
+    def headline(self) -> str:
+        """The verdict in one sentence."""
+        deciding = [one for one in self.assessments if one.outcome == self.outcome]
+        if self.outcome == CANNOT_DECIDE:
+            return f"Cannot decide: {'; '.join(dict.fromkeys(one.reason for one in deciding))}."
+        references = " and ".join(f"{one.reference} (of the {one.truth})" for one in deciding)
+        return f"{self.outcome.capitalize()}, by {references}."
+
+    def text(self) -> str:
+        """Returns the verdict as text: headline, what every reference says, what was measured besides, limits."""
+        lines = [self.headline]
+        for one in self.assessments:
+            lines += ["", *one.sentences]
+        context = [_measured(finding) for finding in self.findings if finding.role in (CLAIM, CONTEXT)]
+        if context:
+            lines += ["", "For the record, and deciding nothing:", *context]
+        return "\n".join([*lines, "", LIMITS])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the verdict as JSON has it; `SCHEMA` describes it."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "outcome": self.outcome,
+            "headline": self.headline,
+            "assessments": [{**dataclasses.asdict(one), "sentences": list(one.sentences)} for one in self.assessments],
+            "findings": [dataclasses.asdict(finding) for finding in self.findings],
+            "limits": LIMITS,
+        }
+
+
+def decide(
+    findings: Sequence[Finding], required: Sequence[str] = REQUIRED, min_people: int = MIN_PEOPLE, alpha: float = ALPHA
+) -> Verdict:
+    """Decides by the rule at the head of this module.
+
+    Args:
+        findings: of one tap and scorer, chosen on other people. If several were tried here, each is decided on its own,
+            with an `adjusted_p` over all of them in its references.
+        required: roles of which every reference must have a control.
+        min_people: on each side of a reference.
+        alpha: for adjusted p-values. Intervals are 95%.
+
+    Raises:
+        InputError: if two findings have one name and evaluation, or a control belongs to no reference.
+    """
+    references = [finding for finding in findings if finding.role == REFERENCE]
+    by_evaluation = {finding.evaluation: finding for finding in references}
+    keys = {(finding.name, finding.evaluation) for finding in findings}
+    if len(keys) < len(findings) or len(by_evaluation) < len(references):
+        raise InputError(
+            "Expected findings of different names and references of different evaluations, received two alike."
+        )
+    controls = [finding for finding in findings if finding.role not in (REFERENCE, CLAIM, CONTEXT)]
+    if lost := [finding.name for finding in controls if finding.evaluation not in by_evaluation]:
+        raise InputError(
+            f"Expected controls on the samples of a reference, received {lost} on others: make them context."
+        )
+    assessments = [
+        _assess(one, [c for c in controls if c.evaluation == one.evaluation], (required, min_people, alpha))
+        for one in references
+    ]
+    if not assessments:
+        assessments = [_without_reference(findings)]
+    outcomes = {one.outcome for one in assessments}
+    outcome = next(one for one in (EVIDENCE, NO_EVIDENCE, CANNOT_DECIDE) if one in outcomes)
+    return Verdict(outcome, tuple(assessments), tuple(findings))
+
+
+def _assess(one: Finding, controls: Sequence[Finding], rule: tuple[Sequence[str], int, float]) -> Assessment:
+    """Returns what a reference says: the first of the reasons against it that applies, or evidence."""
+    required, min_people, alpha = rule
+    measured = _measured(one)
+    speaks = f"This speaks of {TRUTHS[one.truth]}."
+
+    def answer(outcome: str, reason: str, *sentences: str) -> Assessment:
+        return Assessment(outcome, one.name, one.truth, reason, (measured, *sentences, speaks))
+
+    if one.num_people < min_people:
+        return answer(
+            CANNOT_DECIDE,
+            f"too few identities in {one.name}",
+            f"{one.name} has {one.num_people} people on one side; intervals are trusted from {min_people} on.",
+        )
+    dirty = [c for c in controls if c.role in (BLIND, NULL) and c.tells_sides_apart(alpha)]
+    if dirty:
+        return answer(
+            CANNOT_DECIDE,
+            f"the sides of {one.name} differ in ways that need no membership ({_names(dirty)})",
+            *(f"{_measured(c)} So {_SEES[c.role]}, and {one.name} is no clean reference." for c in dirty),
+        )
+    if not one.is_above_chance(alpha):
+        return answer(NO_EVIDENCE, f"{one.name} does not exceed chance", _not_above(one, alpha))
+    missing = [role for role in required if not any(c.role == role for c in controls)]
+    unpaired = [c for c in controls if c.role != NULL and c.difference is None]
+    if missing or unpaired:
+        what = ", ".join([*(f"{role} control" for role in missing), *(f"difference to {c.name}" for c in unpaired)])
+        return answer(
+            CANNOT_DECIDE,
+            f"a required control of {one.name} is missing ({what})",
+            f"An AUC of {_number(one.auc)} in {one.name} says nothing as long as this was not measured: {what}.",
+        )
+    compared = [(c, c.difference) for c in controls if c.difference is not None]
+    equal = [(c, difference) for c, difference in compared if difference.low <= 0]
+    if equal:
+        return answer(
+            CANNOT_DECIDE,
+            f"{_names([c for c, _ in equal])} may explain {one.name}",
+            *(f"{_measured(c)} {one.name} exceeds it by {_number(d)}, which may be nothing." for c, d in equal),
+        )
+    return answer(
+        EVIDENCE,
+        "",
+        f"Chance is 0.5, and the interval of {one.name} begins above it, at {one.auc.low:.3f}{_adjusted(one)}.",
+        *(f"{_measured(c)} {one.name} exceeds it by {_number(d)}." for c, d in compared),
+        *(f"{_measured(c)} No difference is seen where there is none." for c in controls if c.role == NULL),
+    )
+
+
+_SEES = {
+    BLIND: "the sides can be told apart without the audited model",
+    NULL: "the scorer tells sides apart that have the same membership",
+}
+
+
+def _without_reference(findings: Sequence[Finding]) -> Assessment:
+    apart = [finding for finding in findings if finding.role == CONTEXT and finding.tells_sides_apart(ALPHA)]
+    reason = "there is no reference, a comparison in which only membership differs"
+    sentences = [
+        "No reference was measured: neither people of the members' own database who were kept out of the training, nor "
+        "unseen photos of the members, nor a model that was trained without them. This speaks of nobody."
+    ]
+    if apart:
+        reason += f", and the databases differ in ways that explain the result ({_names(apart)})"
+        sentences += [
+            f"{_measured(finding)} No membership is behind this number, so databases can be told apart without."
+            for finding in apart
+        ]
+    return Assessment(CANNOT_DECIDE, "", "", reason, tuple(sentences))
+
+
+def _not_above(one: Finding, alpha: float) -> str:
+    if one.auc.high < 0.5:
+        return f"The interval of {one.name} lies below 0.5: claimed members score lower than the others."
+    if one.auc.low <= 0.5:
+        return (
+            f"The interval of {one.name} contains 0.5, chance. Nor does it exclude an AUC up to {one.auc.high:.3f}: no "
+            "evidence is not evidence of no use."
+        )
+    return f"With everything that was tried, {one.name} may be chance: adjusted p = {one.adjusted_p:.3g} > {alpha:.2g}."
+
+
+def _measured(finding: Finding) -> str:
+    people = f"{finding.num_members} claimed members, {finding.num_externals} others"
+    return f"{finding.name} ({finding.question}): AUC {_number(finding.auc)}, {people}."
+
+
+def _number(estimate: Estimate) -> str:
+    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
+
+
+def _adjusted(finding: Finding) -> str:
+    return "" if finding.adjusted_p is None else f" (adjusted for all that was tried: p = {finding.adjusted_p:.3g})"
+
+
+def _names(findings: Sequence[Finding]) -> str:
+    return ", ".join(finding.name for finding in findings)
+
+
+def _object(**properties: Any) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+_STRING = {"type": "string"}
+_COUNT = {"type": "integer", "minimum": 0}
+_ESTIMATE = _object(value={"type": "number"}, low={"type": "number"}, high={"type": "number"}, num_seeds=_COUNT)
+
+# JSON Schema (draft 2020-12) of `Verdict.to_dict`.
+SCHEMA: dict[str, Any] = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "title": "Verdict of an audit",
+    **_object(
+        schema_version={"const": SCHEMA_VERSION},
+        outcome={"enum": [EVIDENCE, NO_EVIDENCE, CANNOT_DECIDE]},
+        headline=_STRING,
+        assessments={
+            "type": "array",
+            "minItems": 1,
+            "items": _object(
+                outcome={"enum": [EVIDENCE, NO_EVIDENCE, CANNOT_DECIDE]},
+                reference=_STRING,
+                truth={"enum": [*TRUTHS, ""]},
+                reason=_STRING,
+                sentences={"type": "array", "minItems": 1, "items": _STRING},
+            ),
+        },
+        findings={
+            "type": "array",
+            "items": _object(
+                name=_STRING,
+                question=_STRING,
+                role={"enum": list(ROLES)},
+                truth={"enum": list(TRUTHS)},
+                evaluation=_STRING,
+                auc=_ESTIMATE,
+                num_members=_COUNT,
+                num_externals=_COUNT,
+                difference={"anyOf": [_ESTIMATE, {"type": "null"}]},
+                adjusted_p={"anyOf": [{"type": "number", "minimum": 0, "maximum": 1}, {"type": "null"}]},
+            ),
+        },
+        limits=_STRING,
+    ),
+}

@@ -1,0 +1,243 @@
+"""The rule, reason by reason; its words; and its verdicts on worlds whose truth is known."""
+
+import dataclasses
+import json
+import re
+
+import numpy as np
+import pytest
+
+from mint_keras.audit import findings, verdict
+from mint_keras.audit.findings import BLIND, CLAIM, CONTEXT, IMAGE, NULL, OTHER, PERSON, REFERENCE, UNTRAINED, Finding
+from mint_keras.audit.intervals import Estimate
+from mint_keras.audit.verdict import CANNOT_DECIDE, EVIDENCE, NO_EVIDENCE
+from mint_keras.records import InputError, Scores
+from tests.audit.worlds import draw, scores_of
+
+
+def finding(
+    role: str, value: float = 0.5, difference: float | None = None, name: str = "", **changes: object
+) -> Finding:
+    """A finding whose intervals are the value +- 0.04."""
+    auc = Estimate(value, value - 0.04, value + 0.04, 3)
+    margin = None if difference is None else Estimate(difference, difference - 0.04, difference + 0.04, 3)
+    found = Finding(name or role, f"what {role} asks", role, PERSON, "same_database", auc, 80, 90, margin)
+    return dataclasses.replace(found, **changes)
+
+
+GOOD = (
+    finding(REFERENCE, 0.7),
+    finding(BLIND, 0.51, 0.19),
+    finding(UNTRAINED, 0.55, 0.15),
+    finding(OTHER, 0.58, 0.12),
+    finding(NULL, 0.49),
+)
+
+
+def replaced(role: str, *others: Finding) -> tuple[Finding, ...]:
+    return (*(one for one in GOOD if one.role != role), *others)
+
+
+def test_evidence_cites_every_control_and_number() -> None:
+    found = verdict.decide(GOOD)
+    assert found.outcome == EVIDENCE
+    assert found.headline == "Evidence of training use, by reference (of the person)."
+    text = found.text()
+    for one in GOOD:
+        assert f"{one.name} ({one.question}): AUC {one.auc.value:.3f}" in text
+        if one.difference is not None:
+            assert (
+                f"exceeds it by {one.difference.value:.3f} [{one.difference.low:.3f}, {one.difference.high:.3f}]"
+                in text
+            )
+    assert "speaks of the person" in text
+    assert "2409.19798" in text
+
+
+REASONS = {
+    "no reference": (replaced(REFERENCE)[:0], CANNOT_DECIDE, "there is no reference"),
+    "chance": (replaced(REFERENCE, finding(REFERENCE, 0.53)), NO_EVIDENCE, "AUC up to 0.570"),
+    "below chance": (replaced(REFERENCE, finding(REFERENCE, 0.3)), NO_EVIDENCE, "lies below 0.5"),
+    "few people": (
+        replaced(REFERENCE, finding(REFERENCE, 0.9, num_externals=49)),
+        CANNOT_DECIDE,
+        "too few identities in reference",
+    ),
+    "blind": (replaced(BLIND, finding(BLIND, 0.6, 0.1)), CANNOT_DECIDE, "can be told apart without the audited model"),
+    "blind, reversed": (replaced(BLIND, finding(BLIND, 0.4, 0.3)), CANNOT_DECIDE, "is no clean reference"),
+    "null": (replaced(NULL, finding(NULL, 0.6)), CANNOT_DECIDE, "tells sides apart that have the same membership"),
+    "no untrained copy": (replaced(UNTRAINED), CANNOT_DECIDE, "untrained control"),
+    "no blind control": (replaced(BLIND), CANNOT_DECIDE, "blind control"),
+    "no difference": (replaced(OTHER, finding(OTHER, 0.58)), CANNOT_DECIDE, "difference to other"),
+    "not better": (replaced(OTHER, finding(OTHER, 0.67, 0.03)), CANNOT_DECIDE, "other may explain reference"),
+    "one of two not better": (
+        (*GOOD, finding(UNTRAINED, 0.68, 0.02, "another copy")),
+        CANNOT_DECIDE,
+        "another copy may explain reference",
+    ),
+    "one of many": (
+        replaced(REFERENCE, finding(REFERENCE, 0.7, adjusted_p=0.2)),
+        NO_EVIDENCE,
+        "adjusted p = 0.2 > 0.05",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REASONS)
+def test_every_reason_against(name: str) -> None:
+    given, outcome, words = REASONS[name]
+    found = verdict.decide(given)
+    assert found.outcome == outcome
+    assert words in found.text()
+    if outcome == CANNOT_DECIDE:
+        assert re.fullmatch(r"Cannot decide: .+\.", found.headline)
+
+
+def test_adjusted_controls_that_may_be_chance_do_not_spoil_a_reference() -> None:
+    assert verdict.decide(replaced(BLIND, finding(BLIND, 0.56, 0.14, adjusted_p=0.3))).outcome == EVIDENCE
+    found = verdict.decide(replaced(REFERENCE, finding(REFERENCE, 0.7, adjusted_p=0.01)))
+    assert found.outcome == EVIDENCE
+    assert "p = 0.01" in found.text()
+
+
+def test_several_references_each_with_its_controls() -> None:
+    image = {"truth": IMAGE, "evaluation": "unseen_photos"}
+    others = [finding(REFERENCE, 0.5, name="own unseen photos", **image), finding(BLIND, 0.5, 0.0, **image)]
+    found = verdict.decide([*GOOD, *others])
+    assert found.outcome == EVIDENCE
+    assert [(one.outcome, one.truth) for one in found.assessments] == [(EVIDENCE, PERSON), (NO_EVIDENCE, IMAGE)]
+    assert "own unseen photos" not in found.headline
+    assert "speaks of the image" in found.text()
+    both = verdict.decide([finding(REFERENCE, 0.5), finding(REFERENCE, 0.7, name="images", **image)])
+    assert both.outcome == NO_EVIDENCE
+
+
+def test_findings_that_cannot_be_used() -> None:
+    with pytest.raises(InputError, match="two alike"):
+        verdict.decide([GOOD[0], GOOD[0]])
+    with pytest.raises(InputError, match="two alike"):
+        verdict.decide([GOOD[0], finding(REFERENCE, name="another of the same evaluation")])
+    with pytest.raises(InputError, match=r"\['blind'\] on others"):
+        verdict.decide([GOOD[0], finding(BLIND, evaluation="elsewhere")])
+    with pytest.raises(InputError, match="'hunch'"):
+        finding("hunch")
+
+
+def all_verdicts() -> list[verdict.Verdict]:
+    record = [finding(CLAIM, 0.9, evaluation="raw"), finding(CONTEXT, 0.9, evaluation="raw")]
+    return [verdict.decide([*given, *record]) for given, _, _ in REASONS.values()] + [verdict.decide(GOOD)]
+
+
+def test_words() -> None:
+    for found in all_verdicts():
+        words = json.dumps(found.to_dict()) + found.text() + json.dumps([findings.ROLES, findings.TRUTHS])
+        assert not re.search(r"\bpro(of|ve|ves|ven|ved)\b", words, re.IGNORECASE)
+        for assessment in found.assessments:
+            assert any("This speaks of" in sentence for sentence in assessment.sentences)
+            if assessment.reference:
+                assert all(re.search(r"\d", sentence) for sentence in assessment.sentences[:-1])
+
+
+def test_json_follows_its_schema_and_the_schema_refuses() -> None:
+    jsonschema = pytest.importorskip("jsonschema", reason="comes with ray")
+    jsonschema.Draft202012Validator.check_schema(verdict.SCHEMA)
+    for found in all_verdicts():
+        content = json.loads(json.dumps(found.to_dict()))
+        jsonschema.validate(content, verdict.SCHEMA)
+        again = [
+            Finding(**{
+                **one,
+                "auc": Estimate(**one["auc"]),
+                "difference": one["difference"] and Estimate(**one["difference"]),
+            })
+            for one in content["findings"]
+        ]  # fmt: skip
+        assert tuple(again) == found.findings
+    for change in ({"outcome": "guilty"}, {"extra": 1}, {"assessments": []}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({**content, **change}, verdict.SCHEMA)
+
+
+# Five worlds of known truth: what the scorers see. "used" tells members from people of their own database, "database"
+# tells databases, "familiar" the members' database through the trained model only.
+WORLDS = {
+    "neither": (0.0, 0.0, 0.0),
+    "shift": (0.0, 1.5, 0.0),
+    "familiar": (0.0, 0.0, 1.5),
+    "membership": (1.2, 0.0, 0.0),
+    "both": (1.2, 1.5, 0.0),
+}
+
+
+def world(name: str, rng: np.random.Generator, has_reference: bool = True) -> list[Finding]:
+    """Findings in a world: claimed members, other people of their database, people of another database."""
+    used, database, familiar = WORLDS[name]
+
+    person = np.repeat(np.arange(180), 3)
+    is_member = person < 80
+
+    def parts(effect: float, scorer: str, evaluation: str) -> list[Scores]:
+        """Three trainings of a scorer; half of a score's spread is the person's."""
+        logits = rng.normal(size=(3, 180))[:, person] + rng.normal(size=(3, len(person))) + 1.4 * effect * is_member
+        return [
+            scores_of(is_member, person, logit, scorer=scorer, evaluation=evaluation, seed=seed)
+            for seed, logit in enumerate(logits, start=1)
+        ]
+
+    raw = [
+        findings.across("audited", "do members differ from another database", CLAIM,
+                        parts(used + database + familiar, "vanilla", "unseen_database")),
+        findings.across("blind pixels", "do pixels tell the databases apart", CONTEXT,
+                        parts(database, "blind", "unseen_database")),
+        findings.across("familiar", "do people whom the model never saw pass for members", CONTEXT,
+                        parts(database + familiar, "vanilla", "unseen_database")),
+    ]  # fmt: skip
+    if not has_reference:
+        return raw
+    audited = parts(used, "vanilla", "same_database")
+    reference = findings.reference("same database", "do members differ from people kept out", PERSON, audited)
+    controls = {
+        ("pixels", "do pixels differ", BLIND): "blind",
+        ("untrained copy", "does a network that was never trained differ", UNTRAINED): "untrained",
+    }
+    return [
+        reference,
+        *(
+            findings.control(what, parts(0.0, scorer, "same_database"), reference, audited)
+            for what, scorer in controls.items()
+        ),
+        *raw,
+    ]
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_worlds_of_known_truth(name: str) -> None:
+    found = verdict.decide(world(name, np.random.default_rng(3)))
+    without = verdict.decide(world(name, np.random.default_rng(4), has_reference=False))
+    assert without.outcome == CANNOT_DECIDE
+    explained = "differ in ways that explain the result" in without.headline
+    assert explained == (name in ("shift", "familiar", "both"))
+    assert found.outcome == (EVIDENCE if name in ("membership", "both") else NO_EVIDENCE)
+    claim = next(one for one in found.findings if one.role == CLAIM)
+    assert (claim.auc.low > 0.5) == (name != "neither")  # what a naive reading would have accused
+
+
+def test_a_reference_that_is_none_is_seen() -> None:
+    """Externals of another database given out for people of the same one: pixels know."""
+    rng = np.random.default_rng(5)
+    part = draw((80, 100), 3, 1.5, rng)
+    reference = findings.reference("same database", "do members differ from people kept out", PERSON, [part])
+    pixels = draw((80, 100), 3, 1.0, rng, scorer="blind")
+    untrained = draw((80, 100), 3, 0.5, rng, scorer="untrained")
+    given = [
+        reference,
+        findings.control(("pixels", "do pixels differ", BLIND), [pixels], reference, [part]),
+        findings.control(("copy", "does an untrained copy differ", UNTRAINED), [untrained], reference, [part]),
+    ]
+    assert given[1].difference is not None
+    assert verdict.decide(given).outcome == CANNOT_DECIDE
+    null = findings.control(
+        ("two halves", "do two halves of the people kept out differ", NULL),
+        [draw((60, 60), 3, 0.0, rng, evaluation="halves")], reference, [part],
+    )  # fmt: skip
+    assert (null.evaluation, null.difference) == ("same_database", None)
