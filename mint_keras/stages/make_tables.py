@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import keras
 import numpy as np
 from tqdm import tqdm
 
@@ -193,6 +194,7 @@ def _check_scores(setting: paper_runs.Setting, runs: Iterable[paper_runs.PaperRu
 def _finish_classifier(options: train_classifier.TrainClassifier) -> None:
     if not train_classifier.is_finished(options):
         train_classifier.train_classifier(options)
+        keras.utils.clear_session()  # else its graphs stay in memory
 
 
 def _is_finished(options: mint_options.TrainMint) -> bool:
@@ -204,6 +206,7 @@ def _finish(options: mint_options.TrainMint) -> None:
     if _is_finished(options):
         return
     train_mint.train_mint(options)
+    keras.utils.clear_session()
     if specs.find(options.head).takes_maps:
         shutil.rmtree(options.out / "aad")
 

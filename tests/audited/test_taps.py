@@ -65,3 +65,16 @@ def test_a_foreign_model() -> None:
     inputs = keras.Input((4,))
     with pytest.raises(InputError, match="train_audited"):
         taps.extractor(keras.Model(inputs, keras.layers.Dense(2)(inputs)), ["conv1"])
+
+
+def test_operations_are_counted_by_hand() -> None:
+    inputs = keras.Input((8, 6, 4))
+    x = keras.layers.Conv2D(5, 3, padding="same")(inputs)
+    x = keras.layers.DepthwiseConv2D(3, strides=2, padding="same")(x)
+    x = keras.layers.SeparableConv2D(7, 3, padding="same")(x)
+    x = keras.layers.Reshape((-1, 7))(x)
+    x = keras.layers.MultiHeadAttention(2, 3)(x, x)
+    outputs = keras.layers.Dense(9)(keras.layers.ReLU()(x))
+    convolutions = 48 * 3 * 3 * 4 * 5 + 12 * 3 * 3 * 5 + 12 * (3 * 3 * 5 + 5 * 7)
+    attention = 12 * 4 * (7 * 2 * 3) + 2 * 12 * 12 * 2 * 3  # three projections to two heads of three, and one back
+    assert taps.flops(keras.Model(inputs, outputs)) == 2 * (convolutions + attention + 12 * 7 * 9)
