@@ -19,7 +19,7 @@ from mint_keras.records import InputError, Rejected, SampleTable
 
 IMAGE_SIZE = 112
 PIXELS = "pixels"  # what stores and models call faces that are kept as they are
-_MIN_SIZE = 16
+MIN_SIZE = 16
 _MAX_BYTES = 64 * 2**20
 
 
@@ -46,11 +46,11 @@ class Framing:
         """
         height, width = image.shape[:2]
         side = min(height, width)
-        if side < _MIN_SIZE or (self.is_face and height != width):
+        if side < MIN_SIZE or (self.is_face and height != width):
             wanted = (
-                f"an aligned face of {self.size}x{self.size} or a square face crop of at least {_MIN_SIZE} pixels"
+                f"an aligned face of {self.size}x{self.size} or a square face crop of at least {MIN_SIZE} pixels"
                 if self.is_face
-                else f"a picture of at least {_MIN_SIZE} pixels a side"
+                else f"a picture of at least {MIN_SIZE} pixels a side"
             )
             raise InputError(f"Expected {wanted}, received {width}x{height}.")
         if height != width:
@@ -152,18 +152,26 @@ class FaceReader:
         Raises:
             InputError: if it cannot be read.
         """
+        image = self.stored(location)
+        return decode(image) if isinstance(image, bytes) else image
+
+    def stored(self, location: str) -> bytes | np.ndarray:
+        """Returns an image as it is kept: encoded, or pixels where nothing is (drawn faces, CIFAR).
+
+        Raises:
+            InputError: if it cannot be read.
+        """
         if synthetic.is_synthetic(location):
             return synthetic.render(location)
         if reason := files.why_unusable(location):
             raise InputError(reason)
         place = containers.split(location)
         if place is None:
-            return decode(read_bytes(files.find(location)))
+            return read_bytes(files.find(location))
         path, key = place
         if path not in self._containers:
             self._containers[path] = containers.open_container(Path(path))
-        image = self._containers[path](key)
-        return decode(image) if isinstance(image, bytes) else image
+        return self._containers[path](key)
 
 
 def first_faces(table: SampleTable, num: int, framing: Framing = FACE) -> np.ndarray:

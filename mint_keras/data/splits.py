@@ -35,6 +35,34 @@ def split_people(people: np.ndarray, fraction: float, rng: np.random.Generator) 
     return is_first[person_of]
 
 
+def permute_membership(people: np.ndarray, is_member: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Deals the sides out among the people anew: whole persons swap, and each side keeps its number of people.
+
+    For finding leaks in our own code: divided into training and test after this, no score may tell the sides apart. It
+    is no test of membership. Databases that differ in anything would give a small p-value, because their people are not
+    exchangeable even if nobody is a member.
+
+    Args:
+        people: the person of every sample, shape (n,), str.
+        is_member: the side of every sample, shape (n,), bool.
+        rng: source of the choice.
+
+    Returns:
+        The new side of every sample, shape (n,), bool. Sides change in size where people have unequal numbers.
+
+    Raises:
+        InputError: if a person is on both sides.
+    """
+    _, first, person_of = np.unique(people, return_index=True, return_inverse=True)
+    side = is_member[first]
+    if mixed := len(np.unique(people[side[person_of] != is_member])):
+        raise InputError(
+            f"Expected every person on one side, received {mixed} on both: where photos and not people are members, "
+            "sides cannot be dealt out by person."
+        )
+    return rng.permutation(side)[person_of]
+
+
 def choose_evenly(databases: np.ndarray, num: int, rng: np.random.Generator) -> np.ndarray:
     """Chooses samples spread over the databases as evenly as their sizes allow.
 

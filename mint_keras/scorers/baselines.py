@@ -69,12 +69,12 @@ def fit_stability(train: Features, is_member: np.ndarray) -> Scorer:
 
 def fit_max_pool_lr(train: Features, is_member: np.ndarray) -> Scorer:
     """Logistic regression on what the vanilla head sees."""
-    return _fit_logistic_regression(MAXIMA, train, is_member)
+    return fit_logistic_regression(MAXIMA, train, is_member)
 
 
 def fit_bn_distance(train: Features, is_member: np.ndarray) -> Scorer:
     """Logistic regression on the distances to the running statistics, one a layer (arXiv 2401.13719)."""
-    return _fit_logistic_regression(signals.BN_DISTANCE, train, is_member)
+    return fit_logistic_regression(signals.BN_DISTANCE, train, is_member)
 
 
 def fit_qmia(train: Features, is_member: np.ndarray) -> Scorer:
@@ -173,7 +173,8 @@ def _fit_threshold(statistic: Callable[[Features], np.ndarray], train: Features,
     return lambda features: ((statistic(features) - threshold) / scale).astype(np.float32)
 
 
-def _fit_logistic_regression(name: str, train: Features, is_member: np.ndarray) -> Scorer:
+def fit_logistic_regression(name: str, train: Features, is_member: np.ndarray) -> Scorer:
+    """Returns a scorer by logistic regression on one feature, standardised, with the classes in balance."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler

@@ -1,0 +1,286 @@
+"""How the files of a database are encoded, and faces of another database taken the same way.
+
+A control: if scores move when nothing but this was changed, a head looks at it. What a file does not say is not made
+up. A face that was prepared and written as PNG does not say how its photo was compressed, nor does a drawn one.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import functools
+import struct
+from collections.abc import Iterator, Mapping
+
+import cv2
+import numpy as np
+
+from mint_keras.data import images
+from mint_keras.records import InputError, SampleTable
+
+GREY = "grey"
+# How luma's horizontal and vertical sampling exceeds chroma's, and what OpenCV calls it.
+_SAMPLING = {
+    "4:4:4": ((1, 1), cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444),
+    "4:2:2": ((2, 1), cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422),
+    "4:2:0": ((2, 2), cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420),
+    "4:4:0": ((1, 2), cv2.IMWRITE_JPEG_SAMPLING_FACTOR_440),
+    "4:1:1": ((4, 1), cv2.IMWRITE_JPEG_SAMPLING_FACTOR_411),
+}
+_START, _TABLES, _SCAN, _END, _TEMPORARY = 0xD8, 0xDB, 0xDA, 0xD9, 0x01
+_RESTARTS = range(0xD0, 0xD8)
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # the others there hold no sizes
+_QUALITIES = range(1, 101)
+_JPEG = bytes((0xFF, _START))
+_NOT_JPEG, _PIXELS = "no JPEG files", "drawn, or kept as pixels"
+_UNREAD = "cannot be read, too small, or a rare kind of JPEG"
+
+
+@dataclasses.dataclass(frozen=True)
+class Header:
+    """What a JPEG file says before its pixels.
+
+    Attributes:
+        width: pixels.
+        height: pixels.
+        sampling: of chroma, "4:2:0" or the like; "grey" without chroma.
+        tables: quantisation steps of luma and chroma, in the order of the file, 64 each; of luma only for grey.
+    """
+
+    width: int
+    height: int
+    sampling: str
+    tables: tuple[tuple[int, ...], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoding:
+    """How to encode an image as a file was.
+
+    Attributes:
+        side: of the largest central square, pixels.
+        quality: of OpenCV's encoder, whose tables are nearest to the file's.
+        deviation: mean of |log(step of the file / step at that quality)|; 0 if the tables are the same.
+        sampling: see `Header`.
+    """
+
+    side: int
+    quality: int
+    deviation: float
+    sampling: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Pipeline:
+    """What the files of a database say of how they were made.
+
+    Attributes:
+        encodings: of its JPEG files.
+        sides: of the largest central square of every image that could be read, pixels, shape (n,).
+        silent: how many samples say nothing of it, by reason.
+    """
+
+    encodings: tuple[Encoding, ...]
+    sides: np.ndarray
+    silent: Mapping[str, int]
+
+    def describe(self) -> str:
+        """Says in a sentence or two what is known, and of how many samples it is not."""
+        lines = []
+        if self.encodings:
+            low, middle, high = np.percentile([one.quality for one in self.encodings], (0, 50, 100)).round().astype(int)
+            samplings = collections.Counter(one.sampling for one in self.encodings)
+            lines.append(
+                f"{len(self.encodings)} JPEG files of quality {low} to {high} (median {middle}), "
+                f"{', '.join(f'{name} in {num}' for name, num in samplings.most_common())}."
+            )
+            deviations = [one.deviation for one in self.encodings if one.deviation]
+            if deviations:
+                lines.append(
+                    f"{len(deviations)} of them have tables of another encoder; the nearest quality is off by "
+                    f"{np.expm1(np.mean(deviations)):.0%} a step."
+                )
+        lines += [f"{num} samples do not say: {reason}." for reason, num in self.silent.items()]
+        if len(self.sides):
+            low, middle, high = np.percentile(self.sides, (0, 50, 100))
+            lines.append(f"Sides of {low:g} to {high:g} pixels (median {middle:g}).")
+        return " ".join(lines)
+
+
+def estimate(table: SampleTable) -> Pipeline:
+    """Reads how samples are encoded from their files; a few hundred of a database are enough.
+
+    Args:
+        table: the samples.
+    """
+    reader, ladder = images.FaceReader(), _ladder()
+    encodings: list[Encoding] = []
+    sides: list[int] = []
+    silent: collections.Counter[str] = collections.Counter()
+    nearest = functools.cache(lambda tables: _nearest_quality(tables, ladder))
+    for location in table.location.tolist():
+        try:
+            stored = reader.stored(location)
+            if isinstance(stored, bytes) and stored.startswith(_JPEG):
+                header = read_header(stored)
+                sides.append(min(header.width, header.height))
+                encodings.append(Encoding(sides[-1], *nearest(header.tables), header.sampling))
+            else:
+                pixels = images.decode(stored) if isinstance(stored, bytes) else stored
+                sides.append(min(pixels.shape[:2]))
+                silent[_NOT_JPEG if isinstance(stored, bytes) else _PIXELS] += 1
+        except InputError:
+            silent[_UNREAD] += 1
+    return Pipeline(tuple(encodings), np.array(sides, int), dict(silent))
+
+
+def transplant(faces: np.ndarray, pipeline: Pipeline, rng: np.random.Generator) -> np.ndarray:
+    """Encodes every face as a random JPEG file of a database is, at its size, and reads it as that file is read.
+
+    This adds what the other pipeline does; it does not take away what the face's own did before.
+
+    Args:
+        faces: RGB, shape (n, size, size, 3), uint8.
+        pipeline: of the other database.
+        rng: source of the choices.
+
+    Returns:
+        Faces of the same shape.
+
+    Raises:
+        InputError: if the other database has no JPEG file, so that nothing is known of its compression.
+    """
+    if not pipeline.encodings:
+        raise InputError(
+            f"Expected a database with JPEG files, received one whose files do not say how they were compressed "
+            f"({pipeline.describe()}) Give the samples as they were published, or leave this control out."
+        )
+    framing = images.Framing(faces.shape[1])
+    result = np.empty_like(faces)
+    for k, choice in enumerate(rng.integers(len(pipeline.encodings), size=len(faces))):
+        encoding = pipeline.encodings[choice]
+        resized = images.Framing(encoding.side).apply(faces[k])
+        result[k] = framing.apply(images.decode(_encode(resized, encoding.quality, encoding.sampling)))
+    return result
+
+
+def common_resolution(first: np.ndarray, second: np.ndarray, size: int = images.IMAGE_SIZE, share: float = 0.05) -> int:
+    """Returns the side to which images of two databases can be shrunk, so that none is sharper for being larger.
+
+    It is the `native` of `images.Framing`, `--native-resolution` of train_mint.py. Sides are those of the files: a
+    face that was enlarged before it was written has less than its side says.
+
+    Args:
+        first: sides of the images of one database, pixels, shape (n,); see `Pipeline.sides`.
+        second: of the other.
+        size: side that the model takes; whatever is larger is shrunk to it anyway.
+        share: of the images of each database that may be smaller than the result, and stay so.
+
+    Returns:
+        Pixels; 0 if nothing need be shrunk, because both databases are at least as large as the model takes.
+
+    Raises:
+        InputError: if a database has no image.
+    """
+    if not len(first) or not len(second):
+        raise InputError("Expected images of both databases, received none of one.")
+    native = int(min(np.quantile(sides, share, method="lower") for sides in (first, second)))
+    return native if native < size else 0
+
+
+def read_header(encoded: bytes) -> Header:
+    """Reads size, chroma sampling and quantisation tables of a JPEG file, and decodes nothing.
+
+    Raises:
+        InputError: if it is no JPEG file, damaged, or of a kind that says less or other things.
+    """
+    tables: dict[int, tuple[int, ...]] = {}
+    frame = b""
+    for marker, segment in _segments(encoded):
+        if marker == _TABLES:
+            tables.update(_read_tables(segment))
+        elif marker in _FRAMES:
+            frame = segment
+    if len(frame) < 6 or len(frame) < 6 + 3 * frame[5]:
+        raise InputError("Expected a JPEG file with a frame, received a damaged one.")
+    _, height, width, num = struct.unpack(">BHHB", frame[:6])
+    if min(height, width) < images.MIN_SIZE or num not in (1, 3):
+        raise InputError(
+            f"Expected a JPEG file in grey or colour of at least {images.MIN_SIZE} pixels a side, received "
+            f"{width}x{height} of {num} channels."
+        )
+    components = [(frame[k + 1] >> 4, frame[k + 1] & 15, frame[k + 2]) for k in range(6, 6 + 3 * num, 3)]
+    used = [number for _, _, number in components[:2]]
+    if missing := [number for number in used if number not in tables]:
+        raise InputError(f"Expected a JPEG file with its quantisation tables, received one without table {missing[0]}.")
+    return Header(width, height, _sampling(components), tuple(tables[number] for number in used))
+
+
+def _segments(encoded: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yields markers and what follows them, up to the pixels."""
+    if not encoded.startswith(_JPEG):
+        raise InputError("Expected a JPEG file, received another.")
+    place = 2
+    while True:
+        while encoded[place : place + 2] == b"\xff\xff":  # filling
+            place += 1
+        head = encoded[place : place + 4]
+        if len(head) < 4 or head[0] != 0xFF:
+            raise InputError("Expected a JPEG file with pixels, received a damaged one.")
+        marker = head[1]
+        if marker in (_SCAN, _END):
+            return
+        if marker in _RESTARTS or marker == _TEMPORARY:  # these have no length
+            place += 2
+            continue
+        (length,) = struct.unpack(">H", head[2:])
+        segment = encoded[place + 4 : place + 2 + length]
+        if length < 2 or len(segment) != length - 2:
+            raise InputError("Expected a JPEG file with pixels, received a damaged one.")
+        yield marker, segment
+        place += 2 + length
+
+
+def _read_tables(segment: bytes) -> Iterator[tuple[int, tuple[int, ...]]]:
+    while segment:
+        layout = ">64H" if segment[0] >> 4 else ">64B"
+        end = 1 + struct.calcsize(layout)
+        if len(segment) < end:
+            raise InputError("Expected a JPEG file with whole quantisation tables, received a damaged one.")
+        steps = struct.unpack(layout, segment[1:end])
+        if not all(steps):
+            raise InputError("Expected a JPEG file with quantisation steps above 0, received a damaged one.")
+        yield segment[0] & 15, steps
+        segment = segment[end:]
+
+
+def _sampling(components: list[tuple[int, int, int]]) -> str:
+    if len(components) == 1:
+        return GREY
+    luma, *chroma = [(across, down) for across, down, _ in components]
+    for name, ((across, down), _) in _SAMPLING.items():
+        if all(luma == (across * one[0], down * one[1]) for one in chroma):
+            return name
+    raise InputError(f"Expected chroma sampled as one of {list(_SAMPLING)}, received factors {[luma, *chroma]}.")
+
+
+def _ladder() -> np.ndarray:
+    """Returns the tables of OpenCV's encoder at every quality, shape (100, 2, 64)."""
+    picture = np.zeros((16, 16, 3), np.uint8)
+    return np.array([read_header(_encode(picture, quality, "4:2:0")).tables for quality in _QUALITIES])
+
+
+def _nearest_quality(tables: tuple[tuple[int, ...], ...], ladder: np.ndarray) -> tuple[int, float]:
+    distance = np.abs(np.log(np.array(tables)) - np.log(ladder[:, : len(tables)])).mean(axis=(1, 2))
+    best = int(distance.argmin())
+    return _QUALITIES[best], float(distance[best])
+
+
+def _encode(image: np.ndarray, quality: int, sampling: str) -> bytes:
+    settings = [cv2.IMWRITE_JPEG_QUALITY, quality]
+    if sampling == GREY:
+        pixels = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    else:
+        pixels = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+        settings += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, _SAMPLING[sampling][1]]
+    return cv2.imencode(".jpg", pixels, settings)[1].tobytes()
