@@ -68,6 +68,31 @@ def save_roc_panels(paths: Sequence[Path], panels: Mapping[str, Mapping[str, Cur
             figure.savefig(temporary, format=path.suffix[1:], dpi=120, metadata=metadata)
 
 
+def save_findings(path: Path, rows: Sequence[tuple[str, str, tuple[float, float, float]]], title: str) -> None:
+    """Draws AUCs with their intervals, one under the other, into a PNG.
+
+    Args:
+        path: the picture.
+        rows: name, kind (what has one is drawn in one colour), and value, lower and upper end.
+        title: of the picture.
+    """
+    figure = Figure(figsize=(7.2, 1.2 + 0.32 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    kinds = list(dict.fromkeys(kind for _, kind, _ in rows))
+    for kind in kinds:
+        places = [place for place, row in enumerate(rows) if row[1] == kind]
+        value, low, high = np.array([rows[place][2] for place in places]).T
+        axes.errorbar(value, places, xerr=(value - low, high - value), fmt="o", capsize=3, label=kind)
+    axes.axvline(0.5, linestyle=":", color="grey")
+    axes.set(xlim=(0, 1), xlabel="AUC, 95% interval over people; chance is 0.5", title=title)
+    axes.set_yticks(range(len(rows)), [name for name, _, _ in rows])
+    axes.invert_yaxis()
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)
+    axes.grid(axis="x", alpha=0.3)
+    with formats.atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=120, metadata={"Software": None})
+
+
 def save_sheet(path: Path, rows: Mapping[str, Sequence[np.ndarray]], title: str) -> None:
     """Draws rows of faces, each under its label, into a PNG.
 

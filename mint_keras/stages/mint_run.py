@@ -200,18 +200,35 @@ def baseline_names(run: Run) -> list[str]:
     return run_baselines.choose(run.aad, run.config.baselines)
 
 
-def _list_sources(config: TrainMint) -> protocols.Sources:
+def with_explicit_samples(config: TrainMint) -> TrainMint:
+    """Returns options that name all their samples, so that they choose the same ones with another audited model.
+
+    Raises:
+        InputError: if there are no externals.
+    """
+    if config.protocol is not None:
+        return config
     manifest = formats.read_manifest(config.audited, zoo.kind_of(config.audited))
     externals, evaluate = config.externals, config.evaluate
     if not externals:
         if not synthetic.is_synthetic(str(manifest["config"].get("data"))):
             raise InputError(f"Expected --externals: samples that {config.audited} was not trained on, received none.")
         externals, evaluate = LAB_EXTERNALS, evaluate or LAB_EVALUATE
-    held_out = config.held_out or str(config.audited / formats.HELD_OUT)
-    has_held_out = bool(config.held_out) or Path(held_out).is_file()
+    held_out = config.audited / formats.HELD_OUT
+    return dataclasses.replace(
+        config,
+        members=config.members or str(config.audited / formats.MEMBERS),
+        externals=externals,
+        evaluate=evaluate,
+        held_out=config.held_out or (str(held_out) if held_out.is_file() else ""),
+    )
+
+
+def _list_sources(config: TrainMint) -> protocols.Sources:
+    explicit = with_explicit_samples(config)
     return protocols.Sources(
-        members=samples.list_samples(config.members or str(config.audited / formats.MEMBERS)),
-        externals=samples.list_all(externals),
-        evaluate=samples.list_all(evaluate) if evaluate else None,
-        held_out=samples.list_samples(held_out) if has_held_out else None,
+        members=samples.list_samples(explicit.members),
+        externals=samples.list_all(explicit.externals),
+        evaluate=samples.list_all(explicit.evaluate) if explicit.evaluate else None,
+        held_out=samples.list_samples(explicit.held_out) if explicit.held_out else None,
     )

@@ -1,0 +1,139 @@
+"""The scores that an audit compares: of a run, divided by people, and of the same run through other models."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mint_keras import formats
+from mint_keras.aad.models import UNTRAINED
+from mint_keras.audit import paired
+from mint_keras.audited import recalibration, zoo
+from mint_keras.data import images, splits
+from mint_keras.records import Scores
+from mint_keras.stages import mint_options, mint_run, train_mint
+
+_VALIDATION_SHARE = 0.4  # of the people of each side; they choose, the others are reported on
+_RECALIBRATION = 1024  # faces at most
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Scorer:
+    """A head or baseline of a run.
+
+    Attributes:
+        name: for example "vanilla".
+        tap: what it looks at.
+    """
+
+    name: str
+    tap: str
+
+    def __str__(self) -> str:
+        return f"{self.name.replace('_', ' ')} on {self.tap}"
+
+    def parts(self, scores: Sequence[Scores], evaluation: str, suffix: str = "") -> list[Scores]:
+        """Returns its scores in an evaluation, one entry for each training seed; with the suffix another model's."""
+        key = (self.name + suffix, self.tap, evaluation)
+        return [part for part in scores if (part.scorer, part.tap, part.evaluation) == key]
+
+
+def scorers(scores: Sequence[Scores], evaluation: str) -> list[Scorer]:
+    """Returns what scored an evaluation through the audited model."""
+    found = {Scorer(p.scorer, p.tap): None for p in scores if p.evaluation == evaluation}
+    return [scorer for scorer in found if not scorer.name.endswith(f"_{UNTRAINED}")]
+
+
+@dataclasses.dataclass(frozen=True)
+class Division:
+    """People of a reference: some choose the scorer, the others are reported on.
+
+    Attributes:
+        validation: names of those who choose, as in `SampleTable.people`.
+    """
+
+    validation: np.ndarray
+
+    def choosing(self, parts: Sequence[Scores]) -> list[Scores]:
+        """Returns the scores of people who choose."""
+        return [paired.take(part, np.isin(part.samples.people(), self.validation)) for part in parts]
+
+    def reported(self, parts: Sequence[Scores]) -> list[Scores]:
+        """Returns the scores of everybody else."""
+        return [paired.take(part, ~np.isin(part.samples.people(), self.validation)) for part in parts]
+
+
+def divide(part: Scores, seed: int) -> Division:
+    """Divides the people of both sides.
+
+    Raises:
+        InputError: if a side has fewer than two people.
+    """
+    assert part.is_member is not None  # noqa: S101 # of a run
+    rng = np.random.default_rng([seed, 4])
+    chosen = []
+    for side in (part.is_member, ~part.is_member):
+        people = part.samples.people()[side]
+        chosen.append(np.unique(people[splits.split_people(people, _VALIDATION_SHARE, rng)]))
+    return Division(np.concatenate(chosen))
+
+
+def without_membership(parts: Sequence[Scores], seed: int) -> list[Scores]:
+    """Returns the scores of those who are no members, half of the people claimed to be: there is nothing to find."""
+    found = []
+    for part in parts:
+        assert part.is_member is not None  # noqa: S101
+        others = paired.take(part, ~part.is_member)
+        claimed = splits.split_people(others.samples.people(), 0.5, np.random.default_rng([seed, 5]))
+        found.append(dataclasses.replace(others, is_member=claimed))
+    return found
+
+
+def through(config: mint_options.TrainMint, audited: Path, out: Path, scorer: Scorer) -> list[Scores]:
+    """Makes the run again with another model in the audited one's place, on the same samples; continues what is there.
+
+    Args:
+        config: of the run.
+        audited: folder of the other model.
+        out: folder for its run.
+        scorer: what has to be in its scores.
+
+    Returns:
+        The scores of the other run.
+    """
+    single = scorer.name == config.head and scorer.tap != mint_options.COMBINATION and "+" not in scorer.tap
+    options = dataclasses.replace(
+        mint_run.with_explicit_samples(config),
+        audited=audited,
+        out=out,
+        taps=(scorer.tap,) if single else config.taps,
+        num_seeds=1,
+        store=None,
+        overwrite=False,
+        quiet=config.quiet,
+    )
+    if not mint_run.is_finished(options):
+        train_mint.train_mint(options)
+    return formats.read_scores(out / formats.SCORES)
+
+
+def save_untrained(run: mint_run.Run, folder: Path, seed: int) -> Path:
+    """Saves a copy of the audited model with random weights, normalised to the head's training samples, as a model."""
+    if (folder / formats.MODEL).is_file():
+        return folder
+    config = run.config
+    rows = run.protocol.training_rows()[0]
+    rows = np.random.default_rng([seed, 6]).permutation(rows)[:_RECALIBRATION]
+    reader = images.FaceReader(mint_options.framing(config))
+    table = run.protocol.table.take(np.sort(rows))
+    faces = np.concatenate([batch for _, batch in reader.batches(table, 256)])
+    kind = zoo.kind_of(config.audited)
+    copy = recalibration.recalibrated_copy(zoo.load_audited(config.audited, kind), faces, seed)
+    source = formats.read_manifest(config.audited, kind)
+    manifest = formats.make_manifest(kind, {"audited": source["model_sha256"]}, {**source["config"], "untrained": seed})
+    with formats.output_folder(folder, manifest, overwrite=False):
+        zoo.save_audited(folder, copy, {}, kind)
+    return folder
