@@ -135,16 +135,20 @@ def _on_reference(
     )
     found = [reference]
 
-    def add(name: str, role: str, others: Sequence[Scores]) -> None:
+    def add(name: str, role: str, others: Sequence[Scores], adjusted_p: float | None = None) -> None:
         if role == findings.NULL:
             of_parts = parts
         else:  # some baselines cannot score everybody
             kept = paired.shared([*parts, *others])
             of_parts, others = kept[: len(parts)], kept[len(parts) :]
-        found.append(findings.control((name, _QUESTIONS[role], role), others, reference, of_parts, seed=config.seed))
+        what = (name, _QUESTIONS[role], role)
+        found.append(findings.control(what, others, reference, of_parts, adjusted_p, config.seed))
 
-    for name, part in audit_blind.on_reference(run, division, config.seed, config.out / "pixels").items():
-        add(name, findings.BLIND, [part])
+    blind = audit_blind.on_reference(run, division, config.seed, config.out / "pixels")
+    # One of several may see a difference by chance.
+    adjusted = selection.holm({name: selection.p_differs([part], seed=config.seed) for name, part in blind.items()})
+    for name, part in blind.items():
+        add(name, findings.BLIND, [part], adjusted[name])
     add("nobody a member", findings.NULL, audit_scores.without_membership(parts, config.seed))
     for name, folder, role in _other_models(config, run):
         others = audit_scores.through(run.config, folder, config.out / "controls" / name, scorer)

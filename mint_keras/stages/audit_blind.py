@@ -34,10 +34,8 @@ def on_reference(run: mint_run.Run, division: Division, seed: int, out: Path) ->
     seen = np.flatnonzero((part == protocols.TRAIN_MEMBERS) | ((part == protocols.HELD_OUT) & is_chooser))
     rows, is_member = run.protocol.evaluations()[protocols.SAME_DATABASE]
     is_reported = ~np.isin(table.people()[rows], division.validation)
-    evaluation = (rows[is_reported], is_member[is_reported])
-    return _score(
-        run, (training, part[training] == protocols.TRAIN_MEMBERS), evaluation, protocols.SAME_DATABASE, seed, out
-    )
+    training = (seen, part[seen] == protocols.TRAIN_MEMBERS)
+    return _score(run, training, (rows[is_reported], is_member[is_reported]), protocols.SAME_DATABASE, seed, out)
 
 
 def across(run: mint_run.Run, seed: int, out: Path) -> dict[str, Scores]:
