@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from mint_keras.training import batches, checkpoints, heads
 STATISTICS = "statistics"  # of `forensics`, (n, k)
 THUMBNAILS = "thumbnails"  # (n, side, side, 3), uint8
 THUMBNAIL_SIZE = 56
-EPOCHS = paper.VANILLA_EPOCHS
+MIN_EPOCHS, MIN_STEPS = paper.VANILLA_EPOCHS, 300
 _BATCH_SIZE = 256
 
 
@@ -64,15 +65,17 @@ def fit_statistics(train: Features, is_member: np.ndarray) -> Scorer:
     return fit_logistic_regression(STATISTICS, train, is_member)
 
 
-def fit_pixels(train: Features, is_member: np.ndarray, seed: int, out: Path, epochs: int = EPOCHS) -> Scorer:
+def fit_pixels(train: Features, is_member: np.ndarray, seed: int, out: Path) -> Scorer:
     """Trains a small CNN on the thumbnails, as heads are trained: balanced batches, Adam, cross-entropy.
+
+    It takes as many epochs as vanilla heads, and in small runs as many as make 300 steps: a blind scorer that has not
+    learned what there is to see is too easily passed.
 
     Args:
         train: with `THUMBNAILS` of the heads' training samples.
         is_member: which of them are members, shape (n,), bool.
         seed: of initial weights and order.
         out: folder for the log, and for the checkpoint of a training that takes minutes, from which it continues.
-        epochs: passes over the larger class; as many as vanilla heads take, chosen before any score was seen.
 
     Raises:
         InputError: if a class has fewer than 64 samples.
@@ -81,6 +84,8 @@ def fit_pixels(train: Features, is_member: np.ndarray, seed: int, out: Path, epo
     checkpoints.seed_everything(seed)
     model = _small_cnn(train[THUMBNAILS].shape[1])
     data = batches.LabelledAad({images.PIXELS: train[THUMBNAILS]}, np.arange(len(is_member)), is_member)
+    steps = max(np.count_nonzero(is_member), np.count_nonzero(~is_member)) // batches.CLASS_BATCH
+    epochs = max(MIN_EPOCHS, math.ceil(MIN_STEPS / steps))
     heads.fit_head(model, data, heads.HeadTraining(epochs, seed), out)
     logits = heads.logit_model(model)
 

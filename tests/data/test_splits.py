@@ -60,3 +60,20 @@ def test_pairs() -> None:
     assert len({tuple(sorted(pair)) for pair in pairs.tolist()}) == 60
     with pytest.raises(InputError, match="two samples"):
         splits.make_pairs(np.array(["a", "b", "c"]), 5, rng())
+
+
+def test_permuted_membership_moves_whole_people() -> None:
+    people = np.repeat([f"p{k}" for k in range(40)], np.arange(40) % 4 + 1)
+    is_member = np.isin(people, [f"p{k}" for k in range(12)])
+    permuted = splits.permute_membership(people, is_member, rng(1))
+    assert not set(people[permuted]) & set(people[~permuted])
+    assert len(set(people[permuted])) == 12
+    np.testing.assert_array_equal(permuted, splits.permute_membership(people, is_member, rng(1)))
+    assert not np.array_equal(permuted, splits.permute_membership(people, is_member, rng(2)))
+    shares = [splits.permute_membership(people, is_member, rng(k))[is_member].mean() for k in range(200)]
+    assert np.mean(shares) == pytest.approx(12 / 40, abs=0.03)  # whoever was a member is one as often as others
+
+
+def test_permuted_membership_needs_people_on_one_side() -> None:
+    with pytest.raises(InputError, match="received 1 on both"):
+        splits.permute_membership(np.array(["a", "a", "b"]), np.array([True, False, True]), rng())
