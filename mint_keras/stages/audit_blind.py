@@ -11,6 +11,7 @@ from mint_keras.records import Scores
 from mint_keras.scorers import blind
 from mint_keras.stages import mint_options, mint_run
 from mint_keras.stages.audit_scores import Division
+from mint_keras.training import batches
 
 TAP = "pixels"
 STATISTICS, NETWORK = "pixel statistics", "pixel network"
@@ -19,6 +20,8 @@ Side = tuple[np.ndarray, np.ndarray]  # rows of a run's table, and who of them i
 
 def on_reference(run: mint_run.Run, division: Division, seed: int, out: Path) -> dict[str, Scores]:
     """Trains on members and held-out people who are not reported on, and scores those who are.
+
+    The network is left out where there is not a batch of each side to train it on.
 
     Args:
         run: with held-out people.
@@ -47,10 +50,9 @@ def across(run: mint_run.Run, seed: int, out: Path) -> dict[str, Scores]:
 def _score(run: mint_run.Run, training: Side, evaluation: Side, name: str, seed: int, out: Path) -> dict[str, Scores]:
     framing = mint_options.framing(run.config)
     (_, seen), (_, shown) = (blind.read(run.protocol.table.take(rows), framing) for rows, _ in (training, evaluation))
-    fitted = {
-        STATISTICS: blind.fit_statistics(seen, training[1]),
-        NETWORK: blind.fit_pixels(seen, training[1], seed, out / name),
-    }
+    fitted = {STATISTICS: blind.fit_statistics(seen, training[1])}
+    if min(np.count_nonzero(training[1]), np.count_nonzero(~training[1])) >= batches.CLASS_BATCH:
+        fitted[NETWORK] = blind.fit_pixels(seen, training[1], seed, out / name)
     table = run.protocol.table.take(evaluation[0])
     return {
         scorer: Scores(scorer, TAP, name, seed, table, evaluation[1], score(shown)) for scorer, score in fitted.items()

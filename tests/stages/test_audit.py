@@ -38,7 +38,7 @@ def test_every_control_is_measured(audited: tuple[Audit, str]) -> None:
     assert set(roles) == {
         findings.REFERENCE, findings.BLIND, findings.UNTRAINED, findings.NULL, findings.CLAIM, findings.CONTEXT,
     }  # fmt: skip
-    assert roles.count(findings.BLIND) == 2
+    assert roles.count(findings.BLIND) == 1  # 11 photos of held-out people are too few for a network
     assert {one["name"] for one in found if one["role"] == findings.UNTRAINED} == {"untrained_1"}
     for one in found:
         assert (one["difference"] is not None) == (one["role"] in (findings.BLIND, findings.UNTRAINED))
