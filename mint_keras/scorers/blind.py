@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -119,11 +118,11 @@ def _distance_from_chance(found: tuple[str, float]) -> float:
     return abs(found[1] - 0.5)
 
 
-def _small_cnn(side: int, widths: Sequence[int] = (16, 32, 64)) -> keras.Model:
+def _small_cnn(side: int) -> keras.Model:
     """No narrower than 16 channels, see docs/decisions.md; no normalisation, whose averages lag in small runs."""
     pixels = keras.Input((side, side, 3), dtype="uint8", name=images.PIXELS)
     x = layers.Rescaling(1 / 127.5, offset=-1.0, name="normalise")(pixels)
-    for k, width in enumerate(widths, start=1):
+    for k, width in enumerate((16, 32, 64), start=1):
         x = layers.Conv2D(width, 3, padding="same", activation="relu", name=f"conv{k}")(x)
         x = layers.MaxPooling2D(2, name=f"pool{k}")(x)
     x = layers.GlobalAveragePooling2D(name="average")(x)
