@@ -1,0 +1,301 @@
+"""What MINT+ looks at: named columns of a photo, in named groups that an ablation takes or leaves."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from mint_keras.aad import pooling, signals, views
+from mint_keras.audited import taps
+from mint_keras.scorers.baselines import OUTCOME, PERSON, Features
+
+REFERENCE = "reference"  # how names of features begin that hold a reference model's embeddings, (n, d)
+Columns = dict[str, np.ndarray]
+_SCALE = 32.0  # of the softmax whose gradient `margin` takes: half of arcface_torch's
+_RANKS = (1, 2, 3, 5, 10, 20, 40)
+_SHARPNESS = (8.0, 16.0, 32.0)
+_TINY = 1e-12
+
+
+@dataclasses.dataclass(frozen=True)
+class Cohort:
+    """People of known membership as models see them: unit centroids of their photos, (people, d).
+
+    Attributes:
+        members: through the audited model.
+        externals: likewise.
+        references: both, through each reference model, by the feature's name.
+    """
+
+    members: np.ndarray
+    externals: np.ndarray
+    references: dict[str, tuple[np.ndarray, np.ndarray]]
+
+
+def cohort_of(features: Features, is_member: np.ndarray) -> Cohort:
+    """Returns the cohort that the people of some samples make."""
+
+    def sides(name: str) -> tuple[np.ndarray, np.ndarray]:
+        unit, person = units(features[name]), features[PERSON]
+        members, externals = (
+            units(np.stack([unit[side][rows].sum(axis=0) for rows in rows_by_person(person[side])]))
+            for side in (is_member, ~is_member)
+        )
+        return members, externals
+
+    return Cohort(*sides(OUTCOME), {name: sides(name) for name in _references(features)})
+
+
+@dataclasses.dataclass(frozen=True)
+class Ingredient:
+    """A group of columns.
+
+    Attributes:
+        columns: from the features of n samples, and a cohort of other people, to named columns, (n,) each.
+        needs: beginnings of the names of features without which there are no such columns.
+        meaning: one line.
+        needs_others: whether it looks at the person's other photos among the samples.
+        is_default: whether it is used unless asked for. What did not help on the calibration people of `models/lab`
+            is not.
+    """
+
+    columns: Callable[[Features, Cohort], Columns]
+    needs: tuple[str, ...]
+    meaning: str
+    needs_others: bool = False
+    is_default: bool = True
+
+    def is_available(self, features: Features) -> bool:
+        """Says whether the features allow it."""
+        return all(any(name.startswith(need) for name in features) for need in self.needs)
+
+
+def columns(features: Features, cohort: Cohort, ingredients: Sequence[str]) -> Columns:
+    """Returns the columns of some ingredients, (n,) each, float64, named `ingredient/column`."""
+    return {
+        f"{name}/{column}": values
+        for name in ingredients
+        for column, values in INGREDIENTS[name].columns(features, cohort).items()
+    }
+
+
+def _norm(features: Features, cohort: Cohort) -> Columns:
+    del cohort
+    return {"log": views.log_norm(features[OUTCOME])}
+
+
+def _views(features: Features, cohort: Cohort) -> Columns:
+    del cohort
+    cosines, ratios = (np.asarray(features[name], np.float64).T for name in (views.COSINES, views.NORM_RATIOS))
+    turned = {
+        f"{name}_log_distance": np.log(np.maximum(1 - x, 1e-6)) for name, x in zip(views.VIEWS, cosines, strict=True)
+    }
+    return turned | {f"{name}_norm_ratio": x for name, x in zip(views.VIEWS, ratios, strict=True)}
+
+
+def _maps(features: Features, cohort: Cohort) -> Columns:
+    del cohort
+    names = (pooling.array_name(tap, kind) for tap in taps.CONV_TAPS for kind in views.POOLINGS)
+    return {
+        f"{name}_{k}": np.asarray(column, np.float64)
+        for name in names
+        if name in features
+        for k, column in enumerate(features[name].T)
+    }
+
+
+def _batch_norm(features: Features, cohort: Cohort) -> Columns:
+    del cohort
+    distance = np.log(np.maximum(np.asarray(features[signals.BN_DISTANCE], np.float64), _TINY))
+    return {f"log_distance_{k}": column for k, column in enumerate(distance.T)}
+
+
+def _cohort(features: Features, cohort: Cohort) -> Columns:
+    return _profiles(units(features[OUTCOME]), (cohort.members, cohort.externals))
+
+
+def _centroid(features: Features, cohort: Cohort) -> Columns:
+    centroid = centroids(features[OUTCOME], features[PERSON])
+    return _profiles(centroid, (cohort.members, cohort.externals))
+
+
+def _others(features: Features, cohort: Cohort) -> Columns:
+    del cohort
+    return _closeness(features[OUTCOME], features[PERSON])
+
+
+def _margin(features: Features, cohort: Cohort) -> Columns:
+    unit, own = units(features[OUTCOME]), other_centroids(features[OUTCOME], features[PERSON])
+    logits = _SCALE * np.concatenate([(unit * own).sum(axis=1, keepdims=True), unit @ cohort.members.T], axis=1)
+    probability = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probability /= probability.sum(axis=1, keepdims=True)
+    # Of the cross-entropy by the direction of the embedding: the expected class less the own one, its tangential part.
+    gradient = probability[:, 1:] @ cohort.members - (1 - probability[:, :1]) * own
+    gradient -= (gradient * unit).sum(axis=1, keepdims=True) * unit
+    return {
+        "log_gradient": np.log(np.maximum(np.linalg.norm(gradient, axis=1), _TINY)),
+        "gap": (logits[:, 0] - logits[:, 1:].max(axis=1)) / _SCALE,
+    }
+
+
+def _reference(features: Features, cohort: Cohort) -> Columns:
+    faces = {name: units(features[name]) for name in (OUTCOME, *_references(features))}
+    norms = {f"{name}_norm": views.log_norm(features[name]) for name in _references(features)}
+    return _look_alikes(faces, cohort) | norms
+
+
+def _reference_others(features: Features, cohort: Cohort) -> Columns:
+    person, names = features[PERSON], (OUTCOME, *_references(features))
+    found = _look_alikes({name: centroids(features[name], person) for name in names}, cohort)
+    audited = _closeness(features[OUTCOME], person)
+    for name in names[1:]:
+        closeness = _closeness(features[name], person)
+        found |= {f"{name}_{column}_difference": audited[column] - values for column, values in closeness.items()}
+    return found
+
+
+INGREDIENTS = {
+    "norm": Ingredient(_norm, (OUTCOME,), "length of the embedding"),
+    "views": Ingredient(
+        _views,
+        (views.COSINES, views.NORM_RATIOS),
+        "how the embedding turns and stretches when the face is mirrored, moved, blurred, noisy, brighter or darker",
+    ),
+    "batch_norm": Ingredient(
+        _batch_norm,
+        (signals.BN_DISTANCE,),
+        "distance to the running statistics of every batch normalisation",
+        is_default=False,
+    ),
+    "maps": Ingredient(
+        _maps,
+        (f"{taps.CONV_TAPS[0]}_",),
+        "maximum, mean and standard deviation of every channel of conv1 ... conv4",
+        is_default=False,
+    ),
+    "cohort": Ingredient(
+        _cohort, (OUTCOME, PERSON), "cosines with people of known membership: members are pushed away from members"
+    ),
+    "reference": Ingredient(
+        _reference, (REFERENCE,), "cosines with those whom a reference model finds most alike, against that model's"
+    ),
+    "others": Ingredient(
+        _others, (OUTCOME, PERSON), "cosines with, and among, the person's other photos", needs_others=True
+    ),
+    "centroid": Ingredient(
+        _centroid, (OUTCOME, PERSON), "what cohort sees, of the centroid of the person's photos", needs_others=True
+    ),
+    "margin": Ingredient(
+        _margin,
+        (OUTCOME, PERSON),
+        "gradient of a softmax loss whose class is the centroid of the person's other photos",
+        needs_others=True,
+    ),
+    "reference_others": Ingredient(
+        _reference_others,
+        (REFERENCE,),
+        "what reference sees, of the centroid, and others less the same through the reference model",
+        needs_others=True,
+    ),
+}
+
+
+def units(vectors: np.ndarray) -> np.ndarray:
+    """Returns rows of length 1, float64; 0 where a row is all zeros."""
+    vectors = np.asarray(vectors, np.float64)
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float64).tiny)
+
+
+def rows_by_person(person: np.ndarray) -> list[np.ndarray]:
+    """Returns the rows of each person, in the order of their names."""
+    order = np.argsort(person, kind="stable")
+    return np.split(order, np.flatnonzero(person[order][1:] != person[order][:-1]) + 1)
+
+
+def centroids(outcome: np.ndarray, person: np.ndarray) -> np.ndarray:
+    """Returns, for every photo, the unit centroid of all photos of its person, (n, d)."""
+    return units(_sums(units(outcome), person))
+
+
+def other_centroids(outcome: np.ndarray, person: np.ndarray) -> np.ndarray:
+    """Returns, for every photo, the unit centroid of its person's other photos, (n, d)."""
+    unit = units(outcome)
+    return units(_sums(unit, person) - unit)
+
+
+def _sums(unit: np.ndarray, person: np.ndarray) -> np.ndarray:
+    sums = np.empty_like(unit)
+    for rows in rows_by_person(person):
+        sums[rows] = unit[rows].sum(axis=0)
+    return sums
+
+
+def _closeness(outcome: np.ndarray, person: np.ndarray) -> Columns:
+    """Returns how close every photo is to its person's other photos, and those to one another."""
+    unit, norm = units(outcome), views.log_norm(outcome)
+    found = {name: np.empty(len(unit)) for name in ("centroid", "mean", "smallest", "among_others", "others_norm")}
+    for rows in rows_by_person(person):
+        cosines = unit[rows] @ unit[rows].T
+        num = len(rows) - 1
+        np.fill_diagonal(cosines, 2.0)
+        found["smallest"][rows] = cosines.min(axis=1)
+        np.fill_diagonal(cosines, 0.0)
+        own = cosines.sum(axis=1)
+        among = cosines.sum() - 2 * own
+        found["mean"][rows] = own / num
+        # The squared length of a sum of unit vectors is their number and all cosines among them.
+        found["centroid"][rows] = own / np.sqrt(np.maximum(num + among, _TINY))
+        found["among_others"][rows] = among / (num * (num - 1)) if num > 1 else 1.0
+        found["others_norm"][rows] = (norm[rows].sum() - norm[rows]) / num
+    return found
+
+
+def _profiles(unit: np.ndarray, sides: tuple[np.ndarray, np.ndarray]) -> Columns:
+    found = {}
+    for side, centres in zip(("members", "externals"), sides, strict=True):
+        found |= {f"{side}_{name}": values for name, values in _profile(unit @ centres.T).items()}
+    return found
+
+
+def _profile(cosines: np.ndarray) -> Columns:
+    """Summarises the cosines of every face with a cohort, (n, people); of a small one, the last ranks are the last."""
+    descending = -np.sort(-cosines, axis=1)
+    found = {f"rank_{k}": descending[:, min(k, cosines.shape[1]) - 1] for k in _RANKS}
+    found |= {f"soft_{s:g}": np.log(np.exp(s * cosines).mean(axis=1)) / s for s in _SHARPNESS}
+    return found | {"mean": cosines.mean(axis=1), "std": cosines.std(axis=1), "smallest": descending[:, -1]}
+
+
+def _look_alikes(faces: dict[str, np.ndarray], cohort: Cohort) -> Columns:
+    """Compares the audited model's cosines with a cohort with those of each reference model, (n, d) each."""
+    found: Columns = {}
+    for name, centres in cohort.references.items():
+        sides = zip(("members", "externals"), (cohort.members, cohort.externals), centres, strict=True)
+        for side, of_audited, of_reference in sides:
+            audited, reference = faces[OUTCOME] @ of_audited.T, faces[name] @ of_reference.T
+            compared = _profile(reference) | _compare(audited, reference)
+            found |= {f"{name}_{side}_{column}": values for column, values in compared.items()}
+    return found
+
+
+def _compare(audited: np.ndarray, reference: np.ndarray) -> Columns:
+    """Returns how two models' cosines with the same people differ, most of all where the reference's are large."""
+    found = {}
+    for sharpness in _SHARPNESS:
+        weight = np.exp(sharpness * (reference - reference.max(axis=1, keepdims=True)))
+        weight /= weight.sum(axis=1, keepdims=True)
+        found[f"audited_{sharpness:g}"] = (weight * audited).sum(axis=1)
+        found[f"own_{sharpness:g}"] = (weight * reference).sum(axis=1)
+    most_alike = np.argsort(-reference, axis=1, kind="stable")
+    for k in _RANKS[::2]:
+        chosen = most_alike[:, :k]
+        both = (np.take_along_axis(values, chosen, axis=1).mean(axis=1) for values in (audited, reference))
+        found[f"difference_{k}"] = next(both) - next(both)
+    a, b = (values - values.mean(axis=1, keepdims=True) for values in (audited, reference))
+    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    return found | {"correlation": (a * b).sum(axis=1) / np.maximum(lengths, _TINY)}
+
+
+def _references(features: Features) -> list[str]:
+    return sorted(name for name in features if name.startswith(REFERENCE))

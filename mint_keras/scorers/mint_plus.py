@@ -1,0 +1,384 @@
+"""MINT+: the strongest membership test that we can build from what an auditor has, where only membership differs.
+
+Fitted on people of whom membership is known (calibration), it scores other people. Members and externals of the
+calibration must be of the same database: whatever else differs between them would be learned instead. What the
+externals are decides what a score speaks of, with the same code:
+
+- *identity membership*: externals are other people. A score says whether the model was trained on this person.
+- *image membership*: externals are photos of the members' own people that were not trained on. A score says whether
+  the model was trained on this photo, given that its person is a member.
+
+What it looks at is in `INGREDIENTS`. The strongest is the cohort: training pushes members away from one another, so a
+face that lies near none of the known members was probably pushed too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mint_keras.audit import metrics
+from mint_keras.data import splits
+from mint_keras.records import InputError
+from mint_keras.scorers.baselines import PERSON, Features
+from mint_keras.scorers.ingredients import INGREDIENTS, Cohort, cohort_of, columns, rows_by_person
+
+IDENTITY, IMAGE = "identity", "image"
+PHOTO, WITH_OTHERS, OF_PERSON = "photo", "with_others", "person"
+LEVELS = {
+    PHOTO: "each photo on its own",
+    WITH_OTHERS: "each photo beside its person's other photos among those scored",
+    OF_PERSON: "all photos of a person among those scored together; each of them gets the person's score",
+}
+LOGISTIC, BOOSTING = "logistic", "boosting"
+Labelled = tuple[Features, np.ndarray]
+_NUM_FOLDS = 5  # of the cross-validation
+_NUM_COHORTS = 10  # folds that take turns to be left out of the cohort, or as many as there are people of a class
+
+
+@dataclasses.dataclass(frozen=True)
+class MintPlus:
+    """A fitted scorer: a function from features to logits.
+
+    Attributes:
+        level: a key of `LEVELS`.
+        ingredients: what it looks at, keys of `INGREDIENTS`.
+        people: of the calibration, whom it does not score.
+        cohort: the calibration's people as the audited model sees them.
+        classifier: fitted, of scikit-learn.
+        candidate: which of its classifier's settings cross-validation chose, from 0.
+        calibration_auc: of calibration people, each scored by what was fitted without them.
+    """
+
+    level: str
+    ingredients: tuple[str, ...]
+    people: np.ndarray
+    cohort: Cohort
+    classifier: Any
+    candidate: int
+    calibration_auc: float
+
+    def __call__(self, features: Features) -> np.ndarray:
+        """Scores n samples.
+
+        Args:
+            features: as in `fit`, of other people than the calibration's. A person's other photos are those given.
+
+        Returns:
+            Logits, (n,), float32; NaN for a person's only photo at levels that look at the others.
+
+        Raises:
+            InputError: for people of the calibration, or if a feature is missing.
+        """
+        if known := sorted(set(features[PERSON]) & set(self.people)):
+            raise InputError(
+                f"Expected other people than the calibration's, received {len(known)} of them, such as "
+                f"{str(known[0])!r}: their membership is known already. Score the other half of the people."
+            )
+        _check_ingredients(self.ingredients, features, self.level)
+        rows = _scorable(features[PERSON], self.level)
+        logit = np.full(len(features[PERSON]), np.nan, np.float32)
+        if len(rows):
+            used = _take(features, rows)
+            logit[rows] = _decide(self.classifier, _matrix(used, self.cohort, self.ingredients), used, self.level)
+        return logit
+
+
+def fit(
+    train: Features,
+    is_member: np.ndarray,
+    truth: str = IDENTITY,
+    level: str = PHOTO,
+    ingredients: Sequence[str] | None = None,
+    classifier: str = LOGISTIC,
+    seed: int = 1,
+) -> MintPlus:
+    """Fits the scorer on calibration people; its settings are chosen by cross-validation over them, person by person.
+
+    Columns that compare with the cohort are computed without the people of a sample's own fold, members and externals
+    alike: who was left out would tell who is a member.
+
+    Args:
+        train: features of n samples of one database, by name: those of `aad.views.face_function` for the audited
+            model, `PERSON`, and, where there are other models that were not trained on these people, their embeddings
+            under names that begin with `ingredients.REFERENCE`. Take as many photos of each person as will be scored.
+        is_member: which of them are members, (n,), bool.
+        truth: `IDENTITY` or `IMAGE`, see the module.
+        level: a key of `LEVELS`.
+        ingredients: keys of `INGREDIENTS`; None for the default ones that the level and the features allow.
+        classifier: a key of `CLASSIFIERS`.
+        seed: of the folds.
+
+    Raises:
+        InputError: if a class is missing, people are on the sides that `truth` does not allow, there are too few, or an
+            ingredient lacks its features.
+    """
+    is_member = np.asarray(is_member, bool)
+    _check_sides(train[PERSON], is_member, truth, level)
+    _check_known(classifier, CLASSIFIERS, "classifier")
+    chosen = defaults(train, level) if ingredients is None else tuple(ingredients)
+    _check_ingredients(chosen, train, level)
+    rows = _scorable(train[PERSON], level)
+    used, is_member = _take(train, rows), is_member[rows]
+    _check_enough(used[PERSON], is_member)
+    candidate, auc = _cross_validate(used, is_member, chosen, level, classifier, seed)
+    fitted = _fit_one(
+        CLASSIFIERS[classifier][candidate], _cross_fitted(used, is_member, chosen, seed), used, is_member, level
+    )
+    people = np.unique(train[PERSON])
+    return MintPlus(level, chosen, people, cohort_of(used, is_member), fitted, candidate, auc)
+
+
+def available(features: Features, level: str) -> tuple[str, ...]:
+    """Returns the ingredients that a level may use and the features allow."""
+    return tuple(
+        name
+        for name, ingredient in INGREDIENTS.items()
+        if ingredient.is_available(features) and (level != PHOTO or not ingredient.needs_others)
+    )
+
+
+def defaults(features: Features, level: str) -> tuple[str, ...]:
+    """Returns those of `available` that are used unless asked for."""
+    return tuple(name for name in available(features, level) if INGREDIENTS[name].is_default)
+
+
+@dataclasses.dataclass(frozen=True)
+class Ablation:
+    """What some ingredients are worth.
+
+    Attributes:
+        ingredients: that were used.
+        calibration_auc: see `MintPlus`.
+        evaluation_auc: of the evaluation; None where there is none.
+    """
+
+    ingredients: tuple[str, ...]
+    calibration_auc: float
+    evaluation_auc: float | None
+
+
+def ablate(
+    calibration: Labelled,
+    evaluation: Labelled | None = None,
+    truth: str = IDENTITY,
+    level: str = PHOTO,
+    classifier: str = LOGISTIC,
+    seed: int = 1,
+) -> dict[str, Ablation]:
+    """Fits the scorer on the default ingredients, on all but each of them, with each of the rest, and on each alone.
+
+    Args:
+        calibration: features and membership, see `fit`.
+        evaluation: the same of other people. None while anything is still to be chosen.
+        truth: see `fit`.
+        level: see `fit`.
+        classifier: see `fit`.
+        seed: see `fit`.
+
+    Returns:
+        By "default", "without NAME", "with NAME" and "only NAME".
+    """
+    used = defaults(calibration[0], level)
+    rest = [name for name in available(calibration[0], level) if name not in used]
+    sets = {"default": used}
+    if len(used) > 1:
+        sets |= {f"without {name}": tuple(other for other in used if other != name) for name in used}
+    sets |= {f"with {name}": (*used, name) for name in rest} | {f"only {name}": (name,) for name in (*used, *rest)}
+    found = {}
+    for label, chosen in sets.items():
+        score = fit(*calibration, truth, level, chosen, classifier, seed)
+        found[label] = Ablation(chosen, score.calibration_auc, None if evaluation is None else _auc(score, evaluation))
+    return found
+
+
+def split_calibration(people: np.ndarray, is_member: np.ndarray, seed: int, fraction: float = 0.5) -> np.ndarray:
+    """Returns which samples are of the calibration, (n,), bool: so many of the members' people and of the others.
+
+    Args:
+        people: the person of every sample, (n,).
+        is_member: (n,). People with a member's photo go with the members, all photos together.
+        seed: of the choice.
+        fraction: of the people.
+    """
+    has_member = np.isin(people, people[np.asarray(is_member, bool)])
+    first = np.zeros(len(people), bool)
+    for side in (has_member, ~has_member):
+        if side.any():
+            first[side] = splits.split_people(people[side], fraction, np.random.default_rng(seed))
+    return first
+
+
+def choose_photos(people: np.ndarray, sample_id: np.ndarray, num_photos: int, seed: int) -> np.ndarray:
+    """Returns the sorted rows of `num_photos` random photos of each person who has as many, whatever their order."""
+    shuffled = np.argsort(sample_id, kind="stable")[np.random.default_rng(seed).permutation(len(sample_id))]
+    groups = (shuffled[rows] for rows in rows_by_person(people[shuffled]))
+    kept = [rows[:num_photos] for rows in groups if len(rows) >= num_photos]
+    return np.sort(np.concatenate(kept)) if kept else np.empty(0, int)
+
+
+def _logistic(strength: float) -> Callable[[], Any]:
+    def make() -> Any:
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
+        return make_pipeline(StandardScaler(), LogisticRegression(C=strength, class_weight="balanced", max_iter=2000))
+
+    return make
+
+
+def _boosting(num_leaves: int) -> Callable[[], Any]:
+    def make() -> Any:
+        from sklearn.ensemble import HistGradientBoostingClassifier
+
+        return HistGradientBoostingClassifier(
+            learning_rate=0.05,
+            max_leaf_nodes=num_leaves,
+            l2_regularization=1.0,
+            early_stopping=False,
+            class_weight="balanced",
+        )
+
+    return make
+
+
+# What cross-validation chooses among, the simplest first.
+CLASSIFIERS: dict[str, tuple[Callable[[], Any], ...]] = {
+    LOGISTIC: tuple(map(_logistic, (1e-3, 1e-2, 1e-1, 1.0))),
+    BOOSTING: tuple(map(_boosting, (3, 8))),
+}
+
+
+def _cross_validate(
+    features: Features, is_member: np.ndarray, ingredients: Sequence[str], level: str, classifier: str, seed: int
+) -> tuple[int, float]:
+    """Returns the candidate with the largest AUC over people who were left out of everything, and this AUC."""
+    aucs = []
+    for fitted, left_out in _folds(features[PERSON], is_member, _NUM_FOLDS, seed):
+        train, test = _take(features, fitted), _take(features, left_out)
+        matrix = _cross_fitted(train, is_member[fitted], ingredients, seed)
+        of_test = _matrix(test, cohort_of(train, is_member[fitted]), ingredients)
+        logits = (
+            _decide(_fit_one(make, matrix, train, is_member[fitted], level), of_test, test, level)
+            for make in CLASSIFIERS[classifier]
+        )
+        aucs.append([metrics.auc(is_member[left_out], logit) for logit in logits])
+    means = np.mean(aucs, axis=0)
+    best = int(np.argmax(means))
+    return best, float(means[best])
+
+
+def _cross_fitted(features: Features, is_member: np.ndarray, ingredients: Sequence[str], seed: int) -> np.ndarray:
+    """Returns the matrix of samples, each compared with a cohort in which nobody of its own fold is."""
+    parts = []
+    folds = _folds(features[PERSON], is_member, min(_NUM_COHORTS, _num_people(features[PERSON], is_member)), seed)
+    for others, fold in folds:
+        cohort = cohort_of(_take(features, others), is_member[others])
+        parts.append(_matrix(_take(features, fold), cohort, ingredients))
+    order = np.argsort(np.concatenate([fold for _, fold in folds]))
+    return np.concatenate(parts)[order]
+
+
+def _folds(person: np.ndarray, is_member: np.ndarray, num: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Returns rows outside and inside each fold; a person is in one, and every fold has both classes."""
+    has_member = np.isin(person, person[is_member])
+    fold = np.empty(len(person), int)
+    for side in (has_member, ~has_member):
+        _, number = np.unique(person[side], return_inverse=True)
+        count = number.max(initial=-1) + 1
+        fold[side] = np.random.default_rng(seed).permutation(np.arange(count) % num)[number]
+    return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(num)]
+
+
+def _matrix(features: Features, cohort: Cohort, ingredients: Sequence[str]) -> np.ndarray:
+    return np.stack(list(columns(features, cohort, ingredients).values()), axis=1)
+
+
+def _fit_one(make: Callable[[], Any], matrix: np.ndarray, features: Features, is_member: np.ndarray, level: str) -> Any:
+    if level != OF_PERSON:
+        return make().fit(matrix, is_member)
+    groups = rows_by_person(features[PERSON])
+    first = np.array([rows[0] for rows in groups])
+    return make().fit(np.stack([matrix[rows].mean(axis=0) for rows in groups]), is_member[first])
+
+
+def _decide(classifier: Any, matrix: np.ndarray, features: Features, level: str) -> np.ndarray:
+    if level != OF_PERSON:
+        return classifier.decision_function(matrix).astype(np.float32)
+    logit = np.empty(len(matrix), np.float32)
+    groups = rows_by_person(features[PERSON])
+    found = classifier.decision_function(np.stack([matrix[rows].mean(axis=0) for rows in groups]))
+    for rows, value in zip(groups, found, strict=True):
+        logit[rows] = value
+    return logit
+
+
+def _auc(score: MintPlus, evaluation: Labelled) -> float:
+    logit = score(evaluation[0])
+    is_scored = np.isfinite(logit)
+    return metrics.auc(evaluation[1][is_scored], logit[is_scored])
+
+
+def _take(features: Features, rows: np.ndarray) -> dict[str, np.ndarray]:
+    return {name: values[rows] for name, values in features.items()}
+
+
+def _scorable(person: np.ndarray, level: str) -> np.ndarray:
+    """Returns the rows of people who have other photos, where the level looks at them."""
+    _, who, counts = np.unique(person, return_inverse=True, return_counts=True)
+    return np.flatnonzero(counts[who] > (0 if level == PHOTO else 1))
+
+
+def _check_known(name: str, known: Mapping[str, Any], what: str) -> None:
+    if name not in known:
+        raise InputError(f"Expected a {what} of {list(known)}, received {name!r}.")
+
+
+def _check_ingredients(names: Sequence[str], features: Features, level: str) -> None:
+    _check_known(level, LEVELS, "level")
+    for name in names:
+        _check_known(name, INGREDIENTS, "ingredient")
+    allowed = available(features, level)
+    if not names or set(names) - set(allowed):
+        raise InputError(
+            f"Expected ingredients that the level {level!r} and the features allow, {list(allowed)}, received "
+            f"{list(names)}."
+        )
+
+
+def _check_sides(person: np.ndarray, is_member: np.ndarray, truth: str, level: str) -> None:
+    _check_known(truth, {IDENTITY: "", IMAGE: ""}, "truth")
+    if is_member.all() or not is_member.any():
+        raise InputError(
+            f"Expected members and externals to calibrate on, received {is_member.sum()} members and "
+            f"{(~is_member).sum()} externals."
+        )
+    members, externals = np.unique(person[is_member]), np.unique(person[~is_member])
+    both = np.intersect1d(members, externals)
+    if truth == IDENTITY and len(both):
+        raise InputError(
+            f"Expected people who are members or externals, received {len(both)} who are both, such as "
+            f"{str(both[0])!r}. Leave them out, or ask for image membership."
+        )
+    if truth == IMAGE and level == OF_PERSON:
+        raise InputError("Expected a level of photos for image membership: all of its people are members.")
+    if truth == IMAGE and len(both) < max(len(members), len(externals)):
+        raise InputError(
+            f"Expected photos of every person on both sides for image membership, received {len(members)} people of "
+            f"members and {len(externals)} of externals, {len(both)} of them on both sides. Leave the others out."
+        )
+
+
+def _check_enough(person: np.ndarray, is_member: np.ndarray) -> None:
+    if (num := _num_people(person, is_member)) < 2 * _NUM_FOLDS:
+        raise InputError(
+            f"Expected at least {2 * _NUM_FOLDS} people a side to calibrate on, received {num} with enough photos."
+        )
+
+
+def _num_people(person: np.ndarray, is_member: np.ndarray) -> int:
+    return min(len(np.unique(person[side])) for side in (is_member, ~is_member))

@@ -1,0 +1,116 @@
+"""Columns against slow and obvious computations."""
+
+import numpy as np
+import pytest
+from scipy import optimize, special
+
+from mint_keras.scorers import ingredients
+from mint_keras.scorers.baselines import OUTCOME, PERSON
+
+PEOPLE = np.array(["b", "a", "b", "a", "a", "c", "c"])
+
+
+def draw() -> tuple[dict[str, np.ndarray], ingredients.Cohort]:
+    rng = np.random.default_rng(1)
+    features = {OUTCOME: rng.normal(size=(7, 5)).astype(np.float32), PERSON: PEOPLE}
+    others = {
+        OUTCOME: rng.normal(size=(40, 5)),
+        PERSON: np.repeat(np.arange(20), 2).astype(str),
+        "reference": rng.normal(size=(40, 3)),
+    }
+    features["reference"] = rng.normal(size=(7, 3))
+    return features, ingredients.cohort_of(others, np.arange(40) < 24)
+
+
+def unit(x: np.ndarray) -> np.ndarray:
+    return np.asarray(x, np.float64) / np.linalg.norm(np.asarray(x, np.float64))
+
+
+def test_cohort_is_one_centroid_a_person() -> None:
+    features, cohort = draw()
+    assert (cohort.members.shape, cohort.externals.shape) == ((12, 5), (8, 5))
+    assert [side.shape for side in cohort.references["reference"]] == [(12, 3), (8, 3)]
+    made = ingredients.cohort_of(features, PEOPLE != "c")
+    np.testing.assert_allclose(made.members[1], unit(unit(features[OUTCOME][0]) + unit(features[OUTCOME][2])))
+    np.testing.assert_allclose(made.externals[0], unit(unit(features[OUTCOME][5]) + unit(features[OUTCOME][6])))
+
+
+def test_others_are_the_person_s_other_photos_only() -> None:
+    features, cohort = draw()
+    found = ingredients.columns(features, cohort, ["others"])
+    centroid = ingredients.other_centroids(features[OUTCOME], PEOPLE)
+    vectors = [unit(row) for row in features[OUTCOME]]
+    for k in range(7):
+        others = [j for j in range(7) if j != k and PEOPLE[j] == PEOPLE[k]]
+        mean = unit(sum(vectors[j] for j in others))
+        np.testing.assert_allclose(centroid[k], mean)
+        cosines = [vectors[k] @ vectors[j] for j in others]
+        among = [vectors[i] @ vectors[j] for i in others for j in others if i != j]
+        norm = np.mean([np.log(np.linalg.norm(features[OUTCOME][j])) for j in others])
+        expected = (vectors[k] @ mean, np.mean(cosines), min(cosines), np.mean(among) if among else 1.0, norm)
+        for name, value in zip(("centroid", "mean", "smallest", "among_others", "others_norm"), expected, strict=True):
+            assert found[f"others/{name}"][k] == pytest.approx(value, abs=1e-6), name
+
+
+def test_leaving_one_out_leaves_it_out() -> None:
+    features, _ = draw()
+    changed = features[OUTCOME].copy()
+    changed[1] = -changed[1]
+    before, after = (ingredients.other_centroids(outcome, PEOPLE) for outcome in (features[OUTCOME], changed))
+    np.testing.assert_allclose(after[1], before[1])
+    assert not np.allclose(after[3], before[3])
+    np.testing.assert_allclose(after[[0, 2, 5, 6]], before[[0, 2, 5, 6]])
+
+
+def test_cohort_columns() -> None:
+    features, cohort = draw()
+    found = ingredients.columns(features, cohort, ["cohort", "centroid"])
+    cosines = sorted((unit(features[OUTCOME][5]) @ centre for centre in cohort.externals), reverse=True)
+    assert found["cohort/externals_rank_1"][5] == pytest.approx(cosines[0])
+    assert found["cohort/externals_rank_5"][5] == pytest.approx(cosines[4])
+    assert found["cohort/externals_rank_10"][5] == found["cohort/externals_smallest"][5]  # of eight
+    assert found["cohort/externals_smallest"][5] == pytest.approx(cosines[-1])
+    assert found["cohort/externals_std"][5] == pytest.approx(np.std(cosines))
+    soft = np.log(np.mean(np.exp(8 * np.array(cosines)))) / 8
+    assert found["cohort/externals_soft_8"][5] == pytest.approx(soft)
+    middle = unit(unit(features[OUTCOME][5]) + unit(features[OUTCOME][6]))
+    for k in (5, 6):
+        assert found["centroid/members_rank_1"][k] == pytest.approx((cohort.members @ middle).max())
+
+
+def test_margin_is_the_gradient_of_the_loss() -> None:
+    features, cohort = draw()
+    found = ingredients.columns(features, cohort, ["margin"])
+    for k in range(7):
+        own = ingredients.other_centroids(features[OUTCOME], PEOPLE)[k]
+        classes = np.concatenate([own[None], cohort.members])
+
+        def loss(x: np.ndarray, classes: np.ndarray = classes) -> float:
+            logits = 32 * classes @ unit(x)
+            return float(special.logsumexp(logits) - logits[0])
+
+        start = unit(features[OUTCOME][k])
+        slope = np.linalg.norm(optimize.approx_fprime(start, loss, 1e-7)) / 32
+        assert np.exp(found["margin/log_gradient"][k]) == pytest.approx(slope, rel=1e-3, abs=1e-6)
+        assert found["margin/gap"][k] == pytest.approx(own @ start - (cohort.members @ start).max())
+
+
+def test_the_reference_says_who_is_alike() -> None:
+    features, cohort = draw()
+    found = ingredients.columns(features, cohort, ["reference", "others", "reference_others"])
+    audited, reference = unit(features[OUTCOME][3]), unit(features["reference"][3])
+    theirs = cohort.references["reference"][0] @ reference
+    order = np.argsort(-theirs)
+    ours = cohort.members @ audited
+    assert found["reference/reference_members_difference_3"][3] == pytest.approx(
+        ours[order[:3]].mean() - theirs[order[:3]].mean()
+    )
+    weight = special.softmax(16 * theirs)
+    assert found["reference/reference_members_audited_16"][3] == pytest.approx(weight @ ours)
+    assert found["reference/reference_members_own_16"][3] == pytest.approx(weight @ theirs)
+    assert found["reference/reference_members_correlation"][3] == pytest.approx(np.corrcoef(ours, theirs)[0, 1])
+    assert found["reference/reference_norm"][3] == pytest.approx(np.log(np.linalg.norm(features["reference"][3])))
+    swapped = ingredients.columns({OUTCOME: features["reference"], PERSON: PEOPLE}, cohort, ["others"])
+    np.testing.assert_allclose(
+        found["reference_others/reference_mean_difference"], found["others/mean"] - swapped["others/mean"]
+    )
