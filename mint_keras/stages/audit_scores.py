@@ -14,6 +14,7 @@ from mint_keras.audit import paired
 from mint_keras.audited import recalibration, zoo
 from mint_keras.data import images, splits
 from mint_keras.records import Scores
+from mint_keras.scorers.baselines import BASELINES, EMBEDDING_NORM, FIRST_MAXIMA, MAXIMA, OUTCOME
 from mint_keras.stages import mint_options, mint_run, train_mint
 
 _VALIDATION_SHARE = 0.4  # of the people of each side; they choose, the others are reported on
@@ -104,20 +105,29 @@ def through(config: mint_options.TrainMint, audited: Path, out: Path, scorer: Sc
     Returns:
         The scores of the other run.
     """
-    single = scorer.name == config.head and scorer.tap != mint_options.COMBINATION and "+" not in scorer.tap
     options = dataclasses.replace(
         mint_run.with_explicit_samples(config),
         audited=audited,
         out=out,
-        taps=(scorer.tap,) if single else config.taps,
+        taps=_taps(config, scorer),
+        baselines=config.baselines and scorer.name not in (config.head, EMBEDDING_NORM),
         num_seeds=1,
         store=None,
-        overwrite=False,
-        quiet=config.quiet,
     )
     if not mint_run.is_finished(options):
         train_mint.train_mint(options)
     return formats.read_scores(out / formats.SCORES)
+
+
+def _taps(config: mint_options.TrainMint, scorer: Scorer) -> tuple[str, ...]:
+    """Returns the taps without which the scorer would not be in the run: other heads need not be trained."""
+    if scorer.name == EMBEDDING_NORM or (
+        scorer.name == config.head and scorer.tap in mint_options.resolve_taps(config)
+    ):
+        return (scorer.tap,)
+    if scorer.name in BASELINES and not {MAXIMA, FIRST_MAXIMA} & set(BASELINES[scorer.name].inputs):
+        return (mint_options.resolve_taps(config)[0], OUTCOME)
+    return config.taps
 
 
 def save_untrained(run: mint_run.Run, folder: Path, seed: int) -> Path:

@@ -1,4 +1,4 @@
-"""The verdict on a small run: every control is measured, and nothing is claimed that is too small to be."""
+"""The verdict on small runs: every control is measured, and nothing is claimed that is too small to be."""
 
 import dataclasses
 import json
@@ -9,39 +9,93 @@ import pytest
 from mint_keras import formats
 from mint_keras.audit import findings, verdict
 from mint_keras.records import InputError, RefusedError
-from mint_keras.stages import audit_scores
+from mint_keras.stages import audit_scores, train_mint
 from mint_keras.stages.audit import Audit, audit
-
-pytestmark = pytest.mark.slow
+from mint_keras.stages.mint_options import TrainMint
+from mint_keras.stages.train_audited import TrainAudited, train_audited
 
 
 @pytest.fixture(scope="module")
-def audited(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Audit, str]:
+def small(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Audit, str]:
+    """An audit of a run with 20 held-out people."""
     config = Audit(run_folder, tmp_path_factory.mktemp("audit") / "out", num_untrained=1, quiet=True)
     return config, audit(config)
 
 
-def test_few_people_decide_nothing(audited: tuple[Audit, str]) -> None:
-    config, text = audited
+@pytest.mark.slow
+def test_few_people_decide_nothing(small: tuple[Audit, str]) -> None:
+    config, text = small
     content = json.loads((config.out / "audit.json").read_text())
     assert content["outcome"] == verdict.CANNOT_DECIDE
-    assert "too few identities" in content["headline"]
-    assert text.startswith(f"Scorer: {content['scorer']['name']} on {content['scorer']['tap']}")
+    (decided,) = content["verdicts"].values()  # too few people to fit MINT+ on
+    assert "too few identities" in decided["headline"]
+    assert text.startswith("Verdict: cannot decide")
     assert (config.out / "verdict.txt").read_text() in text + "\n"
     assert (config.out / "findings.png").stat().st_size > 5_000
 
 
-def test_every_control_is_measured(audited: tuple[Audit, str]) -> None:
-    config, _ = audited
-    found = json.loads((config.out / "audit.json").read_text())["findings"]
-    roles = [one["role"] for one in found]
+@pytest.mark.slow
+def test_every_control_is_measured(small: tuple[Audit, str]) -> None:
+    content = json.loads((small[0].out / "audit.json").read_text())
+    (decided,) = content["verdicts"].values()
+    roles = [one["role"] for one in decided["findings"]]
     assert set(roles) == {
         findings.REFERENCE, findings.BLIND, findings.UNTRAINED, findings.NULL, findings.CLAIM, findings.CONTEXT,
     }  # fmt: skip
     assert roles.count(findings.BLIND) == 1  # 11 photos of held-out people are too few for a network
-    assert {one["name"] for one in found if one["role"] == findings.UNTRAINED} == {"untrained_1"}
-    for one in found:
+    for one in decided["findings"]:
         assert (one["difference"] is not None) == (one["role"] in (findings.BLIND, findings.UNTRAINED))
+
+
+@pytest.mark.slow
+def test_again_changes_nothing_and_another_seed_is_refused(small: tuple[Audit, str]) -> None:
+    config, text = small
+    before = {path: path.read_bytes() for path in config.out.glob("*.*")}
+    scores = config.out / "controls" / "untrained_1" / formats.SCORES
+    made = scores.stat().st_mtime_ns
+    assert audit(config) == text
+    assert {path: path.read_bytes() for path in config.out.glob("*.*")} == before
+    assert scores.stat().st_mtime_ns == made
+    with pytest.raises(RefusedError, match="other inputs"):
+        audit(dataclasses.replace(config, seed=2))
+
+
+@pytest.mark.slow
+def test_an_untrained_model_leaves_no_evidence(tmp_path: Path) -> None:
+    """Enough people for MINT+ and a verdict, and next to no training: the model cannot know anybody."""
+    model = tmp_path / "model"
+    options = {"arch": "tiny", "epochs": 1, "batch_size": 240, "num_pairs": 100, "quiet": True}
+    train_audited(TrainAudited("synthetic:1/web/0-479/3", model, **options))
+    run = TrainMint(
+        "vanilla",
+        tmp_path / "run",
+        ("conv4", "outcome"),
+        model,
+        num_train=300,
+        num_test=300,
+        baselines=True,
+        quiet=True,
+    )
+    train_mint.train_mint(run)
+    foreign = train_audited_copy(model, tmp_path / "foreign")
+    audit(Audit(run.out, tmp_path / "out", (foreign,), num_untrained=1, quiet=True))
+    content = json.loads((tmp_path / "out" / "audit.json").read_text())
+    assert len(content["verdicts"]) == 2
+    assert content["outcome"] != verdict.EVIDENCE
+    for decided in content["verdicts"].values():
+        by_role = {one["role"]: one["name"] for one in decided["findings"]}
+        assert by_role[findings.UNTRAINED] == "untrained_1"
+        assert by_role[findings.OTHER] == "foreign_foreign"
+        reference = next(one for one in decided["findings"] if one["role"] == findings.REFERENCE)
+        assert min(reference["num_members"], reference["num_externals"]) >= verdict.MIN_PEOPLE
+
+
+def train_audited_copy(model: Path, folder: Path) -> Path:
+    """Another model: the same training with another seed, so on another half of the people."""
+    manifest = formats.read_manifest(model, "audited_model")["config"]
+    options = {"arch": "tiny", "epochs": 1, "batch_size": 240, "num_pairs": 100, "quiet": True, "seed": 2}
+    train_audited(TrainAudited(manifest["data"], folder, **options))
+    return folder
 
 
 def test_nobody_chooses_and_is_reported(run_folder: Path) -> None:
@@ -54,22 +108,17 @@ def test_nobody_chooses_and_is_reported(run_folder: Path) -> None:
     for some in (choosing, reported):
         assert some.is_member is not None
         assert 0 < some.is_member.sum() < len(some.logit)
-    null = audit_scores.without_membership([reported], 1)[0]
-    assert null.is_member is not None
-    assert set(null.samples.people()) == set(reported.samples.people()[~reported.is_member])
-    assert not set(null.samples.people()[null.is_member]) & set(null.samples.people()[~null.is_member])
 
 
-def test_again_changes_nothing_and_another_run_is_refused(audited: tuple[Audit, str]) -> None:
-    config, text = audited
-    before = {path: path.read_bytes() for path in config.out.glob("*.*")}
-    run = config.out / "controls" / "untrained_1" / formats.SCORES
-    made = run.stat().st_mtime_ns
-    assert audit(config) == text
-    assert {path: path.read_bytes() for path in config.out.glob("*.*")} == before
-    assert run.stat().st_mtime_ns == made
-    with pytest.raises(RefusedError, match="other inputs"):
-        audit(dataclasses.replace(config, seed=2))
+def test_null_sides_are_of_people_who_are_no_members(run_folder: Path) -> None:
+    part = next(p for p in formats.read_scores(run_folder / formats.SCORES) if p.evaluation == "same_database")
+    assert part.is_member is not None
+    null = audit_scores.without_membership([part], 1)[0]
+    people, claimed = null.samples.people(), null.is_member
+    assert claimed is not None
+    assert set(people) == set(part.samples.people()[~part.is_member])
+    assert not set(people[claimed]) & set(people[~claimed])
+    assert claimed.any()
 
 
 def test_what_is_no_run(tmp_path: Path) -> None:
