@@ -36,6 +36,7 @@ LEVELS = {
 LOGISTIC, BOOSTING = "logistic", "boosting"
 Labelled = tuple[Features, np.ndarray]
 _NUM_FOLDS = 5  # of the cross-validation
+MIN_PEOPLE = 2 * _NUM_FOLDS  # of a side, to calibrate on
 _NUM_COHORTS = 10  # folds that take turns to be left out of the cohort, or as many as there are people of a class
 
 
@@ -374,9 +375,9 @@ def _check_sides(person: np.ndarray, is_member: np.ndarray, truth: str, level: s
 
 
 def _check_enough(person: np.ndarray, is_member: np.ndarray) -> None:
-    if (num := _num_people(person, is_member)) < 2 * _NUM_FOLDS:
+    if (num := _num_people(person, is_member)) < MIN_PEOPLE:
         raise InputError(
-            f"Expected at least {2 * _NUM_FOLDS} people a side to calibrate on, received {num} with enough photos."
+            f"Expected at least {MIN_PEOPLE} people a side to calibrate on, received {num} with enough photos."
         )
 
 
