@@ -177,6 +177,7 @@ def stripes(num: int, rng: np.random.Generator) -> tuple[dict[str, np.ndarray], 
     return {blind.THUMBNAILS: noisy.clip(0, 255).astype(np.uint8)}, is_member
 
 
+@pytest.mark.slow
 def test_the_small_cnn_learns_what_pixels_show(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     train, is_member = stripes(256, rng)
@@ -188,6 +189,7 @@ def test_the_small_cnn_learns_what_pixels_show(tmp_path: Path) -> None:
         blind.fit_pixels(train, np.arange(256) < 63, 3, tmp_path / "few")
 
 
+@pytest.mark.slow
 def test_the_small_cnn_repeats_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blind, "MIN_STEPS", 4)
     monkeypatch.setattr(blind, "MIN_EPOCHS", 2)
