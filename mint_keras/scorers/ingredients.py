@@ -281,7 +281,7 @@ def _look_alikes(faces: dict[str, np.ndarray], cohort: Cohort) -> Columns:
 
 def _compare(audited: np.ndarray, reference: np.ndarray) -> Columns:
     """Returns how two models' cosines with the same people differ, most of all where the reference's are large."""
-    found = {}
+    found: Columns = {}
     for sharpness in _SHARPNESS:
         weight = np.exp(sharpness * (reference - reference.max(axis=1, keepdims=True)))
         weight /= weight.sum(axis=1, keepdims=True)

@@ -51,7 +51,8 @@ class MintPlus:
         cohort: the calibration's people as the audited model sees them.
         classifier: fitted, of scikit-learn.
         candidate: which of its classifier's settings cross-validation chose, from 0.
-        calibration_auc: of calibration people, each scored by what was fitted without them.
+        calibration_auc: of calibration people, each scored by what was fitted without them; a little too high, as the
+            best of the classifier's settings.
     """
 
     level: str

@@ -164,14 +164,14 @@ def test_what_cannot_be_calibrated_is_refused() -> None:
 
 def test_boosting_and_ablation() -> None:
     drop = (views.COSINES, "conv1_max")
-    worlds = [draw_world(seed, 60, "norm") for seed in (1, 2)]
+    worlds = [draw_world(seed, signal="norm") for seed in (1, 2)]
     small = [({name: values for name, values in f.items() if name not in drop}, m) for f, m in worlds]
     found = mint_plus.ablate(*small)
     assert set(found["default"].ingredients) == {"norm", "cohort", "reference"}
     names = {"default", "with batch_norm", "only batch_norm"}
     names |= {f"{kind} {name}" for kind in ("only", "without") for name in ("norm", "cohort", "reference")}
     assert set(found) == names
-    assert found["only norm"].evaluation_auc > 0.7 > 0.6 > found["without norm"].evaluation_auc
+    assert found["only norm"].evaluation_auc > found["without norm"].evaluation_auc + 0.05
     assert found["only norm"].calibration_auc > 0.7
     is_kept = {name: values for name, values in small[0][0].items() if name in (OUTCOME, PERSON)}
     unseen = mint_plus.ablate((is_kept, small[0][1]), classifier=mint_plus.BOOSTING)
