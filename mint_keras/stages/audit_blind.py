@@ -9,7 +9,7 @@ import numpy as np
 from mint_keras.data import protocol as protocols
 from mint_keras.records import Scores
 from mint_keras.scorers import blind
-from mint_keras.stages import mint_options, mint_run
+from mint_keras.stages import audit_scores, mint_options, mint_run
 from mint_keras.stages.audit_scores import Division
 from mint_keras.training import batches
 
@@ -32,12 +32,9 @@ def on_reference(run: mint_run.Run, division: Division, seed: int, out: Path) ->
     Returns:
         Scores of the reported people by the scorer's name.
     """
-    table, part = run.protocol.table, run.protocol.part
-    is_chooser = np.isin(table.people(), division.validation)
-    seen = np.flatnonzero((part == protocols.TRAIN_MEMBERS) | ((part == protocols.HELD_OUT) & is_chooser))
     rows, is_member = run.protocol.evaluations()[protocols.SAME_DATABASE]
-    is_reported = ~np.isin(table.people()[rows], division.validation)
-    training = (seen, part[seen] == protocols.TRAIN_MEMBERS)
+    is_reported = ~np.isin(run.protocol.table.people()[rows], division.validation)
+    training = audit_scores.calibration(run, division)
     return _score(run, training, (rows[is_reported], is_member[is_reported]), protocols.SAME_DATABASE, seed, out)
 
 

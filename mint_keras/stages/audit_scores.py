@@ -13,6 +13,7 @@ from mint_keras.aad.models import UNTRAINED
 from mint_keras.audit import paired
 from mint_keras.audited import recalibration, zoo
 from mint_keras.data import images, splits
+from mint_keras.data import protocol as protocols
 from mint_keras.records import Scores
 from mint_keras.scorers.baselines import BASELINES, EMBEDDING_NORM, FIRST_MAXIMA, MAXIMA, OUTCOME
 from mint_keras.stages import mint_options, mint_run, train_mint
@@ -80,6 +81,21 @@ def divide(part: Scores, seed: int) -> Division:
         people = part.samples.people()[side]
         chosen.append(np.unique(people[splits.split_people(people, _VALIDATION_SHARE, rng)]))
     return Division(np.concatenate(chosen))
+
+
+def calibration(run: mint_run.Run, division: Division) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the rows of members, and of others of their database, who are not reported on, and who is a member.
+
+    Whatever is fitted where only membership differs is fitted on these: pixels and MINT+ alike.
+    """
+    part = run.protocol.part
+    is_chooser = np.isin(run.protocol.table.people(), division.validation)
+    is_same = run.protocol.main_evaluation == protocols.SAME_DATABASE  # its externals are people of the same database
+    others = (protocols.TRAIN_EXTERNALS, protocols.TEST_EXTERNALS) if is_same else (protocols.HELD_OUT,)
+    members = (protocols.TRAIN_MEMBERS, protocols.TEST_MEMBERS)
+    is_training = np.isin(part, (protocols.TRAIN_MEMBERS, protocols.TRAIN_EXTERNALS))
+    rows = np.flatnonzero(np.isin(part, (*members, *others)) & (is_training | is_chooser))
+    return rows, np.isin(part[rows], members)
 
 
 def without_membership(parts: Sequence[Scores], seed: int) -> list[Scores]:

@@ -4,12 +4,14 @@ import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mint_keras import formats
 from mint_keras.audit import findings, verdict
+from mint_keras.data import protocol
 from mint_keras.records import InputError, RefusedError
-from mint_keras.stages import audit_scores, train_mint
+from mint_keras.stages import audit_scores, mint_run, train_mint
 from mint_keras.stages.audit import Audit, audit
 from mint_keras.stages.mint_options import TrainMint
 from mint_keras.stages.train_audited import TrainAudited, train_audited
@@ -108,6 +110,24 @@ def test_nobody_chooses_and_is_reported(run_folder: Path) -> None:
     for some in (choosing, reported):
         assert some.is_member is not None
         assert 0 < some.is_member.sum() < len(some.logit)
+
+
+def test_calibration_is_of_people_who_are_not_reported_on(run_folder: Path) -> None:
+    run = mint_run.reopen_run(run_folder, quiet=True)
+    rows, _ = run.protocol.evaluations()["same_database"]
+    part = next(p for p in formats.read_scores(run_folder / formats.SCORES) if p.evaluation == "same_database")
+    division = audit_scores.divide(part, 1)
+    people = run.protocol.table.people()
+    reported = set(people[rows]) - set(division.validation)
+    known, known_is_member = audit_scores.calibration(run, division)
+    assert not set(people[known]) & reported
+    assert set(np.unique(run.protocol.table.database[known])) == {"web"}
+    members = set(people[np.isin(run.protocol.part, (protocol.TRAIN_MEMBERS, protocol.TEST_MEMBERS))])
+    assert set(people[known[known_is_member]]) <= members
+    assert not set(people[known[~known_is_member]]) & members
+    same = dataclasses.replace(run.protocol, main_evaluation="same_database")
+    others = audit_scores.calibration(dataclasses.replace(run, protocol=same), division)[0]
+    assert set(run.protocol.part[others]) <= {0, 1, 2, 3}  # held-out people play no part of such a protocol
 
 
 def test_null_sides_are_of_people_who_are_no_members(run_folder: Path) -> None:
