@@ -253,7 +253,7 @@ def _closeness(outcome: np.ndarray, person: np.ndarray) -> Columns:
 
 
 def _profiles(unit: np.ndarray, sides: tuple[np.ndarray, np.ndarray]) -> Columns:
-    found = {}
+    found: Columns = {}
     for side, centres in zip(("members", "externals"), sides, strict=True):
         found |= {f"{side}_{name}": values for name, values in _profile(unit @ centres.T).items()}
     return found
