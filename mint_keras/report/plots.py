@@ -68,27 +68,35 @@ def save_roc_panels(paths: Sequence[Path], panels: Mapping[str, Mapping[str, Cur
             figure.savefig(temporary, format=path.suffix[1:], dpi=120, metadata=metadata)
 
 
-def save_findings(path: Path, rows: Sequence[tuple[str, str, tuple[float, float, float]]], title: str) -> None:
+Finding = tuple[str, str, tuple[float, float, float]]
+
+
+def save_findings(path: Path, panels: Mapping[str, Sequence[Finding]], title: str) -> None:
     """Draws AUCs with their intervals, one under the other, into a PNG.
 
     Args:
         path: the picture.
-        rows: name, kind (what has one is drawn in one colour), and value, lower and upper end.
+        panels: by scorer, name, kind (what has one is drawn in one colour), and value, lower and upper end.
         title: of the picture.
     """
-    figure = Figure(figsize=(7.2, 1.2 + 0.32 * len(rows)), layout="constrained")
-    axes = figure.subplots()
-    kinds = list(dict.fromkeys(kind for _, kind, _ in rows))
-    for kind in kinds:
-        places = [place for place, row in enumerate(rows) if row[1] == kind]
-        value, low, high = np.array([rows[place][2] for place in places]).T
-        axes.errorbar(value, places, xerr=(value - low, high - value), fmt="o", capsize=3, label=kind)
-    axes.axvline(0.5, linestyle=":", color="grey")
-    axes.set(xlim=(0, 1), xlabel="AUC, 95% interval over people; chance is 0.5", title=title)
-    axes.set_yticks(range(len(rows)), [name for name, _, _ in rows])
-    axes.invert_yaxis()
-    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)
-    axes.grid(axis="x", alpha=0.3)
+    heights = [len(rows) for rows in panels.values()]
+    figure = Figure(figsize=(9, 1.6 + 0.27 * sum(heights) + 0.5 * len(panels)), layout="constrained")
+    grid = figure.subplots(len(panels), 1, squeeze=False, sharex=True, height_ratios=heights)
+    kinds = list(dict.fromkeys(kind for rows in panels.values() for _, kind, _ in rows))
+    for axes, (scorer, rows) in zip(grid[:, 0], panels.items(), strict=True):
+        for place, (_, kind, (value, low, high)) in enumerate(rows):
+            colour = f"C{kinds.index(kind)}"
+            axes.errorbar(value, place, xerr=[[value - low], [high - value]], fmt="o", capsize=3, color=colour)
+        axes.axvline(0.5, linestyle=":", color="grey")
+        axes.set(xlim=(0, 1), title=scorer)
+        axes.set_yticks(range(len(rows)), [name for name, _, _ in rows])
+        axes.invert_yaxis()
+        axes.grid(axis="x", alpha=0.3)
+    grid[-1, 0].set_xlabel("AUC, 95% interval over people; chance is 0.5")
+    for number, kind in enumerate(kinds):
+        grid[0, 0].plot([], [], "o", color=f"C{number}", label=kind)
+    figure.legend(loc="outside lower center", ncols=len(kinds), fontsize=8)
+    figure.suptitle(title)
     with formats.atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=120, metadata={"Software": None})
 

@@ -103,12 +103,14 @@ def audit(config: Audit) -> str:
         text = _text(verdicts, people, photos)
         formats.write_json(config.out / AUDIT, _content(verdicts, people, photos))
         formats.write_text(config.out / VERDICT, text)
-        rows = [
-            (f"{scorer}: {one.name}", one.role, (one.auc.value, one.auc.low, one.auc.high))
+        panels = {
+            f"{scorer}: {decided.outcome}": [
+                (one.name.replace("_", " "), one.role, (one.auc.value, one.auc.low, one.auc.high))
+                for one in decided.findings
+            ]
             for scorer, decided in verdicts.items()
-            for one in decided.findings
-        ]
-        plots.save_findings(config.out / PLOT, rows, _outcome(verdicts))
+        }
+        plots.save_findings(config.out / PLOT, panels, f"Verdict: {_outcome(verdicts)}")
     return f"{text}\nWritten: {config.out / AUDIT}, {VERDICT}, {PLOT}"
 
 
