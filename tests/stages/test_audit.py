@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,16 @@ from mint_keras import formats
 from mint_keras.audit import findings, verdict
 from mint_keras.data import protocol
 from mint_keras.records import InputError, RefusedError
-from mint_keras.stages import audit_scores, mint_run, train_mint
+from mint_keras.stages import audit_scores, mint_run
 from mint_keras.stages.audit import Audit, audit
-from mint_keras.stages.mint_options import TrainMint
-from mint_keras.stages.train_audited import TrainAudited, train_audited
+
+
+@pytest.fixture(scope="module", autouse=True)
+def enough_who_choose() -> Iterator[None]:
+    """Most of the held-out people choose: MINT+ wants ten of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(audit_scores, "_VALIDATION_SHARE", 0.7)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +37,10 @@ def test_few_people_decide_nothing(small: tuple[Audit, str]) -> None:
     config, text = small
     content = json.loads((config.out / "audit.json").read_text())
     assert content["outcome"] == verdict.CANNOT_DECIDE
-    (decided,) = content["verdicts"].values()  # too few people to fit MINT+ on
-    assert "too few identities" in decided["headline"]
+    assert len(content["verdicts"]) == 2
+    assert "mint plus on photo" in content["verdicts"]
+    for decided in content["verdicts"].values():
+        assert "too few identities" in decided["headline"]
     assert text.startswith("Verdict: cannot decide")
     assert (config.out / "verdict.txt").read_text() in text + "\n"
     assert (config.out / "findings.png").stat().st_size > 5_000
@@ -40,20 +49,15 @@ def test_few_people_decide_nothing(small: tuple[Audit, str]) -> None:
 @pytest.mark.slow
 def test_every_control_is_measured(small: tuple[Audit, str]) -> None:
     content = json.loads((small[0].out / "audit.json").read_text())
-    (decided,) = content["verdicts"].values()
-    roles = [one["role"] for one in decided["findings"]]
-    assert set(roles) == {
-        findings.REFERENCE, findings.BLIND, findings.UNTRAINED, findings.OTHER, findings.NULL, findings.CLAIM,
-        findings.CONTEXT,
-    }  # fmt: skip
-    by_role = {one["role"]: one for one in decided["findings"]}
-    assert by_role[findings.OTHER]["name"] == "foreign_tiny"
-    assert (
-        abs(by_role[findings.OTHER]["difference"]["value"]) < 0.05
-    )  # the same model, so the same scores but for rounding
-    assert roles.count(findings.BLIND) == 1  # 11 photos of held-out people are too few for a network
-    for one in decided["findings"]:
-        assert (one["difference"] is not None) == (one["role"] in (findings.BLIND, findings.UNTRAINED, findings.OTHER))
+    for name, decided in content["verdicts"].items():
+        by_role = {one["role"]: one for one in decided["findings"]}
+        on_reference = {findings.REFERENCE, findings.BLIND, findings.UNTRAINED, findings.OTHER, findings.NULL}
+        across = set() if name == "mint plus on photo" else {findings.CLAIM, findings.CONTEXT}
+        assert set(by_role) == on_reference | across
+        assert by_role[findings.OTHER]["name"] == "foreign_tiny"
+        assert abs(by_role[findings.OTHER]["difference"]["value"]) < 0.05  # the same model
+        for role, one in by_role.items():
+            assert (one["difference"] is not None) == (role in (findings.BLIND, findings.UNTRAINED, findings.OTHER))
 
 
 @pytest.mark.slow
@@ -67,34 +71,6 @@ def test_again_changes_nothing_and_another_seed_is_refused(small: tuple[Audit, s
     assert scores.stat().st_mtime_ns == made
     with pytest.raises(RefusedError, match="other inputs"):
         audit(dataclasses.replace(config, seed=2))
-
-
-@pytest.mark.slow
-def test_an_untrained_model_leaves_no_evidence(tmp_path: Path) -> None:
-    """Enough people for MINT+ and a verdict, and next to no training: the model cannot know anybody."""
-    model = tmp_path / "model"
-    options = {"arch": "tiny", "epochs": 1, "batch_size": 240, "num_pairs": 100, "quiet": True}
-    train_audited(TrainAudited("synthetic:1/web/0-479/3", model, **options))
-    run = TrainMint(
-        "vanilla",
-        tmp_path / "run",
-        ("conv4", "outcome"),
-        model,
-        num_train=300,
-        num_test=300,
-        baselines=True,
-        quiet=True,
-    )
-    train_mint.train_mint(run)
-    audit(Audit(run.out, tmp_path / "out", num_untrained=1, quiet=True))
-    content = json.loads((tmp_path / "out" / "audit.json").read_text())
-    assert len(content["verdicts"]) == 2
-    assert content["outcome"] != verdict.EVIDENCE
-    for decided in content["verdicts"].values():
-        by_role = {one["role"]: one["name"] for one in decided["findings"]}
-        assert by_role[findings.UNTRAINED] == "untrained_1"
-        reference = next(one for one in decided["findings"] if one["role"] == findings.REFERENCE)
-        assert min(reference["num_members"], reference["num_externals"]) >= verdict.MIN_PEOPLE
 
 
 def test_nobody_chooses_and_is_reported(run_folder: Path) -> None:
