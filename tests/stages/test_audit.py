@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from mint_keras import formats
 from mint_keras.audit import findings, verdict
 from mint_keras.data import protocol
 from mint_keras.records import InputError, RefusedError
-from mint_keras.stages import audit_scores, mint_run
+from mint_keras.stages import audit_scores, mint_run, train_mint
 from mint_keras.stages.audit import Audit, audit
+from mint_keras.stages.mint_options import TrainMint
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -118,3 +120,15 @@ def test_what_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(InputError):
         audit(Audit(tmp_path, tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_without_held_out_people_nothing_is_decided(audited_folder: Path, tmp_path: Path) -> None:
+    model = shutil.copytree(audited_folder, tmp_path / "model")
+    (model / formats.HELD_OUT).unlink()
+    run = TrainMint("vanilla", tmp_path / "run", ("conv4",), model, num_train=70, num_test=30, quiet=True)
+    train_mint.train_mint(run)
+    text = audit(Audit(run.out, tmp_path / "out", quiet=True))
+    assert "there is no reference" in text
+    (decided,) = json.loads((tmp_path / "out" / "audit.json").read_text())["verdicts"].values()
+    assert {one["role"] for one in decided["findings"]} == {findings.CLAIM, findings.CONTEXT}
