@@ -1,15 +1,20 @@
-"""A bundle: one folder to carry to a laptop, with one TFLite file and the manifest that describes it."""
+"""A bundle: one folder to carry to a laptop: TFLite files, their calibration, and the manifest that describes them."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from mint_keras import formats
-from mint_keras.records import InputError
+from mint_keras.records import InputError, RefusedError
 
 KIND = "bundle"
 SCORER = "scorer.tflite"
+CALIBRATION = "calibration.json"
+CARD = "card.md"
+DETECTORS = {640: "detector_640.tflite", 320: "detector_320.tflite"}  # by the side of the input
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,23 +26,64 @@ class Bundle:
         head: the MINT model inside, for example "vanilla".
         tap: what the head looks at.
         seed: of the run it was made from.
+        manifest: all that is said of it.
     """
 
     path: Path
     head: str
     tap: str
     seed: int
+    manifest: Mapping[str, Any]
+
+    def file(self, name: str) -> Path | None:
+        """Returns the path of a file that the bundle has, such as `CALIBRATION`; None if it has none."""
+        return self.path / name if name in self.manifest["files"] else None
+
+
+def seal(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Writes the manifest of a finished bundle, with the SHA-256 of every file in it, and of itself.
+
+    Accidents and careless changes are found when the bundle is read; whoever changes it on purpose can seal it again.
+
+    Args:
+        folder: of the bundle, with all of its files.
+        manifest: from `formats.make_manifest`, with head, seed and whatever else is said of the bundle.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != formats.MANIFEST)
+    content = {**manifest, "files": {path.relative_to(folder).as_posix(): formats.sha256_file(path) for path in files}}
+    formats.write_json(folder / formats.MANIFEST, {**content, "seal": _seal_of(content)})
+
+
+def _seal_of(manifest: Mapping[str, Any]) -> str:
+    return formats.sha256_json({name: value for name, value in manifest.items() if name != "seal"})
 
 
 def read_bundle(path: Path) -> Bundle:
-    """Reads a bundle and checks that its model is the one the manifest describes.
+    """Reads a bundle and checks that each of its files is the one the manifest describes.
 
     Raises:
-        InputError: if the folder is no bundle.
-        RefusedError: if the model was changed.
+        InputError: if the folder is no bundle, or a file is missing.
+        RefusedError: if a file, or the manifest, was changed.
     """
-    manifest = formats.read_checked_manifest(path, KIND, SCORER)
+    manifest = formats.read_manifest(path, KIND)
+    files = manifest.get("files")
+    if not isinstance(files, dict) or SCORER not in files:
+        raise InputError(f"Expected {SCORER} among the files of {path}, received none: its export has not finished.")
+    if _seal_of(manifest) != manifest.get("seal"):
+        raise RefusedError(f"{path / formats.MANIFEST} was changed after the bundle was made.")
+    for name, expected in files.items():
+        _check_file(path, name, expected)
     try:
-        return Bundle(path, manifest["head"], manifest["config"]["tap"], int(manifest["seed"]))
+        return Bundle(path, manifest["head"], manifest["config"]["tap"], int(manifest["seed"]), manifest)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"Expected head, tap and seed in the manifest of {path}, received none: {error}.") from error
+
+
+def _check_file(folder: Path, name: str, expected: str) -> None:
+    file = folder / name
+    if not file.resolve().is_relative_to(folder.resolve()):
+        raise RefusedError(f"The manifest of {folder} names a file outside of it: {name}.")
+    if not file.is_file():
+        raise InputError(f"Expected {name} in {folder}, received none.")
+    if (received := formats.sha256_file(file)) != expected:
+        raise RefusedError(f"{file} has SHA-256 {received}, its manifest says {expected}.")

@@ -82,13 +82,12 @@ def export_tflite(config: ExportTflite) -> str:
             for number, face in enumerate(images.first_faces(table, config.samples)):
                 images.write_png(config.out / "samples" / f"{name}_{number}.png", face)
         facts = {
-            "model_sha256": formats.sha256_file(config.out / bundle.SCORER),
             "head": options.head,
             "seed": options.seed,
             "input": "RGB pixels 0..255 as float32, (1, 112, 112, 3), aligned to the ArcFace template",
             "largest_logit_difference_from_keras": difference,
         }
-        formats.write_json(config.out / formats.MANIFEST, {**manifest, **facts})
+        bundle.seal(config.out, {**manifest, **facts})
     size = (config.out / bundle.SCORER).stat().st_size / 2**20
     return (
         f"{config.out / bundle.SCORER}: {options.head} head on {config.tap}, {size:.2f} MiB, {config.precision}; "

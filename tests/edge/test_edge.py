@@ -1,6 +1,5 @@
 """Export and offline scoring: the same scores as Keras, from pixels."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -153,9 +152,7 @@ class TestScore:
     def test_a_file_that_is_no_model(self, bundle_folder: Path, tmp_path: Path) -> None:
         copy = shutil.copytree(bundle_folder, tmp_path / "copy")
         (copy / bundle.SCORER).write_bytes(b"no model")
-        manifest = json.loads((copy / "manifest.json").read_text())
-        sha256 = formats.sha256_file(copy / bundle.SCORER)
-        (copy / "manifest.json").write_text(json.dumps(manifest | {"model_sha256": sha256}))
+        bundle.seal(copy, formats.read_json(copy / "manifest.json"))
         with pytest.raises(InputError, match="TFLite"):
             self.score(copy, tmp_path / "out", copy / "samples")
 
