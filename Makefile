@@ -26,7 +26,7 @@ $(VENV)/bin/python:
 	  f"Expected Python 3.11 to 3.13, received {v[0]}.{v[1]}. Name another: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
-$(VENV)/installed-%.txt: %.txt requirements.txt requirements-edge.txt | $(VENV)/bin/python
+$(VENV)/installed-%.txt: %.txt requirements.txt requirements-base.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 

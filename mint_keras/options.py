@@ -20,7 +20,7 @@ def parse(config_class: type[Config], description: str, arguments: list[str] | N
 
     Args:
         config_class: a dataclass. A bool is a switch, a tuple takes several values, metadata {"positional": True}
-            makes an argument without a flag.
+            makes an argument without a flag, with a default one that may be left out.
         description: heads the help.
         arguments: the command line; the process's own by default.
 
@@ -61,6 +61,8 @@ def _add_option(parser: jsonargparse.ArgumentParser, field: dataclasses.Field, k
     if typing.get_origin(kind) is tuple:
         settings |= {"type": typing.get_args(kind)[0], "nargs": "+"}
     if field.metadata.get("positional"):
+        if field.default is not dataclasses.MISSING:
+            settings |= {"nargs": "*", "default": list(field.default)}
         parser.add_argument(field.name, **settings)
     elif field.default is dataclasses.MISSING:
         parser.add_argument(flag, required=True, **settings)

@@ -96,14 +96,15 @@ class Calibration:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Calibration:
-        """Reads what `to_dict` returned; `people` is empty then.
+        """Reads what `to_dict` returned; `people` is empty then. Without a validity it only ranks.
 
         Raises:
             InputError: if something is missing, unknown, or not in order.
         """
         try:
             logits = {name: np.array(values, np.float64) for name, values in content["logits"].items()}
-            found = cls(logits, np.array([], np.str_), Validity(**content["validity"]))
+            validity = None if content["validity"] is None else Validity(**content["validity"])
+            found = cls(logits, np.array([], np.str_), validity)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(f"Expected a calibration with logits and validity, received: {error!r}.") from error
         if not logits or not all(len(v) and np.isfinite(v).all() and (np.diff(v) >= 0).all() for v in logits.values()):

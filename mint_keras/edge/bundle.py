@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jinja2
+
 from mint_keras import formats
 from mint_keras.records import InputError, RefusedError
 
 KIND = "bundle"
+SCHEMA = 2  # 1 had neither calibration nor card
 SCORER = "scorer.tflite"
 CALIBRATION = "calibration.json"
 CARD = "card.md"
@@ -41,7 +44,7 @@ class Bundle:
 
 
 def seal(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Writes the manifest of a finished bundle, with the SHA-256 of every file in it, and of itself.
+    """Writes the card and the manifest of a finished bundle, with the SHA-256 of every file in it, and of itself.
 
     Accidents and careless changes are found when the bundle is read; whoever changes it on purpose can seal it again.
 
@@ -49,9 +52,19 @@ def seal(folder: Path, manifest: Mapping[str, Any]) -> None:
         folder: of the bundle, with all of its files.
         manifest: from `formats.make_manifest`, with head, seed and whatever else is said of the bundle.
     """
+    formats.write_text(folder / CARD, _card(manifest))
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != formats.MANIFEST)
-    content = {**manifest, "files": {path.relative_to(folder).as_posix(): formats.sha256_file(path) for path in files}}
+    hashes = {path.relative_to(folder).as_posix(): formats.sha256_file(path) for path in files}
+    content = {**manifest, "bundle_schema": SCHEMA, "files": hashes}
     formats.write_json(folder / formats.MANIFEST, {**content, "seal": _seal_of(content)})
+
+
+def _card(manifest: Mapping[str, Any]) -> str:
+    """Returns what people read before they use a bundle, from its manifest."""
+    templates = jinja2.PackageLoader("mint_keras.edge")
+    # Markdown for people: what a page would escape is quoted by backticks there.
+    environment = jinja2.Environment(loader=templates, trim_blocks=True, lstrip_blocks=True)  # noqa: S701
+    return environment.get_template("card.md").render(manifest)
 
 
 def _seal_of(manifest: Mapping[str, Any]) -> str:
@@ -62,9 +75,10 @@ def read_bundle(path: Path) -> Bundle:
     """Reads a bundle and checks that each of its files is the one the manifest describes.
 
     Raises:
-        InputError: if the folder is no bundle, or a file is missing.
+        InputError: if the folder is no bundle, a file is missing, or it was made by a newer mint_keras.
         RefusedError: if a file, or the manifest, was changed.
     """
+    _check_schema(path)
     manifest = formats.read_manifest(path, KIND)
     files = manifest.get("files")
     if not isinstance(files, dict) or SCORER not in files:
@@ -77,6 +91,18 @@ def read_bundle(path: Path) -> Bundle:
         return Bundle(path, manifest["head"], manifest["config"]["tap"], int(manifest["seed"]), manifest)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"Expected head, tap and seed in the manifest of {path}, received none: {error}.") from error
+
+
+def _check_schema(path: Path) -> None:
+    manifest = formats.read_json(path / formats.MANIFEST) if (path / formats.MANIFEST).is_file() else {}
+    known = {"schema": formats.SCHEMA, "bundle_schema": SCHEMA}
+    for name, newest in known.items():
+        received = manifest.get(name, 1)
+        if manifest.get("kind") == KIND and (not isinstance(received, int) or received > newest):
+            raise InputError(
+                f"Expected a bundle of {name} {newest} or older in {path}, received {received}: it was made by a newer "
+                "mint_keras. Update mint_keras here, or export the bundle again with this version."
+            )
 
 
 def _check_file(folder: Path, name: str, expected: str) -> None:

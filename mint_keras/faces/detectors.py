@@ -1,8 +1,8 @@
-"""Which detector finds faces: an ONNX file or a Keras model run by our code, or an insightface pack run by its own."""
+"""Which detector finds faces: an ONNX, TFLite or Keras file run by our code, or an insightface pack run by its own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +21,8 @@ def find_file(detector: str) -> Path:
     """Returns the file that a detector's name stands for.
 
     Args:
-        detector: an SCRFD file (`.onnx`), a folder in which convert_fr.py wrote one, or `insightface:buffalo_l` for an
-            installed pack; nothing is downloaded.
+        detector: an SCRFD file (`.onnx`, or `.tflite` of a bundle), a folder in which convert_fr.py wrote one, or
+            `insightface:buffalo_l` for an installed pack; nothing is downloaded.
 
     Raises:
         InputError: if there is no such file, or the folder or pack holds no detector.
@@ -57,6 +57,8 @@ def open_detector(detector: str, min_score: float = scrfd.MIN_SCORE) -> Detector
     path = find_file(detector)
     if path.name == formats.MODEL:
         return _keras(path, min_score)
+    if path.suffix == ".tflite":
+        return _tflite(path, min_score)
     session = open_session(path)
     names = [entry.name for entry in session.get_outputs()]
     if len(names) not in (9, 15):
@@ -95,10 +97,7 @@ def _keras(path: Path, min_score: float) -> Detector:
         import keras  # only those who convert a detector need it
 
     model = keras.saving.load_model(path, compile=False, safe_mode=True)
-    names = [f"{role}_{stride}" for role in ("score", "bbox", "kps") for stride in (8, 16, 32, 64, 128)]
-    names = [name for name in names if name in model.output]
-    if len(names) not in (9, 15):
-        raise InputError(f"Expected SCRFD with landmarks (9 or 15 outputs), received {path} with {len(names)}.")
+    names = _ordered(model.output, path)
 
     def network(canvas: np.ndarray) -> list[np.ndarray]:
         # Converted models take (x - 127.5) / 127.5.
@@ -106,6 +105,38 @@ def _keras(path: Path, min_score: float) -> Detector:
         return [outputs[name] for name in names]
 
     return lambda image: scrfd.detect(image, network, model.input_shape[1], min_score)
+
+
+def _tflite(path: Path, min_score: float) -> Detector:
+    from ai_edge_litert.interpreter import Interpreter
+
+    try:
+        interpreter = Interpreter(model_path=str(path), num_threads=1)
+        run = interpreter.get_signature_runner()
+    except (ValueError, RuntimeError) as error:
+        raise InputError(f"Expected a TFLite model with one signature in {path}, received: {error}") from error
+    names = _ordered(run.get_output_details(), path)
+    ((entry, details),) = run.get_input_details().items()
+
+    def network(canvas: np.ndarray) -> list[np.ndarray]:
+        assert interpreter  # noqa: S101 # kept alive
+        pixels = canvas[None]
+        if details["dtype"] != np.uint8:  # those of uint8 scale the pixels themselves
+            pixels = (pixels.astype(np.float32) - 127.5) / np.float32(127.5)
+        outputs = run(**{entry: pixels})
+        return [outputs[name] for name in names]
+
+    return lambda image: scrfd.detect(image, network, int(details["shape"][1]), min_score)
+
+
+def _ordered(outputs: Iterable[str], path: Path) -> list[str]:
+    """Returns the names of SCRFD's outputs in the network's order."""
+    present = set(outputs)
+    names = [f"{role}_{stride}" for role in ("score", "bbox", "kps") for stride in (8, 16, 32, 64, 128)]
+    names = [name for name in names if name in present]
+    if len(names) not in (9, 15):
+        raise InputError(f"Expected SCRFD with landmarks (9 or 15 outputs), received {path} with {len(names)}.")
+    return names
 
 
 def _insightface(session: object, min_score: float) -> Detector:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from mint_keras.data import protocol as protocols
 from mint_keras.edge import bundle, export
 from mint_keras.heads import specs
 from mint_keras.records import InputError, RefusedError, SampleTable
-from mint_keras.stages import mint_options, mint_run
+from mint_keras.stages import bundle_calibration, mint_options, mint_run
 
 _PARITY_FACES = 16
 
@@ -81,12 +81,13 @@ def export_tflite(config: ExportTflite) -> str:
         for name, table in (("member", members), ("external", externals)):
             for number, face in enumerate(images.first_faces(table, config.samples)):
                 images.write_png(config.out / "samples" / f"{name}_{number}.png", face)
-        facts = {
+        facts: dict[str, Any] = {
             "head": options.head,
             "seed": options.seed,
             "input": "RGB pixels 0..255 as float32, (1, 112, 112, 3), aligned to the ArcFace template",
             "largest_logit_difference_from_keras": difference,
         }
+        facts |= bundle_calibration.write(config.out, options)
         bundle.seal(config.out, {**manifest, **facts})
     size = (config.out / bundle.SCORER).stat().st_size / 2**20
     return (

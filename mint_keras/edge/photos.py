@@ -1,0 +1,203 @@
+"""What somebody wants scored, and the faces in it: every photo is decoded once."""
+
+from __future__ import annotations
+
+import dataclasses
+import glob
+import importlib.util
+import threading
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from mint_keras import formats
+from mint_keras.data import files, images, samples
+from mint_keras.edge.bundle import DETECTORS, Bundle
+from mint_keras.faces import align, detectors, policies, scrfd
+from mint_keras.records import InputError, SampleTable, concatenate_tables
+
+ALL = "all"
+_TABLES = (".rec", ".bin", ".csv", ".parquet")
+_LIST = ".txt"
+
+
+def list_photos(paths: tuple[str, ...]) -> SampleTable:
+    """Lists photos; what is named twice counts once.
+
+    Args:
+        paths: images, folders, patterns such as `"photos/**/*.jpg"`, lists (`.txt`, a path a line, relative to the
+            list's folder), or any other source of `samples.list_samples`.
+
+    Raises:
+        InputError: if there is no such path, nothing fits a pattern, or it holds no image.
+    """
+    if not paths:
+        raise InputError("Expected photos to score, received none: name images or folders, or use --serve.")
+    table = concatenate_tables([_list(path) for path in paths])
+    first = np.sort(np.unique(table.location, return_index=True)[1])
+    return samples.join([table.take(first)])
+
+
+def _list(path: str) -> SampleTable:
+    if Path(path).is_file():
+        if Path(path).suffix.lower() == _LIST:
+            return _read_list(Path(path))
+        return samples.list_samples(path) if Path(path).suffix in _TABLES else _photo(path)
+    if not Path(path).exists() and glob.has_magic(path):
+        found = sorted(name for name in glob.glob(path, recursive=True) if Path(name).is_file())
+        if not found:
+            raise InputError(f"Expected files that fit the pattern {path}, received none.")
+        return concatenate_tables([_list(name) for name in found])
+    return samples.list_samples(path)
+
+
+def _read_list(path: Path) -> SampleTable:
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"Expected a list of paths in {path}, in UTF-8, received: {error}.") from error
+    named = [line for line in lines if line and not line.startswith("#")]
+    if not named:
+        raise InputError(f"Expected paths in {path}, one a line, received none.")
+    inside = [str(path.parent / line) for line in named]
+    return concatenate_tables([samples.list_samples(p) if Path(p).is_dir() else _photo(p) for p in inside])
+
+
+def _photo(path: str) -> SampleTable:
+    """Lists one photo, which is a person of its own. If it is missing, reading it says so."""
+    location, path = files.escape(str(Path(path).resolve())), files.escape(path)
+    columns = (np.array([text]) for text in (path, Path(location).parent.name, Path(path).name, location))
+    return SampleTable(*columns)
+
+
+# --- faces ----------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Looking:
+    """How faces are found.
+
+    Attributes:
+        detector: see `detectors.find_file`; "" if there is none.
+        is_aligned: every image is a face already, whatever its size.
+        policy: which of several faces: "all", or a key of `policies.POLICIES`.
+        min_score: below it a face does not count.
+        border: see `detectors.with_border`.
+    """
+
+    detector: str = ""
+    is_aligned: bool = False
+    policy: str = ALL
+    min_score: float = scrfd.MIN_SCORE
+    border: float = 0.0
+
+    def settings(self) -> dict[str, Any]:
+        """Returns what decides the faces, for a manifest: the detector by its content."""
+        digest = formats.sha256_file(detectors.find_file(self.detector)) if self.detector else ""
+        return {**dataclasses.asdict(self), "detector": digest}
+
+
+@dataclasses.dataclass(frozen=True)
+class Face:
+    """A face found in a photo.
+
+    Attributes:
+        pixels: aligned, RGB, shape (112, 112, 3), uint8.
+        box: left, top, right, bottom in the photo's pixels; None for a crop that was a face already.
+        certainty: the detector's, 0 to 1; None likewise.
+        is_resized: whether it was a crop of another size.
+    """
+
+    pixels: np.ndarray
+    box: tuple[float, ...] | None = None
+    certainty: float | None = None
+    is_resized: bool = False
+
+
+def choose_detector(bundle: Bundle, named: str) -> str:
+    """Returns the detector for photos: the named one, the bundle's, or else one that insightface has installed.
+
+    Returns:
+        What `detectors.open_detector` takes; "" if there is none.
+
+    Raises:
+        InputError: if the named one is not there.
+    """
+    if named:
+        return str(detectors.find_file(named))
+    for name in DETECTORS.values():
+        if (path := bundle.file(name)) is not None:
+            return str(path.resolve())
+    if importlib.util.find_spec("onnxruntime") is None:
+        return ""
+    candidates = [*sorted(detectors.PACKS.glob("*/det_*.onnx")), *sorted(detectors.PACKS.glob("**/scrfd*.onnx"))]
+    return next((str(path) for path in candidates if _is_detector(path)), "")
+
+
+def _is_detector(path: Path) -> bool:
+    try:
+        return len(detectors.open_session(path).get_outputs()) in (9, 15)
+    except InputError:
+        return False
+
+
+class FaceFinder:
+    """Decodes photos and finds the faces in them; each thread has files and a detector of its own.
+
+    Args:
+        looking: how.
+    """
+
+    def __init__(self, looking: Looking) -> None:
+        self._looking = looking
+        self._mine = threading.local()
+
+    def faces(self, location: str) -> list[Face]:
+        """Returns the faces of a photo, the most certain first; a crop of 112x112 is a face already.
+
+        Raises:
+            InputError: if it cannot be decoded, has no face, or is a photo and there is no detector.
+        """
+        if not hasattr(self._mine, "reader"):
+            self._mine.reader = images.FaceReader()
+        return self.of_image(self._mine.reader.image(location))
+
+    def of_image(self, image: np.ndarray) -> list[Face]:
+        """Returns the faces of a decoded photo, see `faces`."""
+        height, width = image.shape[:2]
+        if self._looking.is_aligned or (height, width) == (images.IMAGE_SIZE, images.IMAGE_SIZE):
+            face = images.FACE.apply(image)
+            return [Face(face, is_resized=face.shape != image.shape)]
+        if not self._looking.detector:
+            raise InputError(
+                f"Expected a detector for a photo of {width}x{height}, received a bundle without: export it with "
+                "--detector, or name an SCRFD file by --detector here, or install onnxruntime and a pack of "
+                "insightface's; --aligned takes square crops as faces."
+            )
+        try:
+            return self._detect(image)
+        except cv2.error as error:  # which has limits of its own, such as 32,767 pixels a side
+            raise InputError(f"Expected a photo that OpenCV can work on, received: {error}") from error
+
+    def _detect(self, image: np.ndarray) -> list[Face]:
+        looking = self._looking
+        if not hasattr(self._mine, "detect"):
+            opened = detectors.open_detector(looking.detector, looking.min_score)
+            self._mine.detect = detectors.with_border(opened, looking.border)
+        found: scrfd.Detections = self._mine.detect(image)
+        if not len(found):
+            raise InputError(
+                "Expected a face, received a photo in which none was found. If one fills it, try --border 0.5."
+            )
+        chosen = range(len(found)) if looking.policy == ALL else [policies.choose(found, image.shape, looking.policy)]
+        assert found.landmarks is not None  # noqa: S101 # detectors without are refused when they are opened
+        return [
+            Face(
+                align.align(image, found.landmarks[k]),
+                tuple(float(edge) for edge in found.boxes[k]),
+                float(found.scores[k]),
+            )
+            for k in chosen
+        ]

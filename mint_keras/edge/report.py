@@ -1,0 +1,279 @@
+"""What scoring found: as text, as tables, as JSON and as a page that needs nothing but a browser."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+
+from mint_keras import formats
+from mint_keras.audit import conformal
+from mint_keras.edge.bundle import Bundle
+from mint_keras.edge.calibration import FieldCalibration
+from mint_keras.edge.judgement import Finding
+from mint_keras.records import Rejected, Scores
+
+FACES, REPORT, JSON = "faces.csv", "report.html", "scores.json"
+_SHOWN = 20
+_SHOWN_IN_PAGE = 1000
+_NOTE = 'A higher score means more like the members that the head was trained on, and "above" is the share of people who are no members that score as high.'
+
+
+@dataclasses.dataclass(frozen=True)
+class FieldReport:
+    """What came of some photos.
+
+    Attributes:
+        bundle: that scored them.
+        calibration: of the bundle, if it has one.
+        scores: of faces.
+        faces: what is said of them, in the same order.
+        persons: what is said of everybody with several photos.
+        rejected: photos without a usable face, and why.
+        num_photos: in all.
+        num_resized: crops of other sizes than 112x112 among the faces.
+    """
+
+    bundle: Bundle
+    calibration: FieldCalibration | None
+    scores: Scores
+    faces: Sequence[Finding]
+    persons: Sequence[Finding]
+    rejected: Sequence[Rejected]
+    num_photos: int
+    num_resized: int
+
+    @property
+    def counts(self) -> str:
+        """How many photos there were, and what came of them."""
+        num_used = self.num_photos - len(self.rejected)
+        return (
+            f"{self.num_photos:,} photos: {num_used:,} with {len(self.faces):,} scored faces, {len(self.rejected):,} "
+            "without a usable face."
+        )
+
+    @property
+    def verdict(self) -> str:
+        """What may be concluded, in the bundle's own words."""
+        if self.calibration is None:
+            return "The bundle is not calibrated: no verdict. Scores rank the photos; they say nothing else."
+        wording, silence = self.calibration.wording, self.calibration.photos.silence
+        if silence:
+            return f"No verdict on photos. {silence} {wording['silent']}"
+        num = sum(bool(face.is_selected) for face in self.faces)
+        abstained = sum(bool(face.abstained) for face in self.faces)
+        said = f"{num:,} of {len(self.faces):,} faces stand out, {abstained:,} were not judged."
+        return f"{said} {wording['selected' if num else 'none']}"
+
+    @property
+    def verdict_on_persons(self) -> str:
+        """The same of persons; "" if nobody has several photos."""
+        if not self.persons or self.calibration is None:
+            return ""
+        if all(one.p_value is None for one in self.persons):
+            reasons = sorted({one.silence for one in self.calibration.persons.values() if one.silence})
+            return f"No verdict on persons. {reasons[0] if reasons else ''}".strip()
+        num = sum(bool(one.is_selected) for one in self.persons)
+        wording = self.calibration.wording["selected" if num else "none"]
+        return f"{num:,} of {len(self.persons):,} persons stand out. {wording}"
+
+    @property
+    def notes(self) -> list[str]:
+        """What else has to be known, one sentence or two a line."""
+        notes = []
+        if self.num_resized:
+            notes.append(
+                f"{self.num_resized:,} images were not 112x112 and were resized without alignment: trust them less."
+            )
+        if self.calibration is not None and not self.calibration.photos.silence:
+            notes.append(conformal.describe_floor(self.calibration.photos.calibration, len(self.faces)))
+        notes.append(
+            self.calibration.wording["limits"]
+            if self.calibration
+            else "Limits: a score is no proof that a photo was used."
+        )
+        return notes
+
+
+def write(out: Path, made: FieldReport) -> None:
+    """Writes scores.csv, faces.csv, scores.json, report.html, and rejected.csv if there is something in it."""
+    formats.write_rejected(out / formats.REJECTED, made.rejected)
+    formats.write_scores(out / formats.SCORES, [made.scores])
+    _write_faces(out / FACES, made.faces)
+    formats.write_json(out / JSON, content(made))
+    formats.write_text(out / REPORT, html(made))
+
+
+def content(made: FieldReport) -> dict[str, Any]:
+    """Returns all that is known, of types that JSON has."""
+    manifest = made.bundle.manifest
+    return {
+        "bundle": {
+            "head": made.bundle.head,
+            "tap": made.bundle.tap,
+            "seal": manifest["seal"],
+            "inputs": manifest["inputs"],
+        },
+        "verdict": made.verdict,
+        "verdict_on_persons": made.verdict_on_persons,
+        "notes": made.notes,
+        "num_photos": made.num_photos,
+        "faces": [face.to_dict() for face in made.faces],
+        "persons": [one.to_dict() for one in made.persons],
+        "rejected": [dataclasses.asdict(entry) for entry in made.rejected],
+    }
+
+
+_COLUMNS = (
+    "sample_id", "file", "face", "faces_in_photo", "left", "top", "right", "bottom", "certainty", "score", "logit",
+    "share_above", "p_value", "selected", "abstained",
+)  # fmt: skip
+
+
+def _write_faces(path: Path, faces: Sequence[Finding]) -> None:
+    with formats.atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(_COLUMNS)
+        for face in faces:
+            box = [""] * 4 if face.box is None else [f"{edge:.1f}" for edge in face.box]
+            place = (face.name, face.file, face.face, face.of, *box, _number(face.certainty))
+            said = (_number(face.share_above), _number(face.p_value), _word(face.is_selected), face.abstained)
+            writer.writerow((*place, repr(face.score), str(np.float32(face.logit)), *said))
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"
+
+
+def _word(value: bool | None) -> str:
+    return "" if value is None else str(value).lower()
+
+
+def text(made: FieldReport, out: Path | None) -> str:
+    """Returns what a terminal shows: the highest scores, persons, counts, verdict and limits."""
+    lines = _table(made.faces, "image")
+    if made.persons:
+        lines += ["", *_table(made.persons, "person"), ""]
+    lines.append(made.counts)
+    where = "" if out is None else f": {out / formats.SCORES}, {FACES}, {JSON}, {REPORT}"
+    lines.append(f"{len(made.faces):,} faces scored by the {made.bundle.head} head on {made.bundle.tap}{where}")
+    lines += [line for line in (made.verdict, made.verdict_on_persons, *made.notes) if line]
+    return "\n".join(lines)
+
+
+def _table(findings: Sequence[Finding], what: str) -> list[str]:
+    """Returns the highest scores; columns that say nothing are left out."""
+    ordered = sorted(findings, key=lambda one: -one.logit)
+    has_above = any(one.share_above is not None for one in findings)
+    has_p = any(one.p_value is not None for one in findings)
+    heads = [f"{'score':>7}", f"{'logit':>8}", *([f"{'above':>6}"] if has_above else [])]
+    lines = ["  ".join([*heads, *([f"{'p':>7}"] if has_p else []), what])]
+    for one in ordered[:_SHOWN]:
+        cells = [f"{one.score:7.4f}", f"{one.logit:8.3f}"]
+        if has_above:
+            cells.append(f"{'-' if one.share_above is None else format(one.share_above, '.1%'):>6}")
+        if has_p:
+            cells.append(f"{'-' if one.p_value is None else format(one.p_value, '.4f'):>7}")
+        mark = " * stands out" if one.is_selected else ""
+        why = f" ({one.abstained})" if one.abstained and has_p else ""
+        lines.append("  ".join([*cells, f"{one.name}{mark}{why}"]))
+    if len(ordered) > _SHOWN:
+        lines.append(f"... and {len(ordered) - _SHOWN:,} more")
+    return lines
+
+
+# --- the page ---------------------------------------------------------------------------------------------------------
+
+
+def html(made: FieldReport) -> str:
+    """Returns the report as one page without scripts, without anything from elsewhere."""
+    ordered = sorted(made.faces, key=lambda face: -face.logit)
+    return (
+        environment()
+        .get_template("report.html")
+        .render(
+            made=made,
+            faces=ordered[:_SHOWN_IN_PAGE],
+            num_left_out=max(0, len(ordered) - _SHOWN_IN_PAGE),
+            persons=sorted(made.persons, key=lambda one: -one.logit),
+            histogram=histogram(made.calibration, [(face.logit, bool(face.is_selected)) for face in ordered]),
+            has_pictures=any(face.picture for face in ordered),
+            manifest=made.bundle.manifest,
+        )
+    )
+
+
+def environment() -> jinja2.Environment:
+    """Returns the templates; whatever they are given is escaped."""
+    loader = jinja2.PackageLoader("mint_keras.edge")
+    found = jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    found.filters["percent"] = lambda value: "" if value is None else f"{value:.1%}"
+    found.filters["number"] = lambda value, digits=4: "" if value is None else f"{value:.{digits}f}"
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Histogram:
+    """Bars of calibration people and marks of faces, in units of a drawing of 600x120.
+
+    Attributes:
+        bars: x, y, width and height of each.
+        marks: x of each face, and whether it stands out.
+        ticks: x and label of some logits.
+        caption: whose the bars are.
+    """
+
+    bars: list[tuple[float, float, float, float]]
+    marks: list[tuple[float, bool]]
+    ticks: list[tuple[float, str]]
+    caption: str
+
+
+_WIDTH, _HEIGHT, _BINS = 600.0, 120.0, 40
+
+
+def histogram(calibration: FieldCalibration | None, faces: Sequence[tuple[float, bool]]) -> Histogram | None:
+    """Returns faces (logit, whether it stands out) against calibration people; None without them."""
+    if calibration is None:
+        return None
+    of_databases = calibration.photos.calibration.logits
+    people = np.concatenate(list(of_databases.values()))
+    every = np.concatenate([people, [logit for logit, _ in faces]])
+    low, high = float(every.min()), float(every.max())
+    pad = 0.02 * (high - low) or 1.0
+    low, high = low - pad, high + pad
+    counts, edges = np.histogram(people, _BINS, (low, high))
+
+    def at(logit: float) -> float:
+        return round(_WIDTH * (logit - low) / (high - low), 2)
+
+    heights = _HEIGHT * counts / max(counts.max(), 1)
+    width = round(_WIDTH / _BINS - 1, 2)
+    bars = [
+        (at(edge), round(_HEIGHT - height, 2), width, round(height, 2))
+        for edge, height in zip(edges[:-1].tolist(), heights.tolist(), strict=True)
+        if height
+    ]
+    step = _nice((high - low) / 6)
+    values = [step * k for k in range(math.ceil(low / step), math.floor(high / step) + 1)]
+    names = ", ".join(f"{len(values):,} of {name}" for name, values in of_databases.items())
+    return Histogram(
+        bars,
+        [(at(logit), is_selected) for logit, is_selected in faces[:_SHOWN_IN_PAGE]],
+        [(at(value), f"{value:g}") for value in values],
+        f"Bars: people who are no members ({names}), each with the highest logit of all photos. Lines: the faces.",
+    )
+
+
+def _nice(step: float) -> float:
+    """Returns 1, 2 or 5 times a power of ten, the next above."""
+    power = 10.0 ** math.floor(math.log10(step))
+    return next(round(factor * power, 12) for factor in (1, 2, 5, 10) if factor * power >= step * 0.999)
