@@ -22,7 +22,6 @@ from mint_keras.records import Rejected, Scores
 FACES, REPORT, JSON = "faces.csv", "report.html", "scores.json"
 _SHOWN = 20
 _SHOWN_IN_PAGE = 1000
-_NOTE = 'A higher score means more like the members that the head was trained on, and "above" is the share of people who are no members that score as high.'
 
 
 @dataclasses.dataclass(frozen=True)
