@@ -1,4 +1,4 @@
-"""Loads TensorFlow without the notices of its C++ libraries."""
+"""Loads TensorFlow and LiteRT without the notices of their C++ libraries."""
 
 from __future__ import annotations
 
@@ -11,12 +11,19 @@ from collections.abc import Iterator
 @contextlib.contextmanager
 def quiet_import() -> Iterator[None]:
     """Hides what TensorFlow's C++ libraries print while they load, unless loading fails."""
+    with hidden_notices():
+        yield
+        _start_tensorflow()
+
+
+@contextlib.contextmanager
+def hidden_notices() -> Iterator[None]:
+    """Hides what C++ libraries print, for the whole process, unless the block fails."""
     terminal = os.dup(2)
     with tempfile.TemporaryFile() as hidden:
         os.dup2(hidden.fileno(), 2)
         try:
             yield
-            _start_tensorflow()
         except BaseException:
             hidden.seek(0)
             os.write(terminal, hidden.read())

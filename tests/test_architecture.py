@@ -25,8 +25,14 @@ LIGHT = (
     "faces",
     "audit",
     "report",
-    "edge.scorer",
     "edge.bundle",
+    "edge.calibration",
+    "edge.judgement",
+    "edge.page",
+    "edge.photos",
+    "edge.report",
+    "edge.scorer",
+    "edge.scoring",
     "formats",
     "options",
     "paper",
@@ -150,7 +156,7 @@ def test_no_import_cycles() -> None:
 
 def test_score_script_needs_no_stage() -> None:
     names = imported(modules()["scripts.score"])
-    assert "edge.scorer" in names
+    assert "edge.scoring" in names
     assert not [name for name in names if name.startswith("stages")]
 
 
