@@ -17,6 +17,19 @@ import sys
 from _cli import run
 
 from mint_keras.edge.scoring import Score, score
+from mint_keras.records import InputError
+
+
+def score_or_serve(config: Score) -> str:
+    """Scores photos, or serves the page."""
+    if not config.serve:
+        return score(config)
+    try:
+        from mint_keras.edge import page
+    except ModuleNotFoundError as error:
+        raise InputError("Expected Starlette and uvicorn for --serve: pip install -r requirements-serve.txt") from error
+    return page.serve(config)
+
 
 if __name__ == "__main__":
-    sys.exit(run(Score, score))
+    sys.exit(run(Score, score_or_serve))

@@ -32,3 +32,13 @@ def run_folder(audited_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
     )
     train_mint(config)
     return out
+
+
+@pytest.fixture(scope="session")
+def bundle_folder(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of the small run."""
+    from mint_keras.stages.export_tflite import ExportTflite, export_tflite
+
+    out = tmp_path_factory.mktemp("bundle") / "lab"
+    export_tflite(ExportTflite(run_folder, out, samples=2))
+    return out

@@ -90,6 +90,8 @@ class FieldReport:
             notes.append(
                 f"{self.num_resized:,} images were not 112x112 and were resized without alignment: trust them less."
             )
+        if num_odd := sum(bool(face.abstained) for face in self.faces) if self.calibration else 0:
+            notes.append(f"{num_odd:,} of {len(self.faces):,} faces are unlike the calibration's, so take care.")
         if self.calibration is not None and not self.calibration.photos.silence:
             notes.append(conformal.describe_floor(self.calibration.photos.calibration, len(self.faces)))
         notes.append(
@@ -202,6 +204,7 @@ def html(made: FieldReport) -> str:
             num_left_out=max(0, len(ordered) - _SHOWN_IN_PAGE),
             persons=sorted(made.persons, key=lambda one: -one.logit),
             histogram=histogram(made.calibration, [(face.logit, bool(face.is_selected)) for face in ordered]),
+            has_p=any(face.p_value is not None for face in ordered),
             has_pictures=any(face.picture for face in ordered),
             manifest=made.bundle.manifest,
         )

@@ -83,7 +83,7 @@ class Score:
 
 
 def score(config: Score) -> str:
-    """Scores photos, or serves the page, and returns what to print.
+    """Scores photos, writes what was found, and returns what to print.
 
     Raises:
         InputError: if some photo could not be used; the others have been scored then.
@@ -93,10 +93,6 @@ def score(config: Score) -> str:
             f"Expected --min-score between 0 and 1 and --border from 0 to 2, received {config.min_score} and "
             f"{config.border}."
         )
-    if config.serve:
-        from mint_keras.edge import page  # an extra: requirements-serve.txt
-
-        return page.serve(config)
     workers.check(config.workers)
     bundle = read_bundle(config.bundle)
     table = photos.list_photos(config.paths)

@@ -1,0 +1,267 @@
+"""The local page: photos are dropped on it, scored on this machine, and forgotten. Needs requirements-serve.txt.
+
+It listens on 127.0.0.1 only and answers to no other name, so that no page of the internet can ask it anything (DNS
+rebinding); what changes something must come from the page itself. Photos stay in memory while they are scored, results
+until the program ends or four other batches came.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import dataclasses
+import os
+import secrets
+import socket
+import sys
+import threading
+import webbrowser
+from importlib import resources
+from typing import Any
+
+import numpy as np
+import uvicorn
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from mint_keras.data import images
+from mint_keras.edge import report, scoring
+from mint_keras.edge.bundle import SCORER, Bundle, read_bundle
+from mint_keras.edge.judgement import ScoredFace
+from mint_keras.records import InputError, Rejected, SampleTable
+
+HOST = "127.0.0.1"
+MAX_BYTES = 32 * 2**20  # of a photo
+MAX_PHOTOS = 500  # of a batch
+MAX_BATCHES = 4
+_MAX_NAME = 200
+_HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src blob: data:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-store",
+    "cross-origin-resource-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+}
+
+
+def serve(config: scoring.Score) -> str:
+    """Serves the page until Ctrl-C.
+
+    Raises:
+        InputError: if the bundle cannot be used.
+        OSError: if the port is taken.
+    """
+    if config.paths or config.out is not None:
+        raise InputError(
+            "Expected photos and --out, or --serve, received both: the page takes photos and keeps nothing."
+        )
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((HOST, config.port))
+        except (OSError, OverflowError) as error:
+            raise InputError(f"Expected a free port, received --port {config.port}: {error}. 0 takes any.") from error
+        port = listener.getsockname()[1]
+        app = make_app(config, port)
+        url = f"http://{HOST}:{port}/"
+        sys.stderr.write(f"Open {url} in a browser. Nothing leaves this machine; Ctrl-C ends it and forgets all.\n")
+        if sys.stderr.isatty() and not config.quiet:
+            threading.Timer(0.5, webbrowser.open, [url]).start()
+        server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False, server_header=False))
+        with contextlib.suppress(KeyboardInterrupt):
+            server.run(sockets=[listener])
+    return "The page is closed; nothing was kept."
+
+
+def make_app(config: scoring.Score, port: int) -> Starlette:
+    """Returns the application.
+
+    Args:
+        config: bundle, detector and the like.
+        port: at which it will be reached.
+    """
+    bundle = read_bundle(config.bundle)
+    looking = scoring.looking_of(config, bundle)
+    threads = config.threads or os.cpu_count() or 1
+    scorer = scoring.FaceScorer(bundle.path / SCORER, looking, threads, config.pictures)
+    page = _Page(bundle, scorer)
+    routes = [
+        Route("/", page.show),
+        Route("/page.js", _static("page.js", "text/javascript")),
+        Route("/style.css", _static("style.css", "text/css")),
+        Route("/batches", page.begin, methods=["POST"]),
+        Route("/batches/{batch}/photos", page.add, methods=["POST"]),
+        Route("/batches/{batch}", page.results),
+        Route("/batches/{batch}", page.forget, methods=["DELETE"]),
+        Route("/batches/{batch}/report", page.download),
+    ]
+    return Starlette(routes=routes, middleware=[Middleware(_Guard, port=port)])
+
+
+class _Guard:
+    """Refuses other names than this machine's, changes asked for by other pages, and adds headers to every answer."""
+
+    def __init__(self, app: ASGIApp, port: int) -> None:
+        self._app = app
+        self._hosts = {f"{name}:{port}" for name in (HOST, "localhost")}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] += [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
+            await send(message)
+
+        request = Request(scope)
+        host, origin = request.headers.get("host", ""), request.headers.get("origin", "")
+        app: ASGIApp = self._app
+        if host not in self._hosts:
+            app = JSONResponse({"error": f"Expected this machine's own page, received {host!r}."}, 421)
+        elif scope["method"] not in ("GET", "HEAD") and origin != f"http://{host}":
+            app = JSONResponse({"error": f"Expected a request of this page, received one of {origin!r}."}, 403)
+        await app(scope, receive, send_with_headers)
+
+
+def _static(name: str, media_type: str) -> Any:
+    content = (resources.files("mint_keras.edge") / "templates" / name).read_bytes()
+
+    async def answer(request: Request) -> Response:
+        return Response(content, media_type=media_type)
+
+    return answer
+
+
+@dataclasses.dataclass
+class _Batch:
+    """What was dropped so far: names of photos, their sizes (0 if unreadable), faces, and what has none."""
+
+    names: list[str] = dataclasses.field(default_factory=list)
+    sizes: list[tuple[int, int]] = dataclasses.field(default_factory=list)
+    faces: list[ScoredFace] = dataclasses.field(default_factory=list)
+    rejected: dict[int, Rejected] = dataclasses.field(default_factory=dict)
+
+
+class _Page:
+    """Answers requests; batches live here and nowhere else."""
+
+    def __init__(self, bundle: Bundle, scorer: scoring.FaceScorer) -> None:
+        self._bundle, self._scorer = bundle, scorer
+        self._batches: collections.OrderedDict[str, _Batch] = collections.OrderedDict()
+        self._lock = threading.Lock()  # an interpreter works on one face at a time
+        self._templates = report.environment()
+
+    async def show(self, request: Request) -> Response:
+        """The page, still empty."""
+        limits = {"bytes": MAX_BYTES, "photos": MAX_PHOTOS}
+        text = self._templates.get_template("page.html").render(manifest=self._bundle.manifest, limits=limits)
+        return HTMLResponse(text)
+
+    async def begin(self, request: Request) -> Response:
+        """A new batch; the oldest of too many is forgotten."""
+        batch = secrets.token_urlsafe(16)
+        self._batches[batch] = _Batch()
+        while len(self._batches) > MAX_BATCHES:
+            self._batches.popitem(last=False)
+        return JSONResponse({"batch": batch})
+
+    async def add(self, request: Request) -> Response:
+        """Scores one photo, the body of the request, called ?name=."""
+        batch = self._find(request)
+        if len(batch.names) >= MAX_PHOTOS:
+            raise HTTPException(413, f"Expected at most {MAX_PHOTOS} photos at once.")
+        content = await _read(request)
+        name = request.query_params.get("name", "photo")[:_MAX_NAME]
+        error = await run_in_threadpool(self._score, batch, name, content)
+        return JSONResponse({"error": error})
+
+    def _score(self, batch: _Batch, name: str, content: bytes) -> str:
+        with self._lock:
+            if len(batch.names) >= MAX_PHOTOS:
+                return f"Expected at most {MAX_PHOTOS} photos at once."
+            row, size, error = len(batch.names), (0, 0), ""
+            try:
+                image = images.decode(content)
+                size = (image.shape[1], image.shape[0])
+                batch.faces += self._scorer.score_image(image, row)
+            except InputError as caught:
+                error = " ".join(str(caught).split())
+                batch.rejected[row] = Rejected(name, error)
+            batch.names.append(name)
+            batch.sizes.append(size)
+            return error
+
+    async def results(self, request: Request) -> Response:
+        """What is said of a batch, as a part of the page."""
+        batch = self._find(request)
+        made = await run_in_threadpool(self._judge, batch)
+        if made is None:
+            return HTMLResponse(
+                self._templates.get_template("nothing.html").render(rejected=list(batch.rejected.values()))
+            )
+        marks = [(face.logit, bool(face.is_selected)) for face in made.faces]
+        found = collections.defaultdict(list)
+        for face, finding in zip(batch.faces, made.faces, strict=True):
+            found[face.row].append(finding)
+        shown = zip(batch.names, batch.sizes, strict=True)
+        photos = [
+            {"row": row, "name": name, "size": size, "faces": found[row], "error": batch.rejected.get(row)}
+            for row, (name, size) in enumerate(shown)
+        ]
+        template = self._templates.get_template("results.html")
+        return HTMLResponse(
+            template.render(made=made, photos=photos, histogram=report.histogram(made.calibration, marks))
+        )
+
+    async def download(self, request: Request) -> Response:
+        """The report, as a file."""
+        made = await run_in_threadpool(self._judge, self._find(request))
+        if made is None:
+            raise HTTPException(404, "Expected a batch with a scored face.")
+        return HTMLResponse(report.html(made), headers={"content-disposition": 'attachment; filename="report.html"'})
+
+    async def forget(self, request: Request) -> Response:
+        """Drops a batch."""
+        self._find(request)
+        del self._batches[request.path_params["batch"]]
+        return Response(status_code=204)
+
+    def _judge(self, batch: _Batch) -> report.FieldReport | None:
+        with self._lock:
+            if not batch.faces:
+                return None
+            names = np.array(batch.names, np.str_)
+            ids = np.array([f"{row + 1}: {name}" for row, name in enumerate(batch.names)], np.str_)
+            table = SampleTable(ids, np.full(len(names), "page"), ids, names)
+            return scoring.judge(self._bundle, table, list(batch.faces), list(batch.rejected.values()))
+
+    def _find(self, request: Request) -> _Batch:
+        batch = self._batches.get(request.path_params["batch"])
+        if batch is None:
+            raise HTTPException(
+                404, "Expected a batch of this page, received one that was forgotten. Drop the photos again."
+            )
+        return batch
+
+
+async def _read(request: Request) -> bytes:
+    """Reads a body of sane size."""
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > MAX_BYTES:
+            raise HTTPException(413, f"Expected a photo of at most {MAX_BYTES // 2**20} MiB.")
+        parts.append(part)
+    return b"".join(parts)

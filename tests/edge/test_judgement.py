@@ -1,0 +1,96 @@
+"""What is said of faces and persons, by hand."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from mint_keras.audit import domain
+from mint_keras.edge import judgement
+from mint_keras.edge.calibration import FieldCalibration
+from mint_keras.edge.judgement import ScoredFace
+from mint_keras.faces import quality
+from mint_keras.records import SampleTable, Scores
+from tests.edge.field import WORDING, reference
+
+NUM = len(quality.FEATURES)
+INSIDE, OUTSIDE = (0.0,) * NUM, (0.0, 0.0, 0.0, 100.0, *(0.0,) * (NUM - 4))
+DOMAIN = domain.Domain(np.zeros(NUM), np.ones(NUM), np.eye(NUM), 10.0)
+TEN = {"news": list(range(1, 10)), "web": list(range(1, 20))}
+
+
+def calibration(is_valid: bool = True, fitted: domain.Domain | None = None) -> FieldCalibration:
+    pairs = {2: reference({"news": [0.0, 1.0, 2.0]}, is_valid), 4: reference({"news": [0.0, 1.0, 2.0]}, is_valid)}
+    return FieldCalibration(reference(TEN, is_valid), pairs, fitted, WORDING)
+
+
+def scored(
+    logits: Sequence[float], people: Sequence[str] = (), features: Sequence[tuple] = (), of: int = 1
+) -> tuple[Scores, list[ScoredFace]]:
+    num = len(logits)
+    people = people or [f"p{k}" for k in range(num)]
+    ids = np.array([f"{person}/{k}.jpg" for k, person in enumerate(people)])
+    photos = SampleTable(ids, np.full(num, "db"), np.array(people), ids)
+    features = features or [INSIDE] * num
+    faces = [ScoredFace(k, 1, of, None, None, False, logits[k], features[k]) for k in range(num)]
+    table = judgement.table_of(photos, faces)
+    return Scores("cnn", "conv1", "field", 1, table, None, np.array(logits, np.float32)), faces
+
+
+def test_shares_and_p_values_take_the_database_where_they_are_largest() -> None:
+    found = judgement.judge_faces(*scored([9.0, 5.0, 0.0, 30.0]), calibration())
+    assert [one.share_above for one in found] == pytest.approx([11 / 19, 15 / 19, 1, 0])
+    assert [one.p_value for one in found] == pytest.approx([12 / 20, 16 / 20, 1, 1 / 10])
+
+
+def test_selection_is_benjamini_and_hochbergs() -> None:
+    found = judgement.judge_faces(*scored([30.0, 30.0, 0.0]), calibration())
+    assert [one.is_selected for one in found] == [False, False, False]  # 0.1 > 0.1 * 2 / 3
+    found = judgement.judge_faces(*scored([30.0, 30.0]), calibration())
+    assert [one.is_selected for one in found] == [True, True]
+
+
+def test_faces_outside_of_the_domain_are_not_judged() -> None:
+    (odd, plain) = judgement.judge_faces(*scored([30.0, 30.0], features=[OUTSIDE, INSIDE]), calibration(True, DOMAIN))
+    assert (odd.p_value, odd.is_selected) == (None, False)
+    assert odd.abstained == f"unlike the calibration's faces ({quality.FEATURES[3]})"
+    assert (plain.p_value, plain.abstained) == (pytest.approx(0.1), "")
+    assert plain.is_selected is False  # the odd one still counts among the two
+
+
+def test_a_failed_validity_gives_shares_only() -> None:
+    (found,) = judgement.judge_faces(*scored([30.0]), calibration(False))
+    assert (found.share_above, found.p_value, found.is_selected) == (0, None, None)
+
+
+def test_without_calibration() -> None:
+    (found,) = judgement.judge_faces(*scored([30.0]), None)
+    assert (found.share_above, found.p_value, found.abstained) == (None, None, "the bundle is not calibrated")
+
+
+class TestPersons:
+    people = ("a", "a", "a", "b", "b", "c")
+    logits = (5.0, 5.0, 5.0, 0.5, 1.5, 9.0)
+
+    def test_means_of_as_many_photos_as_the_calibration_has(self) -> None:
+        one, other = judgement.judge_persons(*scored(self.logits, self.people), calibration())
+        assert (one.name, one.face, one.of, one.logit) == ("db/a", 2, 3, 5.0)
+        assert one.p_value == pytest.approx(1 / 4)
+        assert (other.name, other.logit) == ("db/b", pytest.approx(1.0))
+        assert other.p_value == pytest.approx(3 / 4)
+        assert other.share_above == pytest.approx(2 / 3)
+
+    def test_photos_unlike_the_calibrations_do_not_count(self) -> None:
+        features = [INSIDE, INSIDE, OUTSIDE, OUTSIDE, INSIDE, INSIDE]
+        one, other = judgement.judge_persons(*scored(self.logits, self.people, features), calibration(True, DOMAIN))
+        assert (one.face, one.p_value) == (2, pytest.approx(1 / 4))
+        assert (other.p_value, other.abstained) == (None, "fewer than two photos like the calibration's")
+
+    def test_group_photos_are_nobodys(self) -> None:
+        assert judgement.judge_persons(*scored(self.logits, self.people, of=2), calibration()) == []
+
+    def test_without_p_values(self) -> None:
+        one, _ = judgement.judge_persons(*scored(self.logits, self.people), calibration(False))
+        assert (one.p_value, one.is_selected, one.share_above) == (None, None, 0)
+        one, _ = judgement.judge_persons(*scored(self.logits, self.people), None)
+        assert (one.logit, one.abstained) == (5.0, "the bundle is not calibrated")

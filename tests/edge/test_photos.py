@@ -1,0 +1,169 @@
+"""What a user names becomes photos, and photos become faces."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from mint_keras.data import images, synthetic
+from mint_keras.edge import bundle, photos
+from mint_keras.edge.photos import FaceFinder, Looking
+from mint_keras.faces import detectors
+from mint_keras.records import InputError
+from tests.edge.field import photo
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("a.png", "anna/1.png", "anna/deep/2.png", "bob/3.png"):
+        images.write_png(tmp_path / "photos" / name, photo())
+    return tmp_path / "photos"
+
+
+class TestListing:
+    def names(self, *paths: object) -> list[str]:
+        table = photos.list_photos(tuple(map(str, paths)))
+        return sorted(Path(location).name for location in table.location)
+
+    def test_folder_pattern_and_image(self, folder: Path) -> None:
+        assert self.names(folder) == ["1.png", "2.png", "3.png", "a.png"]
+        assert self.names(folder / "a*.png") == ["a.png"]
+        assert self.names(folder / "**" / "*.png") == ["1.png", "2.png", "3.png", "a.png"]
+        assert self.names(folder / "a.png") == ["a.png"]
+
+    def test_what_is_named_twice_counts_once(self, folder: Path) -> None:
+        assert self.names(folder, folder / "a.png", folder / "*.png", folder / "bob" / "3.png") == [
+            "1.png", "2.png", "3.png", "a.png",
+        ]  # fmt: skip
+
+    def test_a_list_is_relative_to_itself_and_may_name_what_is_missing(self, folder: Path) -> None:
+        (folder / "list.txt").write_text("# photos\na.png\n\nanna\nmissing.png\n", encoding="utf-8-sig")
+        assert self.names(folder / "list.txt") == ["1.png", "2.png", "a.png", "missing.png"]
+
+    def test_folders_are_persons(self, folder: Path) -> None:
+        table = photos.list_photos((str(folder),))
+        assert sorted(table.identity) == ["a.png", "anna", "anna/deep", "bob"]
+
+    @pytest.mark.parametrize("name", ["nothing", "*.tiff", "empty.txt"])
+    def test_nothing(self, folder: Path, name: str) -> None:
+        (folder / "empty.txt").write_text("# nothing\n")
+        with pytest.raises(InputError, match="Expected"):
+            photos.list_photos((str(folder / name),))
+        with pytest.raises(InputError, match="--serve"):
+            photos.list_photos(())
+
+    def test_a_list_that_is_none(self, folder: Path) -> None:
+        (folder / "list.txt").write_bytes(b"\xff\xfe\x00")
+        with pytest.raises(InputError, match="UTF-8"):
+            photos.list_photos((str(folder / "list.txt"),))
+
+
+class TestFaces:
+    def test_a_crop_is_a_face_already(self) -> None:
+        face = synthetic.render("synthetic:1/phone/1/0")
+        (found,) = FaceFinder(Looking()).of_image(face)
+        np.testing.assert_array_equal(found.pixels, face)
+        assert (found.box, found.certainty, found.is_resized) == (None, None, False)
+
+    def test_a_photo_without_a_detector_says_what_to_do(self) -> None:
+        with pytest.raises(InputError, match=r"300x300.*--detector.*onnxruntime.*--aligned"):
+            FaceFinder(Looking()).of_image(photo())
+
+    def test_aligned_takes_squares_only(self) -> None:
+        finder = FaceFinder(Looking(is_aligned=True))
+        (found,) = finder.of_image(photo())
+        assert found.is_resized
+        assert found.pixels.shape == (112, 112, 3)
+        with pytest.raises(InputError, match="square"):
+            finder.of_image(photo()[:200])
+
+    def test_every_face_is_found(self, detector: Path) -> None:
+        image = photo((20, 30), (200, 30), (100, 200))
+        found = FaceFinder(Looking(str(detector))).of_image(image)
+        assert [face.box for face in found] == [(20, 30, 80, 90), (200, 30, 260, 90), (100, 200, 160, 260)]
+        assert all(face.pixels[56, 56].tolist() == [255, 0, 0] for face in found)
+        assert found[0].certainty == pytest.approx(0.9)
+
+    def test_policies(self, detector: Path) -> None:
+        image = photo((20, 30), (120, 120))
+        (found,) = FaceFinder(Looking(str(detector), policy="central")).of_image(image)
+        assert found.box == (120, 120, 180, 180)
+        with pytest.raises(InputError, match="one face, received 2"):
+            FaceFinder(Looking(str(detector), policy="only")).of_image(image)
+
+    def test_a_photo_of_nothing_and_of_forty(self, detector: Path) -> None:
+        finder = FaceFinder(Looking(str(detector)))
+        with pytest.raises(InputError, match="none was found"):
+            finder.of_image(photo())
+        forty = photo(*((60 * (k % 8) + 2, 60 * (k // 8) + 2) for k in range(40)), size=500, side=40)
+        assert len(finder.of_image(forty)) == 40
+
+    def test_a_border_is_taken_off_again(self, detector: Path) -> None:
+        (found,) = FaceFinder(Looking(str(detector), border=0.5)).of_image(photo((20, 30)))
+        assert found.box == (20, 30, 80, 90)
+
+
+class TestDetector:
+    def open(self, folder: Path) -> bundle.Bundle:
+        return bundle.read_bundle(folder)
+
+    def test_the_bundles_own_comes_first(self, bundle_folder: Path, tmp_path: Path) -> None:
+        import shutil
+
+        from mint_keras import formats
+
+        copy = shutil.copytree(bundle_folder, tmp_path / "copy")
+        (copy / bundle.DETECTORS[320]).write_bytes(b"small")
+        bundle.seal(copy, formats.read_json(copy / "manifest.json"))
+        assert photos.choose_detector(self.open(copy), "") == str(copy / bundle.DETECTORS[320])
+        (tmp_path / "mine.onnx").write_bytes(b"mine")
+        assert photos.choose_detector(self.open(copy), str(tmp_path / "mine.onnx")) == str(tmp_path / "mine.onnx")
+        with pytest.raises(InputError, match="not found"):
+            photos.choose_detector(self.open(copy), str(tmp_path / "other.onnx"))
+
+    def test_then_insightfaces_if_it_can_be_run(
+        self, bundle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class Session:
+            def __init__(self, path: Path) -> None:
+                if path.name != "det_10g.onnx":
+                    raise InputError("not a detector")
+
+            def get_outputs(self) -> list[int]:
+                return [0] * 9
+
+        monkeypatch.setattr(detectors, "PACKS", tmp_path)
+        monkeypatch.setattr(detectors, "open_session", Session)
+        assert photos.choose_detector(self.open(bundle_folder), "") == ""
+        for name in ("antelope/det_broken.onnx", "buffalo/det_10g.onnx", "buffalo/w600k_r50.onnx"):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_bytes(b"")
+        assert photos.choose_detector(self.open(bundle_folder), "") == str(tmp_path / "buffalo" / "det_10g.onnx")
+        monkeypatch.setattr(photos.importlib.util, "find_spec", lambda name: None)
+        assert photos.choose_detector(self.open(bundle_folder), "") == ""
+
+    def test_a_tflite_file_that_is_none(self, tmp_path: Path) -> None:
+        (tmp_path / "detector.tflite").write_bytes(b"no model")
+        with pytest.raises(InputError, match="TFLite"):
+            detectors.open_detector(str(tmp_path / "detector.tflite"))
+
+
+def test_exif_rotation_is_followed(detector: Path, tmp_path: Path) -> None:
+    from PIL import Image
+
+    image = Image.fromarray(photo((20, 200)))
+    exif = Image.Exif()
+    exif[274] = 3  # upside down
+    image.save(tmp_path / "turned.jpg", exif=exif, quality=95)
+    (found,) = FaceFinder(Looking(str(detector))).faces(str(tmp_path / "turned.jpg"))
+    np.testing.assert_allclose(found.box, (220, 40, 280, 100), atol=2)
+
+
+def test_opencv_errors_are_one_of_ours(detector: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object) -> None:
+        raise cv2.error("too wide")
+
+    monkeypatch.setattr(detectors, "open_detector", lambda name, min_score: fail)
+    with pytest.raises(InputError, match="too wide"):
+        FaceFinder(Looking(str(detector))).of_image(photo())

@@ -1,0 +1,291 @@
+"""Scoring on a laptop: every photo accounted for, one line for what is wrong, the rest done."""
+
+import csv
+import errno
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mint_keras import formats
+from mint_keras.data import images, synthetic
+from mint_keras.edge import bundle, report, scoring
+from mint_keras.edge.scoring import Score
+from mint_keras.faces import detectors
+from mint_keras.records import InputError, RefusedError
+from tests.edge.field import photo
+
+
+@pytest.fixture
+def faces(bundle_folder: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(bundle_folder / "samples", tmp_path / "photos")
+
+
+def run(folder: Path, *paths: object, **options: object) -> str:
+    return scoring.score(Score(folder, tuple(map(str, paths)), quiet=True, **options))
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_one_image_without_out_writes_nothing(
+    bundle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = run(bundle_folder, bundle_folder / "samples" / "member_0.png")
+    assert "member_0.png" in text
+    assert "1 photos: 1 with 1 scored faces, 0 without" in text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_written(bundle_folder: Path, faces: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    text = run(bundle_folder, faces, out=out)
+    (scores,) = formats.read_scores(out / "scores.csv")
+    assert scores.is_member is None
+    rows = rows_of(out / report.FACES)
+    assert [row["sample_id"] for row in rows] == scores.samples.sample_id.tolist()
+    np.testing.assert_array_equal([np.float32(row["logit"]) for row in rows], scores.logit)
+    content = formats.read_json(out / report.JSON)
+    assert content["num_photos"] == len(content["faces"]) == 4
+    assert content["verdict"] in text
+    assert not (out / "rejected.csv").exists()
+
+
+def test_scores_do_not_depend_on_threads(bundle_folder: Path, faces: Path, tmp_path: Path) -> None:
+    for threads in (1, 3):
+        run(bundle_folder, faces, out=tmp_path / str(threads), threads=threads)
+    assert (tmp_path / "1" / "scores.csv").read_bytes() == (tmp_path / "3" / "scores.csv").read_bytes()
+
+
+def test_a_bundle_without_calibration_gives_no_verdict(bundle_folder: Path, faces: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(bundle_folder, tmp_path / "bundle")
+    (copy / bundle.CALIBRATION).unlink()
+    bundle.seal(copy, formats.read_json(copy / "manifest.json"))
+    text = run(copy, faces, out=tmp_path / "out")
+    assert "not calibrated: no verdict" in text
+    assert {row["share_above"] + row["p_value"] for row in rows_of(tmp_path / "out" / report.FACES)} == {""}
+
+
+def test_a_failed_calibration_only_ranks(calibrated: Callable, faces: Path, tmp_path: Path) -> None:
+    text = run(calibrated(is_valid=False), faces, out=tmp_path / "out")
+    assert "40 of 100 people of others" in text
+    assert "p-values are not given. They only rank." in text
+    assert text.endswith("Limits: few.")
+    for row in rows_of(tmp_path / "out" / report.FACES):
+        assert (row["share_above"], row["p_value"], row["selected"]) == ("0", "", "")
+
+
+def test_p_values_and_selection(calibrated: Callable, faces: Path, tmp_path: Path) -> None:
+    text = run(calibrated(), faces, out=tmp_path / "out")
+    assert "4 of 4 faces stand out, 0 were not judged. Ask further." in text
+    assert "No p-value is below 0.005" in text
+    for row in rows_of(tmp_path / "out" / report.FACES):
+        assert (float(row["p_value"]), row["selected"]) == (0.005, "true")
+
+
+def test_faces_of_photos(bundle_folder: Path, detector: Path, tmp_path: Path) -> None:
+    images.write_png(tmp_path / "photos" / "two.png", photo((20, 30), (200, 30)))
+    images.write_png(tmp_path / "photos" / "one.png", photo((20, 30)))
+    text = run(bundle_folder, tmp_path / "photos", out=tmp_path / "out", detector=str(detector))
+    assert "2 photos: 2 with 3 scored faces, 0 without" in text
+    rows = {row["sample_id"]: row for row in rows_of(tmp_path / "out" / report.FACES)}
+    assert sorted(rows) == ["photos/one.png#1", "photos/two.png#1", "photos/two.png#2"]
+    two = rows["photos/two.png#2"]
+    assert [two[edge] for edge in ("left", "top", "right", "bottom")] == ["200.0", "30.0", "260.0", "90.0"]
+    assert (two["face"], two["faces_in_photo"], two["certainty"]) == ("2", "2", "0.8")
+
+
+def test_persons_are_folders(calibrated: Callable, tmp_path: Path, detector: Path) -> None:
+    for person, num in (("anna", 3), ("bob", 2), ("carl", 1)):
+        for k in range(num):
+            face = synthetic.render(f"synthetic:1/phone/{k}/0")
+            images.write_png(tmp_path / "people" / person / f"{k}.png", face)
+    images.write_png(tmp_path / "people" / "carl" / "group.png", photo((20, 30), (200, 30)))
+    text = run(calibrated(), tmp_path / "people", out=tmp_path / "out", detector=str(detector))
+    content = formats.read_json(tmp_path / "out" / report.JSON)
+    # Whose face is whose in the group nobody knows, so carl has one photo.
+    persons = {one["name"]: one for one in content["persons"]}
+    assert sorted(persons) == ["people/anna", "people/bob"]
+    logits = {face["name"]: face["logit"] for face in content["faces"]}
+    mean = np.mean([logits[f"people/anna/{k}.png"] for k in range(3)])
+    assert persons["people/anna"]["logit"] == pytest.approx(mean, abs=1e-5)
+    assert (persons["people/anna"]["face"], persons["people/anna"]["p_value"]) == (3, 0.005)
+    assert "2 of 2 persons stand out. Ask further." in text
+
+
+class TestBadInput:
+    def bad_files(self, folder: Path) -> int:
+        from PIL import Image
+
+        (folder / "empty.jpg").write_bytes(b"")
+        (folder / "junk.jpg").write_bytes(b"junk")
+        whole = (folder / "member_0.png").read_bytes()
+        (folder / "cut.png").write_bytes(whole[: len(whole) // 8])
+        (folder / "text.png").write_text("=HYPERLINK('http://example.org')")
+        images.write_png(folder / "wide.png", np.zeros((60, 90, 3), np.uint8))
+        with open(folder / "large.jpg", "wb") as file:
+            file.truncate(65 * 2**20)
+        # And these can be read.
+        face = Image.open(folder / "member_0.png")
+        face.convert("CMYK").save(folder / "cmyk.jpg")
+        face.save(folder / "animated.gif", save_all=True, append_images=[face.rotate(90)])
+        face.convert("L").save(folder / "grey.png")
+        return 5 + 1
+
+    def test_each_is_one_line_and_the_others_are_scored(self, bundle_folder: Path, faces: Path, tmp_path: Path) -> None:
+        num_bad = self.bad_files(faces)
+        with pytest.raises(InputError, match=f"{num_bad} of 13") as caught:
+            run(bundle_folder, faces, out=tmp_path / "out")
+        assert "13 photos: 7 with 7 scored faces, 6 without" in caught.value.done
+        assert "\n" not in str(caught.value)
+        rejected = rows_of(tmp_path / "out" / "rejected.csv")
+        assert [Path(row["location"]).name for row in rejected] == [
+            "cut.png", "empty.jpg", "junk.jpg", "large.jpg", "text.png", "wide.png",
+        ]  # fmt: skip
+        assert all(row["reason"].startswith("Expected") for row in rejected)
+
+    def test_no_usable_file(self, bundle_folder: Path, tmp_path: Path) -> None:
+        (tmp_path / "broken.jpg").write_bytes(b"junk")
+        with pytest.raises(InputError, match="None of 1"):
+            run(bundle_folder, tmp_path / "broken.jpg", out=tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+    def test_raw_photos_without_a_detector(
+        self, bundle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(detectors, "PACKS", tmp_path)
+        images.write_png(tmp_path / "raw.png", photo((20, 30)))
+        with pytest.raises(InputError, match=r"None of 1 photos.*Expected a detector for a photo of 300x300"):
+            run(bundle_folder, tmp_path / "raw.png")
+
+    def test_a_resized_face_is_said(self, bundle_folder: Path, tmp_path: Path) -> None:
+        images.write_png(tmp_path / "large.png", np.zeros((200, 200, 3), np.uint8))
+        assert "without alignment" in run(bundle_folder, tmp_path / "large.png", aligned=True)
+
+    def test_a_file_that_is_no_model(self, bundle_folder: Path, faces: Path, tmp_path: Path) -> None:
+        copy = shutil.copytree(bundle_folder, tmp_path / "copy")
+        (copy / bundle.SCORER).write_bytes(b"no model")
+        bundle.seal(copy, formats.read_json(copy / "manifest.json"))
+        with pytest.raises(InputError, match="TFLite"):
+            run(copy, faces, out=tmp_path / "out")
+
+    @pytest.mark.parametrize("option", [{"min_score": 0.0}, {"border": 3.0}])
+    def test_options_out_of_range(self, bundle_folder: Path, faces: Path, option: dict) -> None:
+        with pytest.raises(InputError, match="--min-score"):
+            run(bundle_folder, faces, **option)
+
+    def test_an_output_folder_of_something_else(self, bundle_folder: Path, faces: Path, tmp_path: Path) -> None:
+        run(bundle_folder, faces / "member_0.png", out=tmp_path / "out")
+        with pytest.raises(RefusedError, match="fingerprint"):
+            run(bundle_folder, faces / "member_1.png", out=tmp_path / "out")
+
+
+class TestInterrupted:
+    @pytest.fixture
+    def many(self, bundle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        monkeypatch.setattr(scoring, "PART_SIZE", 3)
+        for k in range(8):
+            shutil.copy(bundle_folder / "samples" / f"member_{k % 2}.png", tmp_path / f"{k}.png")
+        (tmp_path / "8.png").write_bytes(b"junk")
+        (tmp_path / "list.txt").write_text("".join(f"{k}.png\n" for k in range(9)))
+        return tmp_path / "list.txt"
+
+    def scores(self, out: Path) -> list[bytes]:
+        return [(out / name).read_bytes() for name in ("scores.csv", "faces.csv", "rejected.csv", "report.html")]
+
+    @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")])
+    def test_what_is_done_is_kept(
+        self, bundle_folder: Path, many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+    ) -> None:
+        with pytest.raises(InputError, match="1 of 9"):
+            run(bundle_folder, many, out=tmp_path / "whole")
+        out, fsync, calls = tmp_path / "out", os.fsync, []
+
+        def fail(handle: int) -> None:
+            calls.append(handle)
+            if len(calls) == 3:  # the manifest, a part, and then
+                raise error
+            fsync(handle)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "fsync", fail)
+            with pytest.raises(type(error)):
+                run(bundle_folder, many, out=out)
+        assert [path.name for path in (out / "parts").iterdir()] == ["000000.json"]
+        decoded = []
+        decode = images.decode
+        monkeypatch.setattr(images, "decode", lambda data: decoded.append(data) or decode(data))
+        with pytest.raises(InputError, match="1 of 9"):
+            run(bundle_folder, many, out=out)
+        assert len(decoded) == 6  # each of the others once
+        assert self.scores(out) == self.scores(tmp_path / "whole")
+
+    def test_a_part_that_was_changed(self, bundle_folder: Path, faces: Path, tmp_path: Path) -> None:
+        run(bundle_folder, faces, out=tmp_path / "out")
+        formats.write_json(tmp_path / "out" / "parts" / "000000.json", {"faces": [{"row": 1}]})
+        with pytest.raises(InputError, match="--overwrite"):
+            run(bundle_folder, faces, out=tmp_path / "out")
+
+    @pytest.mark.skipif(os.name == "nt", reason="permissions of folders are otherwise there")
+    def test_a_read_only_folder(self, bundle_folder: Path, faces: Path, tmp_path: Path) -> None:
+        (tmp_path / "locked").mkdir(mode=0o555)
+        program = (
+            "import os, sys\n"
+            "from mint_keras.edge import scoring\n"
+            "if os.geteuid() == 0:\n"  # whom permissions do not stop
+            "    for path in sys.argv[4:]: os.chmod(path, 0o755)\n"
+            "    os.seteuid(65534)\n"
+            "from pathlib import Path\n"
+            "try:\n    scoring.score(scoring.Score(Path(sys.argv[1]), (sys.argv[2],), Path(sys.argv[3]), quiet=True))\n"
+            "except OSError as error:\n    print(error)\n"
+        )
+        above = [
+            str(folder)
+            for path in (bundle_folder, tmp_path)
+            for folder in (path, *path.parents)
+            if "pytest" in str(folder)
+        ]
+        done = subprocess.run(
+            [sys.executable, "-c", program, bundle_folder, faces, tmp_path / "locked" / "out", *above],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.stdout.startswith("[Errno 13] Permission denied"), done.stderr
+        assert len(done.stdout.splitlines()) == 1
+
+
+def test_ten_thousand_listed_one_percent_broken(
+    bundle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counts add up, and no part is larger than another; the network is left out, which takes a minute."""
+    from mint_keras.edge.scorer import Scorer
+
+    monkeypatch.setattr(Scorer, "logits", lambda self, faces: faces.mean(axis=(1, 2, 3), dtype=np.float32))
+    face = (bundle_folder / "samples" / "member_0.png").read_bytes()
+    for k in range(2000):
+        (tmp_path / "photos" / f"{k % 10}").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "photos" / f"{k % 10}" / f"{k}.png").write_bytes(b"junk" if k % 100 == 7 else face)
+    with pytest.raises(InputError, match="20 of 2000") as caught:
+        run(bundle_folder, tmp_path / "photos", out=tmp_path / "out")
+    assert "2,000 photos: 1,980 with 1,980 scored faces, 20 without" in caught.value.done
+    assert len(rows_of(tmp_path / "out" / report.FACES)) == 1980
+    assert len(rows_of(tmp_path / "out" / "rejected.csv")) == 20
+
+
+def test_no_network(bundle_folder: Path, faces: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
+        raise AssertionError("asked for the network")
+
+    for name in ("socket", "create_connection", "getaddrinfo"):
+        monkeypatch.setattr(socket, name, refuse)
+    assert "4 scored faces" in run(bundle_folder, faces, out=tmp_path / "out")
