@@ -53,8 +53,8 @@ class FieldReport:
         """How many photos there were, and what came of them."""
         num_used = self.num_photos - len(self.rejected)
         return (
-            f"{self.num_photos:,} photos: {num_used:,} with {len(self.faces):,} scored faces, {len(self.rejected):,} "
-            "without a usable face."
+            f"Photos: {self.num_photos:,}, of them {num_used:,} with scored faces ({len(self.faces):,}) and "
+            f"{len(self.rejected):,} without a usable one."
         )
 
     @property
@@ -94,12 +94,14 @@ class FieldReport:
             notes.append(f"{num_odd:,} of {len(self.faces):,} faces are unlike the calibration's, so take care.")
         if self.calibration is not None and not self.calibration.photos.silence:
             notes.append(conformal.describe_floor(self.calibration.photos.calibration, len(self.faces)))
-        notes.append(
-            self.calibration.wording["limits"]
-            if self.calibration
-            else "Limits: a score is no proof that a photo was used."
-        )
         return notes
+
+    @property
+    def limits(self) -> str:
+        """What the bundle cannot say, in one line."""
+        if self.calibration is None:
+            return "Limits: a score is no proof that a photo was used."
+        return self.calibration.wording["limits"]
 
 
 def write(out: Path, made: FieldReport) -> None:
@@ -124,6 +126,7 @@ def content(made: FieldReport) -> dict[str, Any]:
         "verdict": made.verdict,
         "verdict_on_persons": made.verdict_on_persons,
         "notes": made.notes,
+        "limits": made.limits,
         "num_photos": made.num_photos,
         "faces": [face.to_dict() for face in made.faces],
         "persons": [one.to_dict() for one in made.persons],
@@ -164,7 +167,7 @@ def text(made: FieldReport, out: Path | None) -> str:
     lines.append(made.counts)
     where = "" if out is None else f": {out / formats.SCORES}, {FACES}, {JSON}, {REPORT}"
     lines.append(f"{len(made.faces):,} faces scored by the {made.bundle.head} head on {made.bundle.tap}{where}")
-    lines += [line for line in (made.verdict, made.verdict_on_persons, *made.notes) if line]
+    lines += [line for line in (made.verdict, made.verdict_on_persons, *made.notes, made.limits) if line]
     return "\n".join(lines)
 
 

@@ -42,7 +42,7 @@ def test_one_image_without_out_writes_nothing(
     monkeypatch.chdir(tmp_path)
     text = run(bundle_folder, bundle_folder / "samples" / "member_0.png")
     assert "member_0.png" in text
-    assert "1 photos: 1 with 1 scored faces, 0 without" in text
+    assert "Photos: 1, of them 1 with scored faces (1) and 0 without" in text
     assert list(tmp_path.iterdir()) == []
 
 
@@ -96,7 +96,7 @@ def test_faces_of_photos(bundle_folder: Path, detector: Path, tmp_path: Path) ->
     images.write_png(tmp_path / "photos" / "two.png", photo((20, 30), (200, 30)))
     images.write_png(tmp_path / "photos" / "one.png", photo((20, 30)))
     text = run(bundle_folder, tmp_path / "photos", out=tmp_path / "out", detector=str(detector))
-    assert "2 photos: 2 with 3 scored faces, 0 without" in text
+    assert "Photos: 2, of them 2 with scored faces (3) and 0 without" in text
     rows = {row["sample_id"]: row for row in rows_of(tmp_path / "out" / report.FACES)}
     assert sorted(rows) == ["photos/one.png#1", "photos/two.png#1", "photos/two.png#2"]
     two = rows["photos/two.png#2"]
@@ -145,7 +145,7 @@ class TestBadInput:
         num_bad = self.bad_files(faces)
         with pytest.raises(InputError, match=f"{num_bad} of 13") as caught:
             run(bundle_folder, faces, out=tmp_path / "out")
-        assert "13 photos: 7 with 7 scored faces, 6 without" in caught.value.done
+        assert "Photos: 13, of them 7 with scored faces (7) and 6 without" in caught.value.done
         assert "\n" not in str(caught.value)
         rejected = rows_of(tmp_path / "out" / "rejected.csv")
         assert [Path(row["location"]).name for row in rejected] == [
@@ -277,7 +277,7 @@ def test_ten_thousand_listed_one_percent_broken(
         (tmp_path / "photos" / f"{k % 10}" / f"{k}.png").write_bytes(b"junk" if k % 100 == 7 else face)
     with pytest.raises(InputError, match="20 of 2000") as caught:
         run(bundle_folder, tmp_path / "photos", out=tmp_path / "out")
-    assert "2,000 photos: 1,980 with 1,980 scored faces, 20 without" in caught.value.done
+    assert "Photos: 2,000, of them 1,980 with scored faces (1,980) and 20 without" in caught.value.done
     assert len(rows_of(tmp_path / "out" / report.FACES)) == 1980
     assert len(rows_of(tmp_path / "out" / "rejected.csv")) == 20
 
@@ -288,4 +288,4 @@ def test_no_network(bundle_folder: Path, faces: Path, monkeypatch: pytest.Monkey
 
     for name in ("socket", "create_connection", "getaddrinfo"):
         monkeypatch.setattr(socket, name, refuse)
-    assert "4 scored faces" in run(bundle_folder, faces, out=tmp_path / "out")
+    assert "4 with scored faces (4)" in run(bundle_folder, faces, out=tmp_path / "out")
