@@ -1,0 +1,205 @@
+"""The local page: scores what is dropped on it, keeps nothing, and listens to nobody else."""
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import pytest
+from starlette.testclient import TestClient
+
+from mint_keras.data import images
+from mint_keras.edge import page
+from mint_keras.edge.scoring import Score
+from mint_keras.records import InputError
+from tests.edge.field import photo
+
+ROOT = Path(__file__).resolve().parents[2]
+PORT = 8765
+HERE = f"http://127.0.0.1:{PORT}"
+
+
+def png(image: object) -> bytes:
+    return cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
+
+
+@pytest.fixture
+def client(calibrated: Callable, detector: Path) -> Iterator[TestClient]:
+    app = page.make_app(Score(calibrated(), detector=str(detector), threads=1), PORT)
+    with TestClient(app, base_url=HERE, headers={"origin": HERE}) as found:
+        yield found
+
+
+def drop(client: TestClient, *photos: tuple[str, bytes]) -> str:
+    batch = client.post("/batches").json()["batch"]
+    for name, content in photos:
+        assert client.post(f"/batches/{batch}/photos", params={"name": name}, content=content).status_code == 200
+    return f"/batches/{batch}"
+
+
+def test_photos_are_scored_and_boxed(client: TestClient, tmp_path: Path) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    where = drop(
+        client, ("two.png", png(photo((20, 30), (200, 30)))), ("junk.jpg", b"junk"), ("none.png", png(photo()))
+    )
+    text = client.get(where).text
+    assert "2 of 2 faces stand out" in text
+    assert "Photos: 3, of them 1 with scored faces (2) and 2 without" in text
+    assert text.count('<rect class="box out"') == 2
+    assert 'x="200.0" y="30.0" width="60.0" height="60.0"' in text
+    assert 'data-row="0"' in text
+    assert "cannot decode" in text
+    assert "none was found" in text
+    report = client.get(f"{where}/report")
+    assert "attachment" in report.headers["content-disposition"]
+    assert "1: two.png#1" in report.text
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_names_are_escaped(client: TestClient) -> None:
+    where = drop(client, ("<script>alert(1)</script>.png", png(photo((20, 30)))), ("<b>", b"junk"))
+    for text in (client.get(where).text, client.get(f"{where}/report").text):
+        assert "<script>" not in text
+        assert "&lt;script&gt;" in text
+
+
+def test_nothing_usable(client: TestClient) -> None:
+    where = drop(client, ("junk.jpg", b"junk"))
+    assert "No face could be scored" in client.get(where).text
+    assert client.get(f"{where}/report").status_code == 404
+
+
+def test_the_page_needs_nothing_from_elsewhere(client: TestClient) -> None:
+    answer = client.get("/")
+    assert "http" not in answer.text.replace("http-equiv", "")
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert answer.headers["cache-control"] == "no-store"
+    for asset in ("/page.js", "/style.css"):
+        found = client.get(asset)
+        assert found.status_code == 200
+        assert "http" not in found.text
+        assert found.headers["x-content-type-options"] == "nosniff"
+    assert client.get("/../page.py").status_code == 404
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8765", "127.0.0.1", "127.0.0.1:80", ""])
+def test_other_names_are_refused(client: TestClient, host: str) -> None:
+    answer = client.get("/", headers={"host": host})
+    assert answer.status_code == 421
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+
+
+def test_localhost_is_this_machine(client: TestClient) -> None:
+    assert client.get("/", headers={"host": f"localhost:{PORT}"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "null", "", f"https://127.0.0.1:{PORT}", f"http://localhost:{PORT}"]
+)
+def test_changes_asked_for_by_other_pages_are_refused(client: TestClient, origin: str) -> None:
+    where = drop(client, ("a.png", png(photo((20, 30)))))
+    assert client.post("/batches", headers={"origin": origin}).status_code == 403
+    assert client.post(f"{where}/photos", content=b"x", headers={"origin": origin}).status_code == 403
+    assert client.delete(where, headers={"origin": origin}).status_code == 403
+    assert client.get(where).status_code == 200
+
+
+def test_limits(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    where = drop(client)
+    monkeypatch.setattr(page, "MAX_BYTES", 1000)
+    assert client.post(f"{where}/photos", content=b"x" * 1001).status_code == 413
+    chunks = (b"x" * 100 for _ in range(11))  # of no length said beforehand
+    assert client.post(f"{where}/photos", content=chunks).status_code == 413
+    monkeypatch.setattr(page, "MAX_PHOTOS", 2)
+    codes = [client.post(f"{where}/photos", content=b"x").status_code for _ in range(3)]
+    assert codes == [200, 200, 413]
+
+
+def test_batches_are_forgotten(client: TestClient) -> None:
+    first = drop(client, ("a.png", png(photo((20, 30)))))
+    assert client.delete(first).status_code == 204
+    assert client.get(first).status_code == 404
+    oldest, *others = [drop(client, ("a.png", png(photo((20, 30))))) for _ in range(page.MAX_BATCHES + 1)]
+    assert client.get(oldest).status_code == 404
+    assert all(client.get(where).status_code == 200 for where in others)
+
+
+def test_wrong_options(bundle_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="or --serve"):
+        page.serve(Score(bundle_folder, ("a.png",), serve=True))
+    with pytest.raises(InputError, match="free port"):
+        page.serve(Score(bundle_folder, serve=True, port=70000))
+    with pytest.raises(InputError, match=r"manifest\.json"):
+        page.serve(Score(tmp_path, serve=True, port=0))
+
+
+@pytest.fixture
+def served(bundle_folder: Path) -> Iterator[tuple[subprocess.Popen, str]]:
+    """The script itself, on a free port."""
+    command = [sys.executable, "scripts/score.py", "--bundle", str(bundle_folder), "--serve", "--port", "0"]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+    assert process.stderr is not None
+    line = process.stderr.readline()
+    yield process, line.split()[1]
+    process.kill()
+    process.communicate()
+
+
+def test_it_ends_with_0_on_ctrl_c(served: tuple[subprocess.Popen, str]) -> None:
+    process, url = served
+    assert url.startswith("http://127.0.0.1:")
+    for _ in range(50):
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                assert answer.status == 200
+            break
+        except OSError:
+            time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=30)
+    assert process.returncode == 0, errors
+    assert "nothing was kept" in output
+    assert "Traceback" not in errors
+
+
+def test_in_a_browser(served: tuple[subprocess.Popen, str], bundle_folder: Path, tmp_path: Path) -> None:
+    """Drops photos, sees a box over each, downloads the report; the page asks this machine only and logs no error."""
+    sync = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
+    browser_path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if browser_path is None:
+        pytest.skip("needs Chromium")
+    _, url = served
+    images.write_png(tmp_path / "photo.png", photo())
+    files = [
+        bundle_folder / "samples" / "member_0.png",
+        bundle_folder / "samples" / "external_0.png",
+        tmp_path / "photo.png",
+    ]
+    with sync.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
+        tab = browser.new_page()
+        asked, said = [], []
+        tab.on("request", lambda request: asked.append(request.url))
+        tab.on("console", lambda message: said.append(message.text))
+        tab.on("pageerror", lambda error: said.append(str(error)))
+        tab.goto(url)
+        tab.set_input_files("#choose", files)
+        tab.wait_for_selector("#report")
+        assert tab.locator(".photo rect.box").count() == 2
+        tab.wait_for_function("[...document.querySelectorAll('.photo image')].every((i) => i.getAttribute('href'))")
+        assert "Expected a detector" in tab.locator(".photo").nth(2).inner_text()
+        with tab.expect_download() as download:
+            tab.click("#report")
+        download.value.save_as(tmp_path / "report.html")
+        browser.close()
+    assert "1: member_0.png" in (tmp_path / "report.html").read_text()
+    assert all(address.startswith((url, f"blob:{url}", "data:")) for address in asked)
+    assert said == []
