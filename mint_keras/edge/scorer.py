@@ -8,7 +8,6 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from mint_keras.data import images
-from mint_keras.quiet import hidden_notices
 from mint_keras.records import InputError
 
 FACES, LOGIT, SCORE = "faces", "logit", "score"  # the signature of a scorer
@@ -27,8 +26,7 @@ class Scorer:
 
     def __init__(self, model: Path, threads: int = 1) -> None:
         try:
-            with hidden_notices():  # of which delegate was chosen
-                interpreter = Interpreter(model_path=str(model), num_threads=threads)
+            interpreter = Interpreter(model_path=str(model), num_threads=threads)
             self._run = interpreter.get_signature_runner()
         except (ValueError, RuntimeError) as error:
             raise InputError(f"Expected a TFLite model with one signature in {model}, received: {error}") from error

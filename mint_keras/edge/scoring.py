@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mint_keras import formats, workers
-from mint_keras.data import samples
+from mint_keras.data import images, samples
 from mint_keras.edge import calibration as calibrations
 from mint_keras.edge import judgement, photos, report
 from mint_keras.edge.bundle import SCORER, Bundle, read_bundle
@@ -24,6 +24,7 @@ from mint_keras.edge.judgement import ScoredFace
 from mint_keras.edge.photos import Face, FaceFinder, Looking
 from mint_keras.edge.scorer import Scorer
 from mint_keras.faces import quality, scrfd
+from mint_keras.quiet import hidden_notices
 from mint_keras.records import InputError, Rejected, SampleTable, Scores
 
 KIND = "field_scores"
@@ -170,6 +171,8 @@ class FaceScorer:
     def __init__(self, model: Path, looking: Looking, threads: int, with_pictures: bool = False) -> None:
         cv2.setNumThreads(1)  # the photos are spread over threads
         self._scorer = Scorer(model, threads)
+        with hidden_notices():  # LiteRT says on the first face what it runs on
+            self._scorer.logits(np.zeros((1, images.IMAGE_SIZE, images.IMAGE_SIZE, 3), np.uint8))
         self._finder = FaceFinder(looking)
         self._pool = concurrent.futures.ThreadPoolExecutor(threads)
         self._with_pictures = with_pictures
