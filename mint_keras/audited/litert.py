@@ -13,24 +13,23 @@ from mint_keras.audited.runtime import Forward
 from mint_keras.records import RefusedError
 
 FP32, FP16, INT8 = "fp32", "fp16", "int8"
-_INPUT = "image"
 
 
 def to_tflite(model: keras.Model, precision: str = FP32) -> bytes:
-    """Converts a model with named outputs, for one image at a time.
+    """Converts a model with named outputs; its input keeps name and type.
 
     Args:
-        model: from images, float32, to a dict of outputs.
+        model: from images to a dict of outputs.
         precision: fp32; fp16, of the weights; int8: weights, and activations as they come (dynamic range).
 
     Raises:
         RefusedError: if it needs operations that TFLite does not have built in.
     """
-    signature = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, name=_INPUT)
+    signature = tf.TensorSpec(model.input.shape, model.input.dtype, name=model.input.name)
     with tempfile.TemporaryDirectory() as folder:
         archive = keras.export.ExportArchive()
         archive.track(model)
-        archive.add_endpoint("serve", lambda image: model(image, training=False), [signature])
+        archive.add_endpoint("serve", lambda images: model(images, training=False), [signature])
         archive.write_out(folder, verbose=False)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serve"])
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
@@ -54,10 +53,11 @@ def forward(model: keras.Model, precision: str = INT8) -> Forward:
     # The runner keeps its interpreter, but not the bytes it reads.
     content = to_tflite(model, precision)
     run = Interpreter(model_content=content, num_threads=threads).get_signature_runner()
+    (name,) = run.get_input_details()
 
     def predict(images: np.ndarray) -> dict[str, np.ndarray]:
         assert content  # noqa: S101 # kept alive
-        outputs = [run(**{_INPUT: image[None]}) for image in images]
+        outputs = [run(**{name: image[None]}) for image in images]
         return {name: np.concatenate([output[name] for output in outputs]) for name in model.output}
 
     return predict

@@ -11,7 +11,7 @@ from keras import layers
 from mint_keras import formats
 from mint_keras.audited import litert
 from mint_keras.edge.bundle import SCORER
-from mint_keras.edge.scorer import Scorer
+from mint_keras.edge.scorer import FACES, LOGIT, SCORE, Scorer
 from mint_keras.records import RefusedError
 
 PRECISIONS = {"fp32": 1e-5, "fp16": 5e-2}  # accepted difference from Keras, of 1 or the largest logit
@@ -26,12 +26,12 @@ def fuse(extractor: keras.Model, head: keras.Model, image_size: int = 112) -> ke
         image_size: side of the square input.
 
     Returns:
-        A model from RGB pixels 0..255, float32 of shape (batch, size, size, 3), to {"logit", "score"}, (batch, 1) each.
+        A model from RGB pixels, uint8 of shape (batch, size, size, 3), to {"logit", "score"}, float32 (batch, 1) each.
     """
-    images = keras.Input((image_size, image_size, 3), name="image")
-    aad = extractor(layers.Rescaling(1 / 127.5, offset=-1.0, name="normalise")(images))
-    outputs = {"logit": head.get_layer("logit").output, "score": head.output}
-    return keras.Model(images, keras.Model(head.input, outputs, name=head.name)(aad), name="scorer")
+    faces = keras.Input((image_size, image_size, 3), dtype="uint8", name=FACES)
+    aad = extractor(layers.Rescaling(1 / 127.5, offset=-1.0, name="normalise")(faces))
+    outputs = {LOGIT: head.get_layer("logit").output, SCORE: head.output}
+    return keras.Model(faces, keras.Model(head.input, outputs, name=head.name)(aad), name="scorer")
 
 
 def write_scorer(folder: Path, model: keras.Model, faces: np.ndarray, precision: str = "fp32") -> float:
@@ -49,7 +49,7 @@ def write_scorer(folder: Path, model: keras.Model, faces: np.ndarray, precision:
     Raises:
         RefusedError: if the difference is above the tolerance; nothing is written then.
     """
-    expected = np.concatenate([model.predict_on_batch(face[None].astype(np.float32))["logit"][:, 0] for face in faces])
+    expected = np.concatenate([model.predict_on_batch(face[None])[LOGIT][:, 0] for face in faces])
     with formats.atomic_path(folder / SCORER) as temporary:
         temporary.write_bytes(litert.to_tflite(model, precision))
         difference = float(np.abs(Scorer(temporary).logits(faces) - expected).max())

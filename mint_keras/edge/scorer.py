@@ -19,6 +19,7 @@ from mint_keras.records import InputError, Rejected, SampleTable, Scores, concat
 EVALUATION = "field"
 _SHOWN = 20
 _BATCH = 32
+FACES, LOGIT, SCORE = "faces", "logit", "score"  # the signature of a scorer
 _PART_SIZE = 1024
 
 
@@ -47,30 +48,35 @@ class Score:
 
 
 class Scorer:
-    """Runs the TFLite file of a bundle, face by face.
+    """Runs the TFLite file of a bundle, face by face: LiteRT gains nothing from batches, which take memory.
 
     Args:
         model: the `.tflite` file.
+        threads: that share the work on a face.
 
     Raises:
-        InputError: if LiteRT cannot run it.
+        InputError: if LiteRT cannot run it, or it does not take faces and give scores.
     """
 
-    def __init__(self, model: Path) -> None:
+    def __init__(self, model: Path, threads: int = 1) -> None:
         try:
-            interpreter = Interpreter(model_path=str(model))
+            interpreter = Interpreter(model_path=str(model), num_threads=threads)
             self._run = interpreter.get_signature_runner()
         except (ValueError, RuntimeError) as error:
             raise InputError(f"Expected a TFLite model with one signature in {model}, received: {error}") from error
-        outputs = set(self._run.get_output_details())
-        if not {"logit", "score"} <= outputs:
-            raise InputError(f"Expected outputs logit and score in {model}, received {sorted(outputs)}.")
-        (self._input,) = self._run.get_input_details()
+        inputs, outputs = self._run.get_input_details(), self._run.get_output_details()
+        received = {name: (entry["dtype"], tuple(entry["shape"][1:])) for name, entry in inputs.items()}
+        if received != {FACES: (np.uint8, (images.IMAGE_SIZE, images.IMAGE_SIZE, 3))} or not {LOGIT, SCORE} <= set(
+            outputs
+        ):
+            raise InputError(
+                f"Expected a model from {FACES}, uint8 (n, 112, 112, 3), to {LOGIT} and {SCORE} in {model}, received "
+                f"{', '.join(received)} to {', '.join(sorted(outputs))}."
+            )
 
     def logits(self, faces: np.ndarray) -> np.ndarray:
         """Returns the score of each face before the sigmoid, shape (n,), float32, from uint8 RGB (n, 112, 112, 3)."""
-        batches = (face[None].astype(np.float32) for face in faces)
-        return np.array([self._run(**{self._input: batch})["logit"].item() for batch in batches], np.float32)
+        return np.array([self._run(**{FACES: face[None]})[LOGIT].item() for face in faces], np.float32)
 
 
 def score(config: Score) -> str:

@@ -84,7 +84,7 @@ def export_tflite(config: ExportTflite) -> str:
         facts = {
             "head": options.head,
             "seed": options.seed,
-            "input": "RGB pixels 0..255 as float32, (1, 112, 112, 3), aligned to the ArcFace template",
+            "input": "faces: RGB, uint8, (n, 112, 112, 3), aligned to the ArcFace template",
             "largest_logit_difference_from_keras": difference,
         }
         bundle.seal(config.out, {**manifest, **facts})

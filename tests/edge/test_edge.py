@@ -29,7 +29,7 @@ def test_fused_model_and_tflite_equal_the_parts(head: str, faces: np.ndarray, tm
     shapes = {tap: extractor.output[tap].shape[1:] for tap in names}
     model = (vanilla if head == "vanilla" else cnn).build(shapes)
     fused = export.fuse(extractor, model)
-    outputs = fused(faces.astype(np.float32))
+    outputs = fused(faces)
     np.testing.assert_allclose(outputs["score"], model(extractor(iresnet.normalise(faces))), atol=1e-6)
     difference = export.write_scorer(tmp_path, fused, faces)
     logits = scorer.Scorer(tmp_path / bundle.SCORER).logits(faces)
@@ -43,7 +43,7 @@ def test_heads_of_table_7_as_tflite(head: str, faces: np.ndarray, tmp_path: Path
     keras.utils.set_random_seed(1)
     extractor = taps.extractor(iresnet.build("tiny"), ["conv3"])
     fused = export.fuse(extractor, specs.find(head).build({"conv3": (14, 14, 16)}))
-    logits = fused(faces.astype(np.float32))["logit"][:, 0]
+    logits = fused(faces)["logit"][:, 0]
     assert np.ptp(logits) > 1e-4
     assert export.write_scorer(tmp_path, fused, faces) <= 1e-5 * max(1.0, np.abs(logits).max())
 
