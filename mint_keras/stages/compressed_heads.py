@@ -1,0 +1,4 @@
+"""x"""
+
+QAT, PRUNED = "qat", "pruned"
+KINDS = (QAT, PRUNED)
