@@ -1,4 +1,4 @@
-"""A face detector in a bundle: SCRFD from ONNX through Keras to TFLite, taken only if it finds what ONNX Runtime finds."""
+"""A face detector for a bundle: SCRFD, from ONNX through Keras to TFLite, if it finds what ONNX Runtime finds."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def compare_outputs(
             role, stride = divmod(number, len(strides))
             difference = float(np.abs(a.reshape(-1) - b.reshape(-1)).max())
             name, unit = ("max_box_shift", strides[stride]) if role else ("max_score_difference", 1)
-            worst[name] = max(worst[name], difference * unit)
+            worst[name] = _larger(worst[name], difference * unit)
     _refuse(worst, side)
     return worst
 
@@ -131,12 +131,17 @@ def compare_detections(
             continue
         scale = scrfd.letterbox(picture, side)[1]  # boxes are in pixels of the photo
         shift = float(np.abs(ours.boxes - theirs.boxes).max() * min(1.0, scale))
-        worst["max_box_shift"] = max(worst["max_box_shift"], shift)
+        worst["max_box_shift"] = _larger(worst["max_box_shift"], shift)
         difference = float(np.abs(ours.scores - theirs.scores).max())
-        worst["max_score_difference"] = max(worst["max_score_difference"], difference)
+        worst["max_score_difference"] = _larger(worst["max_score_difference"], difference)
         worst["faces"] += len(ours)
     _refuse(worst, side)
     return worst
+
+
+def _larger(a: float, b: float) -> float:
+    """Unlike `max`, keeps what is no number."""
+    return float(np.maximum(a, b))
 
 
 def _refuse(worst: Mapping[str, float], side: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,13 +18,14 @@ from mint_keras.aad import models, pooling
 from mint_keras.audited import litert, taps, zoo
 from mint_keras.data import images, splits
 from mint_keras.data import protocol as protocols
-from mint_keras.edge import bundle, detector, export, parity
+from mint_keras.edge import bundle, compression, detector, export, parity
 from mint_keras.edge.scorer import LOGIT, Scorer
 from mint_keras.heads import specs
 from mint_keras.records import InputError, RefusedError, Scores
 from mint_keras.report import tables
-from mint_keras.stages import compressed_heads, mint_options, mint_run
+from mint_keras.stages import mint_options, mint_run
 from mint_keras.stages.progress import pace
+from mint_keras.training import batches
 
 SWEEP, SWEEP_TABLE = "sweep.json", "sweep.md"
 _REPRESENTATIVE = 100
@@ -76,8 +77,8 @@ class ExportTflite:
 
 
 PRECISIONS = {name: name for name in export.PRECISIONS} | {
-    compressed_heads.QAT: litert.INT8,
-    compressed_heads.PRUNED: litert.INT8_DYNAMIC,
+    compression.QAT: litert.INT8,
+    compression.PRUNED: litert.INT8_DYNAMIC,
 }  # what is exported: in which precision
 
 
@@ -111,7 +112,7 @@ class _Faces:
     """
 
     tested: protocols.Protocol
-    pixels: np.memmap
+    pixels: np.ndarray
     representative: np.ndarray
 
 
@@ -123,7 +124,7 @@ def export_tflite(config: ExportTflite) -> str:
         RefusedError: if they have changed, or a check refuses what was made; nothing is written then.
     """
     source = _open(config)
-    names = tuple(PRECISIONS) if config.sweep else (config.precision,)
+    names = _sweep(source.head) if config.sweep else (config.precision,)
     settings = {
         name: getattr(config, name)
         for name in ("tap", "head_seed", "tolerance", "force", "num_test", "detector", "photos", "samples")
@@ -147,6 +148,10 @@ def export_tflite(config: ExportTflite) -> str:
     return "\n".join(
         [table, f"{config.out / bundle.SCORER}: {source.options.head} head on {config.tap}, {size:.2f} MiB, {chosen}."]
     )
+
+
+def _sweep(head: keras.Model) -> tuple[str, ...]:
+    return tuple(PRECISIONS) if compression.is_supported(head) else export.PRECISIONS
 
 
 def _open(config: ExportTflite) -> _Source:
@@ -221,10 +226,18 @@ def _artefacts(
     plain = litert.to_tflite(export.fuse(source.extractor, source.head))
     for name in names:
         content = plain
-        if name in compressed_heads.KINDS:
-            head = compressed_heads.compress(name, config.run, source.key, source.head, config.quiet)
+        if name in (compression.QAT, compression.PRUNED):
+            head = compression.compress(name, source.head, _training_aad(config, source), source.key.seed)
             content = litert.to_tflite(export.fuse(source.extractor, head))
         yield name, export.in_precision(content, PRECISIONS[name], source.head.name, faces.representative)
+
+
+def _training_aad(config: ExportTflite, source: _Source) -> batches.LabelledAad:
+    run = mint_run.reopen_run(config.run, config.quiet)
+    if run.aad.live:
+        raise InputError(f"Expected a run with stored AAD to train its head on, received {config.run} with --aad live.")
+    chosen = mint_options.tap_groups(source.options)[source.key.name]
+    return batches.LabelledAad(run.aad.features(source.key.model, chosen), *run.protocol.training_rows())
 
 
 def _reference(source: _Source, faces: _Faces, quiet: bool) -> list[Scores]:
@@ -268,33 +281,33 @@ def _fill(config: ExportTflite, source: _Source, scorer: Path) -> None:
 
 
 def parity_table(records: Mapping[str, Mapping[str, Any]], chosen: str) -> str:
-    """Returns what was measured of each artefact as a Markdown table; the chosen one carries a star."""
-    evaluations = list(next(iter(records.values()))["evaluations"])
-    header = ["artefact", "MiB", "zipped", "max dlogit", "mean dlogit", "flips"]
-    header += [f"{name}, dAUC" for name in evaluations] + [f"{name}, dTPR@1%" for name in evaluations]
-    header += ["ms, 1 thread p50/p95", "ms, 2 threads", "RSS MiB", "accepted"]
-    rows = [header, *(_parity_row(name, record, name == chosen) for name, record in records.items())]
-    return tables.format_table(rows)
+    """Returns what was measured of each artefact as a Markdown table, and why some were refused; a star is the choice.
+
+    The manifest also has the changes on `familiar`, whose AUC is no evidence of membership.
+    """
+    names = [name for name in next(iter(records.values()))["evaluations"] if name != protocols.FAMILIAR]
+    header = ["artefact", "MiB", "zipped", "logit, max", "mean", "flips"]
+    header += [f"{name}: {figure}" for name in names for figure in ("AUC", "TPR at 1%")]
+    header += ["ms p50/p95", "2 threads", "RSS MiB", "accepted"]
+    rows = [header, *(_parity_row(name, record, names, name == chosen) for name, record in records.items())]
+    reasons = [f"{name} is refused: {record['refused']}." for name, record in records.items() if record["refused"]]
+    return "\n".join([tables.format_table(rows), *([""] if reasons else []), *reasons])
 
 
-def _parity_row(name: str, record: Mapping[str, Any], is_chosen: bool) -> list[str]:
-    found = record["evaluations"].values()
-    changes = [_interval(entry[f"{figure}_change"]) for figure in ("auc", "tpr_at_1_fpr") for entry in found]
-    latency = ["{p50:.2f}/{p95:.2f}".format(**record["latency_ms"][threads]) for threads in ("1", "2")]
-    sizes = [f"{record[size] / 2**20:.2f}" for size in ("bytes", "zipped_bytes")]
-    differences = [f"{record[kind + '_logit_difference']:.2g}" for kind in ("max", "mean")]
+def _parity_row(name: str, record: Mapping[str, Any], evaluations: Sequence[str], is_chosen: bool) -> list[str]:
+    found = [record["evaluations"][evaluation] for evaluation in evaluations]
     return [
         name + ("*" if is_chosen else ""),
-        *sizes,
-        *differences,
+        *(f"{record[size] / 2**20:.2f}" for size in ("bytes", "zipped_bytes")),
+        *(f"{record[kind + '_logit_difference']:.2g}" for kind in ("max", "mean")),
         f"{record['decision_flips']}/{record['faces']}",
-        *changes,
-        *latency,
-        f"{record['rss_mib'] or float('nan'):.0f}",
-        record["refused"] or "yes",
+        *(_interval(entry[f"{figure}_change"]) for entry in found for figure in ("auc", "tpr_at_1_fpr")),
+        *("{p50:.2f}/{p95:.2f}".format(**record["latency_ms"][threads]) for threads in ("1", "2")),
+        f"{record['rss_mib']:.0f}" if record["rss_mib"] else "-",
+        "no" if record["refused"] else "yes",
     ]
 
 
-def _interval(change: list[float]) -> str:
+def _interval(change: Sequence[float]) -> str:
     value, low, high = change
-    return f"{value:+.4f} ({low:+.4f} {high:+.4f})"
+    return f"{value:+.4f} [{low:+.4f}, {high:+.4f}]"

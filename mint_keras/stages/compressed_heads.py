@@ -1,4 +1,0 @@
-"""x"""
-
-QAT, PRUNED = "qat", "pruned"
-KINDS = (QAT, PRUNED)
