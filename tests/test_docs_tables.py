@@ -1,15 +1,19 @@
-"""The tables in docs are what `make_tables.py` rendered from the figures beside them: nothing is typed by hand."""
+"""The tables in docs are rendered from the figures beside them: nothing is typed by hand."""
 
 import csv
 from pathlib import Path
 
 import pytest
 
+from mint_keras import formats
 from mint_keras.audit.intervals import Estimate
-from mint_keras.report import paper_tables
+from mint_keras.data import protocol
+from mint_keras.report import paper_tables, tables
 
-FOLDER = Path(__file__).resolve().parents[1] / "docs" / "tables"
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = ROOT / "docs" / "tables"
 FILES = sorted(FOLDER.glob("table_*.csv"))
+RUNS = sorted((ROOT / "docs" / "runs").glob("*.jsonl"))  # results.jsonl of the runs in docs/results.md
 Key = tuple[str, str]
 
 
@@ -59,3 +63,19 @@ def test_tables_are_rendered_from_their_figures(path: Path) -> None:
     assert {row.name for row in rows if not row.control} == expected
     assert {row.name for row in rows if row.control == "same database"} == expected
     assert {row.name for row in rows if row.control == "untrained copy"} == expected
+
+
+def test_there_are_runs() -> None:
+    assert {"lab-vanilla", "lab-literal", "lab-baselines"} <= {path.stem for path in RUNS}
+
+
+@pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
+def test_tables_of_runs_are_rendered_from_their_results(path: Path) -> None:
+    results = formats.read_results(path)
+    table = tables.mint_table(results, results[0].scorer, protocol.UNSEEN_DATABASE)
+    assert f"\n{table}\n" in (ROOT / "docs" / "results.md").read_text()
+
+
+def test_the_readme_shows_the_lab_run() -> None:
+    results = formats.read_results(ROOT / "docs" / "runs" / "lab-vanilla.jsonl")
+    assert tables.mint_table(results, "vanilla", protocol.UNSEEN_DATABASE) in (ROOT / "README.md").read_text()

@@ -1,26 +1,33 @@
-"""Keras models as TFLite files of built-in operations, and how LiteRT runs an extractor."""
+"""Keras models as TFLite files of built-in operations, in several precisions, and how LiteRT runs an extractor."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+import re
 import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from mint_keras.audited.runtime import Forward
-from mint_keras.records import RefusedError
+from mint_keras.records import InputError, RefusedError
 
-FP32, FP16, INT8 = "fp32", "fp16", "int8"
+FP32, FP16, INT8_DYNAMIC, INT8 = "fp32", "fp16", "int8_dynamic", "int8"
+PRECISIONS = (FP32, FP16, INT8_DYNAMIC, INT8)
+SIGNATURE = "serve"
 
 
-def to_tflite(model: keras.Model, precision: str = FP32) -> bytes:
-    """Converts a model with named outputs; its input keeps name and type.
+def to_tflite(model: keras.Model) -> bytes:
+    """Converts a model with named outputs, in float32; its input keeps name, type and batch.
 
     Args:
         model: from images to a dict of outputs.
-        precision: fp32; fp16, of the weights; int8: weights, and activations as they come (dynamic range).
 
     Raises:
         RefusedError: if it needs operations that TFLite does not have built in.
@@ -29,29 +36,106 @@ def to_tflite(model: keras.Model, precision: str = FP32) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         archive = keras.export.ExportArchive()
         archive.track(model)
-        archive.add_endpoint("serve", lambda images: model(images, training=False), [signature])
+        archive.add_endpoint(SIGNATURE, lambda images: model(images, training=False), [signature])
         archive.write_out(folder, verbose=False)
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serve"])
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-        if precision != FP32:
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        if precision == FP16:
-            converter.target_spec.supported_types = [tf.float16]
         try:
-            return converter.convert()
+            return bytes(converter.convert())
         except Exception as error:  # the converter has no error class of its own
             if "Flex" not in str(error) and "ops" not in str(error):
                 raise
             raise RefusedError(f"Expected only operations built into TFLite, received: {error}") from error
 
 
-def forward(model: keras.Model, precision: str = INT8) -> Forward:
+def quantise(content: bytes, precision: str, images: np.ndarray | None = None, exact: Sequence[str] = ()) -> bytes:
+    """Returns a float32 TFLite file in another precision.
+
+    Args:
+        content: from `to_tflite`.
+        precision: fp16, of the weights; int8_dynamic: weights, and activations with the range of the image at hand;
+            int8: weights, and activations with the range of representative images.
+        images: representative ones, for int8, shape (n, ...), of the type that the model takes.
+        exact: operations that stay in float32, by the names of the tensors they give, see `operations`.
+
+    Raises:
+        InputError: for another precision, or without the images that it needs.
+    """
+    if precision not in PRECISIONS:
+        raise InputError(f"Expected a precision of {', '.join(PRECISIONS)}, received {precision!r}.")
+    if precision == FP32:
+        return content
+    from litert_quantizer import algorithm_manager, quantizer  # only for those who quantise
+
+    with _silence():
+        work = quantizer.Quantizer(content)
+        _set_recipe(work, precision)
+        for name in exact:
+            pattern = f"^{re.escape(name)}"
+            work.update_quantization_recipe(pattern, "*", algorithm_key=algorithm_manager.AlgorithmName.NO_QUANTIZE)
+        ranges = work.calibrate({SIGNATURE: _samples(content, images)}) if work.need_calibration else None
+        return bytes(work.quantize(ranges).quantized_model)
+
+
+def _set_recipe(work: Any, precision: str) -> None:
+    from litert_quantizer import algorithm_manager, qtyping
+
+    if precision == FP16:
+        weights = qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT)
+        config = qtyping.OpQuantizationConfig(
+            weight_tensor_config=weights, compute_precision=qtyping.ComputePrecision.FLOAT, explicit_dequantize=True
+        )
+        casting = algorithm_manager.AlgorithmName.FLOAT_CASTING
+        work.update_quantization_recipe(".*", "*", config, algorithm_key=casting)
+    elif precision == INT8_DYNAMIC:
+        work.add_dynamic_config(".*", "*", num_bits=8)
+    else:
+        work.add_static_config(".*", "*", activation_num_bits=8, weight_num_bits=8)
+
+
+def _samples(content: bytes, images: np.ndarray | None) -> list[dict[str, np.ndarray]]:
+    if images is None or not len(images):
+        raise InputError("Expected representative images for int8 activations, received none.")
+    (name,) = _interpreter(content).get_signature_runner().get_input_details()
+    return [{name: image[None]} for image in images]
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """The quantizer prints sizes, and warns of the interpreter that it chose for itself."""
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
+        warnings.simplefilter("ignore")
+        yield
+
+
+def operations(content: bytes) -> list[tuple[str, str]]:
+    """Returns the operations of a TFLite file in their order: kind, such as CONV_2D, and name of what it gives."""
+    interpreter = _interpreter(content)
+    names = {entry["index"]: entry["name"] for entry in interpreter.get_tensor_details()}
+    found = interpreter._get_ops_details()  # nothing public lists them
+    return [(entry["op_name"], names.get(int(entry["outputs"][0]), "")) for entry in found]
+
+
+def _interpreter(content: bytes) -> Any:
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    # Without delegates, which hide the operations that they take over.
+    return Interpreter(
+        model_content=content, experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    )
+
+
+def forward(model: keras.Model, precision: str = INT8_DYNAMIC) -> Forward:
     """Returns a function from a batch to the named outputs, run by LiteRT on TensorFlow's number of threads."""
     from ai_edge_litert.interpreter import Interpreter
 
     threads = tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count()
     # The runner keeps its interpreter, but not the bytes it reads.
-    content = to_tflite(model, precision)
+    content = quantise(to_tflite(model), precision)
     run = Interpreter(model_content=content, num_threads=threads).get_signature_runner()
     (name,) = run.get_input_details()
 

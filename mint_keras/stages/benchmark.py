@@ -14,7 +14,7 @@ from tqdm import tqdm
 from mint_keras import formats
 from mint_keras.records import InputError
 from mint_keras.report import tables
-from mint_keras.stages.benchmarks import data, extraction, stores, training
+from mint_keras.stages.benchmarks import data, edge, extraction, stores, training
 from mint_keras.stages.benchmarks.measure import Setting
 
 KIND = "benchmark"
@@ -23,6 +23,7 @@ PARTS = {
     "reader": data.reader, "faces": data.faces, "copies": data.copies, "memory": data.memory,
     "extraction": extraction.extraction, "heads": training.heads, "stores": stores.stores,
     "extraction-memory": stores.extraction_memory, "workers": stores.ray_workers, "streaming": training.streaming,
+    "edge": edge.edge,
 }  # fmt: skip
 
 
@@ -35,7 +36,8 @@ class Benchmark:
         only: reader (RecordIO), faces (detection and alignment; needs --detector and --photos), copies (find_overlap's
             search), memory (of prepare_faces), extraction (of AAD, by an R100), heads (their training), stores (writing
             and reading AAD), extraction-memory, workers (needs Ray), streaming (100,000 samples; 45 GB of disk unless
-            quick); all by default.
+            quick), edge (TFLite scorers of an R100, the detector if one is named, memory of a bundle); all by default.
+        edge: the same as --only edge.
         detector: an SCRFD file.
         photos: a folder of photos.
         quick: a tenth of the work, and smaller networks.
@@ -46,6 +48,7 @@ class Benchmark:
 
     out: Path
     only: tuple[str, ...] = ()
+    edge: bool = False
     detector: str = ""
     photos: str = ""
     quick: bool = False
@@ -56,6 +59,8 @@ class Benchmark:
 
 def benchmark(config: Benchmark) -> str:
     """Measures the parts one after the other, and returns the table."""
+    if config.edge:
+        config = dataclasses.replace(config, only=tuple(dict.fromkeys((*config.only, "edge"))))
     if unknown := sorted(set(config.only) - set(PARTS)):
         raise InputError(f"Expected --only of {sorted(PARTS)}, received {unknown}.")
     if "faces" in config.only and not (config.detector and config.photos):

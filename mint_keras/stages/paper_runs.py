@@ -16,6 +16,7 @@ from mint_keras.heads import specs
 from mint_keras.records import InputError
 from mint_keras.report import paper_tables
 from mint_keras.stages import make_protocol, mint_options, mint_run, train_classifier
+from mint_keras.training import audited as audited_training
 
 LAB, PAPER = paper_tables.LAB, paper_tables.PAPER
 LAB_MODELS = {"fr1": zoo.LAB, "fr2": Path("models/lab2"), "fr3": Path("models/lab3")}
@@ -157,8 +158,8 @@ class Setting:
             out=self.out / "classifiers" / name,
             arch=architecture,
             resolution=resolution,
-            learning_rate=2e-3,
-            weight_decay=5e-4,
+            learning_rate=audited_training.LEARNING_RATE,
+            weight_decay=audited_training.WEIGHT_DECAY,
             seed=self.seed,
             overwrite=False,
             quiet=self.quiet,

@@ -76,8 +76,8 @@ class TrainAudited:
     split_identities: float = 0.5
     epochs: int = 20
     batch_size: int = 128
-    learning_rate: float = 2e-3
-    weight_decay: float = 5e-4
+    learning_rate: float = audited_training.LEARNING_RATE
+    weight_decay: float = audited_training.WEIGHT_DECAY
     scale: float = 32.0
     num_pairs: int = 3000
     seed: int = 1

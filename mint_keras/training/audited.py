@@ -15,6 +15,7 @@ from mint_keras.audited.margins import CosineClassifier, Margin, MarginLoss
 from mint_keras.records import InputError
 from mint_keras.training import checkpoints
 
+LEARNING_RATE, WEIGHT_DECAY = 2e-3, 5e-4  # of `Fitting`, where nobody says otherwise
 _EVALUATION_BATCH = 256
 
 

@@ -141,7 +141,7 @@ def test_a_missing_protocol_is_named_with_its_command(audited_folder: Path, tmp_
 
 
 @pytest.mark.slow
-def test_small_lab_table_is_run_planned_and_reused(
+def test_small_table_is_run_planned_and_reused_in_the_lab_and_at_the_papers_scale(
     audited_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(paper_runs, "LAB_SIZES", {"100k": 70, "50k": 66, "1k": 64})
@@ -162,3 +162,6 @@ def test_small_lab_table_is_run_planned_and_reused(
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "runs").rglob("scores.csv")} == before
     with pytest.raises(RefusedError, match="made from other inputs"):
         make_tables(dataclasses.replace(config, num_seeds=2))
+    made = tmp_path / "out" / "protocols"
+    full = dataclasses.replace(config, out=tmp_path / "full", scale="paper", protocol=made, plan=False)
+    assert make_tables(full).replace("Full size", "Lab: drawn faces, small models") == text

@@ -1,0 +1,200 @@
+"""A face detector for a bundle: SCRFD, from ONNX through Keras to TFLite, if it finds what ONNX Runtime finds."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import onnx
+from keras import layers
+from onnx import numpy_helper
+
+from mint_keras import formats
+from mint_keras.audited import litert
+from mint_keras.audited.convert import sources
+from mint_keras.data import images, samples, synthetic
+from mint_keras.edge.bundle import DETECTORS
+from mint_keras.faces import detectors, scrfd
+from mint_keras.records import InputError, RefusedError
+
+PHOTO = "photo"  # the input of the signature
+MAX_BOX_SHIFT = 0.5  # pixels of the network's input
+MAX_SCORE_DIFFERENCE = 1e-3
+_ROLES = ("score", "bbox", "kps")
+_STRIDES = (8, 16, 32, 64, 128)
+_THREADS = 2
+
+
+def export(file: str, photos: str, folder: Path) -> dict[str, Any]:
+    """Writes the detector for both sizes of the input.
+
+    Args:
+        file: an SCRFD file with landmarks, `.onnx`, or `insightface:PACK`; see `detectors.find_file`.
+        photos: a folder of photos to compare on, beside drawn ones; "" for none.
+        folder: of the bundle.
+
+    Returns:
+        What the manifest says of it: SHA-256 of the source, and by file the largest differences from ONNX Runtime.
+
+    Raises:
+        InputError: if it is no such detector.
+        RefusedError: if TFLite differs from ONNX Runtime by more than 0.5 pixels, or 0.001 of a score.
+    """
+    path = detectors.find_file(file)
+    pictures = [_drawn(), *_read(photos)]
+    records = {}
+    for side, name in DETECTORS.items():
+        with tempfile.TemporaryDirectory() as scratch:
+            resized = _resized(path, side, Path(scratch))
+            content = litert.to_tflite(to_keras(resized, side))
+            received, expected = network(content), _onnx(resized)
+        records[name] = {
+            "raw": compare_outputs(pictures, side, received, expected),
+            "photos": compare_detections(pictures, side, received, expected),
+            "bytes": len(content),
+        }
+        with formats.atomic_path(folder / name) as temporary:
+            temporary.write_bytes(content)
+    return {"source": path.name, "sha256": formats.sha256_file(path), "files": records}
+
+
+def to_keras(path: Path, side: int) -> keras.Model:
+    """Converts a detector to a Keras model from "photo", uint8 RGB (1, side, side, 3), to outputs such as "score_8".
+
+    Raises:
+        InputError: if it is no SCRFD with landmarks.
+    """
+    source = sources.open_source(path)
+    if not source.is_detector or len(source.graph.outputs) not in (9, 15):
+        raise InputError(f"Expected SCRFD with landmarks (9 or 15 outputs), received {path}.")
+    inner = source.to_keras(source.usual_preprocessing(), side, "scrfd").model
+    photo = keras.Input(batch_shape=(1, side, side, 3), dtype="uint8", name=PHOTO)
+    return keras.Model(photo, inner(layers.Rescaling(1 / 127.5, offset=-1.0, name="normalise")(photo)), name="detector")
+
+
+def network(content: bytes, threads: int = _THREADS) -> scrfd.Network:
+    """Returns a detector as TFLite, as `scrfd.detect` takes it."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    run = Interpreter(model_content=content, num_threads=threads).get_signature_runner()
+    names = [f"{role}_{stride}" for role in _ROLES for stride in _STRIDES]
+    names = [name for name in names if name in run.get_output_details()]
+
+    def forward(canvas: np.ndarray) -> list[np.ndarray]:
+        assert content  # noqa: S101 # kept alive
+        outputs = run(**{PHOTO: canvas[None]})
+        return [outputs[name] for name in names]
+
+    return forward
+
+
+def compare_outputs(
+    pictures: Sequence[np.ndarray], side: int, received: scrfd.Network, expected: scrfd.Network
+) -> dict[str, float]:
+    """Compares all that the networks give, at every place, also where there is no face.
+
+    Raises:
+        RefusedError: see `export`.
+    """
+    worst = {"max_box_shift": 0.0, "max_score_difference": 0.0}
+    for picture in pictures:
+        canvas, _ = scrfd.letterbox(picture, side)
+        ours, theirs = received(canvas), expected(canvas)
+        strides = _STRIDES[: len(theirs) // len(_ROLES)]
+        for number, (a, b) in enumerate(zip(ours, theirs, strict=True)):
+            role, stride = divmod(number, len(strides))
+            difference = float(np.abs(a.reshape(-1) - b.reshape(-1)).max())
+            name, unit = ("max_box_shift", strides[stride]) if role else ("max_score_difference", 1)
+            worst[name] = _larger(worst[name], difference * unit)
+    _refuse(worst, side)
+    return worst
+
+
+def compare_detections(
+    pictures: Sequence[np.ndarray], side: int, received: scrfd.Network, expected: scrfd.Network
+) -> dict[str, float]:
+    """Compares the faces that are found.
+
+    Raises:
+        RefusedError: see `export`.
+    """
+    worst = {"max_box_shift": 0.0, "max_score_difference": 0.0, "faces": 0}
+    for picture in pictures:
+        ours, theirs = (scrfd.detect(picture, run, side) for run in (received, expected))
+        if len(ours) != len(theirs):
+            raise RefusedError(f"Expected {len(theirs)} faces as in ONNX Runtime at {side}, received {len(ours)}.")
+        if not len(ours):
+            continue
+        scale = scrfd.letterbox(picture, side)[1]  # boxes are in pixels of the photo
+        shift = float(np.abs(ours.boxes - theirs.boxes).max() * min(1.0, scale))
+        worst["max_box_shift"] = _larger(worst["max_box_shift"], shift)
+        difference = float(np.abs(ours.scores - theirs.scores).max())
+        worst["max_score_difference"] = _larger(worst["max_score_difference"], difference)
+        worst["faces"] += len(ours)
+    _refuse(worst, side)
+    return worst
+
+
+def _larger(a: float, b: float) -> float:
+    """Unlike `max`, keeps what is no number."""
+    return float(np.maximum(a, b))
+
+
+def _refuse(worst: Mapping[str, float], side: int) -> None:
+    if not (worst["max_box_shift"] <= MAX_BOX_SHIFT and worst["max_score_difference"] <= MAX_SCORE_DIFFERENCE):
+        raise RefusedError(
+            f"Expected boxes within {MAX_BOX_SHIFT} pixels and scores within {MAX_SCORE_DIFFERENCE} of ONNX Runtime "
+            f"at {side}, received differences of {worst['max_box_shift']:.2g} and {worst['max_score_difference']:.2g}."
+        )
+
+
+def _resized(path: Path, side: int, folder: Path) -> Path:
+    """Returns the file itself, or a copy for another input size where the file fixes one.
+
+    Its convolutions fit any size; only what is enlarged names how large it becomes.
+    """
+    model = onnx.load(path)
+    sizes = model.graph.input[0].type.tensor_type.shape.dim[2:]
+    fixed = sizes[0].dim_value
+    if fixed in (0, side):
+        return path
+    for size in sizes:
+        size.dim_value = side
+    for output in model.graph.output:
+        for size in output.type.tensor_type.shape.dim:
+            size.ClearField("dim_value")
+    del model.graph.value_info[:]
+    targets = {node.input[3] for node in model.graph.node if node.op_type == "Resize" and len(node.input) == 4}
+    for constant in model.graph.initializer:
+        if constant.name in targets:
+            target = numpy_helper.to_array(constant).copy()
+            target[2:] = target[2:] * side // fixed
+            constant.CopyFrom(numpy_helper.from_array(target, constant.name))
+    onnx.save(model, folder / path.name)
+    return folder / path.name
+
+
+def _onnx(path: Path) -> scrfd.Network:
+    session = detectors.open_session(path)
+    (entry,), names = session.get_inputs(), [output.name for output in session.get_outputs()]
+    return lambda canvas: session.run(names, {entry.name: scrfd.to_blob(canvas)})
+
+
+def _drawn() -> np.ndarray:
+    """Returns a picture of noise with drawn faces of three sizes in it."""
+    picture = np.random.default_rng(1).integers(0, 256, (480, 640, 3), np.uint8)
+    for number, side in enumerate((112, 112, 56)):
+        face = synthetic.render(f"synthetic:1/web/{number}/0")[:: 112 // side, :: 112 // side]
+        picture[40:][:side, 40 + 180 * number :][:, :side] = face
+    return picture
+
+
+def _read(photos: str) -> list[np.ndarray]:
+    if not photos:
+        return []
+    reader = images.FaceReader()
+    return [reader.image(str(location)) for location in samples.list_samples(photos).location]
