@@ -14,6 +14,8 @@ from mint_keras.edge.calibration import FieldCalibration
 from mint_keras.records import SampleTable, Scores, sigmoid
 
 _UNCALIBRATED = "the bundle is not calibrated"
+_UNLIKE = "unlike the calibration's faces"
+_WITH_OTHERS = "judged with the person's other photos"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,8 +60,8 @@ class Finding:
         logit: of the face; the mean of a person's photos.
         share_above: of calibration people who score as high; None if there are none to compare with.
         p_value: None if none may be given.
-        is_selected: whether it stands out at the false discovery rate; None if there are no p-values at all.
-        abstained: why there is no p-value although others have one, or could have.
+        is_selected: whether it stands out at the false discovery rate; None if that is not asked of it.
+        abstained: why it is not judged, or not alone; "" if it is.
         picture: see `ScoredFace`.
     """
 
@@ -76,6 +78,11 @@ class Finding:
     is_selected: bool | None
     abstained: str
     picture: str = ""
+
+    @property
+    def is_odd(self) -> bool:
+        """Whether a face is outside of the calibration's domain."""
+        return self.abstained.startswith(_UNLIKE)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns its fields without the picture."""
@@ -98,17 +105,43 @@ def table_of(photos: SampleTable, faces: Sequence[ScoredFace]) -> SampleTable:
     return SampleTable(next(columns), table.database, next(columns), table.location)
 
 
-def judge_faces(scores: Scores, faces: Sequence[ScoredFace], calibration: FieldCalibration | None) -> list[Finding]:
-    """Returns what is said of every face, in the order of the scores.
+def judge(
+    scores: Scores, faces: Sequence[ScoredFace], calibration: FieldCalibration | None
+) -> tuple[list[Finding], list[Finding]]:
+    """Returns what is said of every face, in the order of the scores, and of everybody with several photos, by name.
+
+    The selection is among people: whoever is judged by several photos counts once, with these, and so does every other
+    face. Several photos of a person as if they were different people's would pretend to more evidence than there is.
 
     Args:
         scores: of `table_of`.
         faces: the same.
         calibration: of the bundle, if it has one.
     """
+    of_faces, of_persons = _judge_faces(scores, faces, calibration), _judge_persons(scores, faces, calibration)
+    judged = {one.name for one in of_persons if one.p_value is not None}
+    people = scores.samples.people().tolist()
+    of_faces = [
+        dataclasses.replace(one, abstained=_WITH_OTHERS) if name in judged and not one.abstained else one
+        for one, name in zip(of_faces, people, strict=True)
+    ]
+    units = [one for one in of_faces if one.abstained != _WITH_OTHERS] + [
+        one for one in of_persons if one.name in judged
+    ]
+    if all(one.p_value is None for one in units):
+        return of_faces, of_persons
+    p = np.array([np.nan if one.p_value is None else one.p_value for one in units])
+    selected = {id(unit): bool(mark) for unit, mark in zip(units, conformal.select(p), strict=True)}
+
+    def mark(findings: list[Finding]) -> list[Finding]:
+        return [dataclasses.replace(one, is_selected=selected.get(id(one))) for one in findings]
+
+    return mark(of_faces), mark(of_persons)
+
+
+def _judge_faces(scores: Scores, faces: Sequence[ScoredFace], calibration: FieldCalibration | None) -> list[Finding]:
     features = np.array([face.features for face in faces], np.float64).reshape(len(faces), -1)
-    above, p, reasons = _judge_faces(np.asarray(scores.logit, np.float64), features, calibration)
-    selected = _select(p, calibration is not None and not calibration.photos.silence)
+    above, p, reasons = _compare(np.asarray(scores.logit, np.float64), features, calibration)
     return [
         Finding(
             str(scores.samples.sample_id[k]),
@@ -121,7 +154,7 @@ def judge_faces(scores: Scores, faces: Sequence[ScoredFace], calibration: FieldC
             float(scores.logit[k]),
             above[k],
             None if np.isnan(p[k]) else float(p[k]),
-            selected[k],
+            None,
             reasons[k],
             face.picture,
         )
@@ -129,7 +162,7 @@ def judge_faces(scores: Scores, faces: Sequence[ScoredFace], calibration: FieldC
     ]
 
 
-def _judge_faces(
+def _compare(
     logits: np.ndarray, features: np.ndarray, calibration: FieldCalibration | None
 ) -> tuple[list[float | None], np.ndarray, list[str]]:
     """Returns share above, p-values and reasons for none, of each face."""
@@ -138,19 +171,14 @@ def _judge_faces(
     is_inside = calibration.is_inside(features)
     oddest = calibration.oddest(features)
     reasons = [
-        "" if inside else f"unlike the calibration's faces ({feature})"
-        for inside, feature in zip(is_inside.tolist(), oddest, strict=True)
+        "" if inside else f"{_UNLIKE} ({feature})" for inside, feature in zip(is_inside.tolist(), oddest, strict=True)
     ]
     above = calibration.photos.share_above(logits).tolist()
     return above, calibration.photos.p_values(logits, is_inside), reasons
 
 
-def _select(p: np.ndarray, has_p_values: bool) -> list[bool | None]:
-    return conformal.select(p).tolist() if has_p_values else [None] * len(p)
-
-
-def judge_persons(scores: Scores, faces: Sequence[ScoredFace], calibration: FieldCalibration | None) -> list[Finding]:
-    """Returns what is said of everybody with several photos, by name; photos with several faces do not count.
+def _judge_persons(scores: Scores, faces: Sequence[ScoredFace], calibration: FieldCalibration | None) -> list[Finding]:
+    """Judges everybody with several photos; photos with several faces do not count.
 
     The mean of a person's photos is compared with the mean of as many photos of calibration people. Photos unlike the
     calibration's do not count either. Nobody has several photos where folders are not persons.
@@ -167,10 +195,7 @@ def judge_persons(scores: Scores, faces: Sequence[ScoredFace], calibration: Fiel
     for name in several:
         rows = is_alone & (people == name)
         judged.append(_judge_person(name, paired.take(scores, rows), is_inside[rows], calibration))
-    p = np.array([np.nan if one.p_value is None else one.p_value for one in judged])
-    has_p_values = calibration is not None and any(not one.silence for one in calibration.persons.values())
-    selected = _select(p, has_p_values)
-    return [dataclasses.replace(one, is_selected=mark) for one, mark in zip(judged, selected, strict=True)]
+    return judged
 
 
 def _judge_person(name: str, photos: Scores, is_inside: np.ndarray, calibration: FieldCalibration | None) -> Finding:

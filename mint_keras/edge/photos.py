@@ -21,14 +21,16 @@ from mint_keras.records import InputError, SampleTable, concatenate_tables
 ALL = "all"
 _TABLES = (".rec", ".bin", ".csv", ".parquet")
 _LIST = ".txt"
+_PACKED = ("*/det_*.onnx", "**/scrfd*.onnx")  # what detectors are called in insightface's packs
 
 
-def list_photos(paths: tuple[str, ...]) -> SampleTable:
+def list_photos(paths: tuple[str, ...], are_albums: bool = False) -> SampleTable:
     """Lists photos; what is named twice counts once.
 
     Args:
         paths: images, folders, patterns such as `"photos/**/*.jpg"`, lists (`.txt`, a path a line, relative to the
             list's folder), or any other source of `samples.list_samples`.
+        are_albums: whether everybody is somebody else, whatever folder the photo is in.
 
     Raises:
         InputError: if there is no such path, nothing fits a pattern, or it holds no image.
@@ -37,7 +39,8 @@ def list_photos(paths: tuple[str, ...]) -> SampleTable:
         raise InputError("Expected photos to score, received none: name images or folders, or use --serve.")
     table = concatenate_tables([_list(path) for path in paths])
     first = np.sort(np.unique(table.location, return_index=True)[1])
-    return samples.join([table.take(first)])
+    table = samples.join([table.take(first)])
+    return dataclasses.replace(table, identity=table.sample_id, group=None) if are_albums else table
 
 
 def _list(path: str) -> SampleTable:
@@ -132,7 +135,9 @@ def choose_detector(bundle: Bundle, named: str) -> str:
             return str(path.resolve())
     if importlib.util.find_spec("onnxruntime") is None:
         return ""
-    candidates = [*sorted(detectors.PACKS.glob("*/det_*.onnx")), *sorted(detectors.PACKS.glob("**/scrfd*.onnx"))]
+    # pathlib's glob would stop at a home that may not be read.
+    found = [glob.glob(pattern, root_dir=detectors.PACKS, recursive=True) for pattern in _PACKED]
+    candidates = [detectors.PACKS / name for names in found for name in sorted(names)]
     return next((str(path) for path in candidates if _is_detector(path)), "")
 
 

@@ -62,25 +62,16 @@ class FieldReport:
         """What may be concluded, in the bundle's own words."""
         if self.calibration is None:
             return "The bundle is not calibrated: no verdict. Scores rank the photos; they say nothing else."
-        wording, silence = self.calibration.wording, self.calibration.photos.silence
-        if silence:
-            return f"No verdict on photos. {silence} {wording['silent']}"
-        num = sum(bool(face.is_selected) for face in self.faces)
-        abstained = sum(bool(face.abstained) for face in self.faces)
-        said = f"{num:,} of {len(self.faces):,} faces stand out, {abstained:,} were not judged."
-        return f"{said} {wording['selected' if num else 'none']}"
-
-    @property
-    def verdict_on_persons(self) -> str:
-        """The same of persons; "" if nobody has several photos."""
-        if not self.persons or self.calibration is None:
-            return ""
-        if all(one.p_value is None for one in self.persons):
-            reasons = sorted({one.silence for one in self.calibration.persons.values() if one.silence})
-            return f"No verdict on persons. {reasons[0] if reasons else ''}".strip()
-        num = sum(bool(one.is_selected) for one in self.persons)
-        wording = self.calibration.wording["selected" if num else "none"]
-        return f"{num:,} of {len(self.persons):,} persons stand out. {wording}"
+        wording, units = self.calibration.wording, [*self.faces, *self.persons]
+        if all(unit.p_value is None for unit in units):
+            why = self.calibration.photos.silence or "No face is like those that the bundle was calibrated with."
+            return f"No verdict. {why} {wording['silent']}"
+        judged = [sum(unit.is_selected is not None for unit in side) for side in (self.faces, self.persons)]
+        found = [sum(bool(unit.is_selected) for unit in side) for side in (self.faces, self.persons)]
+        said = f"{found[0]:,} of {judged[0]:,} faces stand out"
+        if judged[1]:
+            said += f", and {found[1]:,} of {judged[1]:,} persons by all of their photos"
+        return f"{said}. {wording['selected' if any(found) else 'none']}"
 
     @property
     def notes(self) -> list[str]:
@@ -90,8 +81,11 @@ class FieldReport:
             notes.append(
                 f"{self.num_resized:,} images were not 112x112 and were resized without alignment: trust them less."
             )
-        if num_odd := sum(bool(face.abstained) for face in self.faces) if self.calibration else 0:
+        if num_odd := sum(face.is_odd for face in self.faces):
             notes.append(f"{num_odd:,} of {len(self.faces):,} faces are unlike the calibration's, so take care.")
+        if judged := [one.face for one in self.persons if one.face and one.p_value is None]:
+            assert self.calibration is not None  # noqa: S101 # without one nobody is judged
+            notes.append(f"No p-values for persons: {self.calibration.persons[min(judged)].silence}")
         if self.calibration is not None and not self.calibration.photos.silence:
             notes.append(conformal.describe_floor(self.calibration.photos.calibration, len(self.faces)))
         return notes
@@ -124,7 +118,6 @@ def content(made: FieldReport) -> dict[str, Any]:
             "inputs": manifest["inputs"],
         },
         "verdict": made.verdict,
-        "verdict_on_persons": made.verdict_on_persons,
         "notes": made.notes,
         "limits": made.limits,
         "num_photos": made.num_photos,
@@ -167,7 +160,7 @@ def text(made: FieldReport, out: Path | None) -> str:
     lines.append(made.counts)
     where = "" if out is None else f": {out / formats.SCORES}, {FACES}, {JSON}, {REPORT}"
     lines.append(f"{len(made.faces):,} faces scored by the {made.bundle.head} head on {made.bundle.tap}{where}")
-    lines += [line for line in (made.verdict, made.verdict_on_persons, *made.notes, made.limits) if line]
+    lines += [made.verdict, *made.notes, made.limits]
     return "\n".join(lines)
 
 

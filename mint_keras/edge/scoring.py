@@ -48,6 +48,7 @@ class Score:
         serve: open a page on this machine instead, at 127.0.0.1, onto which photos are dropped (needs
             requirements-serve.txt). Nothing leaves the machine, and nothing is kept.
         port: of the page; 0 takes any that is free.
+        albums: folders are no persons: everybody on the photos is somebody else.
         aligned: every image is a face already: squares of other sizes are resized as they are.
         policy: which of several faces in a photo are scored: all, the largest, the most central, or only: photos with
             several are rejected.
@@ -70,6 +71,7 @@ class Score:
     out: Path | None = None
     serve: bool = False
     port: int = 8765
+    albums: bool = False
     aligned: bool = False
     policy: Literal["all", "largest", "central", "only"] = "all"
     detector: str = ""
@@ -96,17 +98,22 @@ def score(config: Score) -> str:
         )
     workers.check(config.workers)
     bundle = read_bundle(config.bundle)
-    table = photos.list_photos(config.paths)
+    table = photos.list_photos(config.paths, config.albums)
     looking = looking_of(config, bundle)
+    work = _Work.of(config, bundle, table, looking)
     if config.out is None:
-        made = _score_all(config, _Work.of(config, bundle, table, looking))
-    else:
-        inputs = {"bundle": formats.sha256_file(bundle.path / formats.MANIFEST), "samples": samples.fingerprint(table)}
-        settings = {**looking.settings(), "pictures": config.pictures}
-        manifest = formats.make_manifest(KIND, inputs, settings)
+        return _ending(_score_all(config, work), None)
+    inputs = {"bundle": formats.sha256_file(bundle.path / formats.MANIFEST), "samples": samples.fingerprint(table)}
+    manifest = formats.make_manifest(KIND, inputs, {**looking.settings(), "pictures": config.pictures})
+    try:
         with formats.output_folder(config.out, manifest, config.overwrite):
-            made = _score_all(config, _Work.of(config, bundle, table, looking))
+            made = _score_all(config, work)
             report.write(config.out, made)
+    except OSError as error:
+        raise InputError(
+            f"Expected to write into {config.out}, received: {error.strerror or error}. What is there is kept, and the "
+            "same command continues from it."
+        ) from error
     return _ending(made, config.out)
 
 
@@ -296,14 +303,15 @@ def judge(bundle: Bundle, table: SampleTable, faces: list[ScoredFace], rejected:
     """
     calibration = calibrations.read(bundle)
     logit = np.array([face.logit for face in faces], np.float32)
-    of_faces = judgement.table_of(table, faces)
-    scores = Scores(bundle.head, bundle.tap, EVALUATION, bundle.seed, of_faces, None, logit)
+    scored = judgement.table_of(table, faces)
+    scores = Scores(bundle.head, bundle.tap, EVALUATION, bundle.seed, scored, None, logit)
+    of_faces, of_persons = judgement.judge(scores, faces, calibration)
     return report.FieldReport(
         bundle=bundle,
         calibration=calibration,
         scores=scores,
-        faces=judgement.judge_faces(scores, faces, calibration),
-        persons=judgement.judge_persons(scores, faces, calibration),
+        faces=of_faces,
+        persons=of_persons,
         rejected=rejected,
         num_photos=len(table),
         num_resized=sum(face.is_resized for face in faces),

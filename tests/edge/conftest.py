@@ -25,7 +25,7 @@ def calibrated(bundle_folder: Path, tmp_path: Path) -> Callable[..., Path]:
         people = {"news": np.linspace(-90, -80, 199).tolist()}
         persons = {2: reference(people, is_valid), 3: reference(people, is_valid)}
         content = found or FieldCalibration(reference(people, is_valid), persons, None, WORDING)
-        copy = shutil.copytree(bundle_folder, tmp_path / f"calibrated_{is_valid}")
+        copy = shutil.copytree(bundle_folder, tmp_path / f"calibrated_{is_valid}", dirs_exist_ok=True)
         formats.write_json(copy / bundle.CALIBRATION, content.to_dict())
         bundle.seal(copy, formats.read_json(copy / "manifest.json"))
         return copy

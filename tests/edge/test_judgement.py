@@ -8,7 +8,7 @@ import pytest
 from mint_keras.audit import domain
 from mint_keras.edge import judgement
 from mint_keras.edge.calibration import FieldCalibration
-from mint_keras.edge.judgement import ScoredFace
+from mint_keras.edge.judgement import Finding, ScoredFace
 from mint_keras.faces import quality
 from mint_keras.records import SampleTable, Scores
 from tests.edge.field import WORDING, reference
@@ -37,21 +37,29 @@ def scored(
     return Scores("cnn", "conv1", "field", 1, table, None, np.array(logits, np.float32)), faces
 
 
+def faces_of(scores: Scores, faces: list[ScoredFace], found: FieldCalibration | None) -> list[Finding]:
+    return judgement.judge(scores, faces, found)[0]
+
+
+def persons_of(scores: Scores, faces: list[ScoredFace], found: FieldCalibration | None) -> list[Finding]:
+    return judgement.judge(scores, faces, found)[1]
+
+
 def test_shares_and_p_values_take_the_database_where_they_are_largest() -> None:
-    found = judgement.judge_faces(*scored([9.0, 5.0, 0.0, 30.0]), calibration())
+    found = faces_of(*scored([9.0, 5.0, 0.0, 30.0]), calibration())
     assert [one.share_above for one in found] == pytest.approx([11 / 19, 15 / 19, 1, 0])
     assert [one.p_value for one in found] == pytest.approx([12 / 20, 16 / 20, 1, 1 / 10])
 
 
 def test_selection_is_benjamini_and_hochbergs() -> None:
-    found = judgement.judge_faces(*scored([30.0, 30.0, 0.0]), calibration())
+    found = faces_of(*scored([30.0, 30.0, 0.0]), calibration())
     assert [one.is_selected for one in found] == [False, False, False]  # 0.1 > 0.1 * 2 / 3
-    found = judgement.judge_faces(*scored([30.0, 30.0]), calibration())
+    found = faces_of(*scored([30.0, 30.0]), calibration())
     assert [one.is_selected for one in found] == [True, True]
 
 
 def test_faces_outside_of_the_domain_are_not_judged() -> None:
-    (odd, plain) = judgement.judge_faces(*scored([30.0, 30.0], features=[OUTSIDE, INSIDE]), calibration(True, DOMAIN))
+    (odd, plain) = faces_of(*scored([30.0, 30.0], features=[OUTSIDE, INSIDE]), calibration(True, DOMAIN))
     assert (odd.p_value, odd.is_selected) == (None, False)
     assert odd.abstained == f"unlike the calibration's faces ({quality.FEATURES[3]})"
     assert (plain.p_value, plain.abstained) == (pytest.approx(0.1), "")
@@ -59,12 +67,12 @@ def test_faces_outside_of_the_domain_are_not_judged() -> None:
 
 
 def test_a_failed_validity_gives_shares_only() -> None:
-    (found,) = judgement.judge_faces(*scored([30.0]), calibration(False))
+    (found,) = faces_of(*scored([30.0]), calibration(False))
     assert (found.share_above, found.p_value, found.is_selected) == (0, None, None)
 
 
 def test_without_calibration() -> None:
-    (found,) = judgement.judge_faces(*scored([30.0]), None)
+    (found,) = faces_of(*scored([30.0]), None)
     assert (found.share_above, found.p_value, found.abstained) == (None, None, "the bundle is not calibrated")
 
 
@@ -73,24 +81,38 @@ class TestPersons:
     logits = (5.0, 5.0, 5.0, 0.5, 1.5, 9.0)
 
     def test_means_of_as_many_photos_as_the_calibration_has(self) -> None:
-        one, other = judgement.judge_persons(*scored(self.logits, self.people), calibration())
+        one, other = persons_of(*scored(self.logits, self.people), calibration())
         assert (one.name, one.face, one.of, one.logit) == ("db/a", 2, 3, 5.0)
         assert one.p_value == pytest.approx(1 / 4)
         assert (other.name, other.logit) == ("db/b", pytest.approx(1.0))
         assert other.p_value == pytest.approx(3 / 4)
         assert other.share_above == pytest.approx(2 / 3)
 
+    def test_the_selection_is_among_people(self) -> None:
+        """Persons a and b by their photos, c by a face: 1/4, 3/4 and 12/20, none small enough."""
+        scores, faces = scored([5.0, 5.0, 5.0, 0.5, 1.5, 9.0], self.people)
+        of_faces, of_persons = judgement.judge(scores, faces, calibration())
+        assert [one.is_selected for one in of_faces] == [None] * 5 + [False]
+        assert {one.abstained for one in of_faces[:5]} == {"judged with the person's other photos"}
+        assert [one.is_selected for one in of_persons] == [False, False]
+        people = {2: reference({"news": np.linspace(0, 1, 99).tolist()}, True)}
+        many = FieldCalibration(reference({"news": np.linspace(0, 1, 9).tolist()}, True), people, None, WORDING)
+        of_faces, of_persons = judgement.judge(scores, faces, many)  # 0.01 and 0.01 of persons, 0.1 of the face
+        assert [one.is_selected for one in of_persons] == [True, True]
+        assert of_faces[5].is_selected is True
+        assert of_faces[0].is_selected is None
+
     def test_photos_unlike_the_calibrations_do_not_count(self) -> None:
         features = [INSIDE, INSIDE, OUTSIDE, OUTSIDE, INSIDE, INSIDE]
-        one, other = judgement.judge_persons(*scored(self.logits, self.people, features), calibration(True, DOMAIN))
+        one, other = persons_of(*scored(self.logits, self.people, features), calibration(True, DOMAIN))
         assert (one.face, one.p_value) == (2, pytest.approx(1 / 4))
         assert (other.p_value, other.abstained) == (None, "fewer than two photos like the calibration's")
 
     def test_group_photos_are_nobodys(self) -> None:
-        assert judgement.judge_persons(*scored(self.logits, self.people, of=2), calibration()) == []
+        assert persons_of(*scored(self.logits, self.people, of=2), calibration()) == []
 
     def test_without_p_values(self) -> None:
-        one, _ = judgement.judge_persons(*scored(self.logits, self.people), calibration(False))
+        one, _ = persons_of(*scored(self.logits, self.people), calibration(False))
         assert (one.p_value, one.is_selected, one.share_above) == (None, None, 0)
-        one, _ = judgement.judge_persons(*scored(self.logits, self.people), None)
+        one, _ = persons_of(*scored(self.logits, self.people), None)
         assert (one.logit, one.abstained) == (5.0, "the bundle is not calibrated")
