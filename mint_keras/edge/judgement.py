@@ -125,9 +125,8 @@ def judge(
         dataclasses.replace(one, abstained=_WITH_OTHERS) if name in judged and not one.abstained else one
         for one, name in zip(of_faces, people, strict=True)
     ]
-    units = [one for one in of_faces if one.abstained != _WITH_OTHERS] + [
-        one for one in of_persons if one.name in judged
-    ]
+    units = [one for one, name in zip(of_faces, people, strict=True) if name not in judged]
+    units += [one for one in of_persons if one.name in judged]
     if all(one.p_value is None for one in units):
         return of_faces, of_persons
     p = np.array([np.nan if one.p_value is None else one.p_value for one in units])

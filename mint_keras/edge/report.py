@@ -86,8 +86,9 @@ class FieldReport:
         if judged := [one.face for one in self.persons if one.face and one.p_value is None]:
             assert self.calibration is not None  # noqa: S101 # without one nobody is judged
             notes.append(f"No p-values for persons: {self.calibration.persons[min(judged)].silence}")
-        if self.calibration is not None and not self.calibration.photos.silence:
-            notes.append(conformal.describe_floor(self.calibration.photos.calibration, len(self.faces)))
+        num = sum(unit.is_selected is not None for unit in [*self.faces, *self.persons])
+        if self.calibration is not None and not self.calibration.photos.silence and num:
+            notes.append(conformal.describe_floor(self.calibration.photos.calibration, num))
         return notes
 
     @property
