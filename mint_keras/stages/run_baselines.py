@@ -29,7 +29,7 @@ def choose(aad: run_aad.RunAad, all_of_them: bool) -> list[str]:
 def evaluate(
     protocol: protocols.Protocol, aad: run_aad.RunAad, names: Sequence[str], groups: Mapping[str, list[str]], seed: int
 ) -> list[Scores]:
-    """Fits baselines on the heads' training samples and scores every evaluation, through both models.
+    """Fits baselines on the heads' training samples and scores every evaluation, through every model of the AAD.
 
     Args:
         protocol: of the run.
@@ -46,7 +46,7 @@ def evaluate(
     found = []
     for name in names:
         for tap, group in _looked_at(BASELINES[name], groups).items():
-            for model in (AUDITED, UNTRAINED):
+            for model in filter(aad.arrays.__contains__, (AUDITED, UNTRAINED)):
                 features = {key: _feature(protocol, aad, model, key, group) for key in BASELINES[name].inputs}
                 score = BASELINES[name].fit(_take(features, train_rows), train_is_member)
                 for evaluation, (rows, is_member) in evaluations.items():

@@ -13,8 +13,10 @@ from mint_keras import formats
 from mint_keras.audit import findings, verdict
 from mint_keras.data import protocol
 from mint_keras.records import InputError, RefusedError
-from mint_keras.stages import audit_scores, mint_run, train_mint
-from mint_keras.stages.audit import Audit, audit
+from mint_keras.stages import mint_run, train_mint
+from mint_keras.stages.audit import dividing
+from mint_keras.stages.audit.opened import Audit
+from mint_keras.stages.audit.stage import audit
 from mint_keras.stages.mint_options import TrainMint
 
 
@@ -22,7 +24,7 @@ from mint_keras.stages.mint_options import TrainMint
 def enough_who_choose() -> Iterator[None]:
     """Most of the held-out people choose: MINT+ wants ten of them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(audit_scores, "_VALIDATION_SHARE", 0.7)
+        patch.setattr(dividing, "VALIDATION_SHARE", 0.7)
         yield
 
 
@@ -78,7 +80,7 @@ def test_again_changes_nothing_and_another_seed_is_refused(small: tuple[Audit, s
 def test_nobody_chooses_and_is_reported(run_folder: Path) -> None:
     scores = formats.read_scores(run_folder / formats.SCORES)
     part = next(p for p in scores if p.evaluation == "same_database")
-    division = audit_scores.divide(part, 1)
+    division = dividing.divide(part, 1)
     choosing, reported = division.choosing([part])[0], division.reported([part])[0]
     assert not set(choosing.samples.people()) & set(reported.samples.people())
     assert len(choosing.logit) + len(reported.logit) == len(part.logit)
@@ -91,24 +93,24 @@ def test_calibration_is_of_people_who_are_not_reported_on(run_folder: Path) -> N
     run = mint_run.reopen_run(run_folder, quiet=True)
     rows, _ = run.protocol.evaluations()["same_database"]
     part = next(p for p in formats.read_scores(run_folder / formats.SCORES) if p.evaluation == "same_database")
-    division = audit_scores.divide(part, 1)
+    division = dividing.divide(part, 1)
     people = run.protocol.table.people()
     reported = set(people[rows]) - set(division.validation)
-    known, known_is_member = audit_scores.calibration(run, division)
+    known, known_is_member = dividing.calibration(run, division)
     assert not set(people[known]) & reported
     assert set(np.unique(run.protocol.table.database[known])) == {"web"}
     members = set(people[np.isin(run.protocol.part, (protocol.TRAIN_MEMBERS, protocol.TEST_MEMBERS))])
     assert set(people[known[known_is_member]]) <= members
     assert not set(people[known[~known_is_member]]) & members
     same = dataclasses.replace(run.protocol, main_evaluation="same_database")
-    others = audit_scores.calibration(dataclasses.replace(run, protocol=same), division)[0]
+    others = dividing.calibration(dataclasses.replace(run, protocol=same), division)[0]
     assert set(run.protocol.part[others]) <= {0, 1, 2, 3}  # held-out people play no part of such a protocol
 
 
 def test_null_sides_are_of_people_who_are_no_members(run_folder: Path) -> None:
     part = next(p for p in formats.read_scores(run_folder / formats.SCORES) if p.evaluation == "same_database")
     assert part.is_member is not None
-    null = audit_scores.without_membership([part], 1)[0]
+    null = dividing.without_membership([part], 1)[0]
     people, claimed = null.samples.people(), null.is_member
     assert claimed is not None
     assert set(people) == set(part.samples.people()[~part.is_member])

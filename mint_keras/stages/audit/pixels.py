@@ -9,8 +9,9 @@ import numpy as np
 from mint_keras.data import protocol as protocols
 from mint_keras.records import Scores
 from mint_keras.scorers import blind
-from mint_keras.stages import audit_scores, mint_options, mint_run
-from mint_keras.stages.audit_scores import Division
+from mint_keras.stages import mint_options, mint_run
+from mint_keras.stages.audit import dividing
+from mint_keras.stages.audit.dividing import Division
 from mint_keras.training import batches
 
 TAP = "pixels"
@@ -34,7 +35,7 @@ def on_reference(run: mint_run.Run, division: Division, seed: int, out: Path) ->
     """
     rows, is_member = run.protocol.evaluations()[protocols.SAME_DATABASE]
     is_reported = ~np.isin(run.protocol.table.people()[rows], division.validation)
-    training = audit_scores.calibration(run, division)
+    training = dividing.calibration(run, division)
     return _score(run, training, (rows[is_reported], is_member[is_reported]), protocols.SAME_DATABASE, seed, out)
 
 

@@ -1,25 +1,20 @@
-"""The scores that an audit compares: of a run, divided by people, and of the same run through other models."""
+"""The scorers of a run, and its people: some choose among the scorers, the others are reported on."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
-from mint_keras import formats
 from mint_keras.aad.models import UNTRAINED
 from mint_keras.audit import paired
-from mint_keras.audited import recalibration, zoo
-from mint_keras.data import images, splits
 from mint_keras.data import protocol as protocols
+from mint_keras.data import splits
 from mint_keras.records import Scores
-from mint_keras.scorers.baselines import BASELINES, EMBEDDING_NORM, FIRST_MAXIMA, MAXIMA, OUTCOME
-from mint_keras.stages import mint_options, mint_run, train_mint
+from mint_keras.stages import mint_run
 
-_VALIDATION_SHARE = 0.4  # of the people of each side; they choose, the others are reported on
-_RECALIBRATION = 1024  # faces at most
+VALIDATION_SHARE = 0.4  # of the people of each side; they choose, the others are reported on
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -79,7 +74,7 @@ def divide(part: Scores, seed: int) -> Division:
     chosen = []
     for side in (part.is_member, ~part.is_member):
         people = part.samples.people()[side]
-        chosen.append(np.unique(people[splits.split_people(people, _VALIDATION_SHARE, rng)]))
+        chosen.append(np.unique(people[splits.split_people(people, VALIDATION_SHARE, rng)]))
     return Division(np.concatenate(chosen))
 
 
@@ -107,59 +102,3 @@ def without_membership(parts: Sequence[Scores], seed: int) -> list[Scores]:
         claimed = splits.split_people(others.samples.people(), 0.5, np.random.default_rng([seed, 5]))
         found.append(dataclasses.replace(others, is_member=claimed))
     return found
-
-
-def through(config: mint_options.TrainMint, audited: Path, out: Path, scorer: Scorer) -> list[Scores]:
-    """Makes the run again with another model in the audited one's place, on the same samples; continues what is there.
-
-    Args:
-        config: of the run.
-        audited: folder of the other model.
-        out: folder for its run.
-        scorer: what has to be in its scores.
-
-    Returns:
-        The scores of the other run.
-    """
-    options = dataclasses.replace(
-        mint_run.with_explicit_samples(config),
-        audited=audited,
-        out=out,
-        taps=_taps(config, scorer),
-        baselines=config.baselines and scorer.name not in (config.head, EMBEDDING_NORM),
-        num_seeds=1,
-        store=None,
-    )
-    if not mint_run.is_finished(options):
-        train_mint.train_mint(options)
-    return formats.read_scores(out / formats.SCORES)
-
-
-def _taps(config: mint_options.TrainMint, scorer: Scorer) -> tuple[str, ...]:
-    """Returns the taps without which the scorer would not be in the run: other heads need not be trained."""
-    if scorer.name == EMBEDDING_NORM or (
-        scorer.name == config.head and scorer.tap in mint_options.resolve_taps(config)
-    ):
-        return (scorer.tap,)
-    if scorer.name in BASELINES and not {MAXIMA, FIRST_MAXIMA} & set(BASELINES[scorer.name].inputs):
-        return (mint_options.resolve_taps(config)[0], OUTCOME)
-    return config.taps
-
-
-def save_untrained(run: mint_run.Run, folder: Path, seed: int) -> Path:
-    """Saves a copy of the audited model with random weights, normalised to the head's training samples, as a model."""
-    if (folder / formats.MODEL).is_file():
-        return folder
-    config = run.config
-    rows = run.protocol.training_rows()[0]
-    rows = np.random.default_rng([seed, 6]).permutation(rows)[:_RECALIBRATION]
-    reader = images.FaceReader(mint_options.framing(config))
-    table = run.protocol.table.take(np.sort(rows))
-    faces = np.concatenate([batch for _, batch in reader.batches(table, 256)])
-    kind = zoo.kind_of(config.audited)
-    copy = recalibration.recalibrated_copy(zoo.load_audited(config.audited, kind), faces, seed)
-    source = formats.read_manifest(config.audited, kind)
-    manifest = formats.make_manifest(kind, {"audited": source["model_sha256"]}, {**source["config"], "untrained": seed})
-    with formats.output_folder(folder, manifest, overwrite=False):
-        zoo.save_audited(folder, copy, {}, kind)
-    return folder

@@ -13,15 +13,15 @@ from mint_keras.data import protocol as protocols
 from mint_keras.records import Scores
 from mint_keras.scorers import mint_plus
 from mint_keras.scorers.baselines import PERSON
-from mint_keras.stages import audit_scores, mint_options, mint_run
-from mint_keras.stages.audit_scores import Division, Scorer
+from mint_keras.stages import mint_options, mint_run
+from mint_keras.stages.audit.dividing import Division, Scorer, calibration
 
 SCORER = Scorer("mint_plus", mint_plus.PHOTO)
 
 
 def is_possible(run: mint_run.Run, division: Division) -> bool:
     """Returns whether there are enough people on both sides to fit it on."""
-    rows, is_member = audit_scores.calibration(run, division)
+    rows, is_member = calibration(run, division)
     people = run.protocol.table.people()[rows]
     return min(len(np.unique(people[side])) for side in (is_member, ~is_member)) >= mint_plus.MIN_PEOPLE
 
@@ -44,7 +44,7 @@ def score(run: mint_run.Run, audited: Path, division: Division, seed: int, out: 
         return formats.read_scores(path)[0]
     table = run.protocol.table
     people = table.people()
-    known, is_member = audit_scores.calibration(run, division)
+    known, is_member = calibration(run, division)
     rows, truth = run.protocol.evaluations()[protocols.SAME_DATABASE]
     is_reported = ~np.isin(people[rows], division.validation)
     function = views.face_function(zoo.load_audited(audited, zoo.kind_of(audited)))
