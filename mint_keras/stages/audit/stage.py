@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from mint_keras import formats
-from mint_keras.report import plots
 from mint_keras.stages import mint_run
 from mint_keras.stages.audit import measure, photos, text
 from mint_keras.stages.audit.opened import Audit, open_audit
 
 KIND = "audit"
-AUDIT = "audit.json"
-VERDICT = "verdict.txt"
-PLOT = "findings.png"
 
 
 def audit(config: Audit) -> str:
@@ -29,17 +25,8 @@ def audit(config: Audit) -> str:
     settings = {"num_untrained": config.num_untrained, "prevalence": config.prevalence, "seed": config.seed}
     with formats.output_folder(config.out, formats.make_manifest(KIND, inputs, settings), config.overwrite):
         opened = open_audit(config, run)
-        verdicts = measure.decide(opened)
-        curve, accusations = photos.power_curve(opened), photos.accusations(opened)
-        said = text.text(verdicts, curve, accusations)
-        formats.write_json(config.out / AUDIT, text.content(verdicts, curve, accusations))
-        formats.write_text(config.out / VERDICT, said)
-        panels = {
-            f"{scorer}: {decided.outcome}": [
-                (one.name.replace("_", " "), one.role, (one.auc.value, one.auc.low, one.auc.high))
-                for one in decided.findings
-            ]
-            for scorer, decided in verdicts.items()
-        }
-        plots.save_findings(config.out / PLOT, panels, f"Verdict: {text.strongest(verdicts)}")
-    return f"{said}\nWritten: {config.out / AUDIT}, {VERDICT}, {PLOT}"
+        results = text.Results(
+            measure.decide(opened), photos.power_curve(opened), photos.accusations(opened), not_measured=()
+        )
+        said = text.write(results, config.out)
+    return f"{said}\nWritten: {config.out / text.REPORT}, {text.AUDIT}, {text.VERDICT}, {text.FINDINGS}.png"
