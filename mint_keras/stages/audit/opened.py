@@ -25,6 +25,15 @@ class Audit:
         out: folder for audit.json, verdict.txt, findings.png, and the runs through other models behind them.
         foreign: folders of other audited models of the same task that were not trained on these members: whatever
             they find is not membership.
+        unseen_photos: other photos of the members' people that the audited model was not trained on: a folder with a
+            subfolder per identity (or whatever train_mint.py takes) under the name of the members' database, NAME=PATH.
+            With them the verdict also speaks of the image.
+        swap: folder of another audited model, trained on other people of the members' own database, with its
+            members.parquet: the same photos with opposite labels, by the length of the embedding.
+        nulls: further databases of which nobody is a member: how much they differ from one another is what a
+            comparison of databases has to exceed.
+        robustness: also score photos that were compressed, shrunk or made noisy: what a re-upload does, or a developer
+            who hides.
         num_untrained: untrained copies of the audited model; the scorer must beat each of them.
         prevalence: share of members that you believe among photos like those tested, for the sentence about how many
             accusations would be right.
@@ -36,6 +45,10 @@ class Audit:
     run: Path
     out: Path
     foreign: tuple[Path, ...] = ()
+    unseen_photos: str = ""
+    swap: Path | None = None
+    nulls: tuple[str, ...] = ()
+    robustness: bool = False
     num_untrained: int = 3
     prevalence: float = 0.01
     seed: int = 1

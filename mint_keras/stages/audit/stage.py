@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mint_keras import formats
+from mint_keras.data import samples
+from mint_keras.records import InputError
 from mint_keras.stages import mint_run
 from mint_keras.stages.audit import measure, photos, text
 from mint_keras.stages.audit.opened import Audit, open_audit
@@ -18,15 +22,27 @@ def audit(config: Audit) -> str:
         RefusedError: if it, or what it was made from, has changed.
     """
     run = mint_run.reopen_run(config.run, config.quiet)
-    inputs = {
-        "run": formats.sha256_file(config.run / formats.SCORES),
-        **{f"foreign {folder}": formats.sha256_file(folder / formats.MODEL) for folder in config.foreign},
-    }
-    settings = {"num_untrained": config.num_untrained, "prevalence": config.prevalence, "seed": config.seed}
-    with formats.output_folder(config.out, formats.make_manifest(KIND, inputs, settings), config.overwrite):
+    with formats.output_folder(config.out, _manifest(config), config.overwrite):
         opened = open_audit(config, run)
-        results = text.Results(
-            measure.decide(opened), photos.power_curve(opened), photos.accusations(opened), not_measured=()
-        )
-        said = text.write(results, config.out)
+        verdicts, not_measured = measure.decide(opened)
+        curve, accusations = photos.power_curve(opened), photos.accusations(opened)
+        said = text.write(text.Results(verdicts, curve, accusations, not_measured), config.out)
     return f"{said}\nWritten: {config.out / text.REPORT}, {text.AUDIT}, {text.VERDICT}, {text.FINDINGS}.png"
+
+
+def _manifest(config: Audit) -> dict[str, Any]:
+    """Raises InputError if two foreign models cannot be told apart, or something that was named is not there."""
+    names = [folder.name for folder in config.foreign]
+    if len(set(names)) < len(names):
+        raise InputError(f"Expected foreign models in folders of different names, received {names}.")
+    folders = {f"foreign {folder.name}": folder for folder in config.foreign}
+    if config.swap is not None:
+        folders["swap"] = config.swap
+    inputs = {"run": formats.sha256_file(config.run / formats.SCORES)}
+    inputs |= {name: formats.sha256_file(folder / formats.MODEL) for name, folder in folders.items()}
+    sources = {"unseen photos": (config.unseen_photos,) if config.unseen_photos else (), "nulls": config.nulls}
+    for name, given in sources.items():
+        if given:
+            inputs[name] = samples.fingerprint(samples.list_all(given))
+    settings = {name: getattr(config, name) for name in ("robustness", "num_untrained", "prevalence", "seed")}
+    return formats.make_manifest(KIND, inputs, settings)
