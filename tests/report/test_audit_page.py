@@ -31,6 +31,7 @@ def content(**changes: Any) -> dict[str, Any]:
         "limits": "Limits.",
     }
     found = {"outcome": "no evidence", "verdicts": {"vanilla on conv1": decided}, "people": [], "photos": "None."}
+    found["robustness"] = {"max_fpr": 0.05, "rows": []}
     return found | {"not_measured": ["a control: no option"]} | changes
 
 

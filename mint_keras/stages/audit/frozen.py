@@ -11,7 +11,7 @@ from mint_keras.aad.models import AUDITED
 from mint_keras.audited import taps
 from mint_keras.data import images
 from mint_keras.heads import specs
-from mint_keras.records import SampleTable, Scores
+from mint_keras.records import SampleTable
 from mint_keras.scorers.baselines import BASELINES, FIRST_MAXIMA, MAXIMA, PERSON
 from mint_keras.stages import mint_options, mint_run, run_baselines
 from mint_keras.stages.audit import controls
@@ -63,12 +63,6 @@ def read(run: mint_run.Run, table: SampleTable) -> tuple[np.ndarray, np.ndarray]
         rows.append(some_rows)
         faces.append(some_faces)
     return np.concatenate(rows), np.concatenate(faces)
-
-
-def rescore(score: FaceScorer, part: Scores, faces: np.ndarray) -> Scores:
-    """Returns the scores of the same samples by the faces given."""
-    logit = score(faces, part.samples.people())
-    return Scores(part.scorer, part.tap, part.evaluation, part.seed, part.samples, part.is_member, logit)
 
 
 def _of_head(run: mint_run.Run, scorer: Scorer, groups: Mapping[str, list[str]]) -> _Decide:

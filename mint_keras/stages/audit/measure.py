@@ -64,9 +64,9 @@ class Comparison:
     null: Sequence[Scores]
 
 
-def decide(opened: Opened) -> tuple[dict[str, verdict.Verdict], list[str]]:
+def decide(opened: Opened, tasks: plus.Tasks) -> tuple[dict[str, verdict.Verdict], list[str]]:
     """Returns the verdict on every scorer by its name, the run's own first, and what could not be measured."""
-    comparisons, not_measured = _compare(opened)
+    comparisons, not_measured = _compare(opened, tasks)
     seed = opened.config.seed
     # Several scorers were tried: one of them may exceed chance by luck.
     above = selection.holm({one.scorer: selection.p_above(one.parts[AUDITED], seed=seed) for one in comparisons})
@@ -77,9 +77,9 @@ def decide(opened: Opened) -> tuple[dict[str, verdict.Verdict], list[str]]:
     return {name: verdict.decide(found) for name, found in measured.items()}, [*not_measured, *missing]
 
 
-def _compare(opened: Opened) -> tuple[list[Comparison], list[str]]:
+def _compare(opened: Opened, tasks: plus.Tasks) -> tuple[list[Comparison], list[str]]:
     """Scores the samples of every reference."""
-    tasks, seed, other = plus.plan(opened), opened.config.seed, opened.config.swap
+    seed, other = opened.config.seed, opened.config.swap
     photos = swap.choose(opened, other) if other else None
     context.null_databases(opened)  # what cannot be used shows before anything takes long
     models = list(_other_models(opened))

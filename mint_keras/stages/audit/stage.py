@@ -8,7 +8,7 @@ from mint_keras import formats
 from mint_keras.data import samples
 from mint_keras.records import InputError
 from mint_keras.stages import mint_run
-from mint_keras.stages.audit import measure, photos, text
+from mint_keras.stages.audit import measure, photos, plus, robustness, text
 from mint_keras.stages.audit.opened import Audit, open_audit
 
 KIND = "audit"
@@ -24,9 +24,12 @@ def audit(config: Audit) -> str:
     run = mint_run.reopen_run(config.run, config.quiet)
     with formats.output_folder(config.out, _manifest(config), config.overwrite):
         opened = open_audit(config, run)
-        verdicts, not_measured = measure.decide(opened)
+        tasks = plus.plan(opened)
+        verdicts, not_measured = measure.decide(opened, tasks)
+        changed, missing = robustness.measure(opened, tasks)
         curve, accusations = photos.power_curve(opened), photos.accusations(opened)
-        said = text.write(text.Results(verdicts, curve, accusations, not_measured), config.out)
+        results = text.Results(verdicts, curve, accusations, changed, [*not_measured, *missing])
+        said = text.write(results, config.out)
     return f"{said}\nWritten: {config.out / text.REPORT}, {text.AUDIT}, {text.VERDICT}, {text.FINDINGS}.png"
 
 

@@ -10,11 +10,12 @@ from typing import Any
 from mint_keras import formats
 from mint_keras.audit import findings, person, verdict
 from mint_keras.report import audit_page, plots
+from mint_keras.stages.audit import robustness
 
 AUDIT = "audit.json"
 VERDICT = "verdict.txt"
 REPORT = "report.html"
-FINDINGS, POWER = "findings", "power"
+FINDINGS, POWER, ROBUSTNESS = "findings", "power", "robustness"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,12 +26,14 @@ class Results:
         verdicts: by scorer, the run's own first.
         curve: what 1, 2 ... photos of a person say.
         accusations: what may be said of single photos.
+        changed: how scorers do on photos that were changed; nothing if it was not asked for.
         not_measured: which controls are missing, and why.
     """
 
     verdicts: Mapping[str, verdict.Verdict]
     curve: Sequence[person.CurvePoint]
     accusations: str
+    changed: Sequence[robustness.Changed]
     not_measured: Sequence[str]
 
     @property
@@ -59,6 +62,7 @@ def content(results: Results) -> dict[str, Any]:
         "verdicts": {name: decided.to_dict() for name, decided in results.verdicts.items()},
         "people": [dataclasses.asdict(point) for point in results.curve],
         "photos": results.accusations,
+        "robustness": {"max_fpr": robustness.MAX_FPR, "rows": [dataclasses.asdict(one) for one in results.changed]},
         "not_measured": list(results.not_measured),
     }
 
@@ -74,6 +78,11 @@ def text(results: Results) -> str:
         for point in results.curve
     )]  # fmt: skip
     lines.append(results.accusations)
+    lines += [
+        f"{one.change}, {one.scorer}: AUC {one.auc.value:.3f} [{one.auc.low:.3f}, {one.auc.high:.3f}], false positives "
+        f"{one.false_positives:.3f}, true ones {one.true_positives:.3f}."
+        for one in results.changed
+    ]
     return "\n".join([*lines, *(f"Not measured: {line}" for line in results.not_measured), ""])
 
 
@@ -98,4 +107,13 @@ def _draw(results: Results, out: Path) -> dict[str, Path]:
             }.items()
         }
         plots.save_curves(paths[POWER], axes, "photos of each person", "What several photos of a person say")
+    if results.changed:
+        paths[ROBUSTNESS] = out / f"{ROBUSTNESS}.png"
+        aucs: dict[str, list[plots.Point]] = {}
+        shares: dict[str, list[plots.Point]] = {}
+        for one in results.changed:
+            aucs.setdefault(one.scorer, []).append((one.change, one.auc.value, one.auc.low, one.auc.high))
+            shares.setdefault(one.scorer, []).append((one.change, *(one.false_positives,) * 3))
+        panels_of = {"AUC": aucs, "false positives": shares}
+        plots.save_curves(paths[ROBUSTNESS], panels_of, "change of the photos", "Photos that were changed")
     return paths
