@@ -97,7 +97,8 @@ def score(opened: Opened, tasks: Tasks, model: str, audited: Path) -> dict[str, 
         model: name of the model, for its folder.
         audited: its folder.
     """
-    paths = {task.name: opened.folder("mint_plus") / model / f"{task.name}.csv" for task in tasks.tasks}
+    folder = opened.folder("mint_plus") / model
+    paths = {task.name: folder / f"{task.truth}_{task.level}.csv" for task in tasks.tasks}
     missing = [task for task in tasks.tasks if not paths[task.name].is_file()]
     if missing:
         rows = np.unique(np.concatenate([rows for task in missing for rows in (task.fitted_on[0], task.scored[0])]))
@@ -108,7 +109,7 @@ def score(opened: Opened, tasks: Tasks, model: str, audited: Path) -> dict[str, 
                 SCORER, task.level, task.evaluation, opened.config.seed, tasks.table.take(task.scored[0]),
                 task.scored[1], logit,
             )  # fmt: skip
-            paths[task.name].parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
             formats.write_scores(paths[task.name], [part])
     return {name: formats.read_scores(path)[0] for name, path in paths.items()}
 

@@ -115,7 +115,7 @@ def _of_plus(opened: Opened, tasks: plus.Tasks) -> Iterator[_Asked]:
 
 
 def _measure(opened: Opened, asked: _Asked, on_change: Callable[[int], object]) -> list[Changed]:
-    path = opened.folder("robustness") / f"{asked.name}.csv"
+    path = opened.folder("robustness") / f"{asked.scorer.name}_{asked.scorer.tap}.csv"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         formats.write_scores(path, _score(opened, asked, on_change))

@@ -22,7 +22,7 @@ def audit(config: Audit) -> str:
         RefusedError: if it, or what it was made from, has changed.
     """
     run = mint_run.reopen_run(config.run, config.quiet)
-    with formats.output_folder(config.out, _manifest(config), config.overwrite):
+    with formats.output_folder(config.out, manifest(config), config.overwrite):
         opened = open_audit(config, run)
         tasks = plus.plan(opened)
         verdicts, not_measured = measure.decide(opened, tasks)
@@ -33,8 +33,12 @@ def audit(config: Audit) -> str:
     return f"{said}\nWritten: {config.out / text.REPORT}, {text.AUDIT}, {text.VERDICT}, {text.FINDINGS}.png"
 
 
-def _manifest(config: Audit) -> dict[str, Any]:
-    """Raises InputError if two foreign models cannot be told apart, or something that was named is not there."""
+def manifest(config: Audit) -> dict[str, Any]:
+    """Returns the manifest of an audit.
+
+    Raises:
+        InputError: if two foreign models have one name, or something that was named is not there.
+    """
     names = [folder.name for folder in config.foreign]
     if len(set(names)) < len(names):
         raise InputError(f"Expected foreign models in folders of different names, received {names}.")

@@ -27,6 +27,7 @@ from mint_keras.stages.audit import controls, frozen, pixels
 from mint_keras.stages.audit.opened import Opened
 
 SCORER = "embedding norm, cross-model swap"
+_OTHER_SEEDS = 1000  # copies of one architecture and one seed would be the same network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,13 +58,13 @@ def score(opened: Opened, other: Path, photos: tuple[SampleTable, np.ndarray]) -
     (table, is_first), audited = photos, opened.run.config.audited
     pairs = {AUDITED: (audited, other)}
     for number in range(1, opened.config.num_untrained + 1):
-        seed = opened.config.seed + number
-        folders = (opened.folder("models") / f"{who}{UNTRAINED}_{number}" for who in ("", "other_"))
+        name = f"{UNTRAINED}_{number}"
+        sides = ((audited, name, number), (other, f"other_{name}", _OTHER_SEEDS + number))
         first, second = (
-            controls.save_untrained(opened.run, model, folder, seed)
-            for model, folder in zip((audited, other), folders, strict=True)
+            controls.save_untrained(opened.run, model, opened.folder("models") / folder, opened.config.seed + seed)
+            for model, folder, seed in sides
         )
-        pairs[f"{UNTRAINED}_{number}"] = (first, second)
+        pairs[name] = (first, second)
     parts = {name: [_score(opened, models, table, is_first)] for name, models in pairs.items()}
     _, seen = blind.read(table, mint_options.framing(opened.run.config))
     logit = blind.fit_statistics(seen, is_first)(seen)
