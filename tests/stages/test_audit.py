@@ -172,7 +172,7 @@ def test_interrupted_audit_continues(small: tuple[Audit, str], tmp_path: Path) -
     formats.write_json(config.out / formats.MANIFEST, stage.manifest(config))
     kept = done / "untrained_1" / formats.SCORES
 
-    def stop(*_: object) -> None:
+    def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
