@@ -17,7 +17,8 @@ from _cli import run
 from mint_keras.quiet import quiet_import
 
 with quiet_import():
-    from mint_keras.stages.audit import Audit, audit
+    from mint_keras.stages.audit.opened import Audit
+    from mint_keras.stages.audit.stage import audit
 
 if __name__ == "__main__":
     sys.exit(run(Audit, audit))

@@ -106,10 +106,17 @@ def read(
     rows, parts = [], []
     for some_rows, faces in images.FaceReader(framing).batches(table, batch_size):
         rows.append(some_rows)
-        parts.append(extract.run({"": function}, faces, batch_size)[""])
+        parts.append(run(function, faces, batch_size))
     if not rows:
         raise InputError(f"Expected images that can be read, received {len(table)} samples without any.")
     return np.concatenate(rows), {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def run(function: FaceFunction, faces: np.ndarray, batch_size: int = extract.BATCH_SIZE) -> dict[str, np.ndarray]:
+    """Runs faces through a function of `face_function`, batch by batch; the last one is filled up."""
+    starts = range(0, len(faces), batch_size)
+    parts = [extract.run({"": function}, faces[start : start + batch_size], batch_size)[""] for start in starts]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def log_norm(outcome: np.ndarray) -> np.ndarray:

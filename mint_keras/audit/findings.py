@@ -22,6 +22,7 @@ ROLES = {
     CONTEXT: "a scorer on different databases where membership cannot be the cause: it says what else tells them apart",
 }
 PERSON, IMAGE = "person", "image"
+_ROUNDING = 1e-9  # an AUC of 0.5 is 0.5 up to this
 TRUTHS = {
     PERSON: "the person: whether photos of these people were used, not which ones",
     IMAGE: "the image: whether these very photos were used; the people on both sides are the same",
@@ -81,7 +82,7 @@ class Finding:
 
     def tells_sides_apart(self, alpha: float) -> bool:
         """Whether the sides differ in either direction: a score that is wrong throughout knows as much."""
-        return (self.auc.low > 0.5 or self.auc.high < 0.5) and self.is_significant(alpha)
+        return (self.auc.low > 0.5 + _ROUNDING or self.auc.high < 0.5 - _ROUNDING) and self.is_significant(alpha)
 
 
 def reference(

@@ -10,6 +10,7 @@ from mint_keras.audit import figures, intervals, paired
 from mint_keras.records import InputError, Scores
 
 NUM_DRAWS = 9996  # smallest p-value 1/9997; divides by 1, 2, 3 and 6 seeds
+_ROUNDING = 1e-9  # an AUC of 0.5 is 0.5 up to this
 
 
 def choose(validation: Mapping[str, Sequence[Scores]], evaluation: Sequence[Scores]) -> str:
@@ -65,7 +66,7 @@ def p_above(
         InputError: if there are no scores, or membership is not known.
     """
     draws = _draws(parts, others, num_draws, seed)
-    return float((1 + np.count_nonzero(draws <= null)) / (1 + len(draws)))
+    return float((1 + np.count_nonzero(draws <= null + _ROUNDING)) / (1 + len(draws)))
 
 
 def p_differs(parts: Sequence[Scores], null: float = 0.5, num_draws: int = NUM_DRAWS, seed: int = 1) -> float:
@@ -77,7 +78,7 @@ def p_differs(parts: Sequence[Scores], null: float = 0.5, num_draws: int = NUM_D
         InputError: if there are no scores, or membership is not known.
     """
     draws = _draws(parts, (), num_draws, seed)
-    num = min(np.count_nonzero(draws <= null), np.count_nonzero(draws >= null))
+    num = min(np.count_nonzero(draws <= null + _ROUNDING), np.count_nonzero(draws >= null - _ROUNDING))
     return float(min(1.0, 2 * (1 + num) / (1 + len(draws))))
 
 

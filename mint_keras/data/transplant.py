@@ -160,7 +160,7 @@ def transplant(faces: np.ndarray, pipeline: Pipeline, rng: np.random.Generator) 
     for k, choice in enumerate(rng.integers(len(pipeline.encodings), size=len(faces))):
         encoding = pipeline.encodings[choice]
         resized = images.Framing(encoding.side).apply(faces[k])
-        result[k] = framing.apply(images.decode(_encode(resized, encoding.quality, encoding.sampling)))
+        result[k] = framing.apply(images.decode(encode(resized, encoding.quality, encoding.sampling)))
     return result
 
 
@@ -267,7 +267,7 @@ def _sampling(components: list[tuple[int, int, int]]) -> str:
 def _ladder() -> np.ndarray:
     """Returns the tables of OpenCV's encoder at every quality, shape (100, 2, 64)."""
     picture = np.zeros((16, 16, 3), np.uint8)
-    return np.array([read_header(_encode(picture, quality, "4:2:0")).tables for quality in _QUALITIES])
+    return np.array([read_header(encode(picture, quality, "4:2:0")).tables for quality in _QUALITIES])
 
 
 def _nearest_quality(tables: tuple[tuple[int, ...], ...], ladder: np.ndarray) -> tuple[int, float]:
@@ -276,7 +276,14 @@ def _nearest_quality(tables: tuple[tuple[int, ...], ...], ladder: np.ndarray) ->
     return _QUALITIES[best], float(distance[best])
 
 
-def _encode(image: np.ndarray, quality: int, sampling: str) -> bytes:
+def encode(image: np.ndarray, quality: int, sampling: str) -> bytes:
+    """Returns an RGB image as a JPEG file.
+
+    Args:
+        image: shape (height, width, 3), uint8.
+        quality: of OpenCV's encoder, 1 to 100.
+        sampling: of chroma, see `Header`.
+    """
     settings = [cv2.IMWRITE_JPEG_QUALITY, quality]
     if sampling == GREY:
         pixels = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)

@@ -69,6 +69,7 @@ def save_roc_panels(paths: Sequence[Path], panels: Mapping[str, Mapping[str, Cur
 
 
 Finding = tuple[str, str, tuple[float, float, float]]
+Point = tuple[object, float, float, float]
 
 
 def save_findings(path: Path, panels: Mapping[str, Sequence[Finding]], title: str) -> None:
@@ -96,6 +97,33 @@ def save_findings(path: Path, panels: Mapping[str, Sequence[Finding]], title: st
     for number, kind in enumerate(kinds):
         grid[0, 0].plot([], [], "o", color=f"C{number}", label=kind)
     figure.legend(loc="outside lower center", ncols=len(kinds), fontsize=8)
+    figure.suptitle(title)
+    with formats.atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=120, metadata={"Software": None})
+
+
+def save_curves(path: Path, panels: Mapping[str, Mapping[str, Sequence[Point]]], across: str, title: str) -> None:
+    """Draws curves with their intervals, one panel under the other, into a PNG.
+
+    Args:
+        path: the picture.
+        panels: by the name of their vertical axis, curves by label: place, value, lower and upper end of every point.
+            The places are the same in all of them.
+        across: name of the horizontal axis.
+        title: of the picture.
+    """
+    figure = Figure(figsize=(8, 1.6 + 2.6 * len(panels)), layout="constrained")
+    grid = figure.subplots(len(panels), 1, squeeze=False, sharex=True)
+    for axes, (name, curves) in zip(grid[:, 0], panels.items(), strict=True):
+        for label, points in curves.items():
+            places, values, lows, highs = zip(*points, strict=True)
+            ends = np.abs(np.array([lows, highs]) - values)
+            axes.errorbar([str(place) for place in places], values, yerr=ends, fmt="o-", capsize=3, label=label)
+        axes.set(ylabel=name, ylim=(0, 1))
+        axes.grid(alpha=0.3)
+    grid[0, 0].legend(fontsize=8)
+    grid[-1, 0].set_xlabel(across)
+    grid[-1, 0].tick_params(axis="x", labelrotation=30 if len(places) > 9 else 0)
     figure.suptitle(title)
     with formats.atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=120, metadata={"Software": None})

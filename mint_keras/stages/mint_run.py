@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,7 @@ def open_run(config: TrainMint) -> Run:
     manifest = _make_manifest(config, protocol)
     inputs = manifest["inputs"]
     with formats.output_folder(config.out, manifest, config.overwrite):
-        aad = run_aad.open_aad(_aad_options(config, taps, needed), inputs, protocol.table)
+        aad = run_aad.open_aad(aad_options(config, taps, needed, config.seed), inputs, protocol.table)
         protocol = protocol.take(np.isin(protocol.table.sample_id, aad.table.sample_id))
         _check_sizes(protocol)  # again: some samples may have been rejected
     return Run(config, protocol, aad)
@@ -91,7 +91,17 @@ def _make_manifest(config: TrainMint, protocol: protocols.Protocol) -> dict[str,
     return formats.make_manifest(KIND, inputs, mint_options.content(config))
 
 
-def _aad_options(config: TrainMint, taps: list[str], needed: tuple[str, ...]) -> run_aad.AadOptions:
+def aad_options(
+    config: TrainMint, taps: list[str], needed: tuple[str, ...], untrained_seed: int | None
+) -> run_aad.AadOptions:
+    """Returns what a run wants of its AAD.
+
+    Args:
+        config: of the run.
+        taps: what its heads and baselines look at.
+        needed: signals, see `signals.available`.
+        untrained_seed: of the untrained copy beside the audited model; None for no copy.
+    """
     return run_aad.AadOptions(
         folder=config.out,
         store=config.store,
@@ -103,7 +113,7 @@ def _aad_options(config: TrainMint, taps: list[str], needed: tuple[str, ...]) ->
         source=config.aad,
         precision=config.precision,
         xla=config.xla,
-        seed=config.seed,
+        untrained_seed=untrained_seed,
         num_reads=specs.find(config.head).epochs * config.num_seeds * len(mint_options.tap_groups(config)),
         quiet=config.quiet,
     )
@@ -147,9 +157,8 @@ def load_head(path: Path) -> keras.Model:
         raise InputError(f"Expected a head in {path}, received: {error}") from error
 
 
-def fit_heads(run: Run) -> None:
-    """Trains the heads that are missing."""
-    keys = mint_options.head_keys(run.config)
+def fit_heads(run: Run, keys: Sequence[mint_options.HeadKey]) -> None:
+    """Trains those of the heads that are missing."""
     missing = [key for key in keys if not mint_options.head_path(run.config, key).is_file()]
     total = len(missing) * specs.find(run.config.head).epochs
     with tqdm(total=total, desc="heads", unit="epoch", disable=run.config.quiet, **pace()) as bar:
@@ -174,25 +183,34 @@ def _fit_head(run: Run, key: mint_options.HeadKey, on_epoch: Callable[[int], obj
 
 
 def evaluate_heads(run: Run) -> tuple[list[Scores], list[ResultRow]]:
-    """Evaluates every head by `model.evaluate` and by its scores, on every evaluation of the protocol."""
+    """Evaluates every head by `model.evaluate` and by its scores, and every baseline, on all evaluations."""
     parts: list[tuple[Scores, ResultRow]] = []
-    evaluations = run.protocol.evaluations()
-    groups, keys = mint_options.tap_groups(run.config), mint_options.head_keys(run.config)
+    evaluations, keys = run.protocol.evaluations(), mint_options.head_keys(run.config)
     for key in tqdm(keys, desc="evaluate", unit="head", disable=run.config.quiet, **pace()):
-        head = load_head(mint_options.head_path(run.config, key))
-        logits = run.aad.in_front(head_training.logit_model(head), key.model, groups[key.name])
-        whole = run.aad.in_front(head, key.model, groups[key.name])
-        head_training.compile_head(whole)
-        features = run.aad.features(key.model, groups[key.name])
-        for evaluation, (rows, is_member) in evaluations.items():
-            data = batches.LabelledAad(features, rows, is_member)
-            figures, logit = head_training.evaluate_head(whole, logits, data)
-            scorer = run_aad.scorer_name(run.config.head, key.model)
-            scores = Scores(scorer, key.name, evaluation, key.seed, run.protocol.table.take(rows), is_member, logit)
-            parts.append((scores, results.summarise(scores, figures)))
+        parts += evaluate_head(run, key, evaluations)
+    groups = mint_options.tap_groups(run.config)
     by_baselines = run_baselines.evaluate(run.protocol, run.aad, baseline_names(run), groups, run.config.seed)
     parts += [(scores, results.summarise(scores)) for scores in by_baselines]
     return [scores for scores, _ in parts], [result for _, result in parts]
+
+
+def evaluate_head(
+    run: Run, key: mint_options.HeadKey, evaluations: Mapping[str, tuple[np.ndarray, np.ndarray]]
+) -> list[tuple[Scores, ResultRow]]:
+    """Evaluates a head on rows of the run's table, with their membership, by the evaluation's name."""
+    config, taps = run.config, mint_options.tap_groups(run.config)[key.name]
+    head = load_head(mint_options.head_path(config, key))
+    logits = run.aad.in_front(head_training.logit_model(head), key.model, taps)
+    whole = run.aad.in_front(head, key.model, taps)
+    head_training.compile_head(whole)
+    features = run.aad.features(key.model, taps)
+    scorer, parts = run_aad.scorer_name(config.head, key.model), []
+    for evaluation, (rows, is_member) in evaluations.items():
+        data = batches.LabelledAad(features, rows, is_member)
+        figures, logit = head_training.evaluate_head(whole, logits, data)
+        scores = Scores(scorer, key.name, evaluation, key.seed, run.protocol.table.take(rows), is_member, logit)
+        parts.append((scores, results.summarise(scores, figures)))
+    return parts
 
 
 def baseline_names(run: Run) -> list[str]:
@@ -200,7 +218,7 @@ def baseline_names(run: Run) -> list[str]:
     return run_baselines.choose(run.aad, run.config.baselines)
 
 
-def with_explicit_samples(config: TrainMint) -> TrainMint:
+def _with_explicit_samples(config: TrainMint) -> TrainMint:
     """Returns options that name all their samples, so that they choose the same ones with another audited model.
 
     Raises:
@@ -225,7 +243,7 @@ def with_explicit_samples(config: TrainMint) -> TrainMint:
 
 
 def _list_sources(config: TrainMint) -> protocols.Sources:
-    explicit = with_explicit_samples(config)
+    explicit = _with_explicit_samples(config)
     return protocols.Sources(
         members=samples.list_samples(explicit.members),
         externals=samples.list_all(explicit.externals),

@@ -40,7 +40,7 @@ class AadOptions:
         source: stored, live or auto.
         precision: of the audited model.
         xla: compile the audited model.
-        seed: of the untrained copy.
+        untrained_seed: of the untrained copy; None for no copy.
         num_reads: how often heads read AAD: epochs times heads of one model.
         quiet: no progress bar.
     """
@@ -55,7 +55,7 @@ class AadOptions:
     source: str
     precision: str
     xla: bool
-    seed: int
+    untrained_seed: int | None
     num_reads: int
     quiet: bool
 
@@ -132,7 +132,7 @@ def open_aad(options: AadOptions, inputs: Mapping[str, str], table: SampleTable)
         taps=options.taps,
         poolings=(options.pooling,) if options.pooling else (),
         signals=options.signals,
-        untrained_seed=options.seed,
+        untrained_seed=options.untrained_seed,
         xla=options.xla,
     )
     whole = models.load(spec)
@@ -215,11 +215,11 @@ def _from_store(options: AadOptions, audited: str, table: SampleTable) -> RunAad
             f"Expected AAD of images as this run wants them in {options.store}, received another resolution or another "
             "--native-resolution."
         )
-    if UNTRAINED not in opened.arrays or config["untrained_seed"] != options.seed:
+    if UNTRAINED not in opened.arrays or config["untrained_seed"] != options.untrained_seed:
         raise RefusedError(
-            f"Expected AAD through an untrained copy of seed {options.seed} in {options.store}, received "
+            f"Expected AAD through an untrained copy of seed {options.untrained_seed} in {options.store}, received "
             f"{config['untrained_seed']}: without this control no head is reported. Extract with --untrained --seed "
-            f"{options.seed}."
+            f"{options.untrained_seed}."
         )
     names = [pooling.array_name(tap, options.pooling, tap != taps.OUTCOME) for tap in options.taps]
     if lacking := sorted(set(names) - set(opened.arrays[AUDITED])):

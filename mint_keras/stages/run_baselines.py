@@ -14,7 +14,7 @@ from mint_keras.audited import taps
 from mint_keras.data import protocol as protocols
 from mint_keras.data import splits
 from mint_keras.records import ResultRow, Scores
-from mint_keras.scorers.baselines import BASELINES, EMBEDDING_NORM, FIRST_MAXIMA, MAXIMA, PERSON, Baseline
+from mint_keras.scorers.baselines import BASELINES, EMBEDDING_NORM, FIRST_MAXIMA, MAXIMA, PERSON, Baseline, Scorer
 from mint_keras.stages import run_aad
 
 
@@ -29,7 +29,7 @@ def choose(aad: run_aad.RunAad, all_of_them: bool) -> list[str]:
 def evaluate(
     protocol: protocols.Protocol, aad: run_aad.RunAad, names: Sequence[str], groups: Mapping[str, list[str]], seed: int
 ) -> list[Scores]:
-    """Fits baselines on the heads' training samples and scores every evaluation, through both models.
+    """Fits baselines on the heads' training samples and scores every evaluation, through every model of the AAD.
 
     Args:
         protocol: of the run.
@@ -41,20 +41,35 @@ def evaluate(
     Returns:
         Scores of what could be scored, as many members as externals; nothing for an evaluation without any.
     """
-    train_rows, train_is_member = protocol.training_rows()
     evaluations = protocol.evaluations()
     found = []
     for name in names:
         for tap, group in _looked_at(BASELINES[name], groups).items():
-            for model in (AUDITED, UNTRAINED):
-                features = {key: _feature(protocol, aad, model, key, group) for key in BASELINES[name].inputs}
-                score = BASELINES[name].fit(_take(features, train_rows), train_is_member)
+            for model in filter(aad.arrays.__contains__, (AUDITED, UNTRAINED)):
+                features = _features(protocol, aad, model, name, group)
+                score = _fit(protocol, features, name)
                 for evaluation, (rows, is_member) in evaluations.items():
                     scorer, table = run_aad.scorer_name(name, model), protocol.table.take(rows)
                     logit = score(_take(features, rows))
                     found.append(Scores(scorer, tap, evaluation, seed, table, is_member, logit))
     balanced = [_without_unscored(scores) for scores in found]
     return [scores for scores in balanced if len(scores.logit)]
+
+
+def fit(protocol: protocols.Protocol, aad: run_aad.RunAad, name: str, group: list[str]) -> Scorer:
+    """Returns a baseline on some taps, fitted on the heads' training samples through the audited model."""
+    return _fit(protocol, _features(protocol, aad, AUDITED, name, group), name)
+
+
+def _fit(protocol: protocols.Protocol, features: Mapping[str, Any], name: str) -> Scorer:
+    rows, is_member = protocol.training_rows()
+    return BASELINES[name].fit(_take(features, rows), is_member)
+
+
+def _features(
+    protocol: protocols.Protocol, aad: run_aad.RunAad, model: str, name: str, group: list[str]
+) -> dict[str, Any]:
+    return {key: _feature(protocol, aad, model, key, group) for key in BASELINES[name].inputs}
 
 
 def notes(

@@ -26,7 +26,7 @@ _LEGEND = """Cells: accuracy, AUC, TPR at 1% FPR; chance is 0.500, 0.500, 0.010.
 def train_mint(config: mint_options.TrainMint) -> str:
     """Extracts AAD, trains a head per tap and combination, evaluates them, and returns the table."""
     run = mint_run.open_run(config)
-    mint_run.fit_heads(run)
+    mint_run.fit_heads(run, mint_options.head_keys(config))
     scores, results = mint_run.evaluate_heads(run)
     write_evaluation(run, scores, results)
     written = f"Written: {config.out / formats.RESULTS}, {formats.SCORES}, heads/, roc.png, roc_controls.png"

@@ -46,7 +46,7 @@ def test_what_pillow_wrote_is_read(tmp_path: Path, name: str, subsampling: int, 
 
 def test_the_sampling_that_is_asked_for_is_written() -> None:
     for name in ("4:4:4", "4:2:2", "4:2:0", "4:4:0", "4:1:1", transplant.GREY):
-        assert transplant.read_header(transplant._encode(FACE, 80, name)).sampling == name
+        assert transplant.read_header(transplant.encode(FACE, 80, name)).sampling == name
 
 
 def test_tables_of_another_encoder_get_the_nearest_quality_and_the_distance_is_said(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_what_says_nothing_is_counted_and_not_made_up(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("side", "sampling"), [(112, "4:2:0"), (80, "4:4:4"), (160, "4:2:2")])
 def test_a_transplanted_face_is_what_a_file_of_the_database_would_be(tmp_path: Path, side: int, sampling: str) -> None:
     crop = images.Framing(side).apply(FACE)
-    encoded = transplant._encode(crop, 45, sampling)
+    encoded = transplant.encode(crop, 45, sampling)
     place = folder(tmp_path / "d", [encoded])
     table = samples.list_samples(str(place))
     moved = transplant.transplant(FACE[None], transplant.estimate(table), np.random.default_rng(0))

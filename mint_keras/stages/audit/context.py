@@ -1,0 +1,207 @@
+"""What is compared across databases, or measured on our own code: for the record, and deciding nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterable
+
+import numpy as np
+
+from mint_keras.aad.models import UNTRAINED
+from mint_keras.audit import findings
+from mint_keras.audit.findings import Finding
+from mint_keras.data import protocol as protocols
+from mint_keras.data import samples, splits, transplant
+from mint_keras.records import InputError, SampleTable, Scores, concatenate_tables
+from mint_keras.stages.audit import controls, frozen, pixels
+from mint_keras.stages.audit.opened import Opened
+from mint_keras.training import batches
+
+_NUM_FILES = 300  # whose headers say how a database's files were made
+_NOT_USED = -1  # part of samples that a protocol leaves out
+_CLAIM = "does the audited model tell members from externals of another database, as in the paper"
+_HELD_OUT_CLAIM = "does the audited model tell members of a database that no head was trained on from externals"
+_UNTRAINED = "does a network that was never trained tell the databases apart"
+_FAMILIAR = "are people of the members' database whom the model never saw told from externals"
+_BLIND = "do pixels alone tell the databases apart"
+_MEMBER_DATABASE = "are members of a database that the scorer was not fitted on told from externals"
+_PERMUTED = "does our own code see a difference between sides that were dealt out by lot"
+_TRANSPLANT = "is it still so if {whose} files are compressed and sized like the others'"
+_RESOLUTION = "is it still so if all photos are first shrunk to {side} pixels, which those of both sides have"
+_NULL_PAIR = "does the scorer tell two databases apart, nobody of which is a member"
+Found = tuple[list[Finding], list[str]]
+
+
+def measure(opened: Opened) -> Found:
+    """Returns the paper's own claim and what else tells databases apart, and what could not be measured."""
+    if opened.run.protocol.main_evaluation == protocols.SAME_DATABASE:
+        kinds = [_permuted(opened)]
+    else:
+        measures = (_across, _member_databases, _permuted, _transplanted, _resolution, _null_pairs)
+        kinds = [measured(opened) for measured in measures]
+    return [one for found, _ in kinds for one in found], [line for _, lines in kinds for line in lines]
+
+
+def _across(opened: Opened) -> Found:
+    run, scores, seed = opened.run, opened.scores, opened.config.seed
+    main = run.protocol.main_evaluation
+    claim = _HELD_OUT_CLAIM if main == protocols.UNSEEN_MEMBERS else _CLAIM
+    wanted = {
+        "members and externals": (claim, findings.CLAIM, opened.scorer.parts(scores, main)),
+        "untrained copy, members and externals": (
+            _UNTRAINED, findings.CONTEXT, opened.scorer.parts(scores, main, f"_{UNTRAINED}"),
+        ),
+        "familiar": (_FAMILIAR, findings.CONTEXT, opened.scorer.parts(scores, protocols.FAMILIAR)),
+    }  # fmt: skip
+    by_pixels = pixels.across(run, seed, opened.folder("pixels") / main)
+    wanted |= {f"{name}, members and externals": (_BLIND, findings.CONTEXT, [part]) for name, part in by_pixels.items()}
+    return [
+        findings.across(name, question, role, parts, seed=seed)
+        for name, (question, role, parts) in wanted.items()
+        if parts
+    ], []
+
+
+def _member_databases(opened: Opened) -> Found:
+    """Fits the scorer without one database of members at a time, and evaluates it on that database's members."""
+    protocol = opened.run.protocol
+    is_member = np.isin(protocol.part, (protocols.TRAIN_MEMBERS, protocols.TEST_MEMBERS))
+    databases = np.unique(protocol.table.database[protocol.part == protocols.TEST_MEMBERS]).tolist()
+    if len(databases) == 1:
+        return [], [f"Member database held out: all members are of one database, {databases[0]}."]
+    found, missing = [], []
+    for database in databases:
+        is_of_it = protocol.table.database == database
+        left_out = is_member & (is_of_it == (protocol.part == protocols.TRAIN_MEMBERS))
+        other = dataclasses.replace(protocol, part=np.where(left_out, _NOT_USED, protocol.part))
+        made, why = _refitted(opened, other, f"members of {database} held out", _MEMBER_DATABASE)
+        found += made
+        missing += why
+    return found, missing
+
+
+def _permuted(opened: Opened) -> Found:
+    """Deals the sides out anew by person, fits the scorer again, and evaluates it on other people."""
+    protocol = opened.run.protocol
+    part, people = protocol.part, protocol.table.people()
+    members = (protocols.TRAIN_MEMBERS, protocols.TEST_MEMBERS)
+    rows = np.flatnonzero(np.isin(part, (*members, protocols.TRAIN_EXTERNALS, protocols.TEST_EXTERNALS)))
+    is_test = np.isin(part[rows], (protocols.TEST_MEMBERS, protocols.TEST_EXTERNALS))
+    dealt = np.full(len(part), _NOT_USED)
+    rng = np.random.default_rng([opened.config.seed, 7])
+    for mask, sides in (
+        (~is_test, (protocols.TRAIN_MEMBERS, protocols.TRAIN_EXTERNALS)),
+        (is_test, (protocols.TEST_MEMBERS, protocols.TEST_EXTERNALS)),
+    ):
+        some = rows[mask]
+        is_claimed = splits.permute_membership(people[some], np.isin(part[some], members), rng)
+        dealt[some] = np.where(is_claimed, *sides)
+    return _refitted(opened, dataclasses.replace(protocol, part=dealt), "sides dealt out by lot", _PERMUTED)
+
+
+def _refitted(opened: Opened, protocol: protocols.Protocol, name: str, question: str) -> Found:
+    """Measures the scorer fitted on other training samples; heads want a batch of each side."""
+    is_member = protocol.training_rows()[1]
+    if (num := min(np.count_nonzero(is_member), np.count_nonzero(~is_member))) < batches.CLASS_BATCH:
+        return [], [f"{name.capitalize()}: {num} training samples of a side, and {batches.CLASS_BATCH} are wanted."]
+    folder = opened.folder("controls") / name.replace(" ", "_")
+    scores = controls.refitted(opened.run, protocol, folder, opened.scorer)
+    parts = opened.scorer.parts(scores, protocol.main_evaluation)
+    return [findings.across(name, question, findings.CONTEXT, parts, seed=opened.config.seed)], []
+
+
+def _transplanted(opened: Opened) -> Found:
+    """Scores one side as if its files had been made like the other's, with the scorer as it is."""
+    protocol, seed = opened.run.protocol, opened.config.seed
+    rows, is_member = protocol.evaluations()[protocol.main_evaluation]
+    table = protocol.table.take(rows)
+    scorer = frozen.open_scorer(opened.run, opened.scorer)
+    _, faces = frozen.read(opened.run, table)
+    found, missing = [], []
+    for whose, side in (("externals'", ~is_member), ("members'", is_member)):
+        others = table.take(~side)
+        pipeline = transplant.estimate(others.take(_some(len(others), seed)))
+        if not pipeline.encodings:
+            missing.append(f"Pipeline transplant of the {whose} files: {pipeline.describe()}")
+            continue
+        changed = faces.copy()
+        changed[side] = transplant.transplant(faces[side], pipeline, np.random.default_rng([seed, 8]))
+        part = _scores(opened, scorer(changed, table.people()), table, is_member, protocol.main_evaluation)
+        name = f"pipeline transplant, {whose} files"
+        found.append(findings.across(name, _TRANSPLANT.format(whose=whose), findings.CONTEXT, [part], seed=seed))
+    return found, missing
+
+
+def _resolution(opened: Opened) -> Found:
+    """Makes the run again with all photos shrunk to what the smaller of both sides have."""
+    protocol, seed = opened.run.protocol, opened.config.seed
+    sides = []
+    for part in (protocols.TEST_MEMBERS, protocols.TEST_EXTERNALS):
+        table = protocol.table.take(protocol.part == part)
+        sides.append(transplant.estimate(table.take(_some(len(table), seed))).sides)
+    if not all(map(len, sides)):
+        return [], ["Resolution match: the files do not say how large they are."]
+    native = transplant.common_resolution(sides[0], sides[1])
+    if not native or 0 < opened.run.config.native_resolution <= native:
+        return [], [
+            "Resolution match: photos of both sides are at least as large as the model, or the run, takes them."
+        ]
+    folder = opened.folder("controls") / "resolution"
+    scores = controls.through(opened.run, opened.run.config.audited, folder, opened.scorer, native)
+    parts = opened.scorer.parts(scores, protocol.main_evaluation)
+    question = _RESOLUTION.format(side=native)
+    return [findings.across("resolution match", question, findings.CONTEXT, parts, seed=seed)], []
+
+
+def _null_pairs(opened: Opened) -> Found:
+    """Scores pairs of databases of externals with the scorer as it is: how far shift alone takes it."""
+    seed, tables = opened.config.seed, null_databases(opened)
+    if len(tables) < 2:
+        return [], ["Null pairs: one database of externals to evaluate on; --nulls adds others."]
+    scorer, scored = frozen.open_scorer(opened.run, opened.scorer), {}
+    for name, table in tables.items():
+        rows, faces = frozen.read(opened.run, table)
+        used = table.take(rows)
+        scored[name] = (used, scorer(faces, used.people()))
+    found = []
+    for first, second in itertools.combinations(scored, 2):
+        (one, of_one), (other, of_other) = scored[first], scored[second]
+        table, logit = concatenate_tables([one, other]), np.concatenate([of_one, of_other])
+        is_first = np.arange(len(table)) < len(one)
+        kept = np.flatnonzero(np.isfinite(logit))  # some baselines cannot score everybody
+        part = _scores(opened, logit[kept], table.take(kept), is_first[kept], f"null_{first}_{second}")
+        found.append(
+            findings.across(f"null pair, {first} and {second}", _NULL_PAIR, findings.CONTEXT, [part], seed=seed)
+        )
+    return found, []
+
+
+def null_databases(opened: Opened) -> dict[str, SampleTable]:
+    """Returns the databases of externals that the scorer was not fitted on, of the run and of --nulls, by name.
+
+    Raises:
+        InputError: if the run has one of --nulls already.
+    """
+    protocol, seed = opened.run.protocol, opened.config.seed
+    tables = _by_database(protocol.table.take(protocol.part == protocols.TEST_EXTERNALS))
+    for given in map(samples.list_samples, opened.config.nulls):
+        if both := set(given.database.tolist()) & set(protocol.table.database.tolist()):
+            raise InputError(f"Expected --nulls of databases that the run does not have, received {sorted(both)}.")
+        tables |= _by_database(given.take(_some(len(given), seed, opened.run.config.num_test)))
+    return tables
+
+
+def _scores(opened: Opened, logit: np.ndarray, table: SampleTable, is_member: np.ndarray, name: str) -> Scores:
+    kept = np.flatnonzero(np.isfinite(logit))
+    scorer = opened.scorer
+    return Scores(scorer.name, scorer.tap, name, opened.config.seed, table.take(kept), is_member[kept], logit[kept])
+
+
+def _by_database(table: SampleTable) -> dict[str, SampleTable]:
+    names: Iterable[str] = np.unique(table.database).tolist()
+    return {name: table.take(table.database == name) for name in names}
+
+
+def _some(size: int, seed: int, num: int = _NUM_FILES) -> np.ndarray:
+    return np.sort(np.random.default_rng([seed, 9]).permutation(size)[:num])

@@ -1,0 +1,60 @@
+"""What may be said of single photos, and of several photos of a person."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from mint_keras.audit import bounds, conformal, paired, person, verdict
+from mint_keras.data import protocol as protocols
+from mint_keras.records import InputError, Scores
+from mint_keras.stages.audit.opened import Opened
+
+_MAX_PHOTOS = 8
+
+
+def power_curve(opened: Opened) -> list[person.CurvePoint]:
+    """Returns what 1, 2, ... photos of a person say, as far as enough people on both sides have so many."""
+    if not opened.has_reference:
+        return []
+    reported = opened.division.reported(opened.scorer.parts(opened.scores, protocols.SAME_DATABASE))
+    enough = []
+    for is_member in (True, False):
+        people = reported[0].samples.people()[reported[0].is_member == is_member]
+        counts = np.sort(np.unique(people, return_counts=True)[1])[::-1]
+        enough.append(int(counts[verdict.MIN_PEOPLE - 1]) if len(counts) >= verdict.MIN_PEOPLE else 0)
+    num = min(*enough, _MAX_PHOTOS)
+    return person.power_curve(reported, num, seed=opened.config.seed) if num else []
+
+
+def accusations(opened: Opened) -> str:
+    """Says what may be said of single photos, calibrated on externals the head never saw, checked on other people."""
+    main, scorer = opened.run.protocol.main_evaluation, opened.scorer
+    claimed, familiar = scorer.parts(opened.scores, main), scorer.parts(opened.scores, protocols.FAMILIAR)
+    if main == protocols.SAME_DATABASE or not claimed or not familiar:
+        return "Single photos: no p-values without externals of another database and held-out people to check them on."
+    part, others = claimed[0], familiar[0]
+    externals, held_out = paired.take(part, ~_members(part)), paired.take(others, _members(others))
+    held_out = dataclasses.replace(held_out, is_member=np.zeros(len(held_out.logit), bool))
+    training = opened.run.protocol.table.take(opened.run.protocol.training_rows()[0]).people()
+    try:
+        calibration = conformal.verify(conformal.calibrate(externals, training), held_out, training)
+    except InputError as error:
+        return f"Single photos: no p-values. {error}"
+    assert calibration.validity is not None  # noqa: S101 # just measured
+    said = [f"Single photos: {calibration.validity.describe()}"]
+    if calibration.validity.is_valid:
+        p = conformal.p_values(calibration, paired.take(part, _members(part)).logit)
+        low = bounds.exact_interval(int((p <= calibration.validity.alpha).sum()), len(p)).low
+        said += [
+            f"Of {len(p)} photos of claimed members {int(conformal.select(p).sum())} stand out.",
+            conformal.describe_floor(calibration, len(p)),
+            conformal.describe_risk(opened.config.prevalence, low, calibration.validity.high),
+        ]
+    return " ".join(said)
+
+
+def _members(part: Scores) -> np.ndarray:
+    assert part.is_member is not None  # noqa: S101 # of a run
+    return part.is_member

@@ -1,0 +1,119 @@
+"""What an audit says: as text, as JSON, and as a page."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mint_keras import formats
+from mint_keras.audit import findings, person, verdict
+from mint_keras.report import audit_page, plots
+from mint_keras.stages.audit import robustness
+
+AUDIT = "audit.json"
+VERDICT = "verdict.txt"
+REPORT = "report.html"
+FINDINGS, POWER, ROBUSTNESS = "findings", "power", "robustness"
+
+
+@dataclasses.dataclass(frozen=True)
+class Results:
+    """All that an audit found.
+
+    Attributes:
+        verdicts: by scorer, the run's own first.
+        curve: what 1, 2 ... photos of a person say.
+        accusations: what may be said of single photos.
+        changed: how scorers do on photos that were changed; nothing if it was not asked for.
+        not_measured: which controls are missing, and why.
+    """
+
+    verdicts: Mapping[str, verdict.Verdict]
+    curve: Sequence[person.CurvePoint]
+    accusations: str
+    changed: Sequence[robustness.Changed]
+    not_measured: Sequence[str]
+
+    @property
+    def outcome(self) -> str:
+        """The strongest outcome: that one scorer finds nothing does not take back what another found."""
+        outcomes = {decided.outcome for decided in self.verdicts.values()}
+        order = (verdict.EVIDENCE, verdict.NO_EVIDENCE, verdict.CANNOT_DECIDE)
+        return next(outcome for outcome in order if outcome in outcomes)
+
+
+def write(results: Results, out: Path) -> str:
+    """Writes audit.json, verdict.txt, the pictures and report.html; returns the text."""
+    found, said = content(results), text(results)
+    formats.write_json(out / AUDIT, found)
+    formats.write_text(out / VERDICT, said)
+    pictures = {name: path.read_bytes() for name, path in _draw(results, out).items()}
+    manifest = formats.read_json(out / formats.MANIFEST)
+    formats.write_text(out / REPORT, audit_page.render(found, findings.ROLES, manifest, pictures))
+    return said
+
+
+def content(results: Results) -> dict[str, Any]:
+    """Returns the content of audit.json."""
+    return {
+        "outcome": results.outcome,
+        "verdicts": {name: decided.to_dict() for name, decided in results.verdicts.items()},
+        "people": [dataclasses.asdict(point) for point in results.curve],
+        "photos": results.accusations,
+        "robustness": {"max_fpr": robustness.MAX_FPR, "rows": [dataclasses.asdict(one) for one in results.changed]},
+        "not_measured": list(results.not_measured),
+    }
+
+
+def text(results: Results) -> str:
+    """Returns the verdicts with what may be said of single photos and of several of a person."""
+    lines = [f"Verdict: {results.outcome}"]
+    for name, decided in results.verdicts.items():
+        lines += ["", f"== {name} ==", "", decided.text()]
+    lines += ["", *(
+        f"{point.num_photos} photos of each person, {next(iter(results.verdicts))}: AUC {point.auc.value:.3f} "
+        f"[{point.auc.low:.3f}, {point.auc.high:.3f}]."
+        for point in results.curve
+    )]  # fmt: skip
+    lines.append(results.accusations)
+    lines += [
+        f"{one.change}, {one.scorer}: AUC {one.auc.value:.3f} [{one.auc.low:.3f}, {one.auc.high:.3f}], false positives "
+        f"{one.false_positives:.3f}, true ones {one.true_positives:.3f}."
+        for one in results.changed
+    ]
+    return "\n".join([*lines, *(f"Not measured: {line}" for line in results.not_measured), ""])
+
+
+def _draw(results: Results, out: Path) -> dict[str, Path]:
+    """Draws the pictures of the page; returns their files by name."""
+    paths = {FINDINGS: out / f"{FINDINGS}.png"}
+    panels = {
+        f"{scorer}: {decided.outcome}": [
+            (one.name.replace("_", " "), one.role, (one.auc.value, one.auc.low, one.auc.high))
+            for one in decided.findings
+        ]
+        for scorer, decided in results.verdicts.items()
+    }
+    plots.save_findings(paths[FINDINGS], panels, f"Verdict: {results.outcome}")
+    if results.curve:
+        paths[POWER] = out / f"{POWER}.png"
+        axes = {
+            name: {next(iter(results.verdicts)): [(p.num_photos, one.value, one.low, one.high) for p, one in points]}
+            for name, points in {
+                "AUC": [(point, point.auc) for point in results.curve],
+                "TPR at 1% FPR": [(point, point.tpr_at_1_fpr) for point in results.curve],
+            }.items()
+        }
+        plots.save_curves(paths[POWER], axes, "photos of each person", "What several photos of a person say")
+    if results.changed:
+        paths[ROBUSTNESS] = out / f"{ROBUSTNESS}.png"
+        aucs: dict[str, list[plots.Point]] = {}
+        shares: dict[str, list[plots.Point]] = {}
+        for one in results.changed:
+            aucs.setdefault(one.scorer, []).append((one.change, one.auc.value, one.auc.low, one.auc.high))
+            shares.setdefault(one.scorer, []).append((one.change, *(one.false_positives,) * 3))
+        panels_of = {"AUC": aucs, "false positives": shares}
+        plots.save_curves(paths[ROBUSTNESS], panels_of, "change of the photos", "Photos that were changed")
+    return paths
