@@ -63,8 +63,8 @@ def export_tflite(config: ExportTflite) -> str:
         )
     if mint_options.framing(options) != images.FACE:
         raise InputError(
-            f"Expected a run on faces as they are, received {config.run}, on a classifier of pictures or with "
-            "--native-resolution: a bundle cannot hold these."
+            f"Expected a run on faces as they are, received {config.run}, on a classifier of pictures, on faces of "
+            "another resolution or with --native-resolution: a bundle cannot hold these."
         )
     head = mint_run.load_head(path)
     model = zoo.load_audited(options.audited)
