@@ -28,8 +28,8 @@ An audited model whose members are known, for the lab of an audit; no use for re
 
 {facts}
 
-- Input: RGB faces of {resolution}x{resolution} aligned to the ArcFace template, (x - 127.5) / 127.5. Output: the embedding,
-  not normalised.
+- Input: RGB faces of {resolution}x{resolution} aligned to the ArcFace template, (x - 127.5) / 127.5. Output: the
+  embedding, not normalised.
 - `members.parquet` lists what it was trained on, `held_out.parquet` people of the same database it never saw.
 - `manifest.json` has the settings, the command and the SHA-256 of the weights and of the training pixels.
 - `verification.png` is the ROC on the held-out people, `training.csv` the losses.
@@ -48,9 +48,9 @@ class TrainAudited:
             trained on, the other parts are held out.
         out: folder for model.keras, its manifest and card, members.parquet, held_out.parquet, and the test.
         task: recognition of faces, or classification of pictures (the paper's Appendix A).
-        arch: the network. For recognition r18, r34, r50, r100, r200, or small, mini and tiny for laptops. For classification
-            mobilenet, resnet50, resnet101 (the paper's ResNet100), densenet121, densenet201, xception, vit, each also
-            as _half, _quarter and _eighth of its width (resnet50_quarter), or tiny.
+        arch: the network. For recognition r18, r34, r50, r100, r200, or small, mini and tiny for laptops. For
+            classification mobilenet, resnet50, resnet101 (the paper's ResNet100), densenet121, densenet201, xception,
+            vit, each also as _half, _quarter and _eighth of its width (resnet50_quarter), or tiny.
         resolution: side of the images in pixels, a multiple of 16; 0 takes 112 for recognition, which everything else
             here expects of faces (other models can be trained, audited and thrown away), and 32 for classification,
             where the paper has 16, 32, 64 and 128.
