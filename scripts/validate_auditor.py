@@ -9,6 +9,7 @@ Examples:
     python scripts/validate_auditor.py --quick --out runs/validation-quick
     python scripts/validate_auditor.py --plan --out runs/validation
     python scripts/validate_auditor.py --out runs/validation
+    python scripts/validate_auditor.py --worlds familiar both --out runs/validation
 """
 
 import sys

@@ -60,6 +60,7 @@ class TrainAudited:
         batch_size: images per step.
         learning_rate: peak rate of AdamW; decays to zero along a cosine.
         weight_decay: weight decay of AdamW.
+        no_flips: do not mirror half of the images at random, the only augmentation there is; for recognition only.
         scale: inverse temperature of the softmax, for recognition only; 64 for millions of images, less for few
             identities.
         num_pairs: genuine, and impostor, pairs of held-out people for the verification ROC, for recognition only.
@@ -79,6 +80,7 @@ class TrainAudited:
     batch_size: int = 128
     learning_rate: float = 2e-3
     weight_decay: float = 5e-4
+    no_flips: bool = False
     scale: float = 32.0
     num_pairs: int = 3000
     seed: int = 1
@@ -124,8 +126,7 @@ def _train_recognition(config: TrainAudited) -> str:
     if config.resolution % 16:
         raise InputError(f"Expected a resolution that is a multiple of 16 pixels, received {config.resolution}.")
     settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in _NOT_CONTENT}
-    if not config.resolution:
-        del settings["resolution"]
+    settings["resolution"] = _size(config)
     manifest = formats.make_manifest(zoo.KIND, {"data": samples.fingerprint(table)}, settings)
     with formats.output_folder(config.out, manifest, config.overwrite):
         if not (config.out / formats.MODEL).is_file():
@@ -161,7 +162,7 @@ def _train(config: TrainAudited, members: SampleTable, held_out: SampleTable) ->
     _, labels = np.unique(members.people(), return_inverse=True)
     fit = audited_training.AuditedTraining(
         config.epochs, config.batch_size, config.learning_rate, config.weight_decay, config.seed,
-        margins.MARGINS[config.loss], config.scale,
+        not config.no_flips, margins.MARGINS[config.loss], config.scale,
     )  # fmt: skip
     a_bar_or_lines = 1 if sys.stderr.isatty() else 2
     audited_training.fit_audited(model, faces, labels, fit, config.out, verbose=0 if config.quiet else a_bar_or_lines)

@@ -12,7 +12,7 @@ from mint_keras.records import InputError
 QUICK = Path("models/worlds")  # committed scores
 TRAIN_SHARE = 3  # a third of the claimed members' photos trains heads, the others are evaluated
 _MIN_TRAINING = 66  # photos of each side: what a head's batch takes, and a person more
-_NOT_CONTENT = ("out", "quick", "plan", "overwrite", "quiet")
+_NOT_CONTENT = ("out", "quick", "plan", "worlds", "overwrite", "quiet")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +23,9 @@ class ValidateAuditor:
         out: folder for validation.json, validation.md, validation.png, and the models and worlds behind them.
         quick: make nothing, and decide the worlds of models/worlds again from their committed scores.
         plan: say what would be made, what is there already and about how long it takes, and do nothing.
+        worlds: make only one world of each of these kinds, as an auditor meets it: a model, lists of samples, a run of
+            train_mint.py; and say how audit.py is called on it. neither, shift (without people who were kept out),
+            familiar, membership or both.
         num_models: audited models, each trained on people of one of the lab's databases.
         num_null: worlds of each model in which the claimed members were never trained on: neither, shift and familiar
             take turns.
@@ -44,6 +47,7 @@ class ValidateAuditor:
     out: Path
     quick: bool = False
     plan: bool = False
+    worlds: tuple[str, ...] = ()
     num_models: int = 6
     num_null: int = 10
     num_member: int = 5
@@ -95,6 +99,10 @@ class World:
 
 def check(config: ValidateAuditor) -> None:
     """Raises InputError for sizes that make no worlds."""
+    if unknown := sorted(set(config.worlds) - set(worlds.KINDS)):
+        raise InputError(f"Expected worlds of {list(worlds.KINDS)}, received {unknown}.")
+    if config.worlds and (config.quick or config.plan):
+        raise InputError("Expected --worlds on its own, received it with --quick or --plan.")
     if not 2 <= config.num_models <= len(synthetic.DATABASES):
         raise InputError(
             f"Expected 2 to {len(synthetic.DATABASES)} audited models, one a database, received {config.num_models}."

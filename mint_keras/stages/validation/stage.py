@@ -15,7 +15,7 @@ from mint_keras.records import InputError
 from mint_keras.report import plots
 from mint_keras.stages.audit import plus
 from mint_keras.stages.progress import pace
-from mint_keras.stages.validation import deciding, models, options, scoring, summary
+from mint_keras.stages.validation import deciding, models, options, scoring, single, summary
 from mint_keras.stages.validation.deciding import Decided
 from mint_keras.stages.validation.options import ValidateAuditor, World
 
@@ -39,10 +39,13 @@ def validate_auditor(config: ValidateAuditor) -> str:
     inputs = {world.name: formats.sha256_file(_scores(config, world)) for world in chosen} if config.quick else {}
     settings = {} if config.quick else options.content(config)
     with formats.output_folder(config.out, formats.make_manifest(KIND, inputs, settings), config.overwrite):
+        if config.worlds:
+            bar = tqdm(config.worlds, desc="worlds", unit="world", disable=config.quiet, **pace())
+            return "\n".join(single.make(config, kind) for kind in bar)
         if not config.quick:
             _make(config, chosen)
-        bar = tqdm(chosen, desc="verdicts", unit="world", disable=config.quiet, **pace())
-        decided = [_decide(config, world) for world in bar]
+        verdicts = tqdm(chosen, desc="verdicts", unit="world", disable=config.quiet, **pace())
+        decided = [_decide(config, world) for world in verdicts]
         content = summary.summarise(decided)
         said = summary.render(content)
         formats.write_json(config.out / RESULTS, content)
