@@ -73,7 +73,7 @@ def decide(world: World, parts: Sequence[Scores]) -> Decided:
     verdicts = measure.by_rule(scored, {pixels.STATISTICS: by_name[pixels.STATISTICS]}, [claim], seed)
     return Decided(
         world=world.name,
-        outcome=text.strongest(verdicts),
+        outcome=text.Results(verdicts, curve=(), accusations="", not_measured=()).outcome,
         without_reference=verdict.decide([claim]).outcome,
         headlines={name: decided.headline for name, decided in verdicts.items()},
         reference={name: _reference(decided) for name, decided in verdicts.items()},
