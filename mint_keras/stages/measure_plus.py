@@ -28,7 +28,7 @@ KIND = "mint_plus_worlds"
 RESULTS, TEXT = "mint_plus.json", "mint_plus.md"
 FEATURES = "features.npz"
 _DATABASE = "web"
-_NOT_CONTENT = ("out", "reference", "ablate", "overwrite", "quiet")
+_NOT_CONTENT = ("out", "num_worlds", "reference", "ablate", "overwrite", "quiet")
 NOBODY = "nobody"  # a truth for control: half of those who were kept out are claimed to be members
 _BATCH = 256
 
