@@ -7,9 +7,10 @@ import shutil
 import numpy as np
 
 from mint_keras import formats
+from mint_keras.audited import taps
 from mint_keras.data import tables, worlds
 from mint_keras.records import SampleTable
-from mint_keras.stages import mint_run, train_mint
+from mint_keras.stages import mint_options, mint_run, train_mint
 from mint_keras.stages.mint_options import TrainMint
 from mint_keras.stages.validation import models
 from mint_keras.stages.validation.options import TRAIN_SHARE, ValidateAuditor, World
@@ -53,6 +54,7 @@ def make(config: ValidateAuditor, kind: str) -> str:
     run = TrainMint(
         head="vanilla",
         out=folder / "run",
+        taps=(mint_options.COMBINATION, taps.OUTCOME),
         audited=audited,
         members=str(folder / formats.MEMBERS),
         externals=(str(folder / EXTERNALS),),

@@ -21,8 +21,9 @@ from mint_keras.stages.validation.options import ValidateAuditor, World
 
 KIND = "validation"
 RESULTS, TEXT, PLOT = "validation.json", "validation.md", "validation.png"
-# On one free core: training; one network's look at a model's people; scores of a world, verdict on it. Seconds.
-_SECONDS = {"model": 50, "network": 50, "world": 25}
+# Of one core: training of a model; one network's look at a model's people; scores of a world and the verdict.
+_SECONDS = {"model": 55, "network": 30, "world": 10}
+_SECONDS_OF_VERDICT = 3
 
 
 def validate_auditor(config: ValidateAuditor) -> str:
@@ -68,7 +69,7 @@ def _scores(config: ValidateAuditor, world: World) -> Path:
 
 def _plan(config: ValidateAuditor, chosen: Sequence[World]) -> str:
     if config.quick:
-        return f"{len(chosen)} worlds from the scores in {options.QUICK}; about {5 * len(chosen)} seconds of a core."
+        return f"{len(chosen)} worlds from the scores in {options.QUICK}; about {_SECONDS_OF_VERDICT * len(chosen)} seconds of a core."
     numbers = range(1, config.num_models + 1)
     missing = [n for n in numbers if not (models.folder(config, n) / formats.VERIFICATION).is_file()]
     networks = sum(2 + config.num_untrained - models.num_looked(config, n) for n in numbers)
