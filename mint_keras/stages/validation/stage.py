@@ -69,7 +69,8 @@ def _scores(config: ValidateAuditor, world: World) -> Path:
 
 def _plan(config: ValidateAuditor, chosen: Sequence[World]) -> str:
     if config.quick:
-        return f"{len(chosen)} worlds from the scores in {options.QUICK}; about {_SECONDS_OF_VERDICT * len(chosen)} seconds of a core."
+        seconds = _SECONDS_OF_VERDICT * len(chosen)
+        return f"{len(chosen)} worlds from the scores in {options.QUICK}; about {seconds} seconds of a core."
     numbers = range(1, config.num_models + 1)
     missing = [n for n in numbers if not (models.folder(config, n) / formats.VERIFICATION).is_file()]
     networks = sum(2 + config.num_untrained - models.num_looked(config, n) for n in numbers)
