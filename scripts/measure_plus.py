@@ -6,6 +6,7 @@ not. An interrupted command continues.
 
 Examples:
     python scripts/measure_plus.py --config scripts/configs/measure_plus.yaml --out runs/goal
+    python scripts/measure_plus.py --audited models/lab2 models/lab3 --reference models/lab --out runs/plus-lab
     python scripts/measure_plus.py --arch mini --resolution 48 --epochs 5 --out runs/goal-mini-5
 """
 

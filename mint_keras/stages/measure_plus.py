@@ -28,7 +28,7 @@ KIND = "mint_plus_worlds"
 RESULTS, TEXT = "mint_plus.json", "mint_plus.md"
 FEATURES = "features.npz"
 _DATABASE = "web"
-_NOT_CONTENT = ("out", "num_worlds", "reference", "ablate", "overwrite", "quiet")
+_NOT_CONTENT = ("out", "audited", "num_worlds", "reference", "ablate", "overwrite", "quiet")
 NOBODY = "nobody"  # a truth for control: half of those who were kept out are claimed to be members
 _BATCH = 256
 
@@ -71,7 +71,9 @@ class MeasurePlus:
     Attributes:
         out: folder for mint_plus.json and mint_plus.md, and the worlds behind them: an audited model, features and
             scores each.
-        num_worlds: audited models, each of other drawn people, with other seeds.
+        audited: folders of models that were trained on lab faces, in place of training some; the options of training then
+            have no effect. As many more photos of their members as they were trained on are drawn.
+        num_worlds: audited models to train, each on other drawn people, with other seeds.
         people: of each world; half of them are trained on, at random.
         photos: of each person: so many are trained on, and as many more of the same people are not.
         arch: of the audited models, see train_audited.py.
@@ -88,6 +90,7 @@ class MeasurePlus:
     """
 
     out: Path
+    audited: tuple[Path, ...] = ()
     num_worlds: int = 3
     people: int = 600
     photos: int = 8
@@ -110,16 +113,18 @@ def measure_plus(config: MeasurePlus) -> str:
         InputError: for options that make no world.
         RefusedError: if --out was made with others.
     """
-    if config.num_worlds < 1:
+    if (num := len(config.audited) or config.num_worlds) < 1:
         raise InputError("Expected at least one world, received none.")
     settings = {name: value for name, value in dataclasses.asdict(config).items() if name not in _NOT_CONTENT}
-    reference = {} if config.reference is None else {"reference": formats.sha256_file(config.reference / formats.MODEL)}
-    with formats.output_folder(config.out, formats.make_manifest(KIND, reference, settings), config.overwrite):
-        bar = tqdm(range(1, config.num_worlds + 1), desc="worlds", disable=config.quiet, **pace())
+    named = {f"audited {folder}": folder for folder in config.audited}
+    named |= {} if config.reference is None else {"reference": config.reference}
+    inputs = {name: formats.sha256_file(folder / formats.MODEL) for name, folder in named.items()}
+    with formats.output_folder(config.out, formats.make_manifest(KIND, inputs, settings), config.overwrite):
+        bar = tqdm(range(1, num + 1), desc="worlds", disable=config.quiet, **pace())
         worlds = [_world(config, number) for number in bar]
         rows = {measure.name: [world[measure.name] for world in worlds] for measure in MEASURES}
         norms = {measure.name: [world[_norm_of(measure)] for world in worlds] for measure in MEASURES}
-        ablation = _ablation(config) if config.ablate else {}
+        ablation = _ablation(config, num) if config.ablate else {}
         content = {
             "mint_plus": {name: _estimate(parts, config.seed) for name, parts in rows.items()},
             EMBEDDING_NORM: {name: _estimate(parts, config.seed) for name, parts in norms.items()},
@@ -168,29 +173,39 @@ class _Seen:
         return _Seen(self.table.take(rows), features, self.is_member[rows], self.is_used[rows])
 
 
-def _see(config: MeasurePlus, number: int) -> _Seen:
-    folder = _folder(config, number)
-    place = f"{synthetic.PREFIX}{1000 * config.seed + number}/{_DATABASE}/0-{config.people - 1}"
-    model = folder / "model"
+def _model(config: MeasurePlus, number: int) -> Path:
+    """Returns the folder of a world's audited model, trained if it has to be."""
+    if config.audited:
+        return config.audited[number - 1]
+    out = _folder(config, number) / "model"
     train_audited(
         TrainAudited(
-            f"{place}/{config.photos}", model, arch=config.arch, resolution=config.resolution, loss=config.loss,
-            epochs=config.epochs, batch_size=64, no_flips=not config.flips, seed=config.seed + number, quiet=True,
+            f"{synthetic.PREFIX}{1000 * config.seed + number}/{_DATABASE}/0-{config.people - 1}/{config.photos}", out,
+            arch=config.arch, resolution=config.resolution, loss=config.loss, epochs=config.epochs, batch_size=64,
+            no_flips=not config.flips, seed=config.seed + number, quiet=True,
         )
     )  # fmt: skip
+    return out
+
+
+def _see(config: MeasurePlus, number: int) -> _Seen:
+    model = _model(config, number)
     members, held_out = (tables.read_samples(model / name) for name in (formats.MEMBERS, formats.HELD_OUT))
-    everything = synthetic.sample_table(f"{place}/{2 * config.photos}")
+    place, _, photos = str(formats.read_manifest(model, zoo.KIND)["config"].get("data")).rpartition("/")
+    if not synthetic.is_synthetic(place):
+        raise InputError(f"Expected a model trained on lab faces, of whom more can be drawn, received {model}.")
+    everything = synthetic.sample_table(f"{place}/{2 * int(photos)}")
     is_of_member = np.isin(everything.people(), members.people())
     unseen = everything.take(is_of_member & ~np.isin(everything.sample_id, members.sample_id))
     table = concatenate_tables([members, unseen, held_out])
     is_used = np.arange(len(table)) < len(members)
     is_member = np.arange(len(table)) < len(members) + len(unseen)
-    return _Seen(table, {**_features(config, model, table), PERSON: table.people()}, is_member, is_used)
+    features = _features(config, model, _folder(config, number) / FEATURES, table)
+    return _Seen(table, {**features, PERSON: table.people()}, is_member, is_used)
 
 
-def _features(config: MeasurePlus, model: Path, table: SampleTable) -> dict[str, np.ndarray]:
-    """Returns what the audited model, and the reference, make of the photos; reads them again if they are there."""
-    path = model.parent / FEATURES
+def _features(config: MeasurePlus, model: Path, path: Path, table: SampleTable) -> dict[str, np.ndarray]:
+    """Returns what the audited model, and the reference, make of the photos; reads the file again if it is there."""
     if not path.is_file():
         _, found = views.read(table, views.face_function(zoo.load_audited(model)), framing=zoo.framing(model))
         if config.reference is not None:
@@ -244,12 +259,12 @@ def _norm_of(measure: Measure) -> str:
     return f"{measure.name}_{EMBEDDING_NORM}"
 
 
-def _ablation(config: MeasurePlus) -> dict[str, dict[str, list[float]]]:
+def _ablation(config: MeasurePlus, num_worlds: int) -> dict[str, dict[str, list[float]]]:
     """Returns by measure and set of ingredients the AUC of the evaluation in each world."""
     found: dict[str, dict[str, list[float]]] = {}
     for measure in (measure for measure in MEASURES if measure.truth != NOBODY):
         of_measure = found.setdefault(measure.name, {})
-        for number in range(1, config.num_worlds + 1):
+        for number in range(1, num_worlds + 1):
             path = _folder(config, number) / f"ablation_{measure.name}.json"
             if not path.is_file():
                 halves = _halves(config, number, measure, _see(config, number))
