@@ -120,6 +120,8 @@ class TestCounts:
         assert content["false_accusations"]["raw auc"]["num"] == 0
         assert content["detections"]["audit"]["num"] == 1
         assert content["detections"]["raw accuracy"]["num"] == 0  # 0.5 itself is chance
+        assert content["by_model"]["1"] == {"null": 2, "accused": 0, "with_members": 0, "found": 0}
+        assert content["by_model"]["2"]["found"] == 1
         text = summary.render(content)
         assert "False accusations: 0 of 2" in text
         assert "Found: 1 of 1" in text

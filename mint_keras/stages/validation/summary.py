@@ -91,6 +91,7 @@ def summarise(decided: Sequence[Decided]) -> dict[str, Any]:
         "false_accusations": {name: dataclasses.asdict(rate(sides[False], by)) for name, by in accusers.items()},
         "detections": {name: dataclasses.asdict(rate(sides[True], by)) for name, by in accusers.items()},
         "without_reference": collections.Counter(one.without_reference for one in decided),
+        "by_model": _by_model(decided),
         "by_kind": {kind: _of_kind(of) for kind in worlds.KINDS if (of := of_kind(decided, kind))},
         "worlds": [dataclasses.asdict(one) for one in decided],
     }
@@ -99,6 +100,18 @@ def summarise(decided: Sequence[Decided]) -> dict[str, Any]:
 def of_kind(decided: Sequence[Decided], kind: str) -> list[Decided]:
     """Returns the worlds of a kind."""
     return [one for one in decided if World.parse(one.world).kind == kind]
+
+
+def _by_model(decided: Sequence[Decided]) -> dict[str, dict[str, int]]:
+    """Counts accusations by audited model."""
+    found: dict[str, dict[str, int]] = {}
+    for one in decided:
+        world = World.parse(one.world)
+        counts = found.setdefault(str(world.model), dict.fromkeys(("null", "accused", "with_members", "found"), 0))
+        total, hits = ("with_members", "found") if world.is_member else ("null", "accused")
+        counts[total] += 1
+        counts[hits] += one.is_accused
+    return found
 
 
 def _of_kind(decided: Sequence[Decided]) -> dict[str, Any]:
