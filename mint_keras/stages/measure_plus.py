@@ -71,8 +71,8 @@ class MeasurePlus:
     Attributes:
         out: folder for mint_plus.json and mint_plus.md, and the worlds behind them: an audited model, features and
             scores each.
-        audited: folders of models that were trained on lab faces, in place of training some; the options of training have
-            no effect then. As many more photos of their members as they were trained on are drawn.
+        audited: folders of models that were trained on lab faces, in place of training some, so that the options of
+            training have no effect. As many more photos of their members as they were trained on are drawn.
         num_worlds: audited models to train, each on other drawn people, with other seeds.
         people: of each world; half of them are trained on, at random.
         photos: of each person: so many are trained on, and as many more of the same people are not.
