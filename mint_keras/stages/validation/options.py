@@ -54,7 +54,7 @@ class ValidateAuditor:
     claimed: int = 200
     held_out: int = 150
     externals: int = 50
-    photos: int = 3
+    photos: int = 2
     trained_photos: int = 5
     arch: str = "mini"
     resolution: int = 48

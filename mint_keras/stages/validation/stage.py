@@ -22,7 +22,7 @@ from mint_keras.stages.validation.options import ValidateAuditor, World
 KIND = "validation"
 RESULTS, TEXT, PLOT = "validation.json", "validation.md", "validation.png"
 # Of one core: training of a model; one network's look at a model's people; scores of a world and the verdict.
-_SECONDS = {"model": 55, "network": 30, "world": 10}
+_SECONDS = {"model": 55, "network": 20, "world": 8}
 _SECONDS_OF_VERDICT = 3
 
 
