@@ -216,7 +216,7 @@ def test_calibration_is_of_people_who_are_not_reported_on(run: mint_run.Run, run
     reported = set(people[rows]) - set(division.validation)
     known, known_is_member = dividing.calibration(run.protocol, division)
     assert not set(people[known]) & reported
-    assert reported <= set(people[dividing.reported(run, division)[0]])
+    assert reported <= set(people[dividing.reported(run.protocol, division)[0]])
     assert set(np.unique(run.protocol.table.database[known])) == {"web"}
     members = set(people[np.isin(run.protocol.part, (protocol.TRAIN_MEMBERS, protocol.TEST_MEMBERS))])
     assert set(people[known[known_is_member]]) <= members

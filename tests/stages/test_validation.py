@@ -18,20 +18,26 @@ from mint_keras.stages.validation.options import ValidateAuditor, World
 from mint_keras.stages.validation.stage import validate_auditor
 from tests.audit.worlds import draw
 
+SCORERS = (("embedding_norm", "outcome"), ("mint_plus", "photo"), ("mint_plus", "person"))
 NETWORKS = ("audited", "untrained_1", "foreign_2")
 
 
 def scores_of_world(effect: float, raw: float, seed: int = 1) -> list[Scores]:
     """Scores as `scoring.score` gives them: an effect through the audited model only, and raw MINT of a size."""
     rng = np.random.default_rng(seed)
+
+    def part(scorer: str, tap: str, effect: float, evaluation: str = "same_database") -> Scores:
+        found = draw((60, 60), 2, effect, rng, scorer=scorer, evaluation=evaluation)
+        return dataclasses.replace(found, tap=tap)
+
     found = [
-        draw((60, 60), 2, effect if network == "audited" else 0.0, rng, scorer=f"{scorer}:{network}")
-        for scorer in ("embedding_norm", "mint_plus")
+        part(f"{scorer}:{network}", tap, effect if network == "audited" else 0.0)
+        for scorer, tap in SCORERS
         for network in NETWORKS
     ]
-    found.append(draw((60, 60), 2, 0.0, rng, scorer="pixel statistics"))
-    naive = draw((60, 60), 2, raw, rng, scorer="vanilla", evaluation="unseen_database")
-    return [*found, dataclasses.replace(naive, logit=naive.logit - np.float32(raw / 2))]
+    naive = part("vanilla", "combination", raw, "unseen_database")
+    naive = dataclasses.replace(naive, logit=naive.logit - np.float32(raw / 2))
+    return [*found, part("pixel statistics", "pixels", 0.0), naive]
 
 
 def decided(world: str, outcome: str, low: float) -> Decided:
@@ -83,6 +89,7 @@ class TestVerdicts:
         assert null.outcome == verdict.NO_EVIDENCE
         assert null.is_accused_naively("auc")
         assert null.is_accused_naively("accuracy")
+        assert set(found.headlines) == {"embedding norm on outcome", "mint plus on photo", "mint plus on person"}
         assert {found.without_reference, null.without_reference} == {verdict.CANNOT_DECIDE}
 
     def test_json_and_back(self) -> None:
@@ -90,9 +97,13 @@ class TestVerdicts:
         assert deciding.from_json(dataclasses.asdict(found)) == found
 
     def test_scores_that_are_missing(self) -> None:
-        parts = [part for part in scores_of_world(1.0, 0.5) if part.scorer != "mint_plus:audited"]
-        with pytest.raises(InputError, match="mint_plus:audited"):
-            deciding.decide(World(1, 1, "both"), parts)
+        parts = scores_of_world(1.0, 0.5)
+        for lacking in (
+            [part for part in parts if (part.scorer, part.tap) != ("mint_plus:audited", "photo")],
+            [part for part in parts if part.scorer != "vanilla"],
+        ):
+            with pytest.raises(InputError, match="Expected scores of vanilla on combination"):
+                deciding.decide(World(1, 1, "both"), lacking)
 
 
 class TestCounts:

@@ -8,12 +8,16 @@ from collections.abc import Sequence
 from mint_keras.aad.models import AUDITED
 from mint_keras.audit import figures, findings, intervals, verdict
 from mint_keras.audit.intervals import Estimate
+from mint_keras.data import protocol as protocols
 from mint_keras.records import InputError, Scores
-from mint_keras.stages.audit import measure, pixels, plus, text
+from mint_keras.scorers import mint_plus
+from mint_keras.stages.audit import dividing, measure, pixels, plus, text
 from mint_keras.stages.validation.options import World
 from mint_keras.stages.validation.scoring import NAIVE, NORM, SEPARATOR
 
-_CLAIM = "members and externals"
+PIXELS = dividing.Scorer(pixels.STATISTICS, pixels.TAP)
+PHOTO = dividing.Scorer(plus.SCORER, mint_plus.PHOTO)
+_QUESTION = "does the audited model tell claimed members from externals, as in the paper"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,24 +60,29 @@ def decide(world: World, parts: Sequence[Scores]) -> Decided:
     Raises:
         InputError: if a scorer is missing.
     """
-    by_name = {part.scorer: part for part in parts}
-    needed = {NAIVE.name, pixels.STATISTICS, *(f"{s.name}{SEPARATOR}{AUDITED}" for s in (NORM, plus.SCORER))}
-    if missing := sorted(needed - set(by_name)):
-        raise InputError(f"Expected scores of {sorted(needed)} for {world.name}, received none of {missing}.")
-    scored = {
-        str(scorer): {
-            name.partition(SEPARATOR)[2]: [part]
-            for name, part in by_name.items()
-            if name.startswith(f"{scorer.name}{SEPARATOR}")
-        }
-        for scorer in (NORM, plus.SCORER)
-    }
-    naive, seed = [by_name[NAIVE.name]], by_name[NAIVE.name].seed
-    claim = findings.across(_CLAIM, measure.ACROSS[_CLAIM], findings.CLAIM, naive, seed)
-    verdicts = measure.by_rule(scored, {pixels.STATISTICS: by_name[pixels.STATISTICS]}, [claim], seed)
+    by_scorer: dict[dividing.Scorer, dict[str, Scores]] = {}
+    for part in parts:
+        name, _, network = part.scorer.partition(SEPARATOR)
+        by_scorer.setdefault(dividing.Scorer(name, part.tap), {})[network] = part
+    naive, blind = (list(by_scorer.pop(scorer, {}).values()) for scorer in (NAIVE, PIXELS))
+    if not naive or not blind or not {NORM, PHOTO} <= {s for s, of in by_scorer.items() if AUDITED in of}:
+        raise InputError(
+            f"Expected scores of {NAIVE}, {PIXELS}, {NORM} and {PHOTO} for {world.name}, received others: "
+            f"{sorted({part.scorer for part in parts})}."
+        )
+    seed = naive[0].seed
+    on_reference = {protocols.SAME_DATABASE: {pixels.STATISTICS: blind[0]}}
+    comparisons = [
+        measure.comparison(
+            str(scorer), {name: [part] for name, part in of.items()}, findings.PERSON, on_reference, seed
+        )
+        for scorer, of in by_scorer.items()
+    ]
+    claim = findings.across("members and externals", _QUESTION, findings.CLAIM, naive, seed)
+    verdicts = measure.by_rule(comparisons, {str(NORM): [claim]}, seed)
     return Decided(
         world=world.name,
-        outcome=text.Results(verdicts, curve=(), accusations="", not_measured=()).outcome,
+        outcome=text.strongest(verdicts),
         without_reference=verdict.decide([claim]).outcome,
         headlines={name: decided.headline for name, decided in verdicts.items()},
         reference={name: _reference(decided) for name, decided in verdicts.items()},

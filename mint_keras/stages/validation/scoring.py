@@ -17,6 +17,7 @@ from mint_keras.data import worlds
 from mint_keras.heads import vanilla
 from mint_keras.records import Scores
 from mint_keras.scorers import baselines, blind
+from mint_keras.scorers.baselines import PERSON
 from mint_keras.stages import mint_options
 from mint_keras.stages.audit import dividing, pixels, plus
 from mint_keras.stages.validation.models import MAXIMA, PIXELS, Seen
@@ -40,17 +41,20 @@ def score(config: ValidateAuditor, world: World, seen: Seen) -> list[Scores]:
         Scores whose scorers are called `SCORER:NETWORK`; and those of pixels, and of `NAIVE`.
     """
     protocol, seed = draw(config, world, seen.people), seed_of(config, world)
-    rows = seen.rows(protocol.table)
+    rows, people = seen.rows(protocol.table), protocol.table.people()
     # Somebody chooses the scorer in an audit of a run. Here nobody does, but the people are divided in the same way.
     division = dividing.divide(_norm(protocol, seen.features[AUDITED], rows, seed), seed)
+    tasks, _ = plus.tasks_of_person(protocol, division, seed)
+    everybody = np.arange(len(rows))
     found = []
     for network, features in seen.features.items():
         if network == PIXELS:
             found.append(_pixels(protocol, features, rows, division, seed))
             continue
-        (norm,) = division.reported([_norm(protocol, features, rows, seed)])
-        scored = (norm, plus.score_features(protocol, _reader(features, rows), division, seed))
-        found += [_renamed(part, f"{part.scorer}{SEPARATOR}{network}") for part in scored]
+        found.append(_through(network, division.reported([_norm(protocol, features, rows, seed)])[0]))
+        of_world = {name: values[rows] for name, values in features.items()} | {PERSON: people}
+        for task in tasks:
+            found.append(_through(network, plus.score_features(task, protocol.table, everybody, of_world, seed)))
     return [*found, _naive(protocol, seen.features[AUDITED], rows, seed)]
 
 
@@ -92,11 +96,10 @@ def _pixels(
 ) -> Scores:
     read = _reader(features, rows)
     known, is_member = dividing.calibration(protocol, division)
-    fitted = blind.fit_statistics(read(known), is_member)
-    evaluated, truth = protocol.evaluations()[protocols.SAME_DATABASE]
-    table = protocol.table.take(evaluated)
-    whole = Scores(pixels.STATISTICS, pixels.TAP, protocols.SAME_DATABASE, seed, table, truth, fitted(read(evaluated)))
-    return division.reported([whole])[0]
+    scored, truth = dividing.reported(protocol, division)
+    logit = blind.fit_statistics(read(known), is_member)(read(scored))
+    table = protocol.table.take(scored)
+    return Scores(pixels.STATISTICS, pixels.TAP, protocols.SAME_DATABASE, seed, table, truth, logit)
 
 
 def _naive(protocol: protocols.Protocol, features: Mapping[str, np.ndarray], rows: np.ndarray, seed: int) -> Scores:
@@ -115,5 +118,5 @@ def _naive(protocol: protocols.Protocol, features: Mapping[str, np.ndarray], row
     return Scores(NAIVE.name, NAIVE.tap, main, seed, protocol.table.take(evaluated), truth, logit)
 
 
-def _renamed(part: Scores, scorer: str) -> Scores:
-    return dataclasses.replace(part, scorer=scorer)
+def _through(network: str, part: Scores) -> Scores:
+    return dataclasses.replace(part, scorer=f"{part.scorer}{SEPARATOR}{network}")

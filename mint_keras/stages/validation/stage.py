@@ -13,7 +13,6 @@ from mint_keras.audit import figures
 from mint_keras.data import tables, worlds
 from mint_keras.records import InputError
 from mint_keras.report import plots
-from mint_keras.stages.audit import plus
 from mint_keras.stages.progress import pace
 from mint_keras.stages.validation import deciding, models, options, scoring, single, summary
 from mint_keras.stages.validation.deciding import Decided
@@ -115,6 +114,6 @@ def _panels(decided: Sequence[Decided]) -> dict[str, list[plots.World]]:
 
 
 def _drawn(one: Decided) -> plots.World:
-    auc = one.reference[str(plus.SCORER)]
+    auc = one.reference[str(deciding.PHOTO)]
     raw = one.raw[figures.AUC].value
     return plots.World(one.outcome, (auc.value, auc.low, auc.high), raw, one.is_accused_naively(figures.AUC))
