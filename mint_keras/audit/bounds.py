@@ -102,6 +102,27 @@ def exact_interval(num_hits: int, num: int, confidence: float = CONFIDENCE) -> E
     return Estimate(num_hits / num, float(interval.low), float(interval.high), 1)
 
 
+def upper_limit(num_hits: int, num: int, confidence: float = CONFIDENCE) -> float:
+    """Returns what a rate is at most, one-sided, after so many hits in independent trials (Clopper and Pearson).
+
+    Raises:
+        InputError: if there is no trial.
+    """
+    _check_trials(num_hits, num)
+    return 1.0 if num_hits == num else float(stats.beta.ppf(confidence, num_hits + 1, num - num_hits))
+
+
+def lower_limit(num_hits: int, num: int, confidence: float = CONFIDENCE) -> float:
+    """Returns what a rate is at least, one-sided; see `upper_limit`."""
+    _check_trials(num_hits, num)
+    return float(stats.beta.ppf(1 - confidence, num_hits, num - num_hits + 1)) if num_hits else 0.0
+
+
+def _check_trials(num_hits: int, num: int) -> None:
+    if not 0 <= num_hits <= num or num < 1:
+        raise InputError(f"Expected up to as many hits as trials, and at least one trial, got {num_hits} of {num}.")
+
+
 def one_photo_each(people: np.ndarray, what: str) -> None:
     """Refuses what holds for independent photos only.
 
@@ -211,8 +232,8 @@ def certify(part: Scores, max_fpr: float, confidence: float = CONFIDENCE) -> Cer
     rows = np.flatnonzero(is_member)[np.argsort(part.samples.sample_id[is_member], kind="stable")]
     _, first = np.unique(people[rows], return_index=True)
     num_found, num_members = int(np.count_nonzero(logit[rows[first]] > threshold)), len(first)
-    lower = stats.beta.ppf(1 - confidence, num_found, num_members - num_found + 1) if num_found else 0.0
-    return Certified(float(threshold), max_fpr, num_allowed, float(lower), num_found / num_members, num_members, num)
+    lower = lower_limit(num_found, num_members, confidence)
+    return Certified(float(threshold), max_fpr, num_allowed, lower, num_found / num_members, num_members, num)
 
 
 def largest_by_person(values: np.ndarray, people: np.ndarray) -> np.ndarray:

@@ -43,7 +43,7 @@ def kind_of(path: Path) -> str:
 
 
 def framing(path: Path, native: int = 0) -> images.Framing:
-    """Returns what images become before an audited model sees them: a face, or a picture of a classifier's resolution.
+    """Returns what images become before an audited model sees them: faces or pictures of the model's resolution.
 
     Args:
         path: the folder of the model.
@@ -54,10 +54,9 @@ def framing(path: Path, native: int = 0) -> images.Framing:
     """
     if 0 < native < _MIN_NATIVE:
         raise InputError(f"Expected --native-resolution of at least {_MIN_NATIVE}, or 0, received {native}.")
-    if kind_of(path) == KIND:
-        return images.Framing(native=native)
-    resolution = formats.read_manifest(path, CLASSIFIER)["config"]["resolution"]
-    return images.Framing(int(resolution), is_face=False, native=native)
+    kind = kind_of(path)
+    resolution = formats.read_manifest(path, kind)["config"].get("resolution", images.IMAGE_SIZE)
+    return images.Framing(int(resolution), kind == KIND, native)
 
 
 def save_audited(path: Path, model: keras.Model, facts: dict[str, Any], kind: str = KIND) -> None:

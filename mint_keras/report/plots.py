@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib
 import numpy as np
@@ -72,6 +73,15 @@ Finding = tuple[str, str, tuple[float, float, float]]
 Point = tuple[object, float, float, float]
 
 
+class World(NamedTuple):
+    """What `save_worlds` draws: a verdict, the AUC behind it with its interval, and what raw MINT gives."""
+
+    outcome: str
+    auc: tuple[float, float, float]
+    raw: float
+    is_accused_naively: bool
+
+
 def save_findings(path: Path, panels: Mapping[str, Sequence[Finding]], title: str) -> None:
     """Draws AUCs with their intervals, one under the other, into a PNG.
 
@@ -124,6 +134,37 @@ def save_curves(path: Path, panels: Mapping[str, Mapping[str, Sequence[Point]]],
     grid[0, 0].legend(fontsize=8)
     grid[-1, 0].set_xlabel(across)
     grid[-1, 0].tick_params(axis="x", labelrotation=30 if len(places) > 9 else 0)
+    figure.suptitle(title)
+    with formats.atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=120, metadata={"Software": None})
+
+
+def save_worlds(path: Path, panels: Mapping[str, Sequence[World]], title: str) -> None:
+    """Draws one column a world of known truth: the AUC that decides, its interval, and the raw one beside it.
+
+    Args:
+        path: the picture.
+        panels: by kind of world, its worlds.
+        title: of the picture.
+    """
+    figure = Figure(figsize=(12, 4.6), layout="constrained")
+    widths = [len(rows) for rows in panels.values()]
+    grid = figure.subplots(1, len(panels), squeeze=False, sharey=True, width_ratios=widths)
+    outcomes = sorted({world.outcome for rows in panels.values() for world in rows})
+    for axes, (kind, rows) in zip(grid[0], panels.items(), strict=True):
+        for place, world in enumerate(sorted(rows, key=lambda world: world.auc[0])):
+            value, low, high = world.auc
+            colour = f"C{outcomes.index(world.outcome)}"
+            axes.errorbar(place, value, yerr=[[value - low], [high - value]], fmt="o", ms=4, color=colour)
+            axes.plot(place, world.raw, "x", color="black" if world.is_accused_naively else "0.7")
+        axes.axhline(0.5, linestyle=":", color="grey")
+        axes.set(xticks=[], ylim=(0, 1), title=kind)
+    grid[0, 0].set_ylabel("AUC")
+    for number, outcome in enumerate(outcomes):
+        grid[0, 0].plot([], [], "o", color=f"C{number}", label=f"reference, 95% interval: {outcome}")
+    for colour, label in (("black", "would be accused"), ("0.7", "would not be")):
+        grid[0, 0].plot([], [], "x", color=colour, label=f"raw MINT, members against externals: {label}")
+    figure.legend(loc="outside lower center", ncols=3, fontsize=8)
     figure.suptitle(title)
     with formats.atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=120, metadata={"Software": None})

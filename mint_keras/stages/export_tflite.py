@@ -173,8 +173,8 @@ def _open(config: ExportTflite) -> _Source:
         )
     if mint_options.framing(options) != images.FACE:
         raise InputError(
-            f"Expected a run on faces as they are, received {config.run}, on a classifier of pictures or with "
-            "--native-resolution: a bundle cannot hold these."
+            f"Expected a run on faces as they are, received {config.run}, on a classifier of pictures, on faces of "
+            "another resolution or with --native-resolution: a bundle cannot hold these."
         )
     extractor = taps.extractor(zoo.load_audited(options.audited), groups[config.tap])
     if not specs.find(options.head).takes_maps:

@@ -137,6 +137,8 @@ def _look(faces: np.ndarray, embed: Callable[[np.ndarray], np.ndarray] | None) -
 
 
 def _embedder(folder: Path) -> Callable[[np.ndarray], np.ndarray]:
+    if zoo.framing(folder) != images.FACE:
+        raise InputError(f"Expected a model of faces of {images.IMAGE_SIZE} pixels, received {folder} of another size.")
     runtime.exact_float32()
     forward = runtime.forward(taps.extractor(zoo.load_audited(folder), [taps.OUTCOME]))
 

@@ -28,8 +28,8 @@ An audited model whose members are known, for the lab of an audit; no use for re
 
 {facts}
 
-- Input: RGB faces of 112x112 aligned to the ArcFace template, (x - 127.5) / 127.5. Output: the embedding, not
-  normalised.
+- Input: RGB faces of {resolution}x{resolution} aligned to the ArcFace template, (x - 127.5) / 127.5. Output: the
+  embedding, not normalised.
 - `members.parquet` lists what it was trained on, `held_out.parquet` people of the same database it never saw.
 - `manifest.json` has the settings, the command and the SHA-256 of the weights and of the training pixels.
 - `verification.png` is the ROC on the held-out people, `training.csv` the losses.
@@ -48,17 +48,19 @@ class TrainAudited:
             trained on, the other parts are held out.
         out: folder for model.keras, its manifest and card, members.parquet, held_out.parquet, and the test.
         task: recognition of faces, or classification of pictures (the paper's Appendix A).
-        arch: the network. For recognition r18, r34, r50, r100, r200, or small and tiny for laptops. For classification
-            mobilenet, resnet50, resnet101 (the paper's ResNet100), densenet121, densenet201, xception, vit, each also
-            as _half, _quarter and _eighth of its width (resnet50_quarter), or tiny.
-        resolution: side of the pictures in pixels, for classification only: 16, 32, 64 or 128 in the paper, or another
-            multiple of 16.
+        arch: the network. For recognition r18, r34, r50, r100, r200, or small, mini and tiny for laptops. For
+            classification mobilenet, resnet50, resnet101 (the paper's ResNet100), densenet121, densenet201, xception,
+            vit, each also as _half, _quarter and _eighth of its width (resnet50_quarter), or tiny.
+        resolution: side of the images in pixels, a multiple of 16; 0 takes 112 for recognition, which everything else
+            here expects of faces (other models can be trained, audited and thrown away), and 32 for classification,
+            where the paper has 16, 32, 64 and 128.
         loss: margin on the true class, for recognition only: arcface (0.5 radians) or cosface (0.4).
         split_identities: share of the identities that are trained on, for recognition only; the others are held out.
         epochs: passes over the training set.
         batch_size: images per step.
         learning_rate: peak rate of AdamW; decays to zero along a cosine.
         weight_decay: weight decay of AdamW.
+        no_flips: do not mirror half of the images at random, the only augmentation there is; for recognition only.
         scale: inverse temperature of the softmax, for recognition only; 64 for millions of images, less for few
             identities.
         num_pairs: genuine, and impostor, pairs of held-out people for the verification ROC, for recognition only.
@@ -71,13 +73,14 @@ class TrainAudited:
     out: Path
     task: Literal["recognition", "classification"] = "recognition"
     arch: str = "small"
-    resolution: int = 32
+    resolution: int = 0
     loss: Literal["arcface", "cosface"] = "arcface"
     split_identities: float = 0.5
     epochs: int = 20
     batch_size: int = 128
     learning_rate: float = audited_training.LEARNING_RATE
     weight_decay: float = audited_training.WEIGHT_DECAY
+    no_flips: bool = False
     scale: float = 32.0
     num_pairs: int = 3000
     seed: int = 1
@@ -86,17 +89,18 @@ class TrainAudited:
 
 
 _OF_CLASSIFICATION = {field.name for field in dataclasses.fields(TrainClassifier)}
-_ONLY_CLASSIFICATION = {"resolution"}
 _ONLY_RECOGNITION = {field.name for field in dataclasses.fields(TrainAudited)} - _OF_CLASSIFICATION - {"task"}
 _NOT_CONTENT = {"out", "overwrite", "quiet", "task"}
+_PICTURE_SIZE = 32  # pixels
 
 
 def train_audited(config: TrainAudited) -> str:
     """Trains the model, saves it with its members, and reports how it does on what it never saw."""
     is_classifier = config.task == "classification"
-    _refuse_options(config, _ONLY_RECOGNITION if is_classifier else _ONLY_CLASSIFICATION)
     if is_classifier:
-        return train_classifier(TrainClassifier(**{name: getattr(config, name) for name in _OF_CLASSIFICATION}))
+        _refuse_options(config, _ONLY_RECOGNITION)
+        options = {name: getattr(config, name) for name in _OF_CLASSIFICATION}
+        return train_classifier(TrainClassifier(**options | {"resolution": config.resolution or _PICTURE_SIZE}))
     return _train_recognition(config)
 
 
@@ -119,8 +123,10 @@ def _train_recognition(config: TrainAudited) -> str:
         )
     if config.arch not in iresnet.ARCHITECTURES:
         raise InputError(f"Expected an architecture of {sorted(iresnet.ARCHITECTURES)}, received {config.arch!r}.")
-    excluded = _NOT_CONTENT | _ONLY_CLASSIFICATION
-    settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in excluded}
+    if config.resolution % 16:
+        raise InputError(f"Expected a resolution that is a multiple of 16 pixels, received {config.resolution}.")
+    settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in _NOT_CONTENT}
+    settings["resolution"] = _size(config)
     manifest = formats.make_manifest(zoo.KIND, {"data": samples.fingerprint(table)}, settings)
     with formats.output_folder(config.out, manifest, config.overwrite):
         if not (config.out / formats.MODEL).is_file():
@@ -134,14 +140,19 @@ def _train_recognition(config: TrainAudited) -> str:
         f"Verification on {result['num_identities']} identities it never saw, {2 * result['num_pairs']} pairs: "
         f"AUC {result['auc']:.4f}, TPR {result['tpr_at_1_fpr']:.3f} at FPR 1%."
     )
-    formats.write_text(config.out / "card.md", _CARD.format(name=config.out.name, facts=text))
+    card = _CARD.format(name=config.out.name, facts=text, resolution=_size(config))
+    formats.write_text(config.out / "card.md", card)
     return f"{config.out / formats.MODEL}: {text}"
+
+
+def _size(config: TrainAudited) -> int:
+    return config.resolution or images.IMAGE_SIZE
 
 
 def _train(config: TrainAudited, members: SampleTable, held_out: SampleTable) -> None:
     checkpoints.seed_everything(config.seed)
-    model = iresnet.build(config.arch)
-    reader = images.FaceReader()
+    model = iresnet.build(config.arch, _size(config))
+    reader = images.FaceReader(images.Framing(_size(config)))
     cache = config.out / "faces.npy"
     rows, faces = reader.decode_to(cache, members)
     formats.write_rejected(config.out / formats.REJECTED, reader.rejected)
@@ -151,7 +162,7 @@ def _train(config: TrainAudited, members: SampleTable, held_out: SampleTable) ->
     _, labels = np.unique(members.people(), return_inverse=True)
     fit = audited_training.AuditedTraining(
         config.epochs, config.batch_size, config.learning_rate, config.weight_decay, config.seed,
-        margins.MARGINS[config.loss], config.scale,
+        not config.no_flips, margins.MARGINS[config.loss], config.scale,
     )  # fmt: skip
     a_bar_or_lines = 1 if sys.stderr.isatty() else 2
     audited_training.fit_audited(model, faces, labels, fit, config.out, verbose=0 if config.quiet else a_bar_or_lines)
@@ -165,7 +176,7 @@ def _train(config: TrainAudited, members: SampleTable, held_out: SampleTable) ->
 
 def _verify(config: TrainAudited, model: keras.Model, held_out: SampleTable) -> dict[str, float]:
     """Compares pairs of held-out faces by the cosine of their embeddings."""
-    reader = images.FaceReader()
+    reader = images.FaceReader(images.Framing(_size(config)))
     used, embeddings = [], []
     for rows, faces in reader.batches(held_out, _BATCH):
         used.append(rows)

@@ -139,7 +139,7 @@ def _train(config: TrainClassifier, model: keras.Model, pictures: _Pictures) -> 
     rows, pixels = reader.decode_to(cache, pictures.members)
     members = pictures.members.take(rows)
     fitting = audited_training.Fitting(
-        config.epochs, config.batch_size, config.learning_rate, config.weight_decay, config.seed
+        config.epochs, config.batch_size, config.learning_rate, config.weight_decay, config.seed, flips=True
     )
     a_bar_or_lines = 1 if sys.stderr.isatty() else 2
     verbose = 0 if config.quiet else a_bar_or_lines

@@ -29,6 +29,7 @@ class Fitting:
         learning_rate: peak rate of AdamW; it decays to zero along a cosine.
         weight_decay: of AdamW.
         seed: of initial weights, order and flips.
+        flips: mirror half of the images at random.
     """
 
     epochs: int
@@ -36,6 +37,7 @@ class Fitting:
     learning_rate: float
     weight_decay: float
     seed: int
+    flips: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,7 +173,7 @@ def _face_dataset(faces: np.ndarray, labels: np.ndarray, settings: Fitting, star
             for first in range(0, len(faces) - size + 1, size):
                 rows = order[first : first + size]
                 batch = faces[rows]
-                flip = rng.random(size) < 0.5
+                flip = rng.random(size) < (0.5 if settings.flips else 0.0)
                 batch[flip] = batch[flip, :, ::-1]
                 yield iresnet.normalise(batch), labels[rows].astype(np.int32)
 

@@ -1,5 +1,7 @@
 """Formulae against slow twins, and guarantees where the truth is known."""
 
+import math
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -127,3 +129,16 @@ def test_certified_rates_hold() -> None:
         wrong_tpr += stats.norm.sf((found.threshold - 1.5) / spread) < found.min_tpr
     assert wrong_fpr <= 17  # 5% of 200; more has a chance of 1%
     assert 0 < wrong_tpr <= 17
+
+
+def test_limits_of_a_rate_by_hand() -> None:
+    assert bounds.upper_limit(0, 60) == pytest.approx(1 - 0.05 ** (1 / 60))  # 4.9%
+    assert bounds.upper_limit(0, 60) == pytest.approx(bounds.fpr_floor(60))
+    assert bounds.lower_limit(30, 30) == pytest.approx(0.05 ** (1 / 30))
+    assert (bounds.upper_limit(6, 6), bounds.lower_limit(0, 6)) == (1.0, 0.0)
+    low = bounds.lower_limit(28, 30)  # at this rate 28 or more are found once in twenty times
+    assert sum(math.comb(30, k) * low**k * (1 - low) ** (30 - k) for k in (28, 29, 30)) == pytest.approx(0.05)
+    assert low == pytest.approx(0.80, abs=0.01)
+    for wrong in ((1, 0), (3, 2), (-1, 2)):
+        with pytest.raises(InputError, match="hits"):
+            bounds.upper_limit(*wrong)

@@ -214,15 +214,15 @@ def test_calibration_is_of_people_who_are_not_reported_on(run: mint_run.Run, run
     division = dividing.divide(part, 1)
     people = run.protocol.table.people()
     reported = set(people[rows]) - set(division.validation)
-    known, known_is_member = dividing.calibration(run, division)
+    known, known_is_member = dividing.calibration(run.protocol, division)
     assert not set(people[known]) & reported
-    assert reported <= set(people[dividing.reported(run, division)[0]])
+    assert reported <= set(people[dividing.reported(run.protocol, division)[0]])
     assert set(np.unique(run.protocol.table.database[known])) == {"web"}
     members = set(people[np.isin(run.protocol.part, (protocol.TRAIN_MEMBERS, protocol.TEST_MEMBERS))])
     assert set(people[known[known_is_member]]) <= members
     assert not set(people[known[~known_is_member]]) & members
     same = dataclasses.replace(run.protocol, main_evaluation="same_database")
-    others = dividing.calibration(dataclasses.replace(run, protocol=same), division)[0]
+    others = dividing.calibration(same, division)[0]
     assert set(run.protocol.part[others]) <= {0, 1, 2, 3}  # held-out people play no part of such a protocol
 
 

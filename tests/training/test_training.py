@@ -142,7 +142,7 @@ class TestAudited:
         return rng().integers(0, 256, (24, 16, 16, 3), dtype=np.uint8), np.arange(24) % 3
 
     def settings(self, epochs: int) -> audited_training.AuditedTraining:
-        return audited_training.AuditedTraining(epochs, 8, 1e-3, 5e-4, 1, margins.MARGINS["cosface"], 16.0)
+        return audited_training.AuditedTraining(epochs, 8, 1e-3, 5e-4, 1, True, margins.MARGINS["cosface"], 16.0)
 
     def train(self, data: tuple[np.ndarray, np.ndarray], out: Path, epochs: int = 4) -> list[np.ndarray]:
         checkpoints.seed_everything(1)

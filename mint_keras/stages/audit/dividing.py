@@ -13,7 +13,6 @@ from mint_keras.data import protocol as protocols
 from mint_keras.data import splits
 from mint_keras.records import Scores
 from mint_keras.scorers import mint_plus
-from mint_keras.stages import mint_run
 
 VALIDATION_SHARE = 0.4  # of the people of each side; they choose, the others are reported on
 _MOST_PHOTOS = 8
@@ -81,33 +80,33 @@ def divide(part: Scores, seed: int) -> Division:
     return Division(np.concatenate(chosen))
 
 
-def calibration(run: mint_run.Run, division: Division) -> tuple[np.ndarray, np.ndarray]:
+def calibration(protocol: protocols.Protocol, division: Division) -> tuple[np.ndarray, np.ndarray]:
     """Returns the rows of members, and of others of their database, who are not reported on, and who is a member.
 
     Whatever is fitted where only membership differs is fitted on these: pixels and MINT+ alike.
     """
-    part, others = run.protocol.part, _others(run)
-    is_chooser = np.isin(run.protocol.table.people(), division.validation)
+    part, others = protocol.part, _others(protocol)
+    is_chooser = np.isin(protocol.table.people(), division.validation)
     members = (protocols.TRAIN_MEMBERS, protocols.TEST_MEMBERS)
     is_training = np.isin(part, (protocols.TRAIN_MEMBERS, protocols.TRAIN_EXTERNALS))
     rows = np.flatnonzero(np.isin(part, (*members, *others)) & (is_training | is_chooser))
     return rows, np.isin(part[rows], members)
 
 
-def reported(run: mint_run.Run, division: Division) -> tuple[np.ndarray, np.ndarray]:
+def reported(protocol: protocols.Protocol, division: Division) -> tuple[np.ndarray, np.ndarray]:
     """Returns the rows of members, and of others of their database, who are reported on, and who is a member.
 
     More photos than in the evaluation, which has as many of both sides.
     """
-    part, others = run.protocol.part, _others(run)[1:]
-    is_chooser = np.isin(run.protocol.table.people(), division.validation)
+    part, others = protocol.part, _others(protocol)[1:]
+    is_chooser = np.isin(protocol.table.people(), division.validation)
     rows = np.flatnonzero(np.isin(part, (protocols.TEST_MEMBERS, *others)) & ~is_chooser)
     return rows, part[rows] == protocols.TEST_MEMBERS
 
 
-def _others(run: mint_run.Run) -> tuple[int, int]:
+def _others(protocol: protocols.Protocol) -> tuple[int, int]:
     """Returns the parts that people of the members' database play who are no members: in training, and in test."""
-    if run.protocol.main_evaluation == protocols.SAME_DATABASE:
+    if protocol.main_evaluation == protocols.SAME_DATABASE:
         return protocols.TRAIN_EXTERNALS, protocols.TEST_EXTERNALS
     return protocols.HELD_OUT, protocols.HELD_OUT
 

@@ -67,14 +67,31 @@ class Comparison:
 def decide(opened: Opened, tasks: plus.Tasks) -> tuple[dict[str, verdict.Verdict], list[str]]:
     """Returns the verdict on every scorer by its name, the run's own first, and what could not be measured."""
     comparisons, not_measured = _compare(opened, tasks)
-    seed = opened.config.seed
+    across, missing = context.measure(opened)
+    verdicts = by_rule(comparisons, {str(opened.scorer): across}, opened.config.seed)
+    return verdicts, [*not_measured, *missing]
+
+
+def by_rule(
+    comparisons: Sequence[Comparison], across: Mapping[str, Sequence[Finding]], seed: int
+) -> dict[str, verdict.Verdict]:
+    """Decides on scores; a pure function of them.
+
+    Args:
+        comparisons: all that were tried.
+        across: what was measured for the record, by scorer; these come first, also without any reference.
+        seed: of the intervals.
+
+    Returns:
+        The verdict on every scorer, by its name.
+    """
     # Several scorers were tried: one of them may exceed chance by luck.
     above = selection.holm({one.scorer: selection.p_above(one.parts[AUDITED], seed=seed) for one in comparisons})
-    measured = {str(opened.scorer): list[Finding]()}
+    measured: dict[str, list[Finding]] = {name: [] for name in across}
     measured |= {one.scorer: _measure(one, above[one.scorer], seed) for one in comparisons}
-    across, missing = context.measure(opened)
-    measured[str(opened.scorer)] += across
-    return {name: verdict.decide(found) for name, found in measured.items()}, [*not_measured, *missing]
+    for name, found in across.items():
+        measured[name] += found
+    return {name: verdict.decide(found) for name, found in measured.items()}
 
 
 def _compare(opened: Opened, tasks: plus.Tasks) -> tuple[list[Comparison], list[str]]:
@@ -91,7 +108,7 @@ def _compare(opened: Opened, tasks: plus.Tasks) -> tuple[list[Comparison], list[
             scores = controls.through(opened.run, folder, opened.folder("controls") / name, opened.scorer)
             parts[name] = opened.scorer.parts(scores, protocols.SAME_DATABASE)
         reported = {name: opened.division.reported(of_model) for name, of_model in parts.items()}
-        found.append(_comparison(str(opened.scorer), reported, findings.PERSON, blind, seed))
+        found.append(comparison(str(opened.scorer), reported, findings.PERSON, blind, seed))
     by_model = {
         name: plus.score(opened, tasks, name, folder)
         for name, folder in tqdm(
@@ -101,7 +118,7 @@ def _compare(opened: Opened, tasks: plus.Tasks) -> tuple[list[Comparison], list[
     }  # fmt: skip
     for task in tasks.tasks:
         reported = {name: [scores[task.name]] for name, scores in by_model.items()}
-        found.append(_comparison(task.name, reported, task.truth, blind, seed))
+        found.append(comparison(task.name, reported, task.truth, blind, seed))
     if other and photos:
         swapped = swap.score(opened, other, photos)
         sides = (swapped.parts, swapped.blind, False, swapped.null)
@@ -109,9 +126,19 @@ def _compare(opened: Opened, tasks: plus.Tasks) -> tuple[list[Comparison], list[
     return found, [*tasks.not_measured, *_not_given(opened)]
 
 
-def _comparison(
+def comparison(
     scorer: str, parts: Mapping[str, Sequence[Scores]], truth: str, blind: Mapping[str, Mapping[str, Scores]], seed: int
 ) -> Comparison:
+    """Returns what a scorer found in a reference, beside what it has to beat.
+
+    Args:
+        scorer: its name.
+        parts: its scores of the reported people through the audited model (`AUDITED`), untrained copies (names that
+            begin with `UNTRAINED`) and foreign models.
+        truth: a key of `findings.TRUTHS`.
+        blind: scores of pixels by evaluation and name.
+        seed: of the null comparison.
+    """
     first = parts[AUDITED][0]
     is_of_persons = truth == findings.PERSON and first.tap in (mint_plus.WITH_OTHERS, mint_plus.OF_PERSON)
     null = dividing.without_membership(parts[AUDITED], seed)
@@ -156,7 +183,10 @@ def _blind(opened: Opened, tasks: plus.Tasks) -> dict[str, dict[str, Scores]]:
     wanted = {task.evaluation: (task.fitted_on, task.scored) for task in tasks.tasks if task.truth == findings.IMAGE}
     if opened.has_reference:
         division = opened.division
-        sides = (dividing.calibration(opened.run, division), dividing.reported(opened.run, division))
+        sides = (
+            dividing.calibration(opened.run.protocol, division),
+            dividing.reported(opened.run.protocol, division),
+        )
         wanted[protocols.SAME_DATABASE] = sides
     return {
         name: pixels.score(tasks.table, fitted_on, scored, name, framing, seed, folder / name)

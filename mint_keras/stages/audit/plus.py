@@ -82,7 +82,9 @@ def plan(opened: Opened) -> Tasks:
     """Returns what there are enough people for."""
     table, unseen = _with_unseen_photos(opened)
     found, missing = [], []
-    for tasks, why in (_of_person(opened), _of_image(opened, table, unseen)):
+    division, seed = opened.division, opened.config.seed
+    of_person = tasks_of_person(opened.run.protocol, division, seed) if opened.has_reference else ([], [])
+    for tasks, why in (of_person, _of_image(opened, table, unseen)):
         found += tasks
         missing += why
     return Tasks(table, found, missing)
@@ -104,14 +106,25 @@ def score(opened: Opened, tasks: Tasks, model: str, audited: Path) -> dict[str, 
         rows = np.unique(np.concatenate([rows for task in missing for rows in (task.fitted_on[0], task.scored[0])]))
         features = _read(opened, tasks.table.take(rows), audited)
         for task in missing:
-            logit = fit(task, rows, features, opened.config.seed)(_take(features, rows, task.scored[0]))
-            part = Scores(
-                SCORER, task.level, task.evaluation, opened.config.seed, tasks.table.take(task.scored[0]),
-                task.scored[1], logit,
-            )  # fmt: skip
+            part = score_features(task, tasks.table, rows, features, opened.config.seed)
             folder.mkdir(parents=True, exist_ok=True)
             formats.write_scores(paths[task.name], [part])
     return {name: formats.read_scores(path)[0] for name, path in paths.items()}
+
+
+def score_features(task: Task, table: SampleTable, rows: np.ndarray, features: Features, seed: int) -> Scores:
+    """Fits MINT+ for a task, and scores whom it asks about.
+
+    Args:
+        task: of `plan`.
+        table: all samples.
+        rows: of the table, sorted, those of the task among them.
+        features: of these rows.
+        seed: of the folds.
+    """
+    scored, is_member = task.scored
+    logit = fit(task, rows, features, seed)(_take(features, rows, scored))
+    return Scores(SCORER, task.level, task.evaluation, seed, table.take(scored), is_member, logit)
 
 
 def fit(task: Task, rows: np.ndarray, features: Features, seed: int) -> mint_plus.MintPlus:
@@ -149,23 +162,28 @@ def _read(opened: Opened, table: SampleTable, audited: Path) -> dict[str, np.nda
     return {**features, PERSON: table.people()}
 
 
-def _of_person(opened: Opened) -> tuple[list[Task], list[str]]:
-    """Returns the tasks about persons: members against other people of their database."""
-    if not opened.has_reference:
-        return [], []
-    run, division = opened.run, opened.division
-    people, sample_id = run.protocol.table.people(), run.protocol.table.sample_id
-    known, is_member = dividing.calibration(run, division)
+def tasks_of_person(
+    protocol: protocols.Protocol, division: dividing.Division, seed: int
+) -> tuple[list[Task], list[str]]:
+    """Returns the tasks about persons, members against other people of their database, and what cannot be asked.
+
+    Args:
+        protocol: with such people.
+        division: of them.
+        seed: of the choice of photos.
+    """
+    people, sample_id = protocol.table.people(), protocol.table.sample_id
+    known, is_member = dividing.calibration(protocol, division)
     num = min(len(np.unique(people[known[side]])) for side in (is_member, ~is_member))
     if num < mint_plus.MIN_PEOPLE:
         return [], [f"MINT+: {num} people of a side are not reported on, and it wants {mint_plus.MIN_PEOPLE}."]
-    rows, truth = run.protocol.evaluations()[protocols.SAME_DATABASE]
+    rows, truth = protocol.evaluations()[protocols.SAME_DATABASE]
     is_reported = ~np.isin(people[rows], division.validation)
     single = Task(
         mint_plus.PHOTO, findings.PERSON, 0, (known, is_member), (rows[is_reported], truth[is_reported])
     )  # the same photos as the other scorers'
-    scored, of_members = dividing.reported(run, division)
-    several = _equal((known, is_member), (scored, of_members), people, sample_id, opened.config.seed)
+    scored, of_members = dividing.reported(protocol, division)
+    several = _equal((known, is_member), (scored, of_members), people, sample_id, seed)
     if several is None:
         return [single], ["MINT+ at the level of persons: too few people on a side have two photos in the run."]
     levels = (mint_plus.WITH_OTHERS, mint_plus.OF_PERSON)

@@ -38,10 +38,15 @@ class Results:
 
     @property
     def outcome(self) -> str:
-        """The strongest outcome: that one scorer finds nothing does not take back what another found."""
-        outcomes = {decided.outcome for decided in self.verdicts.values()}
-        order = (verdict.EVIDENCE, verdict.NO_EVIDENCE, verdict.CANNOT_DECIDE)
-        return next(outcome for outcome in order if outcome in outcomes)
+        """See `strongest`."""
+        return strongest(self.verdicts)
+
+
+def strongest(verdicts: Mapping[str, verdict.Verdict]) -> str:
+    """Returns the strongest outcome: that one scorer finds nothing does not take back what another found."""
+    outcomes = {decided.outcome for decided in verdicts.values()}
+    order = (verdict.EVIDENCE, verdict.NO_EVIDENCE, verdict.CANNOT_DECIDE)
+    return next(outcome for outcome in order if outcome in outcomes)
 
 
 def write(results: Results, out: Path) -> str:

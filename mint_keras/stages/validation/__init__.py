@@ -1,0 +1,1 @@
+"""Is the auditor to be trusted? Its verdicts on worlds whose truth is known, see `stage`."""

@@ -1,0 +1,66 @@
+"""What MINT+ is measured on: who is a member in which measure, and a small world from training to table."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mint_keras import formats
+from mint_keras.data import synthetic
+from mint_keras.records import InputError
+from mint_keras.scorers.baselines import PERSON
+from mint_keras.stages import measure_plus as module
+from mint_keras.stages.measure_plus import MEASURES, MeasurePlus, measure_plus
+
+CONFIG = MeasurePlus(Path("out"), quiet=True)
+
+
+@pytest.fixture
+def seen() -> module._Seen:
+    """Ten people trained on, of two of four photos each; ten others of two photos."""
+    members = synthetic.sample_table("synthetic:1/web/0-9/4")
+    others = synthetic.sample_table("synthetic:1/web/10-19/2")
+    table = module.concatenate_tables([members, others])
+    index = np.array([int(name[-3:]) for name in table.sample_id])
+    is_member = np.arange(len(table)) < len(members)
+    return module._Seen(table, {PERSON: table.people()}, is_member, is_member & (index < 2))
+
+
+@pytest.mark.parametrize("measure", MEASURES, ids=lambda measure: measure.name)
+def test_sides_and_halves(measure: module.Measure, seen: module._Seen) -> None:
+    halves = module._halves(CONFIG, 1, measure, seen)
+    people = [set(half.features[PERSON]) for half, _ in halves]
+    assert not people[0] & people[1]
+    for half, is_member in halves:
+        assert len(is_member) == len(half.table)
+        assert 0 < is_member.sum() < len(is_member)
+        on_both = set(half.features[PERSON][is_member]) & set(half.features[PERSON][~is_member])
+        if measure.truth == "image":
+            assert on_both == set(half.features[PERSON])  # photos differ, people do not
+            assert half.is_member.all()
+            np.testing.assert_array_equal(is_member, half.is_used)
+        else:
+            assert not on_both
+            assert not (half.is_member & ~half.is_used).any()  # members by photos that were used
+            assert (half.is_member == is_member).all() == (measure.truth == "identity")
+
+
+@pytest.mark.slow
+def test_a_small_world(tmp_path: Path) -> None:
+    config = MeasurePlus(
+        tmp_path / "out", num_worlds=1, people=80, photos=2, arch="tiny", resolution=16, epochs=1, quiet=True
+    )
+    text = measure_plus(config)
+    content = formats.read_json(config.out / "mint_plus.json")
+    assert set(content["mint_plus"]) == {measure.name for measure in MEASURES}
+    for name, (value,) in content["by_world"].items():
+        assert content["mint_plus"][name]["value"] == pytest.approx(value)
+        assert content["mint_plus"][name]["low"] < value < content["mint_plus"][name]["high"]
+    assert (config.out / "mint_plus.md").read_text() in text
+    assert measure_plus(config) == text
+
+
+def test_no_world(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="at least one world"):
+        measure_plus(dataclasses.replace(CONFIG, out=tmp_path / "out", num_worlds=0))
