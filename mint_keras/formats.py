@@ -52,7 +52,9 @@ _WHERE = ("--out", "--workers")
 # Names of temporary files and folders, see `atomic_path`; the manifest is the first file that a folder gets.
 _UNFINISHED = re.compile(r"\.[^.].*\.[a-z0-9_]{8}(\.\w+)?")
 _UNFINISHED_MANIFEST = ".manifest.????????.json"
-_VERSIONED = ("numpy", "tensorflow", "keras", "opencv-python", "ai-edge-litert", "onnx", "onnxruntime")
+_VERSIONED = (
+    "numpy", "tensorflow", "keras", "opencv-python", "ai-edge-litert", "litert-quantizer", "onnx", "onnxruntime",
+)  # fmt: skip
 
 
 def sha256_file(path: Path) -> str:

@@ -27,6 +27,7 @@ LIGHT = (
     "report",
     "edge.scorer",
     "edge.bundle",
+    "edge.cost",
     "formats",
     "options",
     "paper",

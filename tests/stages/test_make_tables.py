@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -163,5 +164,11 @@ def test_small_table_is_run_planned_and_reused_in_the_lab_and_at_the_papers_scal
     with pytest.raises(RefusedError, match="made from other inputs"):
         make_tables(dataclasses.replace(config, num_seeds=2))
     made = tmp_path / "out" / "protocols"
-    full = dataclasses.replace(config, out=tmp_path / "full", scale="paper", protocol=made, plan=False)
-    assert make_tables(full).replace("Full size", "Lab: drawn faces, small models") == text
+    full = dataclasses.replace(config, out=tmp_path / "full", scale="paper", protocol=made)
+    assert make_tables(full).count("to do") == 3
+    shutil.copytree(tmp_path / "out" / "runs", full.out / "runs")  # of the same protocols, so the same runs
+    assert make_tables(full).count("finished") == 3
+    assert (
+        make_tables(dataclasses.replace(full, plan=False)).replace("Full size", "Lab: drawn faces, small models")
+        == text
+    )
