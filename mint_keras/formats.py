@@ -53,15 +53,9 @@ _WHERE = ("--out", "--workers")
 _UNFINISHED = re.compile(r"\.[^.].*\.[a-z0-9_]{8}(\.\w+)?")
 _UNFINISHED_MANIFEST = ".manifest.????????.json"
 _VERSIONED = (
-    "numpy",
-    "tensorflow",
-    "keras",
-    "opencv-python",
-    "opencv-python-headless",
-    "ai-edge-litert",
-    "onnx",
-    "onnxruntime",
-)
+    "numpy", "tensorflow", "keras", "opencv-python", "opencv-python-headless", "ai-edge-litert", "litert-quantizer",
+    "onnx", "onnxruntime",
+)  # fmt: skip
 
 
 def sha256_file(path: Path) -> str:

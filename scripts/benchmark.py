@@ -5,6 +5,7 @@ grow.
 
 Example:
     python scripts/benchmark.py --quick --out runs/benchmark
+    python scripts/benchmark.py --edge --out runs/benchmark-edge
     python scripts/benchmark.py --detector scrfd_500m_bnkps.onnx --photos photos --out runs/benchmark
 """
 

@@ -27,6 +27,7 @@ LIGHT = (
     "report",
     "edge.bundle",
     "edge.calibration",
+    "edge.cost",
     "edge.judgement",
     "edge.page",
     "edge.photos",

@@ -34,7 +34,7 @@ def compress(kind: str, head: keras.Model, data: batches.LabelledAad, seed: int)
     """Trains a head on, so that it loses less when it is made smaller.
 
     It learns the scores that it gave before, not the labels again: with labels (and the L1 penalty) it became another
-    head, and the lab's lost a third of its AUC.
+    head.
 
     Args:
         kind: "qat", five epochs with the rounding of int8 (quantisation-aware training); "pruned", five epochs in

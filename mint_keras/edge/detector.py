@@ -45,6 +45,7 @@ def export(file: str, photos: str, folder: Path) -> dict[str, Any]:
         RefusedError: if TFLite differs from ONNX Runtime by more than 0.5 pixels, or 0.001 of a score.
     """
     path = detectors.find_file(file)
+    _open(path)
     pictures = [_drawn(), *_read(photos)]
     records = {}
     for side, name in DETECTORS.items():
@@ -68,12 +69,17 @@ def to_keras(path: Path, side: int) -> keras.Model:
     Raises:
         InputError: if it is no SCRFD with landmarks.
     """
-    source = sources.open_source(path)
-    if not source.is_detector or len(source.graph.outputs) not in (9, 15):
-        raise InputError(f"Expected SCRFD with landmarks (9 or 15 outputs), received {path}.")
+    source = _open(path)
     inner = source.to_keras(source.usual_preprocessing(), side, "scrfd").model
     photo = keras.Input(batch_shape=(1, side, side, 3), dtype="uint8", name=PHOTO)
     return keras.Model(photo, inner(layers.Rescaling(1 / 127.5, offset=-1.0, name="normalise")(photo)), name="detector")
+
+
+def _open(path: Path) -> sources.Source:
+    source = sources.open_source(path)
+    if not source.is_detector or len(source.graph.outputs) not in (9, 15):
+        raise InputError(f"Expected SCRFD with landmarks (9 or 15 outputs), received {path}.")
+    return source
 
 
 def network(content: bytes, threads: int = _THREADS) -> scrfd.Network:

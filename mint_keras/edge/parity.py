@@ -33,7 +33,12 @@ def compare(reference: Sequence[Scores], received: Sequence[Scores]) -> dict[str
         Over all faces, each once: "faces", "max_logit_difference", "mean_logit_difference", "decision_flips". And
         "evaluations": by name, Keras' AUC and TPR at 1% FPR, and the artefact's changes of both as value, low, high:
         95% intervals over people, paired (`audit.paired`).
+
+    Raises:
+        RefusedError: if some logits of the artefact are no numbers.
     """
+    if not all(np.isfinite(part.logit).all() for part in received):
+        raise RefusedError("Expected logits that are numbers, received NaN or infinity from the TFLite file.")
     difference, flips = _by_face(reference, received)
     return {
         "faces": len(difference),
@@ -70,8 +75,6 @@ def check(comparison: Mapping[str, Any], tolerance: float = TOLERANCE) -> str:
     It is refused if the AUC of an evaluation may have dropped by more than the tolerance: if the lower end of the
     change's interval lies below. `familiar` is left out, whose AUC is no evidence of membership.
     """
-    if not np.isfinite(comparison["max_logit_difference"]):
-        return "some of its logits are no numbers"
     drops = {
         name: -found["auc_change"][1] for name, found in comparison["evaluations"].items() if name != protocol.FAMILIAR
     }

@@ -20,6 +20,7 @@ from mint_keras.data import images, splits
 from mint_keras.data import protocol as protocols
 from mint_keras.edge import bundle, compression, detector, export, parity
 from mint_keras.edge.scorer import LOGIT, Scorer
+from mint_keras.faces import detectors
 from mint_keras.heads import specs
 from mint_keras.records import InputError, RefusedError, Scores
 from mint_keras.report import tables
@@ -126,12 +127,15 @@ def export_tflite(config: ExportTflite) -> str:
     source = _open(config)
     names = _sweep(source.head) if config.sweep else (config.precision,)
     settings = {
-        name: getattr(config, name)
-        for name in ("tap", "head_seed", "tolerance", "force", "num_test", "detector", "photos", "samples")
+        name: getattr(config, name) for name in ("tap", "head_seed", "tolerance", "force", "num_test", "samples")
     }
     settings["precision"] = "sweep" if config.sweep else config.precision
-    manifest = formats.make_manifest(bundle.KIND, source.inputs, settings)
+    inputs = dict(source.inputs)
+    if config.detector:
+        inputs["detector"] = formats.sha256_file(detectors.find_file(config.detector))
+    manifest = formats.make_manifest(bundle.KIND, inputs, settings)
     with formats.output_folder(config.out, manifest, config.overwrite), tempfile.TemporaryDirectory() as folder:
+        found = detector.export(config.detector, config.photos, config.out) if config.detector else None
         faces = _read_faces(source, config.num_test, Path(folder))
         files, records = _measure(config, source, faces, names, Path(folder))
         chosen = _choose(records, config.force)
@@ -139,12 +143,10 @@ def export_tflite(config: ExportTflite) -> str:
         if config.sweep:
             formats.write_json(config.out / SWEEP, {"recommended": chosen, "artefacts": records})
             formats.write_text(config.out / SWEEP_TABLE, table + "\n")
-        facts = _facts(source, chosen, records[chosen], config.tolerance)
         _fill(config, source, files[chosen])
-        if config.detector:
-            facts["detector"] = detector.export(config.detector, config.photos, config.out)
+        facts = _facts(source, chosen, records[chosen], config.tolerance)
         facts |= bundle_calibration.write(config.out, source.options)
-        bundle.seal(config.out, {**manifest, **facts})
+        bundle.seal(config.out, {**manifest, **facts, **({"detector": found} if found else {})})
     size = records[chosen]["bytes"] / 2**20
     return "\n".join(
         [table, f"{config.out / bundle.SCORER}: {source.options.head} head on {config.tap}, {size:.2f} MiB, {chosen}."]

@@ -29,6 +29,14 @@ def test_table_and_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert "big" not in benchmark(Benchmark(tmp_path / "reader", only=("reader",)))
 
 
+def test_edge_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = {name: lambda setting, name=name: [Measurement(name, 1.0, 1.0, "s", "a peer")] for name in module.PARTS}
+    monkeypatch.setattr(module, "PARTS", parts)
+    benchmark(Benchmark(tmp_path / "out", edge=True))
+    found = formats.read_json(tmp_path / "out" / "benchmark.json")["measurements"]
+    assert [row["name"] for row in found] == ["edge"]
+
+
 def test_wrong_options(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--only of"):
         benchmark(Benchmark(tmp_path / "out", only=("speed",)))
