@@ -83,23 +83,24 @@ class Looking:
     """How faces are found.
 
     Attributes:
-        detector: see `detectors.find_file`; "" if there is none.
+        detectors: see `detectors.find_file`; where one finds nothing the next is asked. SCRFD finds small faces with an
+            input of 640 pixels, and those that fill the picture with 320.
         is_aligned: every image is a face already, whatever its size.
         policy: which of several faces: "all", or a key of `policies.POLICIES`.
         min_score: below it a face does not count.
         border: see `detectors.with_border`.
     """
 
-    detector: str = ""
+    detectors: tuple[str, ...] = ()
     is_aligned: bool = False
     policy: str = ALL
     min_score: float = scrfd.MIN_SCORE
     border: float = 0.0
 
     def settings(self) -> dict[str, Any]:
-        """Returns what decides the faces, for a manifest: the detector by its content."""
-        digest = formats.sha256_file(detectors.find_file(self.detector)) if self.detector else ""
-        return {**dataclasses.asdict(self), "detector": digest}
+        """Returns what decides the faces, for a manifest: detectors by their content."""
+        hashes = [formats.sha256_file(detectors.find_file(name)) for name in self.detectors]
+        return {**dataclasses.asdict(self), "detectors": hashes}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,26 +120,27 @@ class Face:
     is_resized: bool = False
 
 
-def choose_detector(bundle: Bundle, named: str) -> str:
-    """Returns the detector for photos: the named one, the bundle's, or else one that insightface has installed.
+def choose_detectors(bundle: Bundle, named: str) -> tuple[str, ...]:
+    """Returns the detectors for photos: the named one, the bundle's, or else one that insightface has installed.
 
     Returns:
-        What `detectors.open_detector` takes; "" if there is none.
+        What `Looking` takes; nothing if there is none.
 
     Raises:
-        InputError: if the named one is not there.
+        InputError: if the named one is none.
     """
     if named:
-        return str(detectors.find_file(named))
-    for name in DETECTORS.values():
-        if (path := bundle.file(name)) is not None:
-            return str(path.resolve())
+        detectors.open_detector(named)  # shows early whether it is one
+        return (named,)
+    own = [path for name in DETECTORS.values() if (path := bundle.file(name)) is not None]
+    if own:
+        return tuple(str(path.resolve()) for path in own)
     if importlib.util.find_spec("onnxruntime") is None:
-        return ""
+        return ()
     # pathlib's glob would stop at a home that may not be read.
     found = [glob.glob(pattern, root_dir=detectors.PACKS, recursive=True) for pattern in _PACKED]
     candidates = [detectors.PACKS / name for names in found for name in sorted(names)]
-    return next((str(path) for path in candidates if _is_detector(path)), "")
+    return tuple(str(path) for path in candidates if _is_detector(path))[:1]
 
 
 def _is_detector(path: Path) -> bool:
@@ -175,7 +177,7 @@ class FaceFinder:
         if self._looking.is_aligned or (height, width) == (images.IMAGE_SIZE, images.IMAGE_SIZE):
             face = images.FACE.apply(image)
             return [Face(face, is_resized=face.shape != image.shape)]
-        if not self._looking.detector:
+        if not self._looking.detectors:
             raise InputError(
                 f"Expected a detector for a photo of {width}x{height}, received a bundle without: export it with "
                 "--detector, or name an SCRFD file by --detector here, or install onnxruntime and a pack of "
@@ -189,10 +191,11 @@ class FaceFinder:
     def _detect(self, image: np.ndarray) -> list[Face]:
         looking = self._looking
         if not hasattr(self._mine, "detect"):
-            opened = detectors.open_detector(looking.detector, looking.min_score)
-            self._mine.detect = detectors.with_border(opened, looking.border)
-        found: scrfd.Detections = self._mine.detect(image)
-        if not len(found):
+            opened = [detectors.open_detector(name, looking.min_score) for name in looking.detectors]
+            self._mine.detect = [detectors.with_border(one, looking.border) for one in opened]
+        seen = (detect(image) for detect in self._mine.detect)
+        found: scrfd.Detections | None = next((faces for faces in seen if len(faces)), None)
+        if found is None:
             raise InputError(
                 "Expected a face, received a photo in which none was found. If one fills it, try --border 0.5."
             )

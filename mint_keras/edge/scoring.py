@@ -53,7 +53,8 @@ class Score:
         policy: which of several faces in a photo are scored: all, the largest, the most central, or only: photos with
             several are rejected.
         detector: SCRFD that finds the faces: a file (.tflite or .onnx), or insightface:PACK. By default the bundle's
-            own, or else one that insightface has installed, if onnxruntime is there to run it.
+            own (of 640 pixels, and where that finds nothing of 320), or else one that insightface has installed, if
+            onnxruntime is there to run it.
         min_score: of the detector; below it a face does not count.
         border: black border around every photo while its faces are sought, as a share of its sides; 0.5 helps where a
             face fills the picture.
@@ -119,8 +120,8 @@ def score(config: Score) -> str:
 
 def looking_of(config: Score, bundle: Bundle) -> Looking:
     """Returns how faces are found with a bundle, as options say."""
-    detector = "" if config.aligned else photos.choose_detector(bundle, config.detector)
-    return Looking(detector, config.aligned, config.policy, config.min_score, config.border)
+    found = () if config.aligned else photos.choose_detectors(bundle, config.detector)
+    return Looking(found, config.aligned, config.policy, config.min_score, config.border)
 
 
 def _ending(made: report.FieldReport, out: Path | None) -> str:

@@ -46,7 +46,7 @@ def detector(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         landmarks = boxes[:, None, :2] + points[None] * size[:, None]
         return scrfd.Detections(boxes, np.linspace(0.9, 0.8, len(boxes)), landmarks)
 
-    monkeypatch.setattr(detectors, "open_detector", lambda name, min_score: find)
+    monkeypatch.setattr(detectors, "open_detector", lambda name, min_score=0.5: find)
     path = tmp_path / "scrfd.onnx"
     path.write_bytes(b"stands for a detector")
     return path

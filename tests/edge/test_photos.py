@@ -1,15 +1,17 @@
 """What a user names becomes photos, and photos become faces."""
 
+import shutil
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from mint_keras import formats
 from mint_keras.data import images, synthetic
 from mint_keras.edge import bundle, photos
 from mint_keras.edge.photos import FaceFinder, Looking
-from mint_keras.faces import detectors
+from mint_keras.faces import detectors, scrfd
 from mint_keras.records import InputError
 from tests.edge.field import photo
 
@@ -80,27 +82,41 @@ class TestFaces:
 
     def test_every_face_is_found(self, detector: Path) -> None:
         image = photo((20, 30), (200, 30), (100, 200))
-        found = FaceFinder(Looking(str(detector))).of_image(image)
+        found = FaceFinder(Looking((str(detector),))).of_image(image)
         assert [face.box for face in found] == [(20, 30, 80, 90), (200, 30, 260, 90), (100, 200, 160, 260)]
         assert all(face.pixels[56, 56].tolist() == [255, 0, 0] for face in found)
         assert found[0].certainty == pytest.approx(0.9)
 
     def test_policies(self, detector: Path) -> None:
         image = photo((20, 30), (120, 120))
-        (found,) = FaceFinder(Looking(str(detector), policy="central")).of_image(image)
+        (found,) = FaceFinder(Looking((str(detector),), policy="central")).of_image(image)
         assert found.box == (120, 120, 180, 180)
         with pytest.raises(InputError, match="one face, received 2"):
-            FaceFinder(Looking(str(detector), policy="only")).of_image(image)
+            FaceFinder(Looking((str(detector),), policy="only")).of_image(image)
 
     def test_a_photo_of_nothing_and_of_forty(self, detector: Path) -> None:
-        finder = FaceFinder(Looking(str(detector)))
+        finder = FaceFinder(Looking((str(detector),)))
         with pytest.raises(InputError, match="none was found"):
             finder.of_image(photo())
         forty = photo(*((60 * (k % 8) + 2, 60 * (k // 8) + 2) for k in range(40)), size=500, side=40)
         assert len(finder.of_image(forty)) == 40
 
+    def test_where_one_finds_nothing_the_next_is_asked(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        asked = []
+
+        def opened(name: str, min_score: float) -> detectors.Detector:
+            num = {"640": 0, "320": 2}[name]
+            points = np.tile(np.float32([[30, 40], [70, 40], [50, 60], [35, 80], [65, 80]]), (num, 1, 1))
+            found = scrfd.Detections(np.zeros((num, 4), np.float32), np.ones(num), points)
+            return lambda image: asked.append(name) or found
+
+        monkeypatch.setattr(detectors, "open_detector", opened)
+        assert len(FaceFinder(Looking(("640", "320"))).of_image(photo())) == 2
+        assert len(FaceFinder(Looking(("320", "640"))).of_image(photo())) == 2
+        assert asked == ["640", "320", "320"]
+
     def test_a_border_is_taken_off_again(self, detector: Path) -> None:
-        (found,) = FaceFinder(Looking(str(detector), border=0.5)).of_image(photo((20, 30)))
+        (found,) = FaceFinder(Looking((str(detector),), border=0.5)).of_image(photo((20, 30)))
         assert found.box == (20, 30, 80, 90)
 
 
@@ -108,19 +124,18 @@ class TestDetector:
     def open(self, folder: Path) -> bundle.Bundle:
         return bundle.read_bundle(folder)
 
-    def test_the_bundles_own_comes_first(self, bundle_folder: Path, tmp_path: Path) -> None:
-        import shutil
-
-        from mint_keras import formats
-
+    def test_the_bundles_own_comes_first(
+        self, bundle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         copy = shutil.copytree(bundle_folder, tmp_path / "copy")
         (copy / bundle.DETECTORS[320]).write_bytes(b"small")
         bundle.seal(copy, formats.read_json(copy / "manifest.json"))
-        assert photos.choose_detector(self.open(copy), "") == str(copy / bundle.DETECTORS[320])
-        (tmp_path / "mine.onnx").write_bytes(b"mine")
-        assert photos.choose_detector(self.open(copy), str(tmp_path / "mine.onnx")) == str(tmp_path / "mine.onnx")
+        assert photos.choose_detectors(self.open(copy), "") == (str(copy / bundle.DETECTORS[320]),)
+        with monkeypatch.context() as patched:
+            patched.setattr(detectors, "open_detector", lambda name: None)
+            assert photos.choose_detectors(self.open(copy), "mine.onnx") == ("mine.onnx",)
         with pytest.raises(InputError, match="not found"):
-            photos.choose_detector(self.open(copy), str(tmp_path / "other.onnx"))
+            photos.choose_detectors(self.open(copy), str(tmp_path / "other.onnx"))
 
     def test_then_insightfaces_if_it_can_be_run(
         self, bundle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -135,13 +150,14 @@ class TestDetector:
 
         monkeypatch.setattr(detectors, "PACKS", tmp_path)
         monkeypatch.setattr(detectors, "open_session", Session)
-        assert photos.choose_detector(self.open(bundle_folder), "") == ""
+        assert photos.choose_detectors(self.open(bundle_folder), "") == ()
         for name in ("antelope/det_broken.onnx", "buffalo/det_10g.onnx", "buffalo/w600k_r50.onnx"):
             (tmp_path / name).parent.mkdir(exist_ok=True)
             (tmp_path / name).write_bytes(b"")
-        assert photos.choose_detector(self.open(bundle_folder), "") == str(tmp_path / "buffalo" / "det_10g.onnx")
+        found = (str(tmp_path / "buffalo" / "det_10g.onnx"),)
+        assert photos.choose_detectors(self.open(bundle_folder), "") == found
         monkeypatch.setattr(photos.importlib.util, "find_spec", lambda name: None)
-        assert photos.choose_detector(self.open(bundle_folder), "") == ""
+        assert photos.choose_detectors(self.open(bundle_folder), "") == ()
 
     def test_a_tflite_file_that_is_none(self, tmp_path: Path) -> None:
         (tmp_path / "detector.tflite").write_bytes(b"no model")
@@ -156,7 +172,7 @@ def test_exif_rotation_is_followed(detector: Path, tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[274] = 3  # upside down
     image.save(tmp_path / "turned.jpg", exif=exif, quality=95)
-    (found,) = FaceFinder(Looking(str(detector))).faces(str(tmp_path / "turned.jpg"))
+    (found,) = FaceFinder(Looking((str(detector),))).faces(str(tmp_path / "turned.jpg"))
     np.testing.assert_allclose(found.box, (220, 40, 280, 100), atol=2)
 
 
@@ -166,4 +182,4 @@ def test_opencv_errors_are_one_of_ours(detector: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(detectors, "open_detector", lambda name, min_score: fail)
     with pytest.raises(InputError, match="too wide"):
-        FaceFinder(Looking(str(detector))).of_image(photo())
+        FaceFinder(Looking((str(detector),))).of_image(photo())
