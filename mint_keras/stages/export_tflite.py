@@ -148,9 +148,8 @@ def export_tflite(config: ExportTflite) -> str:
         facts |= bundle_calibration.write(config.out, source.options)
         bundle.seal(config.out, {**manifest, **facts, **({"detector": found} if found else {})})
     size = records[chosen]["bytes"] / 2**20
-    return "\n".join(
-        [table, f"{config.out / bundle.SCORER}: {source.options.head} head on {config.tap}, {size:.2f} MiB, {chosen}."]
-    )
+    made = f"{config.out / bundle.SCORER}: {source.options.head} head on {config.tap}, {size:.2f} MiB, {chosen}."
+    return "\n".join([table, f"Calibration: {facts['calibration']['photos']}", made])
 
 
 def _sweep(head: keras.Model) -> tuple[str, ...]:

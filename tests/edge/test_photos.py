@@ -183,3 +183,16 @@ def test_opencv_errors_are_one_of_ours(detector: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(detectors, "open_detector", lambda name, min_score: fail)
     with pytest.raises(InputError, match="too wide"):
         FaceFinder(Looking((str(detector),))).of_image(photo())
+
+
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="no real photos beside the project (../shared/data)")
+def test_real_photos() -> None:
+    finder = FaceFinder(Looking((str(DATA / "models" / "scrfd_500m_bnkps.onnx"),)))
+    found = finder.faces(str(DATA / "photos" / "group_t1.jpg"))
+    assert len(found) == 6
+    assert all(face.certainty is not None and face.certainty > 0.5 for face in found)
+    with pytest.raises(InputError, match="none was found"):
+        finder.faces(str(DATA / "photos" / "noface_0.jpg"))
