@@ -7,6 +7,7 @@ import concurrent.futures
 import dataclasses
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -30,7 +31,7 @@ from mint_keras.records import InputError, Rejected, SampleTable, Scores
 KIND = "field_scores"
 EVALUATION = "field"
 PART_SIZE = 64
-_BATCH = 32
+_SMALL = 32 * 2**20  # bytes of a model that every thread may load
 _PARTS = "parts"
 
 
@@ -103,12 +104,12 @@ def score(config: Score) -> str:
     looking = looking_of(config, bundle)
     work = _Work.of(config, bundle, table, looking)
     if config.out is None:
-        return _ending(_score_all(config, work), None)
+        return _ending(_score_all(config, bundle, work), None)
     inputs = {"bundle": formats.sha256_file(bundle.path / formats.MANIFEST), "samples": samples.fingerprint(table)}
     manifest = formats.make_manifest(KIND, inputs, {**looking.settings(), "pictures": config.pictures})
     try:
         with formats.output_folder(config.out, manifest, config.overwrite):
-            made = _score_all(config, work)
+            made = _score_all(config, bundle, work)
             report.write(config.out, made)
     except OSError as error:
         raise InputError(
@@ -167,7 +168,7 @@ class _Part:
 
 
 class FaceScorer:
-    """Scores the faces of photos, a few photos at a time on several threads.
+    """Scores the faces of photos on several threads, each its own faces if the model is small enough to load for each.
 
     Args:
         model: the bundle's TFLite file.
@@ -178,12 +179,21 @@ class FaceScorer:
 
     def __init__(self, model: Path, looking: Looking, threads: int, with_pictures: bool = False) -> None:
         cv2.setNumThreads(1)  # the photos are spread over threads
-        self._scorer = Scorer(model, threads)
-        with hidden_notices():  # LiteRT says on the first face what it runs on
-            self._scorer.logits(np.zeros((1, images.IMAGE_SIZE, images.IMAGE_SIZE, 3), np.uint8))
-        self._finder = FaceFinder(looking)
+        is_small = model.stat().st_size <= _SMALL
+        self._model, self._own_threads = model, 1 if is_small else threads
         self._pool = concurrent.futures.ThreadPoolExecutor(threads)
+        self._scoring = self._pool if is_small else concurrent.futures.ThreadPoolExecutor(1)
+        self._finder = FaceFinder(looking)
         self._with_pictures = with_pictures
+        self._mine = threading.local()
+        with hidden_notices():  # LiteRT says on the first face what it runs on
+            self._scoring.submit(self._measure, np.zeros((images.IMAGE_SIZE, images.IMAGE_SIZE, 3), np.uint8)).result()
+
+    def _measure(self, face: np.ndarray) -> tuple[float, list[float]]:
+        """Returns logit and features of a face."""
+        if not hasattr(self._mine, "scorer"):
+            self._mine.scorer = Scorer(self._model, self._own_threads)
+        return float(self._mine.scorer.logits(face[None])[0]), quality.features(face[None])[0].tolist()
 
     def score_files(self, locations: list[str], rows: range) -> tuple[list[ScoredFace], list[Rejected]]:
         """Returns the faces of some photos, in their order, and the photos that have none or cannot be read."""
@@ -214,15 +224,12 @@ class FaceScorer:
     def score_faces(self, found: list[tuple[int, list[Face]]]) -> list[ScoredFace]:
         """Returns the scores of faces that were found, by the rows of their photos."""
         entries = [(row, k, len(faces), face) for row, faces in found for k, face in enumerate(faces, 1)]
+        measured = self._scoring.map(self._measure, [face.pixels for *_, face in entries])
         scored = []
-        for start in range(0, len(entries), _BATCH):
-            batch = entries[start : start + _BATCH]
-            pixels = np.stack([face.pixels for *_, face in batch])
-            logits, features = self._scorer.logits(pixels), quality.features(pixels)
-            for (row, number, of, face), logit, measured in zip(batch, logits, features, strict=True):
-                picture = _jpeg(face.pixels) if self._with_pictures else ""
-                about = (face.box, face.certainty, face.is_resized, float(logit), tuple(measured.tolist()), picture)
-                scored.append(ScoredFace(row, number, of, *about))
+        for (row, number, of, face), (logit, features) in zip(entries, measured, strict=True):
+            picture = _jpeg(face.pixels) if self._with_pictures else ""
+            about = (face.box, face.certainty, face.is_resized, logit, tuple(features), picture)
+            scored.append(ScoredFace(row, number, of, *about))
         return scored
 
 
@@ -244,7 +251,7 @@ class _PartScorer:
         return _Part(number, *self._scorer.score_files(locations, rows))
 
 
-def _score_all(config: Score, work: _Work) -> report.FieldReport:
+def _score_all(config: Score, bundle: Bundle, work: _Work) -> report.FieldReport:
     numbers = range(-(-len(work.table) // PART_SIZE))
     parts = {}
     if config.out is not None:
@@ -260,7 +267,7 @@ def _score_all(config: Score, work: _Work) -> report.FieldReport:
     if not faces:
         first = rejected[0]
         raise InputError(f"None of {len(work.table)} photos could be scored. {first.location}: {first.reason}")
-    return judge(read_bundle(config.bundle), work.table, faces, rejected)
+    return judge(bundle, work.table, faces, rejected)
 
 
 def _score_parts(config: Score, work: _Work, numbers: list[int]) -> Iterator[_Part]:

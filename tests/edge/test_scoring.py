@@ -60,10 +60,15 @@ def test_what_is_written(bundle_folder: Path, faces: Path, tmp_path: Path) -> No
     assert not (out / "rejected.csv").exists()
 
 
-def test_scores_do_not_depend_on_threads(bundle_folder: Path, faces: Path, tmp_path: Path) -> None:
+def test_scores_do_not_depend_on_threads_or_how_they_share_the_work(
+    bundle_folder: Path, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for threads in (1, 3):
         run(bundle_folder, faces, out=tmp_path / str(threads), threads=threads)
-    assert (tmp_path / "1" / "scores.csv").read_bytes() == (tmp_path / "3" / "scores.csv").read_bytes()
+    monkeypatch.setattr(scoring, "_SMALL", 0)
+    run(bundle_folder, faces, out=tmp_path / "large", threads=3)
+    one, *others = [(tmp_path / name / "scores.csv").read_bytes() for name in ("1", "3", "large")]
+    assert all(other == one for other in others)
 
 
 def test_a_bundle_without_calibration_gives_no_verdict(bundle_folder: Path, faces: Path, tmp_path: Path) -> None:
