@@ -28,8 +28,8 @@ def list_photos(paths: tuple[str, ...], are_albums: bool = False) -> SampleTable
     """Lists photos; what is named twice counts once.
 
     Args:
-        paths: images, folders, patterns such as `"photos/**/*.jpg"`, lists (`.txt`, a path a line, relative to the
-            list's folder), or any other source of `samples.list_samples`.
+        paths: images, folders, patterns of files such as `"photos/**/*.jpg"`, lists (`.txt`, a path a line, relative to
+            the list's folder), or any other source of `samples.list_samples`.
         are_albums: whether everybody is somebody else, whatever folder the photo is in.
 
     Raises:
@@ -71,7 +71,7 @@ def _read_list(path: Path) -> SampleTable:
 def _photo(path: str) -> SampleTable:
     """Lists one photo, which is a person of its own. If it is missing, reading it says so."""
     location, path = files.escape(str(Path(path).resolve())), files.escape(path)
-    columns = (np.array([text]) for text in (path, Path(location).parent.name, Path(path).name, location))
+    columns = (np.array([text]) for text in (path, Path(location).parent.name, path, location))
     return SampleTable(*columns)
 
 

@@ -219,7 +219,8 @@ class FaceScorer:
         Raises:
             InputError: if it has none.
         """
-        return self.score_faces([(row, self._finder.of_image(image))])
+        faces = self._pool.submit(self._finder.of_image, image).result()  # whose threads have detectors
+        return self.score_faces([(row, faces)])
 
     def score_faces(self, found: list[tuple[int, list[Face]]]) -> list[ScoredFace]:
         """Returns the scores of faces that were found, by the rows of their photos."""

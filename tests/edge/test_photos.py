@@ -47,6 +47,12 @@ class TestListing:
         table = photos.list_photos((str(folder),))
         assert sorted(table.identity) == ["a.png", "anna", "anna/deep", "bob"]
 
+    def test_photos_named_one_by_one_are_of_different_people(self, folder: Path) -> None:
+        for name in ("x/anna/1.png", "y/anna/1.png"):
+            images.write_png(folder / name, photo())
+        table = photos.list_photos((str(folder / "?" / "anna" / "*.png"),))
+        assert len(np.unique(table.people())) == len(np.unique(table.sample_id)) == 2
+
     @pytest.mark.parametrize("name", ["nothing", "*.tiff", "empty.txt"])
     def test_nothing(self, folder: Path, name: str) -> None:
         (folder / "empty.txt").write_text("# nothing\n")
