@@ -165,6 +165,11 @@ def text(made: FieldReport, out: Path | None) -> str:
     return "\n".join(lines)
 
 
+def printable(name: str) -> str:
+    r"""Returns a name in one line, and without what would steer a terminal: `\n` and the like are written out."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+
+
 def _table(findings: Sequence[Finding], what: str) -> list[str]:
     """Returns the highest scores; columns that say nothing are left out."""
     ordered = sorted(findings, key=lambda one: -one.logit)
@@ -180,7 +185,7 @@ def _table(findings: Sequence[Finding], what: str) -> list[str]:
             cells.append(f"{'-' if one.p_value is None else format(one.p_value, '.4f'):>7}")
         mark = " * stands out" if one.is_selected else ""
         why = f" ({one.abstained})" if one.abstained and has_p else ""
-        lines.append("  ".join([*cells, f"{one.name}{mark}{why}"]))
+        lines.append("  ".join([*cells, f"{printable(one.name)}{mark}{why}"]))
     if len(ordered) > _SHOWN:
         lines.append(f"... and {len(ordered) - _SHOWN:,} more")
     return lines

@@ -8,7 +8,7 @@ import dataclasses
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -128,14 +128,16 @@ def looking_of(config: Score, bundle: Bundle) -> Looking:
 def _ending(made: report.FieldReport, out: Path | None) -> str:
     text = report.text(made, out)
     if made.rejected:
-        first = made.rejected[0]
         where = "" if out is None else f", see {out / formats.REJECTED}"
         raise InputError(
-            f"{len(made.rejected)} of {made.num_photos} photos could not be scored{where}. {first.location}: "
-            f"{first.reason}",
+            f"{len(made.rejected)} of {made.num_photos} photos could not be scored{where}. {_first(made.rejected)}",
             done=text,
         )
     return text
+
+
+def _first(rejected: Sequence[Rejected]) -> str:
+    return f"{report.printable(rejected[0].location)}: {rejected[0].reason}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -267,7 +269,9 @@ def _score_all(config: Score, bundle: Bundle, work: _Work) -> report.FieldReport
     rejected = [entry for k in numbers for entry in parts[k].rejected]
     if not faces:
         first = rejected[0]
-        raise InputError(f"None of {len(work.table)} photos could be scored. {first.location}: {first.reason}")
+        raise InputError(
+            f"None of {len(work.table)} photos could be scored. {report.printable(first.location)}: {first.reason}"
+        )
     return judge(bundle, work.table, faces, rejected)
 
 

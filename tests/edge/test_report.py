@@ -1,6 +1,7 @@
 """The report: self-contained, escaped, and the same numbers as the tables."""
 
 import contextlib
+import os
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -66,6 +67,17 @@ def test_names_are_escaped(page: Callable, tmp_path: Path) -> None:
     text = page(folder)
     assert "&lt;script&gt;" in text
     assert not {"b", "i", "script"} & {tag for tag, _ in Tags(text).tags}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such names there")
+def test_names_do_not_steer_the_terminal(bundle_folder: Path, tmp_path: Path) -> None:
+    name = "a\n 0.9999 \x1b[31mé.png"
+    images.write_png(tmp_path / "photos" / name, np.zeros((112, 112, 3), np.uint8))
+    (tmp_path / "photos" / "b\r.png").write_bytes(b"junk")
+    with pytest.raises(InputError) as caught:
+        scoring.score(Score(bundle_folder, (str(tmp_path / "photos"),), quiet=True))
+    assert "a\\n 0.9999 \\x1b[31mé.png" in caught.value.done
+    assert all(character.isprintable() for character in caught.value.done.replace("\n", "") + str(caught.value))
 
 
 def test_pictures_only_when_asked(page: Callable, detector: Path, tmp_path: Path) -> None:
