@@ -21,6 +21,8 @@ from mint_keras.faces import detectors
 from mint_keras.records import InputError, RefusedError
 from tests.edge.field import photo
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 @pytest.fixture
 def faces(bundle_folder: Path, tmp_path: Path) -> Path:
@@ -305,3 +307,19 @@ def test_no_network(bundle_folder: Path, faces: Path, monkeypatch: pytest.Monkey
     for name in ("socket", "create_connection", "getaddrinfo"):
         monkeypatch.setattr(socket, name, refuse)
     assert "4 with scored faces (4)" in run(bundle_folder, faces, out=tmp_path / "out")
+
+
+def test_it_writes_only_where_told(bundle_folder: Path, faces: Path, tmp_path: Path) -> None:
+    home, out = tmp_path / "home", tmp_path / "out"
+    home.mkdir()
+    before = sorted(bundle_folder.rglob("*"))
+    places = {name: str(home) for name in ("HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")}
+    command = [sys.executable, "-B", str(ROOT / "scripts" / "score.py"), "--bundle", str(bundle_folder), str(faces)]
+    environment = {**os.environ, **places}
+    done = subprocess.run([*command, "--out", str(out)], cwd=home, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert list(home.iterdir()) == []
+    assert sorted(bundle_folder.rglob("*")) == before
+    assert {path.name for path in out.iterdir()} == {
+        "manifest.json", "parts", "scores.csv", "faces.csv", "scores.json", "report.html",
+    }  # fmt: skip
