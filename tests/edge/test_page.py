@@ -13,8 +13,9 @@ import cv2
 import pytest
 from starlette.testclient import TestClient
 
+from mint_keras import formats
 from mint_keras.data import images
-from mint_keras.edge import page
+from mint_keras.edge import bundle, page
 from mint_keras.edge.scoring import Score
 from mint_keras.records import InputError
 from tests.edge.field import photo
@@ -59,6 +60,21 @@ def test_photos_are_scored_and_boxed(client: TestClient, tmp_path: Path) -> None
     assert "attachment" in report.headers["content-disposition"]
     assert "1: two.png#1" in report.text
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_bundle_without_calibration(bundle_folder: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(bundle_folder, tmp_path / "copy")
+    (copy / bundle.CALIBRATION).unlink()
+    manifest = formats.read_json(copy / "manifest.json")
+    del manifest["limits"]
+    bundle.seal(copy, manifest)
+    app = page.make_app(Score(copy, threads=1), PORT)
+    with TestClient(app, base_url=HERE, headers={"origin": HERE}) as client:
+        assert "not calibrated" in client.get("/").text
+        where = drop(client, ("a.png", (bundle_folder / "samples" / "member_0.png").read_bytes()))
+        text = client.get(where).text
+    assert "no verdict" in text
+    assert '<rect class="bar"' not in text
 
 
 def test_names_are_escaped(client: TestClient) -> None:
