@@ -108,6 +108,8 @@ def _refitted(opened: Opened, protocol: protocols.Protocol, name: str, question:
     folder = opened.folder("controls") / name.replace(" ", "_")
     scores = controls.refitted(opened.run, protocol, folder, opened.scorer)
     parts = opened.scorer.parts(scores, protocol.main_evaluation)
+    if not parts:
+        return [], [f"{name.capitalize()}: {opened.scorer} can score nobody there."]
     return [findings.across(name, question, findings.CONTEXT, parts, seed=opened.config.seed)], []
 
 

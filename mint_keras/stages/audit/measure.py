@@ -113,7 +113,7 @@ def _compare(opened: Opened, tasks: plus.Tasks) -> tuple[list[Comparison], list[
         name: plus.score(opened, tasks, name, folder)
         for name, folder in tqdm(
             [(AUDITED, opened.run.config.audited), *models] if tasks.tasks else [],
-            desc="MINT+", unit="model", disable=opened.config.quiet, **pace(),
+            desc="MINT+", unit="model", disable=opened.config.quiet or not tasks.tasks, **pace(),
         )
     }  # fmt: skip
     for task in tasks.tasks:
