@@ -66,38 +66,40 @@ def _across(opened: Opened) -> Found:
 def _member_databases(opened: Opened) -> Found:
     """Fits the scorer without one database of members at a time, and evaluates it on that database's members."""
     protocol = opened.run.protocol
-    is_member = np.isin(protocol.part, (protocols.TRAIN_MEMBERS, protocols.TEST_MEMBERS))
     databases = np.unique(protocol.table.database[protocol.part == protocols.TEST_MEMBERS]).tolist()
     if len(databases) == 1:
         return [], [f"Member database held out: all members are of one database, {databases[0]}."]
-    found, missing = [], []
-    for database in databases:
-        is_of_it = protocol.table.database == database
-        left_out = is_member & (is_of_it == (protocol.part == protocols.TRAIN_MEMBERS))
-        other = dataclasses.replace(protocol, part=np.where(left_out, _NOT_USED, protocol.part))
-        made, why = _refitted(opened, other, f"members of {database} held out", _MEMBER_DATABASE)
-        found += made
-        missing += why
-    return found, missing
+    kinds = [
+        _refitted(opened, without_members_of(protocol, name), f"members of {name} held out", _MEMBER_DATABASE)
+        for name in databases
+    ]
+    return [one for found, _ in kinds for one in found], [line for _, lines in kinds for line in lines]
+
+
+def without_members_of(protocol: protocols.Protocol, database: str) -> protocols.Protocol:
+    """Returns the protocol with a database of members that nothing is fitted on, and no other one to evaluate on."""
+    part, is_of_it = protocol.part, protocol.table.database == database
+    is_left_out = (part == protocols.TRAIN_MEMBERS) & is_of_it | (part == protocols.TEST_MEMBERS) & ~is_of_it
+    return dataclasses.replace(protocol, part=np.where(is_left_out, _NOT_USED, part))
 
 
 def _permuted(opened: Opened) -> Found:
-    """Deals the sides out anew by person, fits the scorer again, and evaluates it on other people."""
-    protocol = opened.run.protocol
+    dealt = dealt_out(opened.run.protocol, opened.config.seed)
+    return _refitted(opened, dealt, "sides dealt out by lot", _PERMUTED)
+
+
+def dealt_out(protocol: protocols.Protocol, seed: int) -> protocols.Protocol:
+    """Returns the protocol with sides dealt out anew by person; training stays training, and test test."""
     part, people = protocol.part, protocol.table.people()
-    members = (protocols.TRAIN_MEMBERS, protocols.TEST_MEMBERS)
-    rows = np.flatnonzero(np.isin(part, (*members, protocols.TRAIN_EXTERNALS, protocols.TEST_EXTERNALS)))
-    is_test = np.isin(part[rows], (protocols.TEST_MEMBERS, protocols.TEST_EXTERNALS))
     dealt = np.full(len(part), _NOT_USED)
-    rng = np.random.default_rng([opened.config.seed, 7])
-    for mask, sides in (
-        (~is_test, (protocols.TRAIN_MEMBERS, protocols.TRAIN_EXTERNALS)),
-        (is_test, (protocols.TEST_MEMBERS, protocols.TEST_EXTERNALS)),
+    rng = np.random.default_rng([seed, 7])
+    for sides in (
+        (protocols.TRAIN_MEMBERS, protocols.TRAIN_EXTERNALS),
+        (protocols.TEST_MEMBERS, protocols.TEST_EXTERNALS),
     ):
-        some = rows[mask]
-        is_claimed = splits.permute_membership(people[some], np.isin(part[some], members), rng)
-        dealt[some] = np.where(is_claimed, *sides)
-    return _refitted(opened, dataclasses.replace(protocol, part=dealt), "sides dealt out by lot", _PERMUTED)
+        rows = np.flatnonzero(np.isin(part, sides))
+        dealt[rows] = np.where(splits.permute_membership(people[rows], part[rows] == sides[0], rng), *sides)
+    return dataclasses.replace(protocol, part=dealt)
 
 
 def _refitted(opened: Opened, protocol: protocols.Protocol, name: str, question: str) -> Found:
