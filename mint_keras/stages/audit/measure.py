@@ -99,7 +99,7 @@ def _compare(opened: Opened, tasks: plus.Tasks) -> tuple[list[Comparison], list[
     seed, other = opened.config.seed, opened.config.swap
     photos = swap.choose(opened, other) if other else None
     context.null_databases(opened)  # what cannot be used shows before anything takes long
-    models = list(_other_models(opened))
+    models = list(_other_models(opened)) if opened.has_reference or tasks.tasks else []
     blind = _blind(opened, tasks)
     found = []
     if opened.has_reference:
