@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mint_keras.audit import metrics
+from mint_keras.audit import findings, metrics
 from mint_keras.data import images, protocol, samples, synthetic
 from mint_keras.data.protocol import Protocol
 from mint_keras.records import SampleTable, Scores, concatenate_tables
@@ -64,6 +64,7 @@ def test_what_is_compression_falls_when_both_sides_are_compressed_alike(opened: 
     assert not missing
     by_name = {one.name: one.auc.value for one in found}
     assert set(by_name) == {"pipeline transplant, externals' files", "pipeline transplant, members' files"}
+    assert {one.role for one in found} == {findings.CLAIM}  # there are members on one side still
     assert by_name["pipeline transplant, externals' files"] == pytest.approx(0.5, abs=0.25)
 
 

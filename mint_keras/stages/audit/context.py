@@ -27,7 +27,7 @@ _FAMILIAR = "are people of the members' database whom the model never saw told f
 _BLIND = "do pixels alone tell the databases apart"
 _MEMBER_DATABASE = "are members of a database that the scorer was not fitted on told from externals"
 _PERMUTED = "does our own code see a difference between sides that were dealt out by lot"
-_TRANSPLANT = "is it still so if {whose} files are compressed and sized like the others'"
+_TRANSPLANT = "is it still so if the {whose} files are compressed and sized like the others'"
 _RESOLUTION = "is it still so if all photos are first shrunk to {side} pixels, which those of both sides have"
 _NULL_PAIR = "does the scorer tell two databases apart, nobody of which is a member"
 Found = tuple[list[Finding], list[str]]
@@ -70,7 +70,11 @@ def _member_databases(opened: Opened) -> Found:
     if len(databases) == 1:
         return [], [f"Member database held out: all members are of one database, {databases[0]}."]
     kinds = [
-        _refitted(opened, without_members_of(protocol, name), f"members of {name} held out", _MEMBER_DATABASE)
+        _refitted(
+            opened,
+            without_members_of(protocol, name),
+            (f"members of {name} held out", _MEMBER_DATABASE, findings.CLAIM),
+        )
         for name in databases
     ]
     return [one for found, _ in kinds for one in found], [line for _, lines in kinds for line in lines]
@@ -85,7 +89,7 @@ def without_members_of(protocol: protocols.Protocol, database: str) -> protocols
 
 def _permuted(opened: Opened) -> Found:
     dealt = dealt_out(opened.run.protocol, opened.config.seed)
-    return _refitted(opened, dealt, "sides dealt out by lot", _PERMUTED)
+    return _refitted(opened, dealt, ("sides dealt out by lot", _PERMUTED, findings.CONTEXT))
 
 
 def dealt_out(protocol: protocols.Protocol, seed: int) -> protocols.Protocol:
@@ -102,8 +106,9 @@ def dealt_out(protocol: protocols.Protocol, seed: int) -> protocols.Protocol:
     return dataclasses.replace(protocol, part=dealt)
 
 
-def _refitted(opened: Opened, protocol: protocols.Protocol, name: str, question: str) -> Found:
+def _refitted(opened: Opened, protocol: protocols.Protocol, what: tuple[str, str, str]) -> Found:
     """Measures the scorer fitted on other training samples; heads want a batch of each side."""
+    name, question, role = what
     is_member = protocol.training_rows()[1]
     if (num := min(np.count_nonzero(is_member), np.count_nonzero(~is_member))) < batches.CLASS_BATCH:
         return [], [f"{name.capitalize()}: {num} training samples of a side, and {batches.CLASS_BATCH} are wanted."]
@@ -112,7 +117,7 @@ def _refitted(opened: Opened, protocol: protocols.Protocol, name: str, question:
     parts = opened.scorer.parts(scores, protocol.main_evaluation)
     if not parts:
         return [], [f"{name.capitalize()}: {opened.scorer} can score nobody there."]
-    return [findings.across(name, question, findings.CONTEXT, parts, seed=opened.config.seed)], []
+    return [findings.across(name, question, role, parts, seed=opened.config.seed)], []
 
 
 def _transplanted(opened: Opened) -> Found:
@@ -133,7 +138,7 @@ def _transplanted(opened: Opened) -> Found:
         changed[side] = transplant.transplant(faces[side], pipeline, np.random.default_rng([seed, 8]))
         part = _scores(opened, scorer(changed, table.people()), table, is_member, protocol.main_evaluation)
         name = f"pipeline transplant, {whose} files"
-        found.append(findings.across(name, _TRANSPLANT.format(whose=whose), findings.CONTEXT, [part], seed=seed))
+        found.append(findings.across(name, _TRANSPLANT.format(whose=whose), findings.CLAIM, [part], seed=seed))
     return found, missing
 
 
@@ -155,7 +160,7 @@ def _resolution(opened: Opened) -> Found:
     scores = controls.through(opened.run, opened.run.config.audited, folder, opened.scorer, native)
     parts = opened.scorer.parts(scores, protocol.main_evaluation)
     question = _RESOLUTION.format(side=native)
-    return [findings.across("resolution match", question, findings.CONTEXT, parts, seed=seed)], []
+    return [findings.across("resolution match", question, findings.CLAIM, parts, seed=seed)], []
 
 
 def _null_pairs(opened: Opened) -> Found:
