@@ -14,7 +14,7 @@ from mint_keras.audit.findings import Finding
 from mint_keras.data import protocol as protocols
 from mint_keras.data import samples, splits, transplant
 from mint_keras.records import InputError, SampleTable, Scores, concatenate_tables
-from mint_keras.stages.audit import controls, frozen, pixels
+from mint_keras.stages.audit import controls, dividing, frozen, pixels
 from mint_keras.stages.audit.opened import Opened
 from mint_keras.training import batches
 
@@ -123,7 +123,7 @@ def _refitted(opened: Opened, protocol: protocols.Protocol, what: tuple[str, str
 def _transplanted(opened: Opened) -> Found:
     """Scores one side as if its files had been made like the other's, with the scorer as it is."""
     protocol, seed = opened.run.protocol, opened.config.seed
-    rows, is_member = protocol.evaluations()[protocol.main_evaluation]
+    rows, is_member = dividing.some(protocol.evaluations()[protocol.main_evaluation], seed)
     table = protocol.table.take(rows)
     scorer = frozen.open_scorer(opened.run, opened.scorer)
     _, faces = frozen.read(opened.run, table)
@@ -170,6 +170,7 @@ def _null_pairs(opened: Opened) -> Found:
         return [], ["Null pairs: one database of externals to evaluate on; --nulls adds others."]
     scorer, scored = frozen.open_scorer(opened.run, opened.scorer), {}
     for name, table in tables.items():
+        table = table.take(_some(len(table), seed, dividing.MOST_IN_MEMORY))
         rows, faces = frozen.read(opened.run, table)
         used = table.take(rows)
         scored[name] = (used, scorer(faces, used.people()))
@@ -192,12 +193,12 @@ def null_databases(opened: Opened) -> dict[str, SampleTable]:
     Raises:
         InputError: if the run has one of --nulls already.
     """
-    protocol, seed = opened.run.protocol, opened.config.seed
+    protocol = opened.run.protocol
     tables = _by_database(protocol.table.take(protocol.part == protocols.TEST_EXTERNALS))
     for given in map(samples.list_samples, opened.config.nulls):
         if both := set(given.database.tolist()) & set(protocol.table.database.tolist()):
             raise InputError(f"Expected --nulls of databases that the run does not have, received {sorted(both)}.")
-        tables |= _by_database(given.take(_some(len(given), seed, opened.run.config.num_test)))
+        tables |= _by_database(given)
     return tables
 
 

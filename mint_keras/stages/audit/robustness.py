@@ -16,7 +16,7 @@ from mint_keras.data import splits
 from mint_keras.data.changes import CHANGES
 from mint_keras.records import SampleTable, Scores
 from mint_keras.scorers import mint_plus
-from mint_keras.stages.audit import frozen, plus
+from mint_keras.stages.audit import dividing, frozen, plus
 from mint_keras.stages.audit.dividing import Scorer, Side
 from mint_keras.stages.audit.opened import Opened
 from mint_keras.stages.progress import pace
@@ -92,8 +92,8 @@ def _of_run(opened: Opened) -> _Asked:
         opened.scorer,
         lambda: frozen.open_scorer(opened.run, opened.scorer),
         protocol.table,
-        (rows[~is_chooser], is_member[~is_chooser]),
-        rows[is_chooser & ~is_member],
+        dividing.some((rows[~is_chooser], is_member[~is_chooser]), opened.config.seed),
+        rows[is_chooser & ~is_member][: dividing.MOST_IN_MEMORY],
     )
 
 
@@ -115,8 +115,8 @@ def _of_plus(opened: Opened, tasks: plus.Tasks) -> Iterator[_Asked]:
             Scorer(plus.SCORER, task.level),
             lambda: plus.open_scorer(opened, tasks, fewer),  # noqa: B023 # there is one such task
             tasks.table,
-            task.scored,
-            rows[aside],
+            dividing.some(task.scored, opened.config.seed),
+            rows[aside][: dividing.MOST_IN_MEMORY],
         )
 
 
