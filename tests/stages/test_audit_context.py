@@ -133,3 +133,15 @@ def test_a_database_of_members_is_kept_from_fitting(whole: Protocol) -> None:
     rows, is_member = left.evaluations()[protocol.UNSEEN_DATABASE]
     assert set(left.table.database[rows[is_member]]) == {"news"}
     assert set(left.table.database[rows[~is_member]]) == {"phone"}
+
+
+def test_what_decides_nothing_does_not_take_the_verdict_with_it(
+    opened: Any, monkeypatch: pytest.MonkeyPatch, whole: Protocol
+) -> None:
+    monkeypatch.setattr(context, "_across", lambda opened: ([], []))
+    monkeypatch.setattr(frozen, "read", lambda run, table: (np.arange(0), np.empty((0, 112, 112, 3), np.uint8)))
+    opened.run.protocol = whole
+    found, missing = context.measure(opened)
+    assert not found
+    assert len([line for line in missing if line.startswith("Members of")]) == 2  # of either database
+    assert any(line.startswith("Sides dealt out by lot") for line in missing)

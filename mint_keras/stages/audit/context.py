@@ -35,12 +35,25 @@ Found = tuple[list[Finding], list[str]]
 
 def measure(opened: Opened) -> Found:
     """Returns the paper's own claim and what else tells databases apart, and what could not be measured."""
+    measures = {
+        "Members and externals": _across,
+        "Member database held out": _member_databases,
+        "Sides dealt out by lot": _permuted,
+        "Pipeline transplant": _transplanted,
+        "Resolution match": _resolution,
+        "Null pairs": _null_pairs,
+    }
     if opened.run.protocol.main_evaluation == protocols.SAME_DATABASE:
-        kinds = [_permuted(opened)]
-    else:
-        measures = (_across, _member_databases, _permuted, _transplanted, _resolution, _null_pairs)
-        kinds = [measured(opened) for measured in measures]
-    return [one for found, _ in kinds for one in found], [line for _, lines in kinds for line in lines]
+        measures = {name: measured for name, measured in measures.items() if measured is _permuted}
+    found, missing = [], []
+    for name, measured in measures.items():
+        try:
+            rows, lines = measured(opened)
+        except InputError as error:  # what decides nothing must not take the verdict with it
+            rows, lines = [], [f"{name}: {error}"]
+        found += rows
+        missing += lines
+    return found, missing
 
 
 def _across(opened: Opened) -> Found:
@@ -178,9 +191,7 @@ def _null_pairs(opened: Opened) -> Found:
     for first, second in itertools.combinations(scored, 2):
         (one, of_one), (other, of_other) = scored[first], scored[second]
         table, logit = concatenate_tables([one, other]), np.concatenate([of_one, of_other])
-        is_first = np.arange(len(table)) < len(one)
-        kept = np.flatnonzero(np.isfinite(logit))  # some baselines cannot score everybody
-        part = _scores(opened, logit[kept], table.take(kept), is_first[kept], f"null_{first}_{second}")
+        part = _scores(opened, logit, table, np.arange(len(table)) < len(one), f"null_{first}_{second}")
         found.append(
             findings.across(f"null pair, {first} and {second}", _NULL_PAIR, findings.CONTEXT, [part], seed=seed)
         )
@@ -203,7 +214,7 @@ def null_databases(opened: Opened) -> dict[str, SampleTable]:
 
 
 def _scores(opened: Opened, logit: np.ndarray, table: SampleTable, is_member: np.ndarray, name: str) -> Scores:
-    kept = np.flatnonzero(np.isfinite(logit))
+    kept = np.flatnonzero(np.isfinite(logit))  # some baselines cannot score everybody
     scorer = opened.scorer
     return Scores(scorer.name, scorer.tap, name, opened.config.seed, table.take(kept), is_member[kept], logit[kept])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from mint_keras import formats
 from mint_keras.aad import signals
 from mint_keras.aad.models import AUDITED
 from mint_keras.audited import recalibration, zoo
+from mint_keras.audited import taps as taps_module
 from mint_keras.data import images, samples
 from mint_keras.data import protocol as protocols
 from mint_keras.records import InputError, Scores
@@ -96,6 +97,12 @@ def _inputs(config: mint_options.TrainMint, protocol: protocols.Protocol) -> dic
         "audited": formats.sha256_file(config.audited / formats.MODEL),
         "samples": samples.fingerprint(protocol.table),
     }
+
+
+def check(run: mint_run.Run, audited: Path, scorer: Scorer, also: Sequence[str] = ()) -> None:
+    """Raises InputError if a model does not have what the scorer looks at, or the taps that are named besides."""
+    taps = needed(dataclasses.replace(run.config, audited=audited), scorer)[1]
+    taps_module.extractor(zoo.load_audited(audited, zoo.kind_of(audited)), [*dict.fromkeys([*taps, *also])])
 
 
 def needed(config: mint_options.TrainMint, scorer: Scorer) -> tuple[dict[str, list[str]], list[str], tuple[str, ...]]:

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from mint_keras.aad.models import AUDITED, UNTRAINED
 from mint_keras.audit import findings, paired, selection, verdict
 from mint_keras.audit.findings import Finding
+from mint_keras.audited import taps
 from mint_keras.data import protocol as protocols
 from mint_keras.records import Scores
 from mint_keras.scorers import mint_plus
@@ -98,7 +99,10 @@ def _compare(opened: Opened, tasks: plus.Tasks) -> tuple[list[Comparison], list[
     """Scores the samples of every reference."""
     seed, other = opened.config.seed, opened.config.swap
     photos = swap.choose(opened, other) if other else None
-    context.null_databases(opened)  # what cannot be used shows before anything takes long
+    context.null_databases(opened)
+    for folder in opened.config.foreign:
+        controls.check(opened.run, folder, opened.scorer, [taps.OUTCOME] if tasks.tasks else [])
+    # What cannot be used has shown; from here on it takes long.
     models = list(_other_models(opened)) if opened.has_reference or tasks.tasks else []
     blind = _blind(opened, tasks)
     found = []
