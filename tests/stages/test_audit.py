@@ -16,7 +16,7 @@ from mint_keras.data.changes import CHANGES
 from mint_keras.records import InputError, RefusedError
 from mint_keras.scorers import blind, mint_plus
 from mint_keras.stages import mint_run, train_mint
-from mint_keras.stages.audit import dividing, frozen, stage, text
+from mint_keras.stages.audit import controls, dividing, frozen, stage, text
 from mint_keras.stages.audit.opened import Audit
 from mint_keras.stages.audit.stage import audit
 from mint_keras.stages.mint_options import TrainMint
@@ -263,6 +263,12 @@ def test_options_that_cannot_be_used_show_at_once(
         patch.setattr("mint_keras.stages.audit.controls.through", None)  # long before anything is computed
         audit(Audit(run_folder, tmp_path / "out", num_untrained=0, quiet=True, **given))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_foreign_model_without_the_scorers_tap_shows_at_once(run: mint_run.Run, audited_folder: Path) -> None:
+    controls.check(run, audited_folder, dividing.Scorer("vanilla", "combination"), ["outcome"])
+    with pytest.raises(InputError, match="conv9"):
+        controls.check(run, audited_folder, dividing.Scorer("vanilla", "conv4"), ["conv9"])
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from mint_keras.audit.findings import Finding
 from mint_keras.data import protocol as protocols
 from mint_keras.data import samples, splits, transplant
 from mint_keras.records import InputError, SampleTable, Scores, concatenate_tables
-from mint_keras.stages.audit import controls, frozen, pixels
+from mint_keras.stages.audit import controls, dividing, frozen, pixels
 from mint_keras.stages.audit.opened import Opened
 from mint_keras.training import batches
 
@@ -27,7 +27,7 @@ _FAMILIAR = "are people of the members' database whom the model never saw told f
 _BLIND = "do pixels alone tell the databases apart"
 _MEMBER_DATABASE = "are members of a database that the scorer was not fitted on told from externals"
 _PERMUTED = "does our own code see a difference between sides that were dealt out by lot"
-_TRANSPLANT = "is it still so if {whose} files are compressed and sized like the others'"
+_TRANSPLANT = "is it still so if the {whose} files are compressed and sized like the others'"
 _RESOLUTION = "is it still so if all photos are first shrunk to {side} pixels, which those of both sides have"
 _NULL_PAIR = "does the scorer tell two databases apart, nobody of which is a member"
 Found = tuple[list[Finding], list[str]]
@@ -35,12 +35,25 @@ Found = tuple[list[Finding], list[str]]
 
 def measure(opened: Opened) -> Found:
     """Returns the paper's own claim and what else tells databases apart, and what could not be measured."""
+    measures = {
+        "Members and externals": _across,
+        "Member database held out": _member_databases,
+        "Sides dealt out by lot": _permuted,
+        "Pipeline transplant": _transplanted,
+        "Resolution match": _resolution,
+        "Null pairs": _null_pairs,
+    }
     if opened.run.protocol.main_evaluation == protocols.SAME_DATABASE:
-        kinds = [_permuted(opened)]
-    else:
-        measures = (_across, _member_databases, _permuted, _transplanted, _resolution, _null_pairs)
-        kinds = [measured(opened) for measured in measures]
-    return [one for found, _ in kinds for one in found], [line for _, lines in kinds for line in lines]
+        measures = {name: measured for name, measured in measures.items() if measured is _permuted}
+    found, missing = [], []
+    for name, measured in measures.items():
+        try:
+            rows, lines = measured(opened)
+        except InputError as error:  # what decides nothing must not take the verdict with it
+            rows, lines = [], [f"{name}: {error}"]
+        found += rows
+        missing += lines
+    return found, missing
 
 
 def _across(opened: Opened) -> Found:
@@ -66,55 +79,64 @@ def _across(opened: Opened) -> Found:
 def _member_databases(opened: Opened) -> Found:
     """Fits the scorer without one database of members at a time, and evaluates it on that database's members."""
     protocol = opened.run.protocol
-    is_member = np.isin(protocol.part, (protocols.TRAIN_MEMBERS, protocols.TEST_MEMBERS))
     databases = np.unique(protocol.table.database[protocol.part == protocols.TEST_MEMBERS]).tolist()
     if len(databases) == 1:
         return [], [f"Member database held out: all members are of one database, {databases[0]}."]
-    found, missing = [], []
-    for database in databases:
-        is_of_it = protocol.table.database == database
-        left_out = is_member & (is_of_it == (protocol.part == protocols.TRAIN_MEMBERS))
-        other = dataclasses.replace(protocol, part=np.where(left_out, _NOT_USED, protocol.part))
-        made, why = _refitted(opened, other, f"members of {database} held out", _MEMBER_DATABASE)
-        found += made
-        missing += why
-    return found, missing
+    kinds = [
+        _refitted(
+            opened,
+            without_members_of(protocol, name),
+            (f"members of {name} held out", _MEMBER_DATABASE, findings.CLAIM),
+        )
+        for name in databases
+    ]
+    return [one for found, _ in kinds for one in found], [line for _, lines in kinds for line in lines]
+
+
+def without_members_of(protocol: protocols.Protocol, database: str) -> protocols.Protocol:
+    """Returns the protocol with a database of members that nothing is fitted on, and no other one to evaluate on."""
+    part, is_of_it = protocol.part, protocol.table.database == database
+    is_left_out = (part == protocols.TRAIN_MEMBERS) & is_of_it | (part == protocols.TEST_MEMBERS) & ~is_of_it
+    return dataclasses.replace(protocol, part=np.where(is_left_out, _NOT_USED, part))
 
 
 def _permuted(opened: Opened) -> Found:
-    """Deals the sides out anew by person, fits the scorer again, and evaluates it on other people."""
-    protocol = opened.run.protocol
+    dealt = dealt_out(opened.run.protocol, opened.config.seed)
+    return _refitted(opened, dealt, ("sides dealt out by lot", _PERMUTED, findings.CONTEXT))
+
+
+def dealt_out(protocol: protocols.Protocol, seed: int) -> protocols.Protocol:
+    """Returns the protocol with sides dealt out anew by person; training stays training, and test test."""
     part, people = protocol.part, protocol.table.people()
-    members = (protocols.TRAIN_MEMBERS, protocols.TEST_MEMBERS)
-    rows = np.flatnonzero(np.isin(part, (*members, protocols.TRAIN_EXTERNALS, protocols.TEST_EXTERNALS)))
-    is_test = np.isin(part[rows], (protocols.TEST_MEMBERS, protocols.TEST_EXTERNALS))
     dealt = np.full(len(part), _NOT_USED)
-    rng = np.random.default_rng([opened.config.seed, 7])
-    for mask, sides in (
-        (~is_test, (protocols.TRAIN_MEMBERS, protocols.TRAIN_EXTERNALS)),
-        (is_test, (protocols.TEST_MEMBERS, protocols.TEST_EXTERNALS)),
+    rng = np.random.default_rng([seed, 7])
+    for sides in (
+        (protocols.TRAIN_MEMBERS, protocols.TRAIN_EXTERNALS),
+        (protocols.TEST_MEMBERS, protocols.TEST_EXTERNALS),
     ):
-        some = rows[mask]
-        is_claimed = splits.permute_membership(people[some], np.isin(part[some], members), rng)
-        dealt[some] = np.where(is_claimed, *sides)
-    return _refitted(opened, dataclasses.replace(protocol, part=dealt), "sides dealt out by lot", _PERMUTED)
+        rows = np.flatnonzero(np.isin(part, sides))
+        dealt[rows] = np.where(splits.permute_membership(people[rows], part[rows] == sides[0], rng), *sides)
+    return dataclasses.replace(protocol, part=dealt)
 
 
-def _refitted(opened: Opened, protocol: protocols.Protocol, name: str, question: str) -> Found:
+def _refitted(opened: Opened, protocol: protocols.Protocol, what: tuple[str, str, str]) -> Found:
     """Measures the scorer fitted on other training samples; heads want a batch of each side."""
+    name, question, role = what
     is_member = protocol.training_rows()[1]
     if (num := min(np.count_nonzero(is_member), np.count_nonzero(~is_member))) < batches.CLASS_BATCH:
         return [], [f"{name.capitalize()}: {num} training samples of a side, and {batches.CLASS_BATCH} are wanted."]
     folder = opened.folder("controls") / name.replace(" ", "_")
     scores = controls.refitted(opened.run, protocol, folder, opened.scorer)
     parts = opened.scorer.parts(scores, protocol.main_evaluation)
-    return [findings.across(name, question, findings.CONTEXT, parts, seed=opened.config.seed)], []
+    if not parts:
+        return [], [f"{name.capitalize()}: {opened.scorer} can score nobody there."]
+    return [findings.across(name, question, role, parts, seed=opened.config.seed)], []
 
 
 def _transplanted(opened: Opened) -> Found:
     """Scores one side as if its files had been made like the other's, with the scorer as it is."""
     protocol, seed = opened.run.protocol, opened.config.seed
-    rows, is_member = protocol.evaluations()[protocol.main_evaluation]
+    rows, is_member = dividing.some(protocol.evaluations()[protocol.main_evaluation], seed)
     table = protocol.table.take(rows)
     scorer = frozen.open_scorer(opened.run, opened.scorer)
     _, faces = frozen.read(opened.run, table)
@@ -129,7 +151,7 @@ def _transplanted(opened: Opened) -> Found:
         changed[side] = transplant.transplant(faces[side], pipeline, np.random.default_rng([seed, 8]))
         part = _scores(opened, scorer(changed, table.people()), table, is_member, protocol.main_evaluation)
         name = f"pipeline transplant, {whose} files"
-        found.append(findings.across(name, _TRANSPLANT.format(whose=whose), findings.CONTEXT, [part], seed=seed))
+        found.append(findings.across(name, _TRANSPLANT.format(whose=whose), findings.CLAIM, [part], seed=seed))
     return found, missing
 
 
@@ -151,7 +173,7 @@ def _resolution(opened: Opened) -> Found:
     scores = controls.through(opened.run, opened.run.config.audited, folder, opened.scorer, native)
     parts = opened.scorer.parts(scores, protocol.main_evaluation)
     question = _RESOLUTION.format(side=native)
-    return [findings.across("resolution match", question, findings.CONTEXT, parts, seed=seed)], []
+    return [findings.across("resolution match", question, findings.CLAIM, parts, seed=seed)], []
 
 
 def _null_pairs(opened: Opened) -> Found:
@@ -161,6 +183,7 @@ def _null_pairs(opened: Opened) -> Found:
         return [], ["Null pairs: one database of externals to evaluate on; --nulls adds others."]
     scorer, scored = frozen.open_scorer(opened.run, opened.scorer), {}
     for name, table in tables.items():
+        table = table.take(_some(len(table), seed, dividing.MOST_IN_MEMORY))
         rows, faces = frozen.read(opened.run, table)
         used = table.take(rows)
         scored[name] = (used, scorer(faces, used.people()))
@@ -168,9 +191,7 @@ def _null_pairs(opened: Opened) -> Found:
     for first, second in itertools.combinations(scored, 2):
         (one, of_one), (other, of_other) = scored[first], scored[second]
         table, logit = concatenate_tables([one, other]), np.concatenate([of_one, of_other])
-        is_first = np.arange(len(table)) < len(one)
-        kept = np.flatnonzero(np.isfinite(logit))  # some baselines cannot score everybody
-        part = _scores(opened, logit[kept], table.take(kept), is_first[kept], f"null_{first}_{second}")
+        part = _scores(opened, logit, table, np.arange(len(table)) < len(one), f"null_{first}_{second}")
         found.append(
             findings.across(f"null pair, {first} and {second}", _NULL_PAIR, findings.CONTEXT, [part], seed=seed)
         )
@@ -183,17 +204,17 @@ def null_databases(opened: Opened) -> dict[str, SampleTable]:
     Raises:
         InputError: if the run has one of --nulls already.
     """
-    protocol, seed = opened.run.protocol, opened.config.seed
+    protocol = opened.run.protocol
     tables = _by_database(protocol.table.take(protocol.part == protocols.TEST_EXTERNALS))
     for given in map(samples.list_samples, opened.config.nulls):
         if both := set(given.database.tolist()) & set(protocol.table.database.tolist()):
             raise InputError(f"Expected --nulls of databases that the run does not have, received {sorted(both)}.")
-        tables |= _by_database(given.take(_some(len(given), seed, opened.run.config.num_test)))
+        tables |= _by_database(given)
     return tables
 
 
 def _scores(opened: Opened, logit: np.ndarray, table: SampleTable, is_member: np.ndarray, name: str) -> Scores:
-    kept = np.flatnonzero(np.isfinite(logit))
+    kept = np.flatnonzero(np.isfinite(logit))  # some baselines cannot score everybody
     scorer = opened.scorer
     return Scores(scorer.name, scorer.tap, name, opened.config.seed, table.take(kept), is_member[kept], logit[kept])
 

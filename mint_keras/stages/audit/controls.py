@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from mint_keras import formats
 from mint_keras.aad import signals
 from mint_keras.aad.models import AUDITED
 from mint_keras.audited import recalibration, zoo
+from mint_keras.audited import taps as taps_module
 from mint_keras.data import images, samples
 from mint_keras.data import protocol as protocols
 from mint_keras.records import InputError, Scores
@@ -22,15 +23,8 @@ from mint_keras.stages.audit.dividing import Scorer
 
 KIND = "audit_control"
 _RECALIBRATION = 1024  # faces at most
-_PLACES = (
-    "audited",
-    "members",
-    "externals",
-    "evaluate",
-    "held_out",
-    "protocol",
-    "store",
-)  # `inputs` says what is there
+# Options that say where inputs are; the manifest's inputs say what is there.
+_PLACES = ("audited", "members", "externals", "evaluate", "held_out", "protocol", "store")
 
 
 def through(run: mint_run.Run, audited: Path, out: Path, scorer: Scorer, native: int = 0) -> list[Scores]:
@@ -56,35 +50,15 @@ def through(run: mint_run.Run, audited: Path, out: Path, scorer: Scorer, native:
     config = dataclasses.replace(
         run.config, audited=audited, out=out, num_seeds=1, store=None, native_resolution=native
     )
-    inputs = {
-        "audited": formats.sha256_file(audited / formats.MODEL),
-        "samples": samples.fingerprint(run.protocol.table),
-    }
-    with formats.output_folder(out, formats.make_manifest(KIND, inputs, _settings(config, scorer))):
-        path = out / formats.SCORES
-        if not path.is_file():
-            formats.write_scores(path, _score(run, config, scorer, inputs))
-        return formats.read_scores(path)
+    inputs = _inputs(config, run.protocol)
 
+    def score() -> list[Scores]:
+        groups, taps, wanted = needed(config, scorer)
+        options = mint_run.aad_options(config, taps, wanted, untrained_seed=None)
+        aad = run_aad.open_aad(options, inputs, run.protocol.table)
+        return _fit_and_score(mint_run.Run(config, run.protocol, aad), scorer, groups)
 
-_PLACES = (
-    "audited",
-    "members",
-    "externals",
-    "evaluate",
-    "held_out",
-    "protocol",
-    "store",
-)  # `inputs` says what is there
-
-
-def _score(
-    run: mint_run.Run, config: mint_options.TrainMint, scorer: Scorer, inputs: Mapping[str, str]
-) -> list[Scores]:
-    groups, taps, wanted = needed(config, scorer)
-    options = mint_run.aad_options(config, taps, wanted, untrained_seed=None)
-    aad = run_aad.open_aad(options, inputs, run.protocol.table)
-    return _fit_and_score(mint_run.Run(config, run.protocol, aad), scorer, groups)
+    return _kept(config, inputs, scorer, score)
 
 
 def _fit_and_score(run: mint_run.Run, scorer: Scorer, groups: Mapping[str, list[str]]) -> list[Scores]:
@@ -97,29 +71,38 @@ def _fit_and_score(run: mint_run.Run, scorer: Scorer, groups: Mapping[str, list[
 
 
 def refitted(run: mint_run.Run, protocol: protocols.Protocol, out: Path, scorer: Scorer) -> list[Scores]:
-    """Fits the scorer again on the run's own AAD, where samples play other parts; continues what is there.
+    """Fits the scorer again on the run's own AAD, where the same samples play other parts, and scores them.
 
-    Args:
-        run: that is audited.
-        protocol: of the same samples.
-        out: folder for the head and scores.csv.
-        scorer: of the run.
-
-    Returns:
-        The scorer's scores in every evaluation of the protocol.
+    See `through`; the evaluations are those of the protocol.
     """
     config = dataclasses.replace(run.config, out=out, num_seeds=1)
-    inputs = {
+    inputs = {**_inputs(config, protocol), "parts": formats.sha256_json(protocol.part.tolist())}
+    refit = mint_run.Run(config, protocol, run.aad)
+    return _kept(config, inputs, scorer, lambda: _fit_and_score(refit, scorer, needed(config, scorer)[0]))
+
+
+def _kept(
+    config: mint_options.TrainMint, inputs: dict[str, str], scorer: Scorer, score: Callable[[], list[Scores]]
+) -> list[Scores]:
+    """Returns the scores in the folder of a control; makes them if they are not there."""
+    with formats.output_folder(config.out, formats.make_manifest(KIND, inputs, _settings(config, scorer))):
+        path = config.out / formats.SCORES
+        if not path.is_file():
+            formats.write_scores(path, score())
+        return formats.read_scores(path)
+
+
+def _inputs(config: mint_options.TrainMint, protocol: protocols.Protocol) -> dict[str, str]:
+    return {
         "audited": formats.sha256_file(config.audited / formats.MODEL),
         "samples": samples.fingerprint(protocol.table),
-        "parts": formats.sha256_json(protocol.part.tolist()),
     }
-    with formats.output_folder(out, formats.make_manifest(KIND, inputs, _settings(config, scorer))):
-        path = out / formats.SCORES
-        if not path.is_file():
-            groups = needed(config, scorer)[0]
-            formats.write_scores(path, _fit_and_score(mint_run.Run(config, protocol, run.aad), scorer, groups))
-        return formats.read_scores(path)
+
+
+def check(run: mint_run.Run, audited: Path, scorer: Scorer, also: Sequence[str] = ()) -> None:
+    """Raises InputError if a model does not have what the scorer looks at, or the taps that are named besides."""
+    taps = needed(dataclasses.replace(run.config, audited=audited), scorer)[1]
+    taps_module.extractor(zoo.load_audited(audited, zoo.kind_of(audited)), [*dict.fromkeys([*taps, *also])])
 
 
 def needed(config: mint_options.TrainMint, scorer: Scorer) -> tuple[dict[str, list[str]], list[str], tuple[str, ...]]:

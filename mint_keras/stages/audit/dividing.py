@@ -16,6 +16,7 @@ from mint_keras.scorers import mint_plus
 
 VALIDATION_SHARE = 0.4  # of the people of each side; they choose, the others are reported on
 _MOST_PHOTOS = 8
+MOST_IN_MEMORY = 2000  # faces of a side, 75 MB
 Side = tuple[np.ndarray, np.ndarray]  # rows of a table, and who of them is a member
 
 
@@ -172,3 +173,12 @@ def mean_of_persons(part: Scores) -> Scores:
     _, person = np.unique(part.samples.people(), return_inverse=True)
     means = np.bincount(person, part.logit) / np.bincount(person)
     return dataclasses.replace(part, logit=means[person].astype(np.float32))
+
+
+def some(side: Side, seed: int, num: int = MOST_IN_MEMORY) -> Side:
+    """Returns random rows of a comparison whose faces are all held at once: at most so many of each side."""
+    rows, is_member = side
+    rng = np.random.default_rng([seed, 14])
+    chosen = [rng.permutation(np.flatnonzero(is_member == of))[:num] for of in (True, False)]
+    kept = np.sort(np.concatenate(chosen))
+    return rows[kept], is_member[kept]

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from mint_keras.aad.models import AUDITED, UNTRAINED
 from mint_keras.audit import findings, paired, selection, verdict
 from mint_keras.audit.findings import Finding
+from mint_keras.audited import taps
 from mint_keras.data import protocol as protocols
 from mint_keras.records import Scores
 from mint_keras.scorers import mint_plus
@@ -98,8 +99,11 @@ def _compare(opened: Opened, tasks: plus.Tasks) -> tuple[list[Comparison], list[
     """Scores the samples of every reference."""
     seed, other = opened.config.seed, opened.config.swap
     photos = swap.choose(opened, other) if other else None
-    context.null_databases(opened)  # what cannot be used shows before anything takes long
-    models = list(_other_models(opened))
+    context.null_databases(opened)
+    for folder in opened.config.foreign:
+        controls.check(opened.run, folder, opened.scorer, [taps.OUTCOME] if tasks.tasks else [])
+    # What cannot be used has shown; from here on it takes long.
+    models = list(_other_models(opened)) if opened.has_reference or tasks.tasks else []
     blind = _blind(opened, tasks)
     found = []
     if opened.has_reference:
@@ -113,7 +117,7 @@ def _compare(opened: Opened, tasks: plus.Tasks) -> tuple[list[Comparison], list[
         name: plus.score(opened, tasks, name, folder)
         for name, folder in tqdm(
             [(AUDITED, opened.run.config.audited), *models] if tasks.tasks else [],
-            desc="MINT+", unit="model", disable=opened.config.quiet, **pace(),
+            desc="MINT+", unit="model", disable=opened.config.quiet or not tasks.tasks, **pace(),
         )
     }  # fmt: skip
     for task in tasks.tasks:

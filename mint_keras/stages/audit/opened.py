@@ -22,7 +22,7 @@ class Audit:
     Attributes:
         run: folder that train_mint.py wrote. Its held-out people of the members' database are the reference, without
             which nothing can be decided; with --baselines there is more than heads to choose from.
-        out: folder for audit.json, verdict.txt, findings.png, and the runs through other models behind them.
+        out: folder for report.html, audit.json and verdict.txt, and the scores through other models behind them.
         foreign: folders of other audited models of the same task that were not trained on these members: whatever
             they find is not membership.
         unseen_photos: other photos of the members' people that the audited model was not trained on: a folder with a

@@ -16,13 +16,14 @@ from mint_keras.data import splits
 from mint_keras.data.changes import CHANGES
 from mint_keras.records import SampleTable, Scores
 from mint_keras.scorers import mint_plus
-from mint_keras.stages.audit import frozen, plus
+from mint_keras.stages.audit import dividing, frozen, plus
 from mint_keras.stages.audit.dividing import Scorer, Side
 from mint_keras.stages.audit.opened import Opened
 from mint_keras.stages.progress import pace
 
 MAX_FPR = 0.05  # of the photos that the threshold is fixed on
 _THRESHOLD = "threshold"  # how the scores name these photos
+_PLUS = "mint plus on photo"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +74,12 @@ def measure(opened: Opened, tasks: plus.Tasks) -> tuple[list[Changed], list[str]
     bar = tqdm(total=len(asked) * len(CHANGES), desc="changes", disable=opened.config.quiet, **pace())
     with bar:
         found = [one for single in asked for one in _measure(opened, single, bar.update)]
-    return found, [] if len(asked) > 1 else ["MINT+ on photos that were changed: too few people to fix a threshold on."]
+    wanted, made = [str(opened.scorer), _PLUS], {one.scorer for one in found}
+    return found, [
+        f"Photos that were changed, {name}: too few people to fix a threshold on."
+        for name in wanted
+        if name not in made
+    ]
 
 
 def _of_run(opened: Opened) -> _Asked:
@@ -86,8 +92,8 @@ def _of_run(opened: Opened) -> _Asked:
         opened.scorer,
         lambda: frozen.open_scorer(opened.run, opened.scorer),
         protocol.table,
-        (rows[~is_chooser], is_member[~is_chooser]),
-        rows[is_chooser & ~is_member],
+        dividing.some((rows[~is_chooser], is_member[~is_chooser]), opened.config.seed),
+        rows[is_chooser & ~is_member][: dividing.MOST_IN_MEMORY],
     )
 
 
@@ -105,12 +111,12 @@ def _of_plus(opened: Opened, tasks: plus.Tasks) -> Iterator[_Asked]:
         aside[~is_member] = splits.split_people(people[~is_member], 0.5, rng)
         fewer = dataclasses.replace(task, fitted_on=(rows[~aside], is_member[~aside]))
         yield _Asked(
-            task.name,
+            _PLUS,
             Scorer(plus.SCORER, task.level),
             lambda: plus.open_scorer(opened, tasks, fewer),  # noqa: B023 # there is one such task
             tasks.table,
-            task.scored,
-            rows[aside],
+            dividing.some(task.scored, opened.config.seed),
+            rows[aside][: dividing.MOST_IN_MEMORY],
         )
 
 
@@ -120,6 +126,8 @@ def _measure(opened: Opened, asked: _Asked, on_change: Callable[[int], object]) 
         path.parent.mkdir(parents=True, exist_ok=True)
         formats.write_scores(path, _score(opened, asked, on_change))
     parts = {part.evaluation: part for part in formats.read_scores(path)}
+    if _THRESHOLD not in parts:  # none of these photos could be scored
+        return []
     others = np.sort(parts.pop(_THRESHOLD).logit)
     threshold = others[len(others) - 1 - int(MAX_FPR * len(others))]
     found = []
