@@ -11,12 +11,14 @@ from mint_keras import formats
 from mint_keras.audit import verdict
 from mint_keras.audit.intervals import Estimate
 from mint_keras.data import tables
+from mint_keras.data.worlds import KINDS
 from mint_keras.records import InputError, RefusedError, Scores
 from mint_keras.stages.validation import deciding, options, scoring, stage, summary
 from mint_keras.stages.validation.deciding import Decided
 from mint_keras.stages.validation.options import ValidateAuditor, World
 from mint_keras.stages.validation.stage import validate_auditor
 from tests.audit.worlds import draw
+from tests.conftest import ROOT
 
 SCORERS = (("embedding_norm", "outcome"), ("mint_plus", "photo"), ("mint_plus", "person"))
 NETWORKS = ("audited", "untrained_1", "foreign_2")
@@ -207,3 +209,15 @@ def test_worlds_are_made_and_an_interrupted_validation_continues(
     assert content["false_accusations"]["audit"]["num"] == 0  # too few people to accuse anybody
     scorers = {f"{scorer}:{network}" for scorer in ("embedding_norm", "mint_plus") for network in NETWORKS}
     assert {part.scorer for part in tables.read_scores(first)} == scorers | {"vanilla", "pixel statistics"}
+
+
+class TestCommitted:
+    def test_size_and_kinds(self) -> None:
+        paths = sorted((ROOT / options.QUICK).glob("*.parquet"))
+        assert {World.parse(path.stem).kind for path in paths} == set(KINDS)
+        assert sum(path.stat().st_size for path in paths) < 1_000_000
+
+    def test_the_first_worlds_with_and_without_members(self) -> None:
+        for kind, outcome in (("familiar", verdict.NO_EVIDENCE), ("both", verdict.EVIDENCE)):
+            path = sorted((ROOT / options.QUICK).glob(f"*-{kind}.parquet"))[0]
+            assert deciding.decide(World.parse(path.stem), tables.read_scores(path)).outcome == outcome
