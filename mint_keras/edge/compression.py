@@ -33,15 +33,15 @@ def is_supported(head: keras.Model) -> bool:
 def compress(kind: str, head: keras.Model, data: batches.LabelledAad, seed: int) -> keras.Model:
     """Trains a head on, so that it loses less when it is made smaller.
 
-    It learns the scores that it gave before, not the labels again: with labels (and the L1 penalty) it became another
-    head.
+    It learns the scores that it gave before, without dropout, not the labels again: that would make another head of
+    it.
 
     Args:
         kind: "qat", five epochs with the rounding of int8 (quantisation-aware training); "pruned", five epochs in
             which nine tenths of the weights, the smallest, become 0.
         head: trained; it stays as it is.
         data: the training AAD of its run, by input of the head.
-        seed: of batch order and dropout.
+        seed: of the batch order.
 
     Returns:
         A head of the same layers; its batch normalisation is folded into the layer behind it, and does nothing.
@@ -65,7 +65,7 @@ def compress(kind: str, head: keras.Model, data: batches.LabelledAad, seed: int)
     else:
         prefix, callbacks = "", [tfmot.sparsity.keras.UpdatePruningStep()]
         schedule = tfmot.sparsity.keras.PolynomialDecay(0.0, SPARSITY, 0, steps * _EPOCHS // 2, frequency=1)
-        wrapped = tfmot.sparsity.keras.prune_low_magnitude(tail, pruning_schedule=schedule)
+        wrapped = _with_pruning(tail, schedule)
     _fit(wrapped, dataset, steps, callbacks)
     trained = wrapped if kind == QAT else tfmot.sparsity.keras.strip_pruning(wrapped)
     for layer in folded.layers:
@@ -76,24 +76,29 @@ def compress(kind: str, head: keras.Model, data: batches.LabelledAad, seed: int)
 
 
 def fold_normalisation(head: keras.Model) -> keras.Model:
-    """Returns a copy of a head whose batch normalisation is in the next dense layer; the layer itself does nothing.
+    """Returns a copy of a head whose batch normalisation is in the dense layers around it; itself it does nothing.
 
     The scores are the head's but for rounding (1e-6). Quantisation-aware training refuses it behind a dense layer.
+
+    Its division goes into the layer before, which its ReLU allows: the L1 penalty makes those weights so small (1e-3)
+    that the first steps of a fine-tuning would overrun them. The rest goes into the layer behind.
     """
     folded = keras.models.clone_model(head)
     folded.set_weights(head.get_weights())
     for layer in folded.layers:
         if isinstance(layer, layers.Normalization):
             layer.finalize_state()  # set_weights leaves out what it computes from its weights
-    for norm, dropout, dense in zip(folded.layers, folded.layers[1:], folded.layers[2:], strict=False):
+    for before, norm, dropout, dense in zip(*(folded.layers[start:] for start in range(4)), strict=False):
         if not isinstance(norm, layers.BatchNormalization):
             continue
-        if not (isinstance(dropout, layers.Dropout) and isinstance(dense, layers.Dense)):
-            raise InputError(f"Expected dropout and a dense layer behind {norm.name}, received {dropout.name}.")
-        gamma, beta, mean, variance = (np.float64(value) for value in norm.get_weights())
-        kernel, bias = (np.float64(value) for value in dense.get_weights())
-        factor = gamma / np.sqrt(variance + norm.epsilon)
-        dense.set_weights([factor[:, None] * kernel, bias + (beta - mean * factor) @ kernel])
+        kinds = [type(layer) for layer in (before, dropout, dense)]
+        if kinds != [layers.Dense, layers.Dropout, layers.Dense] or before.activation is not keras.activations.relu:
+            raise InputError(f"Expected {norm.name} between dense layers, behind a ReLU, received {kinds}.")
+        gamma, beta, mean, variance = (np.asarray(value, np.float64) for value in norm.get_weights())
+        deviation = np.sqrt(variance + norm.epsilon)
+        before.set_weights([value / deviation for value in before.get_weights()])
+        kernel, bias = (np.asarray(value, np.float64) for value in dense.get_weights())
+        dense.set_weights([gamma[:, None] * kernel, bias + (beta - gamma * mean / deviation) @ kernel])
         norm.set_weights([np.ones_like(gamma), 0 * beta, 0 * mean, np.ones_like(variance) - norm.epsilon])
     return folded
 
@@ -134,6 +139,19 @@ def _rebuild(head: keras.Model) -> Any:
     return model
 
 
+def _with_pruning(tail: Any, schedule: Any) -> Any:
+    """Prunes all layers but the last, which has a few weights only."""
+    import tensorflow_model_optimization as tfmot
+    import tf_keras
+
+    def wrap(layer: Any) -> Any:
+        if layer.name == "logit" or not layer.weights:
+            return layer
+        return tfmot.sparsity.keras.prune_low_magnitude(layer, pruning_schedule=schedule)
+
+    return tf_keras.models.clone_model(tail, clone_function=wrap)
+
+
 def _fit(model: Any, dataset: tf.data.Dataset, steps: int, callbacks: list[Any]) -> None:
     import tf_keras
 
@@ -152,7 +170,8 @@ _BUILD: Mapping[type, Callable[[Any, Any], Any]] = {
     layers.Conv2D: lambda old, layer: old.Conv2D(layer.filters, layer.kernel_size, **_weighted(layer)),
     layers.MaxPooling2D: lambda old, layer: old.MaxPooling2D(layer.pool_size, name=layer.name),
     layers.Flatten: lambda old, layer: old.Flatten(name=layer.name),
-    layers.Dropout: lambda old, layer: old.Dropout(layer.rate, name=layer.name),
     layers.Concatenate: lambda old, layer: old.Concatenate(name=layer.name),
 }
-_LEFT_OUT = (layers.BatchNormalization, layers.InputLayer, layers.Normalization, layers.Activation)
+_LEFT_OUT = (
+    layers.Activation, layers.BatchNormalization, layers.Dropout, layers.InputLayer, layers.Normalization,
+)  # fmt: skip
