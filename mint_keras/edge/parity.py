@@ -90,8 +90,8 @@ def check_alive(reference: Sequence[Scores]) -> None:
     logits = np.concatenate([part.logit for part in reference])
     if float(np.ptp(logits)) <= 1e-6 * max(1.0, float(np.abs(logits).max())):
         raise RefusedError(
-            f"Expected a head that tells faces apart, received one that gives all {len(logits)} the logit "
-            f"{logits[0]:.4g}: its training failed. Export another seed or tap."
+            f"Expected a head that tells faces apart, received one that gives all of them the logit {logits[0]:.4g}: "
+            "its training failed. Export another seed or tap."
         )
 
 

@@ -83,7 +83,7 @@ def test_familiar_is_no_evidence(logits: np.ndarray) -> None:
 
 def test_a_dead_head_is_refused(logits: np.ndarray) -> None:
     parity.check_alive([scores(logits)])
-    with pytest.raises(RefusedError, match=r"all 400 the logit 0\.7"):
+    with pytest.raises(RefusedError, match=r"all of them the logit 0\.7"):
         parity.check_alive([scores(np.full(400, 0.7))])
 
 
