@@ -186,7 +186,7 @@ def test_worlds_are_made_and_an_interrupted_validation_continues(
 ) -> None:
     config = ValidateAuditor(
         tmp_path / "out", num_models=2, num_null=1, num_member=1, claimed=69, held_out=40, externals=23,
-        trained_photos=3, arch="tiny", resolution=16, epochs=1, num_untrained=1, quiet=True,
+        photos=3, trained_photos=3, arch="tiny", resolution=16, epochs=1, num_untrained=1, quiet=True,
     )  # fmt: skip
     whole, calls = scoring.score, []
 
