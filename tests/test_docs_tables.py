@@ -9,11 +9,13 @@ from mint_keras import formats
 from mint_keras.audit.intervals import Estimate
 from mint_keras.data import protocol
 from mint_keras.report import paper_tables, tables
+from mint_keras.stages import export_tflite
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "docs" / "tables"
 FILES = sorted(FOLDER.glob("table_*.csv"))
 RUNS = sorted((ROOT / "docs" / "runs").glob("*.jsonl"))  # results.jsonl of the runs in docs/results.md
+SWEEPS = sorted((ROOT / "docs" / "runs").glob("*sweep.json"))  # of export_tflite.py
 Key = tuple[str, str]
 
 
@@ -79,3 +81,14 @@ def test_tables_of_runs_are_rendered_from_their_results(path: Path) -> None:
 def test_the_readme_shows_the_lab_run() -> None:
     results = formats.read_results(ROOT / "docs" / "runs" / "lab-vanilla.jsonl")
     assert tables.mint_table(results, "vanilla", protocol.UNSEEN_DATABASE) in (ROOT / "README.md").read_text()
+
+
+def test_there_are_sweeps() -> None:
+    assert {"lab-sweep", "lab-cnn-3-sweep"} <= {path.stem for path in SWEEPS}
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
+def test_tables_of_sweeps_are_rendered_from_their_results(path: Path) -> None:
+    sweep = formats.read_json(path)
+    table, _, _ = export_tflite.parity_table(sweep["artefacts"], sweep["recommended"]).partition("\n\n")
+    assert f"\n{table}\n" in (ROOT / "docs" / "results.md").read_text()
