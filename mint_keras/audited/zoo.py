@@ -55,8 +55,9 @@ def framing(path: Path, native: int = 0) -> images.Framing:
     if 0 < native < _MIN_NATIVE:
         raise InputError(f"Expected --native-resolution of at least {_MIN_NATIVE}, or 0, received {native}.")
     kind = kind_of(path)
-    resolution = formats.read_manifest(path, kind)["config"].get("resolution", images.IMAGE_SIZE)
-    return images.Framing(int(resolution), kind == KIND, native)
+    is_there = (path / formats.MANIFEST).is_file()  # a plan may be of a model that one does not have
+    settings = formats.read_manifest(path, kind)["config"] if is_there else {}
+    return images.Framing(int(settings.get("resolution", images.IMAGE_SIZE)), kind == KIND, native)
 
 
 def save_audited(path: Path, model: keras.Model, facts: dict[str, Any], kind: str = KIND) -> None:

@@ -157,7 +157,6 @@ class TestTraining:
             ({"arch": "small"}, "Expected a classifier of"),
             ({"resolution": 20}, "multiple of 16"),
             ({"loss": "cosface", "num_pairs": 5}, "--loss, --num-pairs, which it does not have"),
-            ({"task": "recognition"}, "--resolution, which it does not have"),
             ({"data": "synthetic:1/web/0-9/9"}, "received 0 of train and 0 of others"),
             ({"epochs": 0}, "at least 1"),
             ({"batch_size": 500}, "one batch of 500"),
