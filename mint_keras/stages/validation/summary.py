@@ -148,7 +148,7 @@ def render(content: dict[str, Any]) -> str:
         "",
     ]
     table = [["world", "expected", "worlds", *_OUTCOMES, *(f"raw {name} accuses" for name in NAIVE_FIGURES)]]
-    for kind, counts in content["by_kind"].items():
+    for kind, counts in ((kind, content["by_kind"][kind]) for kind in EXPECTED if kind in content["by_kind"]):
         cells = [counts["worlds"], *(counts[name] for name in _OUTCOMES), *(counts[f"raw {n}"] for n in NAIVE_FIGURES)]
         table.append([kind, EXPECTED[kind], *map(str, cells)])
     return "\n".join([*lines, tables.format_table(table), ""])
