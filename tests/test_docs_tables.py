@@ -10,6 +10,7 @@ from mint_keras.audit.intervals import Estimate
 from mint_keras.data import protocol
 from mint_keras.report import paper_tables, tables
 from mint_keras.stages import export_tflite
+from mint_keras.stages.validation import summary
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "docs" / "tables"
@@ -92,3 +93,9 @@ def test_tables_of_sweeps_are_rendered_from_their_results(path: Path) -> None:
     sweep = formats.read_json(path)
     table, _, _ = export_tflite.parity_table(sweep["artefacts"], sweep["recommended"]).partition("\n\n")
     assert f"\n{table}\n" in (ROOT / "docs" / "results.md").read_text()
+
+
+def test_the_validation_is_rendered_from_its_results() -> None:
+    content = formats.read_json(ROOT / "docs" / "runs" / "validation.json")
+    text = summary.render(content).partition("\n\n")[2]
+    assert f"\n\n{text}\n" in (ROOT / "docs" / "results.md").read_text()
