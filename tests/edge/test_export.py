@@ -211,7 +211,8 @@ class TestStage:
         assert medians[best] == min(medians.values())
         made = bundle.read_bundle(out)
         assert made.manifest["exported_as"] == best
-        assert set(made.manifest["files"]) == {bundle.SCORER, stage.SWEEP, stage.SWEEP_TABLE}
+        names = {bundle.SCORER, bundle.CALIBRATION, bundle.CARD, stage.SWEEP, stage.SWEEP_TABLE}
+        assert set(made.manifest["files"]) == names
         assert (out / stage.SWEEP_TABLE).read_text().rstrip() in text
 
     def test_unknown_head(self, run_folder: Path, tmp_path: Path) -> None:
