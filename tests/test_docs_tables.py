@@ -9,7 +9,7 @@ from mint_keras import formats
 from mint_keras.audit.intervals import Estimate
 from mint_keras.data import protocol
 from mint_keras.report import paper_tables, tables
-from mint_keras.stages import export_tflite
+from mint_keras.stages import benchmark, export_tflite
 from mint_keras.stages.validation import summary
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -99,3 +99,17 @@ def test_the_validation_is_rendered_from_its_results() -> None:
     content = formats.read_json(ROOT / "docs" / "runs" / "validation.json")
     text = summary.render(content).partition("\n\n")[2]
     assert f"\n\n{text}\n" in (ROOT / "docs" / "results.md").read_text()
+
+
+def test_the_benchmark_is_rendered_from_its_results() -> None:
+    measurements = formats.read_json(ROOT / "docs" / "runs" / "benchmark-edge.json")["measurements"]
+    assert f"\n{benchmark.render(measurements)}\n" in (ROOT / "docs" / "results.md").read_text()
+
+
+@pytest.mark.parametrize("epochs", [20, 10, 5])
+def test_the_table_of_over_fitting_has_the_figures_of_its_results(epochs: int) -> None:
+    found = formats.read_json(ROOT / "docs" / "runs" / f"mini-{epochs}.json")["mint_plus"]
+    names = ("identity_photo", "identity_with_others", "identity_person", "image_photo", "image_with_others")
+    cells = [found[name] for name in (*names, "nobody_photo")]
+    shown = " | ".join(f"{cell['value']:.3f} [{cell['low']:.3f}, {cell['high']:.3f}]" for cell in cells)
+    assert f"\n| {epochs} | {shown} |\n" in (ROOT / "docs" / "results.md").read_text()

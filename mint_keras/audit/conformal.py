@@ -201,9 +201,7 @@ def p_values(calibration: Calibration, logits: np.ndarray, is_inside: np.ndarray
         InputError: if a logit is not finite.
     """
     if calibration.validity is None:
-        raise RefusedError(
-            "p-values are not given before their validity is measured on a held-out database (`verify`)."
-        )
+        raise RefusedError(_UNVERIFIED)
     if not calibration.validity.is_valid:
         raise RefusedError(calibration.validity.describe())
     logits = np.asarray(logits, np.float64)

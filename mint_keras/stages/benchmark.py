@@ -7,7 +7,9 @@ import os
 import platform
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -76,9 +78,14 @@ def benchmark(config: Benchmark) -> str:
         machine = {"processors": os.cpu_count(), "machine": platform.machine(), "system": platform.system()}
         seconds = round(time.perf_counter() - start)
         formats.write_json(config.out / RESULTS, {"machine": machine, "seconds": seconds, "measurements": rows})
-    table = [["what", "ours", "peer", "unit", "peer is", "ratio", "target", ""]]
-    for row in found:
-        figures = (f"{row.ours:,.4g}", f"{row.peer:,.4g}", row.unit, row.against, f"{row.ratio:.2f}")
-        table.append([row.name, *figures, row.target, row.verdict])
     skipped = [] if config.detector and config.photos else ["faces: not measured without --detector and --photos"]
-    return "\n".join([tables.format_table(table), *skipped, f"Measured in {seconds} seconds: {config.out / RESULTS}"])
+    return "\n".join([render(rows), *skipped, f"Measured in {seconds} seconds: {config.out / RESULTS}"])
+
+
+def render(measurements: Sequence[Mapping[str, Any]]) -> str:
+    """Returns the table of what benchmark.json calls measurements."""
+    table = [["what", "ours", "peer", "unit", "peer is", "ratio", "target", ""]]
+    for row in measurements:
+        figures = (f"{row['ours']:,.4g}", f"{row['peer']:,.4g}", row["unit"], row["against"], f"{row['ratio']:.2f}")
+        table.append([row["name"], *figures, row["target"], row["verdict"]])
+    return tables.format_table(table)
