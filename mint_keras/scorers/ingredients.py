@@ -39,10 +39,7 @@ def cohort_of(features: Features, is_member: np.ndarray) -> Cohort:
 
     def sides(name: str) -> tuple[np.ndarray, np.ndarray]:
         unit, person = units(features[name]), features[PERSON]
-        members, externals = (
-            units(np.stack([unit[side][rows].sum(axis=0) for rows in rows_by_person(person[side])]))
-            for side in (is_member, ~is_member)
-        )
+        members, externals = (units(_sum_people(unit[side], person[side])[0]) for side in (is_member, ~is_member))
         return members, externals
 
     return Cohort(*sides(OUTCOME), {name: sides(name) for name in _references(features)})
@@ -216,20 +213,22 @@ def rows_by_person(person: np.ndarray) -> list[np.ndarray]:
 
 def centroids(outcome: np.ndarray, person: np.ndarray) -> np.ndarray:
     """Returns, for every photo, the unit centroid of all photos of its person, (n, d)."""
-    return units(_sums(units(outcome), person))
+    sums, who = _sum_people(units(outcome), person)
+    return units(sums[who])
 
 
 def other_centroids(outcome: np.ndarray, person: np.ndarray) -> np.ndarray:
     """Returns, for every photo, the unit centroid of its person's other photos, (n, d)."""
     unit = units(outcome)
-    return units(_sums(unit, person) - unit)
+    sums, who = _sum_people(unit, person)
+    return units(sums[who] - unit)
 
 
-def _sums(unit: np.ndarray, person: np.ndarray) -> np.ndarray:
-    sums = np.empty_like(unit)
-    for rows in rows_by_person(person):
-        sums[rows] = unit[rows].sum(axis=0)
-    return sums
+def _sum_people(vectors: np.ndarray, person: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the sum of each person's rows, (people, d), in the order of their names, and whose every row is, (n,)."""
+    _, who = np.unique(person, return_inverse=True)
+    order = np.argsort(who, kind="stable")
+    return np.add.reduceat(vectors[order], np.flatnonzero(np.diff(who[order], prepend=-1)), axis=0), who
 
 
 def _closeness(outcome: np.ndarray, person: np.ndarray) -> Columns:

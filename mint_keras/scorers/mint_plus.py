@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from mint_keras.audit import metrics
 from mint_keras.data import splits
@@ -89,6 +90,7 @@ class MintPlus:
         return logit
 
 
+@threadpool_limits.wrap(limits=1)  # threads of matrices this small mostly wait for one another
 def fit(
     train: Features,
     is_member: np.ndarray,
