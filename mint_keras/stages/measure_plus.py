@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from mint_keras import formats
 from mint_keras.aad import views
-from mint_keras.audit import figures, intervals, paired
+from mint_keras.audit import figures, intervals, paired, person
 from mint_keras.audit.intervals import Estimate
 from mint_keras.audited import iresnet, runtime, taps, zoo
 from mint_keras.data import images, splits, synthetic, tables
@@ -29,6 +29,7 @@ RESULTS, TEXT = "mint_plus.json", "mint_plus.md"
 FEATURES = "features.npz"
 _DATABASE = "web"
 _NOT_CONTENT = ("out", "audited", "num_worlds", "reference", "ablate", "overwrite", "quiet")
+ALL_PHOTOS = "all_photos"  # how scores of single photos name everybody's: used ones are the members
 NOBODY = "nobody"  # a truth for control: half of those who were kept out are claimed to be members
 _BATCH = 256
 
@@ -129,6 +130,7 @@ def measure_plus(config: MeasurePlus) -> str:
             "mint_plus": {name: _estimate(parts, config.seed) for name, parts in rows.items()},
             EMBEDDING_NORM: {name: _estimate(parts, config.seed) for name, parts in norms.items()},
             "by_world": {name: [_auc(part) for part in parts] for name, parts in rows.items()},
+            "several_photos": _several_photos([world[ALL_PHOTOS] for world in worlds], config.seed),
             "ablation": ablation,
         }
         said = _render(content)
@@ -147,6 +149,7 @@ def _world(config: MeasurePlus, number: int) -> dict[str, Scores]:
     if not path.is_file():
         seen = _see(config, number)
         found = [part for measure in MEASURES for part in _score(config, number, measure, seen)]
+        found.append(_score_all_photos(config, number, seen))
         tables.write_scores(path, found)
     return {part.evaluation: part for part in tables.read_scores(path)}
 
@@ -246,13 +249,47 @@ def _halves(config: MeasurePlus, number: int, measure: Measure, seen: _Seen) -> 
 
 def _score(config: MeasurePlus, number: int, measure: Measure, seen: _Seen) -> list[Scores]:
     calibration, (shown, is_member) = _halves(config, number, measure, seen)
-    truth = mint_plus.IMAGE if measure.truth == mint_plus.IMAGE else mint_plus.IDENTITY
-    fitted = mint_plus.fit(calibration[0].features, calibration[1], truth, measure.level, seed=config.seed)
+    fitted = _fit(config, measure, calibration)
     norm = views.log_norm(shown.features[OUTCOME]).astype(np.float32)
     return [
         Scores("mint_plus", measure.level, measure.name, number, shown.table, is_member, fitted(shown.features)),
         Scores(EMBEDDING_NORM, taps.OUTCOME, _norm_of(measure), number, shown.table, is_member, norm),
     ]
+
+
+def _fit(config: MeasurePlus, measure: Measure, calibration: tuple[_Seen, np.ndarray]) -> mint_plus.MintPlus:
+    truth = mint_plus.IMAGE if measure.truth == mint_plus.IMAGE else mint_plus.IDENTITY
+    return mint_plus.fit(calibration[0].features, calibration[1], truth, measure.level, seed=config.seed)
+
+
+def _score_all_photos(config: MeasurePlus, number: int, seen: _Seen) -> Scores:
+    """Scores single photos of those who are reported on: members' used and unseen ones, and other people's."""
+    measure = MEASURES[0]
+    calibration, (evaluation, _) = _halves(config, number, measure, seen)
+    rows = np.flatnonzero(np.isin(seen.features[PERSON], evaluation.features[PERSON]))
+    shown = seen.take(rows)
+    logit = _fit(config, measure, calibration)(shown.features)
+    return Scores("mint_plus", measure.level, ALL_PHOTOS, number, shown.table, shown.is_used, logit)
+
+
+def _several_photos(worlds: Sequence[Scores], seed: int) -> dict[str, list[list[float]]]:
+    """Returns what the mean of several photos' scores says: AUC over people by number of photos, in each world.
+
+    Returns:
+        "used": of 1, 2, ... photos, a member's all used. "some_used": of as many as there are of everybody, where 0, 1,
+        ... of a member's were used, and the others are unseen photos of the same person.
+    """
+    found: dict[str, list[list[float]]] = {"used": [], "some_used": []}
+    for part in worlds:
+        is_used = figures.membership(part)
+        people = part.samples.people()
+        of_members = np.isin(people, people[is_used])
+        num = int(np.unique(people[is_used | ~of_members], return_counts=True)[1].min())
+        used = person.power_curve([paired.take(part, is_used | ~of_members)], num, seed=seed)
+        some = person.mixture_curve([part], num, seed=seed)
+        for name, curve in (("used", used), ("some_used", some)):
+            found[name].append([point.auc.value for point in curve])
+    return found
 
 
 def _norm_of(measure: Measure) -> str:
@@ -293,12 +330,21 @@ def _render(content: dict[str, Any]) -> str:
         ours, norm = content["mint_plus"][measure.name], content[EMBEDDING_NORM][measure.name]
         each = " ".join(f"{auc:.3f}" for auc in content["by_world"][measure.name])
         rows.append([measure.truth, measure.meaning, _interval(ours), each, _interval(norm)])
-    lines = [report_tables.format_table(rows), ""]
+    lines = [report_tables.format_table(rows), "", _render_several(content["several_photos"]), ""]
     for name, sets in content["ablation"].items():
         table = [[name.replace("_", " "), "AUC, mean of worlds"]]
         table += [[label, f"{np.mean(aucs):.3f}"] for label, aucs in sets.items()]
         lines += [report_tables.format_table(table), ""]
     return "\n".join(lines)
+
+
+def _render_several(found: dict[str, list[list[float]]]) -> str:
+    """Renders both curves as one table; means of the worlds."""
+    used, some = (np.mean(found[name], axis=0) for name in ("used", "some_used"))
+    rows = [["photos", "of so many, all used: AUC over people", f"of {len(used)}, so many used: AUC over people"]]
+    shown = ["", *(f"{auc:.3f}" for auc in used)]
+    rows += [[str(num), shown[num], f"{auc:.3f}"] for num, auc in enumerate(some)]
+    return report_tables.format_table(rows)
 
 
 def _interval(estimate: dict[str, float]) -> str:

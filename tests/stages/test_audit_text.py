@@ -17,13 +17,15 @@ def test_everything_that_was_found_is_in_all_three_files(tmp_path: Path) -> None
     curve = [person.CurvePoint(num, num, auc, auc, 60, 70) for num in (1, 2)]
     changed = [robustness.Changed("vanilla on conv1", change, auc, 0.123, 0.456) for change in ("unchanged", "JPEG 50")]
     verdicts = {"vanilla on conv1": verdict.decide([claim])}
-    results = text.Results(verdicts, curve, "Nothing of single photos.", changed, ["a control: no option."])
+    results = text.Results(
+        verdicts, {"a scorer": curve}, "Nothing of single photos.", changed, ["a control: no option."]
+    )
     formats.write_json(tmp_path / formats.MANIFEST, formats.make_manifest("audit", {"run": "aa"}, {"seed": 1}))
     said = text.write(results, tmp_path)
     page = (tmp_path / text.REPORT).read_text()
     content = json.loads((tmp_path / text.AUDIT).read_text())
     assert content["outcome"] == verdict.CANNOT_DECIDE
-    assert [point["num_photos"] for point in content["people"]] == [1, 2]
+    assert [point["num_photos"] for point in content["people"]["a scorer"]] == [1, 2]
     assert [row["change"] for row in content["robustness"]["rows"]] == ["unchanged", "JPEG 50"]
     assert page.count("data:image/png;base64,") == 3
     for part in ("Nothing of single photos.", "a control: no option.", "JPEG 50", "0.123", "0.456"):

@@ -57,6 +57,9 @@ def test_a_small_world(tmp_path: Path) -> None:
     for name, (value,) in content["by_world"].items():
         assert content["mint_plus"][name]["value"] == pytest.approx(value)
         assert content["mint_plus"][name]["low"] < value < content["mint_plus"][name]["high"]
+    used, some = content["several_photos"]["used"][0], content["several_photos"]["some_used"][0]
+    assert (len(used), len(some)) == (2, 3)
+    assert used[-1] == pytest.approx(some[-1])
     assert (config.out / "mint_plus.md").read_text() in text
     assert measure_plus(config) == text
 

@@ -6,26 +6,48 @@ import dataclasses
 
 import numpy as np
 
-from mint_keras.audit import bounds, conformal, paired, person, verdict
+from mint_keras.aad.models import AUDITED
+from mint_keras.audit import bounds, conformal, findings, paired, person, verdict
 from mint_keras.data import protocol as protocols
 from mint_keras.records import InputError, Scores
+from mint_keras.scorers import mint_plus
+from mint_keras.stages.audit import plus
 from mint_keras.stages.audit.opened import Opened
 
 _MAX_PHOTOS = 8
 
 
-def power_curve(opened: Opened) -> list[person.CurvePoint]:
-    """Returns what 1, 2, ... photos of a person say, as far as enough people on both sides have so many."""
+def power_curves(opened: Opened, tasks: plus.Tasks) -> dict[str, list[person.CurvePoint]]:
+    """Returns by scorer of single photos what 1, 2, ... photos of a person say by their mean.
+
+    Args:
+        opened: the audit; its reference is other people of the members' database, without whom there is no curve.
+        tasks: of `plus.plan`, scored through the audited model already.
+    """
     if not opened.has_reference:
-        return []
-    reported = opened.division.reported(opened.scorer.parts(opened.scores, protocols.SAME_DATABASE))
+        return {}
+    own = opened.scorer.parts(opened.scores, protocols.SAME_DATABASE)
+    reported = {str(opened.scorer): opened.division.reported(own)}
+    scores = plus.score(opened, tasks, AUDITED, opened.run.config.audited)
+    reported |= {
+        task.name: [scores[task.name]]
+        for task in tasks.tasks
+        if (task.truth, task.level) == (findings.PERSON, mint_plus.PHOTO)
+    }
+    return {
+        name: person.power_curve(parts, num, seed=opened.config.seed)
+        for name, parts in reported.items()
+        if (num := _num_photos(parts[0]))
+    }
+
+
+def _num_photos(part: Scores) -> int:
+    """Returns how many photos enough people of both sides have, up to a limit."""
     enough = []
-    for is_member in (True, False):
-        people = reported[0].samples.people()[reported[0].is_member == is_member]
-        counts = np.sort(np.unique(people, return_counts=True)[1])[::-1]
+    for side in (_members(part), ~_members(part)):
+        counts = np.sort(np.unique(part.samples.people()[side], return_counts=True)[1])[::-1]
         enough.append(int(counts[verdict.MIN_PEOPLE - 1]) if len(counts) >= verdict.MIN_PEOPLE else 0)
-    num = min(*enough, _MAX_PHOTOS)
-    return person.power_curve(reported, num, seed=opened.config.seed) if num else []
+    return min(*enough, _MAX_PHOTOS)
 
 
 def accusations(opened: Opened) -> str:

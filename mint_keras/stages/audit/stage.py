@@ -27,8 +27,8 @@ def audit(config: Audit) -> str:
         tasks = plus.plan(opened)
         verdicts, not_measured = measure.decide(opened, tasks)
         changed, missing = robustness.measure(opened, tasks)
-        curve, accusations = photos.power_curve(opened), photos.accusations(opened)
-        results = text.Results(verdicts, curve, accusations, changed, [*not_measured, *missing])
+        curves, accusations = photos.power_curves(opened, tasks), photos.accusations(opened)
+        results = text.Results(verdicts, curves, accusations, changed, [*not_measured, *missing])
         said = text.write(results, config.out)
     return f"{said}\nWritten: {config.out / text.REPORT}, {text.AUDIT}, {text.VERDICT}, {text.FINDINGS}.png"
 

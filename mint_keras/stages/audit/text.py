@@ -24,14 +24,14 @@ class Results:
 
     Attributes:
         verdicts: by scorer, the run's own first.
-        curve: what 1, 2 ... photos of a person say.
+        curves: what 1, 2 ... photos of a person say, by scorer.
         accusations: what may be said of single photos.
         changed: how scorers do on photos that were changed; nothing if it was not asked for.
         not_measured: which controls are missing, and why.
     """
 
     verdicts: Mapping[str, verdict.Verdict]
-    curve: Sequence[person.CurvePoint]
+    curves: Mapping[str, Sequence[person.CurvePoint]]
     accusations: str
     changed: Sequence[robustness.Changed]
     not_measured: Sequence[str]
@@ -65,7 +65,7 @@ def content(results: Results) -> dict[str, Any]:
     return {
         "outcome": results.outcome,
         "verdicts": {name: decided.to_dict() for name, decided in results.verdicts.items()},
-        "people": [dataclasses.asdict(point) for point in results.curve],
+        "people": {name: [dataclasses.asdict(point) for point in curve] for name, curve in results.curves.items()},
         "photos": results.accusations,
         "robustness": {"max_fpr": robustness.MAX_FPR, "rows": [dataclasses.asdict(one) for one in results.changed]},
         "not_measured": list(results.not_measured),
@@ -78,9 +78,10 @@ def text(results: Results) -> str:
     for name, decided in results.verdicts.items():
         lines += ["", f"== {name} ==", "", decided.text()]
     lines += ["", *(
-        f"{point.num_photos} photos of each person, {next(iter(results.verdicts))}: AUC {point.auc.value:.3f} "
-        f"[{point.auc.low:.3f}, {point.auc.high:.3f}]."
-        for point in results.curve
+        f"{point.num_photos} photos of each person, {name}: AUC {point.auc.value:.3f} [{point.auc.low:.3f}, "
+        f"{point.auc.high:.3f}]."
+        for name, curve in results.curves.items()
+        for point in curve
     )]  # fmt: skip
     lines.append(results.accusations)
     lines += [
@@ -102,15 +103,13 @@ def _draw(results: Results, out: Path) -> dict[str, Path]:
         for scorer, decided in results.verdicts.items()
     }
     plots.save_findings(paths[FINDINGS], panels, f"Verdict: {results.outcome}")
-    if results.curve:
+    if results.curves:
         paths[POWER] = out / f"{POWER}.png"
-        axes = {
-            name: {next(iter(results.verdicts)): [(p.num_photos, one.value, one.low, one.high) for p, one in points]}
-            for name, points in {
-                "AUC": [(point, point.auc) for point in results.curve],
-                "TPR at 1% FPR": [(point, point.tpr_at_1_fpr) for point in results.curve],
-            }.items()
-        }
+        axes: dict[str, dict[str, list[plots.Point]]] = {"AUC": {}, "TPR at 1% FPR": {}}
+        for name, curve in results.curves.items():
+            for figure, of_figure in zip(axes, ("auc", "tpr_at_1_fpr"), strict=True):
+                estimates = [(point.num_photos, getattr(point, of_figure)) for point in curve]
+                axes[figure][name] = [(num, one.value, one.low, one.high) for num, one in estimates]
         plots.save_curves(paths[POWER], axes, "photos of each person", "What several photos of a person say")
     if results.changed:
         paths[ROBUSTNESS] = out / f"{ROBUSTNESS}.png"

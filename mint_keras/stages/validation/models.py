@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mint_keras import formats
-from mint_keras.aad import extract, pooling, views
+from mint_keras.aad import pooling, views
 from mint_keras.aad.models import AUDITED, UNTRAINED
 from mint_keras.audited import recalibration, taps, zoo
 from mint_keras.data import images, samples, synthetic, tables, worlds
@@ -132,13 +132,8 @@ def _untrained(config: ValidateAuditor, number: int, copy: int) -> keras.Model:
 
 
 def _run(model: keras.Model, faces: np.ndarray) -> dict[str, np.ndarray]:
-    functions = {AUDITED: views.face_function(model)}
-    starts = range(0, len(faces), extract.BATCH_SIZE)
-    parts = [
-        extract.run(functions, faces[start : start + extract.BATCH_SIZE], extract.BATCH_SIZE)[AUDITED]
-        for start in starts
-    ]
-    return {name: np.concatenate([part[name] for part in parts]) for name in _KEPT}
+    found = views.run(views.face_function(model), faces)
+    return {name: found[name] for name in _KEPT}
 
 
 def _statistics(faces: np.ndarray) -> dict[str, np.ndarray]:
