@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -15,10 +16,17 @@ def test_everything_that_was_found_is_in_all_three_files(tmp_path: Path) -> None
     auc = Estimate(0.75, 0.7, 0.8, 1)
     claim = findings.Finding("claimed", "is it so", findings.CLAIM, findings.PERSON, "unseen_database", auc, 60, 70)
     curve = [person.CurvePoint(num, num, auc, auc, 60, 70) for num in (1, 2)]
+    better = [
+        dataclasses.replace(point, auc=Estimate(0.95, 0.85 + 0.04 * point.num_photos, 0.99, 1)) for point in curve
+    ]
     changed = [robustness.Changed("vanilla on conv1", change, auc, 0.123, 0.456) for change in ("unchanged", "JPEG 50")]
     verdicts = {"vanilla on conv1": verdict.decide([claim])}
     results = text.Results(
-        verdicts, {"a scorer": curve}, "Nothing of single photos.", changed, ["a control: no option."]
+        verdicts,
+        {"a scorer": curve, "another": better},
+        "Nothing of single photos.",
+        changed,
+        ["a control: no option."],
     )
     formats.write_json(tmp_path / formats.MANIFEST, formats.make_manifest("audit", {"run": "aa"}, {"seed": 1}))
     said = text.write(results, tmp_path)
@@ -26,6 +34,9 @@ def test_everything_that_was_found_is_in_all_three_files(tmp_path: Path) -> None
     content = json.loads((tmp_path / text.AUDIT).read_text())
     assert content["outcome"] == verdict.CANNOT_DECIDE
     assert [point["num_photos"] for point in content["people"]["a scorer"]] == [1, 2]
+    assert content["photos_needed"]["by_scorer"] == {"a scorer": None, "another": 2}
+    assert "a scorer needs more than 2 photos of each person" in said
+    assert "another needs 2 or more photos of each person" in said
     assert [row["change"] for row in content["robustness"]["rows"]] == ["unchanged", "JPEG 50"]
     assert page.count("data:image/png;base64,") == 3
     for part in ("Nothing of single photos.", "a control: no option.", "JPEG 50", "0.123", "0.456"):

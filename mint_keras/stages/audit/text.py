@@ -16,6 +16,7 @@ AUDIT = "audit.json"
 VERDICT = "verdict.txt"
 REPORT = "report.html"
 FINDINGS, POWER, ROBUSTNESS = "findings", "power", "robustness"
+_WANTED_AUC = 0.9  # over people: it is said how many photos of each it takes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +66,7 @@ def content(results: Results) -> dict[str, Any]:
     return {
         "outcome": results.outcome,
         "verdicts": {name: decided.to_dict() for name, decided in results.verdicts.items()},
+        "photos_needed": {"auc": _WANTED_AUC, "by_scorer": _photos_needed(results)},
         "people": {name: [dataclasses.asdict(point) for point in curve] for name, curve in results.curves.items()},
         "photos": results.accusations,
         "robustness": {"max_fpr": robustness.MAX_FPR, "rows": [dataclasses.asdict(one) for one in results.changed]},
@@ -83,6 +85,9 @@ def text(results: Results) -> str:
         for name, curve in results.curves.items()
         for point in curve
     )]  # fmt: skip
+    for name, num in _photos_needed(results).items():
+        enough = f"{num} or more" if num else f"more than {len(results.curves[name])}"
+        lines.append(f"For an AUC over people of {_WANTED_AUC:g}, {name} needs {enough} photos of each person.")
     lines.append(results.accusations)
     lines += [
         f"{one.change}, {one.scorer}: AUC {one.auc.value:.3f} [{one.auc.low:.3f}, {one.auc.high:.3f}], false positives "
@@ -90,6 +95,10 @@ def text(results: Results) -> str:
         for one in results.changed
     ]
     return "\n".join([*lines, *(f"Not measured: {line}" for line in results.not_measured), ""])
+
+
+def _photos_needed(results: Results) -> dict[str, int | None]:
+    return {name: person.photos_needed(curve, _WANTED_AUC) for name, curve in results.curves.items()}
 
 
 def _draw(results: Results, out: Path) -> dict[str, Path]:
