@@ -15,7 +15,7 @@ from mint_keras.audited import iresnet, runtime, taps
 from mint_keras.data import images
 from mint_keras.records import InputError, SampleTable
 
-COSINES, NORM_RATIOS = "view_cosines", "view_norm_ratios"
+COSINES, NORM_RATIOS, OUTCOMES = "view_cosines", "view_norm_ratios", "view_outcomes"
 POOLINGS = ("max", "mean", "std")
 SHIFT = signals.SHIFT  # pixels
 BRIGHTNESS = 24  # grey levels
@@ -42,8 +42,9 @@ def with_views(function: FaceFunction, embed: FaceFunction) -> FaceFunction:
         embed: from faces to the outcome.
 
     Returns:
-        A function that also gives `view_cosines`, (n, views), the cosines with the outcome of the face itself, and
-        `view_norm_ratios`, (n, views), the natural logarithms of how much longer the view's outcome is.
+        A function that also gives `view_cosines`, (n, views), the cosines with the outcome of the face itself;
+        `view_norm_ratios`, (n, views), the natural logarithms of how much longer the view's outcome is; and
+        `view_outcomes`, (n, views, d), float16, the views' outcomes at length 1.
     """
 
     def viewed(faces: np.ndarray) -> dict[str, np.ndarray]:
@@ -56,6 +57,7 @@ def with_views(function: FaceFunction, embed: FaceFunction) -> FaceFunction:
             **outputs,
             COSINES: np.stack(cosines, axis=1).astype(np.float32),
             NORM_RATIOS: np.stack(ratios, axis=1).astype(np.float32),
+            OUTCOMES: np.stack([_unit(outcome) for outcome in seen], axis=1).astype(np.float16),
         }
 
     return viewed
@@ -70,7 +72,7 @@ def face_function(model: keras.Model) -> FaceFunction:
     Returns:
         A function whose outputs, (n, c) each, are the outcome; the maximum, mean and standard deviation of every
         channel of the convolutional taps (`pooling.array_name`); `signals.BN_DISTANCE`, where the model has
-        batch normalisation over maps; and those of `with_views`.
+        batch normalisation over maps; and, as it says, those of `with_views`.
 
     Raises:
         InputError: if the model has no tap outcome.
@@ -122,6 +124,11 @@ def run(function: FaceFunction, faces: np.ndarray, batch_size: int = extract.BAT
 def log_norm(outcome: np.ndarray) -> np.ndarray:
     """Returns the natural logarithm of every row's length, (n,), float64; of the smallest number where it is 0."""
     return np.log(np.maximum(np.linalg.norm(np.asarray(outcome, np.float64), axis=1), np.finfo(np.float64).tiny))
+
+
+def _unit(outcome: np.ndarray) -> np.ndarray:
+    """Returns rows of length 1; 0 where a row is all zeros."""
+    return outcome / np.maximum(np.linalg.norm(outcome, axis=1, keepdims=True), np.finfo(outcome.dtype).tiny)
 
 
 def _noisy(faces: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from mint_keras.aad import pooling, signals, views
 from mint_keras.audited import taps
 from mint_keras.scorers.baselines import OUTCOME, PERSON, Features
 
+IDENTITY, IMAGE = "identity", "image"  # what a score speaks of, see `mint_plus`
 REFERENCE = "reference"  # how names of features begin that hold a reference model's embeddings, (n, d)
 Columns = dict[str, np.ndarray]
 _SCALE = 32.0  # of the softmax whose gradient `margin` takes: half of arcface_torch's
@@ -54,15 +55,15 @@ class Ingredient:
         needs: beginnings of the names of features without which there are no such columns.
         meaning: one line.
         needs_others: whether it looks at the person's other photos among the samples.
-        is_default: whether it is used unless asked for. What did not help on the calibration people of `models/lab`
-            is not.
+        default_for: truths for which it is used unless others are asked for. What did not help on calibration people is
+            not.
     """
 
     columns: Callable[[Features, Cohort], Columns]
     needs: tuple[str, ...]
     meaning: str
     needs_others: bool = False
-    is_default: bool = True
+    default_for: tuple[str, ...] = (IDENTITY, IMAGE)
 
     def is_available(self, features: Features) -> bool:
         """Says whether the features allow it."""
@@ -123,6 +124,20 @@ def _others(features: Features, cohort: Cohort) -> Columns:
     return _closeness(features[OUTCOME], features[PERSON])
 
 
+def _others_views(features: Features, cohort: Cohort) -> Columns:
+    del cohort
+    person = features[PERSON]
+    seen = np.concatenate([units(features[OUTCOME])[:, None], features[views.OUTCOMES]], axis=1)
+    whole = units(seen.sum(axis=1))  # steadier than the outcome of the photo itself
+    cosines = np.einsum("nvd,nd->nv", seen, other_centroids(whole, person))
+    sums, who = _sum_people(cosines, person)
+    beside = cosines - (sums[who] - cosines) / (np.bincount(who)[who] - 1)[:, None]
+    names = ("itself", *views.VIEWS)
+    found = {f"whole_{column}": values for column, values in _closeness(whole, person).items()}
+    found |= dict(zip(names, cosines.T, strict=True))
+    return found | {f"{name}_beside_others": values for name, values in zip(names, beside.T, strict=True)}
+
+
 def _margin(features: Features, cohort: Cohort) -> Columns:
     unit, own = units(features[OUTCOME]), other_centroids(features[OUTCOME], features[PERSON])
     logits = _SCALE * np.concatenate([(unit * own).sum(axis=1, keepdims=True), unit @ cohort.members.T], axis=1)
@@ -164,13 +179,13 @@ INGREDIENTS = {
         _batch_norm,
         (signals.BN_DISTANCE,),
         "distance to the running statistics of every batch normalisation",
-        is_default=False,
+        default_for=(),
     ),
     "maps": Ingredient(
         _maps,
         (f"{taps.CONV_TAPS[0]}_",),
         "maximum, mean and standard deviation of every channel of conv1 ... conv4",
-        is_default=False,
+        default_for=(),
     ),
     "cohort": Ingredient(
         _cohort, (OUTCOME, PERSON), "cosines with people of known membership: members are pushed away from members"
@@ -189,6 +204,13 @@ INGREDIENTS = {
         (OUTCOME, PERSON),
         "gradient of a softmax loss whose class is the centroid of the person's other photos",
         needs_others=True,
+    ),
+    "others_views": Ingredient(
+        _others_views,
+        (OUTCOME, PERSON, views.OUTCOMES),
+        "what others sees, of the mean of all views, and how near every view is to the person's other photos",
+        needs_others=True,
+        default_for=(IMAGE,),
     ),
     "reference_others": Ingredient(
         _reference_others,

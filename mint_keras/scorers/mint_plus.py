@@ -25,9 +25,8 @@ from mint_keras.audit import metrics
 from mint_keras.data import splits
 from mint_keras.records import InputError
 from mint_keras.scorers.baselines import PERSON, Features
-from mint_keras.scorers.ingredients import INGREDIENTS, Cohort, cohort_of, columns, rows_by_person
+from mint_keras.scorers.ingredients import IDENTITY, IMAGE, INGREDIENTS, Cohort, cohort_of, columns, rows_by_person
 
-IDENTITY, IMAGE = "identity", "image"
 PHOTO, WITH_OTHERS, OF_PERSON = "photo", "with_others", "person"
 LEVELS = {
     PHOTO: "each photo on its own",
@@ -112,7 +111,7 @@ def fit(
         is_member: which of them are members, (n,), bool.
         truth: `IDENTITY` or `IMAGE`, see the module.
         level: a key of `LEVELS`.
-        ingredients: keys of `INGREDIENTS`; None for the default ones that the level and the features allow.
+        ingredients: keys of `INGREDIENTS`; None for the truth's default ones that the level and the features allow.
         classifier: a key of `CLASSIFIERS`.
         seed: of the folds.
 
@@ -123,7 +122,7 @@ def fit(
     is_member = np.asarray(is_member, bool)
     _check_sides(train[PERSON], is_member, truth, level)
     _check_known(classifier, CLASSIFIERS, "classifier")
-    chosen = defaults(train, level) if ingredients is None else tuple(ingredients)
+    chosen = defaults(train, level, truth) if ingredients is None else tuple(ingredients)
     _check_ingredients(chosen, train, level)
     rows = _scorable(train[PERSON], level)
     used, is_member = _take(train, rows), is_member[rows]
@@ -145,9 +144,9 @@ def available(features: Features, level: str) -> tuple[str, ...]:
     )
 
 
-def defaults(features: Features, level: str) -> tuple[str, ...]:
-    """Returns those of `available` that are used unless asked for."""
-    return tuple(name for name in available(features, level) if INGREDIENTS[name].is_default)
+def defaults(features: Features, level: str, truth: str = IDENTITY) -> tuple[str, ...]:
+    """Returns those of `available` that are used for a truth unless others are asked for."""
+    return tuple(name for name in available(features, level) if truth in INGREDIENTS[name].default_for)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,7 +185,7 @@ def ablate(
     Returns:
         By "default", "without NAME", "with NAME" and "only NAME".
     """
-    used = defaults(calibration[0], level)
+    used = defaults(calibration[0], level, truth)
     rest = [name for name in available(calibration[0], level) if name not in used]
     sets = {"default": used}
     if len(used) > 1:

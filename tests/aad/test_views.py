@@ -49,6 +49,9 @@ def test_cosines_and_norms_by_hand() -> None:
     np.testing.assert_allclose(outputs[views.COSINES][0, [place("mirrored"), place("darker")]], [0.0, 1.0], atol=1e-7)
     np.testing.assert_allclose(outputs[views.NORM_RATIOS][0, place("darker")], np.log(0.76), rtol=1e-6)
     np.testing.assert_allclose(outputs[views.COSINES][0, place("brighter")], 124 / np.hypot(124, 24), rtol=1e-6)
+    assert outputs[views.OUTCOMES].dtype == np.float16
+    seen = outputs[views.OUTCOMES][0, [place("mirrored"), place("brighter")]]
+    np.testing.assert_allclose(seen, [[0, 1], [124 / np.hypot(124, 24), 24 / np.hypot(124, 24)]], atol=1e-3)
 
 
 def test_reading_streams_everything_in_order() -> None:
@@ -60,7 +63,9 @@ def test_reading_streams_everything_in_order() -> None:
     rows, found = views.read(missing, function, batch_size=4)
     np.testing.assert_array_equal(rows, np.arange(6))
     maps = {pooling.array_name(tap, kind) for tap in taps.CONV_TAPS for kind in views.POOLINGS}
-    assert set(found) == maps | {taps.OUTCOME, views.COSINES, views.NORM_RATIOS, signals.BN_DISTANCE}
+    assert set(found) == maps | {
+        taps.OUTCOME, views.COSINES, views.NORM_RATIOS, views.OUTCOMES, signals.BN_DISTANCE
+    }  # fmt: skip
     assert found[views.COSINES].shape == found[views.NORM_RATIOS].shape == (6, len(views.VIEWS))
     face = synthetic.render(str(table.location[5]))[None]
     plain = np.asarray(model(iresnet.normalise(face)))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import optimize, special
 
+from mint_keras.aad import views
 from mint_keras.scorers import ingredients
 from mint_keras.scorers.baselines import OUTCOME, PERSON
 
@@ -50,6 +51,31 @@ def test_others_are_the_person_s_other_photos_only() -> None:
         expected = (vectors[k] @ mean, np.mean(cosines), min(cosines), np.mean(among) if among else 1.0, norm)
         for name, value in zip(("centroid", "mean", "smallest", "among_others", "others_norm"), expected, strict=True):
             assert found[f"others/{name}"][k] == pytest.approx(value, abs=1e-6), name
+
+
+def test_views_beside_the_person_s_other_photos() -> None:
+    features, cohort = draw()
+    rng = np.random.default_rng(5)
+    seen = rng.normal(size=(7, len(views.VIEWS), features[OUTCOME].shape[1]))
+    features[views.OUTCOMES] = seen / np.linalg.norm(seen, axis=2, keepdims=True)
+    found = ingredients.columns(features, cohort, ["others_views"])
+    everything = np.concatenate([ingredients.units(features[OUTCOME])[:, None], features[views.OUTCOMES]], axis=1)
+    whole = [unit(vectors.sum(axis=0)) for vectors in everything]
+
+    def nearness(k: int, view: int) -> float:
+        return float(everything[k, view] @ unit(sum(whole[j] for j in others_of(k))))
+
+    def others_of(k: int) -> list[int]:
+        return [j for j in range(7) if j != k and PEOPLE[j] == PEOPLE[k]]
+
+    for k in range(7):
+        for view, name in enumerate(("itself", *views.VIEWS)):
+            assert found[f"others_views/{name}"][k] == pytest.approx(nearness(k, view))
+            beside = nearness(k, view) - np.mean([nearness(j, view) for j in others_of(k)])
+            assert found[f"others_views/{name}_beside_others"][k] == pytest.approx(beside)
+        assert found["others_views/whole_mean"][k] == pytest.approx(
+            np.mean([whole[k] @ whole[j] for j in others_of(k)])
+        )
 
 
 def test_leaving_one_out_leaves_it_out() -> None:

@@ -177,6 +177,14 @@ def test_an_ablation_leaves_out_and_leaves_alone() -> None:
     assert {row.evaluation_auc for row in mint_plus.ablate((few, small[0][1])).values()} == {None}
 
 
+def test_defaults_depend_on_what_is_asked() -> None:
+    features, _ = draw_world(1)
+    features[views.OUTCOMES] = np.ones((*features[views.COSINES].shape, SIZE), np.float16)
+    extra = set(mint_plus.defaults(features, WITH_OTHERS, IMAGE)) - set(mint_plus.defaults(features, WITH_OTHERS))
+    assert extra == {"others_views"}
+    assert mint_plus.defaults(features, PHOTO, IMAGE) == mint_plus.defaults(features, PHOTO)
+
+
 def test_boosting_takes_what_is_not_linear() -> None:
     aucs = []
     worlds = [draw_world(seed, 60) for seed in (1, 2)]
