@@ -17,6 +17,7 @@ FOLDER = ROOT / "docs" / "tables"
 FILES = sorted(FOLDER.glob("table_*.csv"))
 RUNS = sorted((ROOT / "docs" / "runs").glob("*.jsonl"))  # results.jsonl of the runs in docs/results.md
 SWEEPS = sorted((ROOT / "docs" / "runs").glob("*sweep.json"))  # of export_tflite.py
+AUDITS = sorted((ROOT / "docs" / "runs").glob("audit-*.json"))  # of audit.py
 Key = tuple[str, str]
 
 
@@ -92,6 +93,12 @@ def test_there_are_sweeps() -> None:
 def test_tables_of_sweeps_are_rendered_from_their_results(path: Path) -> None:
     sweep = formats.read_json(path)
     table, _, _ = export_tflite.parity_table(sweep["artefacts"], sweep["recommended"]).partition("\n\n")
+    assert f"\n{table}\n" in (ROOT / "docs" / "results.md").read_text()
+
+
+@pytest.mark.parametrize("path", AUDITS, ids=lambda path: path.stem)
+def test_tables_of_audits_are_rendered_from_their_results(path: Path) -> None:
+    table = tables.audit_table(formats.read_json(path)["verdicts"])
     assert f"\n{table}\n" in (ROOT / "docs" / "results.md").read_text()
 
 

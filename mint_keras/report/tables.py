@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -73,6 +74,28 @@ def parity_table(records: Sequence[ParityRecord]) -> str:
         largest = [f"{max(getattr(row, name) for row in rows):.1e}" for name in ("max_abs", "relative")]
         table.append([tap, oracle, shown, *largest, f"{min(row.cosine for row in rows):.8f}"])
     return format_table(table)
+
+
+def audit_table(verdicts: Mapping[str, Mapping[str, Any]]) -> str:
+    """Returns what an audit measured as a table: AUC with its interval, a row for each control, a column for each scorer.
+
+    Args:
+        verdicts: by scorer, as audit.json has them.
+    """
+    names = dict.fromkeys(one["name"] for decided in verdicts.values() for one in decided["findings"])
+    table = [["", *verdicts]]
+    for name in names:
+        cells = [
+            ", ".join(_interval(one["auc"]) for one in decided["findings"] if one["name"] == name)
+            for decided in verdicts.values()
+        ]
+        table.append([name.replace("_", " "), *cells])
+    table.append(["verdict", *(decided["outcome"] for decided in verdicts.values())])
+    return format_table(table)
+
+
+def _interval(estimate: Mapping[str, float]) -> str:
+    return f"{estimate['value']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"
 
 
 def _cell(rows: Sequence[ResultRow]) -> str:
