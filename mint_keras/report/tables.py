@@ -77,7 +77,7 @@ def parity_table(records: Sequence[ParityRecord]) -> str:
 
 
 def audit_table(verdicts: Mapping[str, Mapping[str, Any]]) -> str:
-    """Returns what an audit measured as a table: AUC with its interval, a row for each control, a column for each scorer.
+    """Returns what an audit measured as a table: AUC with its interval, a row for a control, a column for a scorer.
 
     Args:
         verdicts: by scorer, as audit.json has them.
