@@ -133,7 +133,7 @@ def measure_plus(config: MeasurePlus) -> str:
             "several_photos": _several_photos([world[ALL_PHOTOS] for world in worlds], config.seed),
             "ablation": ablation,
         }
-        said = _render(content)
+        said = render(content)
         formats.write_json(config.out / RESULTS, content)
         formats.write_text(config.out / TEXT, said)
     return f"{said}\nWritten: {config.out / RESULTS}, {TEXT}"
@@ -324,18 +324,27 @@ def _auc(part: Scores) -> float:
     return intervals.plain_figures(paired.take(part, np.isfinite(part.logit)), [figures.AUC])[figures.AUC]
 
 
-def _render(content: dict[str, Any]) -> str:
+def render(content: dict[str, Any]) -> str:
+    """Returns the content of mint_plus.json as Markdown tables."""
     rows = [["truth", "what is asked", "MINT+: AUC, mean of worlds", "each world", "embedding norm"]]
     for measure in MEASURES:
         ours, norm = content["mint_plus"][measure.name], content[EMBEDDING_NORM][measure.name]
         each = " ".join(f"{auc:.3f}" for auc in content["by_world"][measure.name])
         rows.append([measure.truth, measure.meaning, _interval(ours), each, _interval(norm)])
     lines = [report_tables.format_table(rows), "", _render_several(content["several_photos"]), ""]
-    for name, sets in content["ablation"].items():
-        table = [[name.replace("_", " "), "AUC, mean of worlds"]]
-        table += [[label, f"{np.mean(aucs):.3f}"] for label, aucs in sets.items()]
-        lines += [report_tables.format_table(table), ""]
+    if content["ablation"]:
+        lines += [_render_ablation(content["ablation"]), ""]
     return "\n".join(lines)
+
+
+def _render_ablation(found: dict[str, dict[str, list[float]]]) -> str:
+    """Renders a row for each set of ingredients, a column for each measure; means of the worlds."""
+    labels = dict.fromkeys(label for sets in found.values() for label in sets)
+    rows = [["ingredients: AUC, mean of worlds", *(name.replace("_", " ") for name in found)]]
+    for label in sorted(labels, key=lambda label: label.split()[0]):  # default, only, with, without
+        cells = [f"{np.mean(sets[label]):.3f}" if label in sets else "-" for sets in found.values()]
+        rows.append([label, *cells])
+    return report_tables.format_table(rows)
 
 
 def _render_several(found: dict[str, list[list[float]]]) -> str:
