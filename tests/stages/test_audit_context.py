@@ -40,8 +40,8 @@ def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def read(run: Any, table: SampleTable) -> tuple[np.ndarray, np.ndarray]:
         del run
-        ((rows, faces),) = images.FaceReader().batches(table, 100)
-        return rows, faces
+        batches = list(images.FaceReader().batches(table, 100))
+        return batches[0] if batches else (np.empty(0, int), np.empty((0, 112, 112, 3), np.uint8))
 
     def blur(faces: np.ndarray, people: np.ndarray) -> np.ndarray:
         del people
@@ -95,6 +95,18 @@ def test_null_pairs_want_a_second_database_of_externals(opened: Any, tmp_path: P
     ((row,), missing) = context._null_pairs(opened)
     assert row.name == "null pair, news and booth"
     assert not missing
+
+
+def test_a_null_database_without_faces_is_named_and_left_out(opened: Any, tmp_path: Path) -> None:
+    save_faces(tmp_path / "booth", 80, 98, 160)
+    wide = tmp_path / "street" / "someone" / "0.png"
+    wide.parent.mkdir(parents=True)
+    cv2.imwrite(str(wide), np.zeros((90, 160, 3), np.uint8))
+    opened.config.nulls = (str(tmp_path / "booth"), str(tmp_path / "street"))
+    ((row,), (line,)) = context._null_pairs(opened)
+    assert row.name == "null pair, news and booth"
+    assert "street" in line
+    assert "prepare_faces.py" in line
 
 
 @pytest.fixture

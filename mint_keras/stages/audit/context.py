@@ -181,12 +181,17 @@ def _null_pairs(opened: Opened) -> Found:
     seed, tables = opened.config.seed, null_databases(opened)
     if len(tables) < 2:
         return [], ["Null pairs: one database of externals to evaluate on; --nulls adds others."]
-    scorer, scored = frozen.open_scorer(opened.run, opened.scorer), {}
+    scorer, scored, missing = frozen.open_scorer(opened.run, opened.scorer), {}, []
     for name, table in tables.items():
         table = table.take(_some(len(table), seed, dividing.MOST_IN_MEMORY))
         rows, faces = frozen.read(opened.run, table)
-        used = table.take(rows)
-        scored[name] = (used, scorer(faces, used.people()))
+        if len(rows):
+            used = table.take(rows)
+            scored[name] = (used, scorer(faces, used.people()))
+        else:
+            missing.append(
+                f"Null pairs with {name}: none of {len(table)} photos is a square face (prepare_faces.py makes faces)."
+            )
     found = []
     for first, second in itertools.combinations(scored, 2):
         (one, of_one), (other, of_other) = scored[first], scored[second]
@@ -195,7 +200,7 @@ def _null_pairs(opened: Opened) -> Found:
         found.append(
             findings.across(f"null pair, {first} and {second}", _NULL_PAIR, findings.CONTEXT, [part], seed=seed)
         )
-    return found, []
+    return found, missing
 
 
 def null_databases(opened: Opened) -> dict[str, SampleTable]:

@@ -244,6 +244,8 @@ def _with_unseen_photos(opened: Opened) -> tuple[SampleTable, np.ndarray]:
         )
     wanted = given.take(is_usable)
     rows, _ = frozen.read(opened.run, wanted)
+    if not len(rows):
+        raise InputError(f"Expected unseen photos that are square faces in {source}, received {len(wanted)} others.")
     whole = samples.join([table, wanted.take(rows)])
     return whole, np.arange(len(table), len(whole))
 
