@@ -99,8 +99,11 @@ def test_tables_of_sweeps_are_rendered_from_their_results(path: Path) -> None:
 
 @pytest.mark.parametrize("path", AUDITS, ids=lambda path: path.stem)
 def test_tables_of_audits_are_rendered_from_their_results(path: Path) -> None:
-    table = tables.audit_table(formats.read_json(path)["verdicts"])
-    assert f"\n{table}\n" in (ROOT / "docs" / "results.md").read_text()
+    content = formats.read_json(path)
+    rows = content["robustness"]["rows"]
+    made = [tables.audit_table(content["verdicts"]), *([tables.changes_table(rows)] if rows else [])]
+    for table in made:
+        assert f"\n{table}\n" in (ROOT / "docs" / "results.md").read_text()
 
 
 def test_the_validation_is_rendered_from_its_results() -> None:

@@ -94,6 +94,22 @@ def audit_table(verdicts: Mapping[str, Mapping[str, Any]]) -> str:
     return format_table(table)
 
 
+def changes_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Returns how scorers do on changed photos: AUC with its interval, false positives, true positives.
+
+    Args:
+        rows: of audit.json, `robustness`.
+    """
+    by_place = {(row["change"], row["scorer"]): row for row in rows}
+    scorers = list(dict.fromkeys(scorer for _, scorer in by_place))
+    table = [["photos", *scorers]]
+    for change in dict.fromkeys(change for change, _ in by_place):
+        found = [by_place[change, scorer] for scorer in scorers]
+        cells = [f"{_interval(one['auc'])}, {one['false_positives']:.3f}, {one['true_positives']:.3f}" for one in found]
+        table.append([change, *cells])
+    return format_table(table)
+
+
 def _interval(estimate: Mapping[str, float]) -> str:
     return f"{estimate['value']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"
 

@@ -80,8 +80,8 @@ def text(results: Results) -> str:
     for name, decided in results.verdicts.items():
         lines += ["", f"== {name} ==", "", decided.text()]
     lines += ["", *(
-        f"{point.num_photos} photos of each person, {name}: AUC {point.auc.value:.3f} [{point.auc.low:.3f}, "
-        f"{point.auc.high:.3f}]."
+        f"{point.num_photos} photo{'s' * (point.num_photos > 1)} of each person, {name}: AUC {point.auc.value:.3f} "
+        f"[{point.auc.low:.3f}, {point.auc.high:.3f}]."
         for name, curve in results.curves.items()
         for point in curve
     )]  # fmt: skip
