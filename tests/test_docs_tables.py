@@ -10,7 +10,7 @@ from mint_keras.audit import coverage
 from mint_keras.audit.intervals import Estimate
 from mint_keras.data import protocol
 from mint_keras.report import paper_tables, tables
-from mint_keras.stages import benchmark, export_tflite
+from mint_keras.stages import benchmark, export_tflite, measure_plus
 from mint_keras.stages.validation import summary
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -128,6 +128,11 @@ def test_the_table_of_coverage_has_the_figures_of_its_results() -> None:
             cells = [f"{100 * shares[name, method]:.1f}" if (name, method) in shares else "" for name in names]
             rows.append([f"{first:g}, {second:g}", truth, method, *cells])
     assert f"\n{tables.format_table(rows)}\n" in (ROOT / "docs" / "method.md").read_text()
+
+
+def test_the_goal_worlds_are_rendered_from_their_results() -> None:
+    text = measure_plus.render(formats.read_json(ROOT / "docs" / "runs" / "goal.json"))
+    assert f"\n{text}" in (ROOT / "docs" / "results.md").read_text()
 
 
 @pytest.mark.parametrize("epochs", [20, 10, 5])
