@@ -106,7 +106,7 @@ TABLES: dict[int, Table] = {
         }),
     ),
     7: Table(
-        "MINT models on Conv Layer #1, by complexity",
+        "MINT models on Conv Layer #1, by complexity: the CNN with a third, once, three and ten times its parameters",
         ("FR 1", "FR 2", "FR 3"),
         _single({
             "MINT CNN*": (0.79, 0.81, 0.82),
