@@ -99,7 +99,8 @@ def save_findings(path: Path, panels: Mapping[str, Sequence[Finding]], title: st
             colour = f"C{kinds.index(kind)}"
             axes.errorbar(value, place, xerr=[[value - low], [high - value]], fmt="o", capsize=3, color=colour)
         axes.axvline(0.5, linestyle=":", color="grey")
-        axes.set(xlim=(0, 1), title=scorer)
+        axes.set(xlim=(0, 1))
+        axes.set_title(scorer, fontsize=9)
         axes.set_yticks(range(len(rows)), [name for name, _, _ in rows])
         axes.invert_yaxis()
         axes.grid(axis="x", alpha=0.3)
