@@ -113,6 +113,15 @@ def test_tables_of_audits_are_rendered_from_their_results(path: Path) -> None:
         assert f"\n{table}\n" in (ROOT / "docs" / "results.md").read_text()
 
 
+@pytest.mark.parametrize("world", ["neither", "membership", "both"])
+def test_the_worlds_by_command_have_the_figures_of_their_results(world: str) -> None:
+    content = formats.read_json(ROOT / "docs" / "runs" / f"world-{world}.json")
+    of_photo, of_run = content["verdicts"]["mint plus on photo"]["findings"], content["verdicts"]["vanilla on outcome"]
+    reference = next(tables.interval(one["auc"]) for one in of_photo if one["role"] == "reference")
+    raw = next(tables.interval(one["auc"]) for one in of_run["findings"] if one["role"] == "claim")
+    assert f"| {content['outcome']} | {reference} | outcome, {raw} |\n" in (ROOT / "docs" / "results.md").read_text()
+
+
 def test_the_validation_is_rendered_from_its_results() -> None:
     content = formats.read_json(ROOT / "docs" / "runs" / "validation.json")
     text = summary.render(content).partition("\n\n")[2]

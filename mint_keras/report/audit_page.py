@@ -8,6 +8,8 @@ from typing import Any
 
 import jinja2
 
+from mint_keras.report import tables
+
 
 def render(
     content: Mapping[str, Any], meanings: Mapping[str, str], manifest: Mapping[str, Any], pictures: Mapping[str, bytes]
@@ -33,4 +35,4 @@ def render(
 
 
 def _estimate(one: Mapping[str, float] | None) -> str:
-    return "" if one is None else f"{one['value']:.3f} [{one['low']:.3f}, {one['high']:.3f}]"
+    return "" if one is None else tables.interval(one)

@@ -86,7 +86,7 @@ def audit_table(verdicts: Mapping[str, Mapping[str, Any]]) -> str:
     table = [["", *verdicts]]
     for name in names:
         cells = [
-            ", ".join(_interval(one["auc"]) for one in decided["findings"] if one["name"] == name)
+            ", ".join(interval(one["auc"]) for one in decided["findings"] if one["name"] == name)
             for decided in verdicts.values()
         ]
         table.append([name.replace("_", " "), *cells])
@@ -105,12 +105,13 @@ def changes_table(rows: Sequence[Mapping[str, Any]]) -> str:
     table = [["photos", *scorers]]
     for change in dict.fromkeys(change for change, _ in by_place):
         found = [by_place[change, scorer] for scorer in scorers]
-        cells = [f"{_interval(one['auc'])}, {one['false_positives']:.3f}, {one['true_positives']:.3f}" for one in found]
+        cells = [f"{interval(one['auc'])}, {one['false_positives']:.3f}, {one['true_positives']:.3f}" for one in found]
         table.append([change, *cells])
     return format_table(table)
 
 
-def _interval(estimate: Mapping[str, float]) -> str:
+def interval(estimate: Mapping[str, float]) -> str:
+    """Returns an estimate, as JSON has it, with its interval."""
     return f"{estimate['value']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"
 
 

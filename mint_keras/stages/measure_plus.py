@@ -330,7 +330,7 @@ def render(content: dict[str, Any]) -> str:
     for measure in MEASURES:
         ours, norm = content["mint_plus"][measure.name], content[EMBEDDING_NORM][measure.name]
         each = " ".join(f"{auc:.3f}" for auc in content["by_world"][measure.name])
-        rows.append([measure.truth, measure.meaning, _interval(ours), each, _interval(norm)])
+        rows.append([measure.truth, measure.meaning, report_tables.interval(ours), each, report_tables.interval(norm)])
     lines = [report_tables.format_table(rows), "", _render_several(content["several_photos"]), ""]
     if content["ablation"]:
         lines += [_render_ablation(content["ablation"]), ""]
@@ -354,7 +354,3 @@ def _render_several(found: dict[str, list[list[float]]]) -> str:
     shown = ["", *(f"{auc:.3f}" for auc in used)]
     rows += [[str(num), shown[num], f"{auc:.3f}"] for num, auc in enumerate(some)]
     return report_tables.format_table(rows)
-
-
-def _interval(estimate: dict[str, float]) -> str:
-    return f"{estimate['value']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -262,6 +263,18 @@ def test_options_that_cannot_be_used_show_at_once(
         patch.setattr(mint_run, "reopen_run", lambda *_: run)
         patch.setattr("mint_keras.stages.audit.controls.through", None)  # long before anything is computed
         audit(Audit(run_folder, tmp_path / "out", num_untrained=0, quiet=True, **given))
+    assert not (tmp_path / "out").exists()
+
+
+def test_unseen_photos_that_are_no_faces_show_at_once(run: mint_run.Run, run_folder: Path, tmp_path: Path) -> None:
+    table = run.protocol.table.take(run.protocol.part == protocol.TRAIN_MEMBERS)
+    path = tmp_path / "photos" / str(table.identity[0]) / "0.png"
+    path.parent.mkdir(parents=True)
+    cv2.imwrite(str(path), np.zeros((90, 160, 3), np.uint8))
+    unseen = f"{table.database[0]}={path.parent.parent}"
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(InputError, match="square faces"):
+        patch.setattr(mint_run, "reopen_run", lambda *_: run)
+        audit(Audit(run_folder, tmp_path / "out", num_untrained=0, quiet=True, unseen_photos=unseen))
     assert not (tmp_path / "out").exists()
 
 
