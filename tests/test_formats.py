@@ -174,3 +174,8 @@ def test_what_a_kill_leaves_is_removed(tmp_path: Path) -> None:
     (tmp_path / "theirs" / ".samples.ab12_xyz.parquet").write_text("")
     with pytest.raises(InputError, match="with other files"), formats.output_folder(tmp_path / "theirs", manifest):
         pass
+
+
+def test_the_hash_of_a_file_that_is_not_there_says_so(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"model\.keras, which is not there"):
+        formats.sha256_file(tmp_path / "model.keras")
