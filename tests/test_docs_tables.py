@@ -6,11 +6,10 @@ from pathlib import Path
 import pytest
 
 from mint_keras import formats
-from mint_keras.audit import coverage
 from mint_keras.audit.intervals import Estimate
 from mint_keras.data import protocol
 from mint_keras.report import paper_tables, tables
-from mint_keras.stages import benchmark, export_tflite, measure_plus
+from mint_keras.stages import benchmark, export_tflite, measure_coverage, measure_plus
 from mint_keras.stages.validation import summary
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -134,16 +133,8 @@ def test_the_benchmark_is_rendered_from_its_results() -> None:
 
 
 def test_the_table_of_coverage_has_the_figures_of_its_results() -> None:
-    names = ("auc", "balanced_accuracy", "auc, difference", "balanced_accuracy, difference")
-    rows = [["effects", "true AUC, balanced accuracy", "method", *(name.replace("_", " ") for name in names)]]
-    for found in formats.read_json(ROOT / "docs" / "runs" / "coverage.json")["worlds"]:
-        shares = {(row["figure"], row["method"]): row["share"] for row in found["rows"]}
-        first, second = found["effects"]
-        truth = ", ".join(f"{value:.2f}" for value in coverage.truth(first).values())
-        for method in ("percentile", "student", "obuchowski"):
-            cells = [f"{100 * shares[name, method]:.1f}" if (name, method) in shares else "" for name in names]
-            rows.append([f"{first:g}, {second:g}", truth, method, *cells])
-    assert f"\n{tables.format_table(rows)}\n" in (ROOT / "docs" / "method.md").read_text()
+    table = measure_coverage.render(formats.read_json(ROOT / "docs" / "runs" / "coverage.json"))
+    assert f"\n{table}\n" in (ROOT / "docs" / "method.md").read_text()
 
 
 def test_the_goal_worlds_are_rendered_from_their_results() -> None:

@@ -1,6 +1,6 @@
 """How often intervals contain the truth, where the truth is known: simulated people, photos and scorers.
 
-The check that `docs/method.md` reports, 2,000 runs of it: `coverage.measure(2000)`.
+The check that `docs/method.md` reports; `scripts/measure_coverage.py` runs it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from mint_keras.audit import bounds, figures, intervals, paired
 from mint_keras.audit.intervals import Estimate
 from mint_keras.records import SampleTable, Scores
 
+OBUCHOWSKI = "obuchowski"  # the name of the interval by formula, `bounds.auc_interval`
 _PERSON, _PHOTO = 0.7, 0.7  # standard deviations: half of a score's variance is the person's
 _SHARED = 0.5  # share of either that two scorers have in common
 
@@ -106,7 +107,7 @@ def measure(
             estimates |= {f"{name}, {intervals.DIFFERENCE}": value for name, value in differences.items()}
             for name, value in estimates.items():
                 found.setdefault((name, method), []).append(value)
-        found.setdefault((figures.AUC, "obuchowski"), []).append(bounds.auc_interval(part))
+        found.setdefault((figures.AUC, OBUCHOWSKI), []).append(bounds.auc_interval(part))
     return {key: _summarise(values, expected[key[0]]) for key, values in found.items()}
 
 

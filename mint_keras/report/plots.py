@@ -130,7 +130,7 @@ def save_curves(path: Path, panels: Mapping[str, Mapping[str, Sequence[Point]]],
             places, values, lows, highs = zip(*points, strict=True)
             ends = np.abs(np.array([lows, highs]) - values)
             axes.errorbar([str(place) for place in places], values, yerr=ends, fmt="o-", capsize=3, label=label)
-        axes.set(ylabel=name, ylim=(0, 1))
+        axes.set(ylabel=name, ylim=(-0.03, 1.03))
         axes.grid(alpha=0.3)
     grid[0, 0].legend(fontsize=8)
     grid[-1, 0].set_xlabel(across)

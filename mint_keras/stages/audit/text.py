@@ -122,11 +122,11 @@ def _draw(results: Results, out: Path) -> dict[str, Path]:
         plots.save_curves(paths[POWER], axes, "photos of each person", "What several photos of a person say")
     if results.changed:
         paths[ROBUSTNESS] = out / f"{ROBUSTNESS}.png"
-        aucs: dict[str, list[plots.Point]] = {}
-        shares: dict[str, list[plots.Point]] = {}
+        panels_of: dict[str, dict[str, list[plots.Point]]] = {"AUC": {}, "true positives": {}, "false positives": {}}
         for one in results.changed:
-            aucs.setdefault(one.scorer, []).append((one.change, one.auc.value, one.auc.low, one.auc.high))
-            shares.setdefault(one.scorer, []).append((one.change, *(one.false_positives,) * 3))
-        panels_of = {"AUC": aucs, "false positives": shares}
+            true, false = one.true_positives, one.false_positives
+            shown = ((one.auc.value, one.auc.low, one.auc.high), (true, true, true), (false, false, false))
+            for curves, values in zip(panels_of.values(), shown, strict=True):
+                curves.setdefault(one.scorer, []).append((one.change, *values))
         plots.save_curves(paths[ROBUSTNESS], panels_of, "change of the photos", "Photos that were changed")
     return paths
