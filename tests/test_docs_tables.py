@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from mint_keras import formats
+from mint_keras.audit import conformal
 from mint_keras.audit.intervals import Estimate
 from mint_keras.data import protocol
 from mint_keras.report import paper_tables, tables
@@ -25,6 +26,14 @@ OVER_FITTING = {  # mint_plus.json of measure_plus.py on small models
     "8 photos, half of them mirrored, 20 epochs": "mini-flips",
     "4 photos, 20 epochs": "mini-p4",
 }
+CONVERSIONS = {  # parity.json of convert_fr.py
+    "MobileFaceNet (ONNX, opset 18)": "mobilefacenet",
+    "SCRFD-500M, 640x640 (opset 11)": "scrfd_500m_bnkps",
+    "SCRFD-2.5G, 640x640 (opset 11)": "scrfd_2.5g_bnkps",
+    "R100, ONNX (opset 11)": "r100",
+    "R100, `backbone.pth`": "r100-checkpoint",
+}
+BENCHMARKS = sorted((ROOT / "docs" / "runs").glob("benchmark-*.json"))
 Key = tuple[str, str]
 
 
@@ -112,13 +121,17 @@ def test_tables_of_audits_are_rendered_from_their_results(path: Path) -> None:
         assert f"\n{table}\n" in (ROOT / "docs" / "results.md").read_text()
 
 
-@pytest.mark.parametrize("world", ["neither", "membership", "both"])
-def test_the_worlds_by_command_have_the_figures_of_their_results(world: str) -> None:
-    content = formats.read_json(ROOT / "docs" / "runs" / f"world-{world}.json")
-    of_photo, of_run = content["verdicts"]["mint plus on photo"]["findings"], content["verdicts"]["vanilla on outcome"]
-    reference = next(tables.interval(one["auc"]) for one in of_photo if one["role"] == "reference")
-    raw = next(tables.interval(one["auc"]) for one in of_run["findings"] if one["role"] == "claim")
-    assert f"| {content['outcome']} | {reference} | outcome, {raw} |\n" in (ROOT / "docs" / "results.md").read_text()
+def test_the_table_of_worlds_by_command_has_the_figures_of_their_results() -> None:
+    rows = [["world", "expected", "verdict", "reference", "raw MINT: head, AUC"]]
+    for world, expected in summary.EXPECTED.items():
+        content = formats.read_json(ROOT / "docs" / "runs" / f"world-{world}.json")
+        verdicts = content["verdicts"]
+        scorer, head = next((name, one) for name, one in verdicts.items() if name.startswith("vanilla on "))
+        raw = next(tables.interval(one["auc"]) for one in head["findings"] if one["role"] == "claim")
+        of_photo = verdicts.get("mint plus on photo", {"findings": []})["findings"]
+        reference = next((tables.interval(one["auc"]) for one in of_photo if one["role"] == "reference"), "none")
+        rows.append([world, expected, content["outcome"], reference, f"{scorer.removeprefix('vanilla on ')}, {raw}"])
+    assert f"\n{tables.format_table(rows)}\n" in (ROOT / "docs" / "results.md").read_text()
 
 
 def test_the_validation_is_rendered_from_its_results() -> None:
@@ -127,9 +140,33 @@ def test_the_validation_is_rendered_from_its_results() -> None:
     assert f"\n\n{text}\n" in (ROOT / "docs" / "results.md").read_text()
 
 
-def test_the_benchmark_is_rendered_from_its_results() -> None:
-    measurements = formats.read_json(ROOT / "docs" / "runs" / "benchmark-edge.json")["measurements"]
-    assert f"\n{benchmark.render(measurements)}\n" in (ROOT / "docs" / "results.md").read_text()
+@pytest.mark.parametrize("path", BENCHMARKS, ids=lambda path: path.stem)
+def test_benchmarks_are_rendered_from_their_results(path: Path) -> None:
+    table = benchmark.render(formats.read_json(path)["measurements"])
+    assert f"\n{table}\n" in (ROOT / "docs" / "results.md").read_text()
+
+
+def test_the_table_of_conversions_has_the_figures_of_their_results() -> None:
+    rows = [["model", "against", "taps", "relative error, largest", "cosine, smallest"]]
+    for label, name in CONVERSIONS.items():
+        records = formats.read_json(ROOT / "docs" / "runs" / f"parity-{name}.json")["records"]
+        for oracle in dict.fromkeys(record["oracle"] for record in records):
+            found = [record for record in records if record["oracle"] == oracle]
+            taps = dict.fromkeys(record["tap"] for record in found)
+            shown = ", ".join(taps) if len(taps) <= 9 else f"{len(taps)} outputs"
+            worst, least = max(one["relative"] for one in found), min(one["cosine"] for one in found)
+            rows.append([label, oracle, shown, f"{worst:.1e}", f"{least:.8f}"])
+    assert f"\n{tables.format_table(rows)}\n" in (ROOT / "docs" / "results.md").read_text()
+
+
+def test_the_table_of_p_values_has_the_figures_of_the_bundles() -> None:
+    rows = [["head", "accused", "of people", "95% interval", "p-values"]]
+    for tap, found in formats.read_json(ROOT / "docs" / "runs" / "bundles.json").items():
+        validity = conformal.Validity(**found)
+        given = "given" if validity.is_valid else "no"
+        between = f"{validity.low:.3f} to {validity.high:.3f}"
+        rows.append([tap, str(validity.num_accused), str(validity.num_people), between, given])
+    assert f"\n{tables.format_table(rows)}\n" in (ROOT / "docs" / "results.md").read_text()
 
 
 def test_the_table_of_coverage_has_the_figures_of_its_results() -> None:

@@ -197,18 +197,22 @@ def evaluate_heads(run: Run) -> tuple[list[Scores], list[ResultRow]]:
 def evaluate_head(
     run: Run, key: mint_options.HeadKey, evaluations: Mapping[str, tuple[np.ndarray, np.ndarray]]
 ) -> list[tuple[Scores, ResultRow]]:
-    """Evaluates a head on rows of the run's table, with their membership, by the evaluation's name."""
+    """Evaluates a head on rows of the run's table, with their membership, by the evaluation's name.
+
+    Evaluations share samples; each sample passes through the head once.
+    """
     config, taps = run.config, mint_options.tap_groups(run.config)[key.name]
     head = load_head(mint_options.head_path(config, key))
+    rows = np.unique(np.concatenate([of_evaluation for of_evaluation, _ in evaluations.values()]))
+    data = batches.LabelledAad(run.aad.features(key.model, taps), rows, np.zeros(len(rows), bool))
     logits = run.aad.in_front(head_training.logit_model(head), key.model, taps)
-    whole = run.aad.in_front(head, key.model, taps)
-    head_training.compile_head(whole)
-    features = run.aad.features(key.model, taps)
+    found = np.empty(len(run.protocol.table), np.float32)
+    found[rows] = head_training.predict_logits(logits, data)
     scorer, parts = run_aad.scorer_name(config.head, key.model), []
-    for evaluation, (rows, is_member) in evaluations.items():
-        data = batches.LabelledAad(features, rows, is_member)
-        figures, logit = head_training.evaluate_head(whole, logits, data)
-        scores = Scores(scorer, key.name, evaluation, key.seed, run.protocol.table.take(rows), is_member, logit)
+    for evaluation, (chosen, is_member) in evaluations.items():
+        figures = head_training.evaluate_logits(head, found[chosen], is_member)
+        table = run.protocol.table.take(chosen)
+        scores = Scores(scorer, key.name, evaluation, key.seed, table, is_member, found[chosen])
         parts.append((scores, results.summarise(scores, figures)))
     return parts
 

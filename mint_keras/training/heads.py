@@ -192,21 +192,42 @@ def logit_model(head: keras.Model) -> keras.Model:
     return keras.Model(head.input, head.get_layer("logit").output)
 
 
-def evaluate_head(
-    head: keras.Model, logits: keras.Model, data: batches.LabelledAad
-) -> tuple[dict[str, float], np.ndarray]:
-    """Evaluates a compiled head.
+def predict_logits(logits: keras.Model, data: batches.LabelledAad) -> np.ndarray:
+    """Runs a head once over all samples.
 
     Args:
-        head: see `compile_head`.
-        logits: `logit_model(head)`; an argument because building it costs more than running it.
-        data: what to evaluate on.
+        logits: `logit_model`, or a `live_head` of it.
+        data: its samples; what they are labelled does not matter.
 
     Returns:
-        `model.evaluate`'s accuracy, loss (with the L1 penalty) and cross_entropy, and the logits, shape (n,), float32.
+        The logits, shape (n,), float32.
+
+    Raises:
+        InputError: if an activation of a live model does not fit the type in which it would be stored.
     """
-    dataset = batches.evaluation_dataset(data)
     with _reported_overflow():
-        figures = head.evaluate(dataset, return_dict=True, verbose=0)
-        logit = logits.predict(dataset, verbose=0)[:, 0]
-    return {name: float(figures[name]) for name in ("accuracy", "loss", "cross_entropy")}, logit
+        predicted: np.ndarray = logits.predict(batches.evaluation_dataset(data), verbose=0)
+    return predicted[:, 0]
+
+
+def evaluate_logits(head: keras.Model, logit: np.ndarray, is_member: np.ndarray) -> dict[str, float]:
+    """Evaluates what is left of a head behind its logits, by `model.evaluate`: the costly part has run already.
+
+    Args:
+        head: from `heads`.
+        logit: of `predict_logits`, shape (n,).
+        is_member: labels, shape (n,), bool.
+
+    Returns:
+        `accuracy` at threshold 0.5, `cross_entropy`, and `loss`, which adds the head's L1 penalty.
+    """
+    entry = keras.Input((1,), name="logit")
+    rest = keras.Model(entry, head.get_layer("score")(entry))
+    compile_head(rest)
+    found = rest.evaluate(logit[:, None], is_member[:, None].astype(np.float32), return_dict=True, verbose=0)
+    penalty = sum(float(loss) for loss in head.losses)
+    return {
+        "accuracy": float(found["accuracy"]),
+        "loss": float(found["loss"]) + penalty,
+        "cross_entropy": float(found["cross_entropy"]),
+    }

@@ -69,7 +69,9 @@ def test_live_and_stored_training_are_the_same(
         logits = heads.logit_model(head)
         if source == "live":
             logits = heads.live_head(logits, extractor)
-        figures, logit = heads.evaluate_head(model, logits, data({feature: arrays[feature]}))
+        labelled = data({feature: arrays[feature]})
+        logit = heads.predict_logits(logits, labelled)
+        figures = heads.evaluate_logits(head, logit, labelled.is_member)
         found[source] = (losses(tmp_path / source), figures, logit)
     np.testing.assert_allclose(found["live"][0], found["stored"][0], atol=1e-4)
     assert found["live"][1]["cross_entropy"] == pytest.approx(found["stored"][1]["cross_entropy"], abs=1e-3)

@@ -105,7 +105,8 @@ def test_fitting(aad: tuple[dict[str, np.ndarray], np.ndarray], tmp_path: Path) 
     standardise = head.get_layer("standardise")
     np.testing.assert_allclose(np.ravel(standardise.mean), features["conv1"].mean(axis=0), rtol=1e-5)
     np.testing.assert_allclose(np.ravel(standardise.variance), features["conv1"].var(axis=0), rtol=1e-4)
-    figures, logit = head_training.evaluate_head(head, head_training.logit_model(head), labelled(features, is_member))
+    logit = head_training.predict_logits(head_training.logit_model(head), labelled(features, is_member))
+    figures = head_training.evaluate_logits(head, logit, is_member)
     assert metrics.auc(is_member, logit) > 0.75
     lines = (tmp_path / "training.csv").read_text().splitlines()
     assert len(lines) == 1 + vanilla.EPOCHS
@@ -124,14 +125,17 @@ def test_compiled_as_in_the_paper() -> None:
 
 
 @pytest.mark.parametrize("num", [1, 255, 256, 600])
-def test_evaluate_equals_the_scores(num: int) -> None:
-    """model.evaluate over batches of any size against plain statistics over the scores."""
+def test_evaluate_equals_the_scores_and_the_whole_head(num: int) -> None:
+    """model.evaluate behind the logits against plain statistics over the scores, and model.evaluate of everything."""
     keras.utils.set_random_seed(0)
     head = vanilla.build({"conv1": (8,)}, literal=True)
     head_training.compile_head(head)
     features = {"conv1": rng().normal(size=(num, 8)).astype(np.float32) * 30}
     is_member = np.arange(num) % 3 == 0
-    figures, logit = head_training.evaluate_head(head, head_training.logit_model(head), labelled(features, is_member))
+    logit = head_training.predict_logits(head_training.logit_model(head), labelled(features, is_member))
+    figures = head_training.evaluate_logits(head, logit, is_member)
+    whole = head.evaluate(features, is_member[:, None].astype(np.float32), 256, verbose=0, return_dict=True)
+    assert figures == pytest.approx(whole, abs=1e-6)
     assert figures["accuracy"] == pytest.approx(metrics.accuracy(is_member, records.sigmoid(logit)), abs=1e-6)
     assert figures["cross_entropy"] == pytest.approx(metrics.cross_entropy(is_member, logit), abs=1e-6)
 
