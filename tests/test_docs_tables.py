@@ -123,7 +123,7 @@ def test_tables_of_audits_are_rendered_from_their_results(path: Path) -> None:
 
 def test_the_table_of_worlds_by_command_has_the_figures_of_their_results() -> None:
     rows = [["world", "expected", "verdict", "reference", "raw MINT: head, AUC"]]
-    for world, expected in summary.EXPECTED.items():
+    for world, expected in {**summary.EXPECTED, "shift": "cannot decide"}.items():  # nobody is kept out of it here
         content = formats.read_json(ROOT / "docs" / "runs" / f"world-{world}.json")
         verdicts = content["verdicts"]
         scorer, head = next((name, one) for name, one in verdicts.items() if name.startswith("vanilla on "))

@@ -60,6 +60,6 @@ def test_one_epoch_on_a_gpu(build: Callable[..., keras.Model], shape: tuple[int,
     data = batches.LabelledAad({"conv1": aad}, np.arange(512), is_member)
     head_training.fit_head(head, data, head_training.HeadTraining(1, 1), tmp_path)
     logit = head_training.predict_logits(head_training.logit_model(head), data)
-    figures = head_training.evaluate_logits(head, logit, is_member)
+    figures = head_training.evaluate_logits(head, logit, {"all": (np.arange(512), is_member)})["all"]
     assert np.isfinite(figures["loss"])
     assert "GPU" in head({"conv1": aad[:1]}).device

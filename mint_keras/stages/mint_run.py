@@ -209,8 +209,8 @@ def evaluate_head(
     found = np.empty(len(run.protocol.table), np.float32)
     found[rows] = head_training.predict_logits(logits, data)
     scorer, parts = run_aad.scorer_name(config.head, key.model), []
-    for evaluation, (chosen, is_member) in evaluations.items():
-        figures = head_training.evaluate_logits(head, found[chosen], is_member)
+    for evaluation, figures in head_training.evaluate_logits(head, found, evaluations).items():
+        chosen, is_member = evaluations[evaluation]
         table = run.protocol.table.take(chosen)
         scores = Scores(scorer, key.name, evaluation, key.seed, table, is_member, found[chosen])
         parts.append((scores, results.summarise(scores, figures)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import keras
@@ -210,24 +210,30 @@ def predict_logits(logits: keras.Model, data: batches.LabelledAad) -> np.ndarray
     return predicted[:, 0]
 
 
-def evaluate_logits(head: keras.Model, logit: np.ndarray, is_member: np.ndarray) -> dict[str, float]:
+def evaluate_logits(
+    head: keras.Model, logit: np.ndarray, evaluations: Mapping[str, tuple[np.ndarray, np.ndarray]]
+) -> dict[str, dict[str, float]]:
     """Evaluates what is left of a head behind its logits, by `model.evaluate`: the costly part has run already.
 
     Args:
         head: from `heads`.
         logit: of `predict_logits`, shape (n,).
-        is_member: labels, shape (n,), bool.
+        evaluations: by name, rows of the logits, shape (k,), and whether they are of members, shape (k,), bool.
 
     Returns:
-        `accuracy` at threshold 0.5, `cross_entropy`, and `loss`, which adds the head's L1 penalty.
+        By evaluation `accuracy` at threshold 0.5, `cross_entropy`, and `loss`, which adds the head's L1 penalty.
     """
     entry = keras.Input((1,), name="logit")
     rest = keras.Model(entry, head.get_layer("score")(entry))
     compile_head(rest)
-    found = rest.evaluate(logit[:, None], is_member[:, None].astype(np.float32), return_dict=True, verbose=0)
     penalty = sum(float(loss) for loss in head.losses)
-    return {
-        "accuracy": float(found["accuracy"]),
-        "loss": float(found["loss"]) + penalty,
-        "cross_entropy": float(found["cross_entropy"]),
-    }
+    figures = {}
+    for name, (rows, is_member) in evaluations.items():
+        labels = is_member[:, None].astype(np.float32)
+        found = rest.evaluate(logit[rows, None], labels, batch_size=len(rows), return_dict=True, verbose=0)
+        figures[name] = {
+            "accuracy": float(found["accuracy"]),
+            "loss": float(found["loss"]) + penalty,
+            "cross_entropy": float(found["cross_entropy"]),
+        }
+    return figures

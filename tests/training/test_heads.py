@@ -71,7 +71,7 @@ def test_live_and_stored_training_are_the_same(
             logits = heads.live_head(logits, extractor)
         labelled = data({feature: arrays[feature]})
         logit = heads.predict_logits(logits, labelled)
-        figures = heads.evaluate_logits(head, logit, labelled.is_member)
+        figures = heads.evaluate_logits(head, logit, {"all": (np.arange(len(logit)), labelled.is_member)})["all"]
         found[source] = (losses(tmp_path / source), figures, logit)
     np.testing.assert_allclose(found["live"][0], found["stored"][0], atol=1e-4)
     assert found["live"][1]["cross_entropy"] == pytest.approx(found["stored"][1]["cross_entropy"], abs=1e-3)

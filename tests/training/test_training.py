@@ -106,7 +106,7 @@ def test_fitting(aad: tuple[dict[str, np.ndarray], np.ndarray], tmp_path: Path) 
     np.testing.assert_allclose(np.ravel(standardise.mean), features["conv1"].mean(axis=0), rtol=1e-5)
     np.testing.assert_allclose(np.ravel(standardise.variance), features["conv1"].var(axis=0), rtol=1e-4)
     logit = head_training.predict_logits(head_training.logit_model(head), labelled(features, is_member))
-    figures = head_training.evaluate_logits(head, logit, is_member)
+    figures = head_training.evaluate_logits(head, logit, {"all": (np.arange(len(logit)), is_member)})["all"]
     assert metrics.auc(is_member, logit) > 0.75
     lines = (tmp_path / "training.csv").read_text().splitlines()
     assert len(lines) == 1 + vanilla.EPOCHS
@@ -133,7 +133,7 @@ def test_evaluate_equals_the_scores_and_the_whole_head(num: int) -> None:
     features = {"conv1": rng().normal(size=(num, 8)).astype(np.float32) * 30}
     is_member = np.arange(num) % 3 == 0
     logit = head_training.predict_logits(head_training.logit_model(head), labelled(features, is_member))
-    figures = head_training.evaluate_logits(head, logit, is_member)
+    figures = head_training.evaluate_logits(head, logit, {"all": (np.arange(len(logit)), is_member)})["all"]
     whole = head.evaluate(features, is_member[:, None].astype(np.float32), 256, verbose=0, return_dict=True)
     assert figures == pytest.approx(whole, abs=1e-6)
     assert figures["accuracy"] == pytest.approx(metrics.accuracy(is_member, records.sigmoid(logit)), abs=1e-6)
