@@ -32,6 +32,7 @@ CONVERSIONS = {  # parity.json of convert_fr.py
     "SCRFD-2.5G, 640x640 (opset 11)": "scrfd_2.5g_bnkps",
     "R100, ONNX (opset 11)": "r100",
     "R100, `backbone.pth`": "r100-checkpoint",
+    "R100, ONNX, and the other file": "r100-both",
 }
 BENCHMARKS = sorted((ROOT / "docs" / "runs").glob("benchmark-*.json"))
 Key = tuple[str, str]
