@@ -34,6 +34,7 @@ CONVERSIONS = {  # parity.json of convert_fr.py
     "R100, `backbone.pth`": "r100-checkpoint",
     "R100, ONNX, and the other file": "r100-both",
 }
+PRECISIONS = {"lab model": "lab", "MobileFaceNet": "mobilefacenet"}  # precision.json of runs of train_mint.py
 BENCHMARKS = sorted((ROOT / "docs" / "runs").glob("benchmark-*.json"))
 Key = tuple[str, str]
 
@@ -157,6 +158,30 @@ def test_the_table_of_conversions_has_the_figures_of_their_results() -> None:
             shown = ", ".join(taps) if len(taps) <= 9 else f"{len(taps)} outputs"
             worst, least = max(one["relative"] for one in found), min(one["cosine"] for one in found)
             rows.append([label, oracle, shown, f"{worst:.1e}", f"{least:.8f}"])
+    assert f"\n{tables.format_table(rows)}\n" in (ROOT / "docs" / "results.md").read_text()
+
+
+def test_the_table_of_precisions_has_the_figures_of_their_runs() -> None:
+    names = ("mixed_bfloat16", "mixed_float16")
+    rows = [["model", *names]]
+    for label, model in PRECISIONS.items():
+        cells = []
+        for name in names:
+            cost = formats.read_json(ROOT / "docs" / "runs" / f"precision-{model}-{name}.json")
+            tap = min(cost["cosine"], key=cost["cosine"].get)
+            cells.append(f"{cost['speedup']:.2f} x, {cost['cosine'][tap]:.6f} ({tap})")
+        rows.append([label, *cells])
+    assert f"\n{tables.format_table(rows)}\n" in (ROOT / "docs" / "results.md").read_text()
+
+
+def test_the_table_of_planted_copies_has_the_figures_of_the_searches() -> None:
+    with_model, without = (
+        formats.read_json(ROOT / "docs" / "runs" / f"overlap-{name}.json")["planted"] for name in ("model", "hashes")
+    )
+    rows = [["planted", "found", "missed at most (95%)", "found without a model"]]
+    for kind, found in with_model.items():
+        shown = [f"{one['found']} of {one['planted']}" for one in (found, without[kind])]
+        rows.append([kind.replace("_", " "), shown[0], f"{found['missed_at_most']:.1%}", shown[1]])
     assert f"\n{tables.format_table(rows)}\n" in (ROOT / "docs" / "results.md").read_text()
 
 
