@@ -67,8 +67,12 @@ def make(config: ValidateAuditor, kind: str) -> str:
     )
     if not mint_run.is_finished(run):
         train_mint.train_mint(run)
-    expected = "cannot decide" if kind == _WITHOUT_REFERENCE else EXPECTED[kind]
     return (
-        f"{kind}: {expected} is expected of\n  python scripts/audit.py --run {run.out} "
+        f"{kind}: {expected(kind)} is expected of\n  python scripts/audit.py --run {run.out} "
         f"--foreign {models.folder(config, FOREIGN)} --out {folder / 'audit'}"
     )
+
+
+def expected(kind: str) -> str:
+    """Returns the verdict that is expected of a world as an auditor meets it, in words."""
+    return "cannot decide" if kind == _WITHOUT_REFERENCE else EXPECTED[kind]
