@@ -20,8 +20,8 @@ from mint_keras.stages.evaluate_mint import EvaluateMint, evaluate_mint, largest
 from mint_keras.stages.export_tflite import ExportTflite, export_tflite
 from mint_keras.stages.make_protocol import MakeProtocol, make_protocol
 from mint_keras.stages.mint_options import TrainMint, build_head, config_of, resolve_taps
+from mint_keras.stages.mint_run import load_head, open_run, reopen_run
 from mint_keras.stages.mint_run import make_protocol as make_run_protocol
-from mint_keras.stages.mint_run import open_run
 from mint_keras.stages.train_audited import TrainAudited, train_audited
 from mint_keras.stages.train_mint import train_mint
 
@@ -46,6 +46,21 @@ def test_results_are_those_of_the_scores(run_folder: Path) -> None:
         assert result.cross_entropy == pytest.approx(metrics.cross_entropy(part.is_member, part.logit), abs=1e-6)
         assert result.auc == metrics.auc(part.is_member, part.score)
         assert result.tpr_at_1_fpr == metrics.tpr_at_fpr(part.is_member, part.score)
+
+
+def test_every_score_is_the_heads_for_that_very_sample(run_folder: Path) -> None:
+    """Evaluations share samples, whose logits are computed once and dealt out."""
+    run = reopen_run(run_folder, quiet=True)
+    head = load_head(run_folder / "heads" / "audited" / "conv4" / "head.keras")
+    vectors = run.aad.features("audited", ["conv4"])["conv4"]
+    row = {sample: number for number, sample in enumerate(run.protocol.table.sample_id)}
+    parts = [p for p in formats.read_scores(run_folder / "scores.csv") if (p.scorer, p.tap) == ("vanilla", "conv4")]
+    assert len(parts) == 3
+    for part in parts:
+        chosen = np.array([row[sample] for sample in part.samples.sample_id])
+        expected = head.predict({"conv4": np.asarray(vectors[chosen], np.float32)}, verbose=0)[:, 0]
+        np.testing.assert_allclose(part.score, expected, atol=1e-5)
+        assert np.ptp(expected) > 1e-3
 
 
 def test_evaluations_are_about_the_right_people(run_folder: Path, audited_folder: Path) -> None:
