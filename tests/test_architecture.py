@@ -16,14 +16,14 @@ ROWS = [
     ("stages",),
     ("edge", "scorers"),
     ("training", "aad", "report"),
-    ("heads", "audited", "faces", "audit"),
+    ("heads", "audited", "faces", "statistics"),
     ("data",),
     ("formats", "options", "paper", "quiet", "records", "workers", "__init__"),
 ]
 LIGHT = (
     "data",
     "faces",
-    "audit",
+    "statistics",
     "report",
     "edge.bundle",
     "edge.calibration",
@@ -90,8 +90,8 @@ def direction_problems(module: str, tree: ast.Module) -> list[str]:
         same_package = name.split(".")[0] == module.split(".")[0] and "." in name
         if not same_package and row_of(name) <= row_of(module):
             problems.append(f"{module} imports {name}, which is not below it")
-        if module.startswith("audit.") and name.startswith("scorers"):
-            problems.append(f"{module} imports {name}: audit is a function of scores only")
+        if module.startswith("statistics.") and name.startswith("scorers"):
+            problems.append(f"{module} imports {name}: statistics are functions of scores only")
     return problems
 
 
@@ -189,7 +189,7 @@ def test_light_modules_load_without_heavy_packages() -> None:
     ("module", "source"),
     [
         ("data.images", "from mint_keras import training"),
-        ("audit.metrics", "from mint_keras.data.images import decode\nimport mint_keras.stages.train_mint"),
+        ("statistics.metrics", "from mint_keras.data.images import decode\nimport mint_keras.stages.train_mint"),
         ("heads.cnn", "def f():\n    from mint_keras.audited import iresnet"),
         ("training", "from mint_keras.report import plots"),
     ],

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from mint_keras import formats
-from mint_keras.audit import conformal
-from mint_keras.audit.intervals import Estimate
 from mint_keras.data import protocol
 from mint_keras.report import paper_tables, tables
 from mint_keras.stages import benchmark, export_tflite, measure_coverage, measure_plus
 from mint_keras.stages.validation import single, summary
+from mint_keras.statistics import conformal
+from mint_keras.statistics.intervals import Estimate
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "docs" / "tables"

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from mint_keras import formats
-from mint_keras.audit import conformal
-from mint_keras.audit.domain import Domain
 from mint_keras.edge.bundle import CALIBRATION, Bundle
 from mint_keras.faces import quality
 from mint_keras.records import InputError
+from mint_keras.statistics import conformal
+from mint_keras.statistics.domain import Domain
 
 SCHEMA = 1
 # What a bundle says with its scores: when some stand out, when none does, when there are no p-values, and always.

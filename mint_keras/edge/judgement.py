@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from mint_keras.audit import conformal, paired, person
 from mint_keras.edge.calibration import FieldCalibration
 from mint_keras.records import SampleTable, Scores, sigmoid
+from mint_keras.statistics import conformal, paired, person
 
 _UNCALIBRATED = "the bundle is not calibrated"
 _UNLIKE = "unlike the calibration's faces"

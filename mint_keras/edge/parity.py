@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from mint_keras.audit import figures, paired
 from mint_keras.audited import litert
 from mint_keras.data import protocol
 from mint_keras.edge import cost
 from mint_keras.records import RefusedError, Scores
+from mint_keras.statistics import figures, paired
 
 TOLERANCE = 0.005  # of the AUC: what a second training of the same head moves it by is several times as much
 _NAMES = (figures.AUC, figures.TPR_AT_1)
@@ -32,7 +32,7 @@ def compare(reference: Sequence[Scores], received: Sequence[Scores]) -> dict[str
     Returns:
         Over all faces, each once: "faces", "max_logit_difference", "mean_logit_difference", "decision_flips". And
         "evaluations": by name, Keras' AUC and TPR at 1% FPR, and the artefact's changes of both as value, low, high:
-        95% intervals over people, paired (`audit.paired`).
+        95% intervals over people, paired (`statistics.paired`).
 
     Raises:
         RefusedError: if some logits of the artefact are no numbers.

@@ -13,11 +13,11 @@ import jinja2
 import numpy as np
 
 from mint_keras import formats
-from mint_keras.audit import conformal
 from mint_keras.edge.bundle import Bundle
 from mint_keras.edge.calibration import FieldCalibration
 from mint_keras.edge.judgement import Finding
 from mint_keras.records import Rejected, Scores
+from mint_keras.statistics import conformal
 
 FACES, REPORT, JSON = "faces.csv", "report.html", "scores.json"
 _SHOWN = 20

@@ -8,9 +8,9 @@ import io
 from collections.abc import Iterator, Mapping
 
 from mint_keras import paper
-from mint_keras.audit.intervals import Estimate
 from mint_keras.data import protocol
 from mint_keras.report import tables
+from mint_keras.statistics.intervals import Estimate
 
 TAPS = {
     "Conv Layer #1": "conv1",

@@ -11,11 +11,11 @@ import numpy as np
 from keras import layers
 
 from mint_keras import paper
-from mint_keras.audit import metrics
 from mint_keras.data import images
 from mint_keras.records import InputError, SampleTable
 from mint_keras.scorers.baselines import Features, Scorer, fit_logistic_regression
 from mint_keras.scorers.forensics import NAMES, statistics
+from mint_keras.statistics import metrics
 from mint_keras.training import batches, checkpoints, heads
 
 STATISTICS = "statistics"  # of `forensics`, (n, k)

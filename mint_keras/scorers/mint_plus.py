@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from mint_keras.audit import metrics
 from mint_keras.data import splits
 from mint_keras.records import InputError
 from mint_keras.scorers.baselines import PERSON, Features
 from mint_keras.scorers.ingredients import IDENTITY, IMAGE, INGREDIENTS, Cohort, cohort_of, columns, rows_by_person
+from mint_keras.statistics import metrics
 
 PHOTO, WITH_OTHERS, OF_PERSON = "photo", "with_others", "person"
 LEVELS = {

@@ -11,8 +11,6 @@ import numpy as np
 from tqdm import tqdm
 
 from mint_keras import formats
-from mint_keras.audit import conformal, domain, paired, person
-from mint_keras.audit.domain import Domain
 from mint_keras.audited import cards, zoo
 from mint_keras.data import images, synthetic
 from mint_keras.data import protocol as protocols
@@ -23,6 +21,8 @@ from mint_keras.faces import quality
 from mint_keras.records import InputError, Scores
 from mint_keras.stages import mint_options, mint_run
 from mint_keras.stages.progress import pace
+from mint_keras.statistics import conformal, domain, paired, person
+from mint_keras.statistics.domain import Domain
 
 _BATCH = 32
 _MAX_PHOTOS = 20  # of a person, that are judged together

@@ -13,13 +13,13 @@ import numpy as np
 from tqdm import tqdm
 
 from mint_keras import formats, paper
-from mint_keras.audit import intervals
 from mint_keras.data import protocol as protocols
 from mint_keras.heads import specs
 from mint_keras.records import InputError, Scores
 from mint_keras.report import paper_tables, plots, tables
 from mint_keras.stages import mint_options, mint_run, paper_runs, train_classifier, train_mint
 from mint_keras.stages.progress import pace
+from mint_keras.statistics import intervals
 
 KIND = "paper_tables"
 FIGURE = 5

@@ -9,10 +9,10 @@ from typing import Any
 from tqdm import tqdm
 
 from mint_keras import formats
-from mint_keras.audit import coverage, figures, intervals
 from mint_keras.records import InputError
 from mint_keras.report import tables
 from mint_keras.stages.progress import pace
+from mint_keras.statistics import coverage, figures, intervals
 
 KIND = "coverage"
 RESULTS, TEXT = "coverage.json", "coverage.md"

@@ -12,8 +12,6 @@ from tqdm import tqdm
 
 from mint_keras import formats
 from mint_keras.aad import views
-from mint_keras.audit import figures, intervals, paired, person
-from mint_keras.audit.intervals import Estimate
 from mint_keras.audited import iresnet, runtime, taps, zoo
 from mint_keras.data import images, splits, synthetic, tables
 from mint_keras.records import InputError, SampleTable, Scores, concatenate_tables
@@ -23,6 +21,8 @@ from mint_keras.scorers.baselines import EMBEDDING_NORM, OUTCOME, PERSON
 from mint_keras.scorers.ingredients import REFERENCE
 from mint_keras.stages.progress import pace
 from mint_keras.stages.train_audited import TrainAudited, train_audited
+from mint_keras.statistics import figures, intervals, paired, person
+from mint_keras.statistics.intervals import Estimate
 
 KIND = "mint_plus_worlds"
 RESULTS, TEXT = "mint_plus.json", "mint_plus.md"

@@ -13,7 +13,6 @@ from tqdm import tqdm
 
 from mint_keras import formats
 from mint_keras.aad import signals, store
-from mint_keras.audit import results
 from mint_keras.audited import runtime, zoo
 from mint_keras.audited import taps as taps_module
 from mint_keras.data import protocol as protocols
@@ -24,6 +23,7 @@ from mint_keras.stages import make_protocol as protocol_stage
 from mint_keras.stages import mint_options, run_aad, run_baselines
 from mint_keras.stages.mint_options import TrainMint
 from mint_keras.stages.progress import pace
+from mint_keras.statistics import results
 from mint_keras.training import batches, checkpoints
 from mint_keras.training import heads as head_training
 

@@ -12,12 +12,12 @@ import keras
 import numpy as np
 
 from mint_keras import formats
-from mint_keras.audit import metrics
 from mint_keras.audited import iresnet, margins, zoo
 from mint_keras.data import images, samples, splits, tables
 from mint_keras.records import InputError, SampleTable
 from mint_keras.report import plots
 from mint_keras.stages.train_classifier import TrainClassifier, train_classifier
+from mint_keras.statistics import metrics
 from mint_keras.training import audited as audited_training
 from mint_keras.training import checkpoints
 

@@ -10,11 +10,11 @@ import numpy as np
 import tqdm
 
 from mint_keras import formats
-from mint_keras.audit import verification
 from mint_keras.audited import cards, iresnet, parity, runtime, taps, zoo
 from mint_keras.audited.convert import preprocess_choice, sources
 from mint_keras.data import images, pairs
 from mint_keras.records import InputError
+from mint_keras.statistics import verification
 
 KIND = "verification"
 # The paper's models are published with 0.984 (AgeDB-30) to 0.999 (LFW); conversions gone wrong were seen at 0.90.

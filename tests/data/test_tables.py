@@ -9,7 +9,7 @@ import pytest
 
 from mint_keras.data import tables
 from mint_keras.records import InputError, Sample, concatenate_tables, tabulate
-from tests.audit.worlds import scores_of
+from tests.statistics.worlds import scores_of
 
 
 def test_round_trip(tmp_path: Path) -> None:

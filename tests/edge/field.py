@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from mint_keras import formats
-from mint_keras.audit import conformal
 from mint_keras.edge.calibration import Reference
+from mint_keras.statistics import conformal
 
 
 def reference(logits: dict[str, list[float]], is_valid: bool) -> Reference:

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from mint_keras.audit import domain
 from mint_keras.edge import judgement
 from mint_keras.edge.calibration import FieldCalibration
 from mint_keras.edge.judgement import Finding, ScoredFace
 from mint_keras.faces import quality
 from mint_keras.records import SampleTable, Scores
+from mint_keras.statistics import domain
 from tests.edge.field import WORDING, reference
 
 NUM = len(quality.FEATURES)

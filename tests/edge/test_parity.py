@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mint_keras.audit import metrics
 from mint_keras.edge import cost, parity
 from mint_keras.records import InputError, RefusedError, SampleTable, Scores
+from mint_keras.statistics import metrics
 
 RNG = np.random.default_rng(1)
 

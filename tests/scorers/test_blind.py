@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 import pytest
 
-from mint_keras.audit import metrics
 from mint_keras.data import images, samples, synthetic, transplant
 from mint_keras.records import InputError, concatenate_tables
 from mint_keras.scorers import blind, forensics
 from mint_keras.scorers.forensics import NAMES, statistics
+from mint_keras.statistics import metrics
 
 FACES = np.stack([synthetic.render(f"synthetic:1/web/{person}/0") for person in range(6)])
 

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 
 from mint_keras.aad import signals, views
-from mint_keras.audit import intervals, metrics
 from mint_keras.audited import iresnet
 from mint_keras.data import synthetic
 from mint_keras.records import InputError, SampleTable, Scores
 from mint_keras.scorers import ingredients, mint_plus
 from mint_keras.scorers.baselines import OUTCOME, PERSON
 from mint_keras.scorers.mint_plus import IMAGE, OF_PERSON, PHOTO, WITH_OTHERS
+from mint_keras.statistics import intervals, metrics
 
 NUM_PHOTOS, SIZE = 4, 24
 REFERENCE = f"{ingredients.REFERENCE}_model"

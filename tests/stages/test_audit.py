@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from mint_keras import formats
-from mint_keras.audit import findings, verdict
 from mint_keras.data import protocol, samples, tables
 from mint_keras.data.changes import CHANGES
 from mint_keras.records import InputError, RefusedError
@@ -21,6 +20,7 @@ from mint_keras.stages.audit import controls, dividing, frozen, stage, text
 from mint_keras.stages.audit.opened import Audit
 from mint_keras.stages.audit.stage import audit
 from mint_keras.stages.mint_options import TrainMint
+from mint_keras.statistics import findings, verdict
 
 OWN, SWAP = "own unseen photos", "cross-model swap"
 

@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 import pytest
 
-from mint_keras.audit import findings, metrics
 from mint_keras.data import images, protocol, samples, synthetic
 from mint_keras.data.protocol import Protocol
 from mint_keras.records import SampleTable, Scores, concatenate_tables
 from mint_keras.stages.audit import context, controls, frozen
 from mint_keras.stages.audit.dividing import Scorer
+from mint_keras.statistics import findings, metrics
 
 NUM = 12
 SCORER = Scorer("vanilla", "conv1")

@@ -7,9 +7,9 @@ import json
 from pathlib import Path
 
 from mint_keras import formats
-from mint_keras.audit import findings, person, verdict
-from mint_keras.audit.intervals import Estimate
 from mint_keras.stages.audit import robustness, text
+from mint_keras.statistics import findings, person, verdict
+from mint_keras.statistics.intervals import Estimate
 
 
 def test_everything_that_was_found_is_in_all_three_files(tmp_path: Path) -> None:

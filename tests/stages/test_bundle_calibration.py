@@ -11,7 +11,7 @@ from mint_keras.edge import bundle, calibration
 from mint_keras.faces import quality
 from mint_keras.records import Scores, concatenate_tables
 from mint_keras.stages import bundle_calibration as stage
-from tests.audit.worlds import draw
+from tests.statistics.worlds import draw
 
 NOBODY = np.array([], str)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mint_keras.audit import metrics
 from mint_keras.scorers import mint_plus
 from mint_keras.scorers.baselines import OUTCOME, PERSON
 from mint_keras.stages.audit import dividing
+from mint_keras.statistics import metrics
 
 Side = tuple[np.ndarray, np.ndarray]
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from mint_keras import formats, paper
-from mint_keras.audit import metrics
 from mint_keras.records import InputError, RefusedError, SampleTable, Scores
 from mint_keras.report import paper_tables
 from mint_keras.stages import paper_runs
 from mint_keras.stages.make_tables import MakeTables, make_tables
+from mint_keras.statistics import metrics
 
 MODELS = ("fr1", "fr2", "fr3")
 PICTURES = {"pictures": "cifar", "picture_externals": ("tiny", "coco"), "picture_evaluate": ("caltech",)}

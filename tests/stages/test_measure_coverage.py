@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from mint_keras import formats
-from mint_keras.audit import coverage
 from mint_keras.records import InputError, RefusedError
 from mint_keras.stages.measure_coverage import RESULTS, TEXT, MeasureCoverage, measure_coverage
+from mint_keras.statistics import coverage
 
 
 def small(out: Path, **changes: object) -> MeasureCoverage:

@@ -11,7 +11,6 @@ import pytest
 
 from mint_keras import formats
 from mint_keras.aad import plan
-from mint_keras.audit import metrics
 from mint_keras.data import images, samples, synthetic, tables
 from mint_keras.heads import specs
 from mint_keras.records import InputError, RefusedError
@@ -24,6 +23,7 @@ from mint_keras.stages.mint_run import load_head, open_run, reopen_run
 from mint_keras.stages.mint_run import make_protocol as make_run_protocol
 from mint_keras.stages.train_audited import TrainAudited, train_audited
 from mint_keras.stages.train_mint import train_mint
+from mint_keras.statistics import metrics
 
 
 def small(audited: Path, out: Path, **options: object) -> TrainMint:

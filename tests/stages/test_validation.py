@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 
 from mint_keras import formats
-from mint_keras.audit import verdict
-from mint_keras.audit.intervals import Estimate
 from mint_keras.data import tables
 from mint_keras.data.worlds import KINDS
 from mint_keras.records import InputError, RefusedError, Scores
@@ -17,8 +15,10 @@ from mint_keras.stages.validation import deciding, options, scoring, stage, summ
 from mint_keras.stages.validation.deciding import Decided
 from mint_keras.stages.validation.options import ValidateAuditor, World
 from mint_keras.stages.validation.stage import validate_auditor
-from tests.audit.worlds import draw
+from mint_keras.statistics import verdict
+from mint_keras.statistics.intervals import Estimate
 from tests.conftest import ROOT
+from tests.statistics.worlds import draw
 
 SCORERS = (("embedding_norm", "outcome"), ("mint_plus", "photo"), ("mint_plus", "person"))
 NETWORKS = ("audited", "untrained_1", "foreign_2")

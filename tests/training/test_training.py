@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from mint_keras import records
-from mint_keras.audit import metrics
 from mint_keras.audited import iresnet, margins
 from mint_keras.heads import cnn, vanilla
 from mint_keras.records import InputError
+from mint_keras.statistics import metrics
 from mint_keras.training import audited as audited_training
 from mint_keras.training import batches, checkpoints
 from mint_keras.training import heads as head_training

@@ -9,13 +9,13 @@ from collections.abc import Iterable
 import numpy as np
 
 from mint_keras.aad.models import UNTRAINED
-from mint_keras.audit import findings
-from mint_keras.audit.findings import Finding
 from mint_keras.data import protocol as protocols
 from mint_keras.data import samples, splits, transplant
 from mint_keras.records import InputError, SampleTable, Scores, concatenate_tables
 from mint_keras.stages.audit import controls, dividing, frozen, pixels
 from mint_keras.stages.audit.opened import Opened
+from mint_keras.statistics import findings
+from mint_keras.statistics.findings import Finding
 from mint_keras.training import batches
 
 _NUM_FILES = 300  # whose headers say how a database's files were made

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from mint_keras.aad.models import UNTRAINED
-from mint_keras.audit import paired
 from mint_keras.data import protocol as protocols
 from mint_keras.data import splits
 from mint_keras.records import Scores
 from mint_keras.scorers import mint_plus
+from mint_keras.statistics import paired
 
 VALIDATION_SHARE = 0.4  # of the people of each side; they choose, the others are reported on
 _MOST_PHOTOS = 8

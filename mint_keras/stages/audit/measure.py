@@ -9,8 +9,6 @@ from pathlib import Path
 from tqdm import tqdm
 
 from mint_keras.aad.models import AUDITED, UNTRAINED
-from mint_keras.audit import findings, paired, selection, verdict
-from mint_keras.audit.findings import Finding
 from mint_keras.audited import taps
 from mint_keras.data import protocol as protocols
 from mint_keras.records import Scores
@@ -19,6 +17,8 @@ from mint_keras.stages import mint_options
 from mint_keras.stages.audit import context, controls, dividing, pixels, plus, swap
 from mint_keras.stages.audit.opened import Opened
 from mint_keras.stages.progress import pace
+from mint_keras.statistics import findings, paired, selection, verdict
+from mint_keras.statistics.findings import Finding
 
 _REFERENCES = {
     protocols.SAME_DATABASE: (

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mint_keras import formats
-from mint_keras.audit import selection
 from mint_keras.data import protocol as protocols
 from mint_keras.records import Scores
 from mint_keras.stages import mint_run
 from mint_keras.stages.audit import dividing
 from mint_keras.stages.audit.dividing import Scorer
+from mint_keras.statistics import selection
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,12 +7,12 @@ import dataclasses
 import numpy as np
 
 from mint_keras.aad.models import AUDITED
-from mint_keras.audit import bounds, conformal, findings, paired, person, verdict
 from mint_keras.data import protocol as protocols
 from mint_keras.records import InputError, Scores
 from mint_keras.scorers import mint_plus
 from mint_keras.stages.audit import plus
 from mint_keras.stages.audit.opened import Opened
+from mint_keras.statistics import bounds, conformal, findings, paired, person, verdict
 
 _MAX_PHOTOS = 8
 

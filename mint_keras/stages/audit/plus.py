@@ -14,7 +14,6 @@ import numpy as np
 
 from mint_keras import formats
 from mint_keras.aad import views
-from mint_keras.audit import findings, verdict
 from mint_keras.audited import zoo
 from mint_keras.data import protocol as protocols
 from mint_keras.data import samples
@@ -25,6 +24,7 @@ from mint_keras.stages import mint_options
 from mint_keras.stages.audit import dividing, frozen
 from mint_keras.stages.audit.dividing import Side
 from mint_keras.stages.audit.opened import Opened
+from mint_keras.statistics import findings, verdict
 
 SCORER = "mint_plus"
 UNSEEN_PHOTOS = "unseen_photos"  # how scores name the comparison of members' photos with unseen ones of the same people

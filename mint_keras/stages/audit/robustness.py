@@ -9,8 +9,6 @@ import numpy as np
 from tqdm import tqdm
 
 from mint_keras import formats
-from mint_keras.audit import figures, findings, intervals
-from mint_keras.audit.intervals import Estimate
 from mint_keras.data import protocol as protocols
 from mint_keras.data import splits
 from mint_keras.data.changes import CHANGES
@@ -20,6 +18,8 @@ from mint_keras.stages.audit import dividing, frozen, plus
 from mint_keras.stages.audit.dividing import Scorer, Side
 from mint_keras.stages.audit.opened import Opened
 from mint_keras.stages.progress import pace
+from mint_keras.statistics import figures, findings, intervals
+from mint_keras.statistics.intervals import Estimate
 
 MAX_FPR = 0.05  # of the photos that the threshold is fixed on
 _THRESHOLD = "threshold"  # how the scores name these photos

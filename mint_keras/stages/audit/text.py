@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from mint_keras import formats
-from mint_keras.audit import findings, person, verdict
 from mint_keras.report import audit_page, plots
 from mint_keras.stages.audit import robustness
+from mint_keras.statistics import findings, person, verdict
 
 AUDIT = "audit.json"
 VERDICT = "verdict.txt"

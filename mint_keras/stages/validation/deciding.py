@@ -6,14 +6,14 @@ import dataclasses
 from collections.abc import Sequence
 
 from mint_keras.aad.models import AUDITED
-from mint_keras.audit import figures, findings, intervals, verdict
-from mint_keras.audit.intervals import Estimate
 from mint_keras.data import protocol as protocols
 from mint_keras.records import InputError, Scores
 from mint_keras.scorers import mint_plus
 from mint_keras.stages.audit import dividing, measure, pixels, plus, text
 from mint_keras.stages.validation.options import World
 from mint_keras.stages.validation.scoring import NAIVE, NORM, SEPARATOR
+from mint_keras.statistics import figures, findings, intervals, verdict
+from mint_keras.statistics.intervals import Estimate
 
 PIXELS = dividing.Scorer(pixels.STATISTICS, pixels.TAP)
 PHOTO = dividing.Scorer(plus.SCORER, mint_plus.PHOTO)

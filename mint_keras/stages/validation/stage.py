@@ -9,7 +9,6 @@ from pathlib import Path
 from tqdm import tqdm
 
 from mint_keras import formats
-from mint_keras.audit import figures
 from mint_keras.data import tables, worlds
 from mint_keras.records import InputError
 from mint_keras.report import plots
@@ -17,6 +16,7 @@ from mint_keras.stages.progress import pace
 from mint_keras.stages.validation import deciding, models, options, scoring, single, summary
 from mint_keras.stages.validation.deciding import Decided
 from mint_keras.stages.validation.options import ValidateAuditor, World
+from mint_keras.statistics import figures
 
 KIND = "validation"
 RESULTS, TEXT, PLOT = "validation.json", "validation.md", "validation.png"

@@ -8,11 +8,11 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mint_keras.audit import bounds, figures, verdict
 from mint_keras.data import worlds
 from mint_keras.report import tables
 from mint_keras.stages.validation.deciding import Decided
 from mint_keras.stages.validation.options import World
+from mint_keras.statistics import bounds, figures, verdict
 
 NAIVE_FIGURES = (figures.ACCURACY, figures.AUC)
 _OUTCOMES = (verdict.EVIDENCE, verdict.NO_EVIDENCE, verdict.CANNOT_DECIDE)

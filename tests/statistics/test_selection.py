@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mint_keras.audit import selection
 from mint_keras.records import InputError
-from tests.audit.worlds import draw
+from mint_keras.statistics import selection
+from tests.statistics.worlds import draw
 
 
 def test_choice_is_the_best_on_other_people() -> None:

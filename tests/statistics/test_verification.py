@@ -5,8 +5,8 @@ import pytest
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import KFold
 
-from mint_keras.audit import verification
 from mint_keras.records import InputError
+from mint_keras.statistics import verification
 
 
 def embeddings(num: int = 400, noise: float = 1.0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -8,9 +8,9 @@ import math
 import numpy as np
 from scipy import special, stats
 
-from mint_keras.audit import figures, metrics
-from mint_keras.audit.intervals import CONFIDENCE, Estimate
 from mint_keras.records import InputError, RefusedError, Scores
+from mint_keras.statistics import figures, metrics
+from mint_keras.statistics.intervals import CONFIDENCE, Estimate
 
 
 def clustered_auc_variance(part: Scores) -> float:

@@ -13,7 +13,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from mint_keras.audit.findings import (
+from mint_keras.records import InputError
+from mint_keras.statistics.findings import (
     BLIND,
     CLAIM,
     CONTEXT,
@@ -24,8 +25,7 @@ from mint_keras.audit.findings import (
     UNTRAINED,
     Finding,
 )
-from mint_keras.audit.intervals import CONFIDENCE, Estimate
-from mint_keras.records import InputError
+from mint_keras.statistics.intervals import CONFIDENCE, Estimate
 
 SCHEMA_VERSION = 1
 EVIDENCE, NO_EVIDENCE, CANNOT_DECIDE = "evidence of training use", "no evidence", "cannot decide"

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mint_keras.audit import conformal, domain
 from mint_keras.records import InputError, RefusedError, Scores
-from tests.audit.worlds import draw, scores_of
+from mint_keras.statistics import conformal, domain
+from tests.statistics.worlds import draw, scores_of
 
 ROOT = Path(__file__).resolve().parents[2]
 NOBODY = np.array([], str)
@@ -200,7 +200,7 @@ def test_domains_that_cannot_be_learned() -> None:
 def test_the_laptop_needs_no_scipy() -> None:
     program = (
         "import sys\nsys.modules['scipy'] = None\nimport numpy as np\n"
-        "from mint_keras.audit import conformal, domain, person\n"
+        "from mint_keras.statistics import conformal, domain, person\n"
         f"calibration = conformal.Calibration.from_dict({by_hand().to_dict()!r})\n"
         "p = conformal.p_values(calibration, np.array([person.statistic_of(np.arange(4.0)), -1.0]))\n"
         "conformal.describe_floor(calibration, 5), conformal.select(p), conformal.describe_risk(0.01, 0.5, 0.01)\n"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mint_keras.audit import metrics
 from mint_keras.records import InputError, ResultRow, Scores
+from mint_keras.statistics import metrics
 
 
 def summarise(scores: Scores, figures: Mapping[str, float] | None = None) -> ResultRow:

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mint_keras.audit import figures, intervals, paired
 from mint_keras.records import InputError, Scores
+from mint_keras.statistics import figures, intervals, paired
 
 NUM_DRAWS = 9996  # smallest p-value 1/9997; divides by 1, 2, 3 and 6 seeds
 _ROUNDING = 1e-9  # an AUC of 0.5 is 0.5 up to this

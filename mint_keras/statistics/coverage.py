@@ -10,9 +10,9 @@ import dataclasses
 import numpy as np
 from scipy.stats import norm
 
-from mint_keras.audit import bounds, figures, intervals, paired
-from mint_keras.audit.intervals import Estimate
 from mint_keras.records import SampleTable, Scores
+from mint_keras.statistics import bounds, figures, intervals, paired
+from mint_keras.statistics.intervals import Estimate
 
 OBUCHOWSKI = "obuchowski"  # the name of the interval by formula, `bounds.auc_interval`
 _PERSON, _PHOTO = 0.7, 0.7  # standard deviations: half of a score's variance is the person's

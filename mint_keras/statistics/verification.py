@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from mint_keras.audit import metrics
 from mint_keras.records import InputError
+from mint_keras.statistics import metrics
 
 THRESHOLDS = np.arange(0, 4, 0.01)
 FALSE_ACCEPT_RATES = (1e-2, 1e-3, 1e-4)

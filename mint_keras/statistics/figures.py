@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from mint_keras.audit import metrics
 from mint_keras.records import InputError, Scores
+from mint_keras.statistics import metrics
 
 ACCURACY, AUC, TPR_AT_1, BALANCED_ACCURACY = "accuracy", "auc", "tpr_at_1_fpr", "balanced_accuracy"
 

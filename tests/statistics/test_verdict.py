@@ -7,12 +7,23 @@ import re
 import numpy as np
 import pytest
 
-from mint_keras.audit import findings, verdict
-from mint_keras.audit.findings import BLIND, CLAIM, CONTEXT, IMAGE, NULL, OTHER, PERSON, REFERENCE, UNTRAINED, Finding
-from mint_keras.audit.intervals import Estimate
-from mint_keras.audit.verdict import CANNOT_DECIDE, EVIDENCE, NO_EVIDENCE
 from mint_keras.records import InputError, Scores
-from tests.audit.worlds import draw, scores_of
+from mint_keras.statistics import findings, verdict
+from mint_keras.statistics.findings import (
+    BLIND,
+    CLAIM,
+    CONTEXT,
+    IMAGE,
+    NULL,
+    OTHER,
+    PERSON,
+    REFERENCE,
+    UNTRAINED,
+    Finding,
+)
+from mint_keras.statistics.intervals import Estimate
+from mint_keras.statistics.verdict import CANNOT_DECIDE, EVIDENCE, NO_EVIDENCE
+from tests.statistics.worlds import draw, scores_of
 
 
 def finding(

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mint_keras.audit import figures, intervals
-from mint_keras.audit.intervals import Estimate
 from mint_keras.records import InputError, Scores
+from mint_keras.statistics import figures, intervals
+from mint_keras.statistics.intervals import Estimate
 
 
 def difference(

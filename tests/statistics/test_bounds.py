@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mint_keras.audit import bounds, intervals, metrics
 from mint_keras.records import InputError, RefusedError, Scores
-from tests.audit.worlds import draw, scores_of
+from mint_keras.statistics import bounds, intervals, metrics
+from tests.statistics.worlds import draw, scores_of
 
 
 def obuchowski(part: Scores) -> float:

@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from mint_keras.audit import figures, intervals, metrics
 from mint_keras.records import InputError, SampleTable, Scores
+from mint_keras.statistics import figures, intervals, metrics
 
 
 def scores(num_people: int, per_person: int, rng: np.random.Generator) -> Scores:

@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from mint_keras.audit import conformal, metrics, paired, person
 from mint_keras.records import InputError, Scores
-from tests.audit.worlds import draw, scores_of
+from mint_keras.statistics import conformal, metrics, paired, person
+from tests.statistics.worlds import draw, scores_of
 
 
 def test_statistics_by_hand() -> None:

@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from mint_keras.audit import intervals, metrics, paired
 from mint_keras.records import InputError
-from tests.audit.worlds import draw
+from mint_keras.statistics import intervals, metrics, paired
+from tests.statistics.worlds import draw
 
 
 def test_difference_of_plain_figures_however_the_rows_lie() -> None:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mint_keras.audit import figures
 from mint_keras.records import InputError, Scores
+from mint_keras.statistics import figures
 
 NUM_DRAWS = 1002  # divides by 1, 2, 3 and 6 seeds
 CONFIDENCE = 0.95

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mint_keras.audit import coverage, intervals
+from mint_keras.statistics import coverage, intervals
 
 
 def test_simulated_figures_are_what_they_are_said_to_be() -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from mint_keras.audit import figures, intervals, paired
-from mint_keras.audit.intervals import Estimate
 from mint_keras.records import InputError, Scores
+from mint_keras.statistics import figures, intervals, paired
+from mint_keras.statistics.intervals import Estimate
 
 REFERENCE, BLIND, UNTRAINED, OTHER, NULL = "reference", "blind", "untrained", "other", "null"
 CLAIM, CONTEXT = "claim", "context"

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as sklearn_metrics
 
-from mint_keras.audit import metrics
 from mint_keras.records import InputError
+from mint_keras.statistics import metrics
 
 
 @pytest.fixture(params=["continuous", "ties"])

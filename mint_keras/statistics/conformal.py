@@ -159,7 +159,7 @@ def verify(calibration: Calibration, held_out: Scores, head_people: np.ndarray, 
         InputError: if the database or the people are not new, there are several databases, or no p-value can be as
             small as alpha.
     """
-    from mint_keras.audit import bounds  # the laptop scorer has no SciPy
+    from mint_keras.statistics import bounds  # the laptop scorer has no SciPy
 
     if not len(calibration.people):
         raise InputError("Expected a calibration that knows its people, received one that was read back.")
@@ -227,7 +227,7 @@ def select(p: np.ndarray, fdr: float = FDR) -> np.ndarray:
     Benjamini and Hochberg's rule: the k smallest p-values, for the largest k with p_(k) <= fdr * k / n. It holds for
     independent photos of different people, also where they share a calibration (Bates et al., 2023). For several
     photos of one person it holds if nobody in the folder is a member and nobody has more photos there than the
-    calibration people: judge persons then (`mint_keras.audit.person`).
+    calibration people: judge persons then (`mint_keras.statistics.person`).
 
     Args:
         p: p-values, shape (n,); NaN (outside of the domain) is never selected, but counts among the n.

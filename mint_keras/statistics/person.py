@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from mint_keras.audit import figures, intervals, paired
-from mint_keras.audit.intervals import Estimate
 from mint_keras.records import InputError, SampleTable, Scores
+from mint_keras.statistics import figures, intervals, paired
+from mint_keras.statistics.intervals import Estimate
 
 
 def _sequential(logits: np.ndarray) -> np.ndarray:
