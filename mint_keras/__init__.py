@@ -1,3 +1,7 @@
 """mint_keras: was this face photo used to train that face-recognition model?"""
 
-__version__ = "0.1.0"
+from mint_keras import environment
+
+__version__ = "0.2.0"
+
+environment.prepare()

@@ -16,18 +16,16 @@ import shutil
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import Any, TypeVar
 
 from mint_keras import __version__
-from mint_keras.records import InputError, RefusedError, Rejected, ResultRow, SampleTable, Scores
+from mint_keras.records import InputError, RefusedError, Rejected, SampleTable
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
-SCORES = "scores.csv"
+SCORES = "scores.csv"  # see `score_files`
 RESULTS = "results.jsonl"
 REJECTED = "rejected.csv"
 MODEL = "model.keras"
@@ -45,9 +43,6 @@ OVERLAP_REPORT = "overlap.json"
 EXCLUDED_SAMPLES = "excluded_samples.csv"
 EXCLUDED_PEOPLE = "excluded_identities.csv"
 
-SCORE_COLUMNS = (
-    "scorer", "tap", "evaluation", "seed", "sample_id", "database", "identity", "is_member", "score", "logit",
-)  # fmt: skip
 _WHERE = ("--out", "--workers")
 # Names of temporary files and folders, see `atomic_path`; the manifest is the first file that a folder gets.
 _UNFINISHED = re.compile(r"\.[^.].*\.[a-z0-9_]{8}(\.\w+)?")
@@ -97,6 +92,37 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+Kept = TypeVar("Kept")
+
+
+def kept(
+    path: Path, make: Callable[[], Kept], write: Callable[[Path, Kept], object], read: Callable[[Path], Kept]
+) -> Kept:
+    """Returns what a file holds; if there is none, makes and writes it first.
+
+    What was just made is read back, so that a run and its continuation go on with the same digits.
+
+    Args:
+        path: The file. Its folder is made if necessary.
+        make: Makes the value.
+        write: Writes the value to the path, atomically.
+        read: Reads it back.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> kept(folder / "a" / "sum.json", lambda: {"sum": 1 + 1}, write_json, read_json)
+        {'sum': 2}
+        >>> kept(folder / "a" / "sum.json", lambda: {"sum": 0}, write_json, read_json)
+        {'sum': 2}
+    """
+    if not path.is_file():
+        value = make()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(path, value)
+    return read(path)
 
 
 def flush_files(paths: Sequence[Path]) -> None:
@@ -319,71 +345,11 @@ def write_rejected(path: Path, rejected: Sequence[Rejected]) -> None:
     if not rejected:
         path.unlink(missing_ok=True)
         return
-    _write_csv(path, ("location", "reason"), (dataclasses.astuple(row) for row in rejected))
+    write_csv(path, ("location", "reason"), (dataclasses.astuple(row) for row in rejected))
 
 
-def write_scores(path: Path, scores: Iterable[Scores]) -> None:
-    """Writes scores.csv; score and logit keep every digit, so that statistics over the file are exact."""
-    _write_csv(path, SCORE_COLUMNS, (row for part in scores for row in _score_rows(part)))
-
-
-def read_scores(path: Path) -> list[Scores]:
-    """Reads scores.csv back, one entry per scorer, tap, evaluation and seed, in file order.
-
-    Raises:
-        InputError: if columns are missing or a number cannot be read.
-    """
-    columns = read_csv(path)
-    if missing := [name for name in SCORE_COLUMNS if name not in columns]:
-        raise InputError(
-            f"Expected a scores file with columns {list(SCORE_COLUMNS)}, received {path} without {missing}."
-        )
-    groups: dict[tuple[str, ...], list[int]] = {}
-    for row, key in enumerate(zip(*(columns[name] for name in SCORE_COLUMNS[:4]), strict=True)):
-        groups.setdefault(key, []).append(row)
-    try:
-        return [_scores_of(columns, key, rows) for key, rows in groups.items()]
-    except (ValueError, KeyError) as error:
-        raise InputError(f"Expected numbers and true/false in {path}, received: {error}.") from error
-
-
-def _scores_of(columns: dict[str, list[str]], key: tuple[str, ...], rows: list[int]) -> Scores:
-    text = {n: np.array([columns[n][row] for row in rows], dtype=np.str_) for n in SCORE_COLUMNS[4:]}
-    samples = SampleTable(text["sample_id"], text["database"], text["identity"], np.full(len(rows), ""))
-    is_member = None
-    if not (text["is_member"] == "").all():
-        is_member = np.array([{"true": True, "false": False}[value] for value in text["is_member"]])
-    return Scores(key[0], key[1], key[2], int(key[3]), samples, is_member, text["logit"].astype(np.float32))
-
-
-def _score_rows(part: Scores) -> Iterator[tuple[object, ...]]:
-    samples = part.samples
-    unknown = [""] * len(samples)
-    is_member = unknown if part.is_member is None else np.where(part.is_member, "true", "false").tolist()
-    rows = zip(samples.sample_id, samples.database, samples.identity, is_member, part.score, part.logit, strict=True)
-    for sample_id, database, identity, membership, score, logit in rows:
-        yield (part.scorer, part.tap, part.evaluation, part.seed, sample_id, database, identity, membership,
-               repr(float(score)), str(np.float32(logit)))  # fmt: skip
-
-
-def write_results(path: Path, rows: Sequence[ResultRow]) -> None:
-    """Writes results.jsonl: one JSON object a line."""
-    write_text(path, "".join(json.dumps(dataclasses.asdict(row)) + "\n" for row in rows))
-
-
-def read_results(path: Path) -> list[ResultRow]:
-    """Reads results.jsonl.
-
-    Raises:
-        InputError: if the file is missing or a line does not hold exactly the fields of a result.
-    """
-    try:
-        return [ResultRow(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, json.JSONDecodeError, TypeError) as error:
-        raise InputError(f"Expected results at {path}, received: {error}.") from error
-
-
-def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Writes a CSV table atomically."""
     with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)

@@ -1,8 +1,12 @@
-"""Command-line options from a dataclass: its fields are the options, its docstring their help."""
+"""Command-line options from a dataclass: its fields are the options, its docstring their help.
+
+Only `commands` and studies use this: below them nobody knows that there is a command line.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import sys
 import typing
 from typing import Any, TypeVar
 
@@ -11,11 +15,38 @@ import jsonargparse
 from jsonargparse.typing import restricted_number_type
 
 Config = TypeVar("Config")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Common:
+    """Options that all commands share.
+
+    Attributes:
+        overwrite: replace what --out holds instead of continuing or refusing.
+        quiet: no progress bars.
+    """
+
+    overwrite: bool = False
+    quiet: bool = False
+
+
+# Options that never had an effect on a command, by the name of its class; whoever still gives one is told so until 0.3.
+_WITHOUT_EFFECT = {
+    "ConvertFr": ("quiet",),
+    "EvaluateMint": ("seed",),
+    "ExportTflite": ("seed",),
+    "MakeProtocol": ("quiet",),
+    "PrepareFaces": ("seed",),
+    "Score": ("seed",),
+    "VerifyFr": ("seed",),
+}
 # What a seed may be; counts and sizes fit as well.
 _Whole = restricted_number_type("Whole", int, [(">=", 0), ("<", 2**32)])
 
 
-def parse(config_class: type[Config], description: str, arguments: list[str] | None = None) -> Config:
+def parse(
+    config_class: type[Config], description: str, arguments: list[str] | None = None, program: str | None = None
+) -> Config:
     """Parses a command line, and the YAML file that its --config names, into a config.
 
     Args:
@@ -23,11 +54,14 @@ def parse(config_class: type[Config], description: str, arguments: list[str] | N
             makes an argument without a flag, with a default one that may be left out.
         description: heads the help.
         arguments: the command line; the process's own by default.
+        program: how the help calls it; the name of the script by default.
 
     Raises:
         SystemExit: with code 2 for wrong usage, 0 after --help.
     """
-    values = _parser(config_class, description).parse_args(arguments).as_dict()
+    parser = _parser(config_class, description, program)
+    _refuse_options_without_effect(parser, config_class.__name__, sys.argv[1:] if arguments is None else arguments)
+    values = parser.parse_args(arguments).as_dict()
     del values["config"]
     return config_class(**{name: _plain(value) for name, value in values.items()})
 
@@ -39,17 +73,27 @@ def _plain(value: Any) -> Any:
     return int(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def _parser(config_class: type, description: str) -> jsonargparse.ArgumentParser:
-    parser = jsonargparse.ArgumentParser(description=description, formatter_class=_HelpFormatter)
+def _parser(config_class: type, description: str, program: str | None) -> jsonargparse.ArgumentParser:
+    parser = jsonargparse.ArgumentParser(prog=program, description=description, formatter_class=_HelpFormatter)
     parser.add_argument(
         "--config", action="config", help="YAML file with any of these options (underscores for dashes)"
     )
     types = typing.get_type_hints(config_class)
-    documentation = docstring_parser.parse(config_class.__doc__ or "")
-    help_of = {param.arg_name: param.description or "" for param in documentation.params}
-    for field in dataclasses.fields(config_class):
+    help_of = {
+        param.arg_name: param.description or ""
+        for documented in (Common, config_class)
+        for param in docstring_parser.parse(documented.__doc__ or "").params
+    }
+    shared = {field.name for field in dataclasses.fields(Common)}
+    for field in sorted(dataclasses.fields(config_class), key=lambda field: field.name in shared):
         _add_option(parser, field, types[field.name], help_of[field.name])
     return parser
+
+
+def _refuse_options_without_effect(parser: jsonargparse.ArgumentParser, name: str, arguments: list[str]) -> None:
+    for option in _WITHOUT_EFFECT.get(name, ()):
+        if any(given.split("=")[0] == f"--{option}" for given in arguments):
+            parser.error(f"--{option} has no effect since 0.2 (it never had one here): leave it out.")
 
 
 def _add_option(parser: jsonargparse.ArgumentParser, field: dataclasses.Field, kind: Any, description: str) -> None:

@@ -16,6 +16,12 @@ def quiet_import() -> Iterator[None]:
         _start_tensorflow()
 
 
+def import_tensorflow() -> None:
+    """Loads TensorFlow without what its C++ libraries print."""
+    with quiet_import():
+        import tensorflow  # noqa: F401
+
+
 @contextlib.contextmanager
 def hidden_notices() -> Iterator[None]:
     """Hides what C++ libraries print, for the whole process, unless the block fails."""

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 _CHUNK = 50_000
+# Names of models in `Scores.model`; another trained network bears its own name.
+AUDITED, UNTRAINED = "audited", "untrained"
 
 
 class InputError(ValueError):
@@ -160,6 +162,80 @@ _EMPTY: dict[str, Callable[[int], np.ndarray]] = {
 }
 
 
+class Labelled(NamedTuple):
+    """Rows of a table, and what each of them is (claimed to be).
+
+    Attributes:
+        rows: Row numbers, shape (n,), int.
+        is_member: Which of them are members' rows, shape (n,), bool.
+
+    Example:
+        >>> Labelled(np.array([3, 5, 8]), np.array([True, False, True])).smaller_side
+        1
+    """
+
+    rows: np.ndarray
+    is_member: np.ndarray
+
+    def where(self, kept: np.ndarray) -> Labelled:
+        """Returns those rows that a mask of shape (n,) keeps."""
+        return Labelled(self.rows[kept], self.is_member[kept])
+
+    @property
+    def smaller_side(self) -> int:
+        """How many rows the side with fewer of them has."""
+        return int(min(np.count_nonzero(self.is_member), np.count_nonzero(~self.is_member)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Observations:
+    """What a model, or whatever else looked, gave for some samples, row by row.
+
+    Attributes:
+        table: The samples, n rows.
+        arrays: By name, each of shape (n, ...): taps, signals, embeddings of views, statistics of pixels. NumPy arrays,
+            or arrays on the disk that are read when rows are asked for (`aad.store.ShardedArray`).
+
+    Example:
+        >>> table = tabulate([Sample("a", "web", "Ann", ""), Sample("b", "web", "Bob", "")])
+        >>> seen = Observations(table, {"outcome": np.eye(2)})
+        >>> seen.take(np.array([1]))["outcome"]
+        array([[0., 1.]])
+    """
+
+    table: SampleTable
+    arrays: Mapping[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitem__(self, name: str) -> Any:
+        """Returns an array by its name.
+
+        Raises:
+            InputError: if there is none.
+        """
+        if name not in self.arrays:
+            raise InputError(f"Expected {name!r} among what was observed, received only {sorted(self.arrays)}.")
+        return self.arrays[name]
+
+    def take(self, rows: np.ndarray) -> Observations:
+        """Returns the given rows (indices or a boolean mask); arrays on the disk stay there."""
+        taken = {
+            name: values[rows] if isinstance(values, np.ndarray) else values.take(rows)
+            for name, values in self.arrays.items()
+        }
+        return Observations(self.table.take(rows), taken)
+
+    def people(self) -> np.ndarray:
+        """Returns the person of every row, shape (n,); see `SampleTable.people`."""
+        return self.table.people()
+
+    def adding(self, **arrays: Any) -> Observations:
+        """Returns the same samples with further arrays of n rows."""
+        return Observations(self.table, {**self.arrays, **arrays})
+
+
 @dataclasses.dataclass(frozen=True)
 class Rejected:
     """A file that could not be used, and why."""
@@ -173,13 +249,14 @@ class Scores:
     """What one scorer gave for the samples of one evaluation; a higher score means more likely a member.
 
     Attributes:
-        scorer: who scored, for example "vanilla" or "vanilla_untrained".
+        scorer: who scored, for example "vanilla".
         tap: what it looked at, for example "conv1" or "combination".
         evaluation: which comparison this is, for example "unseen_database".
         seed: the seed of the run.
         samples: the scored samples, n rows.
         is_member: what each sample is (claimed to be), shape (n,), bool; None where nobody knows.
         logit: the score before the sigmoid, shape (n,), float32.
+        model: through which model: `AUDITED`, `UNTRAINED` (or a numbered copy of it) or another model's name.
     """
 
     scorer: str
@@ -189,6 +266,7 @@ class Scores:
     samples: SampleTable
     is_member: np.ndarray | None
     logit: np.ndarray
+    model: str = AUDITED
 
     @property
     def score(self) -> np.ndarray:
@@ -213,6 +291,7 @@ class ResultRow:
         cross_entropy: of `model.evaluate`, without the penalty.
         auc: area under the ROC curve, from the scores.
         tpr_at_1_fpr: true-positive rate at a false-positive rate of at most 1%, from the scores.
+        model: see `Scores`.
     """
 
     scorer: str
@@ -226,6 +305,7 @@ class ResultRow:
     cross_entropy: float
     auc: float
     tpr_at_1_fpr: float
+    model: str = AUDITED
 
 
 @dataclasses.dataclass(frozen=True)

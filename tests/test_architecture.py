@@ -12,13 +12,15 @@ PACKAGE = ROOT / "mint_keras"
 
 # Top to bottom; the first prefix that fits decides. A module imports strictly lower rows, or its own package.
 ROWS = [
-    ("scripts",),
+    ("scripts", "cli"),
     ("stages",),
+    ("commands",),
     ("edge", "scorers"),
     ("training", "aad", "report"),
     ("heads", "audited", "faces", "statistics"),
     ("data",),
-    ("formats", "options", "paper", "quiet", "records", "workers", "__init__"),
+    ("score_files",),
+    ("environment", "formats", "options", "paper", "progress", "quiet", "records", "streams", "workers", "__init__"),
 ]
 LIGHT = (
     "data",
@@ -35,10 +37,14 @@ LIGHT = (
     "edge.scorer",
     "edge.scoring",
     "formats",
+    "commands",
     "options",
     "paper",
+    "progress",
     "quiet",
     "records",
+    "score_files",
+    "streams",
 )
 HEAVY = ("tensorflow", "keras", "torch", "onnx", "pyarrow")
 
@@ -115,7 +121,7 @@ def forbidden_problems(module: str, tree: ast.Module) -> list[str]:
     problems = []
     for node in ast.walk(tree):
         text = ast.unparse(node) if isinstance(node, ast.Call | ast.Attribute | ast.Import | ast.ImportFrom) else ""
-        if isinstance(node, ast.Call) and text.split("(")[0] in ("print", "eval", "exec"):
+        if isinstance(node, ast.Call) and text.split("(")[0] in ("print", "eval", "exec")[module == "cli" :]:
             problems.append(f"{module} calls {text}")
         if isinstance(node, ast.Call) and any(
             k.arg == "allow_pickle" and ast.unparse(k.value) != "False" for k in node.keywords
@@ -124,7 +130,12 @@ def forbidden_problems(module: str, tree: ast.Module) -> list[str]:
         is_pickle = isinstance(node, ast.Import) and any(alias.name == "pickle" for alias in node.names)
         is_environment = isinstance(node, ast.ImportFrom) and node.module == "os" and "env" in text
         is_pickle &= module != "data.pickles"  # the restricted reader
-        if text in ("os.environ", "os.getenv") or text.startswith("from pickle") or is_pickle or is_environment:
+        if (
+            (text in ("os.environ", "os.getenv") and module != "environment")
+            or text.startswith("from pickle")
+            or is_pickle
+            or is_environment
+        ):
             problems.append(f"{module} uses {text}")
     return problems
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mint_keras import formats
+from mint_keras import formats, score_files
 from mint_keras.data import protocol
 from mint_keras.report import paper_tables, tables
 from mint_keras.stages import benchmark, export_tflite, measure_coverage, measure_plus
@@ -93,13 +93,13 @@ def test_there_are_runs() -> None:
 
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
 def test_tables_of_runs_are_rendered_from_their_results(path: Path) -> None:
-    results = formats.read_results(path)
+    results = score_files.read_results(path)
     table = tables.mint_table(results, results[0].scorer, protocol.UNSEEN_DATABASE)
     assert f"\n{table}\n" in (ROOT / "docs" / "results.md").read_text()
 
 
 def test_the_readme_shows_the_lab_run() -> None:
-    results = formats.read_results(ROOT / "docs" / "runs" / "lab-vanilla.jsonl")
+    results = score_files.read_results(ROOT / "docs" / "runs" / "lab-vanilla.jsonl")
     assert tables.mint_table(results, "vanilla", protocol.UNSEEN_DATABASE) in (ROOT / "README.md").read_text()
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mint_keras import formats
+from mint_keras import formats, score_files
 from mint_keras.records import InputError, RefusedError, Rejected, ResultRow, SampleTable, Scores
 
 
@@ -34,8 +34,8 @@ def test_fingerprint_of_a_table_ignores_where_it_lies(table: SampleTable) -> Non
 @pytest.mark.parametrize("is_member", [np.array([True, False]), None])
 def test_scores_round_trip_every_digit(tmp_path: Path, table: SampleTable, is_member: np.ndarray | None) -> None:
     logit = np.array([np.pi, -30.1], np.float32)
-    formats.write_scores(tmp_path / "scores.csv", [Scores("vanilla", "conv1", "main", 7, table, is_member, logit)])
-    (back,) = formats.read_scores(tmp_path / "scores.csv")
+    score_files.write_scores(tmp_path / "scores.csv", [Scores("vanilla", "conv1", "main", 7, table, is_member, logit)])
+    (back,) = score_files.read_scores(tmp_path / "scores.csv")
     assert (back.scorer, back.tap, back.evaluation, back.seed) == ("vanilla", "conv1", "main", 7)
     np.testing.assert_array_equal(back.logit, logit)
     np.testing.assert_array_equal(back.samples.sample_id, table.sample_id)
@@ -48,19 +48,19 @@ def test_scores_round_trip_every_digit(tmp_path: Path, table: SampleTable, is_me
 def test_bad_scores(tmp_path: Path) -> None:
     (tmp_path / "scores.csv").write_text("scorer,tap\n")
     with pytest.raises(InputError, match="columns"):
-        formats.read_scores(tmp_path / "scores.csv")
-    (tmp_path / "scores.csv").write_text(",".join(formats.SCORE_COLUMNS) + "\nv,t,e,1,s,d,i,maybe,0.5,0\n")
+        score_files.read_scores(tmp_path / "scores.csv")
+    (tmp_path / "scores.csv").write_text(",".join(score_files.SCORE_COLUMNS) + "\nv,t,e,1,s,d,i,maybe,0.5,0\n")
     with pytest.raises(InputError, match="true/false"):
-        formats.read_scores(tmp_path / "scores.csv")
+        score_files.read_scores(tmp_path / "scores.csv")
 
 
 def test_results_round_trip(tmp_path: Path) -> None:
     rows = [ResultRow("vanilla", "conv1", "main", 1, 10, 10, 0.5, 12.5, 0.7, 0.4, 0.0)]
-    formats.write_results(tmp_path / "results.jsonl", rows)
-    assert formats.read_results(tmp_path / "results.jsonl") == rows
+    score_files.write_results(tmp_path / "results.jsonl", rows)
+    assert score_files.read_results(tmp_path / "results.jsonl") == rows
     (tmp_path / "results.jsonl").write_text('{"scorer": "vanilla"}\n')
     with pytest.raises(InputError):
-        formats.read_results(tmp_path / "results.jsonl")
+        score_files.read_results(tmp_path / "results.jsonl")
 
 
 def test_rejected_list_disappears_with_its_reason(tmp_path: Path) -> None:

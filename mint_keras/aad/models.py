@@ -15,8 +15,7 @@ from mint_keras.aad import pooling, signals
 from mint_keras.aad.extract import FaceFunction
 from mint_keras.audited import backends, iresnet, runtime, taps, zoo
 from mint_keras.data import images
-
-AUDITED, UNTRAINED = "audited", "untrained"
+from mint_keras.records import AUDITED, UNTRAINED
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mint_keras import formats
-from mint_keras.records import InputError, SampleTable, Scores
+from mint_keras.records import InputError, SampleTable
 
 REQUIRED = ("sample_id", "database", "identity", "location")
-_OF_SCORER = ("scorer", "tap", "evaluation", "seed")
-_OF_SAMPLE = ("sample_id", "database", "identity")
 _NUMBERS = {"box": (4,), "landmarks": (5, 2)}
 
 
@@ -40,55 +38,6 @@ def write_samples(
         columns[name] = pyarrow.array(values, kind)
     with formats.atomic_path(path) as temporary:
         pyarrow.parquet.write_table(pyarrow.table(columns), temporary, row_group_size=part_size)
-
-
-def write_scores(path: Path, parts: Sequence[Scores]) -> None:
-    """Writes scores as Parquet, where scores.csv (`formats.write_scores`) would be large; the logits are exact.
-
-    Args:
-        path: of the file.
-        parts: of one or several scorers.
-    """
-    import pyarrow
-    import pyarrow.parquet
-
-    rows = []
-    for part in parts:
-        samples, num = part.samples, len(part.samples)
-        membership = np.full(num, None) if part.is_member is None else part.is_member
-        whole = {name: [getattr(part, name)] * num for name in _OF_SCORER}
-        rows.append(pyarrow.table({
-            **whole, **{name: getattr(samples, name).tolist() for name in _OF_SAMPLE},
-            "is_member": pyarrow.array(membership.tolist(), pyarrow.bool_()),
-            "logit": np.asarray(part.logit, np.float32),
-        }))  # fmt: skip
-    with formats.atomic_path(path) as temporary:
-        pyarrow.parquet.write_table(
-            pyarrow.concat_tables(rows), temporary, compression="zstd", use_dictionary=[*_OF_SCORER, *_OF_SAMPLE]
-        )
-
-
-def read_scores(path: Path) -> list[Scores]:
-    """Reads what `write_scores` wrote, one entry per scorer, tap, evaluation and seed, in their order.
-
-    Raises:
-        InputError: if the file is missing or lacks a column.
-    """
-    columns = _read_parquet(path, None)
-    if missing := [name for name in (*_OF_SCORER, *_OF_SAMPLE, "is_member", "logit") if name not in columns]:
-        raise InputError(f"Expected scores in {path}, received a file without {missing}.")
-    groups: dict[tuple, list[int]] = {}
-    for row, key in enumerate(zip(*(columns[name] for name in _OF_SCORER), strict=True)):
-        groups.setdefault(key, []).append(row)
-    found = []
-    for (scorer, tap, evaluation, seed), rows in groups.items():
-        sample_id, database, identity = (np.array([columns[name][row] for row in rows]) for name in _OF_SAMPLE)
-        membership = [columns["is_member"][row] for row in rows]
-        is_member = None if None in membership else np.array(membership, bool)
-        logit = np.array([columns["logit"][row] for row in rows], np.float32)
-        table = SampleTable(sample_id, database, identity, np.full(len(rows), ""))
-        found.append(Scores(scorer, tap, evaluation, int(seed), table, is_member, logit))
-    return found
 
 
 def read_samples(path: Path, part: int | None = None) -> SampleTable:

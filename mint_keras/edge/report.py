@@ -12,7 +12,7 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from mint_keras import formats
+from mint_keras import formats, score_files
 from mint_keras.edge.bundle import Bundle
 from mint_keras.edge.calibration import FieldCalibration
 from mint_keras.edge.judgement import Finding
@@ -102,7 +102,7 @@ class FieldReport:
 def write(out: Path, made: FieldReport) -> None:
     """Writes scores.csv, faces.csv, scores.json, report.html, and rejected.csv if there is something in it."""
     formats.write_rejected(out / formats.REJECTED, made.rejected)
-    formats.write_scores(out / formats.SCORES, [made.scores])
+    score_files.write_scores(out / formats.SCORES, [made.scores])
     _write_faces(out / FACES, made.faces)
     formats.write_json(out / JSON, content(made))
     formats.write_text(out / REPORT, html(made))

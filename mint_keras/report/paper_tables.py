@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 
 from mint_keras import paper
 from mint_keras.data import protocol
+from mint_keras.records import AUDITED
 from mint_keras.report import tables
 from mint_keras.statistics.intervals import Estimate
 
@@ -77,13 +78,13 @@ class Control:
 
     Attributes:
         name: "" for the paper's own rows.
-        suffix: of the scorer.
+        model: that the head looks through, see `Scores.model`.
         evaluation: of the protocol.
         case: in place of the source's, "" for the same.
     """
 
     name: str
-    suffix: str
+    model: str
     evaluation: str
     case: str = ""
 
@@ -95,11 +96,11 @@ class Control:
 def controls(key: int | str) -> list[Control]:
     """Returns the rows of a table, the paper's own first."""
     found = [
-        Control("" if name == tables.AUDITED_COLUMN else name, suffix, evaluation)
-        for name, suffix, evaluation in tables.columns(protocol.UNSEEN_DATABASE)
+        Control("" if name == tables.AUDITED_COLUMN else name, model, evaluation)
+        for name, model, evaluation in tables.columns(protocol.UNSEEN_DATABASE)
     ]
     if key in OF_PICTURES:
-        found.append(Control(f"shrunk to {NATIVE_RESOLUTION} first", "", protocol.UNSEEN_DATABASE, NATIVE))
+        found.append(Control(f"shrunk to {NATIVE_RESOLUTION} first", AUDITED, protocol.UNSEEN_DATABASE, NATIVE))
     return found
 
 
@@ -202,7 +203,7 @@ class Row:
     published: tuple[tuple[float, ...], ...] | None
 
 
-# By source, and the suffix of the scorer and the evaluation of a `Control`.
+# By source, and the model and the evaluation of a `Control`.
 Figures = Mapping[tuple[Source, str, str], dict[str, Estimate]]
 
 
@@ -223,7 +224,7 @@ def fill(key: int | str, scale: str, models: tuple[str, ...], figures: Figures) 
     for control in controls(key):
         for name, of_row in sources(key, scale, models).items():
             ours = tuple(
-                tuple(figures.get((control.source(source), control.suffix, control.evaluation)) for source in cell)
+                tuple(figures.get((control.source(source), control.model, control.evaluation)) for source in cell)
                 for cell in of_row
             )
             if not control.name or any(entry is not None for entries in ours for entry in entries):

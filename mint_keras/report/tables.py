@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mint_keras.data import protocol
-from mint_keras.records import ParityRecord, ResultRow
+from mint_keras.records import AUDITED, UNTRAINED, ParityRecord, ResultRow
 
 AUDITED_COLUMN = "audited model"
 
@@ -25,11 +25,11 @@ def format_table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def columns(main_evaluation: str) -> list[tuple[str, str, str]]:
-    """Returns the columns of a run's table: name, suffix of the scorer, evaluation."""
-    controls = [("same database", "", protocol.SAME_DATABASE), ("familiar", "", protocol.FAMILIAR)]
+    """Returns the columns of a run's table: name, model (`Scores.model`), evaluation."""
+    controls = [("same database", AUDITED, protocol.SAME_DATABASE), ("familiar", AUDITED, protocol.FAMILIAR)]
     return [
-        (AUDITED_COLUMN, "", main_evaluation),
-        ("untrained copy", "_untrained", main_evaluation),
+        (AUDITED_COLUMN, AUDITED, main_evaluation),
+        ("untrained copy", UNTRAINED, main_evaluation),
         *(column for column in controls if column[2] != main_evaluation),
     ]
 
@@ -46,18 +46,15 @@ def mint_table(results: Sequence[ResultRow], head: str, main_evaluation: str) ->
         One row per tap, and per baseline (and its tap, if it looks at several). Cells are accuracy, AUC and TPR at
         1% FPR, means over the seeds, "-" where there is none.
     """
-    by_key: dict[tuple[str, str, str], list[ResultRow]] = {}
+    by_key: dict[tuple[str, str, str, str], list[ResultRow]] = {}
     for row in results:
-        by_key.setdefault((row.scorer, row.evaluation, row.tap), []).append(row)
+        by_key.setdefault((row.scorer, row.model, row.evaluation, row.tap), []).append(row)
     table = [[head, *(name for name, _, _ in columns(main_evaluation))]]
-    kinds = list(dict.fromkeys((row.scorer, row.tap) for row in results))
+    kinds = list(dict.fromkeys((row.scorer, row.tap) for row in results if row.model == AUDITED))
     num_taps = collections.Counter(scorer for scorer, _ in kinds)
     for scorer, tap in kinds:
-        if scorer.endswith("_untrained"):
-            continue
         cells = [
-            _cell(by_key.get((scorer + suffix, evaluation, tap), []))
-            for _, suffix, evaluation in columns(main_evaluation)
+            _cell(by_key.get((scorer, model, evaluation, tap), [])) for _, model, evaluation in columns(main_evaluation)
         ]
         name = scorer.replace("_", " ") + (f", {tap}" if num_taps[scorer] > 1 else "")
         table.append([tap if scorer == head else name, *cells])

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from mint_keras import formats
+from mint_keras import formats, score_files
 from mint_keras.records import RefusedError, ResultRow
 from mint_keras.stages import mint_run, train_mint
 
@@ -40,12 +40,12 @@ def evaluate_mint(config: EvaluateMint) -> str:
         RefusedError: if a figure differs by more than 1e-6.
     """
     run = mint_run.reopen_run(config.run, config.quiet)
-    earlier = formats.read_results(config.run / formats.RESULTS)
+    earlier = score_files.read_results(config.run / formats.RESULTS)
     inputs = {"results": formats.sha256_file(config.run / formats.RESULTS)}
     with formats.output_folder(config.out, formats.make_manifest(KIND, inputs, {}), config.overwrite):
         scores, results = mint_run.evaluate_heads(run)
-        formats.write_scores(config.out / formats.SCORES, scores)
-        formats.write_results(config.out / formats.RESULTS, results)
+        score_files.write_scores(config.out / formats.SCORES, scores)
+        score_files.write_results(config.out / formats.RESULTS, results)
     difference = largest_difference(earlier, results)
     if not difference <= TOLERANCE:
         raise RefusedError(

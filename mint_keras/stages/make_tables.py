@@ -12,10 +12,10 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from mint_keras import formats, paper
+from mint_keras import formats, paper, score_files
 from mint_keras.data import protocol as protocols
 from mint_keras.heads import specs
-from mint_keras.records import InputError, Scores
+from mint_keras.records import AUDITED, InputError, Scores
 from mint_keras.report import paper_tables, plots, tables
 from mint_keras.stages import mint_options, mint_run, paper_runs, train_classifier, train_mint
 from mint_keras.stages.progress import pace
@@ -96,7 +96,7 @@ def make_tables(config: MakeTables) -> str:
                 _finish_classifier(setting.classifier(name))
             for run in tqdm(runs, desc="runs", unit="run", disable=config.quiet, **pace()):
                 _finish(setting.config(run))
-    scores = {run: formats.read_scores(_scores_file(setting, run)) for run in runs}
+    scores = {run: score_files.read_scores(_scores_file(setting, run)) for run in runs}
     texts = _write_tables(config, setting, keys, scores)
     figure = _write_figure(config, setting, scores) if has_figure else []
     return "\n".join([*texts, *figure, *_left_out(config)])
@@ -215,9 +215,9 @@ def _scores_file(setting: paper_runs.Setting, run: paper_runs.PaperRun) -> Path:
     return setting.out / "runs" / run.name / formats.SCORES
 
 
-def _parts(scores: Iterable[Scores], source: paper_tables.Source, suffix: str, evaluation: str) -> list[Scores]:
-    key = (source.head + suffix, source.tap, evaluation)
-    return [part for part in scores if (part.scorer, part.tap, part.evaluation) == key]
+def _parts(scores: Iterable[Scores], source: paper_tables.Source, model: str, evaluation: str) -> list[Scores]:
+    key = (source.head, model, source.tap, evaluation)
+    return [part for part in scores if (part.scorer, part.model, part.tap, part.evaluation) == key]
 
 
 def _write_tables(
@@ -251,19 +251,23 @@ def _parts_of_table(
     found = {}
     for source in paper_tables.all_sources(key, scale, models):
         for control in paper_tables.controls(key):
-            parts = _parts(scores[paper_runs.run_of(source)], source, control.suffix, control.evaluation)
+            parts = _parts(scores[paper_runs.run_of(source)], source, control.model, control.evaluation)
             if parts:
-                found[source, control.suffix, control.evaluation] = parts
+                found[source, control.model, control.evaluation] = parts
     return found
 
 
 def _dead(parts: Mapping[tuple[paper_tables.Source, str, str], Sequence[Scores]]) -> list[str]:
     """Names heads that score all samples alike: failed trainings, not findings."""
     dead = sorted({
-        f"{source.model} {part.scorer.replace('_', ' ')} {source.tap} {source.size} seed {part.seed}"
+        f"{source.model} {_through(part)} {source.tap} {source.size} seed {part.seed}"
         for (source, _, _), of_source in parts.items() for part in of_source if np.ptp(part.logit) == 0
     })  # fmt: skip
     return [f"Failed trainings, the same score for everybody: {', '.join(dead)}."] if dead else []
+
+
+def _through(part: Scores) -> str:
+    return part.scorer.replace("_", " ") + ("" if part.model == AUDITED else f" {part.model}")
 
 
 def _note(setting: paper_runs.Setting, key: int | str) -> str:
@@ -282,7 +286,7 @@ def _write_figure(
     for model in setting.models:
         curves = {}
         for label, source in paper_tables.figure_sources(model).items():
-            parts = _parts(scores[paper_runs.run_of(source)], source, "", protocols.UNSEEN_DATABASE)
+            parts = _parts(scores[paper_runs.run_of(source)], source, AUDITED, protocols.UNSEEN_DATABASE)
             area = intervals.estimate(parts, seed=config.seed)["auc"]
             curves[f"{label}: AUC {area.value:.2f} ± {area.half_width:.2f}"] = train_mint.roc(parts[0])
         panels[model] = curves

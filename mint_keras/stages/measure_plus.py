@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from tqdm import tqdm
 
-from mint_keras import formats
+from mint_keras import formats, score_files
 from mint_keras.aad import views
 from mint_keras.audited import iresnet, runtime, taps, zoo
 from mint_keras.data import images, splits, synthetic, tables
@@ -150,8 +150,8 @@ def _world(config: MeasurePlus, number: int) -> dict[str, Scores]:
         seen = _see(config, number)
         found = [part for measure in MEASURES for part in _score(config, number, measure, seen)]
         found.append(_score_all_photos(config, number, seen))
-        tables.write_scores(path, found)
-    return {part.evaluation: part for part in tables.read_scores(path)}
+        score_files.write_scores(path, found)
+    return {part.evaluation: part for part in score_files.read_scores(path)}
 
 
 @dataclasses.dataclass(frozen=True)

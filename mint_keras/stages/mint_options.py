@@ -11,12 +11,11 @@ import keras
 
 from mint_keras import formats
 from mint_keras.aad import pooling
-from mint_keras.aad.models import AUDITED, UNTRAINED
 from mint_keras.audited import taps as taps_module
 from mint_keras.audited import zoo
 from mint_keras.data import images
 from mint_keras.heads import specs
-from mint_keras.records import InputError
+from mint_keras.records import AUDITED, UNTRAINED, InputError
 
 COMBINATION, COMBINATION_OUTCOME = "combination", "combination+outcome"
 _NOT_CONTENT = ("out", "overwrite", "quiet")

@@ -208,11 +208,11 @@ def evaluate_head(
     logits = run.aad.in_front(head_training.logit_model(head), key.model, taps)
     found = np.empty(len(run.protocol.table), np.float32)
     found[rows] = head_training.predict_logits(logits, data)
-    scorer, parts = run_aad.scorer_name(config.head, key.model), []
+    parts = []
     for evaluation, figures in head_training.evaluate_logits(head, found, evaluations).items():
         chosen, is_member = evaluations[evaluation]
         table = run.protocol.table.take(chosen)
-        scores = Scores(scorer, key.name, evaluation, key.seed, table, is_member, found[chosen])
+        scores = Scores(config.head, key.name, evaluation, key.seed, table, is_member, found[chosen], key.model)
         parts.append((scores, results.summarise(scores, figures)))
     return parts
 

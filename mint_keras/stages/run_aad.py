@@ -13,10 +13,9 @@ from tqdm import tqdm
 
 from mint_keras import formats
 from mint_keras.aad import extract, models, plan, pooling, store
-from mint_keras.aad.models import AUDITED, UNTRAINED
 from mint_keras.audited import iresnet, runtime, taps
 from mint_keras.data import images, tables
-from mint_keras.records import InputError, RefusedError, SampleTable
+from mint_keras.records import AUDITED, UNTRAINED, InputError, RefusedError, SampleTable
 from mint_keras.stages.progress import pace
 from mint_keras.training import heads
 
@@ -58,11 +57,6 @@ class AadOptions:
     untrained_seed: int | None
     num_reads: int
     quiet: bool
-
-
-def scorer_name(scorer: str, model: str) -> str:
-    """Returns how scores through one of the models name their scorer."""
-    return scorer if model == AUDITED else f"{scorer}_{UNTRAINED}"
 
 
 @dataclasses.dataclass(frozen=True)

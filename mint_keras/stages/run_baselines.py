@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 
 from mint_keras.aad import signals
-from mint_keras.aad.models import AUDITED, UNTRAINED
 from mint_keras.audited import taps
 from mint_keras.data import protocol as protocols
 from mint_keras.data import splits
-from mint_keras.records import ResultRow, Scores
+from mint_keras.records import AUDITED, UNTRAINED, ResultRow, Scores
 from mint_keras.scorers.baselines import BASELINES, EMBEDDING_NORM, FIRST_MAXIMA, MAXIMA, PERSON, Baseline, Scorer
 from mint_keras.stages import run_aad
 
@@ -49,9 +48,9 @@ def evaluate(
                 features = _features(protocol, aad, model, name, group)
                 score = _fit(protocol, features, name)
                 for evaluation, (rows, is_member) in evaluations.items():
-                    scorer, table = run_aad.scorer_name(name, model), protocol.table.take(rows)
+                    table = protocol.table.take(rows)
                     logit = score(_take(features, rows))
-                    found.append(Scores(scorer, tap, evaluation, seed, table, is_member, logit))
+                    found.append(Scores(name, tap, evaluation, seed, table, is_member, logit, model))
     balanced = [_without_unscored(scores) for scores in found]
     return [scores for scores in balanced if len(scores.logit)]
 
@@ -82,7 +81,9 @@ def notes(
     lines += [f"  {name.replace('_', ' '):14} {BASELINES[name].meaning}" for name in names]
     if signals.BN_DISTANCE not in aad.arrays[AUDITED]:
         lines.append(signals.NO_NORMALISATION)
-    scored = {(row.scorer, row.evaluation): row.num_members + row.num_externals for row in results}
+    scored = {
+        (row.scorer, row.evaluation): row.num_members + row.num_externals for row in results if row.model == AUDITED
+    }
     for name in names:
         for evaluation, (rows, _) in protocol.evaluations().items():
             if (num := scored.get((name, evaluation), 0)) < len(rows):

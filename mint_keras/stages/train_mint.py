@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mint_keras import formats
+from mint_keras import formats, score_files
 from mint_keras.aad import pooling
 from mint_keras.data import protocol as protocols
 from mint_keras.data import synthetic
-from mint_keras.records import InputError, ResultRow, Scores
+from mint_keras.records import AUDITED, InputError, ResultRow, Scores
 from mint_keras.report import plots, tables
 from mint_keras.stages import make_protocol, mint_options, mint_run, run_aad, run_baselines
 from mint_keras.statistics import metrics
@@ -39,23 +39,27 @@ def write_evaluation(run: mint_run.Run, scores: Sequence[Scores], results: Seque
     rejected = out / "aad" / formats.REJECTED
     if rejected.is_file():
         shutil.copyfile(rejected, out / formats.REJECTED)
-    formats.write_scores(out / formats.SCORES, scores)
-    formats.write_results(out / formats.RESULTS, results)
+    score_files.write_scores(out / formats.SCORES, scores)
+    score_files.write_results(out / formats.RESULTS, results)
     head = run.config.head
     scores = [part for part in scores if part.seed == run.config.seed]
-    by_tap = {p.tap: roc(p) for p in scores if (p.scorer, p.evaluation) == (head, main)}
+    by_tap = {p.tap: roc(p) for p in scores if (p.scorer, p.model, p.evaluation) == (head, AUDITED, main)}
     plots.save_roc(out / "roc.png", by_tap, f"{head} head, {main.replace('_', ' ')}")
     tap = mint_options.COMBINATION if mint_options.COMBINATION in by_tap else next(iter(by_tap))
-    of_tap = {(p.scorer, p.evaluation): roc(p) for p in scores if p.tap == tap}
-    by_column = {
-        name: of_tap[head + suffix, e] for name, suffix, e in tables.columns(main) if (head + suffix, e) in of_tap
-    }
+    of_tap = {(p.model, p.evaluation): roc(p) for p in scores if (p.scorer, p.tap) == (head, tap)}
+    by_column = {name: of_tap[model, e] for name, model, e in tables.columns(main) if (model, e) in of_tap}
     plots.save_roc(out / "roc_controls.png", by_column, f"{head} head on {tap}, and its controls")
 
 
 def warn_of_dead_heads(scores: Sequence[Scores]) -> list[str]:
     """A head whose ReLUs have all died scores every sample alike; its 0.500 is a failed training, not a finding."""
-    dead = sorted({f"{part.scorer} on {part.tap} (seed {part.seed})" for part in scores if np.ptp(part.logit) == 0})
+    dead = sorted(
+        {
+            f"{part.scorer} on {part.tap}{'' if part.model == AUDITED else f', {part.model} copy'} (seed {part.seed})"
+            for part in scores
+            if np.ptp(part.logit) == 0
+        }
+    )
     return [f"Failed trainings, the same score for everybody: {', '.join(dead)}. Try another --seed."] if dead else []
 
 

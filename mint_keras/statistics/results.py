@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from mint_keras.records import InputError, ResultRow, Scores
 from mint_keras.statistics import metrics
 
 
-def summarise(scores: Scores, figures: Mapping[str, float] | None = None) -> ResultRow:
+def summarise(scores: Scores, figures: Mapping[str, Any] | None = None) -> ResultRow:
     """Returns the figures of one scorer in one evaluation.
 
     Args:
@@ -35,5 +36,6 @@ def summarise(scores: Scores, figures: Mapping[str, float] | None = None) -> Res
         num_externals=len(is_member) - num_members,
         auc=metrics.auc(is_member, scores.score),
         tpr_at_1_fpr=metrics.tpr_at_fpr(is_member, scores.score),
+        model=scores.model,
         **figures,
     )

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from mint_keras import formats
+from mint_keras import score_files
 from mint_keras.audited import iresnet, litert, taps
 from mint_keras.data import images, synthetic
 from mint_keras.edge import bundle, export, parity, scorer
@@ -160,7 +160,7 @@ class TestStage:
 
     def test_laptop_scores_equal_the_runs(self, run_folder: Path, exported: tuple[Path, str]) -> None:
         """Every test face of the run, from pixels, against scores.csv."""
-        parts = formats.read_scores(run_folder / "scores.csv")
+        parts = score_files.read_scores(run_folder / "scores.csv")
         (main,) = [p for p in parts if (p.scorer, p.tap, p.evaluation) == ("vanilla", "conv4", "unseen_database")]
         read = images.FaceReader()
         names = [sample_id.split("-") for sample_id in main.samples.sample_id]

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mint_keras import formats
+from mint_keras import formats, score_files
 from mint_keras.data import images, synthetic
 from mint_keras.edge import bundle, report, scoring
 from mint_keras.edge.scoring import Score
@@ -51,7 +51,7 @@ def test_one_image_without_out_writes_nothing(
 def test_what_is_written(bundle_folder: Path, faces: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     text = run(bundle_folder, faces, out=out)
-    (scores,) = formats.read_scores(out / "scores.csv")
+    (scores,) = score_files.read_scores(out / "scores.csv")
     assert scores.is_member is None
     rows = rows_of(out / report.FACES)
     assert [row["sample_id"] for row in rows] == scores.samples.sample_id.tolist()

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mint_keras import formats
+from mint_keras import formats, score_files
 from mint_keras.data import protocol, samples, tables
 from mint_keras.data.changes import CHANGES
 from mint_keras.records import InputError, RefusedError
@@ -188,7 +188,7 @@ def test_interrupted_audit_continues(small: tuple[Audit, str], tmp_path: Path) -
 
 
 def test_the_scorer_as_it_is_gives_the_runs_own_scores(run: mint_run.Run, run_folder: Path) -> None:
-    scores = formats.read_scores(run_folder / formats.SCORES)
+    scores = score_files.read_scores(run_folder / formats.SCORES)
     scorer = dividing.Scorer("vanilla", "combination")
     (part,) = scorer.parts(scores, "same_database")
     rows = run.protocol.evaluations()["same_database"][0]
@@ -198,7 +198,7 @@ def test_the_scorer_as_it_is_gives_the_runs_own_scores(run: mint_run.Run, run_fo
 
 
 def test_nobody_chooses_and_is_reported(run_folder: Path) -> None:
-    scores = formats.read_scores(run_folder / formats.SCORES)
+    scores = score_files.read_scores(run_folder / formats.SCORES)
     part = next(p for p in scores if p.evaluation == "same_database")
     division = dividing.divide(part, 1)
     choosing, reported = division.choosing([part])[0], division.reported([part])[0]
@@ -211,7 +211,7 @@ def test_nobody_chooses_and_is_reported(run_folder: Path) -> None:
 
 def test_calibration_is_of_people_who_are_not_reported_on(run: mint_run.Run, run_folder: Path) -> None:
     rows, _ = run.protocol.evaluations()["same_database"]
-    part = next(p for p in formats.read_scores(run_folder / formats.SCORES) if p.evaluation == "same_database")
+    part = next(p for p in score_files.read_scores(run_folder / formats.SCORES) if p.evaluation == "same_database")
     division = dividing.divide(part, 1)
     people = run.protocol.table.people()
     reported = set(people[rows]) - set(division.validation)
@@ -228,7 +228,7 @@ def test_calibration_is_of_people_who_are_not_reported_on(run: mint_run.Run, run
 
 
 def test_null_sides_are_of_people_who_are_no_members(run_folder: Path) -> None:
-    part = next(p for p in formats.read_scores(run_folder / formats.SCORES) if p.evaluation == "same_database")
+    part = next(p for p in score_files.read_scores(run_folder / formats.SCORES) if p.evaluation == "same_database")
     assert part.is_member is not None
     null = dividing.without_membership([part], 1)[0]
     people, claimed = null.samples.people(), null.is_member

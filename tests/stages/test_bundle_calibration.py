@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mint_keras import formats
+from mint_keras import formats, score_files
 from mint_keras.edge import bundle, calibration
 from mint_keras.faces import quality
 from mint_keras.records import Scores, concatenate_tables
@@ -80,7 +80,7 @@ def test_the_bundle_of_a_run(run_folder: Path, bundle_folder: Path) -> None:
     """Its calibration people are the run's test externals, scored as in scores.csv."""
     found = calibration.read(bundle.read_bundle(bundle_folder))
     assert found is not None
-    parts = formats.read_scores(run_folder / "scores.csv")
+    parts = score_files.read_scores(run_folder / "scores.csv")
     (main,) = [p for p in parts if (p.scorer, p.tap, p.evaluation) == ("vanilla", "combination", "unseen_database")]
     externals = main.logit[~np.asarray(main.is_member)]
     ((name, logits),) = found.photos.calibration.logits.items()

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from mint_keras import formats
+from mint_keras import formats, score_files
 from mint_keras.aad import store
 from mint_keras.audited import zoo
 from mint_keras.data import images, tables
@@ -170,13 +170,13 @@ class TestTraining:
 
 class TestAudit:
     def test_every_column_is_there(self, run: Path, classifier: Path) -> None:
-        results = formats.read_results(run / "results.jsonl")
+        results = score_files.read_results(run / "results.jsonl")
         assert {(r.scorer, r.evaluation) for r in results} == {
             (scorer, evaluation)
             for scorer in ("cnn", "cnn_untrained")
             for evaluation in ("unseen_database", "same_database", "familiar")
         }
-        same = [part for part in formats.read_scores(run / "scores.csv") if part.evaluation == "same_database"]
+        same = [part for part in score_files.read_scores(run / "scores.csv") if part.evaluation == "same_database"]
         held_out = set(tables.read_samples(classifier / "held_out.parquet").sample_id)
         assert set(same[0].samples.sample_id[~same[0].is_member]) <= held_out
         array = np.load(run / "aad/shards/000000/audited/conv1.npy", mmap_mode="r")

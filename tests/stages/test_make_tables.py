@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mint_keras import formats, paper
+from mint_keras import formats, paper, score_files
 from mint_keras.records import InputError, RefusedError, SampleTable, Scores
 from mint_keras.report import paper_tables
 from mint_keras.stages import paper_runs
@@ -41,7 +41,7 @@ def scores_only(tmp_path: Path) -> Path:
     rng = np.random.default_rng(1)
     for run, taps in wanted.items():
         (tmp_path / "runs" / run.name).mkdir(parents=True)
-        formats.write_scores(tmp_path / "runs" / run.name / formats.SCORES, made_up_scores(run, taps, rng))
+        score_files.write_scores(tmp_path / "runs" / run.name / formats.SCORES, made_up_scores(run, taps, rng))
     return tmp_path
 
 
@@ -80,9 +80,9 @@ def test_all_without_pictures_says_what_it_leaves_out(scores_only: Path) -> None
 
 def test_failed_trainings_are_named(scores_only: Path) -> None:
     folder = scores_only / "runs" / "fr3-baseline-100k-cnn-conv1"
-    parts = formats.read_scores(folder / formats.SCORES)
+    parts = score_files.read_scores(folder / formats.SCORES)
     dead = [dataclasses.replace(p, logit=np.zeros_like(p.logit)) if p.seed == 2 else p for p in parts]
-    formats.write_scores(folder / formats.SCORES, dead)
+    score_files.write_scores(folder / formats.SCORES, dead)
     text = make_tables(MakeTables(scores_only, table=(5,), rebuild=True, quiet=True))
     assert "the same score for everybody: fr3 cnn conv1 100k seed 2, fr3 cnn untrained conv1 100k seed 2." in text
 
@@ -96,7 +96,7 @@ def test_cells_are_the_figures_of_the_scores(scores_only: Path) -> None:
         r for r in rows if (r["row"], r["control"], r["model"], r["source"]) == ("Model Outcome", "", "fr2", "2")
     )
     assert float(cell["published"]) == 0.79
-    parts = formats.read_scores(scores_only / "runs" / "fr2-b-100k-vanilla" / formats.SCORES)
+    parts = score_files.read_scores(scores_only / "runs" / "fr2-b-100k-vanilla" / formats.SCORES)
     chosen = [p for p in parts if (p.scorer, p.tap, p.evaluation) == ("vanilla", "outcome", "unseen_database")]
     for name, function in (("accuracy", metrics.accuracy), ("auc", metrics.auc)):
         assert float(cell[name]) == pytest.approx(np.mean([function(p.is_member, p.score) for p in chosen]), abs=1e-6)

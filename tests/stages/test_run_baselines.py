@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from mint_keras import formats
+from mint_keras import formats, score_files
 from mint_keras.aad import pooling, signals, store
 from mint_keras.audited import taps
 from mint_keras.records import InputError, Scores
@@ -85,7 +85,7 @@ def scores_of(run: mint_run.Run) -> dict[tuple[str, str, str], Scores]:
 
 def test_all_baselines_stand_in_every_column(whole: tuple[Path, str]) -> None:
     folder, text = whole
-    rows = {(row.scorer, row.tap, row.evaluation): row for row in formats.read_results(folder / "results.jsonl")}
+    rows = {(row.scorer, row.tap, row.evaluation): row for row in score_files.read_results(folder / "results.jsonl")}
     kinds = {"max_pool_lr": "conv4", "bn_distance": "normalisations"}
     for name in BASELINES:
         assert f"| {name.replace('_', ' ')} " in text
@@ -106,7 +106,7 @@ def test_compactness_says_who_has_no_other_face(whole: tuple[Path, str], model_f
     people, counts = np.unique(table.people(), return_counts=True)
     has_others = np.isin(table.people(), people[counts > 1])
     (part,) = [
-        part for part in formats.read_scores(folder / "scores.csv")
+        part for part in score_files.read_scores(folder / "scores.csv")
         if (part.scorer, part.evaluation) == ("compactness", "unseen_database")
     ]  # fmt: skip
     num = min(np.count_nonzero(has_others & is_member), np.count_nonzero(has_others & ~is_member))
@@ -129,7 +129,9 @@ def test_evaluating_again_gives_the_same(whole: tuple[Path, str], tmp_path: Path
 
 
 def test_a_store_gives_the_scores_of_own_aad(whole: tuple[Path, str], model_folder: Path, tmp_path: Path) -> None:
-    before = {(part.scorer, part.tap, part.evaluation): part for part in formats.read_scores(whole[0] / "scores.csv")}
+    before = {
+        (part.scorer, part.tap, part.evaluation): part for part in score_files.read_scores(whole[0] / "scores.csv")
+    }
     own = scores_of(open_run(options(model_folder, whole[0])))
     text = extract_aad(store_options(model_folder, tmp_path / "aad", baselines=True))
     assert f"audited stability: {NUM_SAMPLES} x 3 float32" in text

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mint_keras import formats
+from mint_keras import formats, score_files
 from mint_keras.aad import plan
 from mint_keras.data import images, samples, synthetic, tables
 from mint_keras.heads import specs
@@ -32,8 +32,8 @@ def small(audited: Path, out: Path, **options: object) -> TrainMint:
 
 
 def test_results_are_those_of_the_scores(run_folder: Path) -> None:
-    results = formats.read_results(run_folder / "results.jsonl")
-    scores = {(p.scorer, p.tap, p.evaluation): p for p in formats.read_scores(run_folder / "scores.csv")}
+    results = score_files.read_results(run_folder / "results.jsonl")
+    scores = {(p.scorer, p.tap, p.evaluation): p for p in score_files.read_scores(run_folder / "scores.csv")}
     assert {(r.scorer, r.tap, r.evaluation) for r in results} == set(scores)
     assert {r.tap for r in results} == {"conv1", "conv4", "combination"}
     assert {r.scorer for r in results} == {"vanilla", "vanilla_untrained"}
@@ -54,7 +54,7 @@ def test_every_score_is_the_heads_for_that_very_sample(run_folder: Path) -> None
     head = load_head(run_folder / "heads" / "audited" / "conv4" / "head.keras")
     vectors = run.aad.features("audited", ["conv4"])["conv4"]
     row = {sample: number for number, sample in enumerate(run.protocol.table.sample_id)}
-    parts = [p for p in formats.read_scores(run_folder / "scores.csv") if (p.scorer, p.tap) == ("vanilla", "conv4")]
+    parts = [p for p in score_files.read_scores(run_folder / "scores.csv") if (p.scorer, p.tap) == ("vanilla", "conv4")]
     assert len(parts) == 3
     for part in parts:
         chosen = np.array([row[sample] for sample in part.samples.sample_id])
@@ -66,7 +66,7 @@ def test_every_score_is_the_heads_for_that_very_sample(run_folder: Path) -> None
 def test_evaluations_are_about_the_right_people(run_folder: Path, audited_folder: Path) -> None:
     members = set(tables.read_samples(audited_folder / "members.parquet").identity)
     held_out = set(tables.read_samples(audited_folder / "held_out.parquet").identity)
-    for part in formats.read_scores(run_folder / "scores.csv"):
+    for part in score_files.read_scores(run_folder / "scores.csv"):
         assert part.is_member is not None
         positive, negative = (set(part.samples.identity[side]) for side in (part.is_member, ~part.is_member))
         assert positive <= (held_out if part.evaluation == "familiar" else members)
@@ -104,7 +104,7 @@ def test_options_of_another_version_are_named(run_folder: Path, tmp_path: Path) 
 
 
 def test_difference_of_results(run_folder: Path) -> None:
-    results = formats.read_results(run_folder / "results.jsonl")
+    results = score_files.read_results(run_folder / "results.jsonl")
     moved = [dataclasses.replace(results[0], auc=results[0].auc + 0.25), *results[1:]]
     assert largest_difference(results, results) == 0
     assert largest_difference(results, moved) == pytest.approx(0.25)
@@ -145,7 +145,7 @@ def test_live_aad_gives_the_table_of_stored_aad(
     for source in ("stored", "live"):
         config = small(audited_folder, tmp_path / source, head="cnn", aad=source)
         train_mint(config)
-        found[source] = {(r.scorer, r.evaluation): r for r in formats.read_results(config.out / "results.jsonl")}
+        found[source] = {(r.scorer, r.evaluation): r for r in score_files.read_results(config.out / "results.jsonl")}
         evaluate_mint(EvaluateMint(config.out, tmp_path / f"{source} again", quiet=True))
     assert (tmp_path / "live/aad/shards/000000/pixels/pixels.npy").is_file()
     assert not (tmp_path / "live/aad/shards/000000/audited").exists()
@@ -166,7 +166,7 @@ def test_heads_of_table_7(audited_folder: Path, tmp_path: Path, monkeypatch: pyt
     config = small(audited_folder, tmp_path / "out", head=head, taps=("conv3", "conv4"), aad="live")
     text = train_mint(config)
     assert f"| {head} " in text
-    results = formats.read_results(config.out / "results.jsonl")
+    results = score_files.read_results(config.out / "results.jsonl")
     assert {row.tap for row in results} == {"conv3", "conv4"}  # no combination
     assert {row.scorer for row in results} == {head, f"{head}_untrained"}
     evaluate_mint(EvaluateMint(config.out, tmp_path / "again", quiet=True))
@@ -179,7 +179,7 @@ def test_heads_of_table_7(audited_folder: Path, tmp_path: Path, monkeypatch: pyt
 def test_several_trainings_share_samples(audited_folder: Path, tmp_path: Path) -> None:
     config = small(audited_folder, tmp_path / "out", num_seeds=2)
     text = train_mint(config)
-    parts = {(p.scorer, p.evaluation, p.seed): p for p in formats.read_scores(config.out / "scores.csv")}
+    parts = {(p.scorer, p.evaluation, p.seed): p for p in score_files.read_scores(config.out / "scores.csv")}
     first, second = (parts["vanilla", "unseen_database", seed] for seed in (1, 2))
     np.testing.assert_array_equal(first.samples.sample_id, second.samples.sample_id)
     assert (first.logit != second.logit).any()
@@ -216,7 +216,7 @@ def test_auto_says_why(audited_folder: Path, tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_dead_head_is_named(run_folder: Path) -> None:
-    scores = formats.read_scores(run_folder / "scores.csv")
+    scores = score_files.read_scores(run_folder / "scores.csv")
     assert train_mint_stage.warn_of_dead_heads(scores) == []
     dead = [dataclasses.replace(p, logit=np.zeros_like(p.logit)) if p.tap == "conv1" else p for p in scores]
     (text,) = train_mint_stage.warn_of_dead_heads(dead)
@@ -351,7 +351,7 @@ def test_a_run_on_a_protocol_says_what_was_not_searched(audited_folder: Path, tm
     assert "same database |" not in text  # it is the main evaluation
     again = evaluate_mint(EvaluateMint(config.out, tmp_path / "again", quiet=True))
     assert "NOT SCANNED" in again
-    evaluations = {row.evaluation for row in formats.read_results(config.out / formats.RESULTS)}
+    evaluations = {row.evaluation for row in score_files.read_results(config.out / formats.RESULTS)}
     assert evaluations == {"same_database"}
     (protocol / "protocol.json").write_text((protocol / "protocol.json").read_text() + " ")
     with pytest.raises(RefusedError, match="fingerprint"):

@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mint_keras import formats
-from mint_keras.data import tables
+from mint_keras import formats, score_files
 from mint_keras.data.worlds import KINDS
 from mint_keras.records import InputError, RefusedError, Scores
 from mint_keras.stages.validation import deciding, options, scoring, stage, summary
@@ -146,7 +145,7 @@ class TestQuick:
     def committed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         folder = tmp_path / "worlds"
         for world, effect in ((World(1, 1, "shift"), 0.0), (World(2, 11, "both"), 1.5)):
-            tables.write_scores(folder / f"{world.name}.parquet", scores_of_world(effect, 1.5, world.model))
+            score_files.write_scores(folder / f"{world.name}.parquet", scores_of_world(effect, 1.5, world.model))
         monkeypatch.setattr(options, "QUICK", folder)
         return folder
 
@@ -164,7 +163,7 @@ class TestQuick:
     def test_other_scores_are_refused_in_the_same_folder(self, committed: Path, tmp_path: Path) -> None:
         config = ValidateAuditor(tmp_path / "out", quick=True, quiet=True)
         validate_auditor(config)
-        tables.write_scores(committed / "1-01-shift.parquet", scores_of_world(0.0, 0.0, 9))
+        score_files.write_scores(committed / "1-01-shift.parquet", scores_of_world(0.0, 0.0, 9))
         with pytest.raises(RefusedError, match="other inputs"):
             validate_auditor(config)
 
@@ -208,7 +207,7 @@ def test_worlds_are_made_and_an_interrupted_validation_continues(
     assert {one["world"] for one in content["worlds"]} == {world.name for world in options.all_worlds(config)}
     assert content["false_accusations"]["audit"]["num"] == 0  # too few people to accuse anybody
     scorers = {f"{scorer}:{network}" for scorer in ("embedding_norm", "mint_plus") for network in NETWORKS}
-    assert {part.scorer for part in tables.read_scores(first)} == scorers | {"vanilla", "pixel statistics"}
+    assert {part.scorer for part in score_files.read_scores(first)} == scorers | {"vanilla", "pixel statistics"}
 
 
 class TestCommitted:
@@ -220,4 +219,4 @@ class TestCommitted:
     def test_the_first_worlds_with_and_without_members(self) -> None:
         for kind, outcome in (("familiar", verdict.NO_EVIDENCE), ("both", verdict.EVIDENCE)):
             path = sorted((ROOT / options.QUICK).glob(f"*-{kind}.parquet"))[0]
-            assert deciding.decide(World.parse(path.stem), tables.read_scores(path)).outcome == outcome
+            assert deciding.decide(World.parse(path.stem), score_files.read_scores(path)).outcome == outcome

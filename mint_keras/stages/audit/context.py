@@ -8,10 +8,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from mint_keras.aad.models import UNTRAINED
 from mint_keras.data import protocol as protocols
 from mint_keras.data import samples, splits, transplant
-from mint_keras.records import InputError, SampleTable, Scores, concatenate_tables
+from mint_keras.records import UNTRAINED, InputError, SampleTable, Scores, concatenate_tables
 from mint_keras.stages.audit import controls, dividing, frozen, pixels
 from mint_keras.stages.audit.opened import Opened
 from mint_keras.statistics import findings
@@ -63,7 +62,7 @@ def _across(opened: Opened) -> Found:
     wanted = {
         "members and externals": (claim, findings.CLAIM, opened.scorer.parts(scores, main)),
         "untrained copy, members and externals": (
-            _UNTRAINED, findings.CONTEXT, opened.scorer.parts(scores, main, f"_{UNTRAINED}"),
+            _UNTRAINED, findings.CONTEXT, opened.scorer.parts(scores, main, UNTRAINED),
         ),
         "familiar": (_FAMILIAR, findings.CONTEXT, opened.scorer.parts(scores, protocols.FAMILIAR)),
     }  # fmt: skip

@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from mint_keras import formats
+from mint_keras import formats, score_files
 from mint_keras.aad import signals
-from mint_keras.aad.models import AUDITED
 from mint_keras.audited import recalibration, zoo
 from mint_keras.audited import taps as taps_module
 from mint_keras.data import images, samples
 from mint_keras.data import protocol as protocols
-from mint_keras.records import InputError, Scores
+from mint_keras.records import AUDITED, InputError, Scores
 from mint_keras.scorers.baselines import BASELINES, MAXIMA, OUTCOME
 from mint_keras.stages import mint_options, mint_run, run_aad, run_baselines
 from mint_keras.stages.audit.dividing import Scorer
@@ -88,8 +87,8 @@ def _kept(
     with formats.output_folder(config.out, formats.make_manifest(KIND, inputs, _settings(config, scorer))):
         path = config.out / formats.SCORES
         if not path.is_file():
-            formats.write_scores(path, score())
-        return formats.read_scores(path)
+            score_files.write_scores(path, score())
+        return score_files.read_scores(path)
 
 
 def _inputs(config: mint_options.TrainMint, protocol: protocols.Protocol) -> dict[str, str]:

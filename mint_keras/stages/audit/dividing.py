@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mint_keras.aad.models import UNTRAINED
 from mint_keras.data import protocol as protocols
 from mint_keras.data import splits
-from mint_keras.records import Scores
+from mint_keras.records import AUDITED, Scores
 from mint_keras.scorers import mint_plus
 from mint_keras.statistics import paired
 
@@ -35,16 +34,15 @@ class Scorer:
     def __str__(self) -> str:
         return f"{self.name.replace('_', ' ')} on {self.tap}"
 
-    def parts(self, scores: Sequence[Scores], evaluation: str, suffix: str = "") -> list[Scores]:
-        """Returns its scores in an evaluation, one entry for each training seed; with the suffix another model's."""
-        key = (self.name + suffix, self.tap, evaluation)
-        return [part for part in scores if (part.scorer, part.tap, part.evaluation) == key]
+    def parts(self, scores: Sequence[Scores], evaluation: str, model: str = AUDITED) -> list[Scores]:
+        """Returns its scores in an evaluation through a model, one entry for each training seed."""
+        key = (self.name, model, self.tap, evaluation)
+        return [part for part in scores if (part.scorer, part.model, part.tap, part.evaluation) == key]
 
 
 def scorers(scores: Sequence[Scores], evaluation: str) -> list[Scorer]:
     """Returns what scored an evaluation through the audited model."""
-    found = {Scorer(p.scorer, p.tap): None for p in scores if p.evaluation == evaluation}
-    return [scorer for scorer in found if not scorer.name.endswith(f"_{UNTRAINED}")]
+    return list({Scorer(p.scorer, p.tap): None for p in scores if (p.model, p.evaluation) == (AUDITED, evaluation)})
 
 
 @dataclasses.dataclass(frozen=True)

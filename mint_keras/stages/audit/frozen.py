@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 
 from mint_keras.aad import extract, models, pooling
-from mint_keras.aad.models import AUDITED
 from mint_keras.audited import taps
 from mint_keras.data import images
 from mint_keras.heads import specs
-from mint_keras.records import SampleTable
+from mint_keras.records import AUDITED, SampleTable
 from mint_keras.scorers.baselines import BASELINES, FIRST_MAXIMA, MAXIMA, PERSON
 from mint_keras.stages import mint_options, mint_run, run_baselines
 from mint_keras.stages.audit import controls

@@ -8,10 +8,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from mint_keras.aad.models import AUDITED, UNTRAINED
 from mint_keras.audited import taps
 from mint_keras.data import protocol as protocols
-from mint_keras.records import Scores
+from mint_keras.records import AUDITED, UNTRAINED, Scores
 from mint_keras.scorers import mint_plus
 from mint_keras.stages import mint_options
 from mint_keras.stages.audit import context, controls, dividing, pixels, plus, swap

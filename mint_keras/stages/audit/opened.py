@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from mint_keras import formats
+from mint_keras import formats, score_files
 from mint_keras.data import protocol as protocols
 from mint_keras.records import Scores
 from mint_keras.stages import mint_run
@@ -91,7 +91,7 @@ def open_audit(config: Audit, run: mint_run.Run) -> Opened:
         config: of the audit.
         run: that is audited.
     """
-    scores = formats.read_scores(config.run / formats.SCORES)
+    scores = score_files.read_scores(config.run / formats.SCORES)
     evaluations = run.protocol.evaluations()
     evaluation = protocols.SAME_DATABASE if protocols.SAME_DATABASE in evaluations else run.protocol.main_evaluation
     parts = {scorer: scorer.parts(scores, evaluation) for scorer in dividing.scorers(scores, evaluation)}

@@ -6,9 +6,8 @@ import dataclasses
 
 import numpy as np
 
-from mint_keras.aad.models import AUDITED
 from mint_keras.data import protocol as protocols
-from mint_keras.records import InputError, Scores
+from mint_keras.records import AUDITED, InputError, Scores
 from mint_keras.scorers import mint_plus
 from mint_keras.stages.audit import plus
 from mint_keras.stages.audit.opened import Opened

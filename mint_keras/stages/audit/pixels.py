@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mint_keras import formats
+from mint_keras import formats, score_files
 from mint_keras.data import images
 from mint_keras.records import SampleTable, Scores
 from mint_keras.scorers import blind
@@ -46,10 +46,10 @@ def score(
             fitted[NETWORK] = blind.fit_pixels(seen, truth, seed, out)
         out.mkdir(parents=True, exist_ok=True)
         samples = table.take(scored[0])
-        formats.write_scores(
+        score_files.write_scores(
             path, [Scores(name, TAP, evaluation, seed, samples, scored[1], one(shown)) for name, one in fitted.items()]
         )
-    return {part.scorer: part for part in formats.read_scores(path)}
+    return {part.scorer: part for part in score_files.read_scores(path)}
 
 
 def across(run: mint_run.Run, seed: int, out: Path) -> dict[str, Scores]:

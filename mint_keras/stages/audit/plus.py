@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mint_keras import formats
+from mint_keras import formats, score_files
 from mint_keras.aad import views
 from mint_keras.audited import zoo
 from mint_keras.data import protocol as protocols
@@ -108,8 +108,8 @@ def score(opened: Opened, tasks: Tasks, model: str, audited: Path) -> dict[str, 
         for task in missing:
             part = score_features(task, tasks.table, rows, features, opened.config.seed)
             folder.mkdir(parents=True, exist_ok=True)
-            formats.write_scores(paths[task.name], [part])
-    return {name: formats.read_scores(path)[0] for name, path in paths.items()}
+            score_files.write_scores(paths[task.name], [part])
+    return {name: score_files.read_scores(path)[0] for name, path in paths.items()}
 
 
 def score_features(task: Task, table: SampleTable, rows: np.ndarray, features: Features, seed: int) -> Scores:

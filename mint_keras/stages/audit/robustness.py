@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from tqdm import tqdm
 
-from mint_keras import formats
+from mint_keras import score_files
 from mint_keras.data import protocol as protocols
 from mint_keras.data import splits
 from mint_keras.data.changes import CHANGES
@@ -124,8 +124,8 @@ def _measure(opened: Opened, asked: _Asked, on_change: Callable[[int], object]) 
     path = opened.folder("robustness") / f"{asked.scorer.name}_{asked.scorer.tap}.csv"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        formats.write_scores(path, _score(opened, asked, on_change))
-    parts = {part.evaluation: part for part in formats.read_scores(path)}
+        score_files.write_scores(path, _score(opened, asked, on_change))
+    parts = {part.evaluation: part for part in score_files.read_scores(path)}
     if _THRESHOLD not in parts:  # none of these photos could be scored
         return []
     others = np.sort(parts.pop(_THRESHOLD).logit)

@@ -15,11 +15,10 @@ import numpy as np
 
 from mint_keras import formats
 from mint_keras.aad import views
-from mint_keras.aad.models import AUDITED, UNTRAINED
 from mint_keras.audited import iresnet, runtime, taps, zoo
 from mint_keras.data import protocol as protocols
 from mint_keras.data import samples, splits
-from mint_keras.records import InputError, SampleTable, Scores, concatenate_tables
+from mint_keras.records import AUDITED, UNTRAINED, InputError, SampleTable, Scores, concatenate_tables
 from mint_keras.scorers import blind
 from mint_keras.scorers.baselines import EMBEDDING_NORM
 from mint_keras.stages import mint_options

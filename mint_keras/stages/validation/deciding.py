@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from mint_keras.aad.models import AUDITED
 from mint_keras.data import protocol as protocols
-from mint_keras.records import InputError, Scores
+from mint_keras.records import AUDITED, InputError, Scores
 from mint_keras.scorers import mint_plus
 from mint_keras.stages.audit import dividing, measure, pixels, plus, text
 from mint_keras.stages.validation.options import World
-from mint_keras.stages.validation.scoring import NAIVE, NORM, SEPARATOR
+from mint_keras.stages.validation.scoring import NAIVE, NORM
 from mint_keras.statistics import figures, findings, intervals, verdict
 from mint_keras.statistics.intervals import Estimate
 
@@ -62,8 +61,7 @@ def decide(world: World, parts: Sequence[Scores]) -> Decided:
     """
     by_scorer: dict[dividing.Scorer, dict[str, Scores]] = {}
     for part in parts:
-        name, _, network = part.scorer.partition(SEPARATOR)
-        by_scorer.setdefault(dividing.Scorer(name, part.tap), {})[network] = part
+        by_scorer.setdefault(dividing.Scorer(part.scorer, part.tap), {})[part.model] = part
     naive, blind = (list(by_scorer.pop(scorer, {}).values()) for scorer in (NAIVE, PIXELS))
     if not naive or not blind or not {NORM, PHOTO} <= {s for s, of in by_scorer.items() if AUDITED in of}:
         raise InputError(

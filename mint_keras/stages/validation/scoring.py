@@ -10,12 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from mint_keras import paper
-from mint_keras.aad.models import AUDITED
 from mint_keras.audited import taps
 from mint_keras.data import protocol as protocols
 from mint_keras.data import worlds
 from mint_keras.heads import vanilla
-from mint_keras.records import Scores
+from mint_keras.records import AUDITED, Scores
 from mint_keras.scorers import baselines, blind
 from mint_keras.scorers.baselines import PERSON
 from mint_keras.stages import mint_options
@@ -26,7 +25,6 @@ from mint_keras.training import batches, checkpoints, heads
 
 NAIVE = dividing.Scorer("vanilla", mint_options.COMBINATION)
 NORM = dividing.Scorer(baselines.EMBEDDING_NORM, taps.OUTCOME)
-SEPARATOR = ":"  # between a scorer and the network that it looked through
 
 
 def score(config: ValidateAuditor, world: World, seen: Seen) -> list[Scores]:
@@ -38,7 +36,7 @@ def score(config: ValidateAuditor, world: World, seen: Seen) -> list[Scores]:
         seen: what the networks make of its people.
 
     Returns:
-        Scores whose scorers are called `SCORER:NETWORK`; and those of pixels, and of `NAIVE`.
+        Scores through every network by its name (`Scores.model`); and those of pixels, and of `NAIVE`.
     """
     protocol, seed = draw(config, world, seen.people), seed_of(config, world)
     rows, people = seen.rows(protocol.table), protocol.table.people()
@@ -119,4 +117,4 @@ def _naive(protocol: protocols.Protocol, features: Mapping[str, np.ndarray], row
 
 
 def _through(network: str, part: Scores) -> Scores:
-    return dataclasses.replace(part, scorer=f"{part.scorer}{SEPARATOR}{network}")
+    return dataclasses.replace(part, model=network)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from mint_keras import formats
-from mint_keras.data import tables, worlds
+from mint_keras import formats, score_files
+from mint_keras.data import worlds
 from mint_keras.records import InputError
 from mint_keras.report import plots
 from mint_keras.stages.progress import pace
@@ -93,14 +93,16 @@ def _make(config: ValidateAuditor, chosen: Sequence[World]) -> None:
         for number in dict.fromkeys(world.model for world in missing):
             seen = models.look(config, number)
             for world in [world for world in missing if world.model == number]:
-                tables.write_scores(_scores(config, world), scoring.score(config, world, seen))
+                score_files.write_scores(_scores(config, world), scoring.score(config, world, seen))
                 bar.update()
 
 
 def _decide(config: ValidateAuditor, world: World) -> Decided:
     path = config.out / "verdicts" / f"{world.name}.json"
     if not path.is_file():
-        formats.write_json(path, dataclasses.asdict(deciding.decide(world, tables.read_scores(_scores(config, world)))))
+        formats.write_json(
+            path, dataclasses.asdict(deciding.decide(world, score_files.read_scores(_scores(config, world))))
+        )
     return deciding.from_json(formats.read_json(path))
 
 

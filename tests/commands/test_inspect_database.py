@@ -5,10 +5,10 @@ import cv2
 import numpy as np
 import pytest
 
+from mint_keras.commands import inspect_database as module
+from mint_keras.commands.inspect_database import InspectDatabase, inspect_database
 from mint_keras.data import images, layouts
 from mint_keras.records import InputError
-from mint_keras.stages import inspect_database as module
-from mint_keras.stages.inspect_database import InspectDatabase, inspect_database
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def album(tmp_path: Path) -> Path:
 
 
 def test_counts_sizes_and_what_cannot_be_read(album: Path, tmp_path: Path) -> None:
-    text = inspect_database(InspectDatabase((str(album),), tmp_path / "out", quiet=True))
+    text = inspect_database(InspectDatabase((str(album),), tmp_path / "out", quiet=True)).text
     assert "layout: folders" in text
     assert "6 images, 2 identities" in text
     assert "3 to 3, median 3" in text
@@ -41,7 +41,7 @@ def test_counts_sizes_and_what_cannot_be_read(album: Path, tmp_path: Path) -> No
 
 def test_some_of_many_are_read_and_the_rest_is_bounded(tmp_path: Path) -> None:
     config = InspectDatabase(("synthetic:1/web/0-3/10", "synthetic:1/scan/0-3/1"), tmp_path / "out", 4, 20, quiet=True)
-    text = inspect_database(config)
+    text = inspect_database(config).text
     assert "0 of 20 read; of all 40 at most 13.9% (95%)" in text
     height, width, _ = images.decode((tmp_path / "out" / "sheet.png").read_bytes()).shape
     assert width > height > 100
@@ -62,7 +62,7 @@ def test_published_counts(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_nothing_but_broken_files(tmp_path: Path) -> None:
     (tmp_path / "db").mkdir()
     (tmp_path / "db" / "1.jpg").write_bytes(b"")
-    text = inspect_database(InspectDatabase((str(tmp_path / "db"),), tmp_path / "out", quiet=True))
+    text = inspect_database(InspectDatabase((str(tmp_path / "db"),), tmp_path / "out", quiet=True)).text
     assert "unreadable: 1 of 1 read" in text
     assert not (tmp_path / "out" / "sheet.png").exists()
 

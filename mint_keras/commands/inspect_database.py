@@ -1,4 +1,13 @@
-"""Stage: what is in a database? Layout, counts, sizes, what cannot be read, and a sheet of its images."""
+"""What is in a database? Its layout, images and identities, sizes, what cannot be read, and a sheet to look at.
+
+The layout is recognised: RecordIO, IJB-C, FDDB, Adience, CelebA, UTKFace, LFW, GANDiffFace, insightface's verification
+sets, CIFAR-100, Tiny-ImageNet, COCO, Caltech, prepared tensorflow_datasets, any folder of photos, or a table of your
+own. Counts are compared with those published.
+
+Example:
+    python scripts/inspect_database.py faces/ms1mv3
+    python scripts/inspect_database.py adience=downloads/aligned photos --num-read 0 --out runs/sheet
+"""
 
 from __future__ import annotations
 
@@ -8,14 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.stats
-from tqdm import tqdm
 
-from mint_keras import formats
+from mint_keras import formats, progress
+from mint_keras.commands import Result
 from mint_keras.data import images, layouts, recordio, samples
+from mint_keras.options import Common
 from mint_keras.records import InputError, Rejected, SampleTable
-from mint_keras.report import plots
-from mint_keras.stages.progress import pace
 
 KIND = "database_sheet"
 SHEET, INSPECTION = "sheet.png", "inspection.json"
@@ -25,7 +32,7 @@ _BAR = 40
 
 
 @dataclasses.dataclass(frozen=True)
-class InspectDatabase:
+class InspectDatabase(Common):
     """Options of inspect_database.py.
 
     Attributes:
@@ -34,8 +41,6 @@ class InspectDatabase:
         num: images of each database on the sheet.
         num_read: images of each database to decode, at random, for their sizes and for what cannot be read; 0: all.
         seed: seed of the choice.
-        overwrite: replace what --out holds.
-        quiet: no progress bar.
     """
 
     paths: tuple[str, ...] = dataclasses.field(metadata={"positional": True})
@@ -43,11 +48,22 @@ class InspectDatabase:
     num: int = 12
     num_read: int = 1000
     seed: int = 1
-    overwrite: bool = False
-    quiet: bool = False
 
 
-def inspect_database(config: InspectDatabase) -> str:
+@dataclasses.dataclass(frozen=True)
+class Inspection(Result):
+    """What was found.
+
+    Attributes:
+        databases: The content of inspection.json, an entry for each database.
+        out: The folder with the sheet.
+    """
+
+    databases: list[dict[str, Any]]
+    out: Path
+
+
+def inspect_database(config: InspectDatabase) -> Inspection:
     """Counts what there is in each database, decodes some of it, and draws a row of images of each."""
     if config.num < 1:
         raise InputError(f"Expected --num of at least 1, received {config.num}.")
@@ -74,10 +90,12 @@ def inspect_database(config: InspectDatabase) -> str:
         formats.write_json(out / INSPECTION, {"databases": found})
         formats.write_rejected(out / formats.REJECTED, rejected)
         if rows:
+            from mint_keras.report import plots
+
             plots.save_sheet(out / SHEET, rows, "Databases")
     lines = [_text(counts) for counts in found]
     written = [INSPECTION, *([SHEET] if rows else []), *([formats.REJECTED] if rejected else [])]
-    return "\n\n".join([*lines, f"Written: {out}: {', '.join(written)}"])
+    return Inspection("\n\n".join([*lines, f"Written: {out}: {', '.join(written)}"]), found, out)
 
 
 def _count(source: samples.Source, table: SampleTable) -> dict[str, Any]:
@@ -114,7 +132,7 @@ def _look(
     turns = dict(zip(chosen.tolist(), range(num), strict=True))
     shown: dict[int, np.ndarray] = {}
     reader, sizes, unreadable = images.FaceReader(), collections.Counter[tuple[int, int]](), []
-    for row in tqdm(np.sort(chosen).tolist(), desc="images", unit="image", disable=config.quiet, **pace()):
+    for row in progress.bar(np.sort(chosen).tolist(), desc="images", unit="image"):
         try:
             image = reader.image(str(locations[row]))
         except InputError as error:
@@ -160,6 +178,8 @@ def _unreadable(counts: dict[str, Any]) -> str:
     text = f"{num:,} of {read:,} read"
     if read == counts["images"]:
         return text
+    import scipy.stats
+
     limit = scipy.stats.beta.ppf(0.95, num + 1, read - num) if num < read else 1.0
     return f"{text}; of all {counts['images']:,} at most {limit:.1%} (95%). --num-read 0 reads all"
 

@@ -1,0 +1,60 @@
+"""The commands, one module each: options, check, call, result.
+
+A module X has a dataclass of options named like it (`train_mint`: `TrainMint`) and a function of its own name, from the
+options to a `Result`. Its docstring is the help. Whatever takes long to import is imported inside the function, so
+that every --help answers at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What a command found and made.
+
+    Attributes:
+        text: What it says, for people.
+    """
+
+    text: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """An entry of the table of commands.
+
+    Attributes:
+        module: Its module in this package; the script of the same name is the same command.
+        summary: One line for `mint --help`.
+        has_keras: Whether it runs TensorFlow, whose libraries print notices while they load.
+    """
+
+    module: str
+    summary: str
+    has_keras: bool = True
+
+    @property
+    def options(self) -> str:
+        """The name of its class of options."""
+        return "".join(word.title() for word in self.module.split("_"))
+
+
+# By the word behind `mint`, in the order in which one meets them.
+COMMANDS = {
+    "convert": Command("convert_fr", "convert a face-recognition model to Keras, proven tap by tap"),
+    "verify": Command("verify_fr", "say how well a model recognises faces"),
+    "inspect": Command("inspect_database", "say what a folder or file of photos holds", has_keras=False),
+    "prepare": Command("prepare_faces", "find faces on photos and cut them out as the models want them"),
+    "overlap": Command("find_overlap", "find photos and people that two databases share"),
+    "protocol": Command("make_protocol", "choose who trains and who tests, as in the paper", has_keras=False),
+    "extract": Command("extract_aad", "keep what the taps of an audited model give"),
+    "train": Command("train_mint", "train MINT heads, and say what their figures are worth"),
+    "evaluate": Command("evaluate_mint", "evaluate the heads of a run again"),
+    "audit": Command("audit", "say whether a run is evidence of training use"),
+    "tables": Command("make_tables", "make the paper's tables and Figure 5"),
+    "export": Command("export_tflite", "export a run's head as a bundle for a laptop"),
+    "score": Command("score", "score photos with a bundle, offline and without TensorFlow", has_keras=False),
+    "train-audited": Command("train_audited", "train a model whose members are known"),
+}

@@ -1,0 +1,41 @@
+"""Progress bars: one that moves on a terminal, one line a minute in a log, none where somebody asked for quiet."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from tqdm import tqdm
+
+# Whether bars are shown is no business of the functions that draw them, so it is no argument of theirs.
+_is_hidden = contextvars.ContextVar("is_hidden", default=False)
+
+
+@contextlib.contextmanager
+def hidden(is_hidden: bool = True) -> Iterator[None]:
+    """Shows no bars inside the block.
+
+    Example:
+        >>> with hidden():
+        ...     [2 * number for number in bar([1, 2], desc="doubles")]
+        [2, 4]
+    """
+    token = _is_hidden.set(is_hidden)
+    try:
+        yield
+    finally:
+        _is_hidden.reset(token)
+
+
+def bar(iterable: Iterable | None = None, **settings: Any) -> tqdm:
+    """Returns a bar over an iterable, or one that is moved by hand.
+
+    Args:
+        iterable: What to go through; None for `with bar(total=n) as moved: moved.update()`.
+        settings: Those of tqdm, such as desc, unit and total.
+    """
+    pace = {} if sys.stderr.isatty() else {"mininterval": 60.0}
+    return tqdm(iterable, disable=_is_hidden.get(), **pace, **settings)
