@@ -16,10 +16,10 @@ from mint_keras.aad import signals, store
 from mint_keras.audited import runtime, zoo
 from mint_keras.audited import taps as taps_module
 from mint_keras.data import protocol as protocols
+from mint_keras.data import protocol_files as protocol_stage
 from mint_keras.data import samples, synthetic
 from mint_keras.heads import specs
 from mint_keras.records import InputError, ResultRow, Scores
-from mint_keras.stages import make_protocol as protocol_stage
 from mint_keras.stages import mint_options, run_aad, run_baselines
 from mint_keras.stages.mint_options import TrainMint
 from mint_keras.stages.progress import pace

@@ -10,10 +10,11 @@ import numpy as np
 from mint_keras import formats, score_files
 from mint_keras.aad import pooling
 from mint_keras.data import protocol as protocols
+from mint_keras.data import protocol_files as make_protocol
 from mint_keras.data import synthetic
 from mint_keras.records import AUDITED, InputError, ResultRow, Scores
 from mint_keras.report import plots, tables
-from mint_keras.stages import make_protocol, mint_options, mint_run, run_aad, run_baselines
+from mint_keras.stages import mint_options, mint_run, run_aad, run_baselines
 from mint_keras.statistics import metrics
 
 _LEGEND = """Cells: accuracy, AUC, TPR at 1% FPR; chance is 0.500, 0.500, 0.010.
