@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +56,7 @@ def open_onnx(path: Path, card_name: str, mean: tuple[float, ...], std: tuple[fl
     Raises:
         InputError: If it is no model of faces of 112x112.
     """
+    # onnx and onnxruntime take seconds to load, and a converted model needs neither.
     from mint_keras.audited import parity
     from mint_keras.audited.convert import preprocess_choice, sources
 
@@ -68,6 +69,26 @@ def open_onnx(path: Path, card_name: str, mean: tuple[float, ...], std: tuple[fl
     preprocessing, _ = preprocess_choice.choose(mean, std, card, source)
     session = parity.Oracle(source.oracle_model).session(list(source.graph.outputs.values())[:1])
     return Embedder(lambda faces: session(preprocessing.apply(faces))[0], source.files[0].stem, digest, "onnxruntime")
+
+
+def open_unit(folder: Path) -> Embed:
+    """Opens an audited model to compare photos: embeddings of length 1, the same for a face and its mirror image.
+
+    Raises:
+        InputError: If it is no model of faces of 112x112.
+    """
+    # Models of other sizes are trained to be audited, and thrown away; their embeddings were not tried for this.
+    if zoo.framing(folder) != images.FACE:
+        raise InputError(f"Expected a model of faces of {images.IMAGE_SIZE} pixels, received {folder} of another size.")
+    model = open_model(folder)
+
+    def embed(faces: np.ndarray) -> np.ndarray:
+        outcome = embed_batch(model.embed, faces, with_mirrored=True)
+        norms = np.linalg.norm(outcome, axis=1, keepdims=True)
+        # A photo that gives nothing is near nobody, instead of NaN.
+        return outcome / np.maximum(norms, np.finfo(np.float32).tiny)
+
+    return embed
 
 
 def embed_batch(embed: Embed, faces: np.ndarray, with_mirrored: bool) -> np.ndarray:
@@ -96,21 +117,16 @@ def embed_all(embed: Embed, faces: Sequence[bytes | Path], with_mirrored: bool) 
     """
     parts = []
     with progress.bar(total=len(faces), desc="faces", unit="face") as bar:
-        for batch in _batches(faces):
-            parts.append(embed_batch(embed, batch, with_mirrored))
+        for start in range(0, len(faces), BATCH_SIZE):
+            batch: list[np.ndarray] = []
+            for position, face in enumerate(faces[start : start + BATCH_SIZE], start):
+                try:
+                    encoded = face if isinstance(face, bytes) else images.read_bytes(face)
+                    batch.append(images.FACE.apply(images.decode(encoded)))
+                except InputError as error:
+                    where = face if isinstance(face, Path) else f"image {position}"
+                    reason = f"Expected every image of the pairs to be readable, received {where}: {error}"
+                    raise InputError(reason) from error
+            parts.append(embed_batch(embed, np.stack(batch), with_mirrored))
             bar.update(len(batch))
     return np.concatenate(parts)
-
-
-def _batches(faces: Sequence[bytes | Path]) -> Iterator[np.ndarray]:
-    for start in range(0, len(faces), BATCH_SIZE):
-        batch: list[np.ndarray] = []
-        for position, face in enumerate(faces[start : start + BATCH_SIZE], start):
-            try:
-                encoded = face if isinstance(face, bytes) else images.read_bytes(face)
-                batch.append(images.FACE.apply(images.decode(encoded)))
-            except InputError as error:
-                where = face if isinstance(face, Path) else f"image {position}"
-                reason = f"Expected every image of the pairs to be readable, received {where}: {error}"
-                raise InputError(reason) from error
-        yield np.stack(batch)

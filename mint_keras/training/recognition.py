@@ -55,6 +55,7 @@ def fit_members(
     # On the disk, because a database of faces need not fit the memory.
     cache = out / "faces.npy"
     rows, faces = reader.decode_to(cache, members)
+    # Images that cannot be read do not fail a training: they are listed, and the model is one of the others.
     formats.write_rejected(out / formats.REJECTED, reader.rejected)
     if not len(rows):
         first = reader.rejected[0].location
@@ -64,6 +65,7 @@ def fit_members(
     audited_training.fit_audited(model, faces, labels, settings, out, progress.verbosity())
     tables.write_samples(out / formats.MEMBERS, members)
     zoo.save_audited(out, model, {"members_pixels_sha256": reader.digest, "num_members": len(members)})
+    # The file is mapped until its last array is gone.
     del faces
     cache.unlink()
     shutil.rmtree(out / "checkpoint", ignore_errors=True)

@@ -22,6 +22,7 @@ def choose_taps(converted: Converted, own: Sequence[str]) -> dict[str, str]:
     Raises:
         InputError: If one names nothing in the model.
     """
+    # A network without taps that we know, such as a detector, gives its outputs.
     chosen = dict(converted.taps or converted.outputs)
     by_name = {tensor: tensor for tensor in converted.tensors}
     by_name |= {name: tensor for names in (converted.layers, converted.nodes) for tensor, name in names.items()}
@@ -32,6 +33,7 @@ def choose_taps(converted: Converted, own: Sequence[str]) -> dict[str, str]:
                 f"Expected --taps NAME=NODE with a node, tensor or layer of the model, received {choice!r}."
             )
         chosen[tap] = by_name[place]
+    # Tables and runs show the taps in this order, from the image on.
     last = {tap: chosen.pop(tap) for tap in (taps.OUTCOME,) if tap in chosen}
     return {**chosen, **last}
 
@@ -47,7 +49,7 @@ def locate_taps(converted: Converted, chosen: Mapping[str, str]) -> dict[str, An
 
 def tap_rows(converted: Converted, chosen: Mapping[str, str]) -> list[tuple[str, ...]]:
     """Returns a table of taps with its header: name, shape, layer, node, operations from the image to there."""
-    rows = [("tap", "shape", "layer", "node", "GFLOPs so far")]
+    rows: list[tuple[str, ...]] = [("tap", "shape", "layer", "node", "GFLOPs so far")]
     for tap, tensor in chosen.items():
         value = converted.tensors[tensor]
         flops = taps.flops(keras.Model(converted.model.input, value.tensor))
