@@ -14,20 +14,17 @@ import numpy as np
 
 from mint_keras import formats, score_files
 from mint_keras.aad import views
+from mint_keras.aad.observe import observe, run
+from mint_keras.audit.frozen import FaceScorer
+from mint_keras.audit.opened import Opened
 from mint_keras.audited import zoo
+from mint_keras.data import images, samples
 from mint_keras.data import protocol as protocols
-from mint_keras.data import samples
-from mint_keras.records import InputError, SampleTable, Scores
+from mint_keras.records import InputError, Labelled, Observations, SampleTable, Scores
 from mint_keras.scorers import mint_plus
-from mint_keras.scorers.baselines import PERSON, Features
-from mint_keras.stages import mint_options
-from mint_keras.stages.audit import dividing, frozen
-from mint_keras.stages.audit.dividing import Side
-from mint_keras.stages.audit.opened import Opened
-from mint_keras.statistics import findings, verdict
+from mint_keras.statistics import division, findings, verdict
+from mint_keras.statistics.rule import UNSEEN_PHOTOS
 
-SCORER = "mint_plus"
-UNSEEN_PHOTOS = "unseen_photos"  # how scores name the comparison of members' photos with unseen ones of the same people
 _TRUTHS = {findings.PERSON: mint_plus.IDENTITY, findings.IMAGE: mint_plus.IMAGE}
 _LEVELS = {mint_plus.PHOTO: "photo", mint_plus.WITH_OTHERS: "photo with others", mint_plus.OF_PERSON: "person"}
 
@@ -47,8 +44,8 @@ class Task:
     level: str
     truth: str
     num_photos: int
-    fitted_on: Side
-    scored: Side
+    fitted_on: Labelled
+    scored: Labelled
 
     @property
     def evaluation(self) -> str:
@@ -82,8 +79,7 @@ def plan(opened: Opened) -> Tasks:
     """Returns what there are enough people for."""
     table, unseen = _with_unseen_photos(opened)
     found, missing = [], []
-    division, seed = opened.division, opened.config.seed
-    of_person = tasks_of_person(opened.run.protocol, division, seed) if opened.has_reference else ([], [])
+    of_person = tasks_of_person(opened.run.protocol, opened.division, opened.spec.seed) if opened.has_reference else ([], [])
     for tasks, why in (of_person, _of_image(opened, table, unseen)):
         found += tasks
         missing += why
@@ -94,96 +90,81 @@ def score(opened: Opened, tasks: Tasks, model: str, audited: Path) -> dict[str, 
     """Returns the scores of every task through a model, by the task's name; what is there is read.
 
     Args:
-        opened: the audit.
-        tasks: of `plan`.
-        model: name of the model, for its folder.
-        audited: its folder.
+        opened: The audit.
+        tasks: What is asked.
+        model: The name of the model, for its folder.
+        audited: The folder of the model.
     """
-    folder = opened.folder("mint_plus") / model
+    folder = opened.folder / "mint_plus" / model
     paths = {task.name: folder / f"{task.truth}_{task.level}.csv" for task in tasks.tasks}
     missing = [task for task in tasks.tasks if not paths[task.name].is_file()]
     if missing:
         rows = np.unique(np.concatenate([rows for task in missing for rows in (task.fitted_on[0], task.scored[0])]))
-        features = _read(opened, tasks.table.take(rows), audited)
+        seen = look(opened, tasks.table.take(rows), audited)
+        folder.mkdir(parents=True, exist_ok=True)
         for task in missing:
-            part = score_features(task, tasks.table, rows, features, opened.config.seed)
-            folder.mkdir(parents=True, exist_ok=True)
-            score_files.write_scores(paths[task.name], [part])
+            score_files.write_scores(paths[task.name], [fit_and_score(task, rows, seen, opened.spec.seed)])
     return {name: score_files.read_scores(path)[0] for name, path in paths.items()}
 
 
-def score_features(task: Task, table: SampleTable, rows: np.ndarray, features: Features, seed: int) -> Scores:
+def fit_and_score(task: Task, rows: np.ndarray, seen: Observations, seed: int) -> Scores:
     """Fits MINT+ for a task, and scores whom it asks about.
 
     Args:
-        task: of `plan`.
-        table: all samples.
-        rows: of the table, sorted, those of the task among them.
-        features: of these rows.
-        seed: of the folds.
+        task: The task.
+        rows: Sorted rows of the tasks' table, those of the task among them.
+        seen: What a model gave for these rows.
+        seed: Seeds the folds.
     """
-    scored, is_member = task.scored
-    logit = fit(task, rows, features, seed)(_take(features, rows, scored))
-    return Scores(SCORER, task.level, task.evaluation, seed, table.take(scored), is_member, logit)
+    shown = seen.take(np.searchsorted(rows, task.scored.rows))
+    logit = fit(task, rows, seen, seed)(shown)
+    return Scores(mint_plus.NAME, task.level, task.evaluation, seed, shown.table, task.scored.is_member, logit)
 
 
-def fit(task: Task, rows: np.ndarray, features: Features, seed: int) -> mint_plus.MintPlus:
-    """Fits MINT+ for a task.
-
-    Args:
-        task: of `plan`.
-        rows: of the table, sorted, those of `task.fitted_on` among them.
-        features: of these rows.
-        seed: of the folds.
-    """
+def fit(task: Task, rows: np.ndarray, seen: Observations, seed: int) -> mint_plus.FittedMintPlus:
+    """Fits MINT+ for a task; see `fit_and_score`."""
     known, is_member = task.fitted_on
-    return mint_plus.fit(_take(features, rows, known), is_member, _TRUTHS[task.truth], task.level, seed=seed)
+    recipe = mint_plus.MintPlus(_TRUTHS[task.truth], task.level)
+    return recipe.fit(seen.take(np.searchsorted(rows, known)), is_member, seed)
 
 
-def open_scorer(opened: Opened, tasks: Tasks, task: Task) -> frozen.FaceScorer:
+def open_scorer(opened: Opened, tasks: Tasks, task: Task) -> FaceScorer:
     """Returns MINT+ as a function of faces, through the audited model."""
-    rows = np.unique(task.fitted_on[0])
-    audited = opened.run.config.audited
-    fitted = fit(task, rows, _read(opened, tasks.table.take(rows), audited), opened.config.seed)
+    rows, audited = np.unique(task.fitted_on.rows), opened.run.spec.audited
+    fitted = fit(task, rows, look(opened, tasks.table.take(rows), audited), opened.spec.seed)
     function = views.face_function(zoo.load_audited(audited, zoo.kind_of(audited)))
-    return lambda faces, people: fitted({**views.run(function, faces), PERSON: people})
+    return lambda shown: fitted(Observations(shown.table, run(function, shown[images.PIXELS])))
 
 
-def _take(features: Features, there: np.ndarray, wanted: np.ndarray) -> dict[str, np.ndarray]:
-    places = np.searchsorted(there, wanted)
-    return {name: values[places] for name, values in features.items()}
-
-
-def _read(opened: Opened, table: SampleTable, audited: Path) -> dict[str, np.ndarray]:
+def look(opened: Opened, table: SampleTable, audited: Path) -> Observations:
+    """Returns what a model gives MINT+ for samples, all of which must be readable."""
     function = views.face_function(zoo.load_audited(audited, zoo.kind_of(audited)))
-    rows, features = views.read(table, function, framing=mint_options.framing(opened.run.config))
-    if len(rows) < len(table):
-        raise InputError(f"Expected {len(table)} photos that can be read, received {len(rows)}.")
-    return {**features, PERSON: table.people()}
+    seen = observe(table, function, opened.run.spec.framing)
+    if len(seen) < len(table):
+        raise InputError(f"Expected {len(table)} photos that can be read, received {len(seen)}.")
+    return seen
 
 
 def tasks_of_person(
-    protocol: protocols.Protocol, division: dividing.Division, seed: int
+    protocol: protocols.Protocol, divided: division.Division, seed: int
 ) -> tuple[list[Task], list[str]]:
     """Returns the tasks about persons, members against other people of their database, and what cannot be asked.
 
     Args:
-        protocol: with such people.
-        division: of them.
-        seed: of the choice of photos.
+        protocol: A protocol with such people.
+        divided: Who of them is reported on.
+        seed: Seeds the choice of photos.
     """
     people, sample_id = protocol.table.people(), protocol.table.sample_id
-    known, is_member = dividing.calibration(protocol, division)
-    num = min(len(np.unique(people[known[side]])) for side in (is_member, ~is_member))
+    fitted_on = division.calibration(protocol, divided)
+    num = min(len(np.unique(people[fitted_on.rows[side]])) for side in (fitted_on.is_member, ~fitted_on.is_member))
     if num < mint_plus.MIN_PEOPLE:
         return [], [f"MINT+: {num} people of a side are not reported on, and it wants {mint_plus.MIN_PEOPLE}."]
-    rows, truth = protocol.evaluations()[protocols.SAME_DATABASE]
-    is_reported = ~np.isin(people[rows], division.validation)
-    single = Task(
-        mint_plus.PHOTO, findings.PERSON, 0, (known, is_member), (rows[is_reported], truth[is_reported])
-    )  # the same photos as the other scorers'
-    scored, of_members = dividing.reported(protocol, division)
-    several = _equal((known, is_member), (scored, of_members), people, sample_id, seed)
+    evaluated = protocol.evaluations()[protocols.SAME_DATABASE]
+    # The same photos as the other scorers'.
+    reported = evaluated.where(~np.isin(people[evaluated.rows], divided.validation))
+    single = Task(mint_plus.PHOTO, findings.PERSON, 0, fitted_on, reported)
+    several = _equal(fitted_on, division.reported(protocol, divided), people, sample_id, seed)
     if several is None:
         return [single], ["MINT+ at the level of persons: too few people on a side have two photos in the run."]
     levels = (mint_plus.WITH_OTHERS, mint_plus.OF_PERSON)
@@ -202,8 +183,8 @@ def _of_image(opened: Opened, table: SampleTable, unseen: np.ndarray) -> tuple[l
     both, is_member = both[on_both], is_member[on_both]
     tested = people[: len(part)][part == protocols.TEST_MEMBERS]
     is_reported = np.isin(people[both], np.setdiff1d(tested, opened.division.validation))
-    sides = [(both[mask], is_member[mask]) for mask in (~is_reported, is_reported)]
-    several = _equal(sides[0], sides[1], people, table.sample_id, opened.config.seed)
+    sides = [Labelled(both, is_member).where(mask) for mask in (~is_reported, is_reported)]
+    several = _equal(sides[0], sides[1], people, table.sample_id, opened.spec.seed)
     if several is None:
         return [], [
             f"Image membership: {len(np.unique(people[both]))} people have photos on both sides in the run, too few of "
@@ -213,13 +194,13 @@ def _of_image(opened: Opened, table: SampleTable, unseen: np.ndarray) -> tuple[l
 
 
 def _equal(
-    fitted_on: Side, scored: Side, people: np.ndarray, sample_id: np.ndarray, seed: int
-) -> tuple[int, Side, Side] | None:
+    fitted_on: Labelled, scored: Labelled, people: np.ndarray, sample_id: np.ndarray, seed: int
+) -> tuple[int, Labelled, Labelled] | None:
     """Returns as many photos of every person on every side, with their number; None if there are too few people."""
     sides = {"fitted on": fitted_on, "scored": scored}
     for num_people in (verdict.MIN_PEOPLE, 2):  # rather few photos of enough people than many of too few
         least = {"fitted on": mint_plus.MIN_PEOPLE, "scored": num_people}
-        num, kept = dividing.equal_photos(sides, least, people, sample_id, seed)
+        num, kept = division.equal_photos(sides, least, people, sample_id, seed)
         if num:
             return num, kept["fitted on"], kept["scored"]
     return None
@@ -231,7 +212,7 @@ def _with_unseen_photos(opened: Opened) -> tuple[SampleTable, np.ndarray]:
     Raises:
         InputError: if none of the photos shows one of these people.
     """
-    table, source = opened.run.protocol.table, opened.config.unseen_photos
+    table, source = opened.run.protocol.table, opened.spec.unseen_photos
     if not source:
         return table, np.empty(0, int)
     given = samples.list_samples(source)
@@ -243,7 +224,7 @@ def _with_unseen_photos(opened: Opened) -> tuple[SampleTable, np.ndarray]:
             f"received only photos that were used, or of people such as {str(given.people()[0])!r}."
         )
     wanted = given.take(is_usable)
-    rows, _ = frozen.read(opened.run, wanted)
+    rows, _ = images.read_faces(wanted, opened.run.spec.framing)
     if not len(rows):
         raise InputError(f"Expected unseen photos that are square faces in {source}, received {len(wanted)} others.")
     whole = samples.join([table, wanted.take(rows)])
@@ -252,7 +233,7 @@ def _with_unseen_photos(opened: Opened) -> tuple[SampleTable, np.ndarray]:
 
 def _used(opened: Opened) -> np.ndarray:
     """Returns the samples that were used, as far as is known: of the run, and of the list beside the model."""
-    listed = opened.run.config.audited / formats.MEMBERS
+    listed = opened.run.spec.audited / formats.MEMBERS
     known = [opened.run.protocol.table.sample_id]
     if listed.is_file():
         known.append(samples.list_samples(str(listed)).sample_id)

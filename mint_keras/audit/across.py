@@ -8,12 +8,13 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from mint_keras import streams
+from mint_keras.audit import controls, frozen, pixels
+from mint_keras.audit.opened import Opened
 from mint_keras.data import protocol as protocols
-from mint_keras.data import samples, splits, transplant
-from mint_keras.records import UNTRAINED, InputError, SampleTable, Scores, concatenate_tables
-from mint_keras.stages.audit import controls, dividing, frozen, pixels
-from mint_keras.stages.audit.opened import Opened
-from mint_keras.statistics import findings
+from mint_keras.data import images, samples, splits, transplant
+from mint_keras.records import UNTRAINED, InputError, Observations, SampleTable, Scores, concatenate_tables
+from mint_keras.statistics import division, findings
 from mint_keras.statistics.findings import Finding
 from mint_keras.training import batches
 
@@ -34,16 +35,16 @@ Found = tuple[list[Finding], list[str]]
 
 def measure(opened: Opened) -> Found:
     """Returns the paper's own claim and what else tells databases apart, and what could not be measured."""
-    measures = {
-        "Members and externals": _across,
-        "Member database held out": _member_databases,
-        "Sides dealt out by lot": _permuted,
-        "Pipeline transplant": _transplanted,
-        "Resolution match": _resolution,
-        "Null pairs": _null_pairs,
-    }
-    if opened.run.protocol.main_evaluation == protocols.SAME_DATABASE:
-        measures = {name: measured for name, measured in measures.items() if measured is _permuted}
+    measures = {"Sides dealt out by lot": _permuted}
+    if opened.run.protocol.main_evaluation != protocols.SAME_DATABASE:
+        measures = {
+            "Members and externals": _across,
+            "Member database held out": _member_databases,
+            **measures,
+            "Pipeline transplant": _transplanted,
+            "Resolution match": _resolution,
+            "Null pairs": _null_pairs,
+        }
     found, missing = [], []
     for name, measured in measures.items():
         try:
@@ -56,7 +57,7 @@ def measure(opened: Opened) -> Found:
 
 
 def _across(opened: Opened) -> Found:
-    run, scores, seed = opened.run, opened.scores, opened.config.seed
+    run, scores, seed = opened.run, opened.scores, opened.spec.seed
     main = run.protocol.main_evaluation
     claim = _HELD_OUT_CLAIM if main == protocols.UNSEEN_MEMBERS else _CLAIM
     wanted = {
@@ -66,7 +67,7 @@ def _across(opened: Opened) -> Found:
         ),
         "familiar": (_FAMILIAR, findings.CONTEXT, opened.scorer.parts(scores, protocols.FAMILIAR)),
     }  # fmt: skip
-    by_pixels = pixels.across(run, seed, opened.folder("pixels") / main)
+    by_pixels = pixels.across(run, seed, opened.folder / "pixels" / main)
     wanted |= {f"{name}, members and externals": (_BLIND, findings.CONTEXT, [part]) for name, part in by_pixels.items()}
     return [
         findings.across(name, question, role, parts, seed=seed)
@@ -100,7 +101,7 @@ def without_members_of(protocol: protocols.Protocol, database: str) -> protocols
 
 
 def _permuted(opened: Opened) -> Found:
-    dealt = dealt_out(opened.run.protocol, opened.config.seed)
+    dealt = dealt_out(opened.run.protocol, opened.spec.seed)
     return _refitted(opened, dealt, ("sides dealt out by lot", _PERMUTED, findings.CONTEXT))
 
 
@@ -108,7 +109,7 @@ def dealt_out(protocol: protocols.Protocol, seed: int) -> protocols.Protocol:
     """Returns the protocol with sides dealt out anew by person; training stays training, and test test."""
     part, people = protocol.part, protocol.table.people()
     dealt = np.full(len(part), _NOT_USED)
-    rng = np.random.default_rng([seed, 7])
+    rng = streams.stream(seed, streams.LOTS)
     for sides in (
         (protocols.TRAIN_MEMBERS, protocols.TRAIN_EXTERNALS),
         (protocols.TEST_MEMBERS, protocols.TEST_EXTERNALS),
@@ -124,21 +125,21 @@ def _refitted(opened: Opened, protocol: protocols.Protocol, what: tuple[str, str
     is_member = protocol.training_rows()[1]
     if (num := min(np.count_nonzero(is_member), np.count_nonzero(~is_member))) < batches.CLASS_BATCH:
         return [], [f"{name.capitalize()}: {num} training samples of a side, and {batches.CLASS_BATCH} are wanted."]
-    folder = opened.folder("controls") / name.replace(" ", "_")
-    scores = controls.refitted(opened.run, protocol, folder, opened.scorer)
+    folder = opened.folder / "controls" / name.replace(" ", "_")
+    scores = controls.refitted(opened.run, opened.recipe, protocol, folder)
     parts = opened.scorer.parts(scores, protocol.main_evaluation)
     if not parts:
         return [], [f"{name.capitalize()}: {opened.scorer} can score nobody there."]
-    return [findings.across(name, question, role, parts, seed=opened.config.seed)], []
+    return [findings.across(name, question, role, parts, seed=opened.spec.seed)], []
 
 
 def _transplanted(opened: Opened) -> Found:
     """Scores one side as if its files had been made like the other's, with the scorer as it is."""
-    protocol, seed = opened.run.protocol, opened.config.seed
-    rows, is_member = dividing.some(protocol.evaluations()[protocol.main_evaluation], seed)
+    protocol, seed = opened.run.protocol, opened.spec.seed
+    rows, is_member = division.limited(protocol.evaluations()[protocol.main_evaluation], seed)
     table = protocol.table.take(rows)
     scorer = frozen.open_scorer(opened.run, opened.scorer)
-    _, faces = frozen.read(opened.run, table)
+    _, faces = images.read_faces(table, opened.run.spec.framing)
     found, missing = [], []
     for whose, side in (("externals'", ~is_member), ("members'", is_member)):
         others = table.take(~side)
@@ -147,8 +148,8 @@ def _transplanted(opened: Opened) -> Found:
             missing.append(f"Pipeline transplant of the {whose} files: {pipeline.describe()}")
             continue
         changed = faces.copy()
-        changed[side] = transplant.transplant(faces[side], pipeline, np.random.default_rng([seed, 8]))
-        part = _scores(opened, scorer(changed, table.people()), table, is_member, protocol.main_evaluation)
+        changed[side] = transplant.transplant(faces[side], pipeline, streams.stream(seed, streams.TRANSPLANT))
+        part = _scores(opened, scorer(Observations(table, {images.PIXELS: changed})), table, is_member, protocol.main_evaluation)
         name = f"pipeline transplant, {whose} files"
         found.append(findings.across(name, _TRANSPLANT.format(whose=whose), findings.CLAIM, [part], seed=seed))
     return found, missing
@@ -156,7 +157,7 @@ def _transplanted(opened: Opened) -> Found:
 
 def _resolution(opened: Opened) -> Found:
     """Makes the run again with all photos shrunk to what the smaller of both sides have."""
-    protocol, seed = opened.run.protocol, opened.config.seed
+    protocol, seed = opened.run.protocol, opened.spec.seed
     sides = []
     for part in (protocols.TEST_MEMBERS, protocols.TEST_EXTERNALS):
         table = protocol.table.take(protocol.part == part)
@@ -164,12 +165,12 @@ def _resolution(opened: Opened) -> Found:
     if not all(map(len, sides)):
         return [], ["Resolution match: the files do not say how large they are."]
     native = transplant.common_resolution(sides[0], sides[1])
-    if not native or 0 < opened.run.config.native_resolution <= native:
+    if not native or 0 < opened.run.spec.native_resolution <= native:
         return [], [
             "Resolution match: photos of both sides are at least as large as the model, or the run, takes them."
         ]
-    folder = opened.folder("controls") / "resolution"
-    scores = controls.through(opened.run, opened.run.config.audited, folder, opened.scorer, native)
+    folder = opened.folder / "controls" / "resolution"
+    scores = controls.through(opened.run, opened.recipe, opened.run.spec.audited, folder, native)
     parts = opened.scorer.parts(scores, protocol.main_evaluation)
     question = _RESOLUTION.format(side=native)
     return [findings.across("resolution match", question, findings.CLAIM, parts, seed=seed)], []
@@ -177,16 +178,16 @@ def _resolution(opened: Opened) -> Found:
 
 def _null_pairs(opened: Opened) -> Found:
     """Scores pairs of databases of externals with the scorer as it is: how far shift alone takes it."""
-    seed, tables = opened.config.seed, null_databases(opened)
+    seed, tables = opened.spec.seed, null_databases(opened)
     if len(tables) < 2:
         return [], ["Null pairs: one database of externals to evaluate on; --nulls adds others."]
     scorer, scored, missing = frozen.open_scorer(opened.run, opened.scorer), {}, []
     for name, table in tables.items():
-        table = table.take(_some(len(table), seed, dividing.MOST_IN_MEMORY))
-        rows, faces = frozen.read(opened.run, table)
+        table = table.take(_some(len(table), seed, division.MOST_IN_MEMORY))
+        rows, faces = images.read_faces(table, opened.run.spec.framing)
         if len(rows):
             used = table.take(rows)
-            scored[name] = (used, scorer(faces, used.people()))
+            scored[name] = (used, scorer(Observations(used, {images.PIXELS: faces})))
         else:
             missing.append(
                 f"Null pairs with {name}: none of {len(table)} photos is a square face (prepare_faces.py makes faces)."
@@ -210,7 +211,7 @@ def null_databases(opened: Opened) -> dict[str, SampleTable]:
     """
     protocol = opened.run.protocol
     tables = _by_database(protocol.table.take(protocol.part == protocols.TEST_EXTERNALS))
-    for given in map(samples.list_samples, opened.config.nulls):
+    for given in map(samples.list_samples, opened.spec.nulls):
         if both := set(given.database.tolist()) & set(protocol.table.database.tolist()):
             raise InputError(f"Expected --nulls of databases that the run does not have, received {sorted(both)}.")
         tables |= _by_database(given)
@@ -220,7 +221,7 @@ def null_databases(opened: Opened) -> dict[str, SampleTable]:
 def _scores(opened: Opened, logit: np.ndarray, table: SampleTable, is_member: np.ndarray, name: str) -> Scores:
     kept = np.flatnonzero(np.isfinite(logit))  # some baselines cannot score everybody
     scorer = opened.scorer
-    return Scores(scorer.name, scorer.tap, name, opened.config.seed, table.take(kept), is_member[kept], logit[kept])
+    return Scores(scorer.name, scorer.tap, name, opened.spec.seed, table.take(kept), is_member[kept], logit[kept])
 
 
 def _by_database(table: SampleTable) -> dict[str, SampleTable]:
@@ -229,4 +230,4 @@ def _by_database(table: SampleTable) -> dict[str, SampleTable]:
 
 
 def _some(size: int, seed: int, num: int = _NUM_FILES) -> np.ndarray:
-    return np.sort(np.random.default_rng([seed, 9]).permutation(size)[:num])
+    return np.sort(streams.stream(seed, streams.FILES).permutation(size)[:num])

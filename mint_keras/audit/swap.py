@@ -8,67 +8,53 @@ be asked: one that is fitted to the labels learns the databases through either m
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from mint_keras import formats
+from mint_keras import formats, streams
 from mint_keras.aad import views
+from mint_keras.aad.observe import observe
+from mint_keras.audit import controls
+from mint_keras.audit.opened import Opened
 from mint_keras.audited import iresnet, runtime, taps, zoo
+from mint_keras.data import images, samples, splits
 from mint_keras.data import protocol as protocols
-from mint_keras.data import samples, splits
 from mint_keras.records import AUDITED, UNTRAINED, InputError, SampleTable, Scores, concatenate_tables
 from mint_keras.scorers import blind
 from mint_keras.scorers.baselines import EMBEDDING_NORM
-from mint_keras.stages import mint_options
-from mint_keras.stages.audit import controls, frozen, pixels
-from mint_keras.stages.audit.opened import Opened
+from mint_keras.statistics import findings
+from mint_keras.statistics.rule import Comparison
 
 SCORER = "embedding norm, cross-model swap"
 _OTHER_SEEDS = 1000  # copies of one architecture and one seed would be the same network
 
 
-@dataclasses.dataclass(frozen=True)
-class Swapped:
-    """Scores of a swap.
-
-    Attributes:
-        scorer: its name.
-        parts: through both trained models, and through untrained copies of both, by name.
-        blind: of pixels, which are the same on both sides.
-        null: of people neither model was trained on; none if there are too few.
-    """
-
-    scorer: str
-    parts: Mapping[str, Sequence[Scores]]
-    blind: Mapping[str, Scores]
-    null: Sequence[Scores]
-
-
-def score(opened: Opened, other: Path, photos: tuple[SampleTable, np.ndarray]) -> Swapped:
+def score(opened: Opened, other: Path, photos: tuple[SampleTable, np.ndarray]) -> Comparison:
     """Scores members of the audited model and of another, through both.
 
     Args:
-        opened: the audit.
-        other: folder of the other model.
-        photos: of `choose`.
+        opened: The audit.
+        other: The folder of the other model.
+        photos: What `choose` returned.
     """
-    (table, is_first), audited = photos, opened.run.config.audited
+    (table, is_first), audited = photos, opened.run.spec.audited
     pairs = {AUDITED: (audited, other)}
-    for number in range(1, opened.config.num_untrained + 1):
+    for number in range(1, opened.spec.num_untrained + 1):
         name = f"{UNTRAINED}_{number}"
         sides = ((audited, name, number), (other, f"other_{name}", _OTHER_SEEDS + number))
         first, second = (
-            controls.save_untrained(opened.run, model, opened.folder("models") / folder, opened.config.seed + seed)
+            controls.save_untrained(opened.run, model, opened.folder / "models" / folder, opened.spec.seed + seed)
             for model, folder, seed in sides
         )
         pairs[name] = (first, second)
     parts = {name: [_score(opened, models, table, is_first)] for name, models in pairs.items()}
-    _, seen = blind.read(table, mint_options.framing(opened.run.config))
-    logit = blind.fit_statistics(seen, is_first)(seen)
-    by_pixels = {pixels.STATISTICS: _twice(opened, pixels.TAP, table, is_first, (logit, logit))}
-    return Swapped(SCORER, parts, by_pixels, _null(opened, pairs[AUDITED], table))
+    seen = observe(table, blind.features, opened.run.spec.framing, blind.BATCH_SIZE, is_filled=False)
+    statistics = blind.PixelStatistics()
+    logit = statistics.fit(seen, is_first)(seen)
+    by_pixels = {statistics.name: _twice(opened, statistics.tap, table, is_first, (logit, logit))}
+    null = _null(opened, pairs[AUDITED], table)
+    return Comparison(SCORER, protocols.CROSS_MODEL, findings.PERSON, parts, by_pixels, False, null)
 
 
 def choose(opened: Opened, other: Path) -> tuple[SampleTable, np.ndarray]:
@@ -92,10 +78,10 @@ def choose(opened: Opened, other: Path) -> tuple[SampleTable, np.ndarray]:
             f"Expected --swap to have been trained on other people, received {len(both)} of the members, such as "
             f"{both[0]!r}."
         )
-    rng = np.random.default_rng([opened.config.seed, 10])
+    rng = streams.stream(opened.spec.seed, streams.SWAP)
     sides = splits.balance(np.arange(len(ours)), np.arange(len(theirs)), rng)
     table = concatenate_tables([side.take(rows) for side, rows in zip((ours, theirs), sides, strict=True)])
-    rows, _ = frozen.read(opened.run, table)
+    rows, _ = images.read_faces(table, opened.run.spec.framing)
     return table.take(rows), rows < len(sides[0])
 
 
@@ -105,7 +91,7 @@ def _null(opened: Opened, models: tuple[Path, Path], scored: SampleTable) -> lis
     neither = held_out.take(~np.isin(held_out.people(), scored.people()))
     if len(np.unique(neither.people())) < 4:
         return []
-    is_first = splits.split_people(neither.people(), 0.5, np.random.default_rng([opened.config.seed, 11]))
+    is_first = splits.split_people(neither.people(), 0.5, streams.stream(opened.spec.seed, streams.SWAP_NOBODY))
     return [_score(opened, models, neither, is_first)]
 
 
@@ -118,9 +104,9 @@ def _score(opened: Opened, models: tuple[Path, Path], table: SampleTable, is_fir
 def _norms(opened: Opened, audited: Path, table: SampleTable) -> np.ndarray:
     model = zoo.load_audited(audited, zoo.kind_of(audited))
     forward = runtime.forward(taps.extractor(model, [taps.OUTCOME]))
-    framing = zoo.framing(audited, opened.run.config.native_resolution)
-    _, outputs = views.read(table, lambda faces: forward(iresnet.normalise(faces)), framing=framing)
-    norm = views.log_norm(outputs[taps.OUTCOME])
+    framing = zoo.framing(audited, opened.run.spec.native_resolution)
+    seen = observe(table, lambda faces: forward(iresnet.normalise(faces)), framing)
+    norm = views.log_norm(seen[taps.OUTCOME])
     return (norm - norm.mean()) / max(norm.std(), 1e-12)
 
 
@@ -136,7 +122,7 @@ def _twice(
         EMBEDDING_NORM,
         tap,
         protocols.CROSS_MODEL,
-        opened.config.seed,
+        opened.spec.seed,
         concatenate_tables(both),
         np.concatenate([is_first, ~is_first]),
         np.concatenate(logits).astype(np.float32),

@@ -9,8 +9,8 @@ from typing import Any
 
 from mint_keras import formats
 from mint_keras.report import audit_page, plots
-from mint_keras.stages.audit import robustness
-from mint_keras.statistics import findings, person, verdict
+from mint_keras.audit import robustness
+from mint_keras.statistics import findings, person, rule, verdict
 
 AUDIT = "audit.json"
 VERDICT = "verdict.txt"
@@ -39,15 +39,8 @@ class Results:
 
     @property
     def outcome(self) -> str:
-        """See `strongest`."""
-        return strongest(self.verdicts)
-
-
-def strongest(verdicts: Mapping[str, verdict.Verdict]) -> str:
-    """Returns the strongest outcome: that one scorer finds nothing does not take back what another found."""
-    outcomes = {decided.outcome for decided in verdicts.values()}
-    order = (verdict.EVIDENCE, verdict.NO_EVIDENCE, verdict.CANNOT_DECIDE)
-    return next(outcome for outcome in order if outcome in outcomes)
+        """The strongest of the verdicts."""
+        return rule.strongest(self.verdicts)
 
 
 def write(results: Results, out: Path) -> str:
