@@ -18,31 +18,23 @@ class _Weighted:
     """Samples under k weightings.
 
     Attributes:
-        score: shape (n,).
-        is_member: shape (n,).
-        sides: weights of the members, (k, m), and of the externals, (k, n - m); each row sums to 1.
-        true_positive_rate: of the ROC curves, shape (k, points).
-        false_positive_rate: likewise.
+        is_right: Whether a sample is on the right side of 0.5, shape (n,).
+        is_member: Whether it is a member, shape (n,).
+        sides: Weights of the members, (k, m), and of the externals, (k, n - m); each row sums to 1.
+        true_positive_rate: True-positive rates of the ROC curves, shape (k, points).
+        false_positive_rate: False-positive rates of the ROC curves, shape (k, points).
     """
 
-    score: np.ndarray
+    is_right: np.ndarray
     is_member: np.ndarray
     sides: tuple[np.ndarray, np.ndarray]
     true_positive_rate: np.ndarray
     false_positive_rate: np.ndarray
 
 
-def _mean_of_sides(weighted: _Weighted, value: np.ndarray) -> np.ndarray:
-    sides = zip(weighted.sides, (weighted.is_member, ~weighted.is_member), strict=True)
-    return np.mean([weights @ value[side] for weights, side in sides], 0)
-
-
 def _accuracy(weighted: _Weighted) -> np.ndarray:
-    return _mean_of_sides(weighted, (weighted.score > metrics.THRESHOLD) == weighted.is_member)
-
-
-def _brier(weighted: _Weighted) -> np.ndarray:
-    return _mean_of_sides(weighted, (weighted.score - weighted.is_member) ** 2)
+    sides = zip(weighted.sides, (weighted.is_member, ~weighted.is_member), strict=True)
+    return np.mean([weights @ weighted.is_right[side] for weights, side in sides], 0)
 
 
 def _auc(weighted: _Weighted) -> np.ndarray:
@@ -59,18 +51,12 @@ def _tpr_at(max_fpr: float) -> Callable[[_Weighted], np.ndarray]:
     return tpr
 
 
-def tpr_name(max_fpr: float) -> str:
-    """Returns the name of the figure: "tpr_at_0.1_fpr" for 0.001."""
-    return f"tpr_at_{100 * max_fpr:g}_fpr"
-
-
-# In all of them both classes weigh the same, as in the balanced evaluation.
+# In all of them both classes weigh the same, as in the balanced evaluation: there, accuracy is balanced accuracy.
 FIGURES: dict[str, Callable[[_Weighted], np.ndarray]] = {
-    ACCURACY: _accuracy,  # of a balanced evaluation
+    ACCURACY: _accuracy,
     BALANCED_ACCURACY: _accuracy,
     AUC: _auc,
-    **{tpr_name(rate): _tpr_at(rate) for rate in metrics.LOW_FPRS},
-    "brier": _brier,
+    **{f"tpr_at_{100 * rate:g}_fpr": _tpr_at(rate) for rate in metrics.LOW_FPRS},
 }
 
 
@@ -78,9 +64,9 @@ def figures(part: Scores, weights: np.ndarray, names: Sequence[str]) -> dict[str
     """Computes figures under k weightings.
 
     Args:
-        part: n samples with known membership.
-        weights: how often each sample counts, shape (k, n).
-        names: keys of `FIGURES`.
+        part: Scores of n samples with known membership.
+        weights: How often each sample counts, shape (k, n).
+        names: Keys of `FIGURES`.
 
     Returns:
         Values by name, shape (k,) each.
@@ -91,6 +77,7 @@ def figures(part: Scores, weights: np.ndarray, names: Sequence[str]) -> dict[str
     score, is_member = part.score, membership(part)
     masks = (is_member, ~is_member)
     positive, negative = (weights[:, side] / weights[:, side].sum(axis=1, keepdims=True) for side in masks)
+    # The scores are sorted once for all weightings: that is what makes a thousand draws cheap.
     order = np.argsort(-score, kind="stable")
     last_of_tie = np.append(np.diff(score[order]) != 0, True)
     rates = np.zeros((2, len(weights), len(score)))
@@ -99,7 +86,8 @@ def figures(part: Scores, weights: np.ndarray, names: Sequence[str]) -> dict[str
     true_positive_rate, false_positive_rate = (
         np.pad(np.cumsum(rate[:, order], axis=1)[:, last_of_tie], ((0, 0), (1, 0))) for rate in rates
     )
-    weighted = _Weighted(score, is_member, (positive, negative), true_positive_rate, false_positive_rate)
+    is_right = (score > metrics.THRESHOLD) == is_member
+    weighted = _Weighted(is_right, is_member, (positive, negative), true_positive_rate, false_positive_rate)
     return {name: FIGURES[name](weighted) for name in names}
 
 

@@ -2,15 +2,43 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mint_keras.records import InputError, Scores
+from mint_keras.records import UNTRAINED, InputError, Scores
 from mint_keras.statistics import figures, intervals, paired
 
 NUM_DRAWS = 9996  # smallest p-value 1/9997; divides by 1, 2, 3 and 6 seeds
 _ROUNDING = 1e-9  # an AUC of 0.5 is 0.5 up to this
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Candidate:
+    """A head or baseline of a run, which may be chosen.
+
+    Attributes:
+        name: The name of the scorer, for example "vanilla".
+        tap: What it looks at.
+    """
+
+    name: str
+    tap: str
+
+    def __str__(self) -> str:
+        return f"{self.name.replace('_', ' ')} on {self.tap}"
+
+    def parts(self, scores: Sequence[Scores], evaluation: str, suffix: str = "") -> list[Scores]:
+        """Returns its scores in an evaluation, one entry for each training seed; with the suffix another model's."""
+        key = (self.name + suffix, self.tap, evaluation)
+        return [part for part in scores if (part.scorer, part.tap, part.evaluation) == key]
+
+
+def candidates(scores: Sequence[Scores], evaluation: str) -> list[Candidate]:
+    """Returns what scored an evaluation through the audited model."""
+    found = dict.fromkeys(Candidate(part.scorer, part.tap) for part in scores if part.evaluation == evaluation)
+    return [candidate for candidate in found if not candidate.name.endswith(f"_{UNTRAINED}")]
 
 
 def choose(validation: Mapping[str, Sequence[Scores]], evaluation: Sequence[Scores]) -> str:
@@ -19,8 +47,8 @@ def choose(validation: Mapping[str, Sequence[Scores]], evaluation: Sequence[Scor
     Its figures in the evaluation then need no correction, because nothing was chosen there.
 
     Args:
-        validation: scores of every candidate, for each training seed.
-        evaluation: what is going to be reported; only its people are looked at.
+        validation: Scores of every candidate, one entry for each training seed.
+        evaluation: Scores that are going to be reported; only their people are looked at.
 
     Raises:
         InputError: if there is no candidate, or people of the evaluation are in the validation.
@@ -56,16 +84,17 @@ def p_above(
     have `conformal.p_values`.
 
     Args:
-        parts: scores of one scorer, one entry for each training seed.
-        null: what is to be exceeded; 0 for a difference.
-        others: of the scorer to subtract.
-        num_draws: in all.
-        seed: of the draws.
+        parts: Scores of one scorer, one entry for each training seed.
+        null: The value to exceed; 0 for a difference.
+        others: Scores of the scorer to subtract.
+        num_draws: The number of draws in all.
+        seed: Seeds the draws.
 
     Raises:
         InputError: if there are no scores, or membership is not known.
     """
     draws = _draws(parts, others, num_draws, seed)
+    # The scores as they are count as one more draw, so that no p-value is 0.
     return float((1 + np.count_nonzero(draws <= null + _ROUNDING)) / (1 + len(draws)))
 
 
@@ -104,6 +133,7 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
         raise InputError(f"Expected p-values in [0, 1], received {wrong}.")
     adjusted: dict[str, float] = {}
     largest = 0.0
+    # A larger p-value must not be adjusted to less than a smaller one.
     for rank, name in enumerate(sorted(p_values, key=p_values.__getitem__)):
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[name]))
         adjusted[name] = largest

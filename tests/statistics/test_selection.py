@@ -11,6 +11,16 @@ from mint_keras.statistics import selection
 from tests.statistics.worlds import draw
 
 
+def test_candidates_are_what_scored_through_the_audited_model() -> None:
+    part = draw((4, 4), 1, 1.0, np.random.default_rng(0))
+    untrained = dataclasses.replace(part, scorer="vanilla_untrained")
+    scores = [part, untrained, dataclasses.replace(part, seed=2), dataclasses.replace(part, evaluation="elsewhere")]
+    (found,) = selection.candidates(scores, "same_database")
+    assert str(found) == "vanilla on conv1"
+    assert [one.seed for one in found.parts(scores, "same_database")] == [1, 2]
+    assert found.parts(scores, "same_database", "_untrained") == [untrained]
+
+
 def test_choice_is_the_best_on_other_people() -> None:
     rng = np.random.default_rng(1)
     validation = {"conv1": [draw((20, 20), 2, 0.1, rng)], "conv4": [draw((20, 20), 2, 2.0, rng)]}

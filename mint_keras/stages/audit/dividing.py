@@ -11,7 +11,6 @@ from mint_keras.aad.models import UNTRAINED
 from mint_keras.data import protocol as protocols
 from mint_keras.data import splits
 from mint_keras.records import Scores
-from mint_keras.scorers import mint_plus
 from mint_keras.statistics import paired
 
 VALIDATION_SHARE = 0.4  # of the people of each side; they choose, the others are reported on
@@ -145,7 +144,7 @@ def equal_photos(
 def _with_photos(side: Side, num: int, people: np.ndarray, sample_id: np.ndarray, seed: int) -> Side:
     rows, is_member = side
     chosen = [rows[is_member == of] for of in (True, False)]
-    chosen = [some[mint_plus.choose_photos(people[some], sample_id[some], num, seed)] for some in chosen]
+    chosen = [some[splits.choose_photos(people[some], sample_id[some], num, seed)] for some in chosen]
     if np.isin(people[rows[is_member]], people[rows[~is_member]]).any():
         both = np.intersect1d(people[chosen[0]], people[chosen[1]])
         chosen = [some[np.isin(people[some], both)] for some in chosen]
