@@ -26,7 +26,7 @@ def compared(
 
 
 def test_a_reference_and_its_controls_are_measured_and_decide() -> None:
-    one, parts, _ = compared(EFFECTS, 1)
+    one, parts, _ = compared(EFFECTS, 3)
     claim = findings.across("members and externals", "as in the paper", findings.CLAIM, parts[AUDITED])
     claim = dataclasses.replace(claim, evaluation="unseen_database")
     found = rule.by_rule([one], {"head on conv1": [claim], "another": [claim]}, 1)
