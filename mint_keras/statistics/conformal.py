@@ -269,29 +269,18 @@ def describe_floor(calibration: Calibration, num_photos: int, fdr: float = FDR) 
     )
 
 
-def positive_predictive_value(prevalence: float, tpr: float, fpr: float) -> float:
-    """Returns the share of members among those who are called members (Bayes), 0 if nobody is.
-
-    Args:
-        prevalence: The share of members among the photos that are tested; the user must give it.
-        tpr: The true-positive rate; its lower bound for a conservative answer.
-        fpr: The false-positive rate; its upper bound for a conservative answer.
-    """
-    for rate in (prevalence, tpr, fpr):
-        _check_rate(rate)
-    right, wrong = prevalence * tpr, (1 - prevalence) * fpr
-    return right / (right + wrong) if right + wrong else 0.0
-
-
 def describe_risk(prevalence: float, min_tpr: float, max_fpr: float) -> str:
-    """Returns what an accusation is worth where so many are members, as a sentence.
+    """Returns what an accusation is worth where so many are members (Bayes), as a sentence.
 
     Args:
         prevalence: The share of members among the photos that are tested; the user must give it.
         min_tpr: A lower bound of the true-positive rate.
         max_fpr: An upper bound of the false-positive rate.
     """
-    value = positive_predictive_value(prevalence, min_tpr, max_fpr)
+    for rate in (prevalence, min_tpr, max_fpr):
+        _check_rate(rate)
+    right, wrong = prevalence * min_tpr, (1 - prevalence) * max_fpr
+    value = right / (right + wrong) if right + wrong else 0.0
     return (
         f"If {prevalence:.2%} of the photos are members', at least {value:.1%} of those called members are, and up to "
         f"{1 - value:.1%} of the accusations are wrong: at least {min_tpr:.1%} of the members are found, and at most "

@@ -62,7 +62,7 @@ def estimate(
         parts: Scores of one scorer, tap and evaluation, one entry for each training seed.
         num_draws: The number of draws in all; every training gets an equal share.
         seed: Seeds the draws.
-        names: Keys of `figures.FIGURES`.
+        names: Names of `figures.FIGURES`.
         method: A key of `METHODS`: how draws become an interval.
 
     Returns:
@@ -71,17 +71,18 @@ def estimate(
     Raises:
         InputError: if there are no scores, or their membership is not known.
     """
+    draws = draw(parts, num_draws, seed, names)
+    values = [plain_figures(part, names) for part in parts]
+    num_people = min(min(figures.count_people(part)) for part in parts)
+    return {name: METHODS[method]([one[name] for one in values], draws[name], num_people, RATE) for name in names}
+
+
+def draw(parts: Sequence[Scores], num_draws: int, seed: int, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Returns the draws that are behind `estimate`, by name, shape (k,)."""
     if not parts:
         raise InputError("Expected scores of at least one training, received none.")
-    values = [plain_figures(part, names) for part in parts]
-    draws = [draw[0] for draw in resample([(part,) for part in parts], num_draws, seed, names)]
-    num_people = min(min(figures.count_people(part)) for part in parts)
-    return {
-        name: METHODS[method](
-            [value[name] for value in values], np.concatenate([draw[name] for draw in draws]), num_people, RATE
-        )
-        for name in names
-    }
+    drawn = resample([(part,) for part in parts], num_draws, seed, names)
+    return {name: np.concatenate([of_training[0][name] for of_training in drawn]) for name in names}
 
 
 def plain_figures(part: Scores, names: Sequence[str]) -> dict[str, float]:
@@ -147,7 +148,7 @@ def resample(
         trainings: For each training, the scores of one or several scorers of the same samples in the same order.
         num_draws: The number of draws in all; every training gets an equal share.
         seed: Seeds the draws.
-        names: Keys of `figures.FIGURES`.
+        names: Names of `figures.FIGURES`.
 
     Returns:
         For each training, for each scorer, draws by name; scorers share the people of each draw.

@@ -29,7 +29,7 @@ def difference(
         others: Scores of the other scorer for the same seeds, or one entry that stands beside every training.
         num_draws: The number of draws in all; every training gets an equal share.
         seed: Seeds the draws.
-        names: Keys of `figures.FIGURES`.
+        names: Names of `figures.FIGURES`.
         method: A key of `intervals.METHODS`: how draws become an interval.
 
     Returns:

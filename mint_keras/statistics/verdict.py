@@ -14,17 +14,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from mint_keras.records import InputError
-from mint_keras.statistics.findings import (
-    BLIND,
-    CLAIM,
-    CONTEXT,
-    NULL,
-    REFERENCE,
-    ROLES,
-    TRUTHS,
-    UNTRAINED,
-    Finding,
-)
+from mint_keras.statistics.findings import BLIND, CLAIM, CONTEXT, NULL, REFERENCE, ROLES, TRUTHS, UNTRAINED, Finding
 from mint_keras.statistics.intervals import CONFIDENCE
 
 SCHEMA_VERSION = 2  # 1 had no certified rates
@@ -245,26 +235,44 @@ def _names(findings: Sequence[Finding]) -> str:
 
 
 def _object(**properties: Any) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
+    # Nothing optional and nothing more: whoever reads a verdict may rely on every field.
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
 _STRING = {"type": "string"}
 _COUNT = {"type": "integer", "minimum": 0}
+_NUMBER = {"type": "number"}
 _RATE = {"type": "number", "minimum": 0, "maximum": 1}
-_ESTIMATE = _object(value={"type": "number"}, low={"type": "number"}, high={"type": "number"}, num_seeds=_COUNT)
+_OUTCOME = {"enum": list(OUTCOMES)}
+_ESTIMATE = _object(value=_NUMBER, low=_NUMBER, high=_NUMBER, num_seeds=_COUNT)
 _CERTIFIED = _object(
     max_fpr=_RATE,
     smallest_fpr=_RATE,
-    thresholds={"type": "array", "minItems": 1, "items": {"type": "number"}},
+    thresholds={"type": "array", "minItems": 1, "items": _NUMBER},
     num_allowed=_COUNT,
     tpr=_ESTIMATE,
     num_members=_COUNT,
     num_externals=_COUNT,
+)
+_ASSESSMENT = _object(
+    outcome=_OUTCOME,
+    reference=_STRING,
+    truth={"enum": [*TRUTHS, ""]},
+    reason=_STRING,
+    sentences={"type": "array", "minItems": 1, "items": _STRING},
+)
+_FINDING = _object(
+    name=_STRING,
+    question=_STRING,
+    role={"enum": list(ROLES)},
+    truth={"enum": list(TRUTHS)},
+    evaluation=_STRING,
+    auc=_ESTIMATE,
+    num_members=_COUNT,
+    num_externals=_COUNT,
+    difference={"anyOf": [_ESTIMATE, {"type": "null"}]},
+    adjusted_p={"anyOf": [_RATE, {"type": "null"}]},
+    certified={"anyOf": [_CERTIFIED, {"type": "null"}]},
 )
 
 # JSON Schema (draft 2020-12) of `Verdict.to_dict`.
@@ -273,35 +281,10 @@ SCHEMA: dict[str, Any] = {
     "title": "Verdict of an audit",
     **_object(
         schema_version={"const": SCHEMA_VERSION},
-        outcome={"enum": list(OUTCOMES)},
+        outcome=_OUTCOME,
         headline=_STRING,
-        assessments={
-            "type": "array",
-            "minItems": 1,
-            "items": _object(
-                outcome={"enum": list(OUTCOMES)},
-                reference=_STRING,
-                truth={"enum": [*TRUTHS, ""]},
-                reason=_STRING,
-                sentences={"type": "array", "minItems": 1, "items": _STRING},
-            ),
-        },
-        findings={
-            "type": "array",
-            "items": _object(
-                name=_STRING,
-                question=_STRING,
-                role={"enum": list(ROLES)},
-                truth={"enum": list(TRUTHS)},
-                evaluation=_STRING,
-                auc=_ESTIMATE,
-                num_members=_COUNT,
-                num_externals=_COUNT,
-                difference={"anyOf": [_ESTIMATE, {"type": "null"}]},
-                adjusted_p={"anyOf": [_RATE, {"type": "null"}]},
-                certified={"anyOf": [_CERTIFIED, {"type": "null"}]},
-            ),
-        },
+        assessments={"type": "array", "minItems": 1, "items": _ASSESSMENT},
+        findings={"type": "array", "items": _FINDING},
         limits=_STRING,
     ),
 }

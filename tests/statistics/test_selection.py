@@ -41,7 +41,7 @@ def test_holm_by_hand_and_limits() -> None:
         selection.holm({"a": 1.2})
 
 
-def test_p_values_of_an_auc_and_of_a_difference() -> None:
+def test_p_values_of_an_auc() -> None:
     rng = np.random.default_rng(2)
     strong, none = draw((40, 40), 3, 1.0, rng), draw((40, 40), 3, 0.0, rng)
     assert selection.p_above([strong], num_draws=500) == 1 / 501
@@ -49,8 +49,6 @@ def test_p_values_of_an_auc_and_of_a_difference() -> None:
     reverse = dataclasses.replace(strong, logit=-strong.logit)
     assert selection.p_above([reverse], num_draws=500) == 1
     assert selection.p_differs([reverse], num_draws=500) == 2 / 501
-    assert selection.p_above([strong], 0, [none], num_draws=500) < 0.02
-    assert selection.p_above([none], 0, [none], num_draws=500) == 1
     with pytest.raises(InputError, match="at least one training"):
         selection.p_above([])
 
