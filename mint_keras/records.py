@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+AUDITED, UNTRAINED = "audited", "untrained"  # names of models; those of several untrained copies are numbered
 _CHUNK = 50_000
 # Names of models in `Scores.model`; another trained network bears its own name.
 AUDITED, UNTRAINED = "audited", "untrained"

@@ -114,11 +114,33 @@ def test_tables_of_sweeps_are_rendered_from_their_results(path: Path) -> None:
     assert f"\n{table}\n" in (ROOT / "docs" / "results.md").read_text()
 
 
+def audit_table(verdicts: dict) -> str:
+    """What an audit measured: AUC with its interval, a row for a control, a column for a scorer."""
+    names = dict.fromkeys(one["name"] for decided in verdicts.values() for one in decided["findings"])
+    rows = [["", *verdicts]]
+    for name in names:
+        found = ([one["auc"] for one in of["findings"] if one["name"] == name] for of in verdicts.values())
+        rows.append([name.replace("_", " "), *(", ".join(map(tables.interval, aucs)) for aucs in found)])
+    return tables.format_table([*rows, ["verdict", *(decided["outcome"] for decided in verdicts.values())]])
+
+
+def changes_table(rows: list[dict]) -> str:
+    """How scorers do on changed photos: AUC with its interval, false positives, true positives."""
+    by_place = {(row["change"], row["scorer"]): row for row in rows}
+    scorers = list(dict.fromkeys(scorer for _, scorer in by_place))
+    table = [["photos", *scorers]]
+    for change in dict.fromkeys(change for change, _ in by_place):
+        found = [by_place[change, scorer] for scorer in scorers]
+        cells = [f"{tables.interval(o['auc'])}, {o['false_positives']:.3f}, {o['true_positives']:.3f}" for o in found]
+        table.append([change, *cells])
+    return tables.format_table(table)
+
+
 @pytest.mark.parametrize("path", AUDITS, ids=lambda path: path.stem)
 def test_tables_of_audits_are_rendered_from_their_results(path: Path) -> None:
     content = formats.read_json(path)
     rows = content["robustness"]["rows"]
-    made = [tables.audit_table(content["verdicts"]), *([tables.changes_table(rows)] if rows else [])]
+    made = [audit_table(content["verdicts"]), *([changes_table(rows)] if rows else [])]
     for table in made:
         assert f"\n{table}\n" in (ROOT / "docs" / "results.md").read_text()
 

@@ -83,6 +83,20 @@ def choose_evenly(databases: np.ndarray, num: int, rng: np.random.Generator) -> 
     return np.sort(shuffled[np.argsort(turn[shuffled], kind="stable")][:num])
 
 
+def rows_by_person(people: np.ndarray) -> list[np.ndarray]:
+    """Returns the rows of each person, in the order of their names."""
+    order = np.argsort(people, kind="stable")
+    return np.split(order, np.flatnonzero(people[order][1:] != people[order][:-1]) + 1)
+
+
+def choose_photos(people: np.ndarray, sample_id: np.ndarray, num_photos: int, seed: int) -> np.ndarray:
+    """Returns the sorted rows of `num_photos` random photos of each person who has as many, whatever their order."""
+    shuffled = np.argsort(sample_id, kind="stable")[np.random.default_rng(seed).permutation(len(sample_id))]
+    groups = (shuffled[rows] for rows in rows_by_person(people[shuffled]))
+    kept = [rows[:num_photos] for rows in groups if len(rows) >= num_photos]
+    return np.sort(np.concatenate(kept)) if kept else np.empty(0, int)
+
+
 def balance(first: np.ndarray, second: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Makes two sets of indices equally large by leaving out random ones of the larger."""
     size = min(len(first), len(second))

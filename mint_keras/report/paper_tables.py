@@ -77,10 +77,10 @@ class Control:
     """What else fills a row: the same head in a place where membership cannot be the cause.
 
     Attributes:
-        name: "" for the paper's own rows.
-        model: that the head looks through, see `Scores.model`.
-        evaluation: of the protocol.
-        case: in place of the source's, "" for the same.
+        name: The name of the control; "" for the paper's own rows.
+        model: The model that the head looks through, see `Scores.model`.
+        evaluation: The evaluation of the protocol.
+        case: The case in place of the source's; "" for the same.
     """
 
     name: str
@@ -119,9 +119,9 @@ def sources(key: int | str, scale: str, models: tuple[str, ...]) -> dict[str, tu
     """Returns what fills a table.
 
     Args:
-        key: the table's number, or `POOLINGS`.
+        key: The table's number, or `POOLINGS`.
         scale: `LAB` or `PAPER`.
-        models: the audited face models, one a column.
+        models: The audited face models, one a column.
 
     Returns:
         For every row, by its name, and every column the sources of the cell: one, in Table 2 those of Cases A and B.
@@ -142,12 +142,15 @@ def sources(key: int | str, scale: str, models: tuple[str, ...]) -> dict[str, tu
 def all_sources(key: int | str, scale: str, models: tuple[str, ...]) -> list[Source]:
     """Returns what fills a table and its controls, without its rows."""
     plain = [source for row in sources(key, scale, models).values() for cell in row for source in cell]
-    return list(dict.fromkeys(c.source(source) for source in plain for c in controls(key) if _applies(c, source)))
-
-
-def _applies(control: Control, source: Source) -> bool:
-    """Shrinking to the native resolution first changes nothing for classifiers of that resolution or less."""
-    return control.case != NATIVE or split_classifier(source.model)[1] > NATIVE_RESOLUTION
+    # Shrinking to the native resolution first changes nothing for classifiers of that resolution or less.
+    return list(
+        dict.fromkeys(
+            control.source(source)
+            for source in plain
+            for control in controls(key)
+            if control.case != NATIVE or split_classifier(source.model)[1] > NATIVE_RESOLUTION
+        )
+    )
 
 
 def _of_pictures(model: str) -> Source:
@@ -190,11 +193,11 @@ class Row:
     """One row of a filled table.
 
     Attributes:
-        name: the paper's, with the control it belongs to.
-        control: "" for the paper's own rows; else the name of a `Control`.
-        ours: for every column and source of it, our figures by name ("accuracy", "auc", "tpr_at_1_fpr"); none where
+        name: The paper's name of the row.
+        control: The name of a `Control`; "" for the paper's own rows.
+        ours: For every column and source of it, our figures by name ("accuracy", "auc", "tpr_at_1_fpr"); None where
             there is no such evaluation.
-        published: the paper's accuracies beside them; none for controls.
+        published: The paper's accuracies beside them; None for controls.
     """
 
     name: str
@@ -211,10 +214,10 @@ def fill(key: int | str, scale: str, models: tuple[str, ...], figures: Figures) 
     """Fills a table.
 
     Args:
-        key: the table's number, or `POOLINGS`.
+        key: The table's number, or `POOLINGS`.
         scale: `LAB` or `PAPER`.
-        models: the audited face models, one a column.
-        figures: what each source gave.
+        models: The audited face models, one a column.
+        figures: By source, suffix and evaluation, what each source gave.
 
     Returns:
         The paper's rows, then the same rows for every control.
@@ -241,15 +244,9 @@ def columns(key: int | str, scale: str, models: tuple[str, ...]) -> tuple[str, .
 
 def to_markdown(key: int | str, models: tuple[str, ...], rows: list[Row], note: str) -> str:
     """Renders a table; cells are accuracy ± half of its 95% interval (the paper's accuracy), and the AUC."""
-    lines = [["", *_headings(key, models)]]
-    for row in rows:
-        cells = [
-            " / ".join(_cell(entry, published) for entry, published in zip(entries, theirs, strict=True))
-            for entries, theirs in _columns(row)
-        ]
-        lines.append([f"{row.control}: {row.name}" if row.control else row.name, *cells])
-    title = f"**{_name(key)}.** {_TITLES[key]}. {note}"
-    return f"{title}\n\n{tables.format_table(lines)}\n"
+    lines = [["", *_headings(key, models)], *(_rendered(row, "±") for row in rows)]
+    name = f"Table {key}" if isinstance(key, int) else f"Table of {key}"
+    return f"**{name}.** {_TITLES[key]}. {note}\n\n{tables.format_table(lines)}\n"
 
 
 def to_latex(key: int | str, models: tuple[str, ...], rows: list[Row], note: str) -> str:
@@ -259,11 +256,8 @@ def to_latex(key: int | str, models: tuple[str, ...], rows: list[Row], note: str
     for row, previous in zip(rows, [None, *rows], strict=False):
         if previous is not None and row.control != previous.control:
             body.append(r"\midrule")
-        cells = [
-            " / ".join(_cell(entry, published, r"$\pm$") for entry, published in zip(entries, theirs, strict=True))
-            for entries, theirs in _columns(row)
-        ]
-        body.append(" & ".join([_escape(f"{row.control}: {row.name}" if row.control else row.name), *cells]) + r" \\")
+        name, *cells = _rendered(row, r"$\pm$")
+        body.append(" & ".join([_escape(name), *cells]) + r" \\")
     return "\n".join([
         r"\begin{table}",
         rf"\caption{{{_escape(_TITLES[key])}. {_escape(note)}}}",
@@ -299,10 +293,6 @@ def to_csv(models: tuple[str, ...], rows: list[Row]) -> str:
     return text.getvalue()
 
 
-def _name(key: int | str) -> str:
-    return f"Table {key}" if isinstance(key, int) else f"Table of {key}"
-
-
 def _headings(key: int | str, models: tuple[str, ...]) -> list[str]:
     names = paper.TABLES[key].columns if isinstance(key, int) else paper.FR_MODELS
     return [f"{column} ({model})" for column, model in zip(names, models, strict=False)]
@@ -313,12 +303,20 @@ def _columns(row: Row) -> Iterator[tuple[tuple[dict[str, Estimate] | None, ...],
         yield entries, row.published[place] if row.published else (None,) * len(entries)
 
 
-def _cell(entry: dict[str, Estimate] | None, published: float | None, plus_minus: str = "±") -> str:
-    given = "" if published is None else f" ({published:.2f})"
-    if entry is None:
-        return f"-{given}"
-    accuracy = entry["accuracy"]
-    return f"{accuracy.value:.2f} {plus_minus} {accuracy.half_width:.2f}{given}, AUC {entry['auc'].value:.2f}"
+def _rendered(row: Row, plus_minus: str) -> list[str]:
+    """Returns the name of a row, and its cells."""
+    found = [f"{row.control}: {row.name}" if row.control else row.name]
+    for entries, theirs in _columns(row):
+        cell = []
+        for entry, published in zip(entries, theirs, strict=True):
+            given = "" if published is None else f" ({published:.2f})"
+            if entry is None:
+                cell.append(f"-{given}")
+            else:
+                accuracy, area = entry["accuracy"], entry["auc"].value
+                cell.append(f"{accuracy.value:.2f} {plus_minus} {accuracy.half_width:.2f}{given}, AUC {area:.2f}")
+        found.append(" / ".join(cell))
+    return found
 
 
 def _escape(text: str) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 
 from mint_keras.aad import pooling, signals, views
 from mint_keras.audited import taps
+from mint_keras.data import splits
 from mint_keras.records import Observations
 from mint_keras.scorers.baselines import OUTCOME
 
@@ -228,12 +229,6 @@ def units(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float64).tiny)
 
 
-def rows_by_person(person: np.ndarray) -> list[np.ndarray]:
-    """Returns the rows of each person, in the order of their names."""
-    order = np.argsort(person, kind="stable")
-    return np.split(order, np.flatnonzero(person[order][1:] != person[order][:-1]) + 1)
-
-
 def centroids(outcome: np.ndarray, person: np.ndarray) -> np.ndarray:
     """Returns, for every photo, the unit centroid of all photos of its person, (n, d)."""
     sums, who = _sum_people(units(outcome), person)
@@ -258,7 +253,7 @@ def _closeness(outcome: np.ndarray, person: np.ndarray) -> Columns:
     """Returns how close every photo is to its person's other photos, and those to one another."""
     unit, norm = units(outcome), views.log_norm(outcome)
     found = {name: np.empty(len(unit)) for name in ("centroid", "mean", "smallest", "among_others", "others_norm")}
-    for rows in rows_by_person(person):
+    for rows in splits.rows_by_person(person):
         cosines = unit[rows] @ unit[rows].T
         num = len(rows) - 1
         np.fill_diagonal(cosines, 2.0)

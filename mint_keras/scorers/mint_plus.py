@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 
 from mint_keras.data import splits
 from mint_keras.records import InputError, Observations, SampleTable
-from mint_keras.scorers.ingredients import IDENTITY, IMAGE, INGREDIENTS, Cohort, cohort_of, columns, rows_by_person
+from mint_keras.scorers.ingredients import IDENTITY, IMAGE, INGREDIENTS, Cohort, cohort_of, columns
 from mint_keras.scorers.protocol import Needs
 from mint_keras.statistics import metrics
 
@@ -198,14 +198,6 @@ def split_calibration(people: np.ndarray, is_member: np.ndarray, seed: int, frac
     return first
 
 
-def choose_photos(people: np.ndarray, sample_id: np.ndarray, num_photos: int, seed: int) -> np.ndarray:
-    """Returns the sorted rows of `num_photos` random photos of each person who has as many, whatever their order."""
-    shuffled = np.argsort(sample_id, kind="stable")[np.random.default_rng(seed).permutation(len(sample_id))]
-    groups = (shuffled[rows] for rows in rows_by_person(people[shuffled]))
-    kept = [rows[:num_photos] for rows in groups if len(rows) >= num_photos]
-    return np.sort(np.concatenate(kept)) if kept else np.empty(0, int)
-
-
 def _logistic(strength: float) -> Callable[[], Any]:
     def make() -> Any:
         from sklearn.linear_model import LogisticRegression
@@ -291,7 +283,7 @@ def _matrix(seen: Observations, cohort: Cohort, ingredients: Sequence[str]) -> n
 def _fit_one(make: Callable[[], Any], matrix: np.ndarray, seen: Observations, is_member: np.ndarray, level: str) -> Any:
     if level != OF_PERSON:
         return make().fit(matrix, is_member)
-    groups = rows_by_person(seen.people())
+    groups = splits.rows_by_person(seen.people())
     first = np.array([rows[0] for rows in groups])
     return make().fit(np.stack([matrix[rows].mean(axis=0) for rows in groups]), is_member[first])
 
@@ -300,7 +292,7 @@ def _decide(classifier: Any, matrix: np.ndarray, seen: Observations, level: str)
     if level != OF_PERSON:
         return classifier.decision_function(matrix).astype(np.float32)
     logit = np.empty(len(matrix), np.float32)
-    groups = rows_by_person(seen.people())
+    groups = splits.rows_by_person(seen.people())
     found = classifier.decision_function(np.stack([matrix[rows].mean(axis=0) for rows in groups]))
     for rows, value in zip(groups, found, strict=True):
         logit[rows] = value

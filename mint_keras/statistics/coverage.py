@@ -24,10 +24,10 @@ class Coverage:
     """How an interval did.
 
     Attributes:
-        share: of runs whose interval contained the truth.
-        too_low: share of runs whose interval lay below the truth.
-        too_high: above it.
-        width: mean width.
+        share: The share of runs whose interval contained the truth.
+        too_low: The share of runs whose interval lay below the truth.
+        too_high: The share of runs whose interval lay above the truth.
+        width: The mean width.
     """
 
     share: float
@@ -45,10 +45,10 @@ def simulate(
     the variance of both parts is common to the scorers.
 
     Args:
-        num_people: on each side.
-        effects: distance between the classes' means, of each scorer.
-        rng: what draws.
-        num_photos: of a person, uniform from the first number to below the second.
+        num_people: The number of people on each side.
+        effects: The distance between the classes' means of each scorer.
+        rng: Draws everything.
+        num_photos: The photos of a person are uniform from the first number to below the second.
     """
     person = np.repeat(np.arange(2 * num_people), rng.integers(*num_photos, 2 * num_people))
     num = len(person)
@@ -85,11 +85,11 @@ def measure(
     """Measures how often 95% intervals contain the truth.
 
     Args:
-        num_runs: simulated evaluations.
-        num_people: on each side.
-        effects: see `simulate`.
-        num_draws: of each bootstrap.
-        seed: of the simulation.
+        num_runs: The number of simulated evaluations.
+        num_people: The number of people on each side.
+        effects: The distance between the classes' means of each scorer.
+        num_draws: The number of draws of each bootstrap.
+        seed: Seeds the simulation.
 
     Returns:
         By figure and method: "auc" and "balanced_accuracy" of the first scorer, and ", difference" for the first minus
@@ -97,7 +97,8 @@ def measure(
     """
     rng = np.random.default_rng(seed)
     names = (figures.AUC, figures.BALANCED_ACCURACY)
-    expected = _expected(effects, names)
+    expected, other_expected = (truth(effect) for effect in effects)
+    expected |= {f"{name}, {intervals.DIFFERENCE}": expected[name] - other_expected[name] for name in names}
     found: dict[tuple[str, str], list[Estimate]] = {}
     for run in range(num_runs):
         part, other = simulate(num_people, effects, rng)
@@ -108,15 +109,9 @@ def measure(
             for name, value in estimates.items():
                 found.setdefault((name, method), []).append(value)
         found.setdefault((figures.AUC, OBUCHOWSKI), []).append(bounds.auc_interval(part))
-    return {key: _summarise(values, expected[key[0]]) for key, values in found.items()}
-
-
-def _expected(effects: tuple[float, float], names: tuple[str, ...]) -> dict[str, float]:
-    first, second = (truth(effect) for effect in effects)
-    return first | {f"{name}, {intervals.DIFFERENCE}": first[name] - second[name] for name in names}
-
-
-def _summarise(estimates: list[Estimate], expected: float) -> Coverage:
-    low, high = (np.array([getattr(value, end) for value in estimates]) for end in ("low", "high"))
-    too_low, too_high = float(np.mean(high < expected)), float(np.mean(low > expected))
-    return Coverage(1 - too_low - too_high, too_low, too_high, float(np.mean(high - low)))
+    summary = {}
+    for key, values in found.items():
+        low, high = (np.array([getattr(value, end) for value in values]) for end in ("low", "high"))
+        too_low, too_high = float(np.mean(high < expected[key[0]])), float(np.mean(low > expected[key[0]]))
+        summary[key] = Coverage(1 - too_low - too_high, too_low, too_high, float(np.mean(high - low)))
+    return summary

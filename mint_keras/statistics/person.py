@@ -16,17 +16,13 @@ from mint_keras.records import InputError, SampleTable, Scores
 from mint_keras.statistics import figures, intervals, paired
 from mint_keras.statistics.intervals import Estimate
 
-
-def _sequential(logits: np.ndarray) -> np.ndarray:
-    return np.max(np.cumsum(logits, axis=1) / np.arange(1, logits.shape[1] + 1), axis=1)
-
-
-# What n photos of k people, logits (k, n), say: (k,). "sequential" is for those who look after every photo and stop
-# when they like: the largest mean of the first 1, 2 ... n, calibrated as such, so that looking early is no cheating.
+# From logits of n photos of each of k people, (k, n), to what they say together, (k,).
 STATISTICS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "mean": lambda logits: logits.mean(axis=1),
     "max": lambda logits: logits.max(axis=1),
-    "sequential": _sequential,
+    # For those who look after every photo and stop when they like: the largest mean of the first 1, 2 ... n. It is
+    # calibrated as such, so that looking early is no cheating.
+    "sequential": lambda logits: np.max(np.cumsum(logits, axis=1) / np.arange(1, logits.shape[1] + 1), axis=1),
 }
 
 
@@ -42,10 +38,10 @@ def aggregate(part: Scores, num_photos: int, statistic: str = "mean", seed: int 
     photos, the first of a random order count; for a smaller number they are among those of a larger one.
 
     Args:
-        part: scores of photos.
-        num_photos: of each person.
-        statistic: a key of `STATISTICS`.
-        seed: of the order of a person's photos. The order does not depend on that of the scores.
+        part: Scores of photos.
+        num_photos: The number of photos of each person.
+        statistic: A key of `STATISTICS`.
+        seed: Seeds the order of a person's photos, which does not depend on that of the scores.
 
     Returns:
         Scores whose logit is the statistic and whose sample_id is `person:member` or `person:external`: a person who
@@ -55,28 +51,24 @@ def aggregate(part: Scores, num_photos: int, statistic: str = "mean", seed: int 
         InputError: if nobody has so many photos, or there is no such statistic.
     """
     function = _statistic(statistic)
-    sides, rows = _rows_by_person(part, num_photos, seed)
+    sides, rows = _photos_of_people(part, num_photos, seed)
     if not len(rows):
         raise InputError(f"Expected somebody with {num_photos} photos or more, received nobody. Take fewer.")
     first = part.samples.take(rows[:, 0])
-    table = SampleTable(
-        np.char.add(np.char.add(first.people(), ":"), sides),
-        first.database,
-        first.identity,
-        first.location,
-        first.group,
-    )
+    sample_id = np.char.add(np.char.add(first.people(), ":"), sides)
+    table = SampleTable(sample_id, first.database, first.identity, first.location, first.group)
     is_member = None if part.is_member is None else part.is_member[rows[:, 0]]
     logit = function(np.asarray(part.logit, np.float64)[rows])
     return dataclasses.replace(part, samples=table, is_member=is_member, logit=logit.astype(np.float32))
 
 
-def _rows_by_person(part: Scores, num_photos: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _photos_of_people(part: Scores, num_photos: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns the side of every person with enough photos, (k,), and the rows of `num_photos` of them, (k, n)."""
     if num_photos < 1:
         raise InputError(f"Expected at least one photo of each person, received {num_photos}.")
     num = len(part.samples)
     side = np.full(num, "unknown") if part.is_member is None else np.where(part.is_member, "member", "external")
+    # By name first, so that the random choice does not depend on the order of the scores.
     by_id = np.argsort(part.samples.sample_id, kind="stable")
     shuffled = by_id[np.random.default_rng(seed).permutation(num)]
     keys = np.char.add(np.char.add(part.samples.people(), ":"), side)[shuffled]
@@ -87,17 +79,25 @@ def _rows_by_person(part: Scores, num_photos: int, seed: int) -> tuple[np.ndarra
     return side[rows[:, 0]] if len(rows) else side[:0], rows
 
 
+def largest_by_person(values: np.ndarray, people: np.ndarray) -> np.ndarray:
+    """Returns the largest value of each person, in the order of their names."""
+    names, person_of = np.unique(people, return_inverse=True)
+    largest = np.full(len(names), -np.inf)
+    np.maximum.at(largest, person_of, values)
+    return largest
+
+
 @dataclasses.dataclass(frozen=True)
 class CurvePoint:
     """How well people are told apart by n photos of each.
 
     Attributes:
-        num_photos: n.
-        num_used: how many of a member's n photos were used in training.
-        auc: over people, with its interval.
-        tpr_at_1_fpr: likewise.
-        num_members: people.
-        num_externals: people.
+        num_photos: The number n.
+        num_used: The number of a member's n photos that were used in training.
+        auc: The AUC over people.
+        tpr_at_1_fpr: The true-positive rate over people at a false-positive rate of 1%.
+        num_members: The number of people who are members.
+        num_externals: The number of people who are not.
     """
 
     num_photos: int
@@ -111,22 +111,23 @@ class CurvePoint:
 def power_curve(parts: Sequence[Scores], max_photos: int, statistic: str = "mean", seed: int = 1) -> list[CurvePoint]:
     """Returns how well n = 1 ... `max_photos` photos of a person tell members from externals.
 
-    All points are of the same people, those who have `max_photos`: otherwise the curve would show who they are.
+    All points are of the same people, those who have `max_photos`.
 
     Args:
-        parts: scores of one scorer, tap and evaluation, one entry for each training seed; people on one side each.
-        max_photos: the last n.
-        statistic: a key of `STATISTICS`.
-        seed: of the photos' order and of the intervals.
+        parts: Scores of one scorer, tap and evaluation, one entry for each training seed; people on one side each.
+        max_photos: The last n.
+        statistic: A key of `STATISTICS`.
+        seed: Seeds the photos' order and the intervals.
 
     Raises:
         InputError: if nobody of one side has so many photos.
     """
     if not parts:
         raise InputError("Expected scores of at least one training, received none.")
+    # The people of the last point are those of all points: otherwise the curve would show who has many photos.
     kept = []
     for part in parts:
-        sides, rows = _rows_by_person(part, max_photos, seed)
+        sides, rows = _photos_of_people(part, max_photos, seed)
         num_members = np.count_nonzero(sides == "member")
         if not 0 < num_members < len(sides):
             raise InputError(
@@ -157,11 +158,11 @@ def mixture_curve(parts: Sequence[Scores], num_photos: int, statistic: str = "me
     With 0 used photos the curve says how much it matters to be a member without being on a photo that was used.
 
     Args:
-        parts: scores for each training seed: members' used photos (members), their unseen photos (externals), and
-            photos of external people.
-        num_photos: n; only those with n used and n unseen photos, or external people with n, take part.
-        statistic: a key of `STATISTICS`.
-        seed: of the photos' order and of the intervals.
+        parts: For each training seed the scores of members' used photos (members), of their unseen photos
+            (externals), and of photos of external people.
+        num_photos: The number n. Members with n used and n unseen photos and external people with n take part.
+        statistic: A key of `STATISTICS`.
+        seed: Seeds the photos' order and the intervals.
 
     Raises:
         InputError: if nobody has so many of both kinds, or no external person so many.
@@ -175,7 +176,7 @@ def mixture_curve(parts: Sequence[Scores], num_photos: int, statistic: str = "me
 def _mixtures(part: Scores, num_photos: int, statistic: str, seed: int) -> list[Scores]:
     """Returns scores of people for 0 ... n used photos of each member."""
     function = _statistic(statistic)
-    sides, rows = _rows_by_person(part, num_photos, seed)
+    sides, rows = _photos_of_people(part, num_photos, seed)
     people, is_member = part.samples.people(), figures.membership(part)
     name = people[rows[:, 0]] if len(rows) else people[:0]
     used = dict(zip(name[sides == "member"], rows[sides == "member"], strict=True))
@@ -208,16 +209,10 @@ def _mixtures(part: Scores, num_photos: int, statistic: str, seed: int) -> list[
 
 def _point(parts: list[Scores], num_photos: int, num_used: int, seed: int) -> CurvePoint:
     found = intervals.estimate(parts, seed=seed, names=(figures.AUC, figures.TPR_AT_1))
-    is_member = figures.membership(parts[0])
-    num_members = int(is_member.sum())
-    return CurvePoint(
-        num_photos,
-        num_used,
-        found[figures.AUC],
-        found[figures.TPR_AT_1],
-        num_members,
-        len(is_member) - num_members,
-    )
+    # Every row is a person.
+    num_members = int(figures.membership(parts[0]).sum())
+    num_externals = len(parts[0].logit) - num_members
+    return CurvePoint(num_photos, num_used, found[figures.AUC], found[figures.TPR_AT_1], num_members, num_externals)
 
 
 def _statistic(name: str) -> Callable[[np.ndarray], np.ndarray]:

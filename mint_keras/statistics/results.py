@@ -13,8 +13,8 @@ def summarise(scores: Scores, figures: Mapping[str, Any] | None = None) -> Resul
     """Returns the figures of one scorer in one evaluation.
 
     Args:
-        scores: with known membership.
-        figures: accuracy, loss and cross_entropy of `model.evaluate`; None to take them from the scores.
+        scores: Scores with known membership.
+        figures: The accuracy, loss and cross_entropy of `model.evaluate`; None takes them from the scores.
 
     Raises:
         InputError: if nobody knows who is a member.

@@ -209,17 +209,6 @@ def test_the_calibration_is_half_of_the_people_of_each_side() -> None:
     assert not np.array_equal(first, mint_plus.split_calibration(features[PERSON], is_member, 2))
 
 
-def test_so_many_photos_of_each_person() -> None:
-    people = np.array(["a"] * 5 + ["b"] * 2 + ["c"] * 3)
-    ids = np.array([f"{k:02d}" for k in range(10)])
-    rows = mint_plus.choose_photos(people, ids, 3, 1)
-    assert sorted(people[rows]) == ["a"] * 3 + ["c"] * 3
-    order = np.random.default_rng(2).permutation(10)
-    again = order[mint_plus.choose_photos(people[order], ids[order], 3, 1)]
-    assert set(again) == set(rows)
-    assert len(mint_plus.choose_photos(people, ids, 6, 1)) == 0
-
-
 def test_from_pixels_to_an_interval() -> None:
     """Claimed members of an untrained model: nobody is one."""
     keras.utils.set_random_seed(1)

@@ -15,9 +15,9 @@ from tqdm import tqdm
 from mint_keras import formats
 from mint_keras.aad import pooling, views
 from mint_keras.audited import recalibration, taps, zoo
-from mint_keras.data import images, samples, synthetic, tables, worlds
+from mint_keras.data import images, samples, splits, synthetic, tables, worlds
 from mint_keras.records import AUDITED, UNTRAINED, SampleTable, concatenate_tables
-from mint_keras.scorers import blind, mint_plus
+from mint_keras.scorers import blind
 from mint_keras.stages.progress import pace
 from mint_keras.stages.train_audited import TrainAudited, train_audited
 from mint_keras.stages.validation.options import ValidateAuditor
@@ -80,7 +80,7 @@ def databases(number: int) -> list[str]:
 def people(config: ValidateAuditor, number: int) -> worlds.People:
     """Returns who may appear in the worlds of a trained model."""
     members = tables.read_samples(folder(config, number) / formats.MEMBERS)
-    chosen = mint_plus.choose_photos(members.people(), members.sample_id, config.photos, config.seed)
+    chosen = splits.choose_photos(members.people(), members.sample_id, config.photos, config.seed)
     num = config.claimed + config.held_out + 2 * config.externals
     others = {name: _draw(config, number, name, _FIRST_OTHER, num) for name in databases(number)}
     return worlds.People(members.take(chosen), others)
