@@ -17,8 +17,8 @@ class Layout:
     """How a database lies in a folder.
 
     Attributes:
-        is_here: says whether a folder has it; looks at a few files only.
-        read: yields the samples of a folder, given the name of the database.
+        is_here: Says whether a folder has the layout; it looks at a few files only.
+        read: Yields the samples of a folder, given the name of the database.
     """
 
     is_here: Callable[[Path], bool]
@@ -50,11 +50,11 @@ class Published:
     """What a database's publishers counted.
 
     Attributes:
-        name: of the database, with the part that was counted.
-        layout: it comes in.
-        images: files or records with an image.
-        identities: people; 0 where nobody counted them.
-        source: who says so.
+        name: Name of the database, with the part that was counted.
+        layout: Layout that the database comes in.
+        images: Number of files or records with an image.
+        identities: Number of people, 0 where nobody counted them.
+        source: Who says so.
     """
 
     name: str

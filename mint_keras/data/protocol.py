@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -27,10 +28,11 @@ class Sources:
     """The samples a run may use.
 
     Attributes:
-        members: used to train the audited model.
-        externals: not used; from databases the heads are trained on.
-        evaluate: not used; from databases the heads never see. None: held-out people of `externals` instead.
-        held_out: not used, but from the members' database. None if there are no such people.
+        members: Samples that the audited model was trained on.
+        externals: Samples that it was not trained on, from databases the heads are trained on.
+        evaluate: Samples that it was not trained on, from databases the heads never see; None takes held-out people
+            of `externals` instead.
+        held_out: Samples that it was not trained on, from the members' database; None if there are no such people.
     """
 
     members: SampleTable
@@ -44,10 +46,10 @@ class Protocol:
     """The chosen samples and the part each of them plays.
 
     Attributes:
-        table: all chosen samples, n rows.
-        part: `TRAIN_MEMBERS` ... `HELD_OUT` of every sample, shape (n,).
-        main_evaluation: what comparing test members with test externals is called, for example `UNSEEN_DATABASE`.
-        seed: of every choice.
+        table: All chosen samples, n rows.
+        part: The part of every sample, `TRAIN_MEMBERS` to `HELD_OUT`, shape (n,).
+        main_evaluation: What comparing test members with test externals is called, for example `UNSEEN_DATABASE`.
+        seed: Seeds every choice.
     """
 
     table: SampleTable
@@ -92,15 +94,26 @@ def make_protocol(sources: Sources, num_train: int, num_test: int, seed: int) ->
     enough samples for both, as `num_train` to `num_test` (40,000 and 10,000 of CIFAR-100's 50,000, as in Appendix A).
 
     Args:
-        sources: what there is.
-        num_train: training samples of each class at most.
-        num_test: test samples of each kind at most.
-        seed: of every choice.
+        sources: The samples to choose from.
+        num_train: Training samples of each class at most.
+        num_test: Test samples of each kind at most.
+        seed: Seeds every choice.
 
     Raises:
         InputError: if a person is on both sides of membership, or there are too few people.
     """
-    _refuse_overlap(sources)
+    if sources.evaluate is not None:
+        seen = set(sources.externals.database.tolist()) & set(sources.evaluate.database.tolist())
+        if seen:
+            raise InputError(
+                f"Expected databases to evaluate on that the heads do not train on, received {sorted(seen)} in both. "
+                "Leave --evaluate out to hold out people of the externals instead."
+            )
+    named = {field.name: getattr(sources, field.name) for field in dataclasses.fields(sources)}
+    _refuse_shared(
+        {name: table.people() for name, table in named.items() if table is not None},
+        " Databases are told apart by their folder names: rename one if they are different.",
+    )
     rng = np.random.default_rng([seed, 1])
     train_members, test_members = _split(sources.members, num_train, num_test, rng)
     train_externals, test_externals = sources.externals, sources.evaluate
@@ -123,13 +136,7 @@ def make_protocol(sources: Sources, num_train: int, num_test: int, seed: int) ->
 def check_people(protocol: Protocol) -> None:
     """Raises InputError if a person plays two parts: training and test, or member and external."""
     people = protocol.table.people()
-    parts = {name: set(people[protocol.part == part].tolist()) for part, name in enumerate(PARTS)}
-    for first, second in itertools.combinations(parts, 2):
-        if shared := sorted(parts[first] & parts[second]):
-            raise InputError(
-                f"Expected different people in {first} and {second}, received {len(shared)} in both, such as "
-                f"{shared[0]!r}."
-            )
+    _refuse_shared({name: people[protocol.part == part] for part, name in enumerate(PARTS)})
 
 
 def _split(
@@ -142,19 +149,11 @@ def _split(
     return table.take(is_train), table.take(~is_train)
 
 
-def _refuse_overlap(sources: Sources) -> None:
-    if sources.evaluate is not None:
-        seen = set(sources.externals.database.tolist()) & set(sources.evaluate.database.tolist())
-        if seen:
-            raise InputError(
-                f"Expected databases to evaluate on that the heads do not train on, received {sorted(seen)} in both. "
-                "Leave --evaluate out to hold out people of the externals instead."
-            )
-    named = {field.name: getattr(sources, field.name) for field in dataclasses.fields(sources)}
-    people = {name: set(table.people().tolist()) for name, table in named.items() if table is not None}
-    for first, second in itertools.combinations(people, 2):
-        if shared := sorted(people[first] & people[second]):
+def _refuse_shared(people: Mapping[str, np.ndarray], remedy: str = "") -> None:
+    names = {name: set(found.tolist()) for name, found in people.items()}
+    for first, second in itertools.combinations(names, 2):
+        if shared := sorted(names[first] & names[second]):
             raise InputError(
                 f"Expected different people in {first} and {second}, received {len(shared)} in both, such as "
-                f"{shared[0]!r}. Databases are told apart by their folder names: rename one if they are different."
+                f"{shared[0]!r}.{remedy}"
             )

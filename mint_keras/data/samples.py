@@ -77,11 +77,7 @@ def locate(source: str) -> Source:
         if name:
             raise InputError(f"Expected lab faces under their own name, received {source!r}.")
         return Source(text, "", None, "lab")
-    path = Path(text).resolve()
-    if (shown := files.escape(str(path))) != str(path):
-        raise InputError(f"Expected a path in UTF-8, which tables can hold, received {shown}. Rename it.")
-    if not path.exists():
-        raise InputError(f"Expected a folder, a sample table or lab faces (synthetic:...), received {text}: not found.")
+    path = _existing(text)
     if path.suffix in (".parquet", ".csv"):
         return Source(text, name, path, TABLE)
     if path.suffix == ".bin" and path.is_file():
@@ -129,6 +125,15 @@ def fingerprint(table: SampleTable) -> str:
     paths = {where[0] if where else location for location, where in inside}
     stats = [os.stat(path) for path in sorted(paths) if os.path.exists(path)]
     return formats.sha256_json([formats.sha256_table(table), [[s.st_size, s.st_mtime_ns] for s in stats]])
+
+
+def _existing(text: str) -> Path:
+    path = Path(text).resolve()
+    if (shown := files.escape(str(path))) != str(path):
+        raise InputError(f"Expected a path in UTF-8, which tables can hold, received {shown}. Rename it.")
+    if not path.exists():
+        raise InputError(f"Expected a folder, a sample table or lab faces (synthetic:...), received {text}: not found.")
+    return path
 
 
 def _prepared_faces(folder: Path) -> Path | None:
