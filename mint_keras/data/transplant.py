@@ -110,8 +110,8 @@ class Pipeline:
 
 def estimate(table: SampleTable) -> Pipeline:
     """Reads how samples are encoded from their files; a few hundred of a database are enough."""
-    # The tables of OpenCV's encoder at every quality, shape (100, 2, 64), of luma and chroma together: an encoder that is
-    # given two tables leaves out the chroma subsampling.
+    # Tables of OpenCV's encoder at every quality, shape (100, 2, 64). One quality stands for luma and chroma, because
+    # OpenCV leaves out the chroma subsampling where it is given two.
     picture = np.zeros((16, 16, 3), np.uint8)
     ladder = np.array([read_header(encode(picture, quality, "4:2:0")).tables for quality in _QUALITIES])
 
@@ -181,7 +181,7 @@ def common_resolution(first: np.ndarray, second: np.ndarray, size: int = images.
         share: Share of each database's images that may be smaller than the result, and stay so.
 
     Returns:
-        The side in pixels; 0 if nothing need be shrunk, because both databases are at least as large as the model takes.
+        The side in pixels; 0 if both databases are at least as large as the model takes, so that nothing is shrunk.
 
     Raises:
         InputError: if a database has no image.
