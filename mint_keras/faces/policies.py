@@ -34,20 +34,16 @@ def only(faces: Detections, shape: tuple[int, ...]) -> int:
 
 
 MIN_OVERLAP = 0.3
-POLICIES: dict[str, Callable[[Detections, tuple[int, ...]], int]] = {
-    "largest": largest,
-    "central": central,
-    "only": only,
-}
+POLICIES: dict[str, Callable[[Detections, tuple[int, ...]], int]] = dict(largest=largest, central=central, only=only)
 
 
 def overlapping(faces: Detections, box: np.ndarray, min_overlap: float) -> int:
     """The face that an annotation means: the one that overlaps its box most (intersection over union).
 
     Args:
-        faces: of the photo.
-        box: left, top, right, bottom.
-        min_overlap: below it none is meant.
+        faces: The faces of the photo.
+        box: Left, top, right and bottom of the annotation, in pixels, shape (4,).
+        min_overlap: Overlap below which none is meant, 0 to 1.
 
     Raises:
         InputError: if no face overlaps it that much.
@@ -56,7 +52,7 @@ def overlapping(faces: Detections, box: np.ndarray, min_overlap: float) -> int:
     common = np.prod(np.maximum(common, 0), axis=1)
     overlap = common / (_areas(faces) + np.prod(box[2:] - box[:2]) - common)
     best = int(np.argmax(overlap))
-    if not overlap[best] >= min_overlap:
+    if not overlap[best] >= min_overlap:  # also where the overlap is no number
         raise InputError(
             f"Expected a face where the database says one is, received {overlap[best]:.2f} as the largest overlap of "
             f"{len(faces)} found."
@@ -74,11 +70,11 @@ def choose(
     """Returns which face is meant.
 
     Args:
-        faces: of the photo.
-        shape: of the photo, height first.
-        policy: a key of `POLICIES`, for photos of which nobody said where the face is.
-        box: where the database says that it is; it goes before the policy, which might take another person.
-        min_overlap: see `overlapping`.
+        faces: The faces of the photo.
+        shape: Shape of the photo, height first.
+        policy: A key of `POLICIES`, for photos of which nobody said where the face is.
+        box: Where the database says that it is; it goes before the policy, which might take another person.
+        min_overlap: Smallest overlap with the box, as in `overlapping`.
 
     Raises:
         InputError: if there is none, or the policy takes none of them.
