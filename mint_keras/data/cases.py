@@ -109,6 +109,7 @@ def plan(sides: Sides, size: str, num_train: int = 0, num_test: int = 0) -> Plan
     pools = (sides.members, sides.externals)
     wanted = min((len(pool.test) for pool in pools if pool.test is not None), default=PAPER_TEST)
     wanted = min(wanted, num_test or wanted)
+    # A pool without a test set has to hold both.
     limits = [len(pool.train) / (full if pool.test is not None else full + wanted) for pool in pools]
     scale = min(1.0, *limits)
     num_full = num_train or _scaled(full, scale)
@@ -152,4 +153,5 @@ def compose(sides: Sides, numbers: Plan, seed: int) -> protocols.Protocol:
 
 
 def _scaled(num: int, scale: float) -> int:
+    # In floats 50,000 times (29 / 50,000) is 28.999...: what is whole must not lose one.
     return int(num * scale + 1e-9)

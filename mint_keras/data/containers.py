@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +34,7 @@ def open_container(path: Path) -> Container:
         return recordio.RecordFile(path).image
     if ".tfrecord-" in path.name:
         return tfds.open_shard(path)
+    images: Sequence[bytes] | np.ndarray
     if path.suffix == ".bin":
         images = pickles.read_verification(path)[0]
     else:

@@ -77,6 +77,7 @@ def read_lines(path: Path) -> list[str]:
 
 
 def _walk(folder: Path, prefix: str, seen: set[tuple[int, int]]) -> Iterator[str]:
+    # A link may lead to a folder that is above it.
     status = os.stat(folder)
     if (status.st_dev, status.st_ino) in seen:
         return

@@ -20,7 +20,7 @@ from mint_keras.records import InputError, Rejected, SampleTable
 IMAGE_SIZE = 112
 PIXELS = "pixels"  # what stores and models call faces that are kept as they are
 MIN_SIZE = 16
-_MAX_BYTES = 64 * 2**20
+_MAX_BYTES = 64 * 2**20  # a file is read whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +77,7 @@ FACE = Framing()
 def _resize(image: np.ndarray, size: int) -> np.ndarray:
     if image.shape[0] == size:
         return image
+    # Bilinear shrinking would skip pixels and leave patterns that are not in the picture.
     interpolation = cv2.INTER_AREA if image.shape[0] > size else cv2.INTER_LINEAR
     return cv2.resize(image, (size, size), interpolation=interpolation)
 
@@ -140,6 +141,7 @@ class FaceReader:
             image = self.image(location)
             face = self.framing.apply(image)
         except InputError as error:
+            # A damaged photo does not end a run of a million: whoever runs it counts and lists what was rejected.
             self.rejected.append(Rejected(location, str(error)))
             return None
         if face.shape != image.shape:

@@ -14,12 +14,7 @@ RECORDIO, VERIFICATION, FOLDERS = "recordio", "verification pairs", "folders"
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """How a database lies in a folder.
-
-    Attributes:
-        is_here: Says whether a folder has the layout; it looks at a few files only.
-        read: Yields the samples of a folder, given the name of the database.
-    """
+    """How a database lies in a folder: `is_here` looks at a few files only, `read` also takes the database's name."""
 
     is_here: Callable[[Path], bool]
     read: Callable[[Path, str], Iterator[Sample]]

@@ -27,7 +27,7 @@ MAX_BITS = 31
 MIN_QUALITY = 50
 _NEIGHBOURS = 8
 _MOST_NEIGHBOURS = 2048  # further copies of a photo are joined through each other
-_CHUNK = 2**16
+_CHUNK = 2**16  # pairs whose embeddings are copied at once
 _NUM_STEPS = 4  # of parts, each way
 _LINKS, _EFFORT = 32, 64  # of the graph of neighbours; more find more and take longer
 
@@ -127,6 +127,7 @@ def find_overlap(fingerprints: Fingerprints, min_cosine: float, known: Sequence[
     # Equal photos are searched for once: thousands of them would be millions of pairs.
     distinct = np.flatnonzero(first_of == rows)
     usable = distinct[fingerprints.quality[distinct] >= MIN_QUALITY]
+    # A mirrored photo has another hash, but the embedding is the same for both.
     queries = [fingerprints.mirrored[usable]]
     if fingerprints.cropped is not None:
         queries += list(fingerprints.cropped[usable].swapaxes(0, 1))
@@ -137,12 +138,12 @@ def find_overlap(fingerprints: Fingerprints, min_cosine: float, known: Sequence[
             parts.append((PERCEPTUAL, usable[place], usable[found]))
     embedding = fingerprints.embedding
     if embedding is not None:
-        rows = np.ascontiguousarray(embedding[distinct], np.float32)
-        index = faiss.IndexHNSWFlat(rows.shape[1], _LINKS, faiss.METRIC_INNER_PRODUCT)
-        for place, found in _near(index, rows, [rows], lambda cosines: cosines >= min_cosine):
+        vectors = np.ascontiguousarray(embedding[distinct], np.float32)
+        graph = faiss.IndexHNSWFlat(vectors.shape[1], _LINKS, faiss.METRIC_INNER_PRODUCT)
+        for place, found in _near(graph, vectors, [vectors], lambda cosines: cosines >= min_cosine):
             parts.append((EMBEDDING, distinct[place], distinct[found]))
     parts.append((KNOWN, *np.array(known, int).reshape(-1, 2).T))
-    # Each pair once, for the first reason that found it.
+    # Each pair once, for the first reason that found it: `unique` keeps the first of equal ones.
     reasons, ones, others = zip(*parts, strict=True)
     reason = np.repeat(reasons, [len(part) for part in ones])
     pairs = np.sort(np.stack([np.concatenate(ones), np.concatenate(others)]), axis=0)
@@ -239,6 +240,7 @@ def _cropped(face: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 # From a face, RGB, uint8, to a near copy of it; only a crop is drawn at random.
 ALTERATIONS: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
+    # OpenCV takes the channels for BGR both ways, so they come back in their order.
     "encoded again": lambda face, _: cv2.imdecode(
         cv2.imencode(".jpg", face, [cv2.IMWRITE_JPEG_QUALITY, 75])[1], cv2.IMREAD_COLOR
     ),

@@ -74,9 +74,8 @@ def read_pairs(path: Path, images: Path | None = None) -> Pairs:
     if missing:
         raise InputError(f"Expected every image of {path}, received {len(missing)} that do not exist: {missing[:3]}.")
     position = {file: i for i, file in enumerate(dict.fromkeys(itertools.chain.from_iterable(r[:2] for r in rows)))}
-    firsts, seconds, genuine, folds = zip(*rows, strict=True)
-    first, second = (np.array([position[file] for file in part]) for part in (firsts, seconds))
-    return Pairs(first, second, np.array(genuine), np.array(folds), list(position))
+    columns = ([position[row[0]], position[row[1]], row[2], row[3]] for row in rows)
+    return Pairs(*map(np.array, zip(*columns, strict=True)), images=list(position))
 
 
 def _read_lfw(path: Path, images: Path) -> Iterator[tuple[Path, Path, bool, int]]:

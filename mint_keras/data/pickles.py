@@ -38,7 +38,7 @@ def load(
         InputError: if it names anything else, or is not a whole pickle.
     """
     try:
-        return _Unpickler(file, allowed, persistent_load, encoding).load()
+        return _Unpickler(allowed, persistent_load, file, encoding=encoding).load()
     except InputError:
         raise
     except Exception as error:  # a broken pickle can make the machine behind it raise almost anything
@@ -46,16 +46,11 @@ def load(
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(
-        self,
-        file: BinaryIO,
-        allowed: Mapping[tuple[str, str], Any],
-        persistent_load: Callable[[Any], Any] | None,
-        encoding: str,
-    ) -> None:
+    def __init__(self, allowed: Mapping, persistent_load: Callable | None, file: BinaryIO, *, encoding: str) -> None:
         super().__init__(file, encoding=encoding)
         self._allowed, self._persistent_load = allowed, persistent_load
 
+    # Called for every name in a pickle. The parent's would import the module, which already runs it.
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self._allowed:
             names = sorted(".".join(key) for key in self._allowed)

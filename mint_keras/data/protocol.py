@@ -18,6 +18,7 @@ FAMILIAR = "familiar"
 CROSS_MODEL = "cross_model"
 UNSEEN_MEMBERS = "unseen_members_database"
 
+# In the order of `PARTS`; `part` in files holds these numbers.
 TRAIN_MEMBERS, TRAIN_EXTERNALS, TEST_MEMBERS, TEST_EXTERNALS, HELD_OUT = range(5)
 PARTS = ("train_members", "train_externals", "test_members", "test_externals", "held_out")
 _TRAIN_FRACTION = 0.6
@@ -77,6 +78,7 @@ class Protocol:
         if (self.part == HELD_OUT).any():
             pairs[SAME_DATABASE] = (TEST_MEMBERS, HELD_OUT)
             pairs[FAMILIAR] = (HELD_OUT, TEST_EXTERNALS)
+        # A further evaluation goes to the end: one stream draws all, in this order.
         rng = np.random.default_rng([self.seed, 2])
         chosen = {}
         for name, (positive, negative) in pairs.items():
@@ -102,13 +104,12 @@ def make_protocol(sources: Sources, num_train: int, num_test: int, seed: int) ->
     Raises:
         InputError: if a person is on both sides of membership, or there are too few people.
     """
-    if sources.evaluate is not None:
-        seen = set(sources.externals.database.tolist()) & set(sources.evaluate.database.tolist())
-        if seen:
-            raise InputError(
-                f"Expected databases to evaluate on that the heads do not train on, received {sorted(seen)} in both. "
-                "Leave --evaluate out to hold out people of the externals instead."
-            )
+    evaluated = set() if sources.evaluate is None else set(sources.evaluate.database.tolist())
+    if seen := sorted(evaluated & set(sources.externals.database.tolist())):
+        raise InputError(
+            f"Expected databases to evaluate on that the heads do not train on, received {seen} in both. "
+            "Leave --evaluate out to hold out people of the externals instead."
+        )
     named = {field.name: getattr(sources, field.name) for field in dataclasses.fields(sources)}
     _refuse_shared(
         {name: table.people() for name, table in named.items() if table is not None},
@@ -119,12 +120,9 @@ def make_protocol(sources: Sources, num_train: int, num_test: int, seed: int) ->
     train_externals, test_externals = sources.externals, sources.evaluate
     if test_externals is None:
         train_externals, test_externals = _split(sources.externals, num_train, num_test, rng)
-    choices = [
-        (train_members, num_train),
-        (train_externals, num_train),
-        (test_members, num_test),
-        (test_externals, num_test),
-    ]
+    # One stream draws all of them: in another order, old seeds would give other samples.
+    choices = [(train_members, num_train), (train_externals, num_train)]
+    choices += [(test_members, num_test), (test_externals, num_test)]
     if sources.held_out is not None:
         choices.append((sources.held_out, num_test))
     tables = [table.take(splits.choose_evenly(table.database, num, rng)) for table, num in choices]

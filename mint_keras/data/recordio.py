@@ -12,7 +12,6 @@ import array
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO
 
 import numpy as np
@@ -61,9 +60,7 @@ class RecordFile:
     def __enter__(self) -> RecordFile:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
     def read(self, key: int) -> tuple[np.ndarray, bytes]:
@@ -76,7 +73,7 @@ class RecordFile:
         parts: list[bytes] = []
         continuation = _FIRST
         while continuation not in (_WHOLE, _LAST):
-            continuation, length = self._read_frame(key)
+            continuation, length = self._frame_of(key)
             payload = self._file.read(length)
             if len(payload) < length:
                 raise InputError(f"Expected {length} bytes at key {key} of {self.path}, received {len(payload)}.")
@@ -114,7 +111,7 @@ class RecordFile:
             InputError: for a key that is not in the index or a damaged record.
         """
         self._seek(key)
-        continuation, length = self._read_frame(key)
+        continuation, length = self._frame_of(key)
         start = self._file.read(min(length, _HEADER.size))
         flag = _HEADER.unpack(start)[0] if len(start) == _HEADER.size else 0
         rest = self._file.read(4 * flag) if _HEADER.size + 4 * flag <= length else b""
@@ -225,10 +222,15 @@ class RecordFile:
     def _frame(self, position: int) -> tuple[int, int] | None:
         """Returns which part of a record the frame at a place holds, and its length; None if there is no frame."""
         self._file.seek(position)
-        return _unpack_frame(self._file.read(_FRAME.size))
+        return self._next_frame()
 
-    def _read_frame(self, key: int) -> tuple[int, int]:
-        frame = _unpack_frame(self._file.read(_FRAME.size))
+    def _next_frame(self) -> tuple[int, int] | None:
+        encoded = self._file.read(_FRAME.size)
+        magic, length_and_flag = _FRAME.unpack(encoded) if len(encoded) == _FRAME.size else (0, 0)
+        return (length_and_flag >> 29, length_and_flag & ((1 << 29) - 1)) if magic == _MAGIC else None
+
+    def _frame_of(self, key: int) -> tuple[int, int]:
+        frame = self._next_frame()
         if frame is None:
             raise InputError(f"Expected a RecordIO frame at key {key} of {self.path}: damaged file or wrong index.")
         return frame
@@ -262,13 +264,6 @@ def read_property(folder: Path) -> int | None:
         return int((folder / "property").read_text(encoding="ascii").split(",")[0])
     except (OSError, ValueError):
         return None
-
-
-def _unpack_frame(encoded: bytes) -> tuple[int, int] | None:
-    if len(encoded) < _FRAME.size:
-        return None
-    magic, length_and_flag = _FRAME.unpack(encoded)
-    return (length_and_flag >> 29, length_and_flag & ((1 << 29) - 1)) if magic == _MAGIC else None
 
 
 def _read_index(path: Path) -> tuple[np.ndarray, np.ndarray]:

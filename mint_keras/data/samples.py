@@ -71,6 +71,7 @@ def locate(source: str) -> Source:
         InputError: if there is no such source, or prepare_faces.py has not finished there.
     """
     name, text = "", source
+    # A folder may have an equals sign in its name.
     if (match := _NAMED.fullmatch(source)) and not Path(source).exists():
         name, text = match.groups()
     if synthetic.is_synthetic(text):

@@ -29,6 +29,7 @@ def split_people(people: np.ndarray, fraction: float, rng: np.random.Generator) 
             f"Expected at least two identities, to train on some and test on others, received {len(unique)}. "
             "Give a folder with one subfolder per identity."
         )
+    # People are numbered by their sorted names, so that the order of the rows does not matter.
     num_first = min(max(round(fraction * len(unique)), 1), len(unique) - 1)
     is_first = np.zeros(len(unique), bool)
     is_first[rng.permutation(len(unique))[:num_first]] = True
@@ -80,6 +81,7 @@ def choose_evenly(databases: np.ndarray, num: int, rng: np.random.Generator) -> 
     for database in np.unique(databases):
         rows = shuffled[databases[shuffled] == database]
         turn[rows] = np.arange(len(rows))
+    # The first of one order: a smaller choice by the same seed lies inside a larger one.
     return np.sort(shuffled[np.argsort(turn[shuffled], kind="stable")][:num])
 
 

@@ -16,6 +16,7 @@ from mint_keras.records import InputError, SampleTable, Scores
 REQUIRED = ("sample_id", "database", "identity", "location")
 _OF_SCORER = ("scorer", "tap", "evaluation", "seed")
 _OF_SAMPLE = ("sample_id", "database", "identity")
+# Optional columns of numbers and the shape of one sample's.
 _NUMBERS = {"box": (4,), "landmarks": (5, 2)}
 
 
@@ -84,6 +85,7 @@ def read_scores(path: Path) -> list[Scores]:
         membership = [columns["is_member"][row] for row in rows]
         is_member = None if None in membership else np.array(membership, bool)
         logit = np.array([columns["logit"][row] for row in rows], np.float32)
+        # Scores need no pixels, so no location was kept.
         table = SampleTable(sample_id, database, identity, np.full(len(rows), ""))
         found.append(Scores(scorer, tap, evaluation, int(seed), table, is_member, logit))
     return found

@@ -39,13 +39,10 @@ _UNREAD = "cannot be read, too small, or a rare kind of JPEG"
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """What a JPEG file says before its pixels.
+    """What a JPEG file says before its pixels: its size, chroma sampling, and quantisation tables.
 
-    Attributes:
-        width: Width in pixels.
-        height: Height in pixels.
-        sampling: Chroma sampling, "4:2:0" or the like; "grey" without chroma.
-        tables: Quantisation steps of luma and chroma, 64 each in the file's order; a grey file has luma only.
+    The sampling is "4:2:0" or the like, "grey" without chroma. Tables are the steps of luma and chroma, 64 each in the
+    file's order; a grey file has luma only.
     """
 
     width: int
@@ -117,6 +114,7 @@ def estimate(table: SampleTable) -> Pipeline:
 
     @functools.cache
     def nearest(tables: tuple[tuple[int, ...], ...]) -> tuple[int, float]:
+        # From one quality to the next, steps change by a ratio.
         distance = np.abs(np.log(np.array(tables)) - np.log(ladder[:, : len(tables)])).mean(axis=(1, 2))
         best = int(distance.argmin())
         return _QUALITIES[best], float(distance[best])
@@ -217,20 +215,15 @@ def read_header(encoded: bytes) -> Header:
     used = [number for _, _, number in components[:2]]
     if missing := [number for number in used if number not in tables]:
         raise InputError(f"Expected a JPEG file with its quantisation tables, received one without table {missing[0]}.")
-    sampling = GREY
-    if len(components) > 1:
-        luma, *chroma = [(across, down) for across, down, _ in components]
-        fitting = [
-            name
-            for name, ((across, down), _) in _SAMPLING.items()
-            if all(luma == (across * one[0], down * one[1]) for one in chroma)
-        ]
-        if not fitting:
-            raise InputError(
-                f"Expected chroma sampled as one of {list(_SAMPLING)}, received factors {[luma, *chroma]}."
-            )
-        sampling = fitting[0]
-    return Header(width, height, sampling, tuple(tables[number] for number in used))
+    luma, *chroma = [(across, down) for across, down, _ in components]
+    fitting = [GREY] if not chroma else [
+        name
+        for name, ((across, down), _) in _SAMPLING.items()
+        if all(luma == (across * one[0], down * one[1]) for one in chroma)
+    ]  # fmt: skip
+    if not fitting:
+        raise InputError(f"Expected chroma sampled as one of {list(_SAMPLING)}, received factors {[luma, *chroma]}.")
+    return Header(width, height, fitting[0], tuple(tables[number] for number in used))
 
 
 def _segments(encoded: bytes) -> Iterator[tuple[int, bytes]]:

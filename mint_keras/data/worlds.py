@@ -16,17 +16,11 @@ from mint_keras.records import InputError, SampleTable
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """What is true in a world.
+    """What is true in a world."""
 
-    Attributes:
-        is_member: The model was trained on the claimed members.
-        is_home: They are of the database that the model was trained on, with which it is familiar.
-        is_shifted: The externals are of other databases than the claimed members.
-    """
-
-    is_member: bool
-    is_home: bool
-    is_shifted: bool
+    is_member: bool  # the model was trained on the claimed members
+    is_home: bool  # they are of the database that the model was trained on, with which it is familiar
+    is_shifted: bool  # the externals are of other databases than the claimed members
 
 
 KINDS = {
@@ -55,12 +49,9 @@ class People:
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """How many people a world has.
+    """How many people a world has: claimed members, people of their database who are kept out, and externals.
 
-    Attributes:
-        claimed: People who are claimed to be members.
-        held_out: People of the same database who are kept out.
-        externals: People to train heads on, and as many to evaluate on.
+    As many externals again are there to evaluate on.
     """
 
     claimed: int
@@ -88,6 +79,7 @@ def draw(kind: str, people: People, sizes: Sizes, rng: np.random.Generator) -> p
         raise InputError(f"Expected a world of {list(KINDS)}, received {kind!r}.")
     truth, (home, *away) = KINDS[kind], people.others
     database = home if truth.is_home else str(rng.choice(away))
+    # One queue for claimed members and held-out people of a database, so that nobody is both.
     same = _Queue(people.others[database], rng)
     claimed = _Queue(people.members, rng).take(sizes.claimed) if truth.is_member else same.take(sizes.claimed)
     held_out = same.take(sizes.held_out)

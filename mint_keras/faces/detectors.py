@@ -96,11 +96,9 @@ def open_detector(detector: str, min_score: float = scrfd.MIN_SCORE) -> Detector
 
 
 def with_border(detector: Detector, border: float) -> Detector:
-    """Returns a detector that sees photos inside a black border, so that it finds faces that fill the picture.
+    """Returns a detector that sees photos inside a black border, to find faces that fill them.
 
-    Args:
-        detector: The detector that looks at the photo.
-        border: Width of the border on each side, as a share of the photo's.
+    The border's width on each side is a share of the photo's.
     """
 
     def detect(image: np.ndarray) -> scrfd.Detections:

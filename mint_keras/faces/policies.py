@@ -34,19 +34,15 @@ def only(faces: Detections, shape: tuple[int, ...]) -> int:
 
 
 MIN_OVERLAP = 0.3
-POLICIES: dict[str, Callable[[Detections, tuple[int, ...]], int]] = dict(largest=largest, central=central, only=only)
+Policy = Callable[[Detections, tuple[int, ...]], int]
+POLICIES: dict[str, Policy] = {"largest": largest, "central": central, "only": only}
 
 
 def overlapping(faces: Detections, box: np.ndarray, min_overlap: float) -> int:
-    """The face that an annotation means: the one that overlaps its box most (intersection over union).
-
-    Args:
-        faces: The faces of the photo.
-        box: Left, top, right and bottom of the annotation, in pixels, shape (4,).
-        min_overlap: Overlap below which none is meant, 0 to 1.
+    """The face that overlaps the box of an annotation (left, top, right, bottom) most, by intersection over union.
 
     Raises:
-        InputError: if no face overlaps it that much.
+        InputError: if no face overlaps it by at least `min_overlap`.
     """
     common = np.minimum(faces.boxes[:, 2:], box[2:]) - np.maximum(faces.boxes[:, :2], box[:2])
     common = np.prod(np.maximum(common, 0), axis=1)

@@ -86,6 +86,7 @@ def letterbox(image: np.ndarray, size: int) -> tuple[np.ndarray, float]:
         raise InputError(f"Expected a photo, received a strip of {width}x{height}.")
     canvas = np.zeros((size, size, 3), np.uint8)
     canvas[:new_height, :new_width] = cv2.resize(image, (new_width, new_height))
+    # insightface takes this factor for the width as well, whose own may differ by the rounding.
     return canvas, new_height / height
 
 

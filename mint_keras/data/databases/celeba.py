@@ -28,6 +28,7 @@ def read(folder: Path, database: str) -> Iterator[Sample]:
         raise InputError(f"Expected a photo and a number in each line of {file}, received others in line {wrong[0]}.")
     people = dict(line for line in lines if line)
     for name in files.list_images(folder):
+        # The file names photos without their folder, which differs between the distributions.
         person, location = people.get(name.rpartition("/")[2]), str(folder / name)
         if person is None:
             location = files.unusable(f"Expected every photo in {IDENTITIES}, received one without a person", location)

@@ -109,6 +109,7 @@ def _nist_root(folder: Path) -> Path | None:
 def _read_table(path: Path, needed: Set[str]) -> Iterator[dict[str, str]]:
     with open(path, newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
+        # The tables of the protocols differ in case and in spaces after commas.
         reader.fieldnames = [name.strip().upper() for name in reader.fieldnames or []]
         if missing := sorted(needed - set(reader.fieldnames)):
             raise InputError(f"Expected IJB-C's columns in {path}, received a table without {missing}.")

@@ -60,6 +60,7 @@ class _Shard:
         self._offsets: list[tuple[int, int]] = []
         with open(path, "rb") as file:
             size = file.seek(0, 2)
+            # Mapped, because pictures are taken one by one; an empty file cannot be mapped.
             self._content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
         position = 0
         while position < size:
