@@ -1,4 +1,4 @@
-"""The values that cross module borders, and the two errors a script turns into an exit code."""
+"""The values that cross module borders, and the errors a script turns into an exit code."""
 
 from __future__ import annotations
 
@@ -26,6 +26,10 @@ class InputError(ValueError):
     def __init__(self, message: str, done: str = "") -> None:
         super().__init__(message)
         self.done = done
+
+
+class NoSamplesError(InputError):
+    """A source was read and holds no sample."""
 
 
 class RefusedError(ValueError):
@@ -108,7 +112,7 @@ def tabulate(samples: Iterable[Sample]) -> SampleTable:
     """Collects what a reader yields into a table.
 
     Raises:
-        InputError: if it yields nothing.
+        NoSamplesError: if it yields nothing.
     """
     stream = iter(samples)
     chunks: list[dict[str, np.ndarray]] = []
@@ -116,7 +120,7 @@ def tabulate(samples: Iterable[Sample]) -> SampleTable:
     while rows := list(itertools.islice(stream, _CHUNK)):
         chunks.append(_columns(rows))
     if not chunks:
-        raise InputError("Expected at least one sample, received none.")
+        raise NoSamplesError("Expected at least one sample, received none.")
     return SampleTable(**_join(chunks))
 
 

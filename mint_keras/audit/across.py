@@ -11,8 +11,8 @@ import numpy as np
 from mint_keras import streams
 from mint_keras.audit import controls, frozen, pixels
 from mint_keras.audit.opened import Opened
-from mint_keras.data import protocol as protocols
 from mint_keras.data import images, samples, splits, transplant
+from mint_keras.data import protocol as protocols
 from mint_keras.records import UNTRAINED, InputError, Observations, SampleTable, Scores, concatenate_tables
 from mint_keras.statistics import division, findings
 from mint_keras.statistics.findings import Finding
@@ -149,7 +149,9 @@ def _transplanted(opened: Opened) -> Found:
             continue
         changed = faces.copy()
         changed[side] = transplant.transplant(faces[side], pipeline, streams.stream(seed, streams.TRANSPLANT))
-        part = _scores(opened, scorer(Observations(table, {images.PIXELS: changed})), table, is_member, protocol.main_evaluation)
+        part = _scores(
+            opened, scorer(Observations(table, {images.PIXELS: changed})), table, is_member, protocol.main_evaluation
+        )
         name = f"pipeline transplant, {whose} files"
         found.append(findings.across(name, _TRANSPLANT.format(whose=whose), findings.CLAIM, [part], seed=seed))
     return found, missing

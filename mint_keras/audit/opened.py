@@ -15,7 +15,7 @@ from mint_keras.runs.run import Run
 from mint_keras.scorers import baselines
 from mint_keras.scorers.protocol import Scorer
 from mint_keras.statistics import division, selection
-from mint_keras.statistics.selection import ScorerKey
+from mint_keras.statistics.selection import Candidate
 
 KIND = "audit"
 
@@ -62,7 +62,7 @@ class Opened:
     folder: Path
     run: Run
     scores: Sequence[Scores]
-    scorer: ScorerKey
+    scorer: Candidate
     division: division.Division
 
     @property
@@ -76,7 +76,7 @@ class Opened:
         return recipe_of(self.run, self.scorer)
 
 
-def recipe_of(run: Run, scorer: ScorerKey) -> Scorer:
+def recipe_of(run: Run, scorer: Candidate) -> Scorer:
     """Returns a head or baseline of a run, unfitted."""
     if scorer.name == run.spec.head:
         return run.spec.heads[scorer.tap]
@@ -88,7 +88,7 @@ def open_audit(spec: AuditSpec, run: Run, folder: Path) -> Opened:
     scores = score_files.read_scores(run.folder / formats.SCORES)
     evaluations = run.protocol.evaluations()
     evaluation = protocols.SAME_DATABASE if protocols.SAME_DATABASE in evaluations else run.protocol.main_evaluation
-    parts = {scorer: scorer.parts(scores, evaluation) for scorer in selection.scorer_keys(scores, evaluation)}
+    parts = {scorer: scorer.parts(scores, evaluation) for scorer in selection.candidates(scores, evaluation)}
     of_heads = next(iter(parts.values()))
     divided = division.divide(of_heads[0], spec.seed)
     by_name = {str(scorer): scorer for scorer in parts}

@@ -15,7 +15,12 @@ from mint_keras.training import batches
 
 
 def score(
-    table: SampleTable, fitted_on: Labelled, scored: Labelled, evaluation: str, framing: images.Framing, seed: int,
+    table: SampleTable,
+    fitted_on: Labelled,
+    scored: Labelled,
+    evaluation: str,
+    framing: images.Framing,
+    seed: int,
     folder: Path,
 ) -> dict[str, Scores]:
     """Fits both scorers on some samples and scores others; what is there is read.

@@ -79,7 +79,9 @@ def plan(opened: Opened) -> Tasks:
     """Returns what there are enough people for."""
     table, unseen = _with_unseen_photos(opened)
     found, missing = [], []
-    of_person = tasks_of_person(opened.run.protocol, opened.division, opened.spec.seed) if opened.has_reference else ([], [])
+    of_person = (
+        tasks_of_person(opened.run.protocol, opened.division, opened.spec.seed) if opened.has_reference else ([], [])
+    )
     for tasks, why in (of_person, _of_image(opened, table, unseen)):
         found += tasks
         missing += why

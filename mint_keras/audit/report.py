@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from mint_keras import formats
-from mint_keras.report import audit_page, plots
 from mint_keras.audit import robustness
-from mint_keras.statistics import findings, person, rule, verdict
+from mint_keras.report import audit_page, plots
+from mint_keras.statistics import findings, person, verdict
 
 AUDIT = "audit.json"
 VERDICT = "verdict.txt"
@@ -40,7 +40,7 @@ class Results:
     @property
     def outcome(self) -> str:
         """The strongest of the verdicts."""
-        return rule.strongest(self.verdicts)
+        return verdict.strongest(decided.outcome for decided in self.verdicts.values())
 
 
 def write(results: Results, out: Path) -> str:

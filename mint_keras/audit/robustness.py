@@ -17,7 +17,7 @@ from mint_keras.records import Labelled, Observations, SampleTable, Scores
 from mint_keras.scorers import mint_plus
 from mint_keras.statistics import division, figures, findings, intervals
 from mint_keras.statistics.intervals import Estimate
-from mint_keras.statistics.selection import ScorerKey
+from mint_keras.statistics.selection import Candidate
 
 MAX_FPR = 0.05  # of the photos that the threshold is fixed on
 _THRESHOLD = "threshold"  # how the scores name these photos
@@ -57,7 +57,7 @@ class _Asked:
     """
 
     name: str
-    scorer: ScorerKey
+    scorer: Candidate
     open: Callable[[], frozen.FaceScorer]
     table: SampleTable
     scored: Labelled
@@ -105,7 +105,7 @@ def _of_plus(opened: Opened, tasks: plus.Tasks) -> Iterator[_Asked]:
         fewer = dataclasses.replace(task, fitted_on=task.fitted_on.where(~aside))
         yield _Asked(
             _PLUS,
-            ScorerKey(mint_plus.NAME, task.level),
+            Candidate(mint_plus.NAME, task.level),
             lambda asked=fewer: plus.open_scorer(opened, tasks, asked),  # type: ignore[misc]
             tasks.table,
             division.limited(task.scored, opened.spec.seed),

@@ -17,5 +17,6 @@ def join(pairs: Iterable[Iterable[str]]) -> dict[str, str]:
     first, second = positions.reshape(-1, 2).T
     graph = coo_array((np.ones(len(first)), (first, second)), shape=(len(names), len(names)))
     component = connected_components(graph, directed=False)[1]
+    # Backwards, so that the first name of each component is set last and stays.
     leaders = dict(zip(component[::-1].tolist(), names[::-1].tolist(), strict=True))
     return {name: leaders[label] for name, label in zip(names.tolist(), component.tolist(), strict=True)}

@@ -14,12 +14,7 @@ RECORDIO, VERIFICATION, FOLDERS = "recordio", "verification pairs", "folders"
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """How a database lies in a folder.
-
-    Attributes:
-        is_here: says whether a folder has it; looks at a few files only.
-        read: yields the samples of a folder, given the name of the database.
-    """
+    """How a database lies in a folder: `is_here` looks at a few files only, `read` also takes the database's name."""
 
     is_here: Callable[[Path], bool]
     read: Callable[[Path, str], Iterator[Sample]]
@@ -50,11 +45,11 @@ class Published:
     """What a database's publishers counted.
 
     Attributes:
-        name: of the database, with the part that was counted.
-        layout: it comes in.
-        images: files or records with an image.
-        identities: people; 0 where nobody counted them.
-        source: who says so.
+        name: Name of the database, with the part that was counted.
+        layout: Layout that the database comes in.
+        images: Number of files or records with an image.
+        identities: Number of people, 0 where nobody counted them.
+        source: Who says so.
     """
 
     name: str

@@ -16,17 +16,11 @@ from mint_keras.records import InputError, SampleTable
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """What is true in a world.
+    """What is true in a world."""
 
-    Attributes:
-        is_member: the model was trained on the claimed members.
-        is_home: they are of the database that the model was trained on, with which it is familiar.
-        is_shifted: the externals are of other databases than the claimed members.
-    """
-
-    is_member: bool
-    is_home: bool
-    is_shifted: bool
+    is_member: bool  # the model was trained on the claimed members
+    is_home: bool  # they are of the database that the model was trained on, with which it is familiar
+    is_shifted: bool  # the externals are of other databases than the claimed members
 
 
 KINDS = {
@@ -45,8 +39,8 @@ class People:
     """Who may appear in the worlds of one audited model.
 
     Attributes:
-        members: that it was trained on.
-        others: that it was not, by database; the members' own comes first, at least two more follow.
+        members: Samples that it was trained on.
+        others: Samples that it was not trained on, by database; the members' own comes first, at least two more follow.
     """
 
     members: SampleTable
@@ -55,12 +49,9 @@ class People:
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """How many people a world has.
+    """How many people a world has: claimed members, people of their database who are kept out, and externals.
 
-    Attributes:
-        claimed: as members.
-        held_out: of the same database.
-        externals: to train heads on, and as many to evaluate on.
+    As many externals again are there to evaluate on.
     """
 
     claimed: int
@@ -72,10 +63,10 @@ def draw(kind: str, people: People, sizes: Sizes, rng: np.random.Generator) -> p
     """Draws people and databases for a world.
 
     Args:
-        kind: a key of `KINDS`.
-        people: of its audited model.
-        sizes: see `Sizes`.
-        rng: source of the choice.
+        kind: A key of `KINDS`.
+        people: The people of the world's audited model.
+        sizes: How many people to draw.
+        rng: Source of the choice.
 
     Returns:
         What an auditor is given. Externals of the claimed members' own database are divided between training and
@@ -88,22 +79,23 @@ def draw(kind: str, people: People, sizes: Sizes, rng: np.random.Generator) -> p
         raise InputError(f"Expected a world of {list(KINDS)}, received {kind!r}.")
     truth, (home, *away) = KINDS[kind], people.others
     database = home if truth.is_home else str(rng.choice(away))
-    same = _shuffled(people.others[database], rng)
-    claimed = _shuffled(people.members, rng).take(sizes.claimed) if truth.is_member else same.take(sizes.claimed)
+    # One queue for claimed members and held-out people of a database, so that nobody is both.
+    same = _Queue(people.others[database], rng)
+    claimed = _Queue(people.members, rng).take(sizes.claimed) if truth.is_member else same.take(sizes.claimed)
     held_out = same.take(sizes.held_out)
     if not truth.is_shifted:
         return protocols.Sources(claimed, same.take(2 * sizes.externals), None, held_out)
     first, second = rng.permutation([name for name in people.others if name != database])[:2]
-    externals, evaluate = (_shuffled(people.others[name], rng).take(sizes.externals) for name in (first, second))
+    externals, evaluate = (_Queue(people.others[name], rng).take(sizes.externals) for name in (first, second))
     return protocols.Sources(claimed, externals, evaluate, held_out)
 
 
-@dataclasses.dataclass
 class _Queue:
     """People in random order, of whom each is taken once."""
 
-    table: SampleTable
-    names: list[str]
+    def __init__(self, table: SampleTable, rng: np.random.Generator) -> None:
+        self.table = table
+        self.names: list[str] = rng.permutation(np.unique(table.people())).tolist()
 
     def take(self, num: int) -> SampleTable:
         """Returns all samples of the next people."""
@@ -111,7 +103,3 @@ class _Queue:
             raise InputError(f"Expected {num} more people for a world, received {len(self.names)}.")
         chosen, self.names = self.names[:num], self.names[num:]
         return self.table.take(np.isin(self.table.people(), chosen))
-
-
-def _shuffled(table: SampleTable, rng: np.random.Generator) -> _Queue:
-    return _Queue(table, rng.permutation(np.unique(table.people())).tolist())

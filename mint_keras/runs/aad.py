@@ -149,9 +149,7 @@ def _precision(spec: RunSpec, folder: Path, extractor: keras.Model, table: Sampl
     return str(formats.kept(folder / PRECISION, measure, formats.write_json, formats.read_json)["precision"])
 
 
-def _source(
-    spec: RunSpec, folder: Path, functions: Mapping[str, extract.FaceFunction], table: SampleTable
-) -> str:
+def _source(spec: RunSpec, folder: Path, functions: Mapping[str, extract.FaceFunction], table: SampleTable) -> str:
     """Returns where the maps come from: stored or live. `auto` is decided once, by the first run, and written down."""
 
     def choose() -> dict[str, Any]:
@@ -167,9 +165,7 @@ def _source(
     return str(formats.kept(folder / SOURCE, choose, formats.write_json, formats.read_json)["source"])
 
 
-def _from_store(
-    spec: RunSpec, needs: Needs, audited: str, table: SampleTable, untrained_seed: int | None
-) -> RunAad:
+def _from_store(spec: RunSpec, needs: Needs, audited: str, table: SampleTable, untrained_seed: int | None) -> RunAad:
     folder = spec.store
     assert folder is not None  # noqa: S101
     if (spec.aad, spec.precision, spec.xla) != (AUTO, runtime.FLOAT32, False):

@@ -211,7 +211,9 @@ def _norm(outcome: np.ndarray) -> np.ndarray:
     return np.linalg.norm(np.asarray(outcome, np.float64), axis=1)
 
 
-def _fit_threshold(statistic: Callable[[Observations], np.ndarray], train: Observations, is_member: np.ndarray) -> Fitted:
+def _fit_threshold(
+    statistic: Callable[[Observations], np.ndarray], train: Observations, is_member: np.ndarray
+) -> Fitted:
     """Learns no more than a threshold: half way between the classes' means on the heads' training samples.
 
     A larger statistic always means member, so scores can be wrong, and below chance, but not turned round. Logits are

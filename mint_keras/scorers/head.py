@@ -167,9 +167,7 @@ class FittedHead:
         for name, figures in head_training.evaluate_logits(self.model, logit, evaluations).items():
             chosen, is_member = evaluations[name]
             table = seen.table.take(chosen)
-            scores = Scores(
-                self.recipe.name, self.recipe.tap, name, self.seed, table, is_member, logit[chosen], model
-            )
+            scores = Scores(self.recipe.name, self.recipe.tap, name, self.seed, table, is_member, logit[chosen], model)
             found.append((scores, results.summarise(scores, figures)))
         return found
 

@@ -195,9 +195,7 @@ INGREDIENTS = {
     "reference": Ingredient(
         _reference, (REFERENCE,), "cosines with those whom a reference model finds most alike, against that model's"
     ),
-    "others": Ingredient(
-        _others, (OUTCOME,), "cosines with, and among, the person's other photos", needs_others=True
-    ),
+    "others": Ingredient(_others, (OUTCOME,), "cosines with, and among, the person's other photos", needs_others=True),
     "centroid": Ingredient(
         _centroid, (OUTCOME,), "what cohort sees, of the centroid of the person's photos", needs_others=True
     ),

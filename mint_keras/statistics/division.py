@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from mint_keras import streams
 from mint_keras.data import protocol as protocols
 from mint_keras.data import splits
-from mint_keras.records import Scores
+from mint_keras.records import Labelled, Scores
 from mint_keras.statistics import figures, paired
 
 VALIDATION_SHARE = 0.4  # of the people of each side; they choose, the others are reported on
 _MOST_PHOTOS = 8
 MOST_IN_MEMORY = 2000  # faces of a side, 75 MB
-Side = tuple[np.ndarray, np.ndarray]  # row numbers of a table, and which of them are members
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +43,7 @@ def divide(part: Scores, seed: int) -> Division:
     Raises:
         InputError: if a side has fewer than two people.
     """
-    is_member, rng = figures.membership(part), np.random.default_rng([seed, 4])
+    is_member, rng = figures.membership(part), streams.stream(seed, streams.DIVISION)
     chosen = []
     for side in (is_member, ~is_member):
         people = part.samples.people()[side]
@@ -51,7 +51,7 @@ def divide(part: Scores, seed: int) -> Division:
     return Division(np.concatenate(chosen))
 
 
-def calibration(protocol: protocols.Protocol, division: Division) -> Side:
+def calibration(protocol: protocols.Protocol, division: Division) -> Labelled:
     """Returns the rows of members, and of others of their database, who are not reported on.
 
     Whatever is fitted where only membership differs is fitted on these: pixels and MINT+ alike.
@@ -62,10 +62,10 @@ def calibration(protocol: protocols.Protocol, division: Division) -> Side:
     is_training = np.isin(part, (protocols.TRAIN_MEMBERS, protocols.TRAIN_EXTERNALS))
     is_chooser = np.isin(protocol.table.people(), division.validation)
     rows = np.flatnonzero(np.isin(part, (*members, *_others(protocol))) & (is_training | is_chooser))
-    return rows, np.isin(part[rows], members)
+    return Labelled(rows, np.isin(part[rows], members))
 
 
-def reported(protocol: protocols.Protocol, division: Division) -> Side:
+def reported(protocol: protocols.Protocol, division: Division) -> Labelled:
     """Returns the rows of members, and of others of their database, who are reported on.
 
     These are more photos than in the evaluation, which has as many of both sides.
@@ -73,7 +73,7 @@ def reported(protocol: protocols.Protocol, division: Division) -> Side:
     part = protocol.part
     is_chooser = np.isin(protocol.table.people(), division.validation)
     rows = np.flatnonzero(np.isin(part, (protocols.TEST_MEMBERS, _others(protocol)[1])) & ~is_chooser)
-    return rows, part[rows] == protocols.TEST_MEMBERS
+    return Labelled(rows, part[rows] == protocols.TEST_MEMBERS)
 
 
 def _others(protocol: protocols.Protocol) -> tuple[int, int]:
@@ -84,8 +84,8 @@ def _others(protocol: protocols.Protocol) -> tuple[int, int]:
 
 
 def equal_photos(
-    sides: Mapping[str, Side], least: Mapping[str, int], people: np.ndarray, sample_id: np.ndarray, seed: int
-) -> tuple[int, dict[str, Side]]:
+    sides: Mapping[str, Labelled], least: Mapping[str, int], people: np.ndarray, sample_id: np.ndarray, seed: int
+) -> tuple[int, dict[str, Labelled]]:
     """Chooses the same number of photos of every person, whether a member or not.
 
     If people have photos on both sides of membership, only those who have enough on both are chosen.
@@ -104,15 +104,15 @@ def equal_photos(
     # The more photos a person has, the nearer and better known the others are: a scorer that compares the photos of a
     # person would see that, and not the membership. Weights for unequal numbers would have to be right; equal ones are.
     for num in range(_MOST_PHOTOS, 1, -1):
-        kept: dict[str, Side] = {}
+        kept: dict[str, Labelled] = {}
         for name, (rows, is_member) in sides.items():
             by_side = [rows[is_member], rows[~is_member]]
             chosen = [side[splits.choose_photos(people[side], sample_id[side], num, seed)] for side in by_side]
             if np.isin(people[by_side[0]], people[by_side[1]]).any():
                 both = np.intersect1d(people[chosen[0]], people[chosen[1]])
                 chosen = [side[np.isin(people[side], both)] for side in chosen]
-            kept[name] = np.concatenate(chosen), np.arange(sum(map(len, chosen))) < len(chosen[0])
-        if all(min(np.sum(truth), np.sum(~truth)) >= num * least[name] for name, (_, truth) in kept.items()):
+            kept[name] = Labelled(np.concatenate(chosen), np.arange(sum(map(len, chosen))) < len(chosen[0]))
+        if all(side.smaller_side >= num * least[name] for name, side in kept.items()):
             return num, kept
     return 0, {}
 
@@ -128,7 +128,7 @@ def without_membership(parts: Sequence[Scores], seed: int) -> list[Scores]:
         # An interval needs two people on each side.
         if len(np.unique(others.samples.people())) < 4:
             return []
-        claimed = splits.split_people(others.samples.people(), 0.5, np.random.default_rng([seed, 5]))
+        claimed = splits.split_people(others.samples.people(), 0.5, streams.stream(seed, streams.NOBODY))
         found.append(dataclasses.replace(others, is_member=claimed))
     return found
 
@@ -140,9 +140,9 @@ def mean_of_persons(part: Scores) -> Scores:
     return dataclasses.replace(part, logit=means[person_of].astype(np.float32))
 
 
-def limited(side: Side, seed: int, num: int = MOST_IN_MEMORY) -> Side:
+def limited(side: Labelled, seed: int, num: int = MOST_IN_MEMORY) -> Labelled:
     """Returns random rows of a comparison whose faces are all held at once: at most so many of each side."""
     rows, is_member = side
-    rng = np.random.default_rng([seed, 14])
+    rng = streams.stream(seed, streams.HELD_AT_ONCE)
     kept = np.sort(np.concatenate([rng.permutation(np.flatnonzero(is_member == of))[:num] for of in (True, False)]))
-    return rows[kept], is_member[kept]
+    return Labelled(rows[kept], is_member[kept])

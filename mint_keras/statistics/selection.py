@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mint_keras.records import UNTRAINED, InputError, Scores
+from mint_keras.records import AUDITED, InputError, Scores
 from mint_keras.statistics import figures, intervals
 
 NUM_DRAWS = 9996  # smallest p-value 1/9997; divides by 1, 2, 3 and 6 seeds
@@ -29,16 +29,16 @@ class Candidate:
     def __str__(self) -> str:
         return f"{self.name.replace('_', ' ')} on {self.tap}"
 
-    def parts(self, scores: Sequence[Scores], evaluation: str, suffix: str = "") -> list[Scores]:
-        """Returns its scores in an evaluation, one entry for each training seed; with the suffix another model's."""
-        key = (self.name + suffix, self.tap, evaluation)
-        return [part for part in scores if (part.scorer, part.tap, part.evaluation) == key]
+    def parts(self, scores: Sequence[Scores], evaluation: str, model: str = AUDITED) -> list[Scores]:
+        """Returns its scores in an evaluation through a model, one entry for each training seed."""
+        key = (self.name, model, self.tap, evaluation)
+        return [part for part in scores if (part.scorer, part.model, part.tap, part.evaluation) == key]
 
 
 def candidates(scores: Sequence[Scores], evaluation: str) -> list[Candidate]:
     """Returns what scored an evaluation through the audited model."""
-    found = dict.fromkeys(Candidate(part.scorer, part.tap) for part in scores if part.evaluation == evaluation)
-    return [candidate for candidate in found if not candidate.name.endswith(f"_{UNTRAINED}")]
+    found = [part for part in scores if (part.model, part.evaluation) == (AUDITED, evaluation)]
+    return list(dict.fromkeys(Candidate(part.scorer, part.tap) for part in found))
 
 
 def choose(validation: Mapping[str, Sequence[Scores]], evaluation: Sequence[Scores]) -> str:
@@ -120,30 +120,3 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[name]))
         adjusted[name] = largest
     return {name: adjusted[name] for name in p_values}
-
-
-@dataclasses.dataclass(frozen=True, order=True)
-class ScorerKey:
-    """Which head or baseline of a run.
-
-    Attributes:
-        name: How scores name it, for example "vanilla".
-        tap: How they name what it looks at.
-    """
-
-    name: str
-    tap: str
-
-    def __str__(self) -> str:
-        return f"{self.name.replace('_', ' ')} on {self.tap}"
-
-    def parts(self, scores: Sequence[Scores], evaluation: str, model: str = AUDITED) -> list[Scores]:
-        """Returns its scores in an evaluation through a model, one entry for each training seed."""
-        key = (self.name, model, self.tap, evaluation)
-        return [part for part in scores if (part.scorer, part.model, part.tap, part.evaluation) == key]
-
-
-def scorer_keys(scores: Sequence[Scores], evaluation: str) -> list[ScorerKey]:
-    """Returns what scored an evaluation through the audited model."""
-    found = [part for part in scores if (part.model, part.evaluation) == (AUDITED, evaluation)]
-    return list(dict.fromkeys(ScorerKey(part.scorer, part.tap) for part in found))
