@@ -22,8 +22,8 @@ class Common:
     """Options that all commands share.
 
     Attributes:
-        overwrite: replace what --out holds instead of continuing or refusing.
-        quiet: no progress bars.
+        overwrite: Replace what --out holds instead of continuing or refusing.
+        quiet: Show no progress bars.
     """
 
     overwrite: bool = False

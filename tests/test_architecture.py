@@ -12,7 +12,8 @@ PACKAGE = ROOT / "mint_keras"
 
 # Top to bottom; the first prefix that fits decides. A module imports strictly lower rows, or its own package.
 ROWS = [
-    ("scripts", "cli"),
+    ("scripts",),
+    ("cli",),
     ("stages",),
     ("commands",),
     ("edge", "scorers"),
@@ -20,7 +21,8 @@ ROWS = [
     ("heads", "audited", "faces", "statistics"),
     ("data",),
     ("score_files",),
-    ("environment", "formats", "options", "paper", "progress", "quiet", "records", "streams", "workers", "__init__"),
+    ("__init__",),
+    ("environment", "formats", "options", "paper", "progress", "quiet", "records", "streams", "workers"),
 ]
 LIGHT = (
     "data",
@@ -93,7 +95,7 @@ def direction_problems(module: str, tree: ast.Module) -> list[str]:
     for name in imported(tree):
         if name == "" or name == "records":
             continue
-        same_package = name.split(".")[0] == module.split(".")[0] and "." in name
+        same_package = name.split(".")[0] == module.split(".")[0] and "." in module
         if not same_package and row_of(name) <= row_of(module):
             problems.append(f"{module} imports {name}, which is not below it")
         if module.startswith("statistics.") and name.startswith("scorers"):

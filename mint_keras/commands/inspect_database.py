@@ -36,11 +36,11 @@ class InspectDatabase(Common):
     """Options of inspect_database.py.
 
     Attributes:
-        paths: databases: folders, .rec or .bin files, sample tables or lab faces (synthetic:1/web/0-11/1).
-        out: folder for sheet.png, inspection.json and rejected.csv; runs/inspect-NAME by default.
-        num: images of each database on the sheet.
-        num_read: images of each database to decode, at random, for their sizes and for what cannot be read; 0: all.
-        seed: seed of the choice.
+        paths: Databases: folders, .rec or .bin files, sample tables or lab faces (synthetic:1/web/0-11/1).
+        out: Folder for sheet.png, inspection.json and rejected.csv; runs/inspect-NAME by default.
+        num: Images of each database on the sheet.
+        num_read: Images of each database to decode, at random, for their sizes and for what cannot be read; 0 reads all.
+        seed: Seed of the choice.
     """
 
     paths: tuple[str, ...] = dataclasses.field(metadata={"positional": True})
@@ -178,9 +178,9 @@ def _unreadable(counts: dict[str, Any]) -> str:
     text = f"{num:,} of {read:,} read"
     if read == counts["images"]:
         return text
-    import scipy.stats
+    from mint_keras.statistics import bounds
 
-    limit = scipy.stats.beta.ppf(0.95, num + 1, read - num) if num < read else 1.0
+    limit = bounds.upper_limit(num, read)
     return f"{text}; of all {counts['images']:,} at most {limit:.1%} (95%). --num-read 0 reads all"
 
 

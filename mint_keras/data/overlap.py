@@ -15,8 +15,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import scipy.sparse
-import scipy.sparse.csgraph
 
 from mint_keras.records import SampleTable
 
@@ -73,6 +71,10 @@ class Overlap:
     second: np.ndarray
     reason: np.ndarray
     cosine: np.ndarray
+
+    def take(self, chosen: np.ndarray) -> Overlap:
+        """Returns some of the pairs (indices or a boolean mask)."""
+        return Overlap(self.first[chosen], self.second[chosen], self.reason[chosen], self.cosine[chosen])
 
 
 def hash_faces(faces: np.ndarray) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:
@@ -178,6 +180,8 @@ def leave_out(found: Overlap, side: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     Returns:
         The rows to leave out, sorted, and those of them that an earlier side has too.
     """
+    import scipy.sparse.csgraph  # takes longer to load than all else here, and is needed here only
+
     num = len(side)
     edges = scipy.sparse.coo_array((np.ones(len(found.first), bool), (found.first, found.second)), (num, num))
     num_groups, group = scipy.sparse.csgraph.connected_components(edges, directed=False)

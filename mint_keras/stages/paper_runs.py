@@ -12,10 +12,11 @@ import keras
 from mint_keras import formats, paper
 from mint_keras.audited import taps as taps_module
 from mint_keras.audited import zoo
+from mint_keras.commands import make_protocol
 from mint_keras.heads import specs
 from mint_keras.records import InputError
 from mint_keras.report import paper_tables
-from mint_keras.stages import make_protocol, mint_options, mint_run, train_classifier
+from mint_keras.stages import mint_options, mint_run, train_classifier
 from mint_keras.training import audited as audited_training
 
 LAB, PAPER = paper_tables.LAB, paper_tables.PAPER

@@ -9,6 +9,7 @@ from mint_keras.commands import inspect_database as module
 from mint_keras.commands.inspect_database import InspectDatabase, inspect_database
 from mint_keras.data import images, layouts
 from mint_keras.records import InputError
+from mint_keras.report import plots
 
 
 @pytest.fixture
@@ -86,7 +87,7 @@ def test_the_sheet_shows_the_images_as_they_are(album: Path, tmp_path: Path) -> 
 
 def test_the_sheet_is_full_where_enough_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sheets = []
-    monkeypatch.setattr(module.plots, "save_sheet", lambda path, rows, title: sheets.append(rows))
+    monkeypatch.setattr(plots, "save_sheet", lambda path, rows, title: sheets.append(rows))
     (tmp_path / "db").mkdir()
     for i in range(40):
         (tmp_path / "db" / f"{i}.jpg").write_bytes(b"")

@@ -12,11 +12,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from mint_keras.commands.prepare_faces import PrepareFaces, prepare_faces
 from mint_keras.data import images, overlap, recordio, samples, synthetic, tables
 from mint_keras.faces import align, crops, detectors
+from mint_keras.faces.parts import PART_SIZE
 from mint_keras.records import InputError, Sample, SampleTable, tabulate
 from mint_keras.stages.benchmarks.measure import Measurement, Setting, best_rate, run_program
-from mint_keras.stages.prepare_faces import PART_SIZE, PrepareFaces, prepare_faces
 
 _DISTINCT = 100
 _EMBEDDING = 128
@@ -25,9 +26,11 @@ _PREPARE = """
 import resource, sys
 from pathlib import Path
 from mint_keras.stages.benchmarks.measure import peak_memory
-from mint_keras.stages.prepare_faces import PrepareFaces, prepare_faces
+from mint_keras import progress
+from mint_keras.commands.prepare_faces import PrepareFaces, prepare_faces
 if __name__ == "__main__":
-    prepare_faces(PrepareFaces((sys.argv[1],), Path(sys.argv[2]), treatment="stored", encoding="jpg", quiet=True))
+    with progress.hidden():
+        prepare_faces(PrepareFaces((sys.argv[1],), Path(sys.argv[2]), treatment="stored", encoding="jpg"))
     print(max(peak_memory(), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024))
 """
 

@@ -9,11 +9,12 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
+from mint_keras.commands.find_overlap import FindOverlap, find_overlap
+from mint_keras.commands.make_protocol import MakeProtocol, make_protocol
+from mint_keras.commands.prepare_faces import PrepareFaces, prepare_faces
 from mint_keras.data import synthetic
+from mint_keras.data.protocol_files import read_protocol
 from mint_keras.records import InputError, RefusedError
-from mint_keras.stages.find_overlap import FindOverlap, find_overlap
-from mint_keras.stages.make_protocol import MakeProtocol, make_protocol, read_protocol
-from mint_keras.stages.prepare_faces import PrepareFaces, prepare_faces
 
 PARTS = ("train_members", "train_externals", "test_members", "test_externals")
 LAB = {
@@ -24,7 +25,7 @@ LAB = {
 
 
 def make(out: Path, case: str = "baseline", **options: object) -> str:
-    return make_protocol(MakeProtocol(case, out=out, **{**LAB, "unscanned": True, **options}))  # type: ignore[arg-type]
+    return make_protocol(MakeProtocol(case, out=out, **{**LAB, "unscanned": True, **options})).text  # type: ignore[arg-type]
 
 
 def people(out: Path) -> dict[str, set[tuple[str, str]]]:

@@ -10,10 +10,10 @@ import cv2
 import pytest
 
 from mint_keras import formats
+from mint_keras.commands.find_overlap import FindOverlap, find_overlap
 from mint_keras.data import overlap, synthetic
 from mint_keras.records import InputError
-from mint_keras.stages import find_overlap as module
-from mint_keras.stages.find_overlap import FindOverlap, find_overlap
+from mint_keras.report import plots
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def rows(path: Path) -> list[list[str]]:
 
 
 def test_copies_across_databases_are_left_out(databases: tuple[Path, Path], tmp_path: Path) -> None:
-    text = find_overlap(FindOverlap(tuple(map(str, databases)), tmp_path / "out", plant=10, quiet=True))
+    text = find_overlap(FindOverlap(tuple(map(str, databases)), tmp_path / "out", plant=10, quiet=True)).text
     assert "20 photos, 1 unreadable" in text
     assert "Without --audited, crops are hardly found" in text
     pairs = {(first, second): reason for first, second, reason, _ in rows(tmp_path / "out" / "pairs.csv")}
@@ -59,7 +59,7 @@ def test_embeddings_add_what_hashes_miss(databases: tuple[Path, Path], audited_f
     config = FindOverlap(
         (str(databases[0]),), tmp_path / "out", audited=audited_folder, min_cosine=0.5, plant=12, quiet=True
     )
-    text = find_overlap(config)
+    text = find_overlap(config).text
     assert "Without --audited" not in text
     planted = formats.read_json(tmp_path / "out" / "overlap.json")["planted"]
     assert planted["cropped 5%"]["found"] == planted["cropped 5%"]["planted"] == 3
@@ -71,7 +71,7 @@ def test_the_review_sheet_says_its_order(
     databases: tuple[Path, Path], audited_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     titles = []
-    monkeypatch.setattr(module.plots, "save_sheet", lambda path, rows, title: titles.append(title))
+    monkeypatch.setattr(plots, "save_sheet", lambda path, rows, title: titles.append(title))
     for name, audited in (("without", None), ("with", audited_folder)):
         find_overlap(FindOverlap((str(databases[1]),), tmp_path / name, audited=audited, plant=0, quiet=True))
     assert [title.partition(", ")[2] for title in titles] == ["the first in order", "the least certain first"]
@@ -83,7 +83,7 @@ def test_published_lists(databases: tuple[Path, Path], tmp_path: Path) -> None:
     config = FindOverlap(
         tuple(map(str, databases)), tmp_path / "out", known=(tmp_path / "list.csv",), plant=0, quiet=True
     )
-    text = find_overlap(config)
+    text = find_overlap(config).text
     assert "Names in the known lists that are no sample's here: 1" in text
     pairs = {(first, second): reason for first, second, reason, _ in rows(tmp_path / "out" / "pairs.csv")}
     assert pairs["members/4/a.png", "externals/52/a.png"] == overlap.KNOWN

@@ -17,10 +17,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from mint_keras import formats
+from mint_keras.commands.prepare_faces import PrepareFaces, prepare_faces
 from mint_keras.data import images, synthetic, tables
 from mint_keras.faces import align, crops, detectors, policies, scrfd
+from mint_keras.faces.parts import PART_SIZE
 from mint_keras.records import InputError, RefusedError
-from mint_keras.stages.prepare_faces import PART_SIZE, PrepareFaces, prepare_faces
 
 ROOT = Path(__file__).resolve().parents[2]
 SIDE = 64  # of the invented detector's input
@@ -101,7 +102,7 @@ def database(tmp_path: Path) -> Path:
 
 
 def run(database: Path, out: Path, detector: Path | str, **options: object) -> str:
-    return prepare_faces(PrepareFaces((str(database),), out, str(detector), workers=1, quiet=True, **options))  # type: ignore[arg-type]
+    return prepare_faces(PrepareFaces((str(database),), out, str(detector), workers=1, quiet=True, **options)).text  # type: ignore[arg-type]
 
 
 def test_every_photo_is_accounted_for(database: Path, detector: Path, tmp_path: Path) -> None:

@@ -1,0 +1,149 @@
+r"""Choose who trains the heads and who evaluates them, as in the paper or stricter; no person on two sides.
+
+Externals must have been searched for members (find_overlap.py) unless you insist. train_mint.py --protocol uses it.
+
+Example:
+    python scripts/make_protocol.py --case baseline --members faces/ms1mv3 --externals faces/ijbc faces/fddb \
+        faces/gandiffface faces/adience --scan runs/overlap --out runs/protocol
+    python scripts/make_protocol.py --case same-database --members models/lab/members.parquet \
+        --externals models/lab/held_out.parquet --unscanned --out runs/protocol-lab
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any, Literal
+
+from mint_keras import formats
+from mint_keras.commands import Result
+from mint_keras.data import case_sides, cases, overlap_files, protocol_files, samples
+from mint_keras.data.protocol import Protocol
+from mint_keras.data.protocol_files import SUMMARY as SUMMARY
+from mint_keras.records import InputError, RefusedError
+
+
+@dataclasses.dataclass(frozen=True)
+class MakeProtocol:
+    """Options of make_protocol.py.
+
+    Attributes:
+        case: baseline, a and b are the paper's (Sec. IV-B): heads train on three external databases, always IJB-C among
+            them, and are evaluated on the fourth: Adience, GANDiffFace or FDDB. In same-database, members and externals
+            are people of one database, of which the audited model saw the members only. In member-database, heads are
+            evaluated on a database of members that they never trained on. In cross-model, externals are members of
+            another model's training set (Glint360K without MS1MV3's people), so that the same heads on that other model
+            show what is not membership.
+        members: Samples that the audited model was trained on.
+        externals: Samples that it was not trained on. For the paper's cases give all four databases, called ijbc, fddb,
+            gandiffface and adience (name them by NAME=PATH).
+        out: Folder for a sample table per part, protocol.json and the manifest.
+        stand_in: Which of your databases stands for which of the paper's, for example utkface=ijbc.
+        test_members: Members to evaluate on, for member-database only.
+        test_externals: Externals to evaluate on, for member-database only; without, people of the externals are held
+            out.
+        held_out: People of the members' database whom the model never saw: the control of every table.
+        scan: Folder of find_overlap.py over all of these databases. What it says to leave out is left out.
+        unscanned: Go on without. Every table will say that externals may be members.
+        size: Size of the training set, both classes together, as in the paper. With fewer samples all sizes shrink
+            alike.
+        num_train: Training samples of each class, instead of a size.
+        num_test: Evaluation samples of each class at most; 0 takes all that the externals have.
+        seed: Seed of every choice.
+        overwrite: Replace what --out holds instead of continuing or refusing.
+    """
+
+    case: Literal["baseline", "a", "b", "same-database", "member-database", "cross-model"]
+    members: tuple[str, ...]
+    externals: tuple[str, ...]
+    out: Path
+    stand_in: tuple[str, ...] = ()
+    test_members: tuple[str, ...] = ()
+    test_externals: tuple[str, ...] = ()
+    held_out: tuple[str, ...] = ()
+    scan: Path | None = None
+    unscanned: bool = False
+    size: Literal["100k", "50k", "1k"] = "100k"
+    num_train: int = 0
+    num_test: int = 0
+    seed: int = 1
+    overwrite: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Chosen(Result):
+    """Who was chosen.
+
+    Attributes:
+        protocol: The samples, and the part that each of them plays.
+        summary: The content of protocol.json.
+        out: The folder.
+    """
+
+    protocol: Protocol
+    summary: dict[str, Any]
+    out: Path
+
+
+def make_protocol(config: MakeProtocol) -> Chosen:
+    """Chooses the samples of every part, checks that no person is in two, and writes them.
+
+    Raises:
+        InputError: If the databases do not fit the case, or a person is on two sides.
+        RefusedError: If the externals were not searched for members, without --unscanned.
+    """
+    stand_ins = _check(config)
+    listed = {
+        name: [samples.list_samples(source) for source in getattr(config, name)]
+        for name in ("members", "externals", "test_members", "test_externals", "held_out")
+    }
+    sources = [table for parts in listed.values() for table in parts]
+    everything = samples.join(sources)
+    scan = overlap_files.read_scan(config.scan, sources) if config.scan is not None else None
+    joined = {name: samples.join(parts) if parts else None for name, parts in listed.items()}
+    if scan is not None:
+        joined = {name: scan.leave_out(table) if table is not None else None for name, table in joined.items()}
+    sides = case_sides.make_sides(config.case, joined, stand_ins)
+    numbers = cases.plan(sides, config.size, config.num_train, config.num_test)
+    protocol = cases.compose(sides, numbers, config.seed)
+    inputs = {"samples": samples.fingerprint(everything)}
+    if config.scan is not None:
+        inputs["scan"] = formats.sha256_file(config.scan / formats.OVERLAP_REPORT)
+    # The folder of the search may be moved: its content is among the inputs.
+    settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in ("out", "scan", "overwrite")}
+    summary = {
+        "case": config.case,
+        "evaluation": protocol.main_evaluation,
+        "seed": config.seed,
+        "size": config.size,
+        "scale": numbers.scale,
+        "num_train_full": numbers.num_train_full,
+        "stand_ins": stand_ins,
+        "parts": protocol_files.count_parts(protocol),
+        "scan": scan.summary(len(everything)) if scan is not None else None,
+    }
+    manifest = formats.make_manifest(protocol_files.KIND, inputs, settings)
+    with formats.output_folder(config.out, manifest, config.overwrite):
+        protocol_files.write_protocol(config.out, protocol, summary)
+    text = f"{protocol_files.describe(summary)}\nWritten: {config.out}"
+    return Chosen(text, protocol, summary, config.out)
+
+
+def _check(config: MakeProtocol) -> dict[str, str]:
+    """Refuses options that do not go together; returns which database stands for which of the paper's."""
+    is_paper, is_member_database = config.case in cases.PAPER_CASES, config.case == case_sides.MEMBER_DATABASE
+    needed = {"stand_in": is_paper, "test_members": is_member_database, "test_externals": is_member_database}
+    for name, is_needed in needed.items():
+        if getattr(config, name) and not is_needed:
+            raise InputError(f"Expected --{name.replace('_', '-')} for other cases, received it with {config.case}.")
+    if is_member_database and not config.test_members:
+        raise InputError("Expected --test-members: a database of members that the heads do not train on.")
+    if (config.scan is None) != config.unscanned:
+        raise RefusedError(
+            "no --scan: externals that are members make every result wrong. Give the folder of find_overlap.py over "
+            "all of these databases, or say --unscanned, and every table will say so too. Not both."
+        )
+    pairs = [entry.partition("=") for entry in config.stand_in]
+    if not all(mine and theirs for mine, _, theirs in pairs):
+        raise InputError(f"Expected --stand-in YOURS=PAPERS, received {list(config.stand_in)}.")
+    return {mine: theirs for mine, _, theirs in pairs}

@@ -1,0 +1,110 @@
+"""Find the face in every photo, align it to the ArcFace template, and write crops of 112x112 with a sample table.
+
+Photos without a usable face are counted by database and listed in rejected.csv. A killed run continues with the same
+command, and ends with the same bytes.
+
+Example:
+    python scripts/prepare_faces.py --input holiday-photos --detector scrfd_10g_bnkps.onnx --out faces/holiday
+    python scripts/prepare_faces.py --input faces/ms1mv3 --treatment stored --out faces/ms1mv3-stored
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Literal
+
+from mint_keras import formats
+from mint_keras.commands import Result
+from mint_keras.data import samples
+from mint_keras.faces import crops, detectors, parts, policies, scrfd
+from mint_keras.options import Common
+from mint_keras.records import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class PrepareFaces(Common):
+    """Options of prepare_faces.py.
+
+    Attributes:
+        input: Databases: folders, .rec files, sample tables.
+        out: Folder for crops/, samples.parquet, rejected.csv and the manifest.
+        detector: SCRFD with landmarks (.onnx), or insightface:buffalo_l for a pack that insightface has installed.
+            A folder from convert_fr.py runs in Keras. It is needed for --treatment detect only.
+        policy: Which face of a photo with several: the largest, the most central (insightface's weighing), or only:
+            such photos are rejected. Where the database says which face is meant (IJB-C, FDDB, a table with boxes), it
+            is the one found there.
+        min_overlap: Overlap of a face with the box that the database gives (intersection over union); below it the
+            sample is rejected.
+        treatment: detect looks for the face in every photo, also in crops that are aligned already, as the paper does;
+            annotated aligns by the landmarks that the database gives; stored takes square images as they are. Members
+            and externals should be treated alike.
+        encoding: Encoding of the crops. png loses nothing; jpg has quality 95. Encoding again is a difference between
+            databases that heads can see, so take the same for all.
+        min_score: Below it a face does not count.
+        border: Black border around every photo while its face is sought, as a share of its sides. SCRFD finds hardly
+            any face that fills its picture, as in UTKFace or in crops that are aligned already; 0.5 helps. Insightface
+            and the paper have none.
+        workers: Number of processes; 0 takes one for each processor.
+    """
+
+    input: tuple[str, ...]
+    out: Path
+    detector: str = ""
+    policy: Literal["largest", "central", "only"] = "largest"
+    min_overlap: float = policies.MIN_OVERLAP
+    treatment: Literal["detect", "annotated", "stored"] = "detect"
+    encoding: Literal["png", "jpg"] = "png"
+    min_score: float = scrfd.MIN_SCORE
+    border: float = 0.0
+    workers: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class PreparedFaces(Result):
+    """What became of the photos.
+
+    Attributes:
+        counts: By database, the photos that were seen, kept, rejected, and have several faces.
+        out: The folder with the crops and their sample table.
+    """
+
+    counts: dict[str, dict[str, int]]
+    out: Path
+
+
+def prepare_faces(config: PrepareFaces) -> PreparedFaces:
+    """Finds, aligns and writes the faces, part by part; parts that are there already are not made again."""
+    if (config.treatment == crops.DETECT) != bool(config.detector):
+        raise InputError("Expected --detector, or else --treatment annotated or stored, received both or neither.")
+    if not 0 < config.min_score < 1 or not 0 <= config.border <= 2 or not 0 < config.min_overlap <= 1:
+        raise InputError(
+            "Expected --min-score between 0 and 1, --border from 0 to 2, --min-overlap up to 1, received "
+            f"{config.min_score}, {config.border}, {config.min_overlap}."
+        )
+    table = samples.list_all(config.input)
+    inputs = {"samples": samples.fingerprint(table)}
+    if config.detector:
+        detectors.open_detector(config.detector)  # shows early whether it is one
+        inputs["detector"] = formats.sha256_file(detectors.find_file(config.detector))
+    settings = crops.CropSettings(
+        **{field.name: getattr(config, field.name) for field in dataclasses.fields(crops.CropSettings)}
+    )
+    manifest = formats.make_manifest(formats.PREPARED_FACES, inputs, dataclasses.asdict(settings))
+    with formats.output_folder(config.out, manifest, config.overwrite):
+        made = parts.write_parts(table, settings, config.out, config.workers)
+        if not any(crop.file for crop in made):
+            raise InputError(f"Expected faces in {list(config.input)}, received none: {made[0].reason}")
+        counts = parts.count(table, made)
+        parts.write_table(config.out, table, made)
+        formats.write_json(config.out / formats.MANIFEST, {**manifest, "counts": counts})
+    lines = []
+    for database, count in counts.items():
+        rejected = count.get("rejected", 0)
+        lines.append(
+            f"{database}: {count['seen']} photos, {count.get('kept', 0)} faces, {rejected} rejected "
+            f"({rejected / count['seen']:.1%}), {count['with several faces']} with several faces"
+        )
+    if any(count.get("rejected") for count in counts.values()):
+        lines.append(f"Why: {config.out / formats.REJECTED}")
+    return PreparedFaces("\n".join([*lines, str(config.out / formats.SAMPLES)]), counts, config.out)

@@ -1,0 +1,123 @@
+"""From a sample table to crops on disk, by many processes, part by part; a killed run goes on where it was."""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import concurrent.futures.process
+import dataclasses
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+
+from mint_keras import formats, progress
+from mint_keras.data import tables
+from mint_keras.faces import crops
+from mint_keras.records import InputError, Rejected, SampleTable
+
+# What an interruption can cost. A part is a JSON list beside the crops, and stays there: a finished command that is
+# given again reads it.
+PART_SIZE = 64
+
+
+def write_parts(table: SampleTable, settings: crops.CropSettings, out: Path, num_workers: int) -> list[crops.Crop]:
+    """Makes the crops of all samples whose part is not there yet.
+
+    Args:
+        table: The samples.
+        settings: How crops are made.
+        out: The output folder.
+        num_workers: The number of processes; 0 takes one for each processor.
+
+    Returns:
+        What became of every sample, in order.
+
+    Raises:
+        InputError: If a worker was killed, or the folder holds parts of other samples.
+    """
+    for unfinished in [*out.glob("crops/*/.*"), *out.glob("parts/.*")]:
+        unfinished.unlink()
+    starts = [start for start in range(0, len(table), PART_SIZE) if not _path(out, start).is_file()]
+    num_workers = min(num_workers or os.cpu_count() or 1, max(len(starts), 1))
+    context = multiprocessing.get_context("spawn")  # TensorFlow, where it is loaded, does not survive a fork
+    done = len(table) - sum(min(PART_SIZE, len(table) - start) for start in starts)
+    with (
+        concurrent.futures.ProcessPoolExecutor(num_workers, context, _end_with_parent, (os.getpid(),)) as pool,
+        progress.bar(total=len(table), initial=done, desc="faces", unit="photo") as bar,
+    ):
+        waiting: dict[concurrent.futures.Future[list[crops.Crop]], int] = {}
+        remaining = iter(starts)
+        try:
+            while True:
+                # A few parts ahead, so that memory does not grow with the database.
+                while len(waiting) < 2 * num_workers and (start := next(remaining, None)) is not None:
+                    part = table.take(np.arange(start, min(start + PART_SIZE, len(table))))
+                    waiting[pool.submit(crops.write_part, part, start, settings, out)] = start
+                if not waiting:
+                    break
+                finished, _ = concurrent.futures.wait(waiting, return_when=concurrent.futures.FIRST_COMPLETED)
+                for future in finished:
+                    start = waiting.pop(future)
+                    made = future.result()
+                    formats.write_json(_path(out, start), {"crops": [dataclasses.asdict(crop) for crop in made]})
+                    bar.update(len(made))
+                    done += len(made)
+        except concurrent.futures.process.BrokenProcessPool as error:
+            raise InputError(
+                "A worker process was killed, perhaps because memory ran out. Give the same command again: it "
+                "continues from here. If it ends so again, try --workers 1.",
+                done=f"{done} of {len(table)} photos are done.",
+            ) from error
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    everything = []
+    for start in range(0, len(table), PART_SIZE):
+        everything += [crops.Crop(**row) for row in formats.read_json(_path(out, start))["crops"]]
+    if [crop.row for crop in everything] != list(range(len(table))):
+        raise InputError(f"Expected every sample once in {out / 'parts'}, received others; use --overwrite.")
+    return everything
+
+
+def write_table(out: Path, table: SampleTable, made: list[crops.Crop]) -> None:
+    """Writes the sample table of the crops, and the list of samples that gave none."""
+    kept = np.array([bool(crop.file) for crop in made])
+    files = np.array([crop.file for crop in made])
+    # Boxes and landmarks are of the photos.
+    faces = dataclasses.replace(table, location=files, box=None, landmarks=None).take(kept)
+    pairs = zip(table.location.tolist(), made, strict=True)
+    rejected = [Rejected(location, crop.reason) for location, crop in pairs if crop.reason]
+    assert len(table) == len(faces) + len(rejected)  # noqa: S101 # every sample is kept or rejected
+    tables.write_samples(out / formats.SAMPLES, faces)
+    formats.write_rejected(out / formats.REJECTED, rejected)
+
+
+def count(table: SampleTable, made: list[crops.Crop]) -> dict[str, dict[str, int]]:
+    """Counts by database: a detector that finds fewer externals than members would bias an audit."""
+    counts: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
+    for database, crop in zip(table.database.tolist(), made, strict=True):
+        counts[database]["seen"] += 1
+        counts[database]["kept" if crop.file else "rejected"] += 1
+        counts[database]["with several faces"] += crop.num_faces > 1
+    return {database: {key: int(n) for key, n in counter.items()} for database, counter in counts.items()}
+
+
+def _path(out: Path, start: int) -> Path:
+    return out / "parts" / f"{start:09d}.json"
+
+
+def _end_with_parent(parent: int) -> None:
+    """Ends a worker whose parent was killed, which would wait for work for ever; Ctrl-C is the parent's business."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
