@@ -18,7 +18,7 @@ ROWS = [
     ("training", "aad", "report"),
     ("heads", "audited", "faces", "statistics"),
     ("data",),
-    ("formats", "options", "paper", "quiet", "records", "workers", "__init__"),
+    ("formats", "options", "paper", "quiet", "records", "shelf", "vectors", "workers", "__init__"),
 ]
 LIGHT = (
     "data",
@@ -39,6 +39,8 @@ LIGHT = (
     "paper",
     "quiet",
     "records",
+    "shelf",
+    "vectors",
 )
 HEAVY = ("tensorflow", "keras", "torch", "onnx", "pyarrow")
 
