@@ -16,13 +16,27 @@ ROWS = [
     ("cli",),
     ("stages",),
     ("commands",),
+    ("audit",),
+    ("runs",),
     ("edge", "scorers"),
     ("training", "aad", "report"),
     ("heads", "audited", "faces", "statistics"),
     ("data",),
     ("score_files",),
     ("__init__",),
-    ("environment", "formats", "options", "paper", "progress", "quiet", "records", "streams", "workers"),
+    (
+        "environment",
+        "formats",
+        "options",
+        "paper",
+        "progress",
+        "quiet",
+        "records",
+        "shelf",
+        "streams",
+        "vectors",
+        "workers",
+    ),
 ]
 LIGHT = (
     "data",
@@ -46,7 +60,9 @@ LIGHT = (
     "quiet",
     "records",
     "score_files",
+    "shelf",
     "streams",
+    "vectors",
 )
 HEAVY = ("tensorflow", "keras", "torch", "onnx", "pyarrow")
 

@@ -12,8 +12,8 @@ class Preprocessing:
     """(pixel - mean) / std, per RGB channel, pixels in 0..255.
 
     Attributes:
-        mean: of red, green, blue.
-        std: of red, green, blue.
+        mean: Means of red, green and blue.
+        std: Standard deviations of red, green and blue.
     """
 
     mean: tuple[float, float, float]

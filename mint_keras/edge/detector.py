@@ -75,7 +75,7 @@ def to_keras(path: Path, side: int) -> keras.Model:
     return keras.Model(photo, inner(layers.Rescaling(1 / 127.5, offset=-1.0, name="normalise")(photo)), name="detector")
 
 
-def _open(path: Path) -> sources.Source:
+def _open(path: Path) -> sources.ForeignModel:
     source = sources.open_source(path)
     if not source.is_detector or len(source.graph.outputs) not in (9, 15):
         raise InputError(f"Expected SCRFD with landmarks (9 or 15 outputs), received {path}.")

@@ -12,7 +12,7 @@ import numpy as np
 
 from mint_keras import formats
 from mint_keras.audited import cards, iresnet, parity, runtime, taps, zoo
-from mint_keras.audited.convert import naming, onnx_export, onnx_tf, preprocess_choice, sources
+from mint_keras.audited.convert import naming, onnx_export, onnx_tf, sources
 from mint_keras.audited.convert.onnx import Converted
 from mint_keras.data import images, samples
 from mint_keras.records import InputError, ParityRecord, RefusedError
@@ -22,7 +22,6 @@ EXTRACTOR = "extractor.onnx"
 ONNX_TF = "onnx-tf"
 _NUM_IMAGES = 8
 _DRAWN_FACES = "synthetic:1/web/0-7/1"
-_REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements-onnx-tf.txt"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +75,7 @@ def convert_fr(config: ConvertFr) -> str:
     digests = {file.name: formats.sha256_file(file) for file in source.files}
     digest = digests[source.files[0].name]
     card = cards.load_card(config.card) if config.card else cards.find_card(digest)
-    preprocessing, reason = preprocess_choice.choose(config.mean, config.std, card, source)
+    preprocessing, reason = source.choose_preprocessing(config.mean, config.std, card)
     name = source.files[0].stem
     converted = source.to_keras(preprocessing, config.image_size, "".join(c if c.isalnum() else "_" for c in name))
     chosen = _chosen_taps(converted, config.taps)
@@ -152,7 +151,7 @@ def model_size(model: keras.Model) -> str:
 
 def _prove(
     config: ConvertFr,
-    source: sources.Source,
+    source: sources.ForeignModel,
     converted: Converted,
     chosen: dict[str, str],
     pixels: dict[str, np.ndarray],
@@ -199,13 +198,13 @@ def _pixels(config: ConvertFr, converted: Converted) -> dict[str, np.ndarray]:
 
 def _cross_check(
     config: ConvertFr,
-    source: sources.Source,
+    source: sources.ForeignModel,
     converted: Converted,
     chosen: dict[str, str],
     pixels: dict[str, np.ndarray],
 ) -> list[ParityRecord]:
     if config.cross_check == ONNX_TF:
-        python = onnx_tf.environment(_REQUIREMENTS)
+        python = onnx_tf.environment()
         return parity.check(converted, chosen, _OnnxTf(source, python), {"noise": pixels["noise"][:1]}, (1,))
     other = sources.open_source(Path(config.cross_check))
     theirs = other.to_keras(other.usual_preprocessing(), config.image_size, "other")
@@ -231,7 +230,7 @@ def _cross_check(
 class _OnnxTf(parity.Oracle):
     """onnx-tf in an environment of its own."""
 
-    def __init__(self, source: sources.Source, python: Path) -> None:
+    def __init__(self, source: sources.ForeignModel, python: Path) -> None:
         super().__init__(source.oracle_model, ONNX_TF)
         self._input, self._python = source.graph.input, python
 

@@ -11,7 +11,7 @@ import tqdm
 
 from mint_keras import formats
 from mint_keras.audited import cards, iresnet, parity, runtime, taps, zoo
-from mint_keras.audited.convert import preprocess_choice, sources
+from mint_keras.audited.convert import sources
 from mint_keras.data import images, pairs
 from mint_keras.records import InputError
 from mint_keras.statistics import verification
@@ -98,7 +98,7 @@ def _model(config: VerifyFr) -> tuple[Embed, str, dict[str, str]]:
         raise InputError(f"Expected a model of faces of 112x112, received {config.onnx}, which takes or gives others.")
     digest = formats.sha256_file(source.files[0])
     card = cards.load_card(config.card) if config.card else cards.find_card(digest)
-    preprocessing, _ = preprocess_choice.choose(config.mean, config.std, card, source)
+    preprocessing, _ = source.choose_preprocessing(config.mean, config.std, card)
     oracle = parity.Oracle(source.oracle_model)
     session = oracle.session(list(source.graph.outputs.values())[:1])
 

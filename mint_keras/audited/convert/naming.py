@@ -7,6 +7,7 @@ Names in a file are the exporter's; the shape of the graph is the network's. An 
 from __future__ import annotations
 
 import collections
+import math
 import re
 from collections.abc import Iterable
 
@@ -57,6 +58,7 @@ class _Reader:
 
     def names(self) -> dict[str, str]:
         x = self._graph.input
+        # Normalisations are optional below: most exporters fold those that follow a convolution into it.
         while self._next(x).op in _NORMALISATION:
             x = self._next(x).outputs[0]
         x = self._take(x, "Conv", "stem")
@@ -64,6 +66,7 @@ class _Reader:
         x = self._take(x, "PRelu", "stem_prelu")
         stage = block = 0
         while len(self._consumers[x]) == 2:
+            # The second reader of a block's input is its sum, except in the first of a stage, which has a shortcut.
             is_first = "Add" not in {node.op for node in self._consumers[x]}
             stage, block = (stage + 1, 1) if is_first else (stage, block + 1)
             x = self._block(x, f"stage{stage}_block{block}", is_first)
@@ -122,8 +125,8 @@ def find_taps(graph: Graph, sizes: dict[str, tuple[int, int]]) -> dict[str, str]
     nothing, `conv1` ... are the last convolution at each resolution.
 
     Args:
-        graph: the network.
-        sizes: height and width of every map, by tensor.
+        graph: The network.
+        sizes: Height and width of every map, by tensor.
 
     Returns:
         Tensors by tap, highest resolution first.
@@ -134,12 +137,17 @@ def find_taps(graph: Graph, sizes: dict[str, tuple[int, int]]) -> dict[str, str]
     is_residual = bool(sums) and all(node.attributes.get("group", 1) == 1 for node in convolutions)
     taps: dict[str, str] = {}
     if is_residual:
-        behind = _behind_convolutions(graph, convolutions)
+        behind = {_normalised(node.outputs[0], graph): node for node in convolutions}
+
+        def area(branch: str) -> tuple[int, int]:
+            """Sorts branches: the main path has the later convolution, a shortcut's may come after it, but is 1x1."""
+            kernel = graph.constants.get(behind[branch].inputs[1])
+            return math.prod(kernel.shape[2:4]) if kernel is not None else 0, graph.nodes.index(behind[branch])
+
         for number, total in enumerate(_last_of_each_size(sums, sizes), start=1):
             branches = [name for name in total.inputs if name in behind]
             if branches:
-                # The main path has the later convolution; a shortcut's comes first or after it, but is 1x1.
-                taps[f"conv{number}"] = max(branches, key=lambda name: _rank(behind[name], graph))
+                taps[f"conv{number}"] = max(branches, key=area)
             taps[f"stage{number}"] = total.outputs[0]
     else:
         for number, convolution in enumerate(_last_of_each_size(convolutions, sizes), start=1):
@@ -154,18 +162,8 @@ def _last_of_each_size(nodes: list[Node], sizes: dict[str, tuple[int, int]]) -> 
     return [last[size] for size in sorted(last, reverse=True)]
 
 
-def _behind_convolutions(graph: Graph, convolutions: list[Node]) -> dict[str, Node]:
-    return {_normalised(node.outputs[0], graph): node for node in convolutions}
-
-
 def _normalised(tensor: str, graph: Graph) -> str:
     """Returns the output of the batch normalisation behind a convolution, or the convolution's own."""
     followers = graph.consumers()[tensor]
     is_normalised = len(followers) == 1 and followers[0].op == "BatchNormalization"
     return followers[0].outputs[0] if is_normalised else tensor
-
-
-def _rank(node: Node, graph: Graph) -> tuple[int, int]:
-    kernel = graph.constants.get(node.inputs[1])
-    area = int(kernel.shape[2] * kernel.shape[3]) if kernel is not None else 0
-    return area, graph.nodes.index(node)

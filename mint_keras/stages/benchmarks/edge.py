@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import keras
 import numpy as np
 import onnxruntime
 
+from mint_keras import shelf
 from mint_keras.audited import litert, taps
 from mint_keras.audited.convert import torch as torch_layout
 from mint_keras.data import images, samples
@@ -20,7 +20,7 @@ from mint_keras.stages.benchmarks import networks
 from mint_keras.stages.benchmarks.measure import Measurement, Setting, in_turns, run_program
 
 _THREADS = 2
-_LAB = Path(__file__).resolve().parents[3] / "export" / "lab"
+_LAB = shelf.path("bundles/lab")
 _MIB = 2**20
 _SCORE = """
 import sys

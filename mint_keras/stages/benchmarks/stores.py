@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from mint_keras import formats, workers
+from mint_keras import formats, shelf, workers
 from mint_keras.aad import extract, models, scale, store
 from mint_keras.audited import zoo
 from mint_keras.data import synthetic
@@ -70,12 +70,11 @@ def stores(setting: Setting) -> Iterator[Measurement]:
 
 def extraction_memory(setting: Setting) -> Iterator[Measurement]:
     """Peak memory of extract_aad.py on the lab model as the database grows."""
-    root = Path(__file__).resolve().parents[3]
     peaks = []
     for num in (1_000, 4_000 if setting.quick else 100_000):
         path = write_records(setting.folder / f"aad-memory-{num}", num)
         peaks += run_program(
-            _EXTRACT, setting.folder, path, setting.folder / f"aad-memory-{num}-out", root / "models" / "lab"
+            _EXTRACT, setting.folder, path, setting.folder / f"aad-memory-{num}-out", shelf.path("lab")
         )
     name = f"memory of extract_aad, {4_000 if setting.quick else 100_000:,} images"
     yield Measurement(name, peaks[1], peaks[0], "MiB", "1,000 images", "<1.2")
