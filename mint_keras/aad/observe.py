@@ -36,7 +36,8 @@ def observe(
 
     Example:
         >>> from mint_keras.data import synthetic
-        >>> seen = observe(synthetic.sample_table("synthetic:1/web/0-1/2"), lambda faces: {"mean": faces.mean((1, 2, 3))})
+        >>> people = synthetic.sample_table("synthetic:1/web/0-1/2")
+        >>> seen = observe(people, lambda faces: {"mean": faces.mean((1, 2, 3))})
         >>> len(seen), seen["mean"].shape
         (4, (4,))
     """

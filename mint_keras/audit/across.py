@@ -149,9 +149,8 @@ def _transplanted(opened: Opened) -> Found:
             continue
         changed = faces.copy()
         changed[side] = transplant.transplant(faces[side], pipeline, streams.stream(seed, streams.TRANSPLANT))
-        part = _scores(
-            opened, scorer(Observations(table, {images.PIXELS: changed})), table, is_member, protocol.main_evaluation
-        )
+        logit = scorer(Observations(table, {images.PIXELS: changed}))
+        part = _scores(opened, logit, table, is_member, protocol.main_evaluation)
         name = f"pipeline transplant, {whose} files"
         found.append(findings.across(name, _TRANSPLANT.format(whose=whose), findings.CLAIM, [part], seed=seed))
     return found, missing

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mint_keras import formats, score_files, streams
+from mint_keras import formats, score_files, shelf, streams
 from mint_keras.aad import signals
 from mint_keras.audited import recalibration, zoo
 from mint_keras.audited import taps as taps_module
@@ -93,7 +93,7 @@ def _kept(spec: RunSpec, scorer: Scorer, folder: Path, inputs: dict[str, str], s
 
 def _inputs(spec: RunSpec, protocol: protocols.Protocol) -> dict[str, str]:
     return {
-        "audited": formats.sha256_file(spec.audited / formats.MODEL),
+        "audited": formats.sha256_file(spec.model_folder / formats.MODEL),
         "samples": samples.fingerprint(protocol.table),
     }
 
@@ -118,7 +118,7 @@ def save_untrained(run: Run, audited: Path, folder: Path, seed: int) -> Path:
     framing, kind = zoo.framing(audited, run.spec.native_resolution), zoo.kind_of(audited)
     _, faces = images.read_faces(run.protocol.table.take(np.sort(rows)), framing, batch_size=256)
     copy = recalibration.recalibrated_copy(zoo.load_audited(audited, kind), faces, seed)
-    source = formats.read_manifest(audited, kind)
+    source = formats.read_manifest(shelf.find(audited), kind)
     manifest = formats.make_manifest(kind, {"audited": source["model_sha256"]}, {**source["config"], "untrained": seed})
     with formats.output_folder(folder, manifest, overwrite=False):
         zoo.save_audited(folder, copy, {}, kind)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mint_keras import formats, score_files
+from mint_keras import formats, score_files, shelf
 from mint_keras.data import protocol as protocols
 from mint_keras.data import samples
 from mint_keras.records import InputError, Scores
@@ -114,7 +114,7 @@ def manifest(spec: AuditSpec, run: Path) -> dict[str, Any]:
     if spec.swap is not None:
         folders["swap"] = spec.swap
     inputs = {"run": formats.sha256_file(run / formats.SCORES)}
-    inputs |= {name: formats.sha256_file(folder / formats.MODEL) for name, folder in folders.items()}
+    inputs |= {name: formats.sha256_file(shelf.find(folder) / formats.MODEL) for name, folder in folders.items()}
     sources = {"unseen photos": (spec.unseen_photos,) if spec.unseen_photos else (), "nulls": spec.nulls}
     for name, given in sources.items():
         if given:

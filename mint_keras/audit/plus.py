@@ -79,10 +79,10 @@ def plan(opened: Opened) -> Tasks:
     """Returns what there are enough people for."""
     table, unseen = _with_unseen_photos(opened)
     found, missing = [], []
-    of_person = (
-        tasks_of_person(opened.run.protocol, opened.division, opened.spec.seed) if opened.has_reference else ([], [])
-    )
-    for tasks, why in (of_person, _of_image(opened, table, unseen)):
+    asked = [_of_image(opened, table, unseen)]
+    if opened.has_reference:
+        asked.insert(0, tasks_of_person(opened.run.protocol, opened.division, opened.spec.seed))
+    for tasks, why in asked:
         found += tasks
         missing += why
     return Tasks(table, found, missing)
@@ -105,7 +105,8 @@ def score(opened: Opened, tasks: Tasks, model: str, audited: Path) -> dict[str, 
         seen = look(opened, tasks.table.take(rows), audited)
         folder.mkdir(parents=True, exist_ok=True)
         for task in missing:
-            score_files.write_scores(paths[task.name], [fit_and_score(task, rows, seen, opened.spec.seed)])
+            part = dataclasses.replace(fit_and_score(task, rows, seen, opened.spec.seed), model=model)
+            score_files.write_scores(paths[task.name], [part])
     return {name: score_files.read_scores(path)[0] for name, path in paths.items()}
 
 
@@ -235,7 +236,7 @@ def _with_unseen_photos(opened: Opened) -> tuple[SampleTable, np.ndarray]:
 
 def _used(opened: Opened) -> np.ndarray:
     """Returns the samples that were used, as far as is known: of the run, and of the list beside the model."""
-    listed = opened.run.spec.audited / formats.MEMBERS
+    listed = opened.run.spec.model_folder / formats.MEMBERS
     known = [opened.run.protocol.table.sample_id]
     if listed.is_file():
         known.append(samples.list_samples(str(listed)).sample_id)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mint_keras import formats, streams
+from mint_keras import formats, shelf, streams
 from mint_keras.aad import views
 from mint_keras.aad.observe import observe
 from mint_keras.audit import controls
@@ -63,7 +63,7 @@ def choose(opened: Opened, other: Path) -> tuple[SampleTable, np.ndarray]:
     Raises:
         InputError: if the other model's members are not listed, are members of both, or of another database.
     """
-    path, protocol = other / formats.MEMBERS, opened.run.protocol
+    path, protocol = shelf.find(other) / formats.MEMBERS, opened.run.protocol
     if not path.is_file():
         raise InputError(f"Expected the members of --swap in {path}, received no such list.")
     theirs = samples.list_samples(str(path))

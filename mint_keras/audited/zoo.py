@@ -14,8 +14,7 @@ from mint_keras.records import InputError
 KIND = "audited_model"
 # A kind of its own, so that whatever is about faces refuses classifiers of pictures.
 CLASSIFIER = "audited_classifier"
-# The lab model as a clone names it: manifests of runs hold this name, and `shelf.find` finds it without a clone too.
-LAB = Path("models/lab")
+LAB = shelf.LAB
 _MIN_NATIVE = 8  # pixels
 
 

@@ -46,9 +46,7 @@ COMMANDS = {
     "convert": Command("convert_fr", "convert a face-recognition model to Keras, proven tap by tap"),
     "verify": Command("verify_fr", "say how well a model recognises faces"),
     "inspect": Command("inspect_database", "say what a folder or file of photos holds", has_keras=False),
-    "prepare": Command(
-        "prepare_faces", "find faces on photos and cut them out for the models", has_keras=False
-    ),
+    "prepare": Command("prepare_faces", "find faces on photos and cut them out for the models", has_keras=False),
     "overlap": Command("find_overlap", "find photos and people that two databases share"),
     "protocol": Command("make_protocol", "choose who trains and who tests, as in the paper", has_keras=False),
     "extract": Command("extract_aad", "keep what the taps of an audited model give"),

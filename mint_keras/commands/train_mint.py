@@ -19,8 +19,8 @@ from typing import Literal
 
 from mint_keras import formats
 from mint_keras.commands import Result
+from mint_keras.heads.names import HeadName
 from mint_keras.options import Common
-from mint_keras.paper import HeadName
 from mint_keras.records import ResultRow, Scores
 from mint_keras.shelf import LAB
 

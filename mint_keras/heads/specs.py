@@ -5,18 +5,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Literal
 
 import keras
 
 from mint_keras.heads import cnn, vanilla, variants
+from mint_keras.heads.names import HeadName as HeadName
 from mint_keras.records import InputError
-
-HeadName = Literal[
-    "vanilla", "cnn",
-    "cnn_third", "cnn_x3", "cnn_x10", "cnn_counted_third", "cnn_counted", "cnn_counted_x3", "cnn_counted_x10",
-    "resnet50", "resnet50_reduced", "vit", "vit_reduced",
-]  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)

@@ -132,9 +132,7 @@ def _extract(
 
 
 def _precision(spec: RunSpec, folder: Path, extractor: keras.Model, table: SampleTable) -> str:
-    """Returns the precision of a run. What it costs is measured once, by the first run, so that a resumed one goes on
-    alike.
-    """
+    """Returns the precision of a run. What it costs is measured once: a resumed run goes on alike."""
     if spec.precision == runtime.FLOAT32:
         return runtime.FLOAT32
 

@@ -94,7 +94,7 @@ def is_finished(spec: RunSpec, folder: Path) -> bool:
 
 def _manifest(spec: RunSpec, protocol: protocols.Protocol) -> dict[str, Any]:
     inputs = {
-        "audited": formats.sha256_file(spec.audited / formats.MODEL),
+        "audited": formats.sha256_file(spec.model_folder / formats.MODEL),
         "samples": samples.fingerprint(protocol.table),
     }
     if spec.protocol is not None:
@@ -121,15 +121,15 @@ def choose_samples(spec: RunSpec) -> protocols.Protocol:
             raise InputError("Expected --protocol, or samples by other options, received both.")
         return protocol_files.read_protocol(spec.protocol)[0]
     externals, evaluate = spec.externals, spec.evaluate
-    manifest = formats.read_manifest(spec.audited, zoo.kind_of(spec.audited))
+    manifest = formats.read_manifest(spec.model_folder, zoo.kind_of(spec.audited))
     if not externals:
         if not synthetic.is_synthetic(str(manifest["config"].get("data"))):
             raise InputError(f"Expected --externals: samples that {spec.audited} was not trained on, received none.")
         externals, evaluate = LAB_EXTERNALS, evaluate or LAB_EVALUATE
-    listed = spec.audited / formats.HELD_OUT
+    listed = spec.model_folder / formats.HELD_OUT
     held_out = spec.held_out or (str(listed) if listed.is_file() else "")
     sources = protocols.Sources(
-        members=samples.list_samples(spec.members or str(spec.audited / formats.MEMBERS)),
+        members=samples.list_samples(spec.members or str(spec.model_folder / formats.MEMBERS)),
         externals=samples.list_all(externals),
         evaluate=samples.list_all(evaluate) if evaluate else None,
         held_out=samples.list_samples(held_out) if held_out else None,

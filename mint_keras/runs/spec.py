@@ -1,4 +1,4 @@
-"""What a MINT run is: which model, on which samples, through which taps, with which heads. Where it lies is no part of it."""
+"""What a MINT run is: which model, which samples, which taps and heads. Where it lies is no part of it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from mint_keras import formats
+from mint_keras import formats, shelf
 from mint_keras.aad import pooling
 from mint_keras.audited import taps as taps_module
 from mint_keras.audited import zoo
@@ -49,7 +49,7 @@ class RunSpec:
     """
 
     head: str
-    audited: Path = zoo.LAB
+    audited: Path = shelf.LAB
     taps: tuple[str, ...] = ()
     protocol: Path | None = None
     members: str = ""
@@ -70,6 +70,11 @@ class RunSpec:
     head_precision: str = "float32"
     head_xla: bool = False
     seed: int = 1
+
+    @property
+    def model_folder(self) -> Path:
+        """Where the audited model lies: the folder that was named, or the shelf's of that name."""
+        return shelf.find(self.audited)
 
     @property
     def framing(self) -> images.Framing:

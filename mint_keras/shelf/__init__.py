@@ -9,6 +9,8 @@ import importlib.resources
 from pathlib import Path
 
 MODELS, EXPORT = "models", "export"
+# The lab model as a clone names it: manifests of runs hold this name, and `find` finds it without a clone too.
+LAB = Path(MODELS) / "lab"
 # By the name in a clone, which is what commands and the manifests of runs say: the folder of the package.
 _PLACES = {
     **{f"{MODELS}/{name}": name for name in ("cards", "lab", "lab2", "lab3")},

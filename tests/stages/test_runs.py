@@ -8,6 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mint_keras.stages.evaluate_mint import EvaluateMint, evaluate_mint, largest_difference
+from mint_keras.stages.mint_options import TrainMint, build_head, config_of, resolve_taps
+from mint_keras.stages.mint_run import load_head, open_run, reopen_run
+from mint_keras.stages.mint_run import make_protocol as make_run_protocol
+from mint_keras.stages.train_mint import train_mint
 
 from mint_keras import formats, score_files
 from mint_keras.aad import plan
@@ -16,13 +21,8 @@ from mint_keras.data import images, samples, synthetic, tables
 from mint_keras.heads import specs
 from mint_keras.records import InputError, RefusedError
 from mint_keras.stages import train_mint as train_mint_stage
-from mint_keras.stages.evaluate_mint import EvaluateMint, evaluate_mint, largest_difference
 from mint_keras.stages.export_tflite import ExportTflite, export_tflite
-from mint_keras.stages.mint_options import TrainMint, build_head, config_of, resolve_taps
-from mint_keras.stages.mint_run import load_head, open_run, reopen_run
-from mint_keras.stages.mint_run import make_protocol as make_run_protocol
 from mint_keras.stages.train_audited import TrainAudited, train_audited
-from mint_keras.stages.train_mint import train_mint
 from mint_keras.statistics import metrics
 
 
