@@ -153,5 +153,5 @@ def compose(sides: Sides, numbers: Plan, seed: int) -> protocols.Protocol:
 
 
 def _scaled(num: int, scale: float) -> int:
-    # In floats 50,000 times (29 / 50,000) is 28.999...: what is whole must not lose one.
+    # In floats 50,000 * (7 / 50,000) is 6.999...: what is whole must not lose one.
     return int(num * scale + 1e-9)

@@ -111,6 +111,7 @@ class FaceReader:
             if face is not None:
                 rows.append(row)
                 faces.append(face)
+            # Filled over rejected samples, so that only the last batch is short.
             if faces and (len(faces) == batch_size or row == len(table) - 1):
                 yield np.array(rows), np.stack(faces)
                 rows, faces = [], []
@@ -146,6 +147,7 @@ class FaceReader:
             return None
         if face.shape != image.shape:
             self.resized[database] += 1
+        # Of what a model sees, not of the files: equal pixels give equal AAD.
         self._digest.update(face.tobytes())
         return face
 

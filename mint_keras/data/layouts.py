@@ -59,6 +59,7 @@ class Published:
     source: str
 
 
+# inspect_database.py compares what it counts with these.
 PUBLISHED = (
     Published("MS1MV3", RECORDIO, 5_179_510, 93_431, "insightface, version t1; the paper's 91K people are t2"),
     Published("MS1MV2", RECORDIO, 5_822_653, 85_742, "insightface"),

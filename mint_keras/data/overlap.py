@@ -221,13 +221,7 @@ def match_known(table: SampleTable, lines: Sequence[Sequence[str]]) -> tuple[lis
 
 
 def alter(face: np.ndarray, kind: str, rng: np.random.Generator) -> np.ndarray:
-    """Returns a near copy of a face, as photos change on their way through the net.
-
-    Args:
-        face: A face in RGB, shape (height, width, 3), uint8.
-        kind: A key of `ALTERATIONS`.
-        rng: Says where a crop lies.
-    """
+    """Returns a near copy of a face, changed as photos are on the net; `kind` is a key of `ALTERATIONS`."""
     return ALTERATIONS[kind](face, rng)
 
 
@@ -269,6 +263,7 @@ def _near(
         while len(waiting):
             num = min(num, index.ntotal, _MOST_NEIGHBOURS)
             values, neighbours = index.search(asked[waiting], num)
+            # Where faiss finds fewer than it is asked for, it answers -1.
             near = is_near(values) & (neighbours >= 0)
             is_done = ~near[:, -1] | (num in (index.ntotal, _MOST_NEIGHBOURS))
             places, columns = np.nonzero(near & is_done[:, None])

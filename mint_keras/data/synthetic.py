@@ -25,6 +25,7 @@ PREFIX = "synthetic:"
 _EXAMPLE = "synthetic:1/web/0-399/10 (SEED/DATABASE/IDENTITIES/IMAGES)"
 _ONE = re.compile(r"synthetic:(\d{1,9})/([a-z]+)/(\d{1,9})/(\d{1,9})")
 _MANY = re.compile(r"synthetic:(\d{1,9})/([a-z]+)/(\d{1,9})-(\d{1,9})/(\d{1,9})")
+# A typing error must not fill the memory.
 _MAX_SAMPLES = 10_000_000
 
 
@@ -132,6 +133,7 @@ def _capture(database: str) -> Capture:
 
 
 def _capture_image(image: np.ndarray, capture: Capture, rng: np.random.Generator) -> np.ndarray:
+    # In the order of a camera and an uploader: reduce, grade, add noise, enlarge, sharpen, compress.
     u = rng.random(5)
     size = _integer_between(capture.size, u[0])
     if size < image.shape[0]:

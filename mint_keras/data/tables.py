@@ -61,6 +61,7 @@ def write_scores(path: Path, parts: Sequence[Scores]) -> None:
             "is_member": pyarrow.array(membership.tolist(), pyarrow.bool_()),
             "logit": np.asarray(part.logit, np.float32),
         }))  # fmt: skip
+    # Every scorer repeats the names of the samples; a dictionary holds each once.
     with formats.atomic_path(path) as temporary:
         pyarrow.parquet.write_table(
             pyarrow.concat_tables(rows), temporary, compression="zstd", use_dictionary=[*_OF_SCORER, *_OF_SAMPLE]
@@ -123,6 +124,7 @@ def read_samples(path: Path, part: int | None = None) -> SampleTable:
                 value = None
             if not isinstance(value, dict):
                 raise InputError(f"Expected a JSON object as attributes in {path}, received {text!r}.")
+            # Sorted, so that tables of equal samples have equal fingerprints.
             objects.append(json.dumps(value, sort_keys=True))
         arrays["attributes"] = np.array(objects)
     # A colon in the first part makes an address, such as synthetic:1/web/3/0, that no folder holds.

@@ -16,11 +16,17 @@ from mint_keras.records import InputError, SampleTable
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """What is true in a world."""
+    """What is true in a world.
 
-    is_member: bool  # the model was trained on the claimed members
-    is_home: bool  # they are of the database that the model was trained on, with which it is familiar
-    is_shifted: bool  # the externals are of other databases than the claimed members
+    Attributes:
+        is_member: The model was trained on the claimed members.
+        is_home: They are of the database that the model was trained on, with which it is familiar.
+        is_shifted: The externals are of other databases than the claimed members.
+    """
+
+    is_member: bool
+    is_home: bool
+    is_shifted: bool
 
 
 KINDS = {

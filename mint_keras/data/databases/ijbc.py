@@ -89,14 +89,10 @@ def read_insightface(folder: Path, database: str) -> Iterator[Sample]:
             except ValueError as error:
                 where = f"line {number} of {_POINTS} and {_MEDIA} in {meta}"
                 raise InputError(f"Expected the same face in {where}, received others.") from error
-            yield Sample(
-                sample_id=f"{database}/{name}",
-                database=database,
-                identity=subjects.get(template, f"template-{template}"),
-                location=str(folder / "loose_crop" / name),
-                landmarks=numbers[:10],
-                attributes={"template": template, "media": medium, "score": values[10]},
-            )
+            person, location = subjects.get(template, f"template-{template}"), str(folder / "loose_crop" / name)
+            attributes = {"template": template, "media": medium, "score": values[10]}
+            sample_id = f"{database}/{name}"
+            yield Sample(sample_id, database, person, location, landmarks=numbers[:10], attributes=attributes)
 
 
 def _nist_root(folder: Path) -> Path | None:
@@ -109,7 +105,7 @@ def _nist_root(folder: Path) -> Path | None:
 def _read_table(path: Path, needed: Set[str]) -> Iterator[dict[str, str]]:
     with open(path, newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
-        # The tables of the protocols differ in case and in spaces after commas.
+        # Copies of the tables differ in case, and in spaces after the commas.
         reader.fieldnames = [name.strip().upper() for name in reader.fieldnames or []]
         if missing := sorted(needed - set(reader.fieldnames)):
             raise InputError(f"Expected IJB-C's columns in {path}, received a table without {missing}.")
