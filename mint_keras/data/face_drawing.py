@@ -151,16 +151,13 @@ def landmarks(person: Person, scene: Scene) -> np.ndarray:
 
 
 def draw(person: Person, scene: Scene, to_pixels: complex, origin: complex) -> np.ndarray:
-    """Draws the face.
+    """Draws the face: RGB, shape (112, 112, 3), uint8.
 
     Args:
         person: Who is drawn.
         scene: Pose, expression, light and surroundings.
         to_pixels: Rotation and scale from face units to pixels, as a complex factor.
         origin: Where the face's origin lies, in pixels, as x + iy.
-
-    Returns:
-        RGB, shape (112, 112, 3), uint8.
     """
     # Plain INTER_LINEAR may differ in the last bit between processors.
     image = cv2.resize(scene.background, (SIZE, SIZE), interpolation=cv2.INTER_LINEAR_EXACT)

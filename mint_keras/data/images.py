@@ -117,11 +117,7 @@ class FaceReader:
                 rows, faces = [], []
 
     def decode_to(self, path: Path, table: SampleTable, batch_size: int = 256) -> tuple[np.ndarray, np.ndarray]:
-        """Decodes everything once into a memory-mapped `.npy` file.
-
-        Returns:
-            The usable rows of the table, shape (n,), and their faces, uint8 of shape (n, size, size, 3).
-        """
+        """Decodes everything once into a memory-mapped `.npy` file; returns rows and faces as `read_faces` does."""
         shape = (len(table), self.framing.size, self.framing.size, 3)
         return self._fill(np.lib.format.open_memmap(path, "w+", np.uint8, shape), table, batch_size)
 

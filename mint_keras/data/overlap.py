@@ -87,15 +87,10 @@ def hash_faces(faces: np.ndarray) -> tuple[list[str], np.ndarray, np.ndarray, np
 
 
 def hash_crops(faces: np.ndarray) -> np.ndarray:
-    """Returns the hashes of parts of faces that lack 5% of width and height; faces as for `hash_faces`.
-
-    A hash survives a shift of one pixel in a hundred, so parts are taken at steps of two.
-
-    Returns:
-        Hashes, shape (n, number of parts, 32), uint8.
-    """
+    """Returns hashes of the parts of faces that lack 5% of width and height, shape (n, number of parts, 32), uint8."""
     import pdqhash
 
+    # A hash survives a shift of one pixel in a hundred, so parts are taken at steps of two.
     height, width = faces.shape[1:3]
     new_height, new_width = round(0.95 * height), round(0.95 * width)
     places = [

@@ -71,7 +71,7 @@ class RecordFile:
         """
         self._seek(key)
         parts: list[bytes] = []
-        continuation = _FIRST
+        continuation = None
         while continuation not in (_WHOLE, _LAST):
             continuation, length = self._frame_of(key)
             payload = self._file.read(length)

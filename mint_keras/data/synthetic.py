@@ -98,10 +98,7 @@ def sample_table(source: str) -> SampleTable:
 
 
 def render(location: str) -> np.ndarray:
-    """Draws one aligned face as its database shows it.
-
-    Returns:
-        RGB, shape (112, 112, 3), uint8.
+    """Draws one aligned face as its database shows it: RGB, shape (112, 112, 3), uint8.
 
     Raises:
         InputError: if the location does not name one lab face.

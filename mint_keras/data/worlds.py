@@ -66,17 +66,10 @@ class Sizes:
 
 
 def draw(kind: str, people: People, sizes: Sizes, rng: np.random.Generator) -> protocols.Sources:
-    """Draws people and databases for a world.
+    """Draws people and databases for a world of a kind, a key of `KINDS`, and returns what an auditor is given.
 
-    Args:
-        kind: A key of `KINDS`.
-        people: The people of the world's audited model.
-        sizes: How many people to draw.
-        rng: Source of the choice.
-
-    Returns:
-        What an auditor is given. Externals of the claimed members' own database are divided between training and
-        evaluation; of others, heads train on one database and are evaluated on another, as in the paper.
+    Externals of the claimed members' own database are divided between training and evaluation; of others, heads train
+    on one database and are evaluated on another, as in the paper.
 
     Raises:
         InputError: for another kind, or if there are too few people.

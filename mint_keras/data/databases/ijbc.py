@@ -16,7 +16,7 @@ _PAIRS = "ijbc_template_pair_label.txt"
 
 
 def is_nist(folder: Path) -> bool:
-    """NIST's distribution: images/ and protocols/ijbc_*.csv, in the folder or in IJB-C or IJB/IJB-C inside it."""
+    """Says whether images/ and protocols/ijbc_*.csv are there, in the folder or in IJB-C or IJB/IJB-C inside it."""
     return _nist_root(folder) is not None
 
 
@@ -55,7 +55,7 @@ def read_nist(folder: Path, database: str) -> Iterator[Sample]:
 
 
 def is_insightface(folder: Path) -> bool:
-    """Insightface's distribution: loose_crop/ and meta/."""
+    """Says whether loose_crop/ and meta/ are there, as in insightface's distribution."""
     return (folder / "loose_crop").is_dir() and (folder / "meta" / _POINTS).is_file()
 
 
