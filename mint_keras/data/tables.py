@@ -61,7 +61,6 @@ def write_scores(path: Path, parts: Sequence[Scores]) -> None:
             "is_member": pyarrow.array(membership.tolist(), pyarrow.bool_()),
             "logit": np.asarray(part.logit, np.float32),
         }))  # fmt: skip
-    # Every scorer repeats the names of the samples; a dictionary holds each once.
     with formats.atomic_path(path) as temporary:
         pyarrow.parquet.write_table(
             pyarrow.concat_tables(rows), temporary, compression="zstd", use_dictionary=[*_OF_SCORER, *_OF_SAMPLE]
