@@ -130,14 +130,12 @@ def compose(sides: Sides, numbers: Plan, seed: int) -> protocols.Protocol:
     share = numbers.num_train_full / (numbers.num_train_full + numbers.num_test)
     train, test = [], []
     for number, pool in enumerate((sides.members, sides.externals)):
-        if pool.test is not None:
-            train.append(pool.train)
-            test.append(pool.test)
-        else:
-            rng = np.random.default_rng([seed, 3, number])
-            is_train = splits.split_people(pool.train.people(), share, rng)
-            train.append(pool.train.take(is_train))
-            test.append(pool.train.take(~is_train))
+        first, second = pool.train, pool.test
+        if second is None:
+            is_train = splits.split_people(first.people(), share, np.random.default_rng([seed, 3, number]))
+            first, second = first.take(is_train), first.take(~is_train)
+        train.append(first)
+        test.append(second)
     num_train = min(numbers.num_train, *map(len, train))
     num_test = min(numbers.num_test, *map(len, test))
     wanted = [*((table, num_train) for table in train), *((table, num_test) for table in test)]
@@ -154,5 +152,5 @@ def compose(sides: Sides, numbers: Plan, seed: int) -> protocols.Protocol:
 
 
 def _scaled(num: int, scale: float) -> int:
-    # In floats 50,000 times (29 / 50,000) is 28.999...: what is whole must not lose one.
+    # In floats 50,000 * (7 / 50,000) is 6.999...: what is whole must not lose one.
     return int(num * scale + 1e-9)

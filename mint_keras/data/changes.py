@@ -34,6 +34,7 @@ def add_noise(faces: np.ndarray, rng: np.random.Generator, deviation: float) -> 
     return np.clip(np.rint(faces + rng.normal(0.0, deviation, faces.shape)), 0, 255).astype(np.uint8)
 
 
+# Of each kind from mild to strong.
 CHANGES: dict[str, Change] = {
     UNCHANGED: lambda faces, rng: faces,
     **{f"JPEG {quality}": functools.partial(compress, quality=quality) for quality in (90, 70, 50, 30, 10)},

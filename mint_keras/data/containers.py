@@ -12,6 +12,7 @@ from mint_keras.data import pickles, recordio
 from mint_keras.data.databases import tfds
 from mint_keras.records import InputError
 
+# `train` and `test` are CIFAR's pickles. A name may hold a # itself: the key is what follows the last one.
 _LOCATION = re.compile(r"(.+(?:\.rec|\.bin|\.tfrecord-\d{5}-of-\d{5}|/train|/test))#(\d+)", re.DOTALL)
 Container = Callable[[int], bytes | np.ndarray]
 
@@ -43,6 +44,7 @@ def open_container(path: Path) -> Container:
     def read(key: int) -> bytes | np.ndarray:
         if key >= len(images):
             raise InputError(f"Expected one of {len(images)} images of {path}, received {key}.")
+        # Pictures of CIFAR are kept channel by channel, which OpenCV does not take.
         image = images[key]
         return image if isinstance(image, bytes) else np.ascontiguousarray(image)
 

@@ -18,6 +18,7 @@ Colour = tuple[int, int, int]
 # cv2's fixed-point coordinates: sixteenths of a pixel. Polygons on 8-bit pixels are the same on every processor.
 _SHIFT = 4
 _CIRCLE = np.array([(math.cos(2 * math.pi * k / 32), math.sin(2 * math.pi * k / 32)) for k in range(32)])
+# From left to right across a mouth, a brow or a fringe.
 _HALF = np.linspace(-1.0, 1.0, 13)
 SIZE = 112
 
@@ -150,17 +151,15 @@ def landmarks(person: Person, scene: Scene) -> np.ndarray:
 
 
 def draw(person: Person, scene: Scene, to_pixels: complex, origin: complex) -> np.ndarray:
-    """Draws the face.
+    """Draws the face: RGB, shape (112, 112, 3), uint8.
 
     Args:
         person: Who is drawn.
         scene: Pose, expression, light and surroundings.
         to_pixels: Rotation and scale from face units to pixels, as a complex factor.
         origin: Where the face's origin lies, in pixels, as x + iy.
-
-    Returns:
-        RGB, shape (112, 112, 3), uint8.
     """
+    # Plain INTER_LINEAR may differ in the last bit between processors.
     image = cv2.resize(scene.background, (SIZE, SIZE), interpolation=cv2.INTER_LINEAR_EXACT)
     pen = _Pen(image, scene, to_pixels, origin)
     _draw_body(pen, person, scene)

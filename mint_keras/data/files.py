@@ -26,6 +26,7 @@ def escape(name: str) -> str:
 
 def find(location: str) -> Path:
     """Returns the file at a location, whose name `escape` may have changed."""
+    # A name may really hold a backslash and an x.
     if "\\x" not in location or os.path.exists(location):
         return Path(location)
     return Path(os.fsdecode(_ESCAPED.sub(lambda match: bytes([int(match[1], 16)]), os.fsencode(location))))
@@ -82,6 +83,7 @@ def _walk(folder: Path, prefix: str, seen: set[tuple[int, int]]) -> Iterator[str
     if (status.st_dev, status.st_ino) in seen:
         return
     seen.add((status.st_dev, status.st_ino))
+    # The order of `scandir` is the file system's.
     with os.scandir(folder) as entries:
         ordered = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
     for entry in ordered:

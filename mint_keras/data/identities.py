@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 
-def join(pairs: Iterable[Iterable[str]]) -> dict[str, str]:
+def join_people(pairs: Iterable[Iterable[str]]) -> dict[str, str]:
     """Returns for every name the first name, in alphabetical order, that a chain of pairs joins it to."""
     from scipy.sparse import coo_array  # the laptop scorer has no SciPy
     from scipy.sparse.csgraph import connected_components

@@ -111,16 +111,13 @@ class FaceReader:
             if face is not None:
                 rows.append(row)
                 faces.append(face)
+            # Filled over rejected samples, so that only the last batch is short.
             if faces and (len(faces) == batch_size or row == len(table) - 1):
                 yield np.array(rows), np.stack(faces)
                 rows, faces = [], []
 
     def decode_to(self, path: Path, table: SampleTable, batch_size: int = 256) -> tuple[np.ndarray, np.ndarray]:
-        """Decodes everything once into a memory-mapped `.npy` file.
-
-        Returns:
-            The usable rows of the table, shape (n,), and their faces, uint8 of shape (n, size, size, 3).
-        """
+        """Decodes everything once into a memory-mapped `.npy` file; returns rows and faces as `read_faces` does."""
         shape = (len(table), self.framing.size, self.framing.size, 3)
         return self._fill(np.lib.format.open_memmap(path, "w+", np.uint8, shape), table, batch_size)
 
@@ -146,6 +143,7 @@ class FaceReader:
             return None
         if face.shape != image.shape:
             self.resized[database] += 1
+        # Of what a model sees, not of the files: equal pixels give equal AAD.
         self._digest.update(face.tobytes())
         return face
 

@@ -89,15 +89,10 @@ def hash_faces(faces: np.ndarray) -> tuple[list[str], np.ndarray, np.ndarray, np
 
 
 def hash_crops(faces: np.ndarray) -> np.ndarray:
-    """Returns the hashes of parts of faces that lack 5% of width and height; faces as for `hash_faces`.
-
-    A hash survives a shift of one pixel in a hundred, so parts are taken at steps of two.
-
-    Returns:
-        Hashes, shape (n, number of parts, 32), uint8.
-    """
+    """Returns hashes of the parts of faces that lack 5% of width and height, shape (n, number of parts, 32), uint8."""
     import pdqhash
 
+    # A hash survives a shift of one pixel in a hundred, so parts are taken at steps of two.
     height, width = faces.shape[1:3]
     new_height, new_width = round(0.95 * height), round(0.95 * width)
     places = [
@@ -225,13 +220,7 @@ def match_known(table: SampleTable, lines: Sequence[Sequence[str]]) -> tuple[lis
 
 
 def alter(face: np.ndarray, kind: str, rng: np.random.Generator) -> np.ndarray:
-    """Returns a near copy of a face, as photos change on their way through the net.
-
-    Args:
-        face: A face in RGB, shape (height, width, 3), uint8.
-        kind: A key of `ALTERATIONS`.
-        rng: Says where a crop lies.
-    """
+    """Returns a near copy of a face, changed as photos are on the net; `kind` is a key of `ALTERATIONS`."""
     return ALTERATIONS[kind](face, rng)
 
 
@@ -273,6 +262,7 @@ def _near(
         while len(waiting):
             num = min(num, index.ntotal, _MOST_NEIGHBOURS)
             values, neighbours = index.search(asked[waiting], num)
+            # Where faiss finds fewer than it is asked for, it answers -1.
             near = is_near(values) & (neighbours >= 0)
             is_done = ~near[:, -1] | (num in (index.ntotal, _MOST_NEIGHBOURS))
             places, columns = np.nonzero(near & is_done[:, None])

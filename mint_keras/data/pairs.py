@@ -74,8 +74,9 @@ def read_pairs(path: Path, images: Path | None = None) -> Pairs:
     if missing:
         raise InputError(f"Expected every image of {path}, received {len(missing)} that do not exist: {missing[:3]}.")
     position = {file: i for i, file in enumerate(dict.fromkeys(itertools.chain.from_iterable(r[:2] for r in rows)))}
-    columns = ([position[row[0]], position[row[1]], row[2], row[3]] for row in rows)
-    return Pairs(*map(np.array, zip(*columns, strict=True)), images=list(position))
+    columns = zip(*((position[row[0]], position[row[1]], row[2], row[3]) for row in rows), strict=True)
+    first, second, genuine, folds = map(np.array, columns)
+    return Pairs(first, second, genuine, folds, list(position))
 
 
 def _read_lfw(path: Path, images: Path) -> Iterator[tuple[Path, Path, bool, int]]:
@@ -91,6 +92,7 @@ def _read_lfw(path: Path, images: Path) -> Iterator[tuple[Path, Path, bool, int]
     if len(lines) - 1 != 2 * num_folds * num_per_class:
         raise InputError(f"Expected {2 * num_folds * num_per_class} pairs in {path}, received {len(lines) - 1}.")
     for number, line in enumerate(lines[1:]):
+        # A list of one fold is cut into ten, because a fold's threshold is chosen on the others.
         fold = number // (2 * num_per_class) if num_folds > 1 else number * NUM_FOLDS // (len(lines) - 1)
         if len(line) == 3:
             names = [(line[0], line[1]), (line[0], line[2])]

@@ -15,6 +15,7 @@ import numpy as np
 
 from mint_keras.records import InputError
 
+# Bytes; a pickle is read as a whole.
 _MAX_VERIFICATION = 2**31
 _MAX_CIFAR = 2**30
 _CIFAR_SIDE = 32
@@ -37,6 +38,7 @@ def load(
     Raises:
         InputError: if it names anything else, or is not a whole pickle.
     """
+    # PyTorch checkpoints come here too, so that one place admits names, and nothing that a file names is imported.
     try:
         return _Unpickler(allowed, persistent_load, file, encoding=encoding).load()
     except InputError:

@@ -19,7 +19,7 @@ FAMILIAR = "familiar"
 CROSS_MODEL = "cross_model"
 UNSEEN_MEMBERS = "unseen_members_database"
 
-# In the order of `PARTS`; `part` in files holds these numbers.
+# Positions in `PARTS`, by whose names protocols are kept in files.
 TRAIN_MEMBERS, TRAIN_EXTERNALS, TEST_MEMBERS, TEST_EXTERNALS, HELD_OUT = range(5)
 PARTS = ("train_members", "train_externals", "test_members", "test_externals", "held_out")
 _TRAIN_FRACTION = 0.6

@@ -71,7 +71,7 @@ class RecordFile:
         """
         self._seek(key)
         parts: list[bytes] = []
-        continuation = _FIRST
+        continuation = None
         while continuation not in (_WHOLE, _LAST):
             continuation, length = self._frame_of(key)
             payload = self._file.read(length)
@@ -110,6 +110,7 @@ class RecordFile:
         Raises:
             InputError: for a key that is not in the index or a damaged record.
         """
+        # Whoever lists millions of records must not read their images.
         self._seek(key)
         continuation, length = self._frame_of(key)
         start = self._file.read(min(length, _HEADER.size))
@@ -176,6 +177,7 @@ class RecordFile:
                 end = min(end, self._next_record(position + _FRAME.size, size))
             position = end
         keys = np.array(ids, np.int64)
+        # Ids that repeat, as where a writer left them all at 0, tell no records apart; their order does.
         if len(np.unique(keys)) < len(keys):
             keys = np.arange(len(keys))
         return keys, np.array(offsets, np.int64)
@@ -186,7 +188,7 @@ class RecordFile:
         while (frame := self._frame(position)) is not None:
             if position > start and frame[0] in (_WHOLE, _FIRST):
                 return None
-            position += _FRAME.size + frame[1] + -frame[1] % 4
+            position += _FRAME.size + frame[1] + -frame[1] % 4  # zeros fill it up to a multiple of four
             if frame[0] in (_WHOLE, _LAST):
                 return position
         return None

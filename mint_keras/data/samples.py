@@ -59,6 +59,7 @@ def list_samples(source: str) -> SampleTable:
     except NoSamplesError as error:
         suffixes = ", ".join(sorted(files.SUFFIXES))
         raise InputError(f"Expected images ({suffixes}) in {found.path}, received none.") from error
+    # Said here, before a run rejects them all one by one.
     if all(map(files.why_unusable, table.location.tolist())):
         raise InputError(f"Expected usable images in {found.path}: {files.why_unusable(str(table.location[0]))}")
     return table

@@ -25,6 +25,7 @@ PREFIX = "synthetic:"
 _EXAMPLE = "synthetic:1/web/0-399/10 (SEED/DATABASE/IDENTITIES/IMAGES)"
 _ONE = re.compile(r"synthetic:(\d{1,9})/([a-z]+)/(\d{1,9})/(\d{1,9})")
 _MANY = re.compile(r"synthetic:(\d{1,9})/([a-z]+)/(\d{1,9})-(\d{1,9})/(\d{1,9})")
+# A typing error must not fill the memory.
 _MAX_SAMPLES = 10_000_000
 
 
@@ -97,10 +98,7 @@ def sample_table(source: str) -> SampleTable:
 
 
 def render(location: str) -> np.ndarray:
-    """Draws one aligned face as its database shows it.
-
-    Returns:
-        RGB, shape (112, 112, 3), uint8.
+    """Draws one aligned face as its database shows it: RGB, shape (112, 112, 3), uint8.
 
     Raises:
         InputError: if the location does not name one lab face.
@@ -132,6 +130,7 @@ def _capture(database: str) -> Capture:
 
 
 def _capture_image(image: np.ndarray, capture: Capture, rng: np.random.Generator) -> np.ndarray:
+    # In the order of a camera and an uploader: reduce, grade, add noise, enlarge, sharpen, compress.
     u = rng.random(5)
     size = _integer_between(capture.size, u[0])
     if size < image.shape[0]:

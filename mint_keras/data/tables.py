@@ -76,6 +76,7 @@ def read_samples(path: Path, part: int | None = None) -> SampleTable:
                 value = None
             if not isinstance(value, dict):
                 raise InputError(f"Expected a JSON object as attributes in {path}, received {text!r}.")
+            # Sorted, so that tables of equal samples have equal fingerprints.
             objects.append(json.dumps(value, sort_keys=True))
         arrays["attributes"] = np.array(objects)
     # A colon in the first part makes an address, such as synthetic:1/web/3/0, that no folder holds.

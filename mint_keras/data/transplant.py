@@ -144,10 +144,7 @@ def transplant(faces: np.ndarray, pipeline: Pipeline, rng: np.random.Generator) 
 
     This adds what the other pipeline does; it does not take away what the face's own did before.
 
-    Args:
-        faces: Faces in RGB, shape (n, size, size, 3), uint8; the result has the same shape.
-        pipeline: What is known of the other database.
-        rng: Source of the choices.
+    Faces, before and after, are RGB of shape (n, size, size, 3), uint8.
 
     Raises:
         InputError: if the other database has no JPEG file, so that nothing is known of its compression.
@@ -265,13 +262,7 @@ def _read_tables(segment: bytes) -> Iterator[tuple[int, tuple[int, ...]]]:
 
 
 def encode(image: np.ndarray, quality: int, sampling: str) -> bytes:
-    """Returns an RGB image as a JPEG file.
-
-    Args:
-        image: An image of shape (height, width, 3), uint8.
-        quality: Quality of OpenCV's encoder, 1 to 100.
-        sampling: Chroma sampling, as in `Header`.
-    """
+    """Returns an RGB image as a JPEG file of a quality from 1 to 100 and a chroma sampling, as in `Header`."""
     settings = [cv2.IMWRITE_JPEG_QUALITY, quality]
     if sampling == GREY:
         pixels = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)

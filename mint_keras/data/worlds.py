@@ -16,11 +16,17 @@ from mint_keras.records import InputError, SampleTable
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """What is true in a world."""
+    """What is true in a world.
 
-    is_member: bool  # the model was trained on the claimed members
-    is_home: bool  # they are of the database that the model was trained on, with which it is familiar
-    is_shifted: bool  # the externals are of other databases than the claimed members
+    Attributes:
+        is_member: The model was trained on the claimed members.
+        is_home: They are of the database that the model was trained on, with which it is familiar.
+        is_shifted: The externals are of other databases than the claimed members.
+    """
+
+    is_member: bool
+    is_home: bool
+    is_shifted: bool
 
 
 KINDS = {
@@ -60,17 +66,10 @@ class Sizes:
 
 
 def draw(kind: str, people: People, sizes: Sizes, rng: np.random.Generator) -> protocols.Sources:
-    """Draws people and databases for a world.
+    """Draws people and databases for a world of a kind, a key of `KINDS`, and returns what an auditor is given.
 
-    Args:
-        kind: A key of `KINDS`.
-        people: The people of the world's audited model.
-        sizes: How many people to draw.
-        rng: Source of the choice.
-
-    Returns:
-        What an auditor is given. Externals of the claimed members' own database are divided between training and
-        evaluation; of others, heads train on one database and are evaluated on another, as in the paper.
+    Externals of the claimed members' own database are divided between training and evaluation; of others, heads train
+    on one database and are evaluated on another, as in the paper.
 
     Raises:
         InputError: for another kind, or if there are too few people.

@@ -16,14 +16,11 @@ TEMPLATE = np.array(
 
 
 def align(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """Cuts an aligned face out of a photo.
+    """Cuts an aligned face, shape (112, 112, 3), uint8, out of a photo; it is black where the photo ends.
 
     Args:
         image: A photo in RGB, shape (height, width, 3), uint8.
         landmarks: Five points x, y in pixels, in the order of `TEMPLATE`, shape (5, 2).
-
-    Returns:
-        The face, shape (112, 112, 3), uint8; black where the photo ends.
 
     Raises:
         InputError: if the points cannot be those of a face: fewer, not finite, or all in one line.

@@ -14,7 +14,7 @@ from mint_keras.data import images
 from mint_keras.faces import align, detectors, policies, scrfd
 from mint_keras.records import InputError, SampleTable
 
-DETECT, ANNOTATED, STORED = TREATMENTS = ("detect", "annotated", "stored")
+DETECT, STORED = "detect", "stored"
 ENCODINGS = {"png": (".png", []), "jpg": (".jpg", [cv2.IMWRITE_JPEG_QUALITY, 95])}
 
 
@@ -23,7 +23,8 @@ class CropSettings:
     """How crops are made.
 
     Attributes:
-        treatment: One of `TREATMENTS`: find the face, align by the database's landmarks, or take the image as it is.
+        treatment: "detect" finds the face, "annotated" aligns by the database's landmarks, and "stored" takes a square
+            image as it is.
         detector: Name of a detector as `detectors.find_file` takes it; "" if none is needed.
         policy: Which of several faces is taken, a key of `policies.POLICIES`.
         min_overlap: Smallest overlap of a face with the database's box, as in `policies.overlapping`.

@@ -154,6 +154,7 @@ def open_session(path: Path):  # type: ignore[no-untyped-def] # onnxruntime has 
     settings = onnxruntime.SessionOptions()
     # One thread: the work is spread over processes, and results do not depend on their number.
     settings.intra_op_num_threads = settings.inter_op_num_threads = 1
+    # Fatal errors only: the others come as exceptions, whose message is ours.
     settings.log_severity_level = 4
     try:
         return onnxruntime.InferenceSession(path, settings, providers=["CPUExecutionProvider"])

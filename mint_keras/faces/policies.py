@@ -11,19 +11,19 @@ from mint_keras.records import InputError
 
 
 def largest(faces: Detections, shape: tuple[int, ...]) -> int:
-    """The face with the largest box."""
+    """Returns the face with the largest box."""
     return int(np.argmax(_areas(faces)))
 
 
 def central(faces: Detections, shape: tuple[int, ...]) -> int:
-    """A large face near the middle: area less twice the squared distance, as insightface weighs them."""
+    """Returns a large face near the middle: area less twice the squared distance, as insightface weighs them."""
     centres = (faces.boxes[:, :2] + faces.boxes[:, 2:]) / 2
     distance = ((centres - np.array([shape[1] // 2, shape[0] // 2])) ** 2).sum(axis=1)
     return int(np.argmax(_areas(faces) - 2 * distance))
 
 
 def only(faces: Detections, shape: tuple[int, ...]) -> int:
-    """The face of a photo that has one.
+    """Returns the face of a photo that has one.
 
     Raises:
         InputError: if there are several.
@@ -39,7 +39,7 @@ POLICIES: dict[str, Policy] = {"largest": largest, "central": central, "only": o
 
 
 def overlapping(faces: Detections, box: np.ndarray, min_overlap: float) -> int:
-    """The face that overlaps the box of an annotation (left, top, right, bottom) most, by intersection over union.
+    """Returns the face that most overlaps an annotation (left, top, right, bottom), by intersection over union.
 
     Raises:
         InputError: if no face overlaps it by at least `min_overlap`.

@@ -117,6 +117,7 @@ def decode(outputs: list[np.ndarray], size: int, scale: float, min_score: float)
 
 def suppress(faces: Detections, max_overlap: float = MAX_OVERLAP) -> Detections:
     """Leaves out what overlaps a more certain face (non-maximum suppression); a side counts both its ends."""
+    # In float32, as insightface computes it: an overlap at the limit has to fall on the same side.
     boxes = faces.boxes.astype(np.float32)
     areas = (boxes[:, 2] - boxes[:, 0] + 1) * (boxes[:, 3] - boxes[:, 1] + 1)
     left = np.arange(len(faces))

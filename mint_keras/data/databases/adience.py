@@ -44,13 +44,8 @@ def read(folder: Path, database: str) -> Iterator[Sample]:
         if len(kinds) > 1:
             raise InputError(f"Expected Adience's faces or aligned, received {folder} with both: name one of them.")
         user = (parent or "").rpartition("/")[2]
-        yield Sample(
-            sample_id=f"{database}/{name}",
-            database=database,
-            identity=f"{user}/{face}",
-            location=str(folder / name),
-            attributes=attributes.get((user, photo, face), {}),
-        )
+        known = attributes.get((user, photo, face), {})
+        yield Sample(f"{database}/{name}", database, f"{user}/{face}", str(folder / name), attributes=known)
 
 
 def _read_folds(folder: Path) -> dict[tuple[str, str, str], dict[str, str]]:

@@ -13,7 +13,7 @@ _NUM_CLASSES = 100
 
 
 def is_pickled(folder: Path) -> bool:
-    """The official layout: the pickles train, test and meta."""
+    """Says whether the official pickles are there: train, test and meta."""
     return (folder / "meta").is_file() and any((folder / part).is_file() for part in PARTS)
 
 
@@ -41,7 +41,7 @@ def read_pickled(folder: Path, database: str) -> Iterator[Sample]:
 
 
 def is_folders(folder: Path) -> bool:
-    """PNG files in train/CLASS/ and test/CLASS/ of a folder with cifar in its name."""
+    """Says whether a folder with cifar in its name has a folder per class in train/."""
     train = folder / "train"
     if "cifar" not in folder.name.lower() or not train.is_dir():
         return False

@@ -21,12 +21,12 @@ def read(folder: Path, database: str) -> Iterator[Sample]:
 
 
 def is_lfw(folder: Path) -> bool:
-    """LFW: PERSON/PERSON_0001.jpg."""
+    """Says whether photos are named as LFW's: PERSON/PERSON_0001.jpg."""
     return files.all_match(folder, _LFW)
 
 
 def is_gandiffface(folder: Path) -> bool:
-    """GANDiffFace: ETHNICITY_Male or ETHNICITY_Female, then a number for the person, then photos."""
+    """Says whether photos lie as GANDiffFace's: ETHNICITY_Male or ETHNICITY_Female, then a number for the person."""
     return files.all_match(folder, _GANDIFFFACE)
 
 
@@ -39,7 +39,7 @@ def read_gandiffface(folder: Path, database: str) -> Iterator[Sample]:
 
 
 def is_utkface(folder: Path) -> bool:
-    """UTKFace: AGE_GENDER_RACE_DATE.jpg, in one folder."""
+    """Says whether photos are named as UTKFace's: AGE_GENDER_RACE_DATE.jpg."""
     return files.all_match(folder, _UTKFACE)
 
 

@@ -16,7 +16,7 @@ _PAIRS = "ijbc_template_pair_label.txt"
 
 
 def is_nist(folder: Path) -> bool:
-    """NIST's distribution: images/ and protocols/ijbc_*.csv, in the folder or in IJB-C or IJB/IJB-C inside it."""
+    """Says whether images/ and protocols/ijbc_*.csv are there, in the folder or in IJB-C or IJB/IJB-C inside it."""
     return _nist_root(folder) is not None
 
 
@@ -55,7 +55,7 @@ def read_nist(folder: Path, database: str) -> Iterator[Sample]:
 
 
 def is_insightface(folder: Path) -> bool:
-    """Insightface's distribution: loose_crop/ and meta/."""
+    """Says whether loose_crop/ and meta/ are there, as in insightface's distribution."""
     return (folder / "loose_crop").is_dir() and (folder / "meta" / _POINTS).is_file()
 
 
@@ -76,7 +76,7 @@ def read_insightface(folder: Path, database: str) -> Iterator[Sample]:
     if not subjects and (meta / _PAIRS).is_file():
         with open(meta / _PAIRS, encoding="utf-8") as file:
             genuine = [line.split()[:2] for line in file if line.rstrip().endswith(" 1")]
-        subjects = {name: f"subject-{component}" for name, component in identities.join(genuine).items()}
+        subjects = {name: f"subject-{component}" for name, component in identities.join_people(genuine).items()}
     with open(meta / _POINTS, encoding="utf-8") as points, open(meta / _MEDIA, encoding="utf-8") as media:
         for number, (line, entry) in enumerate(itertools.zip_longest(points, media, fillvalue=""), start=1):
             name, *values = line.split() or [""]
@@ -89,14 +89,10 @@ def read_insightface(folder: Path, database: str) -> Iterator[Sample]:
             except ValueError as error:
                 where = f"line {number} of {_POINTS} and {_MEDIA} in {meta}"
                 raise InputError(f"Expected the same face in {where}, received others.") from error
-            yield Sample(
-                sample_id=f"{database}/{name}",
-                database=database,
-                identity=subjects.get(template, f"template-{template}"),
-                location=str(folder / "loose_crop" / name),
-                landmarks=numbers[:10],
-                attributes={"template": template, "media": medium, "score": values[10]},
-            )
+            person, location = subjects.get(template, f"template-{template}"), str(folder / "loose_crop" / name)
+            attributes = {"template": template, "media": medium, "score": values[10]}
+            sample_id = f"{database}/{name}"
+            yield Sample(sample_id, database, person, location, landmarks=numbers[:10], attributes=attributes)
 
 
 def _nist_root(folder: Path) -> Path | None:
@@ -109,7 +105,7 @@ def _nist_root(folder: Path) -> Path | None:
 def _read_table(path: Path, needed: Set[str]) -> Iterator[dict[str, str]]:
     with open(path, newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
-        # The tables of the protocols differ in case and in spaces after commas.
+        # Copies of the tables differ in case, and in spaces after the commas.
         reader.fieldnames = [name.strip().upper() for name in reader.fieldnames or []]
         if missing := sorted(needed - set(reader.fieldnames)):
             raise InputError(f"Expected IJB-C's columns in {path}, received a table without {missing}.")

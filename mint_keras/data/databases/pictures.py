@@ -20,7 +20,7 @@ _TINY = re.compile(r"(train)/([^/]+)/images/[^/]+|(val|test)/images/([^/]+)")
 
 
 def is_tiny_imagenet(folder: Path) -> bool:
-    """Tiny-ImageNet: wnids.txt beside train/WNID/images/."""
+    """Says whether the folder is Tiny-ImageNet: wnids.txt beside train/WNID/images/."""
     return (folder / "wnids.txt").is_file() and (folder / "train").is_dir()
 
 
@@ -42,7 +42,7 @@ def read_tiny_imagenet(folder: Path, database: str) -> Iterator[Sample]:
 
 
 def is_coco(folder: Path) -> bool:
-    """COCO: train2014, val2017 and so on, in any order and number."""
+    """Says whether pictures lie as COCO's, in train2014, val2017 and so on, of which some may be missing."""
     return files.all_match(folder, _COCO)
 
 
@@ -56,12 +56,12 @@ def read_coco(folder: Path, database: str) -> Iterator[Sample]:
 
 
 def is_caltech256(folder: Path) -> bool:
-    """Caltech-256: 001.ak47/001_0001.jpg, perhaps inside 256_ObjectCategories."""
+    """Says whether pictures are named as Caltech-256's: 001.ak47/001_0001.jpg, at any depth."""
     return files.all_match(folder, _CALTECH256)
 
 
 def is_caltech101(folder: Path) -> bool:
-    """Caltech-101: accordion/image_0001.jpg, perhaps inside 101_ObjectCategories."""
+    """Says whether pictures are named as Caltech-101's: accordion/image_0001.jpg, at any depth."""
     return files.all_match(folder, _CALTECH101)
 
 
