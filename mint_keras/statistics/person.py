@@ -134,10 +134,8 @@ def power_curve(parts: Sequence[Scores], max_photos: int, statistic: str = "mean
                 f"{len(sides) - num_members} externals. Take fewer photos."
             )
         kept.append(paired.take(part, rows.ravel()))
-    return [
-        _point([aggregate(part, num, statistic, seed) for part in kept], num, num, seed)
-        for num in range(1, max_photos + 1)
-    ]
+    nums = range(1, max_photos + 1)
+    return [_point([aggregate(part, num, statistic, seed) for part in kept], num, num, seed) for num in nums]
 
 
 def photos_needed(curve: Sequence[CurvePoint], auc: float) -> int | None:
@@ -189,22 +187,16 @@ def _mixtures(part: Scores, num_photos: int, statistic: str, seed: int) -> list[
             f"Expected members with {num_photos} used and {num_photos} unseen photos and externals with {num_photos}, "
             f"received {len(both)} and {len(others)} people."
         )
-    logit = np.asarray(part.logit, np.float64)
-    of_used, of_unseen = (logit[np.array([side[person] for person in both])] for side in (used, unseen))
-    of_others = function(logit[np.array([unseen[person] for person in others])])
+    seen = np.asarray(part.logit, np.float64)
+    of_used, of_unseen = (seen[np.array([side[person] for person in both])] for side in (used, unseen))
+    of_others = function(seen[np.array([unseen[person] for person in others])])
     # In a random order, so that a sequential statistic does not see all used photos first.
     order = np.random.default_rng(seed).permuted(np.tile(np.arange(num_photos), (len(both), 1)), axis=1)
     table = part.samples.take(np.array([side[p][0] for side, names in ((used, both), (unseen, others)) for p in names]))
     truth = np.arange(len(table)) < len(both)
-    return [
-        dataclasses.replace(
-            part,
-            samples=table,
-            is_member=truth,
-            logit=np.append(function(np.where(order < num, of_used, of_unseen)), of_others).astype(np.float32),
-        )
-        for num in range(num_photos + 1)
-    ]
+    mixed = (function(np.where(order < num, of_used, of_unseen)) for num in range(num_photos + 1))
+    logits = (np.append(of_members, of_others).astype(np.float32) for of_members in mixed)
+    return [dataclasses.replace(part, samples=table, is_member=truth, logit=logit) for logit in logits]
 
 
 def _point(parts: list[Scores], num_photos: int, num_used: int, seed: int) -> CurvePoint:
