@@ -142,7 +142,7 @@ def sources(key: int | str, scale: str, models: tuple[str, ...]) -> dict[str, tu
 def all_sources(key: int | str, scale: str, models: tuple[str, ...]) -> list[Source]:
     """Returns what fills a table and its controls, without its rows."""
     plain = [source for row in sources(key, scale, models).values() for cell in row for source in cell]
-    found = {}
+    found: dict[Source, None] = {}
     for source, control in itertools.product(plain, controls(key)):
         # Shrinking to the native resolution first changes nothing for classifiers of that resolution or less.
         if control.case != NATIVE or split_classifier(source.model)[1] > NATIVE_RESOLUTION:
