@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import itertools
 from collections.abc import Iterator, Mapping
 
 from mint_keras import paper
@@ -42,7 +43,6 @@ _HEADS = {
     "MINT ResNet50": "resnet50",
     "MINT ViT": "vit",
 }
-_FIGURE_TAPS = ("conv1", "conv2", "conv3", "conv4", "combination")
 # By the columns of Table 8; the appendix names no resolution, but its ResNet50 is Table 9's of 64 pixels.
 _CLASSIFIERS = {
     "MobileNet": "mobilenet",
@@ -55,7 +55,8 @@ _CLASSIFIERS = {
 }
 _RESOLUTION = {PAPER: 64, LAB: 32}
 _WIDTH = {PAPER: "", LAB: "_quarter"}
-_VIT_WIDTH = {PAPER: "", LAB: "_eighth"}  # a quarter would train for half an hour on two cores
+# A quarter of a ViT would train for half an hour on two cores.
+_VIT_WIDTH = {PAPER: "", LAB: "_eighth"}
 # Table 7's largest heads on more samples would keep two cores busy for four hours.
 _SIZE_OF_7 = {PAPER: "100k", LAB: "1k"}
 
@@ -142,15 +143,12 @@ def sources(key: int | str, scale: str, models: tuple[str, ...]) -> dict[str, tu
 def all_sources(key: int | str, scale: str, models: tuple[str, ...]) -> list[Source]:
     """Returns what fills a table and its controls, without its rows."""
     plain = [source for row in sources(key, scale, models).values() for cell in row for source in cell]
-    # Shrinking to the native resolution first changes nothing for classifiers of that resolution or less.
-    return list(
-        dict.fromkeys(
-            control.source(source)
-            for source in plain
-            for control in controls(key)
-            if control.case != NATIVE or split_classifier(source.model)[1] > NATIVE_RESOLUTION
-        )
-    )
+    found: dict[Source, None] = {}
+    for source, control in itertools.product(plain, controls(key)):
+        # Shrinking to the native resolution first changes nothing for classifiers of that resolution or less.
+        if control.case != NATIVE or split_classifier(source.model)[1] > NATIVE_RESOLUTION:
+            found[control.source(source)] = None
+    return list(found)
 
 
 def _of_pictures(model: str) -> Source:
@@ -180,10 +178,9 @@ def _of_faces(key: int | str, scale: str) -> dict[str, tuple[Source, ...]]:
 
 def figure_sources(model: str) -> dict[str, Source]:
     """Returns the curves of Figure 5 of an audited model, by label."""
-    vanilla = {f"vanilla, {tap}": Source(model, "vanilla", tap) for tap in _FIGURE_TAPS}
     return {
         "MIA [19] (outcome)": Source(model, "vanilla", "outcome"),
-        **vanilla,
+        **{f"vanilla, {tap}": Source(model, "vanilla", tap) for tap in TAPS.values() if tap != "outcome"},
         "cnn, conv1": Source(model, "cnn", "conv1"),
     }
 
@@ -211,17 +208,7 @@ Figures = Mapping[tuple[Source, str, str], dict[str, Estimate]]
 
 
 def fill(key: int | str, scale: str, models: tuple[str, ...], figures: Figures) -> list[Row]:
-    """Fills a table.
-
-    Args:
-        key: The table's number, or `POOLINGS`.
-        scale: `LAB` or `PAPER`.
-        models: The audited face models, one a column.
-        figures: By source, suffix and evaluation, what each source gave.
-
-    Returns:
-        The paper's rows, then the same rows for every control.
-    """
+    """Fills a table with what each source gave: the paper's rows, then the same rows for every control."""
     published = paper.TABLES[key].cells if isinstance(key, int) else {}
     rows = []
     for control in controls(key):
@@ -230,6 +217,7 @@ def fill(key: int | str, scale: str, models: tuple[str, ...], figures: Figures) 
                 tuple(figures.get((control.source(source), control.model, control.evaluation)) for source in cell)
                 for cell in of_row
             )
+            # A control that was measured nowhere has no row; the paper's own rows stay, however empty.
             if not control.name or any(entry is not None for entries in ours for entry in entries):
                 rows.append(Row(name, control.name, ours, None if control.name else published.get(name)))
     return rows
@@ -286,6 +274,7 @@ def to_csv(models: tuple[str, ...], rows: list[Row]) -> str:
         for model, (entries, theirs) in zip(models, _columns(row), strict=True):
             for place, (entry, published) in enumerate(zip(entries, theirs, strict=True)):
                 if entry is not None:
+                    # repr keeps every digit: tables in the docs are rendered again from these files.
                     values = [repr(float(v)) for n in names for v in (entry[n].value, entry[n].low, entry[n].high)]
                     seeds = entry["accuracy"].num_seeds
                     given = "" if published is None else published

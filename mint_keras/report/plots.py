@@ -27,13 +27,7 @@ def _save(figure: Figure, path: Path) -> None:
 
 
 def save_roc(path: Path, curves: Mapping[str, Curve], title: str) -> None:
-    """Draws ROC curves, with the false-positive rate on a logarithmic axis, into a PNG.
-
-    Args:
-        path: The picture.
-        curves: By label, false- and true-positive rates.
-        title: The title of the picture.
-    """
+    """Draws ROC curves, by label, with the false-positive rate on a logarithmic axis, into a PNG."""
     figure = Figure(figsize=(6.4, 4.8), layout="constrained")
     axes = figure.subplots()
     # A logarithmic axis has no 0: rates of 0 are drawn at half of the smallest that is none.
@@ -89,10 +83,7 @@ class World(NamedTuple):
 def save_findings(path: Path, panels: Mapping[str, Sequence[_Row]], title: str) -> None:
     """Draws AUCs with their intervals, one under the other, into a PNG.
 
-    Args:
-        path: The picture.
-        panels: By scorer, name and kind (one colour for each) of every row, and value, lower and upper end.
-        title: The title of the picture.
+    A scorer has a panel, and the rows of one kind have one colour.
     """
     heights = [len(rows) for rows in panels.values()]
     figure = Figure(figsize=(9, 1.6 + 0.27 * sum(heights) + 0.5 * len(panels)), layout="constrained")
@@ -120,11 +111,7 @@ def save_findings(path: Path, panels: Mapping[str, Sequence[_Row]], title: str) 
 def save_curves(path: Path, panels: Mapping[str, Mapping[str, Sequence[Point]]], across: str, title: str) -> None:
     """Draws curves with their intervals, one panel under the other, into a PNG.
 
-    Args:
-        path: The picture.
-        panels: By the name of their vertical axis and label, the points of a curve; all have the same places.
-        across: The name of the horizontal axis.
-        title: The title of the picture.
+    A panel is named by its vertical axis, and a curve by its label. All curves have the same places.
     """
     figure = Figure(figsize=(8, 1.6 + 2.6 * len(panels)), layout="constrained")
     grid = figure.subplots(len(panels), 1, squeeze=False, sharex=True)
@@ -143,12 +130,9 @@ def save_curves(path: Path, panels: Mapping[str, Mapping[str, Sequence[Point]]],
 
 
 def save_worlds(path: Path, panels: Mapping[str, Sequence[World]], title: str) -> None:
-    """Draws one column a world of known truth: the AUC that decides, its interval, and the raw one beside it.
+    """Draws worlds of known truth, a panel for each kind and a column for each world, into a PNG.
 
-    Args:
-        path: The picture.
-        panels: By kind of world, its worlds.
-        title: The title of the picture.
+    A column has the AUC that decides, its interval, and the raw AUC beside it.
     """
     figure = Figure(figsize=(12, 4.6), layout="constrained")
     widths = [len(rows) for rows in panels.values()]
@@ -174,13 +158,7 @@ def save_worlds(path: Path, panels: Mapping[str, Sequence[World]], title: str) -
 
 
 def save_sheet(path: Path, rows: Mapping[str, Sequence[np.ndarray]], title: str) -> None:
-    """Draws rows of faces, each under its label, into a PNG.
-
-    Args:
-        path: The picture.
-        rows: By label, RGB images of any shape.
-        title: The title of the picture.
-    """
+    """Draws rows of faces, RGB of any shape, each beside its label, into a PNG."""
     num_columns = max(len(faces) for faces in rows.values())
     figure = Figure(figsize=(num_columns, len(rows) * 1.05 + 0.4), layout="constrained")
     grid = figure.subplots(len(rows), num_columns, squeeze=False)

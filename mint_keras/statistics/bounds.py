@@ -87,7 +87,7 @@ def upper_limit(num_hits: int, num: int, confidence: float = CONFIDENCE) -> floa
         InputError: if there are more hits than trials.
     """
     _check_trials(num_hits, num)
-    # The beta quantile is not defined where every trial was a hit; likewise in `lower_limit` where none was.
+    # The beta quantile is not defined where every trial was a hit.
     return 1.0 if num_hits == num else float(stats.beta.ppf(confidence, num_hits + 1, num - num_hits))
 
 
@@ -165,7 +165,7 @@ def certify(parts: Sequence[Scores], max_fpr: float = metrics.LOW_FPR, confidenc
         confidence: One-sided of the false-positive rate, two-sided of the true-positive rate.
 
     Raises:
-        InputError: If membership is not known.
+        InputError: if membership is not known.
     """
     thresholds, rates = [], []
     for part in parts:

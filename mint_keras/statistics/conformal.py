@@ -213,13 +213,8 @@ def p_values(calibration: Calibration, logits: np.ndarray, is_inside: np.ndarray
 
 def _p_values(calibration: Calibration, logits: np.ndarray) -> np.ndarray:
     # A photo must stand out in every database, because nobody knows which is most like it.
-    return np.max(
-        [
-            (1 + len(values) - np.searchsorted(values, logits, "left")) / (1 + len(values))
-            for values in calibration.logits.values()
-        ],
-        axis=0,
-    )
+    of = calibration.logits.values()
+    return np.max([(1 + len(v) - np.searchsorted(v, logits, "left")) / (1 + len(v)) for v in of], axis=0)
 
 
 def select(p: np.ndarray, fdr: float = FDR) -> np.ndarray:

@@ -55,6 +55,7 @@ def simulate(
     is_member = person < num_people
     names = np.array([f"photo{k}" for k in range(num)])
     table = SampleTable(names, np.full(num, "drawn"), person.astype(str), names)
+    # What the scorers have in common is what a paired difference must not count as spread.
     common, *own = rng.normal(size=(3, 2 * num_people)) * _PERSON
     common_photo, *own_photo = rng.normal(size=(3, num)) * _PHOTO
     parts = []
@@ -101,6 +102,7 @@ def measure(
     expected |= {f"{name}, {intervals.DIFFERENCE}": expected[name] - other_expected[name] for name in names}
     found: dict[tuple[str, str], list[Estimate]] = {}
     for run in range(num_runs):
+        # Every method sees the same people; the bootstrap has a seed of its own in each run.
         part, other = simulate(num_people, effects, rng)
         for method in intervals.METHODS:
             estimates = intervals.estimate([part], num_draws, run, names, method)

@@ -94,7 +94,7 @@ def plain_figures(part: Scores, names: Sequence[str]) -> dict[str, float]:
 def percentile(values: Sequence[float], draws: np.ndarray, num_people: int, kind: str) -> Estimate:
     """Returns the mean of a figure's values, one for each training, with the percentiles of its draws.
 
-    Exact neither for few people nor near 0 and 1, where it is too short: see `coverage` and `docs/method.md`.
+    It is exact neither for few people nor near 0 and 1, where it is too short (`coverage`, docs/method.md).
     """
     del num_people, kind  # what `student` needs
     # Too short for verdicts (93.5% in place of 95%, less near an AUC of 1): it stays for the tables published with it.

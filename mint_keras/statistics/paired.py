@@ -92,9 +92,8 @@ def align(other: Scores, like: Scores) -> Scores:
     order = np.argsort(other.samples.sample_id)
     rows = order[np.searchsorted(other.samples.sample_id, like.samples.sample_id, sorter=order)]
     aligned = take(other, rows)
-    is_same = (figures.membership(aligned) == figures.membership(like)) & (
-        aligned.samples.people() == like.samples.people()
-    )
+    is_same = figures.membership(aligned) == figures.membership(like)
+    is_same &= aligned.samples.people() == like.samples.people()
     if not is_same.all():
         raise InputError(
             f"Expected the same classes and people in both, received others for {np.count_nonzero(~is_same)} samples "

@@ -34,8 +34,8 @@ def statistic_of(logits: np.ndarray, statistic: str = "mean") -> float:
 def aggregate(part: Scores, num_photos: int, statistic: str = "mean", seed: int = 1) -> Scores:
     """Returns scores of people in place of photos: one row for each who has at least `num_photos`.
 
-    Everything that takes scores takes them: intervals, calibration, paired differences. Where a person has more
-    photos, the first of a random order count; for a smaller number they are among those of a larger one.
+    Where a person has more photos, the first of a random order count; for a smaller number they are among those of a
+    larger one.
 
     Args:
         part: Scores of photos.
@@ -59,6 +59,7 @@ def aggregate(part: Scores, num_photos: int, statistic: str = "mean", seed: int 
     table = SampleTable(sample_id, first.database, first.identity, first.location, first.group)
     is_member = None if part.is_member is None else part.is_member[rows[:, 0]]
     logit = function(np.asarray(part.logit, np.float64)[rows])
+    # Scores again, so that intervals, calibration and differences need no second version for people.
     return dataclasses.replace(part, samples=table, is_member=is_member, logit=logit.astype(np.float32))
 
 
@@ -122,8 +123,6 @@ def power_curve(parts: Sequence[Scores], max_photos: int, statistic: str = "mean
     Raises:
         InputError: if nobody of one side has so many photos.
     """
-    if not parts:
-        raise InputError("Expected scores of at least one training, received none.")
     # The people of the last point are those of all points: otherwise the curve would show who has many photos.
     kept = []
     for part in parts:
@@ -135,10 +134,8 @@ def power_curve(parts: Sequence[Scores], max_photos: int, statistic: str = "mean
                 f"{len(sides) - num_members} externals. Take fewer photos."
             )
         kept.append(paired.take(part, rows.ravel()))
-    return [
-        _point([aggregate(part, num, statistic, seed) for part in kept], num, num, seed)
-        for num in range(1, max_photos + 1)
-    ]
+    nums = range(1, max_photos + 1)
+    return [_point([aggregate(part, num, statistic, seed) for part in kept], num, num, seed) for num in nums]
 
 
 def photos_needed(curve: Sequence[CurvePoint], auc: float) -> int | None:
@@ -154,8 +151,8 @@ def photos_needed(curve: Sequence[CurvePoint], auc: float) -> int | None:
 def mixture_curve(parts: Sequence[Scores], num_photos: int, statistic: str = "mean", seed: int = 1) -> list[CurvePoint]:
     """Returns what to expect when only some of a member's n photos were used in training: 0, 1 ... n of them.
 
-    The other photos are the person's own unseen ones: other people's would be unlike the person in more than that.
-    With 0 used photos the curve says how much it matters to be a member without being on a photo that was used.
+    The other photos are the person's own unseen ones. With 0 used photos the curve says how much it matters to be a
+    member without being on a photo that was used.
 
     Args:
         parts: For each training seed the scores of members' used photos (members), of their unseen photos
@@ -181,6 +178,7 @@ def _mixtures(part: Scores, num_photos: int, statistic: str, seed: int) -> list[
     name = people[rows[:, 0]] if len(rows) else people[:0]
     used = dict(zip(name[sides == "member"], rows[sides == "member"], strict=True))
     unseen = dict(zip(name[sides == "external"], rows[sides == "external"], strict=True))
+    # The unused photos are the person's own: other people's would be unlike the person in more than that.
     both = [person for person in used if person in unseen]
     members = np.unique(people[is_member])
     others = [person for person in unseen if not np.isin(person, members)]
@@ -189,22 +187,16 @@ def _mixtures(part: Scores, num_photos: int, statistic: str, seed: int) -> list[
             f"Expected members with {num_photos} used and {num_photos} unseen photos and externals with {num_photos}, "
             f"received {len(both)} and {len(others)} people."
         )
-    logit = np.asarray(part.logit, np.float64)
-    of_used, of_unseen = (logit[np.array([side[person] for person in both])] for side in (used, unseen))
-    of_others = function(logit[np.array([unseen[person] for person in others])])
+    seen = np.asarray(part.logit, np.float64)
+    of_used, of_unseen = (seen[np.array([side[person] for person in both])] for side in (used, unseen))
+    of_others = function(seen[np.array([unseen[person] for person in others])])
     # In a random order, so that a sequential statistic does not see all used photos first.
     order = np.random.default_rng(seed).permuted(np.tile(np.arange(num_photos), (len(both), 1)), axis=1)
     table = part.samples.take(np.array([side[p][0] for side, names in ((used, both), (unseen, others)) for p in names]))
     truth = np.arange(len(table)) < len(both)
-    return [
-        dataclasses.replace(
-            part,
-            samples=table,
-            is_member=truth,
-            logit=np.append(function(np.where(order < num, of_used, of_unseen)), of_others).astype(np.float32),
-        )
-        for num in range(num_photos + 1)
-    ]
+    mixed = (function(np.where(order < num, of_used, of_unseen)) for num in range(num_photos + 1))
+    logits = (np.append(of_members, of_others).astype(np.float32) for of_members in mixed)
+    return [dataclasses.replace(part, samples=table, is_member=truth, logit=logit) for logit in logits]
 
 
 def _point(parts: list[Scores], num_photos: int, num_used: int, seed: int) -> CurvePoint:

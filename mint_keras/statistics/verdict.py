@@ -154,7 +154,8 @@ def _assess(one: Finding, controls: Sequence[Finding], rule: tuple[Sequence[str]
             f"too few identities in {one.name}",
             f"{one.name} has {one.num_people} people on one side; intervals are trusted from {min_people} on.",
         )
-    # Before the AUC is looked at: that pixels alone see a difference spoils a low AUC as well as a high one.
+    # Before the AUC is looked at: that pixels alone see a difference spoils a low AUC as well as a high one. It costs
+    # power, and prefers silence to a wrong accusation.
     dirty = [c for c in controls if c.role in (BLIND, NULL) and c.tells_sides_apart(alpha)]
     if dirty:
         return answer(
