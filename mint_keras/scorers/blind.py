@@ -16,7 +16,8 @@ from mint_keras.records import InputError, SampleTable
 from mint_keras.scorers.baselines import Features, Scorer, fit_logistic_regression
 from mint_keras.scorers.forensics import NAMES, statistics
 from mint_keras.statistics import metrics
-from mint_keras.training import batches, checkpoints, heads
+from mint_keras.training import batches, checkpoints
+from mint_keras.training import fit_heads as heads
 
 STATISTICS = "statistics"  # of `forensics`, (n, k)
 THUMBNAILS = "thumbnails"  # (n, side, side, 3), uint8

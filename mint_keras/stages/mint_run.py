@@ -25,7 +25,7 @@ from mint_keras.stages.mint_options import TrainMint
 from mint_keras.stages.progress import pace
 from mint_keras.statistics import results
 from mint_keras.training import batches, checkpoints
-from mint_keras.training import heads as head_training
+from mint_keras.training import fit_heads as head_training
 
 KIND = "mint_run"
 

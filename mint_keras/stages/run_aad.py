@@ -18,7 +18,7 @@ from mint_keras.audited import iresnet, runtime, taps
 from mint_keras.data import images, tables
 from mint_keras.records import InputError, RefusedError, SampleTable
 from mint_keras.stages.progress import pace
-from mint_keras.training import heads
+from mint_keras.training import fit_heads as heads
 
 STORED, LIVE, AUTO = "stored", "live", "auto"
 PRECISION = "precision.json"

@@ -76,20 +76,6 @@ def run(
     Raises:
         InputError: Onnx-tf cannot convert or run the model.
     """
-    plain, names = _renamed(model, list(tensors))
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        onnx.save(plain, place / "model.onnx")
-        inputs: dict[str, Any] = {names[name]: array for name, array in feeds.items()}
-        np.savez(place / "inputs.npz", **inputs)
-        # -I: the folder of the worker holds modules named like the packages it needs.
-        _run([str(python), "-I", str(WORKER), folder])
-        with np.load(place / "outputs.npz", allow_pickle=False) as outputs:
-            return {tensor: outputs[names[tensor]] for tensor in tensors}
-
-
-def _renamed(model: onnx.ModelProto, tensors: list[str]) -> tuple[onnx.ModelProto, dict[str, str]]:
-    """Returns a copy with some tensors as outputs and names without dots, on which onnx-tf fails, and the new names."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     graph = copy.graph
@@ -115,7 +101,15 @@ def _renamed(model: onnx.ModelProto, tensors: list[str]) -> tuple[onnx.ModelProt
         node.name = f"n{number}"
         node.input[:] = [rename(name) for name in node.input]
         node.output[:] = [rename(name) for name in node.output]
-    return copy, names
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        onnx.save(copy, place / "model.onnx")
+        inputs: dict[str, Any] = {names[name]: array for name, array in feeds.items()}
+        np.savez(place / "inputs.npz", **inputs)
+        # -I: the folder of the worker holds modules named like the packages it needs.
+        _run([str(python), "-I", str(WORKER), folder])
+        with np.load(place / "outputs.npz", allow_pickle=False) as outputs:
+            return {tensor: outputs[names[tensor]] for tensor in tensors}
 
 
 def _run(command: list[str]) -> None:

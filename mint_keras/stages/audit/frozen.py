@@ -16,7 +16,7 @@ from mint_keras.scorers.baselines import BASELINES, FIRST_MAXIMA, MAXIMA, PERSON
 from mint_keras.stages import mint_options, mint_run, run_baselines
 from mint_keras.stages.audit import controls
 from mint_keras.stages.audit.dividing import Scorer
-from mint_keras.training import heads
+from mint_keras.training import fit_heads as heads
 
 # From faces, (n, size, size, 3), uint8, and the person of each, (n,), to logits, (n,), float32.
 FaceScorer = Callable[[np.ndarray, np.ndarray], np.ndarray]
