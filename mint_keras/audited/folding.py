@@ -38,6 +38,7 @@ def fold(model: keras.Model) -> keras.Model:
         if not isinstance(layer, layers.Layer):  # a pooling is made of such: they have no weights and take tensors
             made |= zip(map(id, _listed(layer.output)), _listed(layer(*inputs)), strict=True)
             continue
+        # The padding goes only where every reader can take it over: otherwise somebody would see unpadded maps.
         followers = users[id(layer.output)]
         is_padding = isinstance(layer, layers.ZeroPadding2D) and layer.padding == ((1, 1), (1, 1))
         # "same" pads by one on all sides at stride one only; a strided convolution gets it at the bottom right.

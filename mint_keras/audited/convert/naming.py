@@ -131,6 +131,7 @@ def find_taps(graph: Graph, sizes: dict[str, tuple[int, int]]) -> dict[str, str]
     maps = [node for node in graph.nodes if sizes.get(node.outputs[0], (1, 1)) > (1, 1)]
     convolutions = [node for node in maps if node.op == "Conv"]
     sums = [node for node in maps if node.op == "Add" and not any(name in graph.constants for name in node.inputs)]
+    # The sums of depthwise networks join blocks within a resolution, and their strided blocks have none.
     is_residual = bool(sums) and all(node.attributes.get("group", 1) == 1 for node in convolutions)
     taps: dict[str, str] = {}
     if is_residual:

@@ -25,9 +25,10 @@ from mint_keras.records import InputError
 WORKER = Path(__file__).with_name("onnx_tf_worker.py")
 REQUIREMENTS = Path(__file__).with_name("requirements-onnx-tf.txt")
 _PYTHON = "python3.11"
+# The newest that onnx-tf 1.10 and its onnx read.
 _MAX_OPSET = 15
 _IR_VERSION = 8
-_TIMEOUT = 1800
+_TIMEOUT = 1800  # seconds
 
 
 def environment(requirements: Path = REQUIREMENTS, root: Path | None = None) -> Path:
@@ -89,7 +90,7 @@ def run(
         except RuntimeError as error:
             raise InputError(f"Expected a model that ONNX brings down to opset 15 for onnx-tf: {error}") from error
         graph = copy.graph
-    copy.ir_version = min(copy.ir_version, _IR_VERSION)  # what onnx < 1.15 reads
+    copy.ir_version = min(copy.ir_version, _IR_VERSION)
     names: dict[str, str] = {"": ""}
 
     def rename(name: str) -> str:

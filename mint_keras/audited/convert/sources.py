@@ -17,7 +17,9 @@ from mint_keras.audited.preprocessing import ARCFACE, Preprocessing
 from mint_keras.records import InputError
 
 TORCH_SUFFIXES = (".pth", ".pt")
-_FACE_SIDES = range(112, 257, 16)
+# As insightface tells its models: 192 pixels are a landmark model's, whose vectors of 212 or 3309 numbers look like
+# embeddings.
+_FACE_SIDES = set(range(112, 257, 16)) - {192}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +123,7 @@ def _recognition_model(folder: Path) -> Path:
             continue
         if len(graph.outputs) == 1 and graph.input_shape[2] in _FACE_SIDES:
             dimensions = graph.model.graph.output[0].type.tensor_type.shape.dim
-            # Landmark and attribute models give vectors too, but of other inputs than 112 or of a few numbers.
+            # Attribute models give vectors too, but of a few numbers.
             if len(dimensions) == 2 and dimensions[1].dim_value >= 64:
                 return file
     nested = [inner.name for inner in folder.iterdir() if inner.is_dir() and any(inner.glob("*.onnx"))]

@@ -63,6 +63,7 @@ def _ceil_padding(node: Node, value: Value, kernel: Sequence[int], strides: Sequ
     """Returns the Keras padding that keeps the partial windows at the end which ceil_mode asks for."""
     if not node.attributes.get("ceil_mode", 0):
         return "valid"
+    # Keras' "same" adds rows at the bottom right as ceil_mode does, but by another count: taken where the two agree.
     extras = []
     for size, window, stride in zip(value.tensor.shape[1:3], kernel, strides, strict=True):
         num_windows = math.ceil((size - window) / stride) + 1
