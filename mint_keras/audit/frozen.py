@@ -15,7 +15,7 @@ from mint_keras.runs.run import Run, load_head
 from mint_keras.runs.spec import HeadKey
 from mint_keras.scorers.head import Head
 from mint_keras.statistics.selection import Candidate
-from mint_keras.training import heads
+from mint_keras.training import fit_heads
 
 # From samples with their faces ("pixels": (n, size, size, 3), uint8) to logits, (n,), float32.
 FaceScorer = Callable[[Observations], np.ndarray]
@@ -48,7 +48,7 @@ def open_scorer(run: Run, scorer: Candidate) -> FaceScorer:
         return [shown.take(np.arange(start, min(start + extract.BATCH_SIZE, len(shown)))) for start in starts]
 
     if isinstance(recipe, Head):
-        logits = heads.logit_model(load_head(run, HeadKey(AUDITED, scorer.tap, run.spec.seed)).model)
+        logits = fit_heads.logit_model(load_head(run, HeadKey(AUDITED, scorer.tap, run.spec.seed)).model)
 
         def score_by_head(shown: Observations) -> np.ndarray:
             # Batch by batch: the maps of all faces would not fit the memory.

@@ -68,29 +68,25 @@ def build(arch: str, resolution: int, num_classes: int) -> keras.Model:
         x = layers.Conv2D(2 * _MIN_CHANNELS, 3, 2, padding="same", activation="relu", name="conv2_conv")(x)
         features = layers.GlobalAveragePooling2D(name="average")(x)
     else:
-        conv1, features = _application(images, name, divisor)
+        builder, conv1_layer = _APPLICATIONS[name]
+
+        def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
+            config = layer.get_config()
+            if layer.name == CONV1:  # MobileNet's first layer is called as the tap
+                config["name"] = "conv1_conv"
+            if "filters" in config:
+                config["filters"] = max(min(config["filters"], _MIN_CHANNELS), config["filters"] // divisor)
+            if isinstance(layer, layers.AveragePooling2D):
+                config["padding"] = "same"  # the same where sides are even; DenseNet at 16 pixels pools a side of 1
+            return layer.__class__.from_config(config)
+
+        # Sides are left open: with fixed ones keras.applications refuses pictures below 32 (Xception 71) pixels.
+        whole = builder(weights=None, include_top=False, input_shape=(None, None, 3))
+        network = keras.models.clone_model(whole, input_tensors=images, clone_function=copy)
+        conv1 = network.get_layer(conv1_layer).output
+        features = layers.GlobalAveragePooling2D(name="average")(network.output)
     logits = layers.Dense(num_classes, name="logits")(features)
     return taps.with_taps(keras.Model(images, logits, name=arch), {CONV1: conv1, taps.OUTCOME: logits})
-
-
-def _application(images: keras.KerasTensor, name: str, divisor: int) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-    """Rebuilds a network of keras.applications for pictures of any size, perhaps with fewer channels."""
-    builder, conv1 = _APPLICATIONS[name]
-
-    def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
-        config = layer.get_config()
-        if layer.name == CONV1:  # MobileNet's first layer is called as the tap
-            config["name"] = "conv1_conv"
-        if "filters" in config:
-            config["filters"] = max(min(config["filters"], _MIN_CHANNELS), config["filters"] // divisor)
-        if isinstance(layer, layers.AveragePooling2D):
-            config["padding"] = "same"  # the same where sides are even; DenseNet at 16 pixels pools a side of 1
-        return layer.__class__.from_config(config)
-
-    # Sides are left open: with fixed ones keras.applications refuses pictures below 32 (Xception 71) pixels.
-    whole = builder(weights=None, include_top=False, input_shape=(None, None, 3))
-    network = keras.models.clone_model(whole, input_tensors=images, clone_function=copy)
-    return network.get_layer(conv1).output, layers.GlobalAveragePooling2D(name="average")(network.output)
 
 
 def vit(

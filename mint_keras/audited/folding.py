@@ -38,9 +38,14 @@ def fold(model: keras.Model) -> keras.Model:
         if not isinstance(layer, layers.Layer):  # a pooling is made of such: they have no weights and take tensors
             made |= zip(map(id, _listed(layer.output)), _listed(layer(*inputs)), strict=True)
             continue
+        # The padding goes only where every reader can take it over: otherwise somebody would see unpadded maps.
         followers = users[id(layer.output)]
         is_padding = isinstance(layer, layers.ZeroPadding2D) and layer.padding == ((1, 1), (1, 1))
-        if is_padding and all(_takes_padding(user) for user in followers):
+        # "same" pads by one on all sides at stride one only; a strided convolution gets it at the bottom right.
+        if is_padding and all(
+            type(user) is layers.Conv2D and (user.kernel_size, user.strides, user.padding) == ((3, 3), (1, 1), "valid")
+            for user in followers
+        ):
             padded.add(id(layer.output))
             made[id(layer.output)] = inputs[0]
             continue
@@ -60,12 +65,6 @@ def _inputs(layer: keras.Operation) -> list[keras.KerasTensor]:
 
 def _listed(tensors: Any) -> list[keras.KerasTensor]:
     return list(tensors) if isinstance(tensors, list | tuple) else [tensors]
-
-
-def _takes_padding(layer: keras.Operation) -> bool:
-    # "same" pads by one on all sides at stride one only: a strided convolution gets it at the bottom right.
-    is_conv = type(layer) is layers.Conv2D
-    return is_conv and (layer.kernel_size, layer.strides, layer.padding) == ((3, 3), (1, 1), "valid")
 
 
 def _normalised(conv: layers.Conv2D, norm: layers.BatchNormalization) -> list[np.ndarray]:

@@ -67,7 +67,18 @@ def iresnet(spec: IResNetSpec, image_size: int = 112, dropout: float = 0.0, name
     x = layers.PReLU(shared_axes=[1, 2], alpha_initializer=_slope(), name="stem_prelu")(x)
     for stage, (num_blocks, width) in enumerate(zip(spec.blocks, spec.widths, strict=True), start=1):
         for block in range(1, num_blocks + 1):
-            x = _block(x, width, stride=2 if block == 1 else 1, name=f"stage{stage}_block{block}")
+            # The stride sits in the second convolution; there is no activation after the sum.
+            prefix, stride = f"stage{stage}_block{block}", 2 if block == 1 else 1
+            y = layers.BatchNormalization(**BATCH_NORM, name=f"{prefix}_bn1")(x)
+            y = _conv3x3(y, width, 1, f"{prefix}_conv1")
+            y = layers.BatchNormalization(**BATCH_NORM, name=f"{prefix}_bn2")(y)
+            y = layers.PReLU(shared_axes=[1, 2], alpha_initializer=_slope(), name=f"{prefix}_prelu")(y)
+            y = _conv3x3(y, width, stride, f"{prefix}_conv2")
+            y = layers.BatchNormalization(**BATCH_NORM, name=f"{prefix}_bn3")(y)
+            if stride != 1:
+                x = layers.Conv2D(width, 1, stride, use_bias=False, name=f"{prefix}_shortcut")(x)
+                x = layers.BatchNormalization(**BATCH_NORM, name=f"{prefix}_shortcut_bn")(x)
+            x = layers.Add(name=f"{prefix}_add")([y, x])
     x = layers.BatchNormalization(**BATCH_NORM, name="head_bn")(x)
     # Keras flattens H, W, C; torch flattens C, H, W: a converter must reorder the rows of `fc`.
     x = layers.Flatten(name="flatten")(x)
@@ -92,21 +103,6 @@ def build(arch: str, image_size: int = 112, dropout: float = 0.0) -> keras.Model
 def normalise(faces: np.ndarray) -> np.ndarray:
     """Turns uint8 RGB faces into the input of an IResNet, (x - 127.5) / 127.5, float32."""
     return (np.asarray(faces, np.float32) - 127.5) / 127.5
-
-
-def _block(x: keras.KerasTensor, width: int, stride: int, name: str) -> keras.KerasTensor:
-    """Pre-normalised basic block; the stride sits in the second convolution; no activation after the sum."""
-    y = layers.BatchNormalization(**BATCH_NORM, name=f"{name}_bn1")(x)
-    y = _conv3x3(y, width, 1, f"{name}_conv1")
-    y = layers.BatchNormalization(**BATCH_NORM, name=f"{name}_bn2")(y)
-    y = layers.PReLU(shared_axes=[1, 2], alpha_initializer=_slope(), name=f"{name}_prelu")(y)
-    y = _conv3x3(y, width, stride, f"{name}_conv2")
-    y = layers.BatchNormalization(**BATCH_NORM, name=f"{name}_bn3")(y)
-    shortcut = x
-    if stride != 1:
-        shortcut = layers.Conv2D(width, 1, stride, use_bias=False, name=f"{name}_shortcut")(x)
-        shortcut = layers.BatchNormalization(**BATCH_NORM, name=f"{name}_shortcut_bn")(shortcut)
-    return layers.Add(name=f"{name}_add")([y, shortcut])
 
 
 def _conv3x3(x: keras.KerasTensor, width: int, stride: int, name: str) -> keras.KerasTensor:

@@ -39,6 +39,7 @@ def to_tflite(model: keras.Model) -> bytes:
         archive.add_endpoint(SIGNATURE, lambda images: model(images, training=False), [signature])
         archive.write_out(folder, verbose=False)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
+        # With Flex operations the conversion would succeed, and LiteRT on a laptop refuse the file.
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         try:
             return bytes(converter.convert())

@@ -9,25 +9,30 @@ import tensorflow as tf
 
 from mint_keras.audited.runtime import Forward
 
-INPUT = "image"
+_INPUT = "image"
 _OPSET = 17
 
 
 def forward(extractor: keras.Model) -> Forward:
-    """Returns a function from a batch to the named outputs, run by ONNX Runtime on TensorFlow's number of threads."""
+    """Returns a function from a batch to the named outputs, run by ONNX Runtime."""
+    return open_model(to_onnx(extractor))
+
+
+def open_model(model: onnx.ModelProto) -> Forward:
+    """Returns a function from a batch to the named outputs of a model from `to_onnx`."""
     options = onnxruntime.SessionOptions()
+    # Workers that share a machine are told by TensorFlow's setting how many threads each of them may take.
     options.intra_op_num_threads = tf.config.threading.get_intra_op_parallelism_threads()
-    content = to_onnx(extractor).SerializeToString()
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     names = [entry.name for entry in session.get_outputs()]
-    return lambda images: dict(zip(names, session.run(names, {INPUT: images}), strict=True))
+    return lambda images: dict(zip(names, session.run(names, {_INPUT: images}), strict=True))
 
 
 def to_onnx(extractor: keras.Model) -> onnx.ModelProto:
     """Converts a model with named outputs; the batch stays open."""
     import tf2onnx  # slow to import
 
-    @tf.function(input_signature=[tf.TensorSpec((None, *extractor.input.shape[1:]), tf.float32, name=INPUT)])
+    @tf.function(input_signature=[tf.TensorSpec((None, *extractor.input.shape[1:]), tf.float32, name=_INPUT)])
     def run(images: tf.Tensor) -> dict[str, tf.Tensor]:
         outputs = extractor(images, training=False)
         # tf2onnx names an output after its tensor, not after its key.

@@ -25,6 +25,7 @@ class Preprocessing:
         return (pixels - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
 
 
+# Insightface divides by 127.5 in front of recognition models and by 128 in front of detectors.
 ARCFACE = Preprocessing((127.5,) * 3, (127.5,) * 3)
 SCRFD = Preprocessing((127.5,) * 3, (128.0,) * 3)
 RAW = Preprocessing((0.0,) * 3, (1.0,) * 3)

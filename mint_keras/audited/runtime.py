@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import keras
 import numpy as np
@@ -102,7 +101,20 @@ def forward(model: keras.Model, xla: bool = False) -> Forward:
 
     devices = model.distribute_strategy
     if devices.num_replicas_in_sync > 1:
-        return _distributed(run, devices, xla)
+        compiled = tf.function(run, jit_compile=True) if xla else run
+        spread = tf.function(lambda values: devices.run(compiled, args=(values,)))
+
+        def distributed(images: np.ndarray) -> dict[str, np.ndarray]:
+            lacking = -len(images) % devices.num_replicas_in_sync
+            filled = np.concatenate([images, np.zeros((lacking, *images.shape[1:]), images.dtype)])
+            parts = np.split(filled, devices.num_replicas_in_sync)
+            values = devices.experimental_distribute_values_from_function(
+                lambda context: tf.constant(parts[context.replica_id_in_sync_group], tf.float32)
+            )
+            gathered = {name: devices.experimental_local_results(value) for name, value in spread(values).items()}
+            return {name: np.concatenate([*map(np.asarray, ps)])[: len(images)] for name, ps in gathered.items()}
+
+        return distributed
     signature = [tf.TensorSpec((None, *model.input.shape[1:]), tf.float32)]
     graph = tf.function(run, input_signature=signature, jit_compile=xla or None).get_concrete_function()
 
@@ -112,24 +124,6 @@ def forward(model: keras.Model, xla: bool = False) -> Forward:
         return {name: np.asarray(outputs[name]) for name in model.output}
 
     return single
-
-
-def _distributed(run: Callable[[Any], Any], devices: tf.distribute.Strategy, xla: bool) -> Forward:
-    compiled = tf.function(run, jit_compile=True) if xla else run
-    spread = tf.function(lambda values: devices.run(compiled, args=(values,)))
-
-    def distributed(images: np.ndarray) -> dict[str, np.ndarray]:
-        lacking = -len(images) % devices.num_replicas_in_sync
-        filled = np.concatenate([images, np.zeros((lacking, *images.shape[1:]), images.dtype)])
-        parts = np.split(filled, devices.num_replicas_in_sync)
-        values = devices.experimental_distribute_values_from_function(
-            lambda context: tf.constant(parts[context.replica_id_in_sync_group], tf.float32)
-        )
-        gathered = {name: devices.experimental_local_results(value) for name, value in spread(values).items()}
-        joined = {name: np.concatenate([np.asarray(part) for part in results]) for name, results in gathered.items()}
-        return {name: values[: len(images)] for name, values in joined.items()}
-
-    return distributed
 
 
 def measure(model: keras.Model, policy: str, images: np.ndarray, seconds: float = _SECONDS) -> Cost:

@@ -44,6 +44,7 @@ def tap_layers(model: keras.Model) -> dict[str, str]:
         if match := _BLOCK_LAYER.fullmatch(layer.name):
             reading = "conv" if match[3] == "bn3" else "stage"
             key = (reading, int(match[1]))
+            # By the block's number: block10 comes before block9 by name.
             last[key] = max(last.get(key, (0, "")), (int(match[2]), layer.name))
     if not last:
         raise InputError(

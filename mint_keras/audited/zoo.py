@@ -81,5 +81,6 @@ def save_audited(path: Path, model: keras.Model, facts: dict[str, Any], kind: st
 
 def untrained_copy(model: keras.Model, seed: int) -> keras.Model:
     """Returns the same architecture with fresh random weights: what a model that saw nobody gives."""
+    # `clone_model` draws weights from Keras' global seed.
     keras.utils.set_random_seed(seed)
     return keras.models.clone_model(model)

@@ -17,7 +17,7 @@ from mint_keras.records import Observations
 from mint_keras.scorers.baselines import fit_logistic_regression
 from mint_keras.scorers.forensics import statistics
 from mint_keras.scorers.protocol import Fitted, Needs
-from mint_keras.training import batches, checkpoints, heads
+from mint_keras.training import batches, checkpoints, fit_heads
 
 STATISTICS = "statistics"  # of `forensics`, (n, k)
 THUMBNAILS = "thumbnails"  # (n, side, side, 3), uint8
@@ -88,8 +88,8 @@ class PixelNetwork:
         data = batches.LabelledAad({images.PIXELS: thumbnails}, np.arange(len(is_member)), is_member)
         steps = max(np.count_nonzero(is_member), np.count_nonzero(~is_member)) // batches.CLASS_BATCH
         epochs = max(MIN_EPOCHS, math.ceil(MIN_STEPS / steps))
-        heads.fit_head(model, data, heads.HeadTraining(epochs, seed), self.folder)
-        logits = heads.logit_model(model)
+        fit_heads.fit_head(model, data, fit_heads.HeadTraining(epochs, seed), self.folder)
+        logits = fit_heads.logit_model(model)
 
         def score(others: Observations) -> np.ndarray:
             num = len(others)

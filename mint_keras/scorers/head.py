@@ -19,8 +19,7 @@ from mint_keras.heads import specs
 from mint_keras.records import InputError, Labelled, Observations, ResultRow, Scores
 from mint_keras.scorers.protocol import Needs
 from mint_keras.statistics import results
-from mint_keras.training import batches, checkpoints
-from mint_keras.training import heads as head_training
+from mint_keras.training import batches, checkpoints, fit_heads
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,11 +108,11 @@ class Head:
         else:
             shapes = {tap: tuple(front.output[tap].shape[1:]) for tap in self.taps}
         head = self.build(shapes)
-        trained = head_training.place_head(head, self.precision, runtime.strategy())
+        trained = fit_heads.place_head(head, self.precision, runtime.strategy())
         data = batches.LabelledAad(inputs, np.arange(len(is_member)), is_member)
-        settings = head_training.HeadTraining(specs.find(self.name).epochs, seed, self.xla)
-        whole = trained if front is None else head_training.live_head(trained, front)
-        head_training.fit_head(whole, data, settings, folder, on_epoch)
+        settings = fit_heads.HeadTraining(specs.find(self.name).epochs, seed, self.xla)
+        whole = trained if front is None else fit_heads.live_head(trained, front)
+        fit_heads.fit_head(whole, data, settings, folder, on_epoch)
         if trained is not head:
             head.set_weights(trained.get_weights())
         return FittedHead(self, head, seed, front)
@@ -137,17 +136,17 @@ class FittedHead:
 
     def __call__(self, seen: Observations) -> np.ndarray:
         """Runs the head once over n samples."""
-        logits = head_training.logit_model(self.model)
+        logits = fit_heads.logit_model(self.model)
         if self.front is not None:
-            logits = head_training.live_head(logits, self.front)
+            logits = fit_heads.live_head(logits, self.front)
         num = len(seen)
         data = batches.LabelledAad(self.recipe.inputs(seen), np.arange(num), np.zeros(num, bool))
-        return head_training.predict_logits(logits, data)
+        return fit_heads.predict_logits(logits, data)
 
     def evaluate(self, seen: Observations, is_member: np.ndarray) -> dict[str, float]:
         """Returns accuracy, loss and cross-entropy of Keras' own `evaluate`."""
         everything = (np.arange(len(is_member)), np.asarray(is_member, bool))
-        return head_training.evaluate_logits(self.model, self(seen), {"": everything})[""]
+        return fit_heads.evaluate_logits(self.model, self(seen), {"": everything})[""]
 
     def judge(
         self, seen: Observations, evaluations: Mapping[str, Labelled], model: str
@@ -164,7 +163,7 @@ class FittedHead:
         logit[rows] = self(seen.take(rows))
         found = []
         # `evaluate` of the whole head gives the same to 1e-6 for four times the work (tested).
-        for name, figures in head_training.evaluate_logits(self.model, logit, evaluations).items():
+        for name, figures in fit_heads.evaluate_logits(self.model, logit, evaluations).items():
             chosen, is_member = evaluations[name]
             table = seen.table.take(chosen)
             scores = Scores(self.recipe.name, self.recipe.tap, name, self.seed, table, is_member, logit[chosen], model)

@@ -17,7 +17,7 @@ from mint_keras.heads import specs
 from mint_keras.records import InputError
 from mint_keras.report import paper_tables
 from mint_keras.stages import mint_options, mint_run, train_classifier
-from mint_keras.training import audited as audited_training
+from mint_keras.training import fit_audited as audited_training
 
 LAB, PAPER = paper_tables.LAB, paper_tables.PAPER
 LAB_MODELS = {"fr1": zoo.LAB, "fr2": Path("models/lab2"), "fr3": Path("models/lab3")}

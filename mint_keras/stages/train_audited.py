@@ -18,8 +18,8 @@ from mint_keras.records import InputError, SampleTable
 from mint_keras.report import plots
 from mint_keras.stages.train_classifier import TrainClassifier, train_classifier
 from mint_keras.statistics import metrics
-from mint_keras.training import audited as audited_training
 from mint_keras.training import checkpoints
+from mint_keras.training import fit_audited as audited_training
 
 _BATCH = 128
 _CARD = """# {name}

@@ -16,8 +16,8 @@ from mint_keras import formats
 from mint_keras.audited import classifiers, zoo
 from mint_keras.data import images, samples, tables
 from mint_keras.records import InputError, SampleTable
-from mint_keras.training import audited as audited_training
 from mint_keras.training import checkpoints
+from mint_keras.training import fit_audited as audited_training
 
 _PICTURES = "pictures.npy"
 _NOT_CONTENT = ("out", "overwrite", "quiet")

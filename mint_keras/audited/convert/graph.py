@@ -168,7 +168,21 @@ def fold(node: Node, inputs: list[np.ndarray | None], opset: int) -> list[np.nda
     if node.op not in FOLDABLE:
         raise InputError(f"Expected constants made by {sorted(FOLDABLE)}, received {describe(node)}.")
     try:
-        if _folded_size(node, [array for array in inputs if array is not None]) > _MAX_FOLDED:
+        # Asked before it takes the memory: files of strangers may ask for all of it.
+        given = [array for array in inputs if array is not None]
+        if node.op in _ELEMENTWISE:
+            size = math.prod(np.broadcast_shapes(*(array.shape for array in given)))
+        elif node.op == "ConstantOfShape":
+            size = math.prod(int(d) for d in given[0])
+        elif node.op == "Expand":
+            size = math.prod(max(int(d), 1) for d in given[1]) * given[0].size
+        elif node.op == "Gather":
+            size = given[0].size * max(given[1].size, 1)
+        elif node.op == "Range":
+            size = int(abs(float(given[1]) - float(given[0])) / max(abs(float(given[2])), 1e-9))
+        else:
+            size = sum(array.size for array in given)
+        if size > _MAX_FOLDED:
             raise InputError(f"Expected constants of sane size, received {describe(node)}.")
         feeds = {name: array for name, array in zip(node.inputs, inputs, strict=True) if array is not None}
         types = {name: onnx.helper.np_dtype_to_tensor_dtype(array.dtype) for name, array in feeds.items()}
@@ -271,18 +285,3 @@ def _with_biases(graph: Graph) -> Graph:
                     node = dataclasses.replace(node, inputs=(*node.inputs, *others), outputs=followers[0].outputs)
         nodes.append(node)
     return dataclasses.replace(graph, nodes=nodes)
-
-
-def _folded_size(node: Node, inputs: list[np.ndarray]) -> int:
-    """Returns at least how many values a node gives, before it takes the memory: files of strangers may ask for all."""
-    if node.op in _ELEMENTWISE:
-        return math.prod(np.broadcast_shapes(*(array.shape for array in inputs)))
-    if node.op == "ConstantOfShape":
-        return math.prod(int(d) for d in inputs[0])
-    if node.op == "Expand":
-        return math.prod(max(int(d), 1) for d in inputs[1]) * inputs[0].size
-    if node.op == "Gather":
-        return inputs[0].size * max(inputs[1].size, 1)
-    if node.op == "Range":
-        return int(abs(float(inputs[1]) - float(inputs[0])) / max(abs(float(inputs[2])), 1e-9))
-    return sum(array.size for array in inputs)

@@ -69,7 +69,21 @@ class _Reader:
             # The second reader of a block's input is its sum, except in the first of a stage, which has a shortcut.
             is_first = "Add" not in {node.op for node in self._consumers[x]}
             stage, block = (stage + 1, 1) if is_first else (stage, block + 1)
-            x = self._block(x, f"stage{stage}_block{block}", is_first)
+            name = f"stage{stage}_block{block}"
+            entry, other = sorted(self._consumers[x], key=lambda node: node.op != "BatchNormalization")
+            y = self._name(entry, "BatchNormalization", f"{name}_bn1")
+            y = self._take(y, "Conv", f"{name}_conv1")
+            y = self._take_optional(y, "BatchNormalization", f"{name}_bn2")
+            y = self._take(y, "PRelu", f"{name}_prelu")
+            y = self._take(y, "Conv", f"{name}_conv2")
+            y = self._take_optional(y, "BatchNormalization", f"{name}_bn3")
+            if is_first:
+                x = self._name(other, "Conv", f"{name}_shortcut")
+                x = self._take_optional(x, "BatchNormalization", f"{name}_shortcut_bn")
+            total = self._next(y)
+            if set(total.inputs) != {y, x}:
+                raise _NotAnIResNet
+            x = self._name(total, "Add", f"{name}_add")
         if not stage:
             raise _NotAnIResNet
         x = self._take(x, "BatchNormalization", "head_bn")
@@ -79,23 +93,6 @@ class _Reader:
         if self._consumers[x] or list(self._graph.outputs.values()) != [x]:
             raise _NotAnIResNet
         return self._found
-
-    def _block(self, x: str, name: str, is_first: bool) -> str:
-        entry, other = sorted(self._consumers[x], key=lambda node: node.op != "BatchNormalization")
-        y = self._name(entry, "BatchNormalization", f"{name}_bn1")
-        y = self._take(y, "Conv", f"{name}_conv1")
-        y = self._take_optional(y, "BatchNormalization", f"{name}_bn2")
-        y = self._take(y, "PRelu", f"{name}_prelu")
-        y = self._take(y, "Conv", f"{name}_conv2")
-        y = self._take_optional(y, "BatchNormalization", f"{name}_bn3")
-        shortcut = x
-        if is_first:
-            shortcut = self._name(other, "Conv", f"{name}_shortcut")
-            shortcut = self._take_optional(shortcut, "BatchNormalization", f"{name}_shortcut_bn")
-        total = self._next(y)
-        if set(total.inputs) != {y, shortcut}:
-            raise _NotAnIResNet
-        return self._name(total, "Add", f"{name}_add")
 
     def _next(self, tensor: str) -> Node:
         if len(self._consumers[tensor]) != 1:
@@ -134,6 +131,7 @@ def find_taps(graph: Graph, sizes: dict[str, tuple[int, int]]) -> dict[str, str]
     maps = [node for node in graph.nodes if sizes.get(node.outputs[0], (1, 1)) > (1, 1)]
     convolutions = [node for node in maps if node.op == "Conv"]
     sums = [node for node in maps if node.op == "Add" and not any(name in graph.constants for name in node.inputs)]
+    # The sums of depthwise networks join blocks within a resolution, and their strided blocks have none.
     is_residual = bool(sums) and all(node.attributes.get("group", 1) == 1 for node in convolutions)
     taps: dict[str, str] = {}
     if is_residual:

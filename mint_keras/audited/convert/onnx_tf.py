@@ -25,9 +25,10 @@ from mint_keras.records import InputError
 WORKER = Path(__file__).with_name("onnx_tf_worker.py")
 REQUIREMENTS = Path(__file__).with_name("requirements-onnx-tf.txt")
 _PYTHON = "python3.11"
+# The newest that onnx-tf 1.10 and its onnx read.
 _MAX_OPSET = 15
 _IR_VERSION = 8
-_TIMEOUT = 1800
+_TIMEOUT = 1800  # seconds
 
 
 def environment(requirements: Path = REQUIREMENTS, root: Path | None = None) -> Path:
@@ -76,20 +77,6 @@ def run(
     Raises:
         InputError: Onnx-tf cannot convert or run the model.
     """
-    plain, names = _renamed(model, list(tensors))
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        onnx.save(plain, place / "model.onnx")
-        inputs: dict[str, Any] = {names[name]: array for name, array in feeds.items()}
-        np.savez(place / "inputs.npz", **inputs)
-        # -I: the folder of the worker holds modules named like the packages it needs.
-        _run([str(python), "-I", str(WORKER), folder])
-        with np.load(place / "outputs.npz", allow_pickle=False) as outputs:
-            return {tensor: outputs[names[tensor]] for tensor in tensors}
-
-
-def _renamed(model: onnx.ModelProto, tensors: list[str]) -> tuple[onnx.ModelProto, dict[str, str]]:
-    """Returns a copy with some tensors as outputs and names without dots, on which onnx-tf fails, and the new names."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     graph = copy.graph
@@ -103,7 +90,7 @@ def _renamed(model: onnx.ModelProto, tensors: list[str]) -> tuple[onnx.ModelProt
         except RuntimeError as error:
             raise InputError(f"Expected a model that ONNX brings down to opset 15 for onnx-tf: {error}") from error
         graph = copy.graph
-    copy.ir_version = min(copy.ir_version, _IR_VERSION)  # what onnx < 1.15 reads
+    copy.ir_version = min(copy.ir_version, _IR_VERSION)
     names: dict[str, str] = {"": ""}
 
     def rename(name: str) -> str:
@@ -115,7 +102,15 @@ def _renamed(model: onnx.ModelProto, tensors: list[str]) -> tuple[onnx.ModelProt
         node.name = f"n{number}"
         node.input[:] = [rename(name) for name in node.input]
         node.output[:] = [rename(name) for name in node.output]
-    return copy, names
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        onnx.save(copy, place / "model.onnx")
+        inputs: dict[str, Any] = {names[name]: array for name, array in feeds.items()}
+        np.savez(place / "inputs.npz", **inputs)
+        # -I: the folder of the worker holds modules named like the packages it needs.
+        _run([str(python), "-I", str(WORKER), folder])
+        with np.load(place / "outputs.npz", allow_pickle=False) as outputs:
+            return {tensor: outputs[names[tensor]] for tensor in tensors}
 
 
 def _run(command: list[str]) -> None:

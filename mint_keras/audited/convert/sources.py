@@ -17,7 +17,9 @@ from mint_keras.audited.preprocessing import ARCFACE, Preprocessing
 from mint_keras.records import InputError
 
 TORCH_SUFFIXES = (".pth", ".pt")
-_FACE_SIDES = range(112, 257, 16)
+# As insightface tells its models: 192 pixels are a landmark model's, whose vectors of 212 or 3309 numbers look like
+# embeddings.
+_FACE_SIDES = set(range(112, 257, 16)) - {192}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +30,6 @@ class ForeignModel:
         files: The file and, of ONNX, its external weights.
         format: What the file is, for the record.
         graph: The file's graph; of a checkpoint, one of the same topology with cut weights.
-        is_checkpoint: Whether the oracle's graph is ours, so that parity proves the mapping but not the file.
         is_detector: Whether the model is a face detector.
         state: Arrays of a checkpoint.
     """
@@ -36,9 +37,13 @@ class ForeignModel:
     files: list[Path]
     format: str
     graph: graphs.Graph
-    is_checkpoint: bool
-    is_detector: bool
+    is_detector: bool = False
     state: dict | None = None
+
+    @property
+    def is_checkpoint(self) -> bool:
+        """Tells whether the oracle's graph is ours, so that parity proves the mapping but not the file."""
+        return self.state is not None
 
     def oracle_model(self) -> onnx.ModelProto:
         """Returns what ONNX Runtime runs as the oracle: the file itself, or the graph written from a checkpoint."""
@@ -101,11 +106,11 @@ def open_source(weights: Path) -> ForeignModel:
     if path.suffix.lower() in TORCH_SUFFIXES:
         state = torch_file.read_state_dict(path)
         graph = torch.topology(state)
-        return ForeignModel([path], "PyTorch state dict of arcface_torch", graph, True, False, state)
+        return ForeignModel([path], "PyTorch state dict of arcface_torch", graph, state=state)
     graph = graphs.read(path)
     maker = f"{graph.model.producer_name} {graph.model.producer_version}".strip() or "unknown exporter"
     about = f"ONNX, opset {graph.opset}, {maker}"
-    return ForeignModel(graph.files, about, graph, False, onnx_source.is_detector(graph))
+    return ForeignModel(graph.files, about, graph, onnx_source.is_detector(graph))
 
 
 def _recognition_model(folder: Path) -> Path:
@@ -116,11 +121,11 @@ def _recognition_model(folder: Path) -> Path:
             graph = graphs.read(file)
         except InputError:
             continue
-        dimensions = graph.model.graph.output[0].type.tensor_type.shape.dim
-        # Landmark and attribute models give vectors too, but of other inputs than 112 or of a few numbers.
-        gives_embeddings = len(graph.outputs) == 1 and len(dimensions) == 2 and dimensions[1].dim_value >= 64
-        if gives_embeddings and graph.input_shape[2] in _FACE_SIDES:
-            return file
+        if len(graph.outputs) == 1 and graph.input_shape[2] in _FACE_SIDES:
+            dimensions = graph.model.graph.output[0].type.tensor_type.shape.dim
+            # Attribute models give vectors too, but of a few numbers.
+            if len(dimensions) == 2 and dimensions[1].dim_value >= 64:
+                return file
     nested = [inner.name for inner in folder.iterdir() if inner.is_dir() and any(inner.glob("*.onnx"))]
     hint = f" Its folder {nested[0]} has some: name that." if nested else ""
     raise InputError(

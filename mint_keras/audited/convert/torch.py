@@ -62,7 +62,7 @@ def to_keras(state: dict[str, np.ndarray], model_name: str = "audited") -> Conve
     model = iresnet.iresnet(spec, image_size, name=model_name)
     keys, counters = {}, set()
     for layer in (layer for layer in model.layers if layer.weights):
-        fields = ("weight", "bias") if isinstance(layer, keras.layers.Dense) else ("weight",)
+        fields: tuple[str, ...] = ("weight", "bias") if isinstance(layer, keras.layers.Dense) else ("weight",)
         if isinstance(layer, keras.layers.BatchNormalization):
             fields = _STATISTICS
             counters.add(f"{torch_name(layer.name)}.{_COUNTER}")  # of training steps; not every exporter keeps it
@@ -76,7 +76,20 @@ def to_keras(state: dict[str, np.ndarray], model_name: str = "audited") -> Conve
         )
     last_map = model.get_layer("head_bn").output.shape[1:]
     for name, group in keys.items():
-        _set_weights(model.get_layer(name), [state[key] for key in group], last_map)
+        layer, arrays = model.get_layer(name), [state[key] for key in group]
+        if isinstance(layer, keras.layers.Conv2D) and arrays[0].ndim == 4:
+            arrays = [arrays[0].transpose(2, 3, 1, 0)]
+        elif isinstance(layer, keras.layers.Dense):
+            # Torch flattens C, H, W, Keras H, W, C.
+            height, width, channels = last_map
+            rows = np.arange(arrays[0].shape[1]).reshape(channels, height, width).transpose(1, 2, 0).reshape(-1)
+            arrays = [arrays[0].T[rows], arrays[1]]
+        elif isinstance(layer, keras.layers.PReLU):
+            arrays = [arrays[0].reshape(1, 1, -1)]
+        given, shapes = [array.shape for array in arrays], [tuple(weight.shape) for weight in layer.weights]
+        if given != shapes:
+            raise InputError(f"Expected {torch_name(name)} of shapes {shapes}, received {given}.")
+        layer.set_weights(arrays)
     return _located(model, state)
 
 
@@ -104,18 +117,6 @@ def topology(state: dict[str, np.ndarray]) -> Graph:
 
 
 def _model(weights: dict[str, np.ndarray], spec: iresnet.IResNetSpec, image_size: int) -> onnx.ModelProto:
-    shaped = {key: array.reshape(-1, 1, 1) if "prelu" in key else array for key, array in weights.items()}
-    graph = helper.make_graph(
-        _nodes(spec),
-        "iresnet",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, image_size, image_size])],
-        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["batch", spec.embedding_size])],
-        [numpy_helper.from_array(array, key) for key, array in shaped.items()],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=8)
-
-
-def _nodes(spec: iresnet.IResNetSpec) -> list[onnx.NodeProto]:
     nodes: list[onnx.NodeProto] = []
 
     def add(op: str, name: str, inputs: list[str], **attributes: Any) -> str:
@@ -142,24 +143,16 @@ def _nodes(spec: iresnet.IResNetSpec) -> list[onnx.NodeProto]:
             x = add("Add", module, [y, x])
     x = add("Flatten", "flatten", [norm(x, "bn2")])
     norm(add("Gemm", "fc", [x, "fc.weight", "fc.bias"], transB=1), "features")
-    return nodes
-
-
-def _set_weights(layer: keras.layers.Layer, arrays: list[np.ndarray], last_map: tuple[int, ...]) -> None:
-    if isinstance(layer, keras.layers.Conv2D) and arrays[0].ndim == 4:
-        arrays = [arrays[0].transpose(2, 3, 1, 0)]
-    elif isinstance(layer, keras.layers.Dense):
-        # Torch flattens C, H, W, Keras H, W, C.
-        height, width, channels = last_map
-        rows = np.arange(arrays[0].shape[1]).reshape(channels, height, width).transpose(1, 2, 0).reshape(-1)
-        arrays = [arrays[0].T[rows], arrays[1]]
-    elif isinstance(layer, keras.layers.PReLU):
-        arrays = [arrays[0].reshape(1, 1, -1)]
-    shapes = [tuple(weight.shape) for weight in layer.weights]
-    if [array.shape for array in arrays] != shapes:
-        received = [array.shape for array in arrays]
-        raise InputError(f"Expected {torch_name(layer.name)} of shapes {shapes}, received {received}.")
-    layer.set_weights(arrays)
+    # Slopes of shape (C,) would lie along the width.
+    shaped = {key: array.reshape(-1, 1, 1) if "prelu" in key else array for key, array in weights.items()}
+    graph = helper.make_graph(
+        nodes,
+        "iresnet",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, image_size, image_size])],
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["batch", spec.embedding_size])],
+        [numpy_helper.from_array(array, key) for key, array in shaped.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=8)
 
 
 def _located(model: keras.Model, state: dict[str, np.ndarray]) -> Converted:

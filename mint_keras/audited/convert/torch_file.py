@@ -112,6 +112,7 @@ def _read_legacy(file: BinaryIO) -> tuple[Any, Callable[[_Storage], bytes]]:
     keys = _unpickle(file)
     if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(storages):
         raise InputError("Expected the values of every tensor, received a list of other storages.")
+    # The values of all storages follow, in the order of the keys, each with its number of values in front.
     contents: dict[str, bytes] = {}
     for key in keys:
         storage = storages[str(key)]
@@ -134,6 +135,7 @@ def _unpickle(file: BinaryIO, storages: dict[str, _Storage] | None = None) -> An
             storages[key] = storage
         return storage
 
+    # A pickle can call whatever it names: these names are all that it may, and they do no more than gather tensors.
     allowed: dict[tuple[str, str], Any] = {("torch", name): _Name(name) for name in _DTYPES}
     allowed |= {
         ("collections", "OrderedDict"): collections.OrderedDict,
@@ -169,6 +171,7 @@ def _array(tensor: _Tensor, read_storage: Callable[[_Storage], bytes]) -> np.nda
             f"Expected {tensor.storage.num_values * dtype.itemsize} bytes in storage {tensor.storage.key}, received "
             f"{len(raw)}: truncated?"
         )
+    # Strides that point outside would read foreign memory; `_rebuild_tensor` has refused them.
     values = np.frombuffer(raw, dtype)[tensor.offset :]
     strides = [step * dtype.itemsize for step in tensor.stride]
     array = np.lib.stride_tricks.as_strided(values, tensor.size, strides, writeable=False)

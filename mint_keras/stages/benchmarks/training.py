@@ -17,7 +17,7 @@ from mint_keras.heads import cnn, vanilla
 from mint_keras.stages.benchmarks import networks
 from mint_keras.stages.benchmarks.measure import Measurement, Setting, run_program
 from mint_keras.training import batches, checkpoints
-from mint_keras.training import heads as head_training
+from mint_keras.training import fit_heads as head_training
 
 _EPOCHS = 4
 _NUM_VECTORS = 51_200
@@ -29,7 +29,8 @@ import keras, numpy as np
 from mint_keras.aad import store
 from mint_keras.heads import cnn
 from mint_keras.stages.benchmarks.measure import peak_memory
-from mint_keras.training import batches, checkpoints, heads
+from mint_keras.training import batches, checkpoints
+from mint_keras.training import fit_heads as heads
 folder, num, steps = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 array = store.ShardedArray(sorted(folder.glob("*.npy")))
 data = batches.LabelledAad({"conv1": array}, np.arange(num), np.arange(num) % 2 == 0)

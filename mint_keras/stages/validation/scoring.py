@@ -21,7 +21,8 @@ from mint_keras.stages import mint_options
 from mint_keras.stages.audit import dividing, pixels, plus
 from mint_keras.stages.validation.models import MAXIMA, PIXELS, Seen
 from mint_keras.stages.validation.options import TRAIN_SHARE, ValidateAuditor, World
-from mint_keras.training import batches, checkpoints, heads
+from mint_keras.training import batches, checkpoints
+from mint_keras.training import fit_heads as heads
 
 NAIVE = dividing.Scorer("vanilla", mint_options.COMBINATION)
 NORM = dividing.Scorer(baselines.EMBEDDING_NORM, taps.OUTCOME)

@@ -15,7 +15,7 @@ from mint_keras.audited.margins import CosineClassifier, Margin, MarginLoss
 from mint_keras.records import InputError
 from mint_keras.training import checkpoints
 
-LEARNING_RATE, WEIGHT_DECAY = 2e-3, 5e-4  # of `Fitting`, where nobody says otherwise
+LEARNING_RATE, WEIGHT_DECAY = 2e-3, 5e-4  # the defaults of the commands
 _EVALUATION_BATCH = 256
 
 
@@ -24,12 +24,12 @@ class Fitting:
     """How an audited model is fitted.
 
     Attributes:
-        epochs: passes over the training set.
-        batch_size: samples per step; the last partial batch of an epoch is dropped.
-        learning_rate: peak rate of AdamW; it decays to zero along a cosine.
-        weight_decay: of AdamW.
-        seed: of initial weights, order and flips.
-        flips: mirror half of the images at random.
+        epochs: Passes over the training set.
+        batch_size: Samples per step; the last partial batch of an epoch is dropped.
+        learning_rate: Peak rate of AdamW; it decays to zero along a cosine.
+        weight_decay: Weight decay of AdamW.
+        seed: Seeds initial weights, order and flips.
+        flips: Whether half of the images are mirrored, at random.
     """
 
     epochs: int
@@ -45,8 +45,8 @@ class AuditedTraining(Fitting):
     """How a face-recognition model is trained.
 
     Attributes:
-        margin: the penalty on the true class.
-        scale: the inverse temperature of the softmax.
+        margin: Penalty on the true class.
+        scale: Inverse temperature of the softmax.
     """
 
     margin: Margin
@@ -64,11 +64,11 @@ def fit_audited(
     """Trains an audited model in place on classification with a margin; continues from `out/checkpoint` if present.
 
     Args:
-        model: from images to embeddings.
-        faces: shape (n, size, size, 3), uint8 RGB; may be memory-mapped.
-        labels: identity numbers from 0, shape (n,).
-        settings: see `AuditedTraining`.
-        out: folder for the checkpoint and the logs.
+        model: A model from images to embeddings.
+        faces: RGB faces, shape (n, size, size, 3), uint8; they may be memory-mapped.
+        labels: Identity numbers from 0, shape (n,).
+        settings: How to train.
+        out: Folder for the checkpoint and the logs.
         verbose: Keras' verbosity.
     """
     _check_one_batch(faces, settings)
@@ -80,33 +80,16 @@ def fit_audited(
 def fit_classifier(
     model: keras.Model, pictures: np.ndarray, labels: np.ndarray, settings: Fitting, out: Path, verbose: int = 0
 ) -> None:
-    """Trains a classifier in place by the cross-entropy of its logits; continues from `out/checkpoint` if present.
-
-    Args:
-        model: from `classifiers.build`.
-        pictures: shape (n, size, size, 3), uint8 RGB; may be memory-mapped.
-        labels: class numbers from 0, shape (n,).
-        settings: see `Fitting`.
-        out: folder for the checkpoint and the logs.
-        verbose: Keras' verbosity.
-    """
+    """Trains a model of `classifiers.build` in place by the cross-entropy of its logits; else as `fit_audited`."""
     _check_one_batch(pictures, settings)
     _fit(_logits(model), _cross_entropy(), pictures, labels, settings, out, verbose)
 
 
 def evaluate_classifier(model: keras.Model, pictures: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Evaluates a classifier by `model.evaluate`.
-
-    Args:
-        model: from `classifiers.build`, trained.
-        pictures: see `fit_classifier`.
-        labels: see `fit_classifier`.
-
-    Returns:
-        The top-1 accuracy and the cross-entropy (loss).
-    """
+    """Returns the top-1 accuracy and the cross-entropy (loss) of a trained classifier, by `model.evaluate`."""
     starts = range(0, len(pictures), _EVALUATION_BATCH)
 
+    # Batch by batch: normalised pictures take four times the memory of those that are mapped.
     def batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for start in starts:
             rows = slice(start, start + _EVALUATION_BATCH)
@@ -149,25 +132,15 @@ def _fit(
         optimizer=keras.optimizers.AdamW(schedule, weight_decay=settings.weight_decay),
         loss=loss,
         metrics=["accuracy"],
-        jit_compile=False,  # XLA on a CPU is slower here, see docs/decisions.md
+        jit_compile=False,  # on a CPU the small IResNet trained about a third slower with XLA
     )
     checkpoint = out / "checkpoint"
     start = checkpoints.completed_epochs(checkpoint)
-    dataset = _face_dataset(faces, labels, settings, start)
-    callbacks: Sequence[keras.callbacks.Callback] = [
-        checkpoints.epoch_log(out / "training.csv", start),
-        checkpoints.Checkpoint(checkpoint),
-        keras.callbacks.TensorBoard(str(out / "logs")),
-    ]
-    span = {"initial_epoch": start, "epochs": settings.epochs, "steps_per_epoch": steps}
-    classifier.fit(dataset, **span, callbacks=callbacks, verbose=verbose, shuffle=False)
-
-
-def _face_dataset(faces: np.ndarray, labels: np.ndarray, settings: Fitting, start: int) -> tf.data.Dataset:
     size = settings.batch_size
 
     def batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for epoch in range(start, settings.epochs):
+            # A stream for each epoch, so that a continued training sees what an uninterrupted one would.
             rng = np.random.default_rng([settings.seed, epoch])
             order = rng.permutation(len(faces))
             for first in range(0, len(faces) - size + 1, size):
@@ -178,4 +151,11 @@ def _face_dataset(faces: np.ndarray, labels: np.ndarray, settings: Fitting, star
                 yield iresnet.normalise(batch), labels[rows].astype(np.int32)
 
     signature = (tf.TensorSpec((size, *faces.shape[1:]), tf.float32), tf.TensorSpec((size,), tf.int32))
-    return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(4)
+    dataset = tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(4)
+    callbacks: Sequence[keras.callbacks.Callback] = [
+        checkpoints.epoch_log(out / "training.csv", start),
+        checkpoints.Checkpoint(checkpoint),
+        keras.callbacks.TensorBoard(str(out / "logs")),
+    ]
+    span = {"initial_epoch": start, "epochs": settings.epochs, "steps_per_epoch": steps}
+    classifier.fit(dataset, **span, callbacks=callbacks, verbose=verbose, shuffle=False)

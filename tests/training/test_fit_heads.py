@@ -14,7 +14,7 @@ from mint_keras.audited import iresnet, taps
 from mint_keras.data import synthetic
 from mint_keras.heads import cnn, specs, vanilla
 from mint_keras.records import InputError, concatenate_tables
-from mint_keras.training import batches, checkpoints, heads
+from mint_keras.training import batches, checkpoints, fit_heads
 
 ROOT = Path(__file__).resolve().parents[2]
 TAP = "conv3"
@@ -61,17 +61,17 @@ def test_live_and_stored_training_are_the_same(
     found = {}
     for source, feature in (("stored", TAP), ("live", "pixels")):
         head = build(kind)
-        model = head if source == "stored" else heads.live_head(head, extractor)
+        model = head if source == "stored" else fit_heads.live_head(head, extractor)
         before = [layer.numpy().copy() for layer in extractor.weights]
-        heads.fit_head(model, data({feature: arrays[feature]}), heads.HeadTraining(2, 5), tmp_path / source)
+        fit_heads.fit_head(model, data({feature: arrays[feature]}), fit_heads.HeadTraining(2, 5), tmp_path / source)
         for weight, value in zip(extractor.weights, before, strict=True):
             np.testing.assert_array_equal(weight, value)  # frozen, its statistics too
-        logits = heads.logit_model(head)
+        logits = fit_heads.logit_model(head)
         if source == "live":
-            logits = heads.live_head(logits, extractor)
+            logits = fit_heads.live_head(logits, extractor)
         labelled = data({feature: arrays[feature]})
-        logit = heads.predict_logits(logits, labelled)
-        figures = heads.evaluate_logits(head, logit, {"all": (np.arange(len(logit)), labelled.is_member)})["all"]
+        logit = fit_heads.predict_logits(logits, labelled)
+        figures = fit_heads.evaluate_logits(head, logit, {"all": (np.arange(len(logit)), labelled.is_member)})["all"]
         found[source] = (losses(tmp_path / source), figures, logit)
     np.testing.assert_allclose(found["live"][0], found["stored"][0], atol=1e-4)
     assert found["live"][1]["cross_entropy"] == pytest.approx(found["stored"][1]["cross_entropy"], abs=1e-3)
@@ -82,23 +82,39 @@ def test_live_aad_that_would_overflow_the_store_ends_the_training(
     arrays: dict[str, store.ShardedArray], extractor: keras.Model, tmp_path: Path
 ) -> None:
     huge = keras.Model(extractor.input, {TAP: keras.layers.Rescaling(1e6)(extractor.output[TAP])})
-    model = heads.live_head(build("cnn"), huge)
+    model = fit_heads.live_head(build("cnn"), huge)
     with pytest.raises(InputError, match="fit float16"):
-        heads.fit_head(model, data({"pixels": arrays["pixels"]}), heads.HeadTraining(1, 5), tmp_path)
+        fit_heads.fit_head(model, data({"pixels": arrays["pixels"]}), fit_heads.HeadTraining(1, 5), tmp_path)
 
 
 def test_standardised_heads_are_not_live(extractor: keras.Model) -> None:
     with pytest.raises(InputError, match="standardised inputs"):
-        heads.live_head(vanilla.build({TAP: (14, 14, 16)}), extractor)
+        fit_heads.live_head(vanilla.build({TAP: (14, 14, 16)}), extractor)
+
+
+def test_without_a_folder_nothing_is_written(
+    arrays: dict[str, store.ShardedArray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = fit_heads.HeadTraining(2, 5, checkpoint_seconds=0.0)
+    quiet, logged = build("cnn"), build("cnn")
+    fit_heads.fit_head(logged, data({TAP: arrays[TAP]}), settings, tmp_path / "logged")
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    done: list[int] = []
+    fit_heads.fit_head(quiet, data({TAP: arrays[TAP]}), settings, on_epoch=done.append)
+    assert done == [0, 1, 1]
+    assert not list((tmp_path / "empty").iterdir())
+    for one, two in zip(quiet.get_weights(), logged.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
 
 
 @pytest.mark.parametrize("kind", ["cnn", "vanilla"])
 def test_an_interrupted_training_ends_where_a_whole_one_does(
     kind: str, arrays: dict[str, store.ShardedArray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = heads.HeadTraining(5, 5, checkpoint_seconds=0.0)
+    settings = fit_heads.HeadTraining(5, 5, checkpoint_seconds=0.0)
     whole = build(kind)
-    heads.fit_head(whole, data({TAP: arrays[TAP]}), settings, tmp_path / "whole")
+    fit_heads.fit_head(whole, data({TAP: arrays[TAP]}), settings, tmp_path / "whole")
 
     class Interrupted(checkpoints.Checkpoint):
         def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
@@ -107,13 +123,13 @@ def test_an_interrupted_training_ends_where_a_whole_one_does(
                 raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(heads.checkpoints, "Checkpoint", Interrupted)
+        patched.setattr(fit_heads.checkpoints, "Checkpoint", Interrupted)
         with pytest.raises(KeyboardInterrupt):
-            heads.fit_head(build(kind), data({TAP: arrays[TAP]}), settings, tmp_path / "again")
+            fit_heads.fit_head(build(kind), data({TAP: arrays[TAP]}), settings, tmp_path / "again")
     assert checkpoints.completed_epochs(tmp_path / "again" / "checkpoint") == 2
     done: list[int] = []
     again = build(kind)
-    heads.fit_head(again, data({TAP: arrays[TAP]}), settings, tmp_path / "again", done.append)
+    fit_heads.fit_head(again, data({TAP: arrays[TAP]}), settings, tmp_path / "again", done.append)
     assert done == [2, 1, 1, 1]
     for one, two in zip(whole.get_weights(), again.get_weights(), strict=True):
         np.testing.assert_array_equal(one, two)
@@ -134,7 +150,7 @@ def test_short_trainings_write_no_checkpoint(arrays: dict[str, store.ShardedArra
     monitor = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: written.append((tmp_path / "checkpoint").exists()))
     head = build("vanilla")
     dataset, steps = batches.train_dataset(data({TAP: arrays[TAP]}), 5)
-    heads.compile_head(head)
+    fit_heads.compile_head(head)
     head.fit(
         dataset, epochs=2, steps_per_epoch=steps, verbose=0, shuffle=False,
         callbacks=[checkpoints.Checkpoint(tmp_path / "checkpoint", 60.0), monitor],
@@ -145,12 +161,12 @@ def test_short_trainings_write_no_checkpoint(arrays: dict[str, store.ShardedArra
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_heads_in_lower_precision(policy: str, arrays: dict[str, store.ShardedArray], tmp_path: Path) -> None:
     exact, head = build("cnn"), build("cnn")
-    heads.fit_head(exact, data({TAP: arrays[TAP]}), heads.HeadTraining(2, 5), tmp_path / "exact")
-    placed = heads.place_head(head, policy)
+    fit_heads.fit_head(exact, data({TAP: arrays[TAP]}), fit_heads.HeadTraining(2, 5), tmp_path / "exact")
+    placed = fit_heads.place_head(head, policy)
     assert placed.get_layer(f"{TAP}_conv").compute_dtype == policy.removeprefix("mixed_")
     assert placed.get_layer("logit").compute_dtype == "float32"
     assert {variable.dtype for variable in placed.trainable_variables} == {"float32"}
-    heads.fit_head(placed, data({TAP: arrays[TAP]}), heads.HeadTraining(2, 5), tmp_path / "lower")
+    fit_heads.fit_head(placed, data({TAP: arrays[TAP]}), fit_heads.HeadTraining(2, 5), tmp_path / "lower")
     assert losses(tmp_path / "lower") == pytest.approx(losses(tmp_path / "exact"), rel=0.1)
     assert (losses(tmp_path / "lower") != losses(tmp_path / "exact")).all()
 
@@ -162,9 +178,9 @@ def test_networks_of_table_7_learn_in_lower_precision(
 ) -> None:
     checkpoints.seed_everything(5)
     head = specs.find(name).build({TAP: (14, 14, 16)})
-    placed = heads.place_head(head, "mixed_bfloat16")
+    placed = fit_heads.place_head(head, "mixed_bfloat16")
     before = placed.get_weights()
-    heads.fit_head(placed, data({TAP: arrays[TAP]}), heads.HeadTraining(2, 5), tmp_path)
+    fit_heads.fit_head(placed, data({TAP: arrays[TAP]}), fit_heads.HeadTraining(2, 5), tmp_path)
     changed = [not np.array_equal(a, b) for a, b in zip(before, placed.get_weights(), strict=True)]
     names = [weight.path for weight in placed.weights]
     still = [name for name, has_changed in zip(names, changed, strict=True) if not has_changed]
@@ -175,12 +191,12 @@ def test_networks_of_table_7_learn_in_lower_precision(
 
 def test_float32_on_one_device_is_the_head_itself() -> None:
     head = build("cnn")
-    assert heads.place_head(head, "float32") is head
+    assert fit_heads.place_head(head, "float32") is head
 
 
 def test_no_xla_with_deterministic_kernels() -> None:
     with pytest.raises(InputError, match="XLA can compile"), pytest.warns(UserWarning, match="jit_compile"):
-        heads.compile_head(build("vanilla"), xla=True)
+        fit_heads.compile_head(build("vanilla"), xla=True)
 
 
 PROGRAM = """
@@ -190,7 +206,7 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from mint_keras.audited import iresnet, runtime, taps
 from mint_keras.heads import cnn, vanilla
-from mint_keras.training import batches, checkpoints, heads
+from mint_keras.training import batches, checkpoints, fit_heads
 devices = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 rng = np.random.default_rng(1)
 is_member = np.arange(256) < 128
@@ -208,13 +224,13 @@ def train(kind, strategy, xla=False):
     for layer in head.layers:  # each copy draws other dropout, which would hide what is compared
         if isinstance(layer, keras.layers.Dropout):
             layer.rate = 0.0
-    placed = heads.place_head(head, "float32", strategy)
+    placed = fit_heads.place_head(head, "float32", strategy)
     model = placed
     if kind == "live":
-        model = heads.live_head(placed, runtime.place(extractor, "float32", strategy))
+        model = fit_heads.live_head(placed, runtime.place(extractor, "float32", strategy))
     data = batches.LabelledAad(features, np.arange(256), is_member)
     out = Path(sys.argv[1]) / f"{kind}-{strategy is not None}"
-    heads.fit_head(model, data, heads.HeadTraining(2, 1, xla), out)
+    fit_heads.fit_head(model, data, fit_heads.HeadTraining(2, 1, xla), out)
     assert model.jit_compile == xla
     if strategy:
         assert model.distribute_strategy.num_replicas_in_sync == 2
