@@ -14,7 +14,7 @@ from mint_keras.audited import iresnet, zoo
 from mint_keras.data import images, splits, tables
 from mint_keras.records import InputError, SampleTable
 from mint_keras.statistics import metrics
-from mint_keras.training import audited as audited_training
+from mint_keras.training import fit_audited
 
 _BATCH = 128
 
@@ -36,7 +36,7 @@ def fit_members(
     model: keras.Model,
     members: SampleTable,
     framing: images.Framing,
-    settings: audited_training.AuditedTraining,
+    settings: fit_audited.AuditedTraining,
     out: Path,
 ) -> None:
     """Trains a model on its members, and saves it with the list of those that could be read.
@@ -61,7 +61,7 @@ def fit_members(
         raise InputError(f"Expected face images, received {len(reader.rejected)} files that are none, such as {first}.")
     members = members.take(rows)
     _, labels = np.unique(members.people(), return_inverse=True)
-    audited_training.fit_audited(model, faces, labels, settings, out, progress.verbosity())
+    fit_audited.fit_audited(model, faces, labels, settings, out, progress.verbosity())
     tables.write_samples(out / formats.MEMBERS, members)
     zoo.save_audited(out, model, {"members_pixels_sha256": reader.digest, "num_members": len(members)})
     del faces
