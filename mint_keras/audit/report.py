@@ -65,15 +65,14 @@ class Results:
         return verdict.strongest(decided.outcome for decided in self.verdicts.values())
 
 
-def write(results: Results, out: Path) -> str:
-    """Writes audit.json, verdict.txt, the pictures and report.html; returns the text."""
-    found, said = content(results), text(results)
+def write(results: Results, out: Path) -> None:
+    """Writes audit.json, verdict.txt, the pictures and report.html."""
+    found = content(results)
     formats.write_json(out / AUDIT, found)
-    formats.write_text(out / VERDICT, said)
+    formats.write_text(out / VERDICT, text(results))
     pictures = {name: path.read_bytes() for name, path in _draw(results, out).items()}
     manifest = formats.read_json(out / formats.MANIFEST)
     formats.write_text(out / REPORT, audit_page.render(found, findings.ROLES, manifest, pictures))
-    return said
 
 
 def content(results: Results) -> dict[str, Any]:
