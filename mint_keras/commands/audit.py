@@ -80,8 +80,8 @@ def audit(options: Audit) -> Audited:
         InputError: if the run cannot be used.
         RefusedError: if it, or what it was made from, has changed.
     """
-    from mint_keras.audit import procedure, report
-    from mint_keras.audit.opened import AuditSpec
+    from mint_keras.auditing import procedure, report
+    from mint_keras.auditing.opened import AuditSpec
 
     spec = AuditSpec(
         run=options.run,

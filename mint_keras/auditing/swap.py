@@ -14,8 +14,8 @@ import numpy as np
 
 from mint_keras import formats, shelf, streams, vectors
 from mint_keras.aad.observe import observe
-from mint_keras.audit import controls
-from mint_keras.audit.opened import Opened
+from mint_keras.auditing import controls
+from mint_keras.auditing.opened import Opened
 from mint_keras.audited import iresnet, runtime, taps, zoo
 from mint_keras.data import images, samples, splits
 from mint_keras.data import protocol as protocols

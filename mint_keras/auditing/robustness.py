@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from mint_keras import formats, progress, score_files, streams
-from mint_keras.audit import frozen, plus
-from mint_keras.audit.opened import Opened
-from mint_keras.audit.report import MAX_FPR, Changed
+from mint_keras.auditing import frozen, plus
+from mint_keras.auditing.opened import Opened
+from mint_keras.auditing.report import MAX_FPR, Changed
 from mint_keras.data import images, splits
 from mint_keras.data import protocol as protocols
 from mint_keras.data.changes import CHANGES

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from mint_keras import formats
-from mint_keras.audit import photos, plus, references, report, robustness
-from mint_keras.audit.opened import AuditSpec, manifest, open_audit
+from mint_keras.auditing import photos, plus, references, report, robustness
+from mint_keras.auditing.opened import AuditSpec, manifest, open_audit
 from mint_keras.runs import run as runs
 
 

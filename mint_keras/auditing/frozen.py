@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from mint_keras.aad import extract, models
-from mint_keras.audit.controls import needed
-from mint_keras.audit.opened import recipe_of
+from mint_keras.auditing.controls import needed
+from mint_keras.auditing.opened import recipe_of
 from mint_keras.data import images
 from mint_keras.records import AUDITED, Observations
 from mint_keras.runs.run import Run, load_head
