@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mint_keras.commands.score import Score, score
 from mint_keras.data import images
-from mint_keras.edge import report, scoring
+from mint_keras.edge import report
 from mint_keras.edge.calibration import FieldCalibration
-from mint_keras.edge.scoring import Score
 from mint_keras.records import InputError
 from tests.edge.field import WORDING, photo, reference
 
@@ -45,7 +45,7 @@ def page(calibrated: Callable, bundle_folder: Path, tmp_path: Path) -> Callable[
         found = paths or (bundle_folder / "samples",)
         config = Score(calibrated(), tuple(map(str, found)), tmp_path / "out", quiet=True, **options)
         with contextlib.suppress(InputError):  # of files that cannot be read, after the others
-            scoring.score(config)
+            score(config)
         return (tmp_path / "out" / report.REPORT).read_text(encoding="utf-8")
 
     return make
@@ -75,7 +75,7 @@ def test_names_do_not_steer_the_terminal(bundle_folder: Path, tmp_path: Path) ->
     images.write_png(tmp_path / "photos" / name, np.zeros((112, 112, 3), np.uint8))
     (tmp_path / "photos" / "b\r.png").write_bytes(b"junk")
     with pytest.raises(InputError) as caught:
-        scoring.score(Score(bundle_folder, (str(tmp_path / "photos"),), quiet=True))
+        score(Score(bundle_folder, (str(tmp_path / "photos"),), quiet=True))
     assert "a\\n 0.9999 \\x1b[31mé.png" in caught.value.done
     assert all(character.isprintable() for character in caught.value.done.replace("\n", "") + str(caught.value))
 
