@@ -80,11 +80,8 @@ def test_the_bundle_of_a_run(run_folder: Path, bundle_folder: Path) -> None:
     found = calibration.read(bundle.read_bundle(bundle_folder))
     assert found is not None
     parts = score_files.read_scores(run_folder / "scores.csv")
-    (main,) = [
-        p
-        for p in parts
-        if (p.scorer, p.model, p.tap, p.evaluation) == ("vanilla", "audited", "combination", "unseen_database")
-    ]
+    key = ("vanilla", "audited", "combination", "unseen_database")
+    (main,) = [p for p in parts if (p.scorer, p.model, p.tap, p.evaluation) == key]
     externals = main.logit[~np.asarray(main.is_member)]
     ((name, logits),) = found.photos.calibration.logits.items()
     assert name == "scan"

@@ -161,11 +161,8 @@ class TestStage:
     def test_laptop_scores_equal_the_runs(self, run_folder: Path, exported: tuple[Path, str]) -> None:
         """Every test face of the run, from pixels, against scores.csv."""
         parts = score_files.read_scores(run_folder / "scores.csv")
-        (main,) = [
-            p
-            for p in parts
-            if (p.scorer, p.model, p.tap, p.evaluation) == ("vanilla", "audited", "conv4", "unseen_database")
-        ]
+        key = ("vanilla", "audited", "conv4", "unseen_database")
+        (main,) = [p for p in parts if (p.scorer, p.model, p.tap, p.evaluation) == key]
         read = images.FaceReader()
         names = [sample_id.split("-") for sample_id in main.samples.sample_id]
         faces = [read.image(f"synthetic:{seed}/{data}/{int(who)}/{int(k)}") for seed, data, who, k in names]
