@@ -115,7 +115,7 @@ def keras_scores(head: TrainedHead, faces: ComparedFaces) -> list[Scores]:
 def make(
     head: TrainedHead, names: Sequence[str], representative: np.ndarray, training: Callable[[], LabelledAad], out: Path
 ) -> dict[str, Path]:
-    """Writes artefacts of a head.
+    """Writes artefacts of a head, and returns the TFLite files by name.
 
     Args:
         head: The head.
@@ -123,9 +123,6 @@ def make(
         representative: The faces that give the range of activations, uint8 RGB, shape (k, 112, 112, 3).
         training: Opens the training AAD of the run; it is called for heads that are trained further only.
         out: The folder for the files.
-
-    Returns:
-        The TFLite files by name.
     """
     plain = litert.to_tflite(export.fuse(head.extractor, head.model))
     files = {}
@@ -142,17 +139,14 @@ def make(
 def measure(
     head: TrainedHead, files: dict[str, Path], faces: ComparedFaces, reference: Sequence[Scores], tolerance: float
 ) -> dict[str, dict[str, Any]]:
-    """Measures artefacts: size, differences from Keras, time and memory.
+    """Returns by name what the manifest of a bundle says as its parity: size, differences from Keras, time and memory.
 
     Args:
         head: The head.
-        files: The artefacts' TFLite files by name.
+        files: The TFLite files by name.
         faces: The faces to compare on.
         reference: The scores of `keras_scores`.
         tolerance: The drop of the AUC above which an artefact is refused; see `parity.check`.
-
-    Returns:
-        By name, what the manifest of a bundle says as its parity. "refused" is the reason why, or "".
 
     Raises:
         RefusedError: if some logits are no numbers.
@@ -180,14 +174,7 @@ def measure(
 
 
 def fill(folder: Path, scorer: Path, protocol: protocols.Protocol, num_samples: int) -> None:
-    """Puts a scorer into a bundle's folder, and photos to try it on.
-
-    Args:
-        folder: The bundle's folder.
-        scorer: The TFLite file.
-        protocol: The samples of the run.
-        num_samples: The number of test members, and of test externals, to put beside it.
-    """
+    """Puts a TFLite file into a bundle's folder, and so many test members, and test externals, to try it on."""
     with formats.atomic_path(folder / bundle.SCORER) as temporary:
         shutil.copyfile(scorer, temporary)
     for name, part in (("member", protocols.TEST_MEMBERS), ("external", protocols.TEST_EXTERNALS)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +124,7 @@ def compare_outputs(
     Raises:
         RefusedError: see `export`.
     """
-    worst = {"max_box_shift": 0.0, "max_score_difference": 0.0}
+    shifts, differences = [0.0], [0.0]
     for picture in pictures:
         canvas, _ = scrfd.letterbox(picture, side)
         ours, theirs = received(canvas), expected(canvas)
@@ -132,10 +132,9 @@ def compare_outputs(
         for number, (a, b) in enumerate(zip(ours, theirs, strict=True)):
             role, stride = divmod(number, len(strides))
             difference = float(np.abs(a.reshape(-1) - b.reshape(-1)).max())
-            name, unit = ("max_box_shift", strides[stride]) if role else ("max_score_difference", 1)
-            worst[name] = _larger(worst[name], difference * unit)
-    _refuse(worst, side)
-    return worst
+            # Distances are in units of the stride, scores have none.
+            (shifts if role else differences).append(difference * (strides[stride] if role else 1))
+    return _checked(shifts, differences, side)
 
 
 def compare_detections(
@@ -146,7 +145,7 @@ def compare_detections(
     Raises:
         RefusedError: see `export`.
     """
-    worst = {"max_box_shift": 0.0, "max_score_difference": 0.0, "faces": 0}
+    shifts, differences, num_faces = [0.0], [0.0], 0
     for picture in pictures:
         ours, theirs = (scrfd.detect(picture, run, side) for run in (received, expected))
         if len(ours) != len(theirs):
@@ -155,26 +154,21 @@ def compare_detections(
             continue
         # Boxes are in pixels of the photo; the limit is in pixels of the network's input.
         scale = scrfd.letterbox(picture, side)[1]
-        shift = float(np.abs(ours.boxes - theirs.boxes).max() * min(1.0, scale))
-        worst["max_box_shift"] = _larger(worst["max_box_shift"], shift)
-        difference = float(np.abs(ours.scores - theirs.scores).max())
-        worst["max_score_difference"] = _larger(worst["max_score_difference"], difference)
-        worst["faces"] += len(ours)
-    _refuse(worst, side)
-    return worst
+        shifts.append(float(np.abs(ours.boxes - theirs.boxes).max() * min(1.0, scale)))
+        differences.append(float(np.abs(ours.scores - theirs.scores).max()))
+        num_faces += len(ours)
+    return {**_checked(shifts, differences, side), "faces": num_faces}
 
 
-def _larger(a: float, b: float) -> float:
-    # Unlike `max` this keeps NaN, which is then refused.
-    return float(np.maximum(a, b))
-
-
-def _refuse(worst: Mapping[str, float], side: int) -> None:
+def _checked(shifts: Sequence[float], differences: Sequence[float], side: int) -> dict[str, float]:
+    # NumPy's maximum keeps NaN, unlike Python's, and NaN is refused.
+    worst = {"max_box_shift": float(np.max(shifts)), "max_score_difference": float(np.max(differences))}
     if not (worst["max_box_shift"] <= MAX_BOX_SHIFT and worst["max_score_difference"] <= MAX_SCORE_DIFFERENCE):
         raise RefusedError(
             f"Expected boxes within {MAX_BOX_SHIFT} pixels and scores within {MAX_SCORE_DIFFERENCE} of ONNX Runtime "
             f"at {side}, received differences of {worst['max_box_shift']:.2g} and {worst['max_score_difference']:.2g}."
         )
+    return worst
 
 
 def _resized(path: Path, side: int, folder: Path) -> Path:

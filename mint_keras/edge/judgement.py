@@ -91,16 +91,12 @@ class Judgement:
 
 def table_of(photos: SampleTable, faces: Sequence[ScoredFace]) -> SampleTable:
     """Returns a row for each face; a face that was found in a photo is called `PHOTO#1`, `#2` and so on."""
-    rows = np.array([face.row for face in faces], int)
+    table = photos.take(np.array([face.row for face in faces], int))
     found = np.array([f"#{face.number}" if face.box is not None else "" for face in faces], np.str_)
     # Nobody knows who of several is the photo's person: each is then a person of its own.
     several = np.array([f"#{face.number}" if face.of > 1 else "" for face in faces], np.str_)
-    table = photos.take(rows)
-    sample_id, identity = (
-        np.char.add(table.sample_id.astype(str), found),
-        np.char.add(table.identity.astype(str), several),
-    )
-    return SampleTable(sample_id, table.database, identity, table.location)
+    sample_id = np.char.add(table.sample_id.astype(str), found)
+    return SampleTable(sample_id, table.database, np.char.add(table.identity.astype(str), several), table.location)
 
 
 def judge(

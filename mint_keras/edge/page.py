@@ -90,14 +90,7 @@ def serve(
 
 
 def make_app(folder: Path, port: int, looking: Looking | None = None, threads: int = 0) -> Starlette:
-    """Returns the application.
-
-    Args:
-        folder: The bundle's folder.
-        port: The port at which it will be reached.
-        looking: How faces are looked for; with the bundle's detectors by default.
-        threads: The number of processors to use; 0 stands for all.
-    """
+    """Returns the application that `serve` serves at a port, for the bundle in a folder."""
     bundle = read_bundle(folder)
     looking = (looking or Looking()).with_bundle(bundle)
     scorer = scoring.FaceScorer(bundle.path / SCORER, looking, threads or os.cpu_count() or 1)

@@ -34,6 +34,8 @@ PART_SIZE = 64
 # Bytes of a model that every thread may load. A larger one runs once, with all threads, because it may take 200 MB; a
 # small one runs slower on two threads.
 _SMALL = 32 * 2**20
+# Faces, in the order of their photos, and the photos without a usable one.
+Found = tuple[list[ScoredFace], list[Rejected]]
 
 
 def score_photos(
@@ -91,14 +93,7 @@ def score_photos(
 
 
 def judge(bundle: Bundle, table: SampleTable, faces: list[ScoredFace], rejected: list[Rejected]) -> PhotoScores:
-    """Returns what is said of scored faces.
-
-    Args:
-        bundle: The bundle that scored them.
-        table: The photos.
-        faces: The faces in them.
-        rejected: The photos without a usable face.
-    """
+    """Returns what a bundle says of the faces that it scored in a table of photos."""
     calibration = calibrations.read(bundle)
     logit = np.array([face.logit for face in faces], np.float32)
     scored = judgement.table_of(table, faces)
@@ -146,16 +141,8 @@ class FaceScorer:
             self._mine.scorer = TfliteScorer(self._model, self._own_threads)
         return float(self._mine.scorer.logits(face[None])[0]), quality.features(face[None])[0].tolist()
 
-    def score_files(self, locations: list[str], rows: range) -> tuple[list[ScoredFace], list[Rejected]]:
-        """Scores the faces of photo files.
-
-        Args:
-            locations: The files.
-            rows: Their rows in the table of photos.
-
-        Returns:
-            The faces in the order of the photos, and the photos that have none or cannot be read.
-        """
+    def score_files(self, locations: list[str], rows: range) -> Found:
+        """Scores the faces of photo files, given with their rows in the table of photos."""
 
         def look(location: str) -> list[Face] | str:
             try:
@@ -174,11 +161,7 @@ class FaceScorer:
         return self.score_faces(with_faces), rejected
 
     def score_image(self, image: np.ndarray, row: int = 0) -> list[ScoredFace]:
-        """Returns the faces of one decoded photo.
-
-        Args:
-            image: The photo, RGB, shape (height, width, 3), uint8.
-            row: Its row in the table of photos.
+        """Returns the faces of one decoded photo, RGB, shape (height, width, 3), uint8, which has a row of the table.
 
         Raises:
             InputError: if it has none.
@@ -216,15 +199,6 @@ class _Work:
         return range(number * PART_SIZE, min((number + 1) * PART_SIZE, len(self.table)))
 
 
-@dataclasses.dataclass(frozen=True)
-class _Part:
-    """What came of one part of the photos."""
-
-    number: int
-    faces: list[ScoredFace]
-    rejected: list[Rejected]
-
-
 class _PartScorer:
     """Loads the models once and scores parts; the worker that `workers.map_parts` asks for."""
 
@@ -232,28 +206,27 @@ class _PartScorer:
         self._work = work
         self._scorer = FaceScorer(work.model, work.looking, work.threads)
 
-    def __call__(self, number: int) -> _Part:
+    def __call__(self, number: int) -> tuple[int, Found]:
         rows = self._work.rows(number)
-        locations = [str(self._work.table.location[row]) for row in rows]
-        return _Part(number, *self._scorer.score_files(locations, rows))
+        return number, self._scorer.score_files([str(self._work.table.location[row]) for row in rows], rows)
 
 
-def _score_all(work: _Work, where: str, out: Path | None) -> tuple[list[ScoredFace], list[Rejected]]:
+def _score_all(work: _Work, where: str, out: Path | None) -> Found:
     """Returns the faces of all photos, and the photos without one; reads the parts that a folder holds already."""
     numbers = range(-(-len(work.table) // PART_SIZE))
     files = {} if out is None else {k: out / "parts" / f"{k:06d}.json" for k in numbers}
-    parts = {k: _read_part(file, k) for k, file in files.items() if file.is_file()}
+    parts = {k: _read_part(file) for k, file in files.items() if file.is_file()}
     missing = [k for k in numbers if k not in parts]
     done = sum(len(work.rows(k)) for k in parts)
     with progress.bar(total=len(work.table), initial=done, desc="photos", unit="photo") as bar:
-        for part in workers.map_parts(_PartScorer, work, missing, where):
+        for k, found in workers.map_parts(_PartScorer, work, missing, where):
             if files:
-                content = {name: value for name, value in dataclasses.asdict(part).items() if name != "number"}
-                formats.write_json(files[part.number], content)
-            parts[part.number] = part
-            bar.update(len(work.rows(part.number)))
-    faces = [face for k in numbers for face in parts[k].faces]
-    rejected = [entry for k in numbers for entry in parts[k].rejected]
+                content = [[dataclasses.asdict(entry) for entry in side] for side in found]
+                formats.write_json(files[k], dict(zip(("faces", "rejected"), content, strict=True)))
+            parts[k] = found
+            bar.update(len(work.rows(k)))
+    faces = [face for k in numbers for face in parts[k][0]]
+    rejected = [entry for k in numbers for entry in parts[k][1]]
     if not faces:
         first = rejected[0]
         raise InputError(
@@ -262,7 +235,7 @@ def _score_all(work: _Work, where: str, out: Path | None) -> tuple[list[ScoredFa
     return faces, rejected
 
 
-def _read_part(path: Path, number: int) -> _Part:
+def _read_part(path: Path) -> Found:
     content = formats.read_json(path)
     try:
         # JSON has lists where faces have tuples.
@@ -271,6 +244,6 @@ def _read_part(path: Path, number: int) -> _Part:
             ScoredFace(**{**face, **{name: face[name] and tuple(face[name]) for name in tuples}})
             for face in content["faces"]
         ]
-        return _Part(number, faces, [Rejected(**entry) for entry in content["rejected"]])
+        return faces, [Rejected(**entry) for entry in content["rejected"]]
     except (KeyError, TypeError) as error:
         raise InputError(f"Expected a part of these scores in {path}, received: {error!r}; use --overwrite.") from error

@@ -22,8 +22,8 @@ from mint_keras.options import Common
 from mint_keras.records import AUDITED, InputError, RefusedError
 
 if TYPE_CHECKING:
-    from mint_keras.data.protocol import Protocol
     from mint_keras.edge.artefacts import TrainedHead
+    from mint_keras.stages.mint_options import TrainMint
     from mint_keras.training.batches import LabelledAad
 
 SWEEP, SWEEP_TABLE = "sweep.json", "sweep.md"
@@ -91,19 +91,19 @@ def export_tflite(config: ExportTflite) -> Exported:
     """
     from mint_keras.edge import artefacts, bundle_calibration, detector
     from mint_keras.faces import detectors
+    from mint_keras.stages import mint_run
 
-    source = _open(config)
-    head = source.head
+    head, options, inputs = _open(config)
     content = ("tap", "head_seed", "tolerance", "force", "num_test", "samples")
     settings = {name: getattr(config, name) for name in content}
     settings["precision"] = "sweep" if config.sweep else config.precision
-    inputs = dict(source.inputs)
     if config.detector:
         inputs["detector"] = formats.sha256_file(detectors.find_file(config.detector))
     manifest = formats.make_manifest(bundle.KIND, inputs, settings)
     with formats.output_folder(config.out, manifest, config.overwrite), tempfile.TemporaryDirectory() as scratch:
         found = detector.export(config.detector, config.photos, config.out) if config.detector else None
-        faces = artefacts.read_faces(source.protocol, config.num_test, source.seed, Path(scratch))
+        protocol = mint_run.make_protocol(options)
+        faces = artefacts.read_faces(protocol, config.num_test, options.seed, Path(scratch))
         reference = artefacts.keras_scores(head, faces)
         if not config.force:
             parity.check_alive(reference)
@@ -117,14 +117,14 @@ def export_tflite(config: ExportTflite) -> Exported:
         if config.sweep:
             formats.write_json(config.out / SWEEP, {"recommended": chosen, "artefacts": records})
             formats.write_text(config.out / SWEEP_TABLE, table + "\n")
-        artefacts.fill(config.out, files[chosen], source.protocol, config.samples)
+        artefacts.fill(config.out, files[chosen], protocol, config.samples)
         facts = {
             "head": head.scorer,
             "seed": head.seed,
             "input": "faces: RGB, uint8, (n, 112, 112, 3), aligned to the ArcFace template",
             "exported_as": chosen,
             "parity": {**records[chosen], "auc_tolerance": config.tolerance, "reference": "Keras, float32"},
-            **bundle_calibration.write(config.out, source.protocol, source.audited),
+            **bundle_calibration.write(config.out, protocol, options.audited),
             **({"detector": found} if found else {}),
         }
         bundle.seal(config.out, {**manifest, **facts})
@@ -137,26 +137,8 @@ def export_tflite(config: ExportTflite) -> Exported:
 # --- the run ----------------------------------------------------------------------------------------------------------
 
 
-@dataclasses.dataclass(frozen=True)
-class _Source:
-    """What is exported.
-
-    Attributes:
-        head: The head.
-        protocol: The samples of its run.
-        seed: The run's seed.
-        audited: The folder of the audited model.
-        inputs: SHA-256 of the head and the audited model, by these names.
-    """
-
-    head: TrainedHead
-    protocol: Protocol
-    seed: int
-    audited: Path
-    inputs: dict[str, str]
-
-
-def _open(config: ExportTflite) -> _Source:
+def _open(config: ExportTflite) -> tuple[TrainedHead, TrainMint, dict[str, str]]:
+    """Returns the head, the options of its run, and SHA-256 of head and audited model."""
     from mint_keras.aad import pooling
     from mint_keras.audited import taps, zoo
     from mint_keras.data import images
@@ -188,7 +170,7 @@ def _open(config: ExportTflite) -> _Source:
     if not specs.find(options.head).takes_maps:
         extractor = pooling.pooled_by_tap(extractor, options.pooling)
     head = TrainedHead(options.head, config.tap, key.seed, mint_run.load_head(path), extractor)
-    return _Source(head, mint_run.make_protocol(options), options.seed, options.audited, inputs)
+    return head, options, inputs
 
 
 def _training_aad(config: ExportTflite, tap: str) -> LabelledAad:
