@@ -221,22 +221,18 @@ class _Page:
         batch = self._find(request)
         made = await run_in_threadpool(self._judge, batch)
         if made is None:
-            return HTMLResponse(
-                self._templates.get_template("nothing.html").render(rejected=list(batch.rejected.values()))
-            )
-        marks = [(face.logit, bool(face.is_selected)) for face in made.faces]
-        found = collections.defaultdict(list)
-        for face, finding in zip(batch.faces, made.faces, strict=True):
-            found[face.row].append(finding)
-        shown = zip(batch.names, batch.sizes, strict=True)
+            template = self._templates.get_template("nothing.html")
+            return HTMLResponse(template.render(rejected=list(batch.rejected.values())))
+        of_photos = collections.defaultdict(list)
+        for face, judgement in zip(batch.faces, made.faces, strict=True):
+            of_photos[face.row].append(judgement)
         photos = [
-            {"row": row, "name": name, "size": size, "faces": found[row], "error": batch.rejected.get(row)}
-            for row, (name, size) in enumerate(shown)
+            {"row": row, "name": name, "size": size, "faces": of_photos[row], "error": batch.rejected.get(row)}
+            for row, (name, size) in enumerate(zip(batch.names, batch.sizes, strict=True))
         ]
+        drawn = report.histogram(made.calibration, made.faces)
         template = self._templates.get_template("results.html")
-        return HTMLResponse(
-            template.render(made=made, photos=photos, histogram=report.histogram(made.calibration, marks))
-        )
+        return HTMLResponse(template.render(made=made, photos=photos, histogram=drawn))
 
     async def download(self, request: Request) -> Response:
         """The report, as a file."""

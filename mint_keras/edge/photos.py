@@ -112,7 +112,8 @@ class Looking:
         if self.is_aligned:
             return dataclasses.replace(self, detectors=())
         for name in self.detectors:
-            detectors.open_detector(name)  # shows early whether it is one
+            # This shows early whether it is one.
+            detectors.open_detector(name)
         return self if self.detectors else dataclasses.replace(self, detectors=choose_detectors(bundle))
 
 
@@ -206,12 +207,9 @@ class FaceFinder:
                 "Expected a face, received a photo in which none was found. If one fills it, try --border 0.5."
             )
         chosen = range(len(found)) if looking.policy == ALL else [policies.choose(found, image.shape, looking.policy)]
-        assert found.landmarks is not None  # noqa: S101 # detectors without are refused when they are opened
+        # Detectors without landmarks are refused when they are opened.
+        assert found.landmarks is not None  # noqa: S101
         return [
-            Face(
-                align.align(image, found.landmarks[k]),
-                tuple(float(edge) for edge in found.boxes[k]),
-                float(found.scores[k]),
-            )
+            Face(align.align(image, found.landmarks[k]), tuple(map(float, found.boxes[k])), float(found.scores[k]))
             for k in chosen
         ]

@@ -89,7 +89,8 @@ class PhotoScores:
         if num_odd := sum(face.is_odd for face in self.faces):
             notes.append(f"{num_odd:,} of {len(self.faces):,} faces are unlike the calibration's, so take care.")
         if judged := [one.face for one in self.persons if one.face and one.p_value is None]:
-            assert self.calibration is not None  # noqa: S101 # without one nobody is judged
+            # Without a calibration nobody is judged.
+            assert self.calibration is not None  # noqa: S101
             notes.append(f"No p-values for persons: {self.calibration.persons[min(judged)].silence}")
         num = sum(unit.is_selected is not None for unit in [*self.faces, *self.persons])
         if self.calibration is not None and not self.calibration.photos.silence and num:
@@ -123,14 +124,9 @@ def write(out: Path, made: PhotoScores) -> None:
 
 def content(made: PhotoScores) -> dict[str, Any]:
     """Returns the content of scores.json."""
-    manifest = made.bundle.manifest
+    said = {name: made.bundle.manifest[name] for name in ("seal", "inputs")}
     return {
-        "bundle": {
-            "head": made.bundle.head,
-            "tap": made.bundle.tap,
-            "seal": manifest["seal"],
-            "inputs": manifest["inputs"],
-        },
+        "bundle": {"head": made.bundle.head, "tap": made.bundle.tap, **said},
         "verdict": made.verdict,
         "notes": made.notes,
         "limits": made.limits,
@@ -194,19 +190,16 @@ def _table(findings: Sequence[Judgement], what: str) -> list[str]:
 def html(made: PhotoScores) -> str:
     """Returns the report as one page that has no scripts and loads nothing from elsewhere."""
     ordered = sorted(made.faces, key=lambda face: -face.logit)
-    return (
-        environment()
-        .get_template("report.html")
-        .render(
-            made=made,
-            faces=ordered[:_SHOWN_IN_PAGE],
-            num_left_out=max(0, len(ordered) - _SHOWN_IN_PAGE),
-            persons=sorted(made.persons, key=lambda one: -one.logit),
-            histogram=histogram(made.calibration, [(face.logit, bool(face.is_selected)) for face in ordered]),
-            has_p=any(face.p_value is not None for face in ordered),
-            has_pictures=any(face.picture for face in ordered),
-            manifest=made.bundle.manifest,
-        )
+    template = environment().get_template("report.html")
+    return template.render(
+        made=made,
+        faces=ordered[:_SHOWN_IN_PAGE],
+        num_left_out=max(0, len(ordered) - _SHOWN_IN_PAGE),
+        persons=sorted(made.persons, key=lambda one: -one.logit),
+        histogram=histogram(made.calibration, ordered),
+        has_p=any(face.p_value is not None for face in ordered),
+        has_pictures=any(face.picture for face in ordered),
+        manifest=made.bundle.manifest,
     )
 
 
@@ -239,18 +232,13 @@ class Histogram:
     caption: str
 
 
-def histogram(calibration: FieldCalibration | None, faces: Sequence[tuple[float, bool]]) -> Histogram | None:
-    """Returns the faces against calibration people.
-
-    Args:
-        calibration: The bundle's calibration; without one there is no histogram.
-        faces: The logit of each face, and whether it stands out.
-    """
+def histogram(calibration: FieldCalibration | None, faces: Sequence[Judgement]) -> Histogram | None:
+    """Returns faces against the calibration people of a bundle; None if it has none."""
     if calibration is None:
         return None
     of_databases = calibration.photos.calibration.logits
     people = np.concatenate(list(of_databases.values()))
-    every = np.concatenate([people, [logit for logit, _ in faces]])
+    every = np.concatenate([people, [face.logit for face in faces]])
     low, high = float(every.min()), float(every.max())
     pad = 0.02 * (high - low) or 1.0
     low, high = low - pad, high + pad
@@ -261,11 +249,8 @@ def histogram(calibration: FieldCalibration | None, faces: Sequence[tuple[float,
 
     heights = _HEIGHT * counts / max(counts.max(), 1)
     width = round(_WIDTH / _BINS - 1, 2)
-    bars = [
-        (at(edge), round(_HEIGHT - height, 2), width, round(height, 2))
-        for edge, height in zip(edges[:-1].tolist(), heights.tolist(), strict=True)
-        if height
-    ]
+    sides = zip(edges[:-1].tolist(), heights.tolist(), strict=True)
+    bars = [(at(edge), round(_HEIGHT - height, 2), width, round(height, 2)) for edge, height in sides if height]
     # About six ticks, 1, 2 or 5 times a power of ten apart; the margin forgives what rounding takes away.
     sixth = (high - low) / 6
     power = 10.0 ** math.floor(math.log10(sixth))
@@ -274,7 +259,7 @@ def histogram(calibration: FieldCalibration | None, faces: Sequence[tuple[float,
     names = ", ".join(f"{len(values):,} of {name}" for name, values in of_databases.items())
     return Histogram(
         bars,
-        [(at(logit), is_selected) for logit, is_selected in faces[:_SHOWN_IN_PAGE]],
+        [(at(face.logit), bool(face.is_selected)) for face in faces[:_SHOWN_IN_PAGE]],
         [(at(value), f"{value:g}") for value in values],
         f"Bars: people who are no members ({names}), each with the highest logit of all photos. Lines: the faces.",
     )
