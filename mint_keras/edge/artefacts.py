@@ -22,7 +22,7 @@ from mint_keras.edge.scorer import LOGIT, TfliteScorer
 from mint_keras.records import Scores
 from mint_keras.training.batches import LabelledAad
 
-# By what is exported, the precision of its file.
+# The precision of the file in which each artefact is written.
 PRECISIONS = {name: name for name in export.PRECISIONS} | {
     compression.QAT: litert.INT8,
     compression.PRUNED: litert.INT8_DYNAMIC,

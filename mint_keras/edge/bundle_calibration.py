@@ -20,10 +20,10 @@ from mint_keras.faces import quality
 from mint_keras.records import InputError, Observations, Scores
 from mint_keras.statistics import conformal, domain, paired, person
 
-# What is observed of every face.
+# The names of what is observed of every face.
 LOGIT, LOOKS = "logit", "looks"
 _BATCH = 32
-# Of a person; more photos are not judged together.
+# So many photos of a person are judged together at most.
 _MAX_PHOTOS = 20
 # With fewer people no p-value is as small as alpha.
 _MIN_PEOPLE = round(1 / conformal.ALPHA) - 1

@@ -23,7 +23,7 @@ from mint_keras.records import InputError, RefusedError
 
 # The name of the signature's input.
 PHOTO = "photo"
-# In pixels of the network's input.
+# Boxes may move by so many pixels of the network's input.
 MAX_BOX_SHIFT = 0.5
 MAX_SCORE_DIFFERENCE = 1e-3
 _ROLES = ("score", "bbox", "kps")

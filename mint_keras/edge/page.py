@@ -37,9 +37,8 @@ from mint_keras.edge.photos import Looking
 from mint_keras.records import InputError, Rejected, SampleTable
 
 HOST = "127.0.0.1"
-# Of a photo.
+# One photo may have so many bytes, one batch so many photos: all of it is held in memory.
 MAX_BYTES = 32 * 2**20
-# Of a batch.
 MAX_PHOTOS = 500
 MAX_BATCHES = 4
 _MAX_NAME = 200
@@ -170,13 +169,13 @@ class _Page:
         self._templates = report.environment()
 
     async def show(self, request: Request) -> Response:
-        """The page, still empty."""
+        """Returns the page, still empty."""
         limits = {"bytes": MAX_BYTES, "photos": MAX_PHOTOS}
         text = self._templates.get_template("page.html").render(manifest=self._bundle.manifest, limits=limits)
         return HTMLResponse(text)
 
     async def begin(self, request: Request) -> Response:
-        """A new batch; the oldest of too many is forgotten."""
+        """Begins a batch; the oldest of too many is forgotten."""
         batch = secrets.token_urlsafe(16)
         self._batches[batch] = _Batch()
         while len(self._batches) > MAX_BATCHES:
@@ -184,7 +183,7 @@ class _Page:
         return JSONResponse({"batch": batch})
 
     async def add(self, request: Request) -> Response:
-        """Scores one photo, the body of the request, called ?name=."""
+        """Scores one photo, which is the body of the request and is called `?name=`."""
         batch = self._find(request)
         if len(batch.names) >= MAX_PHOTOS:
             raise HTTPException(413, f"Expected at most {MAX_PHOTOS} photos at once.")
@@ -217,7 +216,7 @@ class _Page:
             return error
 
     async def results(self, request: Request) -> Response:
-        """What is said of a batch, as a part of the page."""
+        """Returns what is said of a batch, as a part of the page."""
         batch = self._find(request)
         made = await run_in_threadpool(self._judge, batch)
         if made is None:
@@ -235,7 +234,7 @@ class _Page:
         return HTMLResponse(template.render(made=made, photos=photos, histogram=drawn))
 
     async def download(self, request: Request) -> Response:
-        """The report, as a file."""
+        """Returns the report as a file."""
         made = await run_in_threadpool(self._judge, self._find(request))
         if made is None:
             raise HTTPException(404, "Expected a batch with a scored face.")

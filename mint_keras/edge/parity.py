@@ -14,8 +14,8 @@ from mint_keras.records import RefusedError, Scores
 from mint_keras.report import tables
 from mint_keras.statistics import figures, paired
 
-# Of the AUC. An auditor may report 0.01, and half of that must not be made by rounding. A second training of the same
-# head moves the AUC by several times as much.
+# An auditor may report 0.01 of AUC, and half of that must not be made by rounding. A second training of the same head
+# moves the AUC by several times as much.
 TOLERANCE = 0.005
 _NAMES = (figures.AUC, figures.TPR_AT_1)
 _THREADS = ("1", "2")

@@ -31,8 +31,8 @@ EVALUATION = "field"
 # The number of photos that an interruption can cost. Parts stay beside the results, so that a finished command that is
 # given again reads them.
 PART_SIZE = 64
-# Bytes of a model that every thread may load. A larger one runs once, with all threads, because it may take 200 MB; a
-# small one runs slower on two threads.
+# Every thread loads a model of up to so many bytes. A larger one runs once, with all threads, because it may take 200
+# MB; a small one runs slower on two threads.
 _SMALL = 32 * 2**20
 # Faces, in the order of their photos, and the photos without a usable one.
 Found = tuple[list[ScoredFace], list[Rejected]]

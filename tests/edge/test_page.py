@@ -189,6 +189,7 @@ def test_it_ends_with_0_on_ctrl_c(served: tuple[subprocess.Popen, str]) -> None:
 
 def test_in_a_browser(served: tuple[subprocess.Popen, str], bundle_folder: Path, tmp_path: Path) -> None:
     """Drops photos, sees a box over each, downloads the report; the page asks this machine only and logs no error."""
+    # Neither Playwright nor Chromium is pinned: the page is tested without them above.
     sync = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
     browser_path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if browser_path is None:
