@@ -18,8 +18,8 @@ SCHEMA = 2
 SCORER = "scorer.tflite"
 CALIBRATION = "calibration.json"
 CARD = "card.md"
-# The side of the input comes first. Of 111 photos with faces the detector of 640 pixels saw none in 7, where a face fills
-# the picture; that of 320 found these, but it misses small ones.
+# By the side of the input. Of 111 photos with faces the detector of 640 pixels saw none in 7, where a face fills the
+# picture; that of 320 found these, but it misses small ones.
 DETECTORS = {640: "detector_640.tflite", 320: "detector_320.tflite"}
 
 
