@@ -48,6 +48,7 @@ LIGHT = (
     "edge.cost",
     "edge.judgement",
     "edge.page",
+    "edge.parity",
     "edge.photos",
     "edge.report",
     "edge.scorer",
@@ -185,7 +186,7 @@ def test_no_import_cycles() -> None:
 
 
 def test_score_script_needs_no_stage() -> None:
-    names = imported(modules()["scripts.score"])
+    names = imported(modules()["commands.score"])
     assert "edge.scoring" in names
     assert not [name for name in names if name.startswith("stages")]
 

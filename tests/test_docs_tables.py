@@ -7,8 +7,9 @@ import pytest
 
 from mint_keras import formats, score_files
 from mint_keras.data import protocol
+from mint_keras.edge import parity
 from mint_keras.report import paper_tables, tables
-from mint_keras.stages import benchmark, export_tflite, measure_coverage, measure_plus
+from mint_keras.stages import benchmark, measure_coverage, measure_plus
 from mint_keras.stages.validation import single, summary
 from mint_keras.statistics import conformal
 from mint_keras.statistics.intervals import Estimate
@@ -110,7 +111,7 @@ def test_there_are_sweeps() -> None:
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
 def test_tables_of_sweeps_are_rendered_from_their_results(path: Path) -> None:
     sweep = formats.read_json(path)
-    table, _, _ = export_tflite.parity_table(sweep["artefacts"], sweep["recommended"]).partition("\n\n")
+    table, _, _ = parity.table(sweep["artefacts"], sweep["recommended"]).partition("\n\n")
     assert f"\n{table}\n" in (ROOT / "docs" / "results.md").read_text()
 
 

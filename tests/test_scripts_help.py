@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = sorted(path.name for path in (ROOT / "scripts").glob("[!_]*.py"))
-SHARED_OPTIONS = {"--out", "--seed", "--config", "--overwrite", "--quiet", "--help"}
+SHARED_OPTIONS = {"--out", "--config", "--overwrite", "--quiet", "--help"}
 # All in one process: TensorFlow is loaded once.
 PROGRAM = """
 import contextlib, io, json, runpy, sys

@@ -13,7 +13,7 @@ from mint_keras.audited import litert, taps
 from mint_keras.audited.convert import torch as torch_layout
 from mint_keras.data import images, samples
 from mint_keras.edge import detector, export
-from mint_keras.edge.scorer import Scorer
+from mint_keras.edge.scorer import TfliteScorer
 from mint_keras.faces import detectors, scrfd
 from mint_keras.heads import cnn, vanilla
 from mint_keras.stages.benchmarks import networks
@@ -25,9 +25,9 @@ _MIB = 2**20
 _SCORE = """
 import sys
 from pathlib import Path
-from mint_keras.edge.scoring import Score, score
+from mint_keras.edge.scoring import score_photos
 from mint_keras.stages.benchmarks.measure import peak_memory
-score(Score(Path(sys.argv[1]), (sys.argv[3],), Path(sys.argv[2]), quiet=True))
+score_photos(Path(sys.argv[1]), [sys.argv[3]], Path(sys.argv[2]))
 print(peak_memory())
 """
 
@@ -57,7 +57,7 @@ def _scorers(setting: Setting) -> Iterator[Measurement]:
             path = setting.folder / f"{len(works)}.tflite"
             path.write_bytes(content)
             sizes[f"{name}, {precision}"] = len(content) / _MIB
-            works[f"{name}, {precision}"] = _one_by_one(Scorer(path, _THREADS).logits, faces)
+            works[f"{name}, {precision}"] = _one_by_one(TfliteScorer(path, _THREADS).logits, faces)
     rates = in_turns(works, rounds)
     peer, against = rates.pop("onnxruntime"), f"ONNX Runtime, the whole {arch.upper()} in float32"
     targets = {} if setting.quick else {"conv1, cnn": "18", "combination, vanilla": "3.4"}
