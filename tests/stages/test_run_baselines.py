@@ -13,12 +13,12 @@ from keras import layers
 from mint_keras import formats, score_files
 from mint_keras.aad import pooling, signals, store
 from mint_keras.audited import taps
+from mint_keras.commands.extract_aad import ExtractAad, extract_aad
 from mint_keras.records import InputError, Scores
 from mint_keras.scorers.baselines import BASELINES
 from mint_keras.stages import mint_options, mint_run, run_baselines
 from mint_keras.stages.evaluate_mint import EvaluateMint, evaluate_mint
 from mint_keras.stages.export_tflite import ExportTflite, export_tflite
-from mint_keras.stages.extract_aad import ExtractAad, extract_aad
 from mint_keras.stages.mint_options import TrainMint
 from mint_keras.stages.mint_run import open_run
 from mint_keras.stages.train_mint import train_mint
@@ -133,7 +133,7 @@ def test_a_store_gives_the_scores_of_own_aad(whole: tuple[Path, str], model_fold
         (part.scorer, part.tap, part.evaluation): part for part in score_files.read_scores(whole[0] / "scores.csv")
     }
     own = scores_of(open_run(options(model_folder, whole[0])))
-    text = extract_aad(store_options(model_folder, tmp_path / "aad", baselines=True))
+    text = extract_aad(store_options(model_folder, tmp_path / "aad", baselines=True)).text
     assert f"audited stability: {NUM_SAMPLES} x 3 float32" in text
     assert f"untrained bn_distance: {NUM_SAMPLES} x 1 float32" in text
     given = scores_of(open_run(options(model_folder, tmp_path / "run", store=tmp_path / "aad")))
@@ -156,7 +156,7 @@ def test_a_store_without_what_baselines_need(plain_folder: Path, tmp_path: Path)
 
 def test_a_model_without_normalisation_is_said_to_have_none(plain_folder: Path, tmp_path: Path) -> None:
     line = "bn_distance is left out: the audited model has no batch normalisation"
-    text = extract_aad(store_options(plain_folder, tmp_path / "aad", baselines=True))
+    text = extract_aad(store_options(plain_folder, tmp_path / "aad", baselines=True)).text
     assert line in text
     assert f"audited stability: {NUM_SAMPLES} x 3" in text
     for given in (None, tmp_path / "aad"):

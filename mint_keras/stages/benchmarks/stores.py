@@ -24,9 +24,10 @@ _EXTRACT = """
 import sys
 from pathlib import Path
 from mint_keras.stages.benchmarks.measure import peak_memory
-from mint_keras.stages.extract_aad import ExtractAad, extract_aad
-extract_aad(ExtractAad(Path(sys.argv[2]), sys.argv[3], (sys.argv[1],), ("conv1",), pooling=("max",), batch_size=64,
-    quiet=True))
+from mint_keras import progress
+from mint_keras.commands.extract_aad import ExtractAad, extract_aad
+with progress.hidden():
+    extract_aad(ExtractAad(Path(sys.argv[2]), sys.argv[3], (sys.argv[1],), ("conv1",), pooling=("max",), batch_size=64))
 print(peak_memory())
 """
 

@@ -19,13 +19,13 @@ import pytest
 from mint_keras import formats
 from mint_keras.audited import parity, runtime, taps, zoo
 from mint_keras.audited.convert import onnx_tf
+from mint_keras.commands.convert_fr import ConvertFr, convert_fr
+from mint_keras.commands.verify_fr import VerifyFr, verify_fr
 from mint_keras.data import synthetic
 from mint_keras.records import InputError, RefusedError
-from mint_keras.stages.convert_fr import ConvertFr, convert_fr
 from mint_keras.stages.export_tflite import ExportTflite, export_tflite
 from mint_keras.stages.mint_options import TrainMint
 from mint_keras.stages.train_mint import train_mint
-from mint_keras.stages.verify_fr import VerifyFr, verify_fr
 from tests.audited.convert import files
 
 DIALECT = files.Dialect(input_shape=("None", 3, 112, 112))
@@ -45,9 +45,11 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def converted(shelf: Path) -> Path:
-    text = convert_fr(ConvertFr(shelf / "model.onnx", shelf / "models" / "model", taps=("early=stem_prelu",)))
-    assert "| conv1   | onnxruntime | noise (1, 8), faces (1, 8) |" in text
-    assert "of no card" in text
+    made = convert_fr(ConvertFr(shelf / "model.onnx", shelf / "models" / "model", taps=("early=stem_prelu",)))
+    assert "| conv1   | onnxruntime | noise (1, 8), faces (1, 8) |" in made.text
+    assert "of no card" in made.text
+    assert made.out == shelf / "models" / "model"
+    assert {record.tap for record in made.records} == {*TAPS, "early"}
     return shelf / "models" / "model"
 
 
@@ -84,7 +86,7 @@ def test_the_record_says_what_was_compared(converted: Path) -> None:
 
 def test_the_same_command_again_changes_nothing_and_another_file_is_refused(converted: Path, shelf: Path) -> None:
     before = (converted / "model.keras").stat().st_mtime_ns
-    assert "conv1" in convert_fr(ConvertFr(shelf / "model.onnx", converted, taps=("early=stem_prelu",)))
+    assert "conv1" in convert_fr(ConvertFr(shelf / "model.onnx", converted, taps=("early=stem_prelu",))).text
     assert (converted / "model.keras").stat().st_mtime_ns == before
     with pytest.raises(RefusedError, match="fingerprint"):
         convert_fr(ConvertFr(shelf / "other.onnx", converted))
@@ -99,7 +101,7 @@ def test_the_same_file_converted_twice_is_the_same_model_file(converted: Path, s
 def test_listing_taps_writes_nothing(shelf: Path, tmp_path: Path) -> None:
     first_sum = next(node.name for node in onnx.load(shelf / "model.onnx").graph.node if node.op_type == "Add")
     own = (f"sum={first_sum}",)
-    text = convert_fr(ConvertFr(shelf / "model.onnx", tmp_path / "out", list_taps=True, taps=own))
+    text = convert_fr(ConvertFr(shelf / "model.onnx", tmp_path / "out", list_taps=True, taps=own)).text
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
     assert rows[0] == ["tap", "shape", "layer", "node", "GFLOPs so far"]
     by_tap = {row[0]: row for row in rows[2:]}
@@ -115,16 +117,16 @@ def test_listing_taps_writes_nothing(shelf: Path, tmp_path: Path) -> None:
 
 def test_a_checkpoint_is_verified_only_by_verification(shelf: Path, tmp_path: Path) -> None:
     out = tmp_path / "checkpoint"
-    assert "mapping verified, file not" in convert_fr(ConvertFr(shelf / "backbone.pth", out))
+    assert "mapping verified, file not" in convert_fr(ConvertFr(shelf / "backbone.pth", out)).text
     write_pairs(tmp_path / "lfw.bin", same_image=True)
-    text = verify_fr(VerifyFr(tmp_path / "lfw.bin", model=out, quiet=True))
+    text = verify_fr(VerifyFr(tmp_path / "lfw.bin", model=out, quiet=True)).text
     assert "(keras), 20 pairs: accuracy 1.0000" in text
     record = formats.read_json(out / "parity.json")
     assert record["verification"].startswith("file verified: accuracy 1.0000 on 20 pairs of lfw.bin")
-    assert "file not: what checked it was written from the same file (verify_fr.py); file verified" in convert_fr(
-        ConvertFr(shelf / "backbone.pth", out)
+    assert "file not: what checked it was written from the same file (verify_fr.py); file verified" in (
+        convert_fr(ConvertFr(shelf / "backbone.pth", out)).text
     )
-    text = convert_fr(ConvertFr(shelf / "backbone.pth", tmp_path / "b", cross_check=str(shelf / "model.onnx")))
+    text = convert_fr(ConvertFr(shelf / "backbone.pth", tmp_path / "b", cross_check=str(shelf / "model.onnx"))).text
     assert "mapping verified, and model.onnx is the same model" in text
     assert "| conv4   | model.onnx" in text
 
@@ -182,12 +184,12 @@ def test_cards_check_structure_and_sha256(shelf: Path, tmp_path: Path) -> None:
         convert_fr(ConvertFr(weights, out, card="fr1"))
     assert not out.exists()
     known = write_card(tmp_path, sha256=[formats.sha256_file(weights)])
-    assert "the one card card knows" in convert_fr(ConvertFr(weights, out, card=known))
+    assert "the one card card knows" in convert_fr(ConvertFr(weights, out, card=known)).text
 
 
 def test_a_card_without_sha256_trusts_the_first_file(shelf: Path, tmp_path: Path) -> None:
     card = write_card(tmp_path)
-    text = convert_fr(ConvertFr(shelf / "model.onnx", tmp_path / "models" / "one", card=card))
+    text = convert_fr(ConvertFr(shelf / "model.onnx", tmp_path / "models" / "one", card=card)).text
     assert "trusted on first use: nobody published the hash of a test" in text
     with pytest.raises(RefusedError, match="was converted from another file for card card"):
         convert_fr(ConvertFr(shelf / "other.onnx", tmp_path / "models" / "two", card=card))
@@ -196,7 +198,7 @@ def test_a_card_without_sha256_trusts_the_first_file(shelf: Path, tmp_path: Path
 
 def test_a_truncated_extractor_as_onnx(shelf: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    text = convert_fr(ConvertFr(shelf / "model.onnx", out, to="onnx", export_taps=("conv2", "conv1")))
+    text = convert_fr(ConvertFr(shelf / "model.onnx", out, to="onnx", export_taps=("conv2", "conv1"))).text
     assert "| conv2   | keras (extractor.onnx) |" in text
     session = onnxruntime.InferenceSession(out / "extractor.onnx")
     assert {entry.name for entry in session.get_outputs()} == {"conv1", "conv2"}
@@ -209,7 +211,7 @@ def test_a_truncated_extractor_as_onnx(shelf: Path, tmp_path: Path) -> None:
 
 def test_scaling_of_pixels_is_built_in(shelf: Path, tmp_path: Path) -> None:
     """Whatever the file wants, the model that is saved takes (x - 127.5) / 127.5."""
-    text = convert_fr(ConvertFr(shelf / "model.onnx", tmp_path / "a", mean=(120.0, 110.0, 100.0), std=(60.0,)))
+    text = convert_fr(ConvertFr(shelf / "model.onnx", tmp_path / "a", mean=(120.0, 110.0, 100.0), std=(60.0,))).text
     assert "scaled as the command says" in text
     convert_fr(ConvertFr(shelf / "model.onnx", tmp_path / "b"))
     pixels = np.random.default_rng(1).uniform(0, 255, (1, 112, 112, 3)).astype(np.float32)
@@ -233,7 +235,7 @@ def write_pairs(path: Path, same_image: bool) -> None:
 
 def test_verification_of_model_and_file_agree(converted: Path, shelf: Path, tmp_path: Path) -> None:
     write_pairs(tmp_path / "pairs.bin", same_image=False)
-    text = verify_fr(VerifyFr(tmp_path / "pairs.bin", model=converted, out=tmp_path / "keras", quiet=True))
+    text = verify_fr(VerifyFr(tmp_path / "pairs.bin", model=converted, out=tmp_path / "keras", quiet=True)).text
     assert "Below 0.97: not verified" in text
     assert "verification" not in formats.read_json(converted / "parity.json")
     verify_fr(VerifyFr(tmp_path / "pairs.bin", onnx=shelf / "model.onnx", out=tmp_path / "onnx", quiet=True))
@@ -241,8 +243,10 @@ def test_verification_of_model_and_file_agree(converted: Path, shelf: Path, tmp_
     for name in ("accuracy", "auc", "accuracy_std"):
         assert keras_record[name] == pytest.approx(onnx_record[name], abs=1e-4)
     assert (keras_record["runtime"], onnx_record["runtime"]) == ("keras", "onnxruntime")
-    flipped = verify_fr(VerifyFr(tmp_path / "pairs.bin", model=converted, out=tmp_path / "flip", flip=True, quiet=True))
-    assert "accuracy" in flipped
+    flipped = verify_fr(VerifyFr(tmp_path / "pairs.bin", model=converted, out=tmp_path / "flip", flip=True))
+    assert "accuracy" in flipped.text
+    assert not flipped.is_passed
+    assert flipped.record == formats.read_json(tmp_path / "flip" / "verification.json")
 
 
 def test_verification_needs_one_model_and_readable_images(converted: Path, tmp_path: Path) -> None:

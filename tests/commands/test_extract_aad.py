@@ -13,8 +13,9 @@ import pytest
 
 from mint_keras import formats
 from mint_keras.aad import plan, store
+from mint_keras.audited import taps
+from mint_keras.commands.extract_aad import ExtractAad, extract_aad
 from mint_keras.records import InputError, RefusedError
-from mint_keras.stages.extract_aad import ExtractAad, extract_aad
 from mint_keras.stages.mint_options import TrainMint
 from mint_keras.stages.mint_run import open_run
 from mint_keras.stages.train_mint import train_mint
@@ -35,7 +36,7 @@ def files(folder: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def maps(audited_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("maps") / "aad"
-    text = extract_aad(config(audited_folder, out, untrained=True))
+    text = extract_aad(config(audited_folder, out, untrained=True)).text
     assert "audited conv4: 120 x 7x7x16 float16" in text
     assert "untrained conv4: 120 x 7x7x16 float16" in text
     assert "in 3 shards, batches of 8" in text
@@ -46,7 +47,7 @@ def test_again_changes_nothing_and_every_byte_is_verified(maps: Path, audited_fo
     before = files(maps)
     extract_aad(config(audited_folder, maps, untrained=True))
     assert files(maps) == before
-    assert "every byte as it was written" in extract_aad(ExtractAad(maps, verify=True, quiet=True))
+    assert "every byte as it was written" in extract_aad(ExtractAad(maps, verify=True, quiet=True)).text
 
 
 def test_other_inputs_are_refused(maps: Path, audited_folder: Path) -> None:
@@ -85,7 +86,7 @@ def test_the_batch_size_is_measured_once(audited_folder: Path, tmp_path: Path, m
     del manifest["shards_sha256"]  # as if the process had been killed
     (tmp_path / "out" / "manifest.json").write_text(json.dumps(manifest))
     monkeypatch.setattr(plan, "best_batch_size", lambda functions, faces: (8, {8: 1.0}))
-    assert "batches of 16" in extract_aad(config(audited_folder, tmp_path / "out", batch_size=0))
+    assert "batches of 16" in extract_aad(config(audited_folder, tmp_path / "out", batch_size=0)).text
 
 
 def test_the_fastest_batch_wins_unless_it_gains_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +99,7 @@ def test_the_fastest_batch_wins_unless_it_gains_nothing(monkeypatch: pytest.Monk
 def test_a_lower_precision_says_what_it_costs(
     precision: str, cosine: float, maps: Path, audited_folder: Path, tmp_path: Path
 ) -> None:
-    text = extract_aad(config(audited_folder, tmp_path / "out", precision=precision))
+    text = extract_aad(config(audited_folder, tmp_path / "out", precision=precision)).text
     assert "times as fast as Keras in float32; smallest cosine with it: conv4 0." in text
     arrays = [store.open_store(folder).arrays["audited"]["conv4"][:] for folder in (maps, tmp_path / "out")]
     one, two = (values.astype(np.float64).reshape(120, -1) for values in arrays)
@@ -116,20 +117,20 @@ def test_onnx_runtime_gives_the_same(maps: Path, audited_folder: Path, tmp_path:
 
 def test_a_plan_writes_nothing(audited_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "rate", lambda functions, faces, size, seconds=0: 100.0)
-    text = extract_aad(config(audited_folder, tmp_path / "out", dry_run=True, untrained=True))
+    text = extract_aad(config(audited_folder, tmp_path / "out", dry_run=True, untrained=True)).text
     assert "120 samples through audited, untrained" in text
     assert "audited conv4" in text
     assert not (tmp_path / "out").exists()
     planned = config(audited_folder, tmp_path / "out", samples=(), dry_run=True, num_samples=100_000, shard_size=1024)
-    assert "100,000 samples through audited" in extract_aad(planned)
-    assert "7x7x16 float16:     0.157 GB" in extract_aad(planned)
-    assert "98 shards" in extract_aad(planned)
+    assert "100,000 samples through audited" in extract_aad(planned).text
+    assert "7x7x16 float16:     0.157 GB" in extract_aad(planned).text
+    assert "98 shards" in extract_aad(planned).text
 
 
 def test_a_plan_for_a_model_one_does_not_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "rate", lambda functions, faces, size, seconds=0: 7.0)
     options = {"samples": (), "taps": ("conv1",), "num_samples": 100_000, "dry_run": True}
-    text = extract_aad(config(Path("fr1"), tmp_path / "out", **options))
+    text = extract_aad(config(Path("fr1"), tmp_path / "out", **options)).text
     assert "IResNet-100, MS1MV3, ArcFace: not on the shelf, measured with random weights" in text
     assert "56x56x64 float16:    40.141 GB" in text
     assert "All of them: 4.0 h" in text
@@ -233,3 +234,14 @@ class TestStoreForHeads:
     def test_a_store_of_another_model(self, store_folder: Path, tmp_path: Path) -> None:
         with pytest.raises(RefusedError, match="another audited model"):
             open_run(self.options(ROOT / "models" / "lab", tmp_path / "out", store=store_folder))
+
+
+def test_the_default_taps_are_those_of_the_paper() -> None:
+    """They are written twice, so that --help need not load Keras."""
+    assert ExtractAad(Path("out")).taps == (*taps.CONV_TAPS, taps.OUTCOME)
+
+
+def test_the_result_counts(maps: Path) -> None:
+    found = extract_aad(ExtractAad(maps, verify=True))
+    assert found.num_samples == 120
+    assert found.num_bytes == sum(path.stat().st_size for path in maps.rglob("*.npy"))
