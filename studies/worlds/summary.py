@@ -8,14 +8,13 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mint_keras.data import worlds
 from mint_keras.report import tables
-from mint_keras.stages.validation.deciding import Decided
-from mint_keras.stages.validation.options import World
 from mint_keras.statistics import bounds, figures, verdict
+from studies.worlds import drawing
+from studies.worlds.spec import World
+from studies.worlds.verdicts import WorldVerdict
 
 NAIVE_FIGURES = (figures.ACCURACY, figures.AUC)
-_OUTCOMES = (verdict.EVIDENCE, verdict.NO_EVIDENCE, verdict.CANNOT_DECIDE)
 EXPECTED = {
     "neither": "no evidence",
     "shift": "no evidence or cannot decide",
@@ -29,17 +28,19 @@ EXPECTED = {
 class Rate:
     """How many worlds are accused.
 
+    Limits are one-sided, at 95%. Those of worlds hold if worlds are independent, those of models also if the worlds of a
+    model stand or fall together.
+
     Attributes:
-        num: of them.
-        worlds: in all.
-        at_least: lower limit of the rate, one-sided 95%, if worlds are independent.
-        at_most: upper limit, likewise.
-        models_with_any: audited models of which at least one world is accused.
-        models_with_all: audited models all of whose worlds are.
-        models: in all.
-        models_at_least: lower limit of the share of models all of whose worlds are accused.
-        models_at_most: upper limit of the share of models with any: both hold if worlds of a model stand or fall
-            together.
+        num: The number of worlds that are accused.
+        worlds: The number of all worlds.
+        at_least: The lower limit of the share that is accused.
+        at_most: The upper limit of the share that is accused.
+        models_with_any: The number of audited models of which at least one world is accused.
+        models_with_all: The number of audited models all of whose worlds are accused.
+        models: The number of all audited models.
+        models_at_least: The lower limit of the share of models all of whose worlds are accused.
+        models_at_most: The upper limit of the share of models of which any world is accused.
     """
 
     num: int
@@ -53,12 +54,12 @@ class Rate:
     models_at_most: float
 
 
-def rate(decided: Sequence[Decided], is_accused: Callable[[Decided], bool]) -> Rate:
+def rate(decided: Sequence[WorldVerdict], is_accused: Callable[[WorldVerdict], bool]) -> Rate:
     """Counts accusations.
 
     Args:
-        decided: worlds, at least one.
-        is_accused: who accuses.
+        decided: At least one verdict.
+        is_accused: Whether somebody accuses, by the verdict on a world.
     """
     by_model: dict[int, list[bool]] = {}
     for one in decided:
@@ -78,31 +79,31 @@ def rate(decided: Sequence[Decided], is_accused: Callable[[Decided], bool]) -> R
     )
 
 
-def summarise(decided: Sequence[Decided]) -> dict[str, Any]:
+def summarise(decided: Sequence[WorldVerdict]) -> dict[str, Any]:
     """Returns the content of validation.json.
 
     Args:
-        decided: worlds, some of them null and some with members.
+        decided: The verdicts on worlds some of which are null and some have members.
     """
     sides = {side: [one for one in decided if World.parse(one.world).is_member == side] for side in (False, True)}
-    accusers: dict[str, Callable[[Decided], bool]] = {"audit": lambda one: one.is_accused}
-    accusers |= {f"raw {name}": functools.partial(Decided.is_accused_naively, figure=name) for name in NAIVE_FIGURES}
+    accusers: dict[str, Callable[[WorldVerdict], bool]] = {"audit": lambda one: one.is_accused}
+    accusers |= {f"raw {name}": functools.partial(WorldVerdict.is_accused_naively, figure=name) for name in NAIVE_FIGURES}
     return {
         "false_accusations": {name: dataclasses.asdict(rate(sides[False], by)) for name, by in accusers.items()},
         "detections": {name: dataclasses.asdict(rate(sides[True], by)) for name, by in accusers.items()},
         "without_reference": collections.Counter(one.without_reference for one in decided),
         "by_model": _by_model(decided),
-        "by_kind": {kind: _of_kind(of) for kind in worlds.KINDS if (of := of_kind(decided, kind))},
+        "by_kind": {kind: _of_kind(of) for kind in drawing.KINDS if (of := of_kind(decided, kind))},
         "worlds": [dataclasses.asdict(one) for one in decided],
     }
 
 
-def of_kind(decided: Sequence[Decided], kind: str) -> list[Decided]:
-    """Returns the worlds of a kind."""
+def of_kind(decided: Sequence[WorldVerdict], kind: str) -> list[WorldVerdict]:
+    """Returns the verdicts on the worlds of a kind."""
     return [one for one in decided if World.parse(one.world).kind == kind]
 
 
-def _by_model(decided: Sequence[Decided]) -> dict[str, dict[str, int]]:
+def _by_model(decided: Sequence[WorldVerdict]) -> dict[str, dict[str, int]]:
     """Counts accusations by audited model."""
     found: dict[str, dict[str, int]] = {}
     for one in decided:
@@ -114,8 +115,8 @@ def _by_model(decided: Sequence[Decided]) -> dict[str, dict[str, int]]:
     return found
 
 
-def _of_kind(decided: Sequence[Decided]) -> dict[str, Any]:
-    counts: dict[str, Any] = {outcome: sum(one.outcome == outcome for one in decided) for outcome in _OUTCOMES}
+def _of_kind(decided: Sequence[WorldVerdict]) -> dict[str, Any]:
+    counts: dict[str, Any] = {outcome: sum(one.outcome == outcome for one in decided) for outcome in verdict.OUTCOMES}
     naive = {f"raw {name}": sum(one.is_accused_naively(name) for one in decided) for name in NAIVE_FIGURES}
     return {"worlds": len(decided), **counts, **naive}
 
@@ -147,8 +148,8 @@ def render(content: dict[str, Any]) -> str:
         + ".",
         "",
     ]
-    table = [["world", "expected", "worlds", *_OUTCOMES, *(f"raw {name} accuses" for name in NAIVE_FIGURES)]]
+    table = [["world", "expected", "worlds", *verdict.OUTCOMES, *(f"raw {name} accuses" for name in NAIVE_FIGURES)]]
     for kind, counts in ((kind, content["by_kind"][kind]) for kind in EXPECTED if kind in content["by_kind"]):
-        cells = [counts["worlds"], *(counts[name] for name in _OUTCOMES), *(counts[f"raw {n}"] for n in NAIVE_FIGURES)]
+        cells = [counts["worlds"], *(counts[name] for name in verdict.OUTCOMES), *(counts[f"raw {n}"] for n in NAIVE_FIGURES)]
         table.append([kind, EXPECTED[kind], *map(str, cells)])
     return "\n".join([*lines, tables.format_table(table), ""])
