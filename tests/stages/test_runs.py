@@ -22,7 +22,6 @@ from mint_keras.heads import specs
 from mint_keras.records import InputError, RefusedError
 from mint_keras.stages import train_mint as train_mint_stage
 from mint_keras.stages.export_tflite import ExportTflite, export_tflite
-from mint_keras.stages.train_audited import TrainAudited, train_audited
 from mint_keras.statistics import metrics
 
 
@@ -293,47 +292,6 @@ def test_real_photos_need_externals(audited_folder: Path, tmp_path: Path) -> Non
     (folder / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(InputError, match="--externals"):
         train_mint(small(folder, tmp_path / "out"))
-
-
-class TestTrainAudited:
-    def test_output(self, audited_folder: Path) -> None:
-        manifest = formats.read_manifest(audited_folder, "audited_model")
-        members = tables.read_samples(audited_folder / "members.parquet")
-        held_out = tables.read_samples(audited_folder / "held_out.parquet")
-        assert manifest["num_members"] == len(members) == len(held_out) == 160
-        lab = formats.read_manifest(Path(__file__).resolve().parents[2] / "models/lab", "audited_model")
-        assert set(manifest["config"]) == {*lab["config"], "resolution", "no_flips"}  # younger than the lab
-        assert not set(members.identity) & set(held_out.identity)
-        result = formats.read_json(audited_folder / "verification.json")
-        assert 0 <= result["auc"] <= 1
-        assert result["num_identities"] == 20
-        names = {path.name for path in audited_folder.iterdir()}
-        assert {"model.keras", "card.md", "verification.png", "training.csv", "logs"} <= names
-        assert not names & {"faces.npy", "checkpoint"}
-
-    def test_again_changes_nothing(self, audited_folder: Path) -> None:
-        before = formats.sha256_file(audited_folder / "model.keras")
-        options = {"arch": "tiny", "epochs": 1, "batch_size": 32, "num_pairs": 100, "quiet": True}
-        train_audited(TrainAudited("synthetic:1/web/0-39/8", audited_folder, **options))
-        assert formats.sha256_file(audited_folder / "model.keras") == before
-
-    @pytest.mark.parametrize(
-        ("options", "message"),
-        [
-            ({"data": "nowhere"}, "not found"),
-            ({"data": "synthetic:1/web/0-0/9"}, "two identities"),
-            ({"data": "synthetic:1/web/5-2/9"}, "SEED/DATABASE"),
-            ({"arch": "r19"}, "r18"),
-            ({"split_identities": 1.0}, "fraction"),
-            ({"epochs": 0}, "at least 1"),
-            ({"batch_size": 500}, "one batch of 500"),
-        ],
-    )
-    def test_bad_input_writes_nothing(self, options: dict, message: str, tmp_path: Path) -> None:
-        defaults = {"data": "synthetic:1/web/0-9/9", "out": tmp_path / "out", "arch": "tiny", "quiet": True}
-        with pytest.raises(InputError, match=message):
-            train_audited(TrainAudited(**defaults | options))
-        assert not (tmp_path / "out").exists()
 
 
 def test_a_run_on_a_protocol_says_what_was_not_searched(audited_folder: Path, tmp_path: Path) -> None:
