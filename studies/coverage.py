@@ -1,6 +1,6 @@
 """How often intervals contain the truth, where the truth is known: simulated people, photos and scorers.
 
-The check that `docs/method.md` reports; `scripts/measure_coverage.py` runs it.
+The check that `docs/method.md` reports; `studies.measure_coverage` runs it.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""What benchmark.py measures: one module per part of the package, one function per comparison."""
+"""What `studies.benchmark` measures: each part yields measurements, ours beside a peer's."""

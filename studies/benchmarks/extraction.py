@@ -10,25 +10,25 @@ import onnxruntime
 
 from mint_keras.audited import backends, iresnet, runtime, taps
 from mint_keras.audited.convert import torch as torch_layout
-from mint_keras.stages.benchmarks import networks
-from mint_keras.stages.benchmarks.measure import Measurement, Setting, in_turns
+from studies.benchmarks import iresnets
+from studies.benchmarks.measurement import Bench, Measurement, in_turns
 
 _TAPS = (*taps.CONV_TAPS, taps.OUTCOME)
 
 
-def extraction(setting: Setting) -> Iterator[Measurement]:
+def extraction(bench: Bench) -> Iterator[Measurement]:
     """An IResNet-100 (quick: 18) with random weights, maxima of all taps at once."""
-    arch, sizes, rounds = ("r18", (1, 8), 2) if setting.quick else ("r100", (1, 8, 32), 3)
-    model = networks.random_iresnet(arch)
-    state = networks.to_state(model)
-    images = iresnet.normalise(networks.faces(max(sizes)))
+    arch, sizes, rounds = ("r18", (1, 8), 2) if bench.quick else ("r100", (1, 8, 32), 3)
+    model = iresnets.random_iresnet(arch)
+    state = iresnets.to_state(model)
+    images = iresnet.normalise(iresnets.faces(max(sizes)))
     extractor, cut = (taps.extractor(model, names, "max") for names in (_TAPS, ["conv1"]))
     exact = runtime.forward(extractor)
     functions = {
         "keras": exact,
         "backend": backends.open_forward(extractor, backend=backends.ONNXRUNTIME),
         "onnxruntime": _onnxruntime(state),
-        "torch": networks.torch_forward(state),
+        "torch": iresnets.torch_forward(state),
         "cut, keras": runtime.forward(cut),
         "cut, backend": backends.open_forward(cut, backend=backends.ONNXRUNTIME),
     }
@@ -42,7 +42,7 @@ def extraction(setting: Setting) -> Iterator[Measurement]:
     ours = max(rates["keras"], rates["backend"])
     gflops = taps.flops(extractor) / 1e9 * ours
     yield Measurement(f"{title}, best of ours", gflops, _peak(), "GFLOP/s", "largest matrix product")
-    target = "" if setting.quick else "10"  # an R18 has fewer blocks behind conv1
+    target = "" if bench.quick else "10"  # an R18 has fewer blocks behind conv1
     short = max(rates["cut, keras"], rates["cut, backend"])
     yield Measurement(f"{title} cut at conv1, best of ours", short, ours, "images/s", "all taps", target)
     yield from _precisions(extractor, exact, images, arch.upper(), rounds)

@@ -16,34 +16,26 @@ from mint_keras.edge import detector, export
 from mint_keras.edge.scorer import Scorer
 from mint_keras.faces import detectors, scrfd
 from mint_keras.heads import cnn, vanilla
-from mint_keras.stages.benchmarks import networks
-from mint_keras.stages.benchmarks.measure import Measurement, Setting, in_turns, run_program
+from studies.benchmarks import iresnets
+from studies.benchmarks.measurement import Bench, Measurement, in_turns, peak_memory
 
 _THREADS = 2
 _LAB = shelf.path("bundles/lab")
 _MIB = 2**20
-_SCORE = """
-import sys
-from pathlib import Path
-from mint_keras.edge.scoring import Score, score
-from mint_keras.stages.benchmarks.measure import peak_memory
-score(Score(Path(sys.argv[1]), (sys.argv[3],), Path(sys.argv[2]), quiet=True))
-print(peak_memory())
-"""
 
 
-def edge(setting: Setting) -> Iterator[Measurement]:
+def edge(bench: Bench) -> Iterator[Measurement]:
     """Scorers in all precisions, the detector, and the memory of the lab's bundle."""
-    yield from _scorers(setting)
-    if setting.detector and setting.photos:
-        yield from _detector(setting)
-    yield _memory(setting)
+    yield from _scorers(bench)
+    if bench.detector and bench.photos:
+        yield from _detector(bench)
+    yield _memory(bench)
 
 
-def _scorers(setting: Setting) -> Iterator[Measurement]:
+def _scorers(bench: Bench) -> Iterator[Measurement]:
     """R100 (quick: R18) with random weights, cut behind conv1 under a cnn head, and whole under a vanilla one."""
-    arch, rounds = ("r18", 5) if setting.quick else ("r100", 15)
-    model, faces = networks.random_iresnet(arch), networks.faces(8)
+    arch, rounds = ("r18", 5) if bench.quick else ("r100", 15)
+    model, faces = iresnets.random_iresnet(arch), iresnets.faces(8)
     works = {"onnxruntime": _whole_network(model, faces)}
     sizes = {}
     fused = {
@@ -54,13 +46,13 @@ def _scorers(setting: Setting) -> Iterator[Measurement]:
         plain = litert.to_tflite(joined)
         for precision in export.PRECISIONS:
             content = export.in_precision(plain, precision, head, faces)
-            path = setting.folder / f"{len(works)}.tflite"
+            path = bench.folder / f"{len(works)}.tflite"
             path.write_bytes(content)
             sizes[f"{name}, {precision}"] = len(content) / _MIB
             works[f"{name}, {precision}"] = _one_by_one(Scorer(path, _THREADS).logits, faces)
     rates = in_turns(works, rounds)
     peer, against = rates.pop("onnxruntime"), f"ONNX Runtime, the whole {arch.upper()} in float32"
-    targets = {} if setting.quick else {"conv1, cnn": "18", "combination, vanilla": "3.4"}
+    targets = {} if bench.quick else {"conv1, cnn": "18", "combination, vanilla": "3.4"}
     for name in fused:
         best = max((key for key in rates if key.startswith(name)), key=lambda key: rates[key])
         for key in (key for key in rates if key.startswith(name)):
@@ -88,7 +80,7 @@ def _one_by_one(run: Callable[[np.ndarray], object], faces: np.ndarray) -> Calla
 
 
 def _whole_network(model: keras.Model, faces: np.ndarray) -> Callable[[], int]:
-    content = torch_layout.to_onnx(networks.to_state(model)).SerializeToString()
+    content = torch_layout.to_onnx(iresnets.to_state(model)).SerializeToString()
     session = onnxruntime.InferenceSession(content, _options(), providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
 
@@ -99,12 +91,12 @@ def _whole_network(model: keras.Model, faces: np.ndarray) -> Callable[[], int]:
     return _one_by_one(run, faces)
 
 
-def _detector(setting: Setting) -> Iterator[Measurement]:
+def _detector(bench: Bench) -> Iterator[Measurement]:
     """SCRFD on photos, both runtimes on as many threads."""
-    path = detectors.find_file(setting.detector)
+    path = detectors.find_file(bench.detector)
     reader = images.FaceReader()
-    table = samples.list_samples(setting.photos)
-    pictures = [reader.image(str(location)) for location in table.location[:: 4 if setting.quick else 1]]
+    table = samples.list_samples(bench.photos)
+    pictures = [reader.image(str(location)) for location in table.location[:: 4 if bench.quick else 1]]
     session = onnxruntime.InferenceSession(path, _options(), providers=["CPUExecutionProvider"])
     (entry,), names = session.get_inputs(), [output.name for output in session.get_outputs()]
     side = scrfd.INPUT_SIZE
@@ -130,10 +122,11 @@ def _options() -> onnxruntime.SessionOptions:
     return options
 
 
-def _memory(setting: Setting) -> Measurement:
-    num = 100 if setting.quick else 1000
-    folder = setting.folder / "aligned"
-    for number, face in enumerate(networks.faces(num)):
+def _memory(bench: Bench) -> Measurement:
+    num = 100 if bench.quick else 1000
+    folder = bench.folder / "aligned"
+    for number, face in enumerate(iresnets.faces(num)):
         images.write_png(folder / f"{number:04d}.png", face)
-    (peak,) = run_program(_SCORE, setting.folder, _LAB, setting.folder / "scores", folder)
+    out = bench.folder / "scores"
+    peak, _ = peak_memory("scripts/score.py", "--bundle", _LAB, folder, "--out", out, "--quiet")
     return Measurement(f"memory, {num:,} faces scored by the lab's bundle", peak, 400, "MiB", "the limit", "<1")

@@ -11,12 +11,27 @@ from pathlib import Path
 from typing import TypeVar
 
 _Name = TypeVar("_Name", bound=Hashable)
-_ROOT = Path(__file__).resolve().parents[3]
+_ROOT = Path(__file__).resolve().parents[2]
+# Prints the peak of memory in KiB of the largest process that a command starts. A process's peak begins with the memory
+# of the one that started it, so a small one starts the command.
+_START = """
+import resource, subprocess, sys
+done = subprocess.run(sys.argv[1:])
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(done.returncode)
+"""
 
 
 @dataclasses.dataclass(frozen=True)
-class Setting:
-    """How much to measure, on what, and where to write."""
+class Bench:
+    """How much is measured, on what, and where files may be written.
+
+    Attributes:
+        folder: An empty folder, removed afterwards.
+        quick: Whether a tenth of the work is done, with smaller networks.
+        detector: An SCRFD file, or "".
+        photos: A folder of photos, or "".
+    """
 
     folder: Path
     quick: bool
@@ -29,12 +44,12 @@ class Measurement:
     """Ours and a peer's figure.
 
     Attributes:
-        name: what was measured.
-        ours: our figure.
-        peer: theirs.
-        unit: of both.
-        against: who the peer is.
-        target: the ratio ours / peer that is wanted: "5" is at least five, "<1.2" at most 1.2, "" none.
+        name: What was measured.
+        ours: Our figure.
+        peer: The peer's figure.
+        unit: The unit of both.
+        against: Who the peer is.
+        target: The ratio ours / peer that is wanted: "5" is at least five, "<1.2" at most 1.2, "" none.
     """
 
     name: str
@@ -79,28 +94,19 @@ def in_turns(works: Mapping[_Name, Callable[[], int]], rounds: int) -> dict[_Nam
     return rates
 
 
-def run_program(program: str, folder: Path, *arguments: object) -> list[float]:
-    """Runs a program of ours in a process of its own and returns the numbers it prints last.
+def peak_memory(*arguments: object) -> tuple[float, list[str]]:
+    """Runs Python in processes of its own and measures the largest of them.
 
     Args:
-        program: its text, kept in `folder` because the processes that it starts may import it.
-        folder: exists.
-        arguments: its command line.
+        arguments: The command line behind "python": a script of this repository and its options, or -c and a program.
+
+    Returns:
+        The peak of memory in MiB, on Linux, and the lines that were printed.
     """
-    script = folder / "measured.py"
-    script.write_text(program, encoding="utf-8")
-    command = [sys.executable, str(script), *map(str, arguments)]
+    command = [sys.executable, "-c", _START, sys.executable, *map(str, arguments)]
     environment = {"PYTHONPATH": str(_ROOT), "TF_CPP_MIN_LOG_LEVEL": "2"}
     done = subprocess.run(command, capture_output=True, text=True, cwd=_ROOT, env=environment)  # noqa: S603 # our own
     if done.returncode:
         raise RuntimeError(f"A measurement failed: {done.stderr[-2000:]}")
-    return [float(number) for number in done.stdout.split("\n")[-2].split()]
-
-
-def peak_memory() -> float:
-    """Returns the largest memory of this process in MiB, on Linux.
-
-    Not what `getrusage` says: that begins with the memory of the process that started this one.
-    """
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+    *lines, kibibytes = done.stdout.splitlines()
+    return int(kibibytes) / 1024, lines

@@ -12,33 +12,22 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from mint_keras import progress
 from mint_keras.commands.prepare_faces import PrepareFaces, prepare_faces
 from mint_keras.data import images, overlap, recordio, samples, synthetic, tables
 from mint_keras.faces import align, crops, detectors
 from mint_keras.faces.parts import PART_SIZE
 from mint_keras.records import InputError, Sample, SampleTable, tabulate
-from mint_keras.stages.benchmarks.measure import Measurement, Setting, best_rate, run_program
+from studies.benchmarks.measurement import Bench, Measurement, best_rate, peak_memory
 
 _DISTINCT = 100
 _EMBEDDING = 128
-# Prints the peak of memory in MiB, of the process or of the largest one that it started.
-_PREPARE = """
-import resource, sys
-from pathlib import Path
-from mint_keras.stages.benchmarks.measure import peak_memory
-from mint_keras import progress
-from mint_keras.commands.prepare_faces import PrepareFaces, prepare_faces
-if __name__ == "__main__":
-    with progress.hidden():
-        prepare_faces(PrepareFaces((sys.argv[1],), Path(sys.argv[2]), treatment="stored", encoding="jpg"))
-    print(max(peak_memory(), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024))
-"""
 
 
-def reader(setting: Setting) -> Iterator[Measurement]:
+def reader(bench: Bench) -> Iterator[Measurement]:
     """RecordIO in order and at random, against decoding the same bytes."""
-    num = 5_000 if setting.quick else 50_000
-    path = write_records(setting.folder / "reader", num)
+    num = 5_000 if bench.quick else 50_000
+    path = write_records(bench.folder / "reader", num)
     records = recordio.RecordFile(path)
     encoded = [records.read(key)[1] for key in range(1, _DISTINCT + 1)]
 
@@ -61,17 +50,17 @@ def reader(setting: Setting) -> Iterator[Measurement]:
         yield Measurement(f"RecordIO read {name}", rate, decoding, "images/s", "decoding the same JPEGs", "5")
 
 
-def faces(setting: Setting) -> Iterator[Measurement]:
+def faces(bench: Bench) -> Iterator[Measurement]:
     """Detection and alignment, against insightface's own loop with the same file and as many threads: one."""
-    if not setting.detector or not setting.photos:
+    if not bench.detector or not bench.photos:
         return
-    table = samples.list_samples(setting.photos)
-    settings = crops.CropSettings("detect", setting.detector, "largest", 0.3, 0.5, 0.0, "png")
+    table = samples.list_samples(bench.photos)
+    settings = crops.CropSettings("detect", bench.detector, "largest", 0.3, 0.5, 0.0, "png")
 
-    detect, photos = detectors.open_detector(setting.detector), images.FaceReader()
+    detect, photos = detectors.open_detector(bench.detector), images.FaceReader()
 
     def write() -> int:
-        return len(crops.write_part(table, 0, settings, Path(tempfile.mkdtemp(dir=setting.folder))))
+        return len(crops.write_part(table, 0, settings, Path(tempfile.mkdtemp(dir=bench.folder))))
 
     def align_only() -> int:
         for location in table.location.tolist():
@@ -81,21 +70,21 @@ def faces(setting: Setting) -> Iterator[Measurement]:
                 align.align(image, found.landmarks[0])
         return len(table)
 
-    peer = _insightface_loop(setting.detector, table)
+    peer = _insightface_loop(bench.detector, table)
     rates = {align_only: 0.0, write: 0.0, peer: 0.0}
-    for _ in range(2 if setting.quick else 10):  # in turns, so that all meet the same machine
+    for _ in range(2 if bench.quick else 10):  # in turns, so that all meet the same machine
         for work in rates:
             rates[work] = max(rates[work], best_rate(work, 1))
     loop = "insightface: read, detect, norm_crop"
     yield Measurement("read, detect, align", rates[align_only], rates[peer], "photos/s", loop, "1.0")
     yield Measurement("the same, and PNG on the disk", rates[write], rates[peer], "photos/s", f"{loop}; not written")
-    two = _prepare(setting, table)
+    two = _prepare(bench, table)
     yield Measurement("prepare_faces, two processes, once started", two, rates[peer], "photos/s", loop, "1.8")
 
 
-def copies(setting: Setting) -> Iterator[Measurement]:
+def copies(bench: Bench) -> Iterator[Measurement]:
     """The search for copies: ten times as many photos take how many times as long?"""
-    small = 1_000 if setting.quick else 10_000
+    small = 1_000 if bench.quick else 10_000
     seconds = []
     for num in (small, 10 * small):
         fingerprints = _fingerprints(num)
@@ -109,13 +98,15 @@ def copies(setting: Setting) -> Iterator[Measurement]:
     yield Measurement(name, seconds[1], seconds[0], "s", peer)
 
 
-def memory(setting: Setting) -> Iterator[Measurement]:
+def memory(bench: Bench) -> Iterator[Measurement]:
     """Peak memory of prepare_faces.py, of its largest process, as the database grows."""
-    small, large = (1_000, 5_000) if setting.quick else (1_000, 100_000)
+    small, large = (1_000, 5_000) if bench.quick else (1_000, 100_000)
     peaks = []
     for num in (small, large):
-        path = write_records(setting.folder / f"memory-{num}", num)
-        peaks += run_program(_PREPARE, setting.folder, path, setting.folder / f"memory-{num}-out")
+        path = write_records(bench.folder / f"memory-{num}", num)
+        out = bench.folder / f"memory-{num}-out"
+        arguments = (path, "--out", out, "--treatment", "stored", "--encoding", "jpg", "--quiet")
+        peaks.append(peak_memory("scripts/prepare_faces.py", *arguments)[0])
     yield Measurement(f"memory, {large:,} photos", peaks[1], peaks[0], "MiB", f"{small:,} photos", "<1.2")
 
 
@@ -161,16 +152,17 @@ def _insightface_loop(detector: str, table: SampleTable):  # type: ignore[no-unt
     return loop
 
 
-def _prepare(setting: Setting, table: SampleTable) -> float:
+def _prepare(bench: Bench, table: SampleTable) -> float:
     """Returns the photos per second of two processes, from two runs of different length, without their start."""
     seconds = []
-    sizes = [2 * PART_SIZE * parts for parts in ((1, 3) if setting.quick else (2, 10))]
+    sizes = [2 * PART_SIZE * parts for parts in ((1, 3) if bench.quick else (2, 10))]
     for num in sizes:
-        source = setting.folder / f"{num}.parquet"
+        source = bench.folder / f"{num}.parquet"
         tables.write_samples(source, _repeated(table, num // len(table) + 1).take(np.arange(num)))
-        out = setting.folder / f"prepared-{num}"
+        out = bench.folder / f"prepared-{num}"
         start = time.perf_counter()
-        prepare_faces(PrepareFaces((str(source),), out, setting.detector, workers=2, quiet=True))
+        with progress.hidden():
+            prepare_faces(PrepareFaces((str(source),), out, bench.detector, workers=2))
         seconds.append(time.perf_counter() - start)
     return (sizes[1] - sizes[0]) / (seconds[1] - seconds[0])
 

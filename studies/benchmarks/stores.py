@@ -14,26 +14,16 @@ from mint_keras.aad import extract, models, scale, store
 from mint_keras.audited import zoo
 from mint_keras.data import synthetic
 from mint_keras.records import InputError
-from mint_keras.stages.benchmarks import networks
-from mint_keras.stages.benchmarks.data import write_records
-from mint_keras.stages.benchmarks.measure import Measurement, Setting, in_turns, run_program
+from studies.benchmarks import iresnets
+from studies.benchmarks.measurement import Bench, Measurement, in_turns, peak_memory
+from studies.benchmarks.reading import write_records
 
 _ROWS = 512
-# Prints the peak of memory in MiB.
-_EXTRACT = """
-import sys
-from pathlib import Path
-from mint_keras.stages.benchmarks.measure import peak_memory
-from mint_keras.stages.extract_aad import ExtractAad, extract_aad
-extract_aad(ExtractAad(Path(sys.argv[2]), sys.argv[3], (sys.argv[1],), ("conv1",), pooling=("max",), batch_size=64,
-    quiet=True))
-print(peak_memory())
-"""
 
 
-def stores(setting: Setting) -> Iterator[Measurement]:
+def stores(bench: Bench) -> Iterator[Measurement]:
     """A shard of R100's conv1 (205 MB) with its SHA-256, flushed to the disk, against plain NumPy, flushed as well."""
-    folder = setting.folder / "stores"
+    folder = bench.folder / "stores"
     folder.mkdir()
     values = np.random.default_rng(1).normal(size=(_ROWS, 56, 56, 64)).astype(np.float16)
     size = values.nbytes // 1_000_000
@@ -68,26 +58,27 @@ def stores(setting: Setting) -> Iterator[Measurement]:
     yield Measurement("store, read at random", rates["random"], rates["map"], "MB/s", "a memory map")
 
 
-def extraction_memory(setting: Setting) -> Iterator[Measurement]:
+def extraction_memory(bench: Bench) -> Iterator[Measurement]:
     """Peak memory of extract_aad.py on the lab model as the database grows."""
     peaks = []
-    for num in (1_000, 4_000 if setting.quick else 100_000):
-        path = write_records(setting.folder / f"aad-memory-{num}", num)
-        peaks += run_program(
-            _EXTRACT, setting.folder, path, setting.folder / f"aad-memory-{num}-out", shelf.path("lab")
-        )
-    name = f"memory of extract_aad, {4_000 if setting.quick else 100_000:,} images"
+    for num in (1_000, 4_000 if bench.quick else 100_000):
+        path = write_records(bench.folder / f"aad-memory-{num}", num)
+        arguments = ("--audited", shelf.path("lab"), "--samples", path, "--taps", "conv1", "--pooling", "max")
+        out = bench.folder / f"aad-memory-{num}-out"
+        peak, _ = peak_memory("scripts/extract_aad.py", *arguments, "--batch-size", 64, "--out", out, "--quiet")
+        peaks.append(peak)
+    name = f"memory of extract_aad, {4_000 if bench.quick else 100_000:,} images"
     yield Measurement(name, peaks[1], peaks[0], "MiB", "1,000 images", "<1.2")
 
 
-def ray_workers(setting: Setting) -> Iterator[Measurement]:
+def ray_workers(bench: Bench) -> Iterator[Measurement]:
     """Two single-threaded workers against one, once they have made a shard each."""
     try:
         workers.check(workers.RAY)
     except InputError:
         return
-    folder, size = setting.folder / "workers", 64 if setting.quick else 256
-    _save(folder / "model", networks.random_iresnet("r18"))
+    folder, size = bench.folder / "workers", 64 if bench.quick else 256
+    _save(folder / "model", iresnets.random_iresnet("r18"))
     rates = [_rate_on_ray(folder, num_workers, size) for num_workers in (2, 1)]
     yield Measurement("two Ray workers, R18, all taps", rates[0], rates[1], "images/s", "one worker", "1.7")
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import shutil
 
-import numpy as np
-
 from mint_keras import formats
 from mint_keras.audited import taps
-from mint_keras.data import tables, worlds
+from mint_keras.data import tables
 from mint_keras.records import SampleTable
-from mint_keras.stages import mint_options, mint_run, train_mint
-from mint_keras.stages.mint_options import TrainMint
-from mint_keras.stages.validation import models
-from mint_keras.stages.validation.options import TRAIN_SHARE, ValidateAuditor, World
-from mint_keras.stages.validation.summary import EXPECTED
+from mint_keras.runs import report, run
+from mint_keras.runs.spec import COMBINATION, RunSpec
+from studies.worlds import drawing, summary
+from studies.worlds.networks import WorldsLab
+from studies.worlds.spec import World
 
 MODEL, FOREIGN = 1, 2
 EXTERNALS, EVALUATE = "externals.parquet", "evaluate.parquet"
@@ -22,23 +20,18 @@ _WITHOUT_REFERENCE = "shift"  # who finds a model and photos elsewhere has nobod
 _NUMBER = 91  # of the first; no other draw has it
 
 
-def make(config: ValidateAuditor, kind: str) -> str:
+def make(lab: WorldsLab, kind: str) -> str:
     """Draws a world of the first audited model, trains heads on it as train_mint.py does, and says how to audit it.
 
     Args:
-        config: of the validation.
-        kind: a key of `worlds.KINDS`.
+        lab: The audited models.
+        kind: A key of `drawing.KINDS`.
     """
     for number in (MODEL, FOREIGN):
-        models.train(config, number)
-    folder = config.out / "worlds" / kind
-    world = World(MODEL, _NUMBER + list(worlds.KINDS).index(kind), kind)
-    sources = worlds.draw(
-        kind,
-        models.people(config, MODEL),
-        worlds.Sizes(config.claimed, config.held_out, config.externals),
-        np.random.default_rng([config.seed, world.model, world.number]),
-    )
+        lab.train(number)
+    folder = lab.out / "worlds" / kind
+    world = World(MODEL, _NUMBER + list(drawing.KINDS).index(kind), kind)
+    sources = lab.spec.sources(world, lab.people(MODEL))
     lists: dict[str, SampleTable] = {formats.MEMBERS: sources.members, EXTERNALS: sources.externals}
     if sources.evaluate is not None:
         lists[EVALUATE] = sources.evaluate
@@ -47,32 +40,31 @@ def make(config: ValidateAuditor, kind: str) -> str:
     audited = folder / "model"
     audited.mkdir(parents=True, exist_ok=True)
     for name in (formats.MODEL, formats.MANIFEST):  # without the lists of its own people, which an auditor has not
-        shutil.copyfile(models.folder(config, MODEL) / name, audited / name)
+        shutil.copyfile(lab.folder(MODEL) / name, audited / name)
     for name, table in lists.items():
         tables.write_samples(folder / name, table)
-    num_train = config.claimed * config.photos // TRAIN_SHARE
-    run = TrainMint(
+    spec = RunSpec(
         head="vanilla",
-        out=folder / "run",
-        taps=(mint_options.COMBINATION, taps.OUTCOME),
         audited=audited,
+        taps=(COMBINATION, taps.OUTCOME),
         members=str(folder / formats.MEMBERS),
         externals=(str(folder / EXTERNALS),),
         evaluate=(str(folder / EVALUATE),) if EVALUATE in lists else (),
         held_out=str(folder / formats.HELD_OUT) if formats.HELD_OUT in lists else "",
-        num_train=num_train,
-        num_test=config.claimed * config.photos - num_train,
-        seed=config.seed,
-        quiet=config.quiet,
+        num_train=lab.spec.num_train,
+        num_test=lab.spec.num_test,
+        seed=lab.spec.seed,
     )
-    if not mint_run.is_finished(run):
-        train_mint.train_mint(run)
+    if not run.is_finished(spec, folder / "run"):
+        opened = run.open_run(spec, folder / "run")
+        run.fit_heads(opened, spec.keys)
+        report.write(opened, *run.evaluate(opened))
     return (
-        f"{kind}: {expected(kind)} is expected of\n  python scripts/audit.py --run {run.out} "
-        f"--foreign {models.folder(config, FOREIGN)} --out {folder / 'audit'}"
+        f"{kind}: {expected(kind)} is expected of\n  python scripts/audit.py --run {folder / 'run'} "
+        f"--foreign {lab.folder(FOREIGN)} --out {folder / 'audit'}"
     )
 
 
 def expected(kind: str) -> str:
     """Returns the verdict that is expected of a world as an auditor meets it, in words."""
-    return "cannot decide" if kind == _WITHOUT_REFERENCE else EXPECTED[kind]
+    return "cannot decide" if kind == _WITHOUT_REFERENCE else summary.EXPECTED[kind]

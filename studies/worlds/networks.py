@@ -134,9 +134,7 @@ class WorldsLab:
         return f"{synthetic.PREFIX}{100 * self.spec.seed + number}"
 
     def _draw(self, number: int, database: str, first: int, num: int) -> SampleTable:
-        return samples.list_samples(
-            f"{self._prefix(number)}/{database}/{first}-{first + num - 1}/{self.spec.photos}"
-        )
+        return samples.list_samples(f"{self._prefix(number)}/{database}/{first}-{first + num - 1}/{self.spec.photos}")
 
     def _faces(self, table: SampleTable) -> Observations:
         _, faces = images.read_faces(table, images.Framing(self.spec.resolution), blind.BATCH_SIZE)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mint_keras.audit import plus
 from mint_keras.audited import taps
+from mint_keras.auditing import plus
 from mint_keras.data import protocol as protocols
 from mint_keras.records import AUDITED, Labelled, Scores
 from mint_keras.runs.spec import COMBINATION

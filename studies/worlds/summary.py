@@ -28,8 +28,8 @@ EXPECTED = {
 class Rate:
     """How many worlds are accused.
 
-    Limits are one-sided, at 95%. Those of worlds hold if worlds are independent, those of models also if the worlds of a
-    model stand or fall together.
+    Limits are one-sided, at 95%. Those of worlds hold if worlds are independent, those of models even if the worlds of
+    a model stand or fall together.
 
     Attributes:
         num: The number of worlds that are accused.
@@ -87,7 +87,9 @@ def summarise(decided: Sequence[WorldVerdict]) -> dict[str, Any]:
     """
     sides = {side: [one for one in decided if World.parse(one.world).is_member == side] for side in (False, True)}
     accusers: dict[str, Callable[[WorldVerdict], bool]] = {"audit": lambda one: one.is_accused}
-    accusers |= {f"raw {name}": functools.partial(WorldVerdict.is_accused_naively, figure=name) for name in NAIVE_FIGURES}
+    accusers |= {
+        f"raw {name}": functools.partial(WorldVerdict.is_accused_naively, figure=name) for name in NAIVE_FIGURES
+    }
     return {
         "false_accusations": {name: dataclasses.asdict(rate(sides[False], by)) for name, by in accusers.items()},
         "detections": {name: dataclasses.asdict(rate(sides[True], by)) for name, by in accusers.items()},
@@ -150,6 +152,10 @@ def render(content: dict[str, Any]) -> str:
     ]
     table = [["world", "expected", "worlds", *verdict.OUTCOMES, *(f"raw {name} accuses" for name in NAIVE_FIGURES)]]
     for kind, counts in ((kind, content["by_kind"][kind]) for kind in EXPECTED if kind in content["by_kind"]):
-        cells = [counts["worlds"], *(counts[name] for name in verdict.OUTCOMES), *(counts[f"raw {n}"] for n in NAIVE_FIGURES)]
+        cells = [
+            counts["worlds"],
+            *(counts[name] for name in verdict.OUTCOMES),
+            *(counts[f"raw {n}"] for n in NAIVE_FIGURES),
+        ]
         table.append([kind, EXPECTED[kind], *map(str, cells)])
     return "\n".join([*lines, tables.format_table(table), ""])

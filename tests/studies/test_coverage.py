@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from mint_keras.statistics import coverage, intervals
+from mint_keras.statistics import intervals
+from studies import coverage
 
 
 def test_simulated_figures_are_what_they_are_said_to_be() -> None:

@@ -6,25 +6,26 @@ import pytest
 
 from mint_keras import formats
 from mint_keras.records import InputError, RefusedError
-from mint_keras.stages.measure_coverage import RESULTS, TEXT, MeasureCoverage, measure_coverage
-from mint_keras.statistics import coverage
+from studies import coverage
+from studies.measure_coverage import RESULTS, TEXT, MeasureCoverage, measure_coverage
 
 
 def small(out: Path, **changes: object) -> MeasureCoverage:
-    options = {"effects": (1.0, 0.5, 0.0, 0.0), "num_runs": 3, "people": 5, "quiet": True} | changes
+    options = {"effects": (1.0, 0.5, 0.0, 0.0), "num_runs": 3, "people": 5} | changes
     return MeasureCoverage(out, **options)  # type: ignore[arg-type]
 
 
 def test_every_kind_of_evaluation_is_measured_and_shown(tmp_path: Path) -> None:
-    said = measure_coverage(small(tmp_path / "out"))
-    worlds = formats.read_json(tmp_path / "out" / RESULTS)["worlds"]
+    done = measure_coverage(small(tmp_path / "out"))
+    assert done.content == formats.read_json(tmp_path / "out" / RESULTS)
+    worlds = done.content["worlds"]
     assert [world["effects"] for world in worlds] == [[1.0, 0.5], [0.0, 0.0]]
     expected = coverage.measure(3, 5, (1.0, 0.5), seed=1)
     assert {(row["figure"], row["method"]): row["share"] for row in worlds[0]["rows"]} == {
         key: found.share for key, found in expected.items()
     }
-    assert said.startswith((tmp_path / "out" / TEXT).read_text())
-    assert said.count("| student ") == 2
+    assert done.text.startswith((tmp_path / "out" / TEXT).read_text())
+    assert done.text.count("| student ") == 2
 
 
 def test_an_interrupted_measurement_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

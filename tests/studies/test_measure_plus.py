@@ -8,36 +8,36 @@ import pytest
 
 from mint_keras import formats
 from mint_keras.data import synthetic
-from mint_keras.records import InputError
-from mint_keras.scorers.baselines import PERSON
-from mint_keras.stages import measure_plus as module
-from mint_keras.stages.measure_plus import MEASURES, MeasurePlus, measure_plus
+from mint_keras.records import InputError, Observations, concatenate_tables
+from studies.measure_plus import MeasurePlus, measure_plus
+from studies.plus.known import KnownPhotos
+from studies.plus.measures import MEASURES, Measure, halves
 
-CONFIG = MeasurePlus(Path("out"), quiet=True)
+OPTIONS = MeasurePlus(Path("out"))
 
 
 @pytest.fixture
-def seen() -> module._Seen:
+def photos() -> KnownPhotos:
     """Ten people trained on, of two of four photos each; ten others of two photos."""
     members = synthetic.sample_table("synthetic:1/web/0-9/4")
     others = synthetic.sample_table("synthetic:1/web/10-19/2")
-    table = module.concatenate_tables([members, others])
+    table = concatenate_tables([members, others])
     index = np.array([int(name[-3:]) for name in table.sample_id])
     is_member = np.arange(len(table)) < len(members)
-    return module._Seen(table, {PERSON: table.people()}, is_member, is_member & (index < 2))
+    return KnownPhotos(Observations(table, {}), is_member, is_member & (index < 2))
 
 
 @pytest.mark.parametrize("measure", MEASURES, ids=lambda measure: measure.name)
-def test_sides_and_halves(measure: module.Measure, seen: module._Seen) -> None:
-    halves = module._halves(CONFIG, 1, measure, seen)
-    people = [set(half.features[PERSON]) for half, _ in halves]
+def test_sides_and_halves(measure: Measure, photos: KnownPhotos) -> None:
+    both = halves(measure, photos, 2)
+    people = [set(half.people) for half, _ in both]
     assert not people[0] & people[1]
-    for half, is_member in halves:
-        assert len(is_member) == len(half.table)
+    for half, is_member in both:
+        assert len(is_member) == len(half.seen)
         assert 0 < is_member.sum() < len(is_member)
-        on_both = set(half.features[PERSON][is_member]) & set(half.features[PERSON][~is_member])
+        on_both = set(half.people[is_member]) & set(half.people[~is_member])
         if measure.truth == "image":
-            assert on_both == set(half.features[PERSON])  # photos differ, people do not
+            assert on_both == set(half.people)  # photos differ, people do not
             assert half.is_member.all()
             np.testing.assert_array_equal(is_member, half.is_used)
         else:
@@ -48,11 +48,10 @@ def test_sides_and_halves(measure: module.Measure, seen: module._Seen) -> None:
 
 @pytest.mark.slow
 def test_a_small_world(tmp_path: Path) -> None:
-    config = MeasurePlus(
-        tmp_path / "out", num_worlds=1, people=80, photos=2, arch="tiny", resolution=16, epochs=1, quiet=True
-    )
-    text = measure_plus(config)
+    config = MeasurePlus(tmp_path / "out", num_worlds=1, people=80, photos=2, arch="tiny", resolution=16, epochs=1)
+    done = measure_plus(config)
     content = formats.read_json(config.out / "mint_plus.json")
+    assert done.content == content
     assert set(content["mint_plus"]) == {measure.name for measure in MEASURES}
     for name, (value,) in content["by_world"].items():
         assert content["mint_plus"][name]["value"] == pytest.approx(value)
@@ -60,10 +59,10 @@ def test_a_small_world(tmp_path: Path) -> None:
     used, some = content["several_photos"]["used"][0], content["several_photos"]["some_used"][0]
     assert (len(used), len(some)) == (2, 3)
     assert used[-1] == pytest.approx(some[-1])
-    assert (config.out / "mint_plus.md").read_text() in text
-    assert measure_plus(config) == text
+    assert (config.out / "mint_plus.md").read_text() in done.text
+    assert measure_plus(config).text == done.text
 
 
 def test_no_world(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="at least one world"):
-        measure_plus(dataclasses.replace(CONFIG, out=tmp_path / "out", num_worlds=0))
+        measure_plus(dataclasses.replace(OPTIONS, out=tmp_path / "out", num_worlds=0))

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from mint_keras import formats, score_files
-from mint_keras.data.worlds import KINDS
 from mint_keras.records import InputError, RefusedError, Scores
-from mint_keras.stages.validation import deciding, options, scoring, stage, summary
-from mint_keras.stages.validation.deciding import Decided
-from mint_keras.stages.validation.options import ValidateAuditor, World
-from mint_keras.stages.validation.stage import validate_auditor
 from mint_keras.statistics import verdict
 from mint_keras.statistics.intervals import Estimate
-from tests.conftest import ROOT
+from studies import validate_auditor as module
+from studies.validate_auditor import ValidateAuditor, validate_auditor
+from studies.worlds import scores, summary, verdicts
+from studies.worlds.drawing import KINDS
+from studies.worlds.spec import World
+from studies.worlds.verdicts import WorldVerdict
 from tests.statistics.worlds import draw
 
 SCORERS = (("embedding_norm", "outcome"), ("mint_plus", "photo"), ("mint_plus", "person"))
@@ -24,32 +24,32 @@ NETWORKS = ("audited", "untrained_1", "foreign_2")
 
 
 def scores_of_world(effect: float, raw: float, seed: int = 1) -> list[Scores]:
-    """Scores as `scoring.score` gives them: an effect through the audited model only, and raw MINT of a size."""
+    """Scores as `scores.score` gives them: an effect through the audited model only, and raw MINT of a size."""
     rng = np.random.default_rng(seed)
 
-    def part(scorer: str, tap: str, effect: float, evaluation: str = "same_database") -> Scores:
+    def part(scorer: str, tap: str, effect: float, model: str = "audited", evaluation: str = "same_database") -> Scores:
         found = draw((60, 60), 2, effect, rng, scorer=scorer, evaluation=evaluation)
-        return dataclasses.replace(found, tap=tap)
+        return dataclasses.replace(found, tap=tap, model=model)
 
     found = [
-        part(f"{scorer}:{network}", tap, effect if network == "audited" else 0.0)
+        part(scorer, tap, effect if network == "audited" else 0.0, network)
         for scorer, tap in SCORERS
         for network in NETWORKS
     ]
-    naive = part("vanilla", "combination", raw, "unseen_database")
+    naive = part("vanilla", "combination", raw, evaluation="unseen_database")
     naive = dataclasses.replace(naive, logit=naive.logit - np.float32(raw / 2))
     return [*found, part("pixel statistics", "pixels", 0.0), naive]
 
 
-def decided(world: str, outcome: str, low: float) -> Decided:
+def decided(world: str, outcome: str, low: float) -> WorldVerdict:
     raw = {"accuracy": Estimate(0.6, low, 0.7, 1), "auc": Estimate(0.6, 0.4, 0.7, 1)}
     reference = {"mint plus on photo": Estimate(0.6, 0.5, 0.7, 1)}
-    return Decided(world, outcome, verdict.CANNOT_DECIDE, {}, reference, raw)
+    return WorldVerdict(world, outcome, verdict.CANNOT_DECIDE, {}, reference, raw)
 
 
 class TestWorlds:
     def test_the_default_ones(self) -> None:
-        found = options.all_worlds(ValidateAuditor(Path("out")))
+        found = ValidateAuditor(Path("out")).spec.worlds()
         assert len({world.name for world in found}) == 90
         assert collections.Counter(world.kind for world in found) == {
             "neither": 20, "shift": 20, "familiar": 20, "membership": 15, "both": 15,
@@ -83,10 +83,10 @@ class TestWorlds:
 
 class TestVerdicts:
     def test_a_member_and_a_null_world(self) -> None:
-        found = deciding.decide(World(1, 1, "both"), scores_of_world(1.5, -1.0))
+        found = verdicts.decide(World(1, 1, "both"), scores_of_world(1.5, -1.0))
         assert found.is_accused
         assert not found.is_accused_naively("auc")
-        null = deciding.decide(World(1, 1, "shift"), scores_of_world(0.0, 1.5))
+        null = verdicts.decide(World(1, 1, "shift"), scores_of_world(0.0, 1.5))
         assert null.outcome == verdict.NO_EVIDENCE
         assert null.is_accused_naively("auc")
         assert null.is_accused_naively("accuracy")
@@ -94,17 +94,17 @@ class TestVerdicts:
         assert {found.without_reference, null.without_reference} == {verdict.CANNOT_DECIDE}
 
     def test_json_and_back(self) -> None:
-        found = deciding.decide(World(1, 1, "both"), scores_of_world(1.0, 0.5))
-        assert deciding.from_json(dataclasses.asdict(found)) == found
+        found = verdicts.decide(World(1, 1, "both"), scores_of_world(1.0, 0.5))
+        assert verdicts.from_json(dataclasses.asdict(found)) == found
 
     def test_scores_that_are_missing(self) -> None:
         parts = scores_of_world(1.0, 0.5)
         for lacking in (
-            [part for part in parts if (part.scorer, part.tap) != ("mint_plus:audited", "photo")],
+            [part for part in parts if (part.scorer, part.model, part.tap) != ("mint_plus", "audited", "photo")],
             [part for part in parts if part.scorer != "vanilla"],
         ):
             with pytest.raises(InputError, match="Expected scores of vanilla on combination"):
-                deciding.decide(World(1, 1, "both"), lacking)
+                verdicts.decide(World(1, 1, "both"), lacking)
 
 
 class TestCounts:
@@ -146,35 +146,37 @@ class TestQuick:
         folder = tmp_path / "worlds"
         for world, effect in ((World(1, 1, "shift"), 0.0), (World(2, 11, "both"), 1.5)):
             score_files.write_scores(folder / f"{world.name}.parquet", scores_of_world(effect, 1.5, world.model))
-        monkeypatch.setattr(options, "QUICK", folder)
+        monkeypatch.setattr(module, "COMMITTED", folder)
         return folder
 
     def test_decides_the_committed_worlds(self, committed: Path, tmp_path: Path) -> None:
-        config = ValidateAuditor(tmp_path / "out", quick=True, quiet=True)
-        text = validate_auditor(config)
+        config = ValidateAuditor(tmp_path / "out", quick=True)
+        done = validate_auditor(config)
         content = formats.read_json(config.out / "validation.json")
+        assert done.content["by_kind"] == content["by_kind"]
         assert content["by_kind"]["shift"]["no evidence"] == 1
         assert content["by_kind"]["both"]["evidence of training use"] == 1
-        assert (config.out / "validation.md").read_text() in text
+        assert (config.out / "validation.md").read_text() in done.text
         assert (config.out / "validation.png").stat().st_size > 5_000
-        assert validate_auditor(config) == text
+        assert validate_auditor(config).text == done.text
         assert not (config.out / "models").exists()
 
     def test_other_scores_are_refused_in_the_same_folder(self, committed: Path, tmp_path: Path) -> None:
-        config = ValidateAuditor(tmp_path / "out", quick=True, quiet=True)
+        config = ValidateAuditor(tmp_path / "out", quick=True)
         validate_auditor(config)
         score_files.write_scores(committed / "1-01-shift.parquet", scores_of_world(0.0, 0.0, 9))
         with pytest.raises(RefusedError, match="other inputs"):
             validate_auditor(config)
 
     def test_nothing_committed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(options, "QUICK", tmp_path)
+        monkeypatch.setattr(module, "COMMITTED", tmp_path)
         with pytest.raises(InputError, match="received none"):
             validate_auditor(ValidateAuditor(tmp_path / "out", quick=True))
 
     def test_the_plan(self, committed: Path, tmp_path: Path) -> None:
-        assert "2 worlds from the scores" in validate_auditor(ValidateAuditor(tmp_path / "out", quick=True, plan=True))
-        text = validate_auditor(ValidateAuditor(tmp_path / "out", plan=True))
+        text = validate_auditor(ValidateAuditor(tmp_path / "out", quick=True, plan=True)).text
+        assert "2 worlds from the scores" in text
+        text = validate_auditor(ValidateAuditor(tmp_path / "out", plan=True)).text
         assert "90 worlds of 6 audited models. To be made: 6 models, 30 looks" in text
         assert not (tmp_path / "out").exists()
 
@@ -185,9 +187,9 @@ def test_worlds_are_made_and_an_interrupted_validation_continues(
 ) -> None:
     config = ValidateAuditor(
         tmp_path / "out", num_models=2, num_null=1, num_member=1, claimed=69, held_out=40, externals=23,
-        photos=3, trained_photos=3, arch="tiny", resolution=16, epochs=1, num_untrained=1, quiet=True,
+        photos=3, trained_photos=3, arch="tiny", resolution=16, epochs=1, num_untrained=1,
     )  # fmt: skip
-    whole, calls = scoring.score, []
+    whole, calls = scores.score, []
 
     def interrupted(*arguments: object) -> list[Scores]:
         calls.append(arguments)
@@ -195,7 +197,7 @@ def test_worlds_are_made_and_an_interrupted_validation_continues(
             raise KeyboardInterrupt
         return whole(*arguments)
 
-    monkeypatch.setattr(stage.scoring, "score", interrupted)
+    monkeypatch.setattr(scores, "score", interrupted)
     with pytest.raises(KeyboardInterrupt):
         validate_auditor(config)
     (first,) = (config.out / "scores").iterdir()
@@ -204,19 +206,34 @@ def test_worlds_are_made_and_an_interrupted_validation_continues(
     assert len(calls) == 5  # one of four worlds twice
     assert (first.read_bytes(), first.stat().st_mtime_ns) == before
     content = formats.read_json(config.out / "validation.json")
-    assert {one["world"] for one in content["worlds"]} == {world.name for world in options.all_worlds(config)}
+    assert {one["world"] for one in content["worlds"]} == {world.name for world in config.spec.worlds()}
     assert content["false_accusations"]["audit"]["num"] == 0  # too few people to accuse anybody
-    scorers = {f"{scorer}:{network}" for scorer in ("embedding_norm", "mint_plus") for network in NETWORKS}
-    assert {part.scorer for part in score_files.read_scores(first)} == scorers | {"vanilla", "pixel statistics"}
+    scorers = {(scorer, network) for scorer in ("embedding_norm", "mint_plus") for network in NETWORKS}
+    scorers |= {("vanilla", "audited"), ("pixel statistics", "audited")}
+    assert {(part.scorer, part.model) for part in score_files.read_scores(first)} == scorers
+
+
+@pytest.mark.slow
+def test_a_world_as_an_auditor_meets_it(tmp_path: Path) -> None:
+    options = ValidateAuditor(
+        tmp_path / "out", worlds=("shift",), num_models=2, claimed=69, held_out=40, externals=23, photos=3,
+        trained_photos=3, arch="tiny", resolution=16, epochs=1,
+    )  # fmt: skip
+    text = validate_auditor(options).text
+    folder = options.out / "worlds" / "shift"
+    assert f"shift: cannot decide is expected of\n  python scripts/audit.py --run {folder / 'run'} " in text
+    made = {path.name for path in folder.iterdir()}
+    assert made == {"model", "run", "members.parquet", "externals.parquet", "evaluate.parquet"}  # nobody was kept out
+    assert {part.tap for part in score_files.read_scores(folder / "run" / "scores.csv")} >= {"combination", "outcome"}
 
 
 class TestCommitted:
     def test_size_and_kinds(self) -> None:
-        paths = sorted((ROOT / options.QUICK).glob("*.parquet"))
+        paths = sorted(module.COMMITTED.glob("*.parquet"))
         assert {World.parse(path.stem).kind for path in paths} == set(KINDS)
         assert sum(path.stat().st_size for path in paths) < 1_000_000
 
     def test_the_first_worlds_with_and_without_members(self) -> None:
         for kind, outcome in (("familiar", verdict.NO_EVIDENCE), ("both", verdict.EVIDENCE)):
-            path = sorted((ROOT / options.QUICK).glob(f"*-{kind}.parquet"))[0]
-            assert deciding.decide(World.parse(path.stem), score_files.read_scores(path)).outcome == outcome
+            path = sorted(module.COMMITTED.glob(f"*-{kind}.parquet"))[0]
+            assert verdicts.decide(World.parse(path.stem), score_files.read_scores(path)).outcome == outcome
