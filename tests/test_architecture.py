@@ -13,6 +13,7 @@ PACKAGE = ROOT / "mint_keras"
 # Top to bottom; the first prefix that fits decides. A module imports strictly lower rows, or its own package.
 ROWS = [
     ("scripts",),
+    ("studies",),  # outside of the package, which knows nothing of them
     ("cli",),
     ("stages",),
     ("commands",),
@@ -65,6 +66,7 @@ LIGHT = (
     "streams",
     "vectors",
 )
+OURS = ("mint_keras", "studies")
 HEAVY = ("tensorflow", "keras", "torch", "onnx", "pyarrow")
 
 
@@ -75,6 +77,8 @@ def module_name(path: Path) -> str:
 def sources() -> dict[str, str]:
     paths = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
     paths |= {f"scripts.{path.stem}": path for path in sorted((ROOT / "scripts").glob("*.py"))}
+    for path in sorted((ROOT / "studies").rglob("*.py")):
+        paths[".".join(path.relative_to(ROOT).with_suffix("").parts)] = path
     return {name: path.read_text() for name, path in paths.items()}
 
 
@@ -94,17 +98,15 @@ def imported(tree: ast.Module) -> list[str]:
     """Our own modules that a module imports, lazily or not; "" for the package itself."""
     names = []
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").split(".")[0] == "mint_keras"):
+        if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").split(".")[0] in OURS):
             assert not node.level, f"relative import of {node.module}"
-            inner = (node.module or "").removeprefix("mint_keras").removeprefix(".")
             for alias in node.names:
-                joined = f"{inner}.{alias.name}".removeprefix(".")
-                path = PACKAGE / Path(*joined.split("."))
+                path = ROOT / Path(*f"{node.module}.{alias.name}".split("."))
                 is_module = path.with_suffix(".py").is_file() or path.is_dir()
-                names.append(joined if is_module else inner)
+                names.append(f"{node.module}.{alias.name}" if is_module else str(node.module))
         elif isinstance(node, ast.Import):
-            names += [a.name.removeprefix("mint_keras.") for a in node.names if a.name.startswith("mint_keras.")]
-    return names
+            names += [alias.name for alias in node.names if alias.name.split(".")[0] in OURS]
+    return [name.removeprefix("mint_keras").removeprefix(".") for name in names]
 
 
 def direction_problems(module: str, tree: ast.Module) -> list[str]:
@@ -204,10 +206,13 @@ def test_nothing_forbidden() -> None:
 def test_light_modules_load_without_heavy_packages() -> None:
     light = [n for n in modules() if any(n == prefix or n.startswith(f"{prefix}.") for prefix in LIGHT)]
     assert len(light) > 10
+    # A study's options answer --help, as a command's do.
+    studies = [name for name in modules() if name.startswith("studies.") and name.count(".") == 1]
+    light = [*(f"mint_keras.{name}" for name in light), *studies]
     program = (
         "import importlib, sys\n"
         f"for name in {light!r}:\n"
-        "    importlib.import_module('mint_keras.' + name)\n"
+        "    importlib.import_module(name)\n"
         f"    heavy = [p for p in {HEAVY!r} if p in sys.modules]\n"
         "    assert not heavy, f'{name} loads {heavy}'\n"
     )
@@ -222,6 +227,7 @@ def test_light_modules_load_without_heavy_packages() -> None:
         ("statistics.metrics", "from mint_keras.data.images import decode\nimport mint_keras.stages.train_mint"),
         ("heads.cnn", "def f():\n    from mint_keras.audited import iresnet"),
         ("training", "from mint_keras.report import plots"),
+        ("commands.audit", "def f():\n    from studies.worlds import summary"),
     ],
 )
 def test_direction_check_sees_a_wrong_import(module: str, source: str) -> None:
