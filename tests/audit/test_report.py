@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from mint_keras import formats
-from mint_keras.stages.audit import robustness, text
+from mint_keras.audit import report, robustness
 from mint_keras.statistics import findings, person, verdict
 from mint_keras.statistics.intervals import Estimate
 
@@ -21,17 +21,12 @@ def test_everything_that_was_found_is_in_all_three_files(tmp_path: Path) -> None
     ]
     changed = [robustness.Changed("vanilla on conv1", change, auc, 0.123, 0.456) for change in ("unchanged", "JPEG 50")]
     verdicts = {"vanilla on conv1": verdict.decide([claim])}
-    results = text.Results(
-        verdicts,
-        {"a scorer": curve, "another": better},
-        "Nothing of single photos.",
-        changed,
-        ["a control: no option."],
-    )
+    curves = {"a scorer": curve, "another": better}
+    results = report.Results(verdicts, curves, "Nothing of single photos.", changed, ["a control: no option."])
     formats.write_json(tmp_path / formats.MANIFEST, formats.make_manifest("audit", {"run": "aa"}, {"seed": 1}))
-    said = text.write(results, tmp_path)
-    page = (tmp_path / text.REPORT).read_text()
-    content = json.loads((tmp_path / text.AUDIT).read_text())
+    said = report.write(results, tmp_path)
+    page = (tmp_path / report.REPORT).read_text()
+    content = json.loads((tmp_path / report.AUDIT).read_text())
     assert content["outcome"] == verdict.CANNOT_DECIDE
     assert [point["num_photos"] for point in content["people"]["a scorer"]] == [1, 2]
     assert content["photos_needed"]["by_scorer"] == {"a scorer": None, "another": 2}

@@ -62,10 +62,10 @@ def test_what_a_run_gives_is_what_it_writes(run_folder: Path, audited_folder: Pa
     assert (run_folder / "heads" / "audited" / "conv4" / "head.keras").stat().st_mtime_ns == made
     assert trained.out == run_folder
     assert list(trained.results) == score_files.read_results(run_folder / "results.jsonl")
-    for part, kept in zip(trained.scores, score_files.read_scores(run_folder / "scores.csv"), strict=True):
-        assert (part.scorer, part.model, part.tap, part.evaluation) == (
-            *(kept.scorer, kept.model, kept.tap), kept.evaluation
-        )  # fmt: skip
+    written = score_files.read_scores(run_folder / "scores.csv")
+    keys = [[(p.scorer, p.model, p.tap, p.evaluation) for p in parts] for parts in (trained.scores, written)]
+    assert keys[0] == keys[1]
+    for part, kept in zip(trained.scores, written, strict=True):
         np.testing.assert_array_equal(part.logit, kept.logit)
 
 
