@@ -30,6 +30,13 @@ def hidden(is_hidden: bool = True) -> Iterator[None]:
         _is_hidden.reset(token)
 
 
+def verbosity() -> int:
+    """Returns what Keras is to print of a training: 0 nothing, 1 a bar that moves, 2 one line an epoch in a log."""
+    if _is_hidden.get():
+        return 0
+    return 1 if sys.stderr.isatty() else 2
+
+
 def bar(iterable: Iterable | None = None, **settings: Any) -> tqdm:
     """Returns a bar over an iterable, or one that is moved by hand.
 

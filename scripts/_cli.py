@@ -9,7 +9,7 @@ from typing import Any
 
 import _environment  # noqa: F401 # before anything that reads it
 
-from mint_keras import options
+from mint_keras import options, progress
 from mint_keras.records import InputError, RefusedError
 
 DONE, BAD_INPUT, REFUSED, INTERRUPTED = 0, 1, 3, 130  # 2, wrong usage, is argparse's
@@ -29,7 +29,8 @@ def run(config_class: type, stage: Callable[[Any], str]) -> int:
     signal.signal(signal.SIGINT, lambda number, frame: _interrupt(interruptions))
     config = options.parse(config_class, description=sys.modules["__main__"].__doc__ or "")
     try:
-        print(stage(config))
+        with progress.hidden(getattr(config, "quiet", False)):
+            print(stage(config))
     except (InputError, OSError) as error:
         if done := getattr(error, "done", ""):
             print(done)

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.fixture(scope="session")
 def audited_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny audited model after one epoch on 20 lab people; 20 more are held out."""
-    from mint_keras.stages.train_audited import TrainAudited, train_audited
+    from mint_keras.commands.train_audited import TrainAudited, train_audited
 
     out = tmp_path_factory.mktemp("audited") / "tiny"
     options = {"arch": "tiny", "epochs": 1, "batch_size": 32, "num_pairs": 100, "quiet": True}

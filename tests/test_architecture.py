@@ -16,7 +16,7 @@ ROWS = [
     ("cli",),
     ("stages",),
     ("commands",),
-    ("audit",),
+    ("auditing",),
     ("runs",),
     ("edge", "scorers"),
     ("training", "aad", "report"),

@@ -121,7 +121,7 @@ class TestBefore:
         ]
         assert found[1].is_member.tolist() == [True, False]
         assert found[1].logit.tolist() == [2.0, 0.0]
-        assert found[1].score[0] == 0.8807970779778823
+        assert found[1].score[0] == pytest.approx(0.8807970779778823, abs=1e-15)
         assert found[2].is_member is None
         assert found[0].samples.group is None
 

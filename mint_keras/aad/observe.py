@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mint_keras.aad import extract
-from mint_keras.aad.extract import FaceFunction
+from mint_keras.audited.runtime import FaceFunction
 from mint_keras.data import images
 from mint_keras.records import InputError, Observations, SampleTable
 

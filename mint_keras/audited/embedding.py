@@ -50,14 +50,14 @@ def open_onnx(path: Path, card_name: str, mean: tuple[float, ...], std: tuple[fl
     Args:
         path: See `convert.sources.open_source`.
         card_name: The card that says how it wants its pixels; "" takes the card that knows the file's SHA-256.
-        mean: See `convert.preprocess_choice.choose`.
-        std: See there.
+        mean: What the user says of the means of the pixels, see `sources.ForeignModel.choose_preprocessing`.
+        std: Their standard deviations in the same way.
 
     Raises:
         InputError: If it is no model of faces of 112x112.
     """
     from mint_keras.audited import parity
-    from mint_keras.audited.convert import preprocess_choice, sources
+    from mint_keras.audited.convert import sources
 
     source = sources.open_source(path)
     side = {size or images.IMAGE_SIZE for size in source.graph.input_shape[1:]} - {3}
@@ -65,7 +65,7 @@ def open_onnx(path: Path, card_name: str, mean: tuple[float, ...], std: tuple[fl
         raise InputError(f"Expected a model of faces of 112x112, received {path}, which takes or gives others.")
     digest = formats.sha256_file(source.files[0])
     card = cards.load_card(card_name) if card_name else cards.find_card(digest)
-    preprocessing, _ = preprocess_choice.choose(mean, std, card, source)
+    preprocessing, _ = source.choose_preprocessing(mean, std, card)
     session = parity.Oracle(source.oracle_model).session(list(source.graph.outputs.values())[:1])
     return Embedder(lambda faces: session(preprocessing.apply(faces))[0], source.files[0].stem, digest, "onnxruntime")
 

@@ -22,6 +22,8 @@ MIN_SPEEDUP = 1.1
 MIN_COSINE = 0.999
 _SECONDS = 5.0
 Forward = Callable[[np.ndarray], dict[str, np.ndarray]]
+# From uint8 RGB faces, (batch, size, size, 3), to named outputs, (batch, ...).
+FaceFunction = Callable[[np.ndarray], dict[str, np.ndarray]]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,6 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
-from mint_keras import formats
 from mint_keras.commands import Result
 from mint_keras.options import Common
 from mint_keras.statistics.verdict import Verdict
@@ -81,10 +80,11 @@ def audit(options: Audit) -> Audited:
         InputError: if the run cannot be used.
         RefusedError: if it, or what it was made from, has changed.
     """
-    from mint_keras.audit import opened, photos, plus, references, report, robustness
-    from mint_keras.runs import run
+    from mint_keras.auditing import procedure, report
+    from mint_keras.auditing.opened import AuditSpec
 
-    spec = opened.AuditSpec(
+    spec = AuditSpec(
+        run=options.run,
         foreign=options.foreign,
         unseen_photos=options.unseen_photos,
         swap=options.swap,
@@ -94,14 +94,6 @@ def audit(options: Audit) -> Audited:
         prevalence=options.prevalence,
         seed=options.seed,
     )
-    of_run = run.reopen(options.run)
-    with formats.output_folder(options.out, opened.manifest(spec, options.run), options.overwrite):
-        audited = opened.open_audit(spec, of_run, options.out)
-        tasks = plus.plan(audited)
-        verdicts, not_measured = references.decide(audited, tasks)
-        changed, missing = robustness.measure(audited, tasks)
-        curves, accusations = photos.power_curves(audited, tasks), photos.accusations(audited)
-        found = report.Results(verdicts, curves, accusations, changed, [*not_measured, *missing])
-        said = report.write(found, options.out)
+    found = procedure.audit(spec, options.out, options.overwrite)
     written = f"Written: {options.out / report.REPORT}, {report.AUDIT}, {report.VERDICT}, {report.FINDINGS}.png"
-    return Audited(f"{said}\n{written}", options.out, found.outcome, verdicts)
+    return Audited(f"{report.text(found)}\n{written}", options.out, found.outcome, found.verdicts)

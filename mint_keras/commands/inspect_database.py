@@ -39,7 +39,7 @@ class InspectDatabase(Common):
         paths: Databases: folders, .rec or .bin files, sample tables or lab faces (synthetic:1/web/0-11/1).
         out: Folder for sheet.png, inspection.json and rejected.csv; runs/inspect-NAME by default.
         num: Images of each database on the sheet.
-        num_read: Images of each database to decode, at random, for their sizes and for what cannot be read; 0 reads all.
+        num_read: Images of each database to decode, at random, for their sizes and for what is broken; 0 reads all.
         seed: Seed of the choice.
     """
 

@@ -118,7 +118,7 @@ class Trained(Result):
 
 def train_mint(options: TrainMint) -> Trained:
     """Extracts AAD, trains a head per tap and combination, and evaluates them."""
-    from mint_keras.runs import report, run
+    from mint_keras.runs import report
     from mint_keras.runs.spec import RunSpec
 
     spec = RunSpec(
@@ -145,10 +145,7 @@ def train_mint(options: TrainMint) -> Trained:
         head_xla=options.head_xla,
         seed=options.seed,
     )
-    opened = run.open_run(spec, options.out, options.overwrite)
-    run.fit_heads(opened, spec.keys)
-    scores, results = run.evaluate(opened)
-    report.write(opened, scores, results)
+    opened, scores, results = report.train(spec, options.out, options.overwrite)
     written = f"Written: {options.out / formats.RESULTS}, {formats.SCORES}, heads/, roc.png, roc_controls.png"
     said = [report.describe(opened), report.summary(opened, results), *report.warn_of_dead_heads(scores), written]
     return Trained("\n\n".join(said), options.out, scores, results)

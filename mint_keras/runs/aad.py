@@ -13,6 +13,7 @@ import numpy as np
 from mint_keras import formats, progress
 from mint_keras.aad import extract, models, plan, pooling, store
 from mint_keras.audited import iresnet, runtime, taps
+from mint_keras.audited.runtime import FaceFunction
 from mint_keras.data import images, tables
 from mint_keras.heads import specs
 from mint_keras.records import AUDITED, UNTRAINED, InputError, Observations, RefusedError, SampleTable
@@ -110,7 +111,7 @@ def open_aad(
 def _extract(
     spec: RunSpec,
     model_spec: models.ModelSpec,
-    functions: Mapping[str, extract.FaceFunction],
+    functions: Mapping[str, FaceFunction],
     folder: Path,
     inputs: Mapping[str, str],
     table: SampleTable,
@@ -147,7 +148,7 @@ def _precision(spec: RunSpec, folder: Path, extractor: keras.Model, table: Sampl
     return str(formats.kept(folder / PRECISION, measure, formats.write_json, formats.read_json)["precision"])
 
 
-def _source(spec: RunSpec, folder: Path, functions: Mapping[str, extract.FaceFunction], table: SampleTable) -> str:
+def _source(spec: RunSpec, folder: Path, functions: Mapping[str, FaceFunction], table: SampleTable) -> str:
     """Returns where the maps come from: stored or live. `auto` is decided once, by the first run, and written down."""
 
     def choose() -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from mint_keras.records import AUDITED, InputError, ResultRow, Scores
 from mint_keras.report import plots, tables
 from mint_keras.runs import aad as run_aad
 from mint_keras.runs import run as runs
-from mint_keras.runs.spec import COMBINATION
+from mint_keras.runs.spec import COMBINATION, RunSpec
 from mint_keras.scorers.baselines import BASELINES, EMBEDDING_NORM
 from mint_keras.statistics import metrics
 
@@ -31,6 +32,15 @@ _PARTS = {
     protocols.TEST_MEMBERS: "test, members",
     protocols.TEST_EXTERNALS: "test, externals",
 }
+
+
+def train(spec: RunSpec, folder: Path, overwrite: bool = False) -> tuple[runs.Run, list[Scores], list[ResultRow]]:
+    """Trains the heads of a run, evaluates them, and writes what it leaves behind; see `runs.run.open_run`."""
+    run = runs.open_run(spec, folder, overwrite)
+    runs.fit_heads(run, spec.keys)
+    scores, results = runs.evaluate(run)
+    write(run, scores, results)
+    return run, scores, results
 
 
 def write(run: runs.Run, scores: Sequence[Scores], results: Sequence[ResultRow]) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from mint_keras import vectors
 from mint_keras.aad import pooling, signals
 from mint_keras.audited import taps
 from mint_keras.records import Observations
@@ -197,8 +198,7 @@ BASELINES = {
 
 def compactness(outcome: np.ndarray, person: np.ndarray) -> np.ndarray:
     """Returns the mean cosine of every embedding with the others of the same person, (n,); NaN if there are none."""
-    norms = np.linalg.norm(np.asarray(outcome, np.float64), axis=1, keepdims=True)
-    units = outcome / np.maximum(norms, np.finfo(np.float64).tiny)
+    units = vectors.unit_rows(outcome)
     _, who, counts = np.unique(person, return_inverse=True, return_counts=True)
     sums = np.zeros((len(counts), units.shape[1]))
     np.add.at(sums, who, units)

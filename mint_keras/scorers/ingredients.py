@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from mint_keras import vectors
 from mint_keras.aad import pooling, signals, views
 from mint_keras.audited import taps
 from mint_keras.data import splits
@@ -41,8 +42,10 @@ def cohort_of(seen: Observations, is_member: np.ndarray) -> Cohort:
     """Returns the cohort that the people of some samples make."""
 
     def sides(name: str) -> tuple[np.ndarray, np.ndarray]:
-        unit, person = units(seen[name]), seen.people()
-        members, externals = (units(_sum_people(unit[side], person[side])[0]) for side in (is_member, ~is_member))
+        unit, person = vectors.unit_rows(seen[name]), seen.people()
+        members, externals = (
+            vectors.unit_rows(_sum_people(unit[side], person[side])[0]) for side in (is_member, ~is_member)
+        )
         return members, externals
 
     return Cohort(*sides(OUTCOME), {name: sides(name) for name in _references(seen)})
@@ -83,7 +86,7 @@ def columns(seen: Observations, cohort: Cohort, ingredients: Sequence[str]) -> C
 
 def _norm(seen: Observations, cohort: Cohort) -> Columns:
     del cohort
-    return {"log": views.log_norm(seen[OUTCOME])}
+    return {"log": vectors.log_norms(seen[OUTCOME])}
 
 
 def _views(seen: Observations, cohort: Cohort) -> Columns:
@@ -113,7 +116,7 @@ def _batch_norm(seen: Observations, cohort: Cohort) -> Columns:
 
 
 def _cohort(seen: Observations, cohort: Cohort) -> Columns:
-    return _profiles(units(seen[OUTCOME]), (cohort.members, cohort.externals))
+    return _profiles(vectors.unit_rows(seen[OUTCOME]), (cohort.members, cohort.externals))
 
 
 def _centroid(seen: Observations, cohort: Cohort) -> Columns:
@@ -129,8 +132,8 @@ def _others(seen: Observations, cohort: Cohort) -> Columns:
 def _others_views(seen: Observations, cohort: Cohort) -> Columns:
     del cohort
     person = seen.people()
-    directions = np.concatenate([units(seen[OUTCOME])[:, None], seen[views.OUTCOMES]], axis=1)
-    whole = units(directions.sum(axis=1))  # steadier than the outcome of the photo itself
+    directions = np.concatenate([vectors.unit_rows(seen[OUTCOME])[:, None], seen[views.OUTCOMES]], axis=1)
+    whole = vectors.unit_rows(directions.sum(axis=1))  # steadier than the outcome of the photo itself
     cosines = np.einsum("nvd,nd->nv", directions, other_centroids(whole, person))
     sums, who = _sum_people(cosines, person)
     beside = cosines - (sums[who] - cosines) / (np.bincount(who)[who] - 1)[:, None]
@@ -141,7 +144,7 @@ def _others_views(seen: Observations, cohort: Cohort) -> Columns:
 
 
 def _margin(seen: Observations, cohort: Cohort) -> Columns:
-    unit, own = units(seen[OUTCOME]), other_centroids(seen[OUTCOME], seen.people())
+    unit, own = vectors.unit_rows(seen[OUTCOME]), other_centroids(seen[OUTCOME], seen.people())
     logits = _SCALE * np.concatenate([(unit * own).sum(axis=1, keepdims=True), unit @ cohort.members.T], axis=1)
     probability = np.exp(logits - logits.max(axis=1, keepdims=True))
     probability /= probability.sum(axis=1, keepdims=True)
@@ -155,8 +158,8 @@ def _margin(seen: Observations, cohort: Cohort) -> Columns:
 
 
 def _reference(seen: Observations, cohort: Cohort) -> Columns:
-    faces = {name: units(seen[name]) for name in (OUTCOME, *_references(seen))}
-    norms = {f"{name}_norm": views.log_norm(seen[name]) for name in _references(seen)}
+    faces = {name: vectors.unit_rows(seen[name]) for name in (OUTCOME, *_references(seen))}
+    norms = {f"{name}_norm": vectors.log_norms(seen[name]) for name in _references(seen)}
     return _look_alikes(faces, cohort) | norms
 
 
@@ -221,23 +224,17 @@ INGREDIENTS = {
 }
 
 
-def units(vectors: np.ndarray) -> np.ndarray:
-    """Returns rows of length 1, float64; 0 where a row is all zeros."""
-    vectors = np.asarray(vectors, np.float64)
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float64).tiny)
-
-
 def centroids(outcome: np.ndarray, person: np.ndarray) -> np.ndarray:
     """Returns, for every photo, the unit centroid of all photos of its person, (n, d)."""
-    sums, who = _sum_people(units(outcome), person)
-    return units(sums[who])
+    sums, who = _sum_people(vectors.unit_rows(outcome), person)
+    return vectors.unit_rows(sums[who])
 
 
 def other_centroids(outcome: np.ndarray, person: np.ndarray) -> np.ndarray:
     """Returns, for every photo, the unit centroid of its person's other photos, (n, d)."""
-    unit = units(outcome)
+    unit = vectors.unit_rows(outcome)
     sums, who = _sum_people(unit, person)
-    return units(sums[who] - unit)
+    return vectors.unit_rows(sums[who] - unit)
 
 
 def _sum_people(vectors: np.ndarray, person: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -249,7 +246,7 @@ def _sum_people(vectors: np.ndarray, person: np.ndarray) -> tuple[np.ndarray, np
 
 def _closeness(outcome: np.ndarray, person: np.ndarray) -> Columns:
     """Returns how close every photo is to its person's other photos, and those to one another."""
-    unit, norm = units(outcome), views.log_norm(outcome)
+    unit, norm = vectors.unit_rows(outcome), vectors.log_norms(outcome)
     found = {name: np.empty(len(unit)) for name in ("centroid", "mean", "smallest", "among_others", "others_norm")}
     for rows in splits.rows_by_person(person):
         cosines = unit[rows] @ unit[rows].T

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from mint_keras import formats, workers
 from mint_keras.aad import extract, models, plan, scale, signals, store
 from mint_keras.audited import backends, cards, iresnet, parity, runtime, taps, zoo
+from mint_keras.audited.runtime import FaceFunction
 from mint_keras.data import images, samples, synthetic
 from mint_keras.records import InputError, RefusedError, SampleTable
 from mint_keras.stages.progress import pace
@@ -182,7 +183,7 @@ def _reporter(bar: tqdm, size: int) -> Callable[[int], None]:
 def _cost(
     spec: models.ModelSpec,
     cut: Mapping[str, keras.Model],
-    functions: Mapping[str, extract.FaceFunction],
+    functions: Mapping[str, FaceFunction],
     faces: np.ndarray,
 ) -> dict[str, Any] | None:
     """Measures what another precision or backend gives and takes against Keras in float32.

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from mint_keras import formats, score_files
 from mint_keras.aad import views
 from mint_keras.audited import iresnet, runtime, taps, zoo
+from mint_keras.commands.train_audited import TrainAudited, train_audited
 from mint_keras.data import images, splits, synthetic, tables
 from mint_keras.records import InputError, SampleTable, Scores, concatenate_tables
 from mint_keras.report import tables as report_tables
@@ -20,7 +21,6 @@ from mint_keras.scorers import mint_plus
 from mint_keras.scorers.baselines import EMBEDDING_NORM, OUTCOME, PERSON
 from mint_keras.scorers.ingredients import REFERENCE
 from mint_keras.stages.progress import pace
-from mint_keras.stages.train_audited import TrainAudited, train_audited
 from mint_keras.statistics import figures, intervals, paired, person
 from mint_keras.statistics.intervals import Estimate
 

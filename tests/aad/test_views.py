@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from mint_keras import vectors
 from mint_keras.aad import pooling, signals, views
 from mint_keras.aad.observe import observe
 from mint_keras.audited import iresnet, taps
@@ -73,7 +74,7 @@ def test_reading_streams_everything_in_order() -> None:
     np.testing.assert_allclose(found[taps.OUTCOME][5:], plain, rtol=1e-3, atol=1e-5)
     for k, view in enumerate(views.VIEWS.values()):
         seen = np.asarray(model(iresnet.normalise(view(face))))
-        assert found[views.COSINES][5, k] == pytest.approx(signals.cosine(plain, seen)[0], abs=1e-4)
+        assert found[views.COSINES][5, k] == pytest.approx(vectors.cosines(plain, seen)[0], abs=1e-4)
         assert found[views.NORM_RATIOS][5, k] == pytest.approx(
             np.log(np.linalg.norm(seen) / np.linalg.norm(plain)), abs=1e-3
         )

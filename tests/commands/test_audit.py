@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from mint_keras import formats
-from mint_keras.audit import controls, report
-from mint_keras.audit.opened import AuditSpec, manifest
+from mint_keras.auditing import controls, report
+from mint_keras.auditing.opened import AuditSpec, manifest
 from mint_keras.commands.audit import Audit, Audited, audit
 from mint_keras.commands.train_mint import TrainMint, train_mint
 from mint_keras.data import protocol, samples, tables
@@ -173,7 +173,7 @@ def test_interrupted_audit_continues(small: tuple[Audit, Audited], tmp_path: Pat
     )
     shutil.copytree(small[0].out / "models", config.out / "models")
     done = shutil.copytree(small[0].out / "controls", config.out / "controls")
-    formats.write_json(config.out / formats.MANIFEST, manifest(AuditSpec(config.foreign, num_untrained=1), config.run))
+    formats.write_json(config.out / formats.MANIFEST, manifest(AuditSpec(config.run, config.foreign, num_untrained=1)))
     kept = done / "untrained_1" / formats.SCORES
 
     def stop(*_: object, **__: object) -> None:
@@ -193,7 +193,7 @@ def test_interrupted_audit_continues(small: tuple[Audit, Audited], tmp_path: Pat
 def test_the_audit_asks_for_every_field_with_the_same_default() -> None:
     """They are written twice, so that --help need not load what an audit needs."""
     of_command = {field.name: field.default for field in dataclasses.fields(Audit)}
-    for name in (*(field.name for field in dataclasses.fields(Common)), "run", "out"):
+    for name in (*(field.name for field in dataclasses.fields(Common)), "out"):
         del of_command[name]
     assert of_command == {field.name: field.default for field in dataclasses.fields(AuditSpec)}
 
@@ -221,7 +221,7 @@ def test_options_that_cannot_be_used_show_at_once(
     given = {name: models.get(name, value) for name, value in options.items()}
     with pytest.MonkeyPatch.context() as patch, pytest.raises(InputError, match=said):
         patch.setattr(runs, "reopen", lambda _: run)
-        patch.setattr("mint_keras.audit.controls.through", None)  # long before anything is computed
+        patch.setattr("mint_keras.auditing.controls.through", None)  # long before anything is computed
         audit(Audit(run_folder, tmp_path / "out", num_untrained=0, quiet=True, **given))
     assert not (tmp_path / "out").exists()
 

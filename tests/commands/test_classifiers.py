@@ -8,17 +8,20 @@ import cv2
 import keras
 import numpy as np
 import pytest
+from mint_keras.stages.evaluate_mint import EvaluateMint, evaluate_mint
+from mint_keras.stages.mint_options import TrainMint
+from mint_keras.stages.train_mint import train_mint
 
 from mint_keras import formats, score_files
 from mint_keras.aad import store
 from mint_keras.audited import zoo
 from mint_keras.commands.evaluate_mint import EvaluateMint, evaluate_mint
+from mint_keras.commands.train_audited import TrainAudited, train_audited
 from mint_keras.commands.train_mint import TrainMint, train_mint
 from mint_keras.data import images, tables
 from mint_keras.heads import specs
 from mint_keras.records import AUDITED, UNTRAINED, InputError, RefusedError
 from mint_keras.stages.extract_aad import ExtractAad, extract_aad
-from mint_keras.stages.train_audited import TrainAudited, train_audited
 
 NUM_TRAIN, NUM_TEST = 130, 40
 COLOURS = np.array([(200, 40, 40), (40, 200, 40), (40, 40, 200)])
@@ -65,7 +68,7 @@ def options(folder: Path, out: Path, **changes: object) -> TrainAudited:
 @pytest.fixture(scope="module")
 def classifier(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("classifier") / "model"
-    text = train_audited(options(data, out))
+    text = train_audited(options(data, out)).text
     assert "Top-1 accuracy" in text
     return out
 

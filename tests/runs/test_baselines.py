@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from keras import layers
 
-from mint_keras import formats, score_files
-from mint_keras.aad import pooling, signals, store
+from mint_keras import formats, score_files, vectors
+from mint_keras.aad import pooling, store
 from mint_keras.audited import taps
 from mint_keras.commands.evaluate_mint import EvaluateMint, evaluate_mint
 from mint_keras.commands.train_mint import TrainMint, train_mint
@@ -130,7 +130,7 @@ def test_compactness_says_who_has_no_other_face(whole: tuple[Path, str], model_f
     for name in part.samples.sample_id.tolist():
         k = place[name]
         same = np.flatnonzero((table.people() == table.people()[k]) & (table.sample_id != name))
-        cosines.append(np.mean([signals.cosine(outcome[k : k + 1], outcome[j : j + 1]) for j in same]))
+        cosines.append(np.mean([vectors.cosines(outcome[k : k + 1], outcome[j : j + 1]) for j in same]))
     assert np.corrcoef(cosines, part.logit)[0, 1] == pytest.approx(1.0, abs=1e-5)
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import optimize
 
+from mint_keras import vectors
 from mint_keras.aad import signals
 from mint_keras.records import InputError, Observations, concatenate_tables
 from mint_keras.scorers import baselines
@@ -70,7 +71,7 @@ def test_compactness_against_pairs() -> None:
     found = baselines.compactness(outcome, person)
     for k in range(30):
         others = [j for j in range(30) if j != k and person[j] == person[k]]
-        cosines = [signals.cosine(outcome[k : k + 1], outcome[j : j + 1])[0] for j in others]
+        cosines = [vectors.cosines(outcome[k : k + 1], outcome[j : j + 1])[0] for j in others]
         assert found[k] == pytest.approx(np.mean(cosines), abs=1e-6) if others else np.isnan(found[k])
 
 

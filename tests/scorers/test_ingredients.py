@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import optimize, special
 
+from mint_keras import vectors
 from mint_keras.aad import views
 from mint_keras.records import Observations
 from mint_keras.scorers import ingredients
@@ -58,7 +59,7 @@ def test_views_beside_the_person_s_other_photos() -> None:
     seen = rng.normal(size=(7, len(views.VIEWS), features[OUTCOME].shape[1]))
     features = features.adding(**{views.OUTCOMES: seen / np.linalg.norm(seen, axis=2, keepdims=True)})
     found = ingredients.columns(features, cohort, ["others_views"])
-    everything = np.concatenate([ingredients.units(features[OUTCOME])[:, None], features[views.OUTCOMES]], axis=1)
+    everything = np.concatenate([vectors.unit_rows(features[OUTCOME])[:, None], features[views.OUTCOMES]], axis=1)
     whole = [unit(vectors.sum(axis=0)) for vectors in everything]
 
     def nearness(k: int, view: int) -> float:

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from mint_keras import vectors
 from mint_keras.aad import signals, views
 from mint_keras.aad.observe import observe
 from mint_keras.audited import iresnet
@@ -179,9 +180,9 @@ def test_boosting_takes_what_is_not_linear() -> None:
     aucs = []
     worlds = [draw_world(seed, 60) for seed in (1, 2)]
     for features, is_member in worlds:  # members are neither long nor short
-        usual = views.log_norm(features[OUTCOME][~is_member]).mean()
+        usual = vectors.log_norms(features[OUTCOME][~is_member]).mean()
         length = np.exp(usual + 0.03 * np.random.default_rng(1).normal(size=(is_member.sum(), 1)))
-        features[OUTCOME][is_member] = ingredients.units(features[OUTCOME])[is_member] * length
+        features[OUTCOME][is_member] = vectors.unit_rows(features[OUTCOME])[is_member] * length
     (train, of_train), (test, of_test) = worlds
     for classifier in mint_plus.CLASSIFIERS:
         score = MintPlus(ingredients=("norm",), classifier=classifier).fit(train, of_train)

@@ -15,11 +15,11 @@ from tqdm import tqdm
 from mint_keras import formats
 from mint_keras.aad import pooling, views
 from mint_keras.audited import recalibration, taps, zoo
+from mint_keras.commands.train_audited import TrainAudited, train_audited
 from mint_keras.data import images, samples, splits, synthetic, tables, worlds
 from mint_keras.records import AUDITED, UNTRAINED, SampleTable, concatenate_tables
 from mint_keras.scorers import blind
 from mint_keras.stages.progress import pace
-from mint_keras.stages.train_audited import TrainAudited, train_audited
 from mint_keras.stages.validation.options import ValidateAuditor
 
 PIXELS = "pixels"

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from mint_keras import formats, score_files
-from mint_keras.audit import controls, frozen
-from mint_keras.audit.opened import AuditSpec, Opened, open_audit, recipe_of
+from mint_keras.auditing import controls, frozen
+from mint_keras.auditing.opened import AuditSpec, Opened, open_audit, recipe_of
 from mint_keras.data import images, protocol
 from mint_keras.records import AUDITED, InputError, Observations
 from mint_keras.runs.run import Run, reopen
@@ -23,7 +23,7 @@ def run(run_folder: Path) -> Run:
 
 @pytest.fixture(scope="module")
 def opened(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Opened:
-    return open_audit(AuditSpec(), run, tmp_path_factory.mktemp("audit"))
+    return open_audit(AuditSpec(run.folder), run, tmp_path_factory.mktemp("audit"))
 
 
 def test_the_best_on_people_who_are_not_reported_on_is_chosen(opened: Opened) -> None:

@@ -22,9 +22,10 @@ KIND = "audit"
 
 @dataclasses.dataclass(frozen=True)
 class AuditSpec:
-    """What an audit looks at beside the run. `mint audit --help` says more of each field.
+    """What an audit looks at. `mint audit --help` says more of each field.
 
     Attributes:
+        run: The folder of the run that is audited.
         foreign: Folders of models of the same task that were not trained on these members.
         unseen_photos: Other photos of the members' people, which the audited model was not trained on; "" for none.
         swap: The folder of a model that was trained on other people of the members' own database.
@@ -35,6 +36,7 @@ class AuditSpec:
         seed: Seeds the division of people, copies and intervals.
     """
 
+    run: Path
     foreign: tuple[Path, ...] = ()
     unseen_photos: str = ""
     swap: Path | None = None
@@ -97,12 +99,8 @@ def open_audit(spec: AuditSpec, run: Run, folder: Path) -> Opened:
     return Opened(spec, folder, run, scores, scorer, divided)
 
 
-def manifest(spec: AuditSpec, run: Path) -> dict[str, Any]:
+def manifest(spec: AuditSpec) -> dict[str, Any]:
     """Returns the manifest of an audit.
-
-    Args:
-        spec: What it looks at.
-        run: The folder of the run.
 
     Raises:
         InputError: if two foreign models have one name, or something that was named is not there.
@@ -113,7 +111,7 @@ def manifest(spec: AuditSpec, run: Path) -> dict[str, Any]:
     folders = {f"foreign {folder.name}": folder for folder in spec.foreign}
     if spec.swap is not None:
         folders["swap"] = spec.swap
-    inputs = {"run": formats.sha256_file(run / formats.SCORES)}
+    inputs = {"run": formats.sha256_file(spec.run / formats.SCORES)}
     inputs |= {name: formats.sha256_file(shelf.find(folder) / formats.MODEL) for name, folder in folders.items()}
     sources = {"unseen photos": (spec.unseen_photos,) if spec.unseen_photos else (), "nulls": spec.nulls}
     for name, given in sources.items():

@@ -12,11 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from mint_keras import formats, shelf, streams
-from mint_keras.aad import views
+from mint_keras import formats, shelf, streams, vectors
 from mint_keras.aad.observe import observe
-from mint_keras.audit import controls
-from mint_keras.audit.opened import Opened
+from mint_keras.auditing import controls
+from mint_keras.auditing.opened import Opened
 from mint_keras.audited import iresnet, runtime, taps, zoo
 from mint_keras.data import images, samples, splits
 from mint_keras.data import protocol as protocols
@@ -106,7 +105,7 @@ def _norms(opened: Opened, audited: Path, table: SampleTable) -> np.ndarray:
     forward = runtime.forward(taps.extractor(model, [taps.OUTCOME]))
     framing = zoo.framing(audited, opened.run.spec.native_resolution)
     seen = observe(table, lambda faces: forward(iresnet.normalise(faces)), framing)
-    norm = views.log_norm(seen[taps.OUTCOME])
+    norm = vectors.log_norms(seen[taps.OUTCOME])
     return (norm - norm.mean()) / max(norm.std(), 1e-12)
 
 

@@ -6,8 +6,8 @@ import dataclasses
 
 import numpy as np
 
-from mint_keras.audit import plus
-from mint_keras.audit.opened import Opened
+from mint_keras.auditing import plus
+from mint_keras.auditing.opened import Opened
 from mint_keras.data import protocol as protocols
 from mint_keras.records import AUDITED, InputError, Scores
 from mint_keras.scorers import mint_plus

@@ -8,15 +8,37 @@ from pathlib import Path
 from typing import Any
 
 from mint_keras import formats
-from mint_keras.audit import robustness
 from mint_keras.report import audit_page, plots
 from mint_keras.statistics import findings, person, verdict
+from mint_keras.statistics.intervals import Estimate
 
 AUDIT = "audit.json"
 VERDICT = "verdict.txt"
 REPORT = "report.html"
 FINDINGS, POWER, ROBUSTNESS = "findings", "power", "robustness"
 _WANTED_AUC = 0.9  # over people: it is said how many photos of each it takes
+
+
+MAX_FPR = 0.05  # of the photos that a threshold for changed photos is fixed on
+
+
+@dataclasses.dataclass(frozen=True)
+class Changed:
+    """How a scorer does on photos that were changed.
+
+    Attributes:
+        scorer: Its name.
+        change: A key of `CHANGES`.
+        auc: The AUC with its interval.
+        false_positives: The share of the others' photos above a threshold that was fixed on other people's, unchanged.
+        true_positives: The share of the members' photos above it.
+    """
+
+    scorer: str
+    change: str
+    auc: Estimate
+    false_positives: float
+    true_positives: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +56,7 @@ class Results:
     verdicts: Mapping[str, verdict.Verdict]
     curves: Mapping[str, Sequence[person.CurvePoint]]
     accusations: str
-    changed: Sequence[robustness.Changed]
+    changed: Sequence[Changed]
     not_measured: Sequence[str]
 
     @property
@@ -43,15 +65,14 @@ class Results:
         return verdict.strongest(decided.outcome for decided in self.verdicts.values())
 
 
-def write(results: Results, out: Path) -> str:
-    """Writes audit.json, verdict.txt, the pictures and report.html; returns the text."""
-    found, said = content(results), text(results)
+def write(results: Results, out: Path) -> None:
+    """Writes audit.json, verdict.txt, the pictures and report.html."""
+    found = content(results)
     formats.write_json(out / AUDIT, found)
-    formats.write_text(out / VERDICT, said)
+    formats.write_text(out / VERDICT, text(results))
     pictures = {name: path.read_bytes() for name, path in _draw(results, out).items()}
     manifest = formats.read_json(out / formats.MANIFEST)
     formats.write_text(out / REPORT, audit_page.render(found, findings.ROLES, manifest, pictures))
-    return said
 
 
 def content(results: Results) -> dict[str, Any]:
@@ -62,7 +83,7 @@ def content(results: Results) -> dict[str, Any]:
         "photos_needed": {"auc": _WANTED_AUC, "by_scorer": _photos_needed(results)},
         "people": {name: [dataclasses.asdict(point) for point in curve] for name, curve in results.curves.items()},
         "photos": results.accusations,
-        "robustness": {"max_fpr": robustness.MAX_FPR, "rows": [dataclasses.asdict(one) for one in results.changed]},
+        "robustness": {"max_fpr": MAX_FPR, "rows": [dataclasses.asdict(one) for one in results.changed]},
         "not_measured": list(results.not_measured),
     }
 
@@ -73,8 +94,7 @@ def text(results: Results) -> str:
     for name, decided in results.verdicts.items():
         lines += ["", f"== {name} ==", "", decided.text()]
     lines += ["", *(
-        f"{point.num_photos} photo{'s' * (point.num_photos > 1)} of each person, {name}: AUC {point.auc.value:.3f} "
-        f"[{point.auc.low:.3f}, {point.auc.high:.3f}]."
+        f"{point.num_photos} photo{'s' * (point.num_photos > 1)} of each person, {name}: AUC {point.auc}."
         for name, curve in results.curves.items()
         for point in curve
     )]  # fmt: skip
@@ -83,7 +103,7 @@ def text(results: Results) -> str:
         lines.append(f"For an AUC over people of {_WANTED_AUC:g}, {name} needs {enough} photos of each person.")
     lines.append(results.accusations)
     lines += [
-        f"{one.change}, {one.scorer}: AUC {one.auc.value:.3f} [{one.auc.low:.3f}, {one.auc.high:.3f}], false positives "
+        f"{one.change}, {one.scorer}: AUC {one.auc}, false positives "
         f"{one.false_positives:.3f}, true ones {one.true_positives:.3f}."
         for one in results.changed
     ]

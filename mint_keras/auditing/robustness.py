@@ -8,39 +8,20 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from mint_keras import formats, progress, score_files, streams
-from mint_keras.audit import frozen, plus
-from mint_keras.audit.opened import Opened
+from mint_keras.auditing import frozen, plus
+from mint_keras.auditing.opened import Opened
+from mint_keras.auditing.report import MAX_FPR, Changed
 from mint_keras.data import images, splits
 from mint_keras.data import protocol as protocols
 from mint_keras.data.changes import CHANGES
 from mint_keras.records import Labelled, Observations, SampleTable, Scores
 from mint_keras.scorers import mint_plus
+from mint_keras.scorers.protocol import Fitted
 from mint_keras.statistics import division, figures, findings, intervals
-from mint_keras.statistics.intervals import Estimate
 from mint_keras.statistics.selection import Candidate
 
-MAX_FPR = 0.05  # of the photos that the threshold is fixed on
 _THRESHOLD = "threshold"  # how the scores name these photos
 _PLUS = "mint plus on photo"
-
-
-@dataclasses.dataclass(frozen=True)
-class Changed:
-    """How a scorer does on photos that were changed.
-
-    Attributes:
-        scorer: Its name.
-        change: A key of `CHANGES`.
-        auc: The AUC with its interval.
-        false_positives: The share of the others' photos above a threshold that was fixed on other people's, unchanged.
-        true_positives: The share of the members' photos above it.
-    """
-
-    scorer: str
-    change: str
-    auc: Estimate
-    false_positives: float
-    true_positives: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +39,7 @@ class _Asked:
 
     name: str
     scorer: Candidate
-    open: Callable[[], frozen.FaceScorer]
+    open: Callable[[], Fitted]
     table: SampleTable
     scored: Labelled
     others: np.ndarray

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mint_keras.audit import across, controls, frozen
+from mint_keras.auditing import across, controls, frozen
 from mint_keras.data import images, protocol, samples, synthetic
 from mint_keras.data.protocol import Protocol
 from mint_keras.records import Observations, SampleTable, Scores, concatenate_tables

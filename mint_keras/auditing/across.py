@@ -9,8 +9,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from mint_keras import streams
-from mint_keras.audit import controls, frozen, pixels
-from mint_keras.audit.opened import Opened
+from mint_keras.auditing import controls, frozen, pixels
+from mint_keras.auditing.opened import Opened
 from mint_keras.data import images, samples, splits, transplant
 from mint_keras.data import protocol as protocols
 from mint_keras.records import UNTRAINED, InputError, Observations, SampleTable, Scores, concatenate_tables

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from mint_keras.aad import extract, models
-from mint_keras.audit.controls import needed
-from mint_keras.audit.opened import recipe_of
+from mint_keras.auditing.controls import needed
+from mint_keras.auditing.opened import recipe_of
 from mint_keras.data import images
 from mint_keras.records import AUDITED, Observations
 from mint_keras.runs.run import Run, load_head
 from mint_keras.runs.spec import HeadKey
 from mint_keras.scorers.head import Head
+from mint_keras.scorers.protocol import Fitted
 from mint_keras.statistics.selection import Candidate
 from mint_keras.training import fit_heads
 
-# From samples with their faces ("pixels": (n, size, size, 3), uint8) to logits, (n,), float32.
-FaceScorer = Callable[[Observations], np.ndarray]
 
-
-def open_scorer(run: Run, scorer: Candidate) -> FaceScorer:
-    """Returns a scorer of a run as a function of faces, through the audited model.
+def open_scorer(run: Run, scorer: Candidate) -> Fitted:
+    """Returns a scorer of a run as a function of samples with their faces ("pixels"), through the audited model.
 
     A head that was trained several times is represented by its first training.
     """

@@ -15,13 +15,13 @@ import numpy as np
 from mint_keras import formats, score_files
 from mint_keras.aad import views
 from mint_keras.aad.observe import observe, run
-from mint_keras.audit.frozen import FaceScorer
-from mint_keras.audit.opened import Opened
+from mint_keras.auditing.opened import Opened
 from mint_keras.audited import zoo
 from mint_keras.data import images, samples
 from mint_keras.data import protocol as protocols
 from mint_keras.records import InputError, Labelled, Observations, SampleTable, Scores
 from mint_keras.scorers import mint_plus
+from mint_keras.scorers.protocol import Fitted
 from mint_keras.statistics import division, findings, verdict
 from mint_keras.statistics.rule import UNSEEN_PHOTOS
 
@@ -131,7 +131,7 @@ def fit(task: Task, rows: np.ndarray, seen: Observations, seed: int) -> mint_plu
     return recipe.fit(seen.take(np.searchsorted(rows, known)), is_member, seed)
 
 
-def open_scorer(opened: Opened, tasks: Tasks, task: Task) -> FaceScorer:
+def open_scorer(opened: Opened, tasks: Tasks, task: Task) -> Fitted:
     """Returns MINT+ as a function of faces, through the audited model."""
     rows, audited = np.unique(task.fitted_on.rows), opened.run.spec.audited
     fitted = fit(task, rows, look(opened, tasks.table.take(rows), audited), opened.spec.seed)

@@ -1,0 +1,175 @@
+r"""Train a face-recognition model, or a classifier of pictures, whose training set is known: the lab of an audit.
+
+Of faces, half of the identities (--split-identities) are trained on; the others are held out, for the verification ROC
+and as same-database externals of an audit. Of pictures (--task classification), the part train of a database is trained
+on and its other parts are held out, for the accuracy and as the same externals. Run the same command again to continue
+an interrupted training.
+
+Examples:
+    python scripts/train_audited.py --data lfw/train.rec --out runs/lfw-audited --epochs 20
+    python scripts/train_audited.py --task classification --arch mobilenet --data cifar-100-python --resolution 32 \
+        --epochs 1 --out runs/cifar-mobilenet
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from mint_keras import formats
+from mint_keras.commands import Result
+from mint_keras.data import images, samples, splits, tables
+from mint_keras.options import Common
+from mint_keras.records import InputError
+
+# What training pictures has no use for.
+_ONLY_RECOGNITION = ("loss", "split_identities", "no_flips", "scale", "num_pairs")
+_PICTURE_SIZE = 32  # pixels
+_CARD = """# {name}
+
+An audited model whose members are known, for the lab of an audit; no use for recognising people.
+
+{facts}
+
+- Input: RGB faces of {resolution}x{resolution} aligned to the ArcFace template, (x - 127.5) / 127.5. Output: the
+  embedding, not normalised.
+- `members.parquet` lists what it was trained on, `held_out.parquet` people of the same database it never saw.
+- `manifest.json` has the settings, the command and the SHA-256 of the weights and of the training pixels.
+- `verification.png` is the ROC on the held-out people, `training.csv` the losses.
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainAudited(Common):
+    """Options of train_audited.py.
+
+    Attributes:
+        data: Images to train on and hold out. For recognition a folder with a subfolder per identity, a RecordIO file
+            (.rec), a sample table (.parquet, .csv), or lab faces such as synthetic:1/web/0-599/10 (identities 0 to 599
+            of seed 1 as the database "web" shows them, 10 images each). For classification a database whose pictures
+            have classes and parts: CIFAR-100, Tiny-ImageNet, one of tensorflow_datasets; all of its part train is
+            trained on, the other parts are held out.
+        out: Folder for model.keras, its manifest and card, members.parquet, held_out.parquet, and the test.
+        task: recognition of faces, or classification of pictures (the paper's Appendix A).
+        arch: The network. For recognition r18, r34, r50, r100, r200, or small, mini and tiny for laptops. For
+            classification mobilenet, resnet50, resnet101 (the paper's ResNet100), densenet121, densenet201, xception,
+            vit, each also as _half, _quarter and _eighth of its width (resnet50_quarter), or tiny.
+        resolution: Side of the images in pixels, a multiple of 16; 0 takes 112 for recognition, which everything else
+            here expects of faces (other models can be trained, audited and thrown away), and 32 for classification,
+            where the paper has 16, 32, 64 and 128.
+        loss: Margin on the true class, for recognition only: arcface (0.5 radians) or cosface (0.4).
+        split_identities: Share of the identities that are trained on, for recognition only; the others are held out.
+        epochs: Passes over the training set.
+        batch_size: Images per step.
+        learning_rate: Peak rate of AdamW; it decays to zero along a cosine.
+        weight_decay: Weight decay of AdamW.
+        no_flips: Do not mirror half of the images at random, the only augmentation there is; for recognition only.
+        scale: Inverse temperature of the softmax, for recognition only; 64 for millions of images, less for few
+            identities.
+        num_pairs: Genuine, and impostor, pairs of held-out people for the verification ROC, for recognition only.
+        seed: Seed of the split, the weights, the order and the pairs.
+    """
+
+    data: str
+    out: Path
+    task: Literal["recognition", "classification"] = "recognition"
+    arch: str = "small"
+    resolution: int = 0
+    loss: Literal["arcface", "cosface"] = "arcface"
+    split_identities: float = 0.5
+    epochs: int = 20
+    batch_size: int = 128
+    # The two of `training.audited`, which takes seconds to load; a test keeps them equal.
+    learning_rate: float = 2e-3
+    weight_decay: float = 5e-4
+    no_flips: bool = False
+    scale: float = 32.0
+    num_pairs: int = 3000
+    seed: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedModel(Result):
+    """The trained model.
+
+    Attributes:
+        figures: The content of verification.json, or of a classifier's evaluation.json.
+        out: The folder of the model.
+    """
+
+    figures: dict[str, Any]
+    out: Path
+
+
+def train_audited(config: TrainAudited) -> TrainedModel:
+    """Trains the model, saves it with its members, and reports how it does on what it never saw."""
+    if min(config.epochs, config.batch_size) < 1:
+        raise InputError(
+            f"Expected epochs and batch size of at least 1, received {config.epochs}, {config.batch_size}."
+        )
+    if config.task == "recognition":
+        return _train_recognition(config)
+    from mint_keras.training import classification
+
+    if given := [name for name in _ONLY_RECOGNITION if getattr(config, name) != getattr(TrainAudited, name)]:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise InputError(f"Expected options of --task {config.task}, received {flags}, which it does not have.")
+    spec = classification.ClassifierSpec(
+        data=config.data,
+        arch=config.arch,
+        resolution=config.resolution or _PICTURE_SIZE,
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
+        seed=config.seed,
+    )
+    trained = classification.train_classifier(spec, config.out, config.overwrite)
+    return TrainedModel(f"{config.out / formats.MODEL}: {trained.facts}", trained.figures, config.out)
+
+
+def _train_recognition(config: TrainAudited) -> TrainedModel:
+    from mint_keras.audited import iresnet, margins, zoo
+    from mint_keras.report import plots
+    from mint_keras.training import checkpoints, fit_audited, recognition
+
+    if config.arch not in iresnet.ARCHITECTURES:
+        raise InputError(f"Expected an architecture of {sorted(iresnet.ARCHITECTURES)}, received {config.arch!r}.")
+    if config.resolution % 16:
+        raise InputError(f"Expected a resolution that is a multiple of 16 pixels, received {config.resolution}.")
+    table = samples.list_samples(config.data)
+    is_member = splits.split_people(table.people(), config.split_identities, np.random.default_rng(config.seed))
+    members, held_out = table.take(is_member), table.take(~is_member)
+    resolution = config.resolution or images.IMAGE_SIZE
+    framing = images.Framing(resolution)
+    fitting = fit_audited.AuditedTraining(
+        config.epochs, config.batch_size, config.learning_rate, config.weight_decay, config.seed,
+        not config.no_flips, margins.MARGINS[config.loss], config.scale,
+    )  # fmt: skip
+    settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in ("out", "task", "overwrite", "quiet")}
+    settings["resolution"] = resolution
+    manifest = formats.make_manifest(zoo.KIND, {"data": samples.fingerprint(table)}, settings)
+    with formats.output_folder(config.out, manifest, config.overwrite):
+        if not (config.out / formats.MODEL).is_file():
+            checkpoints.seed_everything(config.seed)
+            tables.write_samples(config.out / formats.HELD_OUT, held_out)
+            recognition.fit_members(iresnet.build(config.arch, resolution), members, framing, fitting, config.out)
+        model = zoo.load_audited(config.out)
+        verified = recognition.verify_people(model, held_out, framing, config.num_pairs, config.seed)
+        figures = verified.figures
+        formats.write_json(config.out / formats.VERIFICATION, figures)
+        curves = {f"AUC {figures['auc']:.3f}": verified.curve}
+        plots.save_roc(config.out / "verification.png", curves, "Verification, held-out identities")
+    members = tables.read_samples(config.out / formats.MEMBERS)
+    facts = (
+        f"{config.arch}, {model.count_params():,} parameters, {config.loss}, trained on {len(members)} images of "
+        f"{len(np.unique(members.people()))} identities of {config.data}.\n"
+        f"Verification on {figures['num_identities']} identities it never saw, {2 * figures['num_pairs']} pairs: "
+        f"AUC {figures['auc']:.4f}, TPR {figures['tpr_at_1_fpr']:.3f} at FPR 1%."
+    )
+    card = _CARD.format(name=config.out.name, facts=facts, resolution=resolution)
+    formats.write_text(config.out / "card.md", card)
+    return TrainedModel(f"{config.out / formats.MODEL}: {facts}", figures, config.out)

@@ -1,0 +1,68 @@
+"""A face-recognition model of known members: its folder, its continuation, refusals; classifiers have their own tests."""
+
+from pathlib import Path
+
+import pytest
+
+from mint_keras import formats
+from mint_keras.commands.train_audited import TrainAudited, train_audited
+from mint_keras.data import tables
+from mint_keras.records import InputError
+from mint_keras.training import audited
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_output(audited_folder: Path) -> None:
+    manifest = formats.read_manifest(audited_folder, "audited_model")
+    members = tables.read_samples(audited_folder / "members.parquet")
+    held_out = tables.read_samples(audited_folder / "held_out.parquet")
+    assert manifest["num_members"] == len(members) == len(held_out) == 160
+    lab = formats.read_manifest(ROOT / "models" / "lab", "audited_model")
+    assert set(manifest["config"]) == {*lab["config"], "resolution", "no_flips"}  # younger than the lab
+    assert not set(members.identity) & set(held_out.identity)
+    result = formats.read_json(audited_folder / "verification.json")
+    assert 0 <= result["auc"] <= 1
+    assert result["num_identities"] == 20
+    names = {path.name for path in audited_folder.iterdir()}
+    assert {"model.keras", "card.md", "verification.png", "training.csv", "logs"} <= names
+    assert not names & {"faces.npy", "checkpoint"}
+
+
+def test_again_changes_nothing(audited_folder: Path) -> None:
+    before = formats.sha256_file(audited_folder / "model.keras")
+    options = {"arch": "tiny", "epochs": 1, "batch_size": 32, "num_pairs": 100, "quiet": True}
+    train_audited(TrainAudited("synthetic:1/web/0-39/8", audited_folder, **options))
+    assert formats.sha256_file(audited_folder / "model.keras") == before
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"data": "nowhere"}, "not found"),
+        ({"data": "synthetic:1/web/0-0/9"}, "two identities"),
+        ({"data": "synthetic:1/web/5-2/9"}, "SEED/DATABASE"),
+        ({"arch": "r19"}, "r18"),
+        ({"split_identities": 1.0}, "fraction"),
+        ({"epochs": 0}, "at least 1"),
+        ({"batch_size": 500}, "one batch of 500"),
+    ],
+)
+def test_bad_input_writes_nothing(options: dict, message: str, tmp_path: Path) -> None:
+    defaults = {"data": "synthetic:1/web/0-9/9", "out": tmp_path / "out", "arch": "tiny", "quiet": True}
+    with pytest.raises(InputError, match=message):
+        train_audited(TrainAudited(**defaults | options))
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_rates_are_those_of_the_training() -> None:
+    """They are written twice, so that --help need not load Keras."""
+    assert (TrainAudited.learning_rate, TrainAudited.weight_decay) == (audited.LEARNING_RATE, audited.WEIGHT_DECAY)
+
+
+def test_the_result_has_the_figures(audited_folder: Path) -> None:
+    options = {"arch": "tiny", "epochs": 1, "batch_size": 32, "num_pairs": 100}
+    trained = train_audited(TrainAudited("synthetic:1/web/0-39/8", audited_folder, **options))
+    assert trained.figures == formats.read_json(audited_folder / "verification.json")
+    assert f"AUC {trained.figures['auc']:.4f}" in trained.text
+    assert trained.out == audited_folder
