@@ -12,10 +12,9 @@ import numpy as np
 
 from mint_keras.shown import Shown
 
-AUDITED, UNTRAINED = "audited", "untrained"  # names of models; those of several untrained copies are numbered
-_CHUNK = 50_000
-# Names of models in `Scores.model`; another trained network bears its own name.
+# Names of models in `Scores.model`; several untrained copies are numbered, another trained network bears its own name.
 AUDITED, UNTRAINED = "audited", "untrained"
+_CHUNK = 50_000
 
 
 class InputError(ValueError):
@@ -357,6 +356,7 @@ class ParityRecord:
 
 
 def sigmoid(logit: np.ndarray) -> np.ndarray:
-    """Returns 1 / (1 + exp(-logit)) in float64, without overflow."""
+    """Returns 1 / (1 + exp(-logit)) in float64, without overflow; NaN stays NaN."""
     logit = np.asarray(logit, np.float64)
-    return np.exp(-np.logaddexp(0.0, -logit))
+    with np.errstate(invalid="ignore"):  # of what some scorers cannot score
+        return np.exp(-np.logaddexp(0.0, -logit))

@@ -6,4 +6,4 @@ import _clone  # noqa: F401 # finds the package
 
 from mint_keras import cli
 
-sys.exit(cli.run("mint_keras.stages.export_tflite", True, sys.argv[1:], "export_tflite.py"))
+sys.exit(cli.script(__file__))

@@ -15,7 +15,6 @@ ROWS = [
     ("scripts",),
     ("studies",),  # outside of the package, which knows nothing of them
     ("cli",),
-    ("stages",),
     ("commands",),
     ("auditing",),
     ("runs",),
@@ -70,6 +69,10 @@ OURS = ("mint_keras", "studies")
 HEAVY = ("tensorflow", "keras", "torch", "onnx", "pyarrow")
 
 
+# Who knows that there is a command line. `options` makes it.
+KNOW_OPTIONS = ("scripts", "cli", "commands", "options")
+
+
 def module_name(path: Path) -> str:
     return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
 
@@ -122,6 +125,20 @@ def direction_problems(module: str, tree: ast.Module) -> list[str]:
     return problems
 
 
+def options_problems(module: str, tree: ast.Module) -> list[str]:
+    """What a module knows of the command line although it lies below the commands."""
+    if module.split(".")[0] in KNOW_OPTIONS:
+        return []
+    above = [name for name in imported(tree) if name.split(".")[0] in KNOW_OPTIONS]
+    problems = [
+        f"{module} imports {name}: below the commands nobody knows that there is a command line" for name in above
+    ]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef) and (ast.get_docstring(node) or "").startswith("Options of"):
+            problems.append(f"{module}.{node.name} is of a command line: take plain values, or a class of the domain")
+    return problems
+
+
 def size_problems(module: str, tree: ast.Module, num_lines: int) -> list[str]:
     problems = []
     if num_lines > (60 if module.startswith("scripts.") else 400):
@@ -165,6 +182,10 @@ def test_imports_go_one_way() -> None:
     assert [problem for name, tree in modules().items() for problem in direction_problems(name, tree)] == []
 
 
+def test_options_stay_in_the_commands() -> None:
+    assert [problem for name, tree in modules().items() for problem in options_problems(name, tree)] == []
+
+
 def import_cycles(trees: dict[str, ast.Module]) -> list[str]:
     graph = {name: set(imported(tree)) for name, tree in trees.items()}
     finished: set[str] = set()
@@ -190,7 +211,6 @@ def test_no_import_cycles() -> None:
 def test_score_script_needs_no_stage() -> None:
     names = imported(modules()["commands.score"])
     assert "edge.scoring" in names
-    assert not [name for name in names if name.startswith("stages")]
 
 
 def test_sizes() -> None:
@@ -224,7 +244,7 @@ def test_light_modules_load_without_heavy_packages() -> None:
     ("module", "source"),
     [
         ("data.images", "from mint_keras import training"),
-        ("statistics.metrics", "from mint_keras.data.images import decode\nimport mint_keras.stages.train_mint"),
+        ("statistics.metrics", "from mint_keras.data.images import decode\nimport mint_keras.commands.train_mint"),
         ("heads.cnn", "def f():\n    from mint_keras.audited import iresnet"),
         ("training", "from mint_keras.report import plots"),
         ("commands.audit", "def f():\n    from studies.worlds import summary"),
@@ -232,6 +252,21 @@ def test_light_modules_load_without_heavy_packages() -> None:
 )
 def test_direction_check_sees_a_wrong_import(module: str, source: str) -> None:
     assert direction_problems(module, ast.parse(source))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from mint_keras.options import Common",
+        "def f():\n    from mint_keras.commands.train_mint import TrainMint",
+        "from mint_keras import commands",
+        'class A:\n    """Options of train_mint.py."""',
+        'def f():\n    class A:\n        """Options of train_mint.py."""',
+    ],
+)
+def test_options_check_sees(source: str) -> None:
+    assert options_problems("scorers.head", ast.parse(source))
+    assert not options_problems("commands.train_mint", ast.parse(source))
 
 
 def test_cycle_check_sees() -> None:

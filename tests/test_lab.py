@@ -10,7 +10,7 @@ from mint_keras.audited import zoo
 from mint_keras.commands.score import Score, score
 from mint_keras.data import images, samples, splits, tables
 from mint_keras.edge import bundle
-from mint_keras.stages import paper_runs
+from mint_keras.runs import paper as paper_runs
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL = ROOT / zoo.LAB

@@ -153,7 +153,9 @@ class FittedHead:
         if self.front is not None:
             logits = fit_heads.live_head(logits, self.front)
         num = len(seen)
-        data = batches.LabelledAad(self.recipe.inputs(seen, self.front is not None), np.arange(num), np.zeros(num, bool))
+        data = batches.LabelledAad(
+            self.recipe.inputs(seen, self.front is not None), np.arange(num), np.zeros(num, bool)
+        )
         return fit_heads.predict_logits(logits, data)
 
     def evaluate(self, seen: Observations, is_member: np.ndarray) -> ResultRow:

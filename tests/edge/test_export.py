@@ -9,12 +9,12 @@ import pytest
 
 from mint_keras import score_files
 from mint_keras.audited import iresnet, litert, taps
+from mint_keras.commands import export_tflite as stage
+from mint_keras.commands.export_tflite import ExportTflite, export_tflite
 from mint_keras.data import images, synthetic
 from mint_keras.edge import artefacts, bundle, export, parity, scorer
 from mint_keras.heads import cnn, specs, vanilla
 from mint_keras.records import InputError, RefusedError
-from mint_keras.stages import export_tflite as stage
-from mint_keras.stages.export_tflite import ExportTflite, export_tflite
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from mint_keras import formats
-from mint_keras.stages.audit import robustness, text
+from mint_keras.auditing import report
 from mint_keras.statistics import findings, person, verdict
 from mint_keras.statistics.intervals import Estimate
 
@@ -19,19 +19,16 @@ def test_everything_that_was_found_is_in_all_three_files(tmp_path: Path) -> None
     better = [
         dataclasses.replace(point, auc=Estimate(0.95, 0.85 + 0.04 * point.num_photos, 0.99, 1)) for point in curve
     ]
-    changed = [robustness.Changed("vanilla on conv1", change, auc, 0.123, 0.456) for change in ("unchanged", "JPEG 50")]
+    changed = [report.Changed("vanilla on conv1", change, auc, 0.123, 0.456) for change in ("unchanged", "JPEG 50")]
     verdicts = {"vanilla on conv1": verdict.decide([claim])}
-    results = text.Results(
-        verdicts,
-        {"a scorer": curve, "another": better},
-        "Nothing of single photos.",
-        changed,
-        ["a control: no option."],
-    )
+    curves = {"a scorer": curve, "another": better}
+    results = report.Results(verdicts, curves, "Nothing of single photos.", changed, ["a control: no option."])
     formats.write_json(tmp_path / formats.MANIFEST, formats.make_manifest("audit", {"run": "aa"}, {"seed": 1}))
-    said = text.write(results, tmp_path)
-    page = (tmp_path / text.REPORT).read_text()
-    content = json.loads((tmp_path / text.AUDIT).read_text())
+    report.write(results, tmp_path)
+    said = (tmp_path / report.VERDICT).read_text()
+    assert said == report.text(results)
+    page = (tmp_path / report.REPORT).read_text()
+    content = json.loads((tmp_path / report.AUDIT).read_text())
     assert content["outcome"] == verdict.CANNOT_DECIDE
     assert [point["num_photos"] for point in content["people"]["a scorer"]] == [1, 2]
     assert content["photos_needed"]["by_scorer"] == {"a scorer": None, "another": 2}

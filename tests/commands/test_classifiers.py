@@ -8,19 +8,18 @@ import cv2
 import keras
 import numpy as np
 import pytest
-from mint_keras.stages.evaluate_mint import EvaluateMint, evaluate_mint
-from mint_keras.stages.mint_options import TrainMint
-from mint_keras.stages.train_mint import train_mint
 
 from mint_keras import formats, score_files
 from mint_keras.aad import store
 from mint_keras.audited import zoo
+from mint_keras.commands.evaluate_mint import EvaluateMint, evaluate_mint
+from mint_keras.commands.export_tflite import ExportTflite, export_tflite
 from mint_keras.commands.extract_aad import ExtractAad, extract_aad
 from mint_keras.commands.train_audited import TrainAudited, train_audited
+from mint_keras.commands.train_mint import TrainMint, train_mint
 from mint_keras.data import images, tables
-from mint_keras.heads import cnn
-from mint_keras.records import InputError, RefusedError
-from mint_keras.stages.export_tflite import ExportTflite, export_tflite
+from mint_keras.heads import specs
+from mint_keras.records import AUDITED, UNTRAINED, InputError, RefusedError
 
 NUM_TRAIN, NUM_TEST = 130, 40
 COLOURS = np.array([(200, 40, 40), (40, 200, 40), (40, 40, 200)])
@@ -84,8 +83,8 @@ def run_options(data: Path, classifier: Path, out: Path, **changes: object) -> T
 def run(data: Path, classifier: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("run") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cnn, "EPOCHS", 2)
-        text = train_mint(run_options(data, classifier, out, aad="stored"))
+        patch.setitem(specs.HEADS, "cnn", dataclasses.replace(specs.HEADS["cnn"], epochs=2))
+        text = train_mint(run_options(data, classifier, out, aad="stored")).text
     assert "train, members:       64 images" in text
     assert "Not 16x16, so cut to the central square and resized: caltech 30, cifar 124, tiny 64." in text
     assert "against pictures of their own database that the model never saw" in text
@@ -171,9 +170,9 @@ class TestTraining:
 class TestAudit:
     def test_every_column_is_there(self, run: Path, classifier: Path) -> None:
         results = score_files.read_results(run / "results.jsonl")
-        assert {(r.scorer, r.evaluation) for r in results} == {
-            (scorer, evaluation)
-            for scorer in ("cnn", "cnn_untrained")
+        assert {(r.scorer, r.model, r.evaluation) for r in results} == {
+            ("cnn", model, evaluation)
+            for model in (AUDITED, UNTRAINED)
             for evaluation in ("unseen_database", "same_database", "familiar")
         }
         same = [part for part in score_files.read_scores(run / "scores.csv") if part.evaluation == "same_database"]
@@ -183,16 +182,16 @@ class TestAudit:
         assert array.shape[1:] == (8, 8, 16)
 
     def test_evaluating_again_gives_the_same(self, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(cnn, "EPOCHS", 2)
+        monkeypatch.setitem(specs.HEADS, "cnn", dataclasses.replace(specs.HEADS["cnn"], epochs=2))
         evaluate_mint(EvaluateMint(run, tmp_path / "again", quiet=True))
         assert (tmp_path / "again" / "scores.csv").read_bytes() == (run / "scores.csv").read_bytes()
 
     def test_native_resolution_changes_externals_only(
         self, run: Path, data: Path, classifier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(cnn, "EPOCHS", 1)
+        monkeypatch.setitem(specs.HEADS, "cnn", dataclasses.replace(specs.HEADS["cnn"], epochs=1))
         out = tmp_path / "native"
-        text = train_mint(run_options(data, classifier, out, aad="live", native_resolution=32))
+        text = train_mint(run_options(data, classifier, out, aad="live", native_resolution=32)).text
         assert "Larger images were first shrunk to 32x32" in text
         pixels = store.open_store(out / "aad").arrays["pixels"]["pixels"]
         table = store.open_store(run / "aad").table

@@ -23,7 +23,7 @@ from mint_keras.records import AUDITED, InputError, RefusedError
 
 if TYPE_CHECKING:
     from mint_keras.edge.artefacts import TrainedHead
-    from mint_keras.stages.mint_options import TrainMint
+    from mint_keras.runs.spec import RunSpec
     from mint_keras.training.batches import LabelledAad
 
 SWEEP, SWEEP_TABLE = "sweep.json", "sweep.md"
@@ -91,9 +91,9 @@ def export_tflite(config: ExportTflite) -> Exported:
     """
     from mint_keras.edge import artefacts, bundle_calibration, detector
     from mint_keras.faces import detectors
-    from mint_keras.stages import mint_run
+    from mint_keras.runs.run import choose_samples
 
-    head, options, inputs = _open(config)
+    head, spec, inputs = _open(config)
     content = ("tap", "head_seed", "tolerance", "force", "num_test", "samples")
     settings = {name: getattr(config, name) for name in content}
     settings["precision"] = "sweep" if config.sweep else config.precision
@@ -102,14 +102,14 @@ def export_tflite(config: ExportTflite) -> Exported:
     manifest = formats.make_manifest(bundle.KIND, inputs, settings)
     with formats.output_folder(config.out, manifest, config.overwrite), tempfile.TemporaryDirectory() as scratch:
         found = detector.export(config.detector, config.photos, config.out) if config.detector else None
-        protocol = mint_run.make_protocol(options)
-        faces = artefacts.read_faces(protocol, config.num_test, options.seed, Path(scratch))
+        protocol = choose_samples(spec)
+        faces = artefacts.read_faces(protocol, config.num_test, spec.seed, Path(scratch))
         reference = artefacts.keras_scores(head, faces)
         if not config.force:
             parity.check_alive(reference)
         names = head.sweep() if config.sweep else (config.precision,)
         files = artefacts.make(
-            head, names, faces.representative, lambda: _training_aad(config, head.tap), Path(scratch)
+            head, names, faces.representative, lambda: _training_aad(config.run, head.tap), Path(scratch)
         )
         records = artefacts.measure(head, files, faces, reference, config.tolerance)
         chosen = parity.recommend(records, config.force)
@@ -124,7 +124,7 @@ def export_tflite(config: ExportTflite) -> Exported:
             "input": "faces: RGB, uint8, (n, 112, 112, 3), aligned to the ArcFace template",
             "exported_as": chosen,
             "parity": {**records[chosen], "auc_tolerance": config.tolerance, "reference": "Keras, float32"},
-            **bundle_calibration.write(config.out, protocol, options.audited),
+            **bundle_calibration.write(config.out, protocol, spec.model_folder),
             **({"detector": found} if found else {}),
         }
         bundle.seal(config.out, {**manifest, **facts})
@@ -134,52 +134,49 @@ def export_tflite(config: ExportTflite) -> Exported:
     return Exported(text, config.out, chosen, records)
 
 
-# --- the run ----------------------------------------------------------------------------------------------------------
-
-
-def _open(config: ExportTflite) -> tuple[TrainedHead, TrainMint, dict[str, str]]:
-    """Returns the head, the options of its run, and SHA-256 of head and audited model."""
+def _open(config: ExportTflite) -> tuple[TrainedHead, RunSpec, dict[str, str]]:
+    """Returns the head, what its run is, and the SHA-256 of head and audited model."""
     from mint_keras.aad import pooling
     from mint_keras.audited import taps, zoo
     from mint_keras.data import images
     from mint_keras.edge.artefacts import TrainedHead
     from mint_keras.heads import specs
-    from mint_keras.stages import mint_options, mint_run
+    from mint_keras.runs.spec import KIND, HeadKey, read_spec
+    from mint_keras.scorers.head import load_model
 
-    run = formats.read_manifest(config.run, mint_run.KIND)
-    options = mint_options.config_of(run, config.run, config.quiet)
-    groups = mint_options.tap_groups(options)
-    key = mint_options.HeadKey(AUDITED, config.tap, config.head_seed or options.seed)
-    path = mint_options.head_path(options, key)
-    if config.tap not in groups or not path.is_file():
+    made_from, spec = formats.read_manifest(config.run, KIND)["inputs"], read_spec(config.run)
+    key = HeadKey(AUDITED, config.tap, config.head_seed or spec.seed)
+    path = key.path(config.run, spec.seed)
+    if config.tap not in spec.groups or not path.is_file():
         raise InputError(
-            f"Expected a trained head of {list(groups)} in {config.run}, received {config.tap!r} of seed {key.seed}."
+            f"Expected a trained head of {list(spec.groups)} in {config.run}, received {config.tap!r} of seed "
+            f"{key.seed}."
         )
-    inputs = {"audited": formats.sha256_file(options.audited / formats.MODEL), "head": formats.sha256_file(path)}
-    if inputs["audited"] != run["inputs"]["audited"]:
+    model = formats.sha256_file(spec.model_folder / formats.MODEL)
+    if model != made_from["audited"]:
         raise RefusedError(
-            f"{options.audited} is no longer the model this run was made with: its SHA-256 is {inputs['audited']}, the "
-            f"run's is {run['inputs']['audited']}."
+            f"{spec.audited} is no longer the model this run was made with: its SHA-256 is {model}, the run's is "
+            f"{made_from['audited']}."
         )
-    if mint_options.framing(options) != images.FACE:
+    if spec.framing != images.FACE:
         raise InputError(
             f"Expected a run on faces as they are, received {config.run}, on a classifier of pictures, on faces of "
             "another resolution or with --native-resolution: a bundle cannot hold these."
         )
-    extractor = taps.extractor(zoo.load_audited(options.audited), groups[config.tap])
-    if not specs.find(options.head).takes_maps:
-        extractor = pooling.pooled_by_tap(extractor, options.pooling)
-    head = TrainedHead(options.head, config.tap, key.seed, mint_run.load_head(path), extractor)
-    return head, options, inputs
+    extractor = taps.extractor(zoo.load_audited(spec.audited), spec.groups[config.tap])
+    if not specs.find(spec.head).takes_maps:
+        extractor = pooling.pooled_by_tap(extractor, spec.pooling)
+    head = TrainedHead(spec.head, config.tap, key.seed, load_model(path), extractor)
+    return head, spec, {"audited": model, "head": formats.sha256_file(path)}
 
 
-def _training_aad(config: ExportTflite, tap: str) -> LabelledAad:
+def _training_aad(folder: Path, tap: str) -> LabelledAad:
     """Opens the AAD that trained a head; only fine-tuned heads need it."""
-    from mint_keras.stages import mint_options, mint_run
+    from mint_keras.runs import run as runs
     from mint_keras.training.batches import LabelledAad
 
-    run = mint_run.reopen_run(config.run, config.quiet)
-    if run.aad.live:
-        raise InputError(f"Expected a run with stored AAD to train its head on, received {config.run} with --aad live.")
-    chosen = mint_options.tap_groups(run.config)[tap]
-    return LabelledAad(run.aad.features(AUDITED, chosen), *run.protocol.training_rows())
+    run = runs.reopen(folder)
+    if run.aad.fronts:
+        raise InputError(f"Expected a run with stored AAD to train its head on, received {folder} with --aad live.")
+    inputs = run.spec.heads[tap].inputs(run.aad.seen(AUDITED))
+    return LabelledAad(inputs, *run.protocol.training_rows())

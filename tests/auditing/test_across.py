@@ -10,15 +10,17 @@ import cv2
 import numpy as np
 import pytest
 
+from mint_keras.auditing import across, controls, frozen
 from mint_keras.data import images, protocol, samples, synthetic
 from mint_keras.data.protocol import Protocol
-from mint_keras.records import SampleTable, Scores, concatenate_tables
-from mint_keras.stages.audit import context, controls, frozen
-from mint_keras.stages.audit.dividing import Scorer
+from mint_keras.records import Observations, SampleTable, Scores, concatenate_tables
+from mint_keras.scorers.head import Head
+from mint_keras.scorers.protocol import Scorer
 from mint_keras.statistics import findings, metrics
+from mint_keras.statistics.selection import Candidate
 
 NUM = 12
-SCORER = Scorer("vanilla", "conv1")
+SCORER = Candidate("vanilla", "conv1")
 
 
 def save_faces(folder: Path, first: int, quality: int, side: int) -> SampleTable:
@@ -38,29 +40,27 @@ def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     part = np.repeat([protocol.TEST_MEMBERS, protocol.TEST_EXTERNALS], NUM)
     made = Protocol(concatenate_tables(list(tables)), part, protocol.UNSEEN_DATABASE, 1)
 
-    def read(run: Any, table: SampleTable) -> tuple[np.ndarray, np.ndarray]:
-        del run
-        batches = list(images.FaceReader().batches(table, 100))
-        return batches[0] if batches else (np.empty(0, int), np.empty((0, 112, 112, 3), np.uint8))
+    def blur(shown: Observations) -> np.ndarray:
+        faces = shown[images.PIXELS].astype(np.float32)
+        return np.array([-np.abs(cv2.Laplacian(face, cv2.CV_32F)).mean() for face in faces])
 
-    def blur(faces: np.ndarray, people: np.ndarray) -> np.ndarray:
-        del people
-        return np.array([-np.abs(cv2.Laplacian(face.astype(np.float32), cv2.CV_32F)).mean() for face in faces])
-
-    monkeypatch.setattr(frozen, "read", read)
     monkeypatch.setattr(frozen, "open_scorer", lambda run, scorer: blur)
-    run = types.SimpleNamespace(
-        protocol=made, config=types.SimpleNamespace(native_resolution=0, audited=Path("m"), num_test=NUM)
+    spec = types.SimpleNamespace(native_resolution=0, audited=Path("m"), framing=images.FACE)
+    return types.SimpleNamespace(
+        run=types.SimpleNamespace(protocol=made, spec=spec),
+        scorer=SCORER,
+        recipe=Head("vanilla", ("conv1",)),
+        spec=types.SimpleNamespace(seed=1, nulls=()),
+        folder=tmp_path,
     )
-    config = types.SimpleNamespace(seed=1, nulls=())
-    return types.SimpleNamespace(run=run, scorer=SCORER, config=config, folder=lambda name: tmp_path / name)
 
 
 def test_what_is_compression_falls_when_both_sides_are_compressed_alike(opened: Any) -> None:
     table, is_member = opened.run.protocol.table, opened.run.protocol.part == protocol.TEST_MEMBERS
-    logit = frozen.open_scorer(opened.run, SCORER)(frozen.read(opened.run, table)[1], table.people())
+    faces = images.read_faces(table, images.FACE)[1]
+    logit = frozen.open_scorer(opened.run, SCORER)(Observations(table, {images.PIXELS: faces}))
     assert metrics.auc(is_member, logit) > 0.9
-    found, missing = context._transplanted(opened)
+    found, missing = across._transplanted(opened)
     assert not missing
     by_name = {one.name: one.auc.value for one in found}
     assert set(by_name) == {"pipeline transplant, externals' files", "pipeline transplant, members' files"}
@@ -71,28 +71,27 @@ def test_what_is_compression_falls_when_both_sides_are_compressed_alike(opened: 
 def test_resolution_is_matched_to_the_smaller_side(opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def through(run: Any, audited: Path, out: Path, scorer: Scorer, native: int) -> list[Scores]:
-        del audited, out
+    def through(run: Any, scorer: Scorer, audited: Path, folder: Path, native: int) -> list[Scores]:
+        del audited, folder
         asked.append(native)
         table, is_member = run.protocol.table, run.protocol.part == protocol.TEST_MEMBERS
-        return [
-            Scores(*(scorer.name, scorer.tap), run.protocol.main_evaluation, 1, table, is_member, np.zeros(2 * NUM))
-        ]
+        named = (scorer.name, scorer.tap, run.protocol.main_evaluation, 1)
+        return [Scores(*named, table, is_member, np.zeros(2 * NUM))]
 
     monkeypatch.setattr(controls, "through", through)
-    (row,), missing = context._resolution(opened)
+    (row,), missing = across._resolution(opened)
     assert asked == [48]
     assert not missing
     assert "48 pixels" in row.question
-    opened.run.config.native_resolution = 40
-    assert context._resolution(opened)[0] == []
+    opened.run.spec.native_resolution = 40
+    assert across._resolution(opened)[0] == []
 
 
 def test_null_pairs_want_a_second_database_of_externals(opened: Any, tmp_path: Path) -> None:
-    assert "--nulls" in context._null_pairs(opened)[1][0]
+    assert "--nulls" in across._null_pairs(opened)[1][0]
     save_faces(tmp_path / "booth", 80, 98, 160)
-    opened.config.nulls = (str(tmp_path / "booth"),)
-    ((row,), missing) = context._null_pairs(opened)
+    opened.spec.nulls = (str(tmp_path / "booth"),)
+    ((row,), missing) = across._null_pairs(opened)
     assert row.name == "null pair, news and booth"
     assert not missing
 
@@ -102,8 +101,8 @@ def test_a_null_database_without_faces_is_named_and_left_out(opened: Any, tmp_pa
     wide = tmp_path / "street" / "someone" / "0.png"
     wide.parent.mkdir(parents=True)
     cv2.imwrite(str(wide), np.zeros((90, 160, 3), np.uint8))
-    opened.config.nulls = (str(tmp_path / "booth"), str(tmp_path / "street"))
-    ((row,), (line,)) = context._null_pairs(opened)
+    opened.spec.nulls = (str(tmp_path / "booth"), str(tmp_path / "street"))
+    ((row,), (line,)) = across._null_pairs(opened)
     assert row.name == "null pair, news and booth"
     assert "street" in line
     assert "prepare_faces.py" in line
@@ -125,7 +124,7 @@ def whole() -> Protocol:
 
 
 def test_dealing_out_moves_whole_persons_and_nobody_between_training_and_test(whole: Protocol) -> None:
-    dealt = context.dealt_out(whole, 1)
+    dealt = across.dealt_out(whole, 1)
     people, training = whole.table.people(), (protocol.TRAIN_MEMBERS, protocol.TRAIN_EXTERNALS)
     protocol.check_people(dealt)
     is_used = whole.part != protocol.HELD_OUT
@@ -135,11 +134,11 @@ def test_dealing_out_moves_whole_persons_and_nobody_between_training_and_test(wh
         assert len(np.unique(people[dealt.part == side])) == len(np.unique(people[whole.part == side]))
     members = dealt.part == protocol.TRAIN_MEMBERS
     assert 0 < np.mean(whole.table.database[members] == "phone") < 1  # of both databases
-    assert not np.array_equal(context.dealt_out(whole, 2).part, dealt.part)
+    assert not np.array_equal(across.dealt_out(whole, 2).part, dealt.part)
 
 
 def test_a_database_of_members_is_kept_from_fitting(whole: Protocol) -> None:
-    left = context.without_members_of(whole, "news")
+    left = across.without_members_of(whole, "news")
     rows, is_member = left.training_rows()
     assert set(left.table.database[rows[is_member]]) == {"web"}
     rows, is_member = left.evaluations()[protocol.UNSEEN_DATABASE]
@@ -150,10 +149,11 @@ def test_a_database_of_members_is_kept_from_fitting(whole: Protocol) -> None:
 def test_what_decides_nothing_does_not_take_the_verdict_with_it(
     opened: Any, monkeypatch: pytest.MonkeyPatch, whole: Protocol
 ) -> None:
-    monkeypatch.setattr(context, "_across", lambda opened: ([], []))
-    monkeypatch.setattr(frozen, "read", lambda run, table: (np.arange(0), np.empty((0, 112, 112, 3), np.uint8)))
+    monkeypatch.setattr(across, "_across", lambda opened: ([], []))
+    nothing = (np.arange(0), np.empty((0, 112, 112, 3), np.uint8))
+    monkeypatch.setattr(images, "read_faces", lambda table, framing: nothing)
     opened.run.protocol = whole
-    found, missing = context.measure(opened)
+    found, missing = across.measure(opened)
     assert not found
     assert len([line for line in missing if line.startswith("Members of")]) == 2  # of either database
     assert any(line.startswith("Sides dealt out by lot") for line in missing)

@@ -1,0 +1,34 @@
+"""Bars are hidden where somebody asked for it, and nowhere else."""
+
+import io
+import sys
+
+import pytest
+
+from mint_keras import progress
+
+
+def shown(monkeypatch: pytest.MonkeyPatch) -> str:
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    assert [2 * number for number in progress.bar([1, 2], desc="doubles")] == [2, 4]
+    with progress.bar(total=3, desc="steps", unit="step") as moved:
+        moved.update(3)
+    return stream.getvalue()
+
+
+def test_bars_are_shown_unless_they_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "doubles" in (text := shown(monkeypatch))
+    assert "steps" in text
+    with progress.hidden():
+        assert shown(monkeypatch) == ""
+        with progress.hidden(False):
+            assert "doubles" in shown(monkeypatch)
+        assert shown(monkeypatch) == ""
+    assert "doubles" in shown(monkeypatch)
+
+
+def test_an_error_does_not_leave_them_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(KeyboardInterrupt), progress.hidden():
+        raise KeyboardInterrupt
+    assert "doubles" in shown(monkeypatch)
