@@ -47,7 +47,7 @@ def locate_taps(converted: Converted, chosen: Mapping[str, str]) -> dict[str, An
 
 def tap_rows(converted: Converted, chosen: Mapping[str, str]) -> list[tuple[str, ...]]:
     """Returns a table of taps with its header: name, shape, layer, node, operations from the image to there."""
-    rows = [("tap", "shape", "layer", "node", "GFLOPs so far")]
+    rows: list[tuple[str, ...]] = [("tap", "shape", "layer", "node", "GFLOPs so far")]
     for tap, tensor in chosen.items():
         value = converted.tensors[tensor]
         flops = taps.flops(keras.Model(converted.model.input, value.tensor))

@@ -52,7 +52,7 @@ def sample_pixels(model: keras.Model, faces: str, seed: int) -> dict[str, np.nda
 
 
 def prove(
-    source: sources.Source,
+    source: sources.ForeignModel,
     converted: Converted,
     chosen: Mapping[str, str],
     pixels: Mapping[str, np.ndarray],
@@ -112,11 +112,11 @@ def check_saved(folder: Path, kind: str, model: keras.Model, noise: np.ndarray) 
 
 
 def _compare_files(
-    source: sources.Source,
+    source: sources.ForeignModel,
     converted: Converted,
     chosen: Mapping[str, str],
     pixels: Mapping[str, np.ndarray],
-    other: sources.Source,
+    other: sources.ForeignModel,
     image_size: int | None,
 ) -> list[ParityRecord]:
     theirs = other.to_keras(other.usual_preprocessing(), image_size, "other")
@@ -142,7 +142,7 @@ def _compare_files(
 class _OnnxTf(parity.Oracle):
     """onnx-tf in an environment of its own."""
 
-    def __init__(self, source: sources.Source, python: Path) -> None:
+    def __init__(self, source: sources.ForeignModel, python: Path) -> None:
         super().__init__(source.oracle_model, ONNX_TF)
         self._input, self._python = source.graph.input, python
 
