@@ -275,7 +275,7 @@ def output_folder(out: Path, manifest: dict[str, Any], overwrite: bool = False) 
         yield
     except (InputError, RefusedError) as error:
         if is_new and not getattr(error, "done", ""):
-            shutil.rmtree(out)
+            shutil.rmtree(out.resolve())
         raise
 
 
@@ -299,8 +299,8 @@ def _open_output(out: Path, manifest: dict[str, Any], overwrite: bool) -> bool:
                 f"{out} was made from other inputs or settings: its fingerprint is {existing}, this command's is "
                 f"{manifest['fingerprint']}. Choose another --out, or replace it with --overwrite."
             )
-        shutil.rmtree(out)
-    out.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(out.resolve())  # the folder may be a link, as models/lab is
+    out.resolve().mkdir(parents=True, exist_ok=True)
     _remove_unfinished(out)
     write_json(out / MANIFEST, manifest)
     return True

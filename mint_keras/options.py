@@ -32,6 +32,7 @@ class Common:
 
 # Options that never had an effect on a command, by the name of its class; whoever still gives one is told so until 0.3.
 WITHOUT_EFFECT = {
+    "Benchmark": ("seed",),
     "ConvertFr": ("quiet",),
     "EvaluateMint": ("seed",),
     "ExportTflite": ("seed",),

@@ -1,4 +1,4 @@
-"""The values that cross module borders, and the two errors a script turns into an exit code."""
+"""The values that cross module borders, and the errors a script turns into an exit code."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import dataclasses
 import itertools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 
-_CHUNK = 50_000
-# Names of models in `Scores.model`; another trained network bears its own name.
+from mint_keras.shown import Shown
+
+# Names of models in `Scores.model`; several untrained copies are numbered, another trained network bears its own name.
 AUDITED, UNTRAINED = "audited", "untrained"
+_CHUNK = 50_000
 
 
 class InputError(ValueError):
@@ -25,6 +27,10 @@ class InputError(ValueError):
     def __init__(self, message: str, done: str = "") -> None:
         super().__init__(message)
         self.done = done
+
+
+class NoSamplesError(InputError):
+    """A source was read and holds no sample."""
 
 
 class RefusedError(ValueError):
@@ -107,7 +113,7 @@ def tabulate(samples: Iterable[Sample]) -> SampleTable:
     """Collects what a reader yields into a table.
 
     Raises:
-        InputError: if it yields nothing.
+        NoSamplesError: if it yields nothing.
     """
     stream = iter(samples)
     chunks: list[dict[str, np.ndarray]] = []
@@ -115,7 +121,7 @@ def tabulate(samples: Iterable[Sample]) -> SampleTable:
     while rows := list(itertools.islice(stream, _CHUNK)):
         chunks.append(_columns(rows))
     if not chunks:
-        raise InputError("Expected at least one sample, received none.")
+        raise NoSamplesError("Expected at least one sample, received none.")
     return SampleTable(**_join(chunks))
 
 
@@ -209,12 +215,20 @@ class Observations:
     def __len__(self) -> int:
         return len(self.table)
 
-    def __getitem__(self, name: str) -> Any:
-        """Returns an array by its name.
+    @overload
+    def __getitem__(self, name: str) -> Any: ...
+
+    @overload
+    def __getitem__(self, name: np.ndarray) -> Observations: ...
+
+    def __getitem__(self, name: str | np.ndarray) -> Any:
+        """Returns an array by its name, or some rows (see `take`).
 
         Raises:
-            InputError: if there is none.
+            InputError: if there is no such array.
         """
+        if not isinstance(name, str):
+            return self.take(name)
         if name not in self.arrays:
             raise InputError(f"Expected {name!r} among what was observed, received only {sorted(self.arrays)}.")
         return self.arrays[name]
@@ -245,7 +259,7 @@ class Rejected:
 
 
 @dataclasses.dataclass(frozen=True)
-class Scores:
+class Scores(Shown):
     """What one scorer gave for the samples of one evaluation; a higher score means more likely a member.
 
     Attributes:
@@ -268,6 +282,16 @@ class Scores:
     logit: np.ndarray
     model: str = AUDITED
 
+    def rows(self) -> list[dict[str, Any]]:
+        """Returns a row for each sample, see `shown.Shown`."""
+        unknown = [None] * len(self.logit)
+        is_member = unknown if self.is_member is None else self.is_member.tolist()
+        columns = (self.samples.sample_id.tolist(), self.samples.people().tolist(), is_member, self.logit.tolist())
+        return [
+            dict(zip(("sample_id", "person", "is_member", "logit"), row, strict=True))
+            for row in zip(*columns, strict=True)
+        ]
+
     @property
     def score(self) -> np.ndarray:
         """The membership score in [0, 1], shape (n,), float64 so that confident scores do not tie."""
@@ -275,7 +299,7 @@ class Scores:
 
 
 @dataclasses.dataclass(frozen=True)
-class ResultRow:
+class ResultRow(Shown):
     """One line of results.jsonl: one scorer, tap and evaluation.
 
     Attributes:
@@ -332,6 +356,7 @@ class ParityRecord:
 
 
 def sigmoid(logit: np.ndarray) -> np.ndarray:
-    """Returns 1 / (1 + exp(-logit)) in float64, without overflow."""
+    """Returns 1 / (1 + exp(-logit)) in float64, without overflow; NaN stays NaN."""
     logit = np.asarray(logit, np.float64)
-    return np.exp(-np.logaddexp(0.0, -logit))
+    with np.errstate(invalid="ignore"):  # of what some scorers cannot score
+        return np.exp(-np.logaddexp(0.0, -logit))

@@ -11,7 +11,9 @@ PROTOCOL = 1  # which people and photos train and test heads
 EVALUATIONS = 2  # which photos of a comparison are kept, as many of both sides
 BASELINES = 3  # which photos stay where a baseline cannot score all
 DIVISION = 4  # which people choose the scorer, and which are reported on
-CASES = 4  # which photos a case of the paper takes; a part's number stands behind, so these are not the division's
+# Which photos a case of the paper takes; a part's number stands behind. Zeros at the end are no part of a seed, so that
+# part 0, the training members, has the division's stream: of photos here, of people there, and years apart.
+CASES = 4
 NOBODY = 5  # which of the people who are no members are claimed to be
 RECALIBRATION = 6  # which faces give an untrained copy its statistics
 LOTS = 7  # who is on which side when sides are dealt out by lot

@@ -1,17 +1,9 @@
-"""Evaluate the heads of an earlier run again by model.evaluate, and insist on the same numbers.
-
-Example:
-    python scripts/evaluate_mint.py --run runs/lab-vanilla --out runs/lab-vanilla-again
-"""
+"""Evaluate the heads of a run again. The same as `mint evaluate`; --help says more."""
 
 import sys
 
-from _cli import run
+import _clone  # noqa: F401 # finds the package
 
-from mint_keras.quiet import quiet_import
+from mint_keras import cli
 
-with quiet_import():
-    from mint_keras.stages.evaluate_mint import EvaluateMint, evaluate_mint
-
-if __name__ == "__main__":
-    sys.exit(run(EvaluateMint, evaluate_mint))
+sys.exit(cli.script(__file__))

@@ -23,8 +23,7 @@ def audited_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def run_folder(audited_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small vanilla run on the tiny model."""
-    from mint_keras.stages.mint_options import TrainMint
-    from mint_keras.stages.train_mint import train_mint
+    from mint_keras.commands.train_mint import TrainMint, train_mint
 
     out = tmp_path_factory.mktemp("run") / "vanilla"
     config = TrainMint(
@@ -37,7 +36,7 @@ def run_folder(audited_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
 @pytest.fixture(scope="session")
 def bundle_folder(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of the small run."""
-    from mint_keras.stages.export_tflite import ExportTflite, export_tflite
+    from mint_keras.commands.export_tflite import ExportTflite, export_tflite
 
     out = tmp_path_factory.mktemp("bundle") / "lab"
     export_tflite(ExportTflite(run_folder, out, samples=2))

@@ -13,16 +13,30 @@ PACKAGE = ROOT / "mint_keras"
 # Top to bottom; the first prefix that fits decides. A module imports strictly lower rows, or its own package.
 ROWS = [
     ("scripts",),
+    ("studies",),  # outside of the package, which knows nothing of them
     ("cli",),
-    ("stages",),
     ("commands",),
+    ("auditing",),
+    ("runs",),
     ("edge", "scorers"),
     ("training", "aad", "report"),
     ("heads", "audited", "faces", "statistics"),
     ("data",),
     ("score_files",),
     ("__init__",),
-    ("environment", "formats", "options", "paper", "progress", "quiet", "records", "streams", "workers"),
+    (
+        "environment",
+        "formats",
+        "options",
+        "paper",
+        "progress",
+        "quiet",
+        "records",
+        "shelf",
+        "streams",
+        "vectors",
+        "workers",
+    ),
 ]
 LIGHT = (
     "data",
@@ -34,6 +48,7 @@ LIGHT = (
     "edge.cost",
     "edge.judgement",
     "edge.page",
+    "edge.parity",
     "edge.photos",
     "edge.report",
     "edge.scorer",
@@ -46,9 +61,16 @@ LIGHT = (
     "quiet",
     "records",
     "score_files",
+    "shelf",
     "streams",
+    "vectors",
 )
+OURS = ("mint_keras", "studies")
 HEAVY = ("tensorflow", "keras", "torch", "onnx", "pyarrow")
+
+
+# Who knows that there is a command line. `options` makes it.
+KNOW_OPTIONS = ("scripts", "cli", "commands", "options")
 
 
 def module_name(path: Path) -> str:
@@ -58,6 +80,8 @@ def module_name(path: Path) -> str:
 def sources() -> dict[str, str]:
     paths = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
     paths |= {f"scripts.{path.stem}": path for path in sorted((ROOT / "scripts").glob("*.py"))}
+    for path in sorted((ROOT / "studies").rglob("*.py")):
+        paths[".".join(path.relative_to(ROOT).with_suffix("").parts)] = path
     return {name: path.read_text() for name, path in paths.items()}
 
 
@@ -77,17 +101,15 @@ def imported(tree: ast.Module) -> list[str]:
     """Our own modules that a module imports, lazily or not; "" for the package itself."""
     names = []
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").split(".")[0] == "mint_keras"):
+        if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").split(".")[0] in OURS):
             assert not node.level, f"relative import of {node.module}"
-            inner = (node.module or "").removeprefix("mint_keras").removeprefix(".")
             for alias in node.names:
-                joined = f"{inner}.{alias.name}".removeprefix(".")
-                path = PACKAGE / Path(*joined.split("."))
+                path = ROOT / Path(*f"{node.module}.{alias.name}".split("."))
                 is_module = path.with_suffix(".py").is_file() or path.is_dir()
-                names.append(joined if is_module else inner)
+                names.append(f"{node.module}.{alias.name}" if is_module else str(node.module))
         elif isinstance(node, ast.Import):
-            names += [a.name.removeprefix("mint_keras.") for a in node.names if a.name.startswith("mint_keras.")]
-    return names
+            names += [alias.name for alias in node.names if alias.name.split(".")[0] in OURS]
+    return [name.removeprefix("mint_keras").removeprefix(".") for name in names]
 
 
 def direction_problems(module: str, tree: ast.Module) -> list[str]:
@@ -100,6 +122,20 @@ def direction_problems(module: str, tree: ast.Module) -> list[str]:
             problems.append(f"{module} imports {name}, which is not below it")
         if module.startswith("statistics.") and name.startswith("scorers"):
             problems.append(f"{module} imports {name}: statistics are functions of scores only")
+    return problems
+
+
+def options_problems(module: str, tree: ast.Module) -> list[str]:
+    """What a module knows of the command line although it lies below the commands."""
+    if module.split(".")[0] in KNOW_OPTIONS:
+        return []
+    above = [name for name in imported(tree) if name.split(".")[0] in KNOW_OPTIONS]
+    problems = [
+        f"{module} imports {name}: below the commands nobody knows that there is a command line" for name in above
+    ]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef) and (ast.get_docstring(node) or "").startswith("Options of"):
+            problems.append(f"{module}.{node.name} is of a command line: take plain values, or a class of the domain")
     return problems
 
 
@@ -146,6 +182,10 @@ def test_imports_go_one_way() -> None:
     assert [problem for name, tree in modules().items() for problem in direction_problems(name, tree)] == []
 
 
+def test_options_stay_in_the_commands() -> None:
+    assert [problem for name, tree in modules().items() for problem in options_problems(name, tree)] == []
+
+
 def import_cycles(trees: dict[str, ast.Module]) -> list[str]:
     graph = {name: set(imported(tree)) for name, tree in trees.items()}
     finished: set[str] = set()
@@ -169,9 +209,8 @@ def test_no_import_cycles() -> None:
 
 
 def test_score_script_needs_no_stage() -> None:
-    names = imported(modules()["scripts.score"])
+    names = imported(modules()["commands.score"])
     assert "edge.scoring" in names
-    assert not [name for name in names if name.startswith("stages")]
 
 
 def test_sizes() -> None:
@@ -187,10 +226,13 @@ def test_nothing_forbidden() -> None:
 def test_light_modules_load_without_heavy_packages() -> None:
     light = [n for n in modules() if any(n == prefix or n.startswith(f"{prefix}.") for prefix in LIGHT)]
     assert len(light) > 10
+    # A study's options answer --help, as a command's do.
+    studies = [name for name in modules() if name.startswith("studies.") and name.count(".") == 1]
+    light = [*(f"mint_keras.{name}" for name in light), *studies]
     program = (
         "import importlib, sys\n"
         f"for name in {light!r}:\n"
-        "    importlib.import_module('mint_keras.' + name)\n"
+        "    importlib.import_module(name)\n"
         f"    heavy = [p for p in {HEAVY!r} if p in sys.modules]\n"
         "    assert not heavy, f'{name} loads {heavy}'\n"
     )
@@ -202,13 +244,29 @@ def test_light_modules_load_without_heavy_packages() -> None:
     ("module", "source"),
     [
         ("data.images", "from mint_keras import training"),
-        ("statistics.metrics", "from mint_keras.data.images import decode\nimport mint_keras.stages.train_mint"),
+        ("statistics.metrics", "from mint_keras.data.images import decode\nimport mint_keras.commands.train_mint"),
         ("heads.cnn", "def f():\n    from mint_keras.audited import iresnet"),
         ("training", "from mint_keras.report import plots"),
+        ("commands.audit", "def f():\n    from studies.worlds import summary"),
     ],
 )
 def test_direction_check_sees_a_wrong_import(module: str, source: str) -> None:
     assert direction_problems(module, ast.parse(source))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from mint_keras.options import Common",
+        "def f():\n    from mint_keras.commands.train_mint import TrainMint",
+        "from mint_keras import commands",
+        'class A:\n    """Options of train_mint.py."""',
+        'def f():\n    class A:\n        """Options of train_mint.py."""',
+    ],
+)
+def test_options_check_sees(source: str) -> None:
+    assert options_problems("scorers.head", ast.parse(source))
+    assert not options_problems("commands.train_mint", ast.parse(source))
 
 
 def test_cycle_check_sees() -> None:

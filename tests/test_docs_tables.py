@@ -7,11 +7,13 @@ import pytest
 
 from mint_keras import formats, score_files
 from mint_keras.data import protocol
+from mint_keras.edge import parity
 from mint_keras.report import paper_tables, tables
-from mint_keras.stages import benchmark, export_tflite, measure_coverage, measure_plus
-from mint_keras.stages.validation import single, summary
 from mint_keras.statistics import conformal
 from mint_keras.statistics.intervals import Estimate
+from studies import benchmark, measure_coverage
+from studies.plus import report as plus_report
+from studies.worlds import as_met, summary
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "docs" / "tables"
@@ -110,15 +112,37 @@ def test_there_are_sweeps() -> None:
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
 def test_tables_of_sweeps_are_rendered_from_their_results(path: Path) -> None:
     sweep = formats.read_json(path)
-    table, _, _ = export_tflite.parity_table(sweep["artefacts"], sweep["recommended"]).partition("\n\n")
+    table, _, _ = parity.table(sweep["artefacts"], sweep["recommended"]).partition("\n\n")
     assert f"\n{table}\n" in (ROOT / "docs" / "results.md").read_text()
+
+
+def audit_table(verdicts: dict) -> str:
+    """What an audit measured: AUC with its interval, a row for a control, a column for a scorer."""
+    names = dict.fromkeys(one["name"] for decided in verdicts.values() for one in decided["findings"])
+    rows = [["", *verdicts]]
+    for name in names:
+        found = ([one["auc"] for one in of["findings"] if one["name"] == name] for of in verdicts.values())
+        rows.append([name.replace("_", " "), *(", ".join(map(tables.interval, aucs)) for aucs in found)])
+    return tables.format_table([*rows, ["verdict", *(decided["outcome"] for decided in verdicts.values())]])
+
+
+def changes_table(rows: list[dict]) -> str:
+    """How scorers do on changed photos: AUC with its interval, false positives, true positives."""
+    by_place = {(row["change"], row["scorer"]): row for row in rows}
+    scorers = list(dict.fromkeys(scorer for _, scorer in by_place))
+    table = [["photos", *scorers]]
+    for change in dict.fromkeys(change for change, _ in by_place):
+        found = [by_place[change, scorer] for scorer in scorers]
+        cells = [f"{tables.interval(o['auc'])}, {o['false_positives']:.3f}, {o['true_positives']:.3f}" for o in found]
+        table.append([change, *cells])
+    return tables.format_table(table)
 
 
 @pytest.mark.parametrize("path", AUDITS, ids=lambda path: path.stem)
 def test_tables_of_audits_are_rendered_from_their_results(path: Path) -> None:
     content = formats.read_json(path)
     rows = content["robustness"]["rows"]
-    made = [tables.audit_table(content["verdicts"]), *([tables.changes_table(rows)] if rows else [])]
+    made = [audit_table(content["verdicts"]), *([changes_table(rows)] if rows else [])]
     for table in made:
         assert f"\n{table}\n" in (ROOT / "docs" / "results.md").read_text()
 
@@ -135,7 +159,7 @@ def test_the_table_of_worlds_by_command_has_the_figures_of_their_results() -> No
         rows.append(
             [
                 world,
-                single.expected(world),
+                as_met.expected(world),
                 content["outcome"],
                 reference,
                 f"{scorer.removeprefix('vanilla on ')}, {raw}",
@@ -208,7 +232,7 @@ def test_the_table_of_coverage_has_the_figures_of_its_results() -> None:
 
 
 def test_the_goal_worlds_are_rendered_from_their_results() -> None:
-    text = measure_plus.render(formats.read_json(ROOT / "docs" / "runs" / "goal.json"))
+    text = plus_report.render(formats.read_json(ROOT / "docs" / "runs" / "goal.json"))
     assert f"\n{text}" in (ROOT / "docs" / "results.md").read_text()
 
 

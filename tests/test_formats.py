@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mint_keras import formats, score_files
-from mint_keras.records import InputError, RefusedError, Rejected, ResultRow, SampleTable, Scores
+from mint_keras import formats
+from mint_keras.records import InputError, RefusedError, Rejected, SampleTable
 
 
 @pytest.fixture
@@ -31,36 +31,35 @@ def test_fingerprint_of_a_table_ignores_where_it_lies(table: SampleTable) -> Non
     assert formats.sha256_table(renamed) != formats.sha256_table(table)
 
 
-@pytest.mark.parametrize("is_member", [np.array([True, False]), None])
-def test_scores_round_trip_every_digit(tmp_path: Path, table: SampleTable, is_member: np.ndarray | None) -> None:
-    logit = np.array([np.pi, -30.1], np.float32)
-    score_files.write_scores(tmp_path / "scores.csv", [Scores("vanilla", "conv1", "main", 7, table, is_member, logit)])
-    (back,) = score_files.read_scores(tmp_path / "scores.csv")
-    assert (back.scorer, back.tap, back.evaluation, back.seed) == ("vanilla", "conv1", "main", 7)
-    np.testing.assert_array_equal(back.logit, logit)
-    np.testing.assert_array_equal(back.samples.sample_id, table.sample_id)
-    assert is_member is back.is_member is None or (back.is_member == is_member).all()
-    header, first = (tmp_path / "scores.csv").read_text().splitlines()[:2]
-    assert header == "scorer,tap,evaluation,seed,sample_id,database,identity,is_member,score,logit"
-    assert float(first.split(",")[-2]) == back.score[0]
+class TestKept:
+    """If it is not there, it is made."""
 
+    def test_made_once_and_read_ever_after(self, tmp_path: Path) -> None:
+        path, made = tmp_path / "new" / "a.json", []
 
-def test_bad_scores(tmp_path: Path) -> None:
-    (tmp_path / "scores.csv").write_text("scorer,tap\n")
-    with pytest.raises(InputError, match="columns"):
-        score_files.read_scores(tmp_path / "scores.csv")
-    (tmp_path / "scores.csv").write_text(",".join(score_files.SCORE_COLUMNS) + "\nv,t,e,1,s,d,i,maybe,0.5,0\n")
-    with pytest.raises(InputError, match="true/false"):
-        score_files.read_scores(tmp_path / "scores.csv")
+        def make(value: int) -> dict[str, int]:
+            made.append(value)
+            return {"value": value}
 
+        for value in (1, 2):
+            found = formats.kept(path, lambda: make(value), formats.write_json, formats.read_json)  # noqa: B023
+            assert found == {"value": 1}
+        assert made == [1]
 
-def test_results_round_trip(tmp_path: Path) -> None:
-    rows = [ResultRow("vanilla", "conv1", "main", 1, 10, 10, 0.5, 12.5, 0.7, 0.4, 0.0)]
-    score_files.write_results(tmp_path / "results.jsonl", rows)
-    assert score_files.read_results(tmp_path / "results.jsonl") == rows
-    (tmp_path / "results.jsonl").write_text('{"scorer": "vanilla"}\n')
-    with pytest.raises(InputError):
-        score_files.read_results(tmp_path / "results.jsonl")
+    def test_what_was_just_made_has_the_digits_of_what_is_read_later(self, tmp_path: Path) -> None:
+        def write(path: Path, value: float) -> None:
+            formats.write_text(path, f"{value:.3f}")
+
+        found = formats.kept(tmp_path / "pi", lambda: np.pi, write, lambda path: float(path.read_text()))
+        assert found == 3.142
+
+    def test_what_cannot_be_made_leaves_nothing(self, tmp_path: Path) -> None:
+        def fail() -> dict:
+            raise InputError("bad")
+
+        with pytest.raises(InputError, match="bad"):
+            formats.kept(tmp_path / "a.json", fail, formats.write_json, formats.read_json)
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_rejected_list_disappears_with_its_reason(tmp_path: Path) -> None:

@@ -1,8 +1,11 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from mint_keras import records
-from mint_keras.records import InputError, SampleTable
+from mint_keras.aad.store import ShardedArray
+from mint_keras.records import InputError, Labelled, Observations, SampleTable
 
 
 def make_table(num: int, database: str = "a") -> SampleTable:
@@ -27,3 +30,48 @@ def test_sigmoid_keeps_confident_scores_apart() -> None:
     assert scores[0] == 0.0
     assert scores[1] == 0.5
     assert scores[2] < scores[3] < 1.0
+
+
+def test_labelled_rows_are_a_pair_with_names() -> None:
+    side = Labelled(np.array([3, 5, 8, 9]), np.array([True, False, True, True]))
+    rows, is_member = side
+    assert rows is side.rows
+    assert is_member is side.is_member
+    kept = side.where(np.array([True, True, False, True]))
+    assert isinstance(kept, Labelled)
+    assert (kept.rows.tolist(), kept.is_member.tolist()) == ([3, 5, 9], [True, False, True])
+    assert (side.smaller_side, kept.smaller_side, kept.where(kept.is_member).smaller_side) == (1, 1, 0)
+
+
+class TestObservations:
+    def sharded(self, folder: Path, values: np.ndarray) -> ShardedArray:
+        paths = [folder / f"{number}.npy" for number in range(2)]
+        for path, part in zip(paths, np.array_split(values, 2), strict=True):
+            np.save(path, part)
+        return ShardedArray(paths)
+
+    @pytest.mark.parametrize("rows", [np.array([4, 0, 0]), np.array([True, False, False, True, False])])
+    def test_rows_of_the_table_and_of_every_array(self, rows: np.ndarray, tmp_path: Path) -> None:
+        maps, vectors = np.arange(40).reshape(5, 2, 4), np.arange(10.0).reshape(5, 2)
+        seen = Observations(make_table(5), {"maps": self.sharded(tmp_path, maps), "vectors": vectors})
+        some = seen.take(rows)
+        assert isinstance(some["maps"], ShardedArray)  # nothing was read
+        assert some["maps"].shape == (len(some), 2, 4)
+        np.testing.assert_array_equal(some["maps"][:], maps[rows])
+        np.testing.assert_array_equal(some["vectors"], vectors[rows])
+        np.testing.assert_array_equal(some.people(), make_table(5).people()[rows])
+        last = some.take(np.array([1]))  # of the rows that were taken
+        np.testing.assert_array_equal(last["maps"][:], maps[rows][[1]])
+        assert len(last) == 1
+
+    def test_a_name_that_is_not_there(self) -> None:
+        seen = Observations(make_table(2), {"b": np.zeros(2), "a": np.zeros(2)})
+        with pytest.raises(InputError, match=r"Expected 'c' among what was observed, received only \['a', 'b'\]"):
+            _ = seen["c"]
+
+    def test_adding_leaves_what_was_there_alone(self) -> None:
+        seen = Observations(make_table(2), {"a": np.zeros(2), "b": np.zeros(2)})
+        more = seen.adding(b=np.ones(2), c=np.ones(2))
+        assert (set(seen.arrays), set(more.arrays)) == ({"a", "b"}, {"a", "b", "c"})
+        assert (seen["b"].sum(), more["b"].sum(), more["a"].sum()) == (0, 2, 0)
+        assert more.table is seen.table

@@ -12,7 +12,7 @@ from mint_keras import cli, options
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = sorted(path.name for path in (ROOT / "scripts").glob("[!_]*.py"))
-SHARED_OPTIONS = {"--out", "--seed", "--config", "--overwrite", "--quiet", "--help"}
+SHARED_OPTIONS = {"--out", "--config", "--overwrite", "--quiet", "--help"}
 # All in one process: TensorFlow is loaded once.
 PROGRAM = """
 import contextlib, io, json, runpy, sys

@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 
 from mint_keras.aad import store
+from mint_keras.audited.runtime import FaceFunction
 from mint_keras.data import images
 from mint_keras.records import InputError, SampleTable
 
 BATCH_SIZE = 64
 SHARD_SIZE = 1024
-# From uint8 RGB faces, (batch, size, size, 3), to named outputs, (batch, ...).
-FaceFunction = Callable[[np.ndarray], dict[str, np.ndarray]]
 
 
 @dataclasses.dataclass(frozen=True)

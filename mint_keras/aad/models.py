@@ -12,8 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from mint_keras.aad import pooling, signals
-from mint_keras.aad.extract import FaceFunction
 from mint_keras.audited import backends, iresnet, runtime, taps, zoo
+from mint_keras.audited.runtime import FaceFunction
 from mint_keras.data import images
 from mint_keras.records import AUDITED, UNTRAINED
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from mint_keras.aad import extract
+from mint_keras.audited.runtime import FaceFunction
 
 BATCH_SIZES = (1, 8, 16, 32, 64, 128, 256)
 _SECONDS = 3.0
@@ -46,7 +47,7 @@ class Choice:
     why: str
 
 
-def measure(functions: Mapping[str, extract.FaceFunction], faces: np.ndarray, folder: Path) -> Costs:
+def measure(functions: Mapping[str, FaceFunction], faces: np.ndarray, folder: Path) -> Costs:
     """Measures models and disk.
 
     Args:
@@ -62,9 +63,7 @@ def measure(functions: Mapping[str, extract.FaceFunction], faces: np.ndarray, fo
     )
 
 
-def rate(
-    functions: Mapping[str, extract.FaceFunction], faces: np.ndarray, batch_size: int, seconds: float = _SECONDS
-) -> float:
+def rate(functions: Mapping[str, FaceFunction], faces: np.ndarray, batch_size: int, seconds: float = _SECONDS) -> float:
     """Returns the images per second of all models at a batch size, in about `seconds` after a first run."""
     batch = np.resize(faces, (batch_size, *faces.shape[1:]))
     extract.run(functions, batch, batch_size)
@@ -76,7 +75,7 @@ def rate(
 
 
 def best_batch_size(
-    functions: Mapping[str, extract.FaceFunction], faces: np.ndarray, seconds: float = _SECONDS
+    functions: Mapping[str, FaceFunction], faces: np.ndarray, seconds: float = _SECONDS
 ) -> tuple[int, dict[int, float]]:
     """Returns the fastest of `BATCH_SIZES`, and the images per second of each that was tried.
 

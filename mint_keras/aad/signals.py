@@ -8,8 +8,9 @@ import keras
 import numpy as np
 from keras import layers
 
-from mint_keras.aad.extract import FaceFunction
+from mint_keras import vectors
 from mint_keras.audited import taps
+from mint_keras.audited.runtime import FaceFunction
 from mint_keras.records import InputError
 
 STABILITY, BN_DISTANCE = "stability", "bn_distance"
@@ -47,17 +48,10 @@ def with_stability(function: FaceFunction) -> FaceFunction:
     def stable(faces: np.ndarray) -> dict[str, np.ndarray]:
         outputs = function(faces)
         seen = [function(view)[taps.OUTCOME] for view in views(faces)]
-        cosines = [cosine(outputs[taps.OUTCOME], outcome) for outcome in seen]
+        cosines = [vectors.cosines(outputs[taps.OUTCOME], outcome) for outcome in seen]
         return {**outputs, STABILITY: np.stack(cosines, axis=1).astype(np.float32)}
 
     return stable
-
-
-def cosine(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Returns the cosine of every pair of rows, (n,), float64; 0 where a row is all zeros."""
-    a, b = (np.asarray(rows, np.float64) for rows in (first, second))
-    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    return (a * b).sum(axis=1) / np.maximum(norms, np.finfo(np.float64).tiny)
 
 
 def with_bn_distance(extractor: keras.Model, model: keras.Model) -> keras.Model:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import cv2
 import keras
 import numpy as np
 
-from mint_keras.aad import extract, pooling, signals
-from mint_keras.aad.extract import FaceFunction
+from mint_keras import vectors
+from mint_keras.aad import pooling, signals
 from mint_keras.audited import iresnet, runtime, taps
-from mint_keras.data import images
-from mint_keras.records import InputError, SampleTable
+from mint_keras.audited.runtime import FaceFunction
 
 COSINES, NORM_RATIOS, OUTCOMES = "view_cosines", "view_norm_ratios", "view_outcomes"
 POOLINGS = ("max", "mean", "std")
@@ -51,84 +50,53 @@ def with_views(function: FaceFunction, embed: FaceFunction) -> FaceFunction:
         outputs = function(faces)
         plain = outputs[taps.OUTCOME]
         seen = [embed(np.ascontiguousarray(view(faces)))[taps.OUTCOME] for view in VIEWS.values()]
-        cosines = [signals.cosine(plain, outcome) for outcome in seen]
-        ratios = [log_norm(outcome) - log_norm(plain) for outcome in seen]
+        cosines = [vectors.cosines(plain, outcome) for outcome in seen]
+        ratios = [vectors.log_norms(outcome) - vectors.log_norms(plain) for outcome in seen]
         return {
             **outputs,
             COSINES: np.stack(cosines, axis=1).astype(np.float32),
             NORM_RATIOS: np.stack(ratios, axis=1).astype(np.float32),
-            OUTCOMES: np.stack([_unit(outcome) for outcome in seen], axis=1).astype(np.float16),
+            OUTCOMES: np.stack([vectors.unit_rows(outcome, outcome.dtype) for outcome in seen], axis=1).astype(
+                np.float16
+            ),
         }
 
     return viewed
 
 
-def face_function(model: keras.Model) -> FaceFunction:
+def face_function(
+    model: keras.Model,
+    chosen: Sequence[str] | None = None,
+    with_maps: bool = False,
+    normalise: Callable[[np.ndarray], np.ndarray] = iresnet.normalise,
+) -> FaceFunction:
     """Returns a function from faces to all that `scorers.mint_plus` asks of a face-recognition model.
 
     Args:
-        model: the whole model, frozen: it is only run.
+        model: The whole model, frozen: it is only run.
+        chosen: Taps to keep beside the outcome; by default the convolutional ones.
+        with_maps: Whether maps are kept too, not only what is pooled of them.
+        normalise: From uint8 faces to what the model takes.
 
     Returns:
         A function whose outputs, (n, c) each, are the outcome; the maximum, mean and standard deviation of every
-        channel of the convolutional taps (`pooling.array_name`); `signals.BN_DISTANCE`, where the model has
-        batch normalisation over maps; and, as it says, those of `with_views`.
+        channel of the taps with maps (`pooling.array_name`); `signals.BN_DISTANCE`, where the model has batch
+        normalisation over maps; and, as it says, those of `with_views`.
 
     Raises:
         InputError: if the model has no tap outcome.
     """
-    chosen = [tap for tap in taps.tap_tensors(model) if tap in taps.CONV_TAPS] + [taps.OUTCOME]
-    extractor = pooling.pooled(taps.extractor(model, chosen), POOLINGS)
-    if signals.BN_DISTANCE in signals.available(model, chosen):
+    names = [tap for tap in taps.tap_tensors(model) if tap in (taps.CONV_TAPS if chosen is None else chosen)]
+    names = [*(tap for tap in names if tap != taps.OUTCOME), taps.OUTCOME]
+    cut = taps.extractor(model, names)
+    extractor = pooling.pooled(cut, POOLINGS)
+    if with_maps:
+        maps = {tap: x for tap, x in cut.output.items() if len(x.shape) == 4}
+        extractor = keras.Model(cut.input, {**extractor.output, **maps}, name=cut.name)
+    if signals.BN_DISTANCE in signals.available(model, names):
         extractor = signals.with_bn_distance(extractor, model)
     whole, short = runtime.forward(extractor), runtime.forward(taps.extractor(model, [taps.OUTCOME]))
-    return with_views(lambda faces: whole(iresnet.normalise(faces)), lambda faces: short(iresnet.normalise(faces)))
-
-
-def read(
-    table: SampleTable,
-    function: FaceFunction,
-    batch_size: int = extract.BATCH_SIZE,
-    framing: images.Framing = images.FACE,
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Runs samples through a model, batch by batch; no more than a batch of images is held.
-
-    Args:
-        table: the samples, m rows.
-        function: from `face_function`.
-        batch_size: of every pass; the last batch is filled up.
-        framing: what images become before the model sees them.
-
-    Returns:
-        The rows of the table that could be read, (n,), and what the function gave for them, (n, ...) each.
-
-    Raises:
-        InputError: if none could be read.
-    """
-    rows, parts = [], []
-    for some_rows, faces in images.FaceReader(framing).batches(table, batch_size):
-        rows.append(some_rows)
-        parts.append(run(function, faces, batch_size))
-    if not rows:
-        raise InputError(f"Expected images that can be read, received {len(table)} samples without any.")
-    return np.concatenate(rows), {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def run(function: FaceFunction, faces: np.ndarray, batch_size: int = extract.BATCH_SIZE) -> dict[str, np.ndarray]:
-    """Runs faces through a function of `face_function`, batch by batch; the last one is filled up."""
-    starts = range(0, len(faces), batch_size)
-    parts = [extract.run({"": function}, faces[start : start + batch_size], batch_size)[""] for start in starts]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def log_norm(outcome: np.ndarray) -> np.ndarray:
-    """Returns the natural logarithm of every row's length, (n,), float64; of the smallest number where it is 0."""
-    return np.log(np.maximum(np.linalg.norm(np.asarray(outcome, np.float64), axis=1), np.finfo(np.float64).tiny))
-
-
-def _unit(outcome: np.ndarray) -> np.ndarray:
-    """Returns rows of length 1; 0 where a row is all zeros."""
-    return outcome / np.maximum(np.linalg.norm(outcome, axis=1, keepdims=True), np.finfo(outcome.dtype).tiny)
+    return with_views(lambda faces: whole(normalise(faces)), lambda faces: short(normalise(faces)))
 
 
 def _noisy(faces: np.ndarray) -> np.ndarray:

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import yaml
 
+from mint_keras import shelf
 from mint_keras.audited.preprocessing import Preprocessing
 from mint_keras.records import InputError
 
-FOLDER = Path(__file__).resolve().parents[2] / "models" / "cards"
+_REQUIRED = {"title", "preprocessing", "licence", "get"}
+_KNOWN = _REQUIRED | {"sha256", "taps", "blocks", "paper", "training", "files", "published", "inferred", "sources"}
 _MAX_BYTES = 2**16
 
 
@@ -21,14 +23,13 @@ class Card:
     """What is known of an audited model; models/README.md explains the fields.
 
     Attributes:
-        name: of the card's file.
-        title: of the model, with its training set and loss.
-        preprocessing: how the model wants its pixels.
-        sha256: of its file in every version known; empty if nobody published one.
-        taps: shape of each tap without the batch, height, width, channels.
-        blocks: residual blocks of each stage of an IResNet; empty for other networks.
-        about: everything else, for people: training, files, licence, published figures, where to get it, what is
-            inferred.
+        name: Name of the card's file.
+        title: The model with its training set and loss.
+        preprocessing: How the model wants its pixels.
+        sha256: Its file's SHA-256 in every version known; empty if nobody published one.
+        taps: Shape of each tap without the batch, height, width, channels.
+        blocks: Residual blocks of each stage of an IResNet; empty for other networks.
+        about: Everything else, for people: training, files, licence, published figures, where to get it.
     """
 
     name: str
@@ -40,13 +41,9 @@ class Card:
     about: dict[str, Any]
 
 
-_REQUIRED = {"title", "preprocessing", "licence", "get"}
-_KNOWN = _REQUIRED | {"sha256", "taps", "blocks", "paper", "training", "files", "published", "inferred", "sources"}
-
-
 def card_names() -> list[str]:
-    """Returns the names of the cards in models/cards."""
-    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+    """Returns the names of the cards on the shelf."""
+    return sorted(path.stem for path in shelf.path("cards").glob("*.yaml"))
 
 
 def find_card(sha256: str) -> Card | None:
@@ -59,15 +56,16 @@ def load_card(name_or_path: str) -> Card:
     """Reads a card.
 
     Args:
-        name_or_path: a name of models/cards, such as "fr1", or a YAML file of your own.
+        name_or_path: A name of models/cards, such as "fr1", or a YAML file of your own.
 
     Raises:
-        InputError: if there is none, or it is not a card.
+        InputError: There is no such card, or it is not a card.
     """
     is_name = name_or_path in card_names()
-    path = FOLDER / f"{name_or_path}.yaml" if is_name else Path(name_or_path)
+    path = shelf.path("cards") / f"{name_or_path}.yaml" if is_name else Path(name_or_path)
     if not path.is_file() or path.suffix not in (".yaml", ".yml"):
         raise InputError(f"Expected a card, one of {card_names()} or a YAML file, received {name_or_path!r}.")
+    # A few kilobytes of YAML can name gigabytes by its anchors; a card needs none of that.
     if path.stat().st_size > _MAX_BYTES:
         raise InputError(f"Expected a card of at most {_MAX_BYTES} bytes, received {path}.")
     try:
@@ -87,25 +85,24 @@ def load_card(name_or_path: str) -> Card:
 
 
 def _card(name: str, content: dict[str, Any]) -> Card:
-    mean, std = (_channels(content["preprocessing"][key]) for key in ("mean", "std"))
-    if min(std) <= 0 or not np.isfinite([*mean, *std]).all():
-        raise ValueError(f"std {std}")
+    scaling = {}
+    for key in ("mean", "std"):
+        value = content["preprocessing"][key]
+        values = tuple(float(v) for v in (value if isinstance(value, list) else [value] * 3))
+        if len(values) != 3:
+            raise ValueError(f"{value} as numbers of red, green and blue")
+        scaling[key] = values
+    if min(scaling["std"]) <= 0 or not np.isfinite([*scaling["mean"], *scaling["std"]]).all():
+        raise ValueError(f"std {scaling['std']}")
     sha256 = tuple(content.get("sha256", ()))
     if not all(isinstance(digest, str) and len(digest) == 64 for digest in sha256):
         raise ValueError(f"sha256 {sha256}")
     return Card(
         name=name,
         title=str(content["title"]),
-        preprocessing=Preprocessing(mean, std),
+        preprocessing=Preprocessing(**scaling),
         sha256=sha256,
         taps={str(tap): tuple(int(size) for size in shape) for tap, shape in content.get("taps", {}).items()},
         blocks=tuple(int(num) for num in content.get("blocks", ())),
         about={key: value for key, value in content.items() if key not in ("title", "preprocessing", "sha256")},
     )
-
-
-def _channels(value: Any) -> tuple[float, float, float]:
-    values = [float(v) for v in (value if isinstance(value, list) else [value] * 3)]
-    if len(values) != 3:
-        raise ValueError(f"{value} as numbers of red, green and blue")
-    return values[0], values[1], values[2]

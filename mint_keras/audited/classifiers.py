@@ -15,8 +15,8 @@ from mint_keras.audited import taps
 from mint_keras.records import InputError
 
 CONV1 = "conv1"
-# By name: the builder of keras.applications, and the layer behind the tap conv1: the first convolution with its batch
-# normalisation.
+# By name: the builder, and the layer behind the tap conv1. Narrow classifiers are clones of these networks, so that
+# layers cannot differ from the originals': half a MobileNet has the parameters of its alpha=0.5.
 _APPLICATIONS: dict[str, tuple[Callable[..., keras.Model], str]] = {
     "mobilenet": (applications.MobileNet, "conv1_bn"),
     "resnet50": (applications.ResNet50, "conv1_bn"),
@@ -31,8 +31,7 @@ ARCHITECTURES: dict[str, tuple[str, int]] = {
     **{name + suffix: (name, num) for name in (*_APPLICATIONS, _VIT) for suffix, num in _DIVISORS.items()},
     _TINY: (_TINY, 1),
 }
-# oneDNN corrupted memory below (docs/decisions.md).
-_MIN_CHANNELS = 16
+_MIN_CHANNELS = 16  # oneDNN corrupted memory below, see `iresnet.ARCHITECTURES`
 _STEP = 16
 _VIT_BLOCKS, _VIT_WIDTH, _VIT_HEADS, _VIT_GRID = 12, 768, 12, 8  # ViT-Base
 _LAYER_NORM = {"epsilon": 1e-6}
@@ -42,17 +41,17 @@ def build(arch: str, resolution: int, num_classes: int) -> keras.Model:
     """Builds a classifier with fresh random weights.
 
     Args:
-        arch: a key of `ARCHITECTURES`. `_half`, `_quarter` and `_eighth` have the same layers with that share of the
+        arch: A key of `ARCHITECTURES`. `_half`, `_quarter` and `_eighth` have the same layers with that share of the
             channels, but no fewer than 16; `tiny` is for tests.
-        resolution: side of the pictures in pixels, a multiple of 16.
-        num_classes: length of the outcome.
+        resolution: Side of the pictures in pixels, a multiple of 16.
+        num_classes: Length of the outcome.
 
     Returns:
         A model from (batch, resolution, resolution, 3) to {"conv1": (batch, height, width, channels), "outcome":
         (batch, num_classes)}, the outcome before the softmax.
 
     Raises:
-        InputError: for another name or resolution.
+        InputError: The name or the resolution is another.
     """
     if arch not in ARCHITECTURES:
         raise InputError(f"Expected a classifier of {list(ARCHITECTURES)}, received {arch!r} (--arch).")
@@ -63,31 +62,31 @@ def build(arch: str, resolution: int, num_classes: int) -> keras.Model:
     if name == _VIT:
         conv1, features = vit(images, resolution // _VIT_GRID, _VIT_WIDTH // divisor, _VIT_HEADS // divisor)
     elif name == _TINY:
-        conv1, features = _tiny(images)
+        x = layers.Conv2D(_MIN_CHANNELS, 3, 2, padding="same", use_bias=False, name="conv1_conv")(images)
+        conv1 = layers.BatchNormalization(name="conv1_bn")(x)
+        x = layers.Activation("relu", name="conv1_relu")(conv1)
+        x = layers.Conv2D(2 * _MIN_CHANNELS, 3, 2, padding="same", activation="relu", name="conv2_conv")(x)
+        features = layers.GlobalAveragePooling2D(name="average")(x)
     else:
-        conv1, features = _application(images, name, divisor)
+        builder, conv1_layer = _APPLICATIONS[name]
+
+        def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
+            config = layer.get_config()
+            if layer.name == CONV1:  # MobileNet's first layer is called as the tap
+                config["name"] = "conv1_conv"
+            if "filters" in config:
+                config["filters"] = max(min(config["filters"], _MIN_CHANNELS), config["filters"] // divisor)
+            if isinstance(layer, layers.AveragePooling2D):
+                config["padding"] = "same"  # the same where sides are even; DenseNet at 16 pixels pools a side of 1
+            return layer.__class__.from_config(config)
+
+        # Sides are left open: with fixed ones keras.applications refuses pictures below 32 (Xception 71) pixels.
+        whole = builder(weights=None, include_top=False, input_shape=(None, None, 3))
+        network = keras.models.clone_model(whole, input_tensors=images, clone_function=copy)
+        conv1 = network.get_layer(conv1_layer).output
+        features = layers.GlobalAveragePooling2D(name="average")(network.output)
     logits = layers.Dense(num_classes, name="logits")(features)
     return taps.with_taps(keras.Model(images, logits, name=arch), {CONV1: conv1, taps.OUTCOME: logits})
-
-
-def _application(images: keras.KerasTensor, name: str, divisor: int) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-    """Rebuilds a network of keras.applications for pictures of any size, perhaps with fewer channels."""
-    builder, conv1 = _APPLICATIONS[name]
-
-    def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
-        config = layer.get_config()
-        if layer.name == CONV1:  # of MobileNet; the tap is called so
-            config["name"] = "conv1_conv"
-        if "filters" in config:
-            config["filters"] = max(min(config["filters"], _MIN_CHANNELS), config["filters"] // divisor)
-        if isinstance(layer, layers.AveragePooling2D):
-            config["padding"] = "same"  # the same where sides are even; DenseNet at 16 pixels pools a side of 1
-        return layer.__class__.from_config(config)
-
-    # Sides are left open: with fixed ones keras.applications refuses pictures below 32 (Xception 71) pixels.
-    whole = builder(weights=None, include_top=False, input_shape=(None, None, 3))
-    network = keras.models.clone_model(whole, input_tensors=images, clone_function=copy)
-    return network.get_layer(conv1).output, layers.GlobalAveragePooling2D(name="average")(network.output)
 
 
 def vit(
@@ -98,10 +97,10 @@ def vit(
     Source: arXiv 2010.11929, ViT-Base with width 768 and 12 heads.
 
     Args:
-        images: the input.
-        patch: side of a patch in pixels.
-        width: length of a token.
-        num_heads: of attention.
+        images: The input, (batch, side, side, 3).
+        patch: Side of a patch in pixels.
+        width: Length of a token.
+        num_heads: Heads of the attention.
 
     Returns:
         The patches' convolution, (batch, height, width, channels), and the features, (batch, width).
@@ -123,11 +122,3 @@ def vit(
         x = layers.Add(name=f"block{block}_add2")([x, y])
     x = layers.LayerNormalization(**_LAYER_NORM, name="norm")(x)
     return patches, layers.GlobalAveragePooling1D(name="average")(x)
-
-
-def _tiny(images: keras.KerasTensor) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-    x = layers.Conv2D(_MIN_CHANNELS, 3, 2, padding="same", use_bias=False, name="conv1_conv")(images)
-    conv1 = layers.BatchNormalization(name="conv1_bn")(x)
-    x = layers.Activation("relu", name="conv1_relu")(conv1)
-    x = layers.Conv2D(2 * _MIN_CHANNELS, 3, 2, padding="same", activation="relu", name="conv2_conv")(x)
-    return conv1, layers.GlobalAveragePooling2D(name="average")(x)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mint_keras import formats, progress
+from mint_keras import formats, progress, shelf, vectors
 from mint_keras.audited import cards, iresnet, runtime, taps, zoo
 from mint_keras.data import images
 from mint_keras.records import InputError
@@ -37,6 +37,7 @@ class Embedder:
 
 def open_model(folder: Path) -> Embedder:
     """Opens an audited model, to be run by Keras in exact float32."""
+    folder = shelf.find(folder)
     model = zoo.load_audited(folder)
     runtime.exact_float32()
     forward = runtime.forward(taps.extractor(model, [taps.OUTCOME]))
@@ -50,15 +51,15 @@ def open_onnx(path: Path, card_name: str, mean: tuple[float, ...], std: tuple[fl
     Args:
         path: See `convert.sources.open_source`.
         card_name: The card that says how it wants its pixels; "" takes the card that knows the file's SHA-256.
-        mean: See `convert.preprocess_choice.choose`.
-        std: See there.
+        mean: What the user says of the means of the pixels, see `sources.ForeignModel.choose_preprocessing`.
+        std: Their standard deviations in the same way.
 
     Raises:
         InputError: If it is no model of faces of 112x112.
     """
     # onnx and onnxruntime take seconds to load, and a converted model needs neither.
     from mint_keras.audited import parity
-    from mint_keras.audited.convert import preprocess_choice, sources
+    from mint_keras.audited.convert import sources
 
     source = sources.open_source(path)
     side = {size or images.IMAGE_SIZE for size in source.graph.input_shape[1:]} - {3}
@@ -66,7 +67,7 @@ def open_onnx(path: Path, card_name: str, mean: tuple[float, ...], std: tuple[fl
         raise InputError(f"Expected a model of faces of 112x112, received {path}, which takes or gives others.")
     digest = formats.sha256_file(source.files[0])
     card = cards.load_card(card_name) if card_name else cards.find_card(digest)
-    preprocessing, _ = preprocess_choice.choose(mean, std, card, source)
+    preprocessing, _ = source.choose_preprocessing(mean, std, card)
     session = parity.Oracle(source.oracle_model).session(list(source.graph.outputs.values())[:1])
     return Embedder(lambda faces: session(preprocessing.apply(faces))[0], source.files[0].stem, digest, "onnxruntime")
 
@@ -83,10 +84,8 @@ def open_unit(folder: Path) -> Embed:
     model = open_model(folder)
 
     def embed(faces: np.ndarray) -> np.ndarray:
-        outcome = embed_batch(model.embed, faces, with_mirrored=True)
-        norms = np.linalg.norm(outcome, axis=1, keepdims=True)
-        # A photo that gives nothing is near nobody, instead of NaN.
-        return outcome / np.maximum(norms, np.finfo(np.float32).tiny)
+        # In float32: millions of photos are held in memory at once.
+        return vectors.unit_rows(embed_batch(model.embed, faces, with_mirrored=True), np.float32)
 
     return embed
 
@@ -95,10 +94,10 @@ def embed_batch(embed: Embed, faces: np.ndarray, with_mirrored: bool) -> np.ndar
     """Embeds at most `BATCH_SIZE` faces; with_mirrored adds the embedding of the mirrored face."""
     # One batch size throughout, as in extraction: outputs differ in the last bits between sizes.
     padded = np.concatenate([faces, np.zeros((BATCH_SIZE - len(faces), *faces.shape[1:]), faces.dtype)])
-    vectors = embed(padded)
+    found = embed(padded)
     if with_mirrored:
-        vectors = vectors + embed(padded[:, :, ::-1])
-    return np.asarray(vectors)[: len(faces)]
+        found = found + embed(padded[:, :, ::-1])
+    return np.asarray(found)[: len(faces)]
 
 
 def embed_all(embed: Embed, faces: Sequence[bytes | Path], with_mirrored: bool) -> np.ndarray:

@@ -9,8 +9,6 @@ import keras
 import numpy as np
 from keras import layers
 
-_SYMMETRIC = ((1, 1), (1, 1))
-
 
 def fold(model: keras.Model) -> keras.Model:
     """Folds batch normalisation into the convolution before it, and padding into the one after it.
@@ -19,7 +17,7 @@ def fold(model: keras.Model) -> keras.Model:
     convolutions, an R100 runs about 15% faster.
 
     Args:
-        model: in inference, with named outputs; its other layers are copied.
+        model: A model with named outputs, as it is at inference.
 
     Returns:
         A model with copies of the weights. What is neither `conv -> normalisation` nor `padding of one -> 3x3
@@ -37,22 +35,27 @@ def fold(model: keras.Model) -> keras.Model:
         if isinstance(layer, layers.InputLayer) or id(layer.output) in made:
             continue
         inputs = [made[id(tensor)] for tensor in _inputs(layer)]
-        if not isinstance(layer, layers.Layer):  # what a pooling is made of: no weights, tensors are all it takes
+        if not isinstance(layer, layers.Layer):  # a pooling is made of such: they have no weights and take tensors
             made |= zip(map(id, _listed(layer.output)), _listed(layer(*inputs)), strict=True)
             continue
+        # The padding goes only where every reader can take it over: otherwise somebody would see unpadded maps.
         followers = users[id(layer.output)]
-        if _is_padding(layer) and all(_takes_padding(user) for user in followers):
+        is_padding = isinstance(layer, layers.ZeroPadding2D) and layer.padding == ((1, 1), (1, 1))
+        # "same" pads by one on all sides at stride one only; a strided convolution gets it at the bottom right.
+        if is_padding and all(
+            type(user) is layers.Conv2D and (user.kernel_size, user.strides, user.padding) == ((3, 3), (1, 1), "valid")
+            for user in followers
+        ):
             padded.add(id(layer.output))
             made[id(layer.output)] = inputs[0]
             continue
-        is_same = id(_inputs(layer)[0]) in padded
+        padding = {"padding": "same"} if id(_inputs(layer)[0]) in padded else {}
         norm = followers[0] if len(followers) == 1 and id(layer.output) not in outputs else None
         if type(layer) is layers.Conv2D and isinstance(norm, layers.BatchNormalization):
-            made[id(norm.output)] = _normalised_convolution(layer, norm, is_same, inputs[0])
+            made[id(norm.output)] = _copy(layer, {"use_bias": True, **padding}, _normalised(layer, norm), inputs)
             made[id(layer.output)] = made[id(norm.output)]
         else:
-            changes = {"padding": "same"} if is_same else {}
-            made[id(layer.output)] = _copy(layer, changes, layer.get_weights(), inputs)
+            made[id(layer.output)] = _copy(layer, padding, layer.get_weights(), inputs)
     return keras.Model(images, {name: made[id(tensor)] for name, tensor in model.output.items()}, name=model.name)
 
 
@@ -64,25 +67,15 @@ def _listed(tensors: Any) -> list[keras.KerasTensor]:
     return list(tensors) if isinstance(tensors, list | tuple) else [tensors]
 
 
-def _is_padding(layer: keras.Operation) -> bool:
-    return isinstance(layer, layers.ZeroPadding2D) and layer.padding == _SYMMETRIC
-
-
-def _takes_padding(layer: keras.Operation) -> bool:
-    is_conv = type(layer) is layers.Conv2D
-    return is_conv and (layer.kernel_size, layer.strides, layer.padding) == ((3, 3), (1, 1), "valid")
-
-
-def _normalised_convolution(
-    conv: layers.Conv2D, norm: layers.BatchNormalization, is_same: bool, x: keras.KerasTensor
-) -> keras.KerasTensor:
+def _normalised(conv: layers.Conv2D, norm: layers.BatchNormalization) -> list[np.ndarray]:
+    """Returns kernel and bias of a convolution that does the work of the normalisation behind it."""
+    # In float64, so that folding rounds once, to float32.
     gamma = np.asarray(norm.gamma if norm.scale else 1.0, np.float64)
     beta = np.asarray(norm.beta if norm.center else 0.0, np.float64)
     factor = gamma / np.sqrt(np.asarray(norm.moving_variance, np.float64) + norm.epsilon)
     bias = np.asarray(conv.bias, np.float64) if conv.use_bias else 0.0
     kernel = np.asarray(conv.kernel, np.float64) * factor
-    changes = {"use_bias": True, "padding": "same" if is_same else conv.padding}
-    return _copy(conv, changes, [kernel, beta + (bias - np.asarray(norm.moving_mean, np.float64)) * factor], [x])
+    return [kernel, beta + (bias - np.asarray(norm.moving_mean, np.float64)) * factor]
 
 
 def _copy(

@@ -30,7 +30,7 @@ class CosineClassifier(keras.layers.Layer):
     """Cosines between embeddings and one learned centre per class; used in training, never saved with the model.
 
     Args:
-        num_classes: number of identities.
+        num_classes: Number of identities.
     """
 
     def __init__(self, num_classes: int, **kwargs: object) -> None:
@@ -54,8 +54,8 @@ class MarginLoss(keras.losses.Loss):
     """Cross-entropy of margin-penalised, scaled cosines.
 
     Args:
-        margin: what is taken from the true class.
-        scale: the inverse temperature of the softmax (64 in the released models).
+        margin: What is taken from the true class.
+        scale: Inverse temperature of the softmax (64 in the released models).
     """
 
     def __init__(self, margin: Margin, scale: float = 64.0) -> None:

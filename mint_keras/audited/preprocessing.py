@@ -12,8 +12,8 @@ class Preprocessing:
     """(pixel - mean) / std, per RGB channel, pixels in 0..255.
 
     Attributes:
-        mean: of red, green, blue.
-        std: of red, green, blue.
+        mean: Means of red, green and blue.
+        std: Standard deviations of red, green and blue.
     """
 
     mean: tuple[float, float, float]
@@ -25,6 +25,7 @@ class Preprocessing:
         return (pixels - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
 
 
+# Insightface divides by 127.5 in front of recognition models and by 128 in front of detectors.
 ARCFACE = Preprocessing((127.5,) * 3, (127.5,) * 3)
 SCRFD = Preprocessing((127.5,) * 3, (128.0,) * 3)
 RAW = Preprocessing((0.0,) * 3, (1.0,) * 3)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -15,7 +15,12 @@ from mint_keras.records import InputError
 BATCH_SIZE = 64
 
 
-def recalibrated_copy(model: keras.Model, faces: np.ndarray, seed: int) -> keras.Model:
+def recalibrated_copy(
+    model: keras.Model,
+    faces: np.ndarray,
+    seed: int,
+    normalise: Callable[[np.ndarray], np.ndarray] = iresnet.normalise,
+) -> keras.Model:
     """Returns the architecture with fresh random weights and running statistics of the faces; no gradient is taken.
 
     The running statistics of a plain untrained copy are 0 and 1, so its activations have other scales than any
@@ -24,13 +29,14 @@ def recalibrated_copy(model: keras.Model, faces: np.ndarray, seed: int) -> keras
     partial batch is left out. A model without batch normalisation is copied as by `zoo.untrained_copy`.
 
     Args:
-        model: the audited model; it is not changed.
-        faces: of the head's training samples only, members and externals, RGB, shape (n, size, size, 3), uint8; may be
-            memory-mapped.
-        seed: of the weights and of the order.
+        model: The audited model; it is not changed.
+        faces: Faces of the head's training samples only, members and externals, RGB, shape (n, size, size, 3), uint8;
+            they may be memory-mapped.
+        seed: Seeds the weights and the order.
+        normalise: From the faces to what the model takes.
 
     Raises:
-        InputError: if there are fewer than 64 faces.
+        InputError: There are fewer than 64 faces.
     """
     if len(faces) < BATCH_SIZE:
         raise InputError(f"Expected at least {BATCH_SIZE} faces to calibrate on, received {len(faces)}.")
@@ -46,10 +52,10 @@ def recalibrated_copy(model: keras.Model, faces: np.ndarray, seed: int) -> keras
         dropout.rate = 0.0
     run = tf.function(lambda batch: copy(batch, training=True), jit_compile=False)
     sums = [np.zeros((2, norm.moving_mean.shape[0])) for norm in norms]
-    num_batches = 0
-    for batch in _batches(faces, np.random.default_rng(seed)):
-        run(tf.constant(batch))
-        num_batches += 1
+    order, num_batches = np.random.default_rng(seed).permutation(len(faces)), len(faces) // BATCH_SIZE
+    for start in range(0, num_batches * BATCH_SIZE, BATCH_SIZE):
+        # Sorted, because a mapped file is read faster in its own order.
+        run(tf.constant(normalise(faces[np.sort(order[start : start + BATCH_SIZE])])))
         for total, norm in zip(sums, norms, strict=True):
             total += np.stack([np.asarray(norm.moving_mean), np.asarray(norm.moving_variance)])
     for norm, total, (momentum, is_trainable) in zip(norms, sums, settings, strict=True):
@@ -59,9 +65,3 @@ def recalibrated_copy(model: keras.Model, faces: np.ndarray, seed: int) -> keras
     for dropout, rate in dropouts:
         dropout.rate = rate
     return copy
-
-
-def _batches(faces: np.ndarray, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    order = rng.permutation(len(faces))
-    for start in range(0, len(order) - BATCH_SIZE + 1, BATCH_SIZE):
-        yield iresnet.normalise(faces[np.sort(order[start : start + BATCH_SIZE])])

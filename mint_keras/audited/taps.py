@@ -17,7 +17,6 @@ from keras import layers
 from mint_keras.records import InputError
 
 CONV_TAPS = ("conv1", "conv2", "conv3", "conv4")
-STAGE_TAPS = ("stage1", "stage2", "stage3", "stage4")
 OUTCOME = "outcome"
 _BLOCK_LAYER = re.compile(r"stage(\d+)_block(\d+)_(bn3|add)")
 
@@ -26,7 +25,7 @@ def tap_tensors(model: keras.Model) -> dict[str, keras.KerasTensor]:
     """Returns the tensor behind every tap: what a converted model names as outputs, or an IResNet's layers.
 
     Raises:
-        InputError: if the model has neither.
+        InputError: The model has neither.
     """
     if isinstance(model.output, Mapping):
         names = sorted(model.output, key=lambda name: (name == OUTCOME, name))
@@ -38,13 +37,14 @@ def tap_layers(model: keras.Model) -> dict[str, str]:
     """Returns the layer behind every tap of an IResNet, found in the names `audited.iresnet` gives.
 
     Raises:
-        InputError: if the model has no such layers.
+        InputError: The model has no such layers.
     """
     last: dict[tuple[str, int], tuple[int, str]] = {}
     for layer in model.layers:
         if match := _BLOCK_LAYER.fullmatch(layer.name):
             reading = "conv" if match[3] == "bn3" else "stage"
             key = (reading, int(match[1]))
+            # By the block's number: block10 comes before block9 by name.
             last[key] = max(last.get(key, (0, "")), (int(match[2]), layer.name))
     if not last:
         raise InputError(
@@ -65,8 +65,8 @@ def extractor(model: keras.Model, taps: Sequence[str], pooling: str | None = Non
     """Cuts the part of an audited model that computes some taps; nothing after the deepest one remains.
 
     Args:
-        model: an IResNet, or a converted model.
-        taps: names such as "conv1", "stage3", "outcome".
+        model: An IResNet, or a converted model.
+        taps: Names such as "conv1", "stage3", "outcome".
         pooling: None for the maps, "max" for the maximum of every channel (the paper's input of the vanilla head).
 
     Returns:
@@ -75,7 +75,7 @@ def extractor(model: keras.Model, taps: Sequence[str], pooling: str | None = Non
         float32 whatever the precision of the model.
 
     Raises:
-        InputError: for an unknown tap or pooling.
+        InputError: A tap or the pooling is unknown.
     """
     known = tap_tensors(model)
     unknown = [tap for tap in taps if tap not in known]
@@ -84,7 +84,7 @@ def extractor(model: keras.Model, taps: Sequence[str], pooling: str | None = Non
     if pooling not in (None, "max"):
         raise InputError(f'Expected pooling None or "max", received {pooling!r}.')
     outputs = {}
-    for tap in taps:
+    for tap in taps:  # outputs come back by name: Keras lists them alphabetically
         x = known[tap]
         if pooling and len(x.shape) == 4:
             x = layers.GlobalMaxPooling2D(name=f"{tap}_max", dtype="float32")(x)
@@ -94,25 +94,19 @@ def extractor(model: keras.Model, taps: Sequence[str], pooling: str | None = Non
 
 def flops(model: keras.Model) -> int:
     """Counts the floating-point operations of a model's products for one image, two per multiply-add."""
-    return sum(_layer_flops(layer) for layer in model.layers)
-
-
-def _layer_flops(layer: keras.layers.Layer) -> int:
-    if isinstance(layer, layers.SeparableConv2D):
-        kernels, positions = [layer.depthwise_kernel, layer.pointwise_kernel], layer.output.shape[1:3]
-    elif isinstance(layer, layers.DepthwiseConv2D | layers.Conv2D):
-        # A depthwise kernel is (height, width, channels, multiplier): each value is used once a position too.
-        kernels, positions = [layer.kernel], layer.output.shape[1:3]
-    elif isinstance(layer, layers.Dense):
-        kernels, positions = [layer.kernel], layer.output.shape[1:-1]
-    elif isinstance(layer, layers.MultiHeadAttention):
-        kernels, positions = [weight for weight in layer.weights if len(weight.shape) == 3], layer.output.shape[1:-1]
-        products = 4 * positions[0] ** 2 * layer.num_heads * layer.key_dim
-        return products + _products(kernels, positions)
-    else:
-        return 0
-    return _products(kernels, positions)
-
-
-def _products(kernels: Sequence[keras.Variable], positions: Sequence[int]) -> int:
-    return 2 * sum(int(np.prod(kernel.shape)) for kernel in kernels) * int(np.prod(positions))
+    total = 0
+    for layer in model.layers:
+        kernels: list[keras.Variable] = []
+        if isinstance(layer, layers.SeparableConv2D):
+            kernels = [layer.depthwise_kernel, layer.pointwise_kernel]
+        elif isinstance(layer, layers.DepthwiseConv2D | layers.Conv2D | layers.Dense):
+            # A depthwise kernel is (height, width, channels, multiplier): each value is used once a position too.
+            kernels = [layer.kernel]
+        elif isinstance(layer, layers.MultiHeadAttention):
+            kernels = [weight for weight in layer.weights if len(weight.shape) == 3]
+            # Queries by keys and weights by values: products of activations, without a kernel.
+            total += 4 * layer.output.shape[1] ** 2 * layer.num_heads * layer.key_dim
+        if kernels:
+            num_positions = int(np.prod(layer.output.shape[1:-1]))
+            total += 2 * sum(int(np.prod(kernel.shape)) for kernel in kernels) * num_positions
+    return total

@@ -7,13 +7,14 @@ from typing import Any
 
 import keras
 
-from mint_keras import formats
+from mint_keras import formats, shelf
 from mint_keras.data import images
 from mint_keras.records import InputError
 
 KIND = "audited_model"
-CLASSIFIER = "audited_classifier"  # of pictures; what is about faces refuses it
-LAB = Path("models/lab")  # the committed one
+# A kind of its own, so that whatever is about faces refuses classifiers of pictures.
+CLASSIFIER = "audited_classifier"
+LAB = shelf.LAB
 _MIN_NATIVE = 8  # pixels
 
 
@@ -21,13 +22,14 @@ def load_audited(path: Path, kind: str = KIND) -> keras.Model:
     """Loads an audited model and checks that it is the one its manifest describes.
 
     Args:
-        path: the folder that `train_audited.py` or `convert_fr.py` wrote, for example `models/lab`.
-        kind: what the manifest must say it is.
+        path: The folder that `train_audited.py` or `convert_fr.py` wrote, or a name of the shelf, such as "lab".
+        kind: What the manifest must say it is.
 
     Raises:
-        InputError: if there is no such model or Keras cannot read it.
-        RefusedError: if the weights were changed after the manifest was written.
+        InputError: There is no such model, or Keras cannot read it.
+        RefusedError: The weights were changed after the manifest was written.
     """
+    path = shelf.find(path)
     formats.read_checked_manifest(path, kind, formats.MODEL)
     file = path / formats.MODEL
     try:
@@ -38,7 +40,8 @@ def load_audited(path: Path, kind: str = KIND) -> keras.Model:
 
 def kind_of(path: Path) -> str:
     """Returns the kind of an audited model, for whatever takes classifiers as well as face models."""
-    manifest = formats.read_json(path / formats.MANIFEST) if (path / formats.MANIFEST).is_file() else {}
+    file = shelf.find(path) / formats.MANIFEST
+    manifest = formats.read_json(file) if file.is_file() else {}
     return CLASSIFIER if manifest.get("kind") == CLASSIFIER else KIND
 
 
@@ -46,16 +49,17 @@ def framing(path: Path, native: int = 0) -> images.Framing:
     """Returns what images become before an audited model sees them: faces or pictures of the model's resolution.
 
     Args:
-        path: the folder of the model.
-        native: see `images.Framing`.
+        path: The folder of the model; a plan may be of a model that is not there.
+        native: Resolution in pixels that all images are reduced to first, or 0, see `images.Framing`.
 
     Raises:
-        InputError: if the native resolution is too small to show anything.
+        InputError: The native resolution is too small to show anything.
     """
+    # It applies to members too: a control that treated one side otherwise would be a difference of its own.
     if 0 < native < _MIN_NATIVE:
         raise InputError(f"Expected --native-resolution of at least {_MIN_NATIVE}, or 0, received {native}.")
-    kind = kind_of(path)
-    is_there = (path / formats.MANIFEST).is_file()  # a plan may be of a model that one does not have
+    path, kind = shelf.find(path), kind_of(path)
+    is_there = (path / formats.MANIFEST).is_file()
     settings = formats.read_manifest(path, kind)["config"] if is_there else {}
     return images.Framing(int(settings.get("resolution", images.IMAGE_SIZE)), kind == KIND, native)
 
@@ -64,10 +68,10 @@ def save_audited(path: Path, model: keras.Model, facts: dict[str, Any], kind: st
     """Saves an audited model into its output folder and completes the manifest there.
 
     Args:
-        path: the folder, opened by `formats.output_folder`.
-        model: the model.
-        facts: what else the manifest should say, for example the SHA-256 of the training pixels.
-        kind: what the manifest says it is.
+        path: The folder, opened by `formats.output_folder`.
+        model: The model to save.
+        facts: What else the manifest should say, for example the SHA-256 of the training pixels.
+        kind: What the manifest says it is.
     """
     formats.save_model(path / formats.MODEL, model)
     manifest = formats.read_manifest(path, kind)
@@ -77,5 +81,6 @@ def save_audited(path: Path, model: keras.Model, facts: dict[str, Any], kind: st
 
 def untrained_copy(model: keras.Model, seed: int) -> keras.Model:
     """Returns the same architecture with fresh random weights: what a model that saw nobody gives."""
+    # `clone_model` draws weights from Keras' global seed.
     keras.utils.set_random_seed(seed)
     return keras.models.clone_model(model)

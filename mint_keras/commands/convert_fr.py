@@ -87,7 +87,7 @@ def convert_fr(config: ConvertFr) -> Conversion:
         RefusedError: If the model is not what its card says, or the conversion differs from it.
     """
     from mint_keras.audited import cards, parity, runtime, taps, zoo
-    from mint_keras.audited.convert import chosen_taps, claims, onnx_export, preprocess_choice, proof, sources
+    from mint_keras.audited.convert import chosen_taps, claims, onnx_export, proof, sources
     from mint_keras.report import tables
 
     runtime.exact_float32()
@@ -95,7 +95,7 @@ def convert_fr(config: ConvertFr) -> Conversion:
     digests = {file.name: formats.sha256_file(file) for file in source.files}
     digest = digests[source.files[0].name]
     card = cards.load_card(config.card) if config.card else cards.find_card(digest)
-    preprocessing, reason = preprocess_choice.choose(config.mean, config.std, card, source)
+    preprocessing, reason = source.choose_preprocessing(config.mean, config.std, card)
     name = source.files[0].stem
     converted = source.to_keras(preprocessing, config.image_size, "".join(c if c.isalnum() else "_" for c in name))
     chosen = chosen_taps.choose_taps(converted, config.taps)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from mint_keras import formats, progress, workers
+from mint_keras import formats, progress, shelf, workers
 from mint_keras.aad import extract, store
 from mint_keras.commands import Result
 from mint_keras.data import samples
@@ -61,7 +61,7 @@ class ExtractAad(Common):
     """
 
     out: Path
-    audited: str = "models/lab"
+    audited: str = str(shelf.LAB)
     samples: tuple[str, ...] = ()
     # Those of `audited.taps`, which takes seconds to load; a test keeps them equal.
     taps: tuple[str, ...] = ("conv1", "conv2", "conv3", "conv4", "outcome")
@@ -148,7 +148,7 @@ def _chosen(config: ExtractAad) -> tuple[models.ModelSpec, extract.Layout]:
     from mint_keras.aad import models
     from mint_keras.audited import zoo
 
-    audited = Path(config.audited)
+    audited = shelf.find(Path(config.audited))
     spec = models.ModelSpec(
         audited=audited,
         # Named twice, a tap is kept once.

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from mint_keras import formats
+from mint_keras import formats, shelf
 from mint_keras.commands import Result
 from mint_keras.data import images, overlap, overlap_files, overlap_search, samples
 from mint_keras.options import Common
@@ -77,7 +77,7 @@ def find_overlap(config: FindOverlap) -> FoundOverlap:
     side = np.repeat(np.arange(len(tables)), [len(part) for part in tables])
     inputs = {"samples": samples.fingerprint(table)}
     if config.audited is not None:
-        inputs["audited"] = formats.sha256_file(config.audited / formats.MODEL)
+        inputs["audited"] = formats.sha256_file(shelf.find(config.audited) / formats.MODEL)
     inputs |= {f"known_{i}": formats.sha256_file(path) for i, path in enumerate(config.known)}
     # Read before anything is written: a list that is none must not cost the whole search.
     known_lines = [line for path in config.known for line in overlap_files.read_known(path)]

@@ -134,7 +134,7 @@ def train_audited(config: TrainAudited) -> TrainedModel:
 def _train_recognition(config: TrainAudited) -> TrainedModel:
     from mint_keras.audited import iresnet, margins, zoo
     from mint_keras.report import plots
-    from mint_keras.training import audited, checkpoints, recognition
+    from mint_keras.training import checkpoints, fit_audited, recognition
 
     if config.arch not in iresnet.ARCHITECTURES:
         raise InputError(f"Expected an architecture of {sorted(iresnet.ARCHITECTURES)}, received {config.arch!r}.")
@@ -145,7 +145,7 @@ def _train_recognition(config: TrainAudited) -> TrainedModel:
     members, held_out = table.take(is_member), table.take(~is_member)
     resolution = config.resolution or images.IMAGE_SIZE
     framing = images.Framing(resolution)
-    fitting = audited.AuditedTraining(
+    fitting = fit_audited.AuditedTraining(
         config.epochs, config.batch_size, config.learning_rate, config.weight_decay, config.seed,
         not config.no_flips, margins.MARGINS[config.loss], config.scale,
     )  # fmt: skip

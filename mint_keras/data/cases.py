@@ -6,15 +6,16 @@ import dataclasses
 
 import numpy as np
 
+from mint_keras import streams
 from mint_keras.data import protocol as protocols
 from mint_keras.data import splits
 from mint_keras.records import InputError, SampleTable, concatenate_tables
 
 # The paper's training sizes: samples of each class.
 SIZES = {"100k": 50_000, "50k": 25_000, "1k": 500}
-# Of each class in its Baseline Case, as many as Adience has.
+# The paper's test samples of each class in its Baseline Case: as many as Adience has.
 PAPER_TEST = 26_580
-# Of each class in a batch of the paper's.
+# Samples of each class in one batch of the paper's: with fewer a head could not train.
 MIN_TRAIN = 64
 
 
@@ -44,13 +45,13 @@ class Pool:
 
 @dataclasses.dataclass(frozen=True)
 class Sides:
-    """What a case chooses from.
+    """The samples that a case chooses from.
 
     Attributes:
-        members: used to train the audited model.
-        externals: not used.
-        held_out: people of the members' database whom the model never saw, for the control; None without.
-        evaluation: what comparing test members with test externals is called.
+        members: Samples that the audited model was trained on.
+        externals: Samples that it was not trained on.
+        held_out: People of the members' database whom the model never saw, for the control; None without.
+        evaluation: What comparing test members with test externals is called.
     """
 
     members: Pool
@@ -61,7 +62,7 @@ class Sides:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """How many samples of each class train, train in the largest size, and evaluate; scale: of the largest size."""
+    """How many samples of each class train, train in the largest size, and evaluate; `scale` is of the largest size."""
 
     num_train: int
     num_train_full: int
@@ -73,9 +74,9 @@ def divide_externals(externals: SampleTable, case: Case, stand_ins: dict[str, st
     """Returns the externals that train and those that evaluate.
 
     Args:
-        externals: of four databases.
-        case: which of the paper's plays what part.
-        stand_ins: the paper's database that one of yours stands for; the paper's stand for themselves.
+        externals: Samples of four databases.
+        case: Which of the paper's databases plays what part.
+        stand_ins: The paper's database that one of yours stands for; the paper's stand for themselves.
 
     Raises:
         InputError: if a database is missing, or one is none of the paper's and stands for none.
@@ -100,15 +101,16 @@ def plan(sides: Sides, size: str, num_train: int = 0, num_test: int = 0) -> Plan
     training and test samples, and is too small for both, it is divided in the ratio that the paper's numbers have.
 
     Args:
-        sides: what there is.
-        size: a key of `SIZES`.
-        num_train: of each class, in place of a size; 0 for the size.
-        num_test: of each class at most; 0 for all.
+        sides: The samples that there are.
+        size: A key of `SIZES`.
+        num_train: Training samples of each class in place of a size; 0 takes the size.
+        num_test: Test samples of each class at most; 0 takes all.
     """
     full = SIZES["100k"]
     pools = (sides.members, sides.externals)
     wanted = min((len(pool.test) for pool in pools if pool.test is not None), default=PAPER_TEST)
     wanted = min(wanted, num_test or wanted)
+    # A pool without a test set has to hold both.
     limits = [len(pool.train) / (full if pool.test is not None else full + wanted) for pool in pools]
     scale = min(1.0, *limits)
     num_full = num_train or _scaled(full, scale)
@@ -126,14 +128,21 @@ def compose(sides: Sides, numbers: Plan, seed: int) -> protocols.Protocol:
     if not numbers.num_train or not numbers.num_test:
         raise InputError(f"Expected samples to train and to evaluate, received too few: {numbers}.")
     share = numbers.num_train_full / (numbers.num_train_full + numbers.num_test)
-    members, externals = (_divide(pool, share, [seed, 3, i]) for i, pool in enumerate((sides.members, sides.externals)))
-    num_train = min(numbers.num_train, len(members[0]), len(externals[0]))
-    num_test = min(numbers.num_test, len(members[1]), len(externals[1]))
-    wanted = [(members[0], num_train), (externals[0], num_train), (members[1], num_test), (externals[1], num_test)]
+    train, test = [], []
+    for number, pool in enumerate((sides.members, sides.externals)):
+        first, second = pool.train, pool.test
+        if second is None:
+            is_train = splits.split_people(first.people(), share, np.random.default_rng([seed, 3, number]))
+            first, second = first.take(is_train), first.take(~is_train)
+        train.append(first)
+        test.append(second)
+    num_train = min(numbers.num_train, *map(len, train))
+    num_test = min(numbers.num_test, *map(len, test))
+    wanted = [*((table, num_train) for table in train), *((table, num_test) for table in test)]
     if sides.held_out is not None:
         wanted.append((sides.held_out, num_test))
     chosen = [
-        table.take(splits.choose_evenly(table.database, num, np.random.default_rng([seed, 4, part])))
+        table.take(splits.choose_evenly(table.database, num, streams.stream(seed, streams.CASES, part)))
         for part, (table, num) in enumerate(wanted)
     ]
     parts = np.repeat(np.arange(len(chosen)), [len(table) for table in chosen])
@@ -143,11 +152,5 @@ def compose(sides: Sides, numbers: Plan, seed: int) -> protocols.Protocol:
 
 
 def _scaled(num: int, scale: float) -> int:
+    # In floats 50,000 * (7 / 50,000) is 6.999...: what is whole must not lose one.
     return int(num * scale + 1e-9)
-
-
-def _divide(pool: Pool, share: float, seed: list[int]) -> tuple[SampleTable, SampleTable]:
-    if pool.test is not None:
-        return pool.train, pool.test
-    is_train = splits.split_people(pool.train.people(), share, np.random.default_rng(seed))
-    return pool.train.take(is_train), pool.train.take(~is_train)

@@ -17,14 +17,12 @@ _SAMPLING = "4:2:0"  # of chroma, as almost all JPEG files of the web
 
 
 def compress(faces: np.ndarray, rng: np.random.Generator, quality: int) -> np.ndarray:
-    """Returns faces as they come back from a JPEG file."""
-    del rng
+    """Returns faces as they come back from a JPEG file of a quality from 1 to 100."""
     return np.stack([images.decode(transplant.encode(face, quality, _SAMPLING)) for face in faces])
 
 
 def shrink(faces: np.ndarray, rng: np.random.Generator, share: float) -> np.ndarray:
     """Returns faces shrunk to a share of their side, and enlarged again."""
-    del rng
     size = faces.shape[1]
     small = (max(1, round(share * size)),) * 2
     shrunk = (cv2.resize(face, small, interpolation=cv2.INTER_AREA) for face in faces)
@@ -36,6 +34,7 @@ def add_noise(faces: np.ndarray, rng: np.random.Generator, deviation: float) -> 
     return np.clip(np.rint(faces + rng.normal(0.0, deviation, faces.shape)), 0, 255).astype(np.uint8)
 
 
+# Of each kind from mild to strong.
 CHANGES: dict[str, Change] = {
     UNCHANGED: lambda faces, rng: faces,
     **{f"JPEG {quality}": functools.partial(compress, quality=quality) for quality in (90, 70, 50, 30, 10)},

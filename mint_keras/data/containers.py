@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from mint_keras.data import pairs, recordio
-from mint_keras.data.databases import cifar, tfds
+from mint_keras.data import pickles, recordio
+from mint_keras.data.databases import tfds
 from mint_keras.records import InputError
 
+# `train` and `test` are CIFAR's pickles. A name may hold a # itself: the key is what follows the last one.
 _LOCATION = re.compile(r"(.+(?:\.rec|\.bin|\.tfrecord-\d{5}-of-\d{5}|/train|/test))#(\d+)", re.DOTALL)
 Container = Callable[[int], bytes | np.ndarray]
 
@@ -32,18 +33,19 @@ def open_container(path: Path) -> Container:
         raise InputError(f"Expected a file at {path}, received none.")
     if path.suffix == ".rec":
         return recordio.RecordFile(path).image
+    if ".tfrecord-" in path.name:
+        return tfds.open_shard(path)
+    images: Sequence[bytes] | np.ndarray
     if path.suffix == ".bin":
-        return _verification(path)
-    return tfds.open_shard(path) if ".tfrecord-" in path.name else cifar.open_pickled(path)
+        images = pickles.read_verification(path)[0]
+    else:
+        images = pickles.cifar_pictures(pickles.read_cifar(path))
 
-
-def _verification(path: Path) -> Container:
-    images = pairs.read_pairs(path).images
-
-    def read(key: int) -> bytes:
-        image = images[key] if key < len(images) else None
-        if not isinstance(image, bytes):
+    def read(key: int) -> bytes | np.ndarray:
+        if key >= len(images):
             raise InputError(f"Expected one of {len(images)} images of {path}, received {key}.")
-        return image
+        # Pictures of CIFAR are kept channel by channel, which OpenCV does not take.
+        image = images[key]
+        return image if isinstance(image, bytes) else np.ascontiguousarray(image)
 
     return read

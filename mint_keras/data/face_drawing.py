@@ -15,8 +15,10 @@ import numpy as np
 
 Colour = tuple[int, int, int]
 
-_SHIFT = 4  # cv2's fixed-point coordinates: sixteenths of a pixel, the same on every processor
+# cv2's fixed-point coordinates: sixteenths of a pixel. Polygons on 8-bit pixels are the same on every processor.
+_SHIFT = 4
 _CIRCLE = np.array([(math.cos(2 * math.pi * k / 32), math.sin(2 * math.pi * k / 32)) for k in range(32)])
+# From left to right across a mouth, a brow or a fringe.
 _HALF = np.linspace(-1.0, 1.0, 13)
 SIZE = 112
 
@@ -79,15 +81,16 @@ class Scene:
 
 def make_person(rng: np.random.Generator) -> Person:
     """Draws a person."""
-    u = rng.random(32)
+    u = rng.random(32)  # all at once: a further trait takes a number of its own and changes no other
 
     def between(k: int, low: float, high: float) -> float:
         return float(low + (high - low) * u[k])
 
-    hair = _vary(HAIR_COLOURS[int(u[0] * len(HAIR_COLOURS))], u[1:4], 24)
+    place = float(u[4]) * (len(SKIN_TONES) - 1)
+    low = min(int(place), len(SKIN_TONES) - 2)
     return Person(
-        skin=_mix_tones(float(u[4]), u[5:8]),
-        hair=hair,
+        skin=_vary(_blend(SKIN_TONES[low], SKIN_TONES[low + 1], place - low), u[5:8], 8),
+        hair=_vary(HAIR_COLOURS[int(u[0] * len(HAIR_COLOURS))], u[1:4], 24),
         iris=_vary(IRIS_COLOURS[int(u[8] * len(IRIS_COLOURS))], u[1:4], 20),
         hair_style=HAIR_STYLES[int(u[9] * len(HAIR_STYLES))],
         eye_distance=between(10, 0.86, 1.14),
@@ -106,6 +109,7 @@ def make_person(rng: np.random.Generator) -> Person:
         jaw=between(23, 0.55, 1.05),
         forehead=between(24, 1.55, 2.05),
         ear_size=between(25, 0.30, 0.55),
+        # Below 0 there is none, so that most people have no beard.
         beard=max(0.0, between(26, -2.0, 0.8)),
         moustache=max(0.0, between(27, -2.0, 0.9)),
         wears_glasses=bool(u[28] < 0.2),
@@ -147,39 +151,39 @@ def landmarks(person: Person, scene: Scene) -> np.ndarray:
 
 
 def draw(person: Person, scene: Scene, to_pixels: complex, origin: complex) -> np.ndarray:
-    """Draws the face.
+    """Draws the face: RGB, shape (112, 112, 3), uint8.
 
     Args:
-        person: who.
-        scene: how.
-        to_pixels: rotation and scale from face units to pixels, as a complex factor.
-        origin: where the face's origin lies, in pixels, as x + iy.
-
-    Returns:
-        RGB, shape (112, 112, 3), uint8.
+        person: Who is drawn.
+        scene: Pose, expression, light and surroundings.
+        to_pixels: Rotation and scale from face units to pixels, as a complex factor.
+        origin: Where the face's origin lies, in pixels, as x + iy.
     """
+    # Plain INTER_LINEAR may differ in the last bit between processors.
     image = cv2.resize(scene.background, (SIZE, SIZE), interpolation=cv2.INTER_LINEAR_EXACT)
     pen = _Pen(image, scene, to_pixels, origin)
     _draw_body(pen, person, scene)
     _draw_soft_face(pen, person, scene)
     # Everything so far becomes soft shading; what follows keeps its edges.
     pen.image = cv2.GaussianBlur(pen.image, (9, 9), 2.0)
-    _draw_nose(pen, person)
-    _draw_mouth(pen, person, scene)
+    _draw_nose_and_mouth(pen, person, scene)
     _draw_eyes(pen, person, scene)
     _draw_hair(pen, person, scene)
     _draw_extras(pen, person)
-    return _light(pen.image, scene)
+    ramp = np.linspace(-1.0, 1.0, SIZE, dtype=np.float32)
+    across, down = np.float32(scene.light_x) * ramp[None, :], np.float32(scene.light_y) * ramp[:, None]
+    light = np.float32(scene.ambient) + across + down
+    return np.clip(pen.image * light[..., None], 0, 255).astype(np.uint8)
 
 
+@dataclasses.dataclass
 class _Pen:
     """Draws shapes given in face units onto an image."""
 
-    def __init__(self, image: np.ndarray, scene: Scene, to_pixels: complex, origin: complex) -> None:
-        self.image = image
-        self.scene = scene
-        self.to_pixels = to_pixels
-        self.origin = origin
+    image: np.ndarray
+    scene: Scene
+    to_pixels: complex
+    origin: complex
 
     def points(self, points: np.ndarray, depth: float) -> np.ndarray:
         posed = _pose(points, np.full(len(points), depth), self.scene)
@@ -203,14 +207,10 @@ class _Pen:
 def _draw_body(pen: _Pen, person: Person, scene: Scene) -> None:
     chin = person.face_height - 0.1
     if person.hair_style in ("long", "curly"):
-        width = person.face_width * (1.22 if person.hair_style == "long" else 1.32)
-        length = chin + 0.6 if person.hair_style == "long" else 1.6
-        pen.ellipse(
-            (scene.hair_shift, (length - person.forehead) / 2),
-            (width, (length + person.forehead) / 2 + 0.55),
-            person.hair,
-            -0.8,
-        )
+        factor, length = (1.22, chin + 0.6) if person.hair_style == "long" else (1.32, 1.6)
+        centre = (scene.hair_shift, (length - person.forehead) / 2)
+        radii = (person.face_width * factor, (length + person.forehead) / 2 + 0.55)
+        pen.ellipse(centre, radii, person.hair, -0.8)
     neck = [(-1.0, 1.8), (1.0, 1.8), (1.15, chin + 1.6), (-1.15, chin + 1.6)]
     pen.fill(np.array(neck), _shade(person.skin, 0.74), -0.6)
     pen.ellipse((0.0, chin + 2.5), (4.2, 1.75), scene.clothes, -0.6)
@@ -220,18 +220,23 @@ def _draw_body(pen: _Pen, person: Person, scene: Scene) -> None:
 
 
 def _draw_soft_face(pen: _Pen, person: Person, scene: Scene) -> None:
-    outline = _face_outline(person)
+    # An ellipse above, narrowing to the chin below; a strong jaw keeps its width longer on the way down.
+    below = _CIRCLE[:, 1] > 0
+    heights = np.where(below, person.face_height, person.forehead)
+    narrowing = np.where(below, 1.0 - (1.0 - 0.62 * person.jaw) * _CIRCLE[:, 1] ** 2 * 0.55, 1.0)
+    outline = np.stack([_CIRCLE[:, 0] * person.face_width * narrowing, _CIRCLE[:, 1] * heights], axis=1)
     pen.fill(outline, _shade(person.skin, 0.80), -0.25)
     pen.fill(outline * np.array([0.90, 0.93]) + np.array([0.0, 0.05]), _shade(person.skin, 0.93), -0.1)
     pen.fill(outline * np.array([0.74, 0.80]) + np.array([0.0, 0.12]), person.skin, 0.0)
     pen.ellipse((0.0, -person.forehead * 0.55), (0.9, 0.42), _shade(person.skin, 1.07), 0.1)
     for side in (-1, 1):
-        pen.ellipse((side * 1.02, 1.22), (0.44, 0.36), _blush(person.skin), 0.15)
+        pen.ellipse((side * 1.02, 1.22), (0.44, 0.36), _blend(person.skin, (224, 96, 84), 0.16), 0.15)
         pen.ellipse((side * person.eye_distance, -0.08), (0.60, 0.40), _shade(person.skin, 0.86), 0.05)
     if person.beard > 0:
         stubble = _blend(person.skin, person.hair, 0.35 + 0.6 * person.beard)
         jaw = outline[(outline[:, 1] > person.nose_length + 0.25)]
-        pen.fill(np.concatenate([jaw, _arch(person.face_width * 0.93, person.nose_length + 0.30, 0.5)]), stubble, -0.1)
+        arch = [_HALF * (person.face_width * 0.93), person.nose_length + 0.30 - 0.5 * _HALF**2 + 0.35]
+        pen.fill(np.concatenate([jaw, np.stack(arch, axis=1)]), stubble, -0.1)
     width, tip = person.nose_width, person.nose_length
     nose = [(-0.16, 0.0), (0.16, 0.0), (width, tip), (0.0, tip + 0.22), (-width, tip)]
     pen.fill(np.array(nose), _shade(person.skin, 0.92), 0.5)
@@ -239,18 +244,13 @@ def _draw_soft_face(pen: _Pen, person: Person, scene: Scene) -> None:
     pen.fill(np.array(ridge), _shade(person.skin, 1.10), 0.62)
 
 
-def _draw_nose(pen: _Pen, person: Person) -> None:
+def _draw_nose_and_mouth(pen: _Pen, person: Person, scene: Scene) -> None:
     tip, width = person.nose_length, person.nose_width
     pen.line(_CIRCLE[1:16] * np.array([width, 0.16]) + np.array([0.0, tip + 0.06]), _shade(person.skin, 0.66), 1, 0.6)
     for side in (-1, 1):
         pen.ellipse((side * width * 0.52, tip + 0.10), (0.11, 0.06), _shade(person.skin, 0.42), 0.6)
-        wing = np.array(
-            [(side * width, tip - 0.16), (side * width * 1.16, tip + 0.02), (side * width * 0.95, tip + 0.14)]
-        )
-        pen.line(wing, _shade(person.skin, 0.70), 1, 0.45)
-
-
-def _draw_mouth(pen: _Pen, person: Person, scene: Scene) -> None:
+        wing = [(side * width, tip - 0.16), (side * width * 1.16, tip + 0.02), (side * width * 0.95, tip + 0.14)]
+        pen.line(np.array(wing), _shade(person.skin, 0.70), 1, 0.45)
     width, height = person.mouth_width * (1 + 0.14 * scene.smile), person.mouth_height
     lips = _blend(person.skin, (168, 52, 58), 0.48)
     bend, gap = -0.12 * scene.smile, 0.42 * scene.mouth_open
@@ -290,17 +290,12 @@ def _draw_eyes(pen: _Pen, person: Person, scene: Scene) -> None:
         pen.line(almond[1:16], _shade(person.skin, 0.62), 1, 0.13)
         fold = almond[17:32] - np.array([0.0, 0.13])
         pen.line(fold, _shade(person.skin, 0.72), 1, 0.10)
-        _draw_brow(pen, person, scene, side)
-
-
-def _draw_brow(pen: _Pen, person: Person, scene: Scene, side: int) -> None:
-    height = person.brow_height + scene.brow_raise
-    arc = 0.16 * (1 - _HALF**2)
-    x = side * person.eye_distance + _HALF * 0.52
-    y = -height - arc + side * person.brow_tilt * _HALF
-    taper = person.brow_thickness * (1.1 - 0.6 * side * _HALF) * 0.8
-    brow = np.concatenate([np.stack([x, y], axis=1), np.stack([x, y + taper], axis=1)[::-1]])
-    pen.fill(brow, _blend(person.skin, _shade(person.hair, 0.7), 0.85), 0.2)
+        x_brow = x + _HALF * 0.52
+        y_brow = -person.brow_height - scene.brow_raise - 0.16 * (1 - _HALF**2) + side * person.brow_tilt * _HALF
+        taper = person.brow_thickness * (1.1 - 0.6 * side * _HALF) * 0.8
+        edges = [np.stack([x_brow, y], axis=1) for y in (y_brow, y_brow + taper)]
+        brow = np.concatenate([edges[0], edges[1][::-1]])
+        pen.fill(brow, _blend(person.skin, _shade(person.hair, 0.7), 0.85), 0.2)
 
 
 def _draw_hair(pen: _Pen, person: Person, scene: Scene) -> None:
@@ -341,40 +336,10 @@ def _draw_extras(pen: _Pen, person: Person) -> None:
     pen.line(np.array([(-gap, 0.0), (gap, 0.0)]), frame, 2, 0.5)
 
 
-def _light(image: np.ndarray, scene: Scene) -> np.ndarray:
-    ramp = np.linspace(-1.0, 1.0, SIZE, dtype=np.float32)
-    shade = (
-        np.float32(scene.ambient)
-        + np.float32(scene.light_x) * ramp[None, :]
-        + np.float32(scene.light_y) * ramp[:, None]
-    )
-    return np.clip(image * shade[..., None], 0, 255).astype(np.uint8)
-
-
-def _face_outline(person: Person) -> np.ndarray:
-    """An ellipse above, narrowing to the chin below; shape (32, 2)."""
-    outline = _CIRCLE.copy()
-    below = outline[:, 1] > 0
-    heights = np.where(below, person.face_height, person.forehead)
-    # A strong jaw keeps its width longer on the way down.
-    narrowing = np.where(below, 1.0 - (1.0 - 0.62 * person.jaw) * outline[:, 1] ** 2 * 0.55, 1.0)
-    return np.stack([outline[:, 0] * person.face_width * narrowing, outline[:, 1] * heights], axis=1)
-
-
-def _arch(width: float, y: float, height: float) -> np.ndarray:
-    return np.stack([-_HALF * -width, y + height * _HALF**2 * -1.0 + 0.35], axis=1)
-
-
 def _pose(points: np.ndarray, depth: np.ndarray, scene: Scene) -> np.ndarray:
     x = points[:, 0] * math.cos(scene.yaw) + depth * math.sin(scene.yaw)
     y = points[:, 1] * math.cos(scene.pitch) - depth * math.sin(scene.pitch)
     return np.stack([x, y], axis=1)
-
-
-def _mix_tones(position: float, jitter: np.ndarray) -> Colour:
-    place = position * (len(SKIN_TONES) - 1)
-    low = min(int(place), len(SKIN_TONES) - 2)
-    return _vary(_blend(SKIN_TONES[low], SKIN_TONES[low + 1], place - low), jitter, 8)
 
 
 def _vary(colour: Colour, u: np.ndarray, amount: int) -> Colour:
@@ -383,10 +348,6 @@ def _vary(colour: Colour, u: np.ndarray, amount: int) -> Colour:
 
 def _shade(colour: Colour, factor: float) -> Colour:
     return _clip(tuple(int(c * factor) for c in colour))
-
-
-def _blush(colour: Colour) -> Colour:
-    return _blend(colour, (224, 96, 84), 0.16)
 
 
 def _blend(first: Colour, second: Colour, share: float) -> Colour:

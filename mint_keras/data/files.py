@@ -8,13 +8,13 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from mint_keras.records import InputError
+
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".pgm", ".ppm", ".pnm", ".tif", ".tiff", ".jp2", ".gif"}
     # Cameras write these; OpenCV reads some or none of them, and then they are rejected, not overlooked.
     | {".heic", ".heif", ".avif", ".jxl"}
 )
-
-
 _UNUSABLE = "unusable: "
 _ESCAPED = re.compile(rb"\\x([89a-f][0-9a-f])")
 
@@ -26,6 +26,7 @@ def escape(name: str) -> str:
 
 def find(location: str) -> Path:
     """Returns the file at a location, whose name `escape` may have changed."""
+    # A name may really hold a backslash and an x.
     if "\\x" not in location or os.path.exists(location):
         return Path(location)
     return Path(os.fsdecode(_ESCAPED.sub(lambda match: bytes([int(match[1], 16)]), os.fsencode(location))))
@@ -47,8 +48,8 @@ def why_unusable(location: str) -> str:
 def list_images(folder: Path) -> Iterator[str]:
     """Yields the images of a folder by their names relative to it, with forward slashes, in a fixed order.
 
-    Hidden files are left out; files without a suffix count. Links to folders are followed, each folder once. Names are
-    escaped, see `escape`.
+    Hidden files are left out; files without a suffix count. Links to folders are followed, each folder once. Names go
+    through `escape`.
     """
     yield from _walk(folder, "", set())
 
@@ -58,11 +59,31 @@ def first_images(folder: Path, num: int = 20) -> list[str]:
     return list(itertools.islice(list_images(folder), num))
 
 
+def all_match(folder: Path, pattern: re.Pattern[str]) -> bool:
+    """Says whether a folder has images and the first few are named as a pattern says."""
+    names = first_images(folder)
+    return bool(names) and all(pattern.fullmatch(name) for name in names)
+
+
+def read_lines(path: Path) -> list[str]:
+    """Reads the lines of a text file of a database.
+
+    Raises:
+        InputError: if it is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"Expected text in {path}, received bytes that are none.") from error
+
+
 def _walk(folder: Path, prefix: str, seen: set[tuple[int, int]]) -> Iterator[str]:
+    # A link may lead to a folder that is above it.
     status = os.stat(folder)
     if (status.st_dev, status.st_ino) in seen:
         return
     seen.add((status.st_dev, status.st_ino))
+    # The order of `scandir` is the file system's.
     with os.scandir(folder) as entries:
         ordered = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
     for entry in ordered:

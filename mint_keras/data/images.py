@@ -20,7 +20,7 @@ from mint_keras.records import InputError, Rejected, SampleTable
 IMAGE_SIZE = 112
 PIXELS = "pixels"  # what stores and models call faces that are kept as they are
 MIN_SIZE = 16
-_MAX_BYTES = 64 * 2**20
+_MAX_BYTES = 64 * 2**20  # a file is read whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,10 +28,11 @@ class Framing:
     """What an image becomes before a model sees it.
 
     Attributes:
-        size: side of the square that the model takes, in pixels.
-        is_face: images must be square, because a face is aligned; of a picture the largest central square is taken,
+        size: Side of the square that the model takes, in pixels.
+        is_face: Images must be square, because a face is aligned; of a picture the largest central square is taken,
             so that no shape is squeezed.
-        native: squares that are larger are shrunk to this side first, and lose what smaller ones never had; 0 for none.
+        native: Squares that are larger are shrunk to this side first, and lose what smaller ones never had; 0 for none.
+            It applies to all samples alike: a control that treated one side otherwise would be a difference of its own.
     """
 
     size: int = IMAGE_SIZE
@@ -76,6 +77,7 @@ FACE = Framing()
 def _resize(image: np.ndarray, size: int) -> np.ndarray:
     if image.shape[0] == size:
         return image
+    # Bilinear shrinking would skip pixels and leave patterns that are not in the picture.
     interpolation = cv2.INTER_AREA if image.shape[0] > size else cv2.INTER_LINEAR
     return cv2.resize(image, (size, size), interpolation=interpolation)
 
@@ -86,11 +88,11 @@ class FaceReader:
     A square image of another size is resized and counted; what `Framing` does not take is rejected.
 
     Args:
-        framing: what every image becomes.
+        framing: What every image becomes.
 
     Attributes:
-        rejected: the samples that could not be used, and why.
-        resized: how many images had another size, by database.
+        rejected: The samples that could not be used, and why.
+        resized: How many images had another size, by database.
     """
 
     def __init__(self, framing: Framing = FACE) -> None:
@@ -109,40 +111,39 @@ class FaceReader:
             if face is not None:
                 rows.append(row)
                 faces.append(face)
+            # Filled over rejected samples, so that only the last batch is short.
             if faces and (len(faces) == batch_size or row == len(table) - 1):
                 yield np.array(rows), np.stack(faces)
                 rows, faces = [], []
 
     def decode_to(self, path: Path, table: SampleTable, batch_size: int = 256) -> tuple[np.ndarray, np.ndarray]:
-        """Decodes everything once into a memory-mapped `.npy` file.
-
-        Returns:
-            The usable rows of the table, shape (n,), and their faces, uint8 of shape (n, size, size, 3).
-        """
+        """Decodes everything once into a memory-mapped `.npy` file; returns rows and faces as `read_faces` does."""
         shape = (len(table), self.framing.size, self.framing.size, 3)
-        faces = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
-        used: list[np.ndarray] = []
-        for rows, batch in self.batches(table, batch_size):
-            start = sum(len(part) for part in used)
-            faces[start : start + len(rows)] = batch
-            used.append(rows)
-        rows = np.concatenate(used) if used else np.empty(0, int)
-        return rows, faces[: len(rows)]
+        return self._fill(np.lib.format.open_memmap(path, "w+", np.uint8, shape), table, batch_size)
 
     @property
     def digest(self) -> str:
         """SHA-256 of all pixels read so far, in order."""
         return self._digest.hexdigest()
 
+    def _fill(self, faces: np.ndarray, table: SampleTable, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+        used: list[int] = []
+        for rows, batch in self.batches(table, batch_size):
+            faces[len(used) : len(used) + len(rows)] = batch
+            used += rows.tolist()
+        return np.array(used, int), faces[: len(used)]
+
     def _read(self, location: str, database: str) -> np.ndarray | None:
         try:
             image = self.image(location)
             face = self.framing.apply(image)
         except InputError as error:
+            # A damaged photo does not end a run of a million: whoever runs it counts and lists what was rejected.
             self.rejected.append(Rejected(location, str(error)))
             return None
         if face.shape != image.shape:
             self.resized[database] += 1
+        # Of what a model sees, not of the files: equal pixels give equal AAD.
         self._digest.update(face.tobytes())
         return face
 
@@ -169,6 +170,7 @@ class FaceReader:
         if place is None:
             return read_bytes(files.find(location))
         path, key = place
+        # A container stays open: the index of a database of millions of records is read once.
         if path not in self._containers:
             self._containers[path] = containers.open_container(Path(path))
         return self._containers[path](key)
@@ -186,6 +188,23 @@ def first_faces(table: SampleTable, num: int, framing: Framing = FACE) -> np.nda
     if batch is None:
         raise InputError("Expected images, received none that is usable.")
     return batch[1]
+
+
+def read_faces(table: SampleTable, framing: Framing = FACE, batch_size: int = 64) -> tuple[np.ndarray, np.ndarray]:
+    """Reads all usable faces of a table into memory; `FaceReader` also says what was rejected.
+
+    Args:
+        table: The samples.
+        framing: What every image becomes.
+        batch_size: How many faces are decoded before they are copied to the others.
+
+    Returns:
+        The usable rows of the table, shape (n,), and their faces, uint8 RGB of shape (n, size, size, 3); both are empty
+        if none is usable.
+    """
+    # One array for all: parts that are joined at the end would take twice the memory.
+    faces = np.empty((len(table), framing.size, framing.size, 3), np.uint8)
+    return FaceReader(framing)._fill(faces, table, batch_size)
 
 
 def read_bytes(path: Path) -> bytes:
@@ -220,6 +239,8 @@ def decode(encoded: bytes) -> np.ndarray:
         try:
             image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR_RGB)
         except cv2.error as error:
+            # OpenCV has one error for everything, so its message must tell. The limit is OpenCV's own, by its
+            # environment variable, because only OpenCV can check it before decoding.
             if "CV_IO_MAX_IMAGE" in str(error):
                 raise InputError(
                     "Expected an image of sane size, received more pixels than OPENCV_IO_MAX_IMAGE_PIXELS allows "

@@ -13,13 +13,8 @@ RECORDIO, VERIFICATION, FOLDERS = "recordio", "verification pairs", "folders"
 
 
 @dataclasses.dataclass(frozen=True)
-class Layout:
-    """How a database lies in a folder.
-
-    Attributes:
-        is_here: says whether a folder has it; looks at a few files only.
-        read: yields the samples of a folder, given the name of the database.
-    """
+class DatabaseLayout:
+    """How a database lies in a folder: `is_here` looks at a few files only, `read` also takes the database's name."""
 
     is_here: Callable[[Path], bool]
     read: Callable[[Path, str], Iterator[Sample]]
@@ -27,21 +22,21 @@ class Layout:
 
 # The first that fits is taken; a folder that fits none is one of people's folders.
 LAYOUTS = {
-    "tensorflow_datasets": Layout(tfds.is_here, tfds.read),
-    "cifar-100 pickles": Layout(cifar.is_pickled, cifar.read_pickled),
-    "cifar-100 folders": Layout(cifar.is_folders, cifar.read_folders),
-    "tiny-imagenet": Layout(pictures.is_tiny_imagenet, pictures.read_tiny_imagenet),
-    "ijb-c (nist)": Layout(ijbc.is_nist, ijbc.read_nist),
-    "ijb-c (insightface)": Layout(ijbc.is_insightface, ijbc.read_insightface),
-    "fddb": Layout(fddb.is_here, fddb.read),
-    "celeba": Layout(celeba.is_here, celeba.read),
-    "adience": Layout(adience.is_here, adience.read),
-    "coco": Layout(pictures.is_coco, pictures.read_coco),
-    "caltech-256": Layout(pictures.is_caltech256, pictures.read_caltech),
-    "caltech-101": Layout(pictures.is_caltech101, pictures.read_caltech),
-    "lfw": Layout(folders.is_lfw, folders.read),
-    "utkface": Layout(folders.is_utkface, folders.read_utkface),
-    "gandiffface": Layout(folders.is_gandiffface, folders.read_gandiffface),
+    "tensorflow_datasets": DatabaseLayout(tfds.is_here, tfds.read),
+    "cifar-100 pickles": DatabaseLayout(cifar.is_pickled, cifar.read_pickled),
+    "cifar-100 folders": DatabaseLayout(cifar.is_folders, cifar.read_folders),
+    "tiny-imagenet": DatabaseLayout(pictures.is_tiny_imagenet, pictures.read_tiny_imagenet),
+    "ijb-c (nist)": DatabaseLayout(ijbc.is_nist, ijbc.read_nist),
+    "ijb-c (insightface)": DatabaseLayout(ijbc.is_insightface, ijbc.read_insightface),
+    "fddb": DatabaseLayout(fddb.is_here, fddb.read),
+    "celeba": DatabaseLayout(celeba.is_here, celeba.read),
+    "adience": DatabaseLayout(adience.is_here, adience.read),
+    "coco": DatabaseLayout(pictures.is_coco, pictures.read_coco),
+    "caltech-256": DatabaseLayout(pictures.is_caltech256, pictures.read_caltech),
+    "caltech-101": DatabaseLayout(pictures.is_caltech101, pictures.read_caltech),
+    "lfw": DatabaseLayout(folders.is_lfw, folders.read),
+    "utkface": DatabaseLayout(folders.is_utkface, folders.read_utkface),
+    "gandiffface": DatabaseLayout(folders.is_gandiffface, folders.read_gandiffface),
 }
 
 
@@ -50,11 +45,11 @@ class Published:
     """What a database's publishers counted.
 
     Attributes:
-        name: of the database, with the part that was counted.
-        layout: it comes in.
-        images: files or records with an image.
-        identities: people; 0 where nobody counted them.
-        source: who says so.
+        name: Name of the database, with the part that was counted.
+        layout: DatabaseLayout that the database comes in.
+        images: Number of files or records with an image.
+        identities: Number of people, 0 where nobody counted them.
+        source: Who says so.
     """
 
     name: str
@@ -64,6 +59,7 @@ class Published:
     source: str
 
 
+# inspect_database.py compares what it counts with these.
 PUBLISHED = (
     Published("MS1MV3", RECORDIO, 5_179_510, 93_431, "insightface, version t1; the paper's 91K people are t2"),
     Published("MS1MV2", RECORDIO, 5_822_653, 85_742, "insightface"),

@@ -25,10 +25,9 @@ MAX_BITS = 31
 MIN_QUALITY = 50
 _NEIGHBOURS = 8
 _MOST_NEIGHBOURS = 2048  # further copies of a photo are joined through each other
-_CHUNK = 2**16
-_NUM_STEPS = 4
-_LINKS = 32
-_EFFORT = 64
+_CHUNK = 2**16  # pairs whose embeddings are copied at once
+_NUM_STEPS = 4  # of parts, each way
+_LINKS, _EFFORT = 32, 64  # of the graph of neighbours; more find more and take longer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,14 +35,14 @@ class Fingerprints:
     """What photos are told apart by, n rows each.
 
     Attributes:
-        digest: SHA-256 of the pixels.
-        pdq: perceptual hash, shape (n, 32), uint8.
-        mirrored: that of the mirrored photo.
-        quality: of the hash, 0 to 100; flat pictures have little.
-        embedding: of a face-recognition model, the same for the mirrored photo, length 1, shape (n, d); None if there
-            is no model.
-        cropped: perceptual hashes of parts of the photo, shape (n, number of parts, 32), which find the photos that are
-            such a part; None if they are not looked for.
+        digest: SHA-256 of the pixels, shape (n,), str.
+        pdq: Perceptual hashes, shape (n, 32), uint8.
+        mirrored: Perceptual hashes of the mirrored photos, shape (n, 32), uint8.
+        quality: Quality of the hashes, 0 to 100, shape (n,); flat pictures have little.
+        embedding: Embeddings of length 1, shape (n, d), by a face-recognition model that gives the mirrored photo the
+            same one; None if there is no model.
+        cropped: Perceptual hashes of parts of the photos, shape (n, number of parts, 32), which find the photos that
+            are such a part; None if they are not looked for.
     """
 
     digest: np.ndarray
@@ -62,10 +61,10 @@ class Overlap:
     """Pairs of rows that show the same photo.
 
     Attributes:
-        first: smaller row of each pair, shape (m,).
-        second: larger row.
-        reason: `EXACT`, `PERCEPTUAL`, `EMBEDDING` or `KNOWN`, the first that applies.
-        cosine: of the embeddings; NaN without.
+        first: The smaller row of each pair, shape (m,).
+        second: The larger row of each pair, shape (m,).
+        reason: `EXACT`, `PERCEPTUAL`, `EMBEDDING` or `KNOWN`, the first that applies, shape (m,).
+        cosine: Cosines of the pairs' embeddings, shape (m,); NaN without embeddings.
     """
 
     first: np.ndarray
@@ -80,7 +79,7 @@ class Overlap:
 
 def hash_faces(faces: np.ndarray) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:
     """Returns digests, hashes, hashes of the mirrored faces, and qualities of faces, uint8, (n, height, width, 3)."""
-    import pdqhash  # compiled, and needed here only
+    import pdqhash  # compiled, and needed in this module only
 
     digests = [hashlib.sha256(face.tobytes()).hexdigest() for face in faces]
     hashed = [pdqhash.compute_dihedral(np.ascontiguousarray(face)) for face in faces]
@@ -90,15 +89,10 @@ def hash_faces(faces: np.ndarray) -> tuple[list[str], np.ndarray, np.ndarray, np
 
 
 def hash_crops(faces: np.ndarray) -> np.ndarray:
-    """Returns the hashes of parts of faces that lack 5% of width and height; faces as for `hash_faces`.
+    """Returns hashes of the parts of faces that lack 5% of width and height, shape (n, number of parts, 32), uint8."""
+    import pdqhash
 
-    A hash survives a shift of one pixel in a hundred, so parts are taken at steps of two.
-
-    Returns:
-        Hashes, shape (n, number of parts, 32), uint8.
-    """
-    import pdqhash  # compiled, and needed here only
-
+    # A hash survives a shift of one pixel in a hundred, so parts are taken at steps of two.
     height, width = faces.shape[1:3]
     new_height, new_width = round(0.95 * height), round(0.95 * width)
     places = [
@@ -118,26 +112,48 @@ def find_overlap(fingerprints: Fingerprints, min_cosine: float, known: Sequence[
     """Finds the pairs of rows that show the same photo, in about n log n steps.
 
     Args:
-        fingerprints: of all photos of all sides.
-        min_cosine: embeddings closer than this are taken for one photo.
-        known: pairs that others have found.
+        fingerprints: Fingerprints of all photos of all sides, n rows.
+        min_cosine: Embeddings closer than this are taken for one photo.
+        known: Pairs of rows that others have found.
     """
+    import faiss
+
     first_of = first_equal(fingerprints.digest)
     rows = np.arange(len(first_of))
     parts = [(EXACT, first_of, rows)]
     # Equal photos are searched for once: thousands of them would be millions of pairs.
     distinct = np.flatnonzero(first_of == rows)
     usable = distinct[fingerprints.quality[distinct] >= MIN_QUALITY]
+    # A mirrored photo has another hash, but the embedding is the same for both.
     queries = [fingerprints.mirrored[usable]]
     if fingerprints.cropped is not None:
         queries += list(fingerprints.cropped[usable].swapaxes(0, 1))
-    for place, found in _hash_neighbours(fingerprints.pdq[usable], *queries):
-        parts.append((PERCEPTUAL, usable[place], usable[found]))
-    if fingerprints.embedding is not None:
-        place, found = _embedding_neighbours(fingerprints.embedding[distinct], min_cosine)
-        parts.append((EMBEDDING, distinct[place], distinct[found]))
+    if len(usable):
+        hashes = fingerprints.pdq[usable]
+        index = faiss.IndexBinaryHNSW(8 * hashes.shape[1], _LINKS)
+        for place, found in _near(index, hashes, [hashes, *queries], lambda distances: distances <= MAX_BITS):
+            parts.append((PERCEPTUAL, usable[place], usable[found]))
+    embedding = fingerprints.embedding
+    if embedding is not None:
+        vectors = np.ascontiguousarray(embedding[distinct], np.float32)
+        graph = faiss.IndexHNSWFlat(vectors.shape[1], _LINKS, faiss.METRIC_INNER_PRODUCT)
+        for place, found in _near(graph, vectors, [vectors], lambda cosines: cosines >= min_cosine):
+            parts.append((EMBEDDING, distinct[place], distinct[found]))
     parts.append((KNOWN, *np.array(known, int).reshape(-1, 2).T))
-    return _merge(parts, fingerprints.embedding)
+    # Each pair once, for the first reason that found it: `unique` keeps the first of equal ones.
+    reasons, ones, others = zip(*parts, strict=True)
+    reason = np.repeat(reasons, [len(part) for part in ones])
+    pairs = np.sort(np.stack([np.concatenate(ones), np.concatenate(others)]), axis=0)
+    is_pair = pairs[0] != pairs[1]
+    first, second = pairs[:, is_pair]
+    _, kept = np.unique(first * (pairs.max(initial=0) + 1) + second, return_index=True)
+    first, second = first[kept], second[kept]
+    cosine = np.full(len(first), np.nan)
+    if embedding is not None:
+        for start in range(0, len(first), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            cosine[part] = np.sum(embedding[first[part]] * embedding[second[part]], axis=1)
+    return Overlap(first, second, reason[is_pair][kept], cosine)
 
 
 def first_equal(digest: np.ndarray) -> np.ndarray:
@@ -153,8 +169,8 @@ def leave_out(found: Overlap, side: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     what later sides have of it is left out. Within a side it is the later photo of each pair.
 
     Args:
-        found: pairs of rows.
-        side: of each row, shape (n,); never falls from a row to the next.
+        found: Pairs of rows.
+        side: The side of each row, shape (n,); it never falls from a row to the next.
 
     Returns:
         The rows to leave out, sorted, and those of them that an earlier side has too.
@@ -174,8 +190,8 @@ def match_known(table: SampleTable, lines: Sequence[Sequence[str]]) -> tuple[lis
     """Finds the samples that a published list of duplicates names.
 
     Args:
-        table: the samples.
-        lines: names of samples or people, with the database in front (`lfw/Al_Gore/1.jpg`) or without. Several names in
+        table: The samples.
+        lines: Names of samples or people, with the database in front (`lfw/Al_Gore/1.jpg`) or without. Several names in
             a line show one photo; a name alone is to be left out, a person with all photos.
 
     Returns:
@@ -204,19 +220,8 @@ def match_known(table: SampleTable, lines: Sequence[Sequence[str]]) -> tuple[lis
 
 
 def alter(face: np.ndarray, kind: str, rng: np.random.Generator) -> np.ndarray:
-    """Returns a near copy of a face, as photos change on their way through the net.
-
-    Args:
-        face: RGB, uint8.
-        kind: a key of `ALTERATIONS`.
-        rng: says where a crop lies.
-    """
+    """Returns a near copy of a face, changed as photos are on the net; `kind` is a key of `ALTERATIONS`."""
     return ALTERATIONS[kind](face, rng)
-
-
-def _encoded_again(face: np.ndarray, _rng: np.random.Generator) -> np.ndarray:
-    encoded = cv2.imencode(".jpg", face, [cv2.IMWRITE_JPEG_QUALITY, 75])[1]
-    return cv2.imdecode(encoded, cv2.IMREAD_COLOR)
 
 
 def _cropped(face: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -226,74 +231,42 @@ def _cropped(face: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return cv2.resize(face[top : top + new_height, left : left + new_width], (width, height))
 
 
-def _brightened(face: np.ndarray, factor: float) -> np.ndarray:
-    return np.clip(np.rint(face * factor), 0, 255).astype(np.uint8)
-
-
-ALTERATIONS = {
-    "encoded again": _encoded_again,
+# From a face, RGB, uint8, to a near copy of it; only a crop is drawn at random.
+ALTERATIONS: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
+    # OpenCV takes the channels for BGR both ways, so they come back in their order.
+    "encoded again": lambda face, _: cv2.imdecode(
+        cv2.imencode(".jpg", face, [cv2.IMWRITE_JPEG_QUALITY, 75])[1], cv2.IMREAD_COLOR
+    ),
     "cropped 5%": _cropped,
     "mirrored": lambda face, _: np.ascontiguousarray(face[:, ::-1]),
-    "brighter 10%": lambda face, _: _brightened(face, 1.1),
-    "darker 10%": lambda face, _: _brightened(face, 0.9),
+    "brighter 10%": lambda face, _: np.clip(np.rint(face * 1.1), 0, 255).astype(np.uint8),
+    "darker 10%": lambda face, _: np.clip(np.rint(face * 0.9), 0, 255).astype(np.uint8),
 }
 
 
-def _merge(parts: Sequence[tuple[str, np.ndarray, np.ndarray]], embedding: np.ndarray | None) -> Overlap:
-    """Returns each pair once, for the first reason that found it."""
-    reasons, rows, others = zip(*parts, strict=True)
-    reason = np.repeat(reasons, [len(part) for part in rows])
-    pairs = np.sort(np.stack([np.concatenate(rows), np.concatenate(others)]), axis=0)
-    is_pair = pairs[0] != pairs[1]
-    first, second = pairs[:, is_pair]
-    _, index = np.unique(first * (pairs.max(initial=0) + 1) + second, return_index=True)
-    first, second = first[index], second[index]
-    cosine = np.full(len(first), np.nan)
-    if embedding is not None:
-        for start in range(0, len(first), _CHUNK):
-            part = slice(start, start + _CHUNK)
-            cosine[part] = np.sum(embedding[first[part]] * embedding[second[part]], axis=1)
-    return Overlap(first, second, reason[is_pair][index], cosine)
+def _near(
+    index: Any, rows: np.ndarray, queries: Sequence[np.ndarray], is_near: Callable[[np.ndarray], np.ndarray]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Fills a graph with rows, and yields for each array of queries the pairs (query, row) that are near.
 
-
-def _hash_neighbours(hashes: np.ndarray, *queries: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields the pairs (row of the queries, row of the hashes) that are near, first of the hashes themselves."""
+    Queries whose last neighbour is near as well are asked again for more.
+    """
     import faiss
 
-    if not len(hashes):
-        return
     faiss.omp_set_num_threads(1)  # the graph depends on the order of insertion
-    index = faiss.IndexBinaryHNSW(8 * hashes.shape[1], _LINKS)
     index.hnsw.efSearch = _EFFORT
-    index.add(hashes)
-    for asked in (hashes, *queries):
-        yield _all_near(index, asked, lambda distances: distances <= MAX_BITS)
-
-
-def _embedding_neighbours(embeddings: np.ndarray, min_cosine: float) -> tuple[np.ndarray, np.ndarray]:
-    import faiss
-
-    faiss.omp_set_num_threads(1)
-    embeddings = np.ascontiguousarray(embeddings, np.float32)
-    index = faiss.IndexHNSWFlat(embeddings.shape[1], _LINKS, faiss.METRIC_INNER_PRODUCT)
-    index.hnsw.efSearch = _EFFORT
-    index.add(embeddings)
-    return _all_near(index, embeddings, lambda cosines: cosines >= min_cosine)
-
-
-def _all_near(
-    index: Any, queries: np.ndarray, is_near: Callable[[np.ndarray], np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns pairs (query, row); queries whose last neighbour is near as well are asked again for more."""
-    waiting, num = np.arange(len(queries)), _NEIGHBOURS
-    found = []
-    while len(waiting):
-        num = min(num, index.ntotal, _MOST_NEIGHBOURS)
-        values, neighbours = index.search(queries[waiting], num)
-        near = is_near(values) & (neighbours >= 0)
-        is_done = ~near[:, -1] | (num in (index.ntotal, _MOST_NEIGHBOURS))
-        places, columns = np.nonzero(near & is_done[:, None])
-        found.append((waiting[places], neighbours[places, columns]))
-        waiting, num = waiting[~is_done], 4 * num
-    rows, others = zip(*found, strict=True)
-    return np.concatenate(rows), np.concatenate(others)
+    index.add(rows)
+    for asked in queries:
+        waiting, num = np.arange(len(asked)), _NEIGHBOURS
+        found = []
+        while len(waiting):
+            num = min(num, index.ntotal, _MOST_NEIGHBOURS)
+            values, neighbours = index.search(asked[waiting], num)
+            # Where faiss finds fewer than it is asked for, it answers -1.
+            near = is_near(values) & (neighbours >= 0)
+            is_done = ~near[:, -1] | (num in (index.ntotal, _MOST_NEIGHBOURS))
+            places, columns = np.nonzero(near & is_done[:, None])
+            found.append((waiting[places], neighbours[places, columns]))
+            waiting, num = waiting[~is_done], 4 * num
+        queried, others = zip(*found, strict=True)
+        yield np.concatenate(queried), np.concatenate(others)

@@ -18,20 +18,19 @@ from mint_keras.data import pickles
 from mint_keras.records import InputError
 
 NUM_FOLDS = 10
-_MAX_BYTES = 2**31
 _SUFFIXES = (".jpg", ".png", ".jpeg", ".bmp")
 
 
 @dataclasses.dataclass(frozen=True)
 class Pairs:
-    """Pairs of faces; images that occur in several pairs are listed once where their names tell.
+    """Pairs of faces; an image that occurs in several pairs is listed once where its name tells.
 
     Attributes:
-        first: position of a pair's first image in `images`, shape (n,).
-        second: of its second.
-        genuine: whether both show the same person, shape (n,).
-        folds: fold of a pair, shape (n,); thresholds are chosen on the others.
-        images: encoded images, or the files.
+        first: Positions of the pairs' first images in `images`, shape (n,).
+        second: Positions of their second images, shape (n,).
+        genuine: Whether both show the same person, shape (n,), bool.
+        folds: Folds of the pairs, shape (n,); a fold's threshold is chosen on the other folds.
+        images: Encoded images, or the files.
     """
 
     first: np.ndarray
@@ -45,9 +44,9 @@ def read_pairs(path: Path, images: Path | None = None) -> Pairs:
     """Reads pairs.
 
     Args:
-        path: insightface's `.bin`; LFW's `pairs.txt`; or a `.csv` with columns first, second, is_same (1 or 0) and,
+        path: Insightface's `.bin`; LFW's `pairs.txt`; or a `.csv` with columns first, second, is_same (1 or 0) and,
             if you want, fold.
-        images: the folder that the names in a text file are relative to; its own by default. For pairs.txt it holds
+        images: The folder that the names in a text file are relative to, by default its own. For pairs.txt it holds
             one folder per person with name_0001.jpg and so on.
 
     Raises:
@@ -56,7 +55,12 @@ def read_pairs(path: Path, images: Path | None = None) -> Pairs:
     if not path.is_file():
         raise InputError(f"Expected a file of pairs (.bin, .txt, .csv), received {path}: not found.")
     if path.suffix == ".bin":
-        return _read_bin(path)
+        encoded, labels = pickles.read_verification(path)
+        first = np.arange(0, len(encoded), 2)
+        # insightface takes the folds in the file's order, as scikit-learn's KFold cuts them.
+        parts = np.array_split(np.arange(len(labels)), NUM_FOLDS)
+        folds = np.repeat(np.arange(NUM_FOLDS), [len(part) for part in parts])
+        return Pairs(first, first + 1, np.array(labels, bool), folds, [*encoded])
     if path.suffix not in (".txt", ".csv"):
         raise InputError(f"Expected a file of pairs (.bin, .txt, .csv), received {path}.")
     read = _read_lfw if path.suffix == ".txt" else _read_csv
@@ -70,39 +74,9 @@ def read_pairs(path: Path, images: Path | None = None) -> Pairs:
     if missing:
         raise InputError(f"Expected every image of {path}, received {len(missing)} that do not exist: {missing[:3]}.")
     position = {file: i for i, file in enumerate(dict.fromkeys(itertools.chain.from_iterable(r[:2] for r in rows)))}
-    return Pairs(
-        first=np.array([position[row[0]] for row in rows]),
-        second=np.array([position[row[1]] for row in rows]),
-        genuine=np.array([row[2] for row in rows]),
-        folds=np.array([row[3] for row in rows]),
-        images=list(position),
-    )
-
-
-def _read_bin(path: Path) -> Pairs:
-    """Reads (list of 2n encoded images, list of n booleans) as Python 2 or 3 pickled it.
-
-    Source: insightface recognition/arcface_torch/eval/verification.py, load_bin.
-    """
-    if path.stat().st_size > _MAX_BYTES:
-        raise InputError(f"Expected {path} of at most {_MAX_BYTES} bytes, received {path.stat().st_size}.")
-    try:
-        with open(path, "rb") as file:
-            content = pickles.load(file, pickles.ARRAYS, encoding="bytes")
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-    if not isinstance(content, tuple | list) or len(content) != 2 or not all(isinstance(x, list) for x in content):
-        raise InputError(f"Expected two lists, images and labels, in {path}, received {type(content).__name__}.")
-    images, labels = ([pickles.plain(item) for item in part] for part in content)
-    if not labels or len(images) != 2 * len(labels) or not all(isinstance(image, bytes) for image in images):
-        raise InputError(f"Expected two images for each label in {path}, received {len(images)} for {len(labels)}.")
-    if not all(label in (0, 1) for label in labels):
-        raise InputError(f"Expected labels true or false in {path}, received others.")
-    first = np.arange(0, len(images), 2)
-    # insightface takes the folds in the file's order, as scikit-learn's KFold cuts them.
-    parts = np.array_split(np.arange(len(labels)), NUM_FOLDS)
-    folds = np.repeat(np.arange(NUM_FOLDS), [len(part) for part in parts])
-    return Pairs(first, first + 1, np.array(labels, bool), folds, images)
+    columns = zip(*((position[row[0]], position[row[1]], row[2], row[3]) for row in rows), strict=True)
+    first, second, genuine, folds = map(np.array, columns)
+    return Pairs(first, second, genuine, folds, list(position))
 
 
 def _read_lfw(path: Path, images: Path) -> Iterator[tuple[Path, Path, bool, int]]:
@@ -118,6 +92,7 @@ def _read_lfw(path: Path, images: Path) -> Iterator[tuple[Path, Path, bool, int]
     if len(lines) - 1 != 2 * num_folds * num_per_class:
         raise InputError(f"Expected {2 * num_folds * num_per_class} pairs in {path}, received {len(lines) - 1}.")
     for number, line in enumerate(lines[1:]):
+        # A list of one fold is cut into ten, because a fold's threshold is chosen on the others.
         fold = number // (2 * num_per_class) if num_folds > 1 else number * NUM_FOLDS // (len(lines) - 1)
         if len(line) == 3:
             names = [(line[0], line[1]), (line[0], line[2])]
@@ -125,15 +100,13 @@ def _read_lfw(path: Path, images: Path) -> Iterator[tuple[Path, Path, bool, int]
             names = [(line[0], line[1]), (line[2], line[3])]
         else:
             raise InputError(f"Expected 3 or 4 columns in line {number + 2} of {path}, received {len(line)}.")
-        first, second = (_lfw_file(images, name.strip(), index.strip()) for name, index in names)
-        yield first, second, len(line) == 3, fold
-
-
-def _lfw_file(images: Path, name: str, index: str) -> Path:
-    if not index.isdecimal() or Path(name).name != name:
-        raise InputError(f"Expected a name and a number of an LFW image, received {name!r} and {index!r}.")
-    files = [images / name / f"{name}_{int(index):04d}{suffix}" for suffix in _SUFFIXES]
-    return next((file for file in files if file.is_file()), files[0])
+        found = []
+        for name, index in ((name.strip(), index.strip()) for name, index in names):
+            if not index.isdecimal() or Path(name).name != name:
+                raise InputError(f"Expected a name and a number of an LFW image, received {name!r} and {index!r}.")
+            files = [images / name / f"{name}_{int(index):04d}{suffix}" for suffix in _SUFFIXES]
+            found.append(next((file for file in files if file.is_file()), files[0]))
+        yield found[0], found[1], len(line) == 3, fold
 
 
 def _read_csv(path: Path, images: Path) -> Iterator[tuple[Path, Path, bool, int]]:

@@ -8,11 +8,17 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
 from mint_keras.records import InputError
+
+# Bytes; a pickle is read as a whole.
+_MAX_VERIFICATION = 2**31
+_MAX_CIFAR = 2**30
+_CIFAR_SIDE = 32
 
 
 def load(
@@ -24,19 +30,17 @@ def load(
     """Reads one pickle from a file and leaves the file behind it.
 
     Args:
-        file: open for reading bytes.
-        allowed: what the pickle may name, by (module, name), and what stands for it here. Nothing is imported.
-        persistent_load: gives the objects that the file refers to from outside the pickle.
-        encoding: of Python 2's strings; "bytes" leaves them as bytes.
-
-    Returns:
-        What the pickle holds.
+        file: A file that is open for reading bytes.
+        allowed: What the pickle may name, by (module, name), and what stands for it here. Nothing is imported.
+        persistent_load: Gives the objects that the file refers to from outside the pickle.
+        encoding: Decodes Python 2's strings; "bytes" leaves them as bytes.
 
     Raises:
         InputError: if it names anything else, or is not a whole pickle.
     """
+    # PyTorch checkpoints come here too, so that one place admits names, and nothing that a file names is imported.
     try:
-        return _Unpickler(file, allowed, persistent_load, encoding).load()
+        return _Unpickler(allowed, persistent_load, file, encoding=encoding).load()
     except InputError:
         raise
     except Exception as error:  # a broken pickle can make the machine behind it raise almost anything
@@ -44,16 +48,11 @@ def load(
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(
-        self,
-        file: BinaryIO,
-        allowed: Mapping[tuple[str, str], Any],
-        persistent_load: Callable[[Any], Any] | None,
-        encoding: str,
-    ) -> None:
+    def __init__(self, allowed: Mapping, persistent_load: Callable | None, file: BinaryIO, *, encoding: str) -> None:
         super().__init__(file, encoding=encoding)
         self._allowed, self._persistent_load = allowed, persistent_load
 
+    # Called for every name in a pickle. The parent's would import the module, which already runs it.
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self._allowed:
             names = sorted(".".join(key) for key in self._allowed)
@@ -87,6 +86,7 @@ def plain(item: Any) -> Any:
         return bytes(item)
     if not isinstance(item, _Pickled):
         return item
+    # A scalar is made of (type, bytes) and has no state; the state of an array is (version, shape, type, order, bytes).
     dtype = item.arguments[0] if item.state is None else item.state[2]
     raw = item.arguments[1] if item.state is None else item.state[4]
     kind = dtype.arguments[0] if isinstance(dtype, _Pickled) else None
@@ -97,30 +97,69 @@ def plain(item: Any) -> Any:
     raise InputError(f"Expected arrays of bytes, received {kind!r}.")
 
 
-def byte_rows(item: Any, width: int) -> np.ndarray:
-    """Returns a pickled uint8 array as rows of the width given.
-
-    Raises:
-        InputError: if it is none.
-    """
-    raw = plain(item)
-    if not isinstance(raw, bytes) or len(raw) % width or (isinstance(item, _Pickled) and item.state[3]):
-        raise InputError(f"Expected rows of {width} bytes, received something else.")
-    return np.frombuffer(raw, np.uint8).reshape(-1, width)
-
-
-def _encode(text: str, _encoding: str = "latin1") -> bytes:
-    """Stands for the function by which Python 3 writes bytes for Python 2."""
-    return text.encode("latin1")
-
-
 ARRAYS: dict[tuple[str, str], Any] = {
-    ("_codecs", "encode"): _encode,
+    # Python 3 writes bytes for Python 2 as text that this function is to encode.
+    ("_codecs", "encode"): lambda text, _encoding="latin1": text.encode("latin1"),
     ("numpy", "ndarray"): "ndarray",
     ("numpy", "dtype"): _Pickled,
 }
 ARRAYS |= {
     (f"numpy.{package}.multiarray", name): _Pickled
-    for package in ("core", "_core")
+    for package in ("core", "_core")  # before and since NumPy 2
     for name in ("_reconstruct", "scalar")
 }
+
+
+def read_verification(path: Path) -> tuple[list[bytes], list[Any]]:
+    """Reads an insightface verification set: 2n encoded images, and for each pair whether both show one person.
+
+    Source: insightface recognition/arcface_torch/eval/verification.py, load_bin.
+
+    Raises:
+        InputError: if the file is none, or too large.
+    """
+    content = _read_file(path, _MAX_VERIFICATION)
+    if not isinstance(content, tuple | list) or len(content) != 2 or not all(isinstance(x, list) for x in content):
+        raise InputError(f"Expected two lists, images and labels, in {path}, received {type(content).__name__}.")
+    images, labels = ([plain(item) for item in part] for part in content)
+    if not labels or len(images) != 2 * len(labels) or not all(isinstance(image, bytes) for image in images):
+        raise InputError(f"Expected two images for each label in {path}, received {len(images)} for {len(labels)}.")
+    if not all(label in (0, 1) for label in labels):
+        raise InputError(f"Expected labels true or false in {path}, received others.")
+    return images, labels
+
+
+def read_cifar(path: Path) -> dict[bytes, Any]:
+    """Reads a file of CIFAR-100 as the dictionary that it is.
+
+    Raises:
+        InputError: if the file holds none, or is too large.
+    """
+    content = _read_file(path, _MAX_CIFAR)
+    if not isinstance(content, dict):
+        raise InputError(f"Expected a dictionary in {path}, received {type(content).__name__}.")
+    return content
+
+
+def cifar_pictures(content: Mapping[bytes, Any]) -> np.ndarray:
+    """Returns the pictures of a file of CIFAR-100 that `read_cifar` read, RGB of shape (n, 32, 32, 3), uint8.
+
+    Raises:
+        InputError: if it holds none.
+    """
+    item = content.get(b"data")
+    raw, width = plain(item), 3 * _CIFAR_SIDE**2
+    if not isinstance(raw, bytes) or len(raw) % width or (isinstance(item, _Pickled) and item.state[3]):
+        raise InputError(f"Expected rows of {width} bytes, received something else.")
+    return np.frombuffer(raw, np.uint8).reshape(-1, 3, _CIFAR_SIDE, _CIFAR_SIDE).transpose(0, 2, 3, 1)
+
+
+def _read_file(path: Path, max_bytes: int) -> Any:
+    if path.stat().st_size > max_bytes:
+        raise InputError(f"Expected {path} of at most {max_bytes} bytes, received {path.stat().st_size}.")
+    try:
+        with open(path, "rb") as file:
+            # Python 2's strings may be pictures, which no text encoding keeps.
+            return load(file, ARRAYS, encoding="bytes")
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Mapping
 
 import numpy as np
 
+from mint_keras import streams
 from mint_keras.data import splits
-from mint_keras.records import InputError, SampleTable, concatenate_tables
+from mint_keras.records import InputError, Labelled, SampleTable, concatenate_tables
 
 UNSEEN_DATABASE = "unseen_database"
 SEEN_DATABASES = "seen_databases"
@@ -17,6 +19,7 @@ FAMILIAR = "familiar"
 CROSS_MODEL = "cross_model"
 UNSEEN_MEMBERS = "unseen_members_database"
 
+# Positions in `PARTS`, by whose names protocols are kept in files.
 TRAIN_MEMBERS, TRAIN_EXTERNALS, TEST_MEMBERS, TEST_EXTERNALS, HELD_OUT = range(5)
 PARTS = ("train_members", "train_externals", "test_members", "test_externals", "held_out")
 _TRAIN_FRACTION = 0.6
@@ -27,10 +30,11 @@ class Sources:
     """The samples a run may use.
 
     Attributes:
-        members: used to train the audited model.
-        externals: not used; from databases the heads are trained on.
-        evaluate: not used; from databases the heads never see. None: held-out people of `externals` instead.
-        held_out: not used, but from the members' database. None if there are no such people.
+        members: Samples that the audited model was trained on.
+        externals: Samples that it was not trained on, from databases the heads are trained on.
+        evaluate: Samples that it was not trained on, from databases the heads never see; None takes held-out people
+            of `externals` instead.
+        held_out: Samples that it was not trained on, from the members' database; None if there are no such people.
     """
 
     members: SampleTable
@@ -44,10 +48,10 @@ class Protocol:
     """The chosen samples and the part each of them plays.
 
     Attributes:
-        table: all chosen samples, n rows.
-        part: `TRAIN_MEMBERS` ... `HELD_OUT` of every sample, shape (n,).
-        main_evaluation: what comparing test members with test externals is called, for example `UNSEEN_DATABASE`.
-        seed: of every choice.
+        table: All chosen samples, n rows.
+        part: The part of every sample, `TRAIN_MEMBERS` to `HELD_OUT`, shape (n,).
+        main_evaluation: What comparing test members with test externals is called, for example `UNSEEN_DATABASE`.
+        seed: Seeds every choice.
     """
 
     table: SampleTable
@@ -59,12 +63,12 @@ class Protocol:
         """Returns the protocol for the given rows, for example those that could be decoded."""
         return dataclasses.replace(self, table=self.table.take(rows), part=self.part[rows])
 
-    def training_rows(self) -> tuple[np.ndarray, np.ndarray]:
+    def training_rows(self) -> Labelled:
         """Returns the rows that train a head and whether each is a member."""
         rows = np.flatnonzero((self.part == TRAIN_MEMBERS) | (self.part == TRAIN_EXTERNALS))
-        return rows, self.part[rows] == TRAIN_MEMBERS
+        return Labelled(rows, self.part[rows] == TRAIN_MEMBERS)
 
-    def evaluations(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    def evaluations(self) -> dict[str, Labelled]:
         """Returns rows and membership of every balanced evaluation, by name.
 
         The main one compares held-out members with externals. `same_database` compares them with people of their
@@ -75,13 +79,14 @@ class Protocol:
         if (self.part == HELD_OUT).any():
             pairs[SAME_DATABASE] = (TEST_MEMBERS, HELD_OUT)
             pairs[FAMILIAR] = (HELD_OUT, TEST_EXTERNALS)
-        rng = np.random.default_rng([self.seed, 2])
+        # A further evaluation goes to the end: one stream draws all, in this order.
+        rng = streams.stream(self.seed, streams.EVALUATIONS)
         chosen = {}
         for name, (positive, negative) in pairs.items():
             sides = splits.balance(np.flatnonzero(self.part == positive), np.flatnonzero(self.part == negative), rng)
             if not len(sides[0]):
                 raise InputError(f"Expected test samples of both classes for {name!r}, received none of one.")
-            chosen[name] = (np.concatenate(sides), np.arange(2 * len(sides[0])) < len(sides[0]))
+            chosen[name] = Labelled(np.concatenate(sides), np.arange(2 * len(sides[0])) < len(sides[0]))
         return chosen
 
 
@@ -92,26 +97,33 @@ def make_protocol(sources: Sources, num_train: int, num_test: int, seed: int) ->
     enough samples for both, as `num_train` to `num_test` (40,000 and 10,000 of CIFAR-100's 50,000, as in Appendix A).
 
     Args:
-        sources: what there is.
-        num_train: training samples of each class at most.
-        num_test: test samples of each kind at most.
-        seed: of every choice.
+        sources: The samples to choose from.
+        num_train: Training samples of each class at most.
+        num_test: Test samples of each kind at most.
+        seed: Seeds every choice.
 
     Raises:
         InputError: if a person is on both sides of membership, or there are too few people.
     """
-    _refuse_overlap(sources)
-    rng = np.random.default_rng([seed, 1])
+    evaluated = set() if sources.evaluate is None else set(sources.evaluate.database.tolist())
+    if seen := sorted(evaluated & set(sources.externals.database.tolist())):
+        raise InputError(
+            f"Expected databases to evaluate on that the heads do not train on, received {seen} in both. "
+            "Leave --evaluate out to hold out people of the externals instead."
+        )
+    named = {field.name: getattr(sources, field.name) for field in dataclasses.fields(sources)}
+    _refuse_shared(
+        {name: table.people() for name, table in named.items() if table is not None},
+        " Databases are told apart by their folder names: rename one if they are different.",
+    )
+    rng = streams.stream(seed, streams.PROTOCOL)
     train_members, test_members = _split(sources.members, num_train, num_test, rng)
     train_externals, test_externals = sources.externals, sources.evaluate
     if test_externals is None:
         train_externals, test_externals = _split(sources.externals, num_train, num_test, rng)
-    choices = [
-        (train_members, num_train),
-        (train_externals, num_train),
-        (test_members, num_test),
-        (test_externals, num_test),
-    ]
+    # One stream draws all of them: in another order, old seeds would give other samples.
+    choices = [(train_members, num_train), (train_externals, num_train)]
+    choices += [(test_members, num_test), (test_externals, num_test)]
     if sources.held_out is not None:
         choices.append((sources.held_out, num_test))
     tables = [table.take(splits.choose_evenly(table.database, num, rng)) for table, num in choices]
@@ -123,13 +135,7 @@ def make_protocol(sources: Sources, num_train: int, num_test: int, seed: int) ->
 def check_people(protocol: Protocol) -> None:
     """Raises InputError if a person plays two parts: training and test, or member and external."""
     people = protocol.table.people()
-    parts = {name: set(people[protocol.part == part].tolist()) for part, name in enumerate(PARTS)}
-    for first, second in itertools.combinations(parts, 2):
-        if shared := sorted(parts[first] & parts[second]):
-            raise InputError(
-                f"Expected different people in {first} and {second}, received {len(shared)} in both, such as "
-                f"{shared[0]!r}."
-            )
+    _refuse_shared({name: people[protocol.part == part] for part, name in enumerate(PARTS)})
 
 
 def _split(
@@ -142,19 +148,11 @@ def _split(
     return table.take(is_train), table.take(~is_train)
 
 
-def _refuse_overlap(sources: Sources) -> None:
-    if sources.evaluate is not None:
-        seen = set(sources.externals.database.tolist()) & set(sources.evaluate.database.tolist())
-        if seen:
-            raise InputError(
-                f"Expected databases to evaluate on that the heads do not train on, received {sorted(seen)} in both. "
-                "Leave --evaluate out to hold out people of the externals instead."
-            )
-    named = {field.name: getattr(sources, field.name) for field in dataclasses.fields(sources)}
-    people = {name: set(table.people().tolist()) for name, table in named.items() if table is not None}
-    for first, second in itertools.combinations(people, 2):
-        if shared := sorted(people[first] & people[second]):
+def _refuse_shared(people: Mapping[str, np.ndarray], remedy: str = "") -> None:
+    names = {name: set(found.tolist()) for name, found in people.items()}
+    for first, second in itertools.combinations(names, 2):
+        if shared := sorted(names[first] & names[second]):
             raise InputError(
                 f"Expected different people in {first} and {second}, received {len(shared)} in both, such as "
-                f"{shared[0]!r}. Databases are told apart by their folder names: rename one if they are different."
+                f"{shared[0]!r}.{remedy}"
             )

@@ -12,7 +12,6 @@ import array
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO
 
 import numpy as np
@@ -23,19 +22,19 @@ _MAGIC = 0xCED7230A
 _FRAME = struct.Struct("<II")
 _HEADER = struct.Struct("<IfQQ")
 _WHOLE, _FIRST, _LAST = 0, 1, 3  # 2 is a middle part
-_MAX_ID = 2**62
-_BLOCK = 2**20
+_MAX_ID = 2**62  # a larger id is a sign of damage
+_BLOCK = 2**20  # bytes that are searched at once
 
 
 class RecordFile:
     """Random access to the records of one `.rec` file.
 
     Args:
-        path: the `.rec` file. Its index (`.idx`) is expected beside it; without one the whole file is scanned first.
+        path: The `.rec` file. Its index (`.idx`) is expected beside it; without one the whole file is scanned first.
 
     Attributes:
-        keys: of the records, sorted, shape (n,), int64.
-        offsets: where they begin, shape (n,), int64.
+        keys: Keys of the records, sorted, shape (n,), int64.
+        offsets: Where the records begin, in bytes, shape (n,), int64.
 
     Raises:
         InputError: if the file is missing or holds no record, or the index cannot be read.
@@ -61,9 +60,7 @@ class RecordFile:
     def __enter__(self) -> RecordFile:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
     def read(self, key: int) -> tuple[np.ndarray, bytes]:
@@ -73,7 +70,19 @@ class RecordFile:
             InputError: for a key that is not in the index or a damaged record.
         """
         self._seek(key)
-        record = self._read_record(key)
+        parts: list[bytes] = []
+        continuation = None
+        while continuation not in (_WHOLE, _LAST):
+            continuation, length = self._frame_of(key)
+            payload = self._file.read(length)
+            if len(payload) < length:
+                raise InputError(f"Expected {length} bytes at key {key} of {self.path}, received {len(payload)}.")
+            if (continuation in (_WHOLE, _FIRST)) == bool(parts) or continuation > _LAST:
+                raise InputError(f"Expected a whole record at key {key} of {self.path}, received parts of others.")
+            self._file.seek(-length % 4, 1)
+            parts.append(payload)
+        # The magic is split out of a payload that contains it, see the module.
+        record = struct.pack("<I", _MAGIC).join(parts)
         if len(record) < _HEADER.size:
             raise InputError(f"Expected a record of at least {_HEADER.size} bytes at key {key} of {self.path}.")
         flag, label, _, _ = _HEADER.unpack_from(record)
@@ -101,8 +110,9 @@ class RecordFile:
         Raises:
             InputError: for a key that is not in the index or a damaged record.
         """
+        # Whoever lists millions of records must not read their images.
         self._seek(key)
-        continuation, length = self._read_frame(key)
+        continuation, length = self._frame_of(key)
         start = self._file.read(min(length, _HEADER.size))
         flag = _HEADER.unpack(start)[0] if len(start) == _HEADER.size else 0
         rest = self._file.read(4 * flag) if _HEADER.size + 4 * flag <= length else b""
@@ -153,8 +163,11 @@ class RecordFile:
         ids, offsets = array.array("q"), array.array("q")
         position = 0
         while position < size:
+            frame = self._frame(position)
+            start = self._file.read(_HEADER.size) if frame and frame[1] >= _HEADER.size else b""
+            number = _HEADER.unpack(start)[2] if len(start) == _HEADER.size else _MAX_ID
             after = ids[-1] + 1 if ids else 0
-            ids.append(after if (number := self._number(position)) is None else number)
+            ids.append(number if number < _MAX_ID else after)
             offsets.append(position)
             end = self._end(position)
             if end is None:
@@ -164,16 +177,10 @@ class RecordFile:
                 end = min(end, self._next_record(position + _FRAME.size, size))
             position = end
         keys = np.array(ids, np.int64)
+        # Ids that repeat, as where a writer left them all at 0, tell no records apart; their order does.
         if len(np.unique(keys)) < len(keys):
             keys = np.arange(len(keys))
         return keys, np.array(offsets, np.int64)
-
-    def _number(self, position: int) -> int | None:
-        """Returns the id in the header of the record at this place, None if it is damaged."""
-        frame = self._frame(position)
-        start = self._file.read(_HEADER.size) if frame and frame[1] >= _HEADER.size else b""
-        number = _HEADER.unpack(start)[2] if len(start) == _HEADER.size else _MAX_ID
-        return number if number < _MAX_ID else None
 
     def _end(self, position: int) -> int | None:
         """Returns where the record at this place ends, None if one of its frames is missing."""
@@ -181,7 +188,7 @@ class RecordFile:
         while (frame := self._frame(position)) is not None:
             if position > start and frame[0] in (_WHOLE, _FIRST):
                 return None
-            position += _FRAME.size + frame[1] + -frame[1] % 4
+            position += _FRAME.size + frame[1] + -frame[1] % 4  # zeros fill it up to a multiple of four
             if frame[0] in (_WHOLE, _LAST):
                 return position
         return None
@@ -217,27 +224,18 @@ class RecordFile:
     def _frame(self, position: int) -> tuple[int, int] | None:
         """Returns which part of a record the frame at a place holds, and its length; None if there is no frame."""
         self._file.seek(position)
-        return _unpack_frame(self._file.read(_FRAME.size))
+        return self._next_frame()
 
-    def _read_frame(self, key: int) -> tuple[int, int]:
-        frame = _unpack_frame(self._file.read(_FRAME.size))
+    def _next_frame(self) -> tuple[int, int] | None:
+        encoded = self._file.read(_FRAME.size)
+        magic, length_and_flag = _FRAME.unpack(encoded) if len(encoded) == _FRAME.size else (0, 0)
+        return (length_and_flag >> 29, length_and_flag & ((1 << 29) - 1)) if magic == _MAGIC else None
+
+    def _frame_of(self, key: int) -> tuple[int, int]:
+        frame = self._next_frame()
         if frame is None:
             raise InputError(f"Expected a RecordIO frame at key {key} of {self.path}: damaged file or wrong index.")
         return frame
-
-    def _read_record(self, key: int) -> bytes:
-        parts: list[bytes] = []
-        while True:
-            continuation, length = self._read_frame(key)
-            payload = self._file.read(length)
-            if len(payload) < length:
-                raise InputError(f"Expected {length} bytes at key {key} of {self.path}, received {len(payload)}.")
-            if (continuation in (_WHOLE, _FIRST)) == bool(parts) or continuation > _LAST:
-                raise InputError(f"Expected a whole record at key {key} of {self.path}, received parts of others.")
-            self._file.seek(-length % 4, 1)
-            parts.append(payload)
-            if continuation in (_WHOLE, _LAST):
-                return struct.pack("<I", _MAGIC).join(parts)
 
 
 def read(path: Path, database: str) -> Iterator[Sample]:
@@ -268,13 +266,6 @@ def read_property(folder: Path) -> int | None:
         return int((folder / "property").read_text(encoding="ascii").split(",")[0])
     except (OSError, ValueError):
         return None
-
-
-def _unpack_frame(encoded: bytes) -> tuple[int, int] | None:
-    if len(encoded) < _FRAME.size:
-        return None
-    magic, length_and_flag = _FRAME.unpack(encoded)
-    return (length_and_flag >> 29, length_and_flag & ((1 << 29) - 1)) if magic == _MAGIC else None
 
 
 def _read_index(path: Path) -> tuple[np.ndarray, np.ndarray]:

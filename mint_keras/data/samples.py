@@ -13,7 +13,7 @@ import numpy as np
 from mint_keras import formats
 from mint_keras.data import containers, files, layouts, recordio, synthetic, tables
 from mint_keras.data.databases import verification
-from mint_keras.records import InputError, SampleTable, concatenate_tables, tabulate
+from mint_keras.records import InputError, NoSamplesError, SampleTable, concatenate_tables, tabulate
 
 TABLE = "sample table"
 _NAMED = re.compile(r"([\w.-]+)=(.+)", re.DOTALL)
@@ -21,7 +21,7 @@ _NAMED = re.compile(r"([\w.-]+)=(.+)", re.DOTALL)
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """What a user named: the database's name, where it lies (None for lab faces), and its layout."""
+    """What a user named: a database's name, where it lies (None for lab faces), and its layout."""
 
     text: str
     database: str
@@ -33,7 +33,7 @@ def list_samples(source: str) -> SampleTable:
     """Lists the samples of one source.
 
     Args:
-        source: a folder in a layout of `data.layouts`, which any folder of photos is; a folder that prepare_faces.py
+        source: A folder in a layout of `data.layouts`, which any folder of photos is; a folder that prepare_faces.py
             wrote, which is the sample table in it; a folder with `train.rec`, or a `.rec` file; an insightface
             verification set (`.bin`); a sample table (`.parquet` or `.csv`); or lab faces (`synthetic:1/web/0-399/10`,
             see `data.synthetic`). `NAME=SOURCE` names the database of a source, which is otherwise called as its
@@ -47,16 +47,19 @@ def list_samples(source: str) -> SampleTable:
         return synthetic.sample_table(found.text)
     if found.layout == TABLE:
         table = tables.read_samples(found.path)
-        return _renamed(table, found.database) if found.database else table
+        if not found.database:
+            return table
+        if len(names := np.unique(table.database)) > 1:
+            raise InputError(f"Expected one database to call {found.database}, received {names.tolist()}.")
+        return dataclasses.replace(table, database=np.full(len(table), found.database))
     readers = {layouts.RECORDIO: recordio.read, layouts.VERIFICATION: verification.read}
     read = readers.get(found.layout, layouts.read)
     try:
         table = tabulate(read(found.path, found.database))
-    except InputError as error:
-        if "at least one sample" not in str(error):
-            raise
+    except NoSamplesError as error:
         suffixes = ", ".join(sorted(files.SUFFIXES))
         raise InputError(f"Expected images ({suffixes}) in {found.path}, received none.") from error
+    # Said here, before a run rejects them all one by one.
     if all(map(files.why_unusable, table.location.tolist())):
         raise InputError(f"Expected usable images in {found.path}: {files.why_unusable(str(table.location[0]))}")
     return table
@@ -69,13 +72,14 @@ def locate(source: str) -> Source:
         InputError: if there is no such source, or prepare_faces.py has not finished there.
     """
     name, text = "", source
+    # A folder may have an equals sign in its name.
     if (match := _NAMED.fullmatch(source)) and not Path(source).exists():
         name, text = match.groups()
     if synthetic.is_synthetic(text):
         if name:
             raise InputError(f"Expected lab faces under their own name, received {source!r}.")
         return Source(text, "", None, "lab")
-    path = _resolve(text)
+    path = _existing(text)
     if path.suffix in (".parquet", ".csv"):
         return Source(text, name, path, TABLE)
     if path.suffix == ".bin" and path.is_file():
@@ -118,13 +122,14 @@ def join(parts: Sequence[SampleTable]) -> SampleTable:
 
 def fingerprint(table: SampleTable) -> str:
     """Returns a SHA-256 that changes when a row, or the size or time of a file behind it, changes."""
+    # Not the contents: a million images are not read twice. They are hashed while they are decoded, see `FaceReader`.
     inside = ((location, containers.split(location)) for location in table.location.tolist())
     paths = {where[0] if where else location for location, where in inside}
     stats = [os.stat(path) for path in sorted(paths) if os.path.exists(path)]
     return formats.sha256_json([formats.sha256_table(table), [[s.st_size, s.st_mtime_ns] for s in stats]])
 
 
-def _resolve(text: str) -> Path:
+def _existing(text: str) -> Path:
     path = Path(text).resolve()
     if (shown := files.escape(str(path))) != str(path):
         raise InputError(f"Expected a path in UTF-8, which tables can hold, received {shown}. Rename it.")
@@ -147,9 +152,3 @@ def _prepared_faces(folder: Path) -> Path | None:
             "command that began it again."
         )
     return folder / formats.SAMPLES
-
-
-def _renamed(table: SampleTable, name: str) -> SampleTable:
-    if len(np.unique(table.database)) > 1:
-        raise InputError(f"Expected one database to call {name}, received {np.unique(table.database).tolist()}.")
-    return dataclasses.replace(table, database=np.full(len(table), name))

@@ -11,9 +11,9 @@ def split_people(people: np.ndarray, fraction: float, rng: np.random.Generator) 
     """Puts a fraction of the people on one side, all samples of a person on the same side.
 
     Args:
-        people: the person of every sample, shape (n,), str.
-        fraction: share of people on the first side; both sides get at least one person.
-        rng: source of the choice.
+        people: The person of every sample, shape (n,), str.
+        fraction: Share of people on the first side; both sides get at least one person.
+        rng: Source of the choice.
 
     Returns:
         True for the samples of the first side, shape (n,).
@@ -29,6 +29,7 @@ def split_people(people: np.ndarray, fraction: float, rng: np.random.Generator) 
             f"Expected at least two identities, to train on some and test on others, received {len(unique)}. "
             "Give a folder with one subfolder per identity."
         )
+    # People are numbered by their sorted names, so that the order of the rows does not matter.
     num_first = min(max(round(fraction * len(unique)), 1), len(unique) - 1)
     is_first = np.zeros(len(unique), bool)
     is_first[rng.permutation(len(unique))[:num_first]] = True
@@ -43,9 +44,9 @@ def permute_membership(people: np.ndarray, is_member: np.ndarray, rng: np.random
     exchangeable even if nobody is a member.
 
     Args:
-        people: the person of every sample, shape (n,), str.
-        is_member: the side of every sample, shape (n,), bool.
-        rng: source of the choice.
+        people: The person of every sample, shape (n,), str.
+        is_member: The side of every sample, shape (n,), bool.
+        rng: Source of the choice.
 
     Returns:
         The new side of every sample, shape (n,), bool. Sides change in size where people have unequal numbers.
@@ -67,9 +68,9 @@ def choose_evenly(databases: np.ndarray, num: int, rng: np.random.Generator) -> 
     """Chooses samples spread over the databases as evenly as their sizes allow.
 
     Args:
-        databases: the database of every sample, shape (n,), str.
-        num: how many to choose; all of them if there are fewer.
-        rng: source of the choice.
+        databases: The database of every sample, shape (n,), str.
+        num: How many to choose; all of them if there are fewer.
+        rng: Source of the choice.
 
     Returns:
         Sorted indices, shape (min(num, n),).
@@ -80,7 +81,22 @@ def choose_evenly(databases: np.ndarray, num: int, rng: np.random.Generator) -> 
     for database in np.unique(databases):
         rows = shuffled[databases[shuffled] == database]
         turn[rows] = np.arange(len(rows))
+    # The first of one order: a smaller choice by the same seed lies inside a larger one.
     return np.sort(shuffled[np.argsort(turn[shuffled], kind="stable")][:num])
+
+
+def rows_by_person(people: np.ndarray) -> list[np.ndarray]:
+    """Returns the rows of each person, in the order of their names."""
+    order = np.argsort(people, kind="stable")
+    return np.split(order, np.flatnonzero(people[order][1:] != people[order][:-1]) + 1)
+
+
+def choose_photos(people: np.ndarray, sample_id: np.ndarray, num_photos: int, seed: int) -> np.ndarray:
+    """Returns the sorted rows of `num_photos` random photos of each person who has as many, whatever their order."""
+    shuffled = np.argsort(sample_id, kind="stable")[np.random.default_rng(seed).permutation(len(sample_id))]
+    groups = (shuffled[rows] for rows in rows_by_person(people[shuffled]))
+    kept = [rows[:num_photos] for rows in groups if len(rows) >= num_photos]
+    return np.sort(np.concatenate(kept)) if kept else np.empty(0, int)
 
 
 def balance(first: np.ndarray, second: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -93,9 +109,9 @@ def make_pairs(people: np.ndarray, num: int, rng: np.random.Generator) -> tuple[
     """Draws verification pairs: half genuine (two samples of a person), half impostor, without repetition.
 
     Args:
-        people: the person of every sample, shape (n,), str.
-        num: pairs of each kind at most.
-        rng: source of the choice.
+        people: The person of every sample, shape (n,), str.
+        num: Pairs of each kind at most.
+        rng: Source of the choice.
 
     Returns:
         Index pairs, shape (m, 2), and whether each is genuine, shape (m,), bool.
@@ -104,21 +120,17 @@ def make_pairs(people: np.ndarray, num: int, rng: np.random.Generator) -> tuple[
         InputError: if no person has two samples, or there is only one person.
     """
     _, person_of = np.unique(people, return_inverse=True)
+    # Forty times as many as are wanted, because those of one person and those drawn twice go.
     candidates = rng.integers(0, len(people), (40 * num, 2))
     same = person_of[candidates[:, 0]] == person_of[candidates[:, 1]]
     impostor = np.unique(np.sort(candidates[~same], axis=1), axis=0)
-    genuine = _genuine_pairs(person_of, rng)
+    # Every sample with the next ones of the same person in a random order, up to three each.
+    order = rng.permutation(len(person_of))
+    order = order[np.argsort(person_of[order], kind="stable")]
+    genuine = np.concatenate([np.stack([order[:-gap], order[gap:]], axis=1) for gap in (1, 2, 3)])
+    genuine = genuine[person_of[genuine[:, 0]] == person_of[genuine[:, 1]]]
     size = min(num, len(genuine), len(impostor))
     if size == 0:
         raise InputError("Expected at least two people and one with two samples, to make verification pairs.")
     pairs = np.concatenate([rng.permutation(genuine)[:size], rng.permutation(impostor)[:size]])
     return pairs, np.arange(2 * size) < size
-
-
-def _genuine_pairs(person_of: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Pairs every sample with the next ones of the same person in a random order, up to three each."""
-    order = rng.permutation(len(person_of))
-    order = order[np.argsort(person_of[order], kind="stable")]
-    by_gap = [np.stack([order[:-gap], order[gap:]], axis=1) for gap in (1, 2, 3)]
-    pairs = np.concatenate(by_gap)
-    return pairs[person_of[pairs[:, 0]] == person_of[pairs[:, 1]]]

@@ -25,6 +25,7 @@ PREFIX = "synthetic:"
 _EXAMPLE = "synthetic:1/web/0-399/10 (SEED/DATABASE/IDENTITIES/IMAGES)"
 _ONE = re.compile(r"synthetic:(\d{1,9})/([a-z]+)/(\d{1,9})/(\d{1,9})")
 _MANY = re.compile(r"synthetic:(\d{1,9})/([a-z]+)/(\d{1,9})-(\d{1,9})/(\d{1,9})")
+# A typing error must not fill the memory.
 _MAX_SAMPLES = 10_000_000
 
 
@@ -33,15 +34,15 @@ class Capture:
     """What a camera, an archive and an uploader do to an image; pairs are the ends of uniform ranges.
 
     Attributes:
-        size: side to which the image is reduced and from which it is enlarged again, pixels.
-        jpeg: JPEG quality.
-        noise: amplitude of the sensor noise, grey levels.
-        grain: side length of a noise grain, pixels.
-        contrast: factor around mid-grey.
-        brightness: grey levels added.
-        saturation: 0 is grey, 1 leaves the colours.
-        cast: grey levels added to red, green and blue.
-        sharpen: strength of unsharp masking.
+        size: Side to which the image is reduced and from which it is enlarged again, in pixels.
+        jpeg: JPEG quality, 1 to 100.
+        noise: Amplitude of the sensor noise, in grey levels.
+        grain: Side of a noise grain, in pixels.
+        contrast: Factor around mid-grey.
+        brightness: Grey levels that are added.
+        saturation: Factor of the colours; 0 is grey, 1 leaves them.
+        cast: Grey levels that are added to red, green and blue.
+        sharpen: Strength of unsharp masking.
     """
 
     size: tuple[int, int] = (112, 112)
@@ -97,35 +98,29 @@ def sample_table(source: str) -> SampleTable:
 
 
 def render(location: str) -> np.ndarray:
-    """Draws one aligned face as its database shows it.
-
-    Returns:
-        RGB, shape (112, 112, 3), uint8.
+    """Draws one aligned face as its database shows it: RGB, shape (112, 112, 3), uint8.
 
     Raises:
         InputError: if the location does not name one lab face.
     """
-    seed, database, identity, index = _parse(location)
-    person, scene, rng = _draw_parameters(seed, database, identity, index)
-    factor, offset = _alignment(person, scene)
-    return _capture_image(face_drawing.draw(person, scene, factor, offset), _capture(database), rng)
-
-
-def landmarks(location: str) -> np.ndarray:
-    """Returns the five points of one lab face where they truly are in the image, shape (5, 2), pixels (x, y)."""
-    person, scene, _ = _draw_parameters(*_parse(location))
-    factor, offset = _alignment(person, scene)
-    points = face_drawing.landmarks(person, scene)
-    pixels = (points[:, 0] + 1j * points[:, 1]) * factor + offset
-    return np.stack([pixels.real, pixels.imag], axis=1)
-
-
-def _parse(location: str) -> tuple[int, str, int, int]:
     match = _ONE.fullmatch(location)
     if not match:
         raise InputError(f"Expected one lab face like synthetic:1/web/17/3, received {location!r}.")
-    seed, database, identity, index = match.groups()
-    return int(seed), database, int(identity), int(index)
+    database = match[2]
+    capture = _capture(database)
+    seed, identity, index = int(match[1]), int(match[3]), int(match[4])
+    # The database is no seed of the person, who is the same in all of them.
+    person = face_drawing.make_person(np.random.default_rng([seed, identity]))
+    rng = np.random.default_rng([seed, identity, list(DATABASES).index(database), index, 1])
+    scene = face_drawing.make_scene(rng)
+    # The similarity that brings the detected landmarks onto the template, as an aligner would (Umeyama). With points as
+    # complex numbers it is z -> factor * z + offset, and least squares has a closed form.
+    detected = face_drawing.landmarks(person, scene) + scene.jitter
+    source, target = (points[:, 0] + 1j * points[:, 1] for points in (detected, TEMPLATE))
+    centred = source - source.mean()
+    factor = complex(np.sum(centred.conj() * (target - target.mean())) / np.sum(np.abs(centred) ** 2))
+    offset = complex(target.mean() - factor * source.mean())
+    return _capture_image(face_drawing.draw(person, scene, factor, offset), capture, rng)
 
 
 def _capture(database: str) -> Capture:
@@ -134,35 +129,28 @@ def _capture(database: str) -> Capture:
     return DATABASES[database]
 
 
-def _draw_parameters(
-    seed: int, database: str, identity: int, index: int
-) -> tuple[face_drawing.Person, face_drawing.Scene, np.random.Generator]:
-    _capture(database)
-    person = face_drawing.make_person(np.random.default_rng([seed, identity]))
-    place = list(DATABASES).index(database)
-    rng = np.random.default_rng([seed, identity, place, index, 1])
-    return person, face_drawing.make_scene(rng), rng
-
-
-def _alignment(person: face_drawing.Person, scene: face_drawing.Scene) -> tuple[complex, complex]:
-    """The similarity that brings the detected landmarks onto the template, as an aligner would (Umeyama).
-
-    With points as complex numbers a similarity is z -> factor * z + offset, and least squares has a closed form.
-    """
-    detected = face_drawing.landmarks(person, scene) + scene.jitter
-    source, target = detected[:, 0] + 1j * detected[:, 1], TEMPLATE[:, 0] + 1j * TEMPLATE[:, 1]
-    centred = source - source.mean()
-    factor = complex(np.sum(centred.conj() * (target - target.mean())) / np.sum(np.abs(centred) ** 2))
-    return factor, complex(target.mean() - factor * source.mean())
-
-
 def _capture_image(image: np.ndarray, capture: Capture, rng: np.random.Generator) -> np.ndarray:
+    # In the order of a camera and an uploader: reduce, grade, add noise, enlarge, sharpen, compress.
     u = rng.random(5)
     size = _integer_between(capture.size, u[0])
     if size < image.shape[0]:
         image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
-    image = _grade(image, capture, u)
-    image = _add_noise(image, capture, u[3], rng)
+    contrast, brightness = _between(capture.contrast, u[1]), _integer_between(capture.brightness, u[2])
+    saturation = _between(capture.saturation, u[1])
+    graded = (image - np.float32(128)) * np.float32(contrast) + np.float32(128 + brightness)
+    # Not a matrix product: its order of additions differs between processors.
+    grey = sum(graded[..., k : k + 1] * np.float32(weight) for k, weight in enumerate((0.299, 0.587, 0.114)))
+    graded = grey + (graded - grey) * np.float32(saturation) + np.array(capture.cast, np.float32)
+    image = np.clip(np.round(graded), 0, 255).astype(np.uint8)
+    height, width = image.shape[:2]
+    amplitude, grain = _integer_between(capture.noise, u[3]), capture.grain
+    num_channels = 3 if capture.saturation[1] else 1
+    shape = (-(-height // grain), -(-width // grain), num_channels)
+    # The sum of two uniform variables: near enough to normal, and the same integers on every processor.
+    noise = rng.integers(-amplitude, amplitude + 1, (2, *shape), dtype=np.int8).sum(axis=0, dtype=np.int16)
+    if grain > 1:
+        noise = noise.repeat(grain, axis=0).repeat(grain, axis=1)[:height, :width]
+    image = np.clip(image + noise, 0, 255).astype(np.uint8)
     if image.shape[0] != face_drawing.SIZE:
         image = cv2.resize(image, (face_drawing.SIZE,) * 2, interpolation=cv2.INTER_LINEAR_EXACT)
     if capture.sharpen:
@@ -172,29 +160,6 @@ def _capture_image(image: np.ndarray, capture: Capture, rng: np.random.Generator
     quality = [cv2.IMWRITE_JPEG_QUALITY, _integer_between(capture.jpeg, u[4])]
     encoded = cv2.imencode(".jpg", np.ascontiguousarray(image[..., ::-1]), quality)[1]
     return np.ascontiguousarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR)[..., ::-1])
-
-
-def _grade(image: np.ndarray, capture: Capture, u: np.ndarray) -> np.ndarray:
-    """Contrast, brightness, colour cast and saturation."""
-    contrast, brightness = _between(capture.contrast, u[1]), _integer_between(capture.brightness, u[2])
-    saturation = _between(capture.saturation, u[1])
-    graded = (image - np.float32(128)) * np.float32(contrast) + np.float32(128 + brightness)
-    # Not a matrix product: its order of additions differs between processors.
-    grey = sum(graded[..., k : k + 1] * np.float32(weight) for k, weight in enumerate((0.299, 0.587, 0.114)))
-    graded = grey + (graded - grey) * np.float32(saturation) + np.array(capture.cast, np.float32)
-    return np.clip(np.round(graded), 0, 255).astype(np.uint8)
-
-
-def _add_noise(image: np.ndarray, capture: Capture, u: float, rng: np.random.Generator) -> np.ndarray:
-    height, width = image.shape[:2]
-    amplitude, grain = _integer_between(capture.noise, u), capture.grain
-    num_channels = 3 if capture.saturation[1] else 1
-    shape = (-(-height // grain), -(-width // grain), num_channels)
-    # The sum of two uniform variables: near enough to normal, and the same integers on every processor.
-    noise = rng.integers(-amplitude, amplitude + 1, (2, *shape), dtype=np.int8).sum(axis=0, dtype=np.int16)
-    if grain > 1:
-        noise = noise.repeat(grain, axis=0).repeat(grain, axis=1)[:height, :width]
-    return np.clip(image + noise, 0, 255).astype(np.uint8)
 
 
 def _between(ends: tuple[float, float], u: float) -> float:

@@ -14,6 +14,7 @@ from mint_keras import formats
 from mint_keras.records import InputError, SampleTable
 
 REQUIRED = ("sample_id", "database", "identity", "location")
+# Optional columns of numbers and the shape of one sample's.
 _NUMBERS = {"box": (4,), "landmarks": (5, 2)}
 
 
@@ -23,19 +24,22 @@ def write_samples(
     """Writes a sample table as Parquet; boxes and landmarks are lists of numbers, null where there are none.
 
     Args:
-        path: of the file.
-        table: the samples.
-        extra: further columns of numbers, for others to read.
-        part_size: samples in what `read_samples` can read as one part.
+        path: The file to write.
+        table: The samples.
+        extra: Further columns of numbers, for others to read.
+        part_size: Number of samples that `read_samples` can read as one part.
     """
     import pyarrow
     import pyarrow.parquet
 
     columns = {name: pyarrow.array(values) for name, values in (extra or {}).items()}
     for name, column in table.columns().items():
-        kind = pyarrow.list_(pyarrow.float32()) if name in _NUMBERS else pyarrow.string()
-        values = _lists(column) if name in _NUMBERS else column.tolist()
-        columns[name] = pyarrow.array(values, kind)
+        if name in _NUMBERS:
+            flat = column.reshape(len(column), -1)
+            numbers = [None if np.isnan(row).any() else row.tolist() for row in flat]
+            columns[name] = pyarrow.array(numbers, pyarrow.list_(pyarrow.float32()))
+        else:
+            columns[name] = pyarrow.array(column.tolist(), pyarrow.string())
     with formats.atomic_path(path) as temporary:
         pyarrow.parquet.write_table(pyarrow.table(columns), temporary, row_group_size=part_size)
 
@@ -44,39 +48,44 @@ def read_samples(path: Path, part: int | None = None) -> SampleTable:
     """Reads a sample table.
 
     Args:
-        path: `.parquet` or `.csv` with the columns sample_id, database, identity, location and, if you want, group, box
-            ("left top right bottom" in pixels), landmarks (ten numbers) and attributes (a JSON object). Relative
+        path: A `.parquet` or `.csv` with the columns sample_id, database, identity, location and, if you want, group,
+            box ("left top right bottom" in pixels), landmarks (ten numbers) and attributes (a JSON object). Relative
             locations are relative to the table's folder. Without an identity a sample is a person of their own.
-        part: read this part only, see `write_samples`.
+        part: Number of the only part to read, see `part_size` of `write_samples`; None reads all.
 
     Raises:
         InputError: if the file is neither, is empty, lacks a column, repeats a sample_id or has a wrong value.
     """
     columns: dict[str, list[Any]] = _read_parquet(path, part) if path.suffix == ".parquet" else formats.read_csv(path)
-    missing = [name for name in REQUIRED if name not in columns]
-    if missing:
+    if missing := [name for name in REQUIRED if name not in columns]:
         raise InputError(f"Expected a sample table with columns {list(REQUIRED)}, received {path} without {missing}.")
     if not columns["sample_id"]:
         raise InputError(f"Expected at least one sample, received the empty table {path}.")
-    present = [field.name for field in dataclasses.fields(SampleTable) if field.name in columns]
     arrays: dict[str, Any] = {}
-    for name in present:
+    for name in (field.name for field in dataclasses.fields(SampleTable) if field.name in columns):
         if name in _NUMBERS:
             arrays[name] = _parse_numbers(columns[name], _NUMBERS[name], f"{name} of {path}")
         else:
             arrays[name] = np.array(["" if value is None else str(value) for value in columns[name]])
     if "attributes" in arrays:
-        arrays["attributes"] = np.array([_object(text, path) for text in arrays["attributes"].tolist()])
-    arrays["location"] = np.array([_resolve(path.parent, location) for location in arrays["location"].tolist()])
+        objects = []
+        for text in arrays["attributes"].tolist():
+            try:
+                value = json.loads(text or "{}")
+            except json.JSONDecodeError:
+                value = None
+            if not isinstance(value, dict):
+                raise InputError(f"Expected a JSON object as attributes in {path}, received {text!r}.")
+            # Sorted, so that tables of equal samples have equal fingerprints.
+            objects.append(json.dumps(value, sort_keys=True))
+        arrays["attributes"] = np.array(objects)
+    # A colon in the first part makes an address, such as synthetic:1/web/3/0, that no folder holds.
+    places = arrays["location"].tolist()
+    arrays["location"] = np.array([text if ":" in text.split("/")[0] else str(path.parent / text) for text in places])
     arrays["identity"] = np.where(arrays["identity"] == "", arrays["sample_id"], arrays["identity"])
     if len(np.unique(arrays["sample_id"])) != len(arrays["sample_id"]):
         raise InputError(f"Expected unique sample_ids, received repeated ones in {path}.")
     return SampleTable(**arrays)
-
-
-def _lists(column: np.ndarray) -> list[list[float] | None]:
-    flat = column.reshape(len(column), -1)
-    return [None if np.isnan(row).any() else row.tolist() for row in flat]
 
 
 def _parse_numbers(values: list[Any], shape: tuple[int, ...], where: str) -> np.ndarray:
@@ -92,21 +101,6 @@ def _parse_numbers(values: list[Any], shape: tuple[int, ...], where: str) -> np.
             raise InputError(f"Expected {num} numbers or nothing as {where}, received {value!r} in row {number}.")
         rows.append(row)
     return np.array(rows, np.float32).reshape(-1, *shape)
-
-
-def _object(text: str, path: Path) -> str:
-    try:
-        value = json.loads(text or "{}")
-    except json.JSONDecodeError:
-        value = None
-    if not isinstance(value, dict):
-        raise InputError(f"Expected a JSON object as attributes in {path}, received {text!r}.")
-    return json.dumps(value, sort_keys=True)
-
-
-def _resolve(folder: Path, location: str) -> str:
-    is_address = ":" in location.split("/")[0]
-    return location if is_address else str(folder / location)
 
 
 def _read_parquet(path: Path, part: int | None) -> dict[str, list[Any]]:

@@ -27,6 +27,7 @@ _SAMPLING = {
     "4:4:0": ((1, 2), cv2.IMWRITE_JPEG_SAMPLING_FACTOR_440),
     "4:1:1": ((4, 1), cv2.IMWRITE_JPEG_SAMPLING_FACTOR_411),
 }
+# Markers. Source: ITU-T T.81, table B.1.
 _START, _TABLES, _SCAN, _END, _TEMPORARY = 0xD8, 0xDB, 0xDA, 0xD9, 0x01
 _RESTARTS = range(0xD0, 0xD8)
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # the others there hold no sizes
@@ -38,13 +39,10 @@ _UNREAD = "cannot be read, too small, or a rare kind of JPEG"
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """What a JPEG file says before its pixels.
+    """What a JPEG file says before its pixels: its size, chroma sampling, and quantisation tables.
 
-    Attributes:
-        width: pixels.
-        height: pixels.
-        sampling: of chroma, "4:2:0" or the like; "grey" without chroma.
-        tables: quantisation steps of luma and chroma, in the order of the file, 64 each; of luma only for grey.
+    The sampling is "4:2:0" or the like, "grey" without chroma. Tables are the steps of luma and chroma, 64 each in the
+    file's order; a grey file has luma only.
     """
 
     width: int
@@ -58,10 +56,10 @@ class Encoding:
     """How to encode an image as a file was.
 
     Attributes:
-        side: of the largest central square, pixels.
-        quality: of OpenCV's encoder, whose tables are nearest to the file's.
-        deviation: mean of |log(step of the file / step at that quality)|; 0 if the tables are the same.
-        sampling: see `Header`.
+        side: Side of the largest central square, in pixels.
+        quality: Quality at which the tables of OpenCV's encoder are nearest to the file's, 1 to 100.
+        deviation: Mean of |log(step of the file / step at that quality)|; 0 if the tables are the same.
+        sampling: Chroma sampling, as in `Header`.
     """
 
     side: int
@@ -75,9 +73,9 @@ class Pipeline:
     """What the files of a database say of how they were made.
 
     Attributes:
-        encodings: of its JPEG files.
-        sides: of the largest central square of every image that could be read, pixels, shape (n,).
-        silent: how many samples say nothing of it, by reason.
+        encodings: Encodings of its JPEG files.
+        sides: Side of the largest central square of every image that could be read, in pixels, shape (n,).
+        silent: How many samples say nothing of how they were made, by reason.
     """
 
     encodings: tuple[Encoding, ...]
@@ -108,16 +106,23 @@ class Pipeline:
 
 
 def estimate(table: SampleTable) -> Pipeline:
-    """Reads how samples are encoded from their files; a few hundred of a database are enough.
+    """Reads how samples are encoded from their files; a few hundred of a database are enough."""
+    # Tables of OpenCV's encoder at every quality, shape (100, 2, 64). One quality stands for luma and chroma, because
+    # OpenCV leaves out the chroma subsampling where it is given two.
+    picture = np.zeros((16, 16, 3), np.uint8)
+    ladder = np.array([read_header(encode(picture, quality, "4:2:0")).tables for quality in _QUALITIES])
 
-    Args:
-        table: the samples.
-    """
-    reader, ladder = images.FaceReader(), _ladder()
+    @functools.cache
+    def nearest(tables: tuple[tuple[int, ...], ...]) -> tuple[int, float]:
+        # From one quality to the next, steps change by a ratio.
+        distance = np.abs(np.log(np.array(tables)) - np.log(ladder[:, : len(tables)])).mean(axis=(1, 2))
+        best = int(distance.argmin())
+        return _QUALITIES[best], float(distance[best])
+
+    reader = images.FaceReader()
     encodings: list[Encoding] = []
     sides: list[int] = []
     silent: collections.Counter[str] = collections.Counter()
-    nearest = functools.cache(lambda tables: _nearest_quality(tables, ladder))
     for location in table.location.tolist():
         try:
             stored = reader.stored(location)
@@ -139,13 +144,7 @@ def transplant(faces: np.ndarray, pipeline: Pipeline, rng: np.random.Generator) 
 
     This adds what the other pipeline does; it does not take away what the face's own did before.
 
-    Args:
-        faces: RGB, shape (n, size, size, 3), uint8.
-        pipeline: of the other database.
-        rng: source of the choices.
-
-    Returns:
-        Faces of the same shape.
+    Faces, before and after, are RGB of shape (n, size, size, 3), uint8.
 
     Raises:
         InputError: if the other database has no JPEG file, so that nothing is known of its compression.
@@ -171,13 +170,13 @@ def common_resolution(first: np.ndarray, second: np.ndarray, size: int = images.
     face that was enlarged before it was written has less than its side says.
 
     Args:
-        first: sides of the images of one database, pixels, shape (n,); see `Pipeline.sides`.
-        second: of the other.
-        size: side that the model takes; whatever is larger is shrunk to it anyway.
-        share: of the images of each database that may be smaller than the result, and stay so.
+        first: Sides of the images of one database, in pixels, shape (n,), as in `Pipeline.sides`.
+        second: Sides of the images of the other database, shape (m,).
+        size: Side that the model takes; whatever is larger is shrunk to it anyway.
+        share: Share of each database's images that may be smaller than the result, and stay so.
 
     Returns:
-        Pixels; 0 if nothing need be shrunk, because both databases are at least as large as the model takes.
+        The side in pixels; 0 if both databases are at least as large as the model takes, so that nothing is shrunk.
 
     Raises:
         InputError: if a database has no image.
@@ -189,7 +188,7 @@ def common_resolution(first: np.ndarray, second: np.ndarray, size: int = images.
 
 
 def read_header(encoded: bytes) -> Header:
-    """Reads size, chroma sampling and quantisation tables of a JPEG file, and decodes nothing.
+    """Reads size, chroma sampling and quantisation tables of a JPEG file, which OpenCV does not give, decoding nothing.
 
     Raises:
         InputError: if it is no JPEG file, damaged, or of a kind that says less or other things.
@@ -213,11 +212,19 @@ def read_header(encoded: bytes) -> Header:
     used = [number for _, _, number in components[:2]]
     if missing := [number for number in used if number not in tables]:
         raise InputError(f"Expected a JPEG file with its quantisation tables, received one without table {missing[0]}.")
-    return Header(width, height, _sampling(components), tuple(tables[number] for number in used))
+    luma, *chroma = [(across, down) for across, down, _ in components]
+    fitting = [GREY] if not chroma else [
+        name
+        for name, ((across, down), _) in _SAMPLING.items()
+        if all(luma == (across * one[0], down * one[1]) for one in chroma)
+    ]  # fmt: skip
+    if not fitting:
+        raise InputError(f"Expected chroma sampled as one of {list(_SAMPLING)}, received factors {[luma, *chroma]}.")
+    return Header(width, height, fitting[0], tuple(tables[number] for number in used))
 
 
 def _segments(encoded: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yields markers and what follows them, up to the pixels."""
+    """Yields the markers of a JPEG file and what follows them, up to the pixels."""
     if not encoded.startswith(_JPEG):
         raise InputError("Expected a JPEG file, received another.")
     place = 2
@@ -254,36 +261,8 @@ def _read_tables(segment: bytes) -> Iterator[tuple[int, tuple[int, ...]]]:
         segment = segment[end:]
 
 
-def _sampling(components: list[tuple[int, int, int]]) -> str:
-    if len(components) == 1:
-        return GREY
-    luma, *chroma = [(across, down) for across, down, _ in components]
-    for name, ((across, down), _) in _SAMPLING.items():
-        if all(luma == (across * one[0], down * one[1]) for one in chroma):
-            return name
-    raise InputError(f"Expected chroma sampled as one of {list(_SAMPLING)}, received factors {[luma, *chroma]}.")
-
-
-def _ladder() -> np.ndarray:
-    """Returns the tables of OpenCV's encoder at every quality, shape (100, 2, 64)."""
-    picture = np.zeros((16, 16, 3), np.uint8)
-    return np.array([read_header(encode(picture, quality, "4:2:0")).tables for quality in _QUALITIES])
-
-
-def _nearest_quality(tables: tuple[tuple[int, ...], ...], ladder: np.ndarray) -> tuple[int, float]:
-    distance = np.abs(np.log(np.array(tables)) - np.log(ladder[:, : len(tables)])).mean(axis=(1, 2))
-    best = int(distance.argmin())
-    return _QUALITIES[best], float(distance[best])
-
-
 def encode(image: np.ndarray, quality: int, sampling: str) -> bytes:
-    """Returns an RGB image as a JPEG file.
-
-    Args:
-        image: shape (height, width, 3), uint8.
-        quality: of OpenCV's encoder, 1 to 100.
-        sampling: of chroma, see `Header`.
-    """
+    """Returns an RGB image as a JPEG file of a quality from 1 to 100 and a chroma sampling, as in `Header`."""
     settings = [cv2.IMWRITE_JPEG_QUALITY, quality]
     if sampling == GREY:
         pixels = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)

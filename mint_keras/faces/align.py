@@ -16,18 +16,16 @@ TEMPLATE = np.array(
 
 
 def align(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """Cuts an aligned face out of a photo.
+    """Cuts an aligned face, shape (112, 112, 3), uint8, out of a photo; it is black where the photo ends.
 
     Args:
-        image: RGB, shape (height, width, 3), uint8.
-        landmarks: five points x, y in pixels, in the order of `TEMPLATE`.
-
-    Returns:
-        The face, shape (112, 112, 3), uint8; black where the photo ends.
+        image: A photo in RGB, shape (height, width, 3), uint8.
+        landmarks: Five points x, y in pixels, in the order of `TEMPLATE`, shape (5, 2).
 
     Raises:
         InputError: if the points cannot be those of a face: fewer, not finite, or all in one line.
     """
+    # OpenCV 5 changed this function; the crops of released models were made with 2 to 4.
     return cv2.warpAffine(image, similarity(landmarks), (IMAGE_SIZE, IMAGE_SIZE), borderValue=0.0)
 
 
@@ -46,6 +44,7 @@ def similarity(landmarks: np.ndarray) -> np.ndarray:
     covariance = target.T @ source / len(TEMPLATE)
     if np.linalg.matrix_rank(covariance) < 2:
         raise InputError(f"Expected the landmarks of a face, received points in one line: {landmarks.tolist()}.")
+    # Never mirrored, even if that would fit better: the second sign undoes a reflection.
     signs = np.array([1.0, np.sign(np.linalg.det(covariance))])
     left, values, right = np.linalg.svd(covariance)
     rotation = np.asarray(left @ np.diag(signs) @ right, np.float64)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -12,10 +11,10 @@ import numpy as np
 
 from mint_keras import formats
 from mint_keras.data import images
-from mint_keras.faces import align, detectors, policies
-from mint_keras.faces.scrfd import Detections
+from mint_keras.faces import align, detectors, policies, scrfd
 from mint_keras.records import InputError, SampleTable
 
+DETECT, STORED = "detect", "stored"
 ENCODINGS = {"png": (".png", []), "jpg": (".jpg", [cv2.IMWRITE_JPEG_QUALITY, 95])}
 
 
@@ -24,13 +23,14 @@ class CropSettings:
     """How crops are made.
 
     Attributes:
-        treatment: a key of `TREATMENTS`.
-        detector: see `detectors.find_file`; "" if none is needed.
-        policy: which of several faces, a key of `policies.POLICIES`.
-        min_overlap: see `policies.overlapping`.
-        min_score: below it a face does not count.
-        border: see `detectors.with_border`.
-        encoding: a key of `ENCODINGS`.
+        treatment: "detect" finds the face, "annotated" aligns by the database's landmarks, and "stored" takes a square
+            image as it is.
+        detector: Name of a detector as `detectors.find_file` takes it; "" if none is needed.
+        policy: Which of several faces is taken, a key of `policies.POLICIES`.
+        min_overlap: Smallest overlap of a face with the database's box, as in `policies.overlapping`.
+        min_score: Score below which a face does not count.
+        border: Border around the photo for the detector, as in `detectors.with_border`.
+        encoding: A key of `ENCODINGS`.
     """
 
     treatment: str
@@ -57,19 +57,38 @@ def write_part(table: SampleTable, start: int, settings: CropSettings, out: Path
     """Makes and writes the crops of some samples.
 
     Args:
-        table: the samples.
-        start: row of the first in the whole table; crops are named by their rows, as names of files may be anything.
-        settings: how.
-        out: folder of the crops.
+        table: The samples of the part.
+        start: Row of the first in the whole table; crops are named by their rows, as names of files may be anything.
+        settings: How crops are made.
+        out: Folder in which crops/ lies.
     """
     crops = []
-    look = _photo_reader(settings)
+    suffix, parameters = ENCODINGS[settings.encoding]
+
+    @functools.lru_cache(maxsize=1)  # the faces of one photo follow each other
+    def look(location: str) -> tuple[np.ndarray, scrfd.Detections | None]:
+        reader, detector = _tools(settings)
+        image = reader.image(location)
+        return image, detector(image) if detector else None
+
     for position, location in enumerate(table.location.tolist()):
         row = start + position
-        suffix, parameters = ENCODINGS[settings.encoding]
         file = f"crops/{row // 1000:06d}/{row:09d}{suffix}"
+        num_faces, score = 1, 1.0
         try:
-            face, num_faces, score = TREATMENTS[settings.treatment](*look(location), table, position, settings)
+            image, faces = look(location)
+            if faces is not None:
+                box = None if table.box is None else table.box[position]
+                chosen = policies.choose(faces, image.shape, settings.policy, box, settings.min_overlap)
+                assert faces.landmarks is not None  # noqa: S101 # a detector without is refused when it is opened
+                face = align.align(image, faces.landmarks[chosen])
+                num_faces, score = len(faces), float(faces.scores[chosen])
+            elif settings.treatment == STORED:
+                face = images.FACE.apply(image)
+            elif table.landmarks is None or np.isnan(table.landmarks[position]).any():
+                raise InputError("Expected landmarks that the database gives, received a sample without.")
+            else:
+                face = align.align(image, table.landmarks[position])
         except (InputError, cv2.error) as error:  # OpenCV has limits of its own, such as 32,767 pixels a side
             crops.append(Crop(row, "", " ".join(str(error).split()), 0, 0.0))
             continue
@@ -82,56 +101,13 @@ def write_part(table: SampleTable, start: int, settings: CropSettings, out: Path
     return crops
 
 
-def _photo_reader(settings: CropSettings) -> Callable[[str], tuple[np.ndarray, Detections | None]]:
-    """Returns a function from a location to a photo and the faces found in it, if any are sought."""
-
-    @functools.lru_cache(maxsize=1)  # the faces of one photo follow each other
-    def look(location: str) -> tuple[np.ndarray, Detections | None]:
-        image = _reader().image(location)
-        faces = None
-        if settings.treatment == DETECT:
-            faces = _detector(settings.detector, settings.min_score, settings.border)(image)
-        return image, faces
-
-    return look
-
-
-def _detected(
-    image: np.ndarray, faces: Detections | None, table: SampleTable, row: int, settings: CropSettings
-) -> tuple[np.ndarray, int, float]:
-    # Detectors without landmarks are refused when they are opened.
-    assert faces is not None and faces.landmarks is not None  # noqa: PT018, S101
-    box = None if table.box is None else table.box[row]
-    chosen = policies.choose(faces, image.shape, settings.policy, box, settings.min_overlap)
-    return align.align(image, faces.landmarks[chosen]), len(faces), float(faces.scores[chosen])
-
-
-def _annotated(
-    image: np.ndarray, faces: Detections | None, table: SampleTable, row: int, settings: CropSettings
-) -> tuple[np.ndarray, int, float]:
-    if table.landmarks is None or np.isnan(table.landmarks[row]).any():
-        raise InputError("Expected landmarks that the database gives, received a sample without.")
-    return align.align(image, table.landmarks[row]), 1, 1.0
-
-
-def _stored(
-    image: np.ndarray, faces: Detections | None, table: SampleTable, row: int, settings: CropSettings
-) -> tuple[np.ndarray, int, float]:
-    return images.FACE.apply(image), 1, 1.0
-
-
-DETECT = "detect"
-# From a photo, its faces and its row of the table to a crop, the number of faces, and how certain this one is.
-TREATMENTS = {DETECT: _detected, "annotated": _annotated, "stored": _stored}
-
-
 @functools.cache
-def _detector(detector: str, min_score: float, border: float) -> detectors.Detector:
-    """One per process: opening a session takes longer than a photo."""
-    cv2.setNumThreads(1)
-    return detectors.with_border(detectors.open_detector(detector, min_score), border)
-
-
-@functools.cache
-def _reader() -> images.FaceReader:
-    return images.FaceReader()
+def _tools(settings: CropSettings) -> tuple[images.FaceReader, detectors.Detector | None]:
+    """Returns a reader, and a detector if one is needed; opened once per process, as that takes longer than a photo."""
+    reader = images.FaceReader()
+    if settings.treatment != DETECT:
+        return reader, None
+    cv2.setNumThreads(1)  # there are as many processes as processors
+    return reader, detectors.with_border(
+        detectors.open_detector(settings.detector, settings.min_score), settings.border
+    )

@@ -21,7 +21,7 @@ def find_file(detector: str) -> Path:
     """Returns the file that a detector's name stands for.
 
     Args:
-        detector: an SCRFD file (`.onnx`, or `.tflite` of a bundle), a folder in which convert_fr.py wrote one, or
+        detector: An SCRFD file (`.onnx`, or `.tflite` of a bundle), a folder in which convert_fr.py wrote one, or
             `insightface:buffalo_l` for an installed pack; nothing is downloaded.
 
     Raises:
@@ -48,15 +48,26 @@ def open_detector(detector: str, min_score: float = scrfd.MIN_SCORE) -> Detector
     """Returns a function from a photo (RGB, uint8) to its faces.
 
     Args:
-        detector: see `find_file`. Files are run by our code, an insightface pack by insightface itself.
-        min_score: below it a face does not count.
+        detector: A name as `find_file` takes it. Files are run by our code, an insightface pack by insightface itself.
+        min_score: Score below which a face does not count.
 
     Raises:
         InputError: if it is not SCRFD with landmarks.
     """
     path = find_file(detector)
     if path.name == formats.MODEL:
-        return _keras(path, min_score)
+        with quiet_import():
+            import keras  # only those who convert a detector need it
+
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+        ordered = _ordered(model.output, path)
+
+        def converted(canvas: np.ndarray) -> list[np.ndarray]:
+            # Converted models take (x - 127.5) / 127.5, whatever their file wanted.
+            outputs = model.predict_on_batch((canvas[None].astype(np.float32) - 127.5) / np.float32(127.5))
+            return [outputs[name] for name in ordered]
+
+        return lambda image: scrfd.detect(image, converted, model.input_shape[1], min_score)
     if path.suffix == ".tflite":
         return _tflite(path, min_score)
     session = open_session(path)
@@ -64,7 +75,17 @@ def open_detector(detector: str, min_score: float = scrfd.MIN_SCORE) -> Detector
     if len(names) not in (9, 15):
         raise InputError(f"Expected SCRFD with landmarks (9 or 15 outputs), received {path} with {len(names)}.")
     if detector.startswith(INSIGHTFACE):
-        return _insightface(session, min_score)
+        from insightface.model_zoo.scrfd import SCRFD
+
+        pack = SCRFD(session=session)
+
+        def detect(image: np.ndarray) -> scrfd.Detections:
+            # One size of input, as insightface has it: crops are to be equal to those of its own code.
+            size = (scrfd.INPUT_SIZE, scrfd.INPUT_SIZE)
+            boxes, landmarks = pack.detect(image[:, :, ::-1], input_size=size, det_thresh=min_score)
+            return scrfd.Detections(boxes[:, :4], boxes[:, 4], landmarks)
+
+        return detect
     entry = session.get_inputs()[0]
     side = entry.shape[2] if isinstance(entry.shape[2], int) else scrfd.INPUT_SIZE
 
@@ -75,11 +96,9 @@ def open_detector(detector: str, min_score: float = scrfd.MIN_SCORE) -> Detector
 
 
 def with_border(detector: Detector, border: float) -> Detector:
-    """Returns a detector that sees photos inside a black border, so that it finds faces that fill the picture.
+    """Returns a detector that sees photos inside a black border, to find faces that fill them.
 
-    Args:
-        detector: the detector.
-        border: its width on each side, as a share of the photo's.
+    The border's width on each side is a share of the photo's.
     """
 
     def detect(image: np.ndarray) -> scrfd.Detections:
@@ -90,21 +109,6 @@ def with_border(detector: Detector, border: float) -> Detector:
         return scrfd.Detections(faces.boxes - np.tile(shift, 2), faces.scores, landmarks)
 
     return detect if border else detector
-
-
-def _keras(path: Path, min_score: float) -> Detector:
-    with quiet_import():
-        import keras  # only those who convert a detector need it
-
-    model = keras.saving.load_model(path, compile=False, safe_mode=True)
-    names = _ordered(model.output, path)
-
-    def network(canvas: np.ndarray) -> list[np.ndarray]:
-        # Converted models take (x - 127.5) / 127.5.
-        outputs = model.predict_on_batch((canvas[None].astype(np.float32) - 127.5) / np.float32(127.5))
-        return [outputs[name] for name in names]
-
-    return lambda image: scrfd.detect(image, network, model.input_shape[1], min_score)
 
 
 def _tflite(path: Path, min_score: float) -> Detector:
@@ -139,19 +143,6 @@ def _ordered(outputs: Iterable[str], path: Path) -> list[str]:
     return names
 
 
-def _insightface(session: object, min_score: float) -> Detector:
-    from insightface.model_zoo.scrfd import SCRFD
-
-    model = SCRFD(session=session)
-
-    def detect(image: np.ndarray) -> scrfd.Detections:
-        size = (scrfd.INPUT_SIZE, scrfd.INPUT_SIZE)
-        boxes, landmarks = model.detect(image[:, :, ::-1], input_size=size, det_thresh=min_score)
-        return scrfd.Detections(boxes[:, :4], boxes[:, 4], landmarks)
-
-    return detect
-
-
 def open_session(path: Path):  # type: ignore[no-untyped-def] # onnxruntime has no types, and is imported only here
     """Returns an ONNX Runtime session of one thread.
 
@@ -163,6 +154,7 @@ def open_session(path: Path):  # type: ignore[no-untyped-def] # onnxruntime has 
     settings = onnxruntime.SessionOptions()
     # One thread: the work is spread over processes, and results do not depend on their number.
     settings.intra_op_num_threads = settings.inter_op_num_threads = 1
+    # Fatal errors only: the others come as exceptions, whose message is ours.
     settings.log_severity_level = 4
     try:
         return onnxruntime.InferenceSession(path, settings, providers=["CPUExecutionProvider"])

@@ -11,19 +11,19 @@ from mint_keras.records import InputError
 
 
 def largest(faces: Detections, shape: tuple[int, ...]) -> int:
-    """The face with the largest box."""
+    """Returns the face with the largest box."""
     return int(np.argmax(_areas(faces)))
 
 
 def central(faces: Detections, shape: tuple[int, ...]) -> int:
-    """A large face near the middle: area less twice the squared distance, as insightface weighs them."""
+    """Returns a large face near the middle: area less twice the squared distance, as insightface weighs them."""
     centres = (faces.boxes[:, :2] + faces.boxes[:, 2:]) / 2
     distance = ((centres - np.array([shape[1] // 2, shape[0] // 2])) ** 2).sum(axis=1)
     return int(np.argmax(_areas(faces) - 2 * distance))
 
 
 def only(faces: Detections, shape: tuple[int, ...]) -> int:
-    """The face of a photo that has one.
+    """Returns the face of a photo that has one.
 
     Raises:
         InputError: if there are several.
@@ -34,29 +34,21 @@ def only(faces: Detections, shape: tuple[int, ...]) -> int:
 
 
 MIN_OVERLAP = 0.3
-POLICIES: dict[str, Callable[[Detections, tuple[int, ...]], int]] = {
-    "largest": largest,
-    "central": central,
-    "only": only,
-}
+Policy = Callable[[Detections, tuple[int, ...]], int]
+POLICIES: dict[str, Policy] = {"largest": largest, "central": central, "only": only}
 
 
 def overlapping(faces: Detections, box: np.ndarray, min_overlap: float) -> int:
-    """The face that an annotation means: the one that overlaps its box most (intersection over union).
-
-    Args:
-        faces: of the photo.
-        box: left, top, right, bottom.
-        min_overlap: below it none is meant.
+    """Returns the face that most overlaps an annotation (left, top, right, bottom), by intersection over union.
 
     Raises:
-        InputError: if no face overlaps it that much.
+        InputError: if no face overlaps it by at least `min_overlap`.
     """
     common = np.minimum(faces.boxes[:, 2:], box[2:]) - np.maximum(faces.boxes[:, :2], box[:2])
     common = np.prod(np.maximum(common, 0), axis=1)
     overlap = common / (_areas(faces) + np.prod(box[2:] - box[:2]) - common)
     best = int(np.argmax(overlap))
-    if not overlap[best] >= min_overlap:
+    if not overlap[best] >= min_overlap:  # also where the overlap is no number
         raise InputError(
             f"Expected a face where the database says one is, received {overlap[best]:.2f} as the largest overlap of "
             f"{len(faces)} found."
@@ -74,11 +66,11 @@ def choose(
     """Returns which face is meant.
 
     Args:
-        faces: of the photo.
-        shape: of the photo, height first.
-        policy: a key of `POLICIES`, for photos of which nobody said where the face is.
-        box: where the database says that it is; it goes before the policy, which might take another person.
-        min_overlap: see `overlapping`.
+        faces: The faces of the photo.
+        shape: Shape of the photo, height first.
+        policy: A key of `POLICIES`, for photos of which nobody said where the face is.
+        box: Where the database says that it is; it goes before the policy, which might take another person.
+        min_overlap: Smallest overlap with the box, as in `overlapping`.
 
     Raises:
         InputError: if there is none, or the policy takes none of them.

@@ -34,9 +34,9 @@ class Detections:
     """Faces in a photo, the most certain first.
 
     Attributes:
-        boxes: left, top, right, bottom in pixels, shape (n, 4).
-        scores: 0 to 1, shape (n,).
-        landmarks: five points x, y each, shape (n, 5, 2); None for networks without.
+        boxes: Left, top, right and bottom in pixels, shape (n, 4).
+        scores: How certain each face is, 0 to 1, shape (n,).
+        landmarks: Five points x, y of each face in pixels, shape (n, 5, 2); None for networks without.
     """
 
     boxes: np.ndarray
@@ -56,10 +56,10 @@ def detect(image: np.ndarray, network: Network, size: int = INPUT_SIZE, min_scor
     """Finds the faces in a photo.
 
     Args:
-        image: RGB, shape (height, width, 3), uint8.
-        network: runs SCRFD.
-        size: side of the square the photo is fitted into.
-        min_score: below it a face does not count.
+        image: A photo in RGB, shape (height, width, 3), uint8.
+        network: Runs SCRFD on a square image.
+        size: Side of the square that the photo is fitted into, in pixels.
+        min_score: Score below which a face does not count.
 
     Raises:
         InputError: if the network's outputs are not SCRFD's.
@@ -86,6 +86,7 @@ def letterbox(image: np.ndarray, size: int) -> tuple[np.ndarray, float]:
         raise InputError(f"Expected a photo, received a strip of {width}x{height}.")
     canvas = np.zeros((size, size, 3), np.uint8)
     canvas[:new_height, :new_width] = cv2.resize(image, (new_width, new_height))
+    # insightface takes this factor for the width as well, whose own may differ by the rounding.
     return canvas, new_height / height
 
 
@@ -116,6 +117,7 @@ def decode(outputs: list[np.ndarray], size: int, scale: float, min_score: float)
 
 def suppress(faces: Detections, max_overlap: float = MAX_OVERLAP) -> Detections:
     """Leaves out what overlaps a more certain face (non-maximum suppression); a side counts both its ends."""
+    # In float32, as insightface computes it: an overlap at the limit has to fall on the same side.
     boxes = faces.boxes.astype(np.float32)
     areas = (boxes[:, 2] - boxes[:, 0] + 1) * (boxes[:, 3] - boxes[:, 1] + 1)
     left = np.arange(len(faces))

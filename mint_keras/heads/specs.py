@@ -5,18 +5,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Literal
 
 import keras
 
 from mint_keras.heads import cnn, vanilla, variants
+from mint_keras.heads.names import HeadName as HeadName
 from mint_keras.records import InputError
-
-HeadName = Literal[
-    "vanilla", "cnn",
-    "cnn_third", "cnn_x3", "cnn_x10", "cnn_counted_third", "cnn_counted", "cnn_counted_x3", "cnn_counted_x10",
-    "resnet50", "resnet50_reduced", "vit", "vit_reduced",
-]  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,10 +18,10 @@ class HeadSpec:
     """What a run has to know of a head.
 
     Attributes:
-        build: makes it from {tap: shape}.
-        epochs: for how many it is trained.
-        takes_maps: it looks at maps; otherwise at the maximum of every channel.
-        combines: it is also trained on several taps together; the paper's Table 7 has one tap only.
+        build: Makes the head from {tap: shape}.
+        epochs: Epochs for which it is trained.
+        takes_maps: Whether it looks at maps; otherwise it looks at the maximum of every channel.
+        combines: Whether it is also trained on several taps together; the paper's Table 7 has one tap only.
     """
 
     build: Callable[..., keras.Model]
@@ -51,7 +45,7 @@ def find(name: str) -> HeadSpec:
     """Returns a head by its name.
 
     Raises:
-        InputError: if there is none, for example in a run of another version.
+        InputError: There is none, for example in a run of another version.
     """
     if name not in HEADS:
         raise InputError(f"Expected a head of {', '.join(HEADS)}, received {name!r}.")

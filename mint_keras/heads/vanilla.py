@@ -16,16 +16,17 @@ def build(shapes: Mapping[str, tuple[int, ...]], literal: bool = False) -> keras
     """Builds the head for one tap, or for the combination of several.
 
     Args:
-        shapes: shape of each tap's AAD without the batch: (channels,) if pooled, else (height, width, channels).
-        literal: exactly the layers the paper names. By default a layer "standardise" stands in front, to be adapted
-            on the training AAD (see docs/fidelity.md).
+        shapes: Shape of each tap's AAD without the batch: (channels,) if pooled, else (height, width, channels).
+        literal: Whether to build exactly the layers the paper names. By default a layer "standardise" stands in front,
+            to be adapted on the training AAD.
 
     Returns:
         A model from {tap: (batch, ...)} to scores (batch, 1); its layer "logit" gives the score before the sigmoid.
     """
     inputs = {tap: keras.Input(shape, name=tap) for tap, shape in shapes.items()}
-    pooled = [_max_per_channel(x) for x in inputs.values()]
+    pooled = [layers.GlobalMaxPooling2D(name=f"{x.name}_max")(x) if len(x.shape) == 4 else x for x in inputs.values()]
     x = layers.Concatenate(name="combination")(pooled) if len(pooled) > 1 else pooled[0]
+    # Without it small runs sit at an accuracy of 0.50 with an AUC of 0.90: the moving averages of "hidden_bn" lag.
     if not literal:
         x = layers.Normalization(name="standardise")(x)
     penalty = keras.regularizers.L1(paper.L1)
@@ -35,7 +36,3 @@ def build(shapes: Mapping[str, tuple[int, ...]], literal: bool = False) -> keras
     x = layers.Dense(1, name="logit")(x)
     score = layers.Activation("sigmoid", name="score")(x)
     return keras.Model(inputs, score, name="vanilla")
-
-
-def _max_per_channel(x: keras.KerasTensor) -> keras.KerasTensor:
-    return layers.GlobalMaxPooling2D(name=f"{x.name}_max")(x) if len(x.shape) == 4 else x

@@ -17,12 +17,12 @@ NARROW = 4  # resnet50_reduced has a quarter of the filters
 
 
 def _with_filters(num_filters: int) -> functools.partial[keras.Model]:
-    """The whole head, not only its convolution, grows with the number of filters: its dense layer sees their maps."""
+    # The whole head grows with the number of filters, not only its convolution: its dense layer sees their maps.
     return functools.partial(cnn.build, convolution=functools.partial(layers.Conv2D, num_filters))
 
 
 def _counted(filters_per_channel: int, kernel: int) -> functools.partial[keras.Model]:
-    """Table 7's counts are those of a convolution whose filters see one channel each: 64 x 5 x 5 + 64 = 1.7K."""
+    # Table 7's counts are those of a convolution whose filters see one channel each: 64 x 5 x 5 + 64 = 1.7K.
     convolution = functools.partial(layers.DepthwiseConv2D, depth_multiplier=filters_per_channel)
     return functools.partial(cnn.build, convolution=convolution, kernel=kernel)
 
@@ -42,13 +42,13 @@ def build_resnet50(shapes: Shapes) -> keras.Model:
     """Builds Keras' ResNet50 over the maps of one tap, with average pooling and one output.
 
     Args:
-        shapes: {tap: (height, width, channels)} of one tap; any size will do.
+        shapes: Shape (height, width, channels) of the one tap; any size will do.
 
     Returns:
-        A model as of `cnn.build`.
+        A model such as `cnn.build` gives.
 
     Raises:
-        InputError: if there are several taps, or one of vectors.
+        InputError: There are several taps, or one of vectors.
     """
     x = _input("resnet50", shapes)
     network = keras.applications.ResNet50(include_top=False, weights=None, input_tensor=x, pooling="avg")
@@ -58,6 +58,8 @@ def build_resnet50(shapes: Shapes) -> keras.Model:
 def build_resnet50_reduced(shapes: Shapes) -> keras.Model:
     """Builds ResNet50 with a quarter of the filters in every convolution; see `build_resnet50`."""
 
+    # A clone of Keras' ResNet50 and no second implementation, so that the layers cannot differ. None gets fewer than 16
+    # filters, below which oneDNN corrupts memory (`audited.iresnet`).
     def narrow(layer: layers.Layer) -> layers.Layer:
         config = layer.get_config()
         if isinstance(layer, layers.Conv2D):
@@ -72,10 +74,10 @@ class VitSize:
     """The size of a Vision Transformer.
 
     Attributes:
-        width: numbers per token; the MLPs have four times as many units.
-        depth: blocks.
-        num_heads: of attention.
-        num_patches: along the longer side of the maps, at most.
+        width: Numbers per token; the MLPs have four times as many units.
+        depth: Number of blocks.
+        num_heads: Heads of the attention.
+        num_patches: Patches along the longer side of the maps, at most.
     """
 
     width: int
@@ -96,14 +98,14 @@ def build_vit(shapes: Shapes, size: VitSize = BASE) -> keras.Model:
     on conv3. It averages the tokens, and has no class token.
 
     Args:
-        shapes: {tap: (height, width, channels)} of one tap; any size will do.
-        size: see `VitSize`; by default ViT-B's.
+        shapes: Shape (height, width, channels) of the one tap; any size will do.
+        size: Width and depth; by default ViT-B's.
 
     Returns:
-        A model as of `cnn.build`.
+        A model such as `cnn.build` gives.
 
     Raises:
-        InputError: if there are several taps, or one of vectors.
+        InputError: There are several taps, or one of vectors.
     """
     inputs = _input("vit", shapes)
     x = _patches(inputs, size.num_patches)
@@ -124,6 +126,7 @@ def build_vit(shapes: Shapes, size: VitSize = BASE) -> keras.Model:
 
 def _patches(x: keras.KerasTensor, most: int) -> keras.KerasTensor:
     """Cuts maps into at most `most` x `most` square patches: (batch, patches, numbers in each)."""
+    # By moving axes, because no built-in layer cuts patches.
     _, height, width, channels = x.shape
     side = -(-max(height, width) // most)
     rows, columns = -(-height // side), -(-width // side)

@@ -17,22 +17,20 @@ def render(
     """Returns the page. Whatever comes from files, such as the names of folders and databases, is escaped.
 
     Args:
-        content: of audit.json.
-        meanings: of the roles of its rows.
-        manifest: of the audit.
+        content: The content of audit.json.
+        meanings: The meaning of every role that its rows may have.
+        manifest: The manifest of the audit.
         pictures: PNG files by name: "findings", and "power" and "robustness" where there are such curves.
     """
+    # Autoescape, because names come from files; StrictUndefined, because a page with a gap must not be written.
     loader = jinja2.PackageLoader("mint_keras.report")
     environment = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["estimate"] = _estimate
+    environment.filters["estimate"] = lambda one: "" if one is None else tables.interval(one)
+    # The page is one file that loads nothing: its pictures are in it.
     sources = {name: f"data:image/png;base64,{base64.b64encode(png).decode()}" for name, png in pictures.items()}
     rows = [row for decided in content["verdicts"].values() for row in decided["findings"]]
     met = {role: meaning for role, meaning in meanings.items() if any(row["role"] == role for row in rows)}
     page = environment.get_template("audit.html")
     return page.render(content=content, meanings=met, manifest=manifest, pictures=sources)
-
-
-def _estimate(one: Mapping[str, float] | None) -> str:
-    return "" if one is None else tables.interval(one)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import itertools
 from collections.abc import Iterator, Mapping
 
 from mint_keras import paper
@@ -42,7 +43,6 @@ _HEADS = {
     "MINT ResNet50": "resnet50",
     "MINT ViT": "vit",
 }
-_FIGURE_TAPS = ("conv1", "conv2", "conv3", "conv4", "combination")
 # By the columns of Table 8; the appendix names no resolution, but its ResNet50 is Table 9's of 64 pixels.
 _CLASSIFIERS = {
     "MobileNet": "mobilenet",
@@ -55,7 +55,8 @@ _CLASSIFIERS = {
 }
 _RESOLUTION = {PAPER: 64, LAB: 32}
 _WIDTH = {PAPER: "", LAB: "_quarter"}
-_VIT_WIDTH = {PAPER: "", LAB: "_eighth"}  # a quarter would train for half an hour on two cores
+# A quarter of a ViT would train for half an hour on two cores.
+_VIT_WIDTH = {PAPER: "", LAB: "_eighth"}
 # Table 7's largest heads on more samples would keep two cores busy for four hours.
 _SIZE_OF_7 = {PAPER: "100k", LAB: "1k"}
 
@@ -77,10 +78,10 @@ class Control:
     """What else fills a row: the same head in a place where membership cannot be the cause.
 
     Attributes:
-        name: "" for the paper's own rows.
-        model: that the head looks through, see `Scores.model`.
-        evaluation: of the protocol.
-        case: in place of the source's, "" for the same.
+        name: The name of the control; "" for the paper's own rows.
+        model: The model that the head looks through, see `Scores.model`.
+        evaluation: The evaluation of the protocol.
+        case: The case in place of the source's; "" for the same.
     """
 
     name: str
@@ -119,9 +120,9 @@ def sources(key: int | str, scale: str, models: tuple[str, ...]) -> dict[str, tu
     """Returns what fills a table.
 
     Args:
-        key: the table's number, or `POOLINGS`.
+        key: The table's number, or `POOLINGS`.
         scale: `LAB` or `PAPER`.
-        models: the audited face models, one a column.
+        models: The audited face models, one a column.
 
     Returns:
         For every row, by its name, and every column the sources of the cell: one, in Table 2 those of Cases A and B.
@@ -142,12 +143,12 @@ def sources(key: int | str, scale: str, models: tuple[str, ...]) -> dict[str, tu
 def all_sources(key: int | str, scale: str, models: tuple[str, ...]) -> list[Source]:
     """Returns what fills a table and its controls, without its rows."""
     plain = [source for row in sources(key, scale, models).values() for cell in row for source in cell]
-    return list(dict.fromkeys(c.source(source) for source in plain for c in controls(key) if _applies(c, source)))
-
-
-def _applies(control: Control, source: Source) -> bool:
-    """Shrinking to the native resolution first changes nothing for classifiers of that resolution or less."""
-    return control.case != NATIVE or split_classifier(source.model)[1] > NATIVE_RESOLUTION
+    found: dict[Source, None] = {}
+    for source, control in itertools.product(plain, controls(key)):
+        # Shrinking to the native resolution first changes nothing for classifiers of that resolution or less.
+        if control.case != NATIVE or split_classifier(source.model)[1] > NATIVE_RESOLUTION:
+            found[control.source(source)] = None
+    return list(found)
 
 
 def _of_pictures(model: str) -> Source:
@@ -177,10 +178,9 @@ def _of_faces(key: int | str, scale: str) -> dict[str, tuple[Source, ...]]:
 
 def figure_sources(model: str) -> dict[str, Source]:
     """Returns the curves of Figure 5 of an audited model, by label."""
-    vanilla = {f"vanilla, {tap}": Source(model, "vanilla", tap) for tap in _FIGURE_TAPS}
     return {
         "MIA [19] (outcome)": Source(model, "vanilla", "outcome"),
-        **vanilla,
+        **{f"vanilla, {tap}": Source(model, "vanilla", tap) for tap in TAPS.values() if tap != "outcome"},
         "cnn, conv1": Source(model, "cnn", "conv1"),
     }
 
@@ -190,11 +190,11 @@ class Row:
     """One row of a filled table.
 
     Attributes:
-        name: the paper's, with the control it belongs to.
-        control: "" for the paper's own rows; else the name of a `Control`.
-        ours: for every column and source of it, our figures by name ("accuracy", "auc", "tpr_at_1_fpr"); none where
+        name: The paper's name of the row.
+        control: The name of a `Control`; "" for the paper's own rows.
+        ours: For every column and source of it, our figures by name ("accuracy", "auc", "tpr_at_1_fpr"); None where
             there is no such evaluation.
-        published: the paper's accuracies beside them; none for controls.
+        published: The paper's accuracies beside them; None for controls.
     """
 
     name: str
@@ -208,17 +208,7 @@ Figures = Mapping[tuple[Source, str, str], dict[str, Estimate]]
 
 
 def fill(key: int | str, scale: str, models: tuple[str, ...], figures: Figures) -> list[Row]:
-    """Fills a table.
-
-    Args:
-        key: the table's number, or `POOLINGS`.
-        scale: `LAB` or `PAPER`.
-        models: the audited face models, one a column.
-        figures: what each source gave.
-
-    Returns:
-        The paper's rows, then the same rows for every control.
-    """
+    """Fills a table with what each source gave: the paper's rows, then the same rows for every control."""
     published = paper.TABLES[key].cells if isinstance(key, int) else {}
     rows = []
     for control in controls(key):
@@ -227,6 +217,7 @@ def fill(key: int | str, scale: str, models: tuple[str, ...], figures: Figures) 
                 tuple(figures.get((control.source(source), control.model, control.evaluation)) for source in cell)
                 for cell in of_row
             )
+            # A control that was measured nowhere has no row; the paper's own rows stay, however empty.
             if not control.name or any(entry is not None for entries in ours for entry in entries):
                 rows.append(Row(name, control.name, ours, None if control.name else published.get(name)))
     return rows
@@ -241,15 +232,9 @@ def columns(key: int | str, scale: str, models: tuple[str, ...]) -> tuple[str, .
 
 def to_markdown(key: int | str, models: tuple[str, ...], rows: list[Row], note: str) -> str:
     """Renders a table; cells are accuracy ± half of its 95% interval (the paper's accuracy), and the AUC."""
-    lines = [["", *_headings(key, models)]]
-    for row in rows:
-        cells = [
-            " / ".join(_cell(entry, published) for entry, published in zip(entries, theirs, strict=True))
-            for entries, theirs in _columns(row)
-        ]
-        lines.append([f"{row.control}: {row.name}" if row.control else row.name, *cells])
-    title = f"**{_name(key)}.** {_TITLES[key]}. {note}"
-    return f"{title}\n\n{tables.format_table(lines)}\n"
+    lines = [["", *_headings(key, models)], *(_rendered(row, "±") for row in rows)]
+    name = f"Table {key}" if isinstance(key, int) else f"Table of {key}"
+    return f"**{name}.** {_TITLES[key]}. {note}\n\n{tables.format_table(lines)}\n"
 
 
 def to_latex(key: int | str, models: tuple[str, ...], rows: list[Row], note: str) -> str:
@@ -259,11 +244,8 @@ def to_latex(key: int | str, models: tuple[str, ...], rows: list[Row], note: str
     for row, previous in zip(rows, [None, *rows], strict=False):
         if previous is not None and row.control != previous.control:
             body.append(r"\midrule")
-        cells = [
-            " / ".join(_cell(entry, published, r"$\pm$") for entry, published in zip(entries, theirs, strict=True))
-            for entries, theirs in _columns(row)
-        ]
-        body.append(" & ".join([_escape(f"{row.control}: {row.name}" if row.control else row.name), *cells]) + r" \\")
+        name, *cells = _rendered(row, r"$\pm$")
+        body.append(" & ".join([_escape(name), *cells]) + r" \\")
     return "\n".join([
         r"\begin{table}",
         rf"\caption{{{_escape(_TITLES[key])}. {_escape(note)}}}",
@@ -292,15 +274,12 @@ def to_csv(models: tuple[str, ...], rows: list[Row]) -> str:
         for model, (entries, theirs) in zip(models, _columns(row), strict=True):
             for place, (entry, published) in enumerate(zip(entries, theirs, strict=True)):
                 if entry is not None:
+                    # repr keeps every digit: tables in the docs are rendered again from these files.
                     values = [repr(float(v)) for n in names for v in (entry[n].value, entry[n].low, entry[n].high)]
                     seeds = entry["accuracy"].num_seeds
                     given = "" if published is None else published
                     writer.writerow([row.name, row.control, model, place + 1, seeds, given, *values])
     return text.getvalue()
-
-
-def _name(key: int | str) -> str:
-    return f"Table {key}" if isinstance(key, int) else f"Table of {key}"
 
 
 def _headings(key: int | str, models: tuple[str, ...]) -> list[str]:
@@ -313,12 +292,20 @@ def _columns(row: Row) -> Iterator[tuple[tuple[dict[str, Estimate] | None, ...],
         yield entries, row.published[place] if row.published else (None,) * len(entries)
 
 
-def _cell(entry: dict[str, Estimate] | None, published: float | None, plus_minus: str = "±") -> str:
-    given = "" if published is None else f" ({published:.2f})"
-    if entry is None:
-        return f"-{given}"
-    accuracy = entry["accuracy"]
-    return f"{accuracy.value:.2f} {plus_minus} {accuracy.half_width:.2f}{given}, AUC {entry['auc'].value:.2f}"
+def _rendered(row: Row, plus_minus: str) -> list[str]:
+    """Returns the name of a row, and its cells."""
+    found = [f"{row.control}: {row.name}" if row.control else row.name]
+    for entries, theirs in _columns(row):
+        cell = []
+        for entry, published in zip(entries, theirs, strict=True):
+            given = "" if published is None else f" ({published:.2f})"
+            if entry is None:
+                cell.append(f"-{given}")
+            else:
+                accuracy, area = entry["accuracy"], entry["auc"].value
+                cell.append(f"{accuracy.value:.2f} {plus_minus} {accuracy.half_width:.2f}{given}, AUC {area:.2f}")
+        found.append(" / ".join(cell))
+    return found
 
 
 def _escape(text: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import matplotlib
 import numpy as np
@@ -13,19 +12,24 @@ from matplotlib.figure import Figure
 
 from mint_keras import formats
 
-Curve = tuple[np.ndarray, np.ndarray]
+Curve = tuple[np.ndarray, np.ndarray]  # false- and true-positive rates
+Point = tuple[object, float, float, float]  # place on the horizontal axis, value, lower and upper end
+_Row = tuple[str, str, tuple[float, float, float]]  # name, kind, and value, lower and upper end
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Writes a picture whose ending says whether it is PNG or SVG."""
+    # Without the date and the version of the software, equal pictures are equal bytes.
+    metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
+    with formats.atomic_path(path) as temporary:
+        figure.savefig(temporary, format=path.suffix[1:], dpi=120, metadata=metadata)
 
 
 def save_roc(path: Path, curves: Mapping[str, Curve], title: str) -> None:
-    """Draws ROC curves, with the false-positive rate on a logarithmic axis, into a PNG.
-
-    Args:
-        path: the picture.
-        curves: false- and true-positive rates by label.
-        title: of the picture.
-    """
+    """Draws ROC curves, by label, with the false-positive rate on a logarithmic axis, into a PNG."""
     figure = Figure(figsize=(6.4, 4.8), layout="constrained")
     axes = figure.subplots()
+    # A logarithmic axis has no 0: rates of 0 are drawn at half of the smallest that is none.
     smallest = min(rate[rate > 0].min() for rate, _ in curves.values())
     for label, (false_positive_rate, true_positive_rate) in curves.items():
         axes.step(np.maximum(false_positive_rate, smallest / 2), true_positive_rate, where="post", label=label)
@@ -34,17 +38,16 @@ def save_roc(path: Path, curves: Mapping[str, Curve], title: str) -> None:
     axes.set(xscale="log", xlabel="false-positive rate", ylabel="true-positive rate", title=title, ylim=(0, 1))
     axes.legend(loc="best")
     axes.grid(alpha=0.3)
-    with formats.atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=120, metadata={"Software": None})
+    save(figure, path)
 
 
 def save_roc_panels(paths: Sequence[Path], panels: Mapping[str, Mapping[str, Curve]], title: str) -> None:
     """Draws ROC curves of several audited models side by side: above on linear axes, below on logarithmic ones.
 
     Args:
-        paths: the pictures; their endings say whether PNG or SVG.
-        panels: by audited model, false- and true-positive rates by label; the same labels look alike everywhere.
-        title: of the picture.
+        paths: The pictures; their endings say whether PNG or SVG.
+        panels: By audited model and label, false- and true-positive rates; the same labels look alike everywhere.
+        title: The title of the picture.
     """
     figure = Figure(figsize=(4.6 * len(panels), 9), layout="constrained")
     grid = figure.subplots(2, len(panels), squeeze=False)
@@ -62,33 +65,15 @@ def save_roc_panels(paths: Sequence[Path], panels: Mapping[str, Mapping[str, Cur
             if scale == "linear":
                 axes.legend(loc="lower right", fontsize=7)
     figure.suptitle(title)
-    for path in paths:
-        salted = matplotlib.rc_context({"svg.hashsalt": title})  # else SVG's identifiers differ every time
-        with salted, formats.atomic_path(path) as temporary:
-            metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
-            figure.savefig(temporary, format=path.suffix[1:], dpi=120, metadata=metadata)
+    with matplotlib.rc_context({"svg.hashsalt": title}):  # else SVG's identifiers differ every time
+        for path in paths:
+            save(figure, path)
 
 
-Finding = tuple[str, str, tuple[float, float, float]]
-Point = tuple[object, float, float, float]
-
-
-class World(NamedTuple):
-    """What `save_worlds` draws: a verdict, the AUC behind it with its interval, and what raw MINT gives."""
-
-    outcome: str
-    auc: tuple[float, float, float]
-    raw: float
-    is_accused_naively: bool
-
-
-def save_findings(path: Path, panels: Mapping[str, Sequence[Finding]], title: str) -> None:
+def save_findings(path: Path, panels: Mapping[str, Sequence[_Row]], title: str) -> None:
     """Draws AUCs with their intervals, one under the other, into a PNG.
 
-    Args:
-        path: the picture.
-        panels: by scorer, name, kind (what has one is drawn in one colour), and value, lower and upper end.
-        title: of the picture.
+    A scorer has a panel, and the rows of one kind have one colour.
     """
     heights = [len(rows) for rows in panels.values()]
     figure = Figure(figsize=(9, 1.6 + 0.27 * sum(heights) + 0.5 * len(panels)), layout="constrained")
@@ -105,23 +90,18 @@ def save_findings(path: Path, panels: Mapping[str, Sequence[Finding]], title: st
         axes.invert_yaxis()
         axes.grid(axis="x", alpha=0.3)
     grid[-1, 0].set_xlabel("AUC, 95% interval over people; chance is 0.5")
+    # Empty curves for the legend: the rows of a kind are in several panels.
     for number, kind in enumerate(kinds):
         grid[0, 0].plot([], [], "o", color=f"C{number}", label=kind)
     figure.legend(loc="outside lower center", ncols=len(kinds), fontsize=8)
     figure.suptitle(title)
-    with formats.atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=120, metadata={"Software": None})
+    save(figure, path)
 
 
 def save_curves(path: Path, panels: Mapping[str, Mapping[str, Sequence[Point]]], across: str, title: str) -> None:
     """Draws curves with their intervals, one panel under the other, into a PNG.
 
-    Args:
-        path: the picture.
-        panels: by the name of their vertical axis, curves by label: place, value, lower and upper end of every point.
-            The places are the same in all of them.
-        across: name of the horizontal axis.
-        title: of the picture.
+    A panel is named by its vertical axis, and a curve by its label. All curves have the same places.
     """
     figure = Figure(figsize=(8, 1.6 + 2.6 * len(panels)), layout="constrained")
     grid = figure.subplots(len(panels), 1, squeeze=False, sharex=True)
@@ -136,49 +116,11 @@ def save_curves(path: Path, panels: Mapping[str, Mapping[str, Sequence[Point]]],
     grid[-1, 0].set_xlabel(across)
     grid[-1, 0].tick_params(axis="x", labelrotation=30 if len(places) > 9 else 0)
     figure.suptitle(title)
-    with formats.atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=120, metadata={"Software": None})
-
-
-def save_worlds(path: Path, panels: Mapping[str, Sequence[World]], title: str) -> None:
-    """Draws one column a world of known truth: the AUC that decides, its interval, and the raw one beside it.
-
-    Args:
-        path: the picture.
-        panels: by kind of world, its worlds.
-        title: of the picture.
-    """
-    figure = Figure(figsize=(12, 4.6), layout="constrained")
-    widths = [len(rows) for rows in panels.values()]
-    grid = figure.subplots(1, len(panels), squeeze=False, sharey=True, width_ratios=widths)
-    outcomes = sorted({world.outcome for rows in panels.values() for world in rows})
-    for axes, (kind, rows) in zip(grid[0], panels.items(), strict=True):
-        for place, world in enumerate(sorted(rows, key=lambda world: world.auc[0])):
-            value, low, high = world.auc
-            colour = f"C{outcomes.index(world.outcome)}"
-            axes.errorbar(place, value, yerr=[[value - low], [high - value]], fmt="o", ms=4, color=colour)
-            axes.plot(place, world.raw, "x", color="black" if world.is_accused_naively else "0.7")
-        axes.axhline(0.5, linestyle=":", color="grey")
-        axes.set(xticks=[], ylim=(0, 1), title=kind)
-    grid[0, 0].set_ylabel("AUC")
-    for number, outcome in enumerate(outcomes):
-        grid[0, 0].plot([], [], "o", color=f"C{number}", label=f"reference, 95% interval: {outcome}")
-    for colour, label in (("black", "would be accused"), ("0.7", "would not be")):
-        grid[0, 0].plot([], [], "x", color=colour, label=f"raw MINT, members against externals: {label}")
-    figure.legend(loc="outside lower center", ncols=3, fontsize=8)
-    figure.suptitle(title)
-    with formats.atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=120, metadata={"Software": None})
+    save(figure, path)
 
 
 def save_sheet(path: Path, rows: Mapping[str, Sequence[np.ndarray]], title: str) -> None:
-    """Draws rows of faces, each under its label, into a PNG.
-
-    Args:
-        path: the picture.
-        rows: RGB images of any shape, by label.
-        title: of the picture.
-    """
+    """Draws rows of faces, RGB of any shape, each beside its label, into a PNG."""
     num_columns = max(len(faces) for faces in rows.values())
     figure = Figure(figsize=(num_columns, len(rows) * 1.05 + 0.4), layout="constrained")
     grid = figure.subplots(len(rows), num_columns, squeeze=False)
@@ -191,5 +133,4 @@ def save_sheet(path: Path, rows: Mapping[str, Sequence[np.ndarray]], title: str)
                 axes.imshow(face)
         axes_row[0].set_ylabel(label, fontsize=min(10, 110 / len(label)))  # the row is an inch high
     figure.suptitle(title)
-    with formats.atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=120, metadata={"Software": None})
+    save(figure, path)

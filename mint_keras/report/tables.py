@@ -10,6 +10,7 @@ import numpy as np
 
 from mint_keras.data import protocol
 from mint_keras.records import AUDITED, UNTRAINED, ParityRecord, ResultRow
+from mint_keras.statistics.intervals import Estimate
 
 AUDITED_COLUMN = "audited model"
 
@@ -26,6 +27,7 @@ def format_table(rows: Sequence[Sequence[str]]) -> str:
 
 def columns(main_evaluation: str) -> list[tuple[str, str, str]]:
     """Returns the columns of a run's table: name, model (`Scores.model`), evaluation."""
+    # A run without other databases to evaluate on has "same database" as its main evaluation: once is enough.
     controls = [("same database", AUDITED, protocol.SAME_DATABASE), ("familiar", AUDITED, protocol.FAMILIAR)]
     return [
         (AUDITED_COLUMN, AUDITED, main_evaluation),
@@ -38,9 +40,9 @@ def mint_table(results: Sequence[ResultRow], head: str, main_evaluation: str) ->
     """Returns the table of a run, shaped like the paper's Table 1, with the columns that keep it honest.
 
     Args:
-        results: rows of one run.
-        head: the scorer of the audited model, for example "vanilla".
-        main_evaluation: the evaluation the paper reports.
+        results: Rows of one run.
+        head: The scorer of the audited model, for example "vanilla".
+        main_evaluation: The evaluation the paper reports.
 
     Returns:
         One row per tap, and per baseline (and its tap, if it looks at several). Cells are accuracy, AUC and TPR at
@@ -53,9 +55,12 @@ def mint_table(results: Sequence[ResultRow], head: str, main_evaluation: str) ->
     kinds = list(dict.fromkeys((row.scorer, row.tap) for row in results if row.model == AUDITED))
     num_taps = collections.Counter(scorer for scorer, _ in kinds)
     for scorer, tap in kinds:
-        cells = [
-            _cell(by_key.get((scorer, model, evaluation, tap), [])) for _, model, evaluation in columns(main_evaluation)
-        ]
+        cells = []
+        for _, model, evaluation in columns(main_evaluation):
+            rows = by_key.get((scorer, model, evaluation, tap), [])
+            names = ("accuracy", "auc", "tpr_at_1_fpr") if rows else ()
+            cells.append(" ".join(f"{np.mean([getattr(row, name) for row in rows]):.3f}" for name in names) or "-")
+        # The head's rows are named by their taps, as in the paper; a baseline names its tap where it looks at several.
         name = scorer.replace("_", " ") + (f", {tap}" if num_taps[scorer] > 1 else "")
         table.append([tap if scorer == head else name, *cells])
     return format_table(table)
@@ -68,50 +73,12 @@ def parity_table(records: Sequence[ParityRecord]) -> str:
         rows = [record for record in records if (record.tap, record.oracle) == (tap, oracle)]
         batches = {row.input: dict.fromkeys(str(r.batch) for r in rows if r.input == row.input) for row in rows}
         shown = ", ".join(f"{name} ({', '.join(sizes)})" for name, sizes in batches.items())
+        # The worst of each figure, whichever input and batch it came from.
         largest = [f"{max(getattr(row, name) for row in rows):.1e}" for name in ("max_abs", "relative")]
         table.append([tap, oracle, shown, *largest, f"{min(row.cosine for row in rows):.8f}"])
     return format_table(table)
 
 
-def audit_table(verdicts: Mapping[str, Mapping[str, Any]]) -> str:
-    """Returns what an audit measured as a table: AUC with its interval, a row for a control, a column for a scorer.
-
-    Args:
-        verdicts: by scorer, as audit.json has them.
-    """
-    names = dict.fromkeys(one["name"] for decided in verdicts.values() for one in decided["findings"])
-    table = [["", *verdicts]]
-    for name in names:
-        cells = [
-            ", ".join(interval(one["auc"]) for one in decided["findings"] if one["name"] == name)
-            for decided in verdicts.values()
-        ]
-        table.append([name.replace("_", " "), *cells])
-    table.append(["verdict", *(decided["outcome"] for decided in verdicts.values())])
-    return format_table(table)
-
-
-def changes_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Returns how scorers do on changed photos: AUC with its interval, false positives, true positives.
-
-    Args:
-        rows: of audit.json, `robustness`.
-    """
-    by_place = {(row["change"], row["scorer"]): row for row in rows}
-    scorers = list(dict.fromkeys(scorer for _, scorer in by_place))
-    table = [["photos", *scorers]]
-    for change in dict.fromkeys(change for change, _ in by_place):
-        found = [by_place[change, scorer] for scorer in scorers]
-        cells = [f"{interval(one['auc'])}, {one['false_positives']:.3f}, {one['true_positives']:.3f}" for one in found]
-        table.append([change, *cells])
-    return format_table(table)
-
-
-def interval(estimate: Mapping[str, float]) -> str:
+def interval(estimate: Mapping[str, Any]) -> str:
     """Returns an estimate, as JSON has it, with its interval."""
-    return f"{estimate['value']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"
-
-
-def _cell(rows: Sequence[ResultRow]) -> str:
-    figures = [np.mean([getattr(row, name) for row in rows]) for name in ("accuracy", "auc", "tpr_at_1_fpr") if rows]
-    return " ".join(f"{value:.3f}" for value in figures) or "-"
+    return str(Estimate(**estimate))

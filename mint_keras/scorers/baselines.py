@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from mint_keras.aad import signals
+from mint_keras import vectors
+from mint_keras.aad import pooling, signals
 from mint_keras.audited import taps
+from mint_keras.records import Observations
+from mint_keras.scorers.protocol import Fitted, Needs
 
-Features = Mapping[str, np.ndarray]
-Scorer = Callable[[Features], np.ndarray]
-
-# The features that a baseline may ask for, by name, n rows each; the others are the two of `aad.signals`.
+# What a baseline may look at beside the two of `aad.signals`.
 OUTCOME = taps.OUTCOME  # embeddings, (n, d)
 MAXIMA = "maxima"  # the largest value of every channel of the taps in question, (n, c)
 FIRST_MAXIMA = "first_maxima"  # the same of the run's first tap, nearest to the pixels
-PERSON = "person"  # names, (n,), str
 
 EMBEDDING_NORM = "embedding_norm"
 ALPHA = 0.05  # the false-positive rate that `fit_qmia` puts its threshold at
@@ -33,51 +32,105 @@ class Baseline:
     """A way to score samples without a head.
 
     Attributes:
-        fit: from the features of the heads' training samples and which of them are members, (n,), bool, to a function
-            from the features of k samples to their logits, (k,), float32: higher is more likely a member, NaN where a
-            sample cannot be scored.
-        inputs: the features it takes.
-        tap: what its scores say it looks at; None if it looks at each tap with maps, and at their combination.
-        meaning: one line for the legend of a table.
-        unscored: why samples can be without a score.
+        fit: From what was seen of the heads' training samples, and which of them are members, (n,), bool, to a function
+            from what was seen of k samples to their logits, (k,), float32; NaN where a sample cannot be scored.
+        inputs: What it looks at.
+        tap: What its scores say it looks at; None if it looks at each tap with maps, and at their combination.
+        meaning: One line for the legend of a table.
+        unscored: Why samples can be without a score.
     """
 
-    fit: Callable[[Features, np.ndarray], Scorer]
+    fit: Callable[[Observations, np.ndarray], Fitted]
     inputs: tuple[str, ...]
     tap: str | None
     meaning: str
     unscored: str = ""
 
 
-def fit_embedding_norm(train: Features, is_member: np.ndarray) -> Scorer:
+@dataclasses.dataclass(frozen=True)
+class BaselineScorer:
+    """A baseline on some taps; see `scorers.protocol.Scorer`.
+
+    Attributes:
+        name: A key of `BASELINES`.
+        tap: How its scores name what it looks at.
+        group: The taps whose maxima it is given; the first head's where the baseline looks at no particular tap.
+    """
+
+    name: str
+    tap: str
+    group: tuple[str, ...]
+
+    @property
+    def needs(self) -> Needs:
+        """The group's taps, the outcome unless it looks at maxima alone, and its signals."""
+        inputs = BASELINES[self.name].inputs
+        if inputs == (MAXIMA,):
+            return Needs(self.group)
+        signalled = tuple(name for name in (signals.STABILITY, signals.BN_DISTANCE) if name in inputs)
+        return Needs(tuple(dict.fromkeys([*self.group, OUTCOME])), signals=signalled)
+
+    def fit(self, seen: Observations, is_member: np.ndarray, seed: int = 1) -> Fitted:
+        """Learns from the heads' training samples; nothing about it is random."""
+        del seed
+        fitted = BASELINES[self.name].fit(self._look(seen), is_member)
+        return lambda others: fitted(self._look(others))
+
+    def _look(self, seen: Observations) -> Observations:
+        def values_of(name: str) -> np.ndarray:
+            if name not in (MAXIMA, FIRST_MAXIMA):
+                return seen[name][:]
+            names = (pooling.array_name(tap, pooling.MAX, tap != OUTCOME) for tap in self.group)
+            return np.concatenate([seen[array][:] for array in names], axis=1)
+
+        return Observations(seen.table, {name: values_of(name) for name in BASELINES[self.name].inputs})
+
+
+def scorers_of(names: Sequence[str], groups: Mapping[str, Sequence[str]]) -> list[BaselineScorer]:
+    """Returns baselines as scorers beside the heads of a run.
+
+    Args:
+        names: Keys of `BASELINES`.
+        groups: The taps of each head by its name, the one nearest to the pixels first.
+    """
+    maps = {name: tuple(group) for name, group in groups.items() if OUTCOME not in group}
+    found = []
+    for name in names:
+        tap = BASELINES[name].tap
+        looked_at = maps if tap is None else {tap: next(iter(maps.values()), ())}
+        found += [BaselineScorer(name, tap, group) for tap, group in looked_at.items()]
+    return found
+
+
+def fit_embedding_norm(train: Observations, is_member: np.ndarray) -> Fitted:
     """Scores a face by the length of its embedding: networks give longer ones to faces they know well."""
-    return _fit_threshold(lambda features: _norm(features[OUTCOME]), train, is_member)
+    return _fit_threshold(lambda seen: _norm(seen[OUTCOME]), train, is_member)
 
 
-def fit_compactness(train: Features, is_member: np.ndarray) -> Scorer:
+def fit_compactness(train: Observations, is_member: np.ndarray) -> Fitted:
     """Scores a face by its mean cosine with the other faces of its person in the same evaluation.
 
     Networks draw the faces of their own people together. A face that is its person's only one has no score.
     """
-    return _fit_threshold(lambda features: compactness(features[OUTCOME], features[PERSON]), train, is_member)
+    return _fit_threshold(lambda seen: compactness(seen[OUTCOME], seen.people()), train, is_member)
 
 
-def fit_stability(train: Features, is_member: np.ndarray) -> Scorer:
+def fit_stability(train: Observations, is_member: np.ndarray) -> Fitted:
     """Scores a face by how little its embedding turns when it is mirrored or moved, see `aad.signals.views`."""
-    return _fit_threshold(lambda features: features[signals.STABILITY].mean(axis=1), train, is_member)
+    return _fit_threshold(lambda seen: seen[signals.STABILITY].mean(axis=1), train, is_member)
 
 
-def fit_max_pool_lr(train: Features, is_member: np.ndarray) -> Scorer:
+def fit_max_pool_lr(train: Observations, is_member: np.ndarray) -> Fitted:
     """Logistic regression on what the vanilla head sees."""
     return fit_logistic_regression(MAXIMA, train, is_member)
 
 
-def fit_bn_distance(train: Features, is_member: np.ndarray) -> Scorer:
+def fit_bn_distance(train: Observations, is_member: np.ndarray) -> Fitted:
     """Logistic regression on the distances to the running statistics, one a layer (arXiv 2401.13719)."""
     return fit_logistic_regression(signals.BN_DISTANCE, train, is_member)
 
 
-def fit_qmia(train: Features, is_member: np.ndarray) -> Scorer:
+def fit_qmia(train: Observations, is_member: np.ndarray) -> Fitted:
     """Scores a face by how much its embedding is longer than an external's of its kind may be (arXiv 2307.03694).
 
     From externals alone, boosted trees learn the 95% quantile of the embedding's length, given the maxima of the first
@@ -88,12 +141,12 @@ def fit_qmia(train: Features, is_member: np.ndarray) -> Scorer:
     from sklearn.ensemble import HistGradientBoostingRegressor
 
     norm, look = _norm(train[OUTCOME])[~is_member], train[FIRST_MAXIMA][~is_member]
-    _, number = np.unique(train[PERSON][~is_member], return_inverse=True)
+    _, number = np.unique(train.people()[~is_member], return_inverse=True)
     is_fitted = number % 2 == 0
     num = int((~is_fitted).sum())
     place = math.ceil((num + 1) * (1 - ALPHA))
     if place > num:  # too few to say what 5% of them exceed
-        return lambda features: np.full(len(features[OUTCOME]), np.nan, np.float32)
+        return lambda seen: np.full(len(seen[OUTCOME]), np.nan, np.float32)
     # A quantile needs some faces above it: a leaf of 100 has five.
     trees = HistGradientBoostingRegressor(
         loss="quantile", quantile=1 - ALPHA, min_samples_leaf=round(5 / ALPHA), early_stopping=False
@@ -102,8 +155,8 @@ def fit_qmia(train: Features, is_member: np.ndarray) -> Scorer:
     excess = norm[~is_fitted] - trees.predict(look[~is_fitted])
     threshold, scale = np.sort(excess)[place - 1], max(excess.std(), 1e-12)
 
-    def score(features: Features) -> np.ndarray:
-        above = _norm(features[OUTCOME]) - trees.predict(features[FIRST_MAXIMA]) - threshold
+    def score(seen: Observations) -> np.ndarray:
+        above = _norm(seen[OUTCOME]) - trees.predict(seen[FIRST_MAXIMA]) - threshold
         return (above / scale).astype(np.float32)
 
     return score
@@ -115,7 +168,7 @@ BASELINES = {
     ),
     "compactness": Baseline(
         fit_compactness,
-        (OUTCOME, PERSON),
+        (OUTCOME,),
         OUTCOME,
         "mean cosine with the person's other faces in the evaluation; a larger one means member",
         "the others are the only face of their person, or nobody's in training has two",
@@ -134,7 +187,7 @@ BASELINES = {
     ),
     "qmia": Baseline(
         fit_qmia,
-        (OUTCOME, FIRST_MAXIMA, PERSON),
+        (OUTCOME, FIRST_MAXIMA),
         OUTCOME,
         "length of the embedding above its 95% quantile among externals that look alike; accuracy is at 5% FPR",
         "fewer than 19 externals of other people are left to set its threshold",
@@ -145,8 +198,7 @@ BASELINES = {
 
 def compactness(outcome: np.ndarray, person: np.ndarray) -> np.ndarray:
     """Returns the mean cosine of every embedding with the others of the same person, (n,); NaN if there are none."""
-    norms = np.linalg.norm(np.asarray(outcome, np.float64), axis=1, keepdims=True)
-    units = outcome / np.maximum(norms, np.finfo(np.float64).tiny)
+    units = vectors.unit_rows(outcome)
     _, who, counts = np.unique(person, return_inverse=True, return_counts=True)
     sums = np.zeros((len(counts), units.shape[1]))
     np.add.at(sums, who, units)
@@ -159,7 +211,9 @@ def _norm(outcome: np.ndarray) -> np.ndarray:
     return np.linalg.norm(np.asarray(outcome, np.float64), axis=1)
 
 
-def _fit_threshold(statistic: Callable[[Features], np.ndarray], train: Features, is_member: np.ndarray) -> Scorer:
+def _fit_threshold(
+    statistic: Callable[[Observations], np.ndarray], train: Observations, is_member: np.ndarray
+) -> Fitted:
     """Learns no more than a threshold: half way between the classes' means on the heads' training samples.
 
     A larger statistic always means member, so scores can be wrong, and below chance, but not turned round. Logits are
@@ -170,10 +224,10 @@ def _fit_threshold(statistic: Callable[[Features], np.ndarray], train: Features,
     sides = [values[is_known & is_member], values[is_known & ~is_member]]
     threshold = sum(side.mean() for side in sides) / 2 if all(map(len, sides)) else np.nan
     scale = max(values[is_known].std(), 1e-12) if is_known.any() else 1.0
-    return lambda features: ((statistic(features) - threshold) / scale).astype(np.float32)
+    return lambda seen: ((statistic(seen) - threshold) / scale).astype(np.float32)
 
 
-def fit_logistic_regression(name: str, train: Features, is_member: np.ndarray) -> Scorer:
+def fit_logistic_regression(name: str, train: Observations, is_member: np.ndarray) -> Fitted:
     """Returns a scorer by logistic regression on one feature, standardised, with the classes in balance."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -182,4 +236,4 @@ def fit_logistic_regression(name: str, train: Features, is_member: np.ndarray) -
     # Weights balance the classes as the heads' batches do.
     model = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000))
     model.fit(np.asarray(train[name], np.float64), is_member)
-    return lambda features: model.decision_function(np.asarray(features[name], np.float64)).astype(np.float32)
+    return lambda seen: model.decision_function(np.asarray(seen[name], np.float64)).astype(np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -12,17 +13,19 @@ from keras import layers
 
 from mint_keras import paper
 from mint_keras.data import images
-from mint_keras.records import InputError, SampleTable
-from mint_keras.scorers.baselines import Features, Scorer, fit_logistic_regression
-from mint_keras.scorers.forensics import NAMES, statistics
-from mint_keras.statistics import metrics
-from mint_keras.training import batches, checkpoints, heads
+from mint_keras.records import Observations
+from mint_keras.scorers.baselines import fit_logistic_regression
+from mint_keras.scorers.forensics import statistics
+from mint_keras.scorers.protocol import Fitted, Needs
+from mint_keras.training import batches, checkpoints, fit_heads
 
 STATISTICS = "statistics"  # of `forensics`, (n, k)
 THUMBNAILS = "thumbnails"  # (n, side, side, 3), uint8
 THUMBNAIL_SIZE = 56
 MIN_EPOCHS, MIN_STEPS = paper.VANILLA_EPOCHS, 300
-_BATCH_SIZE = 256
+BATCH_SIZE = 256  # of `aad.observe.observe` with `features`
+TAP = "pixels"  # how scores name what it looks at
+PIXELS_ONLY = Needs(has_pixels=True)
 
 
 def features(faces: np.ndarray) -> dict[str, np.ndarray]:
@@ -41,81 +44,59 @@ def features(faces: np.ndarray) -> dict[str, np.ndarray]:
     return {STATISTICS: statistics(faces), THUMBNAILS: thumbnails}
 
 
-def read(table: SampleTable, framing: images.Framing = images.FACE) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Reads samples batch by batch and keeps no more than `features` of them.
+@dataclasses.dataclass(frozen=True)
+class PixelStatistics:
+    """Logistic regression on the forensic statistics; see `scorers.protocol.Scorer`."""
 
-    Returns:
-        The usable rows of the table, shape (n,), and their features.
+    name: str = "pixel statistics"
+    tap: str = TAP
+    needs: Needs = PIXELS_ONLY
 
-    Raises:
-        InputError: if none is usable.
-    """
-    rows, parts = [], []
-    for some_rows, faces in images.FaceReader(framing).batches(table, _BATCH_SIZE):
-        rows.append(some_rows)
-        parts.append(features(faces))
-    if not parts:
-        raise InputError(f"Expected images, received {len(table)} samples of which none is usable.")
-    return np.concatenate(rows), {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    def fit(self, seen: Observations, is_member: np.ndarray, seed: int = 1) -> Fitted:
+        """Learns from what `features` gave; nothing about it is random."""
+        del seed
+        return fit_logistic_regression(STATISTICS, seen, is_member)
 
 
-def fit_statistics(train: Features, is_member: np.ndarray) -> Scorer:
-    """Logistic regression on the forensic statistics."""
-    return fit_logistic_regression(STATISTICS, train, is_member)
-
-
-def fit_pixels(train: Features, is_member: np.ndarray, seed: int, out: Path) -> Scorer:
-    """Trains a small CNN on the thumbnails, as heads are trained: balanced batches, Adam, cross-entropy.
+@dataclasses.dataclass(frozen=True)
+class PixelNetwork:
+    """A small CNN on the thumbnails, trained as heads are: balanced batches, Adam, cross-entropy.
 
     It takes as many epochs as vanilla heads, and in small runs as many as make 300 steps: a blind scorer that has not
     learned what there is to see is too easily passed.
 
-    Args:
-        train: with `THUMBNAILS` of the heads' training samples.
-        is_member: which of them are members, shape (n,), bool.
-        seed: of initial weights and order.
-        out: folder for the log, and for the checkpoint of a training that takes minutes, from which it continues.
-
-    Raises:
-        InputError: if a class has fewer than 64 samples.
+    Attributes:
+        folder: Where the log goes, and the checkpoint of a training that takes minutes, from which it continues; None
+            keeps neither.
     """
-    batches.check_class_sizes(is_member)
-    checkpoints.seed_everything(seed)
-    model = _small_cnn(train[THUMBNAILS].shape[1])
-    data = batches.LabelledAad({images.PIXELS: train[THUMBNAILS]}, np.arange(len(is_member)), is_member)
-    steps = max(np.count_nonzero(is_member), np.count_nonzero(~is_member)) // batches.CLASS_BATCH
-    epochs = max(MIN_EPOCHS, math.ceil(MIN_STEPS / steps))
-    heads.fit_head(model, data, heads.HeadTraining(epochs, seed), out)
-    logits = heads.logit_model(model)
 
-    def score(features: Features) -> np.ndarray:
-        num = len(features[THUMBNAILS])
-        unknown = np.zeros(num, bool)
-        seen = batches.LabelledAad({images.PIXELS: features[THUMBNAILS]}, np.arange(num), unknown)
-        return logits.predict(batches.evaluation_dataset(seen), verbose=0)[:, 0]
+    folder: Path | None = None
+    name: str = "pixel network"
+    tap: str = TAP
+    needs: Needs = PIXELS_ONLY
 
-    return score
+    def fit(self, seen: Observations, is_member: np.ndarray, seed: int = 1) -> Fitted:
+        """Trains the network on what `features` gave.
 
+        Raises:
+            InputError: if a class has fewer than 64 samples.
+        """
+        batches.check_class_sizes(is_member)
+        checkpoints.seed_everything(seed)
+        thumbnails = seen[THUMBNAILS]
+        model = _small_cnn(thumbnails.shape[1])
+        data = batches.LabelledAad({images.PIXELS: thumbnails}, np.arange(len(is_member)), is_member)
+        steps = max(np.count_nonzero(is_member), np.count_nonzero(~is_member)) // batches.CLASS_BATCH
+        epochs = max(MIN_EPOCHS, math.ceil(MIN_STEPS / steps))
+        fit_heads.fit_head(model, data, fit_heads.HeadTraining(epochs, seed), self.folder)
+        logits = fit_heads.logit_model(model)
 
-def telling(values: np.ndarray, is_member: np.ndarray, num: int = 5) -> list[tuple[str, float]]:
-    """Names the statistics that tell two sides apart best, each by itself, to say in what they differ.
+        def score(others: Observations) -> np.ndarray:
+            num = len(others)
+            shown = batches.LabelledAad({images.PIXELS: others[THUMBNAILS]}, np.arange(num), np.zeros(num, bool))
+            return logits.predict(batches.evaluation_dataset(shown), verbose=0)[:, 0]
 
-    A description, not a test: of so many statistics the best is off 0.5 by chance alone.
-
-    Args:
-        values: from `forensics.statistics`, shape (n, k).
-        is_member: shape (n,), bool.
-        num: how many to name.
-
-    Returns:
-        Names and AUCs, the one furthest from 0.5 first; below 0.5 members have less of it.
-    """
-    found = [(name, metrics.auc(is_member, column)) for name, column in zip(NAMES, values.T, strict=True)]
-    return sorted(found, key=_distance_from_chance, reverse=True)[:num]
-
-
-def _distance_from_chance(found: tuple[str, float]) -> float:
-    return abs(found[1] - 0.5)
+        return score
 
 
 def _small_cnn(side: int) -> keras.Model:

@@ -7,9 +7,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from mint_keras import vectors
 from mint_keras.aad import pooling, signals, views
 from mint_keras.audited import taps
-from mint_keras.scorers.baselines import OUTCOME, PERSON, Features
+from mint_keras.data import splits
+from mint_keras.records import Observations
+from mint_keras.scorers.baselines import OUTCOME
 
 IDENTITY, IMAGE = "identity", "image"  # what a score speaks of, see `mint_plus`
 REFERENCE = "reference"  # how names of features begin that hold a reference model's embeddings, (n, d)
@@ -35,15 +38,17 @@ class Cohort:
     references: dict[str, tuple[np.ndarray, np.ndarray]]
 
 
-def cohort_of(features: Features, is_member: np.ndarray) -> Cohort:
+def cohort_of(seen: Observations, is_member: np.ndarray) -> Cohort:
     """Returns the cohort that the people of some samples make."""
 
     def sides(name: str) -> tuple[np.ndarray, np.ndarray]:
-        unit, person = units(features[name]), features[PERSON]
-        members, externals = (units(_sum_people(unit[side], person[side])[0]) for side in (is_member, ~is_member))
+        unit, person = vectors.unit_rows(seen[name]), seen.people()
+        members, externals = (
+            vectors.unit_rows(_sum_people(unit[side], person[side])[0]) for side in (is_member, ~is_member)
+        )
         return members, externals
 
-    return Cohort(*sides(OUTCOME), {name: sides(name) for name in _references(features)})
+    return Cohort(*sides(OUTCOME), {name: sides(name) for name in _references(seen)})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,77 +64,77 @@ class Ingredient:
             not.
     """
 
-    columns: Callable[[Features, Cohort], Columns]
+    columns: Callable[[Observations, Cohort], Columns]
     needs: tuple[str, ...]
     meaning: str
     needs_others: bool = False
     default_for: tuple[str, ...] = (IDENTITY, IMAGE)
 
-    def is_available(self, features: Features) -> bool:
+    def is_available(self, seen: Observations) -> bool:
         """Says whether the features allow it."""
-        return all(any(name.startswith(need) for name in features) for need in self.needs)
+        return all(any(name.startswith(need) for name in seen.arrays) for need in self.needs)
 
 
-def columns(features: Features, cohort: Cohort, ingredients: Sequence[str]) -> Columns:
+def columns(seen: Observations, cohort: Cohort, ingredients: Sequence[str]) -> Columns:
     """Returns the columns of some ingredients, (n,) each, float64, named `ingredient/column`."""
     return {
         f"{name}/{column}": values
         for name in ingredients
-        for column, values in INGREDIENTS[name].columns(features, cohort).items()
+        for column, values in INGREDIENTS[name].columns(seen, cohort).items()
     }
 
 
-def _norm(features: Features, cohort: Cohort) -> Columns:
+def _norm(seen: Observations, cohort: Cohort) -> Columns:
     del cohort
-    return {"log": views.log_norm(features[OUTCOME])}
+    return {"log": vectors.log_norms(seen[OUTCOME])}
 
 
-def _views(features: Features, cohort: Cohort) -> Columns:
+def _views(seen: Observations, cohort: Cohort) -> Columns:
     del cohort
-    cosines, ratios = (np.asarray(features[name], np.float64).T for name in (views.COSINES, views.NORM_RATIOS))
+    cosines, ratios = (np.asarray(seen[name], np.float64).T for name in (views.COSINES, views.NORM_RATIOS))
     turned = {
         f"{name}_log_distance": np.log(np.maximum(1 - x, 1e-6)) for name, x in zip(views.VIEWS, cosines, strict=True)
     }
     return turned | {f"{name}_norm_ratio": x for name, x in zip(views.VIEWS, ratios, strict=True)}
 
 
-def _maps(features: Features, cohort: Cohort) -> Columns:
+def _maps(seen: Observations, cohort: Cohort) -> Columns:
     del cohort
     names = (pooling.array_name(tap, kind) for tap in taps.CONV_TAPS for kind in views.POOLINGS)
     return {
         f"{name}_{k}": np.asarray(column, np.float64)
         for name in names
-        if name in features
-        for k, column in enumerate(features[name].T)
+        if name in seen.arrays
+        for k, column in enumerate(seen[name].T)
     }
 
 
-def _batch_norm(features: Features, cohort: Cohort) -> Columns:
+def _batch_norm(seen: Observations, cohort: Cohort) -> Columns:
     del cohort
-    distance = np.log(np.maximum(np.asarray(features[signals.BN_DISTANCE], np.float64), _TINY))
+    distance = np.log(np.maximum(np.asarray(seen[signals.BN_DISTANCE], np.float64), _TINY))
     return {f"log_distance_{k}": column for k, column in enumerate(distance.T)}
 
 
-def _cohort(features: Features, cohort: Cohort) -> Columns:
-    return _profiles(units(features[OUTCOME]), (cohort.members, cohort.externals))
+def _cohort(seen: Observations, cohort: Cohort) -> Columns:
+    return _profiles(vectors.unit_rows(seen[OUTCOME]), (cohort.members, cohort.externals))
 
 
-def _centroid(features: Features, cohort: Cohort) -> Columns:
-    centroid = centroids(features[OUTCOME], features[PERSON])
+def _centroid(seen: Observations, cohort: Cohort) -> Columns:
+    centroid = centroids(seen[OUTCOME], seen.people())
     return _profiles(centroid, (cohort.members, cohort.externals))
 
 
-def _others(features: Features, cohort: Cohort) -> Columns:
+def _others(seen: Observations, cohort: Cohort) -> Columns:
     del cohort
-    return _closeness(features[OUTCOME], features[PERSON])
+    return _closeness(seen[OUTCOME], seen.people())
 
 
-def _others_views(features: Features, cohort: Cohort) -> Columns:
+def _others_views(seen: Observations, cohort: Cohort) -> Columns:
     del cohort
-    person = features[PERSON]
-    seen = np.concatenate([units(features[OUTCOME])[:, None], features[views.OUTCOMES]], axis=1)
-    whole = units(seen.sum(axis=1))  # steadier than the outcome of the photo itself
-    cosines = np.einsum("nvd,nd->nv", seen, other_centroids(whole, person))
+    person = seen.people()
+    directions = np.concatenate([vectors.unit_rows(seen[OUTCOME])[:, None], seen[views.OUTCOMES]], axis=1)
+    whole = vectors.unit_rows(directions.sum(axis=1))  # steadier than the outcome of the photo itself
+    cosines = np.einsum("nvd,nd->nv", directions, other_centroids(whole, person))
     sums, who = _sum_people(cosines, person)
     beside = cosines - (sums[who] - cosines) / (np.bincount(who)[who] - 1)[:, None]
     names = ("itself", *views.VIEWS)
@@ -138,8 +143,8 @@ def _others_views(features: Features, cohort: Cohort) -> Columns:
     return found | {f"{name}_beside_others": values for name, values in zip(names, beside.T, strict=True)}
 
 
-def _margin(features: Features, cohort: Cohort) -> Columns:
-    unit, own = units(features[OUTCOME]), other_centroids(features[OUTCOME], features[PERSON])
+def _margin(seen: Observations, cohort: Cohort) -> Columns:
+    unit, own = vectors.unit_rows(seen[OUTCOME]), other_centroids(seen[OUTCOME], seen.people())
     logits = _SCALE * np.concatenate([(unit * own).sum(axis=1, keepdims=True), unit @ cohort.members.T], axis=1)
     probability = np.exp(logits - logits.max(axis=1, keepdims=True))
     probability /= probability.sum(axis=1, keepdims=True)
@@ -152,18 +157,18 @@ def _margin(features: Features, cohort: Cohort) -> Columns:
     }
 
 
-def _reference(features: Features, cohort: Cohort) -> Columns:
-    faces = {name: units(features[name]) for name in (OUTCOME, *_references(features))}
-    norms = {f"{name}_norm": views.log_norm(features[name]) for name in _references(features)}
+def _reference(seen: Observations, cohort: Cohort) -> Columns:
+    faces = {name: vectors.unit_rows(seen[name]) for name in (OUTCOME, *_references(seen))}
+    norms = {f"{name}_norm": vectors.log_norms(seen[name]) for name in _references(seen)}
     return _look_alikes(faces, cohort) | norms
 
 
-def _reference_others(features: Features, cohort: Cohort) -> Columns:
-    person, names = features[PERSON], (OUTCOME, *_references(features))
-    found = _look_alikes({name: centroids(features[name], person) for name in names}, cohort)
-    audited = _closeness(features[OUTCOME], person)
+def _reference_others(seen: Observations, cohort: Cohort) -> Columns:
+    person, names = seen.people(), (OUTCOME, *_references(seen))
+    found = _look_alikes({name: centroids(seen[name], person) for name in names}, cohort)
+    audited = _closeness(seen[OUTCOME], person)
     for name in names[1:]:
-        closeness = _closeness(features[name], person)
+        closeness = _closeness(seen[name], person)
         found |= {f"{name}_{column}_difference": audited[column] - values for column, values in closeness.items()}
     return found
 
@@ -188,26 +193,24 @@ INGREDIENTS = {
         default_for=(),
     ),
     "cohort": Ingredient(
-        _cohort, (OUTCOME, PERSON), "cosines with people of known membership: members are pushed away from members"
+        _cohort, (OUTCOME,), "cosines with people of known membership: members are pushed away from members"
     ),
     "reference": Ingredient(
         _reference, (REFERENCE,), "cosines with those whom a reference model finds most alike, against that model's"
     ),
-    "others": Ingredient(
-        _others, (OUTCOME, PERSON), "cosines with, and among, the person's other photos", needs_others=True
-    ),
+    "others": Ingredient(_others, (OUTCOME,), "cosines with, and among, the person's other photos", needs_others=True),
     "centroid": Ingredient(
-        _centroid, (OUTCOME, PERSON), "what cohort sees, of the centroid of the person's photos", needs_others=True
+        _centroid, (OUTCOME,), "what cohort sees, of the centroid of the person's photos", needs_others=True
     ),
     "margin": Ingredient(
         _margin,
-        (OUTCOME, PERSON),
+        (OUTCOME,),
         "gradient of a softmax loss whose class is the centroid of the person's other photos",
         needs_others=True,
     ),
     "others_views": Ingredient(
         _others_views,
-        (OUTCOME, PERSON, views.OUTCOMES),
+        (OUTCOME, views.OUTCOMES),
         "what others sees, of the mean of all views, and how near every view is to the person's other photos",
         needs_others=True,
         default_for=(IMAGE,),
@@ -221,29 +224,17 @@ INGREDIENTS = {
 }
 
 
-def units(vectors: np.ndarray) -> np.ndarray:
-    """Returns rows of length 1, float64; 0 where a row is all zeros."""
-    vectors = np.asarray(vectors, np.float64)
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float64).tiny)
-
-
-def rows_by_person(person: np.ndarray) -> list[np.ndarray]:
-    """Returns the rows of each person, in the order of their names."""
-    order = np.argsort(person, kind="stable")
-    return np.split(order, np.flatnonzero(person[order][1:] != person[order][:-1]) + 1)
-
-
 def centroids(outcome: np.ndarray, person: np.ndarray) -> np.ndarray:
     """Returns, for every photo, the unit centroid of all photos of its person, (n, d)."""
-    sums, who = _sum_people(units(outcome), person)
-    return units(sums[who])
+    sums, who = _sum_people(vectors.unit_rows(outcome), person)
+    return vectors.unit_rows(sums[who])
 
 
 def other_centroids(outcome: np.ndarray, person: np.ndarray) -> np.ndarray:
     """Returns, for every photo, the unit centroid of its person's other photos, (n, d)."""
-    unit = units(outcome)
+    unit = vectors.unit_rows(outcome)
     sums, who = _sum_people(unit, person)
-    return units(sums[who] - unit)
+    return vectors.unit_rows(sums[who] - unit)
 
 
 def _sum_people(vectors: np.ndarray, person: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -255,9 +246,9 @@ def _sum_people(vectors: np.ndarray, person: np.ndarray) -> tuple[np.ndarray, np
 
 def _closeness(outcome: np.ndarray, person: np.ndarray) -> Columns:
     """Returns how close every photo is to its person's other photos, and those to one another."""
-    unit, norm = units(outcome), views.log_norm(outcome)
+    unit, norm = vectors.unit_rows(outcome), vectors.log_norms(outcome)
     found = {name: np.empty(len(unit)) for name in ("centroid", "mean", "smallest", "among_others", "others_norm")}
-    for rows in rows_by_person(person):
+    for rows in splits.rows_by_person(person):
         cosines = unit[rows] @ unit[rows].T
         num = len(rows) - 1
         np.fill_diagonal(cosines, 2.0)
@@ -318,5 +309,5 @@ def _compare(audited: np.ndarray, reference: np.ndarray) -> Columns:
     return found | {"correlation": (a * b).sum(axis=1) / np.maximum(lengths, _TINY)}
 
 
-def _references(features: Features) -> list[str]:
-    return sorted(name for name in features if name.startswith(REFERENCE))
+def _references(seen: Observations) -> list[str]:
+    return sorted(name for name in seen.arrays if name.startswith(REFERENCE))

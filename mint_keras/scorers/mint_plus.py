@@ -22,11 +22,12 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from mint_keras.data import splits
-from mint_keras.records import InputError
-from mint_keras.scorers.baselines import PERSON, Features
-from mint_keras.scorers.ingredients import IDENTITY, IMAGE, INGREDIENTS, Cohort, cohort_of, columns, rows_by_person
+from mint_keras.records import InputError, Observations
+from mint_keras.scorers.ingredients import IDENTITY, IMAGE, INGREDIENTS, Cohort, cohort_of, columns
+from mint_keras.scorers.protocol import Calibration, Needs, calibration_of
 from mint_keras.statistics import metrics
 
+NAME = "mint_plus"
 PHOTO, WITH_OTHERS, OF_PERSON = "photo", "with_others", "person"
 LEVELS = {
     PHOTO: "each photo on its own",
@@ -34,7 +35,6 @@ LEVELS = {
     OF_PERSON: "all photos of a person among those scored together; each of them gets the person's score",
 }
 LOGISTIC, BOOSTING = "logistic", "boosting"
-Labelled = tuple[Features, np.ndarray]
 _NUM_FOLDS = 5  # of the cross-validation
 MIN_PEOPLE = 2 * _NUM_FOLDS  # of a side, to calibrate on
 _NUM_COHORTS = 10  # folds that take turns to be left out of the cohort, or as many as there are people of a class
@@ -42,170 +42,151 @@ _NUM_COHORTS = 10  # folds that take turns to be left out of the cohort, or as m
 
 @dataclasses.dataclass(frozen=True)
 class MintPlus:
-    """A fitted scorer: a function from features to logits.
+    """The recipe; see `scorers.protocol.Scorer`.
 
     Attributes:
-        level: a key of `LEVELS`.
-        ingredients: what it looks at, keys of `INGREDIENTS`.
-        people: of the calibration, whom it does not score.
-        cohort: the calibration's people as the audited model sees them.
-        classifier: fitted, of scikit-learn.
-        candidate: which of its classifier's settings cross-validation chose, from 0.
-        calibration_auc: of calibration people, each scored by what was fitted without them; a little too high, as the
-            best of the classifier's settings.
+        truth: What a score speaks of: `IDENTITY` or `IMAGE`, see the module.
+        level: What is judged, a key of `LEVELS`.
+        ingredients: What it looks at, keys of `INGREDIENTS`; None for the truth's default ones that the level and the
+            observations allow.
+        classifier: What is fitted on them, a key of `CLASSIFIERS`.
     """
 
-    level: str
+    truth: str = IDENTITY
+    level: str = PHOTO
+    ingredients: tuple[str, ...] | None = None
+    classifier: str = LOGISTIC
+
+    @property
+    def name(self) -> str:
+        """How scores name it."""
+        return NAME
+
+    @property
+    def tap(self) -> str:
+        """The level stands where scores name a tap."""
+        return self.level
+
+    @property
+    def needs(self) -> Needs:
+        """It looks at the embedding, the maps, and how the model answers small changes of a face."""
+        return Needs(has_views=True)
+
+    @threadpool_limits.wrap(limits=1)  # threads of matrices this small wait for one another: seven times as long
+    def fit(self, seen: Observations, is_member: np.ndarray, seed: int = 1) -> FittedMintPlus:
+        """Fits the scorer on calibration people; its settings are chosen by cross-validation over them, by person.
+
+        Args:
+            seen: What `aad.views.face_function` of the audited model gave for n samples of one database; and, where
+                there are other models that were not trained on these people, their embeddings under names that begin
+                with `ingredients.REFERENCE`. Take as many photos of each person as will be scored.
+            is_member: Which of the samples are members, (n,), bool.
+            seed: Seeds the folds.
+
+        Raises:
+            InputError: if a class is missing, people are on the sides that `truth` does not allow, there are too few,
+                or an ingredient lacks what it looks at.
+        """
+        is_member = np.asarray(is_member, bool)
+        calibration = calibration_of(seen, is_member, seed)
+        _check_sides(seen.people(), is_member, self.truth, self.level)
+        _check_known(self.classifier, CLASSIFIERS, "classifier")
+        chosen = defaults(seen, self.level, self.truth) if self.ingredients is None else tuple(self.ingredients)
+        _check_ingredients(chosen, seen, self.level)
+        rows = _scorable(seen.people(), self.level)
+        used, is_member = seen.take(rows), is_member[rows]
+        if (num := _num_people(used.people(), is_member)) < MIN_PEOPLE:
+            raise InputError(
+                f"Expected at least {MIN_PEOPLE} people a side to calibrate on, received {num} with enough photos."
+            )
+        candidate, auc = _cross_validate(self, used, is_member, chosen, seed)
+        matrix = _cross_fitted(used, is_member, chosen, seed)
+        classifier = _fit_one(CLASSIFIERS[self.classifier][candidate], matrix, used, is_member, self.level)
+        cohort = cohort_of(used, is_member)
+        return FittedMintPlus(self, chosen, np.unique(seen.people()), cohort, classifier, candidate, auc, calibration)
+
+
+@dataclasses.dataclass(frozen=True)
+class FittedMintPlus:
+    """A fitted scorer: a function from observations to logits.
+
+    Attributes:
+        recipe: What was fitted.
+        ingredients: What it looks at, keys of `INGREDIENTS`.
+        people: Those of the calibration, whom it does not score.
+        cohort: The calibration's people as the audited model sees them.
+        classifier: The fitted classifier, of scikit-learn.
+        candidate: Which of the classifier's settings cross-validation chose, from 0.
+        calibration_auc: The AUC over calibration people, each scored by what was fitted without them; a little too
+            high, since the best of the settings was taken.
+        calibration: What it was fitted on.
+    """
+
+    recipe: MintPlus
     ingredients: tuple[str, ...]
     people: np.ndarray
     cohort: Cohort
     classifier: Any
     candidate: int
     calibration_auc: float
+    calibration: Calibration
 
-    def __call__(self, features: Features) -> np.ndarray:
+    def __call__(self, seen: Observations) -> np.ndarray:
         """Scores n samples.
 
         Args:
-            features: as in `fit`, of other people than the calibration's. A person's other photos are those given.
+            seen: As in `MintPlus.fit`, of other people than the calibration's. A person's other photos are those given.
 
         Returns:
             Logits, (n,), float32; NaN for a person's only photo at levels that look at the others.
 
         Raises:
-            InputError: for people of the calibration, or if a feature is missing.
+            InputError: for people of the calibration, or if something that it looks at is missing.
         """
-        if known := sorted(set(features[PERSON]) & set(self.people)):
+        person, level = seen.people(), self.recipe.level
+        if known := sorted(set(person) & set(self.people)):
             raise InputError(
                 f"Expected other people than the calibration's, received {len(known)} of them, such as "
                 f"{str(known[0])!r}: their membership is known already. Score the other half of the people."
             )
-        _check_ingredients(self.ingredients, features, self.level)
-        rows = _scorable(features[PERSON], self.level)
-        logit = np.full(len(features[PERSON]), np.nan, np.float32)
+        _check_ingredients(self.ingredients, seen, level)
+        rows = _scorable(person, level)
+        logit = np.full(len(person), np.nan, np.float32)
         if len(rows):
-            used = _take(features, rows)
-            logit[rows] = _decide(self.classifier, _matrix(used, self.cohort, self.ingredients), used, self.level)
+            used = seen.take(rows)
+            logit[rows] = _decide(self.classifier, _matrix(used, self.cohort, self.ingredients), used, level)
         return logit
 
 
-@threadpool_limits.wrap(limits=1)  # threads of matrices this small mostly wait for one another
-def fit(
-    train: Features,
-    is_member: np.ndarray,
-    truth: str = IDENTITY,
-    level: str = PHOTO,
-    ingredients: Sequence[str] | None = None,
-    classifier: str = LOGISTIC,
-    seed: int = 1,
-) -> MintPlus:
-    """Fits the scorer on calibration people; its settings are chosen by cross-validation over them, person by person.
-
-    Columns that compare with the cohort are computed without the people of a sample's own fold, members and externals
-    alike: who was left out would tell who is a member.
-
-    Args:
-        train: features of n samples of one database, by name: those of `aad.views.face_function` for the audited
-            model, `PERSON`, and, where there are other models that were not trained on these people, their embeddings
-            under names that begin with `ingredients.REFERENCE`. Take as many photos of each person as will be scored.
-        is_member: which of them are members, (n,), bool.
-        truth: `IDENTITY` or `IMAGE`, see the module.
-        level: a key of `LEVELS`.
-        ingredients: keys of `INGREDIENTS`; None for the truth's default ones that the level and the features allow.
-        classifier: a key of `CLASSIFIERS`.
-        seed: of the folds.
-
-    Raises:
-        InputError: if a class is missing, people are on the sides that `truth` does not allow, there are too few, or an
-            ingredient lacks its features.
-    """
-    is_member = np.asarray(is_member, bool)
-    _check_sides(train[PERSON], is_member, truth, level)
-    _check_known(classifier, CLASSIFIERS, "classifier")
-    chosen = defaults(train, level, truth) if ingredients is None else tuple(ingredients)
-    _check_ingredients(chosen, train, level)
-    rows = _scorable(train[PERSON], level)
-    used, is_member = _take(train, rows), is_member[rows]
-    _check_enough(used[PERSON], is_member)
-    candidate, auc = _cross_validate(used, is_member, chosen, level, classifier, seed)
-    fitted = _fit_one(
-        CLASSIFIERS[classifier][candidate], _cross_fitted(used, is_member, chosen, seed), used, is_member, level
-    )
-    people = np.unique(train[PERSON])
-    return MintPlus(level, chosen, people, cohort_of(used, is_member), fitted, candidate, auc)
-
-
-def available(features: Features, level: str) -> tuple[str, ...]:
-    """Returns the ingredients that a level may use and the features allow."""
+def available(seen: Observations, level: str) -> tuple[str, ...]:
+    """Returns the ingredients that a level may use and the observations allow."""
     return tuple(
         name
         for name, ingredient in INGREDIENTS.items()
-        if ingredient.is_available(features) and (level != PHOTO or not ingredient.needs_others)
+        if ingredient.is_available(seen) and (level != PHOTO or not ingredient.needs_others)
     )
 
 
-def defaults(features: Features, level: str, truth: str = IDENTITY) -> tuple[str, ...]:
+def defaults(seen: Observations, level: str, truth: str = IDENTITY) -> tuple[str, ...]:
     """Returns those of `available` that are used for a truth unless others are asked for."""
-    return tuple(name for name in available(features, level) if truth in INGREDIENTS[name].default_for)
-
-
-@dataclasses.dataclass(frozen=True)
-class Ablation:
-    """What some ingredients are worth.
-
-    Attributes:
-        ingredients: that were used.
-        calibration_auc: see `MintPlus`.
-        evaluation_auc: of the evaluation; None where there is none.
-    """
-
-    ingredients: tuple[str, ...]
-    calibration_auc: float
-    evaluation_auc: float | None
-
-
-def ablate(
-    calibration: Labelled,
-    evaluation: Labelled | None = None,
-    truth: str = IDENTITY,
-    level: str = PHOTO,
-    classifier: str = LOGISTIC,
-    seed: int = 1,
-) -> dict[str, Ablation]:
-    """Fits the scorer on the default ingredients, on all but each of them, with each of the rest, and on each alone.
-
-    Args:
-        calibration: features and membership, see `fit`.
-        evaluation: the same of other people. None while anything is still to be chosen.
-        truth: see `fit`.
-        level: see `fit`.
-        classifier: see `fit`.
-        seed: see `fit`.
-
-    Returns:
-        By "default", "without NAME", "with NAME" and "only NAME".
-    """
-    used = defaults(calibration[0], level, truth)
-    rest = [name for name in available(calibration[0], level) if name not in used]
-    sets = {"default": used}
-    if len(used) > 1:
-        sets |= {f"without {name}": tuple(other for other in used if other != name) for name in used}
-    sets |= {f"with {name}": (*used, name) for name in rest} | {f"only {name}": (name,) for name in (*used, *rest)}
-    found = {}
-    for label, chosen in sets.items():
-        score = fit(*calibration, truth, level, chosen, classifier, seed)
-        found[label] = Ablation(chosen, score.calibration_auc, None if evaluation is None else _auc(score, evaluation))
-    return found
+    return tuple(name for name in available(seen, level) if truth in INGREDIENTS[name].default_for)
 
 
 def split_calibration(people: np.ndarray, is_member: np.ndarray, seed: int, fraction: float = 0.5) -> np.ndarray:
     """Returns which samples are of the calibration, (n,), bool: so many of the members' people and of the others.
 
     Args:
-        people: the person of every sample, (n,).
-        is_member: (n,). People with a member's photo go with the members, all photos together.
-        seed: of the choice.
-        fraction: of the people.
+        people: The person of every sample, (n,).
+        is_member: Which samples are members, (n,). People with a member's photo go with the members, all photos
+            together.
+        seed: Seeds the choice.
+        fraction: The share of the people that is chosen.
+
+    Example:
+        >>> people = np.array(["Ann", "Ann", "Bob", "Cid", "Cid", "Dee"])
+        >>> chosen = split_calibration(people, np.array([True, True, True, False, False, False]), seed=1)
+        >>> len(set(people[chosen])), set(people[chosen]) & set(people[~chosen])
+        (2, set())
     """
     has_member = np.isin(people, people[np.asarray(is_member, bool)])
     first = np.zeros(len(people), bool)
@@ -213,14 +194,6 @@ def split_calibration(people: np.ndarray, is_member: np.ndarray, seed: int, frac
         if side.any():
             first[side] = splits.split_people(people[side], fraction, np.random.default_rng(seed))
     return first
-
-
-def choose_photos(people: np.ndarray, sample_id: np.ndarray, num_photos: int, seed: int) -> np.ndarray:
-    """Returns the sorted rows of `num_photos` random photos of each person who has as many, whatever their order."""
-    shuffled = np.argsort(sample_id, kind="stable")[np.random.default_rng(seed).permutation(len(sample_id))]
-    groups = (shuffled[rows] for rows in rows_by_person(people[shuffled]))
-    kept = [rows[:num_photos] for rows in groups if len(rows) >= num_photos]
-    return np.sort(np.concatenate(kept)) if kept else np.empty(0, int)
 
 
 def _logistic(strength: float) -> Callable[[], Any]:
@@ -257,17 +230,17 @@ CLASSIFIERS: dict[str, tuple[Callable[[], Any], ...]] = {
 
 
 def _cross_validate(
-    features: Features, is_member: np.ndarray, ingredients: Sequence[str], level: str, classifier: str, seed: int
+    recipe: MintPlus, seen: Observations, is_member: np.ndarray, ingredients: Sequence[str], seed: int
 ) -> tuple[int, float]:
     """Returns the candidate with the largest AUC over people who were left out of everything, and this AUC."""
     aucs = []
-    for fitted, left_out in _folds(features[PERSON], is_member, _NUM_FOLDS, seed):
-        train, test = _take(features, fitted), _take(features, left_out)
+    for fitted, left_out in _folds(seen.people(), is_member, _NUM_FOLDS, seed):
+        train, test = seen.take(fitted), seen.take(left_out)
         matrix = _cross_fitted(train, is_member[fitted], ingredients, seed)
         of_test = _matrix(test, cohort_of(train, is_member[fitted]), ingredients)
         logits = (
-            _decide(_fit_one(make, matrix, train, is_member[fitted], level), of_test, test, level)
-            for make in CLASSIFIERS[classifier]
+            _decide(_fit_one(make, matrix, train, is_member[fitted], recipe.level), of_test, test, recipe.level)
+            for make in CLASSIFIERS[recipe.classifier]
         )
         aucs.append([metrics.auc(is_member[left_out], logit) for logit in logits])
     means = np.mean(aucs, axis=0)
@@ -275,13 +248,17 @@ def _cross_validate(
     return best, float(means[best])
 
 
-def _cross_fitted(features: Features, is_member: np.ndarray, ingredients: Sequence[str], seed: int) -> np.ndarray:
-    """Returns the matrix of samples, each compared with a cohort in which nobody of its own fold is."""
+def _cross_fitted(seen: Observations, is_member: np.ndarray, ingredients: Sequence[str], seed: int) -> np.ndarray:
+    """Returns the matrix of samples, each compared with a cohort in which nobody of its own fold is.
+
+    Members and externals alike: leaving out only a member's own centroid would tell who is a member (with it, and the
+    embedding among the columns, cross-validation on the lab said 0.998; without the leak the cohort gives 0.83).
+    """
     parts = []
-    folds = _folds(features[PERSON], is_member, min(_NUM_COHORTS, _num_people(features[PERSON], is_member)), seed)
+    folds = _folds(seen.people(), is_member, min(_NUM_COHORTS, _num_people(seen.people(), is_member)), seed)
     for others, fold in folds:
-        cohort = cohort_of(_take(features, others), is_member[others])
-        parts.append(_matrix(_take(features, fold), cohort, ingredients))
+        cohort = cohort_of(seen.take(others), is_member[others])
+        parts.append(_matrix(seen.take(fold), cohort, ingredients))
     order = np.argsort(np.concatenate([fold for _, fold in folds]))
     return np.concatenate(parts)[order]
 
@@ -297,37 +274,27 @@ def _folds(person: np.ndarray, is_member: np.ndarray, num: int, seed: int) -> li
     return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(num)]
 
 
-def _matrix(features: Features, cohort: Cohort, ingredients: Sequence[str]) -> np.ndarray:
-    return np.stack(list(columns(features, cohort, ingredients).values()), axis=1)
+def _matrix(seen: Observations, cohort: Cohort, ingredients: Sequence[str]) -> np.ndarray:
+    return np.stack(list(columns(seen, cohort, ingredients).values()), axis=1)
 
 
-def _fit_one(make: Callable[[], Any], matrix: np.ndarray, features: Features, is_member: np.ndarray, level: str) -> Any:
+def _fit_one(make: Callable[[], Any], matrix: np.ndarray, seen: Observations, is_member: np.ndarray, level: str) -> Any:
     if level != OF_PERSON:
         return make().fit(matrix, is_member)
-    groups = rows_by_person(features[PERSON])
+    groups = splits.rows_by_person(seen.people())
     first = np.array([rows[0] for rows in groups])
     return make().fit(np.stack([matrix[rows].mean(axis=0) for rows in groups]), is_member[first])
 
 
-def _decide(classifier: Any, matrix: np.ndarray, features: Features, level: str) -> np.ndarray:
+def _decide(classifier: Any, matrix: np.ndarray, seen: Observations, level: str) -> np.ndarray:
     if level != OF_PERSON:
         return classifier.decision_function(matrix).astype(np.float32)
     logit = np.empty(len(matrix), np.float32)
-    groups = rows_by_person(features[PERSON])
+    groups = splits.rows_by_person(seen.people())
     found = classifier.decision_function(np.stack([matrix[rows].mean(axis=0) for rows in groups]))
     for rows, value in zip(groups, found, strict=True):
         logit[rows] = value
     return logit
-
-
-def _auc(score: MintPlus, evaluation: Labelled) -> float:
-    logit = score(evaluation[0])
-    is_scored = np.isfinite(logit)
-    return metrics.auc(evaluation[1][is_scored], logit[is_scored])
-
-
-def _take(features: Features, rows: np.ndarray) -> dict[str, np.ndarray]:
-    return {name: values[rows] for name, values in features.items()}
 
 
 def _scorable(person: np.ndarray, level: str) -> np.ndarray:
@@ -341,11 +308,11 @@ def _check_known(name: str, known: Mapping[str, Any], what: str) -> None:
         raise InputError(f"Expected a {what} of {list(known)}, received {name!r}.")
 
 
-def _check_ingredients(names: Sequence[str], features: Features, level: str) -> None:
+def _check_ingredients(names: Sequence[str], seen: Observations, level: str) -> None:
     _check_known(level, LEVELS, "level")
     for name in names:
         _check_known(name, INGREDIENTS, "ingredient")
-    allowed = available(features, level)
+    allowed = available(seen, level)
     if not names or set(names) - set(allowed):
         raise InputError(
             f"Expected ingredients that the level {level!r} and the features allow, {list(allowed)}, received "
@@ -373,13 +340,6 @@ def _check_sides(person: np.ndarray, is_member: np.ndarray, truth: str, level: s
         raise InputError(
             f"Expected photos of every person on both sides for image membership, received {len(members)} people of "
             f"members and {len(externals)} of externals, {len(both)} of them on both sides. Leave the others out."
-        )
-
-
-def _check_enough(person: np.ndarray, is_member: np.ndarray) -> None:
-    if (num := _num_people(person, is_member)) < MIN_PEOPLE:
-        raise InputError(
-            f"Expected at least {MIN_PEOPLE} people a side to calibrate on, received {num} with enough photos."
         )
 
 

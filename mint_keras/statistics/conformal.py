@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from mint_keras.records import InputError, RefusedError, Scores
+from mint_keras.statistics import person
 
 ALPHA = 0.05
 FDR = 0.1
@@ -28,13 +29,13 @@ class Validity:
     """How often people of a held-out database, all external, got a p-value of at most alpha.
 
     Attributes:
-        database: whose people they are.
-        alpha: the p-value in question.
-        num_people: who were tried.
-        num_accused: whose smallest p-value was at most alpha.
-        low: lower end of the exact 95% interval of the rate.
-        high: upper end.
-        limit: `high` must not exceed it.
+        database: The name of the held-out database.
+        alpha: The p-value in question.
+        num_people: The number of people who were tried.
+        num_accused: The number of people whose smallest p-value was at most alpha.
+        low: The lower end of the exact 95% interval of the rate.
+        high: The upper end of that interval.
+        limit: The upper end must not exceed it.
     """
 
     database: str
@@ -52,16 +53,14 @@ class Validity:
 
     def describe(self) -> str:
         """Returns the measurement as a sentence."""
-        rate = f"{self.num_accused} of {self.num_people} people of {self.database}, who are no members"
-        found = f"{rate}, had a p-value of at most {self.alpha:g}: {_interval(self)}"
+        rate = self.num_accused / self.num_people
+        found = (
+            f"{self.num_accused} of {self.num_people} people of {self.database}, who are no members, had a p-value "
+            f"of at most {self.alpha:g}: {rate:.3f} (exact 95% interval {self.low:.3f} to {self.high:.3f})"
+        )
         if self.is_valid:
             return f"{found}. That stays under {self.limit:g}: p-values can be used."
         return f"{found}. That may exceed {self.limit:g}: p-values are not given."
-
-
-def _interval(validity: Validity) -> str:
-    rate = validity.num_accused / validity.num_people
-    return f"{rate:.3f} (exact 95% interval {validity.low:.3f} to {validity.high:.3f})"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,9 +68,9 @@ class Calibration:
     """Logits of external people, one each.
 
     Attributes:
-        logits: for each database the largest logit of each person, ascending.
-        people: the same people's names, `database/person`, sorted; empty if read back.
-        validity: what `verify` measured; None before.
+        logits: For each database the largest logit of each person, ascending.
+        people: The same people's names, `database/person`, sorted; empty if read back.
+        validity: What `verify` measured; None before.
     """
 
     logits: Mapping[str, np.ndarray]
@@ -84,13 +83,14 @@ class Calibration:
         return 1 / (1 + min(len(values) for values in self.logits.values()))
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns what `from_dict` reads, of types that JSON has. Names of people stay at home.
+        """Returns what `from_dict` reads, of types that JSON has.
 
         Raises:
             RefusedError: if validity was not measured.
         """
         if self.validity is None:
             raise RefusedError(_UNVERIFIED)
+        # Names of people stay at home: what is read back can be used, and not verified again.
         logits = {name: values.tolist() for name, values in self.logits.items()}
         return {"logits": logits, "validity": dataclasses.asdict(self.validity)}
 
@@ -117,11 +117,11 @@ def calibrate(externals: Scores, head_people: np.ndarray) -> Calibration:
 
     A person counts once, with the largest logit of all photos. A new external person's photo then exceeds it no more
     often than a photo among n + 1 people should, and neither does the largest of as many photos of that person as the
-    calibration people have. Taking all photos as they come would pretend to have more people than there are.
+    calibration people have.
 
     Args:
-        externals: of one or several databases, none of them a member.
-        head_people: `SampleTable.people()` of whatever trained, tuned or chose the head, any order.
+        externals: Scores of people of one or several databases, none of them a member.
+        head_people: `SampleTable.people()` of whatever trained, tuned or chose the head, in any order.
 
     Raises:
         InputError: if somebody is a member or trained the head, or there are no scores.
@@ -133,9 +133,10 @@ def calibrate(externals: Scores, head_people: np.ndarray) -> Calibration:
     if not len(people) or not np.isfinite(logit).all():
         raise InputError(f"Expected finite scores of external people, received {len(people)} samples.")
     _check_disjoint(people, head_people, "that trained the head")
-    names, first, person = np.unique(people, return_index=True, return_inverse=True)
-    largest = np.full(len(names), -np.inf)
-    np.maximum.at(largest, person, logit)
+    names, first = np.unique(people, return_index=True)
+    # Taking all photos as they come would pretend to have more people than there are. This costs power, and prefers
+    # silence to a wrong accusation.
+    largest = person.largest_by_person(logit, people)
     database = externals.samples.database[first]
     return Calibration({str(name): np.sort(largest[database == name]) for name in np.unique(database)}, names)
 
@@ -144,13 +145,13 @@ def verify(calibration: Calibration, held_out: Scores, head_people: np.ndarray, 
     """Measures on another database's external people how often a p-value is at most alpha, person by person.
 
     The smallest p-value of a person's photos counts. p-values are enabled if the exact 95% interval of the rate ends
-    at or below twice alpha: the burden of showing that they hold is on them. Needs SciPy.
+    at or below twice alpha. Needs SciPy.
 
     Args:
-        calibration: of other databases.
-        held_out: scores of one database, nobody a member.
-        head_people: see `calibrate`.
-        alpha: the p-value in question.
+        calibration: Logits of people of other databases.
+        held_out: Scores of one database, nobody a member.
+        head_people: The people of the head, as for `calibrate`.
+        alpha: The p-value in question.
 
     Returns:
         The calibration with its validity.
@@ -175,22 +176,21 @@ def verify(calibration: Calibration, held_out: Scores, head_people: np.ndarray, 
     tried = calibrate(held_out, head_people).logits[str(databases[0])]
     num_accused = int(np.count_nonzero(_p_values(calibration, tried) <= alpha))
     rate = bounds.exact_interval(num_accused, len(tried))
-    validity = Validity(
-        str(databases[0]), alpha, len(tried), num_accused, rate.low, rate.high, min(1.0, TOLERANCE * alpha)
-    )
+    # The burden is on the p-values: a rate that a few people did not refute is not yet shown to hold.
+    limit = min(1.0, TOLERANCE * alpha)
+    validity = Validity(str(databases[0]), alpha, len(tried), num_accused, rate.low, rate.high, limit)
     return dataclasses.replace(calibration, validity=validity)
 
 
 def p_values(calibration: Calibration, logits: np.ndarray, is_inside: np.ndarray | None = None) -> np.ndarray:
     """Returns p-values of photos under the hypothesis that they are of external people.
 
-    The largest over calibration databases of (1 + people whose logit is at least the photo's) / (1 + people): a photo
-    must stand out in every one, because nobody knows which is most like it.
+    It is the largest over calibration databases of (1 + people whose logit is at least the photo's) / (1 + people).
 
     Args:
-        calibration: that `verify` has seen.
-        logits: shape (n,).
-        is_inside: whether the photo is in the calibration's domain (`Domain.contains`), shape (n,); None if nobody
+        calibration: Logits of external people that `verify` has seen.
+        logits: Logits of the photos, shape (n,).
+        is_inside: Whether the photo is in the calibration's domain (`Domain.contains`), shape (n,); None if nobody
             asked.
 
     Returns:
@@ -212,13 +212,9 @@ def p_values(calibration: Calibration, logits: np.ndarray, is_inside: np.ndarray
 
 
 def _p_values(calibration: Calibration, logits: np.ndarray) -> np.ndarray:
-    return np.max(
-        [
-            (1 + len(values) - np.searchsorted(values, logits, "left")) / (1 + len(values))
-            for values in calibration.logits.values()
-        ],
-        axis=0,
-    )
+    # A photo must stand out in every database, because nobody knows which is most like it.
+    of = calibration.logits.values()
+    return np.max([(1 + len(v) - np.searchsorted(v, logits, "left")) / (1 + len(v)) for v in of], axis=0)
 
 
 def select(p: np.ndarray, fdr: float = FDR) -> np.ndarray:
@@ -230,8 +226,8 @@ def select(p: np.ndarray, fdr: float = FDR) -> np.ndarray:
     calibration people: judge persons then (`mint_keras.statistics.person`).
 
     Args:
-        p: p-values, shape (n,); NaN (outside of the domain) is never selected, but counts among the n.
-        fdr: the false discovery rate.
+        p: The p-values, shape (n,); NaN (outside of the domain) is never selected, but counts among the n.
+        fdr: The false discovery rate.
 
     Returns:
         Which photos are selected, shape (n,), bool.
@@ -249,6 +245,7 @@ def select(p: np.ndarray, fdr: float = FDR) -> np.ndarray:
 def smallest_selection(floor: float, num_photos: int, fdr: float = FDR) -> int | None:
     """Returns how many photos of a folder must be at the floor before `select` takes any; None if all would not do."""
     _check_rate(fdr)
+    # The k smallest p-values must lie at or below fdr * k / n, and none of them is below the floor.
     num = max(1, math.ceil(num_photos * floor / fdr - 1e-9))
     return num if num <= num_photos else None
 
@@ -267,29 +264,18 @@ def describe_floor(calibration: Calibration, num_photos: int, fdr: float = FDR) 
     )
 
 
-def positive_predictive_value(prevalence: float, tpr: float, fpr: float) -> float:
-    """Returns the share of members among those who are called members (Bayes), 0 if nobody is.
-
-    Args:
-        prevalence: share of members among the photos that are tested; the user's to give.
-        tpr: true-positive rate; its lower bound for a conservative answer.
-        fpr: false-positive rate; its upper bound.
-    """
-    for rate in (prevalence, tpr, fpr):
-        _check_rate(rate)
-    right, wrong = prevalence * tpr, (1 - prevalence) * fpr
-    return right / (right + wrong) if right + wrong else 0.0
-
-
 def describe_risk(prevalence: float, min_tpr: float, max_fpr: float) -> str:
-    """Returns what an accusation is worth where so many are members, as a sentence.
+    """Returns what an accusation is worth where so many are members (Bayes), as a sentence.
 
     Args:
-        prevalence: share of members among the photos that are tested; the user's to give.
-        min_tpr: lower bound of the true-positive rate, for example `bounds.Certified.min_tpr`.
-        max_fpr: upper bound of the false-positive rate, for example `bounds.Certified.max_fpr`.
+        prevalence: The share of members among the photos that are tested; the user must give it.
+        min_tpr: A lower bound of the true-positive rate.
+        max_fpr: An upper bound of the false-positive rate.
     """
-    value = positive_predictive_value(prevalence, min_tpr, max_fpr)
+    for rate in (prevalence, min_tpr, max_fpr):
+        _check_rate(rate)
+    right, wrong = prevalence * min_tpr, (1 - prevalence) * max_fpr
+    value = right / (right + wrong) if right + wrong else 0.0
     return (
         f"If {prevalence:.2%} of the photos are members', at least {value:.1%} of those called members are, and up to "
         f"{1 - value:.1%} of the accusations are wrong: at least {min_tpr:.1%} of the members are found, and at most "

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -13,74 +12,19 @@ from mint_keras.statistics import metrics
 ACCURACY, AUC, TPR_AT_1, BALANCED_ACCURACY = "accuracy", "auc", "tpr_at_1_fpr", "balanced_accuracy"
 
 
-@dataclasses.dataclass(frozen=True)
-class _Weighted:
-    """Samples under k weightings.
-
-    Attributes:
-        score: shape (n,).
-        is_member: shape (n,).
-        sides: weights of the members, (k, m), and of the externals, (k, n - m); each row sums to 1.
-        true_positive_rate: of the ROC curves, shape (k, points).
-        false_positive_rate: likewise.
-    """
-
-    score: np.ndarray
-    is_member: np.ndarray
-    sides: tuple[np.ndarray, np.ndarray]
-    true_positive_rate: np.ndarray
-    false_positive_rate: np.ndarray
-
-
-def _mean_of_sides(weighted: _Weighted, value: np.ndarray) -> np.ndarray:
-    sides = zip(weighted.sides, (weighted.is_member, ~weighted.is_member), strict=True)
-    return np.mean([weights @ value[side] for weights, side in sides], 0)
-
-
-def _accuracy(weighted: _Weighted) -> np.ndarray:
-    return _mean_of_sides(weighted, (weighted.score > metrics.THRESHOLD) == weighted.is_member)
-
-
-def _brier(weighted: _Weighted) -> np.ndarray:
-    return _mean_of_sides(weighted, (weighted.score - weighted.is_member) ** 2)
-
-
-def _auc(weighted: _Weighted) -> np.ndarray:
-    middles = (weighted.true_positive_rate[:, 1:] + weighted.true_positive_rate[:, :-1]) / 2
-    return np.sum(np.diff(weighted.false_positive_rate) * middles, axis=1)
-
-
-def _tpr_at(max_fpr: float) -> Callable[[_Weighted], np.ndarray]:
-    def tpr(weighted: _Weighted) -> np.ndarray:
-        # Sums of shares may exceed the rate by rounding alone.
-        allowed = weighted.false_positive_rate <= max_fpr + 1e-12
-        return np.where(allowed, weighted.true_positive_rate, 0.0).max(axis=1)
-
-    return tpr
-
-
-def tpr_name(max_fpr: float) -> str:
-    """Returns the name of the figure: "tpr_at_0.1_fpr" for 0.001."""
-    return f"tpr_at_{100 * max_fpr:g}_fpr"
-
-
-# In all of them both classes weigh the same, as in the balanced evaluation.
-FIGURES: dict[str, Callable[[_Weighted], np.ndarray]] = {
-    ACCURACY: _accuracy,  # of a balanced evaluation
-    BALANCED_ACCURACY: _accuracy,
-    AUC: _auc,
-    **{tpr_name(rate): _tpr_at(rate) for rate in metrics.LOW_FPRS},
-    "brier": _brier,
-}
+_MAX_FPRS = {f"tpr_at_{100 * rate:g}_fpr": rate for rate in metrics.LOW_FPRS}
+FIGURES = (ACCURACY, BALANCED_ACCURACY, AUC, *_MAX_FPRS)
 
 
 def figures(part: Scores, weights: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
     """Computes figures under k weightings.
 
+    Both classes weigh the same in all of them, as in the balanced evaluation: accuracy is balanced accuracy there.
+
     Args:
-        part: n samples with known membership.
-        weights: how often each sample counts, shape (k, n).
-        names: keys of `FIGURES`.
+        part: Scores of n samples with known membership.
+        weights: How often each sample counts, shape (k, n).
+        names: Names of `FIGURES`.
 
     Returns:
         Values by name, shape (k,) each.
@@ -89,18 +33,29 @@ def figures(part: Scores, weights: np.ndarray, names: Sequence[str]) -> dict[str
         InputError: if membership is not known or one class is missing.
     """
     score, is_member = part.score, membership(part)
-    masks = (is_member, ~is_member)
-    positive, negative = (weights[:, side] / weights[:, side].sum(axis=1, keepdims=True) for side in masks)
+    # The scores are sorted once for all weightings: that is what makes a thousand draws cheap.
     order = np.argsort(-score, kind="stable")
     last_of_tie = np.append(np.diff(score[order]) != 0, True)
-    rates = np.zeros((2, len(weights), len(score)))
-    for rate, side, weight in zip(rates, masks, (positive, negative), strict=True):
-        rate[:, side] = weight
-    true_positive_rate, false_positive_rate = (
-        np.pad(np.cumsum(rate[:, order], axis=1)[:, last_of_tie], ((0, 0), (1, 0))) for rate in rates
-    )
-    weighted = _Weighted(score, is_member, (positive, negative), true_positive_rate, false_positive_rate)
-    return {name: FIGURES[name](weighted) for name in names}
+    is_right = (score > metrics.THRESHOLD) == is_member
+    rates, right = [], []
+    for side in (is_member, ~is_member):
+        share = np.zeros((len(weights), len(score)))
+        share[:, side] = weights[:, side] / weights[:, side].sum(axis=1, keepdims=True)
+        right.append(share[:, side] @ is_right[side])
+        rates.append(np.pad(np.cumsum(share[:, order], axis=1)[:, last_of_tie], ((0, 0), (1, 0))))
+    true_positive_rate, false_positive_rate = rates
+
+    def figure(name: str) -> np.ndarray:
+        if name == AUC:
+            middles = (true_positive_rate[:, 1:] + true_positive_rate[:, :-1]) / 2
+            return np.sum(np.diff(false_positive_rate) * middles, axis=1)
+        if name in (ACCURACY, BALANCED_ACCURACY):
+            return np.mean(right, 0)
+        # Sums of shares may exceed the rate by rounding alone.
+        allowed = false_positive_rate <= _MAX_FPRS[name] + 1e-12
+        return np.where(allowed, true_positive_rate, 0.0).max(axis=1)
+
+    return {name: figure(name) for name in names}
 
 
 def membership(part: Scores) -> np.ndarray:

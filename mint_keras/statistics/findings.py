@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 
 from mint_keras.records import InputError, Scores
-from mint_keras.statistics import figures, intervals, paired
+from mint_keras.statistics import bounds, figures, intervals, paired
+from mint_keras.statistics.bounds import Certified
 from mint_keras.statistics.intervals import Estimate
 
 REFERENCE, BLIND, UNTRAINED, OTHER, NULL = "reference", "blind", "untrained", "other", "null"
@@ -34,19 +35,20 @@ class Finding:
     """One comparison of two sides.
 
     Attributes:
-        name: of the reference or control, for example "same database".
-        question: what it asks, without a question mark.
-        role: a key of `ROLES`.
-        truth: a key of `TRUTHS`: what differs between the sides if it is membership.
-        evaluation: whose samples these are; controls belong to the reference of the same evaluation.
-        auc: of the scorer, with its interval.
-        num_members: people on the claimed members' side.
-        num_externals: people on the other.
-        difference: AUC of the reference minus this one on the same samples; None where there is none to be had:
-            references, nulls, comparisons of different databases.
+        name: The name of the reference or control, for example "same database".
+        question: What it asks, without a question mark.
+        role: A key of `ROLES`.
+        truth: A key of `TRUTHS`: what differs between the sides if it is membership.
+        evaluation: The evaluation of the scores; controls belong to the reference of the same evaluation.
+        auc: The AUC of the scorer.
+        num_members: The number of people on the claimed members' side.
+        num_externals: The number of people on the other side.
+        difference: AUC of the reference minus this one on the same samples; None for references, nulls, and
+            comparisons of different databases.
         adjusted_p: p-value of the AUC against 0.5, adjusted for everything that was tried (`selection.holm`): one-sided
             for references, two-sided for controls. None if nothing else was tried, or the choice was made before, on
             other people (`selection.choose`).
+        certified: The true-positive rate at a low false-positive rate; None for all but references.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Finding:
     num_externals: int
     difference: Estimate | None = None
     adjusted_p: float | None = None
+    certified: Certified | None = None
 
     def __post_init__(self) -> None:
         if self.role not in ROLES or self.truth not in TRUTHS:
@@ -82,6 +85,7 @@ class Finding:
 
     def tells_sides_apart(self, alpha: float) -> bool:
         """Whether the sides differ in either direction: a score that is wrong throughout knows as much."""
+        # An AUC of exactly 0.5 comes out a little beside it, and would tell the sides apart without any spread.
         return (self.auc.low > 0.5 + _ROUNDING or self.auc.high < 0.5 - _ROUNDING) and self.is_significant(alpha)
 
 
@@ -91,17 +95,18 @@ def reference(
     """Measures a reference, in which only membership differs.
 
     Args:
-        name: of the reference.
-        question: what it asks, without a question mark.
-        truth: a key of `TRUTHS`.
-        parts: scores of the audited model's scorer, one entry for each training seed.
-        adjusted_p: see `Finding`.
-        seed: of the interval.
+        name: The name of the reference.
+        question: What it asks, without a question mark.
+        truth: A key of `TRUTHS`.
+        parts: Scores of the audited model's scorer, one entry for each training seed.
+        adjusted_p: The p-value of its AUC, if other scorers or references were tried.
+        seed: Seeds the interval.
 
     Raises:
         InputError: if membership is not known, or a side has fewer than two people.
     """
-    return _measure((name, question, REFERENCE, truth), parts, None, adjusted_p, seed)
+    found = _measure((name, question, REFERENCE, truth), parts, None, adjusted_p, seed)
+    return dataclasses.replace(found, certified=bounds.certify(parts))
 
 
 def control(
@@ -115,18 +120,19 @@ def control(
     """Measures a control on the samples of a reference.
 
     Args:
-        what: name, question and role (a key of `ROLES`).
-        parts: scores of the control, for the reference's training seeds or one for all of them; for the role "null"
+        what: Its name, question and role (a key of `ROLES`).
+        parts: Scores of the control, for the reference's training seeds or one for all of them; for the role "null"
             scores of the reference's own scorer on other samples.
-        of: the reference.
-        of_parts: the scores behind it.
-        adjusted_p: see `Finding`.
-        seed: of the intervals.
+        of: The reference.
+        of_parts: The scores behind the reference.
+        adjusted_p: The p-value of its AUC, if other controls of this role were tried.
+        seed: Seeds the intervals.
 
     Raises:
         InputError: if the samples or trainings are not the reference's.
     """
     name, question, role = what
+    # A null has other samples than the reference: there is nothing to pair.
     others = None if role == NULL else of_parts
     found = _measure((name, question, role, of.truth), parts, others, adjusted_p, seed)
     return dataclasses.replace(found, evaluation=of.evaluation)
@@ -136,11 +142,11 @@ def across(name: str, question: str, role: str, parts: Sequence[Scores], seed: i
     """Measures a comparison of different databases, such as the paper's own, for the record.
 
     Args:
-        name: of the comparison.
-        question: what it asks, without a question mark.
-        role: "claim" or "context", see `ROLES`.
-        parts: scores, one entry for each training seed.
-        seed: of the interval.
+        name: The name of the comparison.
+        question: What it asks, without a question mark.
+        role: "claim" or "context", keys of `ROLES`.
+        parts: Scores, one entry for each training seed.
+        seed: Seeds the interval.
 
     Raises:
         InputError: if membership is not known, or a side has fewer than two people.
@@ -160,7 +166,5 @@ def _measure(
     difference = None
     if reference_parts is not None:
         difference = paired.difference(reference_parts, parts, seed=seed, names=[figures.AUC])[figures.AUC]
-    num_members, num_externals = figures.count_people(parts[0])
-    return Finding(
-        name, question, role, truth, parts[0].evaluation, area, num_members, num_externals, difference, adjusted_p
-    )
+    people = figures.count_people(parts[0])
+    return Finding(name, question, role, truth, parts[0].evaluation, area, *people, difference, adjusted_p)

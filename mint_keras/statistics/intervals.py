@@ -15,24 +15,27 @@ CONFIDENCE = 0.95
 RATE, DIFFERENCE = "rate", "difference"
 DEFAULT_NAMES = (figures.ACCURACY, figures.AUC, figures.TPR_AT_1)
 _ROUNDING = 1e-9  # sums of shares are 1 up to this
-_CHUNK = 2**22  # weights held at once
+_CHUNK = 2**22  # weights held at once, 32 MB
 
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """A figure with its interval.
+    """A figure with its interval. As text it is `value [low, high]`.
 
     Attributes:
-        value: the mean over training seeds.
-        low: lower end of the 95% interval of one training, on other people like these.
-        high: upper end.
-        num_seeds: trainings behind it.
+        value: The mean over training seeds.
+        low: The lower end of the 95% interval of one training, on other people like these.
+        high: The upper end.
+        num_seeds: The number of trainings behind it.
     """
 
     value: float
     low: float
     high: float
     num_seeds: int
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
     @property
     def half_width(self) -> float:
@@ -56,11 +59,11 @@ def estimate(
     false-positive rate that a handful of people decide: `bounds.certify` does.
 
     Args:
-        parts: scores of one scorer, tap and evaluation, one entry for each training seed.
-        num_draws: in all; every training gets an equal share.
-        seed: of the draws.
-        names: of the figures, see `figures.FIGURES`.
-        method: a key of `METHODS`, from draws to an interval.
+        parts: Scores of one scorer, tap and evaluation, one entry for each training seed.
+        num_draws: The number of draws in all; every training gets an equal share.
+        seed: Seeds the draws.
+        names: Names of `figures.FIGURES`.
+        method: A key of `METHODS`: how draws become an interval.
 
     Returns:
         Estimates by name.
@@ -68,17 +71,18 @@ def estimate(
     Raises:
         InputError: if there are no scores, or their membership is not known.
     """
+    draws = draw(parts, num_draws, seed, names)
+    values = [plain_figures(part, names) for part in parts]
+    num_people = min(min(figures.count_people(part)) for part in parts)
+    return {name: METHODS[method]([one[name] for one in values], draws[name], num_people, RATE) for name in names}
+
+
+def draw(parts: Sequence[Scores], num_draws: int, seed: int, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Returns the draws that are behind `estimate`, by name, shape (k,)."""
     if not parts:
         raise InputError("Expected scores of at least one training, received none.")
-    values = [plain_figures(part, names) for part in parts]
-    draws = [draw[0] for draw in resample([(part,) for part in parts], num_draws, seed, names)]
-    num_people = min(min(figures.count_people(part)) for part in parts)
-    return {
-        name: METHODS[method](
-            [value[name] for value in values], np.concatenate([draw[name] for draw in draws]), num_people, RATE
-        )
-        for name in names
-    }
+    drawn = resample([(part,) for part in parts], num_draws, seed, names)
+    return {name: np.concatenate([of_training[0][name] for of_training in drawn]) for name in names}
 
 
 def plain_figures(part: Scores, names: Sequence[str]) -> dict[str, float]:
@@ -90,9 +94,10 @@ def plain_figures(part: Scores, names: Sequence[str]) -> dict[str, float]:
 def percentile(values: Sequence[float], draws: np.ndarray, num_people: int, kind: str) -> Estimate:
     """Returns the mean of a figure's values, one for each training, with the percentiles of its draws.
 
-    Exact neither for few people nor near 0 and 1, where it is too short: see `coverage` and `docs/method.md`.
+    It is exact neither for few people nor near 0 and 1, where it is too short (`coverage`, docs/method.md).
     """
     del num_people, kind  # what `student` needs
+    # Too short for verdicts (93.5% in place of 95%, less near an AUC of 1): it stays for the tables published with it.
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(draws, [tail, 1 - tail])
     return Estimate(float(np.mean(values)), float(low), float(high), len(values))
@@ -101,14 +106,12 @@ def percentile(values: Sequence[float], draws: np.ndarray, num_people: int, kind
 def student(values: Sequence[float], draws: np.ndarray, num_people: int, kind: str) -> Estimate:
     """Returns the mean of a figure's values with a t interval from the draws' standard deviation; needs SciPy.
 
-    Degrees of freedom: the people of the smaller side, less one. Rates are taken on the logit scale, where the AUC's
-    distribution is nearer to normal (Qin and Hotilovac, Statistical Methods in Medical Research 17, 2008). A rate of 0
-    or 1 has no spread: its interval is what an exact binomial limit over the people of the smaller side leaves.
+    Degrees of freedom are the people of the smaller side, less one.
 
     Args:
-        values: of each training.
-        draws: of people and trainings, shape (k,).
-        num_people: on the smaller side.
+        values: The figure of each training.
+        draws: The figure of each draw of people and a training, shape (k,).
+        num_people: The number of people on the smaller side.
         kind: `RATE`, or `DIFFERENCE` of rates.
 
     Raises:
@@ -122,10 +125,12 @@ def student(values: Sequence[float], draws: np.ndarray, num_people: int, kind: s
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, num_people - 1) * np.std(draws))
     if kind == DIFFERENCE:
         return Estimate(value, max(-1.0, value - half), min(1.0, value + half), len(values))
+    # A rate of 0 or 1 has no spread: its interval is what an exact binomial limit over people leaves.
     if not _ROUNDING < value < 1 - _ROUNDING:
         limit = ((1 - CONFIDENCE) / 2) ** (1 / num_people)
         low, high = (limit, 1.0) if value > 0.5 else (0.0, 1 - limit)
         return Estimate(value, low, high, len(values))
+    # On the logit scale an AUC is nearer to normal (Qin and Hotilovac, Statist. Methods in Medical Research 17, 2008).
     half /= value * (1 - value)
     low, high = special.expit(special.logit(value) + np.array([-half, half]))
     return Estimate(value, float(low), float(high), len(values))
@@ -140,42 +145,38 @@ def resample(
     """Computes figures of resampled people.
 
     Args:
-        trainings: for each training, the scores of one or several scorers of the same samples in the same order.
-        num_draws: in all; every training gets an equal share.
-        seed: of the draws.
-        names: of the figures.
+        trainings: For each training, the scores of one or several scorers of the same samples in the same order.
+        num_draws: The number of draws in all; every training gets an equal share.
+        seed: Seeds the draws.
+        names: Names of `figures.FIGURES`.
 
     Returns:
         For each training, for each scorer, draws by name; scorers share the people of each draw.
     """
     rng = np.random.default_rng(seed)
     share = -(-num_draws // len(trainings))
-    return [_draw(training, share, rng, names) for training in trainings]
-
-
-def _draw(
-    training: tuple[Scores, ...], num_draws: int, rng: np.random.Generator, names: Sequence[str]
-) -> list[dict[str, np.ndarray]]:
-    """Returns, for each scorer, the figures of so many resamples of the people of one training's scores."""
-    chunk = max(1, _CHUNK // len(training[0].logit))
-    sizes = [min(chunk, num_draws - start) for start in range(0, num_draws, chunk)]
-    found: list[list[dict[str, np.ndarray]]] = [[] for _ in training]
-    for size in sizes:
-        weights = _weights(training[0], size, rng)
-        for values, part in zip(found, training, strict=True):
-            values.append(figures.figures(part, weights, names))
-    return [{name: np.concatenate([value[name] for value in values]) for name in names} for values in found]
+    drawn = []
+    for training in trainings:
+        # Draws of large evaluations are made in chunks, because a weight for every draw and sample would fill memory.
+        chunk = max(1, _CHUNK // len(training[0].logit))
+        found: list[list[dict[str, np.ndarray]]] = [[] for _ in training]
+        for start in range(0, share, chunk):
+            weights = _weights(training[0], min(chunk, share - start), rng)
+            for values, part in zip(found, training, strict=True):
+                values.append(figures.figures(part, weights, names))
+        drawn.append([{name: np.concatenate([v[name] for v in values]) for name in names} for values in found])
+    return drawn
 
 
 def _weights(part: Scores, num_draws: int, rng: np.random.Generator) -> np.ndarray:
     """Returns how often each sample is in each draw, shape (num_draws, n).
 
-    Members' people and externals' people are drawn apart. People with photos on both sides, where images and not
-    people are the members, are a group of their own: they are drawn with both.
+    Members' people, externals' people, and people with photos on both sides are drawn as three groups.
     """
     is_member = figures.membership(part)
     weights = np.empty((num_draws, len(is_member)))
     people = part.samples.people()
+    # Drawn apart, the two sides of one person would vary as if they were of different people.
     on_both = np.isin(people, np.intersect1d(people[is_member], people[~is_member]))
     for mask in (is_member & ~on_both, ~is_member & ~on_both, on_both):
         rows = np.flatnonzero(mask)

@@ -22,16 +22,15 @@ def difference(
 ) -> dict[str, Estimate]:
     """Estimates figures of one scorer minus those of another, with intervals of the difference itself.
 
-    Every draw takes the same training and the same people for both (see `intervals.estimate`): what both scorers find
-    easy in the drawn people cancels. Two intervals that overlap can hide a difference that is certain.
+    Two intervals that overlap can hide a difference that is certain.
 
     Args:
-        parts: scores of one scorer, one entry for each training seed.
-        others: of the other scorer, for the same seeds, or one entry that stands beside every training.
-        num_draws: in all; every training gets an equal share.
-        seed: of the draws.
-        names: of the figures, see `figures.FIGURES`.
-        method: a key of `intervals.METHODS`, from draws to an interval.
+        parts: Scores of one scorer, one entry for each training seed.
+        others: Scores of the other scorer for the same seeds, or one entry that stands beside every training.
+        num_draws: The number of draws in all; every training gets an equal share.
+        seed: Seeds the draws.
+        names: Names of `figures.FIGURES`.
+        method: A key of `intervals.METHODS`: how draws become an interval.
 
     Returns:
         Differences by name; above 0 where the first scorer's figure is higher.
@@ -40,6 +39,7 @@ def difference(
         InputError: if the trainings or the samples are not the same, or membership is not known.
     """
     trainings = pair(parts, others)
+    # Every draw takes the same training and people for both, so that what both find easy in them cancels.
     values = [[intervals.plain_figures(part, names) for part in pair] for pair in trainings]
     draws = intervals.resample(trainings, num_draws, seed, names)
     num_people = min(min(figures.count_people(first)) for first, _ in trainings)
@@ -58,9 +58,20 @@ def pair(parts: Sequence[Scores], others: Sequence[Scores]) -> list[tuple[Scores
     """Returns scores of two scorers, training by training, in the order of the first scorer's samples.
 
     Raises:
-        InputError: see `difference`.
+        InputError: As for `difference`.
     """
-    return [(part, align(other, part)) for part, other in zip(parts, _partners(parts, others), strict=True)]
+    if not parts or not others:
+        raise InputError("Expected scores of at least one training of both scorers, received none of one.")
+    if len(others) == 1:
+        return [(part, align(others[0], part)) for part in parts]
+    by_seed = {other.seed: other for other in others}
+    seeds = [part.seed for part in parts]
+    if len(by_seed) != len(others) or sorted(by_seed) != sorted(seeds):
+        raise InputError(
+            f"Expected the same training seeds of both scorers (or one training of the second), received "
+            f"{seeds} and {[other.seed for other in others]}."
+        )
+    return [(part, align(by_seed[part.seed], part)) for part in parts]
 
 
 def align(other: Scores, like: Scores) -> Scores:
@@ -81,9 +92,8 @@ def align(other: Scores, like: Scores) -> Scores:
     order = np.argsort(other.samples.sample_id)
     rows = order[np.searchsorted(other.samples.sample_id, like.samples.sample_id, sorter=order)]
     aligned = take(other, rows)
-    is_same = (figures.membership(aligned) == figures.membership(like)) & (
-        aligned.samples.people() == like.samples.people()
-    )
+    is_same = figures.membership(aligned) == figures.membership(like)
+    is_same &= aligned.samples.people() == like.samples.people()
     if not is_same.all():
         raise InputError(
             f"Expected the same classes and people in both, received others for {np.count_nonzero(~is_same)} samples "
@@ -101,6 +111,7 @@ def shared(parts: Sequence[Scores]) -> list[Scores]:
         InputError: if nothing is shared.
     """
     ids = parts[0].samples.sample_id
+    # Scorers that give up on some photos would otherwise be compared on the easier ones.
     common = ids[np.all([np.isin(ids, part.samples.sample_id) for part in parts], axis=0)]
     if not len(common):
         raise InputError("Expected scorers of the same evaluation, received samples that none has in common.")
@@ -114,18 +125,3 @@ def take(part: Scores, rows: np.ndarray) -> Scores:
     return dataclasses.replace(
         part, samples=part.samples.take(rows), is_member=is_member, logit=np.asarray(part.logit)[rows]
     )
-
-
-def _partners(parts: Sequence[Scores], others: Sequence[Scores]) -> list[Scores]:
-    if not parts or not others:
-        raise InputError("Expected scores of at least one training of both scorers, received none of one.")
-    if len(others) == 1:
-        return [others[0]] * len(parts)
-    by_seed = {other.seed: other for other in others}
-    seeds = [part.seed for part in parts]
-    if len(by_seed) != len(others) or sorted(by_seed) != sorted(seeds):
-        raise InputError(
-            f"Expected the same training seeds of both scorers (or one training of the second), received "
-            f"{seeds} and {[other.seed for other in others]}."
-        )
-    return [by_seed[seed] for seed in seeds]

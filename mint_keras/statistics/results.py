@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mint_keras.records import InputError, ResultRow, Scores
+from mint_keras.records import ResultRow, Scores
 from mint_keras.statistics import metrics
+from mint_keras.statistics.figures import membership
 
 
 def summarise(scores: Scores, figures: Mapping[str, Any] | None = None) -> ResultRow:
     """Returns the figures of one scorer in one evaluation.
 
     Args:
-        scores: with known membership.
-        figures: accuracy, loss and cross_entropy of `model.evaluate`; None to take them from the scores.
+        scores: Scores with known membership.
+        figures: The accuracy, loss and cross_entropy of `model.evaluate`; None takes them from the scores.
 
     Raises:
-        InputError: if nobody knows who is a member.
+        InputError: if nobody knows who is a member, or all are of one class.
     """
-    is_member = scores.is_member
-    if is_member is None:
-        raise InputError(f"Expected scores with known membership, received {scores.evaluation!r} without.")
+    is_member = membership(scores)
     if figures is None:
+        # A head's loss has its L1 penalty besides; scores alone know nothing of it.
         cross_entropy = metrics.cross_entropy(is_member, scores.logit)
         accuracy = metrics.accuracy(is_member, scores.score)
         figures = {"accuracy": accuracy, "loss": cross_entropy, "cross_entropy": cross_entropy}

@@ -2,15 +2,43 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mint_keras.records import InputError, Scores
-from mint_keras.statistics import figures, intervals, paired
+from mint_keras.records import AUDITED, InputError, Scores
+from mint_keras.statistics import figures, intervals
 
 NUM_DRAWS = 9996  # smallest p-value 1/9997; divides by 1, 2, 3 and 6 seeds
 _ROUNDING = 1e-9  # an AUC of 0.5 is 0.5 up to this
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Candidate:
+    """A head or baseline of a run, which may be chosen.
+
+    Attributes:
+        name: The name of the scorer, for example "vanilla".
+        tap: What it looks at.
+    """
+
+    name: str
+    tap: str
+
+    def __str__(self) -> str:
+        return f"{self.name.replace('_', ' ')} on {self.tap}"
+
+    def parts(self, scores: Sequence[Scores], evaluation: str, model: str = AUDITED) -> list[Scores]:
+        """Returns its scores in an evaluation through a model, one entry for each training seed."""
+        key = (self.name, model, self.tap, evaluation)
+        return [part for part in scores if (part.scorer, part.model, part.tap, part.evaluation) == key]
+
+
+def candidates(scores: Sequence[Scores], evaluation: str) -> list[Candidate]:
+    """Returns what scored an evaluation through the audited model."""
+    found = [part for part in scores if (part.model, part.evaluation) == (AUDITED, evaluation)]
+    return list(dict.fromkeys(Candidate(part.scorer, part.tap) for part in found))
 
 
 def choose(validation: Mapping[str, Sequence[Scores]], evaluation: Sequence[Scores]) -> str:
@@ -19,8 +47,8 @@ def choose(validation: Mapping[str, Sequence[Scores]], evaluation: Sequence[Scor
     Its figures in the evaluation then need no correction, because nothing was chosen there.
 
     Args:
-        validation: scores of every candidate, for each training seed.
-        evaluation: what is going to be reported; only its people are looked at.
+        validation: Scores of every candidate, one entry for each training seed.
+        evaluation: Scores that are going to be reported; only their people are looked at.
 
     Raises:
         InputError: if there is no candidate, or people of the evaluation are in the validation.
@@ -42,53 +70,36 @@ def choose(validation: Mapping[str, Sequence[Scores]], evaluation: Sequence[Scor
     return max(area, key=area.__getitem__)
 
 
-def p_above(
-    parts: Sequence[Scores],
-    null: float = 0.5,
-    others: Sequence[Scores] = (),
-    num_draws: int = NUM_DRAWS,
-    seed: int = 1,
-) -> float:
-    """Returns a one-sided p-value of the hypothesis that an AUC, or a difference of AUCs, is at most `null`.
+def p_above(parts: Sequence[Scores], num_draws: int = NUM_DRAWS, seed: int = 1) -> float:
+    """Returns a one-sided p-value of the hypothesis that an AUC is at most 0.5.
 
-    It is the bootstrap interval read backwards: (1 + draws at or below `null`) / (1 + draws), draws of people and of
-    trainings as in `intervals.estimate`, with others as in `paired.difference`. It speaks of an AUC; single photos
-    have `conformal.p_values`.
+    It is the bootstrap interval read backwards: the share of draws at or below 0.5, draws of people and of trainings as
+    in `intervals.estimate`. It speaks of an AUC; single photos have `conformal.p_values`.
 
     Args:
-        parts: scores of one scorer, one entry for each training seed.
-        null: what is to be exceeded; 0 for a difference.
-        others: of the scorer to subtract.
-        num_draws: in all.
-        seed: of the draws.
+        parts: Scores of one scorer, one entry for each training seed.
+        num_draws: The number of draws in all.
+        seed: Seeds the draws.
 
     Raises:
         InputError: if there are no scores, or membership is not known.
     """
-    draws = _draws(parts, others, num_draws, seed)
-    return float((1 + np.count_nonzero(draws <= null + _ROUNDING)) / (1 + len(draws)))
+    draws = intervals.draw(parts, num_draws, seed, [figures.AUC])[figures.AUC]
+    # The scores as they are count as one more draw, so that no p-value is 0.
+    return float((1 + np.count_nonzero(draws <= 0.5 + _ROUNDING)) / (1 + len(draws)))
 
 
-def p_differs(parts: Sequence[Scores], null: float = 0.5, num_draws: int = NUM_DRAWS, seed: int = 1) -> float:
-    """Returns a two-sided p-value of the hypothesis that an AUC is `null`; see `p_above`.
+def p_differs(parts: Sequence[Scores], num_draws: int = NUM_DRAWS, seed: int = 1) -> float:
+    """Returns a two-sided p-value of the hypothesis that an AUC is 0.5, from the draws of `p_above`.
 
-    For controls, which tell the sides of a comparison apart also if they take one for the other.
+    It is for controls, which tell the sides of a comparison apart also if they take one for the other.
 
     Raises:
         InputError: if there are no scores, or membership is not known.
     """
-    draws = _draws(parts, (), num_draws, seed)
-    num = min(np.count_nonzero(draws <= null + _ROUNDING), np.count_nonzero(draws >= null - _ROUNDING))
+    draws = intervals.draw(parts, num_draws, seed, [figures.AUC])[figures.AUC]
+    num = min(np.count_nonzero(draws <= 0.5 + _ROUNDING), np.count_nonzero(draws >= 0.5 - _ROUNDING))
     return float(min(1.0, 2 * (1 + num) / (1 + len(draws))))
-
-
-def _draws(parts: Sequence[Scores], others: Sequence[Scores], num_draws: int, seed: int) -> np.ndarray:
-    if not parts:
-        raise InputError("Expected scores of at least one training, received none.")
-    trainings = paired.pair(parts, others) if others else [(part,) for part in parts]
-    drawn = intervals.resample(trainings, num_draws, seed, [figures.AUC])
-    areas = [[scorer[figures.AUC] for scorer in training] for training in drawn]
-    return np.concatenate([area[0] - area[1] if others else area[0] for area in areas])
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
@@ -104,6 +115,7 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
         raise InputError(f"Expected p-values in [0, 1], received {wrong}.")
     adjusted: dict[str, float] = {}
     largest = 0.0
+    # A larger p-value must not be adjusted to less than a smaller one.
     for rank, name in enumerate(sorted(p_values, key=p_values.__getitem__)):
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[name]))
         adjusted[name] = largest

@@ -10,26 +10,19 @@ of them can refute, so these comparisons need no correction for their number; re
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import html
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from mint_keras.records import InputError
-from mint_keras.statistics.findings import (
-    BLIND,
-    CLAIM,
-    CONTEXT,
-    NULL,
-    REFERENCE,
-    ROLES,
-    TRUTHS,
-    UNTRAINED,
-    Finding,
-)
-from mint_keras.statistics.intervals import CONFIDENCE, Estimate
+from mint_keras.shown import Shown
+from mint_keras.statistics.findings import BLIND, CLAIM, CONTEXT, NULL, REFERENCE, ROLES, TRUTHS, UNTRAINED, Finding
+from mint_keras.statistics.intervals import CONFIDENCE
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 1 had no certified rates
 EVIDENCE, NO_EVIDENCE, CANNOT_DECIDE = "evidence of training use", "no evidence", "cannot decide"
-MIN_PEOPLE = 50  # on each side: where the intervals' coverage was measured
+OUTCOMES = (EVIDENCE, NO_EVIDENCE, CANNOT_DECIDE)  # the strongest first
+MIN_PEOPLE = 50  # on each side: where the intervals' coverage was measured (`coverage`, docs/method.md)
 ALPHA = 1 - CONFIDENCE
 REQUIRED = (BLIND, UNTRAINED)
 LIMITS = (
@@ -43,11 +36,11 @@ class Assessment:
     """What one reference says.
 
     Attributes:
-        outcome: `EVIDENCE`, `NO_EVIDENCE` or `CANNOT_DECIDE`.
-        reference: its name; "" if there is none.
-        truth: what it speaks of, a key of `TRUTHS`; "" if there is no reference.
-        reason: in a few words; "" for evidence.
-        sentences: the numbers and controls that it rests on.
+        outcome: One of `OUTCOMES`.
+        reference: The name of the reference; "" if there is none.
+        truth: What it speaks of, a key of `TRUTHS`; "" if there is no reference.
+        reason: The reason in a few words; "" for evidence.
+        sentences: The numbers and controls that it rests on.
     """
 
     outcome: str
@@ -58,14 +51,14 @@ class Assessment:
 
 
 @dataclasses.dataclass(frozen=True)
-class Verdict:
+class Verdict(Shown):
     """The verdict with all that it rests on.
 
     Attributes:
         outcome: `EVIDENCE` if some reference gives it; else `NO_EVIDENCE` if some reference was clean and gave none;
             else `CANNOT_DECIDE`.
-        assessments: of every reference; one without a reference if there is none.
-        findings: all that was measured.
+        assessments: What every reference says; one without a reference if there is none.
+        findings: All that was measured.
     """
 
     outcome: str
@@ -80,6 +73,19 @@ class Verdict:
             return f"Cannot decide: {'; '.join(dict.fromkeys(one.reason for one in deciding))}."
         references = " and ".join(f"{one.reference} (of the {one.truth})" for one in deciding)
         return f"{self.outcome.capitalize()}, by {references}."
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Returns a row for each finding, see `shown.Shown`."""
+        return [
+            {"finding": one.name, "role": one.role, "auc": one.auc.value, "low": one.auc.low, "high": one.auc.high}
+            for one in self.findings
+        ]
+
+    def _repr_html_(self) -> str:
+        return f"<p><b>{html.escape(self.headline)}</b></p>{super()._repr_html_()}"
 
     def text(self) -> str:
         """Returns the verdict as text: headline, what every reference says, what was measured besides, limits."""
@@ -109,11 +115,11 @@ def decide(
     """Decides by the rule at the head of this module.
 
     Args:
-        findings: of one tap and scorer, chosen on other people. If several were tried here, each is decided on its own,
-            with an `adjusted_p` over all of them in its references.
-        required: roles of which every reference must have a control.
-        min_people: on each side of a reference.
-        alpha: for adjusted p-values. Intervals are 95%.
+        findings: Findings of one tap and scorer, chosen on other people. If several were tried here, each is decided on
+            its own, with an `adjusted_p` over all of them in its references.
+        required: The roles of which every reference must have a control.
+        min_people: The smallest number of people on each side of a reference.
+        alpha: What adjusted p-values must not exceed. Intervals are 95%.
 
     Raises:
         InputError: if two findings have one name and evaluation, or a control belongs to no reference.
@@ -136,19 +142,26 @@ def decide(
     ]
     if not assessments:
         assessments = [_without_reference(findings)]
-    outcomes = {one.outcome for one in assessments}
-    outcome = next(one for one in (EVIDENCE, NO_EVIDENCE, CANNOT_DECIDE) if one in outcomes)
-    return Verdict(outcome, tuple(assessments), tuple(findings))
+    return Verdict(strongest(one.outcome for one in assessments), tuple(assessments), tuple(findings))
+
+
+def strongest(outcomes: Iterable[str]) -> str:
+    """Returns the strongest outcome: that one reference or scorer finds nothing does not take back what another found.
+
+    Args:
+        outcomes: At least one of `OUTCOMES`.
+    """
+    return min(outcomes, key=OUTCOMES.index)
 
 
 def _assess(one: Finding, controls: Sequence[Finding], rule: tuple[Sequence[str], int, float]) -> Assessment:
     """Returns what a reference says: the first of the reasons against it that applies, or evidence."""
     required, min_people, alpha = rule
-    measured = _measured(one)
-    speaks = f"This speaks of {TRUTHS[one.truth]}."
+    certified = [one.certified.describe()] if one.certified else []
 
     def answer(outcome: str, reason: str, *sentences: str) -> Assessment:
-        return Assessment(outcome, one.name, one.truth, reason, (measured, *sentences, speaks))
+        said = (_measured(one), *sentences, *certified, f"This speaks of {TRUTHS[one.truth]}.")
+        return Assessment(outcome, one.name, one.truth, reason, said)
 
     if one.num_people < min_people:
         return answer(
@@ -156,6 +169,8 @@ def _assess(one: Finding, controls: Sequence[Finding], rule: tuple[Sequence[str]
             f"too few identities in {one.name}",
             f"{one.name} has {one.num_people} people on one side; intervals are trusted from {min_people} on.",
         )
+    # Before the AUC is looked at: that pixels alone see a difference spoils a low AUC as well as a high one. It costs
+    # power, and prefers silence to a wrong accusation.
     dirty = [c for c in controls if c.role in (BLIND, NULL) and c.tells_sides_apart(alpha)]
     if dirty:
         return answer(
@@ -165,6 +180,7 @@ def _assess(one: Finding, controls: Sequence[Finding], rule: tuple[Sequence[str]
         )
     if not one.is_above_chance(alpha):
         return answer(NO_EVIDENCE, f"{one.name} does not exceed chance", _not_above(one, alpha))
+    # Without the controls "no evidence" can be said; evidence needs all of them.
     missing = [role for role in required if not any(c.role == role for c in controls)]
     unpaired = [c for c in controls if c.role != NULL and c.difference is None]
     if missing or unpaired:
@@ -172,7 +188,7 @@ def _assess(one: Finding, controls: Sequence[Finding], rule: tuple[Sequence[str]
         return answer(
             CANNOT_DECIDE,
             f"a required control of {one.name} is missing ({what})",
-            f"An AUC of {_number(one.auc)} in {one.name} says nothing as long as this was not measured: {what}.",
+            f"An AUC of {one.auc} in {one.name} says nothing as long as this was not measured: {what}.",
         )
     compared = [(c, c.difference) for c in controls if c.difference is not None]
     equal = [(c, difference) for c, difference in compared if difference.low <= 0]
@@ -180,13 +196,14 @@ def _assess(one: Finding, controls: Sequence[Finding], rule: tuple[Sequence[str]
         return answer(
             CANNOT_DECIDE,
             f"{_names([c for c, _ in equal])} may explain {one.name}",
-            *(f"{_measured(c)} {one.name} exceeds it by {_number(d)}, which may be nothing." for c, d in equal),
+            *(f"{_measured(c)} {one.name} exceeds it by {d}, which may be nothing." for c, d in equal),
         )
+    adjusted = "" if one.adjusted_p is None else f" (adjusted for all that was tried: p = {one.adjusted_p:.3g})"
     return answer(
         EVIDENCE,
         "",
-        f"Chance is 0.5, and the interval of {one.name} begins above it, at {one.auc.low:.3f}{_adjusted(one)}.",
-        *(f"{_measured(c)} {one.name} exceeds it by {_number(d)}." for c, d in compared),
+        f"Chance is 0.5, and the interval of {one.name} begins above it, at {one.auc.low:.3f}{adjusted}.",
+        *(f"{_measured(c)} {one.name} exceeds it by {d}." for c, d in compared),
         *(f"{_measured(c)} No difference is seen where there is none." for c in controls if c.role == NULL),
     )
 
@@ -226,15 +243,7 @@ def _not_above(one: Finding, alpha: float) -> str:
 
 def _measured(finding: Finding) -> str:
     people = f"{finding.num_members} claimed members, {finding.num_externals} others"
-    return f"{finding.name} ({finding.question}): AUC {_number(finding.auc)}, {people}."
-
-
-def _number(estimate: Estimate) -> str:
-    return f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
-
-
-def _adjusted(finding: Finding) -> str:
-    return "" if finding.adjusted_p is None else f" (adjusted for all that was tried: p = {finding.adjusted_p:.3g})"
+    return f"{finding.name} ({finding.question}): AUC {finding.auc}, {people}."
 
 
 def _names(findings: Sequence[Finding]) -> str:
@@ -242,17 +251,45 @@ def _names(findings: Sequence[Finding]) -> str:
 
 
 def _object(**properties: Any) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
+    # Nothing optional and nothing more: whoever reads a verdict may rely on every field.
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
 _STRING = {"type": "string"}
 _COUNT = {"type": "integer", "minimum": 0}
-_ESTIMATE = _object(value={"type": "number"}, low={"type": "number"}, high={"type": "number"}, num_seeds=_COUNT)
+_NUMBER = {"type": "number"}
+_RATE = {"type": "number", "minimum": 0, "maximum": 1}
+_OUTCOME = {"enum": list(OUTCOMES)}
+_ESTIMATE = _object(value=_NUMBER, low=_NUMBER, high=_NUMBER, num_seeds=_COUNT)
+_CERTIFIED = _object(
+    max_fpr=_RATE,
+    smallest_fpr=_RATE,
+    thresholds={"type": "array", "minItems": 1, "items": _NUMBER},
+    num_allowed=_COUNT,
+    tpr=_ESTIMATE,
+    num_members=_COUNT,
+    num_externals=_COUNT,
+)
+_ASSESSMENT = _object(
+    outcome=_OUTCOME,
+    reference=_STRING,
+    truth={"enum": [*TRUTHS, ""]},
+    reason=_STRING,
+    sentences={"type": "array", "minItems": 1, "items": _STRING},
+)
+_FINDING = _object(
+    name=_STRING,
+    question=_STRING,
+    role={"enum": list(ROLES)},
+    truth={"enum": list(TRUTHS)},
+    evaluation=_STRING,
+    auc=_ESTIMATE,
+    num_members=_COUNT,
+    num_externals=_COUNT,
+    difference={"anyOf": [_ESTIMATE, {"type": "null"}]},
+    adjusted_p={"anyOf": [_RATE, {"type": "null"}]},
+    certified={"anyOf": [_CERTIFIED, {"type": "null"}]},
+)
 
 # JSON Schema (draft 2020-12) of `Verdict.to_dict`.
 SCHEMA: dict[str, Any] = {
@@ -260,34 +297,10 @@ SCHEMA: dict[str, Any] = {
     "title": "Verdict of an audit",
     **_object(
         schema_version={"const": SCHEMA_VERSION},
-        outcome={"enum": [EVIDENCE, NO_EVIDENCE, CANNOT_DECIDE]},
+        outcome=_OUTCOME,
         headline=_STRING,
-        assessments={
-            "type": "array",
-            "minItems": 1,
-            "items": _object(
-                outcome={"enum": [EVIDENCE, NO_EVIDENCE, CANNOT_DECIDE]},
-                reference=_STRING,
-                truth={"enum": [*TRUTHS, ""]},
-                reason=_STRING,
-                sentences={"type": "array", "minItems": 1, "items": _STRING},
-            ),
-        },
-        findings={
-            "type": "array",
-            "items": _object(
-                name=_STRING,
-                question=_STRING,
-                role={"enum": list(ROLES)},
-                truth={"enum": list(TRUTHS)},
-                evaluation=_STRING,
-                auc=_ESTIMATE,
-                num_members=_COUNT,
-                num_externals=_COUNT,
-                difference={"anyOf": [_ESTIMATE, {"type": "null"}]},
-                adjusted_p={"anyOf": [{"type": "number", "minimum": 0, "maximum": 1}, {"type": "null"}]},
-            ),
-        },
+        assessments={"type": "array", "minItems": 1, "items": _ASSESSMENT},
+        findings={"type": "array", "items": _FINDING},
         limits=_STRING,
     ),
 }

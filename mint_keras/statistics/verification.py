@@ -21,11 +21,11 @@ def verify(first: np.ndarray, second: np.ndarray, genuine: np.ndarray, folds: np
     """Computes verification accuracy, AUC and true-accept rates.
 
     Args:
-        first: embeddings of the pairs' first faces, shape (n, d); not normalised.
-        second: of their second faces.
-        genuine: whether a pair is of one person, shape (n,).
-        folds: fold of each pair, shape (n,). A fold's accuracy is at the squared distance, of 0, 0.01 ... 3.99, that is
-            best on the other folds.
+        first: Embeddings of the pairs' first faces, shape (n, d); they need not have length 1.
+        second: Embeddings of the pairs' second faces, shape (n, d).
+        genuine: Whether a pair is of one person, shape (n,).
+        folds: The fold of each pair, shape (n,). A fold's accuracy is at the squared distance, of 0, 0.01 ... 3.99,
+            that is best on the other folds.
 
     Returns:
         accuracy and accuracy_std, mean and standard deviation over folds; auc of the cosine; tar_at_far_1e-02 ... or
@@ -34,13 +34,19 @@ def verify(first: np.ndarray, second: np.ndarray, genuine: np.ndarray, folds: np
     Raises:
         InputError: if a class or all folds but one are missing, or an embedding is not finite or zero.
     """
-    genuine = np.asarray(genuine, bool)
+    genuine, folds = np.asarray(genuine, bool), np.asarray(folds)
     if genuine.all() or not genuine.any() or len(np.unique(folds)) < 2:
         raise InputError("Expected genuine and impostor pairs in two folds or more, received fewer.")
     if not np.isfinite([np.ptp(first), np.ptp(second)]).all():
         raise InputError("Expected finite embeddings, received some that are not.")
     cosine = np.sum(_normalised(first) * _normalised(second), axis=1)
-    accuracies = _fold_accuracies(2 - 2 * cosine, genuine, np.asarray(folds))
+    # The squared distance of unit vectors, which arcface_torch's thresholds are for.
+    is_right = (2 - 2 * cosine[:, None] < THRESHOLDS) == genuine[:, None]
+    accuracies = []
+    for fold in np.unique(folds):
+        # Chosen on the fold itself, the threshold would flatter it.
+        best = int(np.argmax(is_right[folds != fold].mean(axis=0)))
+        accuracies.append(float(is_right[folds == fold, best].mean()))
     num_impostors = int(np.count_nonzero(~genuine))
     rates = {
         f"tar_at_far_{rate:.0e}": metrics.tpr_at_fpr(genuine, cosine, rate) if num_impostors * rate >= 1 else None
@@ -62,12 +68,3 @@ def _normalised(embeddings: np.ndarray) -> np.ndarray:
     if not norms.all():
         raise InputError("Expected embeddings other than zero, received some.")
     return embeddings / norms
-
-
-def _fold_accuracies(distance: np.ndarray, genuine: np.ndarray, folds: np.ndarray) -> list[float]:
-    is_right = (distance[:, None] < THRESHOLDS) == genuine[:, None]
-    accuracies = []
-    for fold in np.unique(folds):
-        best = int(np.argmax(is_right[folds != fold].mean(axis=0)))
-        accuracies.append(float(is_right[folds == fold, best].mean()))
-    return accuracies

@@ -22,18 +22,17 @@ _BLOCK = 16  # batches
 class LabelledAad:
     """Some rows of an AAD store, or of its pixels, with their labels.
 
-    Vectors train faster than Python reads them from a disk, so they are held in memory; maps fill it.
-
     Attributes:
-        features: by input of the model, each of shape (N, ...): arrays in memory or of `aad.store`.
-        rows: the rows in question, shape (n,).
-        is_member: their classes, shape (n,), bool.
-        held_bytes: features of no more bytes than these are held in memory; larger ones are read batch by batch.
+        features: Arrays in memory or of `aad.store`, each of shape (N, ...), by input of the model.
+        rows: Row numbers of the features, shape (n,).
+        is_member: Classes of these rows, shape (n,), bool.
+        held_bytes: Features of no more bytes than these are held in memory; larger ones are read batch by batch.
     """
 
     features: Mapping[str, Any]
     rows: np.ndarray
     is_member: np.ndarray
+    # Held, a vanilla head trains on 40,000 vectors a second on two cores, faster than Python reads them one by one.
     held_bytes: int = 2**30
 
     def batch(self, chosen: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -45,26 +44,27 @@ class LabelledAad:
         """Returns a dataset of the batches that an iterator of choices names; AAD is float32 there, pixels uint8.
 
         Args:
-            batches: makes an iterator over choices of `batch_size` of the n rows; the last may be smaller.
-            batch_size: see above.
+            batches: Makes an iterator over choices of `batch_size` of the n rows; the last may be smaller.
+            batch_size: Number of rows in a batch.
         """
         row_bytes = sum(int(np.prod(v.shape[1:])) * v.dtype.itemsize for v in self.features.values())
-        made = (
-            self._held(batches, batch_size)
-            if row_bytes * len(self.rows) <= self.held_bytes
-            else self._streamed(batches)
-        )
-        return made.map(_to_float32).prefetch(2)
+        if row_bytes * len(self.rows) <= self.held_bytes:
+            made = self._held(batches, batch_size)
+        else:
+            features = {tap: tf.TensorSpec((None, *v.shape[1:]), v.dtype) for tap, v in self.features.items()}
+            made = tf.data.Dataset.from_generator(
+                lambda: (self.batch(chosen) for chosen in batches()),
+                output_signature=(features, tf.TensorSpec((None, 1), tf.float32)),
+            )
 
-    def _streamed(self, batches: Callable[[], Iterator[np.ndarray]]) -> tf.data.Dataset:
-        features = {tap: tf.TensorSpec((None, *v.shape[1:]), v.dtype) for tap, v in self.features.items()}
-        signature = (features, tf.TensorSpec((None, 1), tf.float32))
-        return tf.data.Dataset.from_generator(
-            lambda: (self.batch(chosen) for chosen in batches()), output_signature=signature
-        )
+        # Stored as float16, they are widened in TensorFlow, which is faster at it than NumPy.
+        def widen(features: dict[str, tf.Tensor], labels: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+            return {tap: tf.cast(v, tf.float32) if v.dtype.is_floating else v for tap, v in features.items()}, labels
+
+        return made.map(widen).prefetch(2)
 
     def _held(self, batches: Callable[[], Iterator[np.ndarray]], batch_size: int) -> tf.data.Dataset:
-        """Python only chooses, for many batches at once; TensorFlow gathers."""
+        # Python only chooses, for many batches at once; TensorFlow gathers.
         everything = tf.nest.map_structure(tf.constant, self.batch(np.arange(len(self.rows))))
 
         def blocks() -> Iterator[np.ndarray]:
@@ -78,23 +78,22 @@ class LabelledAad:
         )
 
 
-def _to_float32(features: dict[str, tf.Tensor], labels: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-    """Widens what is stored as float16, in TensorFlow, which is faster at it than NumPy."""
-    return {tap: tf.cast(v, tf.float32) if v.dtype.is_floating else v for tap, v in features.items()}, labels
-
-
 def balanced_batches(is_member: np.ndarray, rng: np.random.Generator) -> Iterator[np.ndarray]:
     """Yields one epoch of batches as row indices: 64 members, then 64 externals.
 
     An epoch is one pass over the larger class; the smaller is repeated; the last partial batch is dropped.
 
     Args:
-        is_member: class of every training sample, shape (n,), bool.
-        rng: source of the order.
+        is_member: Class of every training sample, shape (n,), bool.
+        rng: Draws the order.
     """
     classes = [np.flatnonzero(is_member), np.flatnonzero(~is_member)]
     size = max(len(rows) for rows in classes)
-    orders = [_repeat_shuffled(rows, size, rng) for rows in classes]
+    repeats = [-(-size // len(rows)) for rows in classes]
+    # Each pass in an order of its own: nobody is seen twice before everybody was seen once.
+    orders = [
+        np.concatenate([rng.permutation(rows) for _ in range(num)]) for rows, num in zip(classes, repeats, strict=True)
+    ]
     for start in range(0, size - CLASS_BATCH + 1, CLASS_BATCH):
         yield np.concatenate([order[start : start + CLASS_BATCH] for order in orders])
 
@@ -113,15 +112,15 @@ def train_dataset(data: LabelledAad, seed: int, start: int = 0) -> tuple[tf.data
     """Makes the endless stream of balanced training batches.
 
     Args:
-        data: what to train on.
-        seed: of the order.
-        start: epochs to leave out, when a training continues.
+        data: What to train on.
+        seed: Seeds the order.
+        start: Epochs to leave out, when a training continues.
 
     Returns:
         A dataset of ({tap: (128, ...)}, (128, 1)) and the number of batches per epoch.
 
     Raises:
-        InputError: if a class has fewer than 64 samples.
+        InputError: A class has fewer than 64 samples.
     """
     check_class_sizes(data.is_member)
 
@@ -146,8 +145,3 @@ def evaluation_dataset(data: LabelledAad, batch_size: int = 256) -> tf.data.Data
         return (np.arange(start, min(start + batch_size, len(data.rows))) for start in starts)
 
     return data.dataset(batches, batch_size).apply(tf.data.experimental.assert_cardinality(len(starts)))
-
-
-def _repeat_shuffled(rows: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    repeats = -(-size // len(rows))
-    return np.concatenate([rng.permutation(rows) for _ in range(repeats)])[:size]

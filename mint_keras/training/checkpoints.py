@@ -20,9 +20,10 @@ def seed_everything(seed: int, is_deterministic: bool = True) -> None:
     """Seeds Python, NumPy and TensorFlow.
 
     Args:
-        seed: of all of them.
-        is_deterministic: ask TensorFlow for deterministic kernels, which excludes XLA.
+        seed: Seeds all three.
+        is_deterministic: Whether to ask TensorFlow for deterministic kernels, so that equal seeds give equal digits.
     """
+    # TensorFlow has no deterministic kernels for XLA: whoever wants to compile gives up equal digits.
     keras.utils.set_random_seed(seed)
     if is_deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -31,12 +32,13 @@ def seed_everything(seed: int, is_deterministic: bool = True) -> None:
 class Checkpoint(keras.callbacks.Callback):
     """Keeps the state of a training at the ends of epochs until it is complete, and restores it.
 
-    Keras' own `BackupAndRestore` forgets how far dropout has come, so a continued training would end elsewhere.
-
     Args:
-        folder: where it is kept; `completed_epochs` says where `fit` has to begin.
-        seconds: the time between two savings at least, where saving would cost more than an epoch.
+        folder: Where it is kept; `completed_epochs` says where `fit` has to begin.
+        seconds: Least time between two savings, where saving would cost more than an epoch.
     """
+
+    # Keras' own `BackupAndRestore` forgets how far dropout has come, so that a continued training ends elsewhere, and a
+    # kill between its two files mixes two epochs.
 
     def __init__(self, folder: Path, seconds: float = 0.0) -> None:
         super().__init__()
@@ -57,27 +59,25 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Saves if it is time."""
-        if time.monotonic() - self._last_saved >= self._seconds:
-            self._save(epoch + 1)
-            self._last_saved = time.monotonic()
-
-    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        """Removes what is no longer needed."""
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-    def _save(self, epoch: int) -> None:
+        if time.monotonic() - self._last_saved < self._seconds:
+            return
         self._folder.mkdir(parents=True, exist_ok=True)
-        name = f"{epoch:06d}.weights.h5"
+        name = f"{epoch + 1:06d}.weights.h5"
         with tempfile.TemporaryDirectory(prefix=".", dir=self._folder) as temporary:
             self.model.save_weights(Path(temporary) / name)
             formats.flush_files([Path(temporary) / name])
             (Path(temporary) / name).replace(self._folder / name)
         seeds = [keras.ops.convert_to_numpy(variable).tolist() for variable in self._seeds()]
         # The state names its weights, so whatever moment a process is killed in, the two belong together.
-        formats.write_json(self._folder / _STATE, {"epoch": epoch, "weights": name, "seeds": seeds})
+        formats.write_json(self._folder / _STATE, {"epoch": epoch + 1, "weights": name, "seeds": seeds})
         for path in self._folder.glob("*.weights.h5"):
             if path.name != name:
                 path.unlink()
+        self._last_saved = time.monotonic()
+
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+        """Removes what is no longer needed."""
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _seeds(self) -> list[keras.Variable]:
         return [variable for variable in self.model.variables if variable.path.endswith(_SEED)]

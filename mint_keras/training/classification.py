@@ -15,8 +15,7 @@ from mint_keras import formats, progress
 from mint_keras.audited import classifiers, zoo
 from mint_keras.data import images, samples, tables
 from mint_keras.records import InputError, SampleTable
-from mint_keras.training import audited as audited_training
-from mint_keras.training import checkpoints
+from mint_keras.training import checkpoints, fit_audited
 
 _PICTURES = "pictures.npy"
 _CARD = """# {name}
@@ -165,11 +164,11 @@ def _train(spec: ClassifierSpec, out: Path, model: keras.Model, pictures: _Pictu
     cache = out / _PICTURES
     rows, pixels = reader.decode_to(cache, pictures.members)
     members = pictures.members.take(rows)
-    fitting = audited_training.Fitting(
+    fitting = fit_audited.Fitting(
         spec.epochs, spec.batch_size, spec.learning_rate, spec.weight_decay, spec.seed, flips=True
     )
     labels = pictures.labels(members)
-    audited_training.fit_classifier(model, pixels, labels, fitting, out, progress.verbosity())
+    fit_audited.fit_classifier(model, pixels, labels, fitting, out, progress.verbosity())
     tables.write_samples(out / formats.MEMBERS, members)
     tables.write_samples(out / formats.HELD_OUT, pictures.held_out)
     facts = {
@@ -194,7 +193,7 @@ def _evaluate(spec: ClassifierSpec, out: Path, model: keras.Model, pictures: _Pi
         rows, pixels = reader.decode_to(cache, table)
         if not len(rows):
             raise InputError(f"Expected readable pictures ({side}) in {spec.data}, received none.")
-        found = audited_training.evaluate_classifier(model, pixels, pictures.labels(table.take(rows)))
+        found = fit_audited.evaluate_classifier(model, pixels, pictures.labels(table.take(rows)))
         figures[side] = {"num_pictures": len(rows), **found}
         rejected += reader.rejected
         del pixels

@@ -9,12 +9,12 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from mint_keras import formats, progress
+from mint_keras import formats, progress, vectors
 from mint_keras.audited import iresnet, zoo
 from mint_keras.data import images, splits, tables
 from mint_keras.records import InputError, SampleTable
 from mint_keras.statistics import metrics
-from mint_keras.training import audited as audited_training
+from mint_keras.training import fit_audited
 
 _BATCH = 128
 
@@ -36,7 +36,7 @@ def fit_members(
     model: keras.Model,
     members: SampleTable,
     framing: images.Framing,
-    settings: audited_training.AuditedTraining,
+    settings: fit_audited.AuditedTraining,
     out: Path,
 ) -> None:
     """Trains a model on its members, and saves it with the list of those that could be read.
@@ -62,7 +62,7 @@ def fit_members(
         raise InputError(f"Expected face images, received {len(reader.rejected)} files that are none, such as {first}.")
     members = members.take(rows)
     _, labels = np.unique(members.people(), return_inverse=True)
-    audited_training.fit_audited(model, faces, labels, settings, out, progress.verbosity())
+    fit_audited.fit_audited(model, faces, labels, settings, out, progress.verbosity())
     tables.write_samples(out / formats.MEMBERS, members)
     zoo.save_audited(out, model, {"members_pixels_sha256": reader.digest, "num_members": len(members)})
     # The file is mapped until its last array is gone.
@@ -93,10 +93,9 @@ def verify_people(
     if not used:
         raise InputError("Expected readable faces among the held-out identities, received none.")
     people = table.take(np.concatenate(used)).people()
-    vectors = np.concatenate(embeddings)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit = vectors.unit_rows(np.concatenate(embeddings), np.float32)
     pairs, genuine = splits.make_pairs(people, num_pairs, np.random.default_rng(seed))
-    cosines = np.einsum("ij,ij->i", vectors[pairs[:, 0]], vectors[pairs[:, 1]])
+    cosines = np.einsum("ij,ij->i", unit[pairs[:, 0]], unit[pairs[:, 1]])
     figures = {
         "num_identities": len(np.unique(people)),
         "num_pairs": int(genuine.sum()),

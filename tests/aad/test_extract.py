@@ -9,6 +9,7 @@ import pytest
 from mint_keras import formats
 from mint_keras.aad import extract, models, store
 from mint_keras.audited import iresnet, taps
+from mint_keras.audited.runtime import FaceFunction
 from mint_keras.data import synthetic
 from mint_keras.records import InputError, SampleTable, concatenate_tables
 
@@ -21,7 +22,7 @@ def extractor():
 
 
 @pytest.fixture(scope="module")
-def functions(extractor) -> Mapping[str, extract.FaceFunction]:
+def functions(extractor) -> Mapping[str, FaceFunction]:
     return models.face_functions(models.ModelSpec(Path(), ()), {"audited": extractor})
 
 

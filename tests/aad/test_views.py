@@ -4,7 +4,9 @@ import keras
 import numpy as np
 import pytest
 
+from mint_keras import vectors
 from mint_keras.aad import pooling, signals, views
+from mint_keras.aad.observe import observe
 from mint_keras.audited import iresnet, taps
 from mint_keras.data import synthetic
 from mint_keras.records import InputError, SampleTable
@@ -60,10 +62,10 @@ def test_reading_streams_everything_in_order() -> None:
     table = synthetic.sample_table("synthetic:1/web/0-1/3")
     missing = SampleTable(*(np.append(column, "missing.jpg") for column in table.columns().values()))
     function = views.face_function(model)
-    rows, found = views.read(missing, function, batch_size=4)
-    np.testing.assert_array_equal(rows, np.arange(6))
+    found = observe(missing, function, batch_size=4)
+    assert found.table.sample_id.tolist() == table.sample_id.tolist()
     maps = {pooling.array_name(tap, kind) for tap in taps.CONV_TAPS for kind in views.POOLINGS}
-    assert set(found) == maps | {
+    assert set(found.arrays) == maps | {
         taps.OUTCOME, views.COSINES, views.NORM_RATIOS, views.OUTCOMES, signals.BN_DISTANCE
     }  # fmt: skip
     assert found[views.COSINES].shape == found[views.NORM_RATIOS].shape == (6, len(views.VIEWS))
@@ -72,9 +74,9 @@ def test_reading_streams_everything_in_order() -> None:
     np.testing.assert_allclose(found[taps.OUTCOME][5:], plain, rtol=1e-3, atol=1e-5)
     for k, view in enumerate(views.VIEWS.values()):
         seen = np.asarray(model(iresnet.normalise(view(face))))
-        assert found[views.COSINES][5, k] == pytest.approx(signals.cosine(plain, seen)[0], abs=1e-4)
+        assert found[views.COSINES][5, k] == pytest.approx(vectors.cosines(plain, seen)[0], abs=1e-4)
         assert found[views.NORM_RATIOS][5, k] == pytest.approx(
             np.log(np.linalg.norm(seen) / np.linalg.norm(plain)), abs=1e-3
         )
     with pytest.raises(InputError, match="received 1 samples without any"):
-        views.read(missing.take(np.array([6])), function)
+        observe(missing.take(np.array([6])), function)

@@ -20,12 +20,11 @@ from mint_keras import formats
 from mint_keras.audited import parity, runtime, taps, zoo
 from mint_keras.audited.convert import onnx_tf
 from mint_keras.commands.convert_fr import ConvertFr, convert_fr
+from mint_keras.commands.export_tflite import ExportTflite, export_tflite
+from mint_keras.commands.train_mint import TrainMint, train_mint
 from mint_keras.commands.verify_fr import VerifyFr, verify_fr
 from mint_keras.data import synthetic
 from mint_keras.records import InputError, RefusedError
-from mint_keras.stages.export_tflite import ExportTflite, export_tflite
-from mint_keras.stages.mint_options import TrainMint
-from mint_keras.stages.train_mint import train_mint
 from tests.audited.convert import files
 
 DIALECT = files.Dialect(input_shape=("None", 3, 112, 112))

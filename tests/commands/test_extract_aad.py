@@ -15,10 +15,9 @@ from mint_keras import formats
 from mint_keras.aad import plan, store
 from mint_keras.audited import taps
 from mint_keras.commands.extract_aad import ExtractAad, extract_aad
+from mint_keras.commands.train_mint import TrainMint, train_mint
 from mint_keras.records import InputError, RefusedError
-from mint_keras.stages.mint_options import TrainMint
-from mint_keras.stages.mint_run import open_run
-from mint_keras.stages.train_mint import train_mint
+from mint_keras.runs.run import open_run
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ("synthetic:1/web/0-39/2", "synthetic:1/news/100-119/2")

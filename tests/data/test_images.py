@@ -6,6 +6,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
+# Pillow is for tests only: it writes the odd images that OpenCV is to read.
 from PIL import Image
 
 from mint_keras.data import images, samples
@@ -198,6 +200,19 @@ def test_decode_to_keeps_only_usable_rows(folder: Path, tmp_path: Path) -> None:
     assert len(rows) == len(faces) == 4
     np.testing.assert_array_equal(faces[3], face(3))
     assert table.identity[rows].tolist() == ["p0", "p1", "p2", "p3"]
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 64])
+def test_faces_of_a_table_are_those_of_the_reader(folder: Path, batch_size: int) -> None:
+    table = samples.list_samples(str(folder))
+    rows, faces = images.read_faces(table, images.Framing(48), batch_size)
+    ((expected_rows, expected),) = images.FaceReader(images.Framing(48)).batches(table, 64)
+    assert rows.tolist() == expected_rows.tolist() == [0, 1, 3, 5]
+    np.testing.assert_array_equal(faces, expected)
+    unusable = np.setdiff1d(np.arange(len(table)), rows)
+    for nothing in (table.take(unusable), table.take(np.empty(0, int))):
+        rows, faces = images.read_faces(nothing)
+        assert (rows.shape, rows.dtype, faces.shape, faces.dtype) == ((0,), int, (0, 112, 112, 3), np.uint8)
 
 
 def test_digest_follows_the_pixels(folder: Path) -> None:

@@ -68,6 +68,16 @@ def test_a_mistyped_source(tmp_path: Path) -> None:
         samples.list_samples(str(tmp_path / "face.png"))
 
 
+def test_a_damaged_source_is_not_an_empty_one(tmp_path: Path) -> None:
+    """Whatever the folder is called, and the error therefore says."""
+    folder = tmp_path / "at least one sample"
+    folder.mkdir()
+    (folder / "1.jpg").write_bytes(b"x")
+    (folder / "identity_CelebA.txt").write_text("1.jpg 7 8\n")
+    with pytest.raises(InputError, match="Expected a photo and a number in each line"):
+        samples.list_samples(str(folder))
+
+
 def test_the_same_folder_twice(folder: Path) -> None:
     with pytest.raises(InputError, match="twice"):
         samples.list_all([str(folder), str(folder)])

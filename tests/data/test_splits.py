@@ -44,6 +44,17 @@ def test_choosing_more_than_there_is_gives_all() -> None:
     np.testing.assert_array_equal(splits.choose_evenly(np.array(["a", "b", "a"]), 9, rng()), [0, 1, 2])
 
 
+def test_so_many_photos_of_each_person() -> None:
+    people = np.array(["a"] * 5 + ["b"] * 2 + ["c"] * 3)
+    ids = np.array([f"{k:02d}" for k in range(10)])
+    rows = splits.choose_photos(people, ids, 3, 1)
+    assert sorted(people[rows]) == ["a"] * 3 + ["c"] * 3
+    order = np.random.default_rng(2).permutation(10)
+    again = order[splits.choose_photos(people[order], ids[order], 3, 1)]
+    assert set(again) == set(rows)
+    assert len(splits.choose_photos(people, ids, 6, 1)) == 0
+
+
 def test_balance() -> None:
     first, second = splits.balance(np.arange(10), np.arange(100, 103), rng())
     assert len(first) == len(second) == 3

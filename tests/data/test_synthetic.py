@@ -50,24 +50,34 @@ def test_any_other_location_other_bytes(other: str) -> None:
     assert image.tobytes() != synthetic.render(f"synthetic:{other}").tobytes()
 
 
-def test_a_person_is_the_same_in_every_database(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn = []
+Drawn = tuple[face_drawing.Person, face_drawing.Scene, complex, complex]
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Drawn]:
+    """What the faces that are rendered were drawn from."""
+    calls: list[Drawn] = []
     draw = face_drawing.draw
+    monkeypatch.setattr(face_drawing, "draw", lambda *call: calls.append(call) or draw(*call))
+    return calls
 
-    def spy(person: face_drawing.Person, scene: face_drawing.Scene, to_pixels: complex, origin: complex) -> np.ndarray:
-        drawn.append(person)
-        return draw(person, scene, to_pixels, origin)
 
-    monkeypatch.setattr(face_drawing, "draw", spy)
+def test_a_person_is_the_same_in_every_database(drawn: list[Drawn]) -> None:
     for database in DATABASES:
         synthetic.render(f"synthetic:1/{database}/17/3")
     synthetic.render("synthetic:1/web/18/3")
-    assert len(set(drawn[:-1])) == 1
-    assert drawn[-1] != drawn[0]
+    people = [person for person, *_ in drawn]
+    assert len(set(people[:-1])) == 1
+    assert people[-1] != people[0]
 
 
-def test_landmarks_lie_near_the_template() -> None:
-    points = np.stack([synthetic.landmarks(f"synthetic:1/web/{k}/0") for k in range(200)])
+def test_landmarks_lie_near_the_template(drawn: list[Drawn]) -> None:
+    for k in range(200):
+        synthetic.render(f"synthetic:1/web/{k}/0")
+    placed = [
+        (face_drawing.landmarks(person, scene) @ [1, 1j]) * factor + origin for person, scene, factor, origin in drawn
+    ]
+    points = np.stack([np.real(placed), np.imag(placed)], axis=-1)
     assert points.shape == (200, 5, 2)
     distance = np.linalg.norm(points - synthetic.TEMPLATE, axis=-1)
     assert distance.mean() < 6
@@ -117,7 +127,7 @@ def test_a_malformed_spec_is_refused_with_an_example(bad: str) -> None:
     assert repr(bad) in str(caught.value)
 
 
-@pytest.mark.parametrize("call", [synthetic.sample_table, synthetic.render, synthetic.landmarks])
+@pytest.mark.parametrize("call", [synthetic.sample_table, synthetic.render])
 def test_an_unknown_database_is_refused_with_the_known_ones(call: Callable[[str], object]) -> None:
     with pytest.raises(InputError, match=r"web.*cctv.*received 'moon'"):
         call("synthetic:1/moon/3/1")

@@ -1,16 +1,13 @@
 """Sample tables on disk, and what a reader yields."""
 
-import dataclasses
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mint_keras import score_files
 from mint_keras.data import tables
 from mint_keras.records import InputError, Sample, concatenate_tables, tabulate
-from tests.statistics.worlds import scores_of
 
 
 def test_round_trip(tmp_path: Path) -> None:
@@ -81,20 +78,3 @@ def test_tables_with_and_without_boxes_together() -> None:
     assert both.group is None
     with pytest.raises(InputError, match="at least one"):
         tabulate([])
-
-
-def test_scores_as_parquet(tmp_path: Path) -> None:
-    rng = np.random.default_rng(1)
-    known = scores_of(np.arange(6) < 3, np.arange(6) // 2, rng.normal(size=6))
-    unknown = dataclasses.replace(known, scorer="other", is_member=None, logit=np.float32([0, 1, -1, 2, np.nan, 3]))
-    score_files.write_scores(tmp_path / "scores.parquet", [known, unknown])
-    found = score_files.read_scores(tmp_path / "scores.parquet")
-    assert [part.scorer for part in found] == ["vanilla", "other"]
-    for part, kept in zip((known, unknown), found, strict=True):
-        assert (kept.tap, kept.evaluation, kept.seed) == (part.tap, part.evaluation, part.seed)
-        np.testing.assert_array_equal(kept.logit, part.logit)
-        np.testing.assert_array_equal(kept.samples.people(), part.samples.people())
-        np.testing.assert_array_equal(kept.is_member, part.is_member)
-    tables.write_samples(tmp_path / "samples.parquet", known.samples)
-    with pytest.raises(InputError, match=r"without \['scorer'"):
-        score_files.read_scores(tmp_path / "samples.parquet")

@@ -3,19 +3,19 @@ from pathlib import Path
 import numpy as np
 
 from mint_keras.data import images
-from mint_keras.records import ParityRecord, ResultRow
+from mint_keras.records import AUDITED, UNTRAINED, ParityRecord, ResultRow
 from mint_keras.report import plots, tables
 
 
-def row(scorer: str, tap: str, evaluation: str, accuracy: float) -> ResultRow:
-    return ResultRow(scorer, tap, evaluation, 1, 5, 5, accuracy, 1.0, 1.0, 0.75, 0.25)
+def row(scorer: str, tap: str, evaluation: str, accuracy: float, model: str = AUDITED) -> ResultRow:
+    return ResultRow(scorer, tap, evaluation, 1, 5, 5, accuracy, 1.0, 1.0, 0.75, 0.25, model)
 
 
 def test_table_puts_each_number_where_it_belongs() -> None:
     results = [
         row("vanilla", "conv1", "unseen_database", 0.9),
         row("vanilla", "conv1", "same_database", 0.5),
-        row("vanilla_untrained", "conv1", "unseen_database", 0.8),
+        row("vanilla", "conv1", "unseen_database", 0.8, UNTRAINED),
         row("vanilla", "combination", "unseen_database", 0.95),
         row("vanilla", "combination", "familiar", 0.85),
     ]

@@ -6,11 +6,14 @@ import cv2
 import numpy as np
 import pytest
 
+from mint_keras.aad.observe import observe
 from mint_keras.data import images, samples, synthetic, transplant
-from mint_keras.records import InputError, concatenate_tables
+from mint_keras.records import InputError, Observations, concatenate_tables
 from mint_keras.scorers import blind, forensics
+from mint_keras.scorers.blind import PixelNetwork, PixelStatistics
 from mint_keras.scorers.forensics import NAMES, statistics
 from mint_keras.statistics import metrics
+from tests.scorers.seen import observed
 
 FACES = np.stack([synthetic.render(f"synthetic:1/web/{person}/0") for person in range(6)])
 
@@ -111,40 +114,33 @@ def test_each_trace_moves_its_statistic() -> None:
 
 
 @pytest.fixture(scope="module")
-def databases() -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
-    """Features, side and whether they train, of 80 people of each of two databases."""
+def databases() -> tuple[Observations, np.ndarray, np.ndarray]:
+    """What the scorers take, side and whether they train, of 80 people of each of two databases."""
     tables = [samples.list_samples(f"synthetic:1/{source}/1") for source in ("web/0-79", "scan/1000-1079")]
-    rows, features = blind.read(concatenate_tables(tables))
-    assert rows.tolist() == list(range(160))
-    return features, np.arange(160) < 80, np.arange(160) % 5 > 0
+    seen = observe(concatenate_tables(tables), blind.features, batch_size=blind.BATCH_SIZE, is_filled=False)
+    assert len(seen) == 160
+    return seen, np.arange(160) < 80, np.arange(160) % 5 > 0
 
 
-def take(features: dict[str, np.ndarray], rows: np.ndarray) -> dict[str, np.ndarray]:
-    return {name: values[rows] for name, values in features.items()}
-
-
-def test_different_databases_are_told_apart_and_by_what(databases: tuple) -> None:
-    features, is_member, is_train = databases
-    score = blind.fit_statistics(take(features, is_train), is_member[is_train])
-    logits = score(take(features, ~is_train))
+def test_different_databases_are_told_apart(databases: tuple) -> None:
+    seen, is_member, is_train = databases
+    scorer = PixelStatistics()
+    assert (scorer.name, scorer.tap, scorer.needs.has_pixels) == ("pixel statistics", "pixels", True)
+    logits = scorer.fit(seen.take(is_train), is_member[is_train])(seen.take(~is_train))
     assert (logits.shape, logits.dtype) == ((32,), np.float32)
     assert metrics.auc(is_member[~is_train], logits) > 0.95
-    (name, area), *others = blind.telling(features[blind.STATISTICS], is_member)
-    assert len(others) == 4
-    assert area == metrics.auc(is_member, features[blind.STATISTICS][:, NAMES.index(name)])
-    assert abs(area - 0.5) >= max(abs(one - 0.5) for _, one in others)
 
 
 def test_one_database_is_not_told_from_itself(databases: tuple) -> None:
     """Sides at random among 80 people, many times: on average the blind scorer is at chance."""
-    features, is_member, _ = databases
-    web = take(features, is_member)
+    seen, is_member, _ = databases
+    web = seen.take(is_member)
     areas = []
     for seed in range(12):
         rng = np.random.default_rng(seed)
         side, is_train = rng.permutation(80) < 40, rng.permutation(80) < 48
-        score = blind.fit_statistics(take(web, is_train), side[is_train])
-        areas.append(metrics.auc(side[~is_train], score(take(web, ~is_train))))
+        score = PixelStatistics().fit(web.take(is_train), side[is_train])
+        areas.append(metrics.auc(side[~is_train], score(web.take(~is_train))))
     assert np.mean(areas) == pytest.approx(0.5, abs=0.1)
 
 
@@ -158,9 +154,9 @@ def test_a_transplant_takes_away_what_the_encoding_alone_shows(tmp_path: Path) -
     compressed = np.concatenate([images.first_faces(table, 60), faces[~is_member]])
 
     def area(shown: np.ndarray) -> float:
-        features = blind.features(shown)
-        score = blind.fit_statistics(take(features, is_train), is_member[is_train])
-        return metrics.auc(is_member[~is_train], score(take(features, ~is_train)))
+        seen = observed(np.arange(120), blind.features(shown))
+        score = PixelStatistics().fit(seen.take(is_train), is_member[is_train])
+        return metrics.auc(is_member[~is_train], score(seen.take(~is_train)))
 
     assert area(compressed) > 0.9
     pipeline, rng = transplant.estimate(table), np.random.default_rng(0)
@@ -168,13 +164,13 @@ def test_a_transplant_takes_away_what_the_encoding_alone_shows(tmp_path: Path) -
     assert area(compressed) < 0.75
 
 
-def stripes(num: int, rng: np.random.Generator) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def stripes(num: int, rng: np.random.Generator) -> tuple[Observations, np.ndarray]:
     """Members have stripes that lie, externals ones that stand; values are the same."""
     is_member = rng.permutation(num) < num // 2
     wave = np.sin(np.arange(16)[:, None] * 1.5 + rng.uniform(0, 6, (num, 1, 1))) * 60 + np.zeros(16)
     wave[~is_member] = wave[~is_member].transpose(0, 2, 1)
     noisy = 128 + wave[..., None] + rng.normal(0, 20, (num, 16, 16, 3))
-    return {blind.THUMBNAILS: noisy.clip(0, 255).astype(np.uint8)}, is_member
+    return observed(np.arange(num), {blind.THUMBNAILS: noisy.clip(0, 255).astype(np.uint8)}), is_member
 
 
 @pytest.mark.slow
@@ -182,11 +178,12 @@ def test_the_small_cnn_learns_what_pixels_show(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     train, is_member = stripes(256, rng)
     test, claimed = stripes(100, rng)
-    logits = blind.fit_pixels(train, is_member, 3, tmp_path)(test)
+    logits = PixelNetwork(tmp_path).fit(train, is_member, 3)(test)
     assert (logits.shape, logits.dtype) == ((100,), np.float32)
     assert metrics.auc(claimed, logits) > 0.9
     with pytest.raises(InputError, match="at least 64"):
-        blind.fit_pixels(train, np.arange(256) < 63, 3, tmp_path / "few")
+        PixelNetwork(tmp_path / "few").fit(train, np.arange(256) < 63, 3)
+    assert (tmp_path / "training.csv").is_file()
 
 
 @pytest.mark.slow
@@ -194,8 +191,9 @@ def test_the_small_cnn_repeats_itself(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(blind, "MIN_STEPS", 4)
     monkeypatch.setattr(blind, "MIN_EPOCHS", 2)
     train, is_member = stripes(128, np.random.default_rng(0))
-    seeds = (3, 3, 4)
-    logits = [blind.fit_pixels(train, is_member, seed, tmp_path / str(k))(train) for k, seed in enumerate(seeds)]
+    folders = (tmp_path / "one", None, None)  # what is written changes nothing
+    recipes = zip(folders, (3, 3, 4), strict=True)
+    logits = [PixelNetwork(folder).fit(train, is_member, seed)(train) for folder, seed in recipes]
     np.testing.assert_array_equal(logits[0], logits[1])
     assert not np.array_equal(logits[0], logits[2])
 
@@ -205,9 +203,10 @@ def test_small_pictures_stay_as_they_are_and_unreadable_ones_are_left_out(tmp_pa
     np.testing.assert_array_equal(blind.features(small)[blind.THUMBNAILS], small)
     images.write_png(tmp_path / "a.png", FACES[0])
     (tmp_path / "b.png").write_bytes(b"no picture")
-    rows, features = blind.read(samples.list_samples(str(tmp_path)))
-    assert rows.tolist() == [0]
-    np.testing.assert_array_equal(features[blind.STATISTICS], statistics(FACES[:1]))
+    table = samples.list_samples(str(tmp_path))
+    seen = observe(table, blind.features, batch_size=blind.BATCH_SIZE, is_filled=False)
+    assert seen.table.sample_id.tolist() == table.sample_id.tolist()[:1]
+    np.testing.assert_array_equal(seen[blind.STATISTICS], statistics(FACES[:1]))
     (tmp_path / "a.png").unlink()
-    with pytest.raises(InputError, match="none is usable"):
-        blind.read(samples.list_samples(str(tmp_path)))
+    with pytest.raises(InputError, match="without any"):
+        observe(samples.list_samples(str(tmp_path)), blind.features)

@@ -4,22 +4,22 @@ import numpy as np
 import pytest
 from scipy import optimize, special
 
+from mint_keras import vectors
 from mint_keras.aad import views
+from mint_keras.records import Observations
 from mint_keras.scorers import ingredients
-from mint_keras.scorers.baselines import OUTCOME, PERSON
+from mint_keras.scorers.baselines import OUTCOME
+from tests.scorers.seen import observed
 
 PEOPLE = np.array(["b", "a", "b", "a", "a", "c", "c"])
 
 
-def draw() -> tuple[dict[str, np.ndarray], ingredients.Cohort]:
+def draw() -> tuple[Observations, ingredients.Cohort]:
     rng = np.random.default_rng(1)
-    features = {OUTCOME: rng.normal(size=(7, 5)).astype(np.float32), PERSON: PEOPLE}
-    others = {
-        OUTCOME: rng.normal(size=(40, 5)),
-        PERSON: np.repeat(np.arange(20), 2).astype(str),
-        "reference": rng.normal(size=(40, 3)),
-    }
-    features["reference"] = rng.normal(size=(7, 3))
+    outcome = rng.normal(size=(7, 5)).astype(np.float32)
+    of_others = {OUTCOME: rng.normal(size=(40, 5)), "reference": rng.normal(size=(40, 3))}
+    others = observed(np.repeat(np.arange(20), 2), of_others)
+    features = observed(PEOPLE, {OUTCOME: outcome, "reference": rng.normal(size=(7, 3))})
     return features, ingredients.cohort_of(others, np.arange(40) < 24)
 
 
@@ -57,9 +57,9 @@ def test_views_beside_the_person_s_other_photos() -> None:
     features, cohort = draw()
     rng = np.random.default_rng(5)
     seen = rng.normal(size=(7, len(views.VIEWS), features[OUTCOME].shape[1]))
-    features[views.OUTCOMES] = seen / np.linalg.norm(seen, axis=2, keepdims=True)
+    features = features.adding(**{views.OUTCOMES: seen / np.linalg.norm(seen, axis=2, keepdims=True)})
     found = ingredients.columns(features, cohort, ["others_views"])
-    everything = np.concatenate([ingredients.units(features[OUTCOME])[:, None], features[views.OUTCOMES]], axis=1)
+    everything = np.concatenate([vectors.unit_rows(features[OUTCOME])[:, None], features[views.OUTCOMES]], axis=1)
     whole = [unit(vectors.sum(axis=0)) for vectors in everything]
 
     def nearness(k: int, view: int) -> float:
@@ -136,7 +136,7 @@ def test_the_reference_says_who_is_alike() -> None:
     assert found["reference/reference_members_own_16"][3] == pytest.approx(weight @ theirs)
     assert found["reference/reference_members_correlation"][3] == pytest.approx(np.corrcoef(ours, theirs)[0, 1])
     assert found["reference/reference_norm"][3] == pytest.approx(np.log(np.linalg.norm(features["reference"][3])))
-    swapped = ingredients.columns({OUTCOME: features["reference"], PERSON: PEOPLE}, cohort, ["others"])
+    swapped = ingredients.columns(observed(PEOPLE, {OUTCOME: features["reference"]}), cohort, ["others"])
     np.testing.assert_allclose(
         found["reference_others/reference_mean_difference"], found["others/mean"] - swapped["others/mean"]
     )

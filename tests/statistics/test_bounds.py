@@ -1,13 +1,14 @@
 """Formulae against slow twins, and guarantees where the truth is known."""
 
+import dataclasses
 import math
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from mint_keras.records import InputError, RefusedError, Scores
-from mint_keras.statistics import bounds, intervals, metrics
+from mint_keras.records import InputError, Scores
+from mint_keras.statistics import bounds, intervals
 from tests.statistics.worlds import draw, scores_of
 
 
@@ -46,28 +47,19 @@ def test_clustered_variance_and_bootstrap_agree() -> None:
     assert by_formula.high == pytest.approx(by_draws.high, abs=0.005)
 
 
-def test_delong_equals_its_formula_and_refuses_several_photos() -> None:
+def test_clustered_variance_of_one_photo_each_is_delongs() -> None:
     part = draw((40, 30), 1, 1.0, np.random.default_rng(3))
     x, y = part.score[part.is_member], part.score[~part.is_member]
     psi = (x[:, None] > y) + 0.5 * (x[:, None] == y)
-    deviation = np.sqrt(psi.mean(axis=1).var(ddof=1) / len(x) + psi.mean(axis=0).var(ddof=1) / len(y))
-    found = bounds.delong_interval(part)
-    assert found.value == pytest.approx(metrics.auc(part.is_member, part.score))
-    assert (found.low, found.high) == pytest.approx(
-        (found.value - 1.959964 * deviation, found.value + 1.959964 * deviation)
-    )
-    with pytest.raises(InputError, match="70 of 70 people with more"):
-        bounds.delong_interval(draw((40, 30), 2, 1.0, np.random.default_rng(3)))
+    expected = psi.mean(axis=1).var(ddof=1) / len(x) + psi.mean(axis=0).var(ddof=1) / len(y)
+    assert bounds.clustered_auc_variance(part) == pytest.approx(expected)
 
 
-def test_exact_rates() -> None:
-    is_hit = np.arange(20) < 3
-    found = bounds.exact_rate(is_hit, np.arange(20).astype(str))
-    # What defines the limits: at either, 3 of 20 or worse has a chance of 2.5%.
+def test_exact_interval_is_what_defines_it() -> None:
+    found = bounds.exact_interval(3, 20)
+    # At either limit, 3 of 20 or worse has a chance of 2.5%.
     assert stats.binom.sf(2, 20, found.low) == pytest.approx(0.025)
     assert stats.binom.cdf(3, 20, found.high) == pytest.approx(0.025)
-    with pytest.raises(InputError, match="one photo per person"):
-        bounds.exact_rate(is_hit, np.repeat(np.arange(10), 2).astype(str))
     with pytest.raises(InputError, match="at least one person"):
         bounds.exact_interval(0, 0)
 
@@ -87,18 +79,10 @@ def test_perfect_scores_and_lonely_people() -> None:
 
 
 @pytest.mark.parametrize(("fpr", "needed"), [(0.01, 299), (0.001, 2995), (0.0001, 29956)])
-def test_floor_of_what_people_certify(fpr: float, needed: int) -> None:
+def test_people_who_certify_a_rate(fpr: float, needed: int) -> None:
     assert bounds.people_needed(fpr) == needed
-    assert bounds.fpr_floor(needed) <= fpr < bounds.fpr_floor(needed - 1)
-    assert bounds.people_needed(bounds.fpr_floor(needed)) == needed
-    bounds.check_claim(fpr, needed)
-    with pytest.raises(RefusedError, match=f"{needed - 1:,} external people certify"):
-        bounds.check_claim(fpr, needed - 1)
-
-
-def test_floor_of_nobody() -> None:
-    with pytest.raises(InputError, match="at least one external"):
-        bounds.fpr_floor(0)
+    assert bounds.upper_limit(0, needed) <= fpr < bounds.upper_limit(0, needed - 1)
+    assert bounds.people_needed(bounds.upper_limit(0, needed)) == needed
     with pytest.raises(InputError, match="between 0 and 1"):
         bounds.people_needed(0.0)
 
@@ -108,34 +92,71 @@ def test_certified_rates_by_hand() -> None:
     person = np.concatenate([np.repeat(np.arange(300), 2), 300 + np.arange(100)])
     is_member = person >= 300
     logit = np.where(is_member, np.where(person < 360, 9.0, -1.0), person / 100)
-    found = bounds.certify(scores_of(is_member, person, logit), 0.01)
-    assert (found.threshold, found.num_allowed, found.tpr) == (pytest.approx(2.99), 0, 0.6)
-    assert stats.binom.sf(59, 100, found.min_tpr) == pytest.approx(0.05)
+    part = scores_of(is_member, person, logit)
+    found = bounds.certify([part])
+    assert (found.max_fpr, found.thresholds, found.num_allowed) == (0.01, (pytest.approx(2.99),), 0)
+    assert found.tpr == bounds.exact_interval(60, 100)
+    assert (found.num_members, found.num_externals) == (100, 300)
+    assert found.describe() == (
+        "At a false-positive rate of at most 1%, 0.600 [0.497, 0.697] of the claimed members are found, by one photo "
+        "of each of 100 people. With 300 people who are no members, no false-positive rate below 0.99% can be "
+        "certified."
+    )
     # 5% of 300: as many as the binomial limit allows, counted.
-    loose = bounds.certify(scores_of(is_member, person, logit), 0.05)
+    loose = bounds.certify([part], 0.05)
     assert stats.binom.cdf(loose.num_allowed, 300, 0.05) <= 0.05 < stats.binom.cdf(loose.num_allowed + 1, 300, 0.05)
-    with pytest.raises(RefusedError, match="no claim"):
-        bounds.certify(scores_of(is_member, person, logit), 0.009)
-    with pytest.raises(InputError, match="who are both"):
-        bounds.certify(scores_of(np.arange(40) % 2 == 0, np.arange(40) // 2, np.arange(40.0)), 0.5)
+    with pytest.raises(InputError, match="known membership"):
+        bounds.certify([dataclasses.replace(part, is_member=None)])
+
+
+def test_few_people_certify_what_they_can() -> None:
+    found = bounds.certify([draw((80, 48), 3, 1.5, np.random.default_rng(5))])
+    assert found.max_fpr == found.smallest_fpr == pytest.approx(1 - 0.05 ** (1 / 48))
+    assert found.num_allowed == 0
+    assert "With 48 people who are no members, no false-positive rate below 6.1% can be certified (1% takes 299)." in (
+        found.describe()
+    )
+
+
+def test_several_trainings_count_with_the_widest_ends() -> None:
+    part = draw((60, 60), 2, 1.5, np.random.default_rng(6))
+    reverse = dataclasses.replace(part, seed=2, logit=-part.logit)
+    alone, other, both = bounds.certify([part]), bounds.certify([reverse]), bounds.certify([part, reverse])
+    assert both.tpr.value == pytest.approx((alone.tpr.value + other.tpr.value) / 2)
+    assert (both.tpr.low, both.tpr.high, both.tpr.num_seeds) == (other.tpr.low, alone.tpr.high, 2)
+    assert both.thresholds == (*alone.thresholds, *other.thresholds)
+
+
+def test_people_on_both_sides_count_on_one() -> None:
+    """Where photos are members, nobody's trial may depend on a threshold from their own other photos."""
+    person = np.repeat(np.arange(40), 2)
+    is_member = np.arange(80) % 2 == 0
+    rng = np.random.default_rng(7)
+    part = scores_of(is_member, np.char.zfill(person.astype(str), 2), rng.normal(size=80))
+    found = bounds.certify([part])
+    assert (found.num_members, found.num_externals) == (20, 20)
+    counted = part.logit[~is_member & (person % 2 == 0)]
+    assert found.thresholds == (pytest.approx(counted.max()),)
+    assert found.tpr.value == np.mean(part.logit[is_member & (person % 2 == 1)] > counted.max())
 
 
 def test_certified_rates_hold() -> None:
     rng = np.random.default_rng(4)
     spread, wrong_fpr, wrong_tpr = np.hypot(0.7, 0.7), 0, 0
     for _ in range(200):
-        found = bounds.certify(draw((60, 100), 3, 1.5, rng), 0.05)
-        wrong_fpr += stats.norm.sf(found.threshold / spread) > 0.05
-        wrong_tpr += stats.norm.sf((found.threshold - 1.5) / spread) < found.min_tpr
+        found = bounds.certify([draw((60, 100), 3, 1.5, rng)], 0.05)
+        (threshold,), truth = found.thresholds, stats.norm.sf((found.thresholds[0] - 1.5) / spread)
+        wrong_fpr += stats.norm.sf(threshold / spread) > 0.05
+        wrong_tpr += not found.tpr.low <= truth <= found.tpr.high
     assert wrong_fpr <= 17  # 5% of 200; more has a chance of 1%
     assert 0 < wrong_tpr <= 17
 
 
 def test_limits_of_a_rate_by_hand() -> None:
     assert bounds.upper_limit(0, 60) == pytest.approx(1 - 0.05 ** (1 / 60))  # 4.9%
-    assert bounds.upper_limit(0, 60) == pytest.approx(bounds.fpr_floor(60))
     assert bounds.lower_limit(30, 30) == pytest.approx(0.05 ** (1 / 30))
     assert (bounds.upper_limit(6, 6), bounds.lower_limit(0, 6)) == (1.0, 0.0)
+    assert (bounds.upper_limit(0, 0), bounds.lower_limit(0, 0)) == (1.0, 0.0)
     low = bounds.lower_limit(28, 30)  # at this rate 28 or more are found once in twenty times
     assert sum(math.comb(30, k) * low**k * (1 - low) ** (30 - k) for k in (28, 29, 30)) == pytest.approx(0.05)
     assert low == pytest.approx(0.80, abs=0.01)

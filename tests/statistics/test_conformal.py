@@ -156,12 +156,12 @@ def test_calibration_survives_json() -> None:
 
 def test_risk_is_bayes() -> None:
     # The figures of symmetric accuracy 0.9 at 1% and 0.1%: reference/field of the paper's critics.
-    assert conformal.positive_predictive_value(0.01, 0.9, 0.1) == pytest.approx(0.0833, abs=1e-4)
-    assert conformal.positive_predictive_value(0.001, 0.9, 0.1) == pytest.approx(0.0089, abs=1e-4)
-    assert conformal.positive_predictive_value(0.5, 0.0, 0.0) == 0
+    assert "at least 8.3% of those called members are" in conformal.describe_risk(0.01, 0.9, 0.1)
+    assert "at least 0.9% of those called members are" in conformal.describe_risk(0.001, 0.9, 0.1)
+    assert "at least 0.0% of those called members are" in conformal.describe_risk(0.5, 0.0, 0.0)
     assert "91.7% of the accusations are wrong" in conformal.describe_risk(0.01, 0.9, 0.1)
     with pytest.raises(InputError, match=r"rate in \[0, 1\]"):
-        conformal.positive_predictive_value(2.0, 0.9, 0.1)
+        conformal.describe_risk(2.0, 0.9, 0.1)
 
 
 def test_domain_turns_away_what_is_different_and_few_who_are_not() -> None:

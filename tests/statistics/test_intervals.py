@@ -45,8 +45,8 @@ def test_a_draw_repeats_people_with_all_their_photos() -> None:
         assert found["auc"][row] == pytest.approx(metrics.auc(truth, score))
         assert found["tpr_at_1_fpr"][row] == pytest.approx(metrics.tpr_at_fpr(truth, score))
         assert found["tpr_at_0.1_fpr"][row] == pytest.approx(metrics.tpr_at_fpr(truth, score, 0.001))
-        assert found["balanced_accuracy"][row] == pytest.approx(metrics.balanced_accuracy(truth, score))
-        assert found["brier"][row] == pytest.approx(metrics.brier_score(truth, score))  # as many of either class
+        # As many are of either class: both accuracies are the same.
+        assert found["balanced_accuracy"][row] == pytest.approx(metrics.accuracy(truth, score))
 
 
 def test_intervals_cover_the_truth_where_photos_of_a_person_are_alike() -> None:
@@ -71,6 +71,10 @@ def test_trainings_that_disagree_widen_the_interval() -> None:
     assert alone.half_width < 0.1
     assert both.low < 0.2 < 0.8 < both.high
     assert both.value == pytest.approx(0.5)
+
+
+def test_an_estimate_as_text() -> None:
+    assert f"{intervals.Estimate(0.75, 0.7, 0.81239, 1)}" == "0.750 [0.700, 0.812]"
 
 
 def test_same_seed_same_interval() -> None:

@@ -61,38 +61,3 @@ def test_one_class_or_broken_scores() -> None:
         metrics.auc(np.ones(3, bool), np.arange(3))
     with pytest.raises(InputError, match="finite"):
         metrics.auc(np.array([True, False]), np.array([np.nan, 0.0]))
-
-
-@pytest.mark.parametrize("max_fpr", [0.01, 0.2, 1.0])
-def test_partial_auc_equals_scikit_learn(sample: tuple[np.ndarray, np.ndarray], max_fpr: float) -> None:
-    expected = sklearn_metrics.roc_auc_score(*sample, max_fpr=max_fpr)
-    assert metrics.partial_auc(*sample, max_fpr) == pytest.approx(expected, abs=1e-12)
-
-
-def test_probabilities_equal_scikit_learn(sample: tuple[np.ndarray, np.ndarray]) -> None:
-    is_member, scores = sample
-    score = 1 / (1 + np.exp(-scores))
-    assert metrics.brier_score(is_member, score) == pytest.approx(sklearn_metrics.brier_score_loss(is_member, score))
-    expected = sklearn_metrics.balanced_accuracy_score(is_member, score > 0.5)
-    assert metrics.balanced_accuracy(is_member, score) == pytest.approx(expected)
-
-
-def test_calibration_error_by_hand_and_against_a_slow_twin(sample: tuple[np.ndarray, np.ndarray]) -> None:
-    assert metrics.expected_calibration_error(np.array([1, 0, 1, 1]), np.array([1.0, 0.0, 0.7, 0.72])) == pytest.approx(
-        (0.3 + 0.28) / 4
-    )
-    is_member, scores = sample
-    score = 1 / (1 + np.exp(-scores))
-    expected = 0.0
-    for k in range(15):
-        inside = (score >= k / 15) & (score < (k + 1) / 15)
-        if inside.any():
-            expected += inside.mean() * abs(is_member[inside].mean() - score[inside].mean())
-    assert metrics.expected_calibration_error(is_member, score) == pytest.approx(expected)
-
-
-def test_rates_that_are_none() -> None:
-    with pytest.raises(InputError, match="above 0 and at most 1"):
-        metrics.partial_auc(np.array([1, 0]), np.array([1.0, 0.0]), 0.0)
-    with pytest.raises(InputError, match="both classes"):
-        metrics.balanced_accuracy(np.array([1, 1]), np.array([1.0, 0.0]))

@@ -11,6 +11,16 @@ from mint_keras.statistics import selection
 from tests.statistics.worlds import draw
 
 
+def test_candidates_are_what_scored_through_the_audited_model() -> None:
+    part = draw((4, 4), 1, 1.0, np.random.default_rng(0))
+    untrained = dataclasses.replace(part, scorer="vanilla_untrained")
+    scores = [part, untrained, dataclasses.replace(part, seed=2), dataclasses.replace(part, evaluation="elsewhere")]
+    (found,) = selection.candidates(scores, "same_database")
+    assert str(found) == "vanilla on conv1"
+    assert [one.seed for one in found.parts(scores, "same_database")] == [1, 2]
+    assert found.parts(scores, "same_database", "_untrained") == [untrained]
+
+
 def test_choice_is_the_best_on_other_people() -> None:
     rng = np.random.default_rng(1)
     validation = {"conv1": [draw((20, 20), 2, 0.1, rng)], "conv4": [draw((20, 20), 2, 2.0, rng)]}
@@ -31,7 +41,7 @@ def test_holm_by_hand_and_limits() -> None:
         selection.holm({"a": 1.2})
 
 
-def test_p_values_of_an_auc_and_of_a_difference() -> None:
+def test_p_values_of_an_auc() -> None:
     rng = np.random.default_rng(2)
     strong, none = draw((40, 40), 3, 1.0, rng), draw((40, 40), 3, 0.0, rng)
     assert selection.p_above([strong], num_draws=500) == 1 / 501
@@ -39,8 +49,6 @@ def test_p_values_of_an_auc_and_of_a_difference() -> None:
     reverse = dataclasses.replace(strong, logit=-strong.logit)
     assert selection.p_above([reverse], num_draws=500) == 1
     assert selection.p_differs([reverse], num_draws=500) == 2 / 501
-    assert selection.p_above([strong], 0, [none], num_draws=500) < 0.02
-    assert selection.p_above([none], 0, [none], num_draws=500) == 1
     with pytest.raises(InputError, match="at least one training"):
         selection.p_above([])
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mint_keras.records import InputError, Scores
-from mint_keras.statistics import findings, verdict
+from mint_keras.statistics import bounds, findings, verdict
 from mint_keras.statistics.findings import (
     BLIND,
     CLAIM,
@@ -134,9 +134,25 @@ def test_findings_that_cannot_be_used() -> None:
         finding("hunch")
 
 
+LOW = bounds.Certified(0.06, 0.06, (1.5, 1.25), 0, Estimate(0.4, 0.3, 0.5, 2), 80, 48)
+
+
+def test_every_reference_says_what_its_people_certify() -> None:
+    for given, outcome in ((GOOD, EVIDENCE), (replaced(REFERENCE, finding(REFERENCE, 0.53)), NO_EVIDENCE)):
+        with_rate = [dataclasses.replace(one, certified=LOW) if one.role == REFERENCE else one for one in given]
+        found = verdict.decide(with_rate)
+        assert found.outcome == outcome
+        assert LOW.describe() in found.text()
+        rates = {one["role"]: one["certified"] for one in found.to_dict()["findings"]}
+        assert rates.pop(REFERENCE)["smallest_fpr"] == 0.06
+        assert not any(rates.values())
+        assert LOW.describe() not in verdict.decide(given).text()
+
+
 def all_verdicts() -> list[verdict.Verdict]:
     record = [finding(CLAIM, 0.9, evaluation="raw"), finding(CONTEXT, 0.9, evaluation="raw")]
-    return [verdict.decide([*given, *record]) for given, _, _ in REASONS.values()] + [verdict.decide(GOOD)]
+    low = replaced(REFERENCE, finding(REFERENCE, 0.7, certified=LOW))
+    return [verdict.decide([*given, *record]) for given in (*(one for one, _, _ in REASONS.values()), GOOD, low)]
 
 
 def test_words() -> None:
@@ -147,6 +163,12 @@ def test_words() -> None:
             assert any("This speaks of" in sentence for sentence in assessment.sentences)
             if assessment.reference:
                 assert all(re.search(r"\d", sentence) for sentence in assessment.sentences[:-1])
+
+
+def certified(content: dict) -> bounds.Certified:
+    return bounds.Certified(
+        **{**content, "thresholds": tuple(content["thresholds"]), "tpr": Estimate(**content["tpr"])}
+    )
 
 
 def test_json_follows_its_schema_and_the_schema_refuses() -> None:
@@ -160,6 +182,7 @@ def test_json_follows_its_schema_and_the_schema_refuses() -> None:
                 **one,
                 "auc": Estimate(**one["auc"]),
                 "difference": one["difference"] and Estimate(**one["difference"]),
+                "certified": one["certified"] and certified(one["certified"]),
             })
             for one in content["findings"]
         ]  # fmt: skip
@@ -246,6 +269,7 @@ def test_a_reference_that_is_none_is_seen() -> None:
         findings.control(("copy", "does an untrained copy differ", UNTRAINED), [untrained], reference, [part]),
     ]
     assert given[1].difference is not None
+    assert [one.certified for one in given] == [bounds.certify([part]), None, None]
     assert verdict.decide(given).outcome == CANNOT_DECIDE
     null = findings.control(
         ("two halves", "do two halves of the people kept out differ", NULL),

@@ -11,9 +11,7 @@ from mint_keras.audited import iresnet, margins
 from mint_keras.heads import cnn, vanilla
 from mint_keras.records import InputError
 from mint_keras.statistics import metrics
-from mint_keras.training import audited as audited_training
-from mint_keras.training import batches, checkpoints
-from mint_keras.training import heads as head_training
+from mint_keras.training import batches, checkpoints, fit_audited, fit_heads
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -88,7 +86,7 @@ def fit(aad: tuple[dict[str, np.ndarray], np.ndarray], logs: Path, seed: int = 1
     features, is_member = aad
     checkpoints.seed_everything(seed)
     head = vanilla.build({"conv1": (8,)})
-    head_training.fit_head(head, labelled(features, is_member), head_training.HeadTraining(vanilla.EPOCHS, seed), logs)
+    fit_heads.fit_head(head, labelled(features, is_member), fit_heads.HeadTraining(vanilla.EPOCHS, seed), logs)
     return head
 
 
@@ -105,8 +103,8 @@ def test_fitting(aad: tuple[dict[str, np.ndarray], np.ndarray], tmp_path: Path) 
     standardise = head.get_layer("standardise")
     np.testing.assert_allclose(np.ravel(standardise.mean), features["conv1"].mean(axis=0), rtol=1e-5)
     np.testing.assert_allclose(np.ravel(standardise.variance), features["conv1"].var(axis=0), rtol=1e-4)
-    logit = head_training.predict_logits(head_training.logit_model(head), labelled(features, is_member))
-    figures = head_training.evaluate_logits(head, logit, {"all": (np.arange(len(logit)), is_member)})["all"]
+    logit = fit_heads.predict_logits(fit_heads.logit_model(head), labelled(features, is_member))
+    figures = fit_heads.evaluate_logits(head, logit, {"all": (np.arange(len(logit)), is_member)})["all"]
     assert metrics.auc(is_member, logit) > 0.75
     lines = (tmp_path / "training.csv").read_text().splitlines()
     assert len(lines) == 1 + vanilla.EPOCHS
@@ -117,7 +115,7 @@ def test_fitting(aad: tuple[dict[str, np.ndarray], np.ndarray], tmp_path: Path) 
 
 def test_compiled_as_in_the_paper() -> None:
     head = vanilla.build({"conv1": (8,)}, literal=True)
-    head_training.compile_head(head)
+    fit_heads.compile_head(head)
     assert isinstance(head.optimizer, keras.optimizers.Adam)
     assert float(head.optimizer.learning_rate) == pytest.approx(1e-3)
     assert head.loss == "binary_crossentropy"
@@ -129,11 +127,11 @@ def test_evaluate_equals_the_scores_and_the_whole_head(num: int) -> None:
     """model.evaluate behind the logits against plain statistics over the scores, and model.evaluate of everything."""
     keras.utils.set_random_seed(0)
     head = vanilla.build({"conv1": (8,)}, literal=True)
-    head_training.compile_head(head)
+    fit_heads.compile_head(head)
     features = {"conv1": rng().normal(size=(num, 8)).astype(np.float32) * 30}
     is_member = np.arange(num) % 3 == 0
-    logit = head_training.predict_logits(head_training.logit_model(head), labelled(features, is_member))
-    figures = head_training.evaluate_logits(head, logit, {"all": (np.arange(len(logit)), is_member)})["all"]
+    logit = fit_heads.predict_logits(fit_heads.logit_model(head), labelled(features, is_member))
+    figures = fit_heads.evaluate_logits(head, logit, {"all": (np.arange(len(logit)), is_member)})["all"]
     whole = head.evaluate(features, is_member[:, None].astype(np.float32), 256, verbose=0, return_dict=True)
     assert figures == pytest.approx(whole, abs=1e-6)
     assert figures["accuracy"] == pytest.approx(metrics.accuracy(is_member, records.sigmoid(logit)), abs=1e-6)
@@ -145,13 +143,13 @@ class TestAudited:
     def data(self) -> tuple[np.ndarray, np.ndarray]:
         return rng().integers(0, 256, (24, 16, 16, 3), dtype=np.uint8), np.arange(24) % 3
 
-    def settings(self, epochs: int) -> audited_training.AuditedTraining:
-        return audited_training.AuditedTraining(epochs, 8, 1e-3, 5e-4, 1, True, margins.MARGINS["cosface"], 16.0)
+    def settings(self, epochs: int) -> fit_audited.AuditedTraining:
+        return fit_audited.AuditedTraining(epochs, 8, 1e-3, 5e-4, 1, True, margins.MARGINS["cosface"], 16.0)
 
     def train(self, data: tuple[np.ndarray, np.ndarray], out: Path, epochs: int = 4) -> list[np.ndarray]:
         checkpoints.seed_everything(1)
         model = iresnet.iresnet(iresnet.IResNetSpec((1,), (16,), 8), image_size=16)
-        audited_training.fit_audited(model, *data, self.settings(epochs), out)
+        fit_audited.fit_audited(model, *data, self.settings(epochs), out)
         return model.get_weights()
 
     def test_loss_falls(self, data: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ Names in a file are the exporter's; the shape of the graph is the network's. An 
 from __future__ import annotations
 
 import collections
+import math
 import re
 from collections.abc import Iterable
 
@@ -57,6 +58,7 @@ class _Reader:
 
     def names(self) -> dict[str, str]:
         x = self._graph.input
+        # Normalisations are optional below: most exporters fold those that follow a convolution into it.
         while self._next(x).op in _NORMALISATION:
             x = self._next(x).outputs[0]
         x = self._take(x, "Conv", "stem")
@@ -64,9 +66,24 @@ class _Reader:
         x = self._take(x, "PRelu", "stem_prelu")
         stage = block = 0
         while len(self._consumers[x]) == 2:
+            # The second reader of a block's input is its sum, except in the first of a stage, which has a shortcut.
             is_first = "Add" not in {node.op for node in self._consumers[x]}
             stage, block = (stage + 1, 1) if is_first else (stage, block + 1)
-            x = self._block(x, f"stage{stage}_block{block}", is_first)
+            name = f"stage{stage}_block{block}"
+            entry, other = sorted(self._consumers[x], key=lambda node: node.op != "BatchNormalization")
+            y = self._name(entry, "BatchNormalization", f"{name}_bn1")
+            y = self._take(y, "Conv", f"{name}_conv1")
+            y = self._take_optional(y, "BatchNormalization", f"{name}_bn2")
+            y = self._take(y, "PRelu", f"{name}_prelu")
+            y = self._take(y, "Conv", f"{name}_conv2")
+            y = self._take_optional(y, "BatchNormalization", f"{name}_bn3")
+            if is_first:
+                x = self._name(other, "Conv", f"{name}_shortcut")
+                x = self._take_optional(x, "BatchNormalization", f"{name}_shortcut_bn")
+            total = self._next(y)
+            if set(total.inputs) != {y, x}:
+                raise _NotAnIResNet
+            x = self._name(total, "Add", f"{name}_add")
         if not stage:
             raise _NotAnIResNet
         x = self._take(x, "BatchNormalization", "head_bn")
@@ -76,23 +93,6 @@ class _Reader:
         if self._consumers[x] or list(self._graph.outputs.values()) != [x]:
             raise _NotAnIResNet
         return self._found
-
-    def _block(self, x: str, name: str, is_first: bool) -> str:
-        entry, other = sorted(self._consumers[x], key=lambda node: node.op != "BatchNormalization")
-        y = self._name(entry, "BatchNormalization", f"{name}_bn1")
-        y = self._take(y, "Conv", f"{name}_conv1")
-        y = self._take_optional(y, "BatchNormalization", f"{name}_bn2")
-        y = self._take(y, "PRelu", f"{name}_prelu")
-        y = self._take(y, "Conv", f"{name}_conv2")
-        y = self._take_optional(y, "BatchNormalization", f"{name}_bn3")
-        shortcut = x
-        if is_first:
-            shortcut = self._name(other, "Conv", f"{name}_shortcut")
-            shortcut = self._take_optional(shortcut, "BatchNormalization", f"{name}_shortcut_bn")
-        total = self._next(y)
-        if set(total.inputs) != {y, shortcut}:
-            raise _NotAnIResNet
-        return self._name(total, "Add", f"{name}_add")
 
     def _next(self, tensor: str) -> Node:
         if len(self._consumers[tensor]) != 1:
@@ -122,8 +122,8 @@ def find_taps(graph: Graph, sizes: dict[str, tuple[int, int]]) -> dict[str, str]
     nothing, `conv1` ... are the last convolution at each resolution.
 
     Args:
-        graph: the network.
-        sizes: height and width of every map, by tensor.
+        graph: The network.
+        sizes: Height and width of every map, by tensor.
 
     Returns:
         Tensors by tap, highest resolution first.
@@ -131,15 +131,21 @@ def find_taps(graph: Graph, sizes: dict[str, tuple[int, int]]) -> dict[str, str]
     maps = [node for node in graph.nodes if sizes.get(node.outputs[0], (1, 1)) > (1, 1)]
     convolutions = [node for node in maps if node.op == "Conv"]
     sums = [node for node in maps if node.op == "Add" and not any(name in graph.constants for name in node.inputs)]
+    # The sums of depthwise networks join blocks within a resolution, and their strided blocks have none.
     is_residual = bool(sums) and all(node.attributes.get("group", 1) == 1 for node in convolutions)
     taps: dict[str, str] = {}
     if is_residual:
-        behind = _behind_convolutions(graph, convolutions)
+        behind = {_normalised(node.outputs[0], graph): node for node in convolutions}
+
+        def area(branch: str) -> tuple[int, int]:
+            """Sorts branches: the main path has the later convolution, a shortcut's may come after it, but is 1x1."""
+            kernel = graph.constants.get(behind[branch].inputs[1])
+            return math.prod(kernel.shape[2:4]) if kernel is not None else 0, graph.nodes.index(behind[branch])
+
         for number, total in enumerate(_last_of_each_size(sums, sizes), start=1):
             branches = [name for name in total.inputs if name in behind]
             if branches:
-                # The main path has the later convolution; a shortcut's comes first or after it, but is 1x1.
-                taps[f"conv{number}"] = max(branches, key=lambda name: _rank(behind[name], graph))
+                taps[f"conv{number}"] = max(branches, key=area)
             taps[f"stage{number}"] = total.outputs[0]
     else:
         for number, convolution in enumerate(_last_of_each_size(convolutions, sizes), start=1):
@@ -154,18 +160,8 @@ def _last_of_each_size(nodes: list[Node], sizes: dict[str, tuple[int, int]]) -> 
     return [last[size] for size in sorted(last, reverse=True)]
 
 
-def _behind_convolutions(graph: Graph, convolutions: list[Node]) -> dict[str, Node]:
-    return {_normalised(node.outputs[0], graph): node for node in convolutions}
-
-
 def _normalised(tensor: str, graph: Graph) -> str:
     """Returns the output of the batch normalisation behind a convolution, or the convolution's own."""
     followers = graph.consumers()[tensor]
     is_normalised = len(followers) == 1 and followers[0].op == "BatchNormalization"
     return followers[0].outputs[0] if is_normalised else tensor
-
-
-def _rank(node: Node, graph: Graph) -> tuple[int, int]:
-    kernel = graph.constants.get(node.inputs[1])
-    area = int(kernel.shape[2] * kernel.shape[3]) if kernel is not None else 0
-    return area, graph.nodes.index(node)

@@ -1,11 +1,14 @@
 """ONNX graph to Keras functional model: NHWC, built-in layers only, one layer (or two) per node.
 
+The converter is our own because onnx2tf and onnx-tf give graphs of TensorFlow operations with generated names and
+without taps; this one gives named layers, and refuses what it cannot prove. It goes by topology, not by names.
 Every tensor of the graph stays findable, so that parity can be checked anywhere and taps put anywhere.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import re
 
@@ -32,14 +35,14 @@ class Converted:
     """A Keras model and where the tensors of its source are in it.
 
     Attributes:
-        model: from RGB images, (x - 127.5) / 127.5 whatever the source wants, to its outputs by name.
-        tensors: what Keras gives for a tensor of the source, in topological order.
-        layers: the layer behind each tensor.
-        nodes: the name of the node behind each tensor.
-        outputs: tensors by output name.
-        taps: tensors by tap, found automatically; empty for a detector.
-        is_iresnet: whether the layers carry the names of `audited.iresnet`.
-        preprocessing: how the source wants its pixels; the model itself takes (x - 127.5) / 127.5.
+        model: The model from RGB images, (x - 127.5) / 127.5 whatever the source wants, to its outputs by name.
+        tensors: Keras tensors by tensor of the source, in topological order.
+        layers: Name of the layer behind each tensor.
+        nodes: Name of the node behind each tensor.
+        outputs: Tensors by output name.
+        taps: Tensors by tap, found automatically; empty for a detector.
+        is_iresnet: Whether the layers carry the names of `audited.iresnet`.
+        preprocessing: How the source wants its pixels.
     """
 
     model: keras.Model
@@ -57,15 +60,10 @@ def is_detector(graph: Graph) -> bool:
     return len(graph.outputs) in _DETECTOR_OUTPUTS
 
 
-def has_normalisation(graph: Graph) -> bool:
-    """Tells whether a graph scales pixels itself: Sub, Mul or Div before the first layer, as MXNet's models do."""
-    readers = graph.consumers()[graph.input]
-    return len(readers) == 1 and readers[0].op in ("Sub", "Mul", "Div")
-
-
 def usual_preprocessing(graph: Graph) -> Preprocessing:
     """Returns the scaling of insightface's models: none if the graph does it, (x - 127.5) / 127.5, or / 128 (SCRFD)."""
-    if has_normalisation(graph):
+    readers = graph.consumers()[graph.input]
+    if len(readers) == 1 and readers[0].op in ("Sub", "Mul", "Div"):  # as MXNet's models scale pixels themselves
         return RAW
     return SCRFD if is_detector(graph) else ARCFACE
 
@@ -76,21 +74,29 @@ def to_keras(
     """Converts a graph.
 
     Args:
-        graph: from `graph.read`.
-        preprocessing: how the source wants its pixels.
-        image_size: side of the square input where the file leaves it open; 112, or 640 for a detector.
-        name: of the Keras model.
+        graph: A graph from `graph.read`.
+        preprocessing: How the source wants its pixels.
+        image_size: Side of the square input where the file leaves it open; 112, or 640 for a detector, by default.
+        name: Name of the Keras model.
 
     Raises:
-        InputError: for an operator, or a use of one, that is not supported; it names the node.
+        InputError: An operator, or the use of one, is not supported; the message names the node.
     """
-    _check_operators(graph)
+    for node in graph.nodes:
+        is_standard = node.proto.domain in ("", "ai.onnx")
+        if not is_standard or (node.op not in operators.OPERATORS and not graph.is_static(node)):
+            raise InputError(f"Expected operators of {sorted(operators.OPERATORS)}, received {describe(node)}.")
     height, width = _input_size(graph, image_size)
     images = keras.Input((height, width, 3), name="image")
     is_nchw = graph.input_shape[1] == 3
     names = naming.layer_names(graph)
     builder = Builder(graph, names)
-    scaled = preprocessing_layer(preprocessing)(images)
+    # Every converted model takes one scaling, so that extraction, bundles and scorer need to know one only.
+    scale = [127.5 / std for std in preprocessing.std]
+    offset = [(127.5 - mean) / std for mean, std in zip(preprocessing.mean, preprocessing.std, strict=True)]
+    is_same = scale == [1.0] * 3 and offset == [0.0] * 3
+    layer = keras.layers.Identity if is_same else functools.partial(keras.layers.Rescaling, scale, offset)
+    scaled = layer(name="preprocessing")(images)
     builder.values[graph.input] = Value(scaled, MAP_ORDER if is_nchw else (0, 1, 2, 3))
     for node in graph.nodes:
         _build(builder, node)
@@ -100,6 +106,8 @@ def to_keras(
     if missing:
         raise InputError(f"Expected outputs that depend on the image, received {missing}.")
     model = keras.Model(images, {key: tensors[tensor].tensor for key, tensor in outputs.items()}, name=name)
+    maps = {tensor: value.tensor.shape for tensor, value in tensors.items() if value.order == MAP_ORDER}
+    sizes = {tensor: (int(shape[1]), int(shape[2])) for tensor, shape in maps.items()}
     node_of = {node.outputs[0]: node.name for node in graph.nodes}
     return Converted(
         model=model,
@@ -107,35 +115,19 @@ def to_keras(
         layers={tensor: names[tensor] for tensor in tensors},
         nodes={tensor: node_of[tensor] for tensor in tensors},
         outputs=outputs,
-        taps={} if is_detector(graph) else _taps(graph, tensors, outputs),
+        taps={} if is_detector(graph) else {**naming.find_taps(graph, sizes), **outputs},
         is_iresnet=naming.iresnet_names(graph) is not None,
         preprocessing=preprocessing,
     )
 
 
-def preprocessing_layer(preprocessing: Preprocessing) -> keras.layers.Layer:
-    """Returns the layer from (x - 127.5) / 127.5 to another scaling of pixels."""
-    scale = [127.5 / std for std in preprocessing.std]
-    offset = [(127.5 - mean) / std for mean, std in zip(preprocessing.mean, preprocessing.std, strict=True)]
-    if scale == [1.0] * 3 and offset == [0.0] * 3:
-        return keras.layers.Identity(name="preprocessing")
-    return keras.layers.Rescaling(scale, offset, name="preprocessing")
-
-
-def _check_operators(graph: Graph) -> None:
-    for node in graph.nodes:
-        is_standard = node.proto.domain in ("", "ai.onnx")
-        if not is_standard or (node.op not in operators.OPERATORS and not graph.is_static(node)):
-            raise InputError(f"Expected operators of {sorted(operators.OPERATORS)}, received {describe(node)}.")
-
-
 def _build(builder: Builder, node: Node) -> None:
     if builder.graph.is_static(node):
-        inputs = [builder.static_value(name) for name in node.inputs]
         if node.op == "Shape":
-            results = [_sliced_shape(node, builder.shape(node.inputs[0]))]
-        else:
-            results = fold(node, inputs, builder.graph.opset)
+            start, end = node.attributes.get("start", 0), node.attributes.get("end")
+            results = [np.array(builder.shape(node.inputs[0])[start:end], np.int64)]
+        else:  # no constant: an absent optional input, or activations of which the shape is asked
+            results = fold(node, [builder.constants.get(name) for name in node.inputs], builder.graph.opset)
         builder.constants.update(zip(node.outputs, results, strict=True))
         return
     try:
@@ -148,11 +140,6 @@ def _build(builder: Builder, node: Node) -> None:
     except (ValueError, TypeError, KeyError, IndexError, ArithmeticError, AttributeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"Expected a consistent graph, received {describe(node)}: {reason}") from error
-
-
-def _sliced_shape(node: Node, shape: tuple[int, ...]) -> np.ndarray:
-    start, end = node.attributes.get("start", 0), node.attributes.get("end")
-    return np.array(shape[start:end], np.int64)
 
 
 def _input_size(graph: Graph, image_size: int | None) -> tuple[int, int]:
@@ -176,11 +163,3 @@ def _output_names(graph: Graph) -> dict[str, str]:
         ours = [f"{role}_{8 * 2**i}" for role in ("score", "bbox", "kps")[:roles] for i in range(strides)]
         return dict(zip(ours, names, strict=True))
     return {name if name.isidentifier() else re.sub(r"\W", "_", f"output_{name}"): name for name in names}
-
-
-def _taps(graph: Graph, tensors: dict[str, Value], outputs: dict[str, str]) -> dict[str, str]:
-    sizes = {}
-    for tensor, value in tensors.items():
-        if len(value.tensor.shape) == 4 and value.order == MAP_ORDER:
-            sizes[tensor] = (int(value.tensor.shape[1]), int(value.tensor.shape[2]))
-    return {**naming.find_taps(graph, sizes), **outputs}

@@ -1,4 +1,4 @@
-"""A Keras extractor to ONNX by tf2onnx: a third runtime, and a fast one on a CPU."""
+"""Writes an extractor as an ONNX file, once ONNX Runtime gives the same values with it as Keras."""
 
 from __future__ import annotations
 
@@ -8,40 +8,32 @@ from pathlib import Path
 import keras
 import numpy as np
 import onnx
-import onnxruntime
-import tensorflow as tf
 
 from mint_keras import formats
-from mint_keras.audited import iresnet, parity, runtime
+from mint_keras.audited import iresnet, onnx_forward, parity, runtime
 from mint_keras.records import ParityRecord, RefusedError
-
-_OPSET = 17
-_INPUT = "image"
 
 
 def export(extractor: keras.Model, path: Path, inputs: Mapping[str, np.ndarray]) -> list[ParityRecord]:
     """Writes an extractor as ONNX and compares the file in ONNX Runtime with Keras.
 
     Args:
-        extractor: from `taps.extractor`; its outputs keep their names, N, H, W, C.
-        path: of the file.
-        inputs: RGB pixels in 0..255 by name, to compare on.
+        extractor: A model from `taps.extractor`; its outputs keep their names, N, H, W, C.
+        path: The file to write.
+        inputs: RGB pixels in 0..255 by name, to compare on, each of shape (n, height, width, 3).
 
     Returns:
         One record for each tap and input.
 
     Raises:
-        RefusedError: if the file gives other values; nothing is written then.
+        RefusedError: The file gives other values; nothing is written then.
     """
-    model = to_onnx(extractor)
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    names = [entry.name for entry in session.get_outputs()]
-    forward = runtime.forward(extractor)
+    model = onnx_forward.to_onnx(extractor)
+    theirs, ours = onnx_forward.open_model(model), runtime.forward(extractor)
     records = []
     for name, pixels in inputs.items():
         images = iresnet.normalise(pixels)
-        expected = runtime.predict(forward, images, len(images))
-        received = dict(zip(names, session.run(names, {_INPUT: images}), strict=True))
+        expected, received = ours(images), theirs(images)
         made = ("keras (extractor.onnx)", name, len(images))
         records += [parity.compare(tap, received[tap], expected[tap], made) for tap in extractor.output]
     wrong = [record for record in records if not parity.is_within(record)]
@@ -50,28 +42,3 @@ def export(extractor: keras.Model, path: Path, inputs: Mapping[str, np.ndarray])
     with formats.atomic_path(path) as temporary:
         onnx.save(model, temporary)
     return records
-
-
-def forward(extractor: keras.Model) -> runtime.Forward:
-    """Returns a function from a batch to the named outputs, run by ONNX Runtime on TensorFlow's number of threads."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = tf.config.threading.get_intra_op_parallelism_threads()
-    content = to_onnx(extractor).SerializeToString()
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    names = [entry.name for entry in session.get_outputs()]
-    return lambda images: dict(zip(names, session.run(names, {_INPUT: images}), strict=True))
-
-
-def to_onnx(extractor: keras.Model) -> onnx.ModelProto:
-    """Converts a model with named outputs; the batch stays open."""
-    import tf2onnx  # slow to import
-
-    taps = list(extractor.output)
-
-    @tf.function(input_signature=[tf.TensorSpec((None, *extractor.input.shape[1:]), tf.float32, name=_INPUT)])
-    def forward(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        outputs = extractor(images, training=False)
-        return {tap: tf.identity(outputs[tap], name=tap) for tap in taps}
-
-    model, _ = tf2onnx.convert.from_function(forward, input_signature=forward.input_signature, opset=_OPSET)
-    return model

@@ -23,24 +23,26 @@ import tqdm
 from mint_keras.records import InputError
 
 WORKER = Path(__file__).with_name("onnx_tf_worker.py")
+REQUIREMENTS = Path(__file__).with_name("requirements-onnx-tf.txt")
 _PYTHON = "python3.11"
+# The newest that onnx-tf 1.10 and its onnx read.
 _MAX_OPSET = 15
 _IR_VERSION = 8
-_TIMEOUT = 1800
+_TIMEOUT = 1800  # seconds
 
 
-def environment(requirements: Path, root: Path | None = None) -> Path:
+def environment(requirements: Path = REQUIREMENTS, root: Path | None = None) -> Path:
     """Makes the virtual environment, or takes the one made earlier from the same requirements.
 
     Args:
-        requirements: what to install, by pip from the index it is set up for.
-        root: folder that holds the environment; `~/.cache/mint_keras` by default.
+        requirements: What pip installs from the index it is set up for.
+        root: Folder that holds the environment; `~/.cache/mint_keras` by default.
 
     Returns:
         The environment's Python.
 
     Raises:
-        InputError: if there is no Python 3.11, or the installation fails.
+        InputError: There is no Python 3.11, or the installation fails.
     """
     folder = (root or Path.home() / ".cache" / "mint_keras") / "onnx-tf"
     marker = folder / "installed.sha256"
@@ -54,9 +56,8 @@ def environment(requirements: Path, root: Path | None = None) -> Path:
     with tqdm.tqdm(total=2, desc=f"installing onnx-tf into {folder}", disable=None) as bar:
         _run([base, "-m", "venv", "--clear", str(folder)])
         bar.update()
-        _run(
-            [str(executable), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", str(requirements)]
-        )
+        pip = [str(executable), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        _run([*pip, "-r", str(requirements)])
         bar.update()
     marker.write_text(digest)
     return executable
@@ -68,31 +69,16 @@ def run(
     """Converts a model by onnx-tf and runs it.
 
     Args:
-        model: with its weights; of any opset that ONNX can bring down to 15.
-        feeds: its input, N, C, H, W, by name.
-        tensors: of the graph, to return.
-        python: from `environment`.
+        model: A model with its weights, of any opset that ONNX can bring down to 15.
+        feeds: Its input, N, C, H, W, by name.
+        tensors: Tensors of the graph to return.
+        python: The Python of `environment`.
 
     Raises:
-        InputError: if onnx-tf cannot convert or run the model.
+        InputError: Onnx-tf cannot convert or run the model.
     """
-    plain, names = _renamed(model, list(tensors))
-    with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        onnx.save(plain, place / "model.onnx")
-        inputs: dict[str, Any] = {names[name]: array for name, array in feeds.items()}
-        np.savez(place / "inputs.npz", **inputs)
-        # -I: the folder of the worker holds modules named like the packages it needs.
-        _run([str(python), "-I", str(WORKER), folder])
-        with np.load(place / "outputs.npz", allow_pickle=False) as outputs:
-            return {tensor: outputs[names[tensor]] for tensor in tensors}
-
-
-def _renamed(model: onnx.ModelProto, tensors: list[str]) -> tuple[onnx.ModelProto, dict[str, str]]:
-    """Returns a copy with some tensors as outputs and names without dots, on which onnx-tf fails, and the new names."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    copy.ir_version = min(copy.ir_version, _IR_VERSION)
     graph = copy.graph
     del graph.output[:], graph.value_info[:]
     # A shape must be there; nothing reads it.
@@ -103,8 +89,8 @@ def _renamed(model: onnx.ModelProto, tensors: list[str]) -> tuple[onnx.ModelProt
             copy = onnx.version_converter.convert_version(copy, _MAX_OPSET)
         except RuntimeError as error:
             raise InputError(f"Expected a model that ONNX brings down to opset 15 for onnx-tf: {error}") from error
-        copy.ir_version = min(copy.ir_version, _IR_VERSION)
         graph = copy.graph
+    copy.ir_version = min(copy.ir_version, _IR_VERSION)
     names: dict[str, str] = {"": ""}
 
     def rename(name: str) -> str:
@@ -116,16 +102,23 @@ def _renamed(model: onnx.ModelProto, tensors: list[str]) -> tuple[onnx.ModelProt
         node.name = f"n{number}"
         node.input[:] = [rename(name) for name in node.input]
         node.output[:] = [rename(name) for name in node.output]
-    return copy, names
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        onnx.save(copy, place / "model.onnx")
+        inputs: dict[str, Any] = {names[name]: array for name, array in feeds.items()}
+        np.savez(place / "inputs.npz", **inputs)
+        # -I: the folder of the worker holds modules named like the packages it needs.
+        _run([str(python), "-I", str(WORKER), folder])
+        with np.load(place / "outputs.npz", allow_pickle=False) as outputs:
+            return {tensor: outputs[names[tensor]] for tensor in tensors}
 
 
 def _run(command: list[str]) -> None:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT, check=False)  # noqa: S603
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise InputError(
-            f"Expected {Path(command[0]).name} {Path(command[1]).name} to run, received: {error}"
-        ) from error
+        program = f"{Path(command[0]).name} {Path(command[1]).name}"
+        raise InputError(f"Expected {program} to run, received: {error}") from error
     if done.returncode:
         reason = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()[-1]
         raise InputError(f"Expected onnx-tf to install, convert and run the model, received: {reason}")

@@ -18,7 +18,6 @@ from mint_keras.records import InputError, ParityRecord, RefusedError
 ONNX_TF = "onnx-tf"
 DRAWN_FACES = "synthetic:1/web/0-7/1"
 _NUM_IMAGES = 8
-_REQUIREMENTS = Path(__file__).resolve().parents[3] / "requirements-onnx-tf.txt"
 
 
 def sample_pixels(model: keras.Model, faces: str, seed: int) -> dict[str, np.ndarray]:
@@ -52,7 +51,7 @@ def sample_pixels(model: keras.Model, faces: str, seed: int) -> dict[str, np.nda
 
 
 def prove(
-    source: sources.Source,
+    source: sources.ForeignModel,
     converted: Converted,
     chosen: Mapping[str, str],
     pixels: Mapping[str, np.ndarray],
@@ -80,7 +79,7 @@ def prove(
     sizes = parity.BATCH_SIZES[:1] if source.is_detector else parity.BATCH_SIZES
     records = parity.check(converted, chosen, oracle, pixels, sizes)
     if cross_check == ONNX_TF:
-        by_onnx_tf = _OnnxTf(source, onnx_tf.environment(_REQUIREMENTS))
+        by_onnx_tf = _OnnxTf(source, onnx_tf.environment())
         # One image is enough: it converts the model anew for every run.
         records += parity.check(converted, chosen, by_onnx_tf, {"noise": pixels["noise"][:1]}, (1,))
     elif cross_check:
@@ -135,7 +134,7 @@ def check_saved(folder: Path, kind: str, model: keras.Model, noise: np.ndarray) 
 class _OnnxTf(parity.Oracle):
     """onnx-tf in an environment of its own."""
 
-    def __init__(self, source: sources.Source, python: Path) -> None:
+    def __init__(self, source: sources.ForeignModel, python: Path) -> None:
         super().__init__(source.oracle_model, ONNX_TF)
         self._input, self._python = source.graph.input, python
 

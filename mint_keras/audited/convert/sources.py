@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import onnx
 
+from mint_keras.audited.cards import Card
 from mint_keras.audited.convert import graph as graphs
 from mint_keras.audited.convert import onnx as onnx_source
 from mint_keras.audited.convert import torch, torch_file
@@ -15,32 +17,63 @@ from mint_keras.audited.preprocessing import ARCFACE, Preprocessing
 from mint_keras.records import InputError
 
 TORCH_SUFFIXES = (".pth", ".pt")
-_FACE_SIDES = range(112, 257, 16)
+# As insightface tells its models: 192 pixels are a landmark model's, whose vectors of 212 or 3309 numbers look like
+# embeddings.
+_FACE_SIDES = set(range(112, 257, 16)) - {192}
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
-    """An audited model as its makers wrote it.
+class ForeignModel:
+    """A model as its makers wrote it.
 
     Attributes:
-        files: the file and, of ONNX, its external weights.
-        format: what it is, for the record.
-        graph: of the file; of a checkpoint, one of the same topology with cut weights.
-        is_checkpoint: whether the oracle's graph is ours, so that parity proves the mapping but not the file.
-        is_detector: whether it is a face detector.
-        state: the arrays of a checkpoint.
+        files: The file and, of ONNX, its external weights.
+        format: What the file is, for the record.
+        graph: The file's graph; of a checkpoint, one of the same topology with cut weights.
+        is_detector: Whether the model is a face detector.
+        state: Arrays of a checkpoint.
     """
 
     files: list[Path]
     format: str
     graph: graphs.Graph
-    is_checkpoint: bool
-    is_detector: bool
+    is_detector: bool = False
     state: dict | None = None
+
+    @property
+    def is_checkpoint(self) -> bool:
+        """Tells whether the oracle's graph is ours, so that parity proves the mapping but not the file."""
+        return self.state is not None
 
     def oracle_model(self) -> onnx.ModelProto:
         """Returns what ONNX Runtime runs as the oracle: the file itself, or the graph written from a checkpoint."""
         return self.graph.model if self.state is None else torch.to_onnx(self.state)
+
+    def choose_preprocessing(
+        self, mean: tuple[float, ...], std: tuple[float, ...], card: Card | None
+    ) -> tuple[Preprocessing, str]:
+        """Decides how the model wants its pixels, and says why: the user, its card, or insightface's rule.
+
+        Args:
+            mean: What the user says, 0..255, one number or red, green, blue; empty if nothing.
+            std: Standard deviations in the same way.
+            card: The model's card, if it has one.
+
+        Raises:
+            InputError: The numbers are no scaling.
+        """
+        if not mean and not std and card is not None:
+            return card.preprocessing, f"scaled as the card {card.name} says"
+        if not mean and not std:
+            usual = self.usual_preprocessing()
+            return usual, (
+                f"scaled as insightface's rule has it, (x - {usual.mean[0]:g}) / {usual.std[0]:g}; nobody said so of "
+                "this file: verify_fr.py shows whether it is right, --mean and --std change it"
+            )
+        if {len(mean), len(std)} - {1, 3} or not all(np.isfinite([*mean, *std])) or min(std) <= 0:
+            raise InputError(f"Expected --mean and --std of 1 or 3 numbers, --std above 0, received {mean} and {std}.")
+        wide_mean, wide_std = (values if len(values) == 3 else values * 3 for values in (mean, std))
+        return Preprocessing(wide_mean, wide_std), "scaled as the command says"  # type: ignore[arg-type]
 
     def usual_preprocessing(self) -> Preprocessing:
         """Returns how models of this kind usually want their pixels."""
@@ -55,15 +88,15 @@ class Source:
         return torch.to_keras(self.state, name)
 
 
-def open_source(weights: Path) -> Source:
+def open_source(weights: Path) -> ForeignModel:
     """Opens a model.
 
     Args:
-        weights: `.onnx`; `.pth` or `.pt`; or a folder such as `~/.insightface/models/buffalo_l`, of which the
+        weights: A file `.onnx`, `.pth` or `.pt`; or a folder such as `~/.insightface/models/buffalo_l`, of which the
             recognition model is taken.
 
     Raises:
-        InputError: if it is none of these, or broken.
+        InputError: It is none of these, or broken.
     """
     path = weights.expanduser()
     if path.is_dir():
@@ -73,11 +106,11 @@ def open_source(weights: Path) -> Source:
     if path.suffix.lower() in TORCH_SUFFIXES:
         state = torch_file.read_state_dict(path)
         graph = torch.topology(state)
-        return Source([path], "PyTorch state dict of arcface_torch", graph, True, False, state)
+        return ForeignModel([path], "PyTorch state dict of arcface_torch", graph, state=state)
     graph = graphs.read(path)
     maker = f"{graph.model.producer_name} {graph.model.producer_version}".strip() or "unknown exporter"
     about = f"ONNX, opset {graph.opset}, {maker}"
-    return Source(graph.files, about, graph, False, onnx_source.is_detector(graph))
+    return ForeignModel(graph.files, about, graph, onnx_source.is_detector(graph))
 
 
 def _recognition_model(folder: Path) -> Path:
@@ -88,16 +121,13 @@ def _recognition_model(folder: Path) -> Path:
             graph = graphs.read(file)
         except InputError:
             continue
-        if len(graph.outputs) == 1 and graph.input_shape[2] in _FACE_SIDES and _gives_vectors(graph.model):
-            return file
+        if len(graph.outputs) == 1 and graph.input_shape[2] in _FACE_SIDES:
+            dimensions = graph.model.graph.output[0].type.tensor_type.shape.dim
+            # Attribute models give vectors too, but of a few numbers.
+            if len(dimensions) == 2 and dimensions[1].dim_value >= 64:
+                return file
     nested = [inner.name for inner in folder.iterdir() if inner.is_dir() and any(inner.glob("*.onnx"))]
     hint = f" Its folder {nested[0]} has some: name that." if nested else ""
     raise InputError(
         f"Expected a recognition model among the .onnx files of {folder}, received {[f.name for f in files]}.{hint}"
     )
-
-
-def _gives_vectors(model: onnx.ModelProto) -> bool:
-    dimensions = model.graph.output[0].type.tensor_type.shape.dim
-    # Landmark and attribute models give vectors too, but of other inputs than 112 or of a few numbers.
-    return len(dimensions) == 2 and dimensions[1].dim_value >= 64

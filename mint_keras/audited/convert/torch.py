@@ -32,7 +32,7 @@ def infer_spec(state: dict[str, np.ndarray]) -> tuple[iresnet.IResNetSpec, int]:
     """Reads depth, widths, embedding size and image size off a state dict.
 
     Raises:
-        InputError: if these are not the keys and shapes of an IResNet.
+        InputError: These are not the keys and shapes of an IResNet.
     """
     blocks: dict[int, int] = {}
     for key in state:
@@ -56,17 +56,40 @@ def to_keras(state: dict[str, np.ndarray], model_name: str = "audited") -> Conve
     """Builds the IResNet of a state dict and sets its weights.
 
     Raises:
-        InputError: if a key is missing, extra, or of another shape than the architecture has.
+        InputError: A key is missing, extra, or of another shape than the architecture has.
     """
     spec, image_size = infer_spec(state)
     model = iresnet.iresnet(spec, image_size, name=model_name)
-    keys = {layer.name: torch_name(layer.name) for layer in model.layers if layer.weights}
-    expected = {layer: [f"{key}.{field}" for field in _fields(model.get_layer(layer))] for layer, key in keys.items()}
-    counters = {f"{keys[layer]}.{_COUNTER}" for layer in keys if len(expected[layer]) == len(_STATISTICS)}
-    _check_keys(set(state) - counters, {key for group in expected.values() for key in group})
+    keys, counters = {}, set()
+    for layer in (layer for layer in model.layers if layer.weights):
+        fields: tuple[str, ...] = ("weight", "bias") if isinstance(layer, keras.layers.Dense) else ("weight",)
+        if isinstance(layer, keras.layers.BatchNormalization):
+            fields = _STATISTICS
+            counters.add(f"{torch_name(layer.name)}.{_COUNTER}")  # of training steps; not every exporter keeps it
+        keys[layer.name] = [f"{torch_name(layer.name)}.{field}" for field in fields]
+    received, expected = set(state) - counters, {key for group in keys.values() for key in group}
+    missing, extra = sorted(expected - received), sorted(received - expected)
+    if missing or extra:
+        raise InputError(
+            f"Expected the {len(expected)} keys of this IResNet, received {len(missing)} missing {missing[:3]} and "
+            f"{len(extra)} extra {extra[:3]}."
+        )
     last_map = model.get_layer("head_bn").output.shape[1:]
-    for name, key in keys.items():
-        _set_weights(model.get_layer(name), key, [state[field] for field in expected[name]], last_map)
+    for name, group in keys.items():
+        layer, arrays = model.get_layer(name), [state[key] for key in group]
+        if isinstance(layer, keras.layers.Conv2D) and arrays[0].ndim == 4:
+            arrays = [arrays[0].transpose(2, 3, 1, 0)]
+        elif isinstance(layer, keras.layers.Dense):
+            # Torch flattens C, H, W, Keras H, W, C.
+            height, width, channels = last_map
+            rows = np.arange(arrays[0].shape[1]).reshape(channels, height, width).transpose(1, 2, 0).reshape(-1)
+            arrays = [arrays[0].T[rows], arrays[1]]
+        elif isinstance(layer, keras.layers.PReLU):
+            arrays = [arrays[0].reshape(1, 1, -1)]
+        given, shapes = [array.shape for array in arrays], [tuple(weight.shape) for weight in layer.weights]
+        if given != shapes:
+            raise InputError(f"Expected {torch_name(name)} of shapes {shapes}, received {given}.")
+        layer.set_weights(arrays)
     return _located(model, state)
 
 
@@ -94,18 +117,6 @@ def topology(state: dict[str, np.ndarray]) -> Graph:
 
 
 def _model(weights: dict[str, np.ndarray], spec: iresnet.IResNetSpec, image_size: int) -> onnx.ModelProto:
-    shaped = {key: array.reshape(-1, 1, 1) if "prelu" in key else array for key, array in weights.items()}
-    graph = helper.make_graph(
-        _nodes(spec),
-        "iresnet",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, image_size, image_size])],
-        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["batch", spec.embedding_size])],
-        [numpy_helper.from_array(array, key) for key, array in shaped.items()],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=8)
-
-
-def _nodes(spec: iresnet.IResNetSpec) -> list[onnx.NodeProto]:
     nodes: list[onnx.NodeProto] = []
 
     def add(op: str, name: str, inputs: list[str], **attributes: Any) -> str:
@@ -132,38 +143,16 @@ def _nodes(spec: iresnet.IResNetSpec) -> list[onnx.NodeProto]:
             x = add("Add", module, [y, x])
     x = add("Flatten", "flatten", [norm(x, "bn2")])
     norm(add("Gemm", "fc", [x, "fc.weight", "fc.bias"], transB=1), "features")
-    return nodes
-
-
-def _fields(layer: keras.layers.Layer) -> tuple[str, ...]:
-    if isinstance(layer, keras.layers.BatchNormalization):
-        return _STATISTICS
-    return ("weight", "bias") if isinstance(layer, keras.layers.Dense) else ("weight",)
-
-
-def _check_keys(received: set[str], expected: set[str]) -> None:
-    missing, extra = sorted(expected - received), sorted(received - expected)
-    if missing or extra:
-        raise InputError(
-            f"Expected the {len(expected)} keys of this IResNet, received {len(missing)} missing {missing[:3]} and "
-            f"{len(extra)} extra {extra[:3]}."
-        )
-
-
-def _set_weights(layer: keras.layers.Layer, key: str, arrays: list[np.ndarray], last_map: tuple[int, ...]) -> None:
-    if isinstance(layer, keras.layers.Conv2D) and arrays[0].ndim == 4:
-        arrays = [arrays[0].transpose(2, 3, 1, 0)]
-    elif isinstance(layer, keras.layers.Dense):
-        # torch flattens C, H, W, Keras H, W, C.
-        height, width, channels = last_map
-        rows = np.arange(arrays[0].shape[1]).reshape(channels, height, width).transpose(1, 2, 0).reshape(-1)
-        arrays = [arrays[0].T[rows], arrays[1]]
-    elif isinstance(layer, keras.layers.PReLU):
-        arrays = [arrays[0].reshape(1, 1, -1)]
-    shapes = [tuple(weight.shape) for weight in layer.weights]
-    if [array.shape for array in arrays] != shapes:
-        raise InputError(f"Expected {key} of shapes {shapes}, received {[array.shape for array in arrays]}.")
-    layer.set_weights(arrays)
+    # Slopes of shape (C,) would lie along the width.
+    shaped = {key: array.reshape(-1, 1, 1) if "prelu" in key else array for key, array in weights.items()}
+    graph = helper.make_graph(
+        nodes,
+        "iresnet",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, image_size, image_size])],
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["batch", spec.embedding_size])],
+        [numpy_helper.from_array(array, key) for key, array in shaped.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=8)
 
 
 def _located(model: keras.Model, state: dict[str, np.ndarray]) -> Converted:
@@ -175,7 +164,7 @@ def _located(model: keras.Model, state: dict[str, np.ndarray]) -> Converted:
     tensors = {}
     for tensor, name in names.items():
         output = model.get_layer(name).output
-        if name != "flatten":  # torch's order there is another
+        if name != "flatten":  # torch's order is another there
             tensors[tensor] = Value(output, MAP_ORDER if len(output.shape) == 4 else (0, 1))
     sizes = {t: (int(v.tensor.shape[1]), int(v.tensor.shape[2])) for t, v in tensors.items() if len(v.order) == 4}
     outputs = {"outcome": "features"}

@@ -22,7 +22,7 @@ from mint_keras.records import InputError
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
-_MAX_PICKLE = 64 * 2**20
+_MAX_PICKLE = 64 * 2**20  # bytes; a backbone's is some 100 KB, its tensors lie beside it
 _DTYPES = {
     "FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2", "BFloat16Storage": "<u2",
     "LongStorage": "<i8", "IntStorage": "<i4", "ShortStorage": "<i2", "CharStorage": "i1", "ByteStorage": "u1",
@@ -49,13 +49,13 @@ def read_state_dict(path: Path) -> dict[str, np.ndarray]:
     """Reads a state dict, such as arcface_torch's `backbone.pth` or `model.pt`.
 
     Args:
-        path: a file written by `torch.save`, in either format.
+        path: A file written by `torch.save`, in either format.
 
     Returns:
         Arrays by key, in the file's order; a common prefix `module.` (DistributedDataParallel) is taken off.
 
     Raises:
-        InputError: if the file is no complete PyTorch file, asks for anything but tensors, or holds no state dict.
+        InputError: The file is no complete PyTorch file, asks for anything but tensors, or holds no state dict.
     """
     try:
         with open(path, "rb") as file:
@@ -66,7 +66,14 @@ def read_state_dict(path: Path) -> dict[str, np.ndarray]:
                 if file.peek(4).startswith(b"PK"):
                     raise InputError("Expected a whole PyTorch archive, received the beginning of one: truncated?")
                 value, read_storage = _read_legacy(file)
-            return _without_prefix({key: _array(tensor, read_storage) for key, tensor in _entries(value).items()})
+            is_state_dict = isinstance(value, dict) and value and all(isinstance(v, _Tensor) for v in value.values())
+            if not is_state_dict or not all(isinstance(key, str) for key in value):
+                found = f"a dict with keys {list(value)[:5]}" if isinstance(value, dict) else type(value).__name__
+                raise InputError(
+                    f"Expected a state dict (tensors by key), received {found}. Save the backbone's alone."
+                )
+            prefix = "module." if all(key.startswith("module.") for key in value) else ""
+            return {key.removeprefix(prefix): _array(tensor, read_storage) for key, tensor in value.items()}
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except (OSError, zipfile.BadZipFile, EOFError) as error:
@@ -105,6 +112,7 @@ def _read_legacy(file: BinaryIO) -> tuple[Any, Callable[[_Storage], bytes]]:
     keys = _unpickle(file)
     if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(storages):
         raise InputError("Expected the values of every tensor, received a list of other storages.")
+    # The values of all storages follow, in the order of the keys, each with its number of values in front.
     contents: dict[str, bytes] = {}
     for key in keys:
         storage = storages[str(key)]
@@ -127,6 +135,7 @@ def _unpickle(file: BinaryIO, storages: dict[str, _Storage] | None = None) -> An
             storages[key] = storage
         return storage
 
+    # A pickle can call whatever it names: these names are all that it may, and they do no more than gather tensors.
     allowed: dict[tuple[str, str], Any] = {("torch", name): _Name(name) for name in _DTYPES}
     allowed |= {
         ("collections", "OrderedDict"): collections.OrderedDict,
@@ -162,22 +171,10 @@ def _array(tensor: _Tensor, read_storage: Callable[[_Storage], bytes]) -> np.nda
             f"Expected {tensor.storage.num_values * dtype.itemsize} bytes in storage {tensor.storage.key}, received "
             f"{len(raw)}: truncated?"
         )
+    # Strides that point outside would read foreign memory; `_rebuild_tensor` has refused them.
     values = np.frombuffer(raw, dtype)[tensor.offset :]
     strides = [step * dtype.itemsize for step in tensor.stride]
     array = np.lib.stride_tricks.as_strided(values, tensor.size, strides, writeable=False)
-    if tensor.storage.kind == "BFloat16Storage":
+    if tensor.storage.kind == "BFloat16Storage":  # the upper half of a float32, which NumPy has no type for
         return (array.astype(np.uint32) << 16).view(np.float32)
     return array.astype(np.float32) if array.dtype.kind == "f" else array.copy()
-
-
-def _entries(value: Any) -> dict[str, _Tensor]:
-    is_state_dict = isinstance(value, dict) and value and all(isinstance(v, _Tensor) for v in value.values())
-    if not is_state_dict or not all(isinstance(key, str) for key in value):
-        found = f"a dict with keys {list(value)[:5]}" if isinstance(value, dict) else type(value).__name__
-        raise InputError(f"Expected a state dict (tensors by key), received {found}. Save the backbone's alone.")
-    return value
-
-
-def _without_prefix(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    has_prefix = all(key.startswith("module.") for key in arrays)
-    return {key.removeprefix("module."): array for key, array in arrays.items()} if has_prefix else arrays

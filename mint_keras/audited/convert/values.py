@@ -20,10 +20,10 @@ class Value:
     """A tensor of the source in Keras.
 
     Attributes:
-        tensor: in Keras; its first axis is the batch.
-        order: the Keras axis behind each ONNX axis: (0, 3, 1, 2) for a map, which the source counts in N, C, H, W.
+        tensor: The Keras tensor; its first axis is the batch.
+        order: The Keras axis behind each ONNX axis: (0, 3, 1, 2) for a map, which the source counts in N, C, H, W.
             It lacks axis 0 where the source merges the batch into another axis, which is the same for a batch of 1.
-        flattened: the map before a Flatten, while it is undecided whether the next layer takes N, H, W, C
+        flattened: The map before a Flatten, while it is undecided whether the next layer takes N, H, W, C
             (a dense layer, by reordering its weights) or the source's order.
     """
 
@@ -36,9 +36,9 @@ class Builder:
     """The state of one conversion: values and constants by tensor, and layers under their names.
 
     Attributes:
-        graph: the source.
-        values: tensors that depend on the image.
-        constants: the others, shapes included once they are computed.
+        graph: The source.
+        values: Tensors that depend on the image.
+        constants: The other tensors, shapes included once they are computed.
     """
 
     def __init__(self, graph: Graph, names: dict[str, str]) -> None:
@@ -61,15 +61,11 @@ class Builder:
         """Returns the shape of a value as the source counts it, `BATCH` for the batch."""
         return tuple(BATCH if axis == 0 else int(value.tensor.shape[axis]) for axis in value.order)
 
-    def static_value(self, tensor: str) -> np.ndarray | None:
-        """Returns a constant; None for an absent optional input, or for activations of which the shape is asked."""
-        return self.constants.get(tensor)
-
     def constant(self, node: Node, position: int) -> np.ndarray:
         """Returns a constant input of a node.
 
         Raises:
-            InputError: if that input depends on the image.
+            InputError: That input depends on the image.
         """
         tensor = node.inputs[position]
         if tensor not in self.constants:
@@ -101,7 +97,7 @@ class Builder:
         """Returns an input of a node as a map, N, H, W, C in Keras.
 
         Raises:
-            InputError: if it has not four axes.
+            InputError: It has not four axes.
         """
         value = self.input(node, position)
         if len(value.order) != 4 or 0 not in value.order:

@@ -44,22 +44,14 @@ def read(folder: Path, database: str) -> Iterator[Sample]:
         if len(kinds) > 1:
             raise InputError(f"Expected Adience's faces or aligned, received {folder} with both: name one of them.")
         user = (parent or "").rpartition("/")[2]
-        yield Sample(
-            sample_id=f"{database}/{name}",
-            database=database,
-            identity=f"{user}/{face}",
-            location=str(folder / name),
-            attributes=attributes.get((user, photo, face), {}),
-        )
+        known = attributes.get((user, photo, face), {})
+        yield Sample(f"{database}/{name}", database, f"{user}/{face}", str(folder / name), attributes=known)
 
 
 def _read_folds(folder: Path) -> dict[tuple[str, str, str], dict[str, str]]:
     found = {}
     for path in sorted([*folder.glob("fold_*_data.txt"), *folder.parent.glob("fold_*_data.txt")]):
-        try:
-            lines = [line.split("\t") for line in path.read_text(encoding="utf-8-sig").splitlines() if line]
-        except UnicodeDecodeError as error:
-            raise InputError(f"Expected text in {path}, received bytes that are none.") from error
+        lines = [line.split("\t") for line in files.read_lines(path) if line]
         if not lines or lines[0][:5] != _COLUMNS or any(len(line) < len(_COLUMNS) for line in lines):
             raise InputError(f"Expected lines of {_COLUMNS} ..., separated by tabs, in {path}, received others.")
         for user, photo, face, age, gender, *_ in lines[1:]:

@@ -23,8 +23,12 @@ def read(folder: Path, database: str) -> Iterator[Sample]:
         InputError: if the file of identities is damaged.
     """
     file = _find(folder)
-    people = _read_identities(file) if file else {}
+    lines = [line.split() for line in files.read_lines(file)] if file else []
+    if wrong := [number for number, line in enumerate(lines, start=1) if len(line) not in (0, 2)]:
+        raise InputError(f"Expected a photo and a number in each line of {file}, received others in line {wrong[0]}.")
+    people = dict(line for line in lines if line)
     for name in files.list_images(folder):
+        # The file names photos without their folder, which differs between the distributions.
         person, location = people.get(name.rpartition("/")[2]), str(folder / name)
         if person is None:
             location = files.unusable(f"Expected every photo in {IDENTITIES}, received one without a person", location)
@@ -34,15 +38,3 @@ def read(folder: Path, database: str) -> Iterator[Sample]:
 def _find(folder: Path) -> Path | None:
     paths = (folder / IDENTITIES, folder / "Anno" / IDENTITIES)
     return next((path for path in paths if path.is_file()), None)
-
-
-def _read_identities(file: Path) -> dict[str, str]:
-    """Lines "000001.jpg 2880"."""
-    try:
-        lines = [line.split() for line in file.read_text(encoding="utf-8-sig").splitlines()]
-    except UnicodeDecodeError as error:
-        raise InputError(f"Expected text in {file}, received bytes that are none.") from error
-    wrong = [number for number, line in enumerate(lines, start=1) if len(line) not in (0, 2)]
-    if wrong:
-        raise InputError(f"Expected a photo and a number in each line of {file}, received others in line {wrong[0]}.")
-    return dict(line for line in lines if line)

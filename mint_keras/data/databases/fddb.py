@@ -37,12 +37,16 @@ def read(folder: Path, database: str) -> Iterator[Sample]:
                 number, line = next(lines)
                 for face in range(int(line)):
                     number, line = next(lines)
+                    # The angle is that of the major axis with the horizontal, in radians. A sixth number is always 1.
+                    major, minor, angle, x, y = (float(part) for part in line.split()[:5])
+                    half_width = math.hypot(major * math.cos(angle), minor * math.sin(angle))
+                    half_height = math.hypot(major * math.sin(angle), minor * math.cos(angle))
                     yield Sample(
                         sample_id=f"{database}/{name}/{face}",
                         database=database,
                         identity=f"{name}/{face}",
                         location=str(photos / f"{name}.jpg"),
-                        box=_box(*(float(part) for part in line.split()[:5])),
+                        box=(x - half_width, y - half_height, x + half_width, y + half_height),
                         attributes={"fold": path.name.split("-")[2]},
                     )
         except (ValueError, TypeError, StopIteration) as error:
@@ -50,10 +54,3 @@ def read(folder: Path, database: str) -> Iterator[Sample]:
                 f"Expected a photo, the number of its faces, and an ellipse for each in {path}, received another line "
                 f"after line {number - 1}."
             ) from error
-
-
-def _box(major: float, minor: float, angle: float, x: float, y: float) -> tuple[float, float, float, float]:
-    """Returns the box around an ellipse; the angle is that of the major axis with the horizontal, in radians."""
-    half_width = math.hypot(major * math.cos(angle), minor * math.sin(angle))
-    half_height = math.hypot(major * math.sin(angle), minor * math.cos(angle))
-    return x - half_width, y - half_height, x + half_width, y + half_height

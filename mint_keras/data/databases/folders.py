@@ -21,13 +21,13 @@ def read(folder: Path, database: str) -> Iterator[Sample]:
 
 
 def is_lfw(folder: Path) -> bool:
-    """LFW: PERSON/PERSON_0001.jpg."""
-    return _all_match(_LFW, folder)
+    """Says whether photos are named as LFW's: PERSON/PERSON_0001.jpg."""
+    return files.all_match(folder, _LFW)
 
 
 def is_gandiffface(folder: Path) -> bool:
-    """GANDiffFace: ETHNICITY_Male or ETHNICITY_Female, then a number for the person, then photos."""
-    return _all_match(_GANDIFFFACE, folder)
+    """Says whether photos lie as GANDiffFace's: ETHNICITY_Male or ETHNICITY_Female, then a number for the person."""
+    return files.all_match(folder, _GANDIFFFACE)
 
 
 def read_gandiffface(folder: Path, database: str) -> Iterator[Sample]:
@@ -39,8 +39,8 @@ def read_gandiffface(folder: Path, database: str) -> Iterator[Sample]:
 
 
 def is_utkface(folder: Path) -> bool:
-    """UTKFace: AGE_GENDER_RACE_DATE.jpg, in one folder."""
-    return _all_match(_UTKFACE, folder)
+    """Says whether photos are named as UTKFace's: AGE_GENDER_RACE_DATE.jpg."""
+    return files.all_match(folder, _UTKFACE)
 
 
 def read_utkface(folder: Path, database: str) -> Iterator[Sample]:
@@ -53,8 +53,3 @@ def read_utkface(folder: Path, database: str) -> Iterator[Sample]:
         found = zip(("age", "gender", "race"), match.groups() if match else (), strict=False)
         attributes = {key: value for key, value in found if value is not None}
         yield Sample(f"{database}/{name}", database, name, str(folder / name), attributes=attributes)
-
-
-def _all_match(pattern: re.Pattern[str], folder: Path) -> bool:
-    names = files.first_images(folder)
-    return bool(names) and all(pattern.fullmatch(name) for name in names)

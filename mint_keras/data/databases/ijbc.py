@@ -16,7 +16,7 @@ _PAIRS = "ijbc_template_pair_label.txt"
 
 
 def is_nist(folder: Path) -> bool:
-    """NIST's distribution: images/ and protocols/ijbc_*.csv, in the folder or in IJB-C or IJB/IJB-C inside it."""
+    """Says whether images/ and protocols/ijbc_*.csv are there, in the folder or in IJB-C or IJB/IJB-C inside it."""
     return _nist_root(folder) is not None
 
 
@@ -31,19 +31,31 @@ def read_nist(folder: Path, database: str) -> Iterator[Sample]:
     root = _nist_root(folder)
     if root is None:
         raise InputError(f"Expected IJB-C's images and protocols in {folder}, received none.")
-    seen: set[tuple[str, str]] = set()
-    samples = []
-    for path in _nist_tables(root / "protocols"):
-        for row in _read_table(path, _NEEDED):
-            key = row["FILENAME"], row["SUBJECT_ID"]
-            if key not in seen:
-                seen.add(key)
-                samples.append(_nist_sample(row, root, database))
-    yield from sorted(samples, key=lambda sample: sample.sample_id)
+    protocols = root / "protocols"
+    # Both metadata tables list the same faces; the one with ages says more.
+    paths = sorted(protocols.glob("ijbc_metadata*.csv"))[-1:] or sorted(protocols.glob("ijbc_1N_*.csv"))
+    samples: dict[tuple[str, str], Sample] = {}
+    for row in (row for path in paths for row in _read_table(path, _NEEDED)):
+        name, subject = row["FILENAME"] or "", row["SUBJECT_ID"] or ""
+        if (name, subject) in samples:
+            continue
+        location = str(root / "images" / name)
+        box: tuple[float, ...] = ()
+        try:
+            x, y, width, height = (float(row[f"FACE_{part}"]) for part in ("X", "Y", "WIDTH", "HEIGHT"))
+            box = x, y, x + width, y + height
+        except (TypeError, ValueError):
+            location = files.unusable("Expected numbers as FACE_X ... FACE_HEIGHT, received others", location)
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            location = files.unusable("Expected a name inside images/, received another", name)
+        attributes = {key.lower(): value for key, value in row.items() if key and key not in _NEEDED and value}
+        sample_id = f"{database}/{name}/{subject}"
+        samples[name, subject] = Sample(sample_id, database, subject, location, box=box, attributes=attributes)
+    yield from sorted(samples.values(), key=lambda sample: sample.sample_id)
 
 
 def is_insightface(folder: Path) -> bool:
-    """Insightface's distribution: loose_crop/ and meta/."""
+    """Says whether loose_crop/ and meta/ are there, as in insightface's distribution."""
     return (folder / "loose_crop").is_dir() and (folder / "meta" / _POINTS).is_file()
 
 
@@ -57,7 +69,14 @@ def read_insightface(folder: Path, database: str) -> Iterator[Sample]:
         InputError: if the files do not fit each other.
     """
     meta = folder / "meta"
-    subjects = _subjects_of_templates(meta)
+    subjects = {}
+    for path in sorted(meta.glob("ijbc_1N_*.csv")):
+        for row in _read_table(path, {"TEMPLATE_ID", "SUBJECT_ID"}):
+            subjects[row["TEMPLATE_ID"]] = row["SUBJECT_ID"]
+    if not subjects and (meta / _PAIRS).is_file():
+        with open(meta / _PAIRS, encoding="utf-8") as file:
+            genuine = [line.split()[:2] for line in file if line.rstrip().endswith(" 1")]
+        subjects = {name: f"subject-{component}" for name, component in identities.join_people(genuine).items()}
     with open(meta / _POINTS, encoding="utf-8") as points, open(meta / _MEDIA, encoding="utf-8") as media:
         for number, (line, entry) in enumerate(itertools.zip_longest(points, media, fillvalue=""), start=1):
             name, *values = line.split() or [""]
@@ -68,16 +87,12 @@ def read_insightface(folder: Path, database: str) -> Iterator[Sample]:
                 if same_name != name or len(numbers) != 11:
                     raise ValueError(name)
             except ValueError as error:
-                files = f"{_POINTS} and {_MEDIA} in {meta}"
-                raise InputError(f"Expected the same face in line {number} of {files}, received others.") from error
-            yield Sample(
-                sample_id=f"{database}/{name}",
-                database=database,
-                identity=subjects.get(template, f"template-{template}"),
-                location=str(folder / "loose_crop" / name),
-                landmarks=numbers[:10],
-                attributes={"template": template, "media": medium, "score": values[10]},
-            )
+                where = f"line {number} of {_POINTS} and {_MEDIA} in {meta}"
+                raise InputError(f"Expected the same face in {where}, received others.") from error
+            person, location = subjects.get(template, f"template-{template}"), str(folder / "loose_crop" / name)
+            attributes = {"template": template, "media": medium, "score": values[10]}
+            sample_id = f"{database}/{name}"
+            yield Sample(sample_id, database, person, location, landmarks=numbers[:10], attributes=attributes)
 
 
 def _nist_root(folder: Path) -> Path | None:
@@ -87,49 +102,11 @@ def _nist_root(folder: Path) -> Path | None:
     return None
 
 
-def _nist_tables(protocols: Path) -> list[Path]:
-    metadata = sorted(protocols.glob("ijbc_metadata*.csv"))
-    # Both metadata tables list the same faces; the one with ages says more.
-    return metadata[-1:] or sorted(protocols.glob("ijbc_1N_*.csv"))
-
-
 def _read_table(path: Path, needed: Set[str]) -> Iterator[dict[str, str]]:
     with open(path, newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
+        # Copies of the tables differ in case, and in spaces after the commas.
         reader.fieldnames = [name.strip().upper() for name in reader.fieldnames or []]
         if missing := sorted(needed - set(reader.fieldnames)):
             raise InputError(f"Expected IJB-C's columns in {path}, received a table without {missing}.")
         yield from reader
-
-
-def _nist_sample(row: dict[str, str], root: Path, database: str) -> Sample:
-    name, subject = row["FILENAME"] or "", row["SUBJECT_ID"] or ""
-    location = str(root / "images" / name)
-    box: tuple[float, ...] = ()
-    try:
-        x, y, width, height = (float(row[f"FACE_{part}"]) for part in ("X", "Y", "WIDTH", "HEIGHT"))
-        box = x, y, x + width, y + height
-    except (TypeError, ValueError):
-        location = files.unusable("Expected numbers as FACE_X ... FACE_HEIGHT, received others", location)
-    if Path(name).is_absolute() or ".." in Path(name).parts:
-        location = files.unusable("Expected a name inside images/, received another", name)
-    return Sample(
-        sample_id=f"{database}/{name}/{subject}",
-        database=database,
-        identity=subject,
-        location=location,
-        box=box,
-        attributes={key.lower(): value for key, value in row.items() if key and key not in _NEEDED and value},
-    )
-
-
-def _subjects_of_templates(meta: Path) -> dict[str, str]:
-    subjects = {}
-    for path in sorted(meta.glob("ijbc_1N_*.csv")):
-        for row in _read_table(path, {"TEMPLATE_ID", "SUBJECT_ID"}):
-            subjects[row["TEMPLATE_ID"]] = row["SUBJECT_ID"]
-    if not subjects and (meta / _PAIRS).is_file():
-        with open(meta / _PAIRS, encoding="utf-8") as file:
-            genuine = [line.split()[:2] for line in file if line.rstrip().endswith(" 1")]
-        subjects = {name: f"subject-{component}" for name, component in identities.join(genuine).items()}
-    return subjects

@@ -1,6 +1,7 @@
 """Databases of pictures that are folders: Tiny-ImageNet, COCO, Caltech-101 and Caltech-256 (the paper's Appendix A).
 
-Every picture is an identity of its own: two pictures of one class are no more alike than of two.
+Every picture is an identity of its own, whatever class it shows: splits that keep classes apart would test something
+else.
 """
 
 from __future__ import annotations
@@ -19,13 +20,18 @@ _TINY = re.compile(r"(train)/([^/]+)/images/[^/]+|(val|test)/images/([^/]+)")
 
 
 def is_tiny_imagenet(folder: Path) -> bool:
-    """Tiny-ImageNet: wnids.txt beside train/WNID/images/."""
+    """Says whether the folder is Tiny-ImageNet: wnids.txt beside train/WNID/images/."""
     return (folder / "wnids.txt").is_file() and (folder / "train").is_dir()
 
 
 def read_tiny_imagenet(folder: Path, database: str) -> Iterator[Sample]:
     """Yields the pictures with part and class; the classes of val/ come from val_annotations.txt, test/ has none."""
-    classes = _val_classes(folder / "val" / "val_annotations.txt")
+    path = folder / "val" / "val_annotations.txt"
+    # Lines "val_0.JPEG <tab> n03444034 <tab> box".
+    lines = [line.split("\t") for line in files.read_lines(path) if line] if path.is_file() else []
+    if any(len(line) < 2 for line in lines):
+        raise InputError(f"Expected a picture and its class in each line of {path}, separated by tabs.")
+    classes = {line[0]: line[1] for line in lines}
     for name in files.list_images(folder):
         match = _TINY.fullmatch(name)
         if not match:
@@ -36,8 +42,8 @@ def read_tiny_imagenet(folder: Path, database: str) -> Iterator[Sample]:
 
 
 def is_coco(folder: Path) -> bool:
-    """COCO: train2014, val2017 and so on, in any order and number."""
-    return _all_match(_COCO, folder)
+    """Says whether pictures lie as COCO's, in train2014, val2017 and so on, of which some may be missing."""
+    return files.all_match(folder, _COCO)
 
 
 def read_coco(folder: Path, database: str) -> Iterator[Sample]:
@@ -50,13 +56,13 @@ def read_coco(folder: Path, database: str) -> Iterator[Sample]:
 
 
 def is_caltech256(folder: Path) -> bool:
-    """Caltech-256: 001.ak47/001_0001.jpg, perhaps inside 256_ObjectCategories."""
-    return _all_match(_CALTECH256, folder)
+    """Says whether pictures are named as Caltech-256's: 001.ak47/001_0001.jpg, at any depth."""
+    return files.all_match(folder, _CALTECH256)
 
 
 def is_caltech101(folder: Path) -> bool:
-    """Caltech-101: accordion/image_0001.jpg, perhaps inside 101_ObjectCategories."""
-    return _all_match(_CALTECH101, folder)
+    """Says whether pictures are named as Caltech-101's: accordion/image_0001.jpg, at any depth."""
+    return files.all_match(folder, _CALTECH101)
 
 
 def read_caltech(folder: Path, database: str) -> Iterator[Sample]:
@@ -69,18 +75,3 @@ def read_caltech(folder: Path, database: str) -> Iterator[Sample]:
 def _picture(folder: Path, database: str, name: str, attributes: dict[str, str]) -> Sample:
     known = {key: value for key, value in attributes.items() if value}
     return Sample(f"{database}/{name}", database, name, str(folder / name), attributes=known)
-
-
-def _val_classes(path: Path) -> dict[str, str]:
-    """Lines "val_0.JPEG <tab> n03444034 <tab> box"."""
-    if not path.is_file():
-        return {}
-    lines = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines() if line]
-    if any(len(line) < 2 for line in lines):
-        raise InputError(f"Expected a picture and its class in each line of {path}, separated by tabs.")
-    return {line[0]: line[1] for line in lines}
-
-
-def _all_match(pattern: re.Pattern[str], folder: Path) -> bool:
-    names = files.first_images(folder)
-    return bool(names) and all(pattern.fullmatch(name) for name in names)

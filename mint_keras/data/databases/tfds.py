@@ -31,15 +31,15 @@ def read(folder: Path, database: str) -> Iterator[Sample]:
     Raises:
         InputError: if a shard is damaged or holds no pictures.
     """
-    names = _class_names(folder)
+    classes = folder / "label.labels.txt"
+    names = classes.read_text(encoding="utf-8").splitlines() if classes.is_file() else []
     for shard in _shards(folder):
         match = _SHARD.fullmatch(shard.name)
         part = match[2] if match else ""
         records = _Shard(shard)
         for key in range(len(records)):
-            labels = records.feature(key, "label")
             attributes = {"part": part}
-            if labels:
+            if labels := records.feature(key, "label"):
                 label = int(labels[0])
                 attributes["class"] = names[label] if 0 <= label < len(names) else str(label)
             name = f"{shard.name}/{key:05d}"
@@ -60,6 +60,7 @@ class _Shard:
         self._offsets: list[tuple[int, int]] = []
         with open(path, "rb") as file:
             size = file.seek(0, 2)
+            # Mapped, because pictures are taken one by one; an empty file cannot be mapped.
             self._content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
         position = 0
         while position < size:
@@ -75,7 +76,9 @@ class _Shard:
 
     def feature(self, key: int, name: str) -> list[Any]:
         """Returns the values of one feature of one example; none if the example lacks it."""
-        from tensorflow.core.example import example_pb2  # only those who have such shards need it
+        # TensorFlow, which is here anyway, parses the examples: tensorflow_datasets would bring a dozen packages for a
+        # frame of four fields. Only those who have such shards import it.
+        from tensorflow.core.example import example_pb2
 
         start, length = self._offsets[key]
         try:
@@ -92,8 +95,3 @@ class _Shard:
 
 def _shards(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*.tfrecord-*") if _SHARD.fullmatch(path.name))
-
-
-def _class_names(folder: Path) -> list[str]:
-    path = folder / "label.labels.txt"
-    return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []

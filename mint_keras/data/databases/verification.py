@@ -22,7 +22,7 @@ def read(path: Path, database: str) -> Iterator[Sample]:
     content = pairs.read_pairs(path)
     digests = [hashlib.sha256(image).hexdigest() for image in content.images if isinstance(image, bytes)]
     genuine = zip(content.first[content.genuine].tolist(), content.second[content.genuine].tolist(), strict=True)
-    people = identities.join((digests[first], digests[second]) for first, second in genuine)
+    people = identities.join_people((digests[first], digests[second]) for first, second in genuine)
     seen: set[str] = set()
     for key, digest in enumerate(digests):
         if digest not in seen:

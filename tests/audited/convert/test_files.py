@@ -193,6 +193,8 @@ def test_a_folder_as_insightface_keeps_it(state: dict[str, np.ndarray], tmp_path
     pack.mkdir(parents=True)
     onnx.save(files.make_onnx(big, files.Dialect(input_shape=("None", 3, 112, 112))), pack / "w600k.onnx")
     onnx.save(files.make_onnx(state, files.Dialect(input_shape=("None", 3, 16, 16))), pack / "genderage.onnx")
+    landmarks = files.random_state(4, blocks=(1, 1), widths=(16, 16), embedding=212, side=192)
+    onnx.save(files.make_onnx(landmarks, files.Dialect(input_shape=("None", 3, 192, 192))), pack / "2d106det.onnx")
     (pack / "1k3d68.onnx").write_bytes(b"broken")
     assert sources.open_source(pack).files == [pack / "w600k.onnx"]
     assert "Its folder buffalo_x has some" in refusal(pack.parent)

@@ -41,7 +41,7 @@ def outputs(converted: Converted) -> dict[str, np.ndarray]:
     return runtime.forward(model)(iresnet.normalise(NOISE))
 
 
-def convert(path: Path) -> tuple[sources.Source, Converted]:
+def convert(path: Path) -> tuple[sources.ForeignModel, Converted]:
     source = sources.open_source(path)
     return source, source.to_keras(source.usual_preprocessing(), files.SIDE, "audited")
 

@@ -45,6 +45,8 @@ def test_cifar100_pickles(tmp_path: Path, protocol: int) -> None:
     assert attributes(table, "class") == ["bee"] * 6
     assert attributes(table, "part") == ["train"] * 4 + ["test"] * 2
     np.testing.assert_array_equal(read(table), PICTURES)
+    with pytest.raises(InputError, match="Expected one of 4 images"):
+        images.FaceReader().image(f"{tmp_path / 'cifar-100-python' / 'train'}#4")
 
 
 def test_cifar100_pickles_that_are_none(tmp_path: Path) -> None:

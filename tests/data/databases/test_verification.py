@@ -32,6 +32,6 @@ def test_faces_of_pairs_are_listed_once_and_joined_by_genuine_pairs(tmp_path: Pa
 
 
 def test_join() -> None:
-    joined = identities.join([("c", "b"), ("x", "y"), ("b", "a"), ("z", "z")])
+    joined = identities.join_people([("c", "b"), ("x", "y"), ("b", "a"), ("z", "z")])
     assert joined == {"a": "a", "b": "a", "c": "a", "x": "x", "y": "x", "z": "z"}
-    assert identities.join([]) == {}
+    assert identities.join_people([]) == {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from keras import layers
 
@@ -42,7 +41,11 @@ def _reshaped(b: Builder, node: Node, target: list[int]) -> Value:
     has_batch = 0 in value.order and (
         first in (1, BATCH) or (first == -1 and -1 not in rest and math.prod(rest) == per_sample)
     )
-    sizes = _resolved(node, rest if has_batch else [1 if s == BATCH else s for s in target], per_sample)
+    sizes = rest if has_batch else [1 if s == BATCH else s for s in target]
+    known = math.prod(size for size in sizes if size != -1)
+    if sizes.count(-1) > 1 or known <= 0 or per_sample % known:
+        raise InputError(f"Expected a shape of {per_sample} values in node {node.name!r}, received {sizes}.")
+    sizes = [per_sample // known if size == -1 else size for size in sizes]
     if has_batch and len(sizes) == 1:
         return _flattened(b, node)
     if 0 in value.order:
@@ -54,15 +57,9 @@ def _reshaped(b: Builder, node: Node, target: list[int]) -> Value:
     return Value(tensor, tuple(range(0 if has_batch else 1, len(sizes) + 1)))
 
 
-def _resolved(node: Node, sizes: Sequence[int], total: int) -> list[int]:
-    known = math.prod(size for size in sizes if size != -1)
-    if sum(size == -1 for size in sizes) > 1 or known <= 0 or total % known:
-        raise InputError(f"Expected a shape of {total} values in node {node.name!r}, received {list(sizes)}.")
-    return [total // known if size == -1 else size for size in sizes]
-
-
 def transpose(b: Builder, node: Node) -> Value:
     """Transpose: only the order of axes is noted, nothing moves until a layer needs it."""
+    # So the transpositions that an exporter put around every layer cancel, instead of costing a pass each.
     value = b.input(node)
     permutation = node.attributes.get("perm") or list(range(len(value.order)))[::-1]
     return Value(value.tensor, tuple(value.order[axis] for axis in permutation))

@@ -11,26 +11,24 @@ from mint_keras.audited.convert.operators.windows import padded, padding_of, two
 from mint_keras.audited.convert.values import MAP_ORDER, Builder, Value
 from mint_keras.records import InputError
 
-_MOMENTUM = 0.9
+_MOMENTUM = 0.9  # torch's 0.1, for whoever trains further
 
 
 def conv(b: Builder, node: Node) -> Value:
     """Conv: plain, grouped or depthwise, with explicit padding (torch pads both sides, Keras one)."""
     kernel = b.constant(node, 1)
     bias = b.optional(node, 2)
-    strides, dilations = two_sizes(node, "strides", 1), two_sizes(node, "dilations", 1)
+    strides, dilations = two_sizes(node, "strides"), two_sizes(node, "dilations")
     if kernel.ndim != 4:
         raise InputError(f"Expected a 2-D convolution, received a kernel of shape {kernel.shape} in {node.name!r}.")
     value = padded(b, node, b.map(node), padding_of(b, node, kernel.shape[2:], strides, dilations))
     channels, groups = int(value.tensor.shape[-1]), int(node.attributes.get("group", 1))
-    # Before Keras makes room for weights of that size.
+    # Asked here, before Keras makes room for weights of that size.
     if kernel.shape[1] * groups != channels or kernel.shape[0] % max(groups, 1):
         raise InputError(
             f"Expected a kernel for {channels} channels in {groups} groups, received {kernel.shape} in {node.name!r}."
         )
-    settings = {
-        "strides": strides, "dilation_rate": dilations, "use_bias": bias is not None, "name": b.name(node),
-    }  # fmt: skip
+    settings = {"strides": strides, "dilation_rate": dilations, "use_bias": bias is not None, "name": b.name(node)}
     weights = [] if bias is None else [bias]
     if groups > 1 and groups == channels:
         if strides[0] != strides[1]:
@@ -62,12 +60,12 @@ def prelu(b: Builder, node: Node) -> Value:
     value = b.map(node) if len(value.order) == 4 else value
     slope = b.constant(node, 1)
     channels = int(value.tensor.shape[-1])
-    # MXNet's converters wrote one slope per channel as (C,), which ONNX would broadcast along the width.
+    # MXNet's converters wrote one slope per channel as (C,), which ONNX would lay along the width; the oracle gets the
+    # same reading (`parity`).
     if slope.size not in (1, channels) or slope.size not in (*slope.shape[:2], 1):
         raise InputError(f"Expected one slope per channel, received shape {slope.shape} in node {node.name!r}.")
     shared = [1, 2] if len(value.order) == 4 else None
-    initializer = keras.initializers.Constant(0.25)
-    layer = layers.PReLU(shared_axes=shared, alpha_initializer=initializer, name=b.name(node))
+    layer = layers.PReLU(shared_axes=shared, alpha_initializer=keras.initializers.Constant(0.25), name=b.name(node))
     slopes = np.broadcast_to(slope.reshape(-1), (channels,))
     return b.apply(layer, value, [slopes.reshape(1, 1, -1) if shared else slopes])
 

@@ -16,11 +16,7 @@ from mint_keras.records import InputError
 
 def global_pool(layer: type[keras.layers.Layer]) -> Operator:
     """Returns an operator that pools whole maps."""
-
-    def build(b: Builder, node: Node) -> Value:
-        return b.apply(layer(keepdims=True, name=b.name(node)), b.map(node))
-
-    return build
+    return lambda b, node: b.apply(layer(keepdims=True, name=b.name(node)), b.map(node))
 
 
 def reduction(layer: type[keras.layers.Layer]) -> Operator:
@@ -40,8 +36,8 @@ def pool(layer: type[keras.layers.Layer]) -> Operator:
     """Returns an operator that pools windows."""
 
     def build(b: Builder, node: Node) -> Value:
-        kernel, strides = two_sizes(node, "kernel_shape", 1), two_sizes(node, "strides", 1)
-        if two_sizes(node, "dilations", 1) != (1, 1):
+        kernel, strides = two_sizes(node, "kernel_shape"), two_sizes(node, "strides")
+        if two_sizes(node, "dilations") != (1, 1):
             raise InputError(f"Expected pooling without dilation in node {node.name!r}.")
         value, name = b.map(node), b.name(node)
         pads = padding_of(b, node, kernel, strides, (1, 1))
@@ -67,6 +63,7 @@ def _ceil_padding(node: Node, value: Value, kernel: Sequence[int], strides: Sequ
     """Returns the Keras padding that keeps the partial windows at the end which ceil_mode asks for."""
     if not node.attributes.get("ceil_mode", 0):
         return "valid"
+    # Keras' "same" adds rows at the bottom right as ceil_mode does, but by another count: taken where the two agree.
     extras = []
     for size, window, stride in zip(value.tensor.shape[1:3], kernel, strides, strict=True):
         num_windows = math.ceil((size - window) / stride) + 1
@@ -98,35 +95,30 @@ def pad(b: Builder, node: Node) -> Value:
 def resize(b: Builder, node: Node) -> Value:
     """Resize and Upsample: nearest neighbour by whole factors."""
     value = b.map(node)
-    scales = _scales(b, node, value)
+    scales = b.optional(node, 1 if node.op == "Upsample" or b.graph.opset < 11 else 2)
+    factors = None
+    if scales is not None and scales.size == 4:
+        factors = float(scales[2]), float(scales[3])
+    elif (sizes := b.optional(node, 3)) is not None and sizes.size == 4:
+        factors = sizes[2] / value.tensor.shape[1], sizes[3] / value.tensor.shape[2]
     mode = (
         node.attributes.get("mode", "nearest"),
         node.attributes.get("coordinate_transformation_mode", "asymmetric" if node.op == "Upsample" else "half_pixel"),
         node.attributes.get("nearest_mode", "floor" if node.op == "Upsample" else "round_prefer_floor"),
     )
-    # With whole factors both repeat every pixel.
+    # With whole factors all of these repeat every pixel.
     repeats = (
         ("nearest", "asymmetric", "floor"),
         ("nearest", "half_pixel", "round_prefer_floor"),
         ("nearest", "pytorch_half_pixel", "round_prefer_floor"),
     )
-    if mode not in repeats or scales is None or not all(scale == int(scale) >= 1 for scale in scales):
+    if mode not in repeats or factors is None or not all(factor == int(factor) >= 1 for factor in factors):
         raise InputError(
-            f"Expected nearest-neighbour enlargement by whole factors in node {node.name!r}, received {mode}, {scales}."
+            f"Expected nearest-neighbour enlargement by whole factors in node {node.name!r}, received {mode}, "
+            f"{factors}."
         )
-    factors = tuple(int(scale) for scale in scales)
-    return b.apply(layers.UpSampling2D(factors, interpolation="nearest", name=b.name(node)), value)
-
-
-def _scales(b: Builder, node: Node, value: Value) -> tuple[float, float] | None:
-    position = 1 if node.op == "Upsample" or b.graph.opset < 11 else 2
-    scales = b.optional(node, position)
-    if scales is not None and scales.size == 4:
-        return float(scales[2]), float(scales[3])
-    sizes = b.optional(node, 3)
-    if sizes is None or sizes.size != 4:
-        return None
-    return sizes[2] / value.tensor.shape[1], sizes[3] / value.tensor.shape[2]
+    whole = tuple(int(factor) for factor in factors)
+    return b.apply(layers.UpSampling2D(whole, interpolation="nearest", name=b.name(node)), value)
 
 
 def padded(b: Builder, node: Node, value: Value, pads: tuple[int, int, int, int]) -> Value:
@@ -158,9 +150,9 @@ def padding_of(
     return (*before, *after)
 
 
-def two_sizes(node: Node, name: str, default: int) -> tuple[int, int]:
-    """Returns an attribute of two sizes, height and width."""
-    sizes = tuple(int(size) for size in node.attributes.get(name, (default, default)))
+def two_sizes(node: Node, name: str) -> tuple[int, int]:
+    """Returns an attribute of two sizes, height and width; 1 where it is absent."""
+    sizes = tuple(int(size) for size in node.attributes.get(name, (1, 1)))
     if len(sizes) != 2 or min(sizes) < 1:
         raise InputError(f"Expected two sizes as {name} in node {node.name!r}, received {list(sizes)}.")
     return sizes

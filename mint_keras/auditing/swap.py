@@ -1,0 +1,128 @@
+"""The same photos with opposite labels: two models of one database, each trained on people whom the other never saw.
+
+A photo counts twice, as a member's in the model that was trained on its person and as an external's in the other. What
+is in the photo cancels, and so does what both models make of their common database. Only scorers with a fixed sign can
+be asked: one that is fitted to the labels learns the databases through either model.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from mint_keras import formats, shelf, streams, vectors
+from mint_keras.aad.observe import observe
+from mint_keras.audited import iresnet, runtime, taps, zoo
+from mint_keras.auditing import controls
+from mint_keras.auditing.opened import Opened
+from mint_keras.data import images, samples, splits
+from mint_keras.data import protocol as protocols
+from mint_keras.records import AUDITED, UNTRAINED, InputError, SampleTable, Scores, concatenate_tables
+from mint_keras.scorers import blind
+from mint_keras.scorers.baselines import EMBEDDING_NORM
+from mint_keras.statistics import findings
+from mint_keras.statistics.rule import Comparison
+
+SCORER = "embedding norm, cross-model swap"
+_OTHER_SEEDS = 1000  # copies of one architecture and one seed would be the same network
+
+
+def score(opened: Opened, other: Path, photos: tuple[SampleTable, np.ndarray]) -> Comparison:
+    """Scores members of the audited model and of another, through both.
+
+    Args:
+        opened: The audit.
+        other: The folder of the other model.
+        photos: What `choose` returned.
+    """
+    (table, is_first), audited = photos, opened.run.spec.audited
+    pairs = {AUDITED: (audited, other)}
+    for number in range(1, opened.spec.num_untrained + 1):
+        name = f"{UNTRAINED}_{number}"
+        sides = ((audited, name, number), (other, f"other_{name}", _OTHER_SEEDS + number))
+        first, second = (
+            controls.save_untrained(opened.run, model, opened.folder / "models" / folder, opened.spec.seed + seed)
+            for model, folder, seed in sides
+        )
+        pairs[name] = (first, second)
+    parts = {name: [_score(opened, models, table, is_first)] for name, models in pairs.items()}
+    seen = observe(table, blind.features, opened.run.spec.framing, blind.BATCH_SIZE, is_filled=False)
+    statistics = blind.PixelStatistics()
+    logit = statistics.fit(seen, is_first)(seen)
+    by_pixels = {statistics.name: _twice(opened, statistics.tap, table, is_first, (logit, logit))}
+    null = _null(opened, pairs[AUDITED], table)
+    return Comparison(SCORER, protocols.CROSS_MODEL, findings.PERSON, parts, by_pixels, False, null)
+
+
+def choose(opened: Opened, other: Path) -> tuple[SampleTable, np.ndarray]:
+    """Returns as many photos of members of either model, those that can be read, and who is the audited one's.
+
+    Raises:
+        InputError: if the other model's members are not listed, are members of both, or of another database.
+    """
+    path, protocol = shelf.find(other) / formats.MEMBERS, opened.run.protocol
+    if not path.is_file():
+        raise InputError(f"Expected the members of --swap in {path}, received no such list.")
+    theirs = samples.list_samples(str(path))
+    ours = protocol.table.take(np.isin(protocol.part, (protocols.TRAIN_MEMBERS, protocols.TEST_MEMBERS)))
+    if set(ours.database.tolist()) != set(theirs.database.tolist()):
+        raise InputError(
+            f"Expected --swap to have been trained on the members' own database {np.unique(ours.database).tolist()}, "
+            f"received {np.unique(theirs.database).tolist()}: a model is familiar with its database."
+        )
+    if both := sorted(set(ours.people().tolist()) & set(theirs.people().tolist())):
+        raise InputError(
+            f"Expected --swap to have been trained on other people, received {len(both)} of the members, such as "
+            f"{both[0]!r}."
+        )
+    rng = streams.stream(opened.spec.seed, streams.SWAP)
+    sides = splits.balance(np.arange(len(ours)), np.arange(len(theirs)), rng)
+    table = concatenate_tables([side.take(rows) for side, rows in zip((ours, theirs), sides, strict=True)])
+    rows, _ = images.read_faces(table, opened.run.spec.framing)
+    return table.take(rows), rows < len(sides[0])
+
+
+def _null(opened: Opened, models: tuple[Path, Path], scored: SampleTable) -> list[Scores]:
+    protocol = opened.run.protocol
+    held_out = protocol.table.take(protocol.part == protocols.HELD_OUT)
+    neither = held_out.take(~np.isin(held_out.people(), scored.people()))
+    if len(np.unique(neither.people())) < 4:
+        return []
+    is_first = splits.split_people(neither.people(), 0.5, streams.stream(opened.spec.seed, streams.SWAP_NOBODY))
+    return [_score(opened, models, neither, is_first)]
+
+
+def _score(opened: Opened, models: tuple[Path, Path], table: SampleTable, is_first: np.ndarray) -> Scores:
+    """Returns how long the embeddings of photos are through both models, each in its own standard deviations."""
+    first, second = (_norms(opened, model, table) for model in models)
+    return _twice(opened, taps.OUTCOME, table, is_first, (first, second))
+
+
+def _norms(opened: Opened, audited: Path, table: SampleTable) -> np.ndarray:
+    model = zoo.load_audited(audited, zoo.kind_of(audited))
+    forward = runtime.forward(taps.extractor(model, [taps.OUTCOME]))
+    framing = zoo.framing(audited, opened.run.spec.native_resolution)
+    seen = observe(table, lambda faces: forward(iresnet.normalise(faces)), framing)
+    norm = vectors.log_norms(seen[taps.OUTCOME])
+    return (norm - norm.mean()) / max(norm.std(), 1e-12)
+
+
+def _twice(
+    opened: Opened, tap: str, table: SampleTable, is_first: np.ndarray, logits: tuple[np.ndarray, np.ndarray]
+) -> Scores:
+    """Returns every photo through the first and through the second model."""
+    both = [
+        dataclasses.replace(table, sample_id=np.char.add(table.sample_id, f":{number}"))
+        for number in ("first", "second")
+    ]
+    return Scores(
+        EMBEDDING_NORM,
+        tap,
+        protocols.CROSS_MODEL,
+        opened.spec.seed,
+        concatenate_tables(both),
+        np.concatenate([is_first, ~is_first]),
+        np.concatenate(logits).astype(np.float32),
+    )

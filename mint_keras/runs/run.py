@@ -1,0 +1,225 @@
+"""A MINT run on disk: its heads are trained where they are missing, and evaluated together with the baselines."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mint_keras import formats, progress, streams
+from mint_keras.aad import signals, store
+from mint_keras.audited import taps as taps_module
+from mint_keras.audited import zoo
+from mint_keras.data import protocol as protocols
+from mint_keras.data import protocol_files, samples, splits, synthetic
+from mint_keras.heads import specs
+from mint_keras.records import AUDITED, UNTRAINED, InputError, ResultRow, Scores
+from mint_keras.runs import aad as run_aad
+from mint_keras.runs.spec import KIND, HeadKey, RunSpec, read_spec
+from mint_keras.scorers import baselines, head
+from mint_keras.scorers.protocol import Needs, Scorer
+from mint_keras.statistics import results
+from mint_keras.training import batches
+
+LAB_EXTERNALS = (
+    "synthetic:1/news/10000-10199/10",
+    "synthetic:1/phone/11000-11199/10",
+    "synthetic:1/webcam/12000-12199/10",
+)
+LAB_EVALUATE = ("synthetic:1/scan/13000-13199/5",)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run whose AAD is ready.
+
+    Attributes:
+        spec: What it is.
+        folder: Where its heads and scores lie.
+        protocol: The samples that could be used, and who plays which part.
+        aad: What the models gave for these samples, row by row.
+    """
+
+    spec: RunSpec
+    folder: Path
+    protocol: protocols.Protocol
+    aad: run_aad.RunAad
+
+
+def open_run(spec: RunSpec, folder: Path, overwrite: bool = False) -> Run:
+    """Checks all inputs, opens the output folder, and extracts the AAD unless it is there already.
+
+    Raises:
+        InputError: if an input cannot be used; nothing has been written then.
+        RefusedError: if the folder holds a run made from other inputs.
+    """
+    spec.check()
+    taps = spec.all_taps
+    model = zoo.load_audited(spec.audited, zoo.kind_of(spec.audited))
+    needed = signals.available(model, taps) if spec.baselines else ()
+    shapes = taps_module.extractor(model, taps).output
+    for recipe in spec.heads.values():  # shows early whether the heads fit the taps
+        recipe.build({tap: shapes[tap].shape[1:] for tap in recipe.taps})
+    protocol = choose_samples(spec)
+    _check_sizes(protocol)
+    manifest = _manifest(spec, protocol)
+    with formats.output_folder(folder, manifest, overwrite):
+        needs = Needs(tuple(taps), "" if specs.find(spec.head).takes_maps else spec.pooling, needed)
+        aad = run_aad.open_aad(spec, needs, folder, manifest["inputs"], protocol.table, spec.seed)
+        protocol = protocol.take(np.isin(protocol.table.sample_id, aad.table.sample_id))
+        _check_sizes(protocol)  # again: some samples may have been rejected
+    return Run(spec, folder, protocol, aad)
+
+
+def reopen(folder: Path) -> Run:
+    """Opens the run that a folder holds.
+
+    Raises:
+        InputError: if there is none, or the inputs it was made from are gone.
+        RefusedError: if they have changed.
+    """
+    return open_run(read_spec(folder), folder)
+
+
+def is_finished(spec: RunSpec, folder: Path) -> bool:
+    """Returns whether a folder holds the results of exactly this run."""
+    if not (folder / formats.RESULTS).is_file():
+        return False
+    made = _manifest(spec, choose_samples(spec))
+    return bool(formats.read_manifest(folder, KIND)["fingerprint"] == made["fingerprint"])
+
+
+def _manifest(spec: RunSpec, protocol: protocols.Protocol) -> dict[str, Any]:
+    inputs = {
+        "audited": formats.sha256_file(spec.model_folder / formats.MODEL),
+        "samples": samples.fingerprint(protocol.table),
+    }
+    if spec.protocol is not None:
+        inputs["protocol"] = formats.sha256_file(spec.protocol / protocol_files.SUMMARY)
+    if spec.store is not None:
+        inputs["store"] = formats.sha256_json(formats.read_manifest(spec.store, store.KIND))
+    return formats.make_manifest(KIND, inputs, spec.settings())
+
+
+def _check_sizes(protocol: protocols.Protocol) -> None:
+    """Raises InputError now, not after hours, if training or an evaluation lacks samples."""
+    batches.check_class_sizes(protocol.training_rows().is_member)
+    protocol.evaluations()
+
+
+def choose_samples(spec: RunSpec) -> protocols.Protocol:
+    """Lists the samples that a run names and chooses among them, or reads what make_protocol.py chose.
+
+    Raises:
+        InputError: if they cannot be used, if both are given, or if there are no externals.
+    """
+    if spec.protocol is not None:
+        if spec.members or spec.externals or spec.evaluate or spec.held_out:
+            raise InputError("Expected --protocol, or samples by other options, received both.")
+        return protocol_files.read_protocol(spec.protocol)[0]
+    externals, evaluate = spec.externals, spec.evaluate
+    manifest = formats.read_manifest(spec.model_folder, zoo.kind_of(spec.audited))
+    if not externals:
+        if not synthetic.is_synthetic(str(manifest["config"].get("data"))):
+            raise InputError(f"Expected --externals: samples that {spec.audited} was not trained on, received none.")
+        externals, evaluate = LAB_EXTERNALS, evaluate or LAB_EVALUATE
+    listed = spec.model_folder / formats.HELD_OUT
+    held_out = spec.held_out or (str(listed) if listed.is_file() else "")
+    sources = protocols.Sources(
+        members=samples.list_samples(spec.members or str(spec.model_folder / formats.MEMBERS)),
+        externals=samples.list_all(externals),
+        evaluate=samples.list_all(evaluate) if evaluate else None,
+        held_out=samples.list_samples(held_out) if held_out else None,
+    )
+    return protocols.make_protocol(sources, spec.num_train, spec.num_test, spec.seed)
+
+
+def fit_heads(run: Run, keys: Sequence[HeadKey]) -> None:
+    """Trains those of the heads that are missing."""
+    spec = run.spec
+    missing = [key for key in keys if not key.path(run.folder, spec.seed).is_file()]
+    rows, is_member = run.protocol.training_rows()
+    with progress.bar(total=len(missing) * specs.find(spec.head).epochs, desc="heads", unit="epoch") as bar:
+        for key in missing:
+            bar.set_postfix_str(f"{key.name}, {key.model}, seed {key.seed}")
+            recipe, path = spec.heads[key.name], key.path(run.folder, spec.seed)
+            front, seen = run.aad.front(key.model, recipe.taps), run.aad.seen(key.model).take(rows)
+            recipe.fit(seen, is_member, key.seed, path.parent, front, bar.update).save(path)
+
+
+def load_head(run: Run, key: HeadKey) -> head.FittedHead:
+    """Loads a head of a run."""
+    recipe = run.spec.heads[key.name]
+    model = head.load_model(key.path(run.folder, run.spec.seed))
+    return head.FittedHead(recipe, model, key.seed, run.aad.front(key.model, recipe.taps))
+
+
+def evaluate(run: Run) -> tuple[list[Scores], list[ResultRow]]:
+    """Evaluates every head by `model.evaluate` and by its scores, and every baseline, on all evaluations."""
+    parts: list[tuple[Scores, ResultRow]] = []
+    evaluations = run.protocol.evaluations()
+    for key in progress.bar(run.spec.keys, desc="evaluate", unit="head"):
+        parts += load_head(run, key).judge(run.aad.seen(key.model), evaluations, key.model)
+    for recipe in baselines.scorers_of(baseline_names(run), run.spec.groups):
+        for model in filter(run.aad.models.__contains__, (AUDITED, UNTRAINED)):
+            found = fit_and_score(recipe, run.aad, model, run.protocol, run.spec.seed)
+            parts += [(scores, results.summarise(scores)) for scores in found]
+    return [scores for scores, _ in parts], [result for _, result in parts]
+
+
+def baseline_names(run: Run) -> list[str]:
+    """Returns the baselines beside the heads of a run: all that the audited model allows, or the one for free."""
+    if not run.spec.baselines:
+        return [baselines.EMBEDDING_NORM] if taps_module.OUTCOME in run.spec.all_taps else []
+    lacking = {signals.STABILITY, signals.BN_DISTANCE} - set(run.aad.seen(AUDITED).arrays)
+    return [name for name, baseline in baselines.BASELINES.items() if not lacking & set(baseline.inputs)]
+
+
+def fit_and_score(
+    scorer: Scorer,
+    aad: run_aad.RunAad,
+    model: str,
+    protocol: protocols.Protocol,
+    seed: int,
+    folder: Path | None = None,
+) -> list[Scores]:
+    """Fits a scorer on the training samples of a protocol and scores its evaluations.
+
+    Args:
+        scorer: The recipe.
+        aad: What models gave for the samples of the protocol, row by row.
+        model: Which of the models is looked through.
+        protocol: Who trains, and who is compared with whom.
+        seed: Seeds the fit.
+        folder: Where the checkpoint of a long training goes.
+
+    Returns:
+        Scores of what could be scored, as many members as externals; nothing for an evaluation without any.
+    """
+    rows, is_member = protocol.training_rows()
+    seen, found = aad.seen(model), []
+    if isinstance(scorer, head.Head):
+        trained = scorer.fit(seen.take(rows), is_member, seed, folder, aad.front(model, scorer.taps))
+        return [scores for scores, _ in trained.judge(seen, protocol.evaluations(), model)]
+    fitted = scorer.fit(seen.take(rows), is_member, seed)
+    for evaluation, (rows, is_member) in protocol.evaluations().items():
+        # Each evaluation on its own: some baselines compare the photos of a person with one another.
+        logit, table = fitted(seen.take(rows)), protocol.table.take(rows)
+        scores = Scores(scorer.name, scorer.tap, evaluation, seed, table, is_member, logit, model)
+        found.append(_without_unscored(scores))
+    return [scores for scores in found if len(scores.logit)]
+
+
+def _without_unscored(scores: Scores) -> Scores:
+    """Leaves out samples without a score, and as many of the larger class that both stay equal."""
+    is_scored = np.isfinite(scores.logit)
+    if is_scored.all():
+        return scores
+    assert scores.is_member is not None  # noqa: S101
+    sides = (np.flatnonzero(is_scored & scores.is_member), np.flatnonzero(is_scored & ~scores.is_member))
+    rows = np.concatenate(splits.balance(*sides, streams.stream(scores.seed, streams.BASELINES)))
+    taken = {"samples": scores.samples.take(rows), "is_member": scores.is_member[rows], "logit": scores.logit[rows]}
+    return dataclasses.replace(scores, **taken)

@@ -1,0 +1,188 @@
+"""What a MINT run is: which model, which samples, which taps and heads. Where it lies is no part of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from mint_keras import formats, shelf
+from mint_keras.aad import pooling
+from mint_keras.audited import taps as taps_module
+from mint_keras.audited import zoo
+from mint_keras.data import images
+from mint_keras.heads import specs
+from mint_keras.records import AUDITED, UNTRAINED, InputError
+from mint_keras.scorers.head import Head
+
+KIND = "mint_run"
+COMBINATION, COMBINATION_OUTCOME = "combination", "combination+outcome"
+
+
+@dataclasses.dataclass(frozen=True)
+class RunSpec:
+    """A MINT run. `mint train --help` says more of each field, and gives most of them a default.
+
+    Attributes:
+        head: What the heads are built like, a key of `heads.specs.HEADS`.
+        audited: The folder of the audited model.
+        taps: What the heads look at, each on its own; () for the head's default ones.
+        protocol: The folder of a protocol, in place of the next six fields.
+        members: Samples the audited model was trained on; "" for the list beside the model.
+        externals: Samples of other databases that it was not trained on.
+        evaluate: Samples of databases that neither model nor heads saw.
+        held_out: People of the members' database whom the model never saw; "" for the list beside the model.
+        num_train: How many samples of each class train the heads, at most.
+        num_test: How many samples of each kind evaluate them, at most.
+        num_seeds: How many times each head is trained, on the same samples.
+        native_resolution: The side to which larger images are shrunk first; 0 for none.
+        pooling: What vanilla heads take of every channel, a key of `aad.pooling.POOLINGS`.
+        baselines: Whether all baselines stand beside the heads.
+        literal: Whether vanilla heads are exactly as the paper prints them.
+        aad: Where AAD comes from: "stored", "live" or "auto".
+        store: A store of AAD to take it from.
+        precision: Of the audited model while it gives its AAD, see `audited.runtime`.
+        xla: Whether the audited model is compiled.
+        head_precision: In which the heads are trained.
+        head_xla: Whether the training of heads is compiled.
+        seed: Seeds every choice, weights, batch order and dropout.
+    """
+
+    head: str
+    audited: Path = shelf.LAB
+    taps: tuple[str, ...] = ()
+    protocol: Path | None = None
+    members: str = ""
+    externals: tuple[str, ...] = ()
+    evaluate: tuple[str, ...] = ()
+    held_out: str = ""
+    num_train: int = 1500
+    num_test: int = 500
+    num_seeds: int = 1
+    native_resolution: int = 0
+    pooling: str = pooling.MAX
+    baselines: bool = False
+    literal: bool = False
+    aad: str = "auto"
+    store: Path | None = None
+    precision: str = "float32"
+    xla: bool = False
+    head_precision: str = "float32"
+    head_xla: bool = False
+    seed: int = 1
+
+    @property
+    def model_folder(self) -> Path:
+        """Where the audited model lies: the folder that was named, or the shelf's of that name."""
+        return shelf.find(self.audited)
+
+    @property
+    def framing(self) -> images.Framing:
+        """What images become before the audited model sees them."""
+        return zoo.framing(self.audited, self.native_resolution)
+
+    @property
+    def groups(self) -> dict[str, list[str]]:
+        """The heads by name, with their taps: each tap, the combination, and it with the outcome."""
+        spec = specs.find(self.head)
+        taps = list(dict.fromkeys(self.taps)) or _default_taps(spec)
+        if COMBINATION in taps:
+            if not spec.combines:
+                raise InputError(
+                    f"Expected single taps for {self.head}, which has no combination in the paper's Table 7."
+                )
+            return {tap: list(taps_module.CONV_TAPS) if tap == COMBINATION else [tap] for tap in taps}
+        groups = {tap: [tap] for tap in taps}
+        maps = [tap for tap in taps if tap != taps_module.OUTCOME]
+        if len(maps) > 1 and spec.combines:
+            groups[COMBINATION] = maps
+            if taps_module.OUTCOME in taps:
+                groups[COMBINATION_OUTCOME] = [*maps, taps_module.OUTCOME]
+        return groups
+
+    @property
+    def all_taps(self) -> list[str]:
+        """The taps whose AAD the heads need."""
+        return list(dict.fromkeys(tap for group in self.groups.values() for tap in group))
+
+    @property
+    def heads(self) -> dict[str, Head]:
+        """The heads that are trained, by the name of what they look at."""
+        return {
+            name: Head(
+                name=self.head,
+                taps=tuple(group),
+                tap=name,
+                pooling=self.pooling,
+                literal=self.literal,
+                precision=self.head_precision,
+                xla=self.head_xla,
+            )
+            for name, group in self.groups.items()
+        }
+
+    @property
+    def keys(self) -> list[HeadKey]:
+        """All trainings. The untrained copy is a control: one training of each head shows what it gives."""
+        seeds = {AUDITED: range(self.seed, self.seed + self.num_seeds), UNTRAINED: [self.seed]}
+        return [HeadKey(model, name, seed) for model in seeds for seed in seeds[model] for name in self.groups]
+
+    def settings(self) -> dict[str, Any]:
+        """Returns what a manifest says of the run."""
+        return dataclasses.asdict(self)
+
+    def check(self) -> None:
+        """Raises InputError for fields that contradict each other."""
+        if specs.find(self.head).takes_maps:
+            if self.literal:
+                raise InputError(
+                    f"Expected --literal with the vanilla head only, which standardises its inputs; received "
+                    f"{self.head}."
+                )
+            if self.baselines or self.pooling != pooling.MAX:
+                raise InputError(
+                    f"Expected --baselines and --pooling with the vanilla head only: {self.head} takes maps."
+                )
+        if self.num_seeds < 1:
+            raise InputError(f"Expected at least one seed, received --num-seeds {self.num_seeds}.")
+        if self.baselines and self.pooling != pooling.MAX:
+            raise InputError(f"Expected --baselines with --pooling max, which they look at, received {self.pooling}.")
+        if self.baselines and not set(self.all_taps) - {taps_module.OUTCOME}:
+            raise InputError("Expected taps with maps for --baselines, received only outcome.")
+
+
+@dataclasses.dataclass(frozen=True)
+class HeadKey:
+    """One training of a run: through which model, on which tap or combination, from which seed."""
+
+    model: str
+    name: str
+    seed: int
+
+    def path(self, folder: Path, first_seed: int) -> Path:
+        """Returns where the head lies in a run's folder; those of the run's own seed have no seed in their path."""
+        model = self.model if self.seed == first_seed else f"{self.model}_seed{self.seed}"
+        return folder / "heads" / model / self.name / formats.HEAD
+
+
+def _default_taps(spec: specs.HeadSpec) -> list[str]:
+    if not spec.combines:
+        return [taps_module.CONV_TAPS[0]]  # as in the paper's Table 7
+    return [*taps_module.CONV_TAPS, *([] if spec.takes_maps else [taps_module.OUTCOME])]
+
+
+def read_spec(folder: Path) -> RunSpec:
+    """Returns what the run in a folder was made from.
+
+    Raises:
+        InputError: if there is none, or one of another version.
+    """
+    stored = formats.read_manifest(folder, KIND)["config"]
+    expected = {field.name for field in dataclasses.fields(RunSpec)}
+    if set(stored) != expected:
+        raise InputError(
+            f"Expected the options {sorted(expected)} in the manifest of {folder}, received {sorted(stored)}."
+        )
+    values: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in stored.items()}
+    values |= {name: Path(stored[name]) if stored[name] else None for name in ("protocol", "store")}
+    return RunSpec(**{**values, "audited": Path(stored["audited"])})

@@ -1,0 +1,202 @@
+"""The paper's heads as scorers: trained on what the taps gave, or on faces with the audited model in front."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from mint_keras import formats
+from mint_keras.aad import pooling
+from mint_keras.audited import runtime
+from mint_keras.audited.taps import OUTCOME
+from mint_keras.data import images
+from mint_keras.heads import specs
+from mint_keras.records import AUDITED, InputError, Labelled, Observations, ResultRow, Scores
+from mint_keras.scorers.protocol import Calibration, Needs, calibration_of
+from mint_keras.statistics import results
+from mint_keras.training import batches, checkpoints, fit_heads
+
+
+@dataclasses.dataclass(frozen=True)
+class Head:
+    """A MINT model that is not trained yet; see `scorers.protocol.Scorer`.
+
+    Attributes:
+        name: What it is built like, a key of `heads.specs.HEADS`: "vanilla", "cnn" or one of the paper's Table 7.
+        taps: What it looks at.
+        tap: How its scores name that, for example "combination"; by default the taps, joined by "+".
+        pooling: What a vanilla head takes of every channel, a key of `aad.pooling.POOLINGS`; the others take maps.
+        literal: Whether a vanilla head is exactly as the paper prints it, without standardised inputs.
+        precision: In which it is trained, see `training.heads.place_head`.
+        xla: Whether its training is compiled; the same seed then no longer gives the same digits.
+
+    Example:
+        >>> from mint_keras.records import Sample, tabulate
+        >>> table = tabulate([Sample(str(row), "web", str(row), "") for row in range(160)])
+        >>> seen = Observations(table, {"conv1_max": np.random.default_rng(1).normal(size=(160, 4)).astype(np.float32)})
+        >>> is_member = np.arange(160) < 80
+        >>> head = Head("vanilla", taps=("conv1",)).fit(seen, is_member)
+        >>> 0 <= head.evaluate(seen, is_member).accuracy <= 1
+        True
+    """
+
+    name: str = "vanilla"
+    taps: tuple[str, ...] = ("conv1", "conv2", "conv3", "conv4")
+    tap: str = ""
+    pooling: str = pooling.MAX
+    literal: bool = False
+    precision: str = runtime.FLOAT32
+    xla: bool = False
+
+    def __post_init__(self) -> None:
+        # A list is what one types; a recipe is compared and hashed.
+        object.__setattr__(self, "taps", tuple(self.taps))
+        object.__setattr__(self, "tap", self.tap or "+".join(self.taps))
+
+    @property
+    def needs(self) -> Needs:
+        """Its taps: as maps, or pooled for vanilla heads."""
+        return Needs(self.taps, "" if specs.find(self.name).takes_maps else self.pooling)
+
+    def inputs(self, seen: Observations, is_live: bool = False) -> dict[str, Any]:
+        """Returns what the head is fed of some observations: its taps by name, or the pixels for a live head.
+
+        Raises:
+            InputError: if they lack a tap, or have it in another form.
+        """
+        if is_live:
+            return {images.PIXELS: seen[images.PIXELS]}
+        names = {tap: pooling.array_name(tap, self.needs.pooling, tap != OUTCOME) for tap in self.taps}
+        return {tap: seen[name] for tap, name in names.items()}
+
+    def build(self, shapes: Mapping[str, tuple[int, ...]]) -> keras.Model:
+        """Returns the Keras model for taps of these shapes, without the samples."""
+        build = specs.find(self.name).build
+        return build(shapes, literal=True) if self.literal else build(shapes)
+
+    def fit(
+        self,
+        seen: Observations,
+        is_member: np.ndarray,
+        seed: int = 1,
+        folder: Path | None = None,
+        front: keras.Model | None = None,
+        on_epoch: Callable[[int], object] = lambda _: None,
+    ) -> FittedHead:
+        """Trains the head.
+
+        Args:
+            seen: What the taps gave for n samples; faces where the head is trained live.
+            is_member: Which of the samples are members, (n,), bool.
+            seed: Seeds weights, batch order and dropout.
+            folder: Where logs and the checkpoint of a long training go; None writes nothing.
+            front: The part of the audited model that the head needs, from `audited.taps.extractor`, for live training.
+            on_epoch: Called with the number of epochs done, for progress.
+
+        Raises:
+            InputError: if a class has fewer than 64 samples, or the head does not fit what was seen.
+        """
+        inputs = self.inputs(seen, front is not None)
+        checkpoints.seed_everything(seed, is_deterministic=not self.xla)
+        if front is None:
+            shapes = {tap: tuple(values.shape[1:]) for tap, values in inputs.items()}
+        else:
+            shapes = {tap: tuple(front.output[tap].shape[1:]) for tap in self.taps}
+        head = self.build(shapes)
+        trained = fit_heads.place_head(head, self.precision, runtime.strategy())
+        data = batches.LabelledAad(inputs, np.arange(len(is_member)), is_member)
+        settings = fit_heads.HeadTraining(specs.find(self.name).epochs, seed, self.xla)
+        whole = trained if front is None else fit_heads.live_head(trained, front)
+        fit_heads.fit_head(whole, data, settings, folder, on_epoch)
+        if trained is not head:
+            head.set_weights(trained.get_weights())
+        return FittedHead(self, head, seed, front, calibration_of(seen, is_member, seed))
+
+
+@dataclasses.dataclass(frozen=True)
+class FittedHead:
+    """A trained head: a function from observations to logits, (n,), float32.
+
+    Attributes:
+        recipe: What was trained.
+        model: The Keras model, from taps to scores.
+        seed: Of its training.
+        front: The part of the audited model in front of it, where it is fed faces.
+        fitted_on: What it was trained on; None for a head that was loaded.
+    """
+
+    recipe: Head
+    model: keras.Model
+    seed: int
+    front: keras.Model | None = None
+    fitted_on: Calibration | None = None
+
+    @property
+    def calibration(self) -> Calibration:
+        """What it was trained on.
+
+        Raises:
+            InputError: for a head that was loaded.
+        """
+        if self.fitted_on is None:
+            raise InputError("Expected a head that was trained in this session, received one from a file.")
+        return self.fitted_on
+
+    def __call__(self, seen: Observations) -> np.ndarray:
+        """Runs the head once over n samples."""
+        logits = fit_heads.logit_model(self.model)
+        if self.front is not None:
+            logits = fit_heads.live_head(logits, self.front)
+        num = len(seen)
+        data = batches.LabelledAad(
+            self.recipe.inputs(seen, self.front is not None), np.arange(num), np.zeros(num, bool)
+        )
+        return fit_heads.predict_logits(logits, data)
+
+    def evaluate(self, seen: Observations, is_member: np.ndarray) -> ResultRow:
+        """Returns accuracy, loss and cross-entropy of Keras' own `evaluate`, and AUC and TPR from the scores."""
+        everything = Labelled(np.arange(len(is_member)), np.asarray(is_member, bool))
+        return self.judge(seen, {"evaluation": everything}, AUDITED)[0][1]
+
+    def judge(
+        self, seen: Observations, evaluations: Mapping[str, Labelled], model: str
+    ) -> list[tuple[Scores, ResultRow]]:
+        """Returns scores and figures of several evaluations, which share samples: each passes through the head once.
+
+        Args:
+            seen: All samples.
+            evaluations: Rows and membership by the evaluation's name.
+            model: Through which model the samples were seen, see `Scores.model`.
+        """
+        rows = np.unique(np.concatenate([of_evaluation for of_evaluation, _ in evaluations.values()]))
+        logit = np.empty(len(seen), np.float32)
+        logit[rows] = self(seen.take(rows))
+        found = []
+        # `evaluate` of the whole head gives the same to 1e-6 for four times the work (tested).
+        for name, figures in fit_heads.evaluate_logits(self.model, logit, evaluations).items():
+            chosen, is_member = evaluations[name]
+            table = seen.table.take(chosen)
+            scores = Scores(self.recipe.name, self.recipe.tap, name, self.seed, table, is_member, logit[chosen], model)
+            found.append((scores, results.summarise(scores, figures)))
+        return found
+
+    def save(self, path: Path) -> None:
+        """Saves the Keras model; equal heads are equal bytes."""
+        formats.save_model(path, self.model)
+
+
+def load_model(path: Path) -> keras.Model:
+    """Loads the Keras model of a head.
+
+    Raises:
+        InputError: if there is none.
+    """
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except (ValueError, TypeError, OSError, KeyError) as error:
+        raise InputError(f"Expected a head in {path}, received: {error}") from error

@@ -1,0 +1,78 @@
+"""What every scorer is: it says what it must see, learns from samples of known membership, and scores others.
+
+A control is the same scorer through another model: it needs, fits and scores alike.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+
+from mint_keras.data import images
+from mint_keras.records import Observations
+
+# From what was seen of n samples to their logits, (n,), float32: higher is more likely a member, NaN where a sample
+# cannot be scored.
+Fitted = Callable[[Observations], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Needs:
+    """What a scorer must see of every sample.
+
+    Attributes:
+        taps: Taps of the model.
+        pooling: What is taken of every channel of their maps, a key of `aad.pooling.POOLINGS`; "" for the maps.
+        signals: What else the model must give, see `aad.signals`.
+        has_views: Whether it looks at how the model answers small changes of a face, see `aad.views`.
+        has_pixels: Whether it looks at pixels, and at no model at all, see `scorers.blind`.
+    """
+
+    taps: tuple[str, ...] = ()
+    pooling: str = "max"
+    signals: tuple[str, ...] = ()
+    has_views: bool = False
+    has_pixels: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """What a scorer was fitted on, so that a control can fit the same on what another model gives.
+
+    Attributes:
+        samples: The samples, with their pixels where they were in memory, and nothing else.
+        is_member: Which of them are members, (n,), bool.
+        seed: Of the fit.
+    """
+
+    samples: Observations
+    is_member: np.ndarray
+    seed: int
+
+
+def calibration_of(seen: Observations, is_member: np.ndarray, seed: int) -> Calibration:
+    """Returns what a scorer keeps of the observations that it is fitted on."""
+    kept = {name: values for name, values in seen.arrays.items() if name == images.PIXELS}
+    return Calibration(Observations(seen.table, kept), np.asarray(is_member, bool), seed)
+
+
+class Scorer(Protocol):
+    """A recipe that has seen nothing yet."""
+
+    @property
+    def name(self) -> str:
+        """How scores name it (`Scores.scorer`)."""
+
+    @property
+    def tap(self) -> str:
+        """How scores name what it looks at (`Scores.tap`)."""
+
+    @property
+    def needs(self) -> Needs:
+        """What it must see."""
+
+    def fit(self, seen: Observations, is_member: np.ndarray, seed: int = 1) -> Fitted:
+        """Learns from samples whose membership is known, (n,), bool."""

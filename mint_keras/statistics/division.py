@@ -1,0 +1,148 @@
+"""The people of an audit, divided: some choose the scorer, or it is fitted on them; the others are reported on."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from mint_keras import streams
+from mint_keras.data import protocol as protocols
+from mint_keras.data import splits
+from mint_keras.records import Labelled, Scores
+from mint_keras.statistics import figures, paired
+
+VALIDATION_SHARE = 0.4  # of the people of each side; they choose, the others are reported on
+_MOST_PHOTOS = 8
+MOST_IN_MEMORY = 2000  # faces of a side, 75 MB
+
+
+@dataclasses.dataclass(frozen=True)
+class Division:
+    """People of a reference: some choose the scorer, the others are reported on.
+
+    Attributes:
+        validation: The names of those who choose, as in `SampleTable.people`.
+    """
+
+    validation: np.ndarray
+
+    def choosing(self, parts: Sequence[Scores]) -> list[Scores]:
+        """Returns the scores of people who choose."""
+        return [paired.take(part, np.isin(part.samples.people(), self.validation)) for part in parts]
+
+    def reported(self, parts: Sequence[Scores]) -> list[Scores]:
+        """Returns the scores of everybody else."""
+        return [paired.take(part, ~np.isin(part.samples.people(), self.validation)) for part in parts]
+
+
+def divide(part: Scores, seed: int) -> Division:
+    """Divides the people of both sides.
+
+    Raises:
+        InputError: if a side has fewer than two people.
+    """
+    is_member, rng = figures.membership(part), streams.stream(seed, streams.DIVISION)
+    chosen = []
+    for side in (is_member, ~is_member):
+        people = part.samples.people()[side]
+        chosen.append(np.unique(people[splits.split_people(people, VALIDATION_SHARE, rng)]))
+    return Division(np.concatenate(chosen))
+
+
+def calibration(protocol: protocols.Protocol, division: Division) -> Labelled:
+    """Returns the rows of members, and of others of their database, who are not reported on.
+
+    Whatever is fitted where only membership differs is fitted on these: pixels and MINT+ alike.
+    """
+    part = protocol.part
+    members = (protocols.TRAIN_MEMBERS, protocols.TEST_MEMBERS)
+    # Whom the heads trained on is never reported on, and of the others those who choose are not.
+    is_training = np.isin(part, (protocols.TRAIN_MEMBERS, protocols.TRAIN_EXTERNALS))
+    is_chooser = np.isin(protocol.table.people(), division.validation)
+    rows = np.flatnonzero(np.isin(part, (*members, *_others(protocol))) & (is_training | is_chooser))
+    return Labelled(rows, np.isin(part[rows], members))
+
+
+def reported(protocol: protocols.Protocol, division: Division) -> Labelled:
+    """Returns the rows of members, and of others of their database, who are reported on.
+
+    These are more photos than in the evaluation, which has as many of both sides.
+    """
+    part = protocol.part
+    is_chooser = np.isin(protocol.table.people(), division.validation)
+    rows = np.flatnonzero(np.isin(part, (protocols.TEST_MEMBERS, _others(protocol)[1])) & ~is_chooser)
+    return Labelled(rows, part[rows] == protocols.TEST_MEMBERS)
+
+
+def _others(protocol: protocols.Protocol) -> tuple[int, int]:
+    """Returns the parts that people of the members' database play who are no members: in training, and in test."""
+    if protocol.main_evaluation == protocols.SAME_DATABASE:
+        return protocols.TRAIN_EXTERNALS, protocols.TEST_EXTERNALS
+    return protocols.HELD_OUT, protocols.HELD_OUT
+
+
+def equal_photos(
+    sides: Mapping[str, Labelled], least: Mapping[str, int], people: np.ndarray, sample_id: np.ndarray, seed: int
+) -> tuple[int, dict[str, Labelled]]:
+    """Chooses the same number of photos of every person, whether a member or not.
+
+    If people have photos on both sides of membership, only those who have enough on both are chosen.
+
+    Args:
+        sides: By name, rows of those to fit on and of those to score, and their membership.
+        least: By name, how many people of each side of membership must remain.
+        people: The person of every row of the table, shape (n,).
+        sample_id: The name of every row of the table, shape (n,).
+        seed: Seeds the choice.
+
+    Returns:
+        The number of photos and the chosen rows and membership: the largest number, up to 8, that leaves enough people.
+        0 and nothing if two are too many.
+    """
+    # The more photos a person has, the nearer and better known the others are: a scorer that compares the photos of a
+    # person would see that, and not the membership. Weights for unequal numbers would have to be right; equal ones are.
+    for num in range(_MOST_PHOTOS, 1, -1):
+        kept: dict[str, Labelled] = {}
+        for name, (rows, is_member) in sides.items():
+            by_side = [rows[is_member], rows[~is_member]]
+            chosen = [side[splits.choose_photos(people[side], sample_id[side], num, seed)] for side in by_side]
+            if np.isin(people[by_side[0]], people[by_side[1]]).any():
+                both = np.intersect1d(people[chosen[0]], people[chosen[1]])
+                chosen = [side[np.isin(people[side], both)] for side in chosen]
+            kept[name] = Labelled(np.concatenate(chosen), np.arange(sum(map(len, chosen))) < len(chosen[0]))
+        if all(side.smaller_side >= num * least[name] for name, side in kept.items()):
+            return num, kept
+    return 0, {}
+
+
+def without_membership(parts: Sequence[Scores], seed: int) -> list[Scores]:
+    """Returns the scores of those who are no members, half of the people claimed to be: there is nothing to find.
+
+    There are none if there are too few people for two sides.
+    """
+    found = []
+    for part in parts:
+        others = paired.take(part, ~figures.membership(part))
+        # An interval needs two people on each side.
+        if len(np.unique(others.samples.people())) < 4:
+            return []
+        claimed = splits.split_people(others.samples.people(), 0.5, streams.stream(seed, streams.NOBODY))
+        found.append(dataclasses.replace(others, is_member=claimed))
+    return found
+
+
+def mean_of_persons(part: Scores) -> Scores:
+    """Returns scores in which every photo has the mean logit of its person's photos."""
+    _, person_of = np.unique(part.samples.people(), return_inverse=True)
+    means = np.bincount(person_of, part.logit) / np.bincount(person_of)
+    return dataclasses.replace(part, logit=means[person_of].astype(np.float32))
+
+
+def limited(side: Labelled, seed: int, num: int = MOST_IN_MEMORY) -> Labelled:
+    """Returns random rows of a comparison whose faces are all held at once: at most so many of each side."""
+    rows, is_member = side
+    rng = streams.stream(seed, streams.HELD_AT_ONCE)
+    kept = np.sort(np.concatenate([rng.permutation(np.flatnonzero(is_member == of))[:num] for of in (True, False)]))
+    return Labelled(rows[kept], is_member[kept])

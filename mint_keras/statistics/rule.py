@@ -1,0 +1,140 @@
+"""From scores to verdicts: every reference with the controls that it has to beat, and the rule for several scorers.
+
+All of it is pure: who has scores of an audit, from wherever, gets the audit's verdicts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from mint_keras.data import protocol as protocols
+from mint_keras.records import AUDITED, UNTRAINED, Scores
+from mint_keras.statistics import division, findings, paired, selection, verdict
+from mint_keras.statistics.findings import Finding
+
+UNSEEN_PHOTOS = "unseen_photos"  # the evaluation of members' photos against unseen ones of the same people
+# The evaluations that are references: name and question.
+REFERENCES = {
+    protocols.SAME_DATABASE: (
+        "same database",
+        "does the audited model tell its members from other people of their database whom it never saw",
+    ),
+    UNSEEN_PHOTOS: (
+        "own unseen photos",
+        "does the audited model tell photos that it was trained on from other photos of the same people",
+    ),
+    protocols.CROSS_MODEL: (
+        "cross-model swap",
+        "does it make a difference to the same photos which of two models was trained on them",
+    ),
+}
+_QUESTIONS = {
+    findings.BLIND: "can pixels alone tell the two sides apart",
+    findings.NULL: "does the scorer see a difference where neither side was used",
+    findings.UNTRAINED: "does a network that was never trained tell the two sides apart",
+    findings.OTHER: "does a model that was trained on other people tell the two sides apart",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """A scorer in a reference, with everything that it has to beat.
+
+    Attributes:
+        scorer: The name of the scorer.
+        evaluation: A key of `REFERENCES`.
+        truth: A key of `findings.TRUTHS`.
+        parts: By the model's name, the scores of the reported people: through the audited model (`AUDITED`), untrained
+            copies (names that begin with `UNTRAINED`) and foreign models.
+        blind: By name, scores of pixels on these samples and perhaps more.
+        is_of_persons: Whether the scorer judges whole people: pixels are then averaged over a person's photos.
+        null: The scores of two sides neither of which was used; empty if there are none.
+    """
+
+    scorer: str
+    evaluation: str
+    truth: str
+    parts: Mapping[str, Sequence[Scores]]
+    blind: Mapping[str, Scores]
+    is_of_persons: bool
+    null: Sequence[Scores]
+
+
+def comparison(
+    scorer: str,
+    parts: Mapping[str, Sequence[Scores]],
+    truth: str,
+    blind: Mapping[str, Mapping[str, Scores]],
+    seed: int,
+    is_of_persons: bool = False,
+) -> Comparison:
+    """Returns what a scorer found in a reference, beside what it has to beat.
+
+    Args:
+        scorer: The name of the scorer.
+        parts: By the model's name, the scores of the reported people.
+        truth: A key of `findings.TRUTHS`.
+        blind: By evaluation and name, scores of pixels.
+        seed: Seeds the null comparison.
+        is_of_persons: Whether the scorer judges whole people. It cannot where the truth is of the image.
+    """
+    evaluation = parts[AUDITED][0].evaluation
+    is_of_persons &= truth == findings.PERSON
+    null = division.without_membership(parts[AUDITED], seed)
+    return Comparison(scorer, evaluation, truth, parts, blind[evaluation], is_of_persons, null)
+
+
+def by_rule(
+    comparisons: Sequence[Comparison], across: Mapping[str, Sequence[Finding]], seed: int
+) -> dict[str, verdict.Verdict]:
+    """Decides on all scorers of an audit.
+
+    Args:
+        comparisons: All comparisons that were tried.
+        across: By scorer, what was measured for the record. These scorers come first, also without any reference.
+        seed: Seeds the intervals.
+
+    Returns:
+        The verdict on every scorer, by its name.
+    """
+    # Several scorers were tried: one of them may exceed chance by luck.
+    above = selection.holm({one.scorer: selection.p_above(one.parts[AUDITED], seed=seed) for one in comparisons})
+    measured: dict[str, list[Finding]] = {name: [] for name in across}
+    measured |= {one.scorer: _measure(one, above[one.scorer], seed) for one in comparisons}
+    for name, found in across.items():
+        measured[name] += found
+    return {name: verdict.decide(found) for name, found in measured.items()}
+
+
+def _measure(one: Comparison, adjusted_p: float, seed: int) -> list[Finding]:
+    """Measures the reference and every control on its samples."""
+    audited = one.parts[AUDITED]
+    name, question = REFERENCES[one.evaluation]
+    reference = findings.reference(name, question, one.truth, audited, adjusted_p, seed)
+    found = [reference]
+
+    def add(name: str, role: str, others: Sequence[Scores], of_parts: Sequence[Scores], p: float | None = None) -> None:
+        found.append(findings.control((name, _QUESTIONS[role], role), others, reference, of_parts, p, seed))
+
+    for model, parts in one.parts.items():
+        if model != AUDITED:
+            role = findings.UNTRAINED if model.startswith(UNTRAINED) else findings.OTHER
+            add(model.replace("_", " "), role, *_shared(parts, audited))
+    blind = {name: _shared([part], audited) for name, part in one.blind.items()}
+    if one.is_of_persons:
+        # Or pixels would be asked about a photo what the scorer is asked about all photos of a person.
+        blind = {name: ([division.mean_of_persons(part) for part in parts], of) for name, (parts, of) in blind.items()}
+    # Pixels were looked at in several ways: each would spoil a clean reference once in twenty times.
+    apart = selection.holm({name: selection.p_differs(parts, seed=seed) for name, (parts, _) in blind.items()})
+    for name, (parts, of_parts) in blind.items():
+        add(name, findings.BLIND, parts, of_parts, apart[name])
+    if one.null:
+        add("nobody a member", findings.NULL, one.null, audited)
+    return found
+
+
+def _shared(parts: Sequence[Scores], of_parts: Sequence[Scores]) -> tuple[list[Scores], list[Scores]]:
+    """Returns both on the samples that both have: some baselines cannot score everybody."""
+    kept = paired.shared([*of_parts, *parts])
+    return kept[len(of_parts) :], kept[: len(of_parts)]

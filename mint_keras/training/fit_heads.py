@@ -1,0 +1,238 @@
+"""Trains and evaluates the MINT models, in any precision, on any number of devices, on stored or live AAD."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from mint_keras import paper
+from mint_keras.audited import runtime
+from mint_keras.data import images
+from mint_keras.records import InputError
+from mint_keras.training import batches, checkpoints
+
+_STEPS_AT_ONCE = 32  # at most; small heads train as fast as Python gives them steps
+
+
+def compile_head(head: keras.Model, xla: bool = False, steps_at_once: int = 1) -> None:
+    """Compiles a head as in the paper: Adam, binary cross-entropy; `evaluate` also gives accuracy.
+
+    Args:
+        head: A model from `heads`, or from `live_head`.
+        xla: Whether to compile the training step.
+        steps_at_once: Training steps between two returns to Python, a divisor of an epoch's; the steps are the same.
+
+    Raises:
+        InputError: XLA is wanted and cannot be had, for example with deterministic kernels.
+    """
+    with head.distribute_strategy.scope():
+        head.compile(
+            optimizer=keras.optimizers.Adam(paper.LEARNING_RATE),
+            loss="binary_crossentropy",
+            metrics=[keras.metrics.BinaryAccuracy("accuracy"), keras.metrics.BinaryCrossentropy("cross_entropy")],
+            jit_compile=xla,
+            steps_per_execution=steps_at_once,
+        )
+    if head.jit_compile != xla:
+        raise InputError("Expected heads and a machine that XLA can compile for, received others: leave it out.")
+
+
+def place_head(head: keras.Model, policy: str, devices: tf.distribute.Strategy | None = None) -> keras.Model:
+    """Returns a copy of a head that trains in another precision or on several devices; the head itself for neither.
+
+    Weights, inputs' standardisation and the score stay float32.
+
+    Args:
+        head: A model from `heads`.
+        policy: One of `runtime.POLICIES`.
+        devices: Several devices of `runtime.strategy`, or None.
+    """
+    if policy == runtime.FLOAT32 and devices is None:
+        return head
+    exact = ("standardise", "logit", "score")
+
+    def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
+        config = layer.get_config()
+        if not isinstance(layer, keras.layers.InputLayer) and layer.name not in exact:
+            config["dtype"] = policy
+        if isinstance(layer, keras.layers.BatchNormalization):
+            # It has to see the whole batch: by their own shares the copies drift apart, and one may be members only.
+            config["synchronized"] = devices is not None
+        return layer.__class__.from_config(config)
+
+    with (devices or tf.distribute.get_strategy()).scope():
+        placed = keras.models.clone_model(head, clone_function=copy)
+        placed.set_weights(head.get_weights())
+    return placed
+
+
+def live_head(head: keras.Model, extractor: keras.Model, dtype: str = "float16") -> keras.Model:
+    """Puts the part of the audited model that a head needs in front of it, frozen: pixels to scores in one graph.
+
+    AAD passes through the type it would be stored in, so that stored and live training see the same numbers.
+
+    Args:
+        head: A model from `heads`; its weights are shared.
+        extractor: A model from `audited.taps.extractor`, on the devices of the head.
+        dtype: Type of stored maps.
+
+    Returns:
+        A model from {"pixels": uint8 RGB, (batch, size, size, 3)} to scores. An activation that does not fit the dtype
+        ends training and evaluation with an error.
+
+    Raises:
+        InputError: The head standardises its inputs, which is adapted on stored vectors.
+    """
+    # A stored vector of all taps has 3.8 KB, the face from which it would be computed in every epoch 38 KB.
+    if any(layer.name == "standardise" for layer in head.layers):
+        raise InputError(
+            "Expected a head on maps, or --literal, for live AAD; standardised inputs are adapted on stored vectors, "
+            "which are smaller than the images anyway."
+        )
+
+    def through(values: keras.KerasTensor, dtype: str) -> keras.KerasTensor:
+        def convert(x: tf.Tensor) -> tf.Tensor:
+            stored = tf.debugging.check_numerics(tf.cast(x, dtype), f"Expected activations that fit {dtype}")
+            return tf.cast(stored, tf.float32)
+
+        return keras.layers.Lambda(convert, output_shape=values.shape[1:], name=f"{values.name}_as_{dtype}")(values)
+
+    with head.distribute_strategy.scope():
+        extractor.trainable = False
+        pixels = keras.Input(extractor.input.shape[1:], dtype="uint8", name=images.PIXELS)
+        normalise = keras.layers.Lambda(lambda x: (tf.cast(x, tf.float32) - 127.5) / 127.5, name="normalise")
+        outputs = extractor(normalise(pixels), training=False)
+        aad = {tap: through(outputs[tap], dtype if len(outputs[tap].shape) == 4 else "float32") for tap in outputs}
+        return keras.Model({images.PIXELS: pixels}, head(aad), name=f"live_{head.name}")
+
+
+@dataclasses.dataclass(frozen=True)
+class HeadTraining:
+    """How a head is trained.
+
+    Attributes:
+        epochs: Passes over the larger class.
+        seed: Seeds batch order and dropout.
+        xla: Whether to compile the training step.
+        checkpoint_seconds: Least time between two checkpoints; most heads are trained sooner and need none.
+    """
+
+    epochs: int
+    seed: int
+    xla: bool = False
+    checkpoint_seconds: float = 60.0
+
+
+def fit_head(
+    model: keras.Model,
+    data: batches.LabelledAad,
+    settings: HeadTraining,
+    folder: Path | None = None,
+    on_epoch: Callable[[int], object] = lambda _: None,
+) -> None:
+    """Trains a head in place; continues from `folder/checkpoint` if present.
+
+    Args:
+        model: A model from `heads`, or from `live_head`; a layer "standardise" is adapted on `data` first.
+        data: What to train on.
+        settings: How to train.
+        folder: Where `training.csv`, the TensorBoard files and the checkpoint of a training that takes minutes go;
+            without one, nothing is written.
+        on_epoch: Called with the number of epochs that are new since the last call, for progress.
+
+    Raises:
+        InputError: An activation of a live model does not fit the type in which it would be stored.
+    """
+    start = checkpoints.completed_epochs(folder / "checkpoint") if folder else 0
+    dataset, steps = batches.train_dataset(data, settings.seed, start)
+    if any(layer.name == "standardise" for layer in model.layers):
+        vectors, _ = data.batch(np.arange(len(data.rows)))
+        model.get_layer("standardise").adapt(np.concatenate([vectors[tap] for tap in model.input], axis=1))
+    # TensorFlow runs several steps at once on one device and without XLA only, and Keras would run over the end of an
+    # epoch with any number but a divisor of its steps.
+    is_plain = not settings.xla and model.distribute_strategy.num_replicas_in_sync == 1
+    divisors = [num for num in range(1, _STEPS_AT_ONCE + 1) if steps % num == 0]
+    compile_head(model, settings.xla, divisors[-1] if is_plain else 1)
+    on_epoch(start)
+    callbacks: list[keras.callbacks.Callback] = []
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
+        callbacks = [
+            checkpoints.epoch_log(folder / "training.csv", start),
+            checkpoints.Checkpoint(folder / "checkpoint", settings.checkpoint_seconds),
+            keras.callbacks.TensorBoard(str(folder)),
+        ]
+    callbacks.append(keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, values: on_epoch(1)))
+    span = {"initial_epoch": start, "epochs": settings.epochs, "steps_per_epoch": steps}
+    with _reported_overflow():
+        model.fit(dataset, **span, callbacks=callbacks, verbose=0, shuffle=False)
+
+
+@contextlib.contextmanager
+def _reported_overflow() -> Iterator[None]:
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        if "Expected activations" not in str(error):
+            raise
+        raise InputError("Expected activations that fit float16, received larger ones.") from error
+
+
+def logit_model(head: keras.Model) -> keras.Model:
+    """Returns the head without its sigmoid."""
+    return keras.Model(head.input, head.get_layer("logit").output)
+
+
+def predict_logits(logits: keras.Model, data: batches.LabelledAad) -> np.ndarray:
+    """Runs a head once over all samples.
+
+    Args:
+        logits: A `logit_model`, or a `live_head` of one.
+        data: Its samples; their labels do not matter.
+
+    Returns:
+        The logits, shape (n,), float32.
+
+    Raises:
+        InputError: An activation of a live model does not fit the type in which it would be stored.
+    """
+    with _reported_overflow():
+        predicted: np.ndarray = logits.predict(batches.evaluation_dataset(data), verbose=0)
+    return predicted[:, 0]
+
+
+def evaluate_logits(
+    head: keras.Model, logit: np.ndarray, evaluations: Mapping[str, tuple[np.ndarray, np.ndarray]]
+) -> dict[str, dict[str, float]]:
+    """Evaluates what is left of a head behind its logits, by `model.evaluate`: the costly part has run already.
+
+    Args:
+        head: A model from `heads`.
+        logit: Logits from `predict_logits`, shape (n,).
+        evaluations: By name, rows of the logits, shape (k,), and whether they are of members, shape (k,), bool.
+
+    Returns:
+        By evaluation `accuracy` at threshold 0.5, `cross_entropy`, and `loss`, which adds the head's L1 penalty.
+    """
+    # `evaluate` of the whole head gives the same to 1e-6 for four times the work, since evaluations share samples and
+    # scores would want a pass of their own. It was a quarter of the time of cnn heads.
+    entry = keras.Input((1,), name="logit")
+    rest = keras.Model(entry, head.get_layer("score")(entry))
+    compile_head(rest)
+    penalty = sum(float(loss) for loss in head.losses)
+    figures = {}
+    for name, (rows, is_member) in evaluations.items():
+        labels = is_member[:, None].astype(np.float32)
+        found = rest.evaluate(logit[rows, None], labels, batch_size=len(rows), return_dict=True, verbose=0)
+        figures[name] = {
+            "accuracy": float(found["accuracy"]),
+            "loss": float(found["loss"]) + penalty,
+            "cross_entropy": float(found["cross_entropy"]),
+        }
+    return figures

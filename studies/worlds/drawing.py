@@ -1,0 +1,104 @@
+"""Worlds of known truth: whom an auditor is told to be members of a model, and who really was.
+
+Five kinds, by what differs between the claimed members and the people they are compared with. In every one there may be
+a reference: people of the claimed members' own database who were kept out, drawn at random with them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from mint_keras.data import protocol as protocols
+from mint_keras.records import InputError, SampleTable
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """What is true in a world.
+
+    Attributes:
+        is_member: The model was trained on the claimed members.
+        is_home: They are of the database that the model was trained on, with which it is familiar.
+        is_shifted: The externals are of other databases than the claimed members.
+    """
+
+    is_member: bool
+    is_home: bool
+    is_shifted: bool
+
+
+KINDS = {
+    "neither": Kind(is_member=False, is_home=False, is_shifted=False),
+    "shift": Kind(is_member=False, is_home=False, is_shifted=True),
+    "familiar": Kind(is_member=False, is_home=True, is_shifted=True),
+    "membership": Kind(is_member=True, is_home=True, is_shifted=False),
+    "both": Kind(is_member=True, is_home=True, is_shifted=True),
+}
+NULL = tuple(name for name, kind in KINDS.items() if not kind.is_member)
+WITH_MEMBERS = tuple(name for name, kind in KINDS.items() if kind.is_member)
+
+
+@dataclasses.dataclass(frozen=True)
+class People:
+    """Who may appear in the worlds of one audited model.
+
+    Attributes:
+        members: Samples that it was trained on.
+        others: Samples that it was not trained on, by database; the members' own comes first, at least two more follow.
+    """
+
+    members: SampleTable
+    others: dict[str, SampleTable]
+
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """How many people a world has: claimed members, people of their database who are kept out, and externals.
+
+    As many externals again are there to evaluate on.
+    """
+
+    claimed: int
+    held_out: int
+    externals: int
+
+
+def draw(kind: str, people: People, sizes: Sizes, rng: np.random.Generator) -> protocols.Sources:
+    """Draws people and databases for a world of a kind, a key of `KINDS`, and returns what an auditor is given.
+
+    Externals of the claimed members' own database are divided between training and evaluation; of others, heads train
+    on one database and are evaluated on another, as in the paper.
+
+    Raises:
+        InputError: for another kind, or if there are too few people.
+    """
+    if kind not in KINDS:
+        raise InputError(f"Expected a world of {list(KINDS)}, received {kind!r}.")
+    truth, (home, *away) = KINDS[kind], people.others
+    database = home if truth.is_home else str(rng.choice(away))
+    # One queue for claimed members and held-out people of a database, so that nobody is both.
+    same = _Queue(people.others[database], rng)
+    claimed = _Queue(people.members, rng).take(sizes.claimed) if truth.is_member else same.take(sizes.claimed)
+    held_out = same.take(sizes.held_out)
+    if not truth.is_shifted:
+        return protocols.Sources(claimed, same.take(2 * sizes.externals), None, held_out)
+    first, second = rng.permutation([name for name in people.others if name != database])[:2]
+    externals, evaluate = (_Queue(people.others[name], rng).take(sizes.externals) for name in (first, second))
+    return protocols.Sources(claimed, externals, evaluate, held_out)
+
+
+class _Queue:
+    """People in random order, of whom each is taken once."""
+
+    def __init__(self, table: SampleTable, rng: np.random.Generator) -> None:
+        self.table = table
+        self.names: list[str] = rng.permutation(np.unique(table.people())).tolist()
+
+    def take(self, num: int) -> SampleTable:
+        """Returns all samples of the next people."""
+        if num > len(self.names):
+            raise InputError(f"Expected {num} more people for a world, received {len(self.names)}.")
+        chosen, self.names = self.names[:num], self.names[num:]
+        return self.table.take(np.isin(self.table.people(), chosen))

@@ -1,0 +1,102 @@
+"""What an audit chooses from a run, and the chosen scorer as it is."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mint_keras import formats, score_files
+from mint_keras.auditing import controls, frozen
+from mint_keras.auditing.opened import AuditSpec, Opened, open_audit, recipe_of
+from mint_keras.data import images, protocol
+from mint_keras.records import AUDITED, InputError, Observations
+from mint_keras.runs.run import Run, reopen
+from mint_keras.statistics import division, metrics
+from mint_keras.statistics.selection import Candidate
+
+
+@pytest.fixture(scope="module")
+def run(run_folder: Path) -> Run:
+    return reopen(run_folder)
+
+
+@pytest.fixture(scope="module")
+def opened(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Opened:
+    return open_audit(AuditSpec(run.folder), run, tmp_path_factory.mktemp("audit"))
+
+
+def test_the_best_on_people_who_are_not_reported_on_is_chosen(opened: Opened) -> None:
+    areas = {}
+    for tap in ("conv1", "conv4", "combination"):
+        (part,) = Candidate("vanilla", tap).parts(opened.scores, protocol.SAME_DATABASE)
+        (choosing,) = opened.division.choosing([part])
+        assert choosing.is_member is not None
+        areas[tap] = metrics.auc(choosing.is_member, choosing.logit)
+    assert opened.scorer == Candidate("vanilla", max(areas, key=areas.__getitem__))
+    assert opened.has_reference
+    assert opened.recipe == opened.run.spec.heads[opened.scorer.tap]
+
+
+def test_recipes_of_heads_and_baselines(run: Run) -> None:
+    head = recipe_of(run, Candidate("vanilla", "combination"))
+    assert (head.name, head.tap, head.needs.taps) == ("vanilla", "combination", ("conv1", "conv4"))
+    baseline = recipe_of(run, Candidate("max_pool_lr", "conv4"))
+    assert (baseline.name, baseline.tap, baseline.needs.taps) == ("max_pool_lr", "conv4", ("conv4",))
+    norm = recipe_of(run, Candidate("embedding_norm", "outcome"))
+    assert (norm.name, norm.tap, norm.needs.signals) == ("embedding_norm", "outcome", ())
+
+
+def test_the_scorer_as_it_is_gives_the_runs_own_scores(run: Run, run_folder: Path) -> None:
+    scorer = Candidate("vanilla", "combination")
+    (part,) = scorer.parts(score_files.read_scores(run_folder / formats.SCORES), protocol.SAME_DATABASE)
+    table = run.protocol.table.take(run.protocol.evaluations()[protocol.SAME_DATABASE].rows)
+    faces = images.read_faces(table, run.spec.framing)[1]
+    logit = frozen.open_scorer(run, scorer)(Observations(table, {images.PIXELS: faces}))
+    np.testing.assert_allclose(logit, part.logit, atol=1e-4)
+
+
+def test_a_baseline_as_it_is_looks_at_faces(run: Run) -> None:
+    rows = run.protocol.evaluations()[protocol.SAME_DATABASE].rows
+    table = run.protocol.table.take(rows)
+    faces = images.read_faces(table, run.spec.framing)[1]
+    scorer = Candidate("max_pool_lr", "conv4")
+    logit = frozen.open_scorer(run, scorer)(Observations(table, {images.PIXELS: faces}))
+    train, is_member = run.protocol.training_rows()
+    seen = run.aad.seen(AUDITED)
+    expected = recipe_of(run, scorer).fit(seen.take(train), is_member)(seen.take(rows))
+    np.testing.assert_allclose(logit, expected, atol=1e-3)
+
+
+def test_calibration_is_of_people_who_are_not_reported_on(run: Run, opened: Opened) -> None:
+    rows, _ = run.protocol.evaluations()[protocol.SAME_DATABASE]
+    people, divided = run.protocol.table.people(), opened.division
+    reported = set(people[rows]) - set(divided.validation)
+    known, known_is_member = division.calibration(run.protocol, divided)
+    assert not set(people[known]) & reported
+    assert reported <= set(people[division.reported(run.protocol, divided).rows])
+    assert set(np.unique(run.protocol.table.database[known])) == {"web"}
+    members = set(people[np.isin(run.protocol.part, (protocol.TRAIN_MEMBERS, protocol.TEST_MEMBERS))])
+    assert set(people[known[known_is_member]]) <= members
+    assert not set(people[known[~known_is_member]]) & members
+    same = dataclasses.replace(run.protocol, main_evaluation=protocol.SAME_DATABASE)
+    others = division.calibration(same, divided).rows
+    assert set(run.protocol.part[others]) <= {0, 1, 2, 3}  # held-out people play no part of such a protocol
+
+
+def test_a_foreign_model_without_the_scorers_tap_shows_at_once(run: Run, audited_folder: Path) -> None:
+    controls.check(run.spec.heads["combination"], audited_folder, ["outcome"])
+    with pytest.raises(InputError, match="conv9"):
+        controls.check(run.spec.heads["conv4"], audited_folder, ["conv9"])
+
+
+def test_a_control_through_the_audited_model_itself_finds_the_same(run: Run, opened: Opened, tmp_path: Path) -> None:
+    """The same recipe, AAD of its own: what differs between a scorer and its control is the model alone."""
+    found = controls.through(run, opened.recipe, run.spec.audited, tmp_path / "control")
+    for name in run.protocol.evaluations():
+        (part,), (own,) = opened.scorer.parts(found, name), opened.scorer.parts(opened.scores, name)
+        np.testing.assert_allclose(part.logit, own.logit, atol=2e-2)
+    kept = (tmp_path / "control" / formats.SCORES).read_bytes()
+    again = controls.through(run, opened.recipe, run.spec.audited, tmp_path / "control")
+    assert (tmp_path / "control" / formats.SCORES).read_bytes() == kept
+    np.testing.assert_array_equal(again[0].logit, found[0].logit)

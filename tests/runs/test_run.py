@@ -1,0 +1,90 @@
+"""A run that is opened again: its heads, its scores, and how a killed one goes on."""
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mint_keras import formats, score_files
+from mint_keras.aad import plan
+from mint_keras.data import images
+from mint_keras.records import AUDITED, UNTRAINED, InputError
+from mint_keras.runs import report
+from mint_keras.runs.run import fit_and_score, is_finished, load_head, open_run, reopen
+from mint_keras.runs.spec import HeadKey, RunSpec, read_spec
+
+
+def small(audited: Path, **options: object) -> RunSpec:
+    defaults = {"taps": ("conv4",), "num_train": 70, "num_test": 20}
+    return RunSpec(**{"head": "vanilla", "audited": audited} | defaults | options)
+
+
+def test_every_score_is_the_heads_for_that_very_sample(run_folder: Path) -> None:
+    """Evaluations share samples, whose logits are computed once and dealt out."""
+    run = reopen(run_folder)
+    head = load_head(run, HeadKey(AUDITED, "conv4", 1)).model
+    vectors = run.aad.seen(AUDITED)["conv4_max"]
+    row = {sample: number for number, sample in enumerate(run.protocol.table.sample_id)}
+    key = ("vanilla", AUDITED, "conv4")
+    parts = [p for p in score_files.read_scores(run_folder / "scores.csv") if (p.scorer, p.model, p.tap) == key]
+    assert len(parts) == 3
+    for part in parts:
+        chosen = np.array([row[sample] for sample in part.samples.sample_id])
+        expected = head.predict({"conv4": np.asarray(vectors[chosen], np.float32)}, verbose=0)[:, 0]
+        np.testing.assert_allclose(part.score, expected, atol=1e-5)
+        assert np.ptp(expected) > 1e-3
+
+
+def test_a_head_that_is_fitted_again_gives_the_runs_scores(run_folder: Path) -> None:
+    """Controls fit heads through other models by this very function."""
+    run = reopen(run_folder)
+    for model in (AUDITED, UNTRAINED):
+        found = fit_and_score(run.spec.heads["conv4"], run.aad, model, run.protocol, run.spec.seed)
+        key = ("vanilla", model, "conv4")
+        kept = [p for p in score_files.read_scores(run_folder / "scores.csv") if (p.scorer, p.model, p.tap) == key]
+        assert [part.evaluation for part in found] == [part.evaluation for part in kept]
+        for part, of_run in zip(found, kept, strict=True):
+            assert (part.scorer, part.model, part.tap, part.seed) == (*key, of_run.seed)
+            np.testing.assert_array_equal(part.samples.sample_id, of_run.samples.sample_id)
+            np.testing.assert_array_equal(part.logit, of_run.logit)
+
+
+def test_only_exactly_this_run_is_finished(run_folder: Path, tmp_path: Path) -> None:
+    spec = read_spec(run_folder)
+    assert is_finished(spec, run_folder)
+    assert not is_finished(dataclasses.replace(spec, seed=2), run_folder)
+    shutil.copy(run_folder / formats.MANIFEST, tmp_path)
+    assert not is_finished(spec, tmp_path)
+
+
+def test_auto_says_why(audited_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    costs = plan.Costs(images_per_second=1e6, bytes_per_sample=10**6, disk_bytes_per_second=1e6, free_bytes=10**12)
+    monkeypatch.setattr(plan, "measure", lambda functions, faces, folder: costs)
+    run = open_run(small(audited_folder, head="cnn"), tmp_path / "fast")
+    assert set(run.aad.seen(AUDITED).arrays) == {images.PIXELS}
+    assert run.aad.front(AUDITED, ["conv4"]) is not None
+    written = formats.read_json(tmp_path / "fast" / "aad.json")
+    assert written["source"] == "live"
+    assert "1 MB/s" in written["why"]
+    assert f"AAD live (auto was asked for): {written['why']}." in report.describe(run)
+    full = dataclasses.replace(costs, free_bytes=1000)
+    assert plan.choose(full, 100, 30).why.startswith("does not fit the disk")
+    slow = dataclasses.replace(costs, images_per_second=0.1)
+    assert not plan.choose(slow, 100, 30).is_live
+    monkeypatch.setattr(plan, "measure", lambda functions, faces, folder: full)
+    with pytest.raises(InputError, match="Use --aad live"):
+        open_run(small(audited_folder, head="cnn", aad="stored"), tmp_path / "full")
+    with pytest.raises(InputError, match="a stored vector is smaller"):
+        open_run(small(audited_folder, aad="live"), tmp_path / "vanilla")
+    assert [plan.duration(seconds) for seconds in (45, 720, 12_240, 181_440)] == ["45 s", "12 min", "3.4 h", "2.1 days"]
+
+
+def test_a_dead_head_is_named(run_folder: Path) -> None:
+    scores = score_files.read_scores(run_folder / "scores.csv")
+    assert report.warn_of_dead_heads(scores) == []
+    dead = [dataclasses.replace(p, logit=np.zeros_like(p.logit)) if p.tap == "conv1" else p for p in scores]
+    (text,) = report.warn_of_dead_heads(dead)
+    both = "vanilla on conv1 (seed 1), vanilla on conv1 through the untrained copy (seed 1)."
+    assert f"same score for everybody: {both}" in text

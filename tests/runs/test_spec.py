@@ -1,0 +1,70 @@
+"""What a run is: its taps and heads, and what of it the command and the manifest say."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from mint_keras import formats
+from mint_keras.commands.train_mint import TrainMint
+from mint_keras.options import Common
+from mint_keras.records import AUDITED, UNTRAINED, InputError
+from mint_keras.runs.spec import KIND, HeadKey, RunSpec, read_spec
+
+
+def test_default_taps() -> None:
+    convs = ["conv1", "conv2", "conv3", "conv4"]
+    expected = {"vanilla": [*convs, "outcome"], "cnn": convs, "cnn_x3": ["conv1"], "vit": ["conv1"]}
+    for head, taps in expected.items():
+        assert RunSpec(head).all_taps == taps
+
+
+def test_groups_of_taps() -> None:
+    taps = {"conv1": ["conv1"], "outcome": ["outcome"], "conv4": ["conv4"]}
+    combined = {"combination": ["conv1", "conv4"], "combination+outcome": ["conv1", "conv4", "outcome"]}
+    assert RunSpec("vanilla", taps=("conv1", "outcome", "conv4")).groups == taps | combined
+    assert list(RunSpec("vanilla", taps=("conv1", "conv1")).groups) == ["conv1"]
+    convs = ["conv1", "conv2", "conv3", "conv4"]
+    assert RunSpec("vanilla", taps=("combination",)).groups == {"combination": convs}
+    with pytest.raises(InputError, match="cnn_x3, which has no combination"):
+        _ = RunSpec("cnn_x3", taps=("combination",)).groups
+
+
+def test_trainings_and_where_they_lie(tmp_path: Path) -> None:
+    keys = RunSpec("vanilla", taps=("conv1",), num_seeds=2, seed=5).keys
+    assert keys == [HeadKey(AUDITED, "conv1", 5), HeadKey(AUDITED, "conv1", 6), HeadKey(UNTRAINED, "conv1", 5)]
+    paths = [key.path(tmp_path, 5).relative_to(tmp_path).as_posix() for key in keys]
+    assert paths == [f"heads/{name}/conv1/head.keras" for name in ("audited", "audited_seed6", "untrained")]
+
+
+def test_literal_has_no_standardisation() -> None:
+    for literal in (False, True):
+        recipe = RunSpec("vanilla", taps=("conv4",), literal=literal).heads["conv4"]
+        head = recipe.build({"conv4": (16,)})
+        assert ("standardise" in [layer.name for layer in head.layers]) != literal
+
+
+def test_the_command_asks_for_every_field_with_the_same_default() -> None:
+    """They are written twice, so that --help need not load what a run needs."""
+    of_command = {field.name: field.default for field in dataclasses.fields(TrainMint)}
+    for field in dataclasses.fields(Common):
+        del of_command[field.name]
+    del of_command["out"]  # where a run lies is no part of it
+    assert of_command == {field.name: field.default for field in dataclasses.fields(RunSpec)}
+
+
+def test_a_run_is_read_as_it_was_written(tmp_path: Path) -> None:
+    spec = RunSpec("cnn", tmp_path / "m", ("conv1",), externals=("a", "b"), store=tmp_path / "s", num_seeds=3)
+    formats.write_json(tmp_path / formats.MANIFEST, formats.make_manifest(KIND, {}, spec.settings()))
+    assert read_spec(tmp_path) == spec
+
+
+def test_options_of_another_version_are_named(run_folder: Path, tmp_path: Path) -> None:
+    shutil.copy(run_folder / formats.MANIFEST, tmp_path)
+    manifest = json.loads((tmp_path / formats.MANIFEST).read_text())
+    manifest["config"]["novelty"] = 1
+    (tmp_path / formats.MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match="novelty"):
+        read_spec(tmp_path)

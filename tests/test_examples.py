@@ -1,0 +1,44 @@
+"""The examples of docstrings give what they say."""
+
+import doctest
+import importlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "mint_keras"
+OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+def modules() -> list[str]:
+    paths = [path for path in sorted(PACKAGE.rglob("*.py")) if ">>> " in path.read_text()]
+    names = (".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts) for path in paths)
+    return [name.removesuffix(".__init__") for name in names]
+
+
+def failures(name: str) -> tuple[int, str]:
+    """Runs the examples of a module; returns how many there are, and what went wrong."""
+    module = importlib.import_module(name)
+    said: list[str] = []
+    runner = doctest.DocTestRunner(optionflags=OPTIONS, verbose=False)
+    num = 0
+    for example in doctest.DocTestFinder().find(module, name, extraglobs={"np": np}):
+        num += runner.run(example, out=said.append).attempted
+    return num, "".join(said)
+
+
+@pytest.mark.parametrize("name", modules())
+def test_examples(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    num, said = failures(name)
+    assert num, "no example was found"
+    assert said == ""
+
+
+def test_a_wrong_example_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "wrong_example.py").write_text('def f():\n    """>>> f()\n    2\n    """\n    return 1\n')
+    monkeypatch.syspath_prepend(tmp_path)
+    num, said = failures("wrong_example")
+    assert num == 1
+    assert "Expected:\n    2\nGot:\n    1" in said

@@ -1,0 +1,169 @@
+"""Scores and results on disk, today's and those of before 0.2, whose scorers had the model in their names."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from mint_keras import score_files
+from mint_keras.data import tables
+from mint_keras.records import AUDITED, UNTRAINED, InputError, ResultRow, SampleTable, Scores
+from tests.statistics.worlds import scores_of
+
+FORMATS = ("scores.csv", "scores.parquet")
+
+
+@pytest.fixture
+def table() -> SampleTable:
+    columns = (["s1", "s,2"], ["a", 'b"'], ["x", "y"], ["/p/1.png", "synthetic:1/web/0/0"])
+    return SampleTable(*(np.array(column) for column in columns))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("is_member", [np.array([True, False]), None])
+def test_scores_round_trip_every_digit(
+    tmp_path: Path, table: SampleTable, is_member: np.ndarray | None, name: str
+) -> None:
+    logit = np.array([np.pi, -30.1], np.float32)
+    written = Scores("vanilla", "conv1", "main", 7, table, is_member, logit, "foreign_2")
+    score_files.write_scores(tmp_path / name, [written])
+    (back,) = score_files.read_scores(tmp_path / name)
+    assert (back.scorer, back.model, back.tap, back.evaluation, back.seed) == (
+        "vanilla", "foreign_2", "conv1", "main", 7,
+    )  # fmt: skip
+    np.testing.assert_array_equal(back.logit, logit)
+    for column in ("sample_id", "database", "identity"):
+        np.testing.assert_array_equal(getattr(back.samples, column), getattr(table, column))
+    assert back.samples.group is None
+    assert is_member is back.is_member is None or (back.is_member == is_member).all()
+
+
+def test_the_columns_of_a_csv(tmp_path: Path, table: SampleTable) -> None:
+    logit = np.array([np.pi, -30.1], np.float32)
+    part = Scores("vanilla", "conv1", "main", 7, table, np.array([True, False]), logit)
+    score_files.write_scores(tmp_path / "scores.csv", [part])
+    header, first = (tmp_path / "scores.csv").read_text().splitlines()[:2]
+    assert header == "scorer,model,tap,evaluation,seed,sample_id,database,identity,group,is_member,score,logit"
+    assert first.startswith("vanilla,audited,conv1,main,7,s1,a,x,,true,")
+    assert float(first.split(",")[-2]) == part.score[0]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_two_records_of_one_person_stay_one_person(tmp_path: Path, table: SampleTable, name: str) -> None:
+    grouped = dataclasses.replace(table, database=np.array(["a", "a"]), group=np.array(["", "x"]))
+    part = Scores("vanilla", "conv1", "main", 1, grouped, None, np.zeros(2, np.float32))
+    score_files.write_scores(tmp_path / name, [part])
+    (back,) = score_files.read_scores(tmp_path / name)
+    assert back.samples.people().tolist() == ["a/x", "a/x"]
+    np.testing.assert_array_equal(back.samples.group, grouped.group)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_scores_of_several_scorers_and_models(tmp_path: Path, name: str) -> None:
+    rng = np.random.default_rng(1)
+    known = scores_of(np.arange(6) < 3, np.arange(6) // 2, rng.normal(size=6))
+    untrained = dataclasses.replace(known, model=UNTRAINED, logit=known.logit + 1)
+    unknown = dataclasses.replace(known, scorer="other", is_member=None, logit=np.float32([0, 1, -1, 2, np.nan, 3]))
+    score_files.write_scores(tmp_path / name, [known, untrained, unknown])
+    found = score_files.read_scores(tmp_path / name)
+    names = [(part.scorer, part.model) for part in found]
+    assert names == [("vanilla", AUDITED), ("vanilla", UNTRAINED), ("other", AUDITED)]
+    for part, kept in zip((known, untrained, unknown), found, strict=True):
+        assert (kept.tap, kept.evaluation, kept.seed) == (part.tap, part.evaluation, part.seed)
+        np.testing.assert_array_equal(kept.logit, part.logit)
+        np.testing.assert_array_equal(kept.samples.people(), part.samples.people())
+        np.testing.assert_array_equal(kept.is_member, part.is_member)
+
+
+def test_bad_scores(tmp_path: Path) -> None:
+    path = tmp_path / "scores.csv"
+    path.write_text("scorer,tap\n")
+    with pytest.raises(InputError, match="columns"):
+        score_files.read_scores(path)
+    row = dict.fromkeys(score_files.SCORE_COLUMNS, "x") | {"seed": "1", "score": "0.5", "logit": "0"}
+    for wrong, message in (({"is_member": "maybe"}, "true/false"), ({"is_member": "true", "logit": "y"}, "numbers")):
+        path.write_text(",".join(score_files.SCORE_COLUMNS) + "\n" + ",".join((row | wrong).values()) + "\n")
+        with pytest.raises(InputError, match=message):
+            score_files.read_scores(path)
+
+
+def test_bad_parquet(tmp_path: Path) -> None:
+    path = tmp_path / "scores.parquet"
+    path.write_bytes(b"not parquet")
+    with pytest.raises(InputError, match="Parquet"):
+        score_files.read_scores(path)
+    tables.write_samples(path, scores_of(np.arange(2) < 1, np.arange(2), np.zeros(2)).samples)
+    with pytest.raises(InputError, match=r"without \['scorer'"):
+        score_files.read_scores(path)
+
+
+class TestBefore:
+    """Files that 0.1 wrote."""
+
+    def test_csv(self, tmp_path: Path) -> None:
+        (tmp_path / "scores.csv").write_text(
+            "scorer,tap,evaluation,seed,sample_id,database,identity,is_member,score,logit\n"
+            "vanilla,conv1,main,1,s1,a,x,true,0.5,0.0\n"
+            "vanilla_untrained,conv1,main,1,s1,a,x,true,0.8807970779778823,2.0\n"
+            "vanilla_untrained,conv1,main,1,s2,a,y,false,0.5,0.0\n"
+            "embedding_norm_untrained,outcome,main,1,s1,a,x,,0.5,0.0\n"
+        )
+        found = score_files.read_scores(tmp_path / "scores.csv")
+        names = [(part.scorer, part.model, part.tap, len(part.logit)) for part in found]
+        assert names == [
+            ("vanilla", AUDITED, "conv1", 1),
+            ("vanilla", UNTRAINED, "conv1", 2),
+            ("embedding_norm", UNTRAINED, "outcome", 1),
+        ]
+        assert found[1].is_member.tolist() == [True, False]
+        assert found[1].logit.tolist() == [2.0, 0.0]
+        assert found[1].score[0] == pytest.approx(0.8807970779778823, abs=1e-15)
+        assert found[2].is_member is None
+        assert found[0].samples.group is None
+
+    def test_parquet(self, tmp_path: Path) -> None:
+        columns = {
+            "scorer": ["mint_plus:foreign_2", "mint_plus:foreign_2", "mint_plus", "pixels"],
+            "tap": ["photo"] * 4,
+            "evaluation": ["same_database"] * 4,
+            "seed": [3] * 4,
+            "sample_id": ["a", "b", "a", "a"],
+            "database": ["web"] * 4,
+            "identity": ["x", "y", "x", "x"],
+            "is_member": [True, False, True, None],
+            "logit": pyarrow.array([0.5, -1.5, 2.5, 0.0], pyarrow.float32()),
+        }
+        pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "scores.parquet")
+        found = score_files.read_scores(tmp_path / "scores.parquet")
+        names = [(part.scorer, part.model, part.seed) for part in found]
+        assert names == [("mint_plus", "foreign_2", 3), ("mint_plus", AUDITED, 3), ("pixels", AUDITED, 3)]
+        assert found[0].is_member.tolist() == [True, False]
+        assert found[0].is_member.dtype == bool
+        assert found[0].logit.tolist() == [0.5, -1.5]
+        assert found[2].is_member is None
+
+    def test_results(self, tmp_path: Path) -> None:
+        row = ResultRow("cnn", "conv1", "main", 1, 10, 10, 0.5, 12.5, 0.7, 0.4, 0.0)
+        lines = []
+        for scorer in ("cnn", "cnn_untrained"):
+            fields = {**dataclasses.asdict(row), "scorer": scorer}
+            del fields["model"]
+            lines.append(json.dumps(fields))
+        (tmp_path / "results.jsonl").write_text("\n".join(lines) + "\n")
+        assert score_files.read_results(tmp_path / "results.jsonl") == [
+            row, dataclasses.replace(row, model=UNTRAINED),
+        ]  # fmt: skip
+
+
+def test_results_round_trip(tmp_path: Path) -> None:
+    rows = [ResultRow("vanilla", "conv1", "main", 1, 10, 10, 0.5, 12.5, 0.7, 0.4, 0.0, model) for model in "ab"]
+    score_files.write_results(tmp_path / "results.jsonl", rows)
+    assert score_files.read_results(tmp_path / "results.jsonl") == rows
+    for wrong in ('{"scorer": "vanilla"}', "{}", "{"):
+        (tmp_path / "results.jsonl").write_text(wrong + "\n")
+        with pytest.raises(InputError, match="Expected results"):
+            score_files.read_results(tmp_path / "results.jsonl")
