@@ -8,9 +8,6 @@ import cv2
 import keras
 import numpy as np
 import pytest
-from mint_keras.stages.evaluate_mint import EvaluateMint, evaluate_mint
-from mint_keras.stages.mint_options import TrainMint
-from mint_keras.stages.train_mint import train_mint
 
 from mint_keras import formats, score_files
 from mint_keras.aad import store
