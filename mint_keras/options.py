@@ -31,7 +31,8 @@ class Common:
 
 
 # Options that never had an effect on a command, by the name of its class; whoever still gives one is told so until 0.3.
-_WITHOUT_EFFECT = {
+WITHOUT_EFFECT = {
+    "Benchmark": ("seed",),
     "ConvertFr": ("quiet",),
     "EvaluateMint": ("seed",),
     "ExportTflite": ("seed",),
@@ -91,7 +92,7 @@ def _parser(config_class: type, description: str, program: str | None) -> jsonar
 
 
 def _refuse_options_without_effect(parser: jsonargparse.ArgumentParser, name: str, arguments: list[str]) -> None:
-    for option in _WITHOUT_EFFECT.get(name, ()):
+    for option in WITHOUT_EFFECT.get(name, ()):
         if any(given.split("=")[0] == f"--{option}" for given in arguments):
             parser.error(f"--{option} has no effect since 0.2 (it never had one here): leave it out.")
 

@@ -6,9 +6,11 @@ import dataclasses
 import itertools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import numpy as np
+
+from mint_keras.shown import Shown
 
 # Names of models in `Scores.model`; several untrained copies are numbered, another trained network bears its own name.
 AUDITED, UNTRAINED = "audited", "untrained"
@@ -213,12 +215,20 @@ class Observations:
     def __len__(self) -> int:
         return len(self.table)
 
-    def __getitem__(self, name: str) -> Any:
-        """Returns an array by its name.
+    @overload
+    def __getitem__(self, name: str) -> Any: ...
+
+    @overload
+    def __getitem__(self, name: np.ndarray) -> Observations: ...
+
+    def __getitem__(self, name: str | np.ndarray) -> Any:
+        """Returns an array by its name, or some rows (see `take`).
 
         Raises:
-            InputError: if there is none.
+            InputError: if there is no such array.
         """
+        if not isinstance(name, str):
+            return self.take(name)
         if name not in self.arrays:
             raise InputError(f"Expected {name!r} among what was observed, received only {sorted(self.arrays)}.")
         return self.arrays[name]
@@ -249,7 +259,7 @@ class Rejected:
 
 
 @dataclasses.dataclass(frozen=True)
-class Scores:
+class Scores(Shown):
     """What one scorer gave for the samples of one evaluation; a higher score means more likely a member.
 
     Attributes:
@@ -272,6 +282,16 @@ class Scores:
     logit: np.ndarray
     model: str = AUDITED
 
+    def rows(self) -> list[dict[str, Any]]:
+        """Returns a row for each sample, see `shown.Shown`."""
+        unknown = [None] * len(self.logit)
+        is_member = unknown if self.is_member is None else self.is_member.tolist()
+        columns = (self.samples.sample_id.tolist(), self.samples.people().tolist(), is_member, self.logit.tolist())
+        return [
+            dict(zip(("sample_id", "person", "is_member", "logit"), row, strict=True))
+            for row in zip(*columns, strict=True)
+        ]
+
     @property
     def score(self) -> np.ndarray:
         """The membership score in [0, 1], shape (n,), float64 so that confident scores do not tie."""
@@ -279,7 +299,7 @@ class Scores:
 
 
 @dataclasses.dataclass(frozen=True)
-class ResultRow:
+class ResultRow(Shown):
     """One line of results.jsonl: one scorer, tap and evaluation.
 
     Attributes:

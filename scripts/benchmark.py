@@ -1,19 +1,11 @@
-"""How fast is it here? Every figure stands beside a peer's in the same run.
-
-Reading RecordIO against decoding, faces against insightface's own loop, the search for copies and memory as databases
-grow.
-
-Example:
-    python scripts/benchmark.py --quick --out runs/benchmark
-    python scripts/benchmark.py --edge --out runs/benchmark-edge
-    python scripts/benchmark.py --detector scrfd_500m_bnkps.onnx --photos photos --out runs/benchmark
-"""
+"""How fast is it here? A study; --help says more."""
 
 import sys
 
-from _cli import run
+import _clone  # noqa: F401 # finds the packages
 
-from mint_keras.stages.benchmark import Benchmark, benchmark
+from mint_keras import cli
 
+# The processes that prepare faces load this file again, and must not start the study anew.
 if __name__ == "__main__":
-    sys.exit(run(Benchmark, benchmark))
+    sys.exit(cli.run("studies.benchmark", True, sys.argv[1:], "benchmark.py"))

@@ -1,22 +1,9 @@
-"""Convert a face-recognition model to Keras, proven tap by tap against ONNX Runtime; above tolerance nothing is saved.
-
-Takes ONNX files, arcface_torch checkpoints (backbone.pth, model.pt) and folders in insightface's layout. The model
-that is saved gives every tap by name: conv1 ... (last convolution of each stage), stage1 ... (after the residual sum),
-outcome (the embedding). SCRFD face detectors are converted too.
-
-Example:
-    python scripts/convert_fr.py --weights backbone.pth --card fr1 --out models/fr1
-    python scripts/convert_fr.py --weights w600k_r50.onnx --list-taps
-"""
+"""Is this the model it claims to be, in Keras? The same as `mint convert`; --help says more."""
 
 import sys
 
-from _cli import run
+import _clone  # noqa: F401 # finds the package
 
-from mint_keras.quiet import quiet_import
+from mint_keras import cli
 
-with quiet_import():
-    from mint_keras.stages.convert_fr import ConvertFr, convert_fr
-
-if __name__ == "__main__":
-    sys.exit(run(ConvertFr, convert_fr))
+sys.exit(cli.script(__file__))

@@ -1,21 +1,9 @@
-"""Export one head of a run, with the part of the audited model it needs, to a TFLite bundle for a laptop.
-
-Whatever is exported is compared with Keras on held-out faces: logits, decisions, and what membership they show (AUC
-and TPR at 1% FPR, with paired intervals). If the AUC may have dropped, nothing is written.
-
-Example:
-    python scripts/export_tflite.py --run runs/lab-vanilla --tap combination --out export/lab
-    python scripts/export_tflite.py --run runs/lab-vanilla --sweep --out export/lab-sweep
-"""
+"""Export one head of a run as a bundle for a laptop. The same as `mint export`; --help says more."""
 
 import sys
 
-from _cli import run
+import _clone  # noqa: F401 # finds the package
 
-from mint_keras.quiet import quiet_import
+from mint_keras import cli
 
-with quiet_import():
-    from mint_keras.stages.export_tflite import ExportTflite, export_tflite
-
-if __name__ == "__main__":
-    sys.exit(run(ExportTflite, export_tflite))
+sys.exit(cli.script(__file__))

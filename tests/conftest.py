@@ -36,7 +36,7 @@ def run_folder(audited_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
 @pytest.fixture(scope="session")
 def bundle_folder(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of the small run."""
-    from mint_keras.stages.export_tflite import ExportTflite, export_tflite
+    from mint_keras.commands.export_tflite import ExportTflite, export_tflite
 
     out = tmp_path_factory.mktemp("bundle") / "lab"
     export_tflite(ExportTflite(run_folder, out, samples=2))

@@ -13,8 +13,8 @@ PACKAGE = ROOT / "mint_keras"
 # Top to bottom; the first prefix that fits decides. A module imports strictly lower rows, or its own package.
 ROWS = [
     ("scripts",),
+    ("studies",),  # outside of the package, which knows nothing of them
     ("cli",),
-    ("stages",),
     ("commands",),
     ("auditing",),
     ("runs",),
@@ -48,6 +48,7 @@ LIGHT = (
     "edge.cost",
     "edge.judgement",
     "edge.page",
+    "edge.parity",
     "edge.photos",
     "edge.report",
     "edge.scorer",
@@ -64,11 +65,12 @@ LIGHT = (
     "streams",
     "vectors",
 )
+OURS = ("mint_keras", "studies")
 HEAVY = ("tensorflow", "keras", "torch", "onnx", "pyarrow")
 
 
-# Who knows that there is a command line. `options` makes it, and `stages` are studies that have not moved yet.
-KNOW_OPTIONS = ("scripts", "cli", "commands", "options", "stages")
+# Who knows that there is a command line. `options` makes it.
+KNOW_OPTIONS = ("scripts", "cli", "commands", "options")
 
 
 def module_name(path: Path) -> str:
@@ -78,6 +80,8 @@ def module_name(path: Path) -> str:
 def sources() -> dict[str, str]:
     paths = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
     paths |= {f"scripts.{path.stem}": path for path in sorted((ROOT / "scripts").glob("*.py"))}
+    for path in sorted((ROOT / "studies").rglob("*.py")):
+        paths[".".join(path.relative_to(ROOT).with_suffix("").parts)] = path
     return {name: path.read_text() for name, path in paths.items()}
 
 
@@ -97,17 +101,15 @@ def imported(tree: ast.Module) -> list[str]:
     """Our own modules that a module imports, lazily or not; "" for the package itself."""
     names = []
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").split(".")[0] == "mint_keras"):
+        if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").split(".")[0] in OURS):
             assert not node.level, f"relative import of {node.module}"
-            inner = (node.module or "").removeprefix("mint_keras").removeprefix(".")
             for alias in node.names:
-                joined = f"{inner}.{alias.name}".removeprefix(".")
-                path = PACKAGE / Path(*joined.split("."))
+                path = ROOT / Path(*f"{node.module}.{alias.name}".split("."))
                 is_module = path.with_suffix(".py").is_file() or path.is_dir()
-                names.append(joined if is_module else inner)
+                names.append(f"{node.module}.{alias.name}" if is_module else str(node.module))
         elif isinstance(node, ast.Import):
-            names += [a.name.removeprefix("mint_keras.") for a in node.names if a.name.startswith("mint_keras.")]
-    return names
+            names += [alias.name for alias in node.names if alias.name.split(".")[0] in OURS]
+    return [name.removeprefix("mint_keras").removeprefix(".") for name in names]
 
 
 def direction_problems(module: str, tree: ast.Module) -> list[str]:
@@ -128,7 +130,9 @@ def options_problems(module: str, tree: ast.Module) -> list[str]:
     if module.split(".")[0] in KNOW_OPTIONS:
         return []
     above = [name for name in imported(tree) if name.split(".")[0] in KNOW_OPTIONS]
-    problems = [f"{module} imports {name}: below the commands nobody knows that there is a command line" for name in above]
+    problems = [
+        f"{module} imports {name}: below the commands nobody knows that there is a command line" for name in above
+    ]
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef) and (ast.get_docstring(node) or "").startswith("Options of"):
             problems.append(f"{module}.{node.name} is of a command line: take plain values, or a class of the domain")
@@ -205,9 +209,8 @@ def test_no_import_cycles() -> None:
 
 
 def test_score_script_needs_no_stage() -> None:
-    names = imported(modules()["scripts.score"])
+    names = imported(modules()["commands.score"])
     assert "edge.scoring" in names
-    assert not [name for name in names if name.startswith("stages")]
 
 
 def test_sizes() -> None:
@@ -223,10 +226,13 @@ def test_nothing_forbidden() -> None:
 def test_light_modules_load_without_heavy_packages() -> None:
     light = [n for n in modules() if any(n == prefix or n.startswith(f"{prefix}.") for prefix in LIGHT)]
     assert len(light) > 10
+    # A study's options answer --help, as a command's do.
+    studies = [name for name in modules() if name.startswith("studies.") and name.count(".") == 1]
+    light = [*(f"mint_keras.{name}" for name in light), *studies]
     program = (
         "import importlib, sys\n"
         f"for name in {light!r}:\n"
-        "    importlib.import_module('mint_keras.' + name)\n"
+        "    importlib.import_module(name)\n"
         f"    heavy = [p for p in {HEAVY!r} if p in sys.modules]\n"
         "    assert not heavy, f'{name} loads {heavy}'\n"
     )
@@ -238,9 +244,10 @@ def test_light_modules_load_without_heavy_packages() -> None:
     ("module", "source"),
     [
         ("data.images", "from mint_keras import training"),
-        ("statistics.metrics", "from mint_keras.data.images import decode\nimport mint_keras.stages.train_mint"),
+        ("statistics.metrics", "from mint_keras.data.images import decode\nimport mint_keras.commands.train_mint"),
         ("heads.cnn", "def f():\n    from mint_keras.audited import iresnet"),
         ("training", "from mint_keras.report import plots"),
+        ("commands.audit", "def f():\n    from studies.worlds import summary"),
     ],
 )
 def test_direction_check_sees_a_wrong_import(module: str, source: str) -> None:

@@ -15,9 +15,9 @@ import pytest
 
 from mint_keras import formats
 from mint_keras.audited import iresnet
+from mint_keras.commands.convert_fr import ConvertFr, convert_fr
+from mint_keras.commands.verify_fr import VerifyFr, verify_fr
 from mint_keras.data import pickles
-from mint_keras.stages.convert_fr import ConvertFr, convert_fr
-from mint_keras.stages.verify_fr import VerifyFr, verify_fr
 from tests.audited.convert import files
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -67,7 +67,7 @@ def test_an_r100_in_3_gb(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["mobilefacenet", "scrfd_500m_bnkps", "scrfd_2.5g_bnkps"])
 @pytest.mark.slow
 def test_real_files_are_converted(name: str, tmp_path: Path) -> None:
-    text = convert_fr(ConvertFr(DATA / "models" / f"{name}.onnx", tmp_path / name))
+    text = convert_fr(ConvertFr(DATA / "models" / f"{name}.onnx", tmp_path / name)).text
     assert f"the one card {name} knows" in text
     record = formats.read_json(tmp_path / name / "parity.json")
     assert max(row["relative"] for row in record["records"]) < 1e-5

@@ -7,11 +7,13 @@ import pytest
 
 from mint_keras import formats, score_files
 from mint_keras.data import protocol
+from mint_keras.edge import parity
 from mint_keras.report import paper_tables, tables
-from mint_keras.stages import benchmark, export_tflite, measure_coverage, measure_plus
-from mint_keras.stages.validation import single, summary
 from mint_keras.statistics import conformal
 from mint_keras.statistics.intervals import Estimate
+from studies import benchmark, measure_coverage
+from studies.plus import report as plus_report
+from studies.worlds import as_met, summary
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "docs" / "tables"
@@ -110,7 +112,7 @@ def test_there_are_sweeps() -> None:
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
 def test_tables_of_sweeps_are_rendered_from_their_results(path: Path) -> None:
     sweep = formats.read_json(path)
-    table, _, _ = export_tflite.parity_table(sweep["artefacts"], sweep["recommended"]).partition("\n\n")
+    table, _, _ = parity.table(sweep["artefacts"], sweep["recommended"]).partition("\n\n")
     assert f"\n{table}\n" in (ROOT / "docs" / "results.md").read_text()
 
 
@@ -157,7 +159,7 @@ def test_the_table_of_worlds_by_command_has_the_figures_of_their_results() -> No
         rows.append(
             [
                 world,
-                single.expected(world),
+                as_met.expected(world),
                 content["outcome"],
                 reference,
                 f"{scorer.removeprefix('vanilla on ')}, {raw}",
@@ -230,7 +232,7 @@ def test_the_table_of_coverage_has_the_figures_of_its_results() -> None:
 
 
 def test_the_goal_worlds_are_rendered_from_their_results() -> None:
-    text = measure_plus.render(formats.read_json(ROOT / "docs" / "runs" / "goal.json"))
+    text = plus_report.render(formats.read_json(ROOT / "docs" / "runs" / "goal.json"))
     assert f"\n{text}" in (ROOT / "docs" / "results.md").read_text()
 
 

@@ -13,9 +13,9 @@ import tensorflow as tf
 
 from mint_keras import formats
 from mint_keras.audited import runtime, taps, zoo
+from mint_keras.commands.convert_fr import ConvertFr, convert_fr
 from mint_keras.heads import cnn, vanilla
 from mint_keras.records import ParityRecord
-from mint_keras.stages.convert_fr import ConvertFr, convert_fr
 from mint_keras.training import batches, checkpoints
 from mint_keras.training import fit_heads as head_training
 from tests.audited.convert import files

@@ -7,9 +7,10 @@ import pytest
 
 from mint_keras import formats
 from mint_keras.audited import zoo
+from mint_keras.commands.score import Score, score
 from mint_keras.data import images, samples, splits, tables
-from mint_keras.edge import bundle, scoring
-from mint_keras.stages import paper_runs
+from mint_keras.edge import bundle
+from mint_keras.runs import paper as paper_runs
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL = ROOT / zoo.LAB
@@ -50,5 +51,5 @@ def test_training_pixels_are_drawn_again_to_the_last_bit(manifest: dict) -> None
 def test_bundle_scores_its_samples(tmp_path: Path) -> None:
     manifest = formats.read_manifest(BUNDLE, bundle.KIND)
     assert manifest["inputs"]["audited"] == formats.sha256_file(MODEL / "model.keras")
-    text = scoring.score(scoring.Score(BUNDLE, (str(BUNDLE / "samples"),), tmp_path / "out", quiet=True))
+    text = score(Score(BUNDLE, (str(BUNDLE / "samples"),), tmp_path / "out", quiet=True)).text
     assert "8 faces scored" in text

@@ -1,4 +1,4 @@
-"""Every script answers --help, and offers the options that all scripts share."""
+"""Every script answers --help, and offers the options that all scripts share, unless they have no effect."""
 
 import functools
 import json
@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from mint_keras import cli, options
+
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = sorted(path.name for path in (ROOT / "scripts").glob("[!_]*.py"))
-SHARED_OPTIONS = {"--out", "--seed", "--config", "--overwrite", "--quiet", "--help"}
+SHARED_OPTIONS = {"--out", "--config", "--overwrite", "--quiet", "--help"}
 # All in one process: TensorFlow is loaded once.
 PROGRAM = """
 import contextlib, io, json, runpy, sys
@@ -44,5 +46,23 @@ def test_help(script: str) -> None:
     code, text = answers()[script]
     assert code == 0
     words = {word.strip("[],") for word in text.split()}
-    assert words >= SHARED_OPTIONS, f"{script} lacks {sorted(SHARED_OPTIONS - words)}"
+    name = "".join(word.title() for word in Path(script).stem.split("_"))
+    needed = SHARED_OPTIONS - {f"--{option}" for option in options.WITHOUT_EFFECT.get(name, ())}
+    assert words >= needed, f"{script} lacks {sorted(needed - words)}"
     assert "Example" in text
+
+
+@pytest.mark.parametrize(
+    ("script", "option"),
+    [("convert_fr", "--quiet"), ("make_protocol", "--quiet"), ("prepare_faces", "--seed=2"), ("verify_fr", "--seed")],
+)
+def test_an_option_that_never_had_an_effect_is_refused(
+    script: str, option: str, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", [f"scripts/{script}.py", option, *(["2"] if option == "--seed" else [])])
+    with pytest.raises(SystemExit) as end:
+        cli.script(f"scripts/{script}.py")
+    assert end.value.code == 2
+    *_, line = capsys.readouterr().err.splitlines()
+    assert f"{option.partition('=')[0]} has no effect since 0.2" in line
+    assert option.partition("=")[0] not in answers()[f"{script}.py"][1].split()

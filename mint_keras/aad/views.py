@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import cv2
 import keras
@@ -64,26 +64,39 @@ def with_views(function: FaceFunction, embed: FaceFunction) -> FaceFunction:
     return viewed
 
 
-def face_function(model: keras.Model) -> FaceFunction:
+def face_function(
+    model: keras.Model,
+    chosen: Sequence[str] | None = None,
+    with_maps: bool = False,
+    normalise: Callable[[np.ndarray], np.ndarray] = iresnet.normalise,
+) -> FaceFunction:
     """Returns a function from faces to all that `scorers.mint_plus` asks of a face-recognition model.
 
     Args:
-        model: the whole model, frozen: it is only run.
+        model: The whole model, frozen: it is only run.
+        chosen: Taps to keep beside the outcome; by default the convolutional ones.
+        with_maps: Whether maps are kept too, not only what is pooled of them.
+        normalise: From uint8 faces to what the model takes.
 
     Returns:
         A function whose outputs, (n, c) each, are the outcome; the maximum, mean and standard deviation of every
-        channel of the convolutional taps (`pooling.array_name`); `signals.BN_DISTANCE`, where the model has
-        batch normalisation over maps; and, as it says, those of `with_views`.
+        channel of the taps with maps (`pooling.array_name`); `signals.BN_DISTANCE`, where the model has batch
+        normalisation over maps; and, as it says, those of `with_views`.
 
     Raises:
         InputError: if the model has no tap outcome.
     """
-    chosen = [tap for tap in taps.tap_tensors(model) if tap in taps.CONV_TAPS] + [taps.OUTCOME]
-    extractor = pooling.pooled(taps.extractor(model, chosen), POOLINGS)
-    if signals.BN_DISTANCE in signals.available(model, chosen):
+    names = [tap for tap in taps.tap_tensors(model) if tap in (taps.CONV_TAPS if chosen is None else chosen)]
+    names = [*(tap for tap in names if tap != taps.OUTCOME), taps.OUTCOME]
+    cut = taps.extractor(model, names)
+    extractor = pooling.pooled(cut, POOLINGS)
+    if with_maps:
+        maps = {tap: x for tap, x in cut.output.items() if len(x.shape) == 4}
+        extractor = keras.Model(cut.input, {**extractor.output, **maps}, name=cut.name)
+    if signals.BN_DISTANCE in signals.available(model, names):
         extractor = signals.with_bn_distance(extractor, model)
     whole, short = runtime.forward(extractor), runtime.forward(taps.extractor(model, [taps.OUTCOME]))
-    return with_views(lambda faces: whole(iresnet.normalise(faces)), lambda faces: short(iresnet.normalise(faces)))
+    return with_views(lambda faces: whole(normalise(faces)), lambda faces: short(normalise(faces)))
 
 
 def _noisy(faces: np.ndarray) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -13,7 +15,12 @@ from mint_keras.records import InputError
 BATCH_SIZE = 64
 
 
-def recalibrated_copy(model: keras.Model, faces: np.ndarray, seed: int) -> keras.Model:
+def recalibrated_copy(
+    model: keras.Model,
+    faces: np.ndarray,
+    seed: int,
+    normalise: Callable[[np.ndarray], np.ndarray] = iresnet.normalise,
+) -> keras.Model:
     """Returns the architecture with fresh random weights and running statistics of the faces; no gradient is taken.
 
     The running statistics of a plain untrained copy are 0 and 1, so its activations have other scales than any
@@ -26,6 +33,7 @@ def recalibrated_copy(model: keras.Model, faces: np.ndarray, seed: int) -> keras
         faces: Faces of the head's training samples only, members and externals, RGB, shape (n, size, size, 3), uint8;
             they may be memory-mapped.
         seed: Seeds the weights and the order.
+        normalise: From the faces to what the model takes.
 
     Raises:
         InputError: There are fewer than 64 faces.
@@ -47,7 +55,7 @@ def recalibrated_copy(model: keras.Model, faces: np.ndarray, seed: int) -> keras
     order, num_batches = np.random.default_rng(seed).permutation(len(faces)), len(faces) // BATCH_SIZE
     for start in range(0, num_batches * BATCH_SIZE, BATCH_SIZE):
         # Sorted, because a mapped file is read faster in its own order.
-        run(tf.constant(iresnet.normalise(faces[np.sort(order[start : start + BATCH_SIZE])])))
+        run(tf.constant(normalise(faces[np.sort(order[start : start + BATCH_SIZE])])))
         for total, norm in zip(sums, norms, strict=True):
             total += np.stack([np.asarray(norm.moving_mean), np.asarray(norm.moving_variance)])
     for norm, total, (momentum, is_trainable) in zip(norms, sums, settings, strict=True):

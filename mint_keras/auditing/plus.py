@@ -15,8 +15,8 @@ import numpy as np
 from mint_keras import formats, score_files
 from mint_keras.aad import views
 from mint_keras.aad.observe import observe, run
-from mint_keras.auditing.opened import Opened
 from mint_keras.audited import zoo
+from mint_keras.auditing.opened import Opened
 from mint_keras.data import images, samples
 from mint_keras.data import protocol as protocols
 from mint_keras.records import InputError, Labelled, Observations, SampleTable, Scores

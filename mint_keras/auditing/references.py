@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mint_keras import progress
+from mint_keras.audited import taps
 from mint_keras.auditing import across, controls, pixels, plus, swap
 from mint_keras.auditing.opened import Opened
-from mint_keras.audited import taps
 from mint_keras.data import protocol as protocols
 from mint_keras.records import AUDITED, UNTRAINED, Scores
 from mint_keras.scorers import mint_plus

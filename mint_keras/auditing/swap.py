@@ -14,9 +14,9 @@ import numpy as np
 
 from mint_keras import formats, shelf, streams, vectors
 from mint_keras.aad.observe import observe
+from mint_keras.audited import iresnet, runtime, taps, zoo
 from mint_keras.auditing import controls
 from mint_keras.auditing.opened import Opened
-from mint_keras.audited import iresnet, runtime, taps, zoo
 from mint_keras.data import images, samples, splits
 from mint_keras.data import protocol as protocols
 from mint_keras.records import AUDITED, UNTRAINED, InputError, SampleTable, Scores, concatenate_tables

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 
+from mint_keras.shown import Shown
+
 
 @dataclasses.dataclass(frozen=True)
-class Result:
+class Result(Shown):
     """What a command found and made.
 
     Attributes:

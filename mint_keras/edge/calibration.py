@@ -1,4 +1,4 @@
-"""What a bundle knows of people who are no members, and what may therefore be said of a score."""
+"""What a bundle knows about people who are no members, and what may therefore be said of a score."""
 
 from __future__ import annotations
 
@@ -16,29 +16,32 @@ from mint_keras.statistics import conformal
 from mint_keras.statistics.domain import Domain
 
 SCHEMA = 1
-# What a bundle says with its scores: when some stand out, when none does, when there are no p-values, and always.
+# Sentences that a bundle brings: for photos that stand out, for none that does, for no p-values, and for every report.
 WORDING = ("selected", "none", "silent", "limits")
 
 
 @dataclasses.dataclass(frozen=True)
 class Reference:
-    """What calibration people score, and whether p-values may be given.
+    """The scores of calibration people, and whether p-values may be given.
 
     Attributes:
-        calibration: one logit a person, by database.
-        silence: why there are no p-values, as a sentence; "" if there are.
+        calibration: The logits, one for each person, by database.
+        silence: The reason why there are no p-values, as a sentence; "" if there are.
     """
 
     calibration: conformal.Calibration
     silence: str
 
     def share_above(self, logits: np.ndarray) -> np.ndarray:
-        """Returns the share of calibration people who score as high, in the database where it is largest, (n,)."""
+        """Returns the share of calibration people who score as high as each logit, shape (n,).
+
+        Of several databases the one with the largest share counts.
+        """
         of_databases = self.calibration.logits.values()
         return np.max([1 - np.searchsorted(values, logits, "left") / len(values) for values in of_databases], axis=0)
 
     def p_values(self, logits: np.ndarray, is_inside: np.ndarray) -> np.ndarray:
-        """Returns p-values, shape (n,); NaN for photos outside of the domain, and for all if none may be given."""
+        """Returns p-values, shape (n,): NaN for photos outside of the domain, and for all if none may be given."""
         if self.silence:
             return np.full(len(logits), np.nan)
         return conformal.p_values(self.calibration, logits, is_inside)
@@ -46,6 +49,7 @@ class Reference:
     def to_dict(self) -> dict[str, Any]:
         """Returns what `from_dict` reads, of types that JSON has."""
         validity = self.calibration.validity
+        # Calibration people have no names in a bundle, and no photos. So it can be used, and not verified again.
         return {
             "logits": {name: values.tolist() for name, values in self.calibration.logits.items()},
             "validity": None if validity is None else dataclasses.asdict(validity),
@@ -57,7 +61,7 @@ class Reference:
         """Reads what `to_dict` returned.
 
         Raises:
-            InputError: if it is something else, or gives p-values without a validity that allows them.
+            InputError: if the content is something else, or gives p-values without a validity that allows them.
         """
         found = cls(conformal.Calibration.from_dict(content), _text(content, "silence"))
         validity = found.calibration.validity
@@ -68,13 +72,13 @@ class Reference:
 
 @dataclasses.dataclass(frozen=True)
 class FieldCalibration:
-    """What a bundle's `calibration.json` says.
+    """The content of a bundle's `calibration.json`.
 
     Attributes:
-        photos: a person's largest logit of all photos.
-        persons: by n, the mean logit of n photos of a person.
-        domain: which faces are like the calibration's, by `quality.features`; None if there were too few people.
-        wording: sentences, by the names of `WORDING`.
+        photos: The largest logit of each person's photos.
+        persons: By n, the mean logit of n photos of each person.
+        domain: The faces that are like the calibration's, by `quality.features`; None if there were too few people.
+        wording: The sentences that go with scores, by the names of `WORDING`.
     """
 
     photos: Reference
@@ -87,7 +91,7 @@ class FieldCalibration:
         return np.ones(len(features), bool) if self.domain is None else self.domain.contains(features)
 
     def oddest(self, features: np.ndarray) -> list[str]:
-        """Names the feature of each face that is farthest from the calibration's."""
+        """Returns for each face the name of the feature that is farthest from the calibration's."""
         if self.domain is None or not len(features):
             return [""] * len(features)
         away = np.abs((features - self.domain.centre) / self.domain.scale)
@@ -113,7 +117,7 @@ class FieldCalibration:
         """Reads what `to_dict` returned.
 
         Raises:
-            InputError: if it is something else, or of a newer mint_keras.
+            InputError: if the content is something else, or a newer mint_keras wrote it.
         """
         if content.get("schema") != SCHEMA:
             raise InputError(
@@ -142,7 +146,7 @@ def read(bundle: Bundle) -> FieldCalibration | None:
     """Returns the calibration of a bundle; None if it was exported without.
 
     Raises:
-        InputError: if it cannot be used.
+        InputError: if the calibration cannot be used.
     """
     path = bundle.file(CALIBRATION)
     if path is None:

@@ -1,6 +1,6 @@
-"""Heads made ready for int8, or for a zip file, by tensorflow-model-optimization: rebuilt in Keras 2, trained on.
+"""Makes heads ready for int8, or small in a zip file, by training them further with tensorflow-model-optimization.
 
-tensorflow-model-optimization works on Keras 2 (`tf_keras`) only, which is imported here and nowhere else.
+That library works on Keras 2 (`tf_keras`) only, so a head is rebuilt there. Nothing else here imports Keras 2.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from mint_keras.training import batches
 QAT, PRUNED = "qat", "pruned"
 SPARSITY = 0.9
 _EPOCHS = 5
+# The head is trained already, so it takes small steps.
 _LEARNING_RATE = paper.LEARNING_RATE / 10
 _STANDARDISE = "standardise"
 _TRAINED = (layers.Dense, layers.Conv2D)
@@ -31,20 +32,17 @@ def is_supported(head: keras.Model) -> bool:
 
 
 def compress(kind: str, head: keras.Model, data: batches.LabelledAad, seed: int) -> keras.Model:
-    """Trains a head on, so that it loses less when it is made smaller.
-
-    It learns the scores that it gave before, without dropout, not the labels again: that would make another head of
-    it.
+    """Trains a head further, so that it loses less when it is made smaller.
 
     Args:
-        kind: "qat", five epochs with the rounding of int8 (quantisation-aware training); "pruned", five epochs in
-            which nine tenths of the weights, the smallest, become 0.
-        head: trained; it stays as it is.
-        data: the training AAD of its run, by input of the head.
-        seed: of the batch order.
+        kind: "qat" trains five epochs with the rounding of int8 (quantisation-aware training); "pruned" trains five
+            epochs in which the smallest nine tenths of the weights become 0.
+        head: The trained head; it stays as it is.
+        data: The training AAD of its run, by input of the head.
+        seed: Seeds the order of the batches.
 
     Returns:
-        A head of the same layers; its batch normalisation is folded into the layer behind it, and does nothing.
+        A head of the same layers. Its batch normalisation is folded into the layers around it and does nothing.
 
     Raises:
         InputError: if the head has other layers than the vanilla and cnn ones.
@@ -52,11 +50,16 @@ def compress(kind: str, head: keras.Model, data: batches.LabelledAad, seed: int)
     if not is_supported(head):
         raise InputError(f"Expected a vanilla or cnn head for {kind}, received {head.name!r} with other layers.")
     import tensorflow_model_optimization as tfmot
+    import tf_keras
 
     keras.utils.set_random_seed(seed)
     folded = fold_normalisation(head)
     dataset, steps = batches.train_dataset(data, seed)
-    front = _front(folded)
+    standardise = [layer.output for layer in folded.layers if layer.name == _STANDARDISE]
+    front = keras.Model(folded.input, {_STANDARDISE: standardise[0]}) if standardise else lambda features: features
+    # The head learns its own scores, without dropout. With labels, dropout and the L1 penalty five epochs made another
+    # head of the lab's: AUC across databases 0.34 lower, where rounding alone had raised it by 0.05. On training faces
+    # rounding moves the logits by 0.0136 on average, after training with it by 0.0130, and pruning by 0.004.
     dataset = dataset.map(lambda features, _: (front(features), head(features, training=False)))
     tail = _rebuild(folded)
     if kind == QAT:
@@ -66,7 +69,10 @@ def compress(kind: str, head: keras.Model, data: batches.LabelledAad, seed: int)
         prefix, callbacks = "", [tfmot.sparsity.keras.UpdatePruningStep()]
         schedule = tfmot.sparsity.keras.PolynomialDecay(0.0, SPARSITY, 0, steps * _EPOCHS // 2, frequency=1)
         wrapped = _with_pruning(tail, schedule)
-    _fit(wrapped, dataset, steps, callbacks)
+    loss = tf_keras.losses.BinaryCrossentropy(from_logits=True)
+    wrapped.compile(tf_keras.optimizers.Adam(_LEARNING_RATE), loss)
+    # The dataset is shuffled already.
+    wrapped.fit(dataset, steps_per_epoch=steps, epochs=_EPOCHS, callbacks=callbacks, verbose=0, shuffle=False)
     trained = wrapped if kind == QAT else tfmot.sparsity.keras.strip_pruning(wrapped)
     for layer in folded.layers:
         if isinstance(layer, _TRAINED):
@@ -94,6 +100,7 @@ def fold_normalisation(head: keras.Model) -> keras.Model:
         kinds = [type(layer) for layer in (before, dropout, dense)]
         if kinds != [layers.Dense, layers.Dropout, layers.Dense] or before.activation is not keras.activations.relu:
             raise InputError(f"Expected {norm.name} between dense layers, behind a ReLU, received {kinds}.")
+        # Both sides take a part of it, so that weights keep the scale that training gave them.
         gamma, beta, mean, variance = (np.asarray(value, np.float64) for value in norm.get_weights())
         deviation = np.sqrt(variance + norm.epsilon)
         before.set_weights([value / deviation for value in before.get_weights()])
@@ -101,14 +108,6 @@ def fold_normalisation(head: keras.Model) -> keras.Model:
         dense.set_weights([gamma[:, None] * kernel, bias + (beta - gamma * mean / deviation) @ kernel])
         norm.set_weights([np.ones_like(gamma), 0 * beta, 0 * mean, np.ones_like(variance) - norm.epsilon])
     return folded
-
-
-def _front(head: keras.Model) -> Callable[[Any], Any]:
-    """Returns what stands before the trained part: the standardisation of inputs, or nothing."""
-    names = [layer.name for layer in head.layers]
-    if _STANDARDISE not in names:
-        return lambda features: features
-    return keras.Model(head.input, {_STANDARDISE: head.get_layer(_STANDARDISE).output})
 
 
 def _rebuild(head: keras.Model) -> Any:
@@ -140,7 +139,7 @@ def _rebuild(head: keras.Model) -> Any:
 
 
 def _with_pruning(tail: Any, schedule: Any) -> Any:
-    """Prunes all layers but the last, which has a few weights only."""
+    """Returns a model whose layers are pruned by a schedule, all but the last, which has 128 weights only."""
     import tensorflow_model_optimization as tfmot
     import tf_keras
 
@@ -152,19 +151,11 @@ def _with_pruning(tail: Any, schedule: Any) -> Any:
     return tf_keras.models.clone_model(tail, clone_function=wrap)
 
 
-def _fit(model: Any, dataset: tf.data.Dataset, steps: int, callbacks: list[Any]) -> None:
-    import tf_keras
-
-    loss = tf_keras.losses.BinaryCrossentropy(from_logits=True)
-    model.compile(tf_keras.optimizers.Adam(_LEARNING_RATE), loss)
-    model.fit(dataset, steps_per_epoch=steps, epochs=_EPOCHS, callbacks=callbacks, verbose=0, shuffle=False)
-
-
 def _weighted(layer: layers.Layer) -> dict[str, Any]:
     return {"name": layer.name, "activation": keras.activations.serialize(layer.activation)}
 
 
-# What makes a layer in Keras 2, from its `layers` and ours.
+# Functions that make a layer of Keras 2 from its `layers` and our layer.
 _BUILD: Mapping[type, Callable[[Any, Any], Any]] = {
     layers.Dense: lambda old, layer: old.Dense(layer.units, **_weighted(layer)),
     layers.Conv2D: lambda old, layer: old.Conv2D(layer.filters, layer.kernel_size, **_weighted(layer)),
@@ -172,6 +163,7 @@ _BUILD: Mapping[type, Callable[[Any, Any], Any]] = {
     layers.Flatten: lambda old, layer: old.Flatten(name=layer.name),
     layers.Concatenate: lambda old, layer: old.Concatenate(name=layer.name),
 }
+# Layers that do nothing to a folded head's logit outside of training, or stand before the standardised inputs.
 _LEFT_OUT = (
     layers.Activation, layers.BatchNormalization, layers.Dropout, layers.InputLayer, layers.Normalization,
 )  # fmt: skip

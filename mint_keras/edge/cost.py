@@ -1,4 +1,4 @@
-"""What a TFLite scorer costs: time for a face and memory, in a process of its own that holds nothing else."""
+"""Measures what a TFLite scorer costs, time and memory, in a process that holds nothing else."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mint_keras.edge.scorer import Scorer
+from mint_keras.edge.scorer import TfliteScorer
 from mint_keras.records import InputError
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -23,32 +23,27 @@ def measure(model: Path, faces: Path) -> dict[str, Any]:
     """Measures a scorer in a fresh process.
 
     Args:
-        model: the `.tflite` file.
-        faces: a `.npy` file of faces, uint8 RGB, shape (n, 112, 112, 3).
+        model: The `.tflite` file.
+        faces: A `.npy` file of faces, uint8 RGB, shape (n, 112, 112, 3).
 
     Returns:
-        Milliseconds for each face by number of threads, "1" and "2", and the largest memory of the process while it
-        ran one thread, "rss_mib", None where the system does not say.
+        Milliseconds for each face with one thread, "1", and with two, "2", and the largest memory of the process while
+        it ran one thread, "rss_mib"; None where the system does not say.
 
     Raises:
         InputError: if the model does not run.
     """
     command = [sys.executable, "-m", "mint_keras.edge.cost", *(str(path.resolve()) for path in (model, faces))]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=_ROOT)  # noqa: S603 # our own
+    # The process imports the package from where this one has it.
+    done = subprocess.run(command, capture_output=True, text=True, cwd=_ROOT)  # noqa: S603
     if done.returncode:
         raise InputError(f"Expected a scorer that runs, received {model}: {done.stderr[-500:]}")
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-def _measure_here(model: Path, faces: Path) -> dict[str, Any]:
-    shown = np.load(faces, mmap_mode="r", allow_pickle=False)
-    single = _milliseconds(model, shown, 1)
-    memory = _peak_memory()
-    return {"1": single, "2": _milliseconds(model, shown, 2), "rss_mib": memory}
-
-
 def _milliseconds(model: Path, faces: np.ndarray, threads: int) -> list[float]:
-    scorer = Scorer(model, threads)
+    scorer = TfliteScorer(model, threads)
+    # LiteRT plans its memory and fills its caches on the first faces.
     scorer.logits(faces[:_WARM_UP])
     taken = []
     for face in faces:
@@ -58,12 +53,15 @@ def _milliseconds(model: Path, faces: np.ndarray, threads: int) -> list[float]:
     return taken
 
 
-def _peak_memory() -> float | None:
-    """Not what `getrusage` says: that begins with the memory of the process that started this one."""
+def peak_memory() -> float | None:
+    """Returns the most memory that this process has held so far, in MiB; None where the system does not say."""
     if not _STATUS.is_file():
         return None
+    # `getrusage` would begin with the memory of the process that started this one.
     return round(int(_STATUS.read_text(encoding="ascii").partition("VmHWM:")[2].split()[0]) / 1024, 1)
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(_measure_here(Path(sys.argv[1]), Path(sys.argv[2]))) + "\n")
+    scorer_file, shown = Path(sys.argv[1]), np.load(sys.argv[2], mmap_mode="r", allow_pickle=False)
+    found: dict[str, Any] = {"1": _milliseconds(scorer_file, shown, 1), "rss_mib": peak_memory()}
+    sys.stdout.write(json.dumps({**found, "2": _milliseconds(scorer_file, shown, 2)}) + "\n")

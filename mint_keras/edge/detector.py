@@ -1,9 +1,9 @@
-"""A face detector for a bundle: SCRFD, from ONNX through Keras to TFLite, if it finds what ONNX Runtime finds."""
+"""Puts a face detector into a bundle: SCRFD from ONNX through Keras to TFLite, if it finds what ONNX Runtime finds."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,10 @@ from mint_keras.edge.bundle import DETECTORS
 from mint_keras.faces import detectors, scrfd
 from mint_keras.records import InputError, RefusedError
 
-PHOTO = "photo"  # the input of the signature
-MAX_BOX_SHIFT = 0.5  # pixels of the network's input
+# The name of the signature's input.
+PHOTO = "photo"
+# Boxes may move by so many pixels of the network's input.
+MAX_BOX_SHIFT = 0.5
 MAX_SCORE_DIFFERENCE = 1e-3
 _ROLES = ("score", "bbox", "kps")
 _STRIDES = (8, 16, 32, 64, 128)
@@ -30,29 +32,36 @@ _THREADS = 2
 
 
 def export(file: str, photos: str, folder: Path) -> dict[str, Any]:
-    """Writes the detector for both sizes of the input.
+    """Writes a detector for both sizes of the input into a bundle.
 
     Args:
-        file: an SCRFD file with landmarks, `.onnx`, or `insightface:PACK`; see `detectors.find_file`.
-        photos: a folder of photos to compare on, beside drawn ones; "" for none.
-        folder: of the bundle.
+        file: An SCRFD file with landmarks, `.onnx`, or `insightface:PACK`; see `detectors.find_file`.
+        photos: A folder of photos to compare on, beside drawn ones; "" for none.
+        folder: The bundle's folder.
 
     Returns:
-        What the manifest says of it: SHA-256 of the source, and by file the largest differences from ONNX Runtime.
+        The manifest's entry: SHA-256 of the source, and by file the largest differences from ONNX Runtime.
 
     Raises:
-        InputError: if it is no such detector.
+        InputError: if the file is no such detector.
         RefusedError: if TFLite differs from ONNX Runtime by more than 0.5 pixels, or 0.001 of a score.
     """
     path = detectors.find_file(file)
     _open(path)
-    pictures = [_drawn(), *_read(photos)]
+    # Drawn faces of two sizes in noise are there wherever a bundle is made, so something is always compared.
+    drawn = np.random.default_rng(1).integers(0, 256, (480, 640, 3), np.uint8)
+    for number, height in enumerate((112, 112, 56)):
+        face = synthetic.render(f"synthetic:1/web/{number}/0")[:: 112 // height, :: 112 // height]
+        drawn[40:][:height, 40 + 180 * number :][:, :height] = face
+    reader = images.FaceReader()
+    locations = samples.list_samples(photos).location if photos else ()
+    pictures = [drawn, *(reader.image(str(location)) for location in locations)]
     records = {}
     for side, name in DETECTORS.items():
         with tempfile.TemporaryDirectory() as scratch:
             resized = _resized(path, side, Path(scratch))
             content = litert.to_tflite(to_keras(resized, side))
-            received, expected = network(content), _onnx(resized)
+            received, expected = network(content), oracle(resized)
         records[name] = {
             "raw": compare_outputs(pictures, side, received, expected),
             "photos": compare_detections(pictures, side, received, expected),
@@ -67,7 +76,7 @@ def to_keras(path: Path, side: int) -> keras.Model:
     """Converts a detector to a Keras model from "photo", uint8 RGB (1, side, side, 3), to outputs such as "score_8".
 
     Raises:
-        InputError: if it is no SCRFD with landmarks.
+        InputError: if the file is no SCRFD with landmarks.
     """
     source = _open(path)
     inner = source.to_keras(source.usual_preprocessing(), side, "scrfd").model
@@ -77,13 +86,14 @@ def to_keras(path: Path, side: int) -> keras.Model:
 
 def _open(path: Path) -> sources.ForeignModel:
     source = sources.open_source(path)
+    # SCRFD without landmarks, of 6 or 10 outputs, says where a face is and not how to align it.
     if not source.is_detector or len(source.graph.outputs) not in (9, 15):
         raise InputError(f"Expected SCRFD with landmarks (9 or 15 outputs), received {path}.")
     return source
 
 
 def network(content: bytes, threads: int = _THREADS) -> scrfd.Network:
-    """Returns a detector as TFLite, as `scrfd.detect` takes it."""
+    """Returns a TFLite detector in the form that `scrfd.detect` takes."""
     from ai_edge_litert.interpreter import Interpreter
 
     run = Interpreter(model_content=content, num_threads=threads).get_signature_runner()
@@ -91,22 +101,30 @@ def network(content: bytes, threads: int = _THREADS) -> scrfd.Network:
     names = [name for name in names if name in run.get_output_details()]
 
     def forward(canvas: np.ndarray) -> list[np.ndarray]:
-        assert content  # noqa: S101 # kept alive
+        # LiteRT does not copy the model: the closure keeps its bytes alive.
+        assert content  # noqa: S101
         outputs = run(**{PHOTO: canvas[None]})
         return [outputs[name] for name in names]
 
     return forward
 
 
+def oracle(path: Path) -> scrfd.Network:
+    """Returns a detector's file in the form that `scrfd.detect` takes, run by ONNX Runtime."""
+    session = detectors.open_session(path)
+    (entry,), names = session.get_inputs(), [output.name for output in session.get_outputs()]
+    return lambda canvas: session.run(names, {entry.name: scrfd.to_blob(canvas)})
+
+
 def compare_outputs(
     pictures: Sequence[np.ndarray], side: int, received: scrfd.Network, expected: scrfd.Network
 ) -> dict[str, float]:
-    """Compares all that the networks give, at every place, also where there is no face.
+    """Compares the networks' outputs at every place, also where there is no face.
 
     Raises:
         RefusedError: see `export`.
     """
-    worst = {"max_box_shift": 0.0, "max_score_difference": 0.0}
+    shifts, differences = [0.0], [0.0]
     for picture in pictures:
         canvas, _ = scrfd.letterbox(picture, side)
         ours, theirs = received(canvas), expected(canvas)
@@ -114,54 +132,49 @@ def compare_outputs(
         for number, (a, b) in enumerate(zip(ours, theirs, strict=True)):
             role, stride = divmod(number, len(strides))
             difference = float(np.abs(a.reshape(-1) - b.reshape(-1)).max())
-            name, unit = ("max_box_shift", strides[stride]) if role else ("max_score_difference", 1)
-            worst[name] = _larger(worst[name], difference * unit)
-    _refuse(worst, side)
-    return worst
+            # Distances are in units of the stride, scores have none.
+            (shifts if role else differences).append(difference * (strides[stride] if role else 1))
+    return _checked(shifts, differences, side)
 
 
 def compare_detections(
     pictures: Sequence[np.ndarray], side: int, received: scrfd.Network, expected: scrfd.Network
 ) -> dict[str, float]:
-    """Compares the faces that are found.
+    """Compares the faces that the networks find.
 
     Raises:
         RefusedError: see `export`.
     """
-    worst = {"max_box_shift": 0.0, "max_score_difference": 0.0, "faces": 0}
+    shifts, differences, num_faces = [0.0], [0.0], 0
     for picture in pictures:
         ours, theirs = (scrfd.detect(picture, run, side) for run in (received, expected))
         if len(ours) != len(theirs):
             raise RefusedError(f"Expected {len(theirs)} faces as in ONNX Runtime at {side}, received {len(ours)}.")
         if not len(ours):
             continue
-        scale = scrfd.letterbox(picture, side)[1]  # boxes are in pixels of the photo
-        shift = float(np.abs(ours.boxes - theirs.boxes).max() * min(1.0, scale))
-        worst["max_box_shift"] = _larger(worst["max_box_shift"], shift)
-        difference = float(np.abs(ours.scores - theirs.scores).max())
-        worst["max_score_difference"] = _larger(worst["max_score_difference"], difference)
-        worst["faces"] += len(ours)
-    _refuse(worst, side)
-    return worst
+        # Boxes are in pixels of the photo; the limit is in pixels of the network's input.
+        scale = scrfd.letterbox(picture, side)[1]
+        shifts.append(float(np.abs(ours.boxes - theirs.boxes).max() * min(1.0, scale)))
+        differences.append(float(np.abs(ours.scores - theirs.scores).max()))
+        num_faces += len(ours)
+    return {**_checked(shifts, differences, side), "faces": num_faces}
 
 
-def _larger(a: float, b: float) -> float:
-    """Unlike `max`, keeps what is no number."""
-    return float(np.maximum(a, b))
-
-
-def _refuse(worst: Mapping[str, float], side: int) -> None:
+def _checked(shifts: Sequence[float], differences: Sequence[float], side: int) -> dict[str, float]:
+    # NumPy's maximum keeps NaN, unlike Python's, and NaN is refused.
+    worst = {"max_box_shift": float(np.max(shifts)), "max_score_difference": float(np.max(differences))}
     if not (worst["max_box_shift"] <= MAX_BOX_SHIFT and worst["max_score_difference"] <= MAX_SCORE_DIFFERENCE):
         raise RefusedError(
             f"Expected boxes within {MAX_BOX_SHIFT} pixels and scores within {MAX_SCORE_DIFFERENCE} of ONNX Runtime "
             f"at {side}, received differences of {worst['max_box_shift']:.2g} and {worst['max_score_difference']:.2g}."
         )
+    return worst
 
 
 def _resized(path: Path, side: int, folder: Path) -> Path:
     """Returns the file itself, or a copy for another input size where the file fixes one.
 
-    Its convolutions fit any size; only what is enlarged names how large it becomes.
+    ONNX Runtime, the oracle, runs the same copy.
     """
     model = onnx.load(path)
     sizes = model.graph.input[0].type.tensor_type.shape.dim[2:]
@@ -174,6 +187,7 @@ def _resized(path: Path, side: int, folder: Path) -> Path:
         for size in output.type.tensor_type.shape.dim:
             size.ClearField("dim_value")
     del model.graph.value_info[:]
+    # Convolutions fit any size; only what `Resize` enlarges names how large it becomes.
     targets = {node.input[3] for node in model.graph.node if node.op_type == "Resize" and len(node.input) == 4}
     for constant in model.graph.initializer:
         if constant.name in targets:
@@ -182,25 +196,3 @@ def _resized(path: Path, side: int, folder: Path) -> Path:
             constant.CopyFrom(numpy_helper.from_array(target, constant.name))
     onnx.save(model, folder / path.name)
     return folder / path.name
-
-
-def _onnx(path: Path) -> scrfd.Network:
-    session = detectors.open_session(path)
-    (entry,), names = session.get_inputs(), [output.name for output in session.get_outputs()]
-    return lambda canvas: session.run(names, {entry.name: scrfd.to_blob(canvas)})
-
-
-def _drawn() -> np.ndarray:
-    """Returns a picture of noise with drawn faces of three sizes in it."""
-    picture = np.random.default_rng(1).integers(0, 256, (480, 640, 3), np.uint8)
-    for number, side in enumerate((112, 112, 56)):
-        face = synthetic.render(f"synthetic:1/web/{number}/0")[:: 112 // side, :: 112 // side]
-        picture[40:][:side, 40 + 180 * number :][:, :side] = face
-    return picture
-
-
-def _read(photos: str) -> list[np.ndarray]:
-    if not photos:
-        return []
-    reader = images.FaceReader()
-    return [reader.image(str(location)) for location in samples.list_samples(photos).location]

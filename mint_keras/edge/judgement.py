@@ -1,4 +1,4 @@
-"""What is said of faces and persons: scores, p-values where they hold, who is selected, and why nothing is said."""
+"""Decides what is said of faces and persons: scores, p-values where they hold, and why nothing is said elsewhere."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ class ScoredFace:
     """A face and its score.
 
     Attributes:
-        row: of its photo in the table of photos.
-        number: of the face in the photo, from 1.
-        of: faces scored in the photo.
-        box: left, top, right, bottom in the photo's pixels; None for a crop that was a face already.
-        certainty: the detector's, 0 to 1; None likewise.
-        is_resized: whether it was a crop of another size.
-        logit: the score before the sigmoid.
-        features: `quality.features`.
-        picture: the face as JPEG in base64, if it was asked for.
+        row: The row of its photo in the table of photos.
+        number: The number of the face in its photo, from 1.
+        of: The number of faces that were scored in the photo.
+        box: Left, top, right and bottom in the photo's pixels; None for a crop that was a face already.
+        certainty: The detector's certainty, 0 to 1; None for such a crop.
+        is_resized: Whether it was a crop of another size.
+        logit: The score before the sigmoid.
+        features: The numbers of `quality.features`.
+        picture: The face as JPEG in base64 if it was asked for, else "".
     """
 
     row: int
@@ -46,23 +46,23 @@ class ScoredFace:
 
 
 @dataclasses.dataclass(frozen=True)
-class Finding:
+class Judgement:
     """What is said of one face or person.
 
     Attributes:
-        name: `sample_id` in scores.csv, or the person.
-        file: where the photo is; "" for a person.
-        face: number of the face in the photo, or of photos of the person that were judged.
-        of: faces in the photo, or photos of the person.
-        box: see `ScoredFace`.
-        certainty: see `ScoredFace`.
-        score: the logit's sigmoid.
-        logit: of the face; the mean of a person's photos.
-        share_above: of calibration people who score as high; None if there are none to compare with.
-        p_value: None if none may be given.
-        is_selected: whether it stands out at the false discovery rate; None if that is not asked of it.
-        abstained: why it is not judged, or not alone; "" if it is.
-        picture: see `ScoredFace`.
+        name: The `sample_id` in scores.csv, or the person.
+        file: The file of the photo; "" for a person.
+        face: The number of the face in its photo, or the number of the person's photos that were judged.
+        of: The number of faces in the photo, or of the person's photos.
+        box: The box of `ScoredFace`; None for a person.
+        certainty: The certainty of `ScoredFace`; None for a person.
+        score: The sigmoid of the logit.
+        logit: The face's logit, or the mean of the person's photos.
+        share_above: The share of calibration people who score as high; None if there are none to compare with.
+        p_value: The p-value; None if none may be given.
+        is_selected: Whether it stands out at the false discovery rate; None if it was not among those selected from.
+        abstained: The reason why it is not judged, or not alone; "" if it is.
+        picture: The picture of `ScoredFace`; "" for a person.
     """
 
     name: str
@@ -90,41 +90,45 @@ class Finding:
 
 
 def table_of(photos: SampleTable, faces: Sequence[ScoredFace]) -> SampleTable:
-    """Returns a row for each face.
-
-    A face that was found in a photo is `PHOTO#1`, `#2` and so on. Who of several is the photo's person nobody knows:
-    each is then a person of its own.
-    """
-    rows = np.array([face.row for face in faces], int)
+    """Returns a row for each face; a face that was found in a photo is called `PHOTO#1`, `#2` and so on."""
+    table = photos.take(np.array([face.row for face in faces], int))
     found = np.array([f"#{face.number}" if face.box is not None else "" for face in faces], np.str_)
+    # Nobody knows who of several is the photo's person: each is then a person of its own.
     several = np.array([f"#{face.number}" if face.of > 1 else "" for face in faces], np.str_)
-    table = photos.take(rows)
-    columns = (
-        np.char.add(column.astype(str), mark) for column, mark in ((table.sample_id, found), (table.identity, several))
-    )
-    return SampleTable(next(columns), table.database, next(columns), table.location)
+    sample_id = np.char.add(table.sample_id.astype(str), found)
+    return SampleTable(sample_id, table.database, np.char.add(table.identity.astype(str), several), table.location)
 
 
 def judge(
     scores: Scores, faces: Sequence[ScoredFace], calibration: FieldCalibration | None
-) -> tuple[list[Finding], list[Finding]]:
+) -> tuple[list[Judgement], list[Judgement]]:
     """Returns what is said of every face, in the order of the scores, and of everybody with several photos, by name.
 
-    The selection is among people: whoever is judged by several photos counts once, with these, and so does every other
-    face. Several photos of a person as if they were different people's would pretend to more evidence than there is.
+    The mean of a person's photos is compared with the mean of as many photos of calibration people. Nobody has several
+    photos where folders are not persons.
 
     Args:
-        scores: of `table_of`.
-        faces: the same.
-        calibration: of the bundle, if it has one.
+        scores: The scores of the rows of `table_of`.
+        faces: The faces of these rows.
+        calibration: The bundle's calibration, if it has one.
     """
-    of_faces, of_persons = _judge_faces(scores, faces, calibration), _judge_persons(scores, faces, calibration)
+    features = np.array([face.features for face in faces], np.float64).reshape(len(faces), -1)
+    is_inside = np.ones(len(faces), bool) if calibration is None else calibration.is_inside(features)
+    people = scores.samples.people()
+    # Photos with several faces do not count for a person, since nobody knows whose face is whose.
+    is_alone = np.array([face.of == 1 for face in faces], bool)
+    of_persons = []
+    for name, num in sorted(collections.Counter(people[is_alone].tolist()).items()):
+        if num > 1:
+            rows = is_alone & (people == name)
+            of_persons.append(_judge_person(name, paired.take(scores, rows), is_inside[rows], calibration))
     judged = {one.name for one in of_persons if one.p_value is not None}
-    people = scores.samples.people().tolist()
     of_faces = [
         dataclasses.replace(one, abstained=_WITH_OTHERS) if name in judged and not one.abstained else one
-        for one, name in zip(of_faces, people, strict=True)
+        for one, name in zip(_judge_faces(scores, faces, features, is_inside, calibration), people, strict=True)
     ]
+    # The selection is among people: whoever is judged by several photos counts once, with these, and so do other faces.
+    # Several photos of a person as if they were different people's would pretend to more evidence than there is.
     units = [one for one, name in zip(of_faces, people, strict=True) if name not in judged]
     units += [one for one in of_persons if one.name in judged]
     if all(one.p_value is None for one in units):
@@ -132,72 +136,48 @@ def judge(
     p = np.array([np.nan if one.p_value is None else one.p_value for one in units])
     selected = {id(unit): bool(mark) for unit, mark in zip(units, conformal.select(p), strict=True)}
 
-    def mark(findings: list[Finding]) -> list[Finding]:
-        return [dataclasses.replace(one, is_selected=selected.get(id(one))) for one in findings]
+    def mark(judgements: list[Judgement]) -> list[Judgement]:
+        return [dataclasses.replace(one, is_selected=selected.get(id(one))) for one in judgements]
 
     return mark(of_faces), mark(of_persons)
 
 
-def _judge_faces(scores: Scores, faces: Sequence[ScoredFace], calibration: FieldCalibration | None) -> list[Finding]:
-    features = np.array([face.features for face in faces], np.float64).reshape(len(faces), -1)
-    above, p, reasons = _compare(np.asarray(scores.logit, np.float64), features, calibration)
+def _judge_faces(
+    scores: Scores,
+    faces: Sequence[ScoredFace],
+    features: np.ndarray,
+    is_inside: np.ndarray,
+    calibration: FieldCalibration | None,
+) -> list[Judgement]:
+    logits = np.asarray(scores.logit, np.float64)
+    above: list[float | None] = [None] * len(faces)
+    p, reasons = np.full(len(faces), np.nan), [_UNCALIBRATED] * len(faces)
+    if calibration is not None:
+        above, p = calibration.photos.share_above(logits).tolist(), calibration.photos.p_values(logits, is_inside)
+        oddest = zip(is_inside.tolist(), calibration.oddest(features), strict=True)
+        reasons = ["" if inside else f"{_UNLIKE} ({feature})" for inside, feature in oddest]
     return [
-        Finding(
-            str(scores.samples.sample_id[k]),
-            str(scores.samples.location[k]),
-            face.number,
-            face.of,
-            face.box,
-            face.certainty,
-            float(sigmoid(scores.logit[k])),
-            float(scores.logit[k]),
-            above[k],
-            None if np.isnan(p[k]) else float(p[k]),
-            None,
-            reasons[k],
-            face.picture,
+        Judgement(
+            name=str(scores.samples.sample_id[k]),
+            file=str(scores.samples.location[k]),
+            face=face.number,
+            of=face.of,
+            box=face.box,
+            certainty=face.certainty,
+            score=float(sigmoid(scores.logit[k])),
+            logit=float(scores.logit[k]),
+            share_above=above[k],
+            p_value=None if np.isnan(p[k]) else float(p[k]),
+            is_selected=None,
+            abstained=reasons[k],
+            picture=face.picture,
         )
         for k, face in enumerate(faces)
     ]
 
 
-def _compare(
-    logits: np.ndarray, features: np.ndarray, calibration: FieldCalibration | None
-) -> tuple[list[float | None], np.ndarray, list[str]]:
-    """Returns share above, p-values and reasons for none, of each face."""
-    if calibration is None:
-        return [None] * len(logits), np.full(len(logits), np.nan), [_UNCALIBRATED] * len(logits)
-    is_inside = calibration.is_inside(features)
-    oddest = calibration.oddest(features)
-    reasons = [
-        "" if inside else f"{_UNLIKE} ({feature})" for inside, feature in zip(is_inside.tolist(), oddest, strict=True)
-    ]
-    above = calibration.photos.share_above(logits).tolist()
-    return above, calibration.photos.p_values(logits, is_inside), reasons
-
-
-def _judge_persons(scores: Scores, faces: Sequence[ScoredFace], calibration: FieldCalibration | None) -> list[Finding]:
-    """Judges everybody with several photos; photos with several faces do not count.
-
-    The mean of a person's photos is compared with the mean of as many photos of calibration people. Photos unlike the
-    calibration's do not count either. Nobody has several photos where folders are not persons.
-    """
-    people = scores.samples.people()
-    is_alone = np.array([face.of == 1 for face in faces], bool)
-    counts = collections.Counter(people[is_alone].tolist())
-    several = sorted(name for name, num in counts.items() if num > 1)
-    if not several:
-        return []
-    features = np.array([face.features for face in faces], np.float64).reshape(len(faces), -1)
-    is_inside = np.ones(len(faces), bool) if calibration is None else calibration.is_inside(features)
-    judged = []
-    for name in several:
-        rows = is_alone & (people == name)
-        judged.append(_judge_person(name, paired.take(scores, rows), is_inside[rows], calibration))
-    return judged
-
-
-def _judge_person(name: str, photos: Scores, is_inside: np.ndarray, calibration: FieldCalibration | None) -> Finding:
+def _judge_person(name: str, photos: Scores, is_inside: np.ndarray, calibration: FieldCalibration | None) -> Judgement:
+    """Judges a person by those photos that are like the calibration's."""
     num = 0 if calibration is None else calibration.photos_for(int(is_inside.sum()))
     above, p, reason = None, None, _UNCALIBRATED
     if calibration is None or not num:
@@ -213,4 +193,4 @@ def _judge_person(name: str, photos: Scores, is_inside: np.ndarray, calibration:
         value = reference.p_values(np.array([logit]), np.ones(1, bool))[0]
         p, reason = (None, "no p-values for so many photos") if np.isnan(value) else (float(value), "")
     score = float(sigmoid(np.array(logit)))
-    return Finding(name, "", num, len(photos.logit), None, None, score, logit, above, p, None, reason)
+    return Judgement(name, "", num, len(photos.logit), None, None, score, logit, above, p, None, reason)

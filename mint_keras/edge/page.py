@@ -1,8 +1,6 @@
-"""The local page: photos are dropped on it, scored on this machine, and forgotten. Needs requirements-serve.txt.
+"""Serves the local page: photos are dropped on it, scored on this machine, and forgotten. Needs requirements-serve.txt.
 
-It listens on 127.0.0.1 only and answers to no other name, so that no page of the internet can ask it anything (DNS
-rebinding); what changes something must come from the page itself. Photos stay in memory while they are scored, results
-until the program ends or four other batches came.
+Photos stay in memory while they are scored, and results until the program ends or four other batches came.
 """
 
 from __future__ import annotations
@@ -17,6 +15,7 @@ import sys
 import threading
 import webbrowser
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,11 +33,13 @@ from mint_keras.data import images
 from mint_keras.edge import report, scoring
 from mint_keras.edge.bundle import SCORER, Bundle, read_bundle
 from mint_keras.edge.judgement import ScoredFace
+from mint_keras.edge.photos import Looking
 from mint_keras.records import InputError, Rejected, SampleTable
 
 HOST = "127.0.0.1"
-MAX_BYTES = 32 * 2**20  # of a photo
-MAX_PHOTOS = 500  # of a batch
+# One photo may have so many bytes, one batch so many photos: all of it is held in memory.
+MAX_BYTES = 32 * 2**20
+MAX_PHOTOS = 500
 MAX_BATCHES = 4
 _MAX_NAME = 200
 _HEADERS = {
@@ -54,46 +55,44 @@ _HEADERS = {
 }
 
 
-def serve(config: scoring.Score) -> str:
+def serve(
+    bundle: Path, port: int = 8765, looking: Looking | None = None, threads: int = 0, opens_browser: bool = True
+) -> None:
     """Serves the page until Ctrl-C.
 
+    Args:
+        bundle: The bundle's folder.
+        port: The port of the page; 0 takes any that is free.
+        looking: How faces are looked for; with the bundle's detectors by default.
+        threads: The number of processors to use; 0 stands for all.
+        opens_browser: Whether the page is opened in a browser, if this is a terminal.
+
     Raises:
-        InputError: if the bundle cannot be used.
-        OSError: if the port is taken.
+        InputError: if the bundle cannot be used, or the port is taken.
     """
-    if config.paths or config.out is not None:
-        raise InputError(
-            "Expected photos and --out, or --serve, received both: the page takes photos and keeps nothing."
-        )
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            listener.bind((HOST, config.port))
+            listener.bind((HOST, port))
         except (OSError, OverflowError) as error:
-            raise InputError(f"Expected a free port, received --port {config.port}: {error}. 0 takes any.") from error
-        port = listener.getsockname()[1]
-        app = make_app(config, port)
-        url = f"http://{HOST}:{port}/"
+            raise InputError(f"Expected a free port, received --port {port}: {error}. 0 takes any.") from error
+        taken = listener.getsockname()[1]
+        app = make_app(bundle, taken, looking, threads)
+        url = f"http://{HOST}:{taken}/"
         sys.stderr.write(f"Open {url} in a browser. Nothing leaves this machine; Ctrl-C ends it and forgets all.\n")
-        if sys.stderr.isatty() and not config.quiet:
+        if opens_browser and sys.stderr.isatty():
+            # The server needs a moment until it answers.
             threading.Timer(0.5, webbrowser.open, [url]).start()
         server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False, server_header=False))
         with contextlib.suppress(KeyboardInterrupt):
             server.run(sockets=[listener])
-    return "The page is closed; nothing was kept."
 
 
-def make_app(config: scoring.Score, port: int) -> Starlette:
-    """Returns the application.
-
-    Args:
-        config: bundle, detector and the like.
-        port: at which it will be reached.
-    """
-    bundle = read_bundle(config.bundle)
-    looking = scoring.looking_of(config, bundle)
-    threads = config.threads or os.cpu_count() or 1
-    scorer = scoring.FaceScorer(bundle.path / SCORER, looking, threads, config.pictures)
+def make_app(folder: Path, port: int, looking: Looking | None = None, threads: int = 0) -> Starlette:
+    """Returns the application that `serve` serves at a port, for the bundle in a folder."""
+    bundle = read_bundle(folder)
+    looking = (looking or Looking()).with_bundle(bundle)
+    scorer = scoring.FaceScorer(bundle.path / SCORER, looking, threads or os.cpu_count() or 1)
     page = _Page(bundle, scorer)
     routes = [
         Route("/", page.show),
@@ -128,8 +127,10 @@ class _Guard:
         request = Request(scope)
         host, origin = request.headers.get("host", ""), request.headers.get("origin", "")
         app: ASGIApp = self._app
+        # No other name is answered to, so that no page of the internet can ask this one anything (DNS rebinding).
         if host not in self._hosts:
             app = JSONResponse({"error": f"Expected this machine's own page, received {host!r}."}, 421)
+        # What changes something must come from the page itself.
         elif scope["method"] not in ("GET", "HEAD") and origin != f"http://{host}":
             app = JSONResponse({"error": f"Expected a request of this page, received one of {origin!r}."}, 403)
         await app(scope, receive, send_with_headers)
@@ -155,22 +156,26 @@ class _Batch:
 
 
 class _Page:
-    """Answers requests; batches live here and nowhere else."""
+    """Answers requests; batches live here and nowhere else.
+
+    Photos come one by one and are not kept: the browser draws the boxes over the file that it has anyway.
+    """
 
     def __init__(self, bundle: Bundle, scorer: scoring.FaceScorer) -> None:
         self._bundle, self._scorer = bundle, scorer
         self._batches: collections.OrderedDict[str, _Batch] = collections.OrderedDict()
-        self._lock = threading.Lock()  # an interpreter works on one face at a time
+        # Photos of one batch get their numbers one after the other, and all threads work on one photo.
+        self._lock = threading.Lock()
         self._templates = report.environment()
 
     async def show(self, request: Request) -> Response:
-        """The page, still empty."""
+        """Returns the page, still empty."""
         limits = {"bytes": MAX_BYTES, "photos": MAX_PHOTOS}
         text = self._templates.get_template("page.html").render(manifest=self._bundle.manifest, limits=limits)
         return HTMLResponse(text)
 
     async def begin(self, request: Request) -> Response:
-        """A new batch; the oldest of too many is forgotten."""
+        """Begins a batch; the oldest of too many is forgotten."""
         batch = secrets.token_urlsafe(16)
         self._batches[batch] = _Batch()
         while len(self._batches) > MAX_BATCHES:
@@ -178,17 +183,24 @@ class _Page:
         return JSONResponse({"batch": batch})
 
     async def add(self, request: Request) -> Response:
-        """Scores one photo, the body of the request, called ?name=."""
+        """Scores one photo, which is the body of the request and is called `?name=`."""
         batch = self._find(request)
         if len(batch.names) >= MAX_PHOTOS:
             raise HTTPException(413, f"Expected at most {MAX_PHOTOS} photos at once.")
-        content = await _read(request)
+        parts, size = [], 0
+        # What a client says of the length of its body is not to be trusted.
+        async for part in request.stream():
+            size += len(part)
+            if size > MAX_BYTES:
+                raise HTTPException(413, f"Expected a photo of at most {MAX_BYTES // 2**20} MiB.")
+            parts.append(part)
         name = request.query_params.get("name", "photo")[:_MAX_NAME]
-        error = await run_in_threadpool(self._score, batch, name, content)
+        error = await run_in_threadpool(self._score, batch, name, b"".join(parts))
         return JSONResponse({"error": error})
 
     def _score(self, batch: _Batch, name: str, content: bytes) -> str:
         with self._lock:
+            # Others may have come while this one was read.
             if len(batch.names) >= MAX_PHOTOS:
                 return f"Expected at most {MAX_PHOTOS} photos at once."
             row, size, error = len(batch.names), (0, 0), ""
@@ -204,29 +216,25 @@ class _Page:
             return error
 
     async def results(self, request: Request) -> Response:
-        """What is said of a batch, as a part of the page."""
+        """Returns what is said of a batch, as a part of the page."""
         batch = self._find(request)
         made = await run_in_threadpool(self._judge, batch)
         if made is None:
-            return HTMLResponse(
-                self._templates.get_template("nothing.html").render(rejected=list(batch.rejected.values()))
-            )
-        marks = [(face.logit, bool(face.is_selected)) for face in made.faces]
-        found = collections.defaultdict(list)
-        for face, finding in zip(batch.faces, made.faces, strict=True):
-            found[face.row].append(finding)
-        shown = zip(batch.names, batch.sizes, strict=True)
+            template = self._templates.get_template("nothing.html")
+            return HTMLResponse(template.render(rejected=list(batch.rejected.values())))
+        of_photos = collections.defaultdict(list)
+        for face, judgement in zip(batch.faces, made.faces, strict=True):
+            of_photos[face.row].append(judgement)
         photos = [
-            {"row": row, "name": name, "size": size, "faces": found[row], "error": batch.rejected.get(row)}
-            for row, (name, size) in enumerate(shown)
+            {"row": row, "name": name, "size": size, "faces": of_photos[row], "error": batch.rejected.get(row)}
+            for row, (name, size) in enumerate(zip(batch.names, batch.sizes, strict=True))
         ]
+        drawn = report.histogram(made.calibration, made.faces)
         template = self._templates.get_template("results.html")
-        return HTMLResponse(
-            template.render(made=made, photos=photos, histogram=report.histogram(made.calibration, marks))
-        )
+        return HTMLResponse(template.render(made=made, photos=photos, histogram=drawn))
 
     async def download(self, request: Request) -> Response:
-        """The report, as a file."""
+        """Returns the report as a file."""
         made = await run_in_threadpool(self._judge, self._find(request))
         if made is None:
             raise HTTPException(404, "Expected a batch with a scored face.")
@@ -238,7 +246,7 @@ class _Page:
         del self._batches[request.path_params["batch"]]
         return Response(status_code=204)
 
-    def _judge(self, batch: _Batch) -> report.FieldReport | None:
+    def _judge(self, batch: _Batch) -> report.PhotoScores | None:
         with self._lock:
             if not batch.faces:
                 return None
@@ -254,14 +262,3 @@ class _Page:
                 404, "Expected a batch of this page, received one that was forgotten. Drop the photos again."
             )
         return batch
-
-
-async def _read(request: Request) -> bytes:
-    """Reads a body of sane size."""
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > MAX_BYTES:
-            raise HTTPException(413, f"Expected a photo of at most {MAX_BYTES // 2**20} MiB.")
-        parts.append(part)
-    return b"".join(parts)

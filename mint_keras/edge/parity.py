@@ -1,22 +1,22 @@
-"""Whether a TFLite scorer says of faces what its Keras model says of them: as scores, decisions and membership."""
+"""Says whether a TFLite scorer agrees with its Keras model: in scores, in decisions, and in what shows membership."""
 
 from __future__ import annotations
 
-import collections
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mint_keras.audited import litert
 from mint_keras.data import protocol
 from mint_keras.edge import cost
 from mint_keras.records import RefusedError, Scores
+from mint_keras.report import tables
 from mint_keras.statistics import figures, paired
 
-TOLERANCE = 0.005  # of the AUC: what a second training of the same head moves it by is several times as much
+# An auditor may report 0.01 of AUC, and half of that must not be made by rounding. A second training of the same head
+# moves the AUC by several times as much.
+TOLERANCE = 0.005
 _NAMES = (figures.AUC, figures.TPR_AT_1)
 _THREADS = ("1", "2")
 _ROUNDS = 3
@@ -26,55 +26,50 @@ def compare(reference: Sequence[Scores], received: Sequence[Scores]) -> dict[str
     """Compares the scores of an artefact with those of its Keras model.
 
     Args:
-        reference: of Keras in float32, one for each evaluation.
-        received: of the artefact, for the same samples in the same order.
+        reference: The scores of Keras in float32, one entry for each evaluation.
+        received: The artefact's scores of the same samples in the same order.
 
     Returns:
-        Over all faces, each once: "faces", "max_logit_difference", "mean_logit_difference", "decision_flips". And
-        "evaluations": by name, Keras' AUC and TPR at 1% FPR, and the artefact's changes of both as value, low, high:
-        95% intervals over people, paired (`statistics.paired`).
+        Over all faces: "faces", "max_logit_difference", "mean_logit_difference", "decision_flips". And "evaluations":
+        by name, the AUC and TPR at 1% FPR of Keras, and the artefact's change of each as value, low and high of a 95%
+        interval over people, paired (`statistics.paired`).
 
     Raises:
         RefusedError: if some logits of the artefact are no numbers.
     """
     if not all(np.isfinite(part.logit).all() for part in received):
         raise RefusedError("Expected logits that are numbers, received NaN or infinity from the TFLite file.")
-    difference, flips = _by_face(reference, received)
+    # An evaluation shares its faces with others; each face counts once.
+    ids = np.concatenate([part.samples.sample_id for part in reference])
+    _, rows = np.unique(ids, return_index=True)
+    before, after = (np.concatenate([part.logit for part in parts])[rows] for parts in (reference, received))
+    difference = np.abs(after.astype(np.float64) - before)
+    evaluations = {}
+    for ours, theirs in zip(received, reference, strict=True):
+        plain = figures.figures(theirs, np.ones((1, len(theirs.logit))), _NAMES)
+        changes = paired.difference([ours], [theirs], names=_NAMES)
+        evaluations[theirs.evaluation] = {
+            "num_samples": len(theirs.logit),
+            **{name: float(value[0]) for name, value in plain.items()},
+            **{f"{name}_change": [change.value, change.low, change.high] for name, change in changes.items()},
+        }
     return {
         "faces": len(difference),
         "max_logit_difference": float(difference.max()),
         "mean_logit_difference": float(difference.mean()),
-        "decision_flips": int(flips.sum()),
-        "evaluations": {
-            before.evaluation: _changes(before, after) for before, after in zip(reference, received, strict=True)
-        },
+        "decision_flips": int(((before > 0) != (after > 0)).sum()),
+        "evaluations": evaluations,
     }
-
-
-def _by_face(reference: Sequence[Scores], received: Sequence[Scores]) -> tuple[np.ndarray, np.ndarray]:
-    """An evaluation shares its faces with others: each counts once."""
-    ids = np.concatenate([part.samples.sample_id for part in reference])
-    _, rows = np.unique(ids, return_index=True)
-    before, after = (np.concatenate([part.logit for part in parts])[rows] for parts in (reference, received))
-    return np.abs(after.astype(np.float64) - before), (before > 0) != (after > 0)
-
-
-def _changes(before: Scores, after: Scores) -> dict[str, Any]:
-    changes = paired.difference([after], [before], names=_NAMES)
-    plain = {
-        name: float(value[0])
-        for name, value in figures.figures(before, np.ones((1, len(before.logit))), _NAMES).items()
-    }
-    intervals = {f"{name}_change": [e.value, e.low, e.high] for name, e in changes.items()}
-    return {"num_samples": len(before.logit), **plain, **intervals}
 
 
 def check(comparison: Mapping[str, Any], tolerance: float = TOLERANCE) -> str:
-    """Says why an artefact is not what it stands for; "" if it is.
+    """Returns why an artefact is refused; "" if it is not.
 
-    It is refused if the AUC of an evaluation may have dropped by more than the tolerance: if the lower end of the
-    change's interval lies below. `familiar` is left out, whose AUC is no evidence of membership.
+    It is refused if the AUC of an evaluation may have dropped by more than the tolerance: the lower end of the change's
+    interval decides.
     """
+    # Membership decides, not cosines, and a rise does not refuse. `familiar` does not count, whose AUC is no evidence
+    # of membership. Small runs are refused for being small, because nobody knows what they lost.
     drops = {
         name: -found["auc_change"][1] for name, found in comparison["evaluations"].items() if name != protocol.FAMILIAR
     }
@@ -86,8 +81,9 @@ def check(comparison: Mapping[str, Any], tolerance: float = TOLERANCE) -> str:
 
 
 def check_alive(reference: Sequence[Scores]) -> None:
-    """Raises RefusedError for a head that gives every face the same score: any artefact would agree with it."""
+    """Raises RefusedError for a head that gives every face the same score."""
     logits = np.concatenate([part.logit for part in reference])
+    # Any artefact would agree with a head that died.
     if float(np.ptp(logits)) <= 1e-6 * max(1.0, float(np.abs(logits).max())):
         raise RefusedError(
             f"Expected a head that tells faces apart, received one that gives all of them the logit {logits[0]:.4g}: "
@@ -95,54 +91,71 @@ def check_alive(reference: Sequence[Scores]) -> None:
         )
 
 
-def describe(content: bytes) -> dict[str, Any]:
-    """Returns the size of a TFLite file, plain and zipped, and how often it uses which operation."""
-    kinds = collections.Counter(kind for kind, _ in litert.operations(content))
-    return {
-        "bytes": len(content),
-        "zipped_bytes": len(zlib.compress(content, 9)),
-        "operations": dict(sorted(kinds.items())),
-    }
-
-
 def costs(models: Mapping[str, Path], faces: Path) -> dict[str, dict[str, Any]]:
-    """Measures artefacts in turns, so that all meet the same machine; of several, the quietest of three rounds counts.
+    """Measures time and memory of artefacts.
 
     Args:
         models: TFLite files by name.
-        faces: see `cost.measure`.
+        faces: A `.npy` file of faces; see `cost.measure`.
 
     Returns:
         By name: "latency_ms", by number of threads {"p50", "p95"}, and "rss_mib".
     """
+    # In turns, so that all meet the same machine. The quietest of three rounds counts; others had company.
     rounds = [
         {name: cost.measure(path, faces) for name, path in models.items()}
         for _ in range(_ROUNDS if len(models) > 1 else 1)
     ]
-    return {
-        name: {
-            "latency_ms": {threads: _latency([found[name][threads] for found in rounds]) for threads in _THREADS},
+    found: dict[str, dict[str, Any]] = {}
+    for name in models:
+        quietest = {threads: min((one[name][threads] for one in rounds), key=np.median) for threads in _THREADS}
+        percentiles = {threads: np.percentile(taken, [50, 95]).tolist() for threads, taken in quietest.items()}
+        found[name] = {
+            "latency_ms": {threads: {"p50": p50, "p95": p95} for threads, (p50, p95) in percentiles.items()},
             "rss_mib": rounds[0][name]["rss_mib"],
         }
-        for name in models
-    }
+    return found
 
 
-def _latency(rounds: Sequence[Sequence[float]]) -> dict[str, float]:
-    p50, p95 = np.percentile(min(rounds, key=np.median), [50, 95]).tolist()
-    return {"p50": p50, "p95": p95}
+def recommend(records: Mapping[str, Mapping[str, Any]], force: bool = False) -> str:
+    """Returns the name of the accepted artefact with the smallest median latency on one thread.
 
-
-def recommend(records: Mapping[str, Mapping[str, Any]]) -> str:
-    """Returns the accepted artefact with the smallest median latency on one thread.
+    Args:
+        records: What was measured of each artefact, by name.
+        force: Whether artefacts that were refused count too.
 
     Raises:
         RefusedError: if none was accepted.
     """
-    accepted = {name: record for name, record in records.items() if not record["refused"]}
+    accepted = {name: record for name, record in records.items() if force or not record["refused"]}
     if not accepted:
         reasons = "; ".join(f"{name}: {record['refused']}" for name, record in records.items())
         raise RefusedError(
             f"Expected an artefact that keeps the AUC, received none: {reasons}. --force takes it all the same."
         )
     return min(accepted, key=lambda name: accepted[name]["latency_ms"]["1"]["p50"])
+
+
+def table(records: Mapping[str, Mapping[str, Any]], chosen: str) -> str:
+    """Returns a Markdown table of what was measured, with a star at the choice, and why artefacts were refused."""
+    # The manifest also has the changes on `familiar`, whose AUC is no evidence of membership.
+    evaluations = [name for name in next(iter(records.values()))["evaluations"] if name != protocol.FAMILIAR]
+    header = ["artefact", "MiB", "zipped", "logit, max", "mean", "flips"]
+    header += [f"{name}: {figure}" for name in evaluations for figure in ("AUC", "TPR at 1%")]
+    header += ["ms p50/p95", "2 threads", "RSS MiB", "accepted"]
+    rows = [header]
+    for name, record in records.items():
+        found = [record["evaluations"][evaluation] for evaluation in evaluations]
+        changes = [entry[f"{figure}_change"] for entry in found for figure in _NAMES]
+        rows.append([
+            name + ("*" if name == chosen else ""),
+            *(f"{record[size] / 2**20:.2f}" for size in ("bytes", "zipped_bytes")),
+            *(f"{record[kind + '_logit_difference']:.2g}" for kind in ("max", "mean")),
+            f"{record['decision_flips']}/{record['faces']}",
+            *(f"{value:+.4f} [{low:+.4f}, {high:+.4f}]" for value, low, high in changes),
+            *("{p50:.2f}/{p95:.2f}".format(**record["latency_ms"][threads]) for threads in _THREADS),
+            f"{record['rss_mib']:.0f}" if record["rss_mib"] else "-",
+            "no" if record["refused"] else "yes",
+        ])  # fmt: skip
+    reasons = [f"{name} is refused: {record['refused']}." for name, record in records.items() if record["refused"]]
+    return "\n".join([tables.format_table(rows), *([""] if reasons else []), *reasons])

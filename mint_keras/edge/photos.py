@@ -1,11 +1,13 @@
-"""What somebody wants scored, and the faces in it: every photo is decoded once."""
+"""Lists the photos that somebody wants scored, and finds the faces in them; every photo is decoded once."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import glob
 import importlib.util
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,35 +22,44 @@ from mint_keras.records import InputError, SampleTable, concatenate_tables
 
 ALL = "all"
 _TABLES = (".rec", ".bin", ".csv", ".parquet")
-_LIST = ".txt"
-_PACKED = ("*/det_*.onnx", "**/scrfd*.onnx")  # what detectors are called in insightface's packs
+# The names of detectors in insightface's packs.
+_PACKED = ("*/det_*.onnx", "**/scrfd*.onnx")
 
 
-def list_photos(paths: tuple[str, ...], are_albums: bool = False) -> SampleTable:
-    """Lists photos; what is named twice counts once.
+def list_photos(paths: Sequence[str | Path], are_albums: bool = False) -> SampleTable:
+    """Lists photos; a photo that is named twice counts once.
 
     Args:
-        paths: images, folders, patterns of files such as `"photos/**/*.jpg"`, lists (`.txt`, a path a line, relative to
+        paths: Images, folders, patterns of files such as `"photos/**/*.jpg"`, lists (`.txt`, a path a line, relative to
             the list's folder), or any other source of `samples.list_samples`.
-        are_albums: whether everybody is somebody else, whatever folder the photo is in.
+        are_albums: Whether everybody is somebody else, whatever folder the photo is in.
 
     Raises:
         InputError: if there is no such path, nothing fits a pattern, or it holds no image.
     """
     if not paths:
         raise InputError("Expected photos to score, received none: name images or folders, or use --serve.")
-    table = concatenate_tables([_list(path) for path in paths])
+    table = concatenate_tables([_list(str(path)) for path in paths])
     first = np.sort(np.unique(table.location, return_index=True)[1])
     table = samples.join([table.take(first)])
     return dataclasses.replace(table, identity=table.sample_id, group=None) if are_albums else table
 
 
 def _list(path: str) -> SampleTable:
-    if Path(path).is_file():
-        if Path(path).suffix.lower() == _LIST:
-            return _read_list(Path(path))
-        return samples.list_samples(path) if Path(path).suffix in _TABLES else _photo(path)
-    if not Path(path).exists() and glob.has_magic(path):
+    file = Path(path)
+    if file.is_file() and file.suffix.lower() == ".txt":
+        try:
+            lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"Expected a list of paths in {file}, in UTF-8, received: {error}.") from error
+        named = [line for line in lines if line and not line.startswith("#")]
+        if not named:
+            raise InputError(f"Expected paths in {file}, one a line, received none.")
+        inside = [str(file.parent / line) for line in named]
+        return concatenate_tables([samples.list_samples(p) if Path(p).is_dir() else _photo(p) for p in inside])
+    if file.is_file():
+        return samples.list_samples(path) if file.suffix in _TABLES else _photo(path)
+    if not file.exists() and glob.has_magic(path):
         found = sorted(name for name in glob.glob(path, recursive=True) if Path(name).is_file())
         if not found:
             raise InputError(f"Expected files that fit the pattern {path}, received none.")
@@ -56,20 +67,8 @@ def _list(path: str) -> SampleTable:
     return samples.list_samples(path)
 
 
-def _read_list(path: Path) -> SampleTable:
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"Expected a list of paths in {path}, in UTF-8, received: {error}.") from error
-    named = [line for line in lines if line and not line.startswith("#")]
-    if not named:
-        raise InputError(f"Expected paths in {path}, one a line, received none.")
-    inside = [str(path.parent / line) for line in named]
-    return concatenate_tables([samples.list_samples(p) if Path(p).is_dir() else _photo(p) for p in inside])
-
-
 def _photo(path: str) -> SampleTable:
-    """Lists one photo, which is a person of its own. If it is missing, reading it says so."""
+    """Lists one photo, which is a person of its own; if it is missing, reading it says so."""
     location, path = files.escape(str(Path(path).resolve())), files.escape(path)
     columns = (np.array([text]) for text in (path, Path(location).parent.name, path, location))
     return SampleTable(*columns)
@@ -80,15 +79,16 @@ def _photo(path: str) -> SampleTable:
 
 @dataclasses.dataclass(frozen=True)
 class Looking:
-    """How faces are found.
+    """How faces are looked for.
 
     Attributes:
-        detectors: see `detectors.find_file`; where one finds nothing the next is asked. SCRFD finds small faces with an
-            input of 640 pixels, and those that fill the picture with 320.
-        is_aligned: every image is a face already, whatever its size.
-        policy: which of several faces: "all", or a key of `policies.POLICIES`.
-        min_score: below it a face does not count.
-        border: see `detectors.with_border`.
+        detectors: Names that `detectors.find_file` knows; where one finds nothing the next is asked. Nothing stands for
+            those of a bundle.
+        is_aligned: Whether every image is a face already, whatever its size.
+        policy: Which of several faces are taken: "all", or a key of `policies.POLICIES`.
+        min_score: The certainty, 0 to 1, below which a face does not count.
+        border: The width of a black border around every photo while its faces are sought, as a share of its sides.
+        pictures: Whether faces are kept as pictures for the report.
     """
 
     detectors: tuple[str, ...] = ()
@@ -96,11 +96,25 @@ class Looking:
     policy: str = ALL
     min_score: float = scrfd.MIN_SCORE
     border: float = 0.0
+    pictures: bool = False
 
     def settings(self) -> dict[str, Any]:
         """Returns what decides the faces, for a manifest: detectors by their content."""
         hashes = [formats.sha256_file(detectors.find_file(name)) for name in self.detectors]
         return {**dataclasses.asdict(self), "detectors": hashes}
+
+    def with_bundle(self, bundle: Bundle) -> Looking:
+        """Returns the same with the detectors of a bundle, or an installed one, where none is named.
+
+        Raises:
+            InputError: if a named detector is none.
+        """
+        if self.is_aligned:
+            return dataclasses.replace(self, detectors=())
+        for name in self.detectors:
+            # This shows early whether it is one.
+            detectors.open_detector(name)
+        return self if self.detectors else dataclasses.replace(self, detectors=choose_detectors(bundle))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,10 +122,10 @@ class Face:
     """A face found in a photo.
 
     Attributes:
-        pixels: aligned, RGB, shape (112, 112, 3), uint8.
-        box: left, top, right, bottom in the photo's pixels; None for a crop that was a face already.
-        certainty: the detector's, 0 to 1; None likewise.
-        is_resized: whether it was a crop of another size.
+        pixels: The aligned face, RGB, shape (112, 112, 3), uint8.
+        box: Left, top, right and bottom in the photo's pixels; None for a crop that was a face already.
+        certainty: The detector's certainty, 0 to 1; None for such a crop.
+        is_resized: Whether it was a crop of another size.
     """
 
     pixels: np.ndarray
@@ -120,18 +134,8 @@ class Face:
     is_resized: bool = False
 
 
-def choose_detectors(bundle: Bundle, named: str) -> tuple[str, ...]:
-    """Returns the detectors for photos: the named one, the bundle's, or else one that insightface has installed.
-
-    Returns:
-        What `Looking` takes; nothing if there is none.
-
-    Raises:
-        InputError: if the named one is none.
-    """
-    if named:
-        detectors.open_detector(named)  # shows early whether it is one
-        return (named,)
+def choose_detectors(bundle: Bundle) -> tuple[str, ...]:
+    """Returns the bundle's own detectors, or else one that insightface has installed; nothing if there is none."""
     own = [path for name in DETECTORS.values() if (path := bundle.file(name)) is not None]
     if own:
         return tuple(str(path.resolve()) for path in own)
@@ -139,26 +143,24 @@ def choose_detectors(bundle: Bundle, named: str) -> tuple[str, ...]:
         return ()
     # pathlib's glob would stop at a home that may not be read.
     found = [glob.glob(pattern, root_dir=detectors.PACKS, recursive=True) for pattern in _PACKED]
-    candidates = [detectors.PACKS / name for names in found for name in sorted(names)]
-    return tuple(str(path) for path in candidates if _is_detector(path))[:1]
-
-
-def _is_detector(path: Path) -> bool:
-    try:
-        return len(detectors.open_session(path).get_outputs()) in (9, 15)
-    except InputError:
-        return False
+    for path in (detectors.PACKS / name for names in found for name in sorted(names)):
+        with contextlib.suppress(InputError):
+            # Those with landmarks have so many outputs.
+            if len(detectors.open_session(path).get_outputs()) in (9, 15):
+                return (str(path),)
+    return ()
 
 
 class FaceFinder:
-    """Decodes photos and finds the faces in them; each thread has files and a detector of its own.
+    """Decodes photos and finds the faces in them.
 
     Args:
-        looking: how.
+        looking: How faces are looked for.
     """
 
     def __init__(self, looking: Looking) -> None:
         self._looking = looking
+        # Each thread has files and detectors of its own: neither may be used by two at once.
         self._mine = threading.local()
 
     def faces(self, location: str) -> list[Face]:
@@ -172,8 +174,10 @@ class FaceFinder:
         return self.of_image(self._mine.reader.image(location))
 
     def of_image(self, image: np.ndarray) -> list[Face]:
-        """Returns the faces of a decoded photo, see `faces`."""
+        """Returns the faces of a decoded photo; see `faces`."""
         height, width = image.shape[:2]
+        # An image of 112x112 is a face and any other is a photo: the laptop cannot know better, and resizes nothing
+        # unless somebody says that crops of other sizes are faces.
         if self._looking.is_aligned or (height, width) == (images.IMAGE_SIZE, images.IMAGE_SIZE):
             face = images.FACE.apply(image)
             return [Face(face, is_resized=face.shape != image.shape)]
@@ -185,7 +189,8 @@ class FaceFinder:
             )
         try:
             return self._detect(image)
-        except cv2.error as error:  # which has limits of its own, such as 32,767 pixels a side
+        except cv2.error as error:
+            # OpenCV has limits of its own, such as 32,767 pixels a side.
             raise InputError(f"Expected a photo that OpenCV can work on, received: {error}") from error
 
     def _detect(self, image: np.ndarray) -> list[Face]:
@@ -193,6 +198,8 @@ class FaceFinder:
         if not hasattr(self._mine, "detect"):
             opened = [detectors.open_detector(name, looking.min_score) for name in looking.detectors]
             self._mine.detect = [detectors.with_border(one, looking.border) for one in opened]
+        # SCRFD finds small faces with an input of 640 pixels, and with 320 those that fill the picture.
+        # `prepare_faces.py` keeps to insightface's one size, because there it is to be equal.
         seen = (detect(image) for detect in self._mine.detect)
         found: scrfd.Detections | None = next((faces for faces in seen if len(faces)), None)
         if found is None:
@@ -200,12 +207,9 @@ class FaceFinder:
                 "Expected a face, received a photo in which none was found. If one fills it, try --border 0.5."
             )
         chosen = range(len(found)) if looking.policy == ALL else [policies.choose(found, image.shape, looking.policy)]
-        assert found.landmarks is not None  # noqa: S101 # detectors without are refused when they are opened
+        # Detectors without landmarks are refused when they are opened.
+        assert found.landmarks is not None  # noqa: S101
         return [
-            Face(
-                align.align(image, found.landmarks[k]),
-                tuple(float(edge) for edge in found.boxes[k]),
-                float(found.scores[k]),
-            )
+            Face(align.align(image, found.landmarks[k]), tuple(map(float, found.boxes[k])), float(found.scores[k]))
             for k in chosen
         ]

@@ -1,8 +1,7 @@
-"""What scoring found: as text, as tables, as JSON and as a page that needs nothing but a browser."""
+"""Writes what scoring found as text, as tables, as JSON and as a page that needs nothing but a browser."""
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import math
 from collections.abc import Sequence
@@ -15,35 +14,41 @@ import numpy as np
 from mint_keras import formats, score_files
 from mint_keras.edge.bundle import Bundle
 from mint_keras.edge.calibration import FieldCalibration
-from mint_keras.edge.judgement import Finding
+from mint_keras.edge.judgement import Judgement
 from mint_keras.records import Rejected, Scores
 from mint_keras.statistics import conformal
 
 FACES, REPORT, JSON = "faces.csv", "report.html", "scores.json"
 _SHOWN = 20
 _SHOWN_IN_PAGE = 1000
+_COLUMNS = (
+    "sample_id", "file", "face", "faces_in_photo", "left", "top", "right", "bottom", "certainty", "score", "logit",
+    "share_above", "p_value", "selected", "abstained",
+)  # fmt: skip
+# In units of the drawing; templates/parts.html has the same numbers.
+_WIDTH, _HEIGHT, _BINS = 600.0, 120.0, 40
 
 
 @dataclasses.dataclass(frozen=True)
-class FieldReport:
-    """What came of some photos.
+class PhotoScores:
+    """What a bundle says about some photos.
 
     Attributes:
-        bundle: that scored them.
-        calibration: of the bundle, if it has one.
-        scores: of faces.
-        faces: what is said of them, in the same order.
-        persons: what is said of everybody with several photos.
-        rejected: photos without a usable face, and why.
-        num_photos: in all.
-        num_resized: crops of other sizes than 112x112 among the faces.
+        bundle: The bundle.
+        calibration: The bundle's calibration, if it has one.
+        scores: The scores of all faces.
+        faces: What is said of each face, in the same order.
+        persons: What is said of everybody with several photos.
+        rejected: The photos without a usable face, and why.
+        num_photos: The number of photos in all.
+        num_resized: The number of faces that were crops of other sizes than 112x112.
     """
 
     bundle: Bundle
     calibration: FieldCalibration | None
     scores: Scores
-    faces: Sequence[Finding]
-    persons: Sequence[Finding]
+    faces: Sequence[Judgement]
+    persons: Sequence[Judgement]
     rejected: Sequence[Rejected]
     num_photos: int
     num_resized: int
@@ -75,7 +80,7 @@ class FieldReport:
 
     @property
     def notes(self) -> list[str]:
-        """What else has to be known, one sentence or two a line."""
+        """What else has to be known, in lines of one sentence or two."""
         notes = []
         if self.num_resized:
             notes.append(
@@ -84,7 +89,8 @@ class FieldReport:
         if num_odd := sum(face.is_odd for face in self.faces):
             notes.append(f"{num_odd:,} of {len(self.faces):,} faces are unlike the calibration's, so take care.")
         if judged := [one.face for one in self.persons if one.face and one.p_value is None]:
-            assert self.calibration is not None  # noqa: S101 # without one nobody is judged
+            # Without a calibration nobody is judged.
+            assert self.calibration is not None  # noqa: S101
             notes.append(f"No p-values for persons: {self.calibration.persons[min(judged)].silence}")
         num = sum(unit.is_selected is not None for unit in [*self.faces, *self.persons])
         if self.calibration is not None and not self.calibration.photos.silence and num:
@@ -99,25 +105,28 @@ class FieldReport:
         return self.calibration.wording["limits"]
 
 
-def write(out: Path, made: FieldReport) -> None:
+def write(out: Path, made: PhotoScores) -> None:
     """Writes scores.csv, faces.csv, scores.json, report.html, and rejected.csv if there is something in it."""
     formats.write_rejected(out / formats.REJECTED, made.rejected)
+    # scores.csv has the columns of every other scores.csv, so that whatever reads scores need not change.
     score_files.write_scores(out / formats.SCORES, [made.scores])
-    _write_faces(out / FACES, made.faces)
+    rows = []
+    for face in made.faces:
+        box = [""] * 4 if face.box is None else [f"{edge:.1f}" for edge in face.box]
+        is_selected = "" if face.is_selected is None else str(face.is_selected).lower()
+        place = (face.name, face.file, face.face, face.of, *box, _number(face.certainty))
+        said = (_number(face.share_above), _number(face.p_value), is_selected, face.abstained)
+        rows.append((*place, repr(face.score), str(np.float32(face.logit)), *said))
+    formats.write_csv(out / FACES, _COLUMNS, rows)
     formats.write_json(out / JSON, content(made))
     formats.write_text(out / REPORT, html(made))
 
 
-def content(made: FieldReport) -> dict[str, Any]:
-    """Returns all that is known, of types that JSON has."""
-    manifest = made.bundle.manifest
+def content(made: PhotoScores) -> dict[str, Any]:
+    """Returns the content of scores.json."""
+    said = {name: made.bundle.manifest[name] for name in ("seal", "inputs")}
     return {
-        "bundle": {
-            "head": made.bundle.head,
-            "tap": made.bundle.tap,
-            "seal": manifest["seal"],
-            "inputs": manifest["inputs"],
-        },
+        "bundle": {"head": made.bundle.head, "tap": made.bundle.tap, **said},
         "verdict": made.verdict,
         "notes": made.notes,
         "limits": made.limits,
@@ -128,33 +137,17 @@ def content(made: FieldReport) -> dict[str, Any]:
     }
 
 
-_COLUMNS = (
-    "sample_id", "file", "face", "faces_in_photo", "left", "top", "right", "bottom", "certainty", "score", "logit",
-    "share_above", "p_value", "selected", "abstained",
-)  # fmt: skip
-
-
-def _write_faces(path: Path, faces: Sequence[Finding]) -> None:
-    with formats.atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(_COLUMNS)
-        for face in faces:
-            box = [""] * 4 if face.box is None else [f"{edge:.1f}" for edge in face.box]
-            place = (face.name, face.file, face.face, face.of, *box, _number(face.certainty))
-            said = (_number(face.share_above), _number(face.p_value), _word(face.is_selected), face.abstained)
-            writer.writerow((*place, repr(face.score), str(np.float32(face.logit)), *said))
-
-
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.6g}"
 
 
-def _word(value: bool | None) -> str:
-    return "" if value is None else str(value).lower()
+def text(made: PhotoScores, out: Path | None) -> str:
+    """Returns what a terminal shows: the highest scores, persons, counts, verdict and limits.
 
-
-def text(made: FieldReport, out: Path | None) -> str:
-    """Returns what a terminal shows: the highest scores, persons, counts, verdict and limits."""
+    Args:
+        made: What a bundle says about some photos.
+        out: The folder with the results, which is named then; None if nothing was written.
+    """
     lines = _table(made.faces, "image")
     if made.persons:
         lines += ["", *_table(made.persons, "person"), ""]
@@ -166,11 +159,11 @@ def text(made: FieldReport, out: Path | None) -> str:
 
 
 def printable(name: str) -> str:
-    r"""Returns a name in one line, and without what would steer a terminal: `\n` and the like are written out."""
+    r"""Returns a name in one line and without anything that steers a terminal: `\n` and the like are written out."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
 
-def _table(findings: Sequence[Finding], what: str) -> list[str]:
+def _table(findings: Sequence[Judgement], what: str) -> list[str]:
     """Returns the highest scores; columns that say nothing are left out."""
     ordered = sorted(findings, key=lambda one: -one.logit)
     has_above = any(one.share_above is not None for one in findings)
@@ -194,28 +187,26 @@ def _table(findings: Sequence[Finding], what: str) -> list[str]:
 # --- the page ---------------------------------------------------------------------------------------------------------
 
 
-def html(made: FieldReport) -> str:
-    """Returns the report as one page without scripts, without anything from elsewhere."""
+def html(made: PhotoScores) -> str:
+    """Returns the report as one page that has no scripts and loads nothing from elsewhere."""
     ordered = sorted(made.faces, key=lambda face: -face.logit)
-    return (
-        environment()
-        .get_template("report.html")
-        .render(
-            made=made,
-            faces=ordered[:_SHOWN_IN_PAGE],
-            num_left_out=max(0, len(ordered) - _SHOWN_IN_PAGE),
-            persons=sorted(made.persons, key=lambda one: -one.logit),
-            histogram=histogram(made.calibration, [(face.logit, bool(face.is_selected)) for face in ordered]),
-            has_p=any(face.p_value is not None for face in ordered),
-            has_pictures=any(face.picture for face in ordered),
-            manifest=made.bundle.manifest,
-        )
+    template = environment().get_template("report.html")
+    return template.render(
+        made=made,
+        faces=ordered[:_SHOWN_IN_PAGE],
+        num_left_out=max(0, len(ordered) - _SHOWN_IN_PAGE),
+        persons=sorted(made.persons, key=lambda one: -one.logit),
+        histogram=histogram(made.calibration, ordered),
+        has_p=any(face.p_value is not None for face in ordered),
+        has_pictures=any(face.picture for face in ordered),
+        manifest=made.bundle.manifest,
     )
 
 
 def environment() -> jinja2.Environment:
-    """Returns the templates; whatever they are given is escaped."""
+    """Returns the templates of pages."""
     loader = jinja2.PackageLoader("mint_keras.edge")
+    # Files have whatever names people give them, so everything is escaped.
     found = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -229,10 +220,10 @@ class Histogram:
     """Bars of calibration people and marks of faces, in units of a drawing of 600x120.
 
     Attributes:
-        bars: x, y, width and height of each.
-        marks: x of each face, and whether it stands out.
-        ticks: x and label of some logits.
-        caption: whose the bars are.
+        bars: The x, y, width and height of each bar.
+        marks: The x of each face, and whether it stands out.
+        ticks: The x and label of some logits.
+        caption: The sentence that says whose the bars are.
     """
 
     bars: list[tuple[float, float, float, float]]
@@ -241,16 +232,13 @@ class Histogram:
     caption: str
 
 
-_WIDTH, _HEIGHT, _BINS = 600.0, 120.0, 40
-
-
-def histogram(calibration: FieldCalibration | None, faces: Sequence[tuple[float, bool]]) -> Histogram | None:
-    """Returns faces (logit, whether it stands out) against calibration people; None without them."""
+def histogram(calibration: FieldCalibration | None, faces: Sequence[Judgement]) -> Histogram | None:
+    """Returns faces against the calibration people of a bundle; None if it has none."""
     if calibration is None:
         return None
     of_databases = calibration.photos.calibration.logits
     people = np.concatenate(list(of_databases.values()))
-    every = np.concatenate([people, [logit for logit, _ in faces]])
+    every = np.concatenate([people, [face.logit for face in faces]])
     low, high = float(every.min()), float(every.max())
     pad = 0.02 * (high - low) or 1.0
     low, high = low - pad, high + pad
@@ -261,23 +249,17 @@ def histogram(calibration: FieldCalibration | None, faces: Sequence[tuple[float,
 
     heights = _HEIGHT * counts / max(counts.max(), 1)
     width = round(_WIDTH / _BINS - 1, 2)
-    bars = [
-        (at(edge), round(_HEIGHT - height, 2), width, round(height, 2))
-        for edge, height in zip(edges[:-1].tolist(), heights.tolist(), strict=True)
-        if height
-    ]
-    step = _nice((high - low) / 6)
+    sides = zip(edges[:-1].tolist(), heights.tolist(), strict=True)
+    bars = [(at(edge), round(_HEIGHT - height, 2), width, round(height, 2)) for edge, height in sides if height]
+    # About six ticks, 1, 2 or 5 times a power of ten apart; the margin forgives what rounding takes away.
+    sixth = (high - low) / 6
+    power = 10.0 ** math.floor(math.log10(sixth))
+    step = next(round(factor * power, 12) for factor in (1, 2, 5, 10) if factor * power >= sixth * 0.999)
     values = [step * k for k in range(math.ceil(low / step), math.floor(high / step) + 1)]
     names = ", ".join(f"{len(values):,} of {name}" for name, values in of_databases.items())
     return Histogram(
         bars,
-        [(at(logit), is_selected) for logit, is_selected in faces[:_SHOWN_IN_PAGE]],
+        [(at(face.logit), bool(face.is_selected)) for face in faces[:_SHOWN_IN_PAGE]],
         [(at(value), f"{value:g}") for value in values],
         f"Bars: people who are no members ({names}), each with the highest logit of all photos. Lines: the faces.",
     )
-
-
-def _nice(step: float) -> float:
-    """Returns 1, 2 or 5 times a power of ten, the next above."""
-    power = 10.0 ** math.floor(math.log10(step))
-    return next(round(factor * power, 12) for factor in (1, 2, 5, 10) if factor * power >= step * 0.999)

@@ -10,18 +10,19 @@ from ai_edge_litert.interpreter import Interpreter
 from mint_keras.data import images
 from mint_keras.records import InputError
 
-FACES, LOGIT, SCORE = "faces", "logit", "score"  # the signature of a scorer
+# The names in the signature of a scorer.
+FACES, LOGIT, SCORE = "faces", "logit", "score"
 
 
-class Scorer:
-    """Runs the TFLite file of a bundle, face by face: LiteRT gains nothing from batches, which take memory.
+class TfliteScorer:
+    """Runs the TFLite file of a bundle, face by face.
 
     Args:
-        model: the `.tflite` file.
-        threads: that share the work on a face.
+        model: The `.tflite` file.
+        threads: The number of threads that share the work on a face.
 
     Raises:
-        InputError: if LiteRT cannot run it, or it does not take faces and give scores.
+        InputError: if LiteRT cannot run the file, or it does not take faces and give scores.
     """
 
     def __init__(self, model: Path, threads: int = 1) -> None:
@@ -42,4 +43,6 @@ class Scorer:
 
     def logits(self, faces: np.ndarray) -> np.ndarray:
         """Returns the score of each face before the sigmoid, shape (n,), float32, from uint8 RGB (n, 112, 112, 3)."""
+        # The file takes any number of faces. A free batch costs no speed (4.6 ms a face, fixed and free), but eight at
+        # once gain none either, and take memory.
         return np.array([self._run(**{FACES: face[None]})[LOGIT].item() for face in faces], np.float32)

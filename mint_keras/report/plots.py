@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import matplotlib
 import numpy as np
@@ -18,7 +17,7 @@ Point = tuple[object, float, float, float]  # place on the horizontal axis, valu
 _Row = tuple[str, str, tuple[float, float, float]]  # name, kind, and value, lower and upper end
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
     """Writes a picture whose ending says whether it is PNG or SVG."""
     # Without the date and the version of the software, equal pictures are equal bytes.
     metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
@@ -39,7 +38,7 @@ def save_roc(path: Path, curves: Mapping[str, Curve], title: str) -> None:
     axes.set(xscale="log", xlabel="false-positive rate", ylabel="true-positive rate", title=title, ylim=(0, 1))
     axes.legend(loc="best")
     axes.grid(alpha=0.3)
-    _save(figure, path)
+    save(figure, path)
 
 
 def save_roc_panels(paths: Sequence[Path], panels: Mapping[str, Mapping[str, Curve]], title: str) -> None:
@@ -68,16 +67,7 @@ def save_roc_panels(paths: Sequence[Path], panels: Mapping[str, Mapping[str, Cur
     figure.suptitle(title)
     with matplotlib.rc_context({"svg.hashsalt": title}):  # else SVG's identifiers differ every time
         for path in paths:
-            _save(figure, path)
-
-
-class World(NamedTuple):
-    """What `save_worlds` draws: a verdict, the AUC behind it with its interval, and what raw MINT gives."""
-
-    outcome: str
-    auc: tuple[float, float, float]
-    raw: float
-    is_accused_naively: bool
+            save(figure, path)
 
 
 def save_findings(path: Path, panels: Mapping[str, Sequence[_Row]], title: str) -> None:
@@ -105,7 +95,7 @@ def save_findings(path: Path, panels: Mapping[str, Sequence[_Row]], title: str) 
         grid[0, 0].plot([], [], "o", color=f"C{number}", label=kind)
     figure.legend(loc="outside lower center", ncols=len(kinds), fontsize=8)
     figure.suptitle(title)
-    _save(figure, path)
+    save(figure, path)
 
 
 def save_curves(path: Path, panels: Mapping[str, Mapping[str, Sequence[Point]]], across: str, title: str) -> None:
@@ -126,35 +116,7 @@ def save_curves(path: Path, panels: Mapping[str, Mapping[str, Sequence[Point]]],
     grid[-1, 0].set_xlabel(across)
     grid[-1, 0].tick_params(axis="x", labelrotation=30 if len(places) > 9 else 0)
     figure.suptitle(title)
-    _save(figure, path)
-
-
-def save_worlds(path: Path, panels: Mapping[str, Sequence[World]], title: str) -> None:
-    """Draws worlds of known truth, a panel for each kind and a column for each world, into a PNG.
-
-    A column has the AUC that decides, its interval, and the raw AUC beside it.
-    """
-    figure = Figure(figsize=(12, 4.6), layout="constrained")
-    widths = [len(rows) for rows in panels.values()]
-    grid = figure.subplots(1, len(panels), squeeze=False, sharey=True, width_ratios=widths)
-    outcomes = sorted({world.outcome for rows in panels.values() for world in rows})
-    for axes, (kind, rows) in zip(grid[0], panels.items(), strict=True):
-        # Sorted by AUC, so that the eye finds the worlds where the two marks disagree.
-        for place, world in enumerate(sorted(rows, key=lambda world: world.auc[0])):
-            value, low, high = world.auc
-            colour = f"C{outcomes.index(world.outcome)}"
-            axes.errorbar(place, value, yerr=[[value - low], [high - value]], fmt="o", ms=4, color=colour)
-            axes.plot(place, world.raw, "x", color="black" if world.is_accused_naively else "0.7")
-        axes.axhline(0.5, linestyle=":", color="grey")
-        axes.set(xticks=[], ylim=(0, 1), title=kind)
-    grid[0, 0].set_ylabel("AUC")
-    for number, outcome in enumerate(outcomes):
-        grid[0, 0].plot([], [], "o", color=f"C{number}", label=f"reference, 95% interval: {outcome}")
-    for colour, label in (("black", "would be accused"), ("0.7", "would not be")):
-        grid[0, 0].plot([], [], "x", color=colour, label=f"raw MINT, members against externals: {label}")
-    figure.legend(loc="outside lower center", ncols=3, fontsize=8)
-    figure.suptitle(title)
-    _save(figure, path)
+    save(figure, path)
 
 
 def save_sheet(path: Path, rows: Mapping[str, Sequence[np.ndarray]], title: str) -> None:
@@ -171,4 +133,4 @@ def save_sheet(path: Path, rows: Mapping[str, Sequence[np.ndarray]], title: str)
                 axes.imshow(face)
         axes_row[0].set_ylabel(label, fontsize=min(10, 110 / len(label)))  # the row is an inch high
     figure.suptitle(title)
-    _save(figure, path)
+    save(figure, path)

@@ -16,8 +16,8 @@ from mint_keras.audited import runtime
 from mint_keras.audited.taps import OUTCOME
 from mint_keras.data import images
 from mint_keras.heads import specs
-from mint_keras.records import InputError, Labelled, Observations, ResultRow, Scores
-from mint_keras.scorers.protocol import Needs
+from mint_keras.records import AUDITED, InputError, Labelled, Observations, ResultRow, Scores
+from mint_keras.scorers.protocol import Calibration, Needs, calibration_of
 from mint_keras.statistics import results
 from mint_keras.training import batches, checkpoints, fit_heads
 
@@ -41,8 +41,8 @@ class Head:
         >>> seen = Observations(table, {"conv1_max": np.random.default_rng(1).normal(size=(160, 4)).astype(np.float32)})
         >>> is_member = np.arange(160) < 80
         >>> head = Head("vanilla", taps=("conv1",)).fit(seen, is_member)
-        >>> sorted(head.evaluate(seen, is_member))
-        ['accuracy', 'cross_entropy', 'loss']
+        >>> 0 <= head.evaluate(seen, is_member).accuracy <= 1
+        True
     """
 
     name: str = "vanilla"
@@ -63,15 +63,15 @@ class Head:
         """Its taps: as maps, or pooled for vanilla heads."""
         return Needs(self.taps, "" if specs.find(self.name).takes_maps else self.pooling)
 
-    def inputs(self, seen: Observations) -> dict[str, Any]:
-        """Returns what the head is fed of some observations: its taps by name, or the pixels if they have no taps.
+    def inputs(self, seen: Observations, is_live: bool = False) -> dict[str, Any]:
+        """Returns what the head is fed of some observations: its taps by name, or the pixels for a live head.
 
         Raises:
             InputError: if they lack a tap, or have it in another form.
         """
-        names = {tap: pooling.array_name(tap, self.needs.pooling, tap != OUTCOME) for tap in self.taps}
-        if images.PIXELS in seen.arrays and not set(names.values()) & set(seen.arrays):
+        if is_live:
             return {images.PIXELS: seen[images.PIXELS]}
+        names = {tap: pooling.array_name(tap, self.needs.pooling, tap != OUTCOME) for tap in self.taps}
         return {tap: seen[name] for tap, name in names.items()}
 
     def build(self, shapes: Mapping[str, tuple[int, ...]]) -> keras.Model:
@@ -101,7 +101,7 @@ class Head:
         Raises:
             InputError: if a class has fewer than 64 samples, or the head does not fit what was seen.
         """
-        inputs = self.inputs(seen)
+        inputs = self.inputs(seen, front is not None)
         checkpoints.seed_everything(seed, is_deterministic=not self.xla)
         if front is None:
             shapes = {tap: tuple(values.shape[1:]) for tap, values in inputs.items()}
@@ -115,7 +115,7 @@ class Head:
         fit_heads.fit_head(whole, data, settings, folder, on_epoch)
         if trained is not head:
             head.set_weights(trained.get_weights())
-        return FittedHead(self, head, seed, front)
+        return FittedHead(self, head, seed, front, calibration_of(seen, is_member, seed))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,12 +127,25 @@ class FittedHead:
         model: The Keras model, from taps to scores.
         seed: Of its training.
         front: The part of the audited model in front of it, where it is fed faces.
+        fitted_on: What it was trained on; None for a head that was loaded.
     """
 
     recipe: Head
     model: keras.Model
     seed: int
     front: keras.Model | None = None
+    fitted_on: Calibration | None = None
+
+    @property
+    def calibration(self) -> Calibration:
+        """What it was trained on.
+
+        Raises:
+            InputError: for a head that was loaded.
+        """
+        if self.fitted_on is None:
+            raise InputError("Expected a head that was trained in this session, received one from a file.")
+        return self.fitted_on
 
     def __call__(self, seen: Observations) -> np.ndarray:
         """Runs the head once over n samples."""
@@ -140,13 +153,15 @@ class FittedHead:
         if self.front is not None:
             logits = fit_heads.live_head(logits, self.front)
         num = len(seen)
-        data = batches.LabelledAad(self.recipe.inputs(seen), np.arange(num), np.zeros(num, bool))
+        data = batches.LabelledAad(
+            self.recipe.inputs(seen, self.front is not None), np.arange(num), np.zeros(num, bool)
+        )
         return fit_heads.predict_logits(logits, data)
 
-    def evaluate(self, seen: Observations, is_member: np.ndarray) -> dict[str, float]:
-        """Returns accuracy, loss and cross-entropy of Keras' own `evaluate`."""
-        everything = (np.arange(len(is_member)), np.asarray(is_member, bool))
-        return fit_heads.evaluate_logits(self.model, self(seen), {"": everything})[""]
+    def evaluate(self, seen: Observations, is_member: np.ndarray) -> ResultRow:
+        """Returns accuracy, loss and cross-entropy of Keras' own `evaluate`, and AUC and TPR from the scores."""
+        everything = Labelled(np.arange(len(is_member)), np.asarray(is_member, bool))
+        return self.judge(seen, {"evaluation": everything}, AUDITED)[0][1]
 
     def judge(
         self, seen: Observations, evaluations: Mapping[str, Labelled], model: str

@@ -22,9 +22,9 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from mint_keras.data import splits
-from mint_keras.records import InputError, Observations, SampleTable
+from mint_keras.records import InputError, Observations
 from mint_keras.scorers.ingredients import IDENTITY, IMAGE, INGREDIENTS, Cohort, cohort_of, columns
-from mint_keras.scorers.protocol import Needs
+from mint_keras.scorers.protocol import Calibration, Needs, calibration_of
 from mint_keras.statistics import metrics
 
 NAME = "mint_plus"
@@ -87,7 +87,8 @@ class MintPlus:
             InputError: if a class is missing, people are on the sides that `truth` does not allow, there are too few,
                 or an ingredient lacks what it looks at.
         """
-        of_all = is_member = np.asarray(is_member, bool)
+        is_member = np.asarray(is_member, bool)
+        calibration = calibration_of(seen, is_member, seed)
         _check_sides(seen.people(), is_member, self.truth, self.level)
         _check_known(self.classifier, CLASSIFIERS, "classifier")
         chosen = defaults(seen, self.level, self.truth) if self.ingredients is None else tuple(self.ingredients)
@@ -102,9 +103,7 @@ class MintPlus:
         matrix = _cross_fitted(used, is_member, chosen, seed)
         classifier = _fit_one(CLASSIFIERS[self.classifier][candidate], matrix, used, is_member, self.level)
         cohort = cohort_of(used, is_member)
-        return FittedMintPlus(
-            self, chosen, np.unique(seen.people()), cohort, classifier, candidate, auc, (seen.table, of_all, seed)
-        )
+        return FittedMintPlus(self, chosen, np.unique(seen.people()), cohort, classifier, candidate, auc, calibration)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,8 +119,7 @@ class FittedMintPlus:
         candidate: Which of the classifier's settings cross-validation chose, from 0.
         calibration_auc: The AUC over calibration people, each scored by what was fitted without them; a little too
             high, since the best of the settings was taken.
-        calibration: The table of the samples it was fitted on, which of them are members, and the seed: so that a
-            control can fit the same on what another model gives for them.
+        calibration: What it was fitted on.
     """
 
     recipe: MintPlus
@@ -131,7 +129,7 @@ class FittedMintPlus:
     classifier: Any
     candidate: int
     calibration_auc: float
-    calibration: tuple[SampleTable, np.ndarray, int]
+    calibration: Calibration
 
     def __call__(self, seen: Observations) -> np.ndarray:
         """Scores n samples.

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
+from mint_keras.data import images
 from mint_keras.records import Observations
 
 # From what was seen of n samples to their logits, (n,), float32: higher is more likely a member, NaN where a sample
@@ -35,6 +36,27 @@ class Needs:
     signals: tuple[str, ...] = ()
     has_views: bool = False
     has_pixels: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """What a scorer was fitted on, so that a control can fit the same on what another model gives.
+
+    Attributes:
+        samples: The samples, with their pixels where they were in memory, and nothing else.
+        is_member: Which of them are members, (n,), bool.
+        seed: Of the fit.
+    """
+
+    samples: Observations
+    is_member: np.ndarray
+    seed: int
+
+
+def calibration_of(seen: Observations, is_member: np.ndarray, seed: int) -> Calibration:
+    """Returns what a scorer keeps of the observations that it is fitted on."""
+    kept = {name: values for name, values in seen.arrays.items() if name == images.PIXELS}
+    return Calibration(Observations(seen.table, kept), np.asarray(is_member, bool), seed)
 
 
 class Scorer(Protocol):

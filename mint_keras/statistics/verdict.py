@@ -10,10 +10,12 @@ of them can refute, so these comparisons need no correction for their number; re
 from __future__ import annotations
 
 import dataclasses
+import html
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from mint_keras.records import InputError
+from mint_keras.shown import Shown
 from mint_keras.statistics.findings import BLIND, CLAIM, CONTEXT, NULL, REFERENCE, ROLES, TRUTHS, UNTRAINED, Finding
 from mint_keras.statistics.intervals import CONFIDENCE
 
@@ -49,7 +51,7 @@ class Assessment:
 
 
 @dataclasses.dataclass(frozen=True)
-class Verdict:
+class Verdict(Shown):
     """The verdict with all that it rests on.
 
     Attributes:
@@ -71,6 +73,19 @@ class Verdict:
             return f"Cannot decide: {'; '.join(dict.fromkeys(one.reason for one in deciding))}."
         references = " and ".join(f"{one.reference} (of the {one.truth})" for one in deciding)
         return f"{self.outcome.capitalize()}, by {references}."
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Returns a row for each finding, see `shown.Shown`."""
+        return [
+            {"finding": one.name, "role": one.role, "auc": one.auc.value, "low": one.auc.low, "high": one.auc.high}
+            for one in self.findings
+        ]
+
+    def _repr_html_(self) -> str:
+        return f"<p><b>{html.escape(self.headline)}</b></p>{super()._repr_html_()}"
 
     def text(self) -> str:
         """Returns the verdict as text: headline, what every reference says, what was measured besides, limits."""

@@ -76,5 +76,7 @@ def test_what_cannot_be_read_is_left_out(tmp_path: Path) -> None:
 
 
 def test_images_become_what_the_framing_says() -> None:
-    seen = observe(TABLE, lambda faces: {"size": np.full(len(faces), faces.shape[1])}, images.Framing(32, is_face=False))
+    seen = observe(
+        TABLE, lambda faces: {"size": np.full(len(faces), faces.shape[1])}, images.Framing(32, is_face=False)
+    )
     assert seen["size"].tolist() == [32] * len(TABLE)

@@ -13,12 +13,13 @@ from mint_keras import formats, score_files
 from mint_keras.aad import store
 from mint_keras.audited import zoo
 from mint_keras.commands.evaluate_mint import EvaluateMint, evaluate_mint
+from mint_keras.commands.export_tflite import ExportTflite, export_tflite
+from mint_keras.commands.extract_aad import ExtractAad, extract_aad
 from mint_keras.commands.train_audited import TrainAudited, train_audited
 from mint_keras.commands.train_mint import TrainMint, train_mint
 from mint_keras.data import images, tables
 from mint_keras.heads import specs
 from mint_keras.records import AUDITED, UNTRAINED, InputError, RefusedError
-from mint_keras.stages.extract_aad import ExtractAad, extract_aad
 
 NUM_TRAIN, NUM_TEST = 130, 40
 COLOURS = np.array([(200, 40, 40), (40, 200, 40), (40, 40, 200)])
@@ -206,7 +207,7 @@ class TestAudit:
             tmp_path / "store", str(classifier), (*sources, str(data / "tiny"), str(data / "caltech")), ("conv1",),
             untrained=True, batch_size=32, native_resolution=24, quiet=True,
         )  # fmt: skip
-        text = extract_aad(wanted)
+        text = extract_aad(wanted).text
         assert "Not 16x16, so cut to the central square and resized: tiny 70." in text
         with pytest.raises(RefusedError, match="another --native-resolution"):
             train_mint(run_options(data, classifier, tmp_path / "out", store=wanted.out))

@@ -1,4 +1,4 @@
-"""A face-recognition model of known members: its folder, its continuation, refusals; classifiers have their own tests."""
+"""A face-recognition model of known members: its folder, its continuation, refusals."""
 
 from pathlib import Path
 

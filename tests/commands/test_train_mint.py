@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mint_keras import formats, score_files
+from mint_keras import score_files
 from mint_keras.commands.evaluate_mint import EvaluateMint, evaluate_mint
+from mint_keras.commands.export_tflite import ExportTflite, export_tflite
 from mint_keras.commands.make_protocol import MakeProtocol, make_protocol
 from mint_keras.commands.train_mint import TrainMint, train_mint
 from mint_keras.data import images, samples, synthetic, tables
@@ -127,7 +128,8 @@ def test_heads_of_table_7(audited_folder: Path, tmp_path: Path, monkeypatch: pyt
     evaluate_mint(EvaluateMint(config.out, tmp_path / "again", quiet=True))
     with pytest.raises(InputError, match=r"\['conv3', 'conv4'\].*received 'combination'"):
         export_tflite(ExportTflite(config.out, tmp_path / "bundle", quiet=True))
-    assert f"{head} head on conv4" in export_tflite(ExportTflite(config.out, tmp_path / "bundle", "conv4", quiet=True))
+    exported = export_tflite(ExportTflite(config.out, tmp_path / "bundle", "conv4", quiet=True))
+    assert f"{head} head on conv4" in exported.text
 
 
 @pytest.mark.slow

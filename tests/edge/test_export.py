@@ -9,12 +9,12 @@ import pytest
 
 from mint_keras import score_files
 from mint_keras.audited import iresnet, litert, taps
+from mint_keras.commands import export_tflite as stage
+from mint_keras.commands.export_tflite import ExportTflite, export_tflite
 from mint_keras.data import images, synthetic
-from mint_keras.edge import bundle, export, parity, scorer
+from mint_keras.edge import artefacts, bundle, export, parity, scorer
 from mint_keras.heads import cnn, specs, vanilla
 from mint_keras.records import InputError, RefusedError
-from mint_keras.stages import export_tflite as stage
-from mint_keras.stages.export_tflite import ExportTflite, export_tflite
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def plain(fused: keras.Model) -> bytes:
 
 def run(content: bytes, faces: np.ndarray, folder: Path) -> np.ndarray:
     (folder / bundle.SCORER).write_bytes(content)
-    return scorer.Scorer(folder / bundle.SCORER).logits(faces)
+    return scorer.TfliteScorer(folder / bundle.SCORER).logits(faces)
 
 
 @pytest.mark.parametrize("head", ["vanilla", "cnn"])
@@ -124,7 +124,7 @@ def test_operations_outside_tflite_are_refused() -> None:
 @pytest.fixture(scope="module")
 def exported(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     out = tmp_path_factory.mktemp("exported") / "bundle"
-    return out, export_tflite(ExportTflite(run_folder, out, tap="conv4", samples=2, quiet=True))
+    return out, export_tflite(ExportTflite(run_folder, out, tap="conv4", samples=2, quiet=True)).text
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ class TestStage:
     """Bundles of the small run."""
 
     def export(self, run_folder: Path, out: Path, **options: object) -> str:
-        return export_tflite(ExportTflite(run_folder, out, tap="conv4", quiet=True, **options))
+        return export_tflite(ExportTflite(run_folder, out, tap="conv4", quiet=True, **options)).text
 
     def test_the_manifest_says_what_was_measured(self, exported: tuple[Path, str]) -> None:
         out, text = exported
@@ -161,24 +161,25 @@ class TestStage:
     def test_laptop_scores_equal_the_runs(self, run_folder: Path, exported: tuple[Path, str]) -> None:
         """Every test face of the run, from pixels, against scores.csv."""
         parts = score_files.read_scores(run_folder / "scores.csv")
-        (main,) = [p for p in parts if (p.scorer, p.tap, p.evaluation) == ("vanilla", "conv4", "unseen_database")]
+        key = ("vanilla", "audited", "conv4", "unseen_database")
+        (main,) = [p for p in parts if (p.scorer, p.model, p.tap, p.evaluation) == key]
         read = images.FaceReader()
         names = [sample_id.split("-") for sample_id in main.samples.sample_id]
         faces = [read.image(f"synthetic:{seed}/{data}/{int(who)}/{int(k)}") for seed, data, who, k in names]
-        received = scorer.Scorer(exported[0] / bundle.SCORER).logits(np.stack(faces))
+        received = scorer.TfliteScorer(exported[0] / bundle.SCORER).logits(np.stack(faces))
         np.testing.assert_allclose(received, main.logit, atol=1e-5)
 
     def test_what_drops_the_auc_is_refused_unless_forced(
         self, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_costs: None
     ) -> None:
         """A conversion that turns scores around."""
-        real = stage.Scorer
+        real = artefacts.TfliteScorer
 
         class Wrong(real):  # type: ignore[misc, valid-type]
             def logits(self, faces: np.ndarray) -> np.ndarray:
                 return -super().logits(faces)
 
-        monkeypatch.setattr(stage, "Scorer", Wrong)
+        monkeypatch.setattr(artefacts, "TfliteScorer", Wrong)
         with pytest.raises(RefusedError, match=r"fp32: its AUC on \w+ dropped by"):
             self.export(run_folder, tmp_path / "out")
         assert not (tmp_path / "out").exists()
@@ -205,7 +206,7 @@ class TestStage:
         out = tmp_path / "sweep"
         text = self.export(run_folder, out, sweep=True, tolerance=1.0)
         found = json.loads((out / stage.SWEEP).read_text())
-        assert list(found["artefacts"]) == sorted(stage.PRECISIONS)
+        assert list(found["artefacts"]) == sorted(artefacts.PRECISIONS)
         best = found["recommended"]
         medians = {name: record["latency_ms"]["1"]["p50"] for name, record in found["artefacts"].items()}
         assert medians[best] == min(medians.values())

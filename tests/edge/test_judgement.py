@@ -7,7 +7,7 @@ import pytest
 
 from mint_keras.edge import judgement
 from mint_keras.edge.calibration import FieldCalibration
-from mint_keras.edge.judgement import Finding, ScoredFace
+from mint_keras.edge.judgement import Judgement, ScoredFace
 from mint_keras.faces import quality
 from mint_keras.records import SampleTable, Scores
 from mint_keras.statistics import domain
@@ -37,11 +37,11 @@ def scored(
     return Scores("cnn", "conv1", "field", 1, table, None, np.array(logits, np.float32)), faces
 
 
-def faces_of(scores: Scores, faces: list[ScoredFace], found: FieldCalibration | None) -> list[Finding]:
+def faces_of(scores: Scores, faces: list[ScoredFace], found: FieldCalibration | None) -> list[Judgement]:
     return judgement.judge(scores, faces, found)[0]
 
 
-def persons_of(scores: Scores, faces: list[ScoredFace], found: FieldCalibration | None) -> list[Finding]:
+def persons_of(scores: Scores, faces: list[ScoredFace], found: FieldCalibration | None) -> list[Judgement]:
     return judgement.judge(scores, faces, found)[1]
 
 

@@ -14,9 +14,10 @@ import pytest
 from starlette.testclient import TestClient
 
 from mint_keras import formats
+from mint_keras.commands.score import Score, score
 from mint_keras.data import images
 from mint_keras.edge import bundle, page
-from mint_keras.edge.scoring import Score
+from mint_keras.edge.photos import Looking
 from mint_keras.records import InputError
 from tests.edge.field import photo
 
@@ -31,7 +32,7 @@ def png(image: object) -> bytes:
 
 @pytest.fixture
 def client(calibrated: Callable, detector: Path) -> Iterator[TestClient]:
-    app = page.make_app(Score(calibrated(), detector=str(detector), threads=1), PORT)
+    app = page.make_app(calibrated(), PORT, Looking((str(detector),)), threads=1)
     with TestClient(app, base_url=HERE, headers={"origin": HERE}) as found:
         yield found
 
@@ -68,7 +69,7 @@ def test_a_bundle_without_calibration(bundle_folder: Path, tmp_path: Path) -> No
     manifest = formats.read_json(copy / "manifest.json")
     del manifest["limits"]
     bundle.seal(copy, manifest)
-    app = page.make_app(Score(copy, threads=1), PORT)
+    app = page.make_app(copy, PORT, threads=1)
     with TestClient(app, base_url=HERE, headers={"origin": HERE}) as client:
         assert "not calibrated" in client.get("/").text
         where = drop(client, ("a.png", (bundle_folder / "samples" / "member_0.png").read_bytes()))
@@ -147,11 +148,11 @@ def test_batches_are_forgotten(client: TestClient) -> None:
 
 def test_wrong_options(bundle_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="or --serve"):
-        page.serve(Score(bundle_folder, ("a.png",), serve=True))
+        score(Score(bundle_folder, ("a.png",), serve=True))
     with pytest.raises(InputError, match="free port"):
-        page.serve(Score(bundle_folder, serve=True, port=70000))
+        score(Score(bundle_folder, serve=True, port=70000))
     with pytest.raises(InputError, match=r"manifest\.json"):
-        page.serve(Score(tmp_path, serve=True, port=0))
+        score(Score(tmp_path, serve=True, port=0))
 
 
 @pytest.fixture
@@ -188,6 +189,7 @@ def test_it_ends_with_0_on_ctrl_c(served: tuple[subprocess.Popen, str]) -> None:
 
 def test_in_a_browser(served: tuple[subprocess.Popen, str], bundle_folder: Path, tmp_path: Path) -> None:
     """Drops photos, sees a box over each, downloads the report; the page asks this machine only and logs no error."""
+    # Neither Playwright nor Chromium is pinned: the page is tested without them above.
     sync = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
     browser_path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if browser_path is None:

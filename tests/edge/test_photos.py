@@ -136,12 +136,15 @@ class TestDetector:
         copy = shutil.copytree(bundle_folder, tmp_path / "copy")
         (copy / bundle.DETECTORS[320]).write_bytes(b"small")
         bundle.seal(copy, formats.read_json(copy / "manifest.json"))
-        assert photos.choose_detectors(self.open(copy), "") == (str(copy / bundle.DETECTORS[320]),)
+        own = (str(copy / bundle.DETECTORS[320]),)
+        assert photos.choose_detectors(self.open(copy)) == own
+        assert Looking().with_bundle(self.open(copy)).detectors == own
+        assert Looking(is_aligned=True).with_bundle(self.open(copy)).detectors == ()
         with monkeypatch.context() as patched:
             patched.setattr(detectors, "open_detector", lambda name: None)
-            assert photos.choose_detectors(self.open(copy), "mine.onnx") == ("mine.onnx",)
+            assert Looking(("mine.onnx",)).with_bundle(self.open(copy)).detectors == ("mine.onnx",)
         with pytest.raises(InputError, match="not found"):
-            photos.choose_detectors(self.open(copy), str(tmp_path / "other.onnx"))
+            Looking((str(tmp_path / "other.onnx"),)).with_bundle(self.open(copy))
 
     def test_then_insightfaces_if_it_can_be_run(
         self, bundle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -156,14 +159,14 @@ class TestDetector:
 
         monkeypatch.setattr(detectors, "PACKS", tmp_path)
         monkeypatch.setattr(detectors, "open_session", Session)
-        assert photos.choose_detectors(self.open(bundle_folder), "") == ()
+        assert photos.choose_detectors(self.open(bundle_folder)) == ()
         for name in ("antelope/det_broken.onnx", "buffalo/det_10g.onnx", "buffalo/w600k_r50.onnx"):
             (tmp_path / name).parent.mkdir(exist_ok=True)
             (tmp_path / name).write_bytes(b"")
         found = (str(tmp_path / "buffalo" / "det_10g.onnx"),)
-        assert photos.choose_detectors(self.open(bundle_folder), "") == found
+        assert photos.choose_detectors(self.open(bundle_folder)) == found
         monkeypatch.setattr(photos.importlib.util, "find_spec", lambda name: None)
-        assert photos.choose_detectors(self.open(bundle_folder), "") == ()
+        assert photos.choose_detectors(self.open(bundle_folder)) == ()
 
     def test_a_tflite_file_that_is_none(self, tmp_path: Path) -> None:
         (tmp_path / "detector.tflite").write_bytes(b"no model")

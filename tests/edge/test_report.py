@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mint_keras.commands.score import Score, score
 from mint_keras.data import images
-from mint_keras.edge import report, scoring
+from mint_keras.edge import report
 from mint_keras.edge.calibration import FieldCalibration
-from mint_keras.edge.scoring import Score
+from mint_keras.edge.judgement import Judgement
 from mint_keras.records import InputError
 from tests.edge.field import WORDING, photo, reference
 
@@ -45,7 +46,7 @@ def page(calibrated: Callable, bundle_folder: Path, tmp_path: Path) -> Callable[
         found = paths or (bundle_folder / "samples",)
         config = Score(calibrated(), tuple(map(str, found)), tmp_path / "out", quiet=True, **options)
         with contextlib.suppress(InputError):  # of files that cannot be read, after the others
-            scoring.score(config)
+            score(config)
         return (tmp_path / "out" / report.REPORT).read_text(encoding="utf-8")
 
     return make
@@ -75,7 +76,7 @@ def test_names_do_not_steer_the_terminal(bundle_folder: Path, tmp_path: Path) ->
     images.write_png(tmp_path / "photos" / name, np.zeros((112, 112, 3), np.uint8))
     (tmp_path / "photos" / "b\r.png").write_bytes(b"junk")
     with pytest.raises(InputError) as caught:
-        scoring.score(Score(bundle_folder, (str(tmp_path / "photos"),), quiet=True))
+        score(Score(bundle_folder, (str(tmp_path / "photos"),), quiet=True))
     assert "a\\n 0.9999 \\x1b[31mé.png" in caught.value.done
     assert all(character.isprintable() for character in caught.value.done.replace("\n", "") + str(caught.value))
 
@@ -89,10 +90,14 @@ def test_pictures_only_when_asked(page: Callable, detector: Path, tmp_path: Path
     assert "20, 30, 80, 90" in text
 
 
+def judged(logit: float, is_selected: bool) -> Judgement:
+    return Judgement("a", "a", 1, 1, None, None, 0.5, logit, None, None, is_selected, "")
+
+
 def test_histogram_by_hand() -> None:
     people = {"a": [0.0, 0.0, 10.0], "b": [5.0]}
     calibration = FieldCalibration(reference(people, True), {}, None, WORDING)
-    drawn = report.histogram(calibration, [(10.0, True), (0.0, False)])
+    drawn = report.histogram(calibration, [judged(10.0, True), judged(0.0, False)])
     assert drawn is not None
     assert [(y, height) for _, y, _, height in drawn.bars] == [(0, 120), (60, 60), (60, 60)]
     (left, is_left), (right, is_right) = drawn.marks[1], drawn.marks[0]
@@ -105,6 +110,6 @@ def test_histogram_by_hand() -> None:
 
 def test_a_histogram_of_one_value() -> None:
     calibration = FieldCalibration(reference({"a": [1.0]}, True), {}, None, WORDING)
-    drawn = report.histogram(calibration, [(1.0, False)])
+    drawn = report.histogram(calibration, [judged(1.0, False)])
     assert drawn is not None
     assert len(drawn.bars) == 1

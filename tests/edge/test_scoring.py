@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from mint_keras import formats, score_files
+from mint_keras.commands.score import Score, score
 from mint_keras.data import images, synthetic
 from mint_keras.edge import bundle, report, scoring
-from mint_keras.edge.scoring import Score
 from mint_keras.faces import detectors
 from mint_keras.records import InputError, RefusedError
 from tests.edge.field import photo
@@ -30,7 +30,7 @@ def faces(bundle_folder: Path, tmp_path: Path) -> Path:
 
 
 def run(folder: Path, *paths: object, **options: object) -> str:
-    return scoring.score(Score(folder, tuple(map(str, paths)), quiet=True, **options))
+    return score(Score(folder, tuple(map(str, paths)), quiet=True, **options)).text
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -46,6 +46,14 @@ def test_one_image_without_out_writes_nothing(
     assert "member_0.png" in text
     assert "Photos: 1, of them 1 with scored faces (1) and 0 without" in text
     assert list(tmp_path.iterdir()) == []
+
+
+def test_in_memory(bundle_folder: Path, faces: Path) -> None:
+    (faces / "broken.png").write_bytes(b"junk")
+    found = scoring.score_photos(bundle_folder, [faces])
+    assert [face.name for face in found.faces] == found.scores.samples.sample_id.tolist()
+    assert [Path(entry.location).name for entry in found.rejected] == ["broken.png"]
+    assert found.num_photos == 5
 
 
 def test_what_is_written(bundle_folder: Path, faces: Path, tmp_path: Path) -> None:
@@ -261,12 +269,12 @@ class TestInterrupted:
         (tmp_path / "locked").mkdir(mode=0o555)
         program = (
             "import os, sys\n"
-            "from mint_keras.edge import scoring\n"
+            "from mint_keras.edge.scoring import score_photos\n"
             "if os.geteuid() == 0:\n"  # whom permissions do not stop
             "    for path in sys.argv[4:]: os.chmod(path, 0o755)\n"
             "    os.seteuid(65534)\n"
             "from pathlib import Path\n"
-            "try:\n    scoring.score(scoring.Score(Path(sys.argv[1]), (sys.argv[2],), Path(sys.argv[3]), quiet=True))\n"
+            "try:\n    score_photos(Path(sys.argv[1]), [sys.argv[2]], Path(sys.argv[3]))\n"
             "except ValueError as error:\n    print(error)\n"
         )
         above = [
@@ -289,9 +297,9 @@ def test_ten_thousand_listed_one_percent_broken(
     bundle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Counts add up, and no part is larger than another; the network is left out, which takes a minute."""
-    from mint_keras.edge.scorer import Scorer
+    from mint_keras.edge.scorer import TfliteScorer
 
-    monkeypatch.setattr(Scorer, "logits", lambda self, faces: faces.mean(axis=(1, 2, 3), dtype=np.float32))
+    monkeypatch.setattr(TfliteScorer, "logits", lambda self, faces: faces.mean(axis=(1, 2, 3), dtype=np.float32))
     face = (bundle_folder / "samples" / "member_0.png").read_bytes()
     for k in range(2000):
         (tmp_path / "photos" / f"{k % 10}").mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,8 @@ from mint_keras import formats, score_files, vectors
 from mint_keras.aad import pooling, store
 from mint_keras.audited import taps
 from mint_keras.commands.evaluate_mint import EvaluateMint, evaluate_mint
+from mint_keras.commands.export_tflite import ExportTflite, export_tflite
+from mint_keras.commands.extract_aad import ExtractAad, extract_aad
 from mint_keras.commands.train_mint import TrainMint, train_mint
 from mint_keras.records import AUDITED, UNTRAINED, InputError, Scores
 from mint_keras.runs import report
@@ -21,7 +23,6 @@ from mint_keras.runs.run import Run, baseline_names, fit_and_score, open_run
 from mint_keras.runs.spec import RunSpec
 from mint_keras.scorers import baselines
 from mint_keras.scorers.baselines import BASELINES
-from mint_keras.stages.extract_aad import ExtractAad, extract_aad
 
 MEMBERS, HELD_OUT = "synthetic:1/web/0-19/6", "synthetic:1/web/60-67/4"  # they need not be the model's own here
 EXTERNALS = "synthetic:1/phone/900-911/6"
@@ -144,7 +145,7 @@ def test_evaluating_again_gives_the_same(whole: tuple[Path, str], tmp_path: Path
 def test_a_store_gives_the_scores_of_own_aad(whole: tuple[Path, str], model_folder: Path, tmp_path: Path) -> None:
     before = by_key(score_files.read_scores(whole[0] / "scores.csv"))
     own = scores_of(open_run(spec_of(model_folder), whole[0]))
-    text = extract_aad(store_options(model_folder, tmp_path / "aad", baselines=True))
+    text = extract_aad(store_options(model_folder, tmp_path / "aad", baselines=True)).text
     assert f"audited stability: {NUM_SAMPLES} x 3 float32" in text
     assert f"untrained bn_distance: {NUM_SAMPLES} x 1 float32" in text
     given = scores_of(open_run(spec_of(model_folder, store=tmp_path / "aad"), tmp_path / "run"))
@@ -168,7 +169,7 @@ def test_a_store_without_what_baselines_need(plain_folder: Path, tmp_path: Path)
 
 def test_a_model_without_normalisation_is_said_to_have_none(plain_folder: Path, tmp_path: Path) -> None:
     line = "bn_distance is left out: the audited model has no batch normalisation"
-    text = extract_aad(store_options(plain_folder, tmp_path / "aad", baselines=True))
+    text = extract_aad(store_options(plain_folder, tmp_path / "aad", baselines=True)).text
     assert line in text
     assert f"audited stability: {NUM_SAMPLES} x 3" in text
     for given in (None, tmp_path / "aad"):

@@ -1,0 +1,5 @@
+"""The Python door: what `import mint_keras` offers. Everything here works in memory and writes nothing."""
+
+from mint_keras import quiet
+
+quiet.import_tensorflow()

@@ -1,0 +1,154 @@
+"""A verdict in memory: a fitted scorer, people of the members' database who were kept out, and controls to beat."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from mint_keras.aad import observe as observing
+from mint_keras.api.models import AuditedModel
+from mint_keras.api.observing import observe
+from mint_keras.data import images
+from mint_keras.data import protocol as protocols
+from mint_keras.records import AUDITED, UNTRAINED, InputError, Observations, Scores
+from mint_keras.scorers import blind, mint_plus
+from mint_keras.scorers.head import FittedHead
+from mint_keras.scorers.mint_plus import FittedMintPlus
+from mint_keras.scorers.protocol import Scorer
+from mint_keras.statistics import findings, rule, verdict
+from mint_keras.training import batches
+
+# From samples with their pixels or places to what something gave for them.
+Look = Callable[[Observations], Observations]
+
+
+class Control(Protocol):
+    """Something that knows nothing of the members: what it finds is not membership."""
+
+    def views(self, scorer: FittedMintPlus | FittedHead) -> Iterator[tuple[str, Look, Scorer]]:
+        """Yields names, how each looks at samples, and what is fitted on that."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Untrained:
+    model: AuditedModel
+    num: int
+
+    def views(self, scorer: FittedMintPlus | FittedHead) -> Iterator[tuple[str, Look, Scorer]]:
+        calibration = scorer.calibration
+        faces = calibration.samples.arrays.get(images.PIXELS)
+        if faces is None:
+            _, faces = images.read_faces(calibration.samples.table, self.model.framing)
+        for number in range(1, self.num + 1):
+            copy = self.model.untrained(faces, calibration.seed + number)
+            yield f"{UNTRAINED}_{number}", _through(copy), scorer.recipe
+
+
+@dataclasses.dataclass(frozen=True)
+class _Foreign:
+    model: AuditedModel
+
+    def views(self, scorer: FittedMintPlus | FittedHead) -> Iterator[tuple[str, Look, Scorer]]:
+        yield f"foreign_{self.model.name}", _through(self.model), scorer.recipe
+
+
+@dataclasses.dataclass(frozen=True)
+class _Pixels:
+    def views(self, scorer: FittedMintPlus | FittedHead) -> Iterator[tuple[str, Look, Scorer]]:
+        def look(samples: Observations) -> Observations:
+            return observing.observe(samples, blind.features, batch_size=blind.BATCH_SIZE, is_filled=False)
+
+        truth = scorer.calibration.is_member
+        recipes: list[Scorer] = [blind.PixelStatistics()]
+        if min(truth.sum(), (~truth).sum()) >= batches.CLASS_BATCH:
+            recipes.append(blind.PixelNetwork())
+        for recipe in recipes:
+            yield recipe.name, look, recipe
+
+
+def _through(model: AuditedModel) -> Look:
+    return lambda samples: observe(model, samples)
+
+
+def untrained(model: AuditedModel, num: int = 3) -> Control:
+    """Returns the control that a verdict cannot do without: the same scorer through copies that were never trained.
+
+    Args:
+        model: The audited model.
+        num: How many copies, each of which the scorer must beat.
+    """
+    return _Untrained(model, num)
+
+
+def foreign(model: AuditedModel) -> Control:
+    """Returns the control of the same scorer through a model of the same task that was not trained on the members."""
+    return _Foreign(model)
+
+
+def pixels() -> Control:
+    """Returns the control that sees no model: statistics of the pixels, and a small network on them."""
+    return _Pixels()
+
+
+def audit(
+    scorer: FittedMintPlus | FittedHead,
+    seen: Observations,
+    is_member: np.ndarray,
+    controls: Sequence[Control] = (),
+    seed: int = 1,
+) -> verdict.Verdict:
+    """Decides whether a scorer tells claimed members from other people of their database whom the model never saw.
+
+    The rule is that of `mint audit` for this one reference. Without `untrained` and `pixels` among the controls, with
+    fewer than 50 people on a side, or with sides of different databases the verdict is "cannot decide".
+
+    Args:
+        scorer: Fitted on other people, by `MintPlus().fit(...)` or `Head(...).fit(...)`.
+        seen: What the audited model gave for the people in question, see `observe`.
+        is_member: Which samples are claimed to be members, (n,), bool.
+        controls: Of `untrained`, `foreign` and `pixels`.
+        seed: Seeds the intervals.
+
+    Raises:
+        InputError: if a side is empty, the scorer was fitted on these people, or a control cannot look at them.
+    """
+    is_member = np.asarray(is_member, bool)
+    if is_member.shape != (len(seen),) or is_member.all() or not is_member.any():
+        raise InputError(f"Expected members and others among {len(seen)} samples, received {is_member.sum()} members.")
+    calibration, recipe = scorer.calibration, scorer.recipe
+    if both := set(seen.people()) & set(calibration.samples.people()):
+        raise InputError(f"Expected other people than those the scorer was fitted on, received {len(both)} of them.")
+    name = f"{recipe.name.replace('_', ' ')} on {recipe.tap}"
+    sides = [set(np.unique(seen.table.database[side]).tolist()) for side in (is_member, ~is_member)]
+    evaluation = protocols.SAME_DATABASE if sides[0] == sides[1] else protocols.UNSEEN_DATABASE
+
+    def scores(scorer_name: str, model: str, logit: np.ndarray) -> Scores:
+        kept = np.flatnonzero(np.isfinite(logit))
+        return Scores(
+            scorer_name, recipe.tap, evaluation, seed, seen.table.take(kept), is_member[kept], logit[kept], model
+        )
+
+    parts = {AUDITED: [scores(recipe.name, AUDITED, scorer(seen))]}
+    if evaluation != protocols.SAME_DATABASE:
+        # Databases can be told apart without any membership: such a comparison is written down and decides nothing.
+        question = f"are members of {sorted(sides[0])} told from people of {sorted(sides[1])}"
+        claim = findings.across("members and externals", question, findings.CLAIM, parts[AUDITED], seed=seed)
+        return verdict.decide([claim])
+    by_pixels = {}
+    for control in controls:
+        for label, look, fitted_there in control.views(scorer):
+            known = look(calibration.samples)
+            if len(known) < len(calibration.samples):
+                raise InputError(f"Expected the scorer's own samples to be there for {label}, received fewer.")
+            fitted = fitted_there.fit(known, calibration.is_member, calibration.seed)
+            part = scores(fitted_there.name, label, fitted(look(seen)))
+            if fitted_there.tap == blind.TAP:
+                by_pixels[label] = part
+            else:
+                parts[label] = [part]
+    is_of_persons = recipe.tap in (mint_plus.WITH_OTHERS, mint_plus.OF_PERSON)
+    comparison = rule.comparison(name, parts, findings.PERSON, {evaluation: by_pixels}, seed, is_of_persons)
+    return rule.by_rule([comparison], {}, seed)[name]

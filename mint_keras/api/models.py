@@ -1,0 +1,127 @@
+"""Audited models as a Python user meets them: a folder, a file that somebody else's tool wrote, or a Keras model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from mint_keras import shelf
+from mint_keras.audited import iresnet, recalibration, zoo
+from mint_keras.audited import taps as taps_module
+from mint_keras.data import images
+from mint_keras.records import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class AuditedModel:
+    """A model under audit.
+
+    Attributes:
+        name: How results call it.
+        network: The Keras model, from scaled images to whatever it gives.
+        taps: The inner outputs that can be looked at; the last is "outcome", the embedding.
+        framing: What images become before they are shown to it.
+        normalise: From uint8 faces, (n, size, size, 3), to what the network takes.
+
+    Example:
+        >>> load_model("lab").taps[-1]
+        'outcome'
+    """
+
+    name: str
+    network: keras.Model
+    taps: tuple[str, ...]
+    framing: images.Framing
+    normalise: Callable[[np.ndarray], np.ndarray] = iresnet.normalise
+
+    def untrained(self, faces: np.ndarray, seed: int) -> AuditedModel:
+        """Returns the same network with fresh random weights, normalised to faces, (n, size, size, 3), uint8."""
+        copy = recalibration.recalibrated_copy(self.network, faces, seed, self.normalise)
+        return dataclasses.replace(self, name=f"untrained_{seed}", network=copy)
+
+
+def load_model(
+    source: str | Path | keras.Model,
+    taps: Mapping[str, str] | Sequence[str] = (),
+    outcome: str = "",
+    normalise: Callable[[np.ndarray], np.ndarray] = iresnet.normalise,
+) -> AuditedModel:
+    """Opens an audited model.
+
+    Args:
+        source: A folder of `mint convert` or `mint train-audited`; a name of the shelf ("lab", "lab2", "lab3"); or a
+            Keras model of square RGB images.
+        taps: Of a Keras model that is not ours, the layers to look at: their names, or {tap: layer}.
+        outcome: Of such a model, the layer that gives the embedding; by default its last layer.
+        normalise: Of such a model, from uint8 images to what it takes; by default (x - 127.5) / 127.5.
+
+    Raises:
+        InputError: if there is no such model, or no such layer.
+
+    Example:
+        >>> layers = keras.layers
+        >>> pixels = keras.Input((32, 32, 3))
+        >>> maps = layers.Conv2D(16, 3, name="first")(pixels)
+        >>> network = keras.Model(pixels, layers.Dense(8, name="embedding")(layers.Flatten()(maps)))
+        >>> load_model(network, taps=["first"]).taps
+        ('first', 'outcome')
+    """
+    if not isinstance(source, keras.Model):
+        folder = shelf.find(Path(source))
+        network = zoo.load_audited(folder, zoo.kind_of(folder))
+        return AuditedModel(folder.name, network, _known(network), zoo.framing(folder))
+    height, width, channels = source.input.shape[1:]
+    if height is None or height != width or channels != 3:
+        raise InputError(f"Expected a Keras model of square RGB images, received one of {source.input.shape[1:]}.")
+    network = source
+    if taps:
+        named = dict(taps) if isinstance(taps, Mapping) else {layer: layer for layer in taps}
+        known = [layer.name for layer in source.layers]
+        named[taps_module.OUTCOME] = outcome or source.layers[-1].name
+        if unknown := sorted(set(named.values()) - set(known)):
+            raise InputError(f"Expected layers of {source.name!r}, {known}, received {unknown}.")
+        network = _with_taps(source, named)
+    return AuditedModel(source.name, network, _known(network), images.Framing(int(height)), normalise)
+
+
+def _with_taps(source: keras.Model, named: Mapping[str, str]) -> keras.Model:
+    """Returns a copy of a network whose taps are outputs; a layer that bears a tap's name gets another one."""
+
+    def copy(layer: keras.Operation) -> keras.Operation:
+        config = layer.get_config()
+        return layer.__class__.from_config({**config, "name": f"{layer.name}_layer"})
+
+    network = keras.models.clone_model(source, clone_function=copy)
+    network.set_weights(source.get_weights())
+    tensors = {tap: network.get_layer(f"{name}_layer").output for tap, name in named.items()}
+    return taps_module.with_taps(network, tensors)
+
+
+def convert(weights: str | Path, mean: Sequence[float] = (), std: Sequence[float] = ()) -> AuditedModel:
+    """Converts a model of somebody else's in memory; `mint convert` also proves every tap against ONNX Runtime.
+
+    Args:
+        weights: An ONNX file, a checkpoint of arcface_torch, or a folder in insightface's layout.
+        mean: How it wants its pixels, 0..255, one number or red, green, blue; by default insightface's rule.
+        std: Standard deviations in the same way.
+
+    Raises:
+        InputError: if it cannot be converted.
+    """
+    from mint_keras.audited import cards
+    from mint_keras.audited.convert import sources
+
+    source = sources.open_source(Path(weights))
+    card = cards.find_card(source.sha256) if hasattr(source, "sha256") else None
+    preprocessing, _ = source.choose_preprocessing(tuple(mean), tuple(std), card)
+    network = source.to_keras(preprocessing, None, Path(weights).stem).model
+    return AuditedModel(Path(weights).stem, network, _known(network), images.Framing(int(network.input.shape[1])))
+
+
+def _known(network: keras.Model) -> tuple[str, ...]:
+    names = [tap for tap in taps_module.tap_tensors(network) if tap != taps_module.OUTCOME]
+    return (*names, taps_module.OUTCOME)

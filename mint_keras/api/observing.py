@@ -1,0 +1,86 @@
+"""Samples, and what an audited model gives for them, in memory."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mint_keras.aad import observe as observing
+from mint_keras.aad import views
+from mint_keras.api.models import AuditedModel
+from mint_keras.data import images
+from mint_keras.data import samples as sources
+from mint_keras.records import InputError, Observations, SampleTable
+
+
+def samples(
+    *given: str | Path | np.ndarray, people: Sequence[str] | np.ndarray = (), database: str = ""
+) -> Observations:
+    """Lists samples: folders, sample tables, RecordIO files, lab faces; or an array of faces.
+
+    Args:
+        given: Sources as `mint train` takes them, such as "faces/members", or one array of RGB faces, (n, size, size,
+            3), uint8.
+        people: Who is on each face of an array, (n,); without it every face is a person of its own.
+        database: What database all of it is of. People who are not members are a reference only if they are of the
+            members' own database, so say so where folders have other names.
+
+    Raises:
+        InputError: if there is no such source, or it holds no image.
+
+    Example:
+        >>> faces = samples("synthetic:1/web/0-9/2")
+        >>> len(faces), len(set(faces.people()))
+        (20, 10)
+        >>> len(samples(np.zeros((4, 112, 112, 3), np.uint8), people=["Ann", "Ann", "Bob", "Bob"]))
+        4
+    """
+    if len(given) == 1 and isinstance(given[0], np.ndarray):
+        return _of_array(given[0], people, database or "array")
+    if any(isinstance(one, np.ndarray) for one in given) or not given:
+        raise InputError("Expected sources, or one array of faces, received something else. Join arrays first.")
+    table = sources.list_all([str(one) for one in given])
+    if database:
+        table = dataclasses.replace(table, database=np.full(len(table), database))
+    return Observations(table, {})
+
+
+def _of_array(faces: np.ndarray, people: Sequence[str] | np.ndarray, database: str) -> Observations:
+    if faces.ndim != 4 or faces.shape[1] != faces.shape[2] or faces.shape[3] != 3 or faces.dtype != np.uint8:
+        raise InputError(f"Expected faces (n, size, size, 3), uint8, received {faces.shape}, {faces.dtype}.")
+    names = np.array([f"{database}-{row:06d}" for row in range(len(faces))])
+    identity = np.asarray(people).astype(str) if len(people) else names
+    if len(identity) != len(faces):
+        raise InputError(f"Expected the person on each of {len(faces)} faces, received {len(identity)} names.")
+    table = SampleTable(names, np.full(len(faces), database), identity, np.full(len(faces), ""))
+    return Observations(table, {images.PIXELS: faces})
+
+
+def observe(model: AuditedModel, faces: Observations, with_maps: bool = False) -> Observations:
+    """Shows faces to a model and keeps what its taps give, the answer to small changes of each face, and more.
+
+    Args:
+        model: The model.
+        faces: Of `samples`.
+        with_maps: Whether whole maps are kept, which cnn heads take: 401 KB a face for R100's conv1.
+
+    Returns:
+        The faces that could be read, with an array for each thing that was observed.
+
+    Raises:
+        InputError: if none could be read.
+
+    Example:
+        >>> from mint_keras.api.models import load_model
+        >>> seen = observe(load_model("lab"), samples("synthetic:1/web/0-1/2"))
+        >>> seen["outcome"].shape[0], "conv1_max" in seen.arrays
+        (4, True)
+    """
+    if images.PIXELS in faces.arrays and faces[images.PIXELS].shape[1] != model.framing.size:
+        resized = [model.framing.apply(face) for face in faces[images.PIXELS]]
+        faces = faces.adding(**{images.PIXELS: np.stack(resized)})
+    function = views.face_function(model.network, model.taps, with_maps, model.normalise)
+    return observing.observe(faces, function, model.framing)

@@ -1,0 +1,141 @@
+"""Convert a face-recognition model to Keras, proven tap by tap against ONNX Runtime; above tolerance nothing is saved.
+
+Takes ONNX files, arcface_torch checkpoints (backbone.pth, model.pt) and folders in insightface's layout. The model
+that is saved gives every tap by name: conv1 ... (last convolution of each stage), stage1 ... (after the residual sum),
+outcome (the embedding). SCRFD face detectors are converted too.
+
+Example:
+    python scripts/convert_fr.py --weights backbone.pth --card fr1 --out models/fr1
+    python scripts/convert_fr.py --weights w600k_r50.onnx --list-taps
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Literal
+
+from mint_keras import formats
+from mint_keras.commands import Result
+from mint_keras.records import ParityRecord
+
+EXTRACTOR = "extractor.onnx"
+
+
+@dataclasses.dataclass(frozen=True)
+class ConvertFr:
+    """Options of convert_fr.py.
+
+    Attributes:
+        weights: The model: .onnx, arcface_torch's backbone.pth or model.pt, or a folder in insightface's layout
+            (~/.insightface/models/buffalo_l).
+        out: Folder for model.keras, manifest.json and parity.json; models/<name of the file> by default.
+        card: What the file is said to be: a name of models/cards (fr1, fr2, fr3, buffalo_l ...) or a YAML file. Its
+            structure, and its SHA-256 where known, are checked. By default the card that knows the file's SHA-256.
+        list_taps: Only print the taps: name, shape, layer, node, and operations from the image to there.
+        taps: Taps of your own as NAME=NODE, by node, tensor or layer name, beside those found (or instead, for an
+            equal name).
+        mean: Mean of the pixels (0..255) the model wants, red green blue, or one number; from the card, or
+            insightface's rule, by default.
+        std: Standard deviation of the pixels, one number or three as for --mean.
+        image_size: Side of the input where the file leaves it open (112; detectors 640).
+        faces: Aligned faces to compare on: a folder, .rec file or sample table; faces drawn by the lab by default.
+        cross_check: A second opinion: onnx-tf (installs it into ~/.cache/mint_keras the first time), or another file
+            of the same model (.onnx beside .pth).
+        to: onnx also writes extractor.onnx by tf2onnx, checked in ONNX Runtime.
+        export_taps: The taps extractor.onnx keeps; nothing after the deepest remains. All by default.
+        seed: Seed of the noise to compare on.
+        overwrite: Replace what --out holds instead of continuing or refusing.
+    """
+
+    weights: Path
+    out: Path | None = None
+    card: str = ""
+    list_taps: bool = False
+    taps: tuple[str, ...] = ()
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    image_size: int | None = None
+    faces: str = ""
+    cross_check: str = ""
+    to: Literal["keras", "onnx"] = "keras"
+    export_taps: tuple[str, ...] = ()
+    seed: int = 1
+    overwrite: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Conversion(Result):
+    """A converted model, or the taps that one would have.
+
+    Attributes:
+        out: The folder of the model; None if taps were only listed.
+        records: How far every tap is from its source.
+        statement: What the records prove.
+    """
+
+    out: Path | None = None
+    records: tuple[ParityRecord, ...] = ()
+    statement: str = ""
+
+
+def convert_fr(config: ConvertFr) -> Conversion:
+    """Converts, compares, saves; or lists the taps.
+
+    Raises:
+        InputError: If the file is no model, or an option does not fit it.
+        RefusedError: If the model is not what its card says, or the conversion differs from it.
+    """
+    from mint_keras.audited import cards, parity, runtime, taps, zoo
+    from mint_keras.audited.convert import chosen_taps, claims, onnx_export, proof, sources
+    from mint_keras.report import tables
+
+    runtime.exact_float32()
+    source = sources.open_source(config.weights)
+    digests = {file.name: formats.sha256_file(file) for file in source.files}
+    digest = digests[source.files[0].name]
+    card = cards.load_card(config.card) if config.card else cards.find_card(digest)
+    preprocessing, reason = source.choose_preprocessing(config.mean, config.std, card)
+    name = source.files[0].stem
+    converted = source.to_keras(preprocessing, config.image_size, "".join(c if c.isalnum() else "_" for c in name))
+    chosen = chosen_taps.choose_taps(converted, config.taps)
+    if config.list_taps:
+        return Conversion(tables.format_table(chosen_taps.tap_rows(converted, chosen)))
+    if card is not None:
+        claims.check_card(card, digest, converted, chosen)
+    out = config.out or Path("models") / name
+    settings = {
+        "preprocessing": dataclasses.asdict(preprocessing), "card": card.name if card else "", "taps": chosen,
+        "faces": config.faces, "cross_check": config.cross_check, "to": config.to, "seed": config.seed,
+        "image_size": list(converted.model.input.shape[1:3]), "export_taps": list(config.export_taps),
+    }  # fmt: skip
+    manifest = formats.make_manifest(formats.FACE_DETECTOR if source.is_detector else zoo.KIND, digests, settings)
+    trust = claims.trusted(card, digest, out)
+    with formats.output_folder(out, manifest, config.overwrite):
+        if not (out / formats.MODEL).is_file():
+            pixels = proof.sample_pixels(converted.model, config.faces or proof.DRAWN_FACES, config.seed)
+            records, statement = proof.prove(source, converted, chosen, pixels, config.cross_check, config.image_size)
+            model = taps.with_taps(converted.model, {tap: converted.tensors[t].tensor for tap, t in chosen.items()})
+            if config.to == "onnx":
+                extractor = taps.extractor(model, config.export_taps or list(chosen))
+                records += onnx_export.export(extractor, out / EXTRACTOR, pixels)
+            # The record comes before the model: whoever finds a model finds its proof.
+            tolerance = {"max_relative": parity.MAX_RELATIVE, "min_cosine": parity.MIN_COSINE}
+            rows = [dataclasses.asdict(record) for record in records]
+            formats.write_json(out / formats.PARITY, {"statement": statement, "tolerance": tolerance, "records": rows})
+            facts = {"source": source.format, "preprocessing_reason": reason, "trust": trust}
+            located = chosen_taps.locate_taps(converted, chosen)
+            zoo.save_audited(out, model, {**facts, **located}, manifest["kind"])
+            proof.check_saved(out, manifest["kind"], model, pixels["noise"])
+    record = formats.read_json(out / formats.PARITY)
+    shown = tuple(ParityRecord(**row) for row in record["records"])
+    size = f"{converted.model.count_params():,} parameters, {taps.flops(converted.model) / 1e9:.2f} GFLOPs an image"
+    proven = [record[name] for name in ("statement", "verification") if name in record]
+    lines = [
+        tables.parity_table(shown),
+        f"{out / formats.MODEL}: {source.format}; {size}",
+        f"Pixels: {reason}.",
+        f"File: {trust}.",
+        f"Parity: {'; '.join(proven)}.",
+    ]
+    return Conversion("\n".join(lines), out, shown, record["statement"])

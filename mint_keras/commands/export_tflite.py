@@ -1,0 +1,182 @@
+"""Export one head of a run, with the part of the audited model it needs, to a TFLite bundle for a laptop.
+
+Whatever is exported is compared with Keras on held-out faces: logits, decisions, and what membership they show (AUC
+and TPR at 1% FPR, with paired intervals). If the AUC may have dropped, nothing is written.
+
+Example:
+    python scripts/export_tflite.py --run runs/lab-vanilla --tap combination --out export/lab
+    python scripts/export_tflite.py --run runs/lab-vanilla --sweep --out export/lab-sweep
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from mint_keras import formats
+from mint_keras.commands import Result
+from mint_keras.edge import bundle, parity
+from mint_keras.options import Common
+from mint_keras.records import AUDITED, InputError, RefusedError
+
+if TYPE_CHECKING:
+    from mint_keras.edge.artefacts import TrainedHead
+    from mint_keras.runs.spec import RunSpec
+    from mint_keras.training.batches import LabelledAad
+
+SWEEP, SWEEP_TABLE = "sweep.json", "sweep.md"
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportTflite(Common):
+    """Options of export_tflite.py.
+
+    Attributes:
+        run: folder that train_mint.py wrote.
+        out: folder for the bundle: scorer.tflite and its manifest.
+        tap: the head to export: a tap of the run, combination, or combination+outcome.
+        head_seed: which training of the head, in a run of several; 0 is the run's own --seed.
+        precision: fp32; fp16 (weights); int8_dynamic (weights; activations by the face at hand); int8 (activations by
+            100 training faces of the run); mixed (int8, but the first convolution and the head float32); qat (int8,
+            the head fine-tuned for it on the run's training AAD); pruned (int8_dynamic, nine tenths of the head's
+            weights 0: smaller when zipped).
+        sweep: export and measure all precisions, and keep the fastest that is accepted; --precision has no effect then.
+        tolerance: by how much the AUC of an evaluation may drop, at the lower end of the paired 95% interval, before a
+            precision is refused.
+        force: take what the checks refuse.
+        num_test: faces of each kind (test members, test externals, held-out people) to compare on at most.
+        detector: an SCRFD file (.onnx) to put into the bundle, for photos that are not aligned faces.
+        photos: a folder of photos on which that detector must agree with ONNX Runtime too; drawn ones in any case.
+        samples: copy so many of the run's test members, and test externals, into the bundle, to try it on. They are
+            photos of people: leave it at 0 unless everybody may see them.
+    """
+
+    run: Path
+    out: Path
+    tap: str = "combination"
+    head_seed: int = 0
+    precision: Literal["fp32", "fp16", "int8_dynamic", "int8", "mixed", "qat", "pruned"] = "fp32"
+    sweep: bool = False
+    tolerance: float = parity.TOLERANCE
+    force: bool = False
+    num_test: int = 500
+    detector: str = ""
+    photos: str = ""
+    samples: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Exported(Result):
+    """The bundle that was made.
+
+    Attributes:
+        out: Its folder.
+        exported_as: The precision that was chosen.
+        artefacts: What was measured of each precision, by its name.
+    """
+
+    out: Path
+    exported_as: str
+    artefacts: dict[str, dict[str, Any]]
+
+
+def export_tflite(config: ExportTflite) -> Exported:
+    """Fuses, converts, compares with Keras on held-out faces, and writes the bundle.
+
+    Raises:
+        InputError: if the run, its inputs or the detector cannot be used.
+        RefusedError: if they have changed, or a check refuses what was made; nothing is written then.
+    """
+    from mint_keras.edge import artefacts, bundle_calibration, detector
+    from mint_keras.faces import detectors
+    from mint_keras.runs.run import choose_samples
+
+    head, spec, inputs = _open(config)
+    content = ("tap", "head_seed", "tolerance", "force", "num_test", "samples")
+    settings = {name: getattr(config, name) for name in content}
+    settings["precision"] = "sweep" if config.sweep else config.precision
+    if config.detector:
+        inputs["detector"] = formats.sha256_file(detectors.find_file(config.detector))
+    manifest = formats.make_manifest(bundle.KIND, inputs, settings)
+    with formats.output_folder(config.out, manifest, config.overwrite), tempfile.TemporaryDirectory() as scratch:
+        found = detector.export(config.detector, config.photos, config.out) if config.detector else None
+        protocol = choose_samples(spec)
+        faces = artefacts.read_faces(protocol, config.num_test, spec.seed, Path(scratch))
+        reference = artefacts.keras_scores(head, faces)
+        if not config.force:
+            parity.check_alive(reference)
+        names = head.sweep() if config.sweep else (config.precision,)
+        files = artefacts.make(
+            head, names, faces.representative, lambda: _training_aad(config.run, head.tap), Path(scratch)
+        )
+        records = artefacts.measure(head, files, faces, reference, config.tolerance)
+        chosen = parity.recommend(records, config.force)
+        table = parity.table(records, chosen)
+        if config.sweep:
+            formats.write_json(config.out / SWEEP, {"recommended": chosen, "artefacts": records})
+            formats.write_text(config.out / SWEEP_TABLE, table + "\n")
+        artefacts.fill(config.out, files[chosen], protocol, config.samples)
+        facts = {
+            "head": head.scorer,
+            "seed": head.seed,
+            "input": "faces: RGB, uint8, (n, 112, 112, 3), aligned to the ArcFace template",
+            "exported_as": chosen,
+            "parity": {**records[chosen], "auc_tolerance": config.tolerance, "reference": "Keras, float32"},
+            **bundle_calibration.write(config.out, protocol, spec.model_folder),
+            **({"detector": found} if found else {}),
+        }
+        bundle.seal(config.out, {**manifest, **facts})
+    size = records[chosen]["bytes"] / 2**20
+    made = f"{config.out / bundle.SCORER}: {head.scorer} head on {config.tap}, {size:.2f} MiB, {chosen}."
+    text = "\n".join([table, f"Calibration: {facts['calibration']['photos']}", made])
+    return Exported(text, config.out, chosen, records)
+
+
+def _open(config: ExportTflite) -> tuple[TrainedHead, RunSpec, dict[str, str]]:
+    """Returns the head, what its run is, and the SHA-256 of head and audited model."""
+    from mint_keras.aad import pooling
+    from mint_keras.audited import taps, zoo
+    from mint_keras.data import images
+    from mint_keras.edge.artefacts import TrainedHead
+    from mint_keras.heads import specs
+    from mint_keras.runs.spec import KIND, HeadKey, read_spec
+    from mint_keras.scorers.head import load_model
+
+    made_from, spec = formats.read_manifest(config.run, KIND)["inputs"], read_spec(config.run)
+    key = HeadKey(AUDITED, config.tap, config.head_seed or spec.seed)
+    path = key.path(config.run, spec.seed)
+    if config.tap not in spec.groups or not path.is_file():
+        raise InputError(
+            f"Expected a trained head of {list(spec.groups)} in {config.run}, received {config.tap!r} of seed "
+            f"{key.seed}."
+        )
+    model = formats.sha256_file(spec.model_folder / formats.MODEL)
+    if model != made_from["audited"]:
+        raise RefusedError(
+            f"{spec.audited} is no longer the model this run was made with: its SHA-256 is {model}, the run's is "
+            f"{made_from['audited']}."
+        )
+    if spec.framing != images.FACE:
+        raise InputError(
+            f"Expected a run on faces as they are, received {config.run}, on a classifier of pictures, on faces of "
+            "another resolution or with --native-resolution: a bundle cannot hold these."
+        )
+    extractor = taps.extractor(zoo.load_audited(spec.audited), spec.groups[config.tap])
+    if not specs.find(spec.head).takes_maps:
+        extractor = pooling.pooled_by_tap(extractor, spec.pooling)
+    head = TrainedHead(spec.head, config.tap, key.seed, load_model(path), extractor)
+    return head, spec, {"audited": model, "head": formats.sha256_file(path)}
+
+
+def _training_aad(folder: Path, tap: str) -> LabelledAad:
+    """Opens the AAD that trained a head; only fine-tuned heads need it."""
+    from mint_keras.runs import run as runs
+    from mint_keras.training.batches import LabelledAad
+
+    run = runs.reopen(folder)
+    if run.aad.fronts:
+        raise InputError(f"Expected a run with stored AAD to train its head on, received {folder} with --aad live.")
+    inputs = run.spec.heads[tap].inputs(run.aad.seen(AUDITED))
+    return LabelledAad(inputs, *run.protocol.training_rows())

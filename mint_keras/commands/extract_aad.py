@@ -1,0 +1,204 @@
+"""What do the taps of an audited model give for these photos? Written to disk once, for many heads to train on.
+
+A killed run continues with the same command and ends with the same bytes; so does one of many workers. --dry-run says
+beforehand how many bytes and hours it takes.
+
+Example:
+    python scripts/extract_aad.py --audited models/lab --samples synthetic:1/web/0-399/10 --pooling max --out runs/aad
+    python scripts/extract_aad.py --audited fr1 --num-samples 100000 --dry-run --out runs/plan
+    python scripts/extract_aad.py --audited models/fr1 --samples faces/ms1mv3 --taps conv1 --out runs/fr1-conv1
+    python scripts/extract_aad.py --verify --out runs/fr1-conv1
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from mint_keras import formats, progress, workers
+from mint_keras.aad import extract, store
+from mint_keras.commands import Result
+from mint_keras.data import samples
+from mint_keras.options import Common
+from mint_keras.records import AUDITED, InputError, SampleTable
+
+if TYPE_CHECKING:
+    from mint_keras.aad import models
+
+
+@dataclasses.dataclass(frozen=True)
+class ExtractAad(Common):
+    """Options of extract_aad.py.
+
+    Attributes:
+        out: Folder of the store: shards, index.parquet, rejected.csv and the manifest.
+        audited: Folder of the audited model. For --dry-run also a card (fr1) of a model you do not have yet: a network
+            of its architecture with random weights is measured.
+        samples: Folders, .rec files, sample tables, lab faces.
+        taps: What to keep: conv1 to conv4, stage1 to stage4, outcome.
+        pooling: Keep vectors in place of maps: max (what vanilla heads take), mean, std, topk (mean of the ten
+            largest); several are allowed. Maps are never written then.
+        baselines: Also keep what train_mint.py --baselines asks for beside the taps; takes four passes through the
+            models in place of one.
+        untrained: Also run the model's untrained copy of this --seed, the control that train_mint.py asks for.
+        precision: float32; mixed_bfloat16 (CPU with avx512_bf16), mixed_float16 (GPU) or int8 (LiteRT, CPU) are faster;
+            the output says what they cost.
+        backend: Who runs float32: keras, or onnxruntime (by tf2onnx), which is faster on some processors.
+        xla: Compile Keras models.
+        dtype: Type of stored maps; vectors are float32.
+        batch_size: Faces at once; 0 measures on the first run, and keeps to it.
+        shard_size: Samples in a shard; what a killed run may lose.
+        workers: 1 is this process on all cores and GPUs; ray starts one worker on each core or GPU; ray://HOST:PORT
+            uses a cluster, whose machines see --out, the model and the samples under the same paths.
+        native_resolution: First shrink every image that is larger to so many pixels a side, see train_mint.py.
+        num_samples: Take the first so many only; with --dry-run, plan for so many.
+        dry_run: Say what it would take, in bytes and in time as measured here, and write nothing.
+        verify: Read the finished store in --out again, every byte, and compare with what was written.
+        seed: Seed of the untrained copy.
+    """
+
+    out: Path
+    audited: str = "models/lab"
+    samples: tuple[str, ...] = ()
+    # Those of `audited.taps`, which takes seconds to load; a test keeps them equal.
+    taps: tuple[str, ...] = ("conv1", "conv2", "conv3", "conv4", "outcome")
+    pooling: tuple[str, ...] = ()
+    baselines: bool = False
+    untrained: bool = False
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16", "int8"] = "float32"
+    backend: Literal["keras", "onnxruntime"] = "keras"
+    xla: bool = False
+    dtype: Literal["float16", "float32"] = "float16"
+    batch_size: int = 0
+    shard_size: int = extract.SHARD_SIZE
+    workers: str = workers.HERE
+    native_resolution: int = 0
+    num_samples: int = 0
+    dry_run: bool = False
+    verify: bool = False
+    seed: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Extracted(Result):
+    """What was extracted, verified, or, by --dry-run, would be.
+
+    Attributes:
+        out: The folder of the store.
+        num_samples: The samples that it holds.
+        num_bytes: The size of its arrays.
+    """
+
+    out: Path
+    num_samples: int
+    num_bytes: int
+
+
+def extract_aad(config: ExtractAad) -> Extracted:
+    """Extracts what is missing and returns what is there; or plans, or verifies."""
+    if config.verify:
+        return _verify(config.out)
+    workers.check(config.workers)
+    if config.shard_size < 1:
+        raise InputError(f"Expected --shard-size of at least 1, received {config.shard_size}.")
+    table = samples.list_all(config.samples) if config.samples else None
+    if table is not None and config.num_samples:
+        table = table.take(np.arange(min(config.num_samples, len(table))))
+    if config.dry_run:
+        return _plan(config, table)
+    if table is None:
+        raise InputError("Expected --samples, received none.")
+    from mint_keras.aad import extraction, models, signals
+
+    spec, layout = _chosen(config)
+    whole = models.load(spec)
+    if config.baselines:
+        spec = dataclasses.replace(spec, signals=signals.available(whole[AUDITED], spec.taps))
+    cut = models.extractors(spec, whole)
+    inputs = {
+        "audited": formats.sha256_file(spec.audited / formats.MODEL),
+        "samples": samples.fingerprint(table),
+    }
+    settings = {**spec.settings(), **layout.settings(), "models": list(cut)}
+    manifest = formats.make_manifest(store.KIND, inputs, settings)
+    with formats.output_folder(config.out, manifest, config.overwrite):
+        opened = store.open_store(config.out, manifest["fingerprint"])
+        if opened is None:
+            extraction.extract_missing(config.out, table, spec, cut, layout, manifest, config.workers)
+            opened = store.open_store(config.out, manifest["fingerprint"])
+    assert opened is not None  # noqa: S101 # it has just been finished
+    note = signals.NO_NORMALISATION if config.baselines and signals.BN_DISTANCE not in spec.signals else ""
+    return _describe(config.out, opened, layout.framing.why_resized(), note)
+
+
+def _chosen(config: ExtractAad) -> tuple[models.ModelSpec, extract.Layout]:
+    from mint_keras.aad import models
+    from mint_keras.audited import zoo
+
+    audited = Path(config.audited)
+    spec = models.ModelSpec(
+        audited=audited,
+        taps=tuple(dict.fromkeys(config.taps)),
+        poolings=tuple(dict.fromkeys(config.pooling)),
+        untrained_seed=config.seed if config.untrained else None,
+        precision=config.precision,
+        backend=config.backend,
+        xla=config.xla,
+    )
+    framing = zoo.framing(audited, config.native_resolution)
+    return spec, extract.Layout(config.batch_size, config.shard_size, config.dtype, framing)
+
+
+def _plan(config: ExtractAad, table: SampleTable | None) -> Extracted:
+    from mint_keras.aad import forecast, models, signals
+
+    if table is None and not config.num_samples:
+        raise InputError("Expected --samples or --num-samples to plan for, received none.")
+    num = len(table) if table is not None else config.num_samples
+    spec, layout = _chosen(config)
+    lines = []
+    if (spec.audited / formats.MANIFEST).is_file():
+        whole = models.load(spec)
+    else:
+        whole, text = forecast.stand_in(config.audited, spec.untrained_seed, config.seed)
+        lines.append(text)
+    if config.baselines:
+        spec = dataclasses.replace(spec, signals=signals.available(whole[AUDITED], spec.taps))
+    planned = forecast.forecast(num, spec, whole, layout, table, config.out)
+    return Extracted("\n".join([*lines, *planned.lines]), config.out, num, planned.num_bytes)
+
+
+def _verify(out: Path) -> Extracted:
+    manifest = formats.read_manifest(out, store.KIND)
+    opened = store.open_store(out)
+    if opened is None:
+        raise InputError(f"Expected a finished AAD store in {out}, received none or an unfinished one.")
+    num, total = len(opened.table), store.num_bytes(out, manifest)
+    with progress.bar(total=total, unit="B", unit_scale=True, desc="verify") as bar:
+        store.verify(out, bar.update)
+    return Extracted(f"{out}: {num:,} samples, {total:,} bytes, every byte as it was written.", out, num, total)
+
+
+def _describe(out: Path, opened: store.AadStore, why_resized: str, note: str) -> Extracted:
+    manifest = opened.manifest
+    lines = []
+    for model, named in opened.arrays.items():
+        for name, values in named.items():
+            shape = "x".join(map(str, values.shape[1:]))
+            lines.append(f"{model} {name}: {len(values):,} x {shape} {values.dtype}")
+    if cost := manifest.get("cost"):
+        cosines = ", ".join(f"{tap} {cosine:.6f}" for tap, cosine in cost["cosine"].items())
+        lines.append(f"{cost['speedup']:.2f} times as fast as Keras in float32; smallest cosine with it: {cosines}")
+    lines += [note] if note else []
+    lines += [f"{why_resized}: {database} {num}." for database, num in manifest["resized"].items()]
+    if manifest["rejected"]:
+        lines.append(f"{manifest['rejected']:,} samples could not be used: {out / formats.REJECTED}")
+    num, total = len(opened.table), store.num_bytes(out, manifest)
+    lines.append(
+        f"{out}: {num:,} samples, {total / 1e9:.2f} GB in {manifest['num_shards']:,} shards, "
+        f"batches of {manifest['batch_size']}"
+    )
+    return Extracted("\n".join(lines), out, num, total)

@@ -1,0 +1,138 @@
+"""Score photos with a bundle, offline and without TensorFlow (pip install -r requirements-edge.txt).
+
+Example:
+    python scripts/score.py --bundle export/lab export/lab/samples --out runs/scores
+    python scripts/score.py --bundle export/lab --serve
+
+Exit codes:
+    0    every photo was scored
+    1    some photos, or the bundle, could not be used; the others were scored, and rejected.csv lists these
+    2    wrong usage
+    3    refused: the bundle was changed, or --out holds something else
+    130  interrupted; with --out the same command continues
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from mint_keras import formats, progress, workers
+from mint_keras.commands import Result
+from mint_keras.faces import scrfd
+from mint_keras.options import Common
+from mint_keras.records import InputError
+
+if TYPE_CHECKING:
+    from mint_keras.edge.photos import Looking
+    from mint_keras.edge.report import PhotoScores
+
+
+@dataclasses.dataclass(frozen=True)
+class Score(Common):
+    """Options of score.py.
+
+    Attributes:
+        paths: photos: images, folders (with all that is in them), patterns such as "photos/**/*.jpg", or lists (.txt, a
+            path a line). Images of 112x112 are taken for aligned faces; in others the faces are sought. Where folders
+            in a folder hold one person each, name the outer one: persons are then judged by all of their photos.
+        bundle: folder that export_tflite.py wrote.
+        out: folder for scores.csv, faces.csv, scores.json, report.html and rejected.csv. Without it nothing is written
+            and an interrupted command begins anew.
+        serve: open a page on this machine instead, at 127.0.0.1, onto which photos are dropped (needs
+            requirements-serve.txt). Nothing leaves the machine, and nothing is kept.
+        port: of the page; 0 takes any that is free.
+        albums: folders are no persons: everybody on the photos is somebody else.
+        aligned: every image is a face already: squares of other sizes are resized as they are.
+        policy: which of several faces in a photo are scored: all, the largest, the most central, or only: photos with
+            several are rejected.
+        detector: SCRFD that finds the faces: a file (.tflite or .onnx), or insightface:PACK. By default the bundle's
+            own (of 640 pixels, and where that finds nothing of 320), or else one that insightface has installed, if
+            onnxruntime is there to run it.
+        min_score: of the detector; below it a face does not count.
+        border: black border around every photo while its faces are sought, as a share of its sides; 0.5 helps where a
+            face fills the picture.
+        pictures: show the faces in report.html. Think of who will read it.
+        threads: processors to use; all by default.
+        workers: 1 is this process; ray starts one for each processor core, ray://HOST:PORT uses a cluster, whose
+            machines see bundle and photos under the same paths (needs requirements-scale.txt).
+    """
+
+    bundle: Path
+    paths: tuple[str, ...] = dataclasses.field(default=(), metadata={"positional": True})
+    out: Path | None = None
+    serve: bool = False
+    port: int = 8765
+    albums: bool = False
+    aligned: bool = False
+    policy: Literal["all", "largest", "central", "only"] = "all"
+    detector: str = ""
+    min_score: float = scrfd.MIN_SCORE
+    border: float = 0.0
+    pictures: bool = False
+    threads: int = 0
+    workers: str = workers.HERE
+
+
+@dataclasses.dataclass(frozen=True)
+class Scored(Result):
+    """What came of the photos.
+
+    Attributes:
+        photos: What the bundle says about them.
+    """
+
+    photos: PhotoScores
+
+
+def score(config: Score) -> Result:
+    """Scores photos, or serves the page.
+
+    Raises:
+        InputError: if some photo could not be used; the others have been scored then.
+    """
+    from mint_keras.edge import photos, report, scoring
+    from mint_keras.edge.bundle import read_bundle
+
+    named = (config.detector,) if config.detector else ()
+    looking = photos.Looking(named, config.aligned, config.policy, config.min_score, config.border, config.pictures)
+    if config.serve:
+        return _serve(config, looking)
+    if not 0 < config.min_score < 1 or not 0 <= config.border <= 2:
+        raise InputError(
+            f"Expected --min-score between 0 and 1 and --border from 0 to 2, received {config.min_score} and "
+            f"{config.border}."
+        )
+    workers.check(config.workers)
+    bundle, table = read_bundle(config.bundle), photos.list_photos(config.paths, config.albums)
+    # Where nobody watches, an error is the only line: photos are a matter of seconds.
+    with progress.hidden(config.quiet or not sys.stderr.isatty()):
+        made = scoring.score_photos(
+            bundle, table, config.out, looking, config.threads, config.workers, config.overwrite
+        )
+    text = report.text(made, config.out)
+    # A person named these files, so one that could not be scored is an error, after the others were scored.
+    if made.rejected:
+        first = made.rejected[0]
+        where = "" if config.out is None else f", see {config.out / formats.REJECTED}"
+        raise InputError(
+            f"{len(made.rejected)} of {made.num_photos} photos could not be scored{where}. "
+            f"{report.printable(first.location)}: {first.reason}",
+            done=text,
+        )
+    return Scored(text, made)
+
+
+def _serve(config: Score, looking: Looking) -> Result:
+    try:
+        from mint_keras.edge import page
+    except ModuleNotFoundError as error:
+        raise InputError("Expected Starlette and uvicorn for --serve: pip install -r requirements-serve.txt") from error
+    if config.paths or config.out is not None:
+        raise InputError(
+            "Expected photos and --out, or --serve, received both: the page takes photos and keeps nothing."
+        )
+    page.serve(config.bundle, config.port, looking, config.threads, opens_browser=not config.quiet)
+    return Result("The page is closed; nothing was kept.")

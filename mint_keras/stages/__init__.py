@@ -1,1 +1,0 @@
-"""Where compute meets disk: one function per stage."""

@@ -1,1 +1,0 @@
-"""What benchmark.py measures: one module per part of the package, one function per comparison."""

@@ -1,0 +1,1 @@
+"""What `studies.benchmark` measures: each part yields measurements, ours beside a peer's."""

@@ -1,0 +1,189 @@
+r"""Ask the auditor about worlds whose truth is known: how often does it accuse wrongly, how often does it find?
+
+Small audited models are trained on drawn people. In null worlds the claimed members were never trained on: they are of
+another database than the externals, or of the model's own, or of neither. Every world is decided from its scores by the
+rule of audit.py. Beside it stands what a reader would say who takes raw MINT accuracy for membership. An interrupted
+command continues.
+
+Examples:
+    python scripts/validate_auditor.py --quick --out runs/validation-quick
+    python scripts/validate_auditor.py --plan --out runs/validation
+    python scripts/validate_auditor.py --out runs/validation
+    python scripts/validate_auditor.py --worlds familiar both --out runs/validation
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mint_keras import formats, progress, score_files
+from mint_keras.commands import Result
+from mint_keras.options import Common
+from mint_keras.records import InputError
+from studies.worlds import drawing
+from studies.worlds.spec import World, WorldsSpec
+
+if TYPE_CHECKING:
+    from studies.worlds.networks import WorldsLab
+
+KIND = "validation"
+RESULTS, TEXT, PLOT = "validation.json", "validation.md", "validation.png"
+COMMITTED = Path(__file__).resolve().parent / "worlds" / "committed"  # scores
+# Of one core: training of a model; one network's look at a model's people; scores of a world and the verdict.
+_SECONDS = {"model": 55, "network": 20, "world": 8}
+_SECONDS_OF_VERDICT = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class ValidateAuditor(Common):
+    """Options of validate_auditor.py.
+
+    Attributes:
+        out: Folder for validation.json, validation.md, validation.png, and the models and worlds behind them.
+        quick: Make nothing, and decide 20 worlds again from their committed scores (studies/worlds/committed).
+        plan: Say what would be made, what is there already and about how long it takes, and do nothing.
+        worlds: Make only one world of each of these kinds, as an auditor meets it: a model, lists of samples, a run of
+            train_mint.py; and say how audit.py is called on it. neither, shift (without people who were kept out),
+            familiar, membership or both.
+        num_models: Audited models, each trained on people of one of the lab's databases.
+        num_null: Worlds of each model in which the claimed members were never trained on: neither, shift and familiar
+            take turns.
+        num_member: Worlds of each model in which they were: membership and both take turns.
+        claimed: Claimed members of a world, and people each model is trained on.
+        held_out: People of the claimed members' database who were kept out: the reference.
+        externals: People who train the heads, and as many who evaluate them, for the naive reading.
+        photos: Photos of each person in a world.
+        trained_photos: Photos of each person in a model's training.
+        arch: Architecture of the audited models, see train_audited.py.
+        resolution: Side of their faces in pixels.
+        epochs: Passes of their training.
+        num_untrained: Untrained copies of each, as in audit.py. The next audited model is the foreign one.
+        seed: Seed of everything.
+    """
+
+    out: Path
+    quick: bool = False
+    plan: bool = False
+    worlds: tuple[str, ...] = ()
+    num_models: int = 6
+    num_null: int = 10
+    num_member: int = 5
+    claimed: int = 200
+    held_out: int = 150
+    externals: int = 50
+    photos: int = 2
+    trained_photos: int = 5
+    arch: str = "mini"
+    resolution: int = 48
+    epochs: int = 12
+    num_untrained: int = 3
+    seed: int = 1
+
+    @property
+    def spec(self) -> WorldsSpec:
+        """All worlds that are asked for."""
+        return WorldsSpec(**{field.name: getattr(self, field.name) for field in dataclasses.fields(WorldsSpec)})
+
+
+@dataclasses.dataclass(frozen=True)
+class Validation(Result):
+    """What the auditor said.
+
+    Attributes:
+        content: The content of validation.json; empty where nothing was decided (--plan, --worlds).
+    """
+
+    content: dict[str, Any]
+
+
+def validate_auditor(options: ValidateAuditor) -> Validation:
+    """Makes the worlds that are missing, decides on each from its scores, and counts.
+
+    Raises:
+        InputError: for sizes that make no worlds, or, with --quick, if there are no committed scores.
+        RefusedError: if --out was made with other options.
+    """
+    if unknown := sorted(set(options.worlds) - set(drawing.KINDS)):
+        raise InputError(f"Expected worlds of {list(drawing.KINDS)}, received {unknown}.")
+    if options.worlds and (options.quick or options.plan):
+        raise InputError("Expected --worlds on its own, received it with --quick or --plan.")
+    options.spec.check()
+    worlds = _committed() if options.quick else options.spec.worlds()
+    folder = COMMITTED if options.quick else options.out / "scores"
+    paths = {world: folder / f"{world.name}.parquet" for world in worlds}
+    if options.quick and options.plan:
+        seconds = _SECONDS_OF_VERDICT * len(worlds)
+        return Validation(f"{len(worlds)} worlds from the scores in {folder}; about {seconds} seconds of a core.", {})
+    # What follows loads TensorFlow.
+    from studies.worlds import as_met, networks, picture, summary
+
+    lab = networks.WorldsLab(options.spec, options.out)
+    if options.plan:
+        return Validation(_plan(lab, paths), {})
+    inputs = {world.name: formats.sha256_file(path) for world, path in paths.items()} if options.quick else {}
+    settings = {} if options.quick else dataclasses.asdict(options.spec)
+    with formats.output_folder(options.out, formats.make_manifest(KIND, inputs, settings), options.overwrite):
+        if options.worlds:
+            kinds = progress.bar(options.worlds, desc="worlds", unit="world")
+            return Validation("\n".join(as_met.make(lab, kind) for kind in kinds), {})
+        if not options.quick:
+            _make(lab, paths)
+        decided = _decide(paths, options.out / "verdicts")
+        content = summary.summarise(decided)
+        said = summary.render(content)
+        formats.write_json(options.out / RESULTS, content)
+        formats.write_text(options.out / TEXT, said)
+        picture.save(options.out / PLOT, decided, "Worlds of known truth: the verdicts, and raw MINT")
+    return Validation(f"{said}\nWritten: {options.out / RESULTS}, {TEXT}, {PLOT}", content)
+
+
+def _committed() -> list[World]:
+    found = sorted(World.parse(path.stem) for path in COMMITTED.glob("*.parquet"))
+    if not found:
+        raise InputError(f"Expected the scores of worlds in {COMMITTED}, received none: run it in the repository.")
+    return found
+
+
+def _plan(lab: WorldsLab, paths: dict[World, Path]) -> str:
+    numbers = range(1, lab.spec.num_models + 1)
+    models = sum(not lab.is_trained(number) for number in numbers)
+    networks = sum(2 + lab.spec.num_untrained - lab.num_looked(number) for number in numbers)
+    worlds = sum(not path.is_file() for path in paths.values())
+    costs = {"model": models, "network": networks, "world": worlds}
+    minutes = sum(_SECONDS[name] * num for name, num in costs.items()) / 60
+    return (
+        f"{len(paths)} worlds of {lab.spec.num_models} audited models. To be made: {models} models, {networks} looks "
+        f"of a network at a model's people, {worlds} worlds; about {minutes:.0f} minutes of a core."
+    )
+
+
+def _make(lab: WorldsLab, paths: dict[World, Path]) -> None:
+    from studies.worlds import scores
+
+    missing = [world for world, path in paths.items() if not path.is_file()]
+    if not missing:
+        return
+    for number in progress.bar(range(1, lab.spec.num_models + 1), desc="audited models", unit="model"):
+        lab.train(number)
+    with progress.bar(total=len(missing), desc="worlds", unit="world") as bar:
+        for number in dict.fromkeys(world.model for world in missing):
+            people = lab.look(number)
+            for world in [world for world in missing if world.model == number]:
+                score_files.write_scores(paths[world], scores.score(lab.spec, world, people))
+                bar.update()
+
+
+def _decide(paths: dict[World, Path], folder: Path) -> list[Any]:
+    from studies.worlds import verdicts
+
+    found = []
+    for world, path in progress.bar(paths.items(), desc="verdicts", unit="world"):
+
+        def decide(world: World = world, path: Path = path) -> dict[str, Any]:
+            return dataclasses.asdict(verdicts.decide(world, score_files.read_scores(path)))
+
+        kept = formats.kept(folder / f"{world.name}.json", decide, formats.write_json, formats.read_json)
+        found.append(verdicts.from_json(kept))
+    return found

@@ -1,0 +1,143 @@
+"""Which worlds there are, and what each of them is drawn from."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from mint_keras import streams
+from mint_keras.data import protocol as protocols
+from mint_keras.data import synthetic
+from mint_keras.records import InputError
+from studies.worlds import drawing
+
+_TRAIN_SHARE = 3  # a third of the claimed members' photos trains heads, the others are evaluated
+_MIN_TRAINING = 66  # photos of each side: what a head's batch takes, and a person more
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class World:
+    """One world.
+
+    Attributes:
+        model: The number of the audited model.
+        number: The number of the draw of people and databases.
+        kind: A key of `drawing.KINDS`.
+    """
+
+    model: int
+    number: int
+    kind: str
+
+    @property
+    def name(self) -> str:
+        """How its files are called, for example 1-02-familiar."""
+        return f"{self.model}-{self.number:02d}-{self.kind}"
+
+    @property
+    def is_member(self) -> bool:
+        """Whether the model was trained on the claimed members."""
+        return drawing.KINDS[self.kind].is_member
+
+    @classmethod
+    def parse(cls, name: str) -> World:
+        """Reads a name.
+
+        Raises:
+            InputError: if it is none.
+
+        Example:
+            >>> World.parse("1-02-familiar")
+            World(model=1, number=2, kind='familiar')
+        """
+        model, _, rest = name.partition("-")
+        number, _, kind = rest.partition("-")
+        if not (model.isdecimal() and number.isdecimal() and kind in drawing.KINDS):
+            raise InputError(f"Expected a world like 1-02-familiar, received {name!r}.")
+        return cls(int(model), int(number), kind)
+
+
+@dataclasses.dataclass(frozen=True)
+class WorldsSpec:
+    """All worlds of a validation. `validate_auditor.py --help` says more of each field.
+
+    Attributes:
+        num_models: How many audited models are trained.
+        num_null: How many worlds of each model have claimed members who were never trained on.
+        num_member: How many worlds of each model have claimed members who were.
+        claimed: The number of claimed members of a world.
+        held_out: The number of people of their database who were kept out.
+        externals: The number of people who train heads for the naive reading, and again of those who evaluate them.
+        photos: The number of photos of each person in a world.
+        trained_photos: The number of photos of each person in a model's training.
+        arch: The architecture of the audited models.
+        resolution: The side of their faces in pixels.
+        epochs: How long they are trained.
+        num_untrained: How many untrained copies of each there are.
+        seed: Seeds everything.
+    """
+
+    num_models: int
+    num_null: int
+    num_member: int
+    claimed: int
+    held_out: int
+    externals: int
+    photos: int
+    trained_photos: int
+    arch: str
+    resolution: int
+    epochs: int
+    num_untrained: int
+    seed: int
+
+    def check(self) -> None:
+        """Raises InputError for sizes that make no worlds."""
+        most = len(synthetic.DATABASES)
+        if not 2 <= self.num_models <= most:
+            raise InputError(f"Expected 2 to {most} audited models, one a database, received {self.num_models}.")
+        if min(self.num_null, self.num_member) < 1 or not 1 <= self.photos <= self.trained_photos:
+            raise InputError(
+                f"Expected worlds of both kinds, and 1 to {self.trained_photos} photos of a person, received "
+                f"{self.num_null} and {self.num_member} worlds, {self.photos} photos."
+            )
+        if min(self.claimed // _TRAIN_SHARE, self.externals) * self.photos <= _MIN_TRAINING:
+            raise InputError(
+                f"Expected more than {_MIN_TRAINING} photos of {_TRAIN_SHARE} x claimed people, and of externals, to "
+                f"train heads on, received {self.claimed} people and {self.externals} externals of {self.photos} "
+                "photos."
+            )
+
+    def worlds(self) -> list[World]:
+        """Returns the worlds of all models: first the null ones of each, kinds taking turns."""
+        found = []
+        for model in range(1, self.num_models + 1):
+            for kinds, first, num in (
+                (drawing.NULL, 0, self.num_null),
+                (drawing.WITH_MEMBERS, self.num_null, self.num_member),
+            ):
+                found += [World(model, first + k + 1, kinds[(model + k) % len(kinds)]) for k in range(num)]
+        return found
+
+    @property
+    def num_train(self) -> int:
+        """How many photos of the claimed members train heads."""
+        return self.claimed * self.photos // _TRAIN_SHARE
+
+    @property
+    def num_test(self) -> int:
+        """How many photos of the claimed members evaluate them."""
+        return self.claimed * self.photos - self.num_train
+
+    def seed_of(self, world: World) -> int:
+        """Returns the seed of a world's split, fits and intervals."""
+        return 10_000 * self.seed + 100 * world.model + world.number
+
+    def sources(self, world: World, people: drawing.People) -> protocols.Sources:
+        """Draws who appears in a world, and returns what an auditor is given of them."""
+        sizes = drawing.Sizes(self.claimed, self.held_out, self.externals)
+        return drawing.draw(world.kind, people, sizes, streams.stream(self.seed, world.model, world.number))
+
+    def protocol(self, world: World, people: drawing.People) -> protocols.Protocol:
+        """Draws who appears in a world, and who plays which part."""
+        sources = self.sources(world, people)
+        return protocols.make_protocol(sources, self.num_train, self.num_test, self.seed_of(world))

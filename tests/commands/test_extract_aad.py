@@ -1,0 +1,246 @@
+"""extract_aad.py: stores that heads can train on, plans, verification, refusals."""
+
+import dataclasses
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mint_keras import formats
+from mint_keras.aad import plan, store
+from mint_keras.audited import taps
+from mint_keras.commands.extract_aad import ExtractAad, extract_aad
+from mint_keras.commands.train_mint import TrainMint, train_mint
+from mint_keras.records import InputError, RefusedError
+from mint_keras.runs.run import open_run
+
+ROOT = Path(__file__).resolve().parents[2]
+SAMPLES = ("synthetic:1/web/0-39/2", "synthetic:1/news/100-119/2")
+
+
+def config(audited: Path, out: Path, **options: object) -> ExtractAad:
+    defaults = {"samples": SAMPLES, "taps": ("conv4",), "batch_size": 8, "shard_size": 48, "quiet": True}
+    return ExtractAad(**{"audited": str(audited), "out": out} | defaults | options)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def maps(audited_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("maps") / "aad"
+    text = extract_aad(config(audited_folder, out, untrained=True)).text
+    assert "audited conv4: 120 x 7x7x16 float16" in text
+    assert "untrained conv4: 120 x 7x7x16 float16" in text
+    assert "in 3 shards, batches of 8" in text
+    return out
+
+
+def test_again_changes_nothing_and_every_byte_is_verified(maps: Path, audited_folder: Path) -> None:
+    before = files(maps)
+    extract_aad(config(audited_folder, maps, untrained=True))
+    assert files(maps) == before
+    assert "every byte as it was written" in extract_aad(ExtractAad(maps, verify=True, quiet=True)).text
+
+
+def test_other_inputs_are_refused(maps: Path, audited_folder: Path) -> None:
+    for other in ({"taps": ("conv3",)}, {"samples": SAMPLES[:1]}, {"dtype": "float32"}, {"seed": 2}):
+        with pytest.raises(RefusedError, match="--overwrite"):
+            extract_aad(config(audited_folder, maps, untrained=True, **other))
+
+
+def test_all_poolings_at_once(maps: Path, audited_folder: Path, tmp_path: Path) -> None:
+    poolings = ("max", "mean", "std", "topk")
+    extract_aad(config(audited_folder, tmp_path / "out", pooling=poolings, taps=("conv4", "outcome")))
+    opened = store.open_store(tmp_path / "out")
+    assert opened is not None
+    arrays = opened.arrays["audited"]
+    assert set(arrays) == {"conv4_max", "conv4_mean", "conv4_std", "conv4_topk", "outcome"}
+    whole = store.open_store(maps)
+    assert whole is not None
+    values = whole.arrays["audited"]["conv4"][:].astype(np.float32).reshape(120, 49, 16)
+    expected = {
+        "max": values.max(1), "mean": values.mean(1), "std": values.std(1), "topk": np.sort(values, 1)[:, -10:].mean(1),
+    }  # fmt: skip
+    for pooling, vectors in expected.items():
+        assert arrays[f"conv4_{pooling}"].dtype == np.float32
+        np.testing.assert_allclose(arrays[f"conv4_{pooling}"][:], vectors, atol=2e-3, err_msg=pooling)
+
+
+def test_the_batch_size_is_measured_once(audited_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "best_batch_size", lambda functions, faces: (16, {16: 1.0}))
+    extract_aad(config(audited_folder, tmp_path / "out", batch_size=0))
+    assert formats.read_manifest(tmp_path / "out", "aad")["batch_size"] == 16
+    for path in [*(tmp_path / "out" / "shards" / "000001").rglob("*.*")]:
+        path.unlink()
+    (tmp_path / "out" / "shards" / "000001" / "audited").rmdir()
+    (tmp_path / "out" / "shards" / "000001").rmdir()
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    del manifest["shards_sha256"]  # as if the process had been killed
+    (tmp_path / "out" / "manifest.json").write_text(json.dumps(manifest))
+    monkeypatch.setattr(plan, "best_batch_size", lambda functions, faces: (8, {8: 1.0}))
+    assert "batches of 16" in extract_aad(config(audited_folder, tmp_path / "out", batch_size=0)).text
+
+
+def test_the_fastest_batch_wins_unless_it_gains_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates = {1: 3.0, 8: 10.0, 16: 20.0, 32: 20.1, 64: 90.0}
+    monkeypatch.setattr(plan, "rate", lambda functions, faces, size, seconds: rates[size])
+    assert plan.best_batch_size({}, np.zeros((1, 1))) == (16, {1: 3.0, 8: 10.0, 16: 20.0, 32: 20.1})
+
+
+@pytest.mark.parametrize(("precision", "cosine"), [("mixed_bfloat16", 0.999), ("int8", 0.98)])
+def test_a_lower_precision_says_what_it_costs(
+    precision: str, cosine: float, maps: Path, audited_folder: Path, tmp_path: Path
+) -> None:
+    text = extract_aad(config(audited_folder, tmp_path / "out", precision=precision)).text
+    assert "times as fast as Keras in float32; smallest cosine with it: conv4 0." in text
+    arrays = [store.open_store(folder).arrays["audited"]["conv4"][:] for folder in (maps, tmp_path / "out")]
+    one, two = (values.astype(np.float64).reshape(120, -1) for values in arrays)
+    found = (one * two).sum(1) / np.linalg.norm(one, axis=1) / np.linalg.norm(two, axis=1)
+    assert cosine < found.min() < 1 - 1e-9
+
+
+def test_onnx_runtime_gives_the_same(maps: Path, audited_folder: Path, tmp_path: Path) -> None:
+    extract_aad(config(audited_folder, tmp_path / "out", backend="onnxruntime"))
+    arrays = [store.open_store(folder).arrays["audited"]["conv4"][:] for folder in (maps, tmp_path / "out")]
+    np.testing.assert_allclose(arrays[1], arrays[0], atol=2e-3)  # float16
+    with pytest.raises(InputError, match="float32 only"):
+        extract_aad(config(audited_folder, tmp_path / "other", backend="onnxruntime", precision="mixed_float16"))
+
+
+def test_a_plan_writes_nothing(audited_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "rate", lambda functions, faces, size, seconds=0: 100.0)
+    text = extract_aad(config(audited_folder, tmp_path / "out", dry_run=True, untrained=True)).text
+    assert "120 samples through audited, untrained" in text
+    assert "audited conv4" in text
+    assert not (tmp_path / "out").exists()
+    planned = config(audited_folder, tmp_path / "out", samples=(), dry_run=True, num_samples=100_000, shard_size=1024)
+    assert "100,000 samples through audited" in extract_aad(planned).text
+    assert "7x7x16 float16:     0.157 GB" in extract_aad(planned).text
+    assert "98 shards" in extract_aad(planned).text
+
+
+def test_a_plan_for_a_model_one_does_not_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "rate", lambda functions, faces, size, seconds=0: 7.0)
+    options = {"samples": (), "taps": ("conv1",), "num_samples": 100_000, "dry_run": True}
+    text = extract_aad(config(Path("fr1"), tmp_path / "out", **options)).text
+    assert "IResNet-100, MS1MV3, ArcFace: not on the shelf, measured with random weights" in text
+    assert "56x56x64 float16:    40.141 GB" in text
+    assert "All of them: 4.0 h" in text
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"samples": ()}, "--samples"),
+        ({"samples": (), "dry_run": True}, "--num-samples"),
+        ({"audited": "nowhere"}, "nowhere"),
+        ({"audited": "mobilefacenet", "dry_run": True}, "blocks of an IResNet"),
+        ({"audited": "fr9", "dry_run": True}, "a card of"),
+        ({"taps": ("conv9",)}, "conv9"),
+        ({"pooling": ("median",)}, "poolings of"),
+        ({"shard_size": 0}, "--shard-size"),
+        ({"workers": "2"}, "--workers 1, ray"),
+        ({"verify": True}, "manifest.json"),
+    ],
+)
+def test_bad_input_writes_nothing(options: dict, message: str, audited_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        extract_aad(dataclasses.replace(config(audited_folder, tmp_path / "out"), **options))
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_room_on_the_disk(audited_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": 1000}))
+    with pytest.raises(InputError, match="GB on the disk"):
+        extract_aad(config(audited_folder, tmp_path / "out"))
+
+
+@pytest.mark.slow
+def test_killed_and_continued_the_bytes_are_those_of_a_whole_run(audited_folder: Path, tmp_path: Path) -> None:
+    options = ["--audited", str(audited_folder), "--samples", "synthetic:1/web/0-119/5", "--taps", "conv4"]
+    options += ["--batch-size", "8", "--shard-size", "40", "--quiet"]
+    command = [sys.executable, "scripts/extract_aad.py", *options, "--out"]
+    process = subprocess.Popen([*command, str(tmp_path / "again")], cwd=ROOT, stderr=subprocess.DEVNULL)
+    shards = tmp_path / "again" / "shards"
+    started = time.monotonic()
+    while not (shards / "000002").exists() and time.monotonic() - started < 120:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert (shards / "000002").exists()
+    assert not (shards / "000014").exists(), "killed too late to test anything"
+    for name in ("again", "whole"):
+        done = subprocess.run([*command, str(tmp_path / name)], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert files(tmp_path / "again") == files(tmp_path / "whole")
+
+
+@pytest.fixture(scope="module")
+def store_folder(audited_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    sources = (
+        "synthetic:1/scan/200-219/2", "synthetic:1/web/40-59/2", "synthetic:1/news/100-139/4",
+        "synthetic:1/web/0-39/4",
+    )  # fmt: skip
+    out = tmp_path_factory.mktemp("store") / "aad"
+    extract_aad(config(audited_folder, out, samples=sources, untrained=True, batch_size=64, shard_size=100))
+    return out
+
+
+class TestStoreForHeads:
+    def options(self, audited: Path, out: Path, **more: object) -> TrainMint:
+        values = {
+            "head": "cnn", "out": out, "taps": ("conv4",), "audited": audited,
+            "members": "synthetic:1/web/0-39/4", "externals": ("synthetic:1/news/100-139/4",),
+            "evaluate": ("synthetic:1/scan/200-219/2",), "held_out": "synthetic:1/web/40-59/2",
+            "num_train": 64, "num_test": 20, "quiet": True,
+        }  # fmt: skip
+        return TrainMint(**values | more)
+
+    def test_heads_train_on_a_store(self, store_folder: Path, audited_folder: Path, tmp_path: Path) -> None:
+        own = open_run(self.options(audited_folder, tmp_path / "own", aad="stored"))
+        given = open_run(self.options(audited_folder, tmp_path / "given", store=store_folder))
+        assert own.aad.table.sample_id.tolist() == given.aad.table.sample_id.tolist()
+        for model in ("audited", "untrained"):
+            one, two = (run.aad.features(model, ["conv4"])["conv4"][:] for run in (own, given))
+            np.testing.assert_allclose(one, two, atol=2e-3)  # in other batches
+        assert not (tmp_path / "given" / "aad").exists()
+        assert "| conv4" in train_mint(self.options(audited_folder, tmp_path / "given", store=store_folder))
+
+    @pytest.mark.parametrize(
+        ("options", "error", "message"),
+        [
+            ({"seed": 2}, RefusedError, "untrained copy of seed 2"),
+            ({"taps": ("conv3",)}, InputError, "received none of"),
+            ({"head": "vanilla"}, InputError, "Vanilla heads take vectors"),
+            ({"aad": "live"}, InputError, "a store has its own"),
+            ({"members": "synthetic:1/web/60-99/4"}, InputError, "samples of the run"),
+            ({"store": Path("models")}, InputError, "models"),
+        ],
+    )
+    def test_a_store_that_does_not_fit(
+        self, options: dict, error: type, message: str, store_folder: Path, audited_folder: Path, tmp_path: Path
+    ) -> None:
+        with pytest.raises(error, match=message):
+            open_run(self.options(audited_folder, tmp_path / "out", **{"store": store_folder} | options))
+
+    def test_a_store_of_another_model(self, store_folder: Path, tmp_path: Path) -> None:
+        with pytest.raises(RefusedError, match="another audited model"):
+            open_run(self.options(ROOT / "models" / "lab", tmp_path / "out", store=store_folder))
+
+
+def test_the_default_taps_are_those_of_the_paper() -> None:
+    """They are written twice, so that --help need not load Keras."""
+    assert ExtractAad(Path("out")).taps == (*taps.CONV_TAPS, taps.OUTCOME)
+
+
+def test_the_result_counts(maps: Path) -> None:
+    found = extract_aad(ExtractAad(maps, verify=True))
+    assert found.num_samples == 120
+    assert found.num_bytes == sum(path.stat().st_size for path in maps.rglob("*.npy"))

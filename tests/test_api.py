@@ -1,0 +1,177 @@
+"""The Python door: what a user types, in memory."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import mint_keras as mint
+from mint_keras.statistics import verdict
+
+ROOT = Path(__file__).resolve().parents[1]
+LAYERS = keras.layers
+
+
+def test_the_door_is_a_table_of_contents_and_loads_nothing() -> None:
+    names = {"load_model", "convert", "samples", "observe", "Head", "MintPlus", "audit", "untrained", "pixels"}
+    assert names <= set(dir(mint))
+    assert len((ROOT / "mint_keras" / "__init__.py").read_text().splitlines()) <= 60
+    program = (
+        "import sys, mint_keras as mint\nassert dir(mint)\n"
+        "heavy = {'tensorflow', 'keras', 'numpy', 'cv2', 'scipy', 'sklearn', 'pyarrow'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+        "assert mint.Observations\n"
+        "try:\n    mint.nothing\nexcept AttributeError:\n    pass\nelse:\n    raise AssertionError\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def lab(audited_folder: Path) -> tuple[mint.AuditedModel, mint.Observations, np.ndarray]:
+    """Members of a tiny lab model, other people of their database, and what the model gives for both."""
+    model = mint.load_model(audited_folder)
+    members = mint.samples(audited_folder / "members.parquet")
+    seen = mint.observe(model, mint.samples(audited_folder / "members.parquet", audited_folder / "held_out.parquet"))
+    return model, seen, np.isin(seen.people(), members.people())
+
+
+@pytest.mark.slow
+def test_evidence_on_the_lab_model() -> None:
+    """The whole lab, as in the README: members are found, and every control is beaten or says so."""
+    model, shelf = mint.load_model("lab"), ROOT / "mint_keras" / "shelf" / "lab"
+    faces = mint.samples(shelf / "members.parquet", shelf / "held_out.parquet")
+    faces = faces.take(np.flatnonzero(np.arange(len(faces)) % 10 < 2))  # two photos of each person
+    seen = mint.observe(model, faces)
+    is_member = np.isin(seen.people(), mint.samples(shelf / "members.parquet").people())
+    known = mint.split_calibration(seen.people(), is_member, seed=1)
+    scorer = mint.MintPlus().fit(seen[known], is_member[known])
+    found = mint.audit(scorer, seen[~known], is_member[~known], controls=[mint.untrained(model, 2), mint.pixels()])
+    assert found.outcome == verdict.EVIDENCE, found
+    (reference,) = [one for one in found.findings if one.role == "reference"]
+    assert reference.auc.value > 0.8
+
+
+class TestSevenLines:
+    def test_on_the_lab(
+        self, lab: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        model, seen, is_member = lab
+        assert 0 < is_member.sum() < len(seen)
+        known = mint.split_calibration(seen.people(), is_member, seed=1)
+        head = mint.Head("vanilla", taps=["conv1"]).fit(seen[known], is_member[known])
+        result = head.evaluate(seen[~known], is_member[~known])
+        assert 0 <= result.accuracy <= 1
+        assert result.num_members + result.num_externals == (~known).sum()
+        scorer = mint.MintPlus().fit(seen[known], is_member[known])
+        controls = [mint.untrained(model, 1), mint.pixels()]
+        found = mint.audit(scorer, seen[~known], is_member[~known], controls=controls)
+        assert found.outcome == verdict.CANNOT_DECIDE  # too few people for more
+        assert "too few identities" in found.headline
+        assert {one.role for one in found.findings} >= {"reference", "untrained", "blind"}
+        assert not list(tmp_path.iterdir()), "in memory means in memory"
+        assert capsys.readouterr().out == ""
+
+    def test_results_show_themselves(self, lab: tuple) -> None:
+        _, seen, is_member = lab
+        known = mint.split_calibration(seen.people(), is_member, seed=1)
+        scorer = mint.MintPlus().fit(seen[known], is_member[known])
+        found = mint.audit(scorer, seen[~known], is_member[~known])
+        assert "Cannot decide" in found._repr_html_()
+        assert found.to_dict()["outcome"] == found.outcome
+        frame = pytest.importorskip("pandas") and found.to_frame()
+        assert list(frame.columns) == ["finding", "role", "auc", "low", "high"]
+        assert len(frame) == len(found.findings)
+
+    def test_a_control_is_needed_for_evidence(self, lab: tuple) -> None:
+        _, seen, is_member = lab
+        known = mint.split_calibration(seen.people(), is_member, seed=1)
+        scorer = mint.MintPlus().fit(seen[known], is_member[known])
+        found = mint.audit(scorer, seen[~known], is_member[~known])
+        assert found.outcome == verdict.CANNOT_DECIDE
+
+    def test_sides_of_different_databases_decide_nothing(self, lab: tuple) -> None:
+        model, seen, is_member = lab
+        known = mint.split_calibration(seen.people(), is_member, seed=1)
+        scorer = mint.MintPlus().fit(seen[known], is_member[known])
+        others = mint.observe(model, mint.samples("synthetic:1/scan/13000-13019/4"))
+        members = seen[~known & is_member]
+        joined = _join(members, others)
+        truth = np.arange(len(joined)) < len(members)
+        found = mint.audit(scorer, joined, truth, controls=[mint.pixels()])
+        assert found.outcome == verdict.CANNOT_DECIDE
+        assert [one.role for one in found.findings] == ["claim"]
+
+    def test_people_of_the_calibration_are_refused(self, lab: tuple) -> None:
+        _, seen, is_member = lab
+        known = mint.split_calibration(seen.people(), is_member, seed=1)
+        scorer = mint.MintPlus().fit(seen[known], is_member[known])
+        with pytest.raises(mint.InputError, match="other people than those"):
+            mint.audit(scorer, seen, is_member)
+        with pytest.raises(mint.InputError, match="members and others"):
+            mint.audit(scorer, seen[~known], np.zeros((~known).sum(), bool))
+
+
+def _join(first: mint.Observations, second: mint.Observations) -> mint.Observations:
+    from mint_keras.records import concatenate_tables
+
+    arrays = {name: np.concatenate([first[name], second[name]]) for name in first.arrays}
+    return mint.Observations(concatenate_tables([first.table, second.table]), arrays)
+
+
+class TestAnyKerasModel:
+    def network(self) -> keras.Model:
+        keras.utils.set_random_seed(1)
+        pixels = keras.Input((32, 32, 3))
+        maps = LAYERS.Conv2D(16, 3, activation="relu", name="first")(pixels)
+        maps = LAYERS.Conv2D(16, 3, strides=2, name="second")(maps)
+        return keras.Model(pixels, LAYERS.Dense(8, name="embedding")(LAYERS.GlobalAveragePooling2D()(maps)))
+
+    def test_taps_by_name_on_arrays(self) -> None:
+        faces = np.random.default_rng(1).integers(0, 256, (160, 32, 32, 3), dtype=np.uint8)
+        model = mint.load_model(self.network(), taps=["first", "second"])
+        assert model.taps == ("first", "second", "outcome")
+        seen = mint.observe(model, mint.samples(faces, people=[f"p{row // 2}" for row in range(160)]), with_maps=True)
+        scaled = (faces[:4].astype(np.float32) - 127.5) / 127.5
+        network = self.network()
+        np.testing.assert_allclose(seen["outcome"][:4], network.predict(scaled, verbose=0), atol=1e-5)
+        maps = keras.Model(network.input, network.get_layer("first").output).predict(scaled, verbose=0)
+        np.testing.assert_allclose(seen["first"][:4], maps, atol=1e-5)
+        np.testing.assert_allclose(seen["first_max"][:4], maps.max(axis=(1, 2)), atol=1e-5)
+        is_member = np.arange(160) < 80
+        head = mint.Head("cnn", taps=["first"]).fit(seen, is_member)
+        assert np.isfinite(head(seen)).all()
+        with pytest.raises(mint.InputError, match="'third_max'"):
+            mint.Head("vanilla", taps=["third"]).fit(seen, is_member)
+
+    def test_another_scaling_and_outcome(self) -> None:
+        faces = np.random.default_rng(1).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
+        network = self.network()
+        model = mint.load_model(network, taps={"conv1": "first"}, normalise=lambda x: x.astype(np.float32) / 255)
+        assert model.taps == ("conv1", "outcome")
+        seen = mint.observe(model, mint.samples(faces))
+        np.testing.assert_allclose(seen["outcome"], network.predict(faces / 255.0, verbose=0), atol=1e-5)
+
+    def test_faces_of_another_size_are_resized(self) -> None:
+        faces = np.random.default_rng(1).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+        seen = mint.observe(mint.load_model(self.network(), taps=["first"]), mint.samples(faces))
+        assert len(seen) == 3
+
+    def test_what_is_refused(self) -> None:
+        with pytest.raises(mint.InputError, match="layers of"):
+            mint.load_model(self.network(), taps=["last"])
+        flat = keras.Sequential([keras.Input((7,)), LAYERS.Dense(2)])
+        with pytest.raises(mint.InputError, match="square RGB"):
+            mint.load_model(flat)
+        with pytest.raises(mint.InputError, match="uint8"):
+            mint.samples(np.zeros((3, 8, 8, 3)))
+        with pytest.raises(mint.InputError, match="the person on each of 3"):
+            mint.samples(np.zeros((3, 8, 8, 3), np.uint8), people=["a"])
+        with pytest.raises(mint.InputError):
+            mint.samples()
+        with pytest.raises(mint.InputError):
+            mint.load_model("no/such/folder")
