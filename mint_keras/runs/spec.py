@@ -13,7 +13,6 @@ from mint_keras.audited import zoo
 from mint_keras.data import images
 from mint_keras.heads import specs
 from mint_keras.records import AUDITED, UNTRAINED, InputError
-from mint_keras.scorers.head import Head
 
 KIND = "mint_run"
 COMBINATION, COMBINATION_OUTCOME = "combination", "combination+outcome"
@@ -104,22 +103,6 @@ class RunSpec:
     def all_taps(self) -> list[str]:
         """The taps whose AAD the heads need."""
         return list(dict.fromkeys(tap for group in self.groups.values() for tap in group))
-
-    @property
-    def heads(self) -> dict[str, Head]:
-        """The heads that are trained, by the name of what they look at."""
-        return {
-            name: Head(
-                name=self.head,
-                taps=tuple(group),
-                tap=name,
-                pooling=self.pooling,
-                literal=self.literal,
-                precision=self.head_precision,
-                xla=self.head_xla,
-            )
-            for name, group in self.groups.items()
-        }
 
     @property
     def keys(self) -> list[HeadKey]:
