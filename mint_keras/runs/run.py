@@ -51,8 +51,10 @@ class Run:
 
 def heads_of(spec: RunSpec) -> dict[str, head.Head]:
     """Returns the heads that a run trains, by the name of what they look at."""
-    shared = {"pooling": spec.pooling, "literal": spec.literal, "precision": spec.head_precision, "xla": spec.head_xla}
-    return {name: head.Head(spec.head, tuple(group), name, **shared) for name, group in spec.groups.items()}
+    return {
+        name: head.Head(spec.head, tuple(group), name, spec.pooling, spec.literal, spec.head_precision, spec.head_xla)
+        for name, group in spec.groups.items()
+    }
 
 
 def open_run(spec: RunSpec, folder: Path, overwrite: bool = False) -> Run:
