@@ -152,17 +152,6 @@ def save_model(path: Path, model: Any) -> None:
                         shutil.copyfileobj(content, copy, 2**20)
 
 
-def _without_accidents(text: str) -> str:
-    """Takes the date out of a part of a `.keras` file, and numbers what Keras names by its address in memory."""
-    numbers: dict[str, int] = {}
-    text = re.sub(r'"date_saved": "[^"]*"', '"date_saved": ""', text)
-    return re.sub(
-        r'"shared_object_id": (\d+)',
-        lambda match: f'"shared_object_id": {numbers.setdefault(match[1], len(numbers) + 1)}',
-        text,
-    )
-
-
 def write_text(path: Path, text: str) -> None:
     """Writes a text file atomically."""
     with atomic_path(path) as temporary:
@@ -182,7 +171,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         value = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # depth and huge numbers too: files are strangers'
         raise InputError(f"Expected a JSON file at {path}, received: {error}.") from error
     if not isinstance(value, dict):
         raise InputError(f"Expected a JSON object in {path}, received {type(value).__name__}.")
@@ -196,29 +185,30 @@ def make_manifest(kind: str, inputs: dict[str, str], config: dict[str, Any]) -> 
     """Describes an artefact.
 
     Args:
-        kind: what it is, for example "mint_run".
+        kind: What it is, for example "mint_run".
         inputs: SHA-256 of everything it is made from, by name.
-        config: the resolved settings that decide its content.
+        config: The resolved settings that decide its content.
 
     Returns:
         The manifest; `fingerprint` covers kind, inputs and config, so equal fingerprints mean the same artefact.
     """
     made_from = {"kind": kind, "inputs": inputs, "config": json.loads(json.dumps(config, default=str))}
+    # Without --out and --workers: the same work gives the same manifest everywhere.
+    script, *arguments = sys.argv
+    kept = [argument for before, argument in zip([script, *arguments], arguments, strict=False) if before not in _WHERE]
+    kept = [argument for argument in kept if argument.split("=")[0] not in _WHERE]
+    program = ["mint"] if Path(script).name == "mint" else ["python", os.path.relpath(script)]
+    versions = {}
+    for package in _VERSIONED:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
     return {
         "schema": SCHEMA,
         **made_from,
         "fingerprint": sha256_json(made_from),
-        "command": _command(),
-        "versions": {"mint_keras": __version__, **_installed_versions()},
+        "command": shlex.join([*program, *kept]),
+        "versions": {"mint_keras": __version__, **versions},
     }
-
-
-def _command() -> str:
-    """Returns the command line without --out and --workers: the same work gives the same manifest everywhere."""
-    script, *arguments = sys.argv
-    kept = [argument for before, argument in zip([script, *arguments], arguments, strict=False) if before not in _WHERE]
-    kept = [argument for argument in kept if argument.split("=")[0] not in _WHERE]
-    return shlex.join(["python", os.path.relpath(script), *kept])
 
 
 def read_manifest(folder: Path, kind: str) -> dict[str, Any]:
@@ -311,14 +301,6 @@ def _remove_unfinished(out: Path) -> None:
     for path in out.iterdir():
         if _UNFINISHED.fullmatch(path.name):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-def _installed_versions() -> dict[str, str]:
-    versions = {}
-    for package in _VERSIONED:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[package] = importlib.metadata.version(package)
-    return versions
 
 
 # --- tables ----------------------------------------------------------------------------------------------------------
