@@ -110,7 +110,8 @@ def test_equal_photos_of_the_same_people_on_both_sides() -> None:
     is_member = np.tile(np.arange(6), 30) < np.repeat(np.where(np.arange(30) < 20, 3, 1), 6)  # 10 have one used photo
     people = np.char.add("web/", np.char.zfill(person.astype(str), 2))
     rows = np.arange(len(person))
-    num, chosen = division.equal_photos({"all": Labelled(rows, is_member)}, {"all": 15}, people, rows.astype(str), seed=1)
+    everybody = {"all": Labelled(rows, is_member)}
+    num, chosen = division.equal_photos(everybody, {"all": 15}, people, rows.astype(str), seed=1)
     assert num == 3
     kept, truth = chosen["all"]
     assert np.array_equal(truth, is_member[kept])
