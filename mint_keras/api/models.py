@@ -74,9 +74,9 @@ def load_model(
         folder = shelf.find(Path(source))
         network = zoo.load_audited(folder, zoo.kind_of(folder))
         return AuditedModel(folder.name, network, _known(network), zoo.framing(folder))
-    height, width, channels = source.input.shape[1:]
-    if height is None or height != width or channels != 3:
-        raise InputError(f"Expected a Keras model of square RGB images, received one of {source.input.shape[1:]}.")
+    shape = tuple(source.input_shape[1:]) if isinstance(source.input_shape, tuple) else source.input_shape
+    if len(shape) != 3 or shape[0] is None or shape[0] != shape[1] or shape[2] != 3:
+        raise InputError(f"Expected a Keras model of square RGB images of a fixed size, received one of {shape}.")
     network = source
     if taps:
         named = dict(taps) if isinstance(taps, Mapping) else {layer: layer for layer in taps}
@@ -85,7 +85,7 @@ def load_model(
         if unknown := sorted(set(named.values()) - set(known)):
             raise InputError(f"Expected layers of {source.name!r}, {known}, received {unknown}.")
         network = _with_taps(source, named)
-    return AuditedModel(source.name, network, _known(network), images.Framing(int(height)), normalise)
+    return AuditedModel(source.name, network, _known(network), images.Framing(int(shape[0])), normalise)
 
 
 def _with_taps(source: keras.Model, named: Mapping[str, str]) -> keras.Model:
