@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from mint_keras import shelf
+from mint_keras import formats, shelf
 from mint_keras.audited import iresnet, recalibration, zoo
 from mint_keras.audited import taps as taps_module
 from mint_keras.data import images
@@ -113,13 +113,15 @@ def convert(weights: str | Path, mean: Sequence[float] = (), std: Sequence[float
         InputError: if it cannot be converted.
     """
     from mint_keras.audited import cards
-    from mint_keras.audited.convert import sources
+    from mint_keras.audited.convert import chosen_taps, sources
 
-    source = sources.open_source(Path(weights))
-    card = cards.find_card(source.sha256) if hasattr(source, "sha256") else None
+    source, name = sources.open_source(Path(weights)), Path(weights).stem
+    card = cards.find_card(formats.sha256_file(source.files[0]))
     preprocessing, _ = source.choose_preprocessing(tuple(mean), tuple(std), card)
-    network = source.to_keras(preprocessing, None, Path(weights).stem).model
-    return AuditedModel(Path(weights).stem, network, _known(network), images.Framing(int(network.input.shape[1])))
+    converted = source.to_keras(preprocessing, None, "".join(c if c.isalnum() else "_" for c in name))
+    chosen = {tap: converted.tensors[place].tensor for tap, place in chosen_taps.choose_taps(converted, ()).items()}
+    network = taps_module.with_taps(converted.model, chosen)
+    return AuditedModel(name, network, _known(network), images.Framing(int(network.input.shape[1])))
 
 
 def _known(network: keras.Model) -> tuple[str, ...]:
