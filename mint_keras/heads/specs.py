@@ -42,11 +42,7 @@ HEADS = {
 
 
 def find(name: str) -> HeadSpec:
-    """Returns a head by its name.
-
-    Raises:
-        InputError: There is none, for example in a run of another version.
-    """
+    """Returns a head by its name, or raises InputError: a run of another version may name one that is not here."""
     if name not in HEADS:
         raise InputError(f"Expected a head of {', '.join(HEADS)}, received {name!r}.")
     return HEADS[name]
