@@ -38,9 +38,9 @@ def open_forward(
     # int8 serves where the cosine says so (conv1), not everywhere: R100's outcome keeps 0.97 only.
     if precision == INT8:
         return litert.forward(extractor)
-    if backend == ONNXRUNTIME and precision != runtime.FLOAT32:
-        raise InputError(f"Expected --backend onnxruntime with float32 only, received {precision}.")
     if backend == ONNXRUNTIME:
+        if precision != runtime.FLOAT32:
+            raise InputError(f"Expected --backend onnxruntime with float32 only, received {precision}.")
         # onnx and onnxruntime take seconds to load, and most runs need neither.
         from mint_keras.audited import onnx_forward
 

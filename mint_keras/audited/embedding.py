@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,16 +18,8 @@ BATCH_SIZE = 64
 Embed = Callable[[np.ndarray], np.ndarray]
 
 
-@dataclasses.dataclass(frozen=True)
-class Embedder:
-    """A model that embeds faces.
-
-    Attributes:
-        embed: The model as a function.
-        name: What reports call it.
-        sha256: The SHA-256 of its file.
-        runtime: Who runs it: keras or onnxruntime.
-    """
+class Embedder(NamedTuple):
+    """A model that embeds faces, with its name in reports, the SHA-256 of its file, and who runs it."""
 
     embed: Embed
     name: str
@@ -48,10 +40,10 @@ def open_onnx(path: Path, card_name: str, mean: tuple[float, ...], std: tuple[fl
     """Opens the file that a model is converted from, to be run by ONNX Runtime.
 
     Args:
-        path: See `convert.sources.open_source`.
+        path: What `convert.sources.open_source` opens.
         card_name: The card that says how it wants its pixels; "" takes the card that knows the file's SHA-256.
-        mean: What the user says of the means of the pixels, see `sources.ForeignModel.choose_preprocessing`.
-        std: Their standard deviations in the same way.
+        mean: What the user says of the means of the pixels, 0..255, one or three numbers; empty if nothing.
+        std: What the user says of their standard deviations in the same way.
 
     Raises:
         InputError: If it is no model of faces of 112x112.
@@ -81,36 +73,21 @@ def embed_batch(embed: Embed, faces: np.ndarray, with_mirrored: bool) -> np.ndar
 
 
 def embed_all(embed: Embed, faces: Sequence[bytes | Path], with_mirrored: bool) -> np.ndarray:
-    """Embeds every image of a verification set once.
-
-    Args:
-        embed: The model.
-        faces: Encoded images, or files of images, of aligned faces.
-        with_mirrored: See `embed_batch`.
-
-    Returns:
-        Embeddings, shape (n, d).
+    """Embeds every image of a verification set once: aligned faces, encoded or in files, to embeddings, (n, d).
 
     Raises:
         InputError: If an image cannot be read; without it the pairs would not be the published ones.
     """
-    parts = []
-    with progress.bar(total=len(faces), desc="faces", unit="face") as bar:
-        for batch in _batches(faces):
-            parts.append(embed_batch(embed, batch, with_mirrored))
-            bar.update(len(batch))
+    parts, batch = [], []
+    for position, face in enumerate(progress.bar(faces, desc="faces", unit="face")):
+        try:
+            encoded = face if isinstance(face, bytes) else images.read_bytes(face)
+            batch.append(images.FACE.apply(images.decode(encoded)))
+        except InputError as error:
+            where = face if isinstance(face, Path) else f"image {position}"
+            reason = f"Expected every image of the pairs to be readable, received {where}: {error}"
+            raise InputError(reason) from error
+        if len(batch) == BATCH_SIZE or position + 1 == len(faces):
+            parts.append(embed_batch(embed, np.stack(batch), with_mirrored))
+            batch = []
     return np.concatenate(parts)
-
-
-def _batches(faces: Sequence[bytes | Path]) -> Iterator[np.ndarray]:
-    for start in range(0, len(faces), BATCH_SIZE):
-        batch: list[np.ndarray] = []
-        for position, face in enumerate(faces[start : start + BATCH_SIZE], start):
-            try:
-                encoded = face if isinstance(face, bytes) else images.read_bytes(face)
-                batch.append(images.FACE.apply(images.decode(encoded)))
-            except InputError as error:
-                where = face if isinstance(face, Path) else f"image {position}"
-                reason = f"Expected every image of the pairs to be readable, received {where}: {error}"
-                raise InputError(reason) from error
-        yield np.stack(batch)

@@ -33,7 +33,7 @@ def recalibrated_copy(
         faces: Faces of the head's training samples only, members and externals, RGB, shape (n, size, size, 3), uint8;
             they may be memory-mapped.
         seed: Seeds the weights and the order.
-        normalise: From the faces to what the model takes.
+        normalise: Makes of faces what the model takes.
 
     Raises:
         InputError: There are fewer than 64 faces.

@@ -11,14 +11,15 @@ import dataclasses
 import functools
 import math
 import re
+from collections.abc import Mapping
 
 import keras
 import numpy as np
 
+from mint_keras.audited.cards import ARCFACE, RAW, SCRFD, Preprocessing
 from mint_keras.audited.convert import naming, operators
 from mint_keras.audited.convert.graph import Graph, Node, describe, fold
 from mint_keras.audited.convert.values import MAP_ORDER, Builder, Value
-from mint_keras.audited.preprocessing import ARCFACE, RAW, SCRFD, Preprocessing
 from mint_keras.records import InputError
 
 DEFAULT_SIZE = 112
@@ -53,6 +54,10 @@ class Converted:
     taps: dict[str, str]
     is_iresnet: bool
     preprocessing: Preprocessing
+
+    def cut(self, tensors: Mapping[str, str]) -> keras.Model:
+        """Returns the part of the model that gives some tensors of the source, by the names that are their keys."""
+        return keras.Model(self.model.input, {name: self.tensors[tensor].tensor for name, tensor in tensors.items()})
 
 
 def is_detector(graph: Graph) -> bool:

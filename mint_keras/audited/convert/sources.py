@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from mint_keras.audited.cards import Card
+from mint_keras.audited.cards import ARCFACE, Card, Preprocessing
 from mint_keras.audited.convert import graph as graphs
 from mint_keras.audited.convert import onnx as onnx_source
 from mint_keras.audited.convert import torch, torch_file
 from mint_keras.audited.convert.onnx import Converted
-from mint_keras.audited.preprocessing import ARCFACE, Preprocessing
 from mint_keras.records import InputError
 
 TORCH_SUFFIXES = (".pth", ".pt")

@@ -16,11 +16,11 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from mint_keras.audited import iresnet
+from mint_keras.audited.cards import ARCFACE
 from mint_keras.audited.convert import naming
 from mint_keras.audited.convert.graph import Graph, parse
 from mint_keras.audited.convert.onnx import Converted
 from mint_keras.audited.convert.values import MAP_ORDER, Value
-from mint_keras.audited.preprocessing import ARCFACE
 from mint_keras.records import InputError
 
 _STATISTICS = ("weight", "bias", "running_mean", "running_var")
