@@ -53,17 +53,14 @@ class ForeignModel:
     ) -> tuple[Preprocessing, str]:
         """Decides how the model wants its pixels, and says why: the user, its card, or insightface's rule.
 
-        Args:
-            mean: What the user says, 0..255, one number or red, green, blue; empty if nothing.
-            std: Standard deviations in the same way.
-            card: The model's card, if it has one.
+        The user's mean and std, of pixels in 0..255, are one number, or red, green and blue, or empty.
 
         Raises:
             InputError: The numbers are no scaling.
         """
-        if not mean and not std and card is not None:
-            return card.preprocessing, f"scaled as the card {card.name} says"
         if not mean and not std:
+            if card is not None:
+                return card.preprocessing, f"scaled as the card {card.name} says"
             usual = self.usual_preprocessing()
             return usual, (
                 f"scaled as insightface's rule has it, (x - {usual.mean[0]:g}) / {usual.std[0]:g}; nobody said so of "
@@ -88,11 +85,7 @@ class ForeignModel:
 
 
 def open_source(weights: Path) -> ForeignModel:
-    """Opens a model.
-
-    Args:
-        weights: A file `.onnx`, `.pth` or `.pt`; or a folder such as `~/.insightface/models/buffalo_l`, of which the
-            recognition model is taken.
+    """Opens a file .onnx, .pth or .pt, or the recognition model of a folder such as ~/.insightface/models/buffalo_l.
 
     Raises:
         InputError: It is none of these, or broken.
@@ -127,6 +120,5 @@ def _recognition_model(folder: Path) -> Path:
                 return file
     nested = [inner.name for inner in folder.iterdir() if inner.is_dir() and any(inner.glob("*.onnx"))]
     hint = f" Its folder {nested[0]} has some: name that." if nested else ""
-    raise InputError(
-        f"Expected a recognition model among the .onnx files of {folder}, received {[f.name for f in files]}.{hint}"
-    )
+    received = [file.name for file in files]
+    raise InputError(f"Expected a recognition model among the .onnx files of {folder}, received {received}.{hint}")
