@@ -29,9 +29,6 @@ def open_forward(
         backend: One of `BACKENDS`; ONNX Runtime gives float32 only.
         xla: Whether Keras compiles the model.
         devices: Where Keras runs the model.
-
-    Raises:
-        InputError: The combination does not exist.
     """
     if precision not in PRECISIONS or backend not in BACKENDS:
         raise InputError(f"Expected {list(PRECISIONS)} by {list(BACKENDS)}, received {precision} by {backend}.")

@@ -37,25 +37,15 @@ RAW = Preprocessing((0.0,) * 3, (1.0,) * 3)
 
 @dataclasses.dataclass(frozen=True)
 class Card:
-    """What is known of an audited model; models/README.md explains the fields.
+    """What is known of an audited model; models/README.md explains the fields."""
 
-    Attributes:
-        name: Name of the card's file.
-        title: The model with its training set and loss.
-        preprocessing: How the model wants its pixels.
-        sha256: Its file's SHA-256 in every version known; empty if nobody published one.
-        taps: Shape of each tap without the batch, height, width, channels.
-        blocks: Residual blocks of each stage of an IResNet; empty for other networks.
-        about: Everything else, for people: training, files, licence, published figures, where to get it.
-    """
-
-    name: str
-    title: str
-    preprocessing: Preprocessing
-    sha256: tuple[str, ...]
-    taps: dict[str, tuple[int, ...]]
-    blocks: tuple[int, ...]
-    about: dict[str, Any]
+    name: str  # name of the card's file
+    title: str  # the model with its training set and loss
+    preprocessing: Preprocessing  # how the model wants its pixels
+    sha256: tuple[str, ...]  # its file's SHA-256 in every version known; empty if nobody published one
+    taps: dict[str, tuple[int, ...]]  # shape of each tap without the batch, height, width, channels
+    blocks: tuple[int, ...]  # residual blocks of each stage of an IResNet; empty for other networks
+    about: dict[str, Any]  # everything else, for people: training, files, licence, published figures, where to get it
 
 
 def card_names() -> list[str]:
@@ -70,11 +60,7 @@ def find_card(sha256: str) -> Card | None:
 
 
 def load_card(name_or_path: str) -> Card:
-    """Reads a card of models/cards by its name, such as "fr1", or a YAML file of your own.
-
-    Raises:
-        InputError: There is no such card, or it is not a card.
-    """
+    """Reads a card of models/cards by its name, such as "fr1", or a YAML file of your own."""
     is_name = name_or_path in card_names()
     path = shelf.path("cards") / f"{name_or_path}.yaml" if is_name else Path(name_or_path)
     if not path.is_file() or path.suffix not in (".yaml", ".yml"):

@@ -93,10 +93,8 @@ def vit(
 ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
     """Builds a vision transformer without class token: the tokens are averaged.
 
-    Source: arXiv 2010.11929, ViT-Base with patches of 16 pixels, width 768 and 12 heads.
-
-    Returns:
-        The patches' convolution, (batch, height, width, channels), and the features, (batch, width).
+    Source: arXiv 2010.11929; ViT-Base has patches of 16 pixels, width 768 and 12 heads. Returns the patches'
+    convolution, (batch, height, width, channels), and the features, (batch, width).
     """
     patches = layers.Conv2D(width, patch, patch, use_bias=False, name="patches")(images)
     x = layers.Reshape((-1, width), name="tokens")(patches)

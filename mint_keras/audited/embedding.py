@@ -37,16 +37,10 @@ def open_model(folder: Path) -> Embedder:
 
 
 def open_onnx(path: Path, card_name: str, mean: tuple[float, ...], std: tuple[float, ...]) -> Embedder:
-    """Opens the file that a model is converted from, to be run by ONNX Runtime.
+    """Opens a face model of `convert.sources.open_source`, to be run by ONNX Runtime.
 
-    Args:
-        path: What `convert.sources.open_source` opens.
-        card_name: The card that says how it wants its pixels; "" takes the card that knows the file's SHA-256.
-        mean: What the user says of the means of the pixels, 0..255, one or three numbers; empty if nothing.
-        std: What the user says of their standard deviations in the same way.
-
-    Raises:
-        InputError: If it is no model of faces of 112x112.
+    The user's mean and std, the named card, or else the card that knows the file's SHA-256 say how it wants its pixels
+    (`sources.ForeignModel.choose_preprocessing`).
     """
     from mint_keras.audited import parity
     from mint_keras.audited.convert import sources
@@ -73,17 +67,13 @@ def embed_batch(embed: Embed, faces: np.ndarray, with_mirrored: bool) -> np.ndar
 
 
 def embed_all(embed: Embed, faces: Sequence[bytes | Path], with_mirrored: bool) -> np.ndarray:
-    """Embeds every image of a verification set once: aligned faces, encoded or in files, to embeddings, (n, d).
-
-    Raises:
-        InputError: If an image cannot be read; without it the pairs would not be the published ones.
-    """
+    """Embeds every image of a verification set once: aligned faces, encoded or in files, to embeddings, (n, d)."""
     parts, batch = [], []
     for position, face in enumerate(progress.bar(faces, desc="faces", unit="face")):
         try:
             encoded = face if isinstance(face, bytes) else images.read_bytes(face)
             batch.append(images.FACE.apply(images.decode(encoded)))
-        except InputError as error:
+        except InputError as error:  # without it the pairs would not be the published ones
             where = face if isinstance(face, Path) else f"image {position}"
             reason = f"Expected every image of the pairs to be readable, received {where}: {error}"
             raise InputError(reason) from error

@@ -55,9 +55,6 @@ def quantise(content: bytes, precision: str, images: np.ndarray | None = None, e
             by the range of representative images.
         images: Representative images for int8, shape (n, ...), of the type that the model takes.
         exact: Operations that stay in float32, by the names of the tensors they give, see `operations`.
-
-    Raises:
-        InputError: The precision is another, or the images that it needs are missing.
     """
     if precision not in PRECISIONS:
         raise InputError(f"Expected a precision of {', '.join(PRECISIONS)}, received {precision!r}.")

@@ -29,11 +29,7 @@ class Oracle:
         self._model = model
 
     def session(self, tensors: Sequence[str]) -> Callable[[np.ndarray], list[np.ndarray]]:
-        """Returns a function from images, NHWC as the graph wants them scaled, to some tensors.
-
-        Raises:
-            InputError: ONNX Runtime refuses the graph.
-        """
+        """Returns a function from images, NHWC as the graph wants them scaled, to some tensors."""
         # Without optimisations, so that every tensor is there and means what the file says.
         settings = onnxruntime.SessionOptions()
         settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL

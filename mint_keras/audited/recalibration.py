@@ -34,9 +34,6 @@ def recalibrated_copy(
             they may be memory-mapped.
         seed: Seeds the weights and the order.
         normalise: Makes of faces what the model takes.
-
-    Raises:
-        InputError: There are fewer than 64 faces.
     """
     if len(faces) < BATCH_SIZE:
         raise InputError(f"Expected at least {BATCH_SIZE} faces to calibrate on, received {len(faces)}.")

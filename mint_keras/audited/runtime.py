@@ -51,9 +51,6 @@ def place(model: keras.Model, policy: str, devices: tf.distribute.Strategy | Non
 
     As in arcface_torch, only maps are computed in the lower precision: vectors, and so the last layers, and all outputs
     stay float32. Normalisations are folded into convolutions there, see `folding.fold`.
-
-    Raises:
-        InputError: The policy is another.
     """
     if policy not in POLICIES:
         raise InputError(f"Expected a precision of {list(POLICIES)}, received {policy!r}.")

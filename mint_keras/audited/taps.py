@@ -22,11 +22,7 @@ _BLOCK_LAYER = re.compile(r"stage(\d+)_block(\d+)_(bn3|add)")
 
 
 def tap_tensors(model: keras.Model) -> dict[str, keras.KerasTensor]:
-    """Returns the tensor behind every tap: what a converted model names as outputs, or an IResNet's layers.
-
-    Raises:
-        InputError: The model has neither.
-    """
+    """Returns the tensor behind every tap: what a converted model names as outputs, or an IResNet's layers."""
     if isinstance(model.output, Mapping):
         names = sorted(model.output, key=lambda name: (name == OUTCOME, name))
         return {name: model.get_layer(name).input for name in names}
@@ -68,9 +64,6 @@ def extractor(model: keras.Model, taps: Sequence[str], pooling: str | None = Non
     Returns:
         A model from images to {tap: (batch, height, width, channels)}, pooled (batch, channels), the outcome (batch,
         embedding_size), float32 whatever the precision of `model`, whose weights it shares.
-
-    Raises:
-        InputError: A tap or the pooling is unknown.
     """
     known = tap_tensors(model)
     unknown = [tap for tap in taps if tap not in known]

@@ -42,14 +42,9 @@ def kind_of(path: Path) -> str:
 
 
 def framing(path: Path, native: int = 0) -> images.Framing:
-    """Returns what images become before an audited model sees them: faces or pictures of the model's resolution.
+    """Returns what images become before an audited model sees them: faces, or pictures of the model's resolution.
 
-    Args:
-        path: The folder of the model; a plan may be of a model that is not there.
-        native: Resolution in pixels that all images are reduced to first, or 0.
-
-    Raises:
-        InputError: The native resolution is too small to show anything.
+    A native resolution above 0 is what all are reduced to first. A plan may be of a model that is not there.
     """
     # It applies to members too: a control that treated one side otherwise would be a difference of its own.
     if 0 < native < _MIN_NATIVE:

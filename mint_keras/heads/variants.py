@@ -38,11 +38,7 @@ CNN = {
 
 
 def build_resnet50(shapes: Shapes) -> keras.Model:
-    """Builds Keras' ResNet50 over the maps of one tap, of any size, with average pooling and one output.
-
-    Raises:
-        InputError: There are several taps, or one of vectors.
-    """
+    """Builds Keras' ResNet50 over the maps of one tap, of any size, with average pooling and one output."""
     x = _input("resnet50", shapes)
     network = keras.applications.ResNet50(include_top=False, weights=None, input_tensor=x, pooling="avg")
     return _head("resnet50", x, network.output)
@@ -81,9 +77,6 @@ def build_vit(shapes: Shapes, size: VitSize = BASE) -> keras.Model:
 
     Like ViT-B/16 on 224x224 pixels, it sees 14x14 patches: of 4x4 on R100's conv1, of 2x2 on conv2, single positions
     on conv3. It averages the tokens, and has no class token.
-
-    Raises:
-        InputError: There are several taps, or one of vectors.
     """
     inputs = _input("vit", shapes)
     x = _patches(inputs, size.num_patches)

@@ -95,12 +95,9 @@ def check_class_sizes(is_member: np.ndarray) -> None:
 
 
 def train_dataset(data: LabelledAad, seed: int, start: int = 0) -> tuple[tf.data.Dataset, int]:
-    """Makes the endless stream of balanced training batches, as of epoch `start`, and counts the batches of an epoch.
+    """Makes the endless stream of balanced training batches from epoch `start` on, and counts the batches of an epoch.
 
-    A batch is ({tap: (128, ...)}, (128, 1)).
-
-    Raises:
-        InputError: A class has fewer than 64 samples.
+    A batch is ({tap: (128, ...)}, (128, 1)). InputError if a class has fewer than 64 samples.
     """
     check_class_sizes(data.is_member)
 

@@ -33,17 +33,11 @@ A classifier whose members are known, to be audited as in Appendix A of the pape
 
 @dataclasses.dataclass(frozen=True)
 class ClassifierSpec:
-    """What decides a classifier; all of it is in its manifest. It is trained as `fit_audited.AuditedTraining` says.
+    """What decides a classifier; all of it is in its manifest. It is trained as `fit_audited.AuditedTraining` says."""
 
-    Attributes:
-        data: A database whose pictures have classes and parts.
-        arch: A key of `classifiers.ARCHITECTURES`.
-        resolution: The side of the pictures in pixels.
-    """
-
-    data: str
-    arch: str
-    resolution: int
+    data: str  # a database whose pictures have classes and parts
+    arch: str  # a key of `classifiers.ARCHITECTURES`
+    resolution: int  # the side of the pictures in pixels
     epochs: int
     batch_size: int
     learning_rate: float

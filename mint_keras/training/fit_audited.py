@@ -28,27 +28,17 @@ _VERIFICATION_BATCH = 128
 
 @dataclasses.dataclass(frozen=True)
 class AuditedTraining:
-    """How an audited model is trained.
+    """How an audited model is trained."""
 
-    Attributes:
-        epochs: Passes over the training set.
-        batch_size: Samples per step; the last partial batch of an epoch is dropped.
-        learning_rate: Peak rate of AdamW; it decays to zero along a cosine.
-        weight_decay: Weight decay of AdamW.
-        seed: Seeds initial weights, order and flips.
-        flips: Whether half of the images are mirrored, at random.
-        margin: Penalty on the true identity of a face; None trains a classifier by the cross-entropy of its logits.
-        scale: Inverse temperature of the softmax over identities.
-    """
-
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    weight_decay: float
-    seed: int
-    flips: bool
+    epochs: int  # passes over the training set
+    batch_size: int  # samples per step; the last partial batch of an epoch is dropped
+    learning_rate: float  # peak rate of AdamW; it decays to zero along a cosine
+    weight_decay: float  # weight decay of AdamW
+    seed: int  # seeds initial weights, order and flips
+    flips: bool  # whether half of the images are mirrored, at random
+    # Penalty on the true identity of a face; None trains a classifier by the cross-entropy of its logits.
     margin: Margin | None = None
-    scale: float = 1.0
+    scale: float = 1.0  # inverse temperature of the softmax over identities
 
 
 def fit_audited(
@@ -62,9 +52,6 @@ def fit_audited(
         labels: Numbers of identities or classes from 0, shape (n,).
         settings: How to train.
         out: Folder for the checkpoint and the logs.
-
-    Raises:
-        InputError: There are fewer images than one batch.
     """
     size = settings.batch_size
     if len(pixels) < size:
@@ -164,9 +151,6 @@ def fit_members(
         out: The output folder. A training that was interrupted there continues.
         number: Gives the class number of every sample, shape (n,); by default, people are the classes.
         facts: What the manifest says besides the number of members and the SHA-256 of their pixels.
-
-    Raises:
-        InputError: Fewer images than one batch can be read.
     """
     with decoded(members, framing, out) as (used, pixels, reader):
         formats.write_rejected(out / formats.REJECTED, reader.rejected)
@@ -196,9 +180,6 @@ def verify_people(
     Returns:
         The number of people and of pairs, the AUC, and the true-positive rate at 1% false positives; and the false- and
         true-positive rates of the ROC.
-
-    Raises:
-        InputError: If no image can be read.
     """
     used, faces = images.read_faces(table, framing)
     if not len(used):
@@ -206,6 +187,7 @@ def verify_people(
     people = table.take(used).people()
     parts = [faces[start : start + _VERIFICATION_BATCH] for start in range(0, len(faces), _VERIFICATION_BATCH)]
     vectors = np.concatenate([model.predict_on_batch(iresnet.normalise(part)) for part in parts])
+    # In float32, as the figures of models on the shelf were computed.
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     pairs, genuine = splits.make_pairs(people, num_pairs, np.random.default_rng(seed))
     cosines = np.einsum("ij,ij->i", vectors[pairs[:, 0]], vectors[pairs[:, 1]])

@@ -39,6 +39,7 @@ def compile_head(head: keras.Model, xla: bool = False, steps_at_once: int = 1) -
             jit_compile=xla,
             steps_per_execution=steps_at_once,
         )
+    # Keras only warns, and goes on without.
     if head.jit_compile != xla:
         raise InputError("Expected heads and a machine that XLA can compile for, received others: leave it out.")
 
@@ -108,19 +109,12 @@ def live_head(head: keras.Model, extractor: keras.Model, dtype: str = "float16")
 
 @dataclasses.dataclass(frozen=True)
 class HeadTraining:
-    """How a head is trained.
+    """How a head is trained."""
 
-    Attributes:
-        epochs: Passes over the larger class.
-        seed: Seeds batch order and dropout.
-        xla: Whether to compile the training step.
-        checkpoint_seconds: Least time between two checkpoints; most heads are trained sooner and need none.
-    """
-
-    epochs: int
-    seed: int
-    xla: bool = False
-    checkpoint_seconds: float = 60.0
+    epochs: int  # passes over the larger class
+    seed: int  # seeds batch order and dropout
+    xla: bool = False  # whether to compile the training step
+    checkpoint_seconds: float = 60.0  # least time between two checkpoints; most heads are trained sooner and need none
 
 
 def fit_head(
@@ -183,11 +177,7 @@ def logit_model(head: keras.Model) -> keras.Model:
 
 
 def predict_logits(logits: keras.Model, data: batches.LabelledAad) -> np.ndarray:
-    """Runs a `logit_model`, or a `live_head` of one, over all samples; returns the logits, shape (n,), float32.
-
-    Raises:
-        InputError: An activation of a live model does not fit the type in which it would be stored.
-    """
+    """Runs a `logit_model`, or a `live_head` of one, over all samples; returns the logits, shape (n,), float32."""
     with _reported_overflow():
         predicted: np.ndarray = logits.predict(batches.evaluation_dataset(data), verbose=0)
     return predicted[:, 0]

@@ -52,29 +52,17 @@ class Node:
 
 @dataclasses.dataclass(frozen=True)
 class Graph:
-    """An ONNX graph with one image input.
+    """An ONNX graph with one image input."""
 
-    Attributes:
-        nodes: Nodes in topological order, without aliases and constants.
-        constants: Float32 and integer arrays by tensor name.
-        input: Name of the image input.
-        input_shape: Its shape in the file; None for what is symbolic.
-        outputs: Tensors by output name in the file (they differ where an alias stood last).
-        static: Tensors that depend on shapes only, never on pixels.
-        opset: Version of the standard operators.
-        model: The model as read, with its weights, for an oracle that runs it.
-        files: The file and its external weights.
-    """
-
-    nodes: list[Node]
-    constants: dict[str, np.ndarray]
-    input: str
-    input_shape: tuple[int | None, ...]
-    outputs: dict[str, str]
-    static: set[str]
-    opset: int
-    model: onnx.ModelProto
-    files: list[Path]
+    nodes: list[Node]  # nodes in topological order, without aliases and constants
+    constants: dict[str, np.ndarray]  # float32 and integer arrays by tensor name
+    input: str  # name of the image input
+    input_shape: tuple[int | None, ...]  # its shape in the file; None for what is symbolic
+    outputs: dict[str, str]  # tensors by output name in the file (they differ where an alias stood last)
+    static: set[str]  # tensors that depend on shapes only, never on pixels
+    opset: int  # version of the standard operators
+    model: onnx.ModelProto  # the model as read, with its weights, for an oracle that runs it
+    files: list[Path]  # the file and its external weights
 
     def consumers(self) -> dict[str, list[Node]]:
         """Returns the nodes that read each tensor, shape computations left out."""

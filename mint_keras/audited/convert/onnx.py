@@ -34,27 +34,17 @@ _MAX_VALUES = 2**26
 
 @dataclasses.dataclass(frozen=True)
 class Converted:
-    """A Keras model and where the tensors of its source are in it.
+    """A Keras model and where the tensors of its source are in it."""
 
-    Attributes:
-        model: The model from RGB images, (x - 127.5) / 127.5 whatever the source wants, to its outputs by name.
-        tensors: Keras tensors by tensor of the source, in topological order.
-        layers: Name of the layer behind each tensor.
-        nodes: Name of the node behind each tensor.
-        outputs: Tensors by output name.
-        taps: Tensors by tap, found automatically; empty for a detector.
-        is_iresnet: Whether the layers carry the names of `audited.iresnet`.
-        preprocessing: How the source wants its pixels.
-    """
-
+    # The model from RGB images, (x - 127.5) / 127.5 whatever the source wants, to its outputs by name.
     model: keras.Model
-    tensors: dict[str, Value]
-    layers: dict[str, str]
-    nodes: dict[str, str]
-    outputs: dict[str, str]
-    taps: dict[str, str]
-    is_iresnet: bool
-    preprocessing: Preprocessing
+    tensors: dict[str, Value]  # Keras tensors by tensor of the source, in topological order
+    layers: dict[str, str]  # name of the layer behind each tensor
+    nodes: dict[str, str]  # name of the node behind each tensor
+    outputs: dict[str, str]  # tensors by output name
+    taps: dict[str, str]  # tensors by tap, found automatically; empty for a detector
+    is_iresnet: bool  # whether the layers carry the names of `audited.iresnet`
+    preprocessing: Preprocessing  # how the source wants its pixels
 
     def cut(self, tensors: Mapping[str, str]) -> keras.Model:
         """Returns the part of the model that gives some tensors of the source, by the names that are their keys."""
@@ -63,11 +53,7 @@ class Converted:
     def choose_taps(self, own: Sequence[str]) -> dict[str, str]:
         """Returns the tensor of every tap, by name, the outcome last.
 
-        Args:
-            own: Taps as NAME=NODE, by node, tensor or layer name, beside those found or in their place.
-
-        Raises:
-            InputError: If one names nothing in the model.
+        Own taps, NAME=NODE by node, tensor or layer name, stand beside those found or in their place.
         """
         chosen = dict(self.taps or self.outputs)
         by_name = {tensor: tensor for tensor in self.tensors}

@@ -32,11 +32,7 @@ _TIMEOUT = 1800  # seconds
 
 
 def environment(requirements: Path = REQUIREMENTS, root: Path = Path("~/.cache/mint_keras")) -> Path:
-    """Returns the Python of a virtual environment in `root`, made now, or earlier from the same requirements.
-
-    Raises:
-        InputError: There is no Python 3.11, or the installation fails.
-    """
+    """Returns the Python of a virtual environment in `root`, made now, or earlier from the same requirements."""
     folder = root.expanduser() / "onnx-tf"
     marker = folder / "installed.sha256"
     digest = hashlib.sha256(requirements.read_bytes()).hexdigest()
@@ -59,9 +55,6 @@ def run(
     """Converts a model by onnx-tf and runs it, in the Python of `environment`; returns some tensors of its graph.
 
     The model may be of any opset that ONNX can bring down to 15. It is fed its input, N, C, H, W, by name.
-
-    Raises:
-        InputError: Onnx-tf cannot convert or run the model.
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)

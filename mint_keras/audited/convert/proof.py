@@ -24,11 +24,7 @@ _NUM_IMAGES = 8
 def sample_pixels(model: keras.Model, faces: str, seed: int) -> dict[str, np.ndarray]:
     """Returns images to compare models on: noise, and faces of a source of aligned ones where the model takes faces.
 
-    Returns:
-        RGB pixels in 0..255, float32, (n, height, width, 3), called noise and faces.
-
-    Raises:
-        InputError: If no face can be read.
+    They are RGB pixels in 0..255, float32, (n, height, width, 3), called noise and faces.
     """
     _, height, width, channels = model.input.shape
     is_face = (height, width) == (images.IMAGE_SIZE,) * 2
@@ -90,11 +86,7 @@ def prove(
 
 
 def check_saved(folder: Path, kind: str, model: keras.Model, noise: np.ndarray) -> None:
-    """Loads the saved model and compares it on noise with the one that was proven; deletes it if a tap differs.
-
-    Raises:
-        RefusedError: If a tap differs.
-    """
+    """Loads the saved model, compares it on noise with the one that was proven, and deletes it if a tap differs."""
     batch = iresnet.normalise(noise[:1])
     loaded, proven = (runtime.forward(m)(batch) for m in (zoo.load_audited(folder, kind), model))
     wrong = [tap for tap in proven if not parity.is_within(parity.compare(tap, loaded[tap], proven[tap], ("", "", 1)))]
@@ -130,18 +122,12 @@ def _compare_files(
 
 
 def export_onnx(extractor: keras.Model, path: Path, inputs: Mapping[str, np.ndarray]) -> list[ParityRecord]:
-    """Writes an extractor as ONNX; its outputs keep their names, N, H, W, C.
+    """Writes an extractor as ONNX, once ONNX Runtime gives the same values with it as Keras; returns the records.
 
-    Args:
-        extractor: A model from `taps.extractor`.
-        path: The file to write.
-        inputs: RGB pixels in 0..255 by name, to compare on, each of shape (n, height, width, 3).
-
-    Returns:
-        One record for each tap and input.
+    Its outputs keep their names, N, H, W, C. The inputs are RGB pixels in 0..255 by name, (n, height, width, 3).
 
     Raises:
-        RefusedError: ONNX Runtime gives other values with it than Keras; nothing is written then.
+        RefusedError: A tap is out of tolerance.
     """
     model = onnx_forward.to_onnx(extractor)
     theirs, ours = onnx_forward.open_model(model), runtime.forward(extractor)

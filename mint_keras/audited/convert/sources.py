@@ -23,21 +23,13 @@ _FACE_SIDES = set(range(112, 257, 16)) - {192}
 
 @dataclasses.dataclass(frozen=True)
 class ForeignModel:
-    """A model as its makers wrote it.
+    """A model as its makers wrote it."""
 
-    Attributes:
-        files: The file and, of ONNX, its external weights.
-        format: What the file is, for the record.
-        graph: The file's graph; of a checkpoint, one of the same topology with cut weights.
-        is_detector: Whether the model is a face detector.
-        state: Arrays of a checkpoint.
-    """
-
-    files: list[Path]
-    format: str
-    graph: graphs.Graph
-    is_detector: bool = False
-    state: dict | None = None
+    files: list[Path]  # the file and, of ONNX, its external weights
+    format: str  # what the file is, for the record
+    graph: graphs.Graph  # the file's graph; of a checkpoint, one of the same topology with cut weights
+    is_detector: bool = False  # whether the model is a face detector
+    state: dict | None = None  # arrays of a checkpoint
 
     @property
     def is_checkpoint(self) -> bool:
@@ -54,9 +46,6 @@ class ForeignModel:
         """Decides how the model wants its pixels, and says why: the user, its card, or insightface's rule.
 
         The user's mean and std, of pixels in 0..255, are one number, or red, green and blue, or empty.
-
-        Raises:
-            InputError: The numbers are no scaling.
         """
         if not mean and not std:
             if card is not None:
@@ -85,11 +74,7 @@ class ForeignModel:
 
 
 def open_source(weights: Path) -> ForeignModel:
-    """Opens a file .onnx, .pth or .pt, or the recognition model of a folder such as ~/.insightface/models/buffalo_l.
-
-    Raises:
-        InputError: It is none of these, or broken.
-    """
+    """Opens a file .onnx, .pth or .pt, or the recognition model of a folder such as ~/.insightface/models/buffalo_l."""
     path = weights.expanduser()
     if path.is_dir():
         path = _recognition_model(path)

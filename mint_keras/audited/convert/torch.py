@@ -49,11 +49,7 @@ def infer_spec(state: dict[str, np.ndarray]) -> tuple[iresnet.IResNetSpec, int]:
 
 
 def to_keras(state: dict[str, np.ndarray], model_name: str = "audited") -> Converted:
-    """Builds the IResNet of a state dict and sets its weights.
-
-    Raises:
-        InputError: A key is missing, extra, or of another shape than the architecture has.
-    """
+    """Builds the IResNet of a state dict, of exactly its keys and shapes, and sets its weights."""
     spec, image_size = infer_spec(state)
     model = iresnet.iresnet(spec, image_size, name=model_name)
     norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]

@@ -18,18 +18,14 @@ MAP_ORDER = (0, 3, 1, 2)
 
 @dataclasses.dataclass(frozen=True)
 class Value:
-    """A tensor of the source in Keras.
+    """A tensor of the source in Keras."""
 
-    Attributes:
-        tensor: The Keras tensor; its first axis is the batch.
-        order: The Keras axis behind each ONNX axis: (0, 3, 1, 2) for a map, which the source counts in N, C, H, W.
-            It lacks axis 0 where the source merges the batch into another axis, which is the same for a batch of 1.
-        flattened: The map before a Flatten, while it is undecided whether the next layer takes N, H, W, C
-            (a dense layer, by reordering its weights) or the source's order.
-    """
-
-    tensor: keras.KerasTensor
+    tensor: keras.KerasTensor  # the Keras tensor; its first axis is the batch
+    # The Keras axis behind each ONNX axis: (0, 3, 1, 2) for a map, which the source counts in N, C, H, W. It lacks axis
+    # 0 where the source merges the batch into another axis, which is the same for a batch of 1.
     order: tuple[int, ...]
+    # The map before a Flatten, while it is undecided whether the next layer takes N, H, W, C (a dense layer, by
+    # reordering its weights) or the source's order.
     flattened: Value | None = None
 
 
