@@ -187,7 +187,7 @@ def verify_people(
     people = table.take(used).people()
     parts = [faces[start : start + _VERIFICATION_BATCH] for start in range(0, len(faces), _VERIFICATION_BATCH)]
     vectors = np.concatenate([model.predict_on_batch(iresnet.normalise(part)) for part in parts])
-    # In float32, as the figures of models on the shelf were computed.
+    # In float32, as they come: float64 would move the last digits of every verification.json.
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     pairs, genuine = splits.make_pairs(people, num_pairs, np.random.default_rng(seed))
     cosines = np.einsum("ij,ij->i", vectors[pairs[:, 0]], vectors[pairs[:, 1]])

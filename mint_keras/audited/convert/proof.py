@@ -86,7 +86,7 @@ def prove(
 
 
 def check_saved(folder: Path, kind: str, model: keras.Model, noise: np.ndarray) -> None:
-    """Loads the saved model, compares it on noise with the one that was proven, and deletes it if a tap differs."""
+    """Refuses and deletes what was saved, if a tap gives other values on noise than the model that was proven."""
     batch = iresnet.normalise(noise[:1])
     loaded, proven = (runtime.forward(m)(batch) for m in (zoo.load_audited(folder, kind), model))
     wrong = [tap for tap in proven if not parity.is_within(parity.compare(tap, loaded[tap], proven[tap], ("", "", 1)))]

@@ -122,12 +122,17 @@ def resize(b: Builder, node: Node) -> Value:
         factors = float(scales[2]), float(scales[3])
     elif (sizes := b.optional(node, 3)) is not None and sizes.size == 4:
         factors = sizes[2] / value.tensor.shape[1], sizes[3] / value.tensor.shape[2]
-    usual = ("asymmetric", "floor") if node.op == "Upsample" else ("half_pixel", "round_prefer_floor")
-    settings = zip(("coordinate_transformation_mode", "nearest_mode"), usual, strict=True)
-    mode = (node.attributes.get("mode", "nearest"), *(node.attributes.get(name, value) for name, value in settings))
+    mode = (
+        node.attributes.get("mode", "nearest"),
+        node.attributes.get("coordinate_transformation_mode", "asymmetric" if node.op == "Upsample" else "half_pixel"),
+        node.attributes.get("nearest_mode", "floor" if node.op == "Upsample" else "round_prefer_floor"),
+    )
     # With whole factors all of these repeat every pixel.
-    halves = [("nearest", halves, "round_prefer_floor") for halves in ("half_pixel", "pytorch_half_pixel")]
-    repeats = [("nearest", "asymmetric", "floor"), *halves]
+    repeats = (
+        ("nearest", "asymmetric", "floor"),
+        ("nearest", "half_pixel", "round_prefer_floor"),
+        ("nearest", "pytorch_half_pixel", "round_prefer_floor"),
+    )
     if mode not in repeats or factors is None or not all(factor == int(factor) >= 1 for factor in factors):
         wanted = f"nearest-neighbour enlargement by whole factors in node {node.name!r}"
         raise InputError(f"Expected {wanted}, received {mode}, {factors}.")
