@@ -87,7 +87,7 @@ def convert_fr(config: ConvertFr) -> Conversion:
         RefusedError: If the model is not what its card says, or the conversion differs from it.
     """
     from mint_keras.audited import cards, parity, runtime, taps, zoo
-    from mint_keras.audited.convert import chosen_taps, claims, onnx_export, proof, sources
+    from mint_keras.audited.convert import claims, proof, sources
     from mint_keras.report import tables
 
     runtime.exact_float32()
@@ -98,9 +98,9 @@ def convert_fr(config: ConvertFr) -> Conversion:
     preprocessing, reason = source.choose_preprocessing(config.mean, config.std, card)
     name = source.files[0].stem
     converted = source.to_keras(preprocessing, config.image_size, "".join(c if c.isalnum() else "_" for c in name))
-    chosen = chosen_taps.choose_taps(converted, config.taps)
+    chosen = converted.choose_taps(config.taps)
     if config.list_taps:
-        return Conversion(tables.format_table(chosen_taps.tap_rows(converted, chosen)))
+        return Conversion(tables.format_table(converted.tap_rows(chosen)))
     if card is not None:
         claims.check_card(card, digest, converted, chosen)
     out = config.out or Path("models") / name
@@ -118,14 +118,14 @@ def convert_fr(config: ConvertFr) -> Conversion:
             model = taps.with_taps(converted.model, {tap: converted.tensors[t].tensor for tap, t in chosen.items()})
             if config.to == "onnx":
                 extractor = taps.extractor(model, config.export_taps or list(chosen))
-                records += onnx_export.export(extractor, out / EXTRACTOR, pixels)
+                records += proof.export_onnx(extractor, out / EXTRACTOR, pixels)
             # The record comes before the model: whoever finds a model finds its proof.
             tolerance = {"max_relative": parity.MAX_RELATIVE, "min_cosine": parity.MIN_COSINE}
             rows = [dataclasses.asdict(record) for record in records]
             formats.write_json(out / formats.PARITY, {"statement": statement, "tolerance": tolerance, "records": rows})
-            facts = {"source": source.format, "preprocessing_reason": reason, "trust": trust}
-            located = chosen_taps.locate_taps(converted, chosen)
-            zoo.save_audited(out, model, {**facts, **located}, manifest["kind"])
+            located = {tap: converted.locate(tensor) for tap, tensor in chosen.items()}
+            facts = {"source": source.format, "preprocessing_reason": reason, "trust": trust, "taps": located}
+            zoo.save_audited(out, model, {**facts, "is_iresnet": converted.is_iresnet}, manifest["kind"])
             proof.check_saved(out, manifest["kind"], model, pixels["noise"])
     record = formats.read_json(out / formats.PARITY)
     shown = tuple(ParityRecord(**row) for row in record["records"])

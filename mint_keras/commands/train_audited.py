@@ -134,7 +134,7 @@ def train_audited(config: TrainAudited) -> TrainedModel:
 def _train_recognition(config: TrainAudited) -> TrainedModel:
     from mint_keras.audited import iresnet, margins, zoo
     from mint_keras.report import plots
-    from mint_keras.training import checkpoints, fit_audited, recognition
+    from mint_keras.training import checkpoints, fit_audited
 
     if config.arch not in iresnet.ARCHITECTURES:
         raise InputError(f"Expected an architecture of {sorted(iresnet.ARCHITECTURES)}, received {config.arch!r}.")
@@ -158,12 +158,11 @@ def _train_recognition(config: TrainAudited) -> TrainedModel:
             # Before the network is built: its first weights come from this seed.
             checkpoints.seed_everything(config.seed)
             tables.write_samples(config.out / formats.HELD_OUT, held_out)
-            recognition.fit_members(iresnet.build(config.arch, resolution), members, framing, fitting, config.out)
+            fit_audited.fit_members(iresnet.build(config.arch, resolution), members, framing, fitting, config.out)
         model = zoo.load_audited(config.out)
-        verified = recognition.verify_people(model, held_out, framing, config.num_pairs, config.seed)
-        figures = verified.figures
+        figures, curve = fit_audited.verify_people(model, held_out, framing, config.num_pairs, config.seed)
         formats.write_json(config.out / formats.VERIFICATION, figures)
-        curves = {f"AUC {figures['auc']:.3f}": verified.curve}
+        curves = {f"AUC {figures['auc']:.3f}": curve}
         plots.save_roc(config.out / "verification.png", curves, "Verification, held-out identities")
     members = tables.read_samples(config.out / formats.MEMBERS)
     facts = (
