@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Iterator, Set
 from pathlib import Path
 
-from mint_keras.data import files, identities
+from mint_keras.data import files, pairs
 from mint_keras.records import InputError, Sample
 
 _NEEDED = {"SUBJECT_ID", "FILENAME", "FACE_X", "FACE_Y", "FACE_WIDTH", "FACE_HEIGHT"}
@@ -76,7 +76,7 @@ def read_insightface(folder: Path, database: str) -> Iterator[Sample]:
     if not subjects and (meta / _PAIRS).is_file():
         with open(meta / _PAIRS, encoding="utf-8") as file:
             genuine = [line.split()[:2] for line in file if line.rstrip().endswith(" 1")]
-        subjects = {name: f"subject-{component}" for name, component in identities.join_people(genuine).items()}
+        subjects = {name: f"subject-{component}" for name, component in pairs.join_people(genuine).items()}
     with open(meta / _POINTS, encoding="utf-8") as points, open(meta / _MEDIA, encoding="utf-8") as media:
         for number, (line, entry) in enumerate(itertools.zip_longest(points, media, fillvalue=""), start=1):
             name, *values = line.split() or [""]
