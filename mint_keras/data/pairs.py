@@ -65,7 +65,8 @@ def read_pairs(path: Path, images: Path | None = None) -> Pairs:
         raise InputError(f"Expected every image of {path}, received {len(missing)} that do not exist: {missing[:3]}.")
     position = {file: i for i, file in enumerate(dict.fromkeys(itertools.chain.from_iterable(row[:2] for row in rows)))}
     numbered = [(position[first], position[second], is_same, fold) for first, second, is_same, fold in rows]
-    return Pairs(*map(np.array, zip(*numbered, strict=True)), list(position))
+    first, second, genuine, folds = (np.array(column) for column in zip(*numbered, strict=True))
+    return Pairs(first, second, genuine, folds, list(position))
 
 
 def read(path: Path, database: str) -> Iterator[Sample]:

@@ -23,11 +23,7 @@ def write_samples(
 ) -> None:
     """Writes a sample table as Parquet; boxes and landmarks are lists of numbers, null where there are none.
 
-    Args:
-        path: The file to write.
-        table: The samples.
-        extra: Further columns of numbers, for others to read.
-        part_size: Number of samples that `read_samples` can read as one part.
+    `extra` are further columns of numbers, for others to read; `read_samples` can read `part_size` samples as one part.
     """
     import pyarrow
     import pyarrow.parquet
