@@ -60,13 +60,10 @@ class Plan(NamedTuple):
 
 
 def make_sides(case: str, tables: Mapping[str, SampleTable | None], stand_ins: dict[str, str]) -> Sides:
-    """Says what a case chooses from.
+    """Says what a case, of the paper's or ours, chooses from.
 
-    Args:
-        case: A key of `PAPER_CASES` or one of our cases.
-        tables: The samples called members, externals, test_members, test_externals and held_out; None where none
-            were given.
-        stand_ins: The paper's database that one of yours stands for.
+    The tables are called members, externals, test_members, test_externals and held_out; they are None where none were
+    given. `stand_ins` says which of the paper's databases one of yours stands for.
 
     Raises:
         InputError: If the databases do not fit the case.

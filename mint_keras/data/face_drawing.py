@@ -106,8 +106,7 @@ def draw(person: Person, scene: Scene, to_pixels: complex, origin: complex) -> n
     # Plain INTER_LINEAR may differ in the last bit between processors.
     image = cv2.resize(scene.background, (SIZE, SIZE), interpolation=cv2.INTER_LINEAR_EXACT)
     pen = _Pen(image, scene, to_pixels, origin)
-    _draw_body(pen, person, scene)
-    _draw_soft_face(pen, person, scene)
+    _draw_body_and_skin(pen, person, scene)
     # Everything so far becomes soft shading; what follows keeps its edges.
     pen.image = cv2.GaussianBlur(pen.image, (9, 9), 2.0)
     _draw_nose_and_mouth(pen, person, scene)
@@ -115,7 +114,14 @@ def draw(person: Person, scene: Scene, to_pixels: complex, origin: complex) -> n
     _draw_hair(pen, person, scene)
     pen.ellipse(person.mole, (0.06, 0.06), _shade(person.skin, 0.4), 0.1)
     if person.wears_glasses:
-        _draw_glasses(pen, person)
+        frame, size = _shade(person.hair, 0.5), person.glasses_size
+        for side in (-1, 1):
+            rim = _CIRCLE * np.array([size, size * 0.8])
+            pen.line(rim + np.array([side * person.eye_distance * 1.02, 0.08]), frame, 2, 0.35, closed=True)
+            temple = [(side * (person.eye_distance + size), 0.0), (side * person.face_width, 0.0)]
+            pen.line(np.array(temple), frame, 1, -0.2)
+        gap = person.eye_distance * 1.02 - size
+        pen.line(np.array([(-gap, 0.0), (gap, 0.0)]), frame, 2, 0.5)
     ramp = np.linspace(-1.0, 1.0, SIZE, dtype=np.float32)
     across, down = np.float32(scene.light_x) * ramp[None, :], np.float32(scene.light_y) * ramp[:, None]
     light = np.float32(scene.ambient) + across + down
@@ -147,7 +153,7 @@ class _Pen:
         cv2.polylines(self.image, [self.points(points, depth)], closed, colour, thickness, cv2.LINE_AA, _SHIFT)
 
 
-def _draw_body(pen: _Pen, person: Person, scene: Scene) -> None:
+def _draw_body_and_skin(pen: _Pen, person: Person, scene: Scene) -> None:
     chin = person.face_height - 0.1
     if person.hair_style in ("long", "curly"):
         factor, length = (1.22, chin + 0.6) if person.hair_style == "long" else (1.32, 1.6)
@@ -160,9 +166,6 @@ def _draw_body(pen: _Pen, person: Person, scene: Scene) -> None:
     for side in (-1, 1):
         centre = (side * person.face_width * 0.99, 0.35)
         pen.ellipse(centre, (person.ear_size * 0.6, person.ear_size * 1.25), _shade(person.skin, 0.88), -0.7)
-
-
-def _draw_soft_face(pen: _Pen, person: Person, scene: Scene) -> None:
     # An ellipse above, narrowing to the chin below; a strong jaw keeps its width longer on the way down.
     below = _CIRCLE[:, 1] > 0
     heights = np.where(below, person.face_height, person.forehead)
@@ -262,17 +265,6 @@ def _draw_hair(pen: _Pen, person: Person, scene: Scene) -> None:
     for k in range(2, 11, 2):
         strand = np.stack([crown[k + 2] * np.array([0.9, 0.92]), inner[k] * np.array([0.98, 1.12])])
         pen.line(strand, _shade(person.hair, 1.35 if k % 4 else 0.7), 1, -0.05)
-
-
-def _draw_glasses(pen: _Pen, person: Person) -> None:
-    frame = _shade(person.hair, 0.5)
-    for side in (-1, 1):
-        rim = _CIRCLE * np.array([person.glasses_size, person.glasses_size * 0.8])
-        pen.line(rim + np.array([side * person.eye_distance * 1.02, 0.08]), frame, 2, 0.35, closed=True)
-        temple = [(side * (person.eye_distance + person.glasses_size), 0.0), (side * person.face_width, 0.0)]
-        pen.line(np.array(temple), frame, 1, -0.2)
-    gap = person.eye_distance * 1.02 - person.glasses_size
-    pen.line(np.array([(-gap, 0.0), (gap, 0.0)]), frame, 2, 0.5)
 
 
 def _pose(points: np.ndarray, depth: np.ndarray, scene: Scene) -> np.ndarray:

@@ -103,9 +103,18 @@ class FaceReader:
         """Yields (rows of the table, faces) with faces uint8 RGB of shape (batch, size, size, 3)."""
         rows: list[int] = []
         faces: list[np.ndarray] = []
-        for row in range(len(table)):
-            face = self._read(str(table.location[row]), str(table.database[row]))
-            if face is not None:
+        for row, location in enumerate(table.location.tolist()):
+            try:
+                image = self.image(location)
+                face = self.framing.apply(image)
+            except InputError as error:
+                # A damaged photo does not end a run of a million: whoever runs it counts and lists what was rejected.
+                self.rejected.append(Rejected(location, str(error)))
+            else:
+                if face.shape != image.shape:
+                    self.resized[str(table.database[row])] += 1
+                # Of what a model sees, not of the files: equal pixels give equal AAD.
+                self._digest.update(face.tobytes())
                 rows.append(row)
                 faces.append(face)
             # Filled over rejected samples, so that only the last batch is short.
@@ -128,20 +137,6 @@ class FaceReader:
     def digest(self) -> str:
         """SHA-256 of all pixels read so far, in order."""
         return self._digest.hexdigest()
-
-    def _read(self, location: str, database: str) -> np.ndarray | None:
-        try:
-            image = self.image(location)
-            face = self.framing.apply(image)
-        except InputError as error:
-            # A damaged photo does not end a run of a million: whoever runs it counts and lists what was rejected.
-            self.rejected.append(Rejected(location, str(error)))
-            return None
-        if face.shape != image.shape:
-            self.resized[database] += 1
-        # Of what a model sees, not of the files: equal pixels give equal AAD.
-        self._digest.update(face.tobytes())
-        return face
 
     def image(self, location: str) -> np.ndarray:
         """Decodes one image as it is: RGB, shape (height, width, 3), uint8, turned as its EXIF orientation says."""

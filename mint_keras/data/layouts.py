@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from mint_keras.data.databases import adience, celeba, cifar, fddb, folders, ijbc, pictures, tfds
+from mint_keras.data.databases import adience, fddb, folders, ijbc, pictures, tfds
 from mint_keras.records import Sample
 
 RECORDIO, VERIFICATION, FOLDERS = "recordio", "verification pairs", "folders"
@@ -16,13 +16,13 @@ RECORDIO, VERIFICATION, FOLDERS = "recordio", "verification pairs", "folders"
 # The first that fits is taken; a folder that fits none is one of people's folders.
 LAYOUTS: dict[str, tuple[Callable[[Path], bool], Callable[[Path, str], Iterator[Sample]]]] = {
     "tensorflow_datasets": (tfds.is_here, tfds.read),
-    "cifar-100 pickles": (cifar.is_pickled, cifar.read_pickled),
-    "cifar-100 folders": (cifar.is_folders, cifar.read_folders),
+    "cifar-100 pickles": (pictures.is_cifar_pickles, pictures.read_cifar_pickles),
+    "cifar-100 folders": (pictures.is_cifar_folders, pictures.read_cifar_folders),
     "tiny-imagenet": (pictures.is_tiny_imagenet, pictures.read_tiny_imagenet),
     "ijb-c (nist)": (ijbc.is_nist, ijbc.read_nist),
     "ijb-c (insightface)": (ijbc.is_insightface, ijbc.read_insightface),
     "fddb": (fddb.is_here, fddb.read),
-    "celeba": (celeba.is_here, celeba.read),
+    "celeba": (folders.is_celeba, folders.read_celeba),
     "adience": (adience.is_here, adience.read),
     "coco": (pictures.is_coco, pictures.read_coco),
     "caltech-256": (pictures.is_caltech256, pictures.read_caltech),

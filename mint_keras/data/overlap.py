@@ -104,12 +104,9 @@ def hash_crops(faces: np.ndarray) -> np.ndarray:
 
 
 def find_overlap(fingerprints: Fingerprints, min_cosine: float, known: Sequence[tuple[int, int]] = ()) -> Overlap:
-    """Finds the pairs of rows that show the same photo, in about n log n steps.
+    """Finds the pairs of rows that show the same photo, in about n log n steps, and adds those that others have found.
 
-    Args:
-        fingerprints: Fingerprints of all photos of all sides, n rows.
-        min_cosine: Embeddings closer than this are taken for one photo.
-        known: Pairs of rows that others have found.
+    Embeddings whose cosine is at least `min_cosine` are taken for one photo.
     """
     import faiss
 
@@ -161,11 +158,8 @@ def leave_out(found: Overlap, side: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     """Says what to leave out, so that no photo is on two sides, or twice on one.
 
     Photos that pairs join, also through others, are one group. The first side that has one of a group keeps its own;
-    what later sides have of it is left out. Within a side it is the later photo of each pair.
-
-    Args:
-        found: Pairs of rows.
-        side: The side of each row, shape (n,); it never falls from a row to the next.
+    what later sides have of it is left out. Within a side it is the later photo of each pair. The side of each row,
+    shape (n,), never falls from a row to the next.
 
     Returns:
         The rows to leave out, sorted, and those of them that an earlier side has too.

@@ -23,7 +23,6 @@ TEMPLATE = np.array(
     [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)]
 )
 PREFIX = "synthetic:"
-_EXAMPLE = "synthetic:1/web/0-399/10 (SEED/DATABASE/IDENTITIES/IMAGES)"
 _NAMES = re.compile(r"synthetic:(\d{1,9})/([a-z]+)/(\d{1,9})(?:-(\d{1,9}))?/(\d{1,9})")
 # A typing error must not fill the memory.
 _MAX_SAMPLES = 10_000_000
@@ -71,7 +70,8 @@ def sample_table(source: str) -> SampleTable:
         # Without a range of people, the last number is that of one image.
         people, indices = range(first, last + 1), range(number) if match[4] else range(number, number + 1)
     if not match or not 0 < len(people) * len(indices) <= _MAX_SAMPLES:
-        raise InputError(f"Expected lab faces like {_EXAMPLE}, received {source!r}.")
+        example = "synthetic:1/web/0-399/10 (SEED/DATABASE/IDENTITIES/IMAGES)"
+        raise InputError(f"Expected lab faces like {example}, received {source!r}.")
     _capture(database)
     pairs = [(person, index) for person in people for index in indices]
     return SampleTable(

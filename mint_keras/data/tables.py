@@ -105,7 +105,6 @@ def _read_parquet(path: Path, part: int | None) -> dict[str, list[Any]]:
 
     try:
         file = pyarrow.parquet.ParquetFile(path)
-        table = file.read() if part is None else file.read_row_group(part)
+        return (file.read() if part is None else file.read_row_group(part)).to_pydict()
     except (OSError, pyarrow.ArrowException) as error:
         raise InputError(f"Expected a Parquet file at {path}, received: {error}.") from error
-    return {name: table[name].to_pylist() for name in table.column_names}

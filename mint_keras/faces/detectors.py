@@ -127,9 +127,8 @@ def _tflite(path: Path, min_score: float) -> Detector:
 
 def _ordered(outputs: Iterable[str], path: Path) -> list[str]:
     """Returns the names of SCRFD's outputs in the network's order."""
-    present = set(outputs)
     names = [f"{role}_{stride}" for role in ("score", "bbox", "kps") for stride in (8, 16, 32, 64, 128)]
-    return _with_landmarks([name for name in names if name in present], path)
+    return _with_landmarks([name for name in names if name in set(outputs)], path)
 
 
 def _with_landmarks(names: list[str], path: Path) -> list[str]:
