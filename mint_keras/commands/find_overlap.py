@@ -17,7 +17,7 @@ import numpy as np
 
 from mint_keras import formats, shelf
 from mint_keras.commands import Result
-from mint_keras.data import images, overlap, overlap_files, overlap_search, samples
+from mint_keras.data import images, overlap, overlap_files, samples
 from mint_keras.options import Common
 from mint_keras.records import InputError, SampleTable
 
@@ -88,7 +88,7 @@ def find_overlap(config: FindOverlap) -> FoundOverlap:
 
         embed = embedding.open_unit(config.audited)
     with formats.output_folder(config.out, formats.make_manifest(formats.OVERLAP, inputs, settings), config.overwrite):
-        searched = overlap_search.fingerprint(table, config.plant, config.seed, embed)
+        searched = overlap.fingerprint(table, config.plant, config.seed, embed)
         if searched is None:
             raise InputError(f"Expected aligned faces in {list(config.samples)}, received none that is usable.")
         num_unreadable = len(table) - len(searched.rows)

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from mint_keras import formats
 from mint_keras.commands import Result
-from mint_keras.data import case_sides, cases, overlap_files, protocol_files, samples
+from mint_keras.data import cases, overlap_files, protocol_files, samples
 from mint_keras.data.protocol import Protocol
 from mint_keras.data.protocol_files import SUMMARY as SUMMARY
 from mint_keras.records import InputError, RefusedError
@@ -104,7 +104,7 @@ def make_protocol(config: MakeProtocol) -> Chosen:
     joined = {name: samples.join(parts) if parts else None for name, parts in listed.items()}
     if scan is not None:
         joined = {name: scan.leave_out(table) if table is not None else None for name, table in joined.items()}
-    sides = case_sides.make_sides(config.case, joined, stand_ins)
+    sides = cases.make_sides(config.case, joined, stand_ins)
     numbers = cases.plan(sides, config.size, config.num_train, config.num_test)
     protocol = cases.compose(sides, numbers, config.seed)
     inputs = {"samples": samples.fingerprint(everything)}
@@ -132,7 +132,7 @@ def make_protocol(config: MakeProtocol) -> Chosen:
 
 def _check(config: MakeProtocol) -> dict[str, str]:
     """Refuses options that do not go together; returns which database stands for which of the paper's."""
-    is_paper, is_member_database = config.case in cases.PAPER_CASES, config.case == case_sides.MEMBER_DATABASE
+    is_paper, is_member_database = config.case in cases.PAPER_CASES, config.case == cases.MEMBER_DATABASE
     needed = {"stand_in": is_paper, "test_members": is_member_database, "test_externals": is_member_database}
     for name, is_needed in needed.items():
         if getattr(config, name) and not is_needed:
