@@ -113,7 +113,8 @@ def test_a_run_that_was_cut_off_ends_with_the_same_bytes(functions, tmp_path: Pa
 def test_a_worker_writes_the_same_shard(functions, tmp_path: Path) -> None:
     table = lab(12)
     run(table, functions, tmp_path / "whole")
-    extract.write_shard(LAYOUT.part(table, 1), 1, functions, tmp_path / "worker", LAYOUT)
+    decoded = extract.decode(LAYOUT.part(table, 1), LAYOUT.framing)
+    extract.write_shard(tmp_path / "worker", 1, decoded, functions, LAYOUT)
     name = "shards/000001/audited/conv4.npy"
     assert files(tmp_path / "worker")[name] == files(tmp_path / "whole")[name]
 

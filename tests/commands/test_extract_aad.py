@@ -90,7 +90,7 @@ def test_the_batch_size_is_measured_once(audited_folder: Path, tmp_path: Path, m
 
 def test_the_fastest_batch_wins_unless_it_gains_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     rates = {1: 3.0, 8: 10.0, 16: 20.0, 32: 20.1, 64: 90.0}
-    monkeypatch.setattr(plan, "rate", lambda functions, faces, size, seconds: rates[size])
+    monkeypatch.setattr(plan, "rate", lambda functions, faces, size: rates[size])
     assert plan.best_batch_size({}, np.zeros((1, 1))) == (16, {1: 3.0, 8: 10.0, 16: 20.0, 32: 20.1})
 
 
@@ -115,7 +115,7 @@ def test_onnx_runtime_gives_the_same(maps: Path, audited_folder: Path, tmp_path:
 
 
 def test_a_plan_writes_nothing(audited_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "rate", lambda functions, faces, size, seconds=0: 100.0)
+    monkeypatch.setattr(plan, "rate", lambda functions, faces, size: 100.0)
     text = extract_aad(config(audited_folder, tmp_path / "out", dry_run=True, untrained=True)).text
     assert "120 samples through audited, untrained" in text
     assert "audited conv4" in text
@@ -127,7 +127,7 @@ def test_a_plan_writes_nothing(audited_folder: Path, tmp_path: Path, monkeypatch
 
 
 def test_a_plan_for_a_model_one_does_not_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "rate", lambda functions, faces, size, seconds=0: 7.0)
+    monkeypatch.setattr(plan, "rate", lambda functions, faces, size: 7.0)
     options = {"samples": (), "taps": ("conv1",), "num_samples": 100_000, "dry_run": True}
     text = extract_aad(config(Path("fr1"), tmp_path / "out", **options)).text
     assert "IResNet-100, MS1MV3, ArcFace: not on the shelf, measured with random weights" in text
