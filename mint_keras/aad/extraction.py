@@ -39,8 +39,8 @@ def extract_missing(
     faces = images.first_faces(table, extract.BATCH_SIZE, layout.framing)
     facts = formats.read_manifest(out, store.KIND)  # of an earlier start, with what it measured
     if "batch_size" not in facts:
-        # A batch size of 0 is measured once. A store keeps one size, also when another run continues it, and fills every
-        # batch, because outputs differ in the last bits between sizes.
+        # A batch size of 0 is measured once: a store keeps one size, also when it is continued, and fills every batch,
+        # because outputs differ in the last bits between sizes.
         size = layout.batch_size or plan.best_batch_size(functions, faces)[0]
         cost = measure_cost(spec, cut[AUDITED], functions[AUDITED], faces)
         facts = {**manifest, "batch_size": size, "cost": cost}

@@ -44,9 +44,7 @@ class ModelSpec:
 
     def settings(self) -> dict[str, Any]:
         """Returns what of it decides the bytes of a store, for its manifest."""
-        values = dataclasses.asdict(self)
-        del values["audited"]
-        return values
+        return {name: value for name, value in dataclasses.asdict(self).items() if name != "audited"}
 
 
 def load(spec: ModelSpec) -> dict[str, keras.Model]:

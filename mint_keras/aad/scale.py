@@ -26,8 +26,7 @@ class ShardWorker:
     def __init__(self, work: ShardWork) -> None:
         workers.use_one_device()
         self._work = work
-        cut = models.extractors(work.spec, models.load(work.spec))
-        self._functions = models.face_functions(work.spec, cut)
+        self._functions = models.face_functions(work.spec, models.extractors(work.spec, models.load(work.spec)))
 
     def __call__(self, shard: int) -> int:
         """Writes a shard unless it is there; returns how many samples it covers."""

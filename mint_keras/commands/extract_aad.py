@@ -97,8 +97,8 @@ class Extracted(Result):
 def extract_aad(config: ExtractAad) -> Extracted:
     """Extracts what is missing and returns what is there; or plans, or verifies."""
     if config.verify:
-        opened = store.verify(config.out)
-        num, total = len(opened.table), opened.num_bytes
+        verified = store.verify(config.out)
+        num, total = len(verified.table), verified.num_bytes
         text = f"{config.out}: {num:,} samples, {total:,} bytes, every byte as it was written."
         return Extracted(text, config.out, num, total)
     workers.check(config.workers)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from mint_keras import formats
-from mint_keras.commands import Result
+from mint_keras.commands import Result, spec_of
 from mint_keras.data import samples
 from mint_keras.faces import crops, detectors, parts, policies, scrfd
 from mint_keras.options import Common
@@ -87,9 +87,7 @@ def prepare_faces(config: PrepareFaces) -> PreparedFaces:
     if config.detector:
         detectors.open_detector(config.detector)  # shows early whether it is one
         inputs["detector"] = formats.sha256_file(detectors.find_file(config.detector))
-    settings = crops.CropSettings(
-        **{field.name: getattr(config, field.name) for field in dataclasses.fields(crops.CropSettings)}
-    )
+    settings = spec_of(crops.CropSettings, config)
     manifest = formats.make_manifest(formats.PREPARED_FACES, inputs, dataclasses.asdict(settings))
     # The number of workers is no setting: the crops are the same.
     with formats.output_folder(config.out, manifest, config.overwrite):
