@@ -52,6 +52,7 @@ class Audit(Common):
     unseen_photos: str = ""
     swap: Path | None = None
     nulls: tuple[str, ...] = ()
+    # A switch: every photo is changed and scored anew in each of several ways.
     robustness: bool = False
     # Several, because how well an untrained network tells databases apart depends on its first weights.
     num_untrained: int = 3

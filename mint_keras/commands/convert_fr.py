@@ -22,6 +22,7 @@ from mint_keras.records import ParityRecord
 EXTRACTOR = "extractor.onnx"
 
 
+# Not of `options.Common`: nothing here draws bars that --quiet could hide.
 @dataclasses.dataclass(frozen=True)
 class ConvertFr:
     """Options of convert_fr.py.
@@ -66,13 +67,7 @@ class ConvertFr:
 
 @dataclasses.dataclass(frozen=True)
 class Conversion(Result):
-    """A converted model, or the taps that one would have.
-
-    Attributes:
-        out: The folder of the model; None if taps were only listed.
-        records: How far every tap is from its source.
-        statement: What the records prove.
-    """
+    """A converted model, how far every tap is from its source, and what that proves; no `out` if taps were listed."""
 
     out: Path | None = None
     records: tuple[ParityRecord, ...] = ()
@@ -90,9 +85,11 @@ def convert_fr(config: ConvertFr) -> Conversion:
     from mint_keras.audited.convert import chosen_taps, claims, onnx_export, proof, sources
     from mint_keras.report import tables
 
+    # Before anything runs: the proof is of float32, which GPUs would round to TF32.
     runtime.exact_float32()
     source = sources.open_source(config.weights)
     digests = {file.name: formats.sha256_file(file) for file in source.files}
+    # A card knows the weights; the other files of a pack are beside them.
     digest = digests[source.files[0].name]
     card = cards.load_card(config.card) if config.card else cards.find_card(digest)
     preprocessing, reason = source.choose_preprocessing(config.mean, config.std, card)
@@ -126,6 +123,7 @@ def convert_fr(config: ConvertFr) -> Conversion:
             facts = {"source": source.format, "preprocessing_reason": reason, "trust": trust}
             located = chosen_taps.locate_taps(converted, chosen)
             zoo.save_audited(out, model, {**facts, **located}, manifest["kind"])
+            # What was written is what was proven: the file is opened and run once more.
             proof.check_saved(out, manifest["kind"], model, pixels["noise"])
     record = formats.read_json(out / formats.PARITY)
     shown = tuple(ParityRecord(**row) for row in record["records"])

@@ -16,6 +16,7 @@ from mint_keras.options import Common
 from mint_keras.records import RefusedError, ResultRow
 
 KIND = "mint_evaluation"
+# The same machine gives the same digits; another one adds in another order.
 TOLERANCE = 1e-6
 
 

@@ -81,13 +81,7 @@ class ExtractAad(Common):
 
 @dataclasses.dataclass(frozen=True)
 class Extracted(Result):
-    """What was extracted, verified, or, by --dry-run, would be.
-
-    Attributes:
-        out: The folder of the store.
-        num_samples: The samples that it holds.
-        num_bytes: The size of its arrays.
-    """
+    """What was extracted, verified, or, by --dry-run, would be: the samples of a store, and the size of its arrays."""
 
     out: Path
     num_samples: int
@@ -107,6 +101,7 @@ def extract_aad(config: ExtractAad) -> Extracted:
     table = samples.list_all(config.samples) if config.samples else None
     if table is not None and config.num_samples:
         table = table.take(np.arange(min(config.num_samples, len(table))))
+    # A plan needs no samples, only how many there will be.
     if table is None and not (config.dry_run and config.num_samples):
         wanted = "--samples or --num-samples to plan for" if config.dry_run else "--samples"
         raise InputError(f"Expected {wanted}, received none.")

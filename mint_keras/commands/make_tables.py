@@ -69,6 +69,7 @@ class MakeTables(Common):
     pictures: str = ""
     picture_externals: tuple[str, ...] = ()
     picture_evaluate: tuple[str, ...] = ()
+    # One training says nothing of how much trainings differ.
     num_seeds: int = 3
     plan: bool = False
     rebuild: bool = False
