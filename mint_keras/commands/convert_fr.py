@@ -89,7 +89,7 @@ def convert_fr(config: ConvertFr) -> Conversion:
     runtime.exact_float32()
     source = sources.open_source(config.weights)
     digests = {file.name: formats.sha256_file(file) for file in source.files}
-    # A card knows the weights; the other files of a pack are beside them.
+    # A card knows the file itself, not the external weights that an ONNX file may have beside it.
     digest = digests[source.files[0].name]
     card = cards.load_card(config.card) if config.card else cards.find_card(digest)
     preprocessing, reason = source.choose_preprocessing(config.mean, config.std, card)

@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 
 from mint_keras import formats, shelf, workers
-from mint_keras.aad import extract, store
+from mint_keras.aad import store
 from mint_keras.commands import Result
 from mint_keras.data import samples
 from mint_keras.options import Common
@@ -60,7 +60,7 @@ class ExtractAad(Common):
     out: Path
     audited: str = str(shelf.LAB)
     samples: tuple[str, ...] = ()
-    # Those of `audited.taps`, which takes seconds to load; a test keeps them equal.
+    # These and the size of a shard are those of modules that take seconds to load; a test keeps them equal.
     taps: tuple[str, ...] = ("conv1", "conv2", "conv3", "conv4", "outcome")
     pooling: tuple[str, ...] = ()
     baselines: bool = False
@@ -70,7 +70,7 @@ class ExtractAad(Common):
     xla: bool = False
     dtype: Literal["float16", "float32"] = "float16"
     batch_size: int = 0
-    shard_size: int = extract.SHARD_SIZE
+    shard_size: int = 1024
     workers: str = workers.HERE
     native_resolution: int = 0
     num_samples: int = 0
@@ -105,7 +105,7 @@ def extract_aad(config: ExtractAad) -> Extracted:
     if table is None and not (config.dry_run and config.num_samples):
         wanted = "--samples or --num-samples to plan for" if config.dry_run else "--samples"
         raise InputError(f"Expected {wanted}, received none.")
-    from mint_keras.aad import extraction, models, signals
+    from mint_keras.aad import extract, extraction, models, signals
     from mint_keras.audited import zoo
 
     audited = shelf.find(Path(config.audited))

@@ -104,7 +104,7 @@ def memory(bench: Bench) -> Iterator[Measurement]:
     for num in (small, large):
         path = write_records(bench.folder / f"memory-{num}", num)
         out = bench.folder / f"memory-{num}-out"
-        arguments = (path, "--out", out, "--treatment", "stored", "--encoding", "jpg", "--quiet")
+        arguments = ("--input", path, "--out", out, "--treatment", "stored", "--encoding", "jpg", "--quiet")
         peaks.append(peak_memory("scripts/prepare_faces.py", *arguments)[0])
     yield Measurement(f"memory, {large:,} photos", peaks[1], peaks[0], "MiB", f"{small:,} photos", "<1.2")
 

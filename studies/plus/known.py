@@ -84,10 +84,10 @@ def look(model: Path, reference: Path | None, kept_at: Path) -> KnownPhotos:
         if reference is not None:
             embed = runtime.forward(taps.extractor(zoo.load_audited(reference), [taps.OUTCOME]))
 
-            # Published figures were made in batches of this size, the last one smaller; others differ in the last bits.
             def look_at(faces: np.ndarray) -> dict[str, np.ndarray]:
                 return embed(iresnet.normalise(faces))
 
+            # Published figures were made in batches of this size, the last one smaller; others differ in the last bits.
             seen = observe(table, look_at, zoo.framing(reference), batch_size=256, is_filled=False)
             found[REFERENCE] = seen[taps.OUTCOME]
         return found
