@@ -12,7 +12,7 @@ import numpy as np
 
 from mint_keras.aad import store
 from mint_keras.data import images
-from mint_keras.records import InputError, SampleTable
+from mint_keras.records import SampleTable
 
 if TYPE_CHECKING:  # with TensorFlow, which the help of a command has no need of
     from mint_keras.audited.runtime import FaceFunction
@@ -111,7 +111,7 @@ def write_shard(
             faces = all_faces[start : start + layout.batch_size]
             for model, outputs in run(functions, faces, layout.batch_size).items():
                 for name, values in outputs.items():
-                    writer.append(model, name, cast(values, layout.dtype, f"{model} {name}"))
+                    writer.append(model, name, store.cast(values, layout.dtype, f"{model} {name}"))
             on_faces(len(faces))
         writer.commit(met)
     on_faces(len(met["rejected"]))
@@ -123,27 +123,3 @@ def run(functions: Mapping[str, FaceFunction], faces: np.ndarray, batch_size: in
     batch = np.concatenate([faces, padding])
     results = {name: function(batch) for name, function in functions.items()}
     return {name: {tap: v[: len(faces)] for tap, v in outputs.items()} for name, outputs in results.items()}
-
-
-def bytes_per_sample(functions: Mapping[str, FaceFunction], faces: np.ndarray, dtype: str = "float16") -> int:
-    """Returns the size of one sample's stored AAD, of all models and taps."""
-    outputs = run(functions, faces[:1], len(faces[:1]))
-    return sum(cast(v, dtype, name).nbytes for named in outputs.values() for name, v in named.items())
-
-
-def cast(values: np.ndarray, dtype: str, name: str) -> np.ndarray:
-    """Returns values in the type they are stored in: maps in `dtype`, the small vectors and pixels in their own.
-
-    Raises:
-        InputError: If one does not fit.
-    """
-    if values.dtype == np.uint8:
-        return values
-    if values.ndim == 2:
-        # Vectors are small, and a laptop's scores then agree with scores.csv to 1e-5 from pixels.
-        dtype = "float32"
-    largest = float(np.abs(values).max())
-    # Not turned round, so that NaN is refused too.
-    if not largest <= float(np.finfo(dtype).max):
-        raise InputError(f"Expected activations of {name} that fit {dtype}, received one of magnitude {largest:g}.")
-    return values.astype(dtype, copy=False)

@@ -46,7 +46,7 @@ def extract_missing(
         facts = {**manifest, "batch_size": size, "cost": cost}
         formats.write_json(out / formats.MANIFEST, facts)
     layout = dataclasses.replace(layout, batch_size=int(facts["batch_size"]))
-    num_bytes = extract.bytes_per_sample(functions, faces, layout.dtype)
+    num_bytes = plan.bytes_per_sample(functions, faces, layout.dtype)
     free = shutil.disk_usage(out).free
     # What an earlier start has written takes no further room.
     wanted = len(table) * num_bytes - sum(path.stat().st_size for path in out.rglob("*.npy"))
@@ -76,7 +76,7 @@ def extract_missing(
 
 
 def measure_cost(
-    spec: models.ModelSpec, extractor: keras.Model, function: extract.FaceFunction, faces: np.ndarray
+    spec: models.ModelSpec, extractor: keras.Model, function: runtime.FaceFunction, faces: np.ndarray
 ) -> dict[str, Any] | None:
     """Measures what the precision and backend of a cut audited model's function give and take on a batch of faces.
 
@@ -145,7 +145,7 @@ def forecast(
     # One face tells the shapes.
     for model, named in extract.run(functions, faces[:1], 1).items():
         for name, values in named.items():
-            stored = extract.cast(values, layout.dtype, name)
+            stored = store.cast(values, layout.dtype, name)
             shape = "x".join(map(str, stored.shape[1:]))
             lines.append(f"  {model + ' ' + name:24} {shape:>10} {stored.dtype}: {num * stored.nbytes / 1e9:9.3f} GB")
             total += num * stored.nbytes
@@ -169,10 +169,9 @@ def stand_in(card_name: str, untrained_seed: int | None, seed: int) -> tuple[dic
     Raises:
         InputError: If there is no such card, or it does not describe an IResNet.
     """
-    if card_name not in cards.card_names():
+    if card_name not in (names := cards.card_names()):
         raise InputError(
-            f"Expected the folder of an audited model, or for --dry-run a card of {cards.card_names()}, received "
-            f"{card_name}."
+            f"Expected an audited model's folder, or for --dry-run a card of {names}, received {card_name}."
         )
     card = cards.load_card(card_name)
     if not card.blocks:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mint_keras.aad import extract
+from mint_keras.aad import store
 from mint_keras.audited.runtime import FaceFunction
 
 BATCH_SIZES = (1, 8, 16, 32, 64, 128, 256)
@@ -55,17 +55,25 @@ def measure(functions: Mapping[str, FaceFunction], faces: np.ndarray, folder: Pa
         file.read()
         disk_rate = _DISK_BYTES / (time.perf_counter() - start)
     free = shutil.disk_usage(folder).free
-    return Costs(rate(functions, faces, len(faces)), extract.bytes_per_sample(functions, faces), disk_rate, free)
+    return Costs(rate(functions, faces, len(faces)), bytes_per_sample(functions, faces), disk_rate, free)
+
+
+def bytes_per_sample(functions: Mapping[str, FaceFunction], faces: np.ndarray, dtype: str = "float16") -> int:
+    """Returns the size of one sample's stored AAD, of all models and taps."""
+    named = [pair for function in functions.values() for pair in function(faces[:1]).items()]
+    return sum(store.cast(values, dtype, name).nbytes for name, values in named)
 
 
 def rate(functions: Mapping[str, FaceFunction], faces: np.ndarray, batch_size: int) -> float:
     """Returns the images per second of all models at a batch size, measured for about three seconds."""
     batch = np.resize(faces, (batch_size, *faces.shape[1:]))
     # The first run compiles.
-    extract.run(functions, batch, batch_size)
+    for function in functions.values():
+        function(batch)
     start, num = time.perf_counter(), 0
     while not num or time.perf_counter() - start < _SECONDS:
-        extract.run(functions, batch, batch_size)
+        for function in functions.values():
+            function(batch)
         num += batch_size
     return num / (time.perf_counter() - start)
 

@@ -150,6 +150,24 @@ def is_written(folder: Path, shard: int) -> bool:
     return (shard_folder(folder, shard) / RECORD).is_file()
 
 
+def cast(values: np.ndarray, dtype: str, name: str) -> np.ndarray:
+    """Returns values in the type they are stored in: maps in `dtype`, the small vectors and pixels in their own.
+
+    Raises:
+        InputError: If one does not fit.
+    """
+    if values.dtype == np.uint8:
+        return values
+    if values.ndim == 2:
+        # Vectors are small, and a laptop's scores then agree with scores.csv to 1e-5 from pixels.
+        dtype = "float32"
+    largest = float(np.abs(values).max())
+    # Not turned round, so that NaN is refused too.
+    if not largest <= float(np.finfo(dtype).max):
+        raise InputError(f"Expected activations of {name} that fit {dtype}, received one of magnitude {largest:g}.")
+    return values.astype(dtype, copy=False)
+
+
 class ShardWriter:
     """Writes one shard batch by batch, under a temporary name until it is whole. It knows beforehand its `num_rows`."""
 
