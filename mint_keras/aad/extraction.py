@@ -170,9 +170,7 @@ def stand_in(card_name: str, untrained_seed: int | None, seed: int) -> tuple[dic
         InputError: If there is no such card, or it does not describe an IResNet.
     """
     if card_name not in (names := cards.card_names()):
-        raise InputError(
-            f"Expected an audited model's folder, or for --dry-run a card of {names}, received {card_name}."
-        )
+        raise InputError(f"Expected a model's folder, or for --dry-run a card of {names}, received {card_name}.")
     card = cards.load_card(card_name)
     if not card.blocks:
         raise InputError(f"Expected a card that names the blocks of an IResNet, received {card_name}.")
