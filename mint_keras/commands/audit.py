@@ -15,10 +15,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mint_keras.commands import Result, spec_of
 from mint_keras.options import Common
-from mint_keras.statistics.verdict import Verdict
+
+if TYPE_CHECKING:  # with SciPy, which the help has no need of
+    from mint_keras.statistics.verdict import Verdict
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +82,7 @@ def audit(options: Audit) -> Audited:
     from mint_keras.auditing import procedure, report
     from mint_keras.auditing.opened import AuditSpec
 
-    found = procedure.audit(spec_of(AuditSpec, options), options.out, options.overwrite)
+    spec = spec_of(AuditSpec, options)
+    found = procedure.audit(spec, options.out, options.overwrite)
     written = f"Written: {options.out / report.REPORT}, {report.AUDIT}, {report.VERDICT}, {report.FINDINGS}.png"
     return Audited(f"{report.text(found)}\n{written}", options.out, found.outcome, found.verdicts)
