@@ -85,22 +85,20 @@ def convert_fr(config: ConvertFr) -> Conversion:
     from mint_keras.audited.convert import chosen_taps, claims, onnx_export, proof, sources
     from mint_keras.report import tables
 
-    # Before anything runs: the proof is of float32, which GPUs would round to TF32.
-    runtime.exact_float32()
+    runtime.exact_float32()  # else GPUs would round what is proven to TF32
     source = sources.open_source(config.weights)
     digests = {file.name: formats.sha256_file(file) for file in source.files}
     # A card knows the file itself, not the external weights that an ONNX file may have beside it.
     digest = digests[source.files[0].name]
     card = cards.load_card(config.card) if config.card else cards.find_card(digest)
     preprocessing, reason = source.choose_preprocessing(config.mean, config.std, card)
-    name = source.files[0].stem
+    name, out = source.files[0].stem, config.out or Path("models") / source.files[0].stem
     converted = source.to_keras(preprocessing, config.image_size, "".join(c if c.isalnum() else "_" for c in name))
     chosen = chosen_taps.choose_taps(converted, config.taps)
     if config.list_taps:
         return Conversion(tables.format_table(chosen_taps.tap_rows(converted, chosen)))
     if card is not None:
         claims.check_card(card, digest, converted, chosen)
-    out = config.out or Path("models") / name
     settings = {
         "preprocessing": dataclasses.asdict(preprocessing), "card": card.name if card else "", "taps": chosen,
         "faces": config.faces, "cross_check": config.cross_check, "to": config.to, "seed": config.seed,
@@ -121,8 +119,7 @@ def convert_fr(config: ConvertFr) -> Conversion:
             rows = [dataclasses.asdict(record) for record in records]
             formats.write_json(out / formats.PARITY, {"statement": statement, "tolerance": tolerance, "records": rows})
             facts = {"source": source.format, "preprocessing_reason": reason, "trust": trust}
-            located = chosen_taps.locate_taps(converted, chosen)
-            zoo.save_audited(out, model, {**facts, **located}, manifest["kind"])
+            zoo.save_audited(out, model, {**facts, **chosen_taps.locate_taps(converted, chosen)}, manifest["kind"])
             # What was written is what was proven: the file is opened and run once more.
             proof.check_saved(out, manifest["kind"], model, pixels["noise"])
     record = formats.read_json(out / formats.PARITY)
