@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mint_keras.aad import extract, models
+from mint_keras.aad import extract, models, store
 from mint_keras.auditing.controls import needed
 from mint_keras.auditing.opened import recipe_of
 from mint_keras.data import images
@@ -36,7 +36,7 @@ def open_scorer(run: Run, scorer: Candidate) -> Fitted:
 
     def see(shown: Observations) -> Observations:
         outputs = extract.run(function, shown[images.PIXELS], extract.BATCH_SIZE)[AUDITED]
-        cast = {name: extract.cast(values, extract.Layout.dtype, name) for name, values in outputs.items()}
+        cast = {name: store.cast(values, extract.Layout.dtype, name) for name, values in outputs.items()}
         return Observations(shown.table, cast)
 
     def in_batches(shown: Observations) -> list[Observations]:

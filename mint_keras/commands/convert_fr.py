@@ -22,6 +22,7 @@ from mint_keras.records import ParityRecord
 EXTRACTOR = "extractor.onnx"
 
 
+# Not of `options.Common`: nothing here draws bars that --quiet could hide.
 @dataclasses.dataclass(frozen=True)
 class ConvertFr:
     """Options of convert_fr.py.
@@ -66,13 +67,7 @@ class ConvertFr:
 
 @dataclasses.dataclass(frozen=True)
 class Conversion(Result):
-    """A converted model, or the taps that one would have.
-
-    Attributes:
-        out: The folder of the model; None if taps were only listed.
-        records: How far every tap is from its source.
-        statement: What the records prove.
-    """
+    """A converted model, how far every tap is from its source, and what that proves; no `out` if taps were listed."""
 
     out: Path | None = None
     records: tuple[ParityRecord, ...] = ()
@@ -90,20 +85,20 @@ def convert_fr(config: ConvertFr) -> Conversion:
     from mint_keras.audited.convert import claims, proof, sources
     from mint_keras.report import tables
 
-    runtime.exact_float32()
+    runtime.exact_float32()  # else GPUs would round what is proven to TF32
     source = sources.open_source(config.weights)
     digests = {file.name: formats.sha256_file(file) for file in source.files}
+    # A card knows the file itself, not the external weights that an ONNX file may have beside it.
     digest = digests[source.files[0].name]
     card = cards.load_card(config.card) if config.card else cards.find_card(digest)
     preprocessing, reason = source.choose_preprocessing(config.mean, config.std, card)
-    name = source.files[0].stem
+    name, out = source.files[0].stem, config.out or Path("models") / source.files[0].stem
     converted = source.to_keras(preprocessing, config.image_size, "".join(c if c.isalnum() else "_" for c in name))
     chosen = converted.choose_taps(config.taps)
     if config.list_taps:
         return Conversion(tables.format_table(converted.tap_rows(chosen)))
     if card is not None:
         claims.check_card(card, digest, converted, chosen)
-    out = config.out or Path("models") / name
     settings = {
         "preprocessing": dataclasses.asdict(preprocessing), "card": card.name if card else "", "taps": chosen,
         "faces": config.faces, "cross_check": config.cross_check, "to": config.to, "seed": config.seed,
@@ -126,6 +121,7 @@ def convert_fr(config: ConvertFr) -> Conversion:
             located = {tap: converted.locate(tensor) for tap, tensor in chosen.items()}
             facts = {"source": source.format, "preprocessing_reason": reason, "trust": trust, "taps": located}
             zoo.save_audited(out, model, {**facts, "is_iresnet": converted.is_iresnet}, manifest["kind"])
+            # What was written is what was proven: the file is opened and run once more.
             proof.check_saved(out, manifest["kind"], model, pixels["noise"])
     record = formats.read_json(out / formats.PARITY)
     shown = tuple(ParityRecord(**row) for row in record["records"])

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mint_keras import paper, shelf
+import keras
+
+from mint_keras import paper, progress, shelf
 from mint_keras.audited import taps as taps_module
 from mint_keras.audited import zoo
 from mint_keras.heads import specs
-from mint_keras.report import paper_tables
+from mint_keras.report import paper_tables, tables
+from mint_keras.runs import report
 from mint_keras.runs import run as runs
 from mint_keras.runs.spec import RunSpec
 from mint_keras.training import classification, fit_audited
@@ -156,6 +160,10 @@ class Plan:
             **_CLASSIFIER_TRAINING[self.scale],
         )
 
+    def has_classifier(self, name: str) -> bool:
+        """Returns whether an audited classifier is trained."""
+        return classification.is_finished(self.classifier(name), self.classifier_folder(name))
+
     def is_finished(self, run: PaperRun) -> bool:
         """Returns whether the scores of a run are there."""
         spec = self.spec(run)
@@ -188,6 +196,35 @@ class Plan:
         spec = self.classifier(name)
         model, num_members = classification.untrained(spec)
         return _TRAINING_PASSES * spec.epochs * num_members * taps_module.flops(model) / 1e9
+
+    def finish(self, runs: Sequence[PaperRun]) -> None:
+        """Trains the classifiers and runs that are not finished."""
+        for name in progress.bar(classifiers(runs), desc="classifiers"):
+            if not self.has_classifier(name):
+                classification.train_classifier(self.classifier(name), self.classifier_folder(name))
+                keras.utils.clear_session()  # else its graphs stay in memory
+        for run in progress.bar(runs, desc="runs", unit="run"):
+            if self.is_finished(run):
+                continue
+            report.train(self.spec(run), self.folder(run))
+            keras.utils.clear_session()
+            if specs.find(run.head).takes_maps:
+                # Maps fill the disk, and nothing but the scores is needed again.
+                shutil.rmtree(self.folder(run) / "aad")
+
+    def describe(self, runs: Sequence[PaperRun]) -> str:
+        """Says what would run, and what it costs."""
+        rows, costs = [["run", "state", "heads", "GFLOP"]], []
+        for name in classifiers(runs):
+            costs.append(0.0 if self.has_classifier(name) else self.classifier_gigaflops(name))
+            rows.append([f"training of {name}", "to do" if costs[-1] else "finished", "", f"{costs[-1]:,.0f}"])
+        for run in runs:
+            costs.append(0.0 if self.is_finished(run) else self.gigaflops(run))
+            num_heads = str(len(self.spec(run).keys))
+            rows.append([run.name, "to do" if costs[-1] else "finished", num_heads, f"{costs[-1]:,.0f}"])
+        hours = ", ".join(f"{sum(costs) / rate / 3600:.1f} h at {rate:,} GFLOP/s" for rate in (100, 5000))
+        table = tables.format_table(rows)
+        return f"{table}\n\nTo do: {sum(costs):,.0f} GFLOP, {hours} (two CPU cores, one GPU)."
 
 
 def classifiers(wanted: Iterable[PaperRun]) -> list[str]:
