@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from mint_keras import formats, progress, shelf, workers
-from mint_keras.aad import extract, store
+from mint_keras.aad import store
 from mint_keras.commands import Result
 from mint_keras.data import samples
 from mint_keras.options import Common
 from mint_keras.records import AUDITED, InputError, SampleTable
 
 if TYPE_CHECKING:
-    from mint_keras.aad import models
+    from mint_keras.aad import extract, models
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +63,7 @@ class ExtractAad(Common):
     out: Path
     audited: str = str(shelf.LAB)
     samples: tuple[str, ...] = ()
-    # Those of `audited.taps`, which takes seconds to load; a test keeps them equal.
+    # These and the size of a shard are those of modules that take seconds to load; a test keeps them equal.
     taps: tuple[str, ...] = ("conv1", "conv2", "conv3", "conv4", "outcome")
     pooling: tuple[str, ...] = ()
     baselines: bool = False
@@ -73,7 +73,7 @@ class ExtractAad(Common):
     xla: bool = False
     dtype: Literal["float16", "float32"] = "float16"
     batch_size: int = 0
-    shard_size: int = extract.SHARD_SIZE
+    shard_size: int = 1024
     workers: str = workers.HERE
     native_resolution: int = 0
     num_samples: int = 0
@@ -145,7 +145,7 @@ def extract_aad(config: ExtractAad) -> Extracted:
 
 
 def _chosen(config: ExtractAad) -> tuple[models.ModelSpec, extract.Layout]:
-    from mint_keras.aad import models
+    from mint_keras.aad import extract, models
     from mint_keras.audited import zoo
 
     audited = shelf.find(Path(config.audited))

@@ -82,7 +82,7 @@ class TrainAudited(Common):
     split_identities: float = 0.5
     epochs: int = 20
     batch_size: int = 128
-    # The two of `training.audited`, which takes seconds to load; a test keeps them equal.
+    # The two of `training.fit_audited`, which takes seconds to load; a test keeps them equal.
     learning_rate: float = 2e-3
     weight_decay: float = 5e-4
     no_flips: bool = False
