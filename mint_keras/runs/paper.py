@@ -6,7 +6,7 @@ import dataclasses
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 
@@ -36,15 +36,9 @@ _TRAINING_PASSES = 3  # forward, and twice as much backward
 
 @dataclasses.dataclass(frozen=True, order=True)
 class PaperRun:
-    """One run of heads. Several cells, also of several tables, may come from one run.
+    """One run of heads: an audited model's name, a protocol's case (or `PICTURES`, `NATIVE`) and size, and the heads.
 
-    Attributes:
-        model: The name of the audited model, for example "fr1".
-        case: Of the protocol, or `paper_tables.PICTURES` or `NATIVE`.
-        size: Of the training set, as the paper calls it.
-        head: A key of `heads.specs.HEADS`.
-        taps: What the heads look at; () for the head's default.
-        pooling: What vanilla heads take of every channel.
+    Several cells, also of several tables, may come from one run.
     """
 
     model: str
@@ -82,15 +76,8 @@ def run_of(cell: paper_tables.Source) -> PaperRun:
     return PaperRun(cell.model, cell.case, cell.size, cell.head, taps, cell.pooling)
 
 
-@dataclasses.dataclass(frozen=True)
-class Pictures:
-    """The databases of tables 8 and 9.
-
-    Attributes:
-        members: The folder of CIFAR-100, whose part "train" trains the classifiers.
-        externals: The folders of Tiny-ImageNet and COCO.
-        evaluate: The folders of Caltech.
-    """
+class Pictures(NamedTuple):
+    """The databases of tables 8 and 9: CIFAR-100, whose part "train" trains the classifiers, and their externals."""
 
     members: str
     externals: tuple[str, ...]
@@ -99,17 +86,7 @@ class Pictures:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """Where runs lie and what all of them share.
-
-    Attributes:
-        out: The folder of the tables; runs, classifiers and the lab's protocols lie in it.
-        models: The folders of the audited face models by name.
-        protocols: The folder of the protocols.
-        pictures: The databases for classifiers, if there are any.
-        scale: `LAB` or `PAPER`.
-        num_seeds: How many times each head is trained.
-        seed: Of the first training.
-    """
+    """Where runs lie (in `out`, with classifiers and the lab's protocols) and what all of them share."""
 
     out: Path
     models: Mapping[str, Path]
