@@ -17,8 +17,6 @@ VERDICT = "verdict.txt"
 REPORT = "report.html"
 FINDINGS, POWER, ROBUSTNESS = "findings", "power", "robustness"
 _WANTED_AUC = 0.9  # over people: it is said how many photos of each it takes
-
-
 MAX_FPR = 0.05  # of the photos that a threshold for changed photos is fixed on
 
 
@@ -27,8 +25,8 @@ class Changed:
     """How a scorer does on photos that were changed.
 
     Attributes:
-        scorer: Its name.
-        change: A key of `CHANGES`.
+        scorer: The name of the scorer.
+        change: A key of `data.changes.CHANGES`.
         auc: The AUC with its interval.
         false_positives: The share of the others' photos above a threshold that was fixed on other people's, unchanged.
         true_positives: The share of the members' photos above it.
@@ -46,11 +44,11 @@ class Results:
     """All that an audit found.
 
     Attributes:
-        verdicts: by scorer, the run's own first.
-        curves: what 1, 2 ... photos of a person say, by scorer.
-        accusations: what may be said of single photos.
-        changed: how scorers do on photos that were changed; nothing if it was not asked for.
-        not_measured: which controls are missing, and why.
+        verdicts: The verdict on every scorer by its name, the run's own first.
+        curves: What 1, 2 ... photos of a person say, by scorer.
+        accusations: What may be said of single photos.
+        changed: How scorers do on photos that were changed; nothing if it was not asked for.
+        not_measured: Which controls are missing, and why.
     """
 
     verdicts: Mapping[str, verdict.Verdict]

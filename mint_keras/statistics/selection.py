@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mint_keras.records import AUDITED, InputError, Scores
+from mint_keras.records import AUDITED, InputError, SampleTable, Scores
 from mint_keras.statistics import figures, intervals
 
 NUM_DRAWS = 9996  # smallest p-value 1/9997; divides by 1, 2, 3 and 6 seeds
@@ -33,6 +33,13 @@ class Candidate:
         """Returns its scores in an evaluation through a model, one entry for each training seed."""
         key = (self.name, model, self.tap, evaluation)
         return [part for part in scores if (part.scorer, part.model, part.tap, part.evaluation) == key]
+
+    def scored(
+        self, table: SampleTable, logit: np.ndarray, is_member: np.ndarray, evaluation: str, seed: int
+    ) -> Scores:
+        """Returns logits, (n,), as its scores, without samples that it could not score."""
+        kept = np.flatnonzero(np.isfinite(logit))
+        return Scores(self.name, self.tap, evaluation, seed, table.take(kept), is_member[kept], logit[kept])
 
 
 def candidates(scores: Sequence[Scores], evaluation: str) -> list[Candidate]:

@@ -5,6 +5,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -218,7 +219,7 @@ def test_options_that_cannot_be_used_show_at_once(
     options: dict, said: str, run: runs.Run, run_folder: Path, audited_folder: Path, tmp_path: Path
 ) -> None:
     models = {"foreign": (audited_folder, audited_folder), "swap": audited_folder}
-    given = {name: models.get(name, value) for name, value in options.items()}
+    given: dict[str, Any] = {name: models.get(name, value) for name, value in options.items()}
     with pytest.MonkeyPatch.context() as patch, pytest.raises(InputError, match=said):
         patch.setattr(runs, "reopen", lambda _: run)
         patch.setattr("mint_keras.auditing.controls.through", None)  # long before anything is computed
