@@ -77,7 +77,7 @@ class TestSevenLines:
         assert capsys.readouterr().out == ""
 
     def test_results_show_themselves(self, lab: tuple) -> None:
-        model, seen, is_member = lab
+        _, seen, is_member = lab
         known = mint.split_calibration(seen.people(), is_member, seed=1)
         scorer = mint.MintPlus().fit(seen[known], is_member[known])
         found = mint.audit(scorer, seen[~known], is_member[~known])

@@ -15,7 +15,7 @@ from mint_keras.data import images, samples
 from mint_keras.data import protocol as protocols
 from mint_keras.heads import specs
 from mint_keras.records import AUDITED, InputError, Observations, Scores
-from mint_keras.runs.run import Run, load_head
+from mint_keras.runs.run import Run, heads_of, load_head
 from mint_keras.runs.spec import HeadKey, RunSpec
 from mint_keras.scorers import baselines
 from mint_keras.scorers.head import Head
@@ -76,7 +76,7 @@ class Opened:
 def recipe_of(run: Run, scorer: Candidate) -> Scorer:
     """Returns a head or baseline of a run, unfitted."""
     if scorer.name == run.spec.head:
-        return run.spec.heads[scorer.tap]
+        return heads_of(run.spec)[scorer.tap]
     return next(one for one in baselines.scorers_of([scorer.name], run.spec.groups) if one.tap == scorer.tap)
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from mint_keras import score_files
 from mint_keras.commands.evaluate_mint import EvaluateMint, evaluate_mint
+from mint_keras.commands.export_tflite import ExportTflite, export_tflite
 from mint_keras.commands.make_protocol import MakeProtocol, make_protocol
 from mint_keras.commands.train_mint import TrainMint, train_mint
 from mint_keras.data import images, samples, synthetic, tables

@@ -187,9 +187,9 @@ class TestStage:
         assert "dropped" in bundle.read_bundle(tmp_path / "out").manifest["parity"]["refused"]
 
     def test_a_dead_head_is_refused(self, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        from mint_keras.stages import mint_run
+        from mint_keras.scorers import head as heads
 
-        load = mint_run.load_head
+        load = heads.load_model
 
         def dead(path: Path) -> keras.Model:
             head = load(path)
@@ -197,7 +197,7 @@ class TestStage:
             head.get_layer("logit").set_weights([0 * kernel, bias])
             return head
 
-        monkeypatch.setattr(mint_run, "load_head", dead)
+        monkeypatch.setattr(heads, "load_model", dead)
         with pytest.raises(RefusedError, match="tells faces apart"):
             self.export(run_folder, tmp_path / "out")
 

@@ -14,6 +14,7 @@ from mint_keras import formats, score_files, vectors
 from mint_keras.aad import pooling, store
 from mint_keras.audited import taps
 from mint_keras.commands.evaluate_mint import EvaluateMint, evaluate_mint
+from mint_keras.commands.export_tflite import ExportTflite, export_tflite
 from mint_keras.commands.extract_aad import ExtractAad, extract_aad
 from mint_keras.commands.train_mint import TrainMint, train_mint
 from mint_keras.records import AUDITED, UNTRAINED, InputError, Scores

@@ -10,7 +10,7 @@ import pytest
 
 from mint_keras import formats, paper, score_files
 from mint_keras.commands.make_tables import MakeTables, make_tables
-from mint_keras.records import InputError, RefusedError, SampleTable, Scores
+from mint_keras.records import AUDITED, UNTRAINED, InputError, RefusedError, SampleTable, Scores
 from mint_keras.report import paper_tables
 from mint_keras.runs import paper as paper_runs
 from mint_keras.statistics import metrics
@@ -19,14 +19,21 @@ MODELS = ("fr1", "fr2", "fr3")
 PICTURES = {"pictures": "cifar", "picture_externals": ("tiny", "coco"), "picture_evaluate": ("caltech",)}
 
 
+_COLUMNS = ((AUDITED, "unseen_database"), (UNTRAINED, "unseen_database"), (AUDITED, "same_database"))
+
+
 def made_up_scores(run: paper_runs.PaperRun, taps: set[str], rng: np.random.Generator) -> list[Scores]:
     names = np.array([f"s{i}" for i in range(40)])
     table = SampleTable(names, np.full(40, "db"), (np.arange(40) // 2).astype(str), names)
     is_member = np.arange(40) < 20
     return [
-        Scores(run.head + suffix, tap, evaluation, seed, table, is_member, rng.normal(is_member).astype(np.float32))
+        Scores(run.head, tap, evaluation, seed, table, is_member, rng.normal(is_member).astype(np.float32), model)
         for tap in sorted(taps)
-        for suffix, evaluation in (("", "unseen_database"), ("_untrained", "unseen_database"), ("", "same_database"))
+        for model, evaluation in (
+            (AUDITED, "unseen_database"),
+            (UNTRAINED, "unseen_database"),
+            (AUDITED, "same_database"),
+        )
         for seed in (1, 2)
     ]
 
@@ -46,7 +53,7 @@ def scores_only(tmp_path: Path) -> Path:
 
 
 def test_tables_and_figure_from_scores_files_alone(scores_only: Path) -> None:
-    text = make_tables(MakeTables(scores_only, all=True, num_seeds=2, rebuild=True, quiet=True, **PICTURES))
+    text = make_tables(MakeTables(scores_only, all=True, num_seeds=2, rebuild=True, quiet=True, **PICTURES)).text
     for number in paper.TABLES:
         assert f"**Table {number}.**" in text
         lines = (scores_only / f"table_{number}.md").read_text().splitlines()
@@ -73,7 +80,7 @@ def test_shrinking_to_the_native_resolution_is_a_row_where_it_changes_something(
 
 
 def test_all_without_pictures_says_what_it_leaves_out(scores_only: Path) -> None:
-    text = make_tables(MakeTables(scores_only, all=True, rebuild=True, quiet=True))
+    text = make_tables(MakeTables(scores_only, all=True, rebuild=True, quiet=True)).text
     assert "Tables 8 and 9 are left out" in text
     assert not (scores_only / "table_8.md").exists()
 
@@ -83,7 +90,7 @@ def test_failed_trainings_are_named(scores_only: Path) -> None:
     parts = score_files.read_scores(folder / formats.SCORES)
     dead = [dataclasses.replace(p, logit=np.zeros_like(p.logit)) if p.seed == 2 else p for p in parts]
     score_files.write_scores(folder / formats.SCORES, dead)
-    text = make_tables(MakeTables(scores_only, table=(5,), rebuild=True, quiet=True))
+    text = make_tables(MakeTables(scores_only, table=(5,), rebuild=True, quiet=True)).text
     assert "the same score for everybody: fr3 cnn conv1 100k seed 2, fr3 cnn untrained conv1 100k seed 2." in text
 
 
@@ -97,7 +104,8 @@ def test_cells_are_the_figures_of_the_scores(scores_only: Path) -> None:
     )
     assert float(cell["published"]) == 0.79
     parts = score_files.read_scores(scores_only / "runs" / "fr2-b-100k-vanilla" / formats.SCORES)
-    chosen = [p for p in parts if (p.scorer, p.tap, p.evaluation) == ("vanilla", "outcome", "unseen_database")]
+    key = ("vanilla", AUDITED, "outcome", "unseen_database")
+    chosen = [p for p in parts if (p.scorer, p.model, p.tap, p.evaluation) == key]
     for name, function in (("accuracy", metrics.accuracy), ("auc", metrics.auc)):
         assert float(cell[name]) == pytest.approx(np.mean([function(p.is_member, p.score) for p in chosen]), abs=1e-6)
         assert float(cell[f"{name}_low"]) <= float(cell[name]) <= float(cell[f"{name}_high"])
@@ -151,24 +159,24 @@ def test_small_table_is_run_planned_and_reused_in_the_lab_and_at_the_papers_scal
     config = MakeTables(
         tmp_path / "out", table=(3,), audited=(f"fr1={audited_folder}",), num_seeds=1, quiet=True, plan=True
     )
-    plan = make_tables(config)
+    plan = make_tables(config).text
     assert plan.count("to do") == 3
     assert "GFLOP" in plan
-    text = make_tables(dataclasses.replace(config, plan=False))
+    text = make_tables(dataclasses.replace(config, plan=False)).text
     assert "familiar: 100K" in text
     assert "untrained copy: 1K" in text
-    assert make_tables(config).count("finished") == 3
+    assert make_tables(config).text.count("finished") == 3
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "runs").rglob("scores.csv")}
-    assert make_tables(dataclasses.replace(config, plan=False)) == text
+    assert make_tables(dataclasses.replace(config, plan=False)).text == text
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "runs").rglob("scores.csv")} == before
     with pytest.raises(RefusedError, match="made from other inputs"):
         make_tables(dataclasses.replace(config, num_seeds=2))
     made = tmp_path / "out" / "protocols"
     full = dataclasses.replace(config, out=tmp_path / "full", scale="paper", protocol=made)
-    assert make_tables(full).count("to do") == 3
+    assert make_tables(full).text.count("to do") == 3
     shutil.copytree(tmp_path / "out" / "runs", full.out / "runs")  # of the same protocols, so the same runs
-    assert make_tables(full).count("finished") == 3
+    assert make_tables(full).text.count("finished") == 3
     assert (
-        make_tables(dataclasses.replace(full, plan=False)).replace("Full size", "Lab: drawn faces, small models")
+        make_tables(dataclasses.replace(full, plan=False)).text.replace("Full size", "Lab: drawn faces, small models")
         == text
     )
