@@ -15,9 +15,8 @@ face that lies near none of the known members was probably pushed too.
 from __future__ import annotations
 
 import dataclasses
-import functools
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -35,7 +34,10 @@ LEVELS = {
     WITH_OTHERS: "each photo beside its person's other photos among those scored",
     OF_PERSON: "all photos of a person among those scored together; each of them gets the person's score",
 }
-LOGISTIC, BOOSTING = "logistic", "boosting"
+# Inverse strengths of the regularisation, among which cross-validation chooses. On the calibration half of `models/lab`
+# logistic regression has a cross-validated AUC of 0.857 per photo and of 0.975 beside the others; boosted trees had
+# 0.854 and 0.969.
+STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
 _NUM_FOLDS = 5  # of the cross-validation
 MIN_PEOPLE = 2 * _NUM_FOLDS  # of a side, to calibrate on
 _NUM_COHORTS = 10  # folds that take turns to be left out of the cohort, or as many as there are people of a class
@@ -50,28 +52,18 @@ class MintPlus:
         level: What is judged, a key of `LEVELS`.
         ingredients: What it looks at, keys of `INGREDIENTS`; None for the truth's default ones that the level and the
             observations allow.
-        classifier: What is fitted on them, a key of `CLASSIFIERS`.
     """
 
     truth: str = IDENTITY
     level: str = PHOTO
     ingredients: tuple[str, ...] | None = None
-    classifier: str = LOGISTIC
-
-    @property
-    def name(self) -> str:
-        """How scores name it."""
-        return NAME
+    name: ClassVar[str] = NAME
+    needs: ClassVar[Needs] = Needs(has_views=True)
 
     @property
     def tap(self) -> str:
         """The level stands where scores name a tap."""
         return self.level
-
-    @property
-    def needs(self) -> Needs:
-        """It looks at the embedding, the maps, and how the model answers small changes of a face."""
-        return Needs(has_views=True)
 
     @threadpool_limits.wrap(limits=1)  # threads of matrices this small wait for one another: seven times as long
     def fit(self, seen: Observations, is_member: np.ndarray, seed: int = 1) -> FittedMintPlus:
@@ -91,7 +83,6 @@ class MintPlus:
         is_member = np.asarray(is_member, bool)
         calibration = calibration_of(seen, is_member, seed)
         _check_sides(seen.people(), is_member, self.truth, self.level)
-        _check_known(self.classifier, CLASSIFIERS, "classifier")
         chosen = defaults(seen, self.level, self.truth) if self.ingredients is None else tuple(self.ingredients)
         _check_ingredients(chosen, seen, self.level)
         rows = _scorable(seen.people(), self.level)
@@ -102,7 +93,7 @@ class MintPlus:
             )
         candidate, auc = _cross_validate(self, used, is_member, chosen, seed)
         matrix = _cross_fitted(used, is_member, chosen, seed)
-        classifier = _fit_one(CLASSIFIERS[self.classifier][candidate], matrix, used, is_member, self.level)
+        classifier = _fit_one(STRENGTHS[candidate], matrix, used, is_member, self.level)
         cohort = cohort_of(used, is_member)
         return FittedMintPlus(self, chosen, np.unique(seen.people()), cohort, classifier, candidate, auc, calibration)
 
@@ -117,9 +108,9 @@ class FittedMintPlus:
         people: The people of the calibration, whom it does not score.
         cohort: The calibration's people as the audited model sees them.
         classifier: The fitted classifier, of scikit-learn.
-        candidate: Which of the classifier's settings cross-validation chose, from 0.
+        candidate: Which of `STRENGTHS` cross-validation chose, from 0.
         calibration_auc: The AUC over calibration people, each scored by what was fitted without them. It is a little
-            too high, since the best of the settings was taken.
+            too high, since the best of them was taken.
         calibration: What it was fitted on.
     """
 
@@ -159,9 +150,7 @@ class FittedMintPlus:
 def available(seen: Observations, level: str) -> tuple[str, ...]:
     """Returns the ingredients that a level may use and the observations allow."""
     return tuple(
-        name
-        for name, ingredient in INGREDIENTS.items()
-        if ingredient.is_available(seen) and (level != PHOTO or not ingredient.needs_others)
+        name for name, one in INGREDIENTS.items() if one.is_available(seen) and (level != PHOTO or not one.needs_others)
     )
 
 
@@ -189,34 +178,6 @@ def split_calibration(people: np.ndarray, is_member: np.ndarray, seed: int, frac
     return first
 
 
-def _logistic(strength: float) -> Any:
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    return make_pipeline(StandardScaler(), LogisticRegression(C=strength, class_weight="balanced", max_iter=2000))
-
-
-def _boosting(num_leaves: int) -> Any:
-    from sklearn.ensemble import HistGradientBoostingClassifier
-
-    return HistGradientBoostingClassifier(
-        learning_rate=0.05,
-        max_leaf_nodes=num_leaves,
-        l2_regularization=1.0,
-        early_stopping=False,
-        class_weight="balanced",
-    )
-
-
-# What cross-validation chooses among, the simplest first. Logistic regression is the default: on the calibration half of
-# `models/lab` its cross-validated AUC is 0.857 per photo and 0.975 beside the others, that of boosting 0.854 and 0.969.
-CLASSIFIERS: dict[str, tuple[Callable[[], Any], ...]] = {
-    LOGISTIC: tuple(functools.partial(_logistic, strength) for strength in (1e-3, 1e-2, 1e-1, 1.0)),
-    BOOSTING: tuple(functools.partial(_boosting, num_leaves) for num_leaves in (3, 8)),
-}
-
-
 def _cross_validate(
     recipe: MintPlus, seen: Observations, is_member: np.ndarray, ingredients: Sequence[str], seed: int
 ) -> tuple[int, float]:
@@ -227,8 +188,8 @@ def _cross_validate(
         matrix = _cross_fitted(train, is_member[fitted], ingredients, seed)
         of_test = _matrix(test, cohort_of(train, is_member[fitted]), ingredients)
         logits = (
-            _decide(_fit_one(make, matrix, train, is_member[fitted], recipe.level), of_test, test, recipe.level)
-            for make in CLASSIFIERS[recipe.classifier]
+            _decide(_fit_one(strength, matrix, train, is_member[fitted], recipe.level), of_test, test, recipe.level)
+            for strength in STRENGTHS
         )
         aucs.append([metrics.auc(is_member[left_out], logit) for logit in logits])
     means = np.mean(aucs, axis=0)
@@ -263,13 +224,18 @@ def _matrix(seen: Observations, cohort: Cohort, ingredients: Sequence[str]) -> n
     return np.stack(list(columns(seen, cohort, ingredients).values()), axis=1)
 
 
-def _fit_one(make: Callable[[], Any], matrix: np.ndarray, seen: Observations, is_member: np.ndarray, level: str) -> Any:
-    if level != OF_PERSON:
-        return make().fit(matrix, is_member)
-    # The mean of the photos' columns: a mean of logits with compactness beside it gave the same.
-    groups = splits.rows_by_person(seen.people())
-    first = [rows[0] for rows in groups]
-    return make().fit(np.stack([matrix[rows].mean(axis=0) for rows in groups]), is_member[first])
+def _fit_one(strength: float, matrix: np.ndarray, seen: Observations, is_member: np.ndarray, level: str) -> Any:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    if level == OF_PERSON:
+        # The mean of the photos' columns: a mean of logits with compactness beside it gave the same.
+        groups = splits.rows_by_person(seen.people())
+        matrix = np.stack([matrix[rows].mean(axis=0) for rows in groups])
+        is_member = is_member[[rows[0] for rows in groups]]
+    logistic = LogisticRegression(C=strength, class_weight="balanced", max_iter=2000)
+    return make_pipeline(StandardScaler(), logistic).fit(matrix, is_member)
 
 
 def _decide(classifier: Any, matrix: np.ndarray, seen: Observations, level: str) -> np.ndarray:
@@ -289,7 +255,7 @@ def _scorable(person: np.ndarray, level: str) -> np.ndarray:
     return np.flatnonzero(counts[who] > (0 if level == PHOTO else 1))
 
 
-def _check_known(name: str, known: Mapping[str, Any], what: str) -> None:
+def _check_known(name: str, known: Iterable[str], what: str) -> None:
     if name not in known:
         raise InputError(f"Expected a {what} of {list(known)}, received {name!r}.")
 
@@ -307,11 +273,12 @@ def _check_ingredients(names: Sequence[str], seen: Observations, level: str) -> 
 
 
 def _check_sides(person: np.ndarray, is_member: np.ndarray, truth: str, level: str) -> None:
-    _check_known(truth, {IDENTITY: "", IMAGE: ""}, "truth")
-    if is_member.all() or not is_member.any():
+    _check_known(truth, (IDENTITY, IMAGE), "truth")
+    num = np.count_nonzero(is_member)
+    if num in (0, len(is_member)):
         raise InputError(
-            f"Expected members and externals to calibrate on, received {is_member.sum()} members and "
-            f"{(~is_member).sum()} externals."
+            f"Expected members and externals to calibrate on, received {num} members and "
+            f"{len(is_member) - num} externals."
         )
     members, externals = np.unique(person[is_member]), np.unique(person[~is_member])
     both = np.intersect1d(members, externals)

@@ -33,7 +33,7 @@ def small_scale() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(division, "VALIDATION_SHARE", 0.7)
         patch.setattr(blind, "MIN_STEPS", 20)
-        patch.setitem(mint_plus.CLASSIFIERS, mint_plus.LOGISTIC, mint_plus.CLASSIFIERS[mint_plus.LOGISTIC][:1])
+        patch.setattr(mint_plus, "STRENGTHS", mint_plus.STRENGTHS[:1])
         yield
 
 
