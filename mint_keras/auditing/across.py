@@ -101,6 +101,7 @@ def by_lot(opened: Opened) -> Found:
 
 def dealt_out(protocol: protocols.Protocol, seed: int) -> protocols.Protocol:
     """Returns the protocol with sides dealt out anew by person; training stays training, and test test."""
+    # By person: photos of one person on both sides would be told apart by who is on them.
     part, people = protocol.part, protocol.table.people()
     dealt = np.full(len(part), _NOT_USED)
     rng = streams.stream(seed, streams.LOTS)
@@ -115,7 +116,7 @@ def dealt_out(protocol: protocols.Protocol, seed: int) -> protocols.Protocol:
 
 def _refitted(opened: Opened, protocol: protocols.Protocol, name: str, question: str, role: str) -> Finding | str:
     """Measures the scorer fitted on other training samples."""
-    # Heads want a batch of each side.
+    # A head is trained on batches of as many of each side.
     if (num := protocol.training_rows().smaller_side) < batches.CLASS_BATCH:
         return f"{name.capitalize()}: {num} training samples of a side, and {batches.CLASS_BATCH} are wanted."
     scores = controls.refitted(opened, protocol, name.replace(" ", "_"))

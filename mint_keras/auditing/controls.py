@@ -97,6 +97,7 @@ def check(scorer: Scorer, audited: Path, also: Sequence[str] = ()) -> None:
 
 def untrained(opened: Opened, audited: Path, name: str, number: int) -> Path:
     """Saves a copy of a model with random weights, normalised to the heads' training samples; returns its folder."""
+    # Every copy has weights of its own: what an architecture sees by chance differs from copy to copy.
     folder, run, seed = opened.folder / "models" / name, opened.run, opened.spec.seed + number
     if (folder / formats.MODEL).is_file():
         return folder
@@ -116,17 +117,9 @@ def untrained(opened: Opened, audited: Path, name: str, number: int) -> Path:
 def by_pixels(
     opened: Opened, table: SampleTable, evaluation: str, fitted_on: Labelled, scored: Labelled
 ) -> dict[str, Scores]:
-    """Fits what sees pixels only on some rows of a table and scores others; what is there is read.
+    """Fits what sees pixels only on some rows of a table, and returns the scores of others by the scorer's name.
 
-    Args:
-        opened: The audit.
-        table: All samples.
-        evaluation: The name of the evaluation for these scores and their folder.
-        fitted_on: Rows to fit on. Without a batch of each side among them the network is left out.
-        scored: Rows of other people.
-
-    Returns:
-        Scores by the scorer's name.
+    The scores have a folder of the evaluation's name; what is there is read.
     """
     folder, seed = opened.folder / "pixels" / evaluation, opened.spec.seed
 
@@ -136,6 +129,7 @@ def by_pixels(
             for rows, _ in (fitted_on, scored)
         )
         recipes: list[Scorer] = [blind.PixelStatistics()]
+        # The network is trained on batches of as many of each side.
         if fitted_on.smaller_side >= batches.CLASS_BATCH:
             recipes.append(blind.PixelNetwork(folder))
         logits = [recipe.fit(seen, fitted_on.is_member, seed)(shown) for recipe in recipes]

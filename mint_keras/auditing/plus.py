@@ -31,14 +31,9 @@ _LEVELS = {mint_plus.PHOTO: "photo", mint_plus.WITH_OTHERS: "photo with others",
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """One way to ask MINT+.
+    """One way to ask MINT+: a key of `mint_plus.LEVELS`, a key of `findings.TRUTHS`, and rows of `Tasks.table`.
 
-    Attributes:
-        level: What is judged, a key of `mint_plus.LEVELS`.
-        truth: What the score speaks of, a key of `findings.TRUTHS`.
-        num_photos: The number of photos of every person on a side; 0 if it does not matter.
-        fitted_on: The rows of `Tasks.table` to fit on.
-        scored: The rows of other people, who are scored.
+    Every person has `num_photos` on a side; it is 0 where the number does not matter.
     """
 
     level: str
@@ -62,12 +57,9 @@ class Task:
 
 @dataclasses.dataclass(frozen=True)
 class Tasks:
-    """What is asked of MINT+.
+    """What can be asked of MINT+, and sentences about what cannot.
 
-    Attributes:
-        table: The samples of the run, and behind them the unseen photos of the members' people.
-        tasks: What can be asked.
-        not_measured: What cannot be asked, and why.
+    The table has the samples of the run, and behind them the unseen photos of the members' people.
     """
 
     table: SampleTable
@@ -114,14 +106,7 @@ def plan(opened: Opened) -> Tasks:
 
 
 def score(opened: Opened, tasks: Tasks, model: str, audited: Path) -> dict[str, Scores]:
-    """Returns the scores of every task through a model, by the task's name; what is there is read.
-
-    Args:
-        opened: The audit.
-        tasks: What is asked.
-        model: The name of the model, for its folder.
-        audited: The folder of the model.
-    """
+    """Returns the scores of every task by its name, through a model in a folder; what is there is read."""
     folder, seed = opened.folder / "mint_plus" / model, opened.spec.seed
     paths = {task.name: folder / f"{task.truth}_{task.level}.csv" for task in tasks.tasks}
     missing = [task for task in tasks.tasks if not paths[task.name].is_file()]

@@ -22,14 +22,10 @@ MAX_FPR = 0.05  # of the photos that a threshold for changed photos is fixed on
 
 @dataclasses.dataclass(frozen=True)
 class Changed:
-    """How a scorer does on photos that were changed.
+    """How a scorer does on photos that were changed, by a key of `data.changes.CHANGES`.
 
-    Attributes:
-        scorer: The name of the scorer.
-        change: A key of `data.changes.CHANGES`.
-        auc: The AUC with its interval.
-        false_positives: The share of the others' photos above a threshold that was fixed on other people's, unchanged.
-        true_positives: The share of the members' photos above it.
+    False and true positives are the shares of the others' and of the members' photos above a threshold that was fixed
+    on other people's photos, unchanged.
     """
 
     scorer: str

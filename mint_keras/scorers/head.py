@@ -94,9 +94,9 @@ class Head:
             seen: What the taps gave for n samples; faces where the head is trained live.
             is_member: Which of the samples are members, (n,), bool.
             seed: Seeds weights, batch order and dropout.
-            folder: Where logs and the checkpoint of a long training go; None writes nothing.
+            folder: The folder of logs and of the checkpoint of a long training; None writes nothing.
             front: The part of the audited model that the head needs, from `audited.taps.extractor`, for live training.
-            on_epoch: Called with the number of epochs done, for progress.
+            on_epoch: A function that is called with the number of epochs done, for progress.
 
         Raises:
             InputError: if a class has fewer than 64 samples, or the head does not fit what was seen.

@@ -25,12 +25,9 @@ _TINY = 1e-12
 
 @dataclasses.dataclass(frozen=True)
 class Cohort:
-    """People of known membership as models see them: unit centroids of their photos, (people, d).
+    """People of known membership as the audited model sees them: unit centroids of their photos, (people, d).
 
-    Attributes:
-        members: The members through the audited model.
-        externals: The externals through the audited model.
-        references: Members and externals through each reference model, by the feature's name.
+    References are members and externals as each reference model sees them, by the feature's name.
     """
 
     members: np.ndarray
@@ -53,19 +50,14 @@ def cohort_of(seen: Observations, is_member: np.ndarray) -> Cohort:
 
 @dataclasses.dataclass(frozen=True)
 class Ingredient:
-    """A group of columns.
+    """A group of columns, made from the features of n samples and a cohort of other people, (n,) each.
 
-    Attributes:
-        columns: A function from the features of n samples and a cohort of other people to named columns, (n,) each.
-        needs: Beginnings of the names of features without which there are no such columns.
-        meaning: What it is, in one line.
-        needs_others: Whether it looks at the person's other photos among the samples.
-        default_for: Truths for which it is used unless others are asked for.
+    It needs features whose names begin so, and perhaps the person's other photos among the samples. By default it is
+    used for some truths.
     """
 
     columns: Callable[[Observations, Cohort], Columns]
     needs: tuple[str, ...]
-    meaning: str
     needs_others: bool = False
     default_for: tuple[str, ...] = (IDENTITY, IMAGE)
 
@@ -151,70 +143,34 @@ def _reference_others(seen: Observations, cohort: Cohort) -> Columns:
 # Chosen on the calibration half of `models/lab` (`split_calibration`, seed 1). Those that are no default did not help
 # there, and stay on request.
 INGREDIENTS = {
-    "norm": Ingredient(
-        lambda seen, _: {"log": vectors.log_norms(seen[OUTCOME])}, (OUTCOME,), "length of the embedding"
-    ),
-    "views": Ingredient(
-        _views,
-        (views.COSINES, views.NORM_RATIOS),
-        "how the embedding turns and stretches when the face is mirrored, moved, blurred, noisy, brighter or darker",
-    ),
-    # No difference in the cross-validated AUC.
-    "batch_norm": Ingredient(
-        _batch_norm,
-        (signals.BN_DISTANCE,),
-        "distance to the running statistics of every batch normalisation",
-        default_for=(),
-    ),
-    # AUC per photo 0.80 with the maxima of the taps, 0.85 without.
-    "maps": Ingredient(
-        _maps,
-        (f"{taps.CONV_TAPS[0]}_",),
-        "maximum, mean and standard deviation of every channel of conv1 ... conv4",
-        default_for=(),
-    ),
-    "cohort": Ingredient(
-        lambda seen, cohort: _profiles(vectors.unit_rows(seen[OUTCOME]), cohort),
-        (OUTCOME,),
-        "cosines with people of known membership: members are pushed away from members",
-    ),
-    "reference": Ingredient(
-        _reference, (REFERENCE,), "cosines with those whom a reference model finds most alike, against that model's"
-    ),
-    "others": Ingredient(
-        lambda seen, _: _closeness(seen[OUTCOME], seen.people()),
-        (OUTCOME,),
-        "cosines with, and among, the person's other photos",
-        needs_others=True,
-    ),
+    # The length of the embedding.
+    "norm": Ingredient(lambda seen, _: {"log": vectors.log_norms(seen[OUTCOME])}, (OUTCOME,)),
+    # How the embedding turns and stretches when the face is mirrored, moved, blurred, noisy, brighter or darker.
+    "views": Ingredient(_views, (views.COSINES, views.NORM_RATIOS)),
+    # The distance to the running statistics of every batch normalisation: it made no difference.
+    "batch_norm": Ingredient(_batch_norm, (signals.BN_DISTANCE,), default_for=()),
+    # Maximum, mean and standard deviation of every channel of conv1 ... conv4: AUC per photo 0.80 with the maxima, 0.85
+    # without.
+    "maps": Ingredient(_maps, (f"{taps.CONV_TAPS[0]}_",), default_for=()),
+    # Cosines with people of known membership: members are pushed away from members.
+    "cohort": Ingredient(lambda seen, cohort: _profiles(vectors.unit_rows(seen[OUTCOME]), cohort), (OUTCOME,)),
+    # Cosines with those whom a reference model finds most alike, against that model's.
+    "reference": Ingredient(_reference, (REFERENCE,)),
+    # Cosines with, and among, the person's other photos.
+    "others": Ingredient(lambda seen, _: _closeness(seen[OUTCOME], seen.people()), (OUTCOME,), needs_others=True),
+    # What "cohort" sees, of the centroid of the person's photos.
     "centroid": Ingredient(
-        lambda seen, cohort: _profiles(centroids(seen[OUTCOME], seen.people()), cohort),
-        (OUTCOME,),
-        "what cohort sees, of the centroid of the person's photos",
-        needs_others=True,
+        lambda seen, cohort: _profiles(centroids(seen[OUTCOME], seen.people()), cohort), (OUTCOME,), needs_others=True
     ),
-    "margin": Ingredient(
-        _margin,
-        (OUTCOME,),
-        "gradient of a softmax loss whose class is the centroid of the person's other photos",
-        needs_others=True,
-    ),
-    # Cross-validated on the calibration half of the mini world of 20 epochs, the AUC of images is 0.777 with it, 0.745
-    # without; twenty more views, gradients by the pixels and boosting gave nothing beyond it. That of identities is
-    # 0.99 beside other photos anyway.
-    "others_views": Ingredient(
-        _others_views,
-        (OUTCOME, views.OUTCOMES),
-        "what others sees, of the mean of all views, and how near every view is to the person's other photos",
-        needs_others=True,
-        default_for=(IMAGE,),
-    ),
-    "reference_others": Ingredient(
-        _reference_others,
-        (REFERENCE,),
-        "what reference sees, of the centroid, and others less the same through the reference model",
-        needs_others=True,
-    ),
+    # The gradient of a softmax loss whose class is the centroid of the person's other photos.
+    "margin": Ingredient(_margin, (OUTCOME,), needs_others=True),
+    # What "others" sees, of the mean of all views, and how near every view is to the person's other photos. On the
+    # calibration half of the mini world of 20 epochs the cross-validated AUC of images is 0.777 with it, 0.745 without;
+    # twenty more views, gradients by the pixels and boosting gave nothing beyond it. That of identities is 0.99 beside
+    # other photos anyway.
+    "others_views": Ingredient(_others_views, (OUTCOME, views.OUTCOMES), needs_others=True, default_for=(IMAGE,)),
+    # What "reference" sees, of the centroid, and "others" less the same through the reference model.
+    "reference_others": Ingredient(_reference_others, (REFERENCE,), needs_others=True),
 }
 
 

@@ -91,11 +91,10 @@ class MintPlus:
             raise InputError(
                 f"Expected at least {MIN_PEOPLE} people a side to calibrate on, received {num} with enough photos."
             )
-        candidate, auc = _cross_validate(self, used, is_member, chosen, seed)
+        strength, auc = _cross_validate(self, used, is_member, chosen, seed)
         matrix = _cross_fitted(used, is_member, chosen, seed)
-        classifier = _fit_one(STRENGTHS[candidate], matrix, used, is_member, self.level)
-        cohort = cohort_of(used, is_member)
-        return FittedMintPlus(self, chosen, np.unique(seen.people()), cohort, classifier, candidate, auc, calibration)
+        classifier = _fit_one(strength, matrix, used, is_member, self.level)
+        return FittedMintPlus(self, chosen, cohort_of(used, is_member), classifier, auc, calibration)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,21 +104,17 @@ class FittedMintPlus:
     Attributes:
         recipe: The recipe that was fitted.
         ingredients: What it looks at, keys of `INGREDIENTS`.
-        people: The people of the calibration, whom it does not score.
         cohort: The calibration's people as the audited model sees them.
         classifier: The fitted classifier, of scikit-learn.
-        candidate: Which of `STRENGTHS` cross-validation chose, from 0.
         calibration_auc: The AUC over calibration people, each scored by what was fitted without them. It is a little
-            too high, since the best of them was taken.
-        calibration: What it was fitted on.
+            too high, since the best of `STRENGTHS` was taken.
+        calibration: What it was fitted on. It does not score these people.
     """
 
     recipe: MintPlus
     ingredients: tuple[str, ...]
-    people: np.ndarray
     cohort: Cohort
     classifier: Any
-    candidate: int
     calibration_auc: float
     calibration: Calibration
 
@@ -133,7 +128,7 @@ class FittedMintPlus:
             InputError: for people of the calibration, or if something that it looks at is missing.
         """
         person, level = seen.people(), self.recipe.level
-        if known := sorted(set(person) & set(self.people)):
+        if known := sorted(set(person) & set(self.calibration.samples.people())):
             raise InputError(
                 f"Expected other people than the calibration's, received {len(known)} of them, such as "
                 f"{str(known[0])!r}: their membership is known already. Score the other half of the people."
@@ -180,8 +175,8 @@ def split_calibration(people: np.ndarray, is_member: np.ndarray, seed: int, frac
 
 def _cross_validate(
     recipe: MintPlus, seen: Observations, is_member: np.ndarray, ingredients: Sequence[str], seed: int
-) -> tuple[int, float]:
-    """Returns the candidate with the largest AUC over people who were left out of everything, and this AUC."""
+) -> tuple[float, float]:
+    """Returns the strength with the largest AUC over people who were left out of everything, and this AUC."""
     aucs = []
     for fitted, left_out in _folds(seen.people(), is_member, _NUM_FOLDS, seed):
         train, test = seen.take(fitted), seen.take(left_out)
@@ -194,7 +189,7 @@ def _cross_validate(
         aucs.append([metrics.auc(is_member[left_out], logit) for logit in logits])
     means = np.mean(aucs, axis=0)
     best = int(np.argmax(means))
-    return best, float(means[best])
+    return STRENGTHS[best], float(means[best])
 
 
 def _cross_fitted(seen: Observations, is_member: np.ndarray, ingredients: Sequence[str], seed: int) -> np.ndarray:

@@ -66,16 +66,10 @@ def people_needed(fpr: float, confidence: float = CONFIDENCE) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Certified:
-    """A low false-positive rate that is certified, and the true-positive rate there.
+    """A low false-positive rate that is certified, one-sided with 95%, and the true-positive rate there.
 
-    Attributes:
-        max_fpr: The false-positive rate is at most this, with a one-sided confidence of 95%.
-        smallest_fpr: No smaller rate can be certified with so many external people.
-        thresholds: A logit above the threshold says member; one for each training.
-        num_allowed: External people who may lie above a threshold.
-        tpr: The true-positive rate above the thresholds, with its exact interval.
-        num_members: People behind the true-positive rate.
-        num_externals: People behind the false-positive rate.
+    A logit above the threshold says member; there is one for each training, and `num_allowed` external people may lie
+    above it. No rate below `smallest_fpr` can be certified with so many external people.
     """
 
     max_fpr: float

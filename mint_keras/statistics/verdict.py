@@ -140,7 +140,7 @@ def decide(
 
 
 def strongest(outcomes: Iterable[str]) -> str:
-    """Returns the strongest outcome: what one reference or scorer found is not taken back by those that found nothing."""
+    """Returns the strongest outcome: who finds nothing does not take back what another reference or scorer found."""
     return min(outcomes, key=OUTCOMES.index)
 
 
