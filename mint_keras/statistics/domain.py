@@ -69,9 +69,8 @@ class Domain:
             raise InputError(
                 f"Expected a domain with centre, scale, precision and limit, received: {error!r}."
             ) from error
-        num = centre.size
-        if (centre.shape, scale.shape, precision.shape) != ((num,), (num,), (num, num)):
-            shapes = (centre.shape, scale.shape, precision.shape)
+        num, shapes = centre.size, (centre.shape, scale.shape, precision.shape)
+        if shapes != ((num,), (num,), (num, num)):
             raise InputError(f"Expected arrays of one size in a domain, received {shapes}.")
         return cls(centre, scale, precision, limit)
 

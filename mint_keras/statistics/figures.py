@@ -17,7 +17,7 @@ FIGURES = (ACCURACY, BALANCED_ACCURACY, AUC, *_MAX_FPRS)
 
 
 def figures(part: Scores, weights: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Computes figures under k weightings.
+    """Computes those of `FIGURES` that are named, under k weightings: values by name, shape (k,) each.
 
     Both classes weigh the same in all of them, as in the balanced evaluation: accuracy is balanced accuracy there.
 
@@ -25,9 +25,6 @@ def figures(part: Scores, weights: np.ndarray, names: Sequence[str]) -> dict[str
         part: Scores of n samples with known membership.
         weights: How often each sample counts, shape (k, n).
         names: Names of `FIGURES`.
-
-    Returns:
-        Values by name, shape (k,) each.
 
     Raises:
         InputError: if membership is not known or one class is missing.
