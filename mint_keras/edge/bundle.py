@@ -25,15 +25,7 @@ DETECTORS = {640: "detector_640.tflite", 320: "detector_320.tflite"}
 
 @dataclasses.dataclass(frozen=True)
 class Bundle:
-    """A bundle whose files are those that its manifest names.
-
-    Attributes:
-        path: The folder.
-        head: The MINT model inside, for example "vanilla".
-        tap: The tap, or combination of taps, that the head looks at.
-        seed: The seed of the head's training.
-        manifest: The content of manifest.json.
-    """
+    """A bundle whose files are those that its manifest names, with a head of a seed that looks at a tap or several."""
 
     path: Path
     head: str
@@ -47,11 +39,9 @@ class Bundle:
 
 
 def seal(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Writes the card and the manifest of a finished bundle, with the SHA-256 of every file in it, and of itself.
+    """Writes card and manifest of a bundle with all of its files, with the SHA-256 of each of them and of itself.
 
-    Args:
-        folder: The bundle's folder, with all of its files.
-        manifest: The manifest of `formats.make_manifest`, with head, seed and whatever else is said of the bundle.
+    The manifest is that of `formats.make_manifest`, with head, seed and whatever else is said of the bundle.
     """
     # Markdown is no page of a browser, so nothing is escaped.
     environment = jinja2.Environment(  # noqa: S701
@@ -76,7 +66,15 @@ def read_bundle(path: Path) -> Bundle:
         InputError: if the folder is no bundle, a file is missing, or it was made by a newer mint_keras.
         RefusedError: if a file, or the manifest, was changed.
     """
-    _check_schema(path)
+    # Before anything else is read: what a newer version writes may look like damage to this one.
+    manifest = formats.read_json(path / formats.MANIFEST) if (path / formats.MANIFEST).is_file() else {}
+    for name, newest in {"schema": formats.SCHEMA, "bundle_schema": SCHEMA}.items():
+        received = manifest.get(name, 1)
+        if manifest.get("kind") == KIND and (not isinstance(received, int) or received > newest):
+            raise InputError(
+                f"Expected a bundle of {name} {newest} or older in {path}, received {received}: it was made by a newer "
+                "mint_keras. Update mint_keras here, or export the bundle again with this version."
+            )
     manifest = formats.read_manifest(path, KIND)
     files = manifest.get("files")
     if not isinstance(files, dict) or SCORER not in files:
@@ -95,15 +93,3 @@ def read_bundle(path: Path) -> Bundle:
         return Bundle(path, manifest["head"], manifest["config"]["tap"], int(manifest["seed"]), manifest)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"Expected head, tap and seed in the manifest of {path}, received none: {error}.") from error
-
-
-def _check_schema(path: Path) -> None:
-    # Before anything else is read: what a newer version writes may look like damage to this one.
-    manifest = formats.read_json(path / formats.MANIFEST) if (path / formats.MANIFEST).is_file() else {}
-    for name, newest in {"schema": formats.SCHEMA, "bundle_schema": SCHEMA}.items():
-        received = manifest.get(name, 1)
-        if manifest.get("kind") == KIND and (not isinstance(received, int) or received > newest):
-            raise InputError(
-                f"Expected a bundle of {name} {newest} or older in {path}, received {received}: it was made by a newer "
-                "mint_keras. Update mint_keras here, or export the bundle again with this version."
-            )

@@ -33,10 +33,7 @@ class Reference:
     silence: str
 
     def share_above(self, logits: np.ndarray) -> np.ndarray:
-        """Returns the share of calibration people who score as high as each logit, shape (n,).
-
-        Of several databases the one with the largest share counts.
-        """
+        """Returns the share of people, of the database where it is largest, who score as high as each logit, (n,)."""
         of_databases = self.calibration.logits.values()
         return np.max([1 - np.searchsorted(values, logits, "left") / len(values) for values in of_databases], axis=0)
 
@@ -86,20 +83,13 @@ class FieldCalibration:
     domain: Domain | None
     wording: Mapping[str, str]
 
-    def is_inside(self, features: np.ndarray) -> np.ndarray:
-        """Returns which faces are like the calibration's, shape (n,), from `quality.features`."""
-        return np.ones(len(features), bool) if self.domain is None else self.domain.contains(features)
-
-    def oddest(self, features: np.ndarray) -> list[str]:
-        """Returns for each face the name of the feature that is farthest from the calibration's."""
+    def oddities(self, features: np.ndarray) -> list[str]:
+        """Returns for each row of `quality.features` the one farthest from the calibration's; "" inside the domain."""
         if self.domain is None or not len(features):
             return [""] * len(features)
-        away = np.abs((features - self.domain.centre) / self.domain.scale)
-        return [quality.FEATURES[k] for k in away.argmax(axis=1)]
-
-    def photos_for(self, num: int) -> int:
-        """Returns how many of a person's `num` photos the calibration can judge together; 0 if no two."""
-        return max((n for n in self.persons if n <= num), default=0)
+        farthest = np.abs((features - self.domain.centre) / self.domain.scale).argmax(axis=1)
+        is_inside = self.domain.contains(features)
+        return ["" if inside else quality.FEATURES[k] for inside, k in zip(is_inside, farthest, strict=True)]
 
     def to_dict(self) -> dict[str, Any]:
         """Returns what `from_dict` reads, of types that JSON has."""

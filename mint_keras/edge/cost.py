@@ -1,4 +1,4 @@
-"""Measures what a TFLite scorer costs, time and memory, in a process that holds nothing else."""
+"""Measures what TFLite scorers cost, time and memory, in processes that hold nothing else."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,31 @@ import numpy as np
 from mint_keras.edge.scorer import TfliteScorer
 from mint_keras.records import InputError
 
+THREADS = ("1", "2")
 _ROOT = Path(__file__).resolve().parents[2]
-_WARM_UP = 3
 _STATUS = Path("/proc/self/status")
+_ROUNDS = 3
+_WARM_UP = 3
+
+
+def compare(models: Mapping[str, Path], faces: Path) -> dict[str, dict[str, Any]]:
+    """Measures TFLite files by name on a file of faces, as `measure` does.
+
+    Returns:
+        By name: "latency_ms", by number of threads the percentiles {"p50", "p95"}, and "rss_mib".
+    """
+    # In turns, so that all meet the same machine. The quietest of three rounds counts; others had company.
+    rounds = [
+        {name: measure(path, faces) for name, path in models.items()} for _ in range(_ROUNDS if len(models) > 1 else 1)
+    ]
+    found: dict[str, dict[str, Any]] = {}
+    for name in models:
+        latency = {}
+        for threads in THREADS:
+            p50, p95 = np.percentile(min((one[name][threads] for one in rounds), key=np.median), [50, 95]).tolist()
+            latency[threads] = {"p50": p50, "p95": p95}
+        found[name] = {"latency_ms": latency, "rss_mib": rounds[0][name]["rss_mib"]}
+    return found
 
 
 def measure(model: Path, faces: Path) -> dict[str, Any]:
@@ -41,8 +64,8 @@ def measure(model: Path, faces: Path) -> dict[str, Any]:
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-def _milliseconds(model: Path, faces: np.ndarray, threads: int) -> list[float]:
-    scorer = TfliteScorer(model, threads)
+def _milliseconds(model: Path, faces: np.ndarray, threads: str) -> list[float]:
+    scorer = TfliteScorer(model, int(threads))
     # LiteRT plans its memory and fills its caches on the first faces.
     scorer.logits(faces[:_WARM_UP])
     taken = []
@@ -53,15 +76,12 @@ def _milliseconds(model: Path, faces: np.ndarray, threads: int) -> list[float]:
     return taken
 
 
-def peak_memory() -> float | None:
-    """Returns the most memory that this process has held so far, in MiB; None where the system does not say."""
-    if not _STATUS.is_file():
-        return None
-    # `getrusage` would begin with the memory of the process that started this one.
-    return round(int(_STATUS.read_text(encoding="ascii").partition("VmHWM:")[2].split()[0]) / 1024, 1)
-
-
 if __name__ == "__main__":
     scorer_file, shown = Path(sys.argv[1]), np.load(sys.argv[2], mmap_mode="r", allow_pickle=False)
-    found: dict[str, Any] = {"1": _milliseconds(scorer_file, shown, 1), "rss_mib": peak_memory()}
-    sys.stdout.write(json.dumps({**found, "2": _milliseconds(scorer_file, shown, 2)}) + "\n")
+    found: dict[str, Any] = {"1": _milliseconds(scorer_file, shown, "1"), "rss_mib": None}
+    if _STATUS.is_file():
+        # The most so far, before a second interpreter is there. `getrusage` would begin with the memory of the process
+        # that started this one.
+        peak = _STATUS.read_text(encoding="ascii").partition("VmHWM:")[2].split()[0]
+        found["rss_mib"] = round(int(peak) / 1024, 1)
+    sys.stdout.write(json.dumps({**found, "2": _milliseconds(scorer_file, shown, "2")}) + "\n")

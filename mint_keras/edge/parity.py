@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,16 +17,10 @@ from mint_keras.statistics import figures, paired
 # moves the AUC by several times as much.
 TOLERANCE = 0.005
 _NAMES = (figures.AUC, figures.TPR_AT_1)
-_THREADS = ("1", "2")
-_ROUNDS = 3
 
 
 def compare(reference: Sequence[Scores], received: Sequence[Scores]) -> dict[str, Any]:
-    """Compares the scores of an artefact with those of its Keras model.
-
-    Args:
-        reference: The scores of Keras in float32, one entry for each evaluation.
-        received: The artefact's scores of the same samples in the same order.
+    """Compares an artefact's scores with those of Keras, evaluation by evaluation, for the same samples in one order.
 
     Returns:
         Over all faces: "faces", "max_logit_difference", "mean_logit_difference", "decision_flips". And "evaluations":
@@ -63,10 +56,9 @@ def compare(reference: Sequence[Scores], received: Sequence[Scores]) -> dict[str
 
 
 def check(comparison: Mapping[str, Any], tolerance: float = TOLERANCE) -> str:
-    """Returns why an artefact is refused; "" if it is not.
+    """Returns why an artefact is refused: the AUC of an evaluation may have dropped by more than the tolerance; or "".
 
-    It is refused if the AUC of an evaluation may have dropped by more than the tolerance: the lower end of the change's
-    interval decides.
+    The lower end of the change's interval decides.
     """
     # Membership decides, not cosines, and a rise does not refuse. `familiar` does not count, whose AUC is no evidence
     # of membership. Small runs are refused for being small, because nobody knows what they lost.
@@ -91,38 +83,8 @@ def check_alive(reference: Sequence[Scores]) -> None:
         )
 
 
-def costs(models: Mapping[str, Path], faces: Path) -> dict[str, dict[str, Any]]:
-    """Measures time and memory of artefacts.
-
-    Args:
-        models: TFLite files by name.
-        faces: A `.npy` file of faces; see `cost.measure`.
-
-    Returns:
-        By name: "latency_ms", by number of threads {"p50", "p95"}, and "rss_mib".
-    """
-    # In turns, so that all meet the same machine. The quietest of three rounds counts; others had company.
-    rounds = [
-        {name: cost.measure(path, faces) for name, path in models.items()}
-        for _ in range(_ROUNDS if len(models) > 1 else 1)
-    ]
-    found: dict[str, dict[str, Any]] = {}
-    for name in models:
-        quietest = {threads: min((one[name][threads] for one in rounds), key=np.median) for threads in _THREADS}
-        percentiles = {threads: np.percentile(taken, [50, 95]).tolist() for threads, taken in quietest.items()}
-        found[name] = {
-            "latency_ms": {threads: {"p50": p50, "p95": p95} for threads, (p50, p95) in percentiles.items()},
-            "rss_mib": rounds[0][name]["rss_mib"],
-        }
-    return found
-
-
 def recommend(records: Mapping[str, Mapping[str, Any]], force: bool = False) -> str:
-    """Returns the name of the accepted artefact with the smallest median latency on one thread.
-
-    Args:
-        records: What was measured of each artefact, by name.
-        force: Whether artefacts that were refused count too.
+    """Returns the name of the accepted artefact, or of any by force, with the smallest median latency on one thread.
 
     Raises:
         RefusedError: if none was accepted.
@@ -131,7 +93,7 @@ def recommend(records: Mapping[str, Mapping[str, Any]], force: bool = False) -> 
     if not accepted:
         reasons = "; ".join(f"{name}: {record['refused']}" for name, record in records.items())
         raise RefusedError(
-            f"Expected an artefact that keeps the AUC, received none: {reasons}. --force takes it all the same."
+            f"Expected an artefact that keeps the AUC, received none: {reasons}. --force takes it anyway."
         )
     return min(accepted, key=lambda name: accepted[name]["latency_ms"]["1"]["p50"])
 
@@ -153,7 +115,7 @@ def table(records: Mapping[str, Mapping[str, Any]], chosen: str) -> str:
             *(f"{record[kind + '_logit_difference']:.2g}" for kind in ("max", "mean")),
             f"{record['decision_flips']}/{record['faces']}",
             *(f"{value:+.4f} [{low:+.4f}, {high:+.4f}]" for value, low, high in changes),
-            *("{p50:.2f}/{p95:.2f}".format(**record["latency_ms"][threads]) for threads in _THREADS),
+            *("{p50:.2f}/{p95:.2f}".format(**record["latency_ms"][threads]) for threads in cost.THREADS),
             f"{record['rss_mib']:.0f}" if record["rss_mib"] else "-",
             "no" if record["refused"] else "yes",
         ])  # fmt: skip

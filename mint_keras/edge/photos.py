@@ -9,7 +9,7 @@ import importlib.util
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -27,12 +27,12 @@ _PACKED = ("*/det_*.onnx", "**/scrfd*.onnx")
 
 
 def list_photos(paths: Sequence[str | Path], are_albums: bool = False) -> SampleTable:
-    """Lists photos; a photo that is named twice counts once.
+    """Lists photos; a photo that is named twice counts once, and in albums everybody is somebody else.
 
     Args:
         paths: Images, folders, patterns of files such as `"photos/**/*.jpg"`, lists (`.txt`, a path a line, relative to
             the list's folder), or any other source of `samples.list_samples`.
-        are_albums: Whether everybody is somebody else, whatever folder the photo is in.
+        are_albums: Whether folders say nothing of who is on a photo.
 
     Raises:
         InputError: if there is no such path, nothing fits a pattern, or it holds no image.
@@ -72,9 +72,6 @@ def _photo(path: str) -> SampleTable:
     location, path = files.escape(str(Path(path).resolve())), files.escape(path)
     columns = (np.array([text]) for text in (path, Path(location).parent.name, path, location))
     return SampleTable(*columns)
-
-
-# --- faces ----------------------------------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,14 +114,13 @@ class Looking:
         return self if self.detectors else dataclasses.replace(self, detectors=choose_detectors(bundle))
 
 
-@dataclasses.dataclass(frozen=True)
-class Face:
-    """A face found in a photo.
+class Face(NamedTuple):
+    """A face found in a photo, or a crop that was a face already, which has neither box nor certainty.
 
     Attributes:
         pixels: The aligned face, RGB, shape (112, 112, 3), uint8.
-        box: Left, top, right and bottom in the photo's pixels; None for a crop that was a face already.
-        certainty: The detector's certainty, 0 to 1; None for such a crop.
+        box: Left, top, right and bottom in the photo's pixels.
+        certainty: The detector's certainty, 0 to 1.
         is_resized: Whether it was a crop of another size.
     """
 
@@ -152,11 +148,7 @@ def choose_detectors(bundle: Bundle) -> tuple[str, ...]:
 
 
 class FaceFinder:
-    """Decodes photos and finds the faces in them.
-
-    Args:
-        looking: How faces are looked for.
-    """
+    """Decodes photos and finds the faces in them, on as many threads as one likes."""
 
     def __init__(self, looking: Looking) -> None:
         self._looking = looking
@@ -169,12 +161,16 @@ class FaceFinder:
         Raises:
             InputError: if it cannot be decoded, has no face, or is a photo and there is no detector.
         """
+        return self.of_image(self.decode(location))
+
+    def decode(self, location: str) -> np.ndarray:
+        """Returns a photo as RGB, shape (height, width, 3), uint8, or raises InputError."""
         if not hasattr(self._mine, "reader"):
             self._mine.reader = images.FaceReader()
-        return self.of_image(self._mine.reader.image(location))
+        return self._mine.reader.image(location)
 
     def of_image(self, image: np.ndarray) -> list[Face]:
-        """Returns the faces of a decoded photo; see `faces`."""
+        """Returns the faces of a decoded photo as `faces` does."""
         height, width = image.shape[:2]
         # An image of 112x112 is a face and any other is a photo: the laptop cannot know better, and resizes nothing
         # unless somebody says that crops of other sizes are faces.

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import jinja2
 import numpy as np
@@ -31,15 +31,12 @@ _WIDTH, _HEIGHT, _BINS = 600.0, 120.0, 40
 
 @dataclasses.dataclass(frozen=True)
 class PhotoScores:
-    """What a bundle says about some photos.
+    """What a bundle says about some photos, whose rejected ones have no usable face.
 
     Attributes:
-        bundle: The bundle.
-        calibration: The bundle's calibration, if it has one.
         scores: The scores of all faces.
         faces: What is said of each face, in the same order.
         persons: What is said of everybody with several photos.
-        rejected: The photos without a usable face, and why.
         num_photos: The number of photos in all.
         num_resized: The number of faces that were crops of other sizes than 112x112.
     """
@@ -118,23 +115,16 @@ def write(out: Path, made: PhotoScores) -> None:
         said = (_number(face.share_above), _number(face.p_value), is_selected, face.abstained)
         rows.append((*place, repr(face.score), str(np.float32(face.logit)), *said))
     formats.write_csv(out / FACES, _COLUMNS, rows)
-    formats.write_json(out / JSON, content(made))
-    formats.write_text(out / REPORT, html(made))
-
-
-def content(made: PhotoScores) -> dict[str, Any]:
-    """Returns the content of scores.json."""
-    said = {name: made.bundle.manifest[name] for name in ("seal", "inputs")}
-    return {
-        "bundle": {"head": made.bundle.head, "tap": made.bundle.tap, **said},
-        "verdict": made.verdict,
-        "notes": made.notes,
-        "limits": made.limits,
-        "num_photos": made.num_photos,
+    made_by = {name: made.bundle.manifest[name] for name in ("seal", "inputs")}
+    content = {
+        "bundle": {"head": made.bundle.head, "tap": made.bundle.tap, **made_by},
+        **{name: getattr(made, name) for name in ("verdict", "notes", "limits", "num_photos")},
         "faces": [face.to_dict() for face in made.faces],
         "persons": [one.to_dict() for one in made.persons],
         "rejected": [dataclasses.asdict(entry) for entry in made.rejected],
     }
+    formats.write_json(out / JSON, content)
+    formats.write_text(out / REPORT, html(made))
 
 
 def _number(value: float | None) -> str:
@@ -142,12 +132,7 @@ def _number(value: float | None) -> str:
 
 
 def text(made: PhotoScores, out: Path | None) -> str:
-    """Returns what a terminal shows: the highest scores, persons, counts, verdict and limits.
-
-    Args:
-        made: What a bundle says about some photos.
-        out: The folder with the results, which is named then; None if nothing was written.
-    """
+    """Returns what a terminal shows: the highest scores, persons, counts, the folder if any, verdict and limits."""
     lines = _table(made.faces, "image")
     if made.persons:
         lines += ["", *_table(made.persons, "person"), ""]
@@ -184,9 +169,6 @@ def _table(findings: Sequence[Judgement], what: str) -> list[str]:
     return lines
 
 
-# --- the page ---------------------------------------------------------------------------------------------------------
-
-
 def html(made: PhotoScores) -> str:
     """Returns the report as one page that has no scripts and loads nothing from elsewhere."""
     ordered = sorted(made.faces, key=lambda face: -face.logit)
@@ -215,15 +197,10 @@ def environment() -> jinja2.Environment:
     return found
 
 
-@dataclasses.dataclass(frozen=True)
-class Histogram:
-    """Bars of calibration people and marks of faces, in units of a drawing of 600x120.
+class Histogram(NamedTuple):
+    """Bars (x, y, width, height) of calibration people, marks (x, stands out) of faces, and ticks (x, label) of logits.
 
-    Attributes:
-        bars: The x, y, width and height of each bar.
-        marks: The x of each face, and whether it stands out.
-        ticks: The x and label of some logits.
-        caption: The sentence that says whose the bars are.
+    All are in units of a drawing of 600x120; the caption says whose the bars are.
     """
 
     bars: list[tuple[float, float, float, float]]

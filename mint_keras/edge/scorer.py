@@ -15,11 +15,7 @@ FACES, LOGIT, SCORE = "faces", "logit", "score"
 
 
 class TfliteScorer:
-    """Runs the TFLite file of a bundle, face by face.
-
-    Args:
-        model: The `.tflite` file.
-        threads: The number of threads that share the work on a face.
+    """Runs the TFLite file of a bundle, face by face, each on so many threads.
 
     Raises:
         InputError: if LiteRT cannot run the file, or it does not take faces and give scores.

@@ -7,8 +7,9 @@ import concurrent.futures
 import dataclasses
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -85,10 +86,8 @@ def score_photos(
             made = judge(opened, table, *_score_all(work, where, out))
             report.write(out, made)
     except OSError as error:
-        raise InputError(
-            f"Expected to write into {out}, received: {error.strerror or error}. What is there is kept, and the "
-            "same command continues from it."
-        ) from error
+        kept = "What is there is kept, and the same command continues from it."
+        raise InputError(f"Expected to write into {out}, received: {error.strerror or error}. {kept}") from error
     return made
 
 
@@ -99,26 +98,12 @@ def judge(bundle: Bundle, table: SampleTable, faces: list[ScoredFace], rejected:
     scored = judgement.table_of(table, faces)
     scores = Scores(bundle.head, bundle.tap, EVALUATION, bundle.seed, scored, None, logit)
     of_faces, of_persons = judgement.judge(scores, faces, calibration)
-    return PhotoScores(
-        bundle=bundle,
-        calibration=calibration,
-        scores=scores,
-        faces=of_faces,
-        persons=of_persons,
-        rejected=rejected,
-        num_photos=len(table),
-        num_resized=sum(face.is_resized for face in faces),
-    )
+    num_resized = sum(face.is_resized for face in faces)
+    return PhotoScores(bundle, calibration, scores, of_faces, of_persons, rejected, len(table), num_resized)
 
 
 class FaceScorer:
-    """Scores the faces of photos on several threads.
-
-    Args:
-        model: The bundle's TFLite file.
-        looking: How faces are looked for.
-        threads: The number of processors to use.
-    """
+    """Scores the faces of photos with a bundle's TFLite file on several threads."""
 
     def __init__(self, model: Path, looking: Looking, threads: int) -> None:
         # The photos are spread over threads already.
@@ -136,7 +121,6 @@ class FaceScorer:
             self._scoring.submit(self._measure, np.zeros((images.IMAGE_SIZE, images.IMAGE_SIZE, 3), np.uint8)).result()
 
     def _measure(self, face: np.ndarray) -> tuple[float, list[float]]:
-        """Returns logit and features of a face."""
         if not hasattr(self._mine, "scorer"):
             self._mine.scorer = TfliteScorer(self._model, self._own_threads)
         return float(self._mine.scorer.logits(face[None])[0]), quality.features(face[None])[0].tolist()
@@ -186,8 +170,7 @@ class FaceScorer:
         return scored
 
 
-@dataclasses.dataclass(frozen=True)
-class _Work:
+class _Work(NamedTuple):
     """What a worker needs to score any part of a table of photos."""
 
     model: Path
@@ -198,17 +181,15 @@ class _Work:
     def rows(self, number: int) -> range:
         return range(number * PART_SIZE, min((number + 1) * PART_SIZE, len(self.table)))
 
+    def begin(self) -> Callable[[int], tuple[int, Found]]:
+        """Loads the models once, for all parts that a worker scores."""
+        scorer = FaceScorer(self.model, self.looking, self.threads)
 
-class _PartScorer:
-    """Loads the models once and scores parts; the worker that `workers.map_parts` asks for."""
+        def score(number: int) -> tuple[int, Found]:
+            rows = self.rows(number)
+            return number, scorer.score_files([str(self.table.location[row]) for row in rows], rows)
 
-    def __init__(self, work: _Work) -> None:
-        self._work = work
-        self._scorer = FaceScorer(work.model, work.looking, work.threads)
-
-    def __call__(self, number: int) -> tuple[int, Found]:
-        rows = self._work.rows(number)
-        return number, self._scorer.score_files([str(self._work.table.location[row]) for row in rows], rows)
+        return score
 
 
 def _score_all(work: _Work, where: str, out: Path | None) -> Found:
@@ -219,7 +200,7 @@ def _score_all(work: _Work, where: str, out: Path | None) -> Found:
     missing = [k for k in numbers if k not in parts]
     done = sum(len(work.rows(k)) for k in parts)
     with progress.bar(total=len(work.table), initial=done, desc="photos", unit="photo") as bar:
-        for k, found in workers.map_parts(_PartScorer, work, missing, where):
+        for k, found in workers.map_parts(_Work.begin, work, missing, where):
             if files:
                 content = [[dataclasses.asdict(entry) for entry in side] for side in found]
                 formats.write_json(files[k], dict(zip(("faces", "rejected"), content, strict=True)))
@@ -228,10 +209,8 @@ def _score_all(work: _Work, where: str, out: Path | None) -> Found:
     faces = [face for k in numbers for face in parts[k][0]]
     rejected = [entry for k in numbers for entry in parts[k][1]]
     if not faces:
-        first = rejected[0]
-        raise InputError(
-            f"None of {len(work.table)} photos could be scored. {report.printable(first.location)}: {first.reason}"
-        )
+        first = f"{report.printable(rejected[0].location)}: {rejected[0].reason}"
+        raise InputError(f"None of {len(work.table)} photos could be scored. {first}")
     return faces, rejected
 
 
@@ -239,11 +218,8 @@ def _read_part(path: Path) -> Found:
     content = formats.read_json(path)
     try:
         # JSON has lists where faces have tuples.
-        tuples = ("box", "features")
-        faces = [
-            ScoredFace(**{**face, **{name: face[name] and tuple(face[name]) for name in tuples}})
-            for face in content["faces"]
-        ]
+        tuples = [{name: face[name] and tuple(face[name]) for name in ("box", "features")} for face in content["faces"]]
+        faces = [ScoredFace(**(face | known)) for face, known in zip(content["faces"], tuples, strict=True)]
         return faces, [Rejected(**entry) for entry in content["rejected"]]
     except (KeyError, TypeError) as error:
         raise InputError(f"Expected a part of these scores in {path}, received: {error!r}; use --overwrite.") from error

@@ -101,7 +101,7 @@ def test_the_fastest_of_the_accepted_is_recommended() -> None:
 def test_latency_is_that_of_the_quietest_round(monkeypatch: pytest.MonkeyPatch) -> None:
     taken = iter([[5.0, 6.0, 7.0], [9.0], [1.0, 2.0, 9.0], [9.0], [3.0, 4.0, 5.0], [9.0]])
     monkeypatch.setattr(cost, "measure", lambda *_: {"1": (ms := next(taken)), "2": ms, "rss_mib": 80.0})
-    found = parity.costs({"fp32": Path("a"), "fp16": Path("b")}, Path("faces"))
+    found = cost.compare({"fp32": Path("a"), "fp16": Path("b")}, Path("faces"))
     assert found["fp32"]["latency_ms"]["1"]["p50"] == 2.0
 
 
