@@ -5,25 +5,26 @@ from __future__ import annotations
 import importlib
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from types import FrameType
 
 from mint_keras import __version__
-from mint_keras.commands import COMMANDS
+from mint_keras.commands import COMMANDS, options_class
 
 DONE, BAD_INPUT, WRONG_USAGE, REFUSED, INTERRUPTED = 0, 1, 2, 3, 130
+_HELP = """usage: mint COMMAND [options]
+
+Is my data in your AI? Tell whether photos were used to train a face-recognition model.
+
+{commands}
+
+mint COMMAND --help says what a command does, with examples."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs `mint COMMAND ...`.
+    """Runs `mint COMMAND ...`, by default with the words of this process; returns the exit code.
 
-    Args:
-        arguments: The words behind `mint`; those of the process by default.
-
-    Returns:
-        The exit code: 0 done, 1 bad input, 2 wrong usage, 3 refused by a check, 130 interrupted.
+    The codes are 0 done, 1 bad input, 2 wrong usage, 3 refused by a check, 130 interrupted.
 
     Example:
         >>> main(["--version"])
@@ -33,7 +34,9 @@ def main(arguments: list[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     word = given[0] if given else "--help"
     if word in ("-h", "--help"):
-        print(_help())
+        width = max(map(len, COMMANDS)) + 2
+        listed = "\n".join(f"  {name:{width}}{command.summary}" for name, command in COMMANDS.items())
+        print(_HELP.format(commands=listed))
         return DONE
     if word == "--version":
         print(f"mint {__version__}")
@@ -61,30 +64,23 @@ def run(module_name: str, has_keras: bool, arguments: list[str], program: str) -
         arguments: The command line without the command's name.
         program: How its help calls it.
     """
-    from mint_keras import options  # jsonargparse takes a fifth of a second, `mint --help` has no need of it
-
-    module = importlib.import_module(module_name)
-    name = module_name.rpartition(".")[2]
-    config = options.parse(getattr(module, _options_class(name)), module.__doc__ or "", arguments, program)
-    return _finish(module, name, has_keras, config)
-
-
-def _options_class(name: str) -> str:
-    return "".join(word.title() for word in name.split("_"))
-
-
-def _finish(module: ModuleType, name: str, has_keras: bool, config: Any) -> int:
-    from mint_keras import progress, quiet
+    from mint_keras import options, progress, quiet  # what `mint --help` has no need of
     from mint_keras.records import InputError, RefusedError
 
+    module, name = importlib.import_module(module_name), module_name.rpartition(".")[2]
+    config = options.parse(getattr(module, options_class(name)), module.__doc__ or "", arguments, program)
     interruptions: list[int] = []
-    signal.signal(signal.SIGINT, lambda number, frame: _interrupt(interruptions))
-    call: Callable[[Any], Any] = getattr(module, name)
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        interruptions.append(number)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
     try:
         if has_keras:
             quiet.import_tensorflow()
         with progress.hidden(getattr(config, "quiet", False)):
-            print(call(config).text)
+            print(getattr(module, name)(config).text)
     except (InputError, OSError) as error:
         if done := getattr(error, "done", ""):
             print(done)
@@ -100,27 +96,6 @@ def _finish(module: ModuleType, name: str, has_keras: bool, config: Any) -> int:
         print("interrupted: the same command continues from here", file=sys.stderr)
         return INTERRUPTED
     return DONE
-
-
-def _interrupt(interruptions: list[int]) -> None:
-    interruptions.append(signal.SIGINT)
-    raise KeyboardInterrupt
-
-
-def _help() -> str:
-    width = max(map(len, COMMANDS)) + 2
-    lines = [f"  {word:{width}}{command.summary}" for word, command in COMMANDS.items()]
-    return "\n".join(
-        [
-            "usage: mint COMMAND [options]",
-            "",
-            "Is my data in your AI? Tell whether photos were used to train a face-recognition model.",
-            "",
-            *lines,
-            "",
-            "mint COMMAND --help says what a command does, with examples.",
-        ]
-    )
 
 
 if __name__ == "__main__":

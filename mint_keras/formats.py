@@ -182,7 +182,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         value = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # depth and huge numbers too: files are strangers'
         raise InputError(f"Expected a JSON file at {path}, received: {error}.") from error
     if not isinstance(value, dict):
         raise InputError(f"Expected a JSON object in {path}, received {type(value).__name__}.")
@@ -196,29 +196,30 @@ def make_manifest(kind: str, inputs: dict[str, str], config: dict[str, Any]) -> 
     """Describes an artefact.
 
     Args:
-        kind: what it is, for example "mint_run".
+        kind: What it is, for example "mint_run".
         inputs: SHA-256 of everything it is made from, by name.
-        config: the resolved settings that decide its content.
+        config: The resolved settings that decide its content.
 
     Returns:
         The manifest; `fingerprint` covers kind, inputs and config, so equal fingerprints mean the same artefact.
     """
     made_from = {"kind": kind, "inputs": inputs, "config": json.loads(json.dumps(config, default=str))}
+    # Without --out and --workers: the same work gives the same manifest everywhere.
+    script, *arguments = sys.argv
+    kept = [argument for before, argument in zip([script, *arguments], arguments, strict=False) if before not in _WHERE]
+    kept = [argument for argument in kept if argument.split("=")[0] not in _WHERE]
+    program = ["mint"] if Path(script).name == "mint" else ["python", os.path.relpath(script)]
+    versions = {}
+    for package in _VERSIONED:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
     return {
         "schema": SCHEMA,
         **made_from,
         "fingerprint": sha256_json(made_from),
-        "command": _command(),
-        "versions": {"mint_keras": __version__, **_installed_versions()},
+        "command": shlex.join([*program, *kept]),
+        "versions": {"mint_keras": __version__, **versions},
     }
-
-
-def _command() -> str:
-    """Returns the command line without --out and --workers: the same work gives the same manifest everywhere."""
-    script, *arguments = sys.argv
-    kept = [argument for before, argument in zip([script, *arguments], arguments, strict=False) if before not in _WHERE]
-    kept = [argument for argument in kept if argument.split("=")[0] not in _WHERE]
-    return shlex.join(["python", os.path.relpath(script), *kept])
 
 
 def read_manifest(folder: Path, kind: str) -> dict[str, Any]:
@@ -311,14 +312,6 @@ def _remove_unfinished(out: Path) -> None:
     for path in out.iterdir():
         if _UNFINISHED.fullmatch(path.name):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-def _installed_versions() -> dict[str, str]:
-    versions = {}
-    for package in _VERSIONED:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[package] = importlib.metadata.version(package)
-    return versions
 
 
 # --- tables ----------------------------------------------------------------------------------------------------------

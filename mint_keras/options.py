@@ -6,6 +6,7 @@ Only `commands` and studies use this: below them nobody knows that there is a co
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import sys
 import typing
 from typing import Any, TypeVar
@@ -82,11 +83,13 @@ def _parser(config_class: type, description: str, program: str | None) -> jsonar
     types = typing.get_type_hints(config_class)
     help_of = {
         param.arg_name: param.description or ""
-        for documented in (Common, config_class)
+        for documented in reversed(config_class.__mro__)
         for param in docstring_parser.parse(documented.__doc__ or "").params
     }
-    shared = {field.name for field in dataclasses.fields(Common)}
-    for field in sorted(dataclasses.fields(config_class), key=lambda field: field.name in shared):
+    # Those of its own come first, whatever it inherits.
+    shared, own = {field.name for field in dataclasses.fields(Common)}, inspect.get_annotations(config_class)
+    fields = dataclasses.fields(config_class)
+    for field in sorted(fields, key=lambda field: (field.name in shared, field.name not in own)):
         _add_option(parser, field, types[field.name], help_of[field.name])
     return parser
 

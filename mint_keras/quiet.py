@@ -8,18 +8,13 @@ import tempfile
 from collections.abc import Iterator
 
 
-@contextlib.contextmanager
-def quiet_import() -> Iterator[None]:
-    """Hides what TensorFlow's C++ libraries print while they load, unless loading fails."""
-    with hidden_notices():
-        yield
-        _start_tensorflow()
-
-
 def import_tensorflow() -> None:
-    """Loads TensorFlow without what its C++ libraries print."""
-    with quiet_import():
-        import tensorflow  # noqa: F401
+    """Loads TensorFlow without what its C++ libraries print, unless loading fails."""
+    with hidden_notices():
+        import tensorflow
+
+        tensorflow.get_logger().setLevel("ERROR")  # each new head is traced anew, which it would warn of
+        tensorflow.config.list_physical_devices("GPU")  # the search prints too, on its first use
 
 
 @contextlib.contextmanager
@@ -37,11 +32,3 @@ def hidden_notices() -> Iterator[None]:
         finally:
             os.dup2(terminal, 2)
             os.close(terminal)
-
-
-def _start_tensorflow() -> None:
-    """The search for GPUs prints too, on its first use; each new head is traced anew, which TensorFlow warns of."""
-    import tensorflow
-
-    tensorflow.get_logger().setLevel("ERROR")
-    tensorflow.config.list_physical_devices("GPU")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import itertools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, overload
 
 import numpy as np
-
-from mint_keras.shown import Shown
 
 # Names of models in `Scores.model`; several untrained copies are numbered, another trained network bears its own name.
 AUDITED, UNTRAINED = "audited", "untrained"
@@ -21,7 +20,7 @@ class InputError(ValueError):
     """Input that cannot be used. The message says what was expected, what was received and what to do.
 
     Attributes:
-        done: the report on the rest of the work, where the rest could be done.
+        done: The report on the rest of the work, where the rest could be done.
     """
 
     def __init__(self, message: str, done: str = "") -> None:
@@ -37,19 +36,66 @@ class RefusedError(ValueError):
     """A check failed, so the work was not done (for example: an artefact made from other inputs)."""
 
 
+class Shown:
+    """A result that is a dataclass.
+
+    Example:
+        >>> @dataclasses.dataclass
+        ... class Rate(Shown):
+        ...     num: int
+        ...     of: int
+        >>> Rate(1, 4).to_dict()
+        {'num': 1, 'of': 4}
+        >>> "<td>4</td>" in Rate(1, 4)._repr_html_()
+        True
+    """
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the fields by name, as JSON has them."""
+        return dataclasses.asdict(self)  # type: ignore[call-overload]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Returns the rows of the table that it is shown as."""
+        return [self.to_dict()]
+
+    def to_frame(self) -> Any:
+        """Returns the rows as a dataframe.
+
+        Raises:
+            ModuleNotFoundError: if pandas is not installed.
+        """
+        import pandas
+
+        return pandas.DataFrame(self.rows())
+
+    def _repr_html_(self) -> str:
+        rows = self.rows()
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        head = "".join(f"<th>{html.escape(name.replace('_', ' '))}</th>" for name in names)
+        body = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(_cell(row.get(name, '')))}</td>" for name in names) + "</tr>"
+            for row in rows
+        )
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
 class Sample(NamedTuple):
     """One face or picture, as the readers of databases yield it; no pixels.
 
     Attributes:
-        sample_id: a unique name.
-        database: where it comes from.
-        identity: the person, unique within the database. Where nobody knows, every face is a person of its own.
-        location: where `data.images.FaceReader` finds the pixels: a file, `FILE#KEY` inside a container, or lab faces.
-        group: what else must stay on one side of a split, where that is more than the identity (two records of one
+        sample_id: A unique name.
+        database: The database it comes from.
+        identity: The person, unique within the database. Where nobody knows, every face is a person of its own.
+        location: Where `data.images.FaceReader` finds the pixels: a file, `FILE#KEY` inside a container, or lab faces.
+        group: What else must stay on one side of a split, where that is more than the identity (two records of one
             person, say); "" means the identity.
-        box: left, top, right, bottom of the face in pixels; () if nobody drew it.
-        landmarks: x and y of both eyes, nose and both corners of the mouth in pixels, ten numbers; () if nobody did.
-        attributes: whatever else the database says, such as age or class.
+        box: Left, top, right, bottom of the face in pixels; () if nobody drew it.
+        landmarks: Ten numbers, x and y of both eyes, nose and both corners of the mouth in pixels; () if nobody did.
+        attributes: Whatever else the database says, such as age or class.
     """
 
     sample_id: str
@@ -64,17 +110,10 @@ class Sample(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class SampleTable:
-    """Samples as columns of n rows; the optional ones are None where no sample has any. See `Sample`.
+    """Samples as columns of n rows; see `Sample` for what they hold. Optional columns are None where no sample has any.
 
-    Attributes:
-        sample_id: unique names, shape (n,), str. They travel with every array made from the samples.
-        database: the database each sample comes from, shape (n,), str.
-        identity: the person, unique within a database, shape (n,), str.
-        location: where `data.images.FaceReader` finds the pixels, shape (n,), str.
-        group: what must stay on one side of a split, shape (n,), str; "" means the identity.
-        box: of the face, shape (n, 4), float32; NaN where there is none.
-        landmarks: of the face, shape (n, 5, 2), float32; NaN where there are none.
-        attributes: JSON objects, shape (n,), str.
+    Text is of shape (n,). Boxes are (n, 4) and landmarks (n, 5, 2), float32, NaN where there are none; attributes are
+    JSON objects as text. The names travel with every array that is made from the samples.
     """
 
     sample_id: np.ndarray
@@ -263,14 +302,14 @@ class Scores(Shown):
     """What one scorer gave for the samples of one evaluation; a higher score means more likely a member.
 
     Attributes:
-        scorer: who scored, for example "vanilla".
-        tap: what it looked at, for example "conv1" or "combination".
-        evaluation: which comparison this is, for example "unseen_database".
-        seed: the seed of the run.
-        samples: the scored samples, n rows.
-        is_member: what each sample is (claimed to be), shape (n,), bool; None where nobody knows.
-        logit: the score before the sigmoid, shape (n,), float32.
-        model: through which model: `AUDITED`, `UNTRAINED` (or a numbered copy of it) or another model's name.
+        scorer: Who scored, for example "vanilla".
+        tap: What it looked at, for example "conv1" or "combination".
+        evaluation: Which comparison this is, for example "unseen_database".
+        seed: The seed of the run.
+        samples: The scored samples, n rows.
+        is_member: What each sample is (claimed to be), shape (n,), bool; None where nobody knows.
+        logit: The score before the sigmoid, shape (n,), float32.
+        model: Through which model it looked: `AUDITED`, `UNTRAINED` (or a numbered copy) or another model's name.
     """
 
     scorer: str
@@ -283,7 +322,7 @@ class Scores(Shown):
     model: str = AUDITED
 
     def rows(self) -> list[dict[str, Any]]:
-        """Returns a row for each sample, see `shown.Shown`."""
+        """Returns a row for each sample, see `Shown`."""
         unknown = [None] * len(self.logit)
         is_member = unknown if self.is_member is None else self.is_member.tolist()
         columns = (self.samples.sample_id.tolist(), self.samples.people().tolist(), is_member, self.logit.tolist())
@@ -300,22 +339,11 @@ class Scores(Shown):
 
 @dataclasses.dataclass(frozen=True)
 class ResultRow(Shown):
-    """One line of results.jsonl: one scorer, tap and evaluation.
+    """One line of results.jsonl: one scorer, model, tap, evaluation and seed (see `Scores`), and what it is worth.
 
-    Attributes:
-        scorer: see `Scores`.
-        tap: see `Scores`.
-        evaluation: see `Scores`.
-        seed: see `Scores`.
-        num_members: samples on the members' side.
-        num_externals: samples on the externals' side.
-        accuracy: of `model.evaluate`, at threshold 0.5, as a fraction. Baselines, which have no Keras model, take
-            this and the next two from their scores.
-        loss: of `model.evaluate`: cross-entropy plus the head's L1 penalty.
-        cross_entropy: of `model.evaluate`, without the penalty.
-        auc: area under the ROC curve, from the scores.
-        tpr_at_1_fpr: true-positive rate at a false-positive rate of at most 1%, from the scores.
-        model: see `Scores`.
+    Accuracy (a fraction, at threshold 0.5), cross-entropy and loss, which adds the head's L1 penalty, are those of
+    `model.evaluate`; baselines, which have no Keras model, take them from their scores. AUC and the true-positive rate
+    at a false-positive rate of at most 1% always come from the scores.
     """
 
     scorer: str
@@ -334,16 +362,16 @@ class ResultRow(Shown):
 
 @dataclasses.dataclass(frozen=True)
 class ParityRecord:
-    """How far one tap of a converted model is from its source.
+    """How far one tap of a converted model is from its source, run by an oracle such as "onnxruntime".
 
     Attributes:
-        tap: what was compared.
-        oracle: what ran the source, for example "onnxruntime".
-        input: what was shown: "faces" or "noise".
-        batch: images that Keras got at once.
-        max_abs: largest absolute difference.
+        tap: What was compared.
+        oracle: What ran the source.
+        input: What was shown: "faces" or "noise".
+        batch: How many images Keras got at once.
+        max_abs: The largest absolute difference.
         relative: ||ours - theirs|| / ||theirs||, over all samples.
-        cosine: smallest cosine between ours and theirs of a sample.
+        cosine: The smallest cosine between ours and theirs of a sample.
     """
 
     tap: str

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 KIND = "mint_plus_worlds"
 RESULTS, TEXT = "mint_plus.json", "mint_plus.md"
 FEATURES = "features.npz"
+_AUC = figures.AUC
+# The options that decide what is trained, and so what --out holds.
 _TRAINING = ("people", "photos", "arch", "resolution", "loss", "epochs", "flips", "seed")
 
 
@@ -114,7 +116,10 @@ def measure_plus(options: MeasurePlus) -> PlusFigures:
         content = {
             "mint_plus": {name: _estimate(parts, options.seed) for name, parts in rows.items()},
             EMBEDDING_NORM: {name: _estimate(parts, options.seed) for name, parts in norms.items()},
-            "by_world": {name: [_auc(part) for part in parts] for name, parts in rows.items()},
+            "by_world": {
+                name: [intervals.plain_figures(part, [_AUC])[_AUC] for part in _scored(parts)]
+                for name, parts in rows.items()
+            },
             "several_photos": measures.several_photos([world[measures.ALL_PHOTOS] for world in worlds], options.seed),
             "ablation": _ablation(options, num) if options.ablate else {},
         }
@@ -172,13 +177,13 @@ def _ablation(options: MeasurePlus, num_worlds: int) -> dict[str, dict[str, list
     return found
 
 
+def _scored(parts: Sequence[Scores]) -> list[Scores]:
+    """Returns scores without those photos that have none: the only ones of their person."""
+    return [paired.take(part, np.isfinite(part.logit)) for part in parts]
+
+
 def _estimate(parts: Sequence[Scores], seed: int) -> dict[str, float]:
     """Returns the mean over worlds, with the interval in which one world would lie."""
-    scored = [paired.take(part, np.isfinite(part.logit)) for part in parts]
     # Percentiles come out short: 93.5% in place of 95%, and less near an AUC of 1 (docs/method.md).
-    found = intervals.estimate(scored, seed=seed, names=[figures.AUC], method="student")[figures.AUC]
+    found = intervals.estimate(_scored(parts), seed=seed, names=[_AUC], method="student")[_AUC]
     return dataclasses.asdict(found)
-
-
-def _auc(part: Scores) -> float:
-    return intervals.plain_figures(paired.take(part, np.isfinite(part.logit)), [figures.AUC])[figures.AUC]

@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 
 KIND = "validation"
 RESULTS, TEXT, PLOT = "validation.json", "validation.md", "validation.png"
-COMMITTED = Path(__file__).resolve().parent / "worlds" / "committed"  # scores
-# Of one core: training of a model; one network's look at a model's people; scores of a world and the verdict.
+COMMITTED = Path(__file__).resolve().parent / "worlds" / "committed"
+# Measured on one core: training of a model; one network's look at a model's people; scores of a world and the verdict.
 _SECONDS = {"model": 55, "network": 20, "world": 8}
 _SECONDS_OF_VERDICT = 3
 
 
 @dataclasses.dataclass(frozen=True)
-class ValidateAuditor(Common):
+class ValidateAuditor(WorldsSpec, Common):
     """Options of validate_auditor.py.
 
     Attributes:
@@ -47,43 +47,16 @@ class ValidateAuditor(Common):
         worlds: Make only one world of each of these kinds, as an auditor meets it: a model, lists of samples, a run of
             train_mint.py; and say how audit.py is called on it. neither, shift (without people who were kept out),
             familiar, membership or both.
-        num_models: Audited models, each trained on people of one of the lab's databases.
-        num_null: Worlds of each model in which the claimed members were never trained on: neither, shift and familiar
-            take turns.
-        num_member: Worlds of each model in which they were: membership and both take turns.
-        claimed: Claimed members of a world, and people each model is trained on.
-        held_out: People of the claimed members' database who were kept out: the reference.
-        externals: People who train the heads, and as many who evaluate them, for the naive reading.
-        photos: Photos of each person in a world.
-        trained_photos: Photos of each person in a model's training.
-        arch: Architecture of the audited models, see train_audited.py.
-        resolution: Side of their faces in pixels.
-        epochs: Passes of their training.
-        num_untrained: Untrained copies of each, as in audit.py. The next audited model is the foreign one.
-        seed: Seed of everything.
     """
 
     out: Path
     quick: bool = False
     plan: bool = False
     worlds: tuple[str, ...] = ()
-    num_models: int = 6
-    num_null: int = 10
-    num_member: int = 5
-    claimed: int = 200
-    held_out: int = 150
-    externals: int = 50
-    photos: int = 2
-    trained_photos: int = 5
-    arch: str = "mini"
-    resolution: int = 48
-    epochs: int = 12
-    num_untrained: int = 3
-    seed: int = 1
 
     @property
     def spec(self) -> WorldsSpec:
-        """All worlds that are asked for."""
+        """All worlds that are asked for: what decides the results."""
         return WorldsSpec(**{field.name: getattr(self, field.name) for field in dataclasses.fields(WorldsSpec)})
 
 
@@ -110,7 +83,7 @@ def validate_auditor(options: ValidateAuditor) -> Validation:
     if options.worlds and (options.quick or options.plan):
         raise InputError("Expected --worlds on its own, received it with --quick or --plan.")
     options.spec.check()
-    worlds = _committed() if options.quick else options.spec.worlds()
+    worlds = _committed() if options.quick else options.spec.all_worlds()
     folder = COMMITTED if options.quick else options.out / "scores"
     paths = {world: folder / f"{world.name}.parquet" for world in worlds}
     if options.quick and options.plan:
@@ -180,7 +153,7 @@ def _decide(paths: dict[World, Path], folder: Path) -> list[Any]:
 
     found = []
     for world, path in progress.bar(paths.items(), desc="verdicts", unit="world"):
-
+        # The intervals of a verdict take seconds: an interrupted validation does not decide twice.
         def decide(world: World = world, path: Path = path) -> dict[str, Any]:
             return dataclasses.asdict(verdicts.decide(world, score_files.read_scores(path)))
 

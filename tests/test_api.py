@@ -175,3 +175,29 @@ class TestAnyKerasModel:
             mint.samples()
         with pytest.raises(mint.InputError):
             mint.load_model("no/such/folder")
+
+
+def test_a_converted_model_gives_what_its_file_gives(tmp_path: Path) -> None:
+    import onnx
+    import onnxruntime
+
+    from tests.audited.convert import files
+
+    path = tmp_path / "small.onnx"
+    onnx.save(files.make_onnx(files.random_state(side=112), files.Dialect(input_shape=("None", 3, 112, 112))), path)
+    model = mint.convert(path)
+    assert model.taps[-1] == "outcome"
+    faces = np.random.default_rng(1).integers(0, 256, (2, 112, 112, 3), dtype=np.uint8)
+    seen = mint.observe(model, mint.samples(faces))
+    session = onnxruntime.InferenceSession(str(path))
+    scaled = ((faces.astype(np.float32) - 127.5) / 127.5).transpose(0, 3, 1, 2)
+    expected = np.concatenate([session.run(None, {session.get_inputs()[0].name: face[None]})[0] for face in scaled])
+    np.testing.assert_allclose(seen["outcome"], expected, rtol=1e-3, atol=1e-4)
+
+
+def test_photos_are_scored_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    bundle = ROOT / "mint_keras" / "shelf" / "bundles" / "lab"
+    found = mint.score_photos(bundle, [str(bundle / "samples")])
+    assert len(found.faces) == 8
+    assert not list(tmp_path.iterdir())

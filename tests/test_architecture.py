@@ -16,6 +16,7 @@ ROWS = [
     ("studies",),  # outside of the package, which knows nothing of them
     ("cli",),
     ("commands",),
+    ("api",),
     ("auditing",),
     ("runs",),
     ("edge", "scorers"),
@@ -37,6 +38,7 @@ ROWS = [
         "vectors",
         "workers",
     ),
+    ("shown",),
 ]
 LIGHT = (
     "data",
@@ -69,8 +71,8 @@ OURS = ("mint_keras", "studies")
 HEAVY = ("tensorflow", "keras", "torch", "onnx", "pyarrow")
 
 
-# Who knows that there is a command line. `options` makes it.
-KNOW_OPTIONS = ("scripts", "cli", "commands", "options")
+# Who knows that there is a command line; `options` makes it.
+KNOW_OPTIONS = ("scripts", "studies", "cli", "commands", "options")
 
 
 def module_name(path: Path) -> str:

@@ -37,8 +37,8 @@ def test_examples(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_wrong_example_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "wrong_example.py").write_text('def f():\n    """>>> f()\n    2\n    """\n    return 1\n')
+    (tmp_path / "wrong_example.py").write_text('def f():\n    """>>> f()\n    2"""\n    return 1\n')
     monkeypatch.syspath_prepend(tmp_path)
     num, said = failures("wrong_example")
     assert num == 1
-    assert "Expected:\n    2\nGot:\n    1" in said
+    assert "Expected:\n        2\nGot:\n    1" in said

@@ -32,3 +32,13 @@ def test_an_error_does_not_leave_them_hidden(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(KeyboardInterrupt), progress.hidden():
         raise KeyboardInterrupt
     assert "doubles" in shown(monkeypatch)
+
+
+@pytest.mark.parametrize(("is_terminal", "expected"), [(True, 1), (False, 2)])
+def test_what_keras_prints(is_terminal: bool, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "isatty", lambda: is_terminal)
+    monkeypatch.setattr(sys, "stderr", stream)
+    assert progress.verbosity() == expected
+    with progress.hidden():
+        assert progress.verbosity() == 0

@@ -6,14 +6,16 @@ import concurrent.futures
 import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mint_keras.aad import store
-from mint_keras.audited.runtime import FaceFunction
 from mint_keras.data import images
 from mint_keras.records import InputError, SampleTable
+
+if TYPE_CHECKING:  # with TensorFlow, which the help of a command has no need of
+    from mint_keras.audited.runtime import FaceFunction
 
 BATCH_SIZE = 64
 SHARD_SIZE = 1024

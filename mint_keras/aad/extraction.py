@@ -46,7 +46,7 @@ def extract_missing(
     faces = images.first_faces(table, extract.BATCH_SIZE, layout.framing)
     facts = formats.read_manifest(out, store.KIND)  # of an earlier start, with what it measured
     if "batch_size" not in facts:
-        # One batch size for the whole store: outputs differ in the last bits between sizes.
+        # A store keeps one batch size and fills every batch, because outputs differ in the last bits between sizes.
         size = layout.batch_size or plan.best_batch_size(functions, faces)[0]
         cost = measure_cost(spec, cut[AUDITED], functions[AUDITED], faces)
         facts = {**manifest, "batch_size": size, "cost": cost}
@@ -54,6 +54,7 @@ def extract_missing(
     layout = dataclasses.replace(layout, batch_size=int(facts["batch_size"]))
     size = extract.bytes_per_sample(functions, faces, layout.dtype)
     free = shutil.disk_usage(out).free
+    # What an earlier start has written takes no further room.
     there = sum(path.stat().st_size for path in out.rglob("*.npy"))
     if len(table) * size - there > free:
         raise InputError(
@@ -99,7 +100,39 @@ def measure_cost(
         return None
     reference = models.face_functions(exact, {AUDITED: extractor})[AUDITED]
     cost = runtime.compare(reference, function, faces)
+    # Lower precisions differ, and say by how much; another backend in float32 has no excuse.
     if spec.precision == runtime.FLOAT32 and min(cost.cosine.values()) < parity.MIN_COSINE:
         raise RefusedError(f"Expected Keras' AAD from {spec.backend}, received cosines of {cost.cosine}.")
+    # Signals of baselines are no taps, and their cosines say nothing about them.
     cosine = {name: value for name, value in cost.cosine.items() if name not in spec.signals}
     return {"speedup": cost.speedup, "cosine": cosine}
+
+
+def describe(folder: Path, opened: store.AadStore, why_resized: str, note: str = "") -> str:
+    """Says what a store holds, what its precision cost, and what could not be used.
+
+    Args:
+        folder: The folder of the store.
+        opened: The store.
+        why_resized: What to say of images of another size, see `images.Framing.why_resized`.
+        note: One more line.
+    """
+    manifest = opened.manifest
+    lines = []
+    for model, named in opened.arrays.items():
+        for name, values in named.items():
+            shape = "x".join(map(str, values.shape[1:]))
+            lines.append(f"{model} {name}: {len(values):,} x {shape} {values.dtype}")
+    if cost := manifest.get("cost"):
+        cosines = ", ".join(f"{tap} {cosine:.6f}" for tap, cosine in cost["cosine"].items())
+        lines.append(f"{cost['speedup']:.2f} times as fast as Keras in float32; smallest cosine with it: {cosines}")
+    lines += [note] if note else []
+    lines += [f"{why_resized}: {database} {num}." for database, num in manifest["resized"].items()]
+    if manifest["rejected"]:
+        lines.append(f"{manifest['rejected']:,} samples could not be used: {folder / formats.REJECTED}")
+    size = store.num_bytes(folder, manifest)
+    lines.append(
+        f"{folder}: {len(opened.table):,} samples, {size / 1e9:.2f} GB in {manifest['num_shards']:,} shards, "
+        f"batches of {manifest['batch_size']}"
+    )
+    return "\n".join(lines)

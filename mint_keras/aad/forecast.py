@@ -55,6 +55,7 @@ def forecast(
     size = layout.batch_size
     rates = {size: plan.rate(functions, faces, size)} if size else plan.best_batch_size(functions, faces)[1]
     seconds = num / max(rates.values())
+    # One face tells the shapes.
     lines = [f"{num:,} samples through {', '.join(cut)}:"]
     for model, named in extract.run(functions, faces[:1], 1).items():
         for name, values in named.items():
@@ -62,6 +63,7 @@ def forecast(
             shape = "x".join(map(str, stored.shape[1:]))
             lines.append(f"  {model + ' ' + name:24} {shape:>10} {stored.dtype}: {num * stored.nbytes / 1e9:9.3f} GB")
     total = num * extract.bytes_per_sample(functions, faces, layout.dtype)
+    # The folder need not exist; its disk does.
     existing = next(path for path in [out, *out.resolve().parents] if path.exists())
     free = shutil.disk_usage(existing).free
     lines.append(
@@ -95,6 +97,7 @@ def stand_in(card_name: str, untrained_seed: int | None, seed: int) -> tuple[dic
     if not card.blocks:
         raise InputError(f"Expected a card that names the blocks of an IResNet, received {card_name}.")
     keras.utils.set_random_seed(seed)
+    # Speed and shapes do not depend on the weights.
     whole = {AUDITED: iresnet.iresnet(iresnet.IResNetSpec(card.blocks))}
     if untrained_seed is not None:
         whole[UNTRAINED] = zoo.untrained_copy(whole[AUDITED], untrained_seed)

@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from mint_keras import shelf
+from mint_keras import formats, shelf
 from mint_keras.audited import iresnet, recalibration, zoo
 from mint_keras.audited import taps as taps_module
 from mint_keras.data import images
@@ -74,9 +74,9 @@ def load_model(
         folder = shelf.find(Path(source))
         network = zoo.load_audited(folder, zoo.kind_of(folder))
         return AuditedModel(folder.name, network, _known(network), zoo.framing(folder))
-    height, width, channels = source.input.shape[1:]
-    if height is None or height != width or channels != 3:
-        raise InputError(f"Expected a Keras model of square RGB images, received one of {source.input.shape[1:]}.")
+    shape = tuple(source.input_shape[1:]) if isinstance(source.input_shape, tuple) else source.input_shape
+    if len(shape) != 3 or shape[0] is None or shape[0] != shape[1] or shape[2] != 3:
+        raise InputError(f"Expected a Keras model of square RGB images of a fixed size, received one of {shape}.")
     network = source
     if taps:
         named = dict(taps) if isinstance(taps, Mapping) else {layer: layer for layer in taps}
@@ -85,7 +85,7 @@ def load_model(
         if unknown := sorted(set(named.values()) - set(known)):
             raise InputError(f"Expected layers of {source.name!r}, {known}, received {unknown}.")
         network = _with_taps(source, named)
-    return AuditedModel(source.name, network, _known(network), images.Framing(int(height)), normalise)
+    return AuditedModel(source.name, network, _known(network), images.Framing(int(shape[0])), normalise)
 
 
 def _with_taps(source: keras.Model, named: Mapping[str, str]) -> keras.Model:
@@ -113,13 +113,15 @@ def convert(weights: str | Path, mean: Sequence[float] = (), std: Sequence[float
         InputError: if it cannot be converted.
     """
     from mint_keras.audited import cards
-    from mint_keras.audited.convert import sources
+    from mint_keras.audited.convert import chosen_taps, sources
 
-    source = sources.open_source(Path(weights))
-    card = cards.find_card(source.sha256) if hasattr(source, "sha256") else None
+    source, name = sources.open_source(Path(weights)), Path(weights).stem
+    card = cards.find_card(formats.sha256_file(source.files[0]))
     preprocessing, _ = source.choose_preprocessing(tuple(mean), tuple(std), card)
-    network = source.to_keras(preprocessing, None, Path(weights).stem).model
-    return AuditedModel(Path(weights).stem, network, _known(network), images.Framing(int(network.input.shape[1])))
+    converted = source.to_keras(preprocessing, None, "".join(c if c.isalnum() else "_" for c in name))
+    chosen = {tap: converted.tensors[place].tensor for tap, place in chosen_taps.choose_taps(converted, ()).items()}
+    network = taps_module.with_taps(converted.model, chosen)
+    return AuditedModel(name, network, _known(network), images.Framing(int(network.input.shape[1])))
 
 
 def _known(network: keras.Model) -> tuple[str, ...]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from mint_keras import formats, progress
+from mint_keras import formats, progress, shelf, vectors
 from mint_keras.audited import cards, iresnet, runtime, taps, zoo
 from mint_keras.data import images
 from mint_keras.records import InputError
@@ -37,6 +37,7 @@ class Embedder:
 
 def open_model(folder: Path) -> Embedder:
     """Opens an audited model, to be run by Keras in exact float32."""
+    folder = shelf.find(folder)
     model = zoo.load_audited(folder)
     runtime.exact_float32()
     forward = runtime.forward(taps.extractor(model, [taps.OUTCOME]))
@@ -56,6 +57,7 @@ def open_onnx(path: Path, card_name: str, mean: tuple[float, ...], std: tuple[fl
     Raises:
         InputError: If it is no model of faces of 112x112.
     """
+    # onnx and onnxruntime take seconds to load, and a converted model needs neither.
     from mint_keras.audited import parity
     from mint_keras.audited.convert import sources
 
@@ -70,14 +72,32 @@ def open_onnx(path: Path, card_name: str, mean: tuple[float, ...], std: tuple[fl
     return Embedder(lambda faces: session(preprocessing.apply(faces))[0], source.files[0].stem, digest, "onnxruntime")
 
 
+def open_unit(folder: Path) -> Embed:
+    """Opens an audited model to compare photos: embeddings of length 1, the same for a face and its mirror image.
+
+    Raises:
+        InputError: If it is no model of faces of 112x112.
+    """
+    # Models of other sizes are trained to be audited, and thrown away; their embeddings were not tried for this.
+    if zoo.framing(folder) != images.FACE:
+        raise InputError(f"Expected a model of faces of {images.IMAGE_SIZE} pixels, received {folder} of another size.")
+    model = open_model(folder)
+
+    def embed(faces: np.ndarray) -> np.ndarray:
+        # In float32: millions of photos are held in memory at once.
+        return vectors.unit_rows(embed_batch(model.embed, faces, with_mirrored=True), np.float32)
+
+    return embed
+
+
 def embed_batch(embed: Embed, faces: np.ndarray, with_mirrored: bool) -> np.ndarray:
     """Embeds at most `BATCH_SIZE` faces; with_mirrored adds the embedding of the mirrored face."""
     # One batch size throughout, as in extraction: outputs differ in the last bits between sizes.
     padded = np.concatenate([faces, np.zeros((BATCH_SIZE - len(faces), *faces.shape[1:]), faces.dtype)])
-    vectors = embed(padded)
+    found = embed(padded)
     if with_mirrored:
-        vectors = vectors + embed(padded[:, :, ::-1])
-    return np.asarray(vectors)[: len(faces)]
+        found = found + embed(padded[:, :, ::-1])
+    return np.asarray(found)[: len(faces)]
 
 
 def embed_all(embed: Embed, faces: Sequence[bytes | Path], with_mirrored: bool) -> np.ndarray:
@@ -96,21 +116,16 @@ def embed_all(embed: Embed, faces: Sequence[bytes | Path], with_mirrored: bool) 
     """
     parts = []
     with progress.bar(total=len(faces), desc="faces", unit="face") as bar:
-        for batch in _batches(faces):
-            parts.append(embed_batch(embed, batch, with_mirrored))
+        for start in range(0, len(faces), BATCH_SIZE):
+            batch: list[np.ndarray] = []
+            for position, face in enumerate(faces[start : start + BATCH_SIZE], start):
+                try:
+                    encoded = face if isinstance(face, bytes) else images.read_bytes(face)
+                    batch.append(images.FACE.apply(images.decode(encoded)))
+                except InputError as error:
+                    where = face if isinstance(face, Path) else f"image {position}"
+                    reason = f"Expected every image of the pairs to be readable, received {where}: {error}"
+                    raise InputError(reason) from error
+            parts.append(embed_batch(embed, np.stack(batch), with_mirrored))
             bar.update(len(batch))
     return np.concatenate(parts)
-
-
-def _batches(faces: Sequence[bytes | Path]) -> Iterator[np.ndarray]:
-    for start in range(0, len(faces), BATCH_SIZE):
-        batch: list[np.ndarray] = []
-        for position, face in enumerate(faces[start : start + BATCH_SIZE], start):
-            try:
-                encoded = face if isinstance(face, bytes) else images.read_bytes(face)
-                batch.append(images.FACE.apply(images.decode(encoded)))
-            except InputError as error:
-                where = face if isinstance(face, Path) else f"image {position}"
-                reason = f"Expected every image of the pairs to be readable, received {where}: {error}"
-                raise InputError(reason) from error
-        yield np.stack(batch)

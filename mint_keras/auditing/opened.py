@@ -11,7 +11,7 @@ from mint_keras import formats, score_files, shelf
 from mint_keras.data import protocol as protocols
 from mint_keras.data import samples
 from mint_keras.records import InputError, Scores
-from mint_keras.runs.run import Run
+from mint_keras.runs.run import Run, heads_of
 from mint_keras.scorers import baselines
 from mint_keras.scorers.protocol import Scorer
 from mint_keras.statistics import division, selection
@@ -81,7 +81,7 @@ class Opened:
 def recipe_of(run: Run, scorer: Candidate) -> Scorer:
     """Returns a head or baseline of a run, unfitted."""
     if scorer.name == run.spec.head:
-        return run.spec.heads[scorer.tap]
+        return heads_of(run.spec)[scorer.tap]
     return next(one for one in baselines.scorers_of([scorer.name], run.spec.groups) if one.tap == scorer.tap)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from mint_keras.shown import Shown
+from mint_keras.records import Shown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,10 +37,10 @@ class Command:
     summary: str
     has_keras: bool = True
 
-    @property
-    def options(self) -> str:
-        """The name of its class of options."""
-        return "".join(word.title() for word in self.module.split("_"))
+
+def options_class(module: str) -> str:
+    """Returns the name of a command's class of options: TrainMint of train_mint."""
+    return "".join(word.title() for word in module.split("_"))
 
 
 # By the word behind `mint`, in the order in which one meets them.

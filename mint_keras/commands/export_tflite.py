@@ -170,5 +170,5 @@ def _training_aad(folder: Path, tap: str) -> LabelledAad:
     run = runs.reopen(folder)
     if run.aad.fronts:
         raise InputError(f"Expected a run with stored AAD to train its head on, received {folder} with --aad live.")
-    inputs = run.spec.heads[tap].inputs(run.aad.seen(AUDITED))
+    inputs = runs.heads_of(run.spec)[tap].inputs(run.aad.seen(AUDITED))
     return LabelledAad(inputs, *run.protocol.training_rows())

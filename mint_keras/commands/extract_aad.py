@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from mint_keras import formats, progress, workers
-from mint_keras.aad import extract, store
+from mint_keras import formats, progress, shelf, workers
+from mint_keras.aad import store
 from mint_keras.commands import Result
 from mint_keras.data import samples
 from mint_keras.options import Common
 from mint_keras.records import AUDITED, InputError, SampleTable
 
 if TYPE_CHECKING:
-    from mint_keras.aad import models
+    from mint_keras.aad import extract, models
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,9 +61,9 @@ class ExtractAad(Common):
     """
 
     out: Path
-    audited: str = "models/lab"
+    audited: str = str(shelf.LAB)
     samples: tuple[str, ...] = ()
-    # Those of `audited.taps`, which takes seconds to load; a test keeps them equal.
+    # These and the size of a shard are those of modules that take seconds to load; a test keeps them equal.
     taps: tuple[str, ...] = ("conv1", "conv2", "conv3", "conv4", "outcome")
     pooling: tuple[str, ...] = ()
     baselines: bool = False
@@ -73,7 +73,7 @@ class ExtractAad(Common):
     xla: bool = False
     dtype: Literal["float16", "float32"] = "float16"
     batch_size: int = 0
-    shard_size: int = extract.SHARD_SIZE
+    shard_size: int = 1024
     workers: str = workers.HERE
     native_resolution: int = 0
     num_samples: int = 0
@@ -100,7 +100,15 @@ class Extracted(Result):
 def extract_aad(config: ExtractAad) -> Extracted:
     """Extracts what is missing and returns what is there; or plans, or verifies."""
     if config.verify:
-        return _verify(config.out)
+        manifest = formats.read_manifest(config.out, store.KIND)
+        opened = store.open_store(config.out)
+        if opened is None:
+            raise InputError(f"Expected a finished AAD store in {config.out}, received none or an unfinished one.")
+        num, total = len(opened.table), store.num_bytes(config.out, manifest)
+        with progress.bar(total=total, unit="B", unit_scale=True, desc="verify") as bar:
+            store.verify(config.out, bar.update)
+        text = f"{config.out}: {num:,} samples, {total:,} bytes, every byte as it was written."
+        return Extracted(text, config.out, num, total)
     workers.check(config.workers)
     if config.shard_size < 1:
         raise InputError(f"Expected --shard-size of at least 1, received {config.shard_size}.")
@@ -122,6 +130,7 @@ def extract_aad(config: ExtractAad) -> Extracted:
         "audited": formats.sha256_file(spec.audited / formats.MODEL),
         "samples": samples.fingerprint(table),
     }
+    # Where the model lies is no setting: its content is among the inputs.
     settings = {**spec.settings(), **layout.settings(), "models": list(cut)}
     manifest = formats.make_manifest(store.KIND, inputs, settings)
     with formats.output_folder(config.out, manifest, config.overwrite):
@@ -131,16 +140,18 @@ def extract_aad(config: ExtractAad) -> Extracted:
             opened = store.open_store(config.out, manifest["fingerprint"])
     assert opened is not None  # noqa: S101 # it has just been finished
     note = signals.NO_NORMALISATION if config.baselines and signals.BN_DISTANCE not in spec.signals else ""
-    return _describe(config.out, opened, layout.framing.why_resized(), note)
+    text = extraction.describe(config.out, opened, layout.framing.why_resized(), note)
+    return Extracted(text, config.out, len(opened.table), store.num_bytes(config.out, opened.manifest))
 
 
 def _chosen(config: ExtractAad) -> tuple[models.ModelSpec, extract.Layout]:
-    from mint_keras.aad import models
+    from mint_keras.aad import extract, models
     from mint_keras.audited import zoo
 
-    audited = Path(config.audited)
+    audited = shelf.find(Path(config.audited))
     spec = models.ModelSpec(
         audited=audited,
+        # Named twice, a tap is kept once.
         taps=tuple(dict.fromkeys(config.taps)),
         poolings=tuple(dict.fromkeys(config.pooling)),
         untrained_seed=config.seed if config.untrained else None,
@@ -169,36 +180,3 @@ def _plan(config: ExtractAad, table: SampleTable | None) -> Extracted:
         spec = dataclasses.replace(spec, signals=signals.available(whole[AUDITED], spec.taps))
     planned = forecast.forecast(num, spec, whole, layout, table, config.out)
     return Extracted("\n".join([*lines, *planned.lines]), config.out, num, planned.num_bytes)
-
-
-def _verify(out: Path) -> Extracted:
-    manifest = formats.read_manifest(out, store.KIND)
-    opened = store.open_store(out)
-    if opened is None:
-        raise InputError(f"Expected a finished AAD store in {out}, received none or an unfinished one.")
-    num, total = len(opened.table), store.num_bytes(out, manifest)
-    with progress.bar(total=total, unit="B", unit_scale=True, desc="verify") as bar:
-        store.verify(out, bar.update)
-    return Extracted(f"{out}: {num:,} samples, {total:,} bytes, every byte as it was written.", out, num, total)
-
-
-def _describe(out: Path, opened: store.AadStore, why_resized: str, note: str) -> Extracted:
-    manifest = opened.manifest
-    lines = []
-    for model, named in opened.arrays.items():
-        for name, values in named.items():
-            shape = "x".join(map(str, values.shape[1:]))
-            lines.append(f"{model} {name}: {len(values):,} x {shape} {values.dtype}")
-    if cost := manifest.get("cost"):
-        cosines = ", ".join(f"{tap} {cosine:.6f}" for tap, cosine in cost["cosine"].items())
-        lines.append(f"{cost['speedup']:.2f} times as fast as Keras in float32; smallest cosine with it: {cosines}")
-    lines += [note] if note else []
-    lines += [f"{why_resized}: {database} {num}." for database, num in manifest["resized"].items()]
-    if manifest["rejected"]:
-        lines.append(f"{manifest['rejected']:,} samples could not be used: {out / formats.REJECTED}")
-    num, total = len(opened.table), store.num_bytes(out, manifest)
-    lines.append(
-        f"{out}: {num:,} samples, {total / 1e9:.2f} GB in {manifest['num_shards']:,} shards, "
-        f"batches of {manifest['batch_size']}"
-    )
-    return Extracted("\n".join(lines), out, num, total)

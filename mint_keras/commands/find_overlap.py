@@ -10,13 +10,12 @@ Example:
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mint_keras import formats
+from mint_keras import formats, shelf
 from mint_keras.commands import Result
 from mint_keras.data import images, overlap, overlap_files, overlap_search, samples
 from mint_keras.options import Common
@@ -74,14 +73,20 @@ def find_overlap(config: FindOverlap) -> FoundOverlap:
 
     tables = [samples.list_samples(source) for source in config.samples]
     table = samples.join(tables)
+    # The first database keeps what it shares with later ones.
     side = np.repeat(np.arange(len(tables)), [len(part) for part in tables])
     inputs = {"samples": samples.fingerprint(table)}
     if config.audited is not None:
-        inputs["audited"] = formats.sha256_file(config.audited / formats.MODEL)
+        inputs["audited"] = formats.sha256_file(shelf.find(config.audited) / formats.MODEL)
     inputs |= {f"known_{i}": formats.sha256_file(path) for i, path in enumerate(config.known)}
+    # Read before anything is written: a list that is none must not cost the whole search.
     known_lines = [line for path in config.known for line in overlap_files.read_known(path)]
     settings = {"min_cosine": config.min_cosine, "plant": config.plant, "seed": config.seed}
-    embed = _embedder(config.audited) if config.audited is not None else None
+    embed = None
+    if config.audited is not None:
+        from mint_keras.audited import embedding
+
+        embed = embedding.open_unit(config.audited)
     with formats.output_folder(config.out, formats.make_manifest(formats.OVERLAP, inputs, settings), config.overwrite):
         searched = overlap_search.fingerprint(table, config.plant, config.seed, embed)
         if searched is None:
@@ -102,6 +107,7 @@ def find_overlap(config: FindOverlap) -> FoundOverlap:
         report = {
             "num_samples": len(table),
             "num_unreadable": num_unreadable,
+            # A protocol asks by content whether its databases were searched as they are now.
             "databases": dict(zip(map(formats.sha256_table, tables), config.samples, strict=True)),
             "audited": inputs.get("audited"),
             "known_names_without_sample": num_unknown,
@@ -113,22 +119,6 @@ def find_overlap(config: FindOverlap) -> FoundOverlap:
         formats.write_json(config.out / formats.OVERLAP_REPORT, report)
         _write_review(config.out, table, real)
     return FoundOverlap(_text(config, report), report, config.out)
-
-
-def _embedder(folder: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """Returns a function from faces to embeddings of length 1, the same for a face and its mirror image."""
-    from mint_keras.audited import embedding, zoo
-
-    if zoo.framing(folder) != images.FACE:
-        raise InputError(f"Expected a model of faces of {images.IMAGE_SIZE} pixels, received {folder} of another size.")
-    model = embedding.open_model(folder)
-
-    def embed(faces: np.ndarray) -> np.ndarray:
-        outcome = embedding.embed_batch(model.embed, faces, with_mirrored=True)
-        norms = np.linalg.norm(outcome, axis=1, keepdims=True)
-        return outcome / np.maximum(norms, np.finfo(np.float32).tiny)
-
-    return embed
 
 
 def _write_review(out: Path, table: SampleTable, found: overlap.Overlap) -> None:

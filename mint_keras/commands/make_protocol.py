@@ -98,6 +98,7 @@ def make_protocol(config: MakeProtocol) -> Chosen:
         for name in ("members", "externals", "test_members", "test_externals", "held_out")
     }
     sources = [table for parts in listed.values() for table in parts]
+    # Everything that was named is an input, also what is left out later.
     everything = samples.join(sources)
     scan = overlap_files.read_scan(config.scan, sources) if config.scan is not None else None
     joined = {name: samples.join(parts) if parts else None for name, parts in listed.items()}

@@ -91,12 +91,14 @@ def prepare_faces(config: PrepareFaces) -> PreparedFaces:
         **{field.name: getattr(config, field.name) for field in dataclasses.fields(crops.CropSettings)}
     )
     manifest = formats.make_manifest(formats.PREPARED_FACES, inputs, dataclasses.asdict(settings))
+    # The number of workers is no setting: the crops are the same.
     with formats.output_folder(config.out, manifest, config.overwrite):
         made = parts.write_parts(table, settings, config.out, config.workers)
         if not any(crop.file for crop in made):
             raise InputError(f"Expected faces in {list(config.input)}, received none: {made[0].reason}")
         counts = parts.count(table, made)
         parts.write_table(config.out, table, made)
+        # A detector that finds fewer externals than members would bias an audit, so the counts stay with the faces.
         formats.write_json(config.out / formats.MANIFEST, {**manifest, "counts": counts})
     lines = []
     for database, count in counts.items():

@@ -82,7 +82,7 @@ class TrainAudited(Common):
     split_identities: float = 0.5
     epochs: int = 20
     batch_size: int = 128
-    # The two of `training.audited`, which takes seconds to load; a test keeps them equal.
+    # The two of `training.fit_audited`, which takes seconds to load; a test keeps them equal.
     learning_rate: float = 2e-3
     weight_decay: float = 5e-4
     no_flips: bool = False
@@ -150,10 +150,12 @@ def _train_recognition(config: TrainAudited) -> TrainedModel:
         not config.no_flips, margins.MARGINS[config.loss], config.scale,
     )  # fmt: skip
     settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in ("out", "task", "overwrite", "quiet")}
+    # 0 and 112 are the same model.
     settings["resolution"] = resolution
     manifest = formats.make_manifest(zoo.KIND, {"data": samples.fingerprint(table)}, settings)
     with formats.output_folder(config.out, manifest, config.overwrite):
         if not (config.out / formats.MODEL).is_file():
+            # Before the network is built: its first weights come from this seed.
             checkpoints.seed_everything(config.seed)
             tables.write_samples(config.out / formats.HELD_OUT, held_out)
             recognition.fit_members(iresnet.build(config.arch, resolution), members, framing, fitting, config.out)

@@ -80,6 +80,7 @@ def verify_fr(config: VerifyFr) -> FaceVerification:
     else:
         assert config.onnx is not None  # noqa: S101 # one of the two is there
         model = embedding.open_onnx(config.onnx, config.card, config.mean, config.std)
+    # Keras and ONNX Runtime give almost the same figures, and both may be wanted: who ran it is part of the identity.
     identity = {"model_sha256": model.sha256, "runtime": model.runtime}
     digest = formats.sha256_file(config.pairs)
     # A model that was trained here has a verification.json of its own training.

@@ -34,6 +34,7 @@ def make_sides(case: str, tables: Mapping[str, SampleTable | None], stand_ins: d
         externals, test_externals = cases.divide_externals(externals, cases.PAPER_CASES[case], stand_ins)
     elif case == SAME_DATABASE:
         evaluation = protocols.SAME_DATABASE
+        # People of another database would be told apart by their photos' looks.
         if strangers := sorted(set(externals.database.tolist()) - of_members):
             raise InputError(f"Expected externals of the members' own database, received {strangers}.")
     elif case == CROSS_MODEL:

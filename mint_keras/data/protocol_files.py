@@ -41,6 +41,7 @@ def read_protocol(folder: Path) -> tuple[protocols.Protocol, dict[str, Any]]:
     protocol = protocols.Protocol(
         samples.join(list(parts.values())), part, str(summary["evaluation"]), int(summary["seed"])
     )
+    # Files can be edited, and a person on two sides would make every result wrong.
     protocols.check_people(protocol)
     return protocol, summary
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from mint_keras import formats
 from mint_keras.faces import scrfd
-from mint_keras.quiet import quiet_import
+from mint_keras.quiet import hidden_notices
 from mint_keras.records import InputError
 
 INSIGHTFACE = "insightface:"
@@ -56,7 +56,7 @@ def open_detector(detector: str, min_score: float = scrfd.MIN_SCORE) -> Detector
     """
     path = find_file(detector)
     if path.name == formats.MODEL:
-        with quiet_import():
+        with hidden_notices():
             import keras  # only those who convert a detector need it
 
         model = keras.saving.load_model(path, compile=False, safe_mode=True)

@@ -176,8 +176,9 @@ class Plan:
         shapes = {tap: tuple(extractor.output[tap].shape[1:]) for tap in spec.all_taps}
         if not specs.find(spec.head).takes_maps:
             shapes = {tap: shape[-1:] for tap, shape in shapes.items()}
+        recipes = runs.heads_of(spec)
         for key in spec.keys:
-            recipe = spec.heads[key.name]
+            recipe = recipes[key.name]
             head = recipe.build({tap: shapes[tap] for tap in recipe.taps})
             total += _TRAINING_PASSES * specs.find(spec.head).epochs * num_train * taps_module.flops(head)
         return total / 1e9

@@ -49,6 +49,14 @@ class Run:
     aad: run_aad.RunAad
 
 
+def heads_of(spec: RunSpec) -> dict[str, head.Head]:
+    """Returns the heads that a run trains, by the name of what they look at."""
+    return {
+        name: head.Head(spec.head, tuple(group), name, spec.pooling, spec.literal, spec.head_precision, spec.head_xla)
+        for name, group in spec.groups.items()
+    }
+
+
 def open_run(spec: RunSpec, folder: Path, overwrite: bool = False) -> Run:
     """Checks all inputs, opens the output folder, and extracts the AAD unless it is there already.
 
@@ -61,7 +69,7 @@ def open_run(spec: RunSpec, folder: Path, overwrite: bool = False) -> Run:
     model = zoo.load_audited(spec.audited, zoo.kind_of(spec.audited))
     needed = signals.available(model, taps) if spec.baselines else ()
     shapes = taps_module.extractor(model, taps).output
-    for recipe in spec.heads.values():  # shows early whether the heads fit the taps
+    for recipe in heads_of(spec).values():  # shows early whether the heads fit the taps
         recipe.build({tap: shapes[tap].shape[1:] for tap in recipe.taps})
     protocol = choose_samples(spec)
     _check_sizes(protocol)
@@ -141,18 +149,19 @@ def fit_heads(run: Run, keys: Sequence[HeadKey]) -> None:
     """Trains those of the heads that are missing."""
     spec = run.spec
     missing = [key for key in keys if not key.path(run.folder, spec.seed).is_file()]
+    recipes = heads_of(spec)
     rows, is_member = run.protocol.training_rows()
     with progress.bar(total=len(missing) * specs.find(spec.head).epochs, desc="heads", unit="epoch") as bar:
         for key in missing:
             bar.set_postfix_str(f"{key.name}, {key.model}, seed {key.seed}")
-            recipe, path = spec.heads[key.name], key.path(run.folder, spec.seed)
+            recipe, path = recipes[key.name], key.path(run.folder, spec.seed)
             front, seen = run.aad.front(key.model, recipe.taps), run.aad.seen(key.model).take(rows)
             recipe.fit(seen, is_member, key.seed, path.parent, front, bar.update).save(path)
 
 
 def load_head(run: Run, key: HeadKey) -> head.FittedHead:
     """Loads a head of a run."""
-    recipe = run.spec.heads[key.name]
+    recipe = heads_of(run.spec)[key.name]
     model = head.load_model(key.path(run.folder, run.spec.seed))
     return head.FittedHead(recipe, model, key.seed, run.aad.front(key.model, recipe.taps))
 

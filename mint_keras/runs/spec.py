@@ -13,7 +13,6 @@ from mint_keras.audited import zoo
 from mint_keras.data import images
 from mint_keras.heads import specs
 from mint_keras.records import AUDITED, UNTRAINED, InputError
-from mint_keras.scorers.head import Head
 
 KIND = "mint_run"
 COMBINATION, COMBINATION_OUTCOME = "combination", "combination+outcome"
@@ -21,31 +20,10 @@ COMBINATION, COMBINATION_OUTCOME = "combination", "combination+outcome"
 
 @dataclasses.dataclass(frozen=True)
 class RunSpec:
-    """A MINT run. `mint train --help` says more of each field, and gives most of them a default.
+    """A MINT run. Its fields are the options of `mint train` of the same names, whose help says more.
 
-    Attributes:
-        head: What the heads are built like, a key of `heads.specs.HEADS`.
-        audited: The folder of the audited model.
-        taps: What the heads look at, each on its own; () for the head's default ones.
-        protocol: The folder of a protocol, in place of the next six fields.
-        members: Samples the audited model was trained on; "" for the list beside the model.
-        externals: Samples of other databases that it was not trained on.
-        evaluate: Samples of databases that neither model nor heads saw.
-        held_out: People of the members' database whom the model never saw; "" for the list beside the model.
-        num_train: How many samples of each class train the heads, at most.
-        num_test: How many samples of each kind evaluate them, at most.
-        num_seeds: How many times each head is trained, on the same samples.
-        native_resolution: The side to which larger images are shrunk first; 0 for none.
-        pooling: What vanilla heads take of every channel, a key of `aad.pooling.POOLINGS`.
-        baselines: Whether all baselines stand beside the heads.
-        literal: Whether vanilla heads are exactly as the paper prints them.
-        aad: Where AAD comes from: "stored", "live" or "auto".
-        store: A store of AAD to take it from.
-        precision: Of the audited model while it gives its AAD, see `audited.runtime`.
-        xla: Whether the audited model is compiled.
-        head_precision: In which the heads are trained.
-        head_xla: Whether the training of heads is compiled.
-        seed: Seeds every choice, weights, batch order and dropout.
+    Samples are named as on the command line, or by the folder of a protocol. Empty fields mean the defaults: the lists
+    beside the model for members and held-out people, the head's own taps, no shrinking of images.
     """
 
     head: str
@@ -104,22 +82,6 @@ class RunSpec:
     def all_taps(self) -> list[str]:
         """The taps whose AAD the heads need."""
         return list(dict.fromkeys(tap for group in self.groups.values() for tap in group))
-
-    @property
-    def heads(self) -> dict[str, Head]:
-        """The heads that are trained, by the name of what they look at."""
-        return {
-            name: Head(
-                name=self.head,
-                taps=tuple(group),
-                tap=name,
-                pooling=self.pooling,
-                literal=self.literal,
-                precision=self.head_precision,
-                xla=self.head_xla,
-            )
-            for name, group in self.groups.items()
-        }
 
     @property
     def keys(self) -> list[HeadKey]:

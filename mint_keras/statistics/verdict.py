@@ -14,8 +14,7 @@ import html
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from mint_keras.records import InputError
-from mint_keras.shown import Shown
+from mint_keras.records import InputError, Shown
 from mint_keras.statistics.findings import BLIND, CLAIM, CONTEXT, NULL, REFERENCE, ROLES, TRUTHS, UNTRAINED, Finding
 from mint_keras.statistics.intervals import CONFIDENCE
 
@@ -78,7 +77,7 @@ class Verdict(Shown):
         return self.text()
 
     def rows(self) -> list[dict[str, Any]]:
-        """Returns a row for each finding, see `shown.Shown`."""
+        """Returns a row for each finding, see `records.Shown`."""
         return [
             {"finding": one.name, "role": one.role, "auc": one.auc.value, "low": one.auc.low, "high": one.auc.high}
             for one in self.findings

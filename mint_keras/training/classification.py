@@ -59,6 +59,8 @@ class ClassifierSpec:
 
     def manifest(self, table: SampleTable) -> dict[str, Any]:
         """Returns the manifest of the classifier that these samples make."""
+        # Of another kind than a face model, so that whatever is about faces refuses it; train_mint.py and
+        # extract_aad.py take both.
         inputs = {"data": samples.fingerprint(table)}
         return formats.make_manifest(zoo.CLASSIFIER, inputs, dataclasses.asdict(self))
 
@@ -102,6 +104,7 @@ def train_classifier(spec: ClassifierSpec, out: Path, overwrite: bool = False) -
     """
     table = samples.list_samples(spec.data)
     pictures = _divide(table, spec.data)
+    # Before the network is built: its first weights come from this seed.
     checkpoints.seed_everything(spec.seed)
     model = classifiers.build(spec.arch, spec.resolution, len(pictures.classes))
     with formats.output_folder(out, spec.manifest(table), overwrite):
@@ -149,6 +152,7 @@ def _divide(table: SampleTable, data: str) -> _Pictures:
             "Expected pictures with their classes in a part train and in another part (CIFAR-100, Tiny-ImageNet, "
             f"tensorflow_datasets), received {is_member.sum()} of train and {is_held_out.sum()} of others in {data}."
         )
+    # Of the members only: what is held out decides nothing about the network.
     classes = np.unique(labels[is_member])
     if unknown := sorted(set(labels[is_held_out]) - set(classes)):
         raise InputError(f"Expected held-out pictures of the classes trained on, received some of {unknown} in {data}.")
@@ -173,6 +177,7 @@ def _train(spec: ClassifierSpec, out: Path, model: keras.Model, pictures: _Pictu
         "classes": pictures.classes.tolist(),
     }
     zoo.save_audited(out, model, facts, zoo.CLASSIFIER)
+    # The file is mapped until its last array is gone.
     del pixels
     cache.unlink()
     shutil.rmtree(out / "checkpoint", ignore_errors=True)
@@ -181,6 +186,7 @@ def _train(spec: ClassifierSpec, out: Path, model: keras.Model, pictures: _Pictu
 def _evaluate(spec: ClassifierSpec, out: Path, model: keras.Model, pictures: _Pictures) -> dict[str, dict[str, float]]:
     """Writes and returns what `model.evaluate` gives for members and for held-out pictures."""
     figures, rejected = {}, []
+    # Decoded again, one side after the other: both need not fit the disk at once.
     for side, table in (("members", pictures.members), ("held_out", pictures.held_out)):
         reader = images.FaceReader(images.Framing(spec.resolution, is_face=False))
         cache = out / _PICTURES

@@ -33,7 +33,8 @@ def compile_head(head: keras.Model, xla: bool = False, steps_at_once: int = 1) -
     """
     with head.distribute_strategy.scope():
         head.compile(
-            optimizer=keras.optimizers.Adam(paper.LEARNING_RATE),
+            # Named, or its name would count the heads of the process, and equal heads would not be equal files.
+            optimizer=keras.optimizers.Adam(paper.LEARNING_RATE, name="adam"),
             loss="binary_crossentropy",
             metrics=[keras.metrics.BinaryAccuracy("accuracy"), keras.metrics.BinaryCrossentropy("cross_entropy")],
             jit_compile=xla,

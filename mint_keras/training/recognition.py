@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from mint_keras import formats, progress
+from mint_keras import formats, progress, vectors
 from mint_keras.audited import iresnet, zoo
 from mint_keras.data import images, splits, tables
 from mint_keras.records import InputError, SampleTable
@@ -55,6 +55,7 @@ def fit_members(
     # On the disk, because a database of faces need not fit the memory.
     cache = out / "faces.npy"
     rows, faces = reader.decode_to(cache, members)
+    # Images that cannot be read do not fail a training: they are listed, and the model is one of the others.
     formats.write_rejected(out / formats.REJECTED, reader.rejected)
     if not len(rows):
         first = reader.rejected[0].location
@@ -64,6 +65,7 @@ def fit_members(
     fit_audited.fit_audited(model, faces, labels, settings, out, progress.verbosity())
     tables.write_samples(out / formats.MEMBERS, members)
     zoo.save_audited(out, model, {"members_pixels_sha256": reader.digest, "num_members": len(members)})
+    # The file is mapped until its last array is gone.
     del faces
     cache.unlink()
     shutil.rmtree(out / "checkpoint", ignore_errors=True)
@@ -91,10 +93,9 @@ def verify_people(
     if not used:
         raise InputError("Expected readable faces among the held-out identities, received none.")
     people = table.take(np.concatenate(used)).people()
-    vectors = np.concatenate(embeddings)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit = vectors.unit_rows(np.concatenate(embeddings), np.float32)
     pairs, genuine = splits.make_pairs(people, num_pairs, np.random.default_rng(seed))
-    cosines = np.einsum("ij,ij->i", vectors[pairs[:, 0]], vectors[pairs[:, 1]])
+    cosines = np.einsum("ij,ij->i", unit[pairs[:, 0]], unit[pairs[:, 1]])
     figures = {
         "num_identities": len(np.unique(people)),
         "num_pairs": int(genuine.sum()),

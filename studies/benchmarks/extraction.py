@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-import keras
 import numpy as np
 import onnxruntime
 
@@ -42,23 +41,18 @@ def extraction(bench: Bench) -> Iterator[Measurement]:
     ours = max(rates["keras"], rates["backend"])
     gflops = taps.flops(extractor) / 1e9 * ours
     yield Measurement(f"{title}, best of ours", gflops, _peak(), "GFLOP/s", "largest matrix product")
-    target = "" if bench.quick else "10"  # an R18 has fewer blocks behind conv1
+    # An R18 has fewer blocks behind conv1, so that less is saved.
+    target = "" if bench.quick else "10"
     short = max(rates["cut, keras"], rates["cut, backend"])
     yield Measurement(f"{title} cut at conv1, best of ours", short, ours, "images/s", "all taps", target)
-    yield from _precisions(extractor, exact, images, arch.upper(), rounds)
-
-
-def _precisions(
-    extractor: keras.Model, exact: runtime.Forward, images: np.ndarray, title: str, rounds: int
-) -> Iterator[Measurement]:
-    """Rates of lower precisions with the smallest cosine of a tap, over images and taps, that each costs."""
+    # A lower precision is worth its speed only beside the smallest cosine, over images and taps, that it costs.
     for precision, target in (("mixed_bfloat16", "1.7"), (backends.INT8, "")):
         lower = backends.open_forward(extractor, precision)
         both = {"lower": lower, "exact": exact}
         rates = in_turns({name: _work(function, images, len(images)) for name, function in both.items()}, rounds)
         cosine = runtime.smallest_cosines(lower(images), exact(images))
         text = ", ".join(f"{tap} {value:.4f}" for tap, value in cosine.items())
-        name = f"{title} {precision} (cosine {text})"
+        name = f"{arch.upper()} {precision} (cosine {text})"
         yield Measurement(name, rates["lower"], rates["exact"], "images/s", "float32, Keras", target)
 
 

@@ -59,7 +59,11 @@ def heads(bench: Bench) -> Iterator[Measurement]:
     live = fit_heads.live_head(cnn.build(shapes), extractor)
     rate = _ours(live, {images.PIXELS: arrays["pixels"]}, is_member, bench.folder / "live")
     yield Measurement(f"cnn on {arch} conv1, live", rate, peer, "samples/s", against)
-    vectors, many = _vectors(bench.folder / "vectors"), np.arange(_NUM_VECTORS) % 2 == 0
+    rng, folder = np.random.default_rng(1), bench.folder / "vectors"
+    folder.mkdir()
+    for shard in range(_NUM_VECTORS // 1024):
+        np.save(folder / f"{shard:03d}.npy", rng.normal(size=(1024, 960)).astype(np.float32))
+    vectors, many = store.ShardedArray(sorted(folder.glob("*.npy"))), np.arange(_NUM_VECTORS) % 2 == 0
     wide = {"combination": vectors.shape[1:]}
     peer = _in_memory(vanilla.build(wide, literal=True), vectors, many, bench.folder / "peer")
     stored = _ours(vanilla.build(wide, literal=True), {"combination": vectors}, many, bench.folder / "vanilla")
@@ -77,6 +81,7 @@ def streaming(bench: Bench) -> Iterator[Measurement]:
         _write_stream(folder, num, bench.quick)
         peak, printed = peak_memory("-c", _STREAM, folder, num, steps)
         found[num] = peak, float(printed[-1])
+        # Or the disk would have to hold both at once.
         for path in folder.glob("*.npy"):
             path.unlink()
     (small, slow), (large, rate) = found.values()
@@ -97,14 +102,6 @@ def _store(folder: Path, extractor: keras.Model, num: int) -> dict[str, store.Sh
     return {**opened.arrays[models.AUDITED], **opened.arrays[images.PIXELS]}
 
 
-def _vectors(folder: Path) -> store.ShardedArray:
-    rng = np.random.default_rng(1)
-    folder.mkdir()
-    for shard in range(_NUM_VECTORS // 1024):
-        np.save(folder / f"{shard:03d}.npy", rng.normal(size=(1024, 960)).astype(np.float32))
-    return store.ShardedArray(sorted(folder.glob("*.npy")))
-
-
 def _write_stream(folder: Path, num: int, is_sparse: bool) -> None:
     """Writes shards as conv1 of an R100 fills them, 56x56x64 in float16, or sparse ones of the lab's network."""
     folder.mkdir()
@@ -121,7 +118,8 @@ def _write_stream(folder: Path, num: int, is_sparse: bool) -> None:
 
 
 def _ours(model: keras.Model, features: dict[str, store.ShardedArray], is_member: np.ndarray, out: Path) -> float:
-    """Trains as train_mint.py does; maps are read from the disk even if there are few of them."""
+    """Returns the rate of training as train_mint.py trains."""
+    # Maps are read from the disk even if there are few of them, as those of a real run would be.
     is_map = any(len(values.shape) > 2 for values in features.values())
     data = batches.LabelledAad(features, np.arange(len(is_member)), is_member, 0 if is_map else 2**30)
     times: list[float] = []
@@ -131,7 +129,8 @@ def _ours(model: keras.Model, features: dict[str, store.ShardedArray], is_member
 
 
 def _in_memory(model: keras.Model, array: store.ShardedArray, is_member: np.ndarray, out: Path) -> float:
-    """Trains as a user without a store would: everything in one float32 array; with the logs that we write."""
+    """Returns the rate of training as a user without a store would: everything in one float32 array."""
+    # With the logs that we write, or the difference would be theirs.
     features, labels = {next(iter(model.input)): array[:].astype(np.float32)}, is_member[:, None].astype(np.float32)
     checkpoints.seed_everything(1)
     fit_heads.compile_head(model)
@@ -146,5 +145,5 @@ def _in_memory(model: keras.Model, array: store.ShardedArray, is_member: np.ndar
 
 
 def _rate(times: list[float], num: int) -> float:
-    """Samples per second of the fastest epoch but the first, which compiles."""
+    """Returns the samples per second of the fastest epoch but the first, which compiles."""
     return num / float(np.diff(times)[1:].min())

@@ -24,6 +24,7 @@ def random_iresnet(arch: str) -> keras.Model:
     keras.utils.set_random_seed(1)
     model = iresnet.build(arch)
     norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    # One pass then sets the statistics, instead of moving them a little.
     for layer in norms:
         layer.momentum = 0.0
     model(iresnet.normalise(faces(16)), training=True)
@@ -52,7 +53,7 @@ def to_state(model: keras.Model) -> dict[str, np.ndarray]:
 def torch_forward(state: dict[str, np.ndarray]) -> Callable[[np.ndarray], dict[str, np.ndarray]] | None:
     """Returns PyTorch's way: the network with hooks on the last convolution's normalisation of every stage.
 
-    None without PyTorch, which the project does not need.
+    It is None without PyTorch, which the project does not need.
     """
     try:
         import torch

@@ -19,6 +19,7 @@ from mint_keras.heads import cnn, vanilla
 from studies.benchmarks import iresnets
 from studies.benchmarks.measurement import Bench, Measurement, in_turns, peak_memory
 
+# Of ours and of the peer's: what a small laptop has to spare.
 _THREADS = 2
 _LAB = shelf.path("bundles/lab")
 _MIB = 2**20
@@ -29,7 +30,12 @@ def edge(bench: Bench) -> Iterator[Measurement]:
     yield from _scorers(bench)
     if bench.detector and bench.photos:
         yield from _detector(bench)
-    yield _memory(bench)
+    num, out = (100 if bench.quick else 1000), bench.folder / "scores"
+    for number, face in enumerate(iresnets.faces(num)):
+        images.write_png(bench.folder / "aligned" / f"{number:04d}.png", face)
+    arguments = ("--bundle", _LAB, bench.folder / "aligned", "--out", out, "--quiet")
+    peak, _ = peak_memory("scripts/score.py", *arguments)
+    yield Measurement(f"memory, {num:,} faces scored by the lab's bundle", peak, 400, "MiB", "the limit", "<1")
 
 
 def _scorers(bench: Bench) -> Iterator[Measurement]:
@@ -81,7 +87,7 @@ def _one_by_one(run: Callable[[np.ndarray], object], faces: np.ndarray) -> Calla
 
 def _whole_network(model: keras.Model, faces: np.ndarray) -> Callable[[], int]:
     content = torch_layout.to_onnx(iresnets.to_state(model)).SerializeToString()
-    session = onnxruntime.InferenceSession(content, _options(), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(content, _session_options(), providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
 
     def run(batch: np.ndarray) -> object:
@@ -97,7 +103,7 @@ def _detector(bench: Bench) -> Iterator[Measurement]:
     reader = images.FaceReader()
     table = samples.list_samples(bench.photos)
     pictures = [reader.image(str(location)) for location in table.location[:: 4 if bench.quick else 1]]
-    session = onnxruntime.InferenceSession(path, _options(), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(path, _session_options(), providers=["CPUExecutionProvider"])
     (entry,), names = session.get_inputs(), [output.name for output in session.get_outputs()]
     side = scrfd.INPUT_SIZE
     ours = detector.network(litert.to_tflite(detector.to_keras(path, side)), _THREADS)
@@ -116,17 +122,7 @@ def _detector(bench: Bench) -> Iterator[Measurement]:
     yield Measurement(name, rates["ours"], rates["theirs"], "photos/s", "ONNX Runtime", "0.9")
 
 
-def _options() -> onnxruntime.SessionOptions:
+def _session_options() -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = _THREADS
     return options
-
-
-def _memory(bench: Bench) -> Measurement:
-    num = 100 if bench.quick else 1000
-    folder = bench.folder / "aligned"
-    for number, face in enumerate(iresnets.faces(num)):
-        images.write_png(folder / f"{number:04d}.png", face)
-    out = bench.folder / "scores"
-    peak, _ = peak_memory("scripts/score.py", "--bundle", _LAB, folder, "--out", out, "--quiet")
-    return Measurement(f"memory, {num:,} faces scored by the lab's bundle", peak, 400, "MiB", "the limit", "<1")

@@ -86,7 +86,8 @@ def best_rate(work: Callable[[], int], repeats: int = 3) -> float:
 def in_turns(works: Mapping[_Name, Callable[[], int]], rounds: int) -> dict[_Name, float]:
     """Returns the best rate of each work; they take turns, so that all meet the same machine."""
     for work in works.values():
-        work()  # compiles, fills caches
+        # The first run compiles and fills caches.
+        work()
     rates = dict.fromkeys(works, 0.0)
     for _ in range(rounds):
         for name, work in works.items():

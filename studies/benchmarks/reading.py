@@ -18,7 +18,7 @@ from mint_keras.data import images, overlap, recordio, samples, synthetic, table
 from mint_keras.faces import align, crops, detectors
 from mint_keras.faces.parts import PART_SIZE
 from mint_keras.records import InputError, Sample, SampleTable, tabulate
-from studies.benchmarks.measurement import Bench, Measurement, best_rate, peak_memory
+from studies.benchmarks.measurement import Bench, Measurement, best_rate, in_turns, peak_memory
 
 _DISTINCT = 100
 _EMBEDDING = 128
@@ -70,16 +70,15 @@ def faces(bench: Bench) -> Iterator[Measurement]:
                 align.align(image, found.landmarks[0])
         return len(table)
 
-    peer = _insightface_loop(bench.detector, table)
-    rates = {align_only: 0.0, write: 0.0, peer: 0.0}
-    for _ in range(2 if bench.quick else 10):  # in turns, so that all meet the same machine
-        for work in rates:
-            rates[work] = max(rates[work], best_rate(work, 1))
+    works = {"align": align_only, "write": write, "peer": _insightface_loop(bench.detector, table)}
+    rates = in_turns(works, 2 if bench.quick else 10)
     loop = "insightface: read, detect, norm_crop"
-    yield Measurement("read, detect, align", rates[align_only], rates[peer], "photos/s", loop, "1.0")
-    yield Measurement("the same, and PNG on the disk", rates[write], rates[peer], "photos/s", f"{loop}; not written")
+    yield Measurement("read, detect, align", rates["align"], rates["peer"], "photos/s", loop, "1.0")
+    yield Measurement(
+        "the same, and PNG on the disk", rates["write"], rates["peer"], "photos/s", f"{loop}; not written"
+    )
     two = _prepare(bench, table)
-    yield Measurement("prepare_faces, two processes, once started", two, rates[peer], "photos/s", loop, "1.8")
+    yield Measurement("prepare_faces, two processes, once started", two, rates["peer"], "photos/s", loop, "1.8")
 
 
 def copies(bench: Bench) -> Iterator[Measurement]:
@@ -105,7 +104,7 @@ def memory(bench: Bench) -> Iterator[Measurement]:
     for num in (small, large):
         path = write_records(bench.folder / f"memory-{num}", num)
         out = bench.folder / f"memory-{num}-out"
-        arguments = (path, "--out", out, "--treatment", "stored", "--encoding", "jpg", "--quiet")
+        arguments = ("--input", path, "--out", out, "--treatment", "stored", "--encoding", "jpg", "--quiet")
         peaks.append(peak_memory("scripts/prepare_faces.py", *arguments)[0])
     yield Measurement(f"memory, {large:,} photos", peaks[1], peaks[0], "MiB", f"{small:,} photos", "<1.2")
 
@@ -127,14 +126,6 @@ def write_records(folder: Path, num: int) -> Path:
     return folder / "train.rec"
 
 
-def _repeated(table: SampleTable, repeats: int) -> SampleTable:
-    return tabulate(
-        Sample(f"photos/{turn}/{row}", "photos", f"{turn}/{row}", str(table.location[row]))
-        for turn in range(repeats)
-        for row in range(len(table))
-    )
-
-
 def _insightface_loop(detector: str, table: SampleTable):  # type: ignore[no-untyped-def] # returns a closure
     from insightface.model_zoo.scrfd import SCRFD
     from insightface.utils.face_align import norm_crop
@@ -153,12 +144,17 @@ def _insightface_loop(detector: str, table: SampleTable):  # type: ignore[no-unt
 
 
 def _prepare(bench: Bench, table: SampleTable) -> float:
-    """Returns the photos per second of two processes, from two runs of different length, without their start."""
+    """Returns the photos per second of two processes, without their start."""
     seconds = []
+    # Two runs of different length: what both have in common is the start.
     sizes = [2 * PART_SIZE * parts for parts in ((1, 3) if bench.quick else (2, 10))]
     for num in sizes:
         source = bench.folder / f"{num}.parquet"
-        tables.write_samples(source, _repeated(table, num // len(table) + 1).take(np.arange(num)))
+        rows = (divmod(number, len(table)) for number in range(num))
+        repeated = tabulate(
+            Sample(f"photos/{turn}/{row}", "photos", f"{turn}/{row}", str(table.location[row])) for turn, row in rows
+        )
+        tables.write_samples(source, repeated)
         out = bench.folder / f"prepared-{num}"
         start = time.perf_counter()
         with progress.hidden():
@@ -168,7 +164,7 @@ def _prepare(bench: Bench, table: SampleTable) -> float:
 
 
 def _fingerprints(num: int) -> overlap.Fingerprints:
-    """Random photos, of which every twentieth is a copy of the one before."""
+    """Returns fingerprints of random photos, of which every twentieth is a copy of the one before."""
     rng = np.random.default_rng(1)
     pdq = rng.integers(0, 256, (num, 32), dtype=np.uint8)
     embedding = rng.standard_normal((num, _EMBEDDING)).astype(np.float32)

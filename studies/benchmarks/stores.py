@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import keras
 import numpy as np
 
 from mint_keras import formats, shelf, workers
@@ -39,7 +38,7 @@ def stores(bench: Bench) -> Iterator[Measurement]:
     def save() -> int:
         with open(folder / "peer.npy", "wb") as file:
             np.save(file, values)
-            os.fsync(file.fileno())
+            os.fsync(file.fileno())  # as ours does: else the page cache would be measured
         return size
 
     rates = in_turns({"ours": write, "peer": save}, 3)
@@ -78,14 +77,10 @@ def ray_workers(bench: Bench) -> Iterator[Measurement]:
     except InputError:
         return
     folder, size = bench.folder / "workers", 64 if bench.quick else 256
-    _save(folder / "model", iresnets.random_iresnet("r18"))
+    formats.write_json(folder / "model" / formats.MANIFEST, formats.make_manifest(zoo.KIND, {}, {}))
+    zoo.save_audited(folder / "model", iresnets.random_iresnet("r18"), {})
     rates = [_rate_on_ray(folder, num_workers, size) for num_workers in (2, 1)]
     yield Measurement("two Ray workers, R18, all taps", rates[0], rates[1], "images/s", "one worker", "1.7")
-
-
-def _save(folder: Path, model: keras.Model) -> None:
-    formats.write_json(folder / formats.MANIFEST, formats.make_manifest(zoo.KIND, {}, {}))
-    zoo.save_audited(folder, model, {})
 
 
 def _rate_on_ray(folder: Path, num_workers: int, size: int) -> float:

@@ -19,7 +19,6 @@ from mint_keras.scorers.ingredients import REFERENCE
 from studies import arrays
 
 _DATABASE = "web"
-_BATCH = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,9 +83,12 @@ def look(model: Path, reference: Path | None, kept_at: Path) -> KnownPhotos:
         found = dict(observe(table, views.face_function(zoo.load_audited(model)), zoo.framing(model)).arrays)
         if reference is not None:
             embed = runtime.forward(taps.extractor(zoo.load_audited(reference), [taps.OUTCOME]))
-            seen = observe(
-                table, lambda faces: embed(iresnet.normalise(faces)), zoo.framing(reference), _BATCH, is_filled=False
-            )
+
+            def look_at(faces: np.ndarray) -> dict[str, np.ndarray]:
+                return embed(iresnet.normalise(faces))
+
+            # Published figures were made in batches of this size, the last one smaller; others differ in the last bits.
+            seen = observe(table, look_at, zoo.framing(reference), batch_size=256, is_filled=False)
             found[REFERENCE] = seen[taps.OUTCOME]
         return found
 

@@ -18,8 +18,10 @@ from mint_keras.scorers.mint_plus import MintPlus
 from mint_keras.statistics import figures, paired, person
 from studies.plus.known import KnownPhotos
 
-NOBODY = "nobody"  # a truth for control: half of those who were kept out are claimed to be members
-ALL_PHOTOS = "all_photos"  # how scores of single photos name everybody's: used ones are the members
+# A truth for control: half of those who were kept out are claimed to be members, and there is nothing to find.
+NOBODY = "nobody"
+# How scores of single photos name everybody's: used ones are the members.
+ALL_PHOTOS = "all_photos"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,6 +100,7 @@ def score(photos: KnownPhotos, number: int, seed: int) -> list[Scores]:
     """
     found = []
     for measure in MEASURES:
+        # People are divided anew in each world; the folds of the fit have one seed in all of them.
         (calibration, known), (shown, is_member) = halves(measure, photos, seed + number)
         logit = measure.recipe.fit(calibration.seen, known, seed)(shown.seen)
         norm = vectors.log_norms(shown.seen[taps.OUTCOME]).astype(np.float32)
@@ -130,6 +133,7 @@ def several_photos(worlds: Sequence[Scores], seed: int) -> dict[str, list[list[f
         is_used = figures.membership(part)
         people = part.samples.people()
         of_members = np.isin(people, people[is_used])
+        # As many photos as the person with the fewest has, so that all count alike.
         num = int(np.unique(people[is_used | ~of_members], return_counts=True)[1].min())
         used = person.power_curve([paired.take(part, is_used | ~of_members)], num, seed=seed)
         some = person.mixture_curve([part], num, seed=seed)

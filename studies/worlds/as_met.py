@@ -16,8 +16,10 @@ from studies.worlds.spec import World
 
 MODEL, FOREIGN = 1, 2
 EXTERNALS, EVALUATE = "externals.parquet", "evaluate.parquet"
-_WITHOUT_REFERENCE = "shift"  # who finds a model and photos elsewhere has nobody who was kept out
-_NUMBER = 91  # of the first; no other draw has it
+# Who finds a model, and photos elsewhere, has nobody who was kept out.
+_WITHOUT_REFERENCE = "shift"
+# The number of the first of these worlds, which no other draw has.
+_NUMBER = 91
 
 
 def make(lab: WorldsLab, kind: str) -> str:
@@ -39,7 +41,8 @@ def make(lab: WorldsLab, kind: str) -> str:
         lists[formats.HELD_OUT] = sources.held_out
     audited = folder / "model"
     audited.mkdir(parents=True, exist_ok=True)
-    for name in (formats.MODEL, formats.MANIFEST):  # without the lists of its own people, which an auditor has not
+    # Without the lists of its own people, which an auditor has not.
+    for name in (formats.MODEL, formats.MANIFEST):
         shutil.copyfile(lab.folder(MODEL) / name, audited / name)
     for name, table in lists.items():
         tables.write_samples(folder / name, table)

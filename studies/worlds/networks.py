@@ -22,14 +22,18 @@ from studies import arrays
 from studies.worlds import drawing
 from studies.worlds.spec import WorldsSpec
 
-PIXELS = "pixels"  # stands where networks are named, for what looks at no network
+# Stands where networks are named, for what looks at no network.
+PIXELS = "pixels"
 FOREIGN = "foreign"
 _MAXIMA = tuple(pooling.array_name(tap, pooling.MAX) for tap in taps.CONV_TAPS)
 # What MINT+ looks at by default where it judges people, and what the naive head does. The rest is large.
 _KEPT = (taps.OUTCOME, views.COSINES, views.NORM_RATIOS, *_MAXIMA)
-_NUM_DATABASES = 3  # of the people of one audited model: its own and two more
-_FIRST_OTHER, _FIRST_SPARE = 1000, 5000  # numbers of people: who was trained on comes before
-_NUM_SPARE = 40  # of each database; they give untrained copies their statistics and appear in no world
+# Databases of the people of one audited model: its own, one to train heads on and one to evaluate them.
+_NUM_DATABASES = 3
+# Numbers of people: who was trained on comes before.
+_FIRST_OTHER, _FIRST_SPARE = 1000, 5000
+# People of each database who give untrained copies their statistics, and appear in no world.
+_NUM_SPARE = 40
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,13 +112,15 @@ class WorldsLab:
         spec, folder = self.spec, self.folder(number)
         people = self.people(number)
         table = concatenate_tables([people.members, *people.others.values()])
+        # The next audited model, which was trained on other people of another database.
         beside = 1 + number % spec.num_models
         networks: dict[str, Callable[[], keras.Model]]
         networks = {AUDITED: functools.partial(zoo.load_audited, folder)}
         for copy in range(1, spec.num_untrained + 1):
             networks[f"{UNTRAINED}_{copy}"] = functools.partial(self._untrained, number, copy)
         networks[f"{FOREIGN}_{beside}"] = functools.partial(zoo.load_audited, self.folder(beside))
-        faces = functools.cache(lambda: self._faces(table))  # drawing them takes as long as a network's look
+        # Drawn once for all networks, and not at all if everything was seen before.
+        faces = functools.cache(lambda: self._faces(table))
 
         def seen_by(network: str) -> Mapping[str, np.ndarray]:
             if network == PIXELS:

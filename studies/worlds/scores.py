@@ -43,7 +43,7 @@ def score(spec: WorldsSpec, world: World, people: PeopleSeen) -> list[Scores]:
         table = protocol.table.take(shown.rows)
         return Scores(recipe.name, recipe.tap, evaluation, seed, table, shown.is_member, logit, model)
 
-    # Somebody chooses the scorer in an audit of a run. Here nobody does, but the people are divided in the same way.
+    # In an audit of a run a scorer is chosen on some of the people. Here none is, but who is reported on is the same.
     divided = division.divide(scored(NORM, AUDITED, training, same), seed)
     tasks, _ = plus.tasks_of_person(protocol, divided, seed)
     found = []

@@ -10,8 +10,10 @@ from mint_keras.data import synthetic
 from mint_keras.records import InputError
 from studies.worlds import drawing
 
-_TRAIN_SHARE = 3  # a third of the claimed members' photos trains heads, the others are evaluated
-_MIN_TRAINING = 66  # photos of each side: what a head's batch takes, and a person more
+# A third of the claimed members' photos trains heads, the others are evaluated.
+_TRAIN_SHARE = 3
+# Photos of each side: what a head's batch takes, and a person more.
+_MIN_TRAINING = 66
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -56,39 +58,40 @@ class World:
         return cls(int(model), int(number), kind)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class WorldsSpec:
-    """All worlds of a validation. `validate_auditor.py --help` says more of each field.
+    """All worlds of a validation.
 
     Attributes:
-        num_models: How many audited models are trained.
-        num_null: How many worlds of each model have claimed members who were never trained on.
-        num_member: How many worlds of each model have claimed members who were.
-        claimed: The number of claimed members of a world.
-        held_out: The number of people of their database who were kept out.
-        externals: The number of people who train heads for the naive reading, and again of those who evaluate them.
-        photos: The number of photos of each person in a world.
-        trained_photos: The number of photos of each person in a model's training.
-        arch: The architecture of the audited models.
-        resolution: The side of their faces in pixels.
-        epochs: How long they are trained.
-        num_untrained: How many untrained copies of each there are.
-        seed: Seeds everything.
+        num_models: Audited models, each trained on people of one of the lab's databases.
+        num_null: Worlds of each model in which the claimed members were never trained on: neither, shift and familiar
+            take turns.
+        num_member: Worlds of each model in which they were: membership and both take turns.
+        claimed: Claimed members of a world, and people each model is trained on.
+        held_out: People of the claimed members' database who were kept out: the reference.
+        externals: People who train the heads, and as many who evaluate them, for the naive reading.
+        photos: Photos of each person in a world.
+        trained_photos: Photos of each person in a model's training.
+        arch: Architecture of the audited models, see train_audited.py.
+        resolution: Side of their faces in pixels.
+        epochs: Passes of their training.
+        num_untrained: Untrained copies of each, as in audit.py. The next audited model is the foreign one.
+        seed: Seed of everything.
     """
 
-    num_models: int
-    num_null: int
-    num_member: int
-    claimed: int
-    held_out: int
-    externals: int
-    photos: int
-    trained_photos: int
-    arch: str
-    resolution: int
-    epochs: int
-    num_untrained: int
-    seed: int
+    num_models: int = 6
+    num_null: int = 10
+    num_member: int = 5
+    claimed: int = 200
+    held_out: int = 150
+    externals: int = 50
+    photos: int = 2
+    trained_photos: int = 5
+    arch: str = "mini"
+    resolution: int = 48
+    epochs: int = 12
+    num_untrained: int = 3
+    seed: int = 1
 
     def check(self) -> None:
         """Raises InputError for sizes that make no worlds."""
@@ -107,7 +110,7 @@ class WorldsSpec:
                 "photos."
             )
 
-    def worlds(self) -> list[World]:
+    def all_worlds(self) -> list[World]:
         """Returns the worlds of all models: first the null ones of each, kinds taking turns."""
         found = []
         for model in range(1, self.num_models + 1):
@@ -115,6 +118,7 @@ class WorldsSpec:
                 (drawing.NULL, 0, self.num_null),
                 (drawing.WITH_MEMBERS, self.num_null, self.num_member),
             ):
+                # Every model begins with another kind, so that few worlds of each model show all kinds.
                 found += [World(model, first + k + 1, kinds[(model + k) % len(kinds)]) for k in range(num)]
         return found
 
@@ -130,6 +134,7 @@ class WorldsSpec:
 
     def seed_of(self, world: World) -> int:
         """Returns the seed of a world's split, fits and intervals."""
+        # No two worlds share it as long as there are fewer than 100 models, and fewer than 100 worlds of each.
         return 10_000 * self.seed + 100 * world.model + world.number
 
     def sources(self, world: World, people: drawing.People) -> protocols.Sources:

@@ -95,7 +95,15 @@ def summarise(decided: Sequence[WorldVerdict]) -> dict[str, Any]:
         "detections": {name: dataclasses.asdict(rate(sides[True], by)) for name, by in accusers.items()},
         "without_reference": collections.Counter(one.without_reference for one in decided),
         "by_model": _by_model(decided),
-        "by_kind": {kind: _of_kind(of) for kind in drawing.KINDS if (of := of_kind(decided, kind))},
+        "by_kind": {
+            kind: {
+                "worlds": len(of),
+                **{outcome: sum(one.outcome == outcome for one in of) for outcome in verdict.OUTCOMES},
+                **{f"raw {name}": sum(one.is_accused_naively(name) for one in of) for name in NAIVE_FIGURES},
+            }
+            for kind in drawing.KINDS
+            if (of := of_kind(decided, kind))
+        },
         "worlds": [dataclasses.asdict(one) for one in decided],
     }
 
@@ -115,12 +123,6 @@ def _by_model(decided: Sequence[WorldVerdict]) -> dict[str, dict[str, int]]:
         counts[total] += 1
         counts[hits] += one.is_accused
     return found
-
-
-def _of_kind(decided: Sequence[WorldVerdict]) -> dict[str, Any]:
-    counts: dict[str, Any] = {outcome: sum(one.outcome == outcome for one in decided) for outcome in verdict.OUTCOMES}
-    naive = {f"raw {name}": sum(one.is_accused_naively(name) for one in decided) for name in NAIVE_FIGURES}
-    return {"worlds": len(decided), **counts, **naive}
 
 
 def render(content: dict[str, Any]) -> str:

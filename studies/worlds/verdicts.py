@@ -71,6 +71,7 @@ def decide(world: World, parts: Sequence[Scores]) -> WorldVerdict:
             f"Expected scores of {NAIVE}, {PIXELS}, {NORM} and {PHOTO} for {world.name}, received others: "
             f"{sorted({part.scorer for part in parts})}."
         )
+    # Scores carry the seed of their world, so that committed ones are decided as on the first day.
     seed = naive[0].seed
     on_reference = {protocols.SAME_DATABASE: {PIXELS.name: pixels[0]}}
     comparisons = [
@@ -78,6 +79,7 @@ def decide(world: World, parts: Sequence[Scores]) -> WorldVerdict:
         for scorer, of in by_scorer.items()
     ]
     claim = findings.across("members and externals", _QUESTION, findings.CLAIM, naive, seed)
+    # Raw MINT decides nothing: it is on the record of a scorer, as in an audit of a run.
     verdicts = rule.by_rule(comparisons, {str(NORM): [claim]}, seed)
     return WorldVerdict(
         world=world.name,

@@ -11,7 +11,7 @@ from mint_keras.auditing import controls, frozen
 from mint_keras.auditing.opened import AuditSpec, Opened, open_audit, recipe_of
 from mint_keras.data import images, protocol
 from mint_keras.records import AUDITED, InputError, Observations
-from mint_keras.runs.run import Run, reopen
+from mint_keras.runs.run import Run, heads_of, reopen
 from mint_keras.statistics import division, metrics
 from mint_keras.statistics.selection import Candidate
 
@@ -35,7 +35,7 @@ def test_the_best_on_people_who_are_not_reported_on_is_chosen(opened: Opened) ->
         areas[tap] = metrics.auc(choosing.is_member, choosing.logit)
     assert opened.scorer == Candidate("vanilla", max(areas, key=areas.__getitem__))
     assert opened.has_reference
-    assert opened.recipe == opened.run.spec.heads[opened.scorer.tap]
+    assert opened.recipe == heads_of(opened.run.spec)[opened.scorer.tap]
 
 
 def test_recipes_of_heads_and_baselines(run: Run) -> None:
@@ -85,9 +85,9 @@ def test_calibration_is_of_people_who_are_not_reported_on(run: Run, opened: Open
 
 
 def test_a_foreign_model_without_the_scorers_tap_shows_at_once(run: Run, audited_folder: Path) -> None:
-    controls.check(run.spec.heads["combination"], audited_folder, ["outcome"])
+    controls.check(heads_of(run.spec)["combination"], audited_folder, ["outcome"])
     with pytest.raises(InputError, match="conv9"):
-        controls.check(run.spec.heads["conv4"], audited_folder, ["conv9"])
+        controls.check(heads_of(run.spec)["conv4"], audited_folder, ["conv9"])
 
 
 def test_a_control_through_the_audited_model_itself_finds_the_same(run: Run, opened: Opened, tmp_path: Path) -> None:

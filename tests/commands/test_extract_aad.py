@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mint_keras import formats
-from mint_keras.aad import plan, store
+from mint_keras.aad import extract, plan, store
 from mint_keras.audited import taps
 from mint_keras.commands.extract_aad import ExtractAad, extract_aad
 from mint_keras.commands.train_mint import TrainMint, train_mint
@@ -235,9 +235,10 @@ class TestStoreForHeads:
             open_run(self.options(ROOT / "models" / "lab", tmp_path / "out", store=store_folder))
 
 
-def test_the_default_taps_are_those_of_the_paper() -> None:
+def test_the_defaults_are_those_of_the_modules_below() -> None:
     """They are written twice, so that --help need not load Keras."""
-    assert ExtractAad(Path("out")).taps == (*taps.CONV_TAPS, taps.OUTCOME)
+    assert ExtractAad.taps == (*taps.CONV_TAPS, taps.OUTCOME)
+    assert ExtractAad.shard_size == extract.SHARD_SIZE
 
 
 def test_the_result_counts(maps: Path) -> None:

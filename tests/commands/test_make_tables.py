@@ -19,6 +19,9 @@ MODELS = ("fr1", "fr2", "fr3")
 PICTURES = {"pictures": "cifar", "picture_externals": ("tiny", "coco"), "picture_evaluate": ("caltech",)}
 
 
+_COLUMNS = ((AUDITED, "unseen_database"), (UNTRAINED, "unseen_database"), (AUDITED, "same_database"))
+
+
 def made_up_scores(run: paper_runs.PaperRun, taps: set[str], rng: np.random.Generator) -> list[Scores]:
     names = np.array([f"s{i}" for i in range(40)])
     table = SampleTable(names, np.full(40, "db"), (np.arange(40) // 2).astype(str), names)
@@ -101,7 +104,8 @@ def test_cells_are_the_figures_of_the_scores(scores_only: Path) -> None:
     )
     assert float(cell["published"]) == 0.79
     parts = score_files.read_scores(scores_only / "runs" / "fr2-b-100k-vanilla" / formats.SCORES)
-    chosen = [p for p in parts if (p.scorer, p.tap, p.evaluation) == ("vanilla", "outcome", "unseen_database")]
+    key = ("vanilla", AUDITED, "outcome", "unseen_database")
+    chosen = [p for p in parts if (p.scorer, p.model, p.tap, p.evaluation) == key]
     for name, function in (("accuracy", metrics.accuracy), ("auc", metrics.auc)):
         assert float(cell[name]) == pytest.approx(np.mean([function(p.is_member, p.score) for p in chosen]), abs=1e-6)
         assert float(cell[f"{name}_low"]) <= float(cell[name]) <= float(cell[f"{name}_high"])

@@ -8,7 +8,7 @@ from mint_keras import formats
 from mint_keras.commands.train_audited import TrainAudited, train_audited
 from mint_keras.data import tables
 from mint_keras.records import InputError
-from mint_keras.training import audited
+from mint_keras.training import fit_audited
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -57,7 +57,8 @@ def test_bad_input_writes_nothing(options: dict, message: str, tmp_path: Path) -
 
 def test_the_rates_are_those_of_the_training() -> None:
     """They are written twice, so that --help need not load Keras."""
-    assert (TrainAudited.learning_rate, TrainAudited.weight_decay) == (audited.LEARNING_RATE, audited.WEIGHT_DECAY)
+    assert TrainAudited.learning_rate == fit_audited.LEARNING_RATE
+    assert TrainAudited.weight_decay == fit_audited.WEIGHT_DECAY
 
 
 def test_the_result_has_the_figures(audited_folder: Path) -> None:

@@ -12,7 +12,7 @@ from mint_keras.aad import plan
 from mint_keras.data import images
 from mint_keras.records import AUDITED, UNTRAINED, InputError
 from mint_keras.runs import report
-from mint_keras.runs.run import fit_and_score, is_finished, load_head, open_run, reopen
+from mint_keras.runs.run import fit_and_score, heads_of, is_finished, load_head, open_run, reopen
 from mint_keras.runs.spec import HeadKey, RunSpec, read_spec
 
 
@@ -41,7 +41,7 @@ def test_a_head_that_is_fitted_again_gives_the_runs_scores(run_folder: Path) -> 
     """Controls fit heads through other models by this very function."""
     run = reopen(run_folder)
     for model in (AUDITED, UNTRAINED):
-        found = fit_and_score(run.spec.heads["conv4"], run.aad, model, run.protocol, run.spec.seed)
+        found = fit_and_score(heads_of(run.spec)["conv4"], run.aad, model, run.protocol, run.spec.seed)
         key = ("vanilla", model, "conv4")
         kept = [p for p in score_files.read_scores(run_folder / "scores.csv") if (p.scorer, p.model, p.tap) == key]
         assert [part.evaluation for part in found] == [part.evaluation for part in kept]

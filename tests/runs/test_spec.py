@@ -11,6 +11,7 @@ from mint_keras import formats
 from mint_keras.commands.train_mint import TrainMint
 from mint_keras.options import Common
 from mint_keras.records import AUDITED, UNTRAINED, InputError
+from mint_keras.runs.run import heads_of
 from mint_keras.runs.spec import KIND, HeadKey, RunSpec, read_spec
 
 
@@ -41,7 +42,7 @@ def test_trainings_and_where_they_lie(tmp_path: Path) -> None:
 
 def test_literal_has_no_standardisation() -> None:
     for literal in (False, True):
-        recipe = RunSpec("vanilla", taps=("conv4",), literal=literal).heads["conv4"]
+        recipe = heads_of(RunSpec("vanilla", taps=("conv4",), literal=literal))["conv4"]
         head = recipe.build({"conv4": (16,)})
         assert ("standardise" in [layer.name for layer in head.layers]) != literal
 

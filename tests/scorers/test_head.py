@@ -18,7 +18,7 @@ from mint_keras.records import AUDITED, UNTRAINED, InputError, Labelled, Observa
 from mint_keras.runs.run import load_head, reopen
 from mint_keras.scorers.head import Head, load_model
 from mint_keras.statistics import metrics
-from mint_keras.training import batches, fit_heads
+from mint_keras.training import fit_heads
 from tests.scorers.seen import observed, only
 
 IS_MEMBER = np.arange(160) % 2 == 0
@@ -65,7 +65,6 @@ def test_it_is_fed_its_taps_in_their_form() -> None:
 
 def test_in_memory_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     train, others = draw(1), draw(2)
     head = Head("vanilla", ("conv1", "conv2")).fit(train, IS_MEMBER)
     logit = head(others)
@@ -165,7 +164,3 @@ def test_a_runs_head_gives_the_runs_scores(run_folder: Path) -> None:
             np.testing.assert_array_equal(scores.samples.sample_id, of_run.samples.sample_id)
             assert result == results[key.model, key.name, scores.evaluation]
     assert {model for model, _, _ in written} == {AUDITED, UNTRAINED}
-
-
-def test_class_sizes_are_those_of_a_batch() -> None:
-    assert batches.CLASS_BATCH == 64  # what `test_what_is_no_head` relies on

@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 
 from mint_keras.data import protocol
-from mint_keras.records import SampleTable
+from mint_keras.records import Labelled, Observations, SampleTable
 from mint_keras.scorers import mint_plus
-from mint_keras.scorers.baselines import OUTCOME, PERSON
+from mint_keras.scorers.baselines import OUTCOME
 from mint_keras.statistics import division, metrics
+from tests.scorers.seen import observed
 from tests.statistics.worlds import draw
-
-Side = tuple[np.ndarray, np.ndarray]
 
 
 def test_nobody_chooses_and_is_reported() -> None:
@@ -62,47 +61,45 @@ def test_every_photo_gets_the_mean_of_its_person() -> None:
 
 def test_no_more_rows_than_memory_holds() -> None:
     rows, is_member = np.arange(100, 130), np.arange(30) < 20
-    kept, truth = division.limited((rows, is_member), 1, 12)
+    kept, truth = division.limited(Labelled(rows, is_member), 1, 12)
     assert (truth.sum(), (~truth).sum()) == (12, 10)
     assert np.array_equal(truth, kept < 120)
     assert (np.diff(kept) > 0).all()
 
 
-def null_world(seed: int) -> tuple[dict[str, np.ndarray], dict[str, Side]]:
+def null_world(seed: int) -> tuple[Observations, dict[str, Labelled]]:
     """People who differ in nothing but this: claimed members have eight photos each, the others three."""
     rng = np.random.default_rng(seed)
     is_claimed = np.arange(240) < 120
     person = np.repeat(np.arange(240), np.where(is_claimed, 8, 3))
     outcome = rng.normal(size=(240, 16))[person] + rng.normal(size=(len(person), 16))
     sides = {
-        name: (np.flatnonzero(mask), is_claimed[person[mask]])
+        name: Labelled(np.flatnonzero(mask), is_claimed[person[mask]])
         for name, mask in (("fitted on", person % 2 == 0), ("scored", person % 2 == 1))
     }
-    return {OUTCOME: outcome, PERSON: np.char.add("web/", np.char.zfill(person.astype(str), 4))}, sides
+    return observed(np.char.zfill(person.astype(str), 4), {OUTCOME: outcome}), sides
 
 
-def auc(features: dict[str, np.ndarray], sides: dict[str, Side], level: str) -> float:
-    (known, truth), (rows, is_claimed) = sides["fitted on"], sides["scored"]
-    fit_on, scored = ({name: values[some] for name, values in features.items()} for some in (known, rows))
-    return metrics.auc(is_claimed, mint_plus.fit(fit_on, truth, level=level, ingredients=("others",))(scored))
+def auc(seen: Observations, sides: dict[str, Labelled], level: str) -> float:
+    known, scored = sides["fitted on"], sides["scored"]
+    score = mint_plus.MintPlus(level=level, ingredients=("others",)).fit(seen.take(known.rows), known.is_member)
+    return metrics.auc(scored.is_member, score(seen.take(scored.rows)))
 
 
-def equal(features: dict[str, np.ndarray], sides: dict[str, Side], least: int = 50) -> tuple[int, dict[str, Side]]:
-    people = features[PERSON]
-    return division.equal_photos(
-        sides, {"fitted on": 10, "scored": least}, people, np.arange(len(people)).astype(str), seed=1
-    )
+def equal(seen: Observations, sides: dict[str, Labelled], least: int = 50) -> tuple[int, dict[str, Labelled]]:
+    names = np.arange(len(seen)).astype(str)
+    return division.equal_photos(sides, {"fitted on": 10, "scored": least}, seen.people(), names, seed=1)
 
 
 @pytest.mark.parametrize("level", [mint_plus.WITH_OTHERS, mint_plus.OF_PERSON])
 def test_null_worlds_of_unequal_photos_stay_at_chance(level: str) -> None:
     found, careless = [], []
     for seed in range(2):
-        features, sides = null_world(seed)
-        num, chosen = equal(features, sides)
+        seen, sides = null_world(seed)
+        num, chosen = equal(seen, sides)
         assert num == 3
-        found.append(auc(features, chosen, level))
-        careless.append(auc(features, sides, level))
+        found.append(auc(seen, chosen, level))
+        careless.append(auc(seen, sides, level))
     assert np.mean(found) == pytest.approx(0.5, abs=0.08)
     assert min(careless) > 0.9  # why photos are made equal
 
@@ -113,7 +110,8 @@ def test_equal_photos_of_the_same_people_on_both_sides() -> None:
     is_member = np.tile(np.arange(6), 30) < np.repeat(np.where(np.arange(30) < 20, 3, 1), 6)  # 10 have one used photo
     people = np.char.add("web/", np.char.zfill(person.astype(str), 2))
     rows = np.arange(len(person))
-    num, chosen = division.equal_photos({"all": (rows, is_member)}, {"all": 15}, people, rows.astype(str), seed=1)
+    everybody = {"all": Labelled(rows, is_member)}
+    num, chosen = division.equal_photos(everybody, {"all": 15}, people, rows.astype(str), seed=1)
     assert num == 3
     kept, truth = chosen["all"]
     assert np.array_equal(truth, is_member[kept])
@@ -123,5 +121,5 @@ def test_equal_photos_of_the_same_people_on_both_sides() -> None:
 
 
 def test_too_few_people_with_two_photos() -> None:
-    features, sides = null_world(0)
-    assert equal(features, sides, least=61) == (0, {})
+    seen, sides = null_world(0)
+    assert equal(seen, sides, least=61) == (0, {})

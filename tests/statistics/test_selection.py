@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mint_keras.records import InputError
+from mint_keras.records import UNTRAINED, InputError
 from mint_keras.statistics import selection
 from tests.statistics.worlds import draw
 
 
 def test_candidates_are_what_scored_through_the_audited_model() -> None:
     part = draw((4, 4), 1, 1.0, np.random.default_rng(0))
-    untrained = dataclasses.replace(part, scorer="vanilla_untrained")
+    untrained = dataclasses.replace(part, model=UNTRAINED)
     scores = [part, untrained, dataclasses.replace(part, seed=2), dataclasses.replace(part, evaluation="elsewhere")]
     (found,) = selection.candidates(scores, "same_database")
     assert str(found) == "vanilla on conv1"
     assert [one.seed for one in found.parts(scores, "same_database")] == [1, 2]
-    assert found.parts(scores, "same_database", "_untrained") == [untrained]
+    assert found.parts(scores, "same_database", UNTRAINED) == [untrained]
 
 
 def test_choice_is_the_best_on_other_people() -> None:

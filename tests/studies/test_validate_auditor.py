@@ -49,7 +49,7 @@ def decided(world: str, outcome: str, low: float) -> WorldVerdict:
 
 class TestWorlds:
     def test_the_default_ones(self) -> None:
-        found = ValidateAuditor(Path("out")).spec.worlds()
+        found = ValidateAuditor(Path("out")).spec.all_worlds()
         assert len({world.name for world in found}) == 90
         assert collections.Counter(world.kind for world in found) == {
             "neither": 20, "shift": 20, "familiar": 20, "membership": 15, "both": 15,
@@ -206,7 +206,7 @@ def test_worlds_are_made_and_an_interrupted_validation_continues(
     assert len(calls) == 5  # one of four worlds twice
     assert (first.read_bytes(), first.stat().st_mtime_ns) == before
     content = formats.read_json(config.out / "validation.json")
-    assert {one["world"] for one in content["worlds"]} == {world.name for world in config.spec.worlds()}
+    assert {one["world"] for one in content["worlds"]} == {world.name for world in config.spec.all_worlds()}
     assert content["false_accusations"]["audit"]["num"] == 0  # too few people to accuse anybody
     scorers = {(scorer, network) for scorer in ("embedding_norm", "mint_plus") for network in NETWORKS}
     scorers |= {("vanilla", "audited"), ("pixel statistics", "audited")}

@@ -22,6 +22,7 @@ def choose_taps(converted: Converted, own: Sequence[str]) -> dict[str, str]:
     Raises:
         InputError: If one names nothing in the model.
     """
+    # A network without taps that we know, such as a detector, gives its outputs.
     chosen = dict(converted.taps or converted.outputs)
     by_name = {tensor: tensor for tensor in converted.tensors}
     by_name |= {name: tensor for names in (converted.layers, converted.nodes) for tensor, name in names.items()}
@@ -32,6 +33,7 @@ def choose_taps(converted: Converted, own: Sequence[str]) -> dict[str, str]:
                 f"Expected --taps NAME=NODE with a node, tensor or layer of the model, received {choice!r}."
             )
         chosen[tap] = by_name[place]
+    # Tables and runs show the taps in this order, from the image on.
     last = {tap: chosen.pop(tap) for tap in (taps.OUTCOME,) if tap in chosen}
     return {**chosen, **last}
 

@@ -32,6 +32,7 @@ def check_card(card: Card, digest: str, converted: Converted, chosen: Mapping[st
         raise RefusedError(
             f"Expected the file of card {card.name}, SHA-256 {' or '.join(card.sha256)}, received {digest}."
         )
+    # Shapes of taps do not tell an IResNet of 100 layers from one of 50; the number of blocks does.
     blocks = naming.count_blocks(converted.layers.values())
     if card.blocks and card.blocks != blocks:
         raise RefusedError(
@@ -60,6 +61,8 @@ def trusted(card: Card | None, digest: str, out: Path) -> str:
         return f"SHA-256 {digest}, of no card"
     if digest in card.sha256:
         return f"SHA-256 {digest}, the one card {card.name} knows"
+    # Nobody published the hash of most released models. The first file converted is taken for it, and another one is
+    # refused, so that two runs under one card are of one model.
     for manifest_file in sorted(out.parent.glob(f"*/{formats.MANIFEST}")):
         manifest = formats.read_json(manifest_file)
         is_same_card = manifest.get("config", {}).get("card") == card.name and manifest_file.parent != out

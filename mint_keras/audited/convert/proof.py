@@ -18,7 +18,6 @@ from mint_keras.records import InputError, ParityRecord, RefusedError
 ONNX_TF = "onnx-tf"
 DRAWN_FACES = "synthetic:1/web/0-7/1"
 _NUM_IMAGES = 8
-_REQUIREMENTS = Path(__file__).resolve().parents[3] / "requirements-onnx-tf.txt"
 
 
 def sample_pixels(model: keras.Model, faces: str, seed: int) -> dict[str, np.ndarray]:
@@ -76,13 +75,34 @@ def prove(
         RefusedError: If a tap is out of tolerance.
     """
     oracle = parity.Oracle(source.oracle_model, "graph of the checkpoint" if source.is_checkpoint else "onnxruntime")
+    # Detectors are asked for one photo at a time.
     sizes = parity.BATCH_SIZES[:1] if source.is_detector else parity.BATCH_SIZES
     records = parity.check(converted, chosen, oracle, pixels, sizes)
     if cross_check == ONNX_TF:
-        other = _OnnxTf(source, onnx_tf.environment(_REQUIREMENTS))
-        records += parity.check(converted, chosen, other, {"noise": pixels["noise"][:1]}, (1,))
+        by_onnx_tf = _OnnxTf(source, onnx_tf.environment())
+        # One image is enough: it converts the model anew for every run.
+        records += parity.check(converted, chosen, by_onnx_tf, {"noise": pixels["noise"][:1]}, (1,))
     elif cross_check:
-        records += _compare_files(source, converted, chosen, pixels, sources.open_source(Path(cross_check)), image_size)
+        other = sources.open_source(Path(cross_check))
+        theirs = other.to_keras(other.usual_preprocessing(), image_size, "other")
+        # Own taps name nodes of one file, which the other need not have.
+        shared = [tap for tap in chosen if tap in theirs.taps]
+        both = [
+            runtime.forward(keras.Model(model.model.input, {tap: model.tensors[where[tap]].tensor for tap in shared}))
+            for model, where in ((theirs, theirs.taps), (converted, chosen))
+        ]
+        compared = []
+        for name, images_ in pixels.items():
+            expected, received = (runtime.predict(forward, images_, _NUM_IMAGES) for forward in both)
+            made = (other.files[0].name, name, _NUM_IMAGES)
+            compared += [parity.compare(tap, received[tap], expected[tap], made) for tap in shared]
+        wrong = [record for record in compared if not parity.is_within(record)]
+        if wrong or not shared:
+            raise RefusedError(
+                f"{source.files[0]} and {other.files[0]} are not the same model: "
+                + (f"tap {wrong[0].tap} has relative error {wrong[0].relative:.2g}." if wrong else "no tap in common.")
+            )
+        records += compared
     if not source.is_checkpoint:
         return records, "the same file run by ONNX Runtime gives the same values"
     # The oracle of a checkpoint is a graph that we wrote from it; so is what onnx-tf gets.
@@ -109,34 +129,6 @@ def check_saved(folder: Path, kind: str, model: keras.Model, noise: np.ndarray) 
     if wrong:
         (folder / formats.MODEL).unlink()
         raise RefusedError(f"{folder / formats.MODEL} gives other values for {wrong} than the model that was saved.")
-
-
-def _compare_files(
-    source: sources.ForeignModel,
-    converted: Converted,
-    chosen: Mapping[str, str],
-    pixels: Mapping[str, np.ndarray],
-    other: sources.ForeignModel,
-    image_size: int | None,
-) -> list[ParityRecord]:
-    theirs = other.to_keras(other.usual_preprocessing(), image_size, "other")
-    shared = [tap for tap in chosen if tap in theirs.taps]
-    both = [
-        runtime.forward(keras.Model(model.model.input, {tap: model.tensors[where[tap]].tensor for tap in shared}))
-        for model, where in ((theirs, theirs.taps), (converted, chosen))
-    ]
-    records = []
-    for name, images_ in pixels.items():
-        expected, received = (runtime.predict(forward, images_, _NUM_IMAGES) for forward in both)
-        made = (other.files[0].name, name, _NUM_IMAGES)
-        records += [parity.compare(tap, received[tap], expected[tap], made) for tap in shared]
-    wrong = [record for record in records if not parity.is_within(record)]
-    if wrong or not shared:
-        raise RefusedError(
-            f"{source.files[0]} and {other.files[0]} are not the same model: "
-            + (f"tap {wrong[0].tap} has relative error {wrong[0].relative:.2g}." if wrong else "no tap in common.")
-        )
-    return records
 
 
 class _OnnxTf(parity.Oracle):

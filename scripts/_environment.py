@@ -1,3 +1,0 @@
-"""Scripts run from a clone, without installing the package."""
-
-import _clone  # noqa: F401
