@@ -47,12 +47,9 @@ _WORDING = {
 
 
 def write(folder: Path, protocol: protocols.Protocol, audited: Path) -> dict[str, Any]:
-    """Writes `calibration.json` into a bundle: its own scores of a run's externals whom the head never saw.
+    """Writes `calibration.json` into a bundle's folder: what its TFLite file says of externals whom the head never saw.
 
-    Args:
-        folder: The bundle's folder, with its TFLite file.
-        protocol: The samples of the run that the bundle is made from.
-        audited: The folder of the audited model.
+    The protocol is that of the bundle's run, `audited` the folder of the audited model.
 
     Returns:
         The manifest's entries: calibration, limits, licence, audited_model.

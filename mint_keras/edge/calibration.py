@@ -22,12 +22,7 @@ WORDING = ("selected", "none", "silent", "limits")
 
 @dataclasses.dataclass(frozen=True)
 class Reference:
-    """The scores of calibration people, and whether p-values may be given.
-
-    Attributes:
-        calibration: The logits, one for each person, by database.
-        silence: The reason why there are no p-values, as a sentence; "" if there are.
-    """
+    """The scores of calibration people, and the sentence that says why there are no p-values; "" if there are."""
 
     calibration: conformal.Calibration
     silence: str

@@ -31,17 +31,11 @@ def is_supported(head: keras.Model) -> bool:
 
 
 def compress(kind: str, head: keras.Model, data: batches.LabelledAad, seed: int) -> keras.Model:
-    """Trains a copy of a head further, so that it loses less when it is made smaller.
+    """Trains a copy of a head further with the training AAD of its run, so that it loses less when it is made smaller.
 
-    Args:
-        kind: "qat" trains five epochs with the rounding of int8 (quantisation-aware training); "pruned" trains five
-            epochs in which the smallest nine tenths of the weights become 0.
-        head: The trained head.
-        data: The training AAD of its run, by input of the head.
-        seed: Seeds the order of the batches.
-
-    Returns:
-        A head of the same layers. Its batch normalisation is folded into the layers around it and does nothing.
+    "qat" trains five epochs with the rounding of int8 (quantisation-aware training); "pruned" trains five epochs in
+    which the smallest nine tenths of the weights become 0. The copy's batch normalisation is folded into the layers
+    around it and does nothing.
 
     Raises:
         InputError: if the head has other layers than the vanilla and cnn ones.

@@ -43,11 +43,7 @@ def compare(models: Mapping[str, Path], faces: Path) -> dict[str, dict[str, Any]
 
 
 def measure(model: Path, faces: Path) -> dict[str, Any]:
-    """Measures a scorer in a fresh process.
-
-    Args:
-        model: The `.tflite` file.
-        faces: A `.npy` file of faces, uint8 RGB, shape (n, 112, 112, 3).
+    """Measures a `.tflite` file on a `.npy` file of faces, uint8 RGB, shape (n, 112, 112, 3), in a fresh process.
 
     Returns:
         Milliseconds for each face with one thread, "1", and with two, "2", and the largest memory of the process while

@@ -57,6 +57,7 @@ def export(file: str, photos: str, folder: Path) -> dict[str, Any]:
     records = {}
     for side, name in DETECTORS.items():
         with tempfile.TemporaryDirectory() as scratch:
+            # ONNX Runtime runs the resized file too.
             resized = _resized(path, side, Path(scratch))
             content = litert.to_tflite(to_keras(resized, side))
             received, expected = network(content), oracle(resized)
@@ -95,8 +96,8 @@ def network(content: bytes, threads: int = 2) -> scrfd.Network:
     from ai_edge_litert.interpreter import Interpreter
 
     run = Interpreter(model_content=content, num_threads=threads).get_signature_runner()
-    names = [f"{role}_{stride}" for role in _ROLES for stride in _STRIDES]
-    names = [name for name in names if name in run.get_output_details()]
+    found = run.get_output_details()
+    names = [name for role in _ROLES for stride in _STRIDES if (name := f"{role}_{stride}") in found]
 
     def forward(canvas: np.ndarray) -> list[np.ndarray]:
         # LiteRT does not copy the model: the closure keeps its bytes alive.
@@ -162,7 +163,7 @@ def _checked(shifts: Sequence[float], differences: Sequence[float], side: int) -
 
 
 def _resized(path: Path, side: int, folder: Path) -> Path:
-    """Returns the file itself, or a copy for another input size where the file fixes one; the oracle runs it too."""
+    """Returns the file itself, or a copy for another input size where the file fixes one."""
     model = onnx.load(path)
     sizes = model.graph.input[0].type.tensor_type.shape.dim[2:]
     fixed = sizes[0].dim_value

@@ -134,9 +134,8 @@ def keras_scores(head: TrainedHead, faces: ComparedFaces) -> list[Scores]:
     """Returns what artefacts are measured against: the scores of the float32 Keras model that the run trained."""
     model = fuse(head.extractor, head.model)
     starts = progress.bar(range(0, len(faces.pixels), _BATCH), desc="Keras", unit="batch")
-    return faces.scores(
-        head, (model.predict_on_batch(faces.pixels[start : start + _BATCH])[LOGIT][:, 0] for start in starts)
-    )
+    logits = (model.predict_on_batch(faces.pixels[start : start + _BATCH])[LOGIT][:, 0] for start in starts)
+    return faces.scores(head, logits)
 
 
 def make(

@@ -29,7 +29,6 @@ class ScoredFace:
         box: Left, top, right and bottom in the photo's pixels.
         certainty: The detector's certainty, 0 to 1.
         is_resized: Whether it was a crop of another size.
-        logit: The score before the sigmoid.
         features: The numbers of `quality.features`.
         picture: The face as JPEG in base64 if it was asked for, else "".
     """
@@ -100,12 +99,7 @@ def judge(
     """Returns what is said of every face, in the order of the scores, and of everybody with several photos, by name.
 
     The mean of a person's photos is compared with the mean of as many photos of calibration people. Nobody has several
-    photos where folders are not persons.
-
-    Args:
-        scores: The scores of the rows of `table_of`.
-        faces: The faces of these rows.
-        calibration: The bundle's calibration, if it has one.
+    photos where folders are not persons. The scores are those of the rows of `table_of` the faces.
     """
     oddities = [""] * len(faces)
     if calibration is not None:
@@ -149,24 +143,13 @@ def _judge_faces(
         above = calibration.photos.share_above(logits).tolist()
         p = calibration.photos.p_values(logits, np.array([not oddity for oddity in oddities], bool))
         reasons = [f"{_UNLIKE} ({oddity})" if oddity else "" for oddity in oddities]
-    return [
-        Judgement(
-            name=str(scores.samples.sample_id[k]),
-            file=str(scores.samples.location[k]),
-            face=face.number,
-            of=face.of,
-            box=face.box,
-            certainty=face.certainty,
-            score=float(sigmoid(scores.logit[k])),
-            logit=float(scores.logit[k]),
-            share_above=above[k],
-            p_value=None if np.isnan(p[k]) else float(p[k]),
-            is_selected=None,
-            abstained=reasons[k],
-            picture=face.picture,
-        )
-        for k, face in enumerate(faces)
-    ]
+    judgements = []
+    for k, face in enumerate(faces):
+        name, file = str(scores.samples.sample_id[k]), str(scores.samples.location[k])
+        p_value, score = None if np.isnan(p[k]) else float(p[k]), float(sigmoid(scores.logit[k]))
+        said = (score, float(scores.logit[k]), above[k], p_value, None, reasons[k], face.picture)
+        judgements.append(Judgement(name, file, face.number, face.of, face.box, face.certainty, *said))
+    return judgements
 
 
 def _judge_person(name: str, photos: Scores, is_inside: np.ndarray, calibration: FieldCalibration | None) -> Judgement:

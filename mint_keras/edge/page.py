@@ -5,8 +5,8 @@ Photos stay in memory while they are scored, and results until the program ends 
 
 from __future__ import annotations
 
-import collections
 import contextlib
+import itertools
 import os
 import secrets
 import socket
@@ -60,14 +60,9 @@ _HEADERS = {
 def serve(
     bundle: Path, port: int = 8765, looking: Looking | None = None, threads: int = 0, opens_browser: bool = True
 ) -> None:
-    """Serves the page of a bundle's folder until Ctrl-C, and opens it in a browser if this is a terminal.
+    """Serves the page of a bundle's folder until Ctrl-C, and opens it in a browser if wanted and this is a terminal.
 
-    Args:
-        bundle: The bundle's folder.
-        port: The port of the page; 0 takes any that is free.
-        looking: How faces are looked for; with the bundle's detectors by default.
-        threads: The number of processors to use; 0 stands for all.
-        opens_browser: Whether a browser is opened at all.
+    Port 0 is any that is free; 0 threads are as many as there are processors.
 
     Raises:
         InputError: if the bundle cannot be used, or the port is taken.
@@ -130,13 +125,13 @@ class _Guard(BaseHTTPMiddleware):
         return answer
 
 
-class _Batch(NamedTuple):
-    """What was dropped so far: names of photos, their sizes (0 if unreadable), faces, and what has none."""
+class _Photo(NamedTuple):
+    """A photo that was dropped, its width and height (0 if unreadable), and its faces or why there are none."""
 
-    names: list[str]
-    sizes: list[tuple[int, int]]
+    name: str
+    size: tuple[int, int]
     faces: list[ScoredFace]
-    rejected: dict[int, Rejected]
+    error: Rejected | None
 
 
 class _Page:
@@ -147,7 +142,7 @@ class _Page:
 
     def __init__(self, bundle: Bundle, scorer: scoring.FaceScorer) -> None:
         self._bundle, self._scorer = bundle, scorer
-        self._batches: dict[str, _Batch] = {}
+        self._batches: dict[str, list[_Photo]] = {}
         # Photos of one batch get their numbers one after the other, and all threads work on one photo.
         self._lock = threading.Lock()
         self._templates = report.environment()
@@ -167,7 +162,7 @@ class _Page:
     async def begin(self, request: Request) -> Response:
         """Begins a batch; the oldest of too many is forgotten."""
         batch = secrets.token_urlsafe(16)
-        self._batches[batch] = _Batch([], [], [], {})
+        self._batches[batch] = []
         while len(self._batches) > MAX_BATCHES:
             del self._batches[next(iter(self._batches))]
         return JSONResponse({"batch": batch})
@@ -175,7 +170,7 @@ class _Page:
     async def add(self, request: Request) -> Response:
         """Scores one photo, which is the body of the request and is called `?name=`."""
         batch = self._find(request)
-        if len(batch.names) >= MAX_PHOTOS:
+        if len(batch) >= MAX_PHOTOS:
             raise HTTPException(413, f"Expected at most {MAX_PHOTOS} photos at once.")
         parts, size = [], 0
         # What a client says of the length of its body is not to be trusted.
@@ -189,19 +184,17 @@ class _Page:
         def score() -> str:
             with self._lock:
                 # Others may have come while this one was read.
-                if len(batch.names) >= MAX_PHOTOS:
+                if len(batch) >= MAX_PHOTOS:
                     return f"Expected at most {MAX_PHOTOS} photos at once."
-                row, size, error = len(batch.names), (0, 0), ""
+                photo = _Photo(name, (0, 0), [], None)
                 try:
                     image = images.decode(b"".join(parts))
-                    size = (image.shape[1], image.shape[0])
-                    batch.faces.extend(self._scorer.score_image(image, row))
-                except InputError as caught:
-                    error = " ".join(str(caught).split())
-                    batch.rejected[row] = Rejected(name, error)
-                batch.names.append(name)
-                batch.sizes.append(size)
-                return error
+                    photo = photo._replace(size=(image.shape[1], image.shape[0]))
+                    photo = photo._replace(faces=self._scorer.score_image(image, len(batch)))
+                except InputError as error:
+                    photo = photo._replace(error=Rejected(name, " ".join(str(error).split())))
+                batch.append(photo)
+                return photo.error.reason if photo.error else ""
 
         return JSONResponse({"error": await run_in_threadpool(score)})
 
@@ -210,13 +203,12 @@ class _Page:
         batch = self._find(request)
         made = await run_in_threadpool(self._judge, batch)
         if made is None:
-            return HTMLResponse(self._templates.get_template("nothing.html").render(rejected=batch.rejected.values()))
-        of_photos = collections.defaultdict(list)
-        for face, judgement in zip(batch.faces, made.faces, strict=True):
-            of_photos[face.row].append(judgement)
+            rejected = [photo.error for photo in batch if photo.error]
+            return HTMLResponse(self._templates.get_template("nothing.html").render(rejected=rejected))
+        judgements = iter(made.faces)
         photos = [
-            {"row": row, "name": name, "size": size, "faces": of_photos[row], "error": batch.rejected.get(row)}
-            for row, (name, size) in enumerate(zip(batch.names, batch.sizes, strict=True))
+            {**photo._asdict(), "row": row, "faces": list(itertools.islice(judgements, len(photo.faces)))}
+            for row, photo in enumerate(batch)
         ]
         drawn, template = report.histogram(made.calibration, made.faces), self._templates.get_template("results.html")
         return HTMLResponse(template.render(made=made, photos=photos, histogram=drawn))
@@ -234,16 +226,17 @@ class _Page:
         del self._batches[request.path_params["batch"]]
         return Response(status_code=204)
 
-    def _judge(self, batch: _Batch) -> report.PhotoScores | None:
-        with self._lock:
-            if not batch.faces:
-                return None
-            names = np.array(batch.names, np.str_)
-            ids = np.array([f"{row + 1}: {name}" for row, name in enumerate(batch.names)], np.str_)
-            table = SampleTable(ids, np.full(len(names), "page"), ids, names)
-            return scoring.judge(self._bundle, table, list(batch.faces), list(batch.rejected.values()))
+    def _judge(self, batch: list[_Photo]) -> report.PhotoScores | None:
+        photos = batch.copy()
+        faces = [face for photo in photos for face in photo.faces]
+        if not faces:
+            return None
+        names = np.array([photo.name for photo in photos], np.str_)
+        ids = np.array([f"{row + 1}: {name}" for row, name in enumerate(names)], np.str_)
+        table = SampleTable(ids, np.full(len(names), "page"), ids, names)
+        return scoring.judge(self._bundle, table, faces, [photo.error for photo in photos if photo.error])
 
-    def _find(self, request: Request) -> _Batch:
+    def _find(self, request: Request) -> list[_Photo]:
         batch = self._batches.get(request.path_params["batch"])
         if batch is None:
             raise HTTPException(404, "Expected a batch of this page, received a forgotten one. Drop the photos again.")

@@ -62,14 +62,12 @@ def check(comparison: Mapping[str, Any], tolerance: float = TOLERANCE) -> str:
     """
     # Membership decides, not cosines, and a rise does not refuse. `familiar` does not count, whose AUC is no evidence
     # of membership. Small runs are refused for being small, because nobody knows what they lost.
-    drops = {
-        name: -found["auc_change"][1] for name, found in comparison["evaluations"].items() if name != protocol.FAMILIAR
-    }
-    worst = max(drops, key=lambda name: drops[name])
-    if drops[worst] <= tolerance:
+    changes = {name: found["auc_change"] for name, found in comparison["evaluations"].items()}
+    worst = min((name for name in changes if name != protocol.FAMILIAR), key=lambda name: changes[name][1])
+    value, low, _ = changes[worst]
+    if -low <= tolerance:
         return ""
-    value = -comparison["evaluations"][worst]["auc_change"][0]
-    return f"its AUC on {worst} dropped by {value:.4f}, and may have dropped by {drops[worst]:.4f}, over {tolerance:g}"
+    return f"its AUC on {worst} dropped by {-value:.4f}, and may have dropped by {-low:.4f}, over {tolerance:g}"
 
 
 def check_alive(reference: Sequence[Scores]) -> None:
@@ -77,10 +75,8 @@ def check_alive(reference: Sequence[Scores]) -> None:
     logits = np.concatenate([part.logit for part in reference])
     # Any artefact would agree with a head that died.
     if float(np.ptp(logits)) <= 1e-6 * max(1.0, float(np.abs(logits).max())):
-        raise RefusedError(
-            f"Expected a head that tells faces apart, received one that gives all of them the logit {logits[0]:.4g}: "
-            "its training failed. Export another seed or tap."
-        )
+        received = f"received one that gives all of them the logit {logits[0]:.4g}: its training failed"
+        raise RefusedError(f"Expected a head that tells faces apart, {received}. Export another seed or tap.")
 
 
 def recommend(records: Mapping[str, Mapping[str, Any]], force: bool = False) -> str:
@@ -93,7 +89,7 @@ def recommend(records: Mapping[str, Mapping[str, Any]], force: bool = False) -> 
     if not accepted:
         reasons = "; ".join(f"{name}: {record['refused']}" for name, record in records.items())
         raise RefusedError(
-            f"Expected an artefact that keeps the AUC, received none: {reasons}. --force takes it anyway."
+            f"Expected an artefact that keeps the AUC, received none: {reasons}. --force takes it all the same."
         )
     return min(accepted, key=lambda name: accepted[name]["latency_ms"]["1"]["p50"])
 

@@ -101,17 +101,30 @@ class Looking:
         return {**dataclasses.asdict(self), "detectors": hashes}
 
     def with_bundle(self, bundle: Bundle) -> Looking:
-        """Returns the same with the detectors of a bundle, or an installed one, where none is named.
+        """Returns the same with detectors: those named, or the bundle's own, or one that insightface has installed.
 
         Raises:
             InputError: if a named detector is none.
         """
-        if self.is_aligned:
-            return dataclasses.replace(self, detectors=())
-        for name in self.detectors:
+        for name in () if self.is_aligned else self.detectors:
             # This shows early whether it is one.
             detectors.open_detector(name)
-        return self if self.detectors else dataclasses.replace(self, detectors=choose_detectors(bundle))
+        own = [str(path.resolve()) for name in DETECTORS.values() if (path := bundle.file(name)) is not None]
+        found = () if self.is_aligned else self.detectors or tuple(own) or _installed_detector()
+        return dataclasses.replace(self, detectors=found)
+
+
+def _installed_detector() -> tuple[str, ...]:
+    if importlib.util.find_spec("onnxruntime") is None:
+        return ()
+    # pathlib's glob would stop at a home that may not be read.
+    found = [glob.glob(pattern, root_dir=detectors.PACKS, recursive=True) for pattern in _PACKED]
+    for path in (detectors.PACKS / name for names in found for name in sorted(names)):
+        with contextlib.suppress(InputError):
+            # Those with landmarks have so many outputs.
+            if len(detectors.open_session(path).get_outputs()) in (9, 15):
+                return (str(path),)
+    return ()
 
 
 class Face(NamedTuple):
@@ -128,23 +141,6 @@ class Face(NamedTuple):
     box: tuple[float, ...] | None = None
     certainty: float | None = None
     is_resized: bool = False
-
-
-def choose_detectors(bundle: Bundle) -> tuple[str, ...]:
-    """Returns the bundle's own detectors, or else one that insightface has installed; nothing if there is none."""
-    own = [path for name in DETECTORS.values() if (path := bundle.file(name)) is not None]
-    if own:
-        return tuple(str(path.resolve()) for path in own)
-    if importlib.util.find_spec("onnxruntime") is None:
-        return ()
-    # pathlib's glob would stop at a home that may not be read.
-    found = [glob.glob(pattern, root_dir=detectors.PACKS, recursive=True) for pattern in _PACKED]
-    for path in (detectors.PACKS / name for names in found for name in sorted(names)):
-        with contextlib.suppress(InputError):
-            # Those with landmarks have so many outputs.
-            if len(detectors.open_session(path).get_outputs()) in (9, 15):
-                return (str(path),)
-    return ()
 
 
 class FaceFinder:

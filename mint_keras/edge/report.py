@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,14 +32,9 @@ _WIDTH, _HEIGHT, _BINS = 600.0, 120.0, 40
 
 @dataclasses.dataclass(frozen=True)
 class PhotoScores:
-    """What a bundle says about some photos, whose rejected ones have no usable face.
+    """What a bundle says about some photos: of each face, in the order of the scores, and of everybody with several.
 
-    Attributes:
-        scores: The scores of all faces.
-        faces: What is said of each face, in the same order.
-        persons: What is said of everybody with several photos.
-        num_photos: The number of photos in all.
-        num_resized: The number of faces that were crops of other sizes than 112x112.
+    Rejected photos have no usable face. Resized faces were crops of other sizes than 112x112.
     """
 
     bundle: Bundle
@@ -153,17 +149,15 @@ def _table(findings: Sequence[Judgement], what: str) -> list[str]:
     ordered = sorted(findings, key=lambda one: -one.logit)
     has_above = any(one.share_above is not None for one in findings)
     has_p = any(one.p_value is not None for one in findings)
-    heads = [f"{'score':>7}", f"{'logit':>8}", *([f"{'above':>6}"] if has_above else [])]
-    lines = ["  ".join([*heads, *([f"{'p':>7}"] if has_p else []), what])]
+    rows = [("  score", "   logit", " above", "      p", what)]
     for one in ordered[:_SHOWN]:
-        cells = [f"{one.score:7.4f}", f"{one.logit:8.3f}"]
-        if has_above:
-            cells.append(f"{'-' if one.share_above is None else format(one.share_above, '.1%'):>6}")
-        if has_p:
-            cells.append(f"{'-' if one.p_value is None else format(one.p_value, '.4f'):>7}")
+        above = "-" if one.share_above is None else f"{one.share_above:.1%}"
+        p = "-" if one.p_value is None else f"{one.p_value:.4f}"
         mark = " * stands out" if one.is_selected else ""
         why = f" ({one.abstained})" if one.abstained and has_p else ""
-        lines.append("  ".join([*cells, f"{printable(one.name)}{mark}{why}"]))
+        name = f"{printable(one.name)}{mark}{why}"
+        rows.append((f"{one.score:7.4f}", f"{one.logit:8.3f}", f"{above:>6}", f"{p:>7}", name))
+    lines = ["  ".join(itertools.compress(row, (True, True, has_above, has_p, True))) for row in rows]
     if len(ordered) > _SHOWN:
         lines.append(f"... and {len(ordered) - _SHOWN:,} more")
     return lines
@@ -187,11 +181,9 @@ def html(made: PhotoScores) -> str:
 
 def environment() -> jinja2.Environment:
     """Returns the templates of pages."""
-    loader = jinja2.PackageLoader("mint_keras.edge")
     # Files have whatever names people give them, so everything is escaped.
-    found = jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    found = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    found.loader = jinja2.PackageLoader("mint_keras.edge")
     found.filters["percent"] = lambda value: "" if value is None else f"{value:.1%}"
     found.filters["number"] = lambda value, digits=4: "" if value is None else f"{value:.{digits}f}"
     return found

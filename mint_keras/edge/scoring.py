@@ -48,7 +48,7 @@ def score_photos(
     where: str = workers.HERE,
     overwrite: bool = False,
 ) -> PhotoScores:
-    """Finds the faces in photos and scores them with a bundle.
+    """Finds the faces in photos and scores them with a bundle; the photos that could not be used are among the result.
 
     Args:
         bundle: The bundle, or its folder.
@@ -59,9 +59,6 @@ def score_photos(
         threads: The number of processors to use; 0 stands for all.
         where: The workers of `workers.map_parts`: "1" is this process, "ray" or "ray://HOST:PORT" are Ray's.
         overwrite: Whether what `out` holds is replaced.
-
-    Returns:
-        The scores, and what may be said of them. Photos that could not be used are in its `rejected`.
 
     Raises:
         InputError: if bundle or photos cannot be used, no photo has a usable face, or `out` cannot be written.
@@ -145,11 +142,7 @@ class FaceScorer:
         return self.score_faces(with_faces), rejected
 
     def score_image(self, image: np.ndarray, row: int = 0) -> list[ScoredFace]:
-        """Returns the faces of one decoded photo, RGB, shape (height, width, 3), uint8, which has a row of the table.
-
-        Raises:
-            InputError: if it has none.
-        """
+        """Returns the faces of one decoded photo, RGB, (height, width, 3), uint8; raises InputError if it has none."""
         # The threads of the pool have the detectors.
         faces = self._pool.submit(self._finder.of_image, image).result()
         return self.score_faces([(row, faces)])
@@ -202,16 +195,18 @@ def _score_all(work: _Work, where: str, out: Path | None) -> Found:
     with progress.bar(total=len(work.table), initial=done, desc="photos", unit="photo") as bar:
         for k, found in workers.map_parts(_Work.begin, work, missing, where):
             if files:
-                content = [[dataclasses.asdict(entry) for entry in side] for side in found]
-                formats.write_json(files[k], dict(zip(("faces", "rejected"), content, strict=True)))
+                faces, rejected = ([dataclasses.asdict(entry) for entry in side] for side in found)
+                formats.write_json(files[k], {"faces": faces, "rejected": rejected})
             parts[k] = found
             bar.update(len(work.rows(k)))
-    faces = [face for k in numbers for face in parts[k][0]]
-    rejected = [entry for k in numbers for entry in parts[k][1]]
-    if not faces:
-        first = f"{report.printable(rejected[0].location)}: {rejected[0].reason}"
+    scored, unusable = (
+        [face for k in numbers for face in parts[k][0]],
+        [entry for k in numbers for entry in parts[k][1]],
+    )
+    if not scored:
+        first = f"{report.printable(unusable[0].location)}: {unusable[0].reason}"
         raise InputError(f"None of {len(work.table)} photos could be scored. {first}")
-    return faces, rejected
+    return scored, unusable
 
 
 def _read_part(path: Path) -> Found:

@@ -137,7 +137,6 @@ class TestDetector:
         (copy / bundle.DETECTORS[320]).write_bytes(b"small")
         bundle.seal(copy, formats.read_json(copy / "manifest.json"))
         own = (str(copy / bundle.DETECTORS[320]),)
-        assert photos.choose_detectors(self.open(copy)) == own
         assert Looking().with_bundle(self.open(copy)).detectors == own
         assert Looking(is_aligned=True).with_bundle(self.open(copy)).detectors == ()
         with monkeypatch.context() as patched:
@@ -159,14 +158,14 @@ class TestDetector:
 
         monkeypatch.setattr(detectors, "PACKS", tmp_path)
         monkeypatch.setattr(detectors, "open_session", Session)
-        assert photos.choose_detectors(self.open(bundle_folder)) == ()
+        assert Looking().with_bundle(self.open(bundle_folder)).detectors == ()
         for name in ("antelope/det_broken.onnx", "buffalo/det_10g.onnx", "buffalo/w600k_r50.onnx"):
             (tmp_path / name).parent.mkdir(exist_ok=True)
             (tmp_path / name).write_bytes(b"")
         found = (str(tmp_path / "buffalo" / "det_10g.onnx"),)
-        assert photos.choose_detectors(self.open(bundle_folder)) == found
+        assert Looking().with_bundle(self.open(bundle_folder)).detectors == found
         monkeypatch.setattr(photos.importlib.util, "find_spec", lambda name: None)
-        assert photos.choose_detectors(self.open(bundle_folder)) == ()
+        assert Looking().with_bundle(self.open(bundle_folder)).detectors == ()
 
     def test_a_tflite_file_that_is_none(self, tmp_path: Path) -> None:
         (tmp_path / "detector.tflite").write_bytes(b"no model")
