@@ -15,7 +15,7 @@ from mint_keras.audited import cards, zoo
 from mint_keras.data import protocol as protocols
 from mint_keras.data import synthetic
 from mint_keras.edge import bundle
-from mint_keras.edge.calibration import FieldCalibration, Reference
+from mint_keras.edge.bundle import FieldCalibration, Reference
 from mint_keras.edge.scorer import TfliteScorer
 from mint_keras.faces import quality
 from mint_keras.records import InputError, Observations, Scores
@@ -183,8 +183,9 @@ def describe_audited(folder: Path) -> dict[str, str]:
         if name := config.get("card"):
             card = cards.load_card(str(name))
             return {"title": card.title, "licence": f"Audited model: {card.about['licence']}."}
-    if synthetic.is_synthetic(str(config.get("data"))):
-        title = f"{folder.name}, a lab model trained on drawn faces of nobody ({config['data']})"
-        return {"title": title, "licence": "Audited model and faces are the lab's, under this project's Apache-2.0."}
+    title = folder.name
     licence = "Audited model: its terms are not known here; ask whoever gave it to you before you pass the bundle on."
-    return {"title": folder.name, "licence": licence}
+    if synthetic.is_synthetic(str(config.get("data"))):
+        title += f", a lab model trained on drawn faces of nobody ({config['data']})"
+        licence = "Audited model and faces are the lab's, under this project's Apache-2.0."
+    return {"title": title, "licence": licence}

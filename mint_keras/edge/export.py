@@ -18,7 +18,7 @@ from mint_keras import formats, progress
 from mint_keras.audited import litert
 from mint_keras.data import images, splits
 from mint_keras.data import protocol as protocols
-from mint_keras.edge import bundle, compression, cost, parity
+from mint_keras.edge import bundle, compression, parity, scorer
 from mint_keras.edge.scorer import FACES, LOGIT, SCORE, TfliteScorer
 from mint_keras.records import InputError, Scores
 from mint_keras.training.batches import LabelledAad
@@ -90,12 +90,9 @@ class TrainedHead(NamedTuple):
 
 
 class ComparedFaces(NamedTuple):
-    """The faces on which artefacts are compared with Keras, and those that stand for all.
+    """The faces on which artefacts are compared with Keras, with the parts they play, and those that stand for all.
 
-    Attributes:
-        tested: The parts that the n compared faces play.
-        pixels: Their pixels, uint8 RGB, shape (n, 112, 112, 3).
-        representative: Training faces, uint8 RGB, shape (k, 112, 112, 3), which give the range of activations.
+    Pixels are uint8 RGB, shape (n, 112, 112, 3); representative ones, of training faces, give the range of activations.
     """
 
     tested: protocols.Protocol
@@ -169,9 +166,9 @@ def measure(
     """
     records: dict[str, dict[str, Any]] = {}
     for name, file in files.items():
-        scorer, content = TfliteScorer(file), file.read_bytes()
+        run, content = TfliteScorer(file), file.read_bytes()
         shown = progress.bar(range(len(faces.pixels)), desc=name, unit="face")
-        received = faces.scores(head, (scorer.logits(faces.pixels[k : k + 1]) for k in shown))
+        received = faces.scores(head, (run.logits(faces.pixels[k : k + 1]) for k in shown))
         comparison = parity.compare(reference, received)
         records[name] = {
             "bytes": len(content),
@@ -183,15 +180,15 @@ def measure(
     # After all comparisons: the clock runs only while nothing else does.
     few = next(iter(files.values())).parent / "few.npy"
     np.save(few, faces.representative)
-    for name, costs in cost.compare(files, few).items():
-        records[name] |= costs
+    for name, cost in scorer.costs(files, few).items():
+        records[name] |= cost
     return records
 
 
-def fill(folder: Path, scorer: Path, protocol: protocols.Protocol, num_samples: int) -> None:
+def fill(folder: Path, file: Path, protocol: protocols.Protocol, num_samples: int) -> None:
     """Puts a TFLite file into a bundle's folder, and so many test members, and test externals, to try it on."""
     with formats.atomic_path(folder / bundle.SCORER) as temporary:
-        shutil.copyfile(scorer, temporary)
+        shutil.copyfile(file, temporary)
     for name, part in (("member", protocols.TEST_MEMBERS), ("external", protocols.TEST_EXTERNALS)):
         table = protocol.table.take(protocol.part == part)
         for number, face in enumerate(images.first_faces(table, num_samples)):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mint_keras.edge.calibration import FieldCalibration
+from mint_keras.edge.bundle import FieldCalibration
 from mint_keras.records import SampleTable, Scores, sigmoid
 from mint_keras.statistics import conformal, paired, person
 

@@ -150,8 +150,8 @@ class _Page:
     async def show(self, request: Request) -> Response:
         """Returns the page, still empty."""
         limits = {"bytes": MAX_BYTES, "photos": MAX_PHOTOS}
-        text = self._templates.get_template("page.html").render(manifest=self._bundle.manifest, limits=limits)
-        return HTMLResponse(text)
+        template = self._templates.get_template("page.html")
+        return HTMLResponse(template.render(manifest=self._bundle.manifest, limits=limits))
 
     async def asset(self, request: Request) -> Response:
         """Returns a file that the page loads."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mint_keras.data import protocol
-from mint_keras.edge import cost
+from mint_keras.edge.scorer import THREADS
 from mint_keras.records import RefusedError, Scores
 from mint_keras.report import tables
 from mint_keras.statistics import figures, paired
@@ -111,7 +111,7 @@ def table(records: Mapping[str, Mapping[str, Any]], chosen: str) -> str:
             *(f"{record[kind + '_logit_difference']:.2g}" for kind in ("max", "mean")),
             f"{record['decision_flips']}/{record['faces']}",
             *(f"{value:+.4f} [{low:+.4f}, {high:+.4f}]" for value, low, high in changes),
-            *("{p50:.2f}/{p95:.2f}".format(**record["latency_ms"][threads]) for threads in cost.THREADS),
+            *("{p50:.2f}/{p95:.2f}".format(**record["latency_ms"][threads]) for threads in THREADS),
             f"{record['rss_mib']:.0f}" if record["rss_mib"] else "-",
             "no" if record["refused"] else "yes",
         ])  # fmt: skip

@@ -151,57 +151,50 @@ class FaceFinder:
         # Each thread has files and detectors of its own: neither may be used by two at once.
         self._mine = threading.local()
 
-    def faces(self, location: str) -> list[Face]:
-        """Returns the faces of a photo, the most certain first; a crop of 112x112 is a face already.
-
-        Raises:
-            InputError: if it cannot be decoded, has no face, or is a photo and there is no detector.
-        """
-        return self.of_image(self.decode(location))
-
     def decode(self, location: str) -> np.ndarray:
         """Returns a photo as RGB, shape (height, width, 3), uint8, or raises InputError."""
         if not hasattr(self._mine, "reader"):
             self._mine.reader = images.FaceReader()
         return self._mine.reader.image(location)
 
-    def of_image(self, image: np.ndarray) -> list[Face]:
-        """Returns the faces of a decoded photo as `faces` does."""
+    def faces(self, photo: str | np.ndarray) -> list[Face]:
+        """Returns the faces of a photo (its location, or as `decode` returns it), the most certain first.
+
+        Raises:
+            InputError: if it cannot be decoded, has no face, or there is no detector.
+        """
+        image, looking = self.decode(photo) if isinstance(photo, str) else photo, self._looking
         height, width = image.shape[:2]
         # An image of 112x112 is a face and any other is a photo: the laptop cannot know better, and resizes nothing
         # unless somebody says that crops of other sizes are faces.
-        if self._looking.is_aligned or (height, width) == (images.IMAGE_SIZE, images.IMAGE_SIZE):
+        if looking.is_aligned or (height, width) == (images.IMAGE_SIZE, images.IMAGE_SIZE):
             face = images.FACE.apply(image)
             return [Face(face, is_resized=face.shape != image.shape)]
-        if not self._looking.detectors:
+        if not looking.detectors:
             raise InputError(
                 f"Expected a detector for a photo of {width}x{height}, received a bundle without: export it with "
                 "--detector, or name an SCRFD file by --detector here, or install onnxruntime and a pack of "
                 "insightface's; --aligned takes square crops as faces."
             )
-        try:
-            return self._detect(image)
-        except cv2.error as error:
-            # OpenCV has limits of its own, such as 32,767 pixels a side.
-            raise InputError(f"Expected a photo that OpenCV can work on, received: {error}") from error
-
-    def _detect(self, image: np.ndarray) -> list[Face]:
-        looking = self._looking
         if not hasattr(self._mine, "detect"):
             opened = [detectors.open_detector(name, looking.min_score) for name in looking.detectors]
             self._mine.detect = [detectors.with_border(one, looking.border) for one in opened]
-        # SCRFD finds small faces with an input of 640 pixels, and with 320 those that fill the picture.
-        # `prepare_faces.py` keeps to insightface's one size, because there it is to be equal.
-        seen = (detect(image) for detect in self._mine.detect)
-        found: scrfd.Detections | None = next((faces for faces in seen if len(faces)), None)
-        if found is None:
-            raise InputError(
-                "Expected a face, received a photo in which none was found. If one fills it, try --border 0.5."
-            )
-        chosen = range(len(found)) if looking.policy == ALL else [policies.choose(found, image.shape, looking.policy)]
-        # Detectors without landmarks are refused when they are opened.
-        assert found.landmarks is not None  # noqa: S101
-        return [
-            Face(align.align(image, found.landmarks[k]), tuple(map(float, found.boxes[k])), float(found.scores[k]))
-            for k in chosen
-        ]
+        try:
+            # SCRFD finds small faces with an input of 640 pixels, and with 320 those that fill the picture.
+            # `prepare_faces.py` keeps to insightface's one size, because there it is to be equal.
+            seen = (detect(image) for detect in self._mine.detect)
+            found: scrfd.Detections | None = next((faces for faces in seen if len(faces)), None)
+            if found is None:
+                none = "Expected a face, received a photo in which none was found."
+                raise InputError(f"{none} If one fills it, try --border 0.5.")
+            # Detectors without landmarks are refused when they are opened.
+            assert found.landmarks is not None  # noqa: S101
+            is_all = looking.policy == ALL
+            chosen = range(len(found)) if is_all else [policies.choose(found, image.shape, looking.policy)]
+            return [
+                Face(align.align(image, found.landmarks[k]), tuple(map(float, found.boxes[k])), float(found.scores[k]))
+                for k in chosen
+            ]
+        except cv2.error as error:
+            # OpenCV has limits of its own, such as 32,767 pixels a side.
+            raise InputError(f"Expected a photo that OpenCV can work on, received: {error}") from error

@@ -13,8 +13,7 @@ import jinja2
 import numpy as np
 
 from mint_keras import formats, score_files
-from mint_keras.edge.bundle import Bundle
-from mint_keras.edge.calibration import FieldCalibration
+from mint_keras.edge.bundle import Bundle, FieldCalibration
 from mint_keras.edge.judgement import Judgement
 from mint_keras.records import Rejected, Scores
 from mint_keras.statistics import conformal
@@ -166,16 +165,19 @@ def _table(findings: Sequence[Judgement], what: str) -> list[str]:
 def html(made: PhotoScores) -> str:
     """Returns the report as one page that has no scripts and loads nothing from elsewhere."""
     ordered = sorted(made.faces, key=lambda face: -face.logit)
-    template = environment().get_template("report.html")
-    return template.render(
-        made=made,
-        faces=ordered[:_SHOWN_IN_PAGE],
-        num_left_out=max(0, len(ordered) - _SHOWN_IN_PAGE),
-        persons=sorted(made.persons, key=lambda one: -one.logit),
-        histogram=histogram(made.calibration, ordered),
-        has_p=any(face.p_value is not None for face in ordered),
-        has_pictures=any(face.picture for face in ordered),
-        manifest=made.bundle.manifest,
+    return (
+        environment()
+        .get_template("report.html")
+        .render(
+            made=made,
+            faces=ordered[:_SHOWN_IN_PAGE],
+            num_left_out=max(0, len(ordered) - _SHOWN_IN_PAGE),
+            persons=sorted(made.persons, key=lambda one: -one.logit),
+            histogram=histogram(made.calibration, ordered),
+            has_p=any(face.p_value is not None for face in ordered),
+            has_pictures=any(face.picture for face in ordered),
+            manifest=made.bundle.manifest,
+        )
     )
 
 

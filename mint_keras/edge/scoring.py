@@ -16,7 +16,6 @@ import numpy as np
 
 from mint_keras import formats, progress, workers
 from mint_keras.data import images, samples
-from mint_keras.edge import calibration as calibrations
 from mint_keras.edge import judgement, report
 from mint_keras.edge.bundle import SCORER, Bundle, read_bundle
 from mint_keras.edge.judgement import ScoredFace
@@ -90,7 +89,7 @@ def score_photos(
 
 def judge(bundle: Bundle, table: SampleTable, faces: list[ScoredFace], rejected: list[Rejected]) -> PhotoScores:
     """Returns what a bundle says of the faces that it scored in a table of photos."""
-    calibration = calibrations.read(bundle)
+    calibration = bundle.calibration()
     logit = np.array([face.logit for face in faces], np.float32)
     scored = judgement.table_of(table, faces)
     scores = Scores(bundle.head, bundle.tap, EVALUATION, bundle.seed, scored, None, logit)
@@ -144,7 +143,7 @@ class FaceScorer:
     def score_image(self, image: np.ndarray, row: int = 0) -> list[ScoredFace]:
         """Returns the faces of one decoded photo, RGB, (height, width, 3), uint8; raises InputError if it has none."""
         # The threads of the pool have the detectors.
-        faces = self._pool.submit(self._finder.of_image, image).result()
+        faces = self._pool.submit(self._finder.faces, image).result()
         return self.score_faces([(row, faces)])
 
     def score_faces(self, found: list[tuple[int, list[Face]]]) -> list[ScoredFace]:
@@ -158,8 +157,7 @@ class FaceScorer:
                 bgr = cv2.cvtColor(face.pixels, cv2.COLOR_RGB2BGR)
                 jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
                 picture = base64.b64encode(jpeg.tobytes()).decode()
-            about = (face.box, face.certainty, face.is_resized, logit, tuple(features), picture)
-            scored.append(ScoredFace(row, number, of, *about))
+            scored.append(ScoredFace(row, number, of, *face[1:], logit, tuple(features), picture))
         return scored
 
 

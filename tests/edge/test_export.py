@@ -12,7 +12,7 @@ from mint_keras.audited import iresnet, litert, taps
 from mint_keras.commands import export_tflite as stage
 from mint_keras.commands.export_tflite import ExportTflite, export_tflite
 from mint_keras.data import images, synthetic
-from mint_keras.edge import bundle, cost, export, scorer
+from mint_keras.edge import bundle, export, scorer
 from mint_keras.heads import cnn, specs, vanilla
 from mint_keras.records import InputError, RefusedError
 
@@ -132,7 +132,7 @@ def no_costs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where they do not matter, costs are not measured."""
     latency = {threads: {"p50": 1.0, "p95": 1.0} for threads in ("1", "2")}
     costs = {"latency_ms": latency, "rss_mib": None}
-    monkeypatch.setattr(cost, "compare", lambda models, faces: dict.fromkeys(models, costs))
+    monkeypatch.setattr(scorer, "costs", lambda models, faces: dict.fromkeys(models, costs))
 
 
 class TestStage:
