@@ -22,7 +22,7 @@ from mint_keras.options import Common
 from mint_keras.records import AUDITED, InputError, RefusedError
 
 if TYPE_CHECKING:
-    from mint_keras.edge.artefacts import TrainedHead
+    from mint_keras.edge.export import TrainedHead
     from mint_keras.runs.spec import RunSpec
     from mint_keras.training.batches import LabelledAad
 
@@ -34,22 +34,22 @@ class ExportTflite(Common):
     """Options of export_tflite.py.
 
     Attributes:
-        run: folder that train_mint.py wrote.
-        out: folder for the bundle: scorer.tflite and its manifest.
-        tap: the head to export: a tap of the run, combination, or combination+outcome.
-        head_seed: which training of the head, in a run of several; 0 is the run's own --seed.
-        precision: fp32; fp16 (weights); int8_dynamic (weights; activations by the face at hand); int8 (activations by
-            100 training faces of the run); mixed (int8, but the first convolution and the head float32); qat (int8,
-            the head fine-tuned for it on the run's training AAD); pruned (int8_dynamic, nine tenths of the head's
-            weights 0: smaller when zipped).
-        sweep: export and measure all precisions, and keep the fastest that is accepted; --precision has no effect then.
-        tolerance: by how much the AUC of an evaluation may drop, at the lower end of the paired 95% interval, before a
-            precision is refused.
-        force: take what the checks refuse.
-        num_test: faces of each kind (test members, test externals, held-out people) to compare on at most.
-        detector: an SCRFD file (.onnx) to put into the bundle, for photos that are not aligned faces.
-        photos: a folder of photos on which that detector must agree with ONNX Runtime too; drawn ones in any case.
-        samples: copy so many of the run's test members, and test externals, into the bundle, to try it on. They are
+        run: The folder that train_mint.py wrote.
+        out: The folder for the bundle: scorer.tflite and its manifest.
+        tap: The tap of the head to export: a tap of the run, combination, or combination+outcome.
+        head_seed: The seed of the head's training, in a run of several; 0 is the run's own --seed.
+        precision: fp32 changes nothing. fp16 rounds the weights. int8_dynamic rounds weights, and activations by the
+            range of the face at hand; int8 takes the range of 100 training faces of the run. mixed is int8 with the
+            first convolution and the head in float32. qat is int8 with the head fine-tuned for it on the run's training
+            AAD. pruned is int8_dynamic with nine tenths of the head's weights 0, which makes it smaller when zipped.
+        sweep: Export and measure all precisions, and keep the fastest that is accepted. --precision has no effect then.
+        tolerance: A precision is refused if the AUC of an evaluation may drop by more than this, at the lower end of
+            the paired 95% interval.
+        force: Take what the checks refuse.
+        num_test: The largest number of faces of each kind to compare on: test members, test externals, held-out people.
+        detector: An SCRFD file (.onnx) to put into the bundle, for photos that are not aligned faces.
+        photos: A folder of photos on which that detector must agree with ONNX Runtime, as on drawn ones in any case.
+        samples: Copy so many of the run's test members, and test externals, into the bundle, to try it on. They are
             photos of people: leave it at 0 unless everybody may see them.
     """
 
@@ -69,13 +69,7 @@ class ExportTflite(Common):
 
 @dataclasses.dataclass(frozen=True)
 class Exported(Result):
-    """The bundle that was made.
-
-    Attributes:
-        out: Its folder.
-        exported_as: The precision that was chosen.
-        artefacts: What was measured of each precision, by its name.
-    """
+    """The bundle that was made in a folder, its precision, and what was measured of each precision by its name."""
 
     out: Path
     exported_as: str
@@ -89,7 +83,7 @@ def export_tflite(config: ExportTflite) -> Exported:
         InputError: if the run, its inputs or the detector cannot be used.
         RefusedError: if they have changed, or a check refuses what was made; nothing is written then.
     """
-    from mint_keras.edge import artefacts, bundle_calibration, detector
+    from mint_keras.edge import bundle_calibration, detector, export
     from mint_keras.faces import detectors
     from mint_keras.runs.run import choose_samples
 
@@ -103,21 +97,21 @@ def export_tflite(config: ExportTflite) -> Exported:
     with formats.output_folder(config.out, manifest, config.overwrite), tempfile.TemporaryDirectory() as scratch:
         found = detector.export(config.detector, config.photos, config.out) if config.detector else None
         protocol = choose_samples(spec)
-        faces = artefacts.read_faces(protocol, config.num_test, spec.seed, Path(scratch))
-        reference = artefacts.keras_scores(head, faces)
+        faces = export.read_faces(protocol, config.num_test, spec.seed)
+        reference = export.keras_scores(head, faces)
         if not config.force:
             parity.check_alive(reference)
         names = head.sweep() if config.sweep else (config.precision,)
-        files = artefacts.make(
+        files = export.make(
             head, names, faces.representative, lambda: _training_aad(config.run, head.tap), Path(scratch)
         )
-        records = artefacts.measure(head, files, faces, reference, config.tolerance)
+        records = export.measure(head, files, faces, reference, config.tolerance)
         chosen = parity.recommend(records, config.force)
         table = parity.table(records, chosen)
         if config.sweep:
             formats.write_json(config.out / SWEEP, {"recommended": chosen, "artefacts": records})
             formats.write_text(config.out / SWEEP_TABLE, table + "\n")
-        artefacts.fill(config.out, files[chosen], protocol, config.samples)
+        export.fill(config.out, files[chosen], protocol, config.samples)
         facts = {
             "head": head.scorer,
             "seed": head.seed,
@@ -139,7 +133,7 @@ def _open(config: ExportTflite) -> tuple[TrainedHead, RunSpec, dict[str, str]]:
     from mint_keras.aad import pooling
     from mint_keras.audited import taps, zoo
     from mint_keras.data import images
-    from mint_keras.edge.artefacts import TrainedHead
+    from mint_keras.edge.export import TrainedHead
     from mint_keras.heads import specs
     from mint_keras.runs.spec import KIND, HeadKey, read_spec
     from mint_keras.scorers.head import load_model
@@ -148,10 +142,8 @@ def _open(config: ExportTflite) -> tuple[TrainedHead, RunSpec, dict[str, str]]:
     key = HeadKey(AUDITED, config.tap, config.head_seed or spec.seed)
     path = key.path(config.run, spec.seed)
     if config.tap not in spec.groups or not path.is_file():
-        raise InputError(
-            f"Expected a trained head of {list(spec.groups)} in {config.run}, received {config.tap!r} of seed "
-            f"{key.seed}."
-        )
+        given = f"received {config.tap!r} of seed {key.seed}."
+        raise InputError(f"Expected a trained head of {list(spec.groups)} in {config.run}, {given}")
     model = formats.sha256_file(spec.model_folder / formats.MODEL)
     if model != made_from["audited"]:
         raise RefusedError(

@@ -35,27 +35,28 @@ class Score(Common):
     """Options of score.py.
 
     Attributes:
-        paths: photos: images, folders (with all that is in them), patterns such as "photos/**/*.jpg", or lists (.txt, a
-            path a line). Images of 112x112 are taken for aligned faces; in others the faces are sought. Where folders
-            in a folder hold one person each, name the outer one: persons are then judged by all of their photos.
-        bundle: folder that export_tflite.py wrote.
-        out: folder for scores.csv, faces.csv, scores.json, report.html and rejected.csv. Without it nothing is written
-            and an interrupted command begins anew.
-        serve: open a page on this machine instead, at 127.0.0.1, onto which photos are dropped (needs
+        paths: The photos: images, folders (with all that is in them), patterns such as "photos/**/*.jpg", or lists
+            (.txt, a path a line). Images of 112x112 are taken for aligned faces; in others the faces are sought. Where
+            folders in a folder hold one person each, name the outer one: persons are then judged by all of their
+            photos.
+        bundle: The folder that export_tflite.py wrote.
+        out: The folder for scores.csv, faces.csv, scores.json, report.html and rejected.csv. Without it nothing is
+            written and an interrupted command begins anew.
+        serve: Open a page on this machine instead, at 127.0.0.1, onto which photos are dropped (needs
             requirements-serve.txt). Nothing leaves the machine, and nothing is kept.
-        port: of the page; 0 takes any that is free.
-        albums: folders are no persons: everybody on the photos is somebody else.
-        aligned: every image is a face already: squares of other sizes are resized as they are.
-        policy: which of several faces in a photo are scored: all, the largest, the most central, or only: photos with
-            several are rejected.
-        detector: SCRFD that finds the faces: a file (.tflite or .onnx), or insightface:PACK. By default the bundle's
-            own (of 640 pixels, and where that finds nothing of 320), or else one that insightface has installed, if
-            onnxruntime is there to run it.
-        min_score: of the detector; below it a face does not count.
-        border: black border around every photo while its faces are sought, as a share of its sides; 0.5 helps where a
-            face fills the picture.
-        pictures: show the faces in report.html. Think of who will read it.
-        threads: processors to use; all by default.
+        port: The port of the page; 0 takes any that is free.
+        albums: Folders are no persons: everybody on the photos is somebody else.
+        aligned: Every image is a face already: squares of other sizes are resized as they are.
+        policy: Which of several faces in a photo are scored: all, the largest, or the most central. only rejects photos
+            with several.
+        detector: The SCRFD that finds the faces: a file (.tflite or .onnx), or insightface:PACK. By default it is the
+            bundle's own (of 640 pixels, and where that finds nothing of 320), or else one that insightface has
+            installed, if onnxruntime is there to run it.
+        min_score: Faces of which the detector is less certain do not count.
+        border: The width of a black border around every photo while its faces are sought, as a share of its sides; 0.5
+            helps where a face fills the picture.
+        pictures: Show the faces in report.html. Think of who will read it.
+        threads: The number of processors to use; all by default.
         workers: 1 is this process; ray starts one for each processor core, ray://HOST:PORT uses a cluster, whose
             machines see bundle and photos under the same paths (needs requirements-scale.txt).
     """
@@ -78,11 +79,7 @@ class Score(Common):
 
 @dataclasses.dataclass(frozen=True)
 class Scored(Result):
-    """What came of the photos.
-
-    Attributes:
-        photos: What the bundle says about them.
-    """
+    """What the bundle says about the photos."""
 
     photos: PhotoScores
 

@@ -8,32 +8,31 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 
 from mint_keras import formats
+from mint_keras.faces import quality
 from mint_keras.records import InputError, RefusedError
+from mint_keras.statistics import conformal
+from mint_keras.statistics.domain import Domain
 
 KIND = "bundle"
 # Bundles of schema 1 had neither calibration nor card; they are read all the same.
 SCHEMA = 2
+CALIBRATION_SCHEMA = 1
 SCORER = "scorer.tflite"
 CALIBRATION = "calibration.json"
 CARD = "card.md"
 # By the side of the input. Of 111 photos with faces the detector of 640 pixels saw none in 7, where a face fills the
 # picture; that of 320 found these, but it misses small ones.
 DETECTORS = {640: "detector_640.tflite", 320: "detector_320.tflite"}
+# Sentences that a bundle brings: for photos that stand out, for none that does, for no p-values, and for every report.
+WORDING = ("selected", "none", "silent", "limits")
 
 
 @dataclasses.dataclass(frozen=True)
 class Bundle:
-    """A bundle whose files are those that its manifest names.
-
-    Attributes:
-        path: The folder.
-        head: The MINT model inside, for example "vanilla".
-        tap: The tap, or combination of taps, that the head looks at.
-        seed: The seed of the head's training.
-        manifest: The content of manifest.json.
-    """
+    """A bundle whose files are those that its manifest names, with a head of a seed that looks at a tap or several."""
 
     path: Path
     head: str
@@ -45,13 +44,25 @@ class Bundle:
         """Returns the path of a file that the bundle has, such as `CALIBRATION`; None if it has none."""
         return self.path / name if name in self.manifest["files"] else None
 
+    def calibration(self) -> FieldCalibration | None:
+        """Reads what the bundle knows about people who are no members; None if it was exported without.
+
+        Raises:
+            InputError: if the calibration cannot be used.
+        """
+        path = self.file(CALIBRATION)
+        if path is None:
+            return None
+        try:
+            return FieldCalibration.from_dict(formats.read_json(path))
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+
 
 def seal(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Writes the card and the manifest of a finished bundle, with the SHA-256 of every file in it, and of itself.
+    """Writes card and manifest of a bundle with all of its files, with the SHA-256 of each of them and of itself.
 
-    Args:
-        folder: The bundle's folder, with all of its files.
-        manifest: The manifest of `formats.make_manifest`, with head, seed and whatever else is said of the bundle.
+    The manifest is that of `formats.make_manifest`, with head, seed and whatever else is said of the bundle.
     """
     # Markdown is no page of a browser, so nothing is escaped.
     environment = jinja2.Environment(  # noqa: S701
@@ -76,7 +87,15 @@ def read_bundle(path: Path) -> Bundle:
         InputError: if the folder is no bundle, a file is missing, or it was made by a newer mint_keras.
         RefusedError: if a file, or the manifest, was changed.
     """
-    _check_schema(path)
+    # Before anything else is read: what a newer version writes may look like damage to this one.
+    manifest = formats.read_json(path / formats.MANIFEST) if (path / formats.MANIFEST).is_file() else {}
+    for name, newest in {"schema": formats.SCHEMA, "bundle_schema": SCHEMA}.items():
+        received = manifest.get(name, 1)
+        if manifest.get("kind") == KIND and (not isinstance(received, int) or received > newest):
+            raise InputError(
+                f"Expected a bundle of {name} {newest} or older in {path}, received {received}: it was made by a newer "
+                "mint_keras. Update mint_keras here, or export the bundle again with this version."
+            )
     manifest = formats.read_manifest(path, KIND)
     files = manifest.get("files")
     if not isinstance(files, dict) or SCORER not in files:
@@ -97,13 +116,108 @@ def read_bundle(path: Path) -> Bundle:
         raise InputError(f"Expected head, tap and seed in the manifest of {path}, received none: {error}.") from error
 
 
-def _check_schema(path: Path) -> None:
-    # Before anything else is read: what a newer version writes may look like damage to this one.
-    manifest = formats.read_json(path / formats.MANIFEST) if (path / formats.MANIFEST).is_file() else {}
-    for name, newest in {"schema": formats.SCHEMA, "bundle_schema": SCHEMA}.items():
-        received = manifest.get(name, 1)
-        if manifest.get("kind") == KIND and (not isinstance(received, int) or received > newest):
+@dataclasses.dataclass(frozen=True)
+class Reference:
+    """The scores of calibration people, and the sentence that says why there are no p-values; "" if there are."""
+
+    calibration: conformal.Calibration
+    silence: str
+
+    def share_above(self, logits: np.ndarray) -> np.ndarray:
+        """Returns the share of people, of the database where it is largest, who score as high as each logit, (n,)."""
+        of_databases = self.calibration.logits.values()
+        return np.max([1 - np.searchsorted(values, logits, "left") / len(values) for values in of_databases], axis=0)
+
+    def p_values(self, logits: np.ndarray, is_inside: np.ndarray) -> np.ndarray:
+        """Returns p-values, shape (n,): NaN for photos outside of the domain, and for all if none may be given."""
+        if self.silence:
+            return np.full(len(logits), np.nan)
+        return conformal.p_values(self.calibration, logits, is_inside)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns what `from_dict` reads, of types that JSON has."""
+        validity = self.calibration.validity
+        # Calibration people have no names in a bundle, and no photos. So it can be used, and not verified again.
+        return {
+            "logits": {name: values.tolist() for name, values in self.calibration.logits.items()},
+            "validity": None if validity is None else dataclasses.asdict(validity),
+            "silence": self.silence,
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Reference:
+        """Reads what `to_dict` returned.
+
+        Raises:
+            InputError: if the content is something else, or gives p-values without a validity that allows them.
+        """
+        found = cls(conformal.Calibration.from_dict(content), _text(content, "silence"))
+        validity = found.calibration.validity
+        if not found.silence and not (validity is not None and validity.is_valid):
+            raise InputError("Expected a validity that allows p-values, or why there are none, received neither.")
+        return found
+
+
+@dataclasses.dataclass(frozen=True)
+class FieldCalibration:
+    """The content of a bundle's `calibration.json`.
+
+    Attributes:
+        photos: The largest logit of each person's photos.
+        persons: By n, the mean logit of n photos of each person.
+        domain: The faces that are like the calibration's, by `quality.features`; None if there were too few people.
+        wording: The sentences that go with scores, by the names of `WORDING`.
+    """
+
+    photos: Reference
+    persons: Mapping[int, Reference]
+    domain: Domain | None
+    wording: Mapping[str, str]
+
+    def oddities(self, features: np.ndarray) -> list[str]:
+        """Returns for each row of `quality.features` the one farthest from the calibration's; "" inside the domain."""
+        if self.domain is None or not len(features):
+            return [""] * len(features)
+        farthest = np.abs((features - self.domain.centre) / self.domain.scale).argmax(axis=1)
+        is_inside = self.domain.contains(features)
+        return ["" if inside else quality.FEATURES[k] for inside, k in zip(is_inside, farthest, strict=True)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns what `from_dict` reads, of types that JSON has."""
+        return {
+            "schema": CALIBRATION_SCHEMA,
+            "photos": self.photos.to_dict(),
+            "persons": {str(num): reference.to_dict() for num, reference in self.persons.items()},
+            "features": list(quality.FEATURES),
+            "domain": None if self.domain is None else self.domain.to_dict(),
+            "wording": dict(self.wording),
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> FieldCalibration:
+        """Reads what `to_dict` returned.
+
+        Raises:
+            InputError: if the content is something else, or a newer mint_keras wrote it.
+        """
+        if content.get("schema") != CALIBRATION_SCHEMA:
             raise InputError(
-                f"Expected a bundle of {name} {newest} or older in {path}, received {received}: it was made by a newer "
-                "mint_keras. Update mint_keras here, or export the bundle again with this version."
+                f"Expected a calibration of schema {CALIBRATION_SCHEMA}, received {content.get('schema')}: export the "
+                "bundle again, or update mint_keras."
             )
+        if content.get("domain") is not None and content.get("features") != list(quality.FEATURES):
+            raise InputError(f"Expected a domain of {list(quality.FEATURES)}, received {content.get('features')}.")
+        try:
+            persons = {int(num): Reference.from_dict(one) for num, one in content["persons"].items()}
+            domain = None if content["domain"] is None else Domain.from_dict(content["domain"])
+            wording = {name: _text(content["wording"], name) for name in WORDING}
+            return cls(Reference.from_dict(content["photos"]), persons, domain, wording)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"Expected photos, persons, domain and wording, received: {error!r}.") from error
+
+
+def _text(content: Mapping[str, Any], name: str) -> str:
+    value = content.get(name)
+    if not isinstance(value, str):
+        raise InputError(f"Expected a text for {name!r} in a calibration, received {value!r}.")
+    return value

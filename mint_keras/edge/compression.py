@@ -5,7 +5,7 @@ That library works on Keras 2 (`tf_keras`) only, so a head is rebuilt there. Not
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -23,26 +23,19 @@ _EPOCHS = 5
 # The head is trained already, so it takes small steps.
 _LEARNING_RATE = paper.LEARNING_RATE / 10
 _STANDARDISE = "standardise"
-_TRAINED = (layers.Dense, layers.Conv2D)
 
 
 def is_supported(head: keras.Model) -> bool:
     """Tells whether `compress` knows all layers of a head: vanilla ones and those with one convolution."""
-    return all(isinstance(layer, (*_BUILD, *_LEFT_OUT)) for layer in head.layers)
+    return all(isinstance(layer, (*_COPIED, *_LEFT_OUT)) for layer in head.layers)
 
 
 def compress(kind: str, head: keras.Model, data: batches.LabelledAad, seed: int) -> keras.Model:
-    """Trains a head further, so that it loses less when it is made smaller.
+    """Trains a copy of a head further with the training AAD of its run, so that it loses less when it is made smaller.
 
-    Args:
-        kind: "qat" trains five epochs with the rounding of int8 (quantisation-aware training); "pruned" trains five
-            epochs in which the smallest nine tenths of the weights become 0.
-        head: The trained head; it stays as it is.
-        data: The training AAD of its run, by input of the head.
-        seed: Seeds the order of the batches.
-
-    Returns:
-        A head of the same layers. Its batch normalisation is folded into the layers around it and does nothing.
+    "qat" trains five epochs with the rounding of int8 (quantisation-aware training); "pruned" trains five epochs in
+    which the smallest nine tenths of the weights become 0. The copy's batch normalisation is folded into the layers
+    around it and does nothing.
 
     Raises:
         InputError: if the head has other layers than the vanilla and cnn ones.
@@ -68,16 +61,22 @@ def compress(kind: str, head: keras.Model, data: batches.LabelledAad, seed: int)
     else:
         prefix, callbacks = "", [tfmot.sparsity.keras.UpdatePruningStep()]
         schedule = tfmot.sparsity.keras.PolynomialDecay(0.0, SPARSITY, 0, steps * _EPOCHS // 2, frequency=1)
-        wrapped = _with_pruning(tail, schedule)
+
+        def prune(layer: Any) -> Any:
+            # Not the last, which has 128 weights only.
+            if layer.name == "logit" or not layer.weights:
+                return layer
+            return tfmot.sparsity.keras.prune_low_magnitude(layer, pruning_schedule=schedule)
+
+        wrapped = tf_keras.models.clone_model(tail, clone_function=prune)
     loss = tf_keras.losses.BinaryCrossentropy(from_logits=True)
     wrapped.compile(tf_keras.optimizers.Adam(_LEARNING_RATE), loss)
     # The dataset is shuffled already.
     wrapped.fit(dataset, steps_per_epoch=steps, epochs=_EPOCHS, callbacks=callbacks, verbose=0, shuffle=False)
     trained = wrapped if kind == QAT else tfmot.sparsity.keras.strip_pruning(wrapped)
     for layer in folded.layers:
-        if isinstance(layer, _TRAINED):
-            weights = trained.get_layer(prefix + layer.name).trainable_weights
-            layer.set_weights([value.numpy() for value in weights])
+        if isinstance(layer, (layers.Dense, layers.Conv2D)):
+            layer.set_weights([value.numpy() for value in trained.get_layer(prefix + layer.name).trainable_weights])
     return folded
 
 
@@ -114,12 +113,10 @@ def _rebuild(head: keras.Model) -> Any:
     """Returns a folded head in Keras 2, from its standardised inputs to the logit, with copied weights."""
     import tf_keras
 
-    made: dict[int, Any] = {}
-    inputs: dict[str, Any] = {}
     starts = [layer for layer in head.layers if layer.name == _STANDARDISE]
     starts = starts or [layer for layer in head.layers if isinstance(layer, layers.InputLayer)]
-    for layer in starts:
-        inputs[layer.name] = made[id(layer.output)] = tf_keras.Input(layer.output.shape[1:], name=layer.name)
+    inputs = {layer.name: tf_keras.Input(layer.output.shape[1:], name=layer.name) for layer in starts}
+    made: dict[int, Any] = {id(layer.output): inputs[layer.name] for layer in starts}
     copies = []
     for layer in head.layers:
         sources = [made.get(id(tensor)) for tensor in tf.nest.flatten(layer.input)]
@@ -128,8 +125,9 @@ def _rebuild(head: keras.Model) -> Any:
         if isinstance(layer, _LEFT_OUT):
             made[id(layer.output)] = sources[0]
             continue
-        build = next(build for kind, build in _BUILD.items() if isinstance(layer, kind))
-        copy = build(tf_keras.layers, layer)
+        kind = next(kind for kind in _COPIED if isinstance(layer, kind))
+        settings = {name: layer.get_config()[name] for name in ("name", *_COPIED[kind])}
+        copy = getattr(tf_keras.layers, kind.__name__)(**settings)
         made[id(layer.output)] = copy(sources if len(sources) > 1 else sources[0])
         copies.append((copy, layer))
     model = tf_keras.Model(inputs, made[id(head.get_layer("logit").output)])
@@ -138,30 +136,13 @@ def _rebuild(head: keras.Model) -> Any:
     return model
 
 
-def _with_pruning(tail: Any, schedule: Any) -> Any:
-    """Returns a model whose layers are pruned by a schedule, all but the last, which has 128 weights only."""
-    import tensorflow_model_optimization as tfmot
-    import tf_keras
-
-    def wrap(layer: Any) -> Any:
-        if layer.name == "logit" or not layer.weights:
-            return layer
-        return tfmot.sparsity.keras.prune_low_magnitude(layer, pruning_schedule=schedule)
-
-    return tf_keras.models.clone_model(tail, clone_function=wrap)
-
-
-def _weighted(layer: layers.Layer) -> dict[str, Any]:
-    return {"name": layer.name, "activation": keras.activations.serialize(layer.activation)}
-
-
-# Functions that make a layer of Keras 2 from its `layers` and our layer.
-_BUILD: Mapping[type, Callable[[Any, Any], Any]] = {
-    layers.Dense: lambda old, layer: old.Dense(layer.units, **_weighted(layer)),
-    layers.Conv2D: lambda old, layer: old.Conv2D(layer.filters, layer.kernel_size, **_weighted(layer)),
-    layers.MaxPooling2D: lambda old, layer: old.MaxPooling2D(layer.pool_size, name=layer.name),
-    layers.Flatten: lambda old, layer: old.Flatten(name=layer.name),
-    layers.Concatenate: lambda old, layer: old.Concatenate(name=layer.name),
+# Layers that are copied, and the settings that both versions of Keras call the same.
+_COPIED: Mapping[type, tuple[str, ...]] = {
+    layers.Dense: ("units", "activation"),
+    layers.Conv2D: ("filters", "kernel_size", "activation"),
+    layers.MaxPooling2D: ("pool_size",),
+    layers.Flatten: (),
+    layers.Concatenate: (),
 }
 # Layers that do nothing to a folded head's logit outside of training, or stand before the standardised inputs.
 _LEFT_OUT = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,8 +17,9 @@ from onnx import numpy_helper
 from mint_keras import formats
 from mint_keras.audited import litert
 from mint_keras.audited.convert import sources
-from mint_keras.data import images, samples, synthetic
+from mint_keras.data import samples, synthetic
 from mint_keras.edge.bundle import DETECTORS
+from mint_keras.edge.photos import FaceFinder, Looking
 from mint_keras.faces import detectors, scrfd
 from mint_keras.records import InputError, RefusedError
 
@@ -28,19 +30,15 @@ MAX_BOX_SHIFT = 0.5
 MAX_SCORE_DIFFERENCE = 1e-3
 _ROLES = ("score", "bbox", "kps")
 _STRIDES = (8, 16, 32, 64, 128)
-_THREADS = 2
 
 
 def export(file: str, photos: str, folder: Path) -> dict[str, Any]:
-    """Writes a detector for both sizes of the input into a bundle.
+    """Writes a detector for both sizes of the input into a bundle, and returns the manifest's entry.
 
     Args:
         file: An SCRFD file with landmarks, `.onnx`, or `insightface:PACK`; see `detectors.find_file`.
         photos: A folder of photos to compare on, beside drawn ones; "" for none.
         folder: The bundle's folder.
-
-    Returns:
-        The manifest's entry: SHA-256 of the source, and by file the largest differences from ONNX Runtime.
 
     Raises:
         InputError: if the file is no such detector.
@@ -53,12 +51,13 @@ def export(file: str, photos: str, folder: Path) -> dict[str, Any]:
     for number, height in enumerate((112, 112, 56)):
         face = synthetic.render(f"synthetic:1/web/{number}/0")[:: 112 // height, :: 112 // height]
         drawn[40:][:height, 40 + 180 * number :][:, :height] = face
-    reader = images.FaceReader()
+    finder = FaceFinder(Looking())
     locations = samples.list_samples(photos).location if photos else ()
-    pictures = [drawn, *(reader.image(str(location)) for location in locations)]
+    pictures = [drawn, *(finder.decode(str(location)) for location in locations)]
     records = {}
     for side, name in DETECTORS.items():
         with tempfile.TemporaryDirectory() as scratch:
+            # ONNX Runtime runs the resized file too.
             resized = _resized(path, side, Path(scratch))
             content = litert.to_tflite(to_keras(resized, side))
             received, expected = network(content), oracle(resized)
@@ -92,13 +91,13 @@ def _open(path: Path) -> sources.ForeignModel:
     return source
 
 
-def network(content: bytes, threads: int = _THREADS) -> scrfd.Network:
+def network(content: bytes, threads: int = 2) -> scrfd.Network:
     """Returns a TFLite detector in the form that `scrfd.detect` takes."""
     from ai_edge_litert.interpreter import Interpreter
 
     run = Interpreter(model_content=content, num_threads=threads).get_signature_runner()
-    names = [f"{role}_{stride}" for role in _ROLES for stride in _STRIDES]
-    names = [name for name in names if name in run.get_output_details()]
+    found = run.get_output_details()
+    names = [name for role in _ROLES for stride in _STRIDES if (name := f"{role}_{stride}") in found]
 
     def forward(canvas: np.ndarray) -> list[np.ndarray]:
         # LiteRT does not copy the model: the closure keeps its bytes alive.
@@ -119,11 +118,7 @@ def oracle(path: Path) -> scrfd.Network:
 def compare_outputs(
     pictures: Sequence[np.ndarray], side: int, received: scrfd.Network, expected: scrfd.Network
 ) -> dict[str, float]:
-    """Compares the networks' outputs at every place, also where there is no face.
-
-    Raises:
-        RefusedError: see `export`.
-    """
+    """Compares the networks' outputs at every place, also where there is no face; refuses as `export` does."""
     shifts, differences = [0.0], [0.0]
     for picture in pictures:
         canvas, _ = scrfd.letterbox(picture, side)
@@ -140,11 +135,7 @@ def compare_outputs(
 def compare_detections(
     pictures: Sequence[np.ndarray], side: int, received: scrfd.Network, expected: scrfd.Network
 ) -> dict[str, float]:
-    """Compares the faces that the networks find.
-
-    Raises:
-        RefusedError: see `export`.
-    """
+    """Compares the faces that the networks find; refuses as `export` does."""
     shifts, differences, num_faces = [0.0], [0.0], 0
     for picture in pictures:
         ours, theirs = (scrfd.detect(picture, run, side) for run in (received, expected))
@@ -162,20 +153,17 @@ def compare_detections(
 
 def _checked(shifts: Sequence[float], differences: Sequence[float], side: int) -> dict[str, float]:
     # NumPy's maximum keeps NaN, unlike Python's, and NaN is refused.
-    worst = {"max_box_shift": float(np.max(shifts)), "max_score_difference": float(np.max(differences))}
-    if not (worst["max_box_shift"] <= MAX_BOX_SHIFT and worst["max_score_difference"] <= MAX_SCORE_DIFFERENCE):
+    shift, difference = float(np.max(shifts)), float(np.max(differences))
+    if not (shift <= MAX_BOX_SHIFT and difference <= MAX_SCORE_DIFFERENCE):
         raise RefusedError(
             f"Expected boxes within {MAX_BOX_SHIFT} pixels and scores within {MAX_SCORE_DIFFERENCE} of ONNX Runtime "
-            f"at {side}, received differences of {worst['max_box_shift']:.2g} and {worst['max_score_difference']:.2g}."
+            f"at {side}, received differences of {shift:.2g} and {difference:.2g}."
         )
-    return worst
+    return {"max_box_shift": shift, "max_score_difference": difference}
 
 
 def _resized(path: Path, side: int, folder: Path) -> Path:
-    """Returns the file itself, or a copy for another input size where the file fixes one.
-
-    ONNX Runtime, the oracle, runs the same copy.
-    """
+    """Returns the file itself, or a copy for another input size where the file fixes one."""
     model = onnx.load(path)
     sizes = model.graph.input[0].type.tensor_type.shape.dim[2:]
     fixed = sizes[0].dim_value
@@ -183,9 +171,8 @@ def _resized(path: Path, side: int, folder: Path) -> Path:
         return path
     for size in sizes:
         size.dim_value = side
-    for output in model.graph.output:
-        for size in output.type.tensor_type.shape.dim:
-            size.ClearField("dim_value")
+    for size in itertools.chain.from_iterable(output.type.tensor_type.shape.dim for output in model.graph.output):
+        size.ClearField("dim_value")
     del model.graph.value_info[:]
     # Convolutions fit any size; only what `Resize` enlarges names how large it becomes.
     targets = {node.input[3] for node in model.graph.node if node.op_type == "Resize" and len(node.input) == 4}

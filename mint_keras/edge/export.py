@@ -1,29 +1,42 @@
-"""Fuses the truncated audited model and a head into one TFLite file of built-in operations, in several precisions."""
+"""Fuses the truncated audited model and a head into TFLite files of built-in operations, and measures each of them."""
 
 from __future__ import annotations
 
+import collections
 import re
+import shutil
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 from keras import layers
 
+from mint_keras import formats, progress
 from mint_keras.audited import litert
-from mint_keras.edge.scorer import FACES, LOGIT, SCORE
-from mint_keras.records import InputError
+from mint_keras.data import images, splits
+from mint_keras.data import protocol as protocols
+from mint_keras.edge import bundle, compression, parity, scorer
+from mint_keras.edge.scorer import FACES, LOGIT, SCORE, TfliteScorer
+from mint_keras.records import InputError, Scores
+from mint_keras.training.batches import LabelledAad
 
 MIXED = "mixed"
 PRECISIONS = (*litert.PRECISIONS, MIXED)
+# By the name of an artefact, the precision in which its file is written.
+ARTEFACTS = {name: name for name in PRECISIONS} | {
+    compression.QAT: litert.INT8,
+    compression.PRUNED: litert.INT8_DYNAMIC,
+}
 _NORMALISE = "normalise"
+_REPRESENTATIVE = 100
+_BATCH = 32
 
 
 def fuse(extractor: keras.Model, head: keras.Model, image_size: int = 112) -> keras.Model:
-    """Joins extractor and head into one model that takes pixels as they are.
-
-    Args:
-        extractor: A model of `audited.taps.extractor`, with the taps and pooling that the head was trained on.
-        head: A head of `heads`.
-        image_size: The side of the square input in pixels.
+    """Joins a model of `audited.taps.extractor` and the head that was trained on its taps and pooling.
 
     Returns:
         A model from RGB pixels, uint8 of shape (batch, size, size, 3), to {"logit", "score"}, float32 (batch, 1) each.
@@ -47,9 +60,6 @@ def in_precision(content: bytes, precision: str, head: str, faces: np.ndarray) -
     Raises:
         InputError: for another precision.
     """
-    # litert-quantizer makes all of them from the one float32 file, in a tenth of a second each, with single operations
-    # left out by name. Its int8 ran twice as fast as that of TensorFlow's converter (R100 cut at conv1, one thread: 8.6
-    # ms against 17.1), because it leaves PReLU, which XNNPACK has in float only, in float.
     if precision not in (litert.INT8, MIXED):
         return litert.quantise(content, precision)
     operations = litert.operations(content)
@@ -63,3 +73,123 @@ def in_precision(content: bytes, precision: str, head: str, faces: np.ndarray) -
             raise InputError(f"Expected a convolution and a head {head!r} in the model, received {names}.")
         exact += [first, *inside]
     return litert.quantise(content, litert.INT8, faces, list(dict.fromkeys(exact)))
+
+
+class TrainedHead(NamedTuple):
+    """A head of a scorer, for example "vanilla", from AAD to the score, and the part of the audited model before it."""
+
+    scorer: str
+    tap: str
+    seed: int
+    model: keras.Model
+    extractor: keras.Model
+
+    def sweep(self) -> tuple[str, ...]:
+        """Returns the names of all artefacts that the head can become."""
+        return tuple(ARTEFACTS) if compression.is_supported(self.model) else PRECISIONS
+
+
+class ComparedFaces(NamedTuple):
+    """The faces on which artefacts are compared with Keras, with the parts they play, and those that stand for all.
+
+    Pixels are uint8 RGB, shape (n, 112, 112, 3); representative ones, of training faces, give the range of activations.
+    """
+
+    tested: protocols.Protocol
+    pixels: np.ndarray
+    representative: np.ndarray
+
+    def scores(self, head: TrainedHead, logits: Iterable[np.ndarray]) -> list[Scores]:
+        """Returns one entry for each evaluation, from the logits of all faces in parts."""
+        table, logit = self.tested.table, np.concatenate(list(logits))
+        return [
+            Scores(head.scorer, head.tap, evaluation, head.seed, table.take(rows), is_member, logit[rows])
+            for evaluation, (rows, is_member) in self.tested.evaluations().items()
+        ]
+
+
+def read_faces(protocol: protocols.Protocol, num_test: int, seed: int) -> ComparedFaces:
+    """Chooses and decodes at most `num_test` test members, test externals and held-out people of a run each.
+
+    Raises:
+        InputError: if no training face can be read.
+    """
+    rng = np.random.default_rng(seed)
+
+    def some(parts: Sequence[int], num: int) -> protocols.Protocol:
+        rows = [np.flatnonzero(protocol.part == part) for part in parts]
+        chosen = [side[splits.choose_evenly(protocol.table.database[side], num, rng)] for side in rows]
+        return protocol.take(np.concatenate(chosen))
+
+    tested = some((protocols.TEST_MEMBERS, protocols.TEST_EXTERNALS, protocols.HELD_OUT), num_test)
+    used, pixels = images.read_faces(tested.table)
+    training = some((protocols.TRAIN_MEMBERS, protocols.TRAIN_EXTERNALS), _REPRESENTATIVE // 2)
+    return ComparedFaces(tested.take(used), pixels, images.first_faces(training.table, _REPRESENTATIVE))
+
+
+def keras_scores(head: TrainedHead, faces: ComparedFaces) -> list[Scores]:
+    """Returns what artefacts are measured against: the scores of the float32 Keras model that the run trained."""
+    model = fuse(head.extractor, head.model)
+    starts = progress.bar(range(0, len(faces.pixels), _BATCH), desc="Keras", unit="batch")
+    logits = (model.predict_on_batch(faces.pixels[start : start + _BATCH])[LOGIT][:, 0] for start in starts)
+    return faces.scores(head, logits)
+
+
+def make(
+    head: TrainedHead, names: Sequence[str], representative: np.ndarray, training: Callable[[], LabelledAad], out: Path
+) -> dict[str, Path]:
+    """Writes artefacts of a head into a folder, and returns the TFLite files by name, a key of `ARTEFACTS`.
+
+    `training` opens the training AAD of the run; it is called for heads that are trained further only.
+    """
+    plain = litert.to_tflite(fuse(head.extractor, head.model))
+    files = {}
+    for name in names:
+        content = plain
+        if name in (compression.QAT, compression.PRUNED):
+            trained = compression.compress(name, head.model, training(), head.seed)
+            content = litert.to_tflite(fuse(head.extractor, trained))
+        files[name] = out / f"{name}.tflite"
+        files[name].write_bytes(in_precision(content, ARTEFACTS[name], head.model.name, representative))
+    return files
+
+
+def measure(
+    head: TrainedHead, files: dict[str, Path], faces: ComparedFaces, reference: Sequence[Scores], tolerance: float
+) -> dict[str, dict[str, Any]]:
+    """Returns by name what the manifest of a bundle says as its parity: size, differences from Keras, time and memory.
+
+    The reference is that of `keras_scores`, the tolerance that of `parity.check`.
+
+    Raises:
+        RefusedError: if some logits are no numbers.
+    """
+    records: dict[str, dict[str, Any]] = {}
+    for name, file in files.items():
+        run, content = TfliteScorer(file), file.read_bytes()
+        shown = progress.bar(range(len(faces.pixels)), desc=name, unit="face")
+        received = faces.scores(head, (run.logits(faces.pixels[k : k + 1]) for k in shown))
+        comparison = parity.compare(reference, received)
+        records[name] = {
+            "bytes": len(content),
+            "zipped_bytes": len(zlib.compress(content, 9)),
+            "operations": collections.Counter(kind for kind, _ in litert.operations(content)),
+            **comparison,
+            "refused": parity.check(comparison, tolerance),
+        }
+    # After all comparisons: the clock runs only while nothing else does.
+    few = next(iter(files.values())).parent / "few.npy"
+    np.save(few, faces.representative)
+    for name, cost in scorer.costs(files, few).items():
+        records[name] |= cost
+    return records
+
+
+def fill(folder: Path, file: Path, protocol: protocols.Protocol, num_samples: int) -> None:
+    """Puts a TFLite file into a bundle's folder, and so many test members, and test externals, to try it on."""
+    with formats.atomic_path(folder / bundle.SCORER) as temporary:
+        shutil.copyfile(file, temporary)
+    for name, part in (("member", protocols.TEST_MEMBERS), ("external", protocols.TEST_EXTERNALS)):
+        table = protocol.table.take(protocol.part == part)
+        for number, face in enumerate(images.first_faces(table, num_samples)):
+            images.write_png(folder / "samples" / f"{name}_{number}.png", face)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mint_keras.edge.calibration import FieldCalibration
+from mint_keras.edge.bundle import FieldCalibration
 from mint_keras.records import SampleTable, Scores, sigmoid
 from mint_keras.statistics import conformal, paired, person
 
@@ -20,16 +20,15 @@ _WITH_OTHERS = "judged with the person's other photos"
 
 @dataclasses.dataclass(frozen=True)
 class ScoredFace:
-    """A face and its score.
+    """A face and its score; a crop that was a face already has neither box nor certainty.
 
     Attributes:
         row: The row of its photo in the table of photos.
         number: The number of the face in its photo, from 1.
         of: The number of faces that were scored in the photo.
-        box: Left, top, right and bottom in the photo's pixels; None for a crop that was a face already.
-        certainty: The detector's certainty, 0 to 1; None for such a crop.
+        box: Left, top, right and bottom in the photo's pixels.
+        certainty: The detector's certainty, 0 to 1.
         is_resized: Whether it was a crop of another size.
-        logit: The score before the sigmoid.
         features: The numbers of `quality.features`.
         picture: The face as JPEG in base64 if it was asked for, else "".
     """
@@ -47,22 +46,17 @@ class ScoredFace:
 
 @dataclasses.dataclass(frozen=True)
 class Judgement:
-    """What is said of one face or person.
+    """What is said of one face or person; a person has no file, box, certainty and picture (see `ScoredFace`).
 
     Attributes:
         name: The `sample_id` in scores.csv, or the person.
-        file: The file of the photo; "" for a person.
         face: The number of the face in its photo, or the number of the person's photos that were judged.
         of: The number of faces in the photo, or of the person's photos.
-        box: The box of `ScoredFace`; None for a person.
-        certainty: The certainty of `ScoredFace`; None for a person.
-        score: The sigmoid of the logit.
         logit: The face's logit, or the mean of the person's photos.
         share_above: The share of calibration people who score as high; None if there are none to compare with.
         p_value: The p-value; None if none may be given.
         is_selected: Whether it stands out at the false discovery rate; None if it was not among those selected from.
         abstained: The reason why it is not judged, or not alone; "" if it is.
-        picture: The picture of `ScoredFace`; "" for a person.
     """
 
     name: str
@@ -105,15 +99,12 @@ def judge(
     """Returns what is said of every face, in the order of the scores, and of everybody with several photos, by name.
 
     The mean of a person's photos is compared with the mean of as many photos of calibration people. Nobody has several
-    photos where folders are not persons.
-
-    Args:
-        scores: The scores of the rows of `table_of`.
-        faces: The faces of these rows.
-        calibration: The bundle's calibration, if it has one.
+    photos where folders are not persons. The scores are those of the rows of `table_of` the faces.
     """
-    features = np.array([face.features for face in faces], np.float64).reshape(len(faces), -1)
-    is_inside = np.ones(len(faces), bool) if calibration is None else calibration.is_inside(features)
+    oddities = [""] * len(faces)
+    if calibration is not None:
+        oddities = calibration.oddities(np.array([face.features for face in faces], np.float64).reshape(len(faces), -1))
+    is_inside = np.array([not oddity for oddity in oddities], bool)
     people = scores.samples.people()
     # Photos with several faces do not count for a person, since nobody knows whose face is whose.
     is_alone = np.array([face.of == 1 for face in faces], bool)
@@ -125,7 +116,7 @@ def judge(
     judged = {one.name for one in of_persons if one.p_value is not None}
     of_faces = [
         dataclasses.replace(one, abstained=_WITH_OTHERS) if name in judged and not one.abstained else one
-        for one, name in zip(_judge_faces(scores, faces, features, is_inside, calibration), people, strict=True)
+        for one, name in zip(_judge_faces(scores, faces, oddities, calibration), people, strict=True)
     ]
     # The selection is among people: whoever is judged by several photos counts once, with these, and so do other faces.
     # Several photos of a person as if they were different people's would pretend to more evidence than there is.
@@ -134,7 +125,7 @@ def judge(
     if all(one.p_value is None for one in units):
         return of_faces, of_persons
     p = np.array([np.nan if one.p_value is None else one.p_value for one in units])
-    selected = {id(unit): bool(mark) for unit, mark in zip(units, conformal.select(p), strict=True)}
+    selected = dict(zip(map(id, units), conformal.select(p).tolist(), strict=True))
 
     def mark(judgements: list[Judgement]) -> list[Judgement]:
         return [dataclasses.replace(one, is_selected=selected.get(id(one))) for one in judgements]
@@ -143,54 +134,40 @@ def judge(
 
 
 def _judge_faces(
-    scores: Scores,
-    faces: Sequence[ScoredFace],
-    features: np.ndarray,
-    is_inside: np.ndarray,
-    calibration: FieldCalibration | None,
+    scores: Scores, faces: Sequence[ScoredFace], oddities: list[str], calibration: FieldCalibration | None
 ) -> list[Judgement]:
     logits = np.asarray(scores.logit, np.float64)
     above: list[float | None] = [None] * len(faces)
     p, reasons = np.full(len(faces), np.nan), [_UNCALIBRATED] * len(faces)
     if calibration is not None:
-        above, p = calibration.photos.share_above(logits).tolist(), calibration.photos.p_values(logits, is_inside)
-        oddest = zip(is_inside.tolist(), calibration.oddest(features), strict=True)
-        reasons = ["" if inside else f"{_UNLIKE} ({feature})" for inside, feature in oddest]
-    return [
-        Judgement(
-            name=str(scores.samples.sample_id[k]),
-            file=str(scores.samples.location[k]),
-            face=face.number,
-            of=face.of,
-            box=face.box,
-            certainty=face.certainty,
-            score=float(sigmoid(scores.logit[k])),
-            logit=float(scores.logit[k]),
-            share_above=above[k],
-            p_value=None if np.isnan(p[k]) else float(p[k]),
-            is_selected=None,
-            abstained=reasons[k],
-            picture=face.picture,
-        )
-        for k, face in enumerate(faces)
-    ]
+        above = calibration.photos.share_above(logits).tolist()
+        p = calibration.photos.p_values(logits, np.array([not oddity for oddity in oddities], bool))
+        reasons = [f"{_UNLIKE} ({oddity})" if oddity else "" for oddity in oddities]
+    judgements = []
+    for k, face in enumerate(faces):
+        name, file = str(scores.samples.sample_id[k]), str(scores.samples.location[k])
+        p_value, score = None if np.isnan(p[k]) else float(p[k]), float(sigmoid(scores.logit[k]))
+        said = (score, float(scores.logit[k]), above[k], p_value, None, reasons[k], face.picture)
+        judgements.append(Judgement(name, file, face.number, face.of, face.box, face.certainty, *said))
+    return judgements
 
 
 def _judge_person(name: str, photos: Scores, is_inside: np.ndarray, calibration: FieldCalibration | None) -> Judgement:
     """Judges a person by those photos that are like the calibration's."""
-    num = 0 if calibration is None else calibration.photos_for(int(is_inside.sum()))
+    num_inside = int(is_inside.sum())
+    num = 0 if calibration is None else max((n for n in calibration.persons if n <= num_inside), default=0)
     above, p, reason = None, None, _UNCALIBRATED
-    if calibration is None or not num:
-        logit, num = person.statistic_of(photos.logit), 0
-        if calibration is not None:
-            reason = "fewer than two photos like the calibration's"
-            if is_inside.sum() > 1:
-                reason = "too few calibration people have several photos"
-    else:
+    if calibration is not None and num:
         logit = float(person.aggregate(paired.take(photos, is_inside), num).logit[0])
         reference = calibration.persons[num]
         above = float(reference.share_above(np.array([logit]))[0])
         value = reference.p_values(np.array([logit]), np.ones(1, bool))[0]
         p, reason = (None, "no p-values for so many photos") if np.isnan(value) else (float(value), "")
+    else:
+        logit = person.statistic_of(photos.logit)
+        if calibration is not None and num_inside > 1:
+            reason = "too few calibration people have several photos"
+        elif calibration is not None:
+            reason = "fewer than two photos like the calibration's"
     score = float(sigmoid(np.array(logit)))
     return Judgement(name, "", num, len(photos.logit), None, None, score, logit, above, p, None, reason)

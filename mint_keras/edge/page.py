@@ -5,9 +5,8 @@ Photos stay in memory while they are scored, and results until the program ends 
 
 from __future__ import annotations
 
-import collections
 import contextlib
-import dataclasses
+import itertools
 import os
 import secrets
 import socket
@@ -16,7 +15,7 @@ import threading
 import webbrowser
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import uvicorn
@@ -24,10 +23,11 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from mint_keras.data import images
 from mint_keras.edge import report, scoring
@@ -42,6 +42,8 @@ MAX_BYTES = 32 * 2**20
 MAX_PHOTOS = 500
 MAX_BATCHES = 4
 _MAX_NAME = 200
+# Not left to the system: where its table says otherwise, browsers refuse the script.
+_ASSETS = {"page.js": "text/javascript", "style.css": "text/css"}
 _HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src blob: data:; connect-src 'self'; "
@@ -58,14 +60,9 @@ _HEADERS = {
 def serve(
     bundle: Path, port: int = 8765, looking: Looking | None = None, threads: int = 0, opens_browser: bool = True
 ) -> None:
-    """Serves the page until Ctrl-C.
+    """Serves the page of a bundle's folder until Ctrl-C, and opens it in a browser if wanted and this is a terminal.
 
-    Args:
-        bundle: The bundle's folder.
-        port: The port of the page; 0 takes any that is free.
-        looking: How faces are looked for; with the bundle's detectors by default.
-        threads: The number of processors to use; 0 stands for all.
-        opens_browser: Whether the page is opened in a browser, if this is a terminal.
+    Port 0 is any that is free; 0 threads are as many as there are processors.
 
     Raises:
         InputError: if the bundle cannot be used, or the port is taken.
@@ -96,8 +93,7 @@ def make_app(folder: Path, port: int, looking: Looking | None = None, threads: i
     page = _Page(bundle, scorer)
     routes = [
         Route("/", page.show),
-        Route("/page.js", _static("page.js", "text/javascript")),
-        Route("/style.css", _static("style.css", "text/css")),
+        *(Route(f"/{name}", page.asset) for name in _ASSETS),
         Route("/batches", page.begin, methods=["POST"]),
         Route("/batches/{batch}/photos", page.add, methods=["POST"]),
         Route("/batches/{batch}", page.results),
@@ -107,52 +103,35 @@ def make_app(folder: Path, port: int, looking: Looking | None = None, threads: i
     return Starlette(routes=routes, middleware=[Middleware(_Guard, port=port)])
 
 
-class _Guard:
+class _Guard(BaseHTTPMiddleware):
     """Refuses other names than this machine's, changes asked for by other pages, and adds headers to every answer."""
 
     def __init__(self, app: ASGIApp, port: int) -> None:
-        self._app = app
+        super().__init__(app)
         self._hosts = {f"{name}:{port}" for name in (HOST, "localhost")}
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] += [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
-            await send(message)
-
-        request = Request(scope)
+    async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
         host, origin = request.headers.get("host", ""), request.headers.get("origin", "")
-        app: ASGIApp = self._app
+        answer: Response
         # No other name is answered to, so that no page of the internet can ask this one anything (DNS rebinding).
         if host not in self._hosts:
-            app = JSONResponse({"error": f"Expected this machine's own page, received {host!r}."}, 421)
+            answer = JSONResponse({"error": f"Expected this machine's own page, received {host!r}."}, 421)
         # What changes something must come from the page itself.
-        elif scope["method"] not in ("GET", "HEAD") and origin != f"http://{host}":
-            app = JSONResponse({"error": f"Expected a request of this page, received one of {origin!r}."}, 403)
-        await app(scope, receive, send_with_headers)
+        elif request.method not in ("GET", "HEAD") and origin != f"http://{host}":
+            answer = JSONResponse({"error": f"Expected a request of this page, received one of {origin!r}."}, 403)
+        else:
+            answer = await call_next(request)
+        answer.headers.update(_HEADERS)
+        return answer
 
 
-def _static(name: str, media_type: str) -> Any:
-    content = (resources.files("mint_keras.edge") / "templates" / name).read_bytes()
+class _Photo(NamedTuple):
+    """A photo that was dropped, its width and height (0 if unreadable), and its faces or why there are none."""
 
-    async def answer(request: Request) -> Response:
-        return Response(content, media_type=media_type)
-
-    return answer
-
-
-@dataclasses.dataclass
-class _Batch:
-    """What was dropped so far: names of photos, their sizes (0 if unreadable), faces, and what has none."""
-
-    names: list[str] = dataclasses.field(default_factory=list)
-    sizes: list[tuple[int, int]] = dataclasses.field(default_factory=list)
-    faces: list[ScoredFace] = dataclasses.field(default_factory=list)
-    rejected: dict[int, Rejected] = dataclasses.field(default_factory=dict)
+    name: str
+    size: tuple[int, int]
+    faces: list[ScoredFace]
+    error: Rejected | None
 
 
 class _Page:
@@ -163,7 +142,7 @@ class _Page:
 
     def __init__(self, bundle: Bundle, scorer: scoring.FaceScorer) -> None:
         self._bundle, self._scorer = bundle, scorer
-        self._batches: collections.OrderedDict[str, _Batch] = collections.OrderedDict()
+        self._batches: dict[str, list[_Photo]] = {}
         # Photos of one batch get their numbers one after the other, and all threads work on one photo.
         self._lock = threading.Lock()
         self._templates = report.environment()
@@ -171,21 +150,27 @@ class _Page:
     async def show(self, request: Request) -> Response:
         """Returns the page, still empty."""
         limits = {"bytes": MAX_BYTES, "photos": MAX_PHOTOS}
-        text = self._templates.get_template("page.html").render(manifest=self._bundle.manifest, limits=limits)
-        return HTMLResponse(text)
+        template = self._templates.get_template("page.html")
+        return HTMLResponse(template.render(manifest=self._bundle.manifest, limits=limits))
+
+    async def asset(self, request: Request) -> Response:
+        """Returns a file that the page loads."""
+        name = request.url.path.removeprefix("/")
+        content = (resources.files("mint_keras.edge") / "templates" / name).read_bytes()
+        return Response(content, media_type=_ASSETS[name])
 
     async def begin(self, request: Request) -> Response:
         """Begins a batch; the oldest of too many is forgotten."""
         batch = secrets.token_urlsafe(16)
-        self._batches[batch] = _Batch()
+        self._batches[batch] = []
         while len(self._batches) > MAX_BATCHES:
-            self._batches.popitem(last=False)
+            del self._batches[next(iter(self._batches))]
         return JSONResponse({"batch": batch})
 
     async def add(self, request: Request) -> Response:
         """Scores one photo, which is the body of the request and is called `?name=`."""
         batch = self._find(request)
-        if len(batch.names) >= MAX_PHOTOS:
+        if len(batch) >= MAX_PHOTOS:
             raise HTTPException(413, f"Expected at most {MAX_PHOTOS} photos at once.")
         parts, size = [], 0
         # What a client says of the length of its body is not to be trusted.
@@ -195,42 +180,37 @@ class _Page:
                 raise HTTPException(413, f"Expected a photo of at most {MAX_BYTES // 2**20} MiB.")
             parts.append(part)
         name = request.query_params.get("name", "photo")[:_MAX_NAME]
-        error = await run_in_threadpool(self._score, batch, name, b"".join(parts))
-        return JSONResponse({"error": error})
 
-    def _score(self, batch: _Batch, name: str, content: bytes) -> str:
-        with self._lock:
-            # Others may have come while this one was read.
-            if len(batch.names) >= MAX_PHOTOS:
-                return f"Expected at most {MAX_PHOTOS} photos at once."
-            row, size, error = len(batch.names), (0, 0), ""
-            try:
-                image = images.decode(content)
-                size = (image.shape[1], image.shape[0])
-                batch.faces += self._scorer.score_image(image, row)
-            except InputError as caught:
-                error = " ".join(str(caught).split())
-                batch.rejected[row] = Rejected(name, error)
-            batch.names.append(name)
-            batch.sizes.append(size)
-            return error
+        def score() -> str:
+            with self._lock:
+                # Others may have come while this one was read.
+                if len(batch) >= MAX_PHOTOS:
+                    return f"Expected at most {MAX_PHOTOS} photos at once."
+                photo = _Photo(name, (0, 0), [], None)
+                try:
+                    image = images.decode(b"".join(parts))
+                    photo = photo._replace(size=(image.shape[1], image.shape[0]))
+                    photo = photo._replace(faces=self._scorer.score_image(image, len(batch)))
+                except InputError as error:
+                    photo = photo._replace(error=Rejected(name, " ".join(str(error).split())))
+                batch.append(photo)
+                return photo.error.reason if photo.error else ""
+
+        return JSONResponse({"error": await run_in_threadpool(score)})
 
     async def results(self, request: Request) -> Response:
         """Returns what is said of a batch, as a part of the page."""
         batch = self._find(request)
         made = await run_in_threadpool(self._judge, batch)
         if made is None:
-            template = self._templates.get_template("nothing.html")
-            return HTMLResponse(template.render(rejected=list(batch.rejected.values())))
-        of_photos = collections.defaultdict(list)
-        for face, judgement in zip(batch.faces, made.faces, strict=True):
-            of_photos[face.row].append(judgement)
+            rejected = [photo.error for photo in batch if photo.error]
+            return HTMLResponse(self._templates.get_template("nothing.html").render(rejected=rejected))
+        judgements = iter(made.faces)
         photos = [
-            {"row": row, "name": name, "size": size, "faces": of_photos[row], "error": batch.rejected.get(row)}
-            for row, (name, size) in enumerate(zip(batch.names, batch.sizes, strict=True))
+            {**photo._asdict(), "row": row, "faces": list(itertools.islice(judgements, len(photo.faces)))}
+            for row, photo in enumerate(batch)
         ]
-        drawn = report.histogram(made.calibration, made.faces)
-        template = self._templates.get_template("results.html")
+        drawn, template = report.histogram(made.calibration, made.faces), self._templates.get_template("results.html")
         return HTMLResponse(template.render(made=made, photos=photos, histogram=drawn))
 
     async def download(self, request: Request) -> Response:
@@ -246,19 +226,18 @@ class _Page:
         del self._batches[request.path_params["batch"]]
         return Response(status_code=204)
 
-    def _judge(self, batch: _Batch) -> report.PhotoScores | None:
-        with self._lock:
-            if not batch.faces:
-                return None
-            names = np.array(batch.names, np.str_)
-            ids = np.array([f"{row + 1}: {name}" for row, name in enumerate(batch.names)], np.str_)
-            table = SampleTable(ids, np.full(len(names), "page"), ids, names)
-            return scoring.judge(self._bundle, table, list(batch.faces), list(batch.rejected.values()))
+    def _judge(self, batch: list[_Photo]) -> report.PhotoScores | None:
+        photos = batch.copy()
+        faces = [face for photo in photos for face in photo.faces]
+        if not faces:
+            return None
+        names = np.array([photo.name for photo in photos], np.str_)
+        ids = np.array([f"{row + 1}: {name}" for row, name in enumerate(names)], np.str_)
+        table = SampleTable(ids, np.full(len(names), "page"), ids, names)
+        return scoring.judge(self._bundle, table, faces, [photo.error for photo in photos if photo.error])
 
-    def _find(self, request: Request) -> _Batch:
+    def _find(self, request: Request) -> list[_Photo]:
         batch = self._batches.get(request.path_params["batch"])
         if batch is None:
-            raise HTTPException(
-                404, "Expected a batch of this page, received one that was forgotten. Drop the photos again."
-            )
+            raise HTTPException(404, "Expected a batch of this page, received a forgotten one. Drop the photos again.")
         return batch

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mint_keras.data import protocol
-from mint_keras.edge import cost
+from mint_keras.edge.scorer import THREADS
 from mint_keras.records import RefusedError, Scores
 from mint_keras.report import tables
 from mint_keras.statistics import figures, paired
@@ -18,16 +17,10 @@ from mint_keras.statistics import figures, paired
 # moves the AUC by several times as much.
 TOLERANCE = 0.005
 _NAMES = (figures.AUC, figures.TPR_AT_1)
-_THREADS = ("1", "2")
-_ROUNDS = 3
 
 
 def compare(reference: Sequence[Scores], received: Sequence[Scores]) -> dict[str, Any]:
-    """Compares the scores of an artefact with those of its Keras model.
-
-    Args:
-        reference: The scores of Keras in float32, one entry for each evaluation.
-        received: The artefact's scores of the same samples in the same order.
+    """Compares an artefact's scores with those of Keras, evaluation by evaluation, for the same samples in one order.
 
     Returns:
         Over all faces: "faces", "max_logit_difference", "mean_logit_difference", "decision_flips". And "evaluations":
@@ -63,21 +56,18 @@ def compare(reference: Sequence[Scores], received: Sequence[Scores]) -> dict[str
 
 
 def check(comparison: Mapping[str, Any], tolerance: float = TOLERANCE) -> str:
-    """Returns why an artefact is refused; "" if it is not.
+    """Returns why an artefact is refused: the AUC of an evaluation may have dropped by more than the tolerance; or "".
 
-    It is refused if the AUC of an evaluation may have dropped by more than the tolerance: the lower end of the change's
-    interval decides.
+    The lower end of the change's interval decides.
     """
     # Membership decides, not cosines, and a rise does not refuse. `familiar` does not count, whose AUC is no evidence
     # of membership. Small runs are refused for being small, because nobody knows what they lost.
-    drops = {
-        name: -found["auc_change"][1] for name, found in comparison["evaluations"].items() if name != protocol.FAMILIAR
-    }
-    worst = max(drops, key=lambda name: drops[name])
-    if drops[worst] <= tolerance:
+    changes = {name: found["auc_change"] for name, found in comparison["evaluations"].items()}
+    worst = min((name for name in changes if name != protocol.FAMILIAR), key=lambda name: changes[name][1])
+    value, low, _ = changes[worst]
+    if -low <= tolerance:
         return ""
-    value = -comparison["evaluations"][worst]["auc_change"][0]
-    return f"its AUC on {worst} dropped by {value:.4f}, and may have dropped by {drops[worst]:.4f}, over {tolerance:g}"
+    return f"its AUC on {worst} dropped by {-value:.4f}, and may have dropped by {-low:.4f}, over {tolerance:g}"
 
 
 def check_alive(reference: Sequence[Scores]) -> None:
@@ -85,44 +75,12 @@ def check_alive(reference: Sequence[Scores]) -> None:
     logits = np.concatenate([part.logit for part in reference])
     # Any artefact would agree with a head that died.
     if float(np.ptp(logits)) <= 1e-6 * max(1.0, float(np.abs(logits).max())):
-        raise RefusedError(
-            f"Expected a head that tells faces apart, received one that gives all of them the logit {logits[0]:.4g}: "
-            "its training failed. Export another seed or tap."
-        )
-
-
-def costs(models: Mapping[str, Path], faces: Path) -> dict[str, dict[str, Any]]:
-    """Measures time and memory of artefacts.
-
-    Args:
-        models: TFLite files by name.
-        faces: A `.npy` file of faces; see `cost.measure`.
-
-    Returns:
-        By name: "latency_ms", by number of threads {"p50", "p95"}, and "rss_mib".
-    """
-    # In turns, so that all meet the same machine. The quietest of three rounds counts; others had company.
-    rounds = [
-        {name: cost.measure(path, faces) for name, path in models.items()}
-        for _ in range(_ROUNDS if len(models) > 1 else 1)
-    ]
-    found: dict[str, dict[str, Any]] = {}
-    for name in models:
-        quietest = {threads: min((one[name][threads] for one in rounds), key=np.median) for threads in _THREADS}
-        percentiles = {threads: np.percentile(taken, [50, 95]).tolist() for threads, taken in quietest.items()}
-        found[name] = {
-            "latency_ms": {threads: {"p50": p50, "p95": p95} for threads, (p50, p95) in percentiles.items()},
-            "rss_mib": rounds[0][name]["rss_mib"],
-        }
-    return found
+        received = f"received one that gives all of them the logit {logits[0]:.4g}: its training failed"
+        raise RefusedError(f"Expected a head that tells faces apart, {received}. Export another seed or tap.")
 
 
 def recommend(records: Mapping[str, Mapping[str, Any]], force: bool = False) -> str:
-    """Returns the name of the accepted artefact with the smallest median latency on one thread.
-
-    Args:
-        records: What was measured of each artefact, by name.
-        force: Whether artefacts that were refused count too.
+    """Returns the name of the accepted artefact, or of any by force, with the smallest median latency on one thread.
 
     Raises:
         RefusedError: if none was accepted.
@@ -153,7 +111,7 @@ def table(records: Mapping[str, Mapping[str, Any]], chosen: str) -> str:
             *(f"{record[kind + '_logit_difference']:.2g}" for kind in ("max", "mean")),
             f"{record['decision_flips']}/{record['faces']}",
             *(f"{value:+.4f} [{low:+.4f}, {high:+.4f}]" for value, low, high in changes),
-            *("{p50:.2f}/{p95:.2f}".format(**record["latency_ms"][threads]) for threads in _THREADS),
+            *("{p50:.2f}/{p95:.2f}".format(**record["latency_ms"][threads]) for threads in THREADS),
             f"{record['rss_mib']:.0f}" if record["rss_mib"] else "-",
             "no" if record["refused"] else "yes",
         ])  # fmt: skip

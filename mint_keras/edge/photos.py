@@ -9,7 +9,7 @@ import importlib.util
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -27,12 +27,12 @@ _PACKED = ("*/det_*.onnx", "**/scrfd*.onnx")
 
 
 def list_photos(paths: Sequence[str | Path], are_albums: bool = False) -> SampleTable:
-    """Lists photos; a photo that is named twice counts once.
+    """Lists photos; a photo that is named twice counts once, and in albums everybody is somebody else.
 
     Args:
         paths: Images, folders, patterns of files such as `"photos/**/*.jpg"`, lists (`.txt`, a path a line, relative to
             the list's folder), or any other source of `samples.list_samples`.
-        are_albums: Whether everybody is somebody else, whatever folder the photo is in.
+        are_albums: Whether folders say nothing of who is on a photo.
 
     Raises:
         InputError: if there is no such path, nothing fits a pattern, or it holds no image.
@@ -74,9 +74,6 @@ def _photo(path: str) -> SampleTable:
     return SampleTable(*columns)
 
 
-# --- faces ----------------------------------------------------------------------------------------------------------
-
-
 @dataclasses.dataclass(frozen=True)
 class Looking:
     """How faces are looked for.
@@ -104,41 +101,20 @@ class Looking:
         return {**dataclasses.asdict(self), "detectors": hashes}
 
     def with_bundle(self, bundle: Bundle) -> Looking:
-        """Returns the same with the detectors of a bundle, or an installed one, where none is named.
+        """Returns the same with detectors: those named, or the bundle's own, or one that insightface has installed.
 
         Raises:
             InputError: if a named detector is none.
         """
-        if self.is_aligned:
-            return dataclasses.replace(self, detectors=())
-        for name in self.detectors:
+        for name in () if self.is_aligned else self.detectors:
             # This shows early whether it is one.
             detectors.open_detector(name)
-        return self if self.detectors else dataclasses.replace(self, detectors=choose_detectors(bundle))
+        own = [str(path.resolve()) for name in DETECTORS.values() if (path := bundle.file(name)) is not None]
+        found = () if self.is_aligned else self.detectors or tuple(own) or _installed_detector()
+        return dataclasses.replace(self, detectors=found)
 
 
-@dataclasses.dataclass(frozen=True)
-class Face:
-    """A face found in a photo.
-
-    Attributes:
-        pixels: The aligned face, RGB, shape (112, 112, 3), uint8.
-        box: Left, top, right and bottom in the photo's pixels; None for a crop that was a face already.
-        certainty: The detector's certainty, 0 to 1; None for such a crop.
-        is_resized: Whether it was a crop of another size.
-    """
-
-    pixels: np.ndarray
-    box: tuple[float, ...] | None = None
-    certainty: float | None = None
-    is_resized: bool = False
-
-
-def choose_detectors(bundle: Bundle) -> tuple[str, ...]:
-    """Returns the bundle's own detectors, or else one that insightface has installed; nothing if there is none."""
-    own = [path for name in DETECTORS.values() if (path := bundle.file(name)) is not None]
-    if own:
-        return tuple(str(path.resolve()) for path in own)
+def _installed_detector() -> tuple[str, ...]:
     if importlib.util.find_spec("onnxruntime") is None:
         return ()
     # pathlib's glob would stop at a home that may not be read.
@@ -151,65 +127,74 @@ def choose_detectors(bundle: Bundle) -> tuple[str, ...]:
     return ()
 
 
-class FaceFinder:
-    """Decodes photos and finds the faces in them.
+class Face(NamedTuple):
+    """A face found in a photo, or a crop that was a face already, which has neither box nor certainty.
 
-    Args:
-        looking: How faces are looked for.
+    Attributes:
+        pixels: The aligned face, RGB, shape (112, 112, 3), uint8.
+        box: Left, top, right and bottom in the photo's pixels.
+        certainty: The detector's certainty, 0 to 1.
+        is_resized: Whether it was a crop of another size.
     """
+
+    pixels: np.ndarray
+    box: tuple[float, ...] | None = None
+    certainty: float | None = None
+    is_resized: bool = False
+
+
+class FaceFinder:
+    """Decodes photos and finds the faces in them, on as many threads as one likes."""
 
     def __init__(self, looking: Looking) -> None:
         self._looking = looking
         # Each thread has files and detectors of its own: neither may be used by two at once.
         self._mine = threading.local()
 
-    def faces(self, location: str) -> list[Face]:
-        """Returns the faces of a photo, the most certain first; a crop of 112x112 is a face already.
-
-        Raises:
-            InputError: if it cannot be decoded, has no face, or is a photo and there is no detector.
-        """
+    def decode(self, location: str) -> np.ndarray:
+        """Returns a photo as RGB, shape (height, width, 3), uint8, or raises InputError."""
         if not hasattr(self._mine, "reader"):
             self._mine.reader = images.FaceReader()
-        return self.of_image(self._mine.reader.image(location))
+        return self._mine.reader.image(location)
 
-    def of_image(self, image: np.ndarray) -> list[Face]:
-        """Returns the faces of a decoded photo; see `faces`."""
+    def faces(self, photo: str | np.ndarray) -> list[Face]:
+        """Returns the faces of a photo (its location, or as `decode` returns it), the most certain first.
+
+        Raises:
+            InputError: if it cannot be decoded, has no face, or there is no detector.
+        """
+        image, looking = self.decode(photo) if isinstance(photo, str) else photo, self._looking
         height, width = image.shape[:2]
         # An image of 112x112 is a face and any other is a photo: the laptop cannot know better, and resizes nothing
         # unless somebody says that crops of other sizes are faces.
-        if self._looking.is_aligned or (height, width) == (images.IMAGE_SIZE, images.IMAGE_SIZE):
+        if looking.is_aligned or (height, width) == (images.IMAGE_SIZE, images.IMAGE_SIZE):
             face = images.FACE.apply(image)
             return [Face(face, is_resized=face.shape != image.shape)]
-        if not self._looking.detectors:
+        if not looking.detectors:
             raise InputError(
                 f"Expected a detector for a photo of {width}x{height}, received a bundle without: export it with "
                 "--detector, or name an SCRFD file by --detector here, or install onnxruntime and a pack of "
                 "insightface's; --aligned takes square crops as faces."
             )
-        try:
-            return self._detect(image)
-        except cv2.error as error:
-            # OpenCV has limits of its own, such as 32,767 pixels a side.
-            raise InputError(f"Expected a photo that OpenCV can work on, received: {error}") from error
-
-    def _detect(self, image: np.ndarray) -> list[Face]:
-        looking = self._looking
         if not hasattr(self._mine, "detect"):
             opened = [detectors.open_detector(name, looking.min_score) for name in looking.detectors]
             self._mine.detect = [detectors.with_border(one, looking.border) for one in opened]
-        # SCRFD finds small faces with an input of 640 pixels, and with 320 those that fill the picture.
-        # `prepare_faces.py` keeps to insightface's one size, because there it is to be equal.
-        seen = (detect(image) for detect in self._mine.detect)
-        found: scrfd.Detections | None = next((faces for faces in seen if len(faces)), None)
-        if found is None:
-            raise InputError(
-                "Expected a face, received a photo in which none was found. If one fills it, try --border 0.5."
-            )
-        chosen = range(len(found)) if looking.policy == ALL else [policies.choose(found, image.shape, looking.policy)]
-        # Detectors without landmarks are refused when they are opened.
-        assert found.landmarks is not None  # noqa: S101
-        return [
-            Face(align.align(image, found.landmarks[k]), tuple(map(float, found.boxes[k])), float(found.scores[k]))
-            for k in chosen
-        ]
+        try:
+            # SCRFD finds small faces with an input of 640 pixels, and with 320 those that fill the picture.
+            # `prepare_faces.py` keeps to insightface's one size, because there it is to be equal.
+            seen = (detect(image) for detect in self._mine.detect)
+            found: scrfd.Detections | None = next((faces for faces in seen if len(faces)), None)
+            if found is None:
+                none = "Expected a face, received a photo in which none was found."
+                raise InputError(f"{none} If one fills it, try --border 0.5.")
+            # Detectors without landmarks are refused when they are opened.
+            assert found.landmarks is not None  # noqa: S101
+            is_all = looking.policy == ALL
+            chosen = range(len(found)) if is_all else [policies.choose(found, image.shape, looking.policy)]
+            return [
+                Face(align.align(image, found.landmarks[k]), tuple(map(float, found.boxes[k])), float(found.scores[k]))
+                for k in chosen
+            ]
+        except cv2.error as error:
+            # OpenCV has limits of its own, such as 32,767 pixels a side.
+            raise InputError(f"Expected a photo that OpenCV can work on, received: {error}") from error

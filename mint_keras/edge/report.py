@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import jinja2
 import numpy as np
 
 from mint_keras import formats, score_files
-from mint_keras.edge.bundle import Bundle
-from mint_keras.edge.calibration import FieldCalibration
+from mint_keras.edge.bundle import Bundle, FieldCalibration
 from mint_keras.edge.judgement import Judgement
 from mint_keras.records import Rejected, Scores
 from mint_keras.statistics import conformal
@@ -31,17 +31,9 @@ _WIDTH, _HEIGHT, _BINS = 600.0, 120.0, 40
 
 @dataclasses.dataclass(frozen=True)
 class PhotoScores:
-    """What a bundle says about some photos.
+    """What a bundle says about some photos: of each face, in the order of the scores, and of everybody with several.
 
-    Attributes:
-        bundle: The bundle.
-        calibration: The bundle's calibration, if it has one.
-        scores: The scores of all faces.
-        faces: What is said of each face, in the same order.
-        persons: What is said of everybody with several photos.
-        rejected: The photos without a usable face, and why.
-        num_photos: The number of photos in all.
-        num_resized: The number of faces that were crops of other sizes than 112x112.
+    Rejected photos have no usable face. Resized faces were crops of other sizes than 112x112.
     """
 
     bundle: Bundle
@@ -118,23 +110,16 @@ def write(out: Path, made: PhotoScores) -> None:
         said = (_number(face.share_above), _number(face.p_value), is_selected, face.abstained)
         rows.append((*place, repr(face.score), str(np.float32(face.logit)), *said))
     formats.write_csv(out / FACES, _COLUMNS, rows)
-    formats.write_json(out / JSON, content(made))
-    formats.write_text(out / REPORT, html(made))
-
-
-def content(made: PhotoScores) -> dict[str, Any]:
-    """Returns the content of scores.json."""
-    said = {name: made.bundle.manifest[name] for name in ("seal", "inputs")}
-    return {
-        "bundle": {"head": made.bundle.head, "tap": made.bundle.tap, **said},
-        "verdict": made.verdict,
-        "notes": made.notes,
-        "limits": made.limits,
-        "num_photos": made.num_photos,
+    made_by = {name: made.bundle.manifest[name] for name in ("seal", "inputs")}
+    content = {
+        "bundle": {"head": made.bundle.head, "tap": made.bundle.tap, **made_by},
+        **{name: getattr(made, name) for name in ("verdict", "notes", "limits", "num_photos")},
         "faces": [face.to_dict() for face in made.faces],
         "persons": [one.to_dict() for one in made.persons],
         "rejected": [dataclasses.asdict(entry) for entry in made.rejected],
     }
+    formats.write_json(out / JSON, content)
+    formats.write_text(out / REPORT, html(made))
 
 
 def _number(value: float | None) -> str:
@@ -142,12 +127,7 @@ def _number(value: float | None) -> str:
 
 
 def text(made: PhotoScores, out: Path | None) -> str:
-    """Returns what a terminal shows: the highest scores, persons, counts, verdict and limits.
-
-    Args:
-        made: What a bundle says about some photos.
-        out: The folder with the results, which is named then; None if nothing was written.
-    """
+    """Returns what a terminal shows: the highest scores, persons, counts, the folder if any, verdict and limits."""
     lines = _table(made.faces, "image")
     if made.persons:
         lines += ["", *_table(made.persons, "person"), ""]
@@ -168,62 +148,53 @@ def _table(findings: Sequence[Judgement], what: str) -> list[str]:
     ordered = sorted(findings, key=lambda one: -one.logit)
     has_above = any(one.share_above is not None for one in findings)
     has_p = any(one.p_value is not None for one in findings)
-    heads = [f"{'score':>7}", f"{'logit':>8}", *([f"{'above':>6}"] if has_above else [])]
-    lines = ["  ".join([*heads, *([f"{'p':>7}"] if has_p else []), what])]
+    rows = [("  score", "   logit", " above", "      p", what)]
     for one in ordered[:_SHOWN]:
-        cells = [f"{one.score:7.4f}", f"{one.logit:8.3f}"]
-        if has_above:
-            cells.append(f"{'-' if one.share_above is None else format(one.share_above, '.1%'):>6}")
-        if has_p:
-            cells.append(f"{'-' if one.p_value is None else format(one.p_value, '.4f'):>7}")
+        above = "-" if one.share_above is None else f"{one.share_above:.1%}"
+        p = "-" if one.p_value is None else f"{one.p_value:.4f}"
         mark = " * stands out" if one.is_selected else ""
         why = f" ({one.abstained})" if one.abstained and has_p else ""
-        lines.append("  ".join([*cells, f"{printable(one.name)}{mark}{why}"]))
+        name = f"{printable(one.name)}{mark}{why}"
+        rows.append((f"{one.score:7.4f}", f"{one.logit:8.3f}", f"{above:>6}", f"{p:>7}", name))
+    lines = ["  ".join(itertools.compress(row, (True, True, has_above, has_p, True))) for row in rows]
     if len(ordered) > _SHOWN:
         lines.append(f"... and {len(ordered) - _SHOWN:,} more")
     return lines
 
 
-# --- the page ---------------------------------------------------------------------------------------------------------
-
-
 def html(made: PhotoScores) -> str:
     """Returns the report as one page that has no scripts and loads nothing from elsewhere."""
     ordered = sorted(made.faces, key=lambda face: -face.logit)
-    template = environment().get_template("report.html")
-    return template.render(
-        made=made,
-        faces=ordered[:_SHOWN_IN_PAGE],
-        num_left_out=max(0, len(ordered) - _SHOWN_IN_PAGE),
-        persons=sorted(made.persons, key=lambda one: -one.logit),
-        histogram=histogram(made.calibration, ordered),
-        has_p=any(face.p_value is not None for face in ordered),
-        has_pictures=any(face.picture for face in ordered),
-        manifest=made.bundle.manifest,
+    return (
+        environment()
+        .get_template("report.html")
+        .render(
+            made=made,
+            faces=ordered[:_SHOWN_IN_PAGE],
+            num_left_out=max(0, len(ordered) - _SHOWN_IN_PAGE),
+            persons=sorted(made.persons, key=lambda one: -one.logit),
+            histogram=histogram(made.calibration, ordered),
+            has_p=any(face.p_value is not None for face in ordered),
+            has_pictures=any(face.picture for face in ordered),
+            manifest=made.bundle.manifest,
+        )
     )
 
 
 def environment() -> jinja2.Environment:
     """Returns the templates of pages."""
-    loader = jinja2.PackageLoader("mint_keras.edge")
     # Files have whatever names people give them, so everything is escaped.
-    found = jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    found = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    found.loader = jinja2.PackageLoader("mint_keras.edge")
     found.filters["percent"] = lambda value: "" if value is None else f"{value:.1%}"
     found.filters["number"] = lambda value, digits=4: "" if value is None else f"{value:.{digits}f}"
     return found
 
 
-@dataclasses.dataclass(frozen=True)
-class Histogram:
-    """Bars of calibration people and marks of faces, in units of a drawing of 600x120.
+class Histogram(NamedTuple):
+    """Bars (x, y, width, height) of calibration people, marks (x, stands out) of faces, and ticks (x, label) of logits.
 
-    Attributes:
-        bars: The x, y, width and height of each bar.
-        marks: The x of each face, and whether it stands out.
-        ticks: The x and label of some logits.
-        caption: The sentence that says whose the bars are.
+    All are in units of a drawing of 600x120; the caption says whose the bars are.
     """
 
     bars: list[tuple[float, float, float, float]]

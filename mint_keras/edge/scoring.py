@@ -7,15 +7,15 @@ import concurrent.futures
 import dataclasses
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from mint_keras import formats, progress, workers
 from mint_keras.data import images, samples
-from mint_keras.edge import calibration as calibrations
 from mint_keras.edge import judgement, report
 from mint_keras.edge.bundle import SCORER, Bundle, read_bundle
 from mint_keras.edge.judgement import ScoredFace
@@ -47,7 +47,7 @@ def score_photos(
     where: str = workers.HERE,
     overwrite: bool = False,
 ) -> PhotoScores:
-    """Finds the faces in photos and scores them with a bundle.
+    """Finds the faces in photos and scores them with a bundle; the photos that could not be used are among the result.
 
     Args:
         bundle: The bundle, or its folder.
@@ -58,9 +58,6 @@ def score_photos(
         threads: The number of processors to use; 0 stands for all.
         where: The workers of `workers.map_parts`: "1" is this process, "ray" or "ray://HOST:PORT" are Ray's.
         overwrite: Whether what `out` holds is replaced.
-
-    Returns:
-        The scores, and what may be said of them. Photos that could not be used are in its `rejected`.
 
     Raises:
         InputError: if bundle or photos cannot be used, no photo has a usable face, or `out` cannot be written.
@@ -85,40 +82,24 @@ def score_photos(
             made = judge(opened, table, *_score_all(work, where, out))
             report.write(out, made)
     except OSError as error:
-        raise InputError(
-            f"Expected to write into {out}, received: {error.strerror or error}. What is there is kept, and the "
-            "same command continues from it."
-        ) from error
+        kept = "What is there is kept, and the same command continues from it."
+        raise InputError(f"Expected to write into {out}, received: {error.strerror or error}. {kept}") from error
     return made
 
 
 def judge(bundle: Bundle, table: SampleTable, faces: list[ScoredFace], rejected: list[Rejected]) -> PhotoScores:
     """Returns what a bundle says of the faces that it scored in a table of photos."""
-    calibration = calibrations.read(bundle)
+    calibration = bundle.calibration()
     logit = np.array([face.logit for face in faces], np.float32)
     scored = judgement.table_of(table, faces)
     scores = Scores(bundle.head, bundle.tap, EVALUATION, bundle.seed, scored, None, logit)
     of_faces, of_persons = judgement.judge(scores, faces, calibration)
-    return PhotoScores(
-        bundle=bundle,
-        calibration=calibration,
-        scores=scores,
-        faces=of_faces,
-        persons=of_persons,
-        rejected=rejected,
-        num_photos=len(table),
-        num_resized=sum(face.is_resized for face in faces),
-    )
+    num_resized = sum(face.is_resized for face in faces)
+    return PhotoScores(bundle, calibration, scores, of_faces, of_persons, rejected, len(table), num_resized)
 
 
 class FaceScorer:
-    """Scores the faces of photos on several threads.
-
-    Args:
-        model: The bundle's TFLite file.
-        looking: How faces are looked for.
-        threads: The number of processors to use.
-    """
+    """Scores the faces of photos with a bundle's TFLite file on several threads."""
 
     def __init__(self, model: Path, looking: Looking, threads: int) -> None:
         # The photos are spread over threads already.
@@ -136,7 +117,6 @@ class FaceScorer:
             self._scoring.submit(self._measure, np.zeros((images.IMAGE_SIZE, images.IMAGE_SIZE, 3), np.uint8)).result()
 
     def _measure(self, face: np.ndarray) -> tuple[float, list[float]]:
-        """Returns logit and features of a face."""
         if not hasattr(self._mine, "scorer"):
             self._mine.scorer = TfliteScorer(self._model, self._own_threads)
         return float(self._mine.scorer.logits(face[None])[0]), quality.features(face[None])[0].tolist()
@@ -161,13 +141,9 @@ class FaceScorer:
         return self.score_faces(with_faces), rejected
 
     def score_image(self, image: np.ndarray, row: int = 0) -> list[ScoredFace]:
-        """Returns the faces of one decoded photo, RGB, shape (height, width, 3), uint8, which has a row of the table.
-
-        Raises:
-            InputError: if it has none.
-        """
+        """Returns the faces of one decoded photo, RGB, (height, width, 3), uint8; raises InputError if it has none."""
         # The threads of the pool have the detectors.
-        faces = self._pool.submit(self._finder.of_image, image).result()
+        faces = self._pool.submit(self._finder.faces, image).result()
         return self.score_faces([(row, faces)])
 
     def score_faces(self, found: list[tuple[int, list[Face]]]) -> list[ScoredFace]:
@@ -181,13 +157,11 @@ class FaceScorer:
                 bgr = cv2.cvtColor(face.pixels, cv2.COLOR_RGB2BGR)
                 jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
                 picture = base64.b64encode(jpeg.tobytes()).decode()
-            about = (face.box, face.certainty, face.is_resized, logit, tuple(features), picture)
-            scored.append(ScoredFace(row, number, of, *about))
+            scored.append(ScoredFace(row, number, of, *face[1:], logit, tuple(features), picture))
         return scored
 
 
-@dataclasses.dataclass(frozen=True)
-class _Work:
+class _Work(NamedTuple):
     """What a worker needs to score any part of a table of photos."""
 
     model: Path
@@ -198,17 +172,15 @@ class _Work:
     def rows(self, number: int) -> range:
         return range(number * PART_SIZE, min((number + 1) * PART_SIZE, len(self.table)))
 
+    def begin(self) -> Callable[[int], tuple[int, Found]]:
+        """Loads the models once, for all parts that a worker scores."""
+        scorer = FaceScorer(self.model, self.looking, self.threads)
 
-class _PartScorer:
-    """Loads the models once and scores parts; the worker that `workers.map_parts` asks for."""
+        def score(number: int) -> tuple[int, Found]:
+            rows = self.rows(number)
+            return number, scorer.score_files([str(self.table.location[row]) for row in rows], rows)
 
-    def __init__(self, work: _Work) -> None:
-        self._work = work
-        self._scorer = FaceScorer(work.model, work.looking, work.threads)
-
-    def __call__(self, number: int) -> tuple[int, Found]:
-        rows = self._work.rows(number)
-        return number, self._scorer.score_files([str(self._work.table.location[row]) for row in rows], rows)
+        return score
 
 
 def _score_all(work: _Work, where: str, out: Path | None) -> Found:
@@ -219,31 +191,28 @@ def _score_all(work: _Work, where: str, out: Path | None) -> Found:
     missing = [k for k in numbers if k not in parts]
     done = sum(len(work.rows(k)) for k in parts)
     with progress.bar(total=len(work.table), initial=done, desc="photos", unit="photo") as bar:
-        for k, found in workers.map_parts(_PartScorer, work, missing, where):
+        for k, found in workers.map_parts(_Work.begin, work, missing, where):
             if files:
-                content = [[dataclasses.asdict(entry) for entry in side] for side in found]
-                formats.write_json(files[k], dict(zip(("faces", "rejected"), content, strict=True)))
+                faces, rejected = ([dataclasses.asdict(entry) for entry in side] for side in found)
+                formats.write_json(files[k], {"faces": faces, "rejected": rejected})
             parts[k] = found
             bar.update(len(work.rows(k)))
-    faces = [face for k in numbers for face in parts[k][0]]
-    rejected = [entry for k in numbers for entry in parts[k][1]]
-    if not faces:
-        first = rejected[0]
-        raise InputError(
-            f"None of {len(work.table)} photos could be scored. {report.printable(first.location)}: {first.reason}"
-        )
-    return faces, rejected
+    scored, unusable = (
+        [face for k in numbers for face in parts[k][0]],
+        [entry for k in numbers for entry in parts[k][1]],
+    )
+    if not scored:
+        first = f"{report.printable(unusable[0].location)}: {unusable[0].reason}"
+        raise InputError(f"None of {len(work.table)} photos could be scored. {first}")
+    return scored, unusable
 
 
 def _read_part(path: Path) -> Found:
     content = formats.read_json(path)
     try:
         # JSON has lists where faces have tuples.
-        tuples = ("box", "features")
-        faces = [
-            ScoredFace(**{**face, **{name: face[name] and tuple(face[name]) for name in tuples}})
-            for face in content["faces"]
-        ]
+        tuples = [{name: face[name] and tuple(face[name]) for name in ("box", "features")} for face in content["faces"]]
+        faces = [ScoredFace(**(face | known)) for face, known in zip(content["faces"], tuples, strict=True)]
         return faces, [Rejected(**entry) for entry in content["rejected"]]
     except (KeyError, TypeError) as error:
         raise InputError(f"Expected a part of these scores in {path}, received: {error!r}; use --overwrite.") from error

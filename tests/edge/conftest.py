@@ -12,7 +12,7 @@ import pytest
 
 from mint_keras import formats
 from mint_keras.edge import bundle
-from mint_keras.edge.calibration import FieldCalibration
+from mint_keras.edge.bundle import FieldCalibration
 from mint_keras.faces import detectors, scrfd
 from tests.edge.field import WORDING, reference
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mint_keras import formats
-from mint_keras.edge.calibration import Reference
+from mint_keras.edge.bundle import Reference
 from mint_keras.statistics import conformal
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mint_keras import formats
-from mint_keras.edge import bundle, calibration
+from mint_keras.edge import bundle
 from mint_keras.records import InputError, RefusedError
 from tests.edge.field import replace_manifest
 
@@ -94,10 +94,10 @@ def test_a_calibration_that_makes_no_sense(copy: Path, change: dict, message: st
     formats.write_json(path, {**formats.read_json(path), **change})
     bundle.seal(copy, formats.read_json(copy / "manifest.json"))
     with pytest.raises(InputError, match=message):
-        calibration.read(bundle.read_bundle(copy))
+        bundle.read_bundle(copy).calibration()
 
 
 def test_a_bundle_without_a_calibration(copy: Path) -> None:
     (copy / bundle.CALIBRATION).unlink()
     bundle.seal(copy, formats.read_json(copy / "manifest.json"))
-    assert calibration.read(bundle.read_bundle(copy)) is None
+    assert bundle.read_bundle(copy).calibration() is None

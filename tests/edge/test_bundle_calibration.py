@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mint_keras import formats, score_files
-from mint_keras.edge import bundle, bundle_calibration, calibration
+from mint_keras.edge import bundle, bundle_calibration
 from mint_keras.edge.bundle_calibration import calibrate
 from mint_keras.faces import quality
 from mint_keras.records import Observations, Scores, concatenate_tables
@@ -71,13 +71,13 @@ def test_few_people_have_no_domain_and_no_persons() -> None:
 
 def test_it_reads_what_it_writes() -> None:
     found = calibrate(measured(world(300, "news", 1)), measured(world(400, "web", 2)), NOBODY)
-    found = dataclasses.replace(found, wording={name: name for name in calibration.WORDING})
-    assert calibration.FieldCalibration.from_dict(found.to_dict()).to_dict() == found.to_dict()
+    found = dataclasses.replace(found, wording={name: name for name in bundle.WORDING})
+    assert bundle.FieldCalibration.from_dict(found.to_dict()).to_dict() == found.to_dict()
 
 
 def test_the_bundle_of_a_run(run_folder: Path, bundle_folder: Path) -> None:
     """Its calibration people are the run's test externals, scored as in scores.csv."""
-    found = calibration.read(bundle.read_bundle(bundle_folder))
+    found = bundle.read_bundle(bundle_folder).calibration()
     assert found is not None
     parts = score_files.read_scores(run_folder / "scores.csv")
     key = ("vanilla", "audited", "combination", "unseen_database")

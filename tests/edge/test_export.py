@@ -12,7 +12,7 @@ from mint_keras.audited import iresnet, litert, taps
 from mint_keras.commands import export_tflite as stage
 from mint_keras.commands.export_tflite import ExportTflite, export_tflite
 from mint_keras.data import images, synthetic
-from mint_keras.edge import artefacts, bundle, export, parity, scorer
+from mint_keras.edge import bundle, export, scorer
 from mint_keras.heads import cnn, specs, vanilla
 from mint_keras.records import InputError, RefusedError
 
@@ -132,7 +132,7 @@ def no_costs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where they do not matter, costs are not measured."""
     latency = {threads: {"p50": 1.0, "p95": 1.0} for threads in ("1", "2")}
     costs = {"latency_ms": latency, "rss_mib": None}
-    monkeypatch.setattr(parity, "costs", lambda models, faces: dict.fromkeys(models, costs))
+    monkeypatch.setattr(scorer, "costs", lambda models, faces: dict.fromkeys(models, costs))
 
 
 class TestStage:
@@ -173,13 +173,13 @@ class TestStage:
         self, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_costs: None
     ) -> None:
         """A conversion that turns scores around."""
-        real = artefacts.TfliteScorer
+        real = export.TfliteScorer
 
         class Wrong(real):  # type: ignore[misc, valid-type]
             def logits(self, faces: np.ndarray) -> np.ndarray:
                 return -super().logits(faces)
 
-        monkeypatch.setattr(artefacts, "TfliteScorer", Wrong)
+        monkeypatch.setattr(export, "TfliteScorer", Wrong)
         with pytest.raises(RefusedError, match=r"fp32: its AUC on \w+ dropped by"):
             self.export(run_folder, tmp_path / "out")
         assert not (tmp_path / "out").exists()
@@ -206,7 +206,7 @@ class TestStage:
         out = tmp_path / "sweep"
         text = self.export(run_folder, out, sweep=True, tolerance=1.0)
         found = json.loads((out / stage.SWEEP).read_text())
-        assert list(found["artefacts"]) == sorted(artefacts.PRECISIONS)
+        assert list(found["artefacts"]) == sorted(export.ARTEFACTS)
         best = found["recommended"]
         medians = {name: record["latency_ms"]["1"]["p50"] for name, record in found["artefacts"].items()}
         assert medians[best] == min(medians.values())

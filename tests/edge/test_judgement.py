@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mint_keras.edge import judgement
-from mint_keras.edge.calibration import FieldCalibration
+from mint_keras.edge.bundle import FieldCalibration
 from mint_keras.edge.judgement import Judgement, ScoredFace
 from mint_keras.faces import quality
 from mint_keras.records import SampleTable, Scores

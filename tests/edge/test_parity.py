@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mint_keras.edge import cost, parity
+from mint_keras.edge import parity, scorer
 from mint_keras.records import InputError, RefusedError, SampleTable, Scores
 from mint_keras.statistics import metrics
 
@@ -100,8 +100,8 @@ def test_the_fastest_of_the_accepted_is_recommended() -> None:
 
 def test_latency_is_that_of_the_quietest_round(monkeypatch: pytest.MonkeyPatch) -> None:
     taken = iter([[5.0, 6.0, 7.0], [9.0], [1.0, 2.0, 9.0], [9.0], [3.0, 4.0, 5.0], [9.0]])
-    monkeypatch.setattr(cost, "measure", lambda *_: {"1": (ms := next(taken)), "2": ms, "rss_mib": 80.0})
-    found = parity.costs({"fp32": Path("a"), "fp16": Path("b")}, Path("faces"))
+    monkeypatch.setattr(scorer, "cost", lambda *_: {"1": (ms := next(taken)), "2": ms, "rss_mib": 80.0})
+    found = scorer.costs({"fp32": Path("a"), "fp16": Path("b")}, Path("faces"))
     assert found["fp32"]["latency_ms"]["1"]["p50"] == 2.0
 
 
@@ -109,9 +109,9 @@ def test_cost_of_a_file_that_is_no_model(tmp_path: Path) -> None:
     (tmp_path / "x.tflite").write_bytes(b"junk")
     np.save(tmp_path / "faces.npy", np.zeros((1, 112, 112, 3), np.uint8))
     with pytest.raises(InputError, match="scorer that runs"):
-        cost.measure(tmp_path / "x.tflite", tmp_path / "faces.npy")
+        scorer.cost(tmp_path / "x.tflite", tmp_path / "faces.npy")
 
 
 def test_cost_needs_no_tensorflow() -> None:
-    program = "import sys, mint_keras.edge.cost; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
+    program = "import sys, mint_keras.edge.scorer; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[2]).returncode == 0

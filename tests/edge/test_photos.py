@@ -70,42 +70,42 @@ class TestListing:
 class TestFaces:
     def test_a_crop_is_a_face_already(self) -> None:
         face = synthetic.render("synthetic:1/phone/1/0")
-        (found,) = FaceFinder(Looking()).of_image(face)
+        (found,) = FaceFinder(Looking()).faces(face)
         np.testing.assert_array_equal(found.pixels, face)
         assert (found.box, found.certainty, found.is_resized) == (None, None, False)
 
     def test_a_photo_without_a_detector_says_what_to_do(self) -> None:
         with pytest.raises(InputError, match=r"300x300.*--detector.*onnxruntime.*--aligned"):
-            FaceFinder(Looking()).of_image(photo())
+            FaceFinder(Looking()).faces(photo())
 
     def test_aligned_takes_squares_only(self) -> None:
         finder = FaceFinder(Looking(is_aligned=True))
-        (found,) = finder.of_image(photo())
+        (found,) = finder.faces(photo())
         assert found.is_resized
         assert found.pixels.shape == (112, 112, 3)
         with pytest.raises(InputError, match="square"):
-            finder.of_image(photo()[:200])
+            finder.faces(photo()[:200])
 
     def test_every_face_is_found(self, detector: Path) -> None:
         image = photo((20, 30), (200, 30), (100, 200))
-        found = FaceFinder(Looking((str(detector),))).of_image(image)
+        found = FaceFinder(Looking((str(detector),))).faces(image)
         assert [face.box for face in found] == [(20, 30, 80, 90), (200, 30, 260, 90), (100, 200, 160, 260)]
         assert all(face.pixels[56, 56].tolist() == [255, 0, 0] for face in found)
         assert found[0].certainty == pytest.approx(0.9)
 
     def test_policies(self, detector: Path) -> None:
         image = photo((20, 30), (120, 120))
-        (found,) = FaceFinder(Looking((str(detector),), policy="central")).of_image(image)
+        (found,) = FaceFinder(Looking((str(detector),), policy="central")).faces(image)
         assert found.box == (120, 120, 180, 180)
         with pytest.raises(InputError, match="one face, received 2"):
-            FaceFinder(Looking((str(detector),), policy="only")).of_image(image)
+            FaceFinder(Looking((str(detector),), policy="only")).faces(image)
 
     def test_a_photo_of_nothing_and_of_forty(self, detector: Path) -> None:
         finder = FaceFinder(Looking((str(detector),)))
         with pytest.raises(InputError, match="none was found"):
-            finder.of_image(photo())
+            finder.faces(photo())
         forty = photo(*((60 * (k % 8) + 2, 60 * (k // 8) + 2) for k in range(40)), size=500, side=40)
-        assert len(finder.of_image(forty)) == 40
+        assert len(finder.faces(forty)) == 40
 
     def test_where_one_finds_nothing_the_next_is_asked(self, monkeypatch: pytest.MonkeyPatch) -> None:
         asked = []
@@ -117,12 +117,12 @@ class TestFaces:
             return lambda image: asked.append(name) or found
 
         monkeypatch.setattr(detectors, "open_detector", opened)
-        assert len(FaceFinder(Looking(("640", "320"))).of_image(photo())) == 2
-        assert len(FaceFinder(Looking(("320", "640"))).of_image(photo())) == 2
+        assert len(FaceFinder(Looking(("640", "320"))).faces(photo())) == 2
+        assert len(FaceFinder(Looking(("320", "640"))).faces(photo())) == 2
         assert asked == ["640", "320", "320"]
 
     def test_a_border_is_taken_off_again(self, detector: Path) -> None:
-        (found,) = FaceFinder(Looking((str(detector),), border=0.5)).of_image(photo((20, 30)))
+        (found,) = FaceFinder(Looking((str(detector),), border=0.5)).faces(photo((20, 30)))
         assert found.box == (20, 30, 80, 90)
 
 
@@ -137,7 +137,6 @@ class TestDetector:
         (copy / bundle.DETECTORS[320]).write_bytes(b"small")
         bundle.seal(copy, formats.read_json(copy / "manifest.json"))
         own = (str(copy / bundle.DETECTORS[320]),)
-        assert photos.choose_detectors(self.open(copy)) == own
         assert Looking().with_bundle(self.open(copy)).detectors == own
         assert Looking(is_aligned=True).with_bundle(self.open(copy)).detectors == ()
         with monkeypatch.context() as patched:
@@ -159,14 +158,14 @@ class TestDetector:
 
         monkeypatch.setattr(detectors, "PACKS", tmp_path)
         monkeypatch.setattr(detectors, "open_session", Session)
-        assert photos.choose_detectors(self.open(bundle_folder)) == ()
+        assert Looking().with_bundle(self.open(bundle_folder)).detectors == ()
         for name in ("antelope/det_broken.onnx", "buffalo/det_10g.onnx", "buffalo/w600k_r50.onnx"):
             (tmp_path / name).parent.mkdir(exist_ok=True)
             (tmp_path / name).write_bytes(b"")
         found = (str(tmp_path / "buffalo" / "det_10g.onnx"),)
-        assert photos.choose_detectors(self.open(bundle_folder)) == found
+        assert Looking().with_bundle(self.open(bundle_folder)).detectors == found
         monkeypatch.setattr(photos.importlib.util, "find_spec", lambda name: None)
-        assert photos.choose_detectors(self.open(bundle_folder)) == ()
+        assert Looking().with_bundle(self.open(bundle_folder)).detectors == ()
 
     def test_a_tflite_file_that_is_none(self, tmp_path: Path) -> None:
         (tmp_path / "detector.tflite").write_bytes(b"no model")
@@ -191,7 +190,7 @@ def test_opencv_errors_are_one_of_ours(detector: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(detectors, "open_detector", lambda name, min_score: fail)
     with pytest.raises(InputError, match="too wide"):
-        FaceFinder(Looking((str(detector),))).of_image(photo())
+        FaceFinder(Looking((str(detector),))).faces(photo())
 
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"

@@ -13,7 +13,7 @@ import pytest
 from mint_keras.commands.score import Score, score
 from mint_keras.data import images
 from mint_keras.edge import report
-from mint_keras.edge.calibration import FieldCalibration
+from mint_keras.edge.bundle import FieldCalibration
 from mint_keras.edge.judgement import Judgement
 from mint_keras.records import InputError
 from tests.edge.field import WORDING, photo, reference
