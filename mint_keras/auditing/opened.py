@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mint_keras import formats, score_files, shelf
-from mint_keras.aad import extract, models
+from mint_keras.aad import extract, models, store
 from mint_keras.data import images, samples
 from mint_keras.data import protocol as protocols
 from mint_keras.heads import specs
@@ -107,7 +107,7 @@ def open_scorer(run: Run, scorer: Candidate) -> Fitted:
             batch = shown.take(np.arange(start, min(start + extract.BATCH_SIZE, len(shown))))
             outputs = extract.run(function, batch[images.PIXELS], extract.BATCH_SIZE)[AUDITED]
             # Rounded as a store keeps them, because the scorer was fitted on rounded values.
-            cast = {name: extract.cast(values, extract.Layout.dtype, name) for name, values in outputs.items()}
+            cast = {name: store.cast(values, extract.Layout.dtype, name) for name, values in outputs.items()}
             yield Observations(batch.table, cast)
 
     if isinstance(recipe, Head):

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import stats
 
 from mint_keras.records import InputError, Scores
-from mint_keras.statistics import figures, metrics, person
+from mint_keras.statistics import figures, metrics
 from mint_keras.statistics.intervals import CONFIDENCE, Estimate
 
 
@@ -117,7 +117,7 @@ def certify(parts: Sequence[Scores], max_fpr: float = metrics.LOW_FPR, confidenc
         both = np.intersect1d(people[is_member], people[~is_member])
         is_counted = np.where(is_member, ~np.isin(people, both[::2]), ~np.isin(people, both[1::2]))
         is_external = is_counted & ~is_member
-        highest = person.largest_by_person(logit[is_external], people[is_external])
+        highest = figures.largest_by_person(logit[is_external], people[is_external])
         num = len(highest)
         smallest = upper_limit(0, num, confidence)
         limits = stats.beta.ppf(confidence, np.arange(num) + 1, num - np.arange(num))

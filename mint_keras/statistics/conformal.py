@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from mint_keras.records import InputError, RefusedError, Scores
-from mint_keras.statistics import person
+from mint_keras.statistics import figures
 
 ALPHA = 0.05
 FDR = 0.1
@@ -129,7 +129,7 @@ def calibrate(externals: Scores, head_people: np.ndarray) -> Calibration:
     names, first = np.unique(people, return_index=True)
     # Taking all photos as they come would pretend to have more people than there are. This costs power, and prefers
     # silence to a wrong accusation.
-    largest = person.largest_by_person(logit, people)
+    largest = figures.largest_by_person(logit, people)
     database = externals.samples.database[first]
     return Calibration({str(name): np.sort(largest[database == name]) for name in np.unique(database)}, names)
 

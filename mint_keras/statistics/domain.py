@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from mint_keras.records import InputError
-from mint_keras.statistics import person
 
 # The share of people like the calibration's whose photo is turned away. Where there are few people, domain and not
 # calibration gives way: with 38 people it may be 5%.
@@ -109,5 +108,5 @@ def fit(features: np.ndarray, people: np.ndarray, max_abstention: float = MAX_AB
     away = (features[is_fitted] - centre) / scale
     correlation = away.T @ away / len(away) + _RIDGE * np.eye(len(centre))
     unlimited = Domain(centre, scale, np.linalg.inv(correlation), np.inf)
-    farthest = person.largest_by_person(unlimited.distance(features[~is_fitted]), people[~is_fitted])
+    farthest = figures.largest_by_person(unlimited.distance(features[~is_fitted]), people[~is_fitted])
     return dataclasses.replace(unlimited, limit=float(np.sort(farthest)[place - 1]))

@@ -72,3 +72,11 @@ def count_people(part: Scores) -> tuple[int, int]:
     """Returns the numbers of people among the members and among the externals."""
     people, is_member = part.samples.people(), membership(part)
     return len(np.unique(people[is_member])), len(np.unique(people[~is_member]))
+
+
+def largest_by_person(values: np.ndarray, people: np.ndarray) -> np.ndarray:
+    """Returns the largest value of each person, in the order of their names."""
+    names, person_of = np.unique(people, return_inverse=True)
+    largest = np.full(len(names), -np.inf)
+    np.maximum.at(largest, person_of, values)
+    return largest

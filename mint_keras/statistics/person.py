@@ -68,14 +68,6 @@ def photos_of_people(part: Scores, num_photos: int, seed: int) -> tuple[np.ndarr
     return side[rows[:, 0]] if len(rows) else side[:0], rows
 
 
-def largest_by_person(values: np.ndarray, people: np.ndarray) -> np.ndarray:
-    """Returns the largest value of each person, in the order of their names."""
-    names, person_of = np.unique(people, return_inverse=True)
-    largest = np.full(len(names), -np.inf)
-    np.maximum.at(largest, person_of, values)
-    return largest
-
-
 @dataclasses.dataclass(frozen=True)
 class CurvePoint:
     """How well people are told apart by n photos of each, `num_used` of which were used of a member.
