@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mint_keras.records import InputError
+from mint_keras.statistics import figures
 
 # The share of people like the calibration's whose photo is turned away. Where there are few people, domain and not
 # calibration gives way: with 38 people it may be 5%.
