@@ -55,11 +55,10 @@ def iresnet(spec: IResNetSpec, image_size: int = 112, dropout: float = 0.0, name
         A model from (batch, image_size, image_size, 3) to (batch, embedding_size). Block b of stage s has layers
         `stage{s}_block{b}_*`; `audited.taps` finds its outputs by these names.
     """
-    slope = {"shared_axes": [1, 2], "alpha_initializer": keras.initializers.Constant(0.25)}
     images = keras.Input((image_size, image_size, 3), name="image")
     x = _conv3x3(images, spec.widths[0], 1, "stem")
     x = layers.BatchNormalization(**BATCH_NORM, name="stem_bn")(x)
-    x = layers.PReLU(**slope, name="stem_prelu")(x)
+    x = layers.PReLU(shared_axes=[1, 2], alpha_initializer=_slope(), name="stem_prelu")(x)
     for stage, (num_blocks, width) in enumerate(zip(spec.blocks, spec.widths, strict=True), start=1):
         for block in range(1, num_blocks + 1):
             # The stride sits in the second convolution; there is no activation after the sum.
@@ -67,7 +66,7 @@ def iresnet(spec: IResNetSpec, image_size: int = 112, dropout: float = 0.0, name
             y = layers.BatchNormalization(**BATCH_NORM, name=f"{prefix}_bn1")(x)
             y = _conv3x3(y, width, 1, f"{prefix}_conv1")
             y = layers.BatchNormalization(**BATCH_NORM, name=f"{prefix}_bn2")(y)
-            y = layers.PReLU(**slope, name=f"{prefix}_prelu")(y)
+            y = layers.PReLU(shared_axes=[1, 2], alpha_initializer=_slope(), name=f"{prefix}_prelu")(y)
             y = _conv3x3(y, width, stride, f"{prefix}_conv2")
             y = layers.BatchNormalization(**BATCH_NORM, name=f"{prefix}_bn3")(y)
             if stride != 1:
@@ -100,3 +99,8 @@ def _conv3x3(x: keras.KerasTensor, width: int, stride: int, name: str) -> keras.
     # Explicit padding: Keras' "same" pads a strided convolution at the bottom right only, torch on all sides.
     x = layers.ZeroPadding2D(1, name=f"{name}_pad")(x)
     return layers.Conv2D(width, 3, stride, use_bias=False, name=name)(x)
+
+
+def _slope() -> keras.Initializer:
+    # One for each layer: a shared one would get an identity of its own in saved models, and change their bytes.
+    return keras.initializers.Constant(0.25)
