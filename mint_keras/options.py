@@ -52,17 +52,20 @@ def parse(
     """Parses a command line, and the YAML file that its --config names, into a config.
 
     Args:
-        config_class: a dataclass. A bool is a switch, a tuple takes several values, metadata {"positional": True}
+        config_class: A dataclass. A bool is a switch, a tuple takes several values, metadata {"positional": True}
             makes an argument without a flag, with a default one that may be left out.
-        description: heads the help.
-        arguments: the command line; the process's own by default.
-        program: how the help calls it; the name of the script by default.
+        description: What heads the help.
+        arguments: The command line; the process's own by default.
+        program: How the help calls it; the name of the script by default.
 
     Raises:
         SystemExit: with code 2 for wrong usage, 0 after --help.
     """
     parser = _parser(config_class, description, program)
-    _refuse_options_without_effect(parser, config_class.__name__, sys.argv[1:] if arguments is None else arguments)
+    given = [argument.split("=")[0] for argument in (sys.argv[1:] if arguments is None else arguments)]
+    for option in WITHOUT_EFFECT.get(config_class.__name__, ()):
+        if f"--{option}" in given:
+            parser.error(f"--{option} has no effect since 0.2 (it never had one here): leave it out.")
     values = parser.parse_args(arguments).as_dict()
     del values["config"]
     return config_class(**{name: _plain(value) for name, value in values.items()})
@@ -92,12 +95,6 @@ def _parser(config_class: type, description: str, program: str | None) -> jsonar
     for field in sorted(fields, key=lambda field: (field.name in shared, field.name not in own)):
         _add_option(parser, field, types[field.name], help_of[field.name])
     return parser
-
-
-def _refuse_options_without_effect(parser: jsonargparse.ArgumentParser, name: str, arguments: list[str]) -> None:
-    for option in WITHOUT_EFFECT.get(name, ()):
-        if any(given.split("=")[0] == f"--{option}" for given in arguments):
-            parser.error(f"--{option} has no effect since 0.2 (it never had one here): leave it out.")
 
 
 def _add_option(parser: jsonargparse.ArgumentParser, field: dataclasses.Field, kind: Any, description: str) -> None:

@@ -75,7 +75,17 @@ def read_scores(path: Path) -> list[Scores]:
     Raises:
         InputError: if columns are missing or a number cannot be read.
     """
-    columns = _read_parquet(path) if path.suffix == ".parquet" else formats.read_csv(path)
+    columns: dict[str, list] = {}
+    if path.suffix == ".parquet":
+        import pyarrow
+        import pyarrow.parquet
+
+        try:
+            columns = pyarrow.parquet.read_table(path).to_pydict()
+        except (OSError, pyarrow.ArrowException) as error:
+            raise InputError(f"Expected scores in a Parquet file at {path}, received: {error}.") from error
+    else:
+        columns |= formats.read_csv(path)
     optional = ("model", "group", "score")  # the first two came with 0.2; the score is the logit's
     if missing := [name for name in SCORE_COLUMNS if name not in columns and name not in optional]:
         raise InputError(
@@ -92,17 +102,6 @@ def read_scores(path: Path) -> list[Scores]:
         return [_scores_of(columns, key, rows) for key, rows in groups.items()]
     except (ValueError, KeyError) as error:
         raise InputError(f"Expected numbers and true/false in {path}, received: {error}.") from error
-
-
-def _read_parquet(path: Path) -> dict[str, list]:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        table = pyarrow.parquet.read_table(path)
-    except (OSError, pyarrow.ArrowException) as error:
-        raise InputError(f"Expected scores in a Parquet file at {path}, received: {error}.") from error
-    return {name: table[name].to_pylist() for name in table.column_names}
 
 
 def _scores_of(columns: dict[str, list], key: tuple[str, ...], rows: list[int]) -> Scores:
@@ -134,13 +133,10 @@ def read_results(path: Path) -> list[ResultRow]:
         InputError: if the file is missing or a line does not hold exactly the fields of a result.
     """
     try:
-        return [_result(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, json.JSONDecodeError, TypeError) as error:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        for row in rows:
+            if "model" not in row:  # before 0.2 it was in the scorer's name
+                row["scorer"], row["model"] = scorer_and_model(row["scorer"])
+        return [ResultRow(**row) for row in rows]
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(f"Expected results at {path}, received: {error}.") from error
-
-
-def _result(fields: dict) -> ResultRow:
-    if "model" not in fields:
-        scorer, model = scorer_and_model(str(fields["scorer"])) if "scorer" in fields else ("", "")
-        fields = {**fields, "scorer": scorer, "model": model}
-    return ResultRow(**fields)

@@ -32,14 +32,14 @@ def map_parts(
     """Yields what workers make of parts: in their order from this process, in any order from Ray's.
 
     Args:
-        worker: a class; an instance, made once on each device from `work`, turns the number of a part into a result.
-        work: what it needs; it travels to the workers.
-        parts: numbers of the parts.
-        address: "1" for this process; "ray" starts workers on this machine, "ray://HOST:PORT" uses a cluster that runs.
-        num_workers: at most; one for each GPU, or else processor core, by default.
+        worker: A class. An instance, made once on each device from `work`, turns the number of a part into a result.
+        work: What it needs; it travels to the workers.
+        parts: Numbers of the parts.
+        address: "1" for this process; "ray" starts workers here, "ray://HOST:PORT" uses a cluster that runs.
+        num_workers: At most so many; by default one for each GPU, or else processor core.
 
     Raises:
-        InputError: what a worker raised. A worker that dies is replaced, and its part given to another, by Ray.
+        InputError: if a worker raised it. Ray replaces one that dies and gives its part to another.
     """
     if address == HERE or not parts:
         if parts:

@@ -11,10 +11,11 @@ import numpy as np
 from scipy.stats import norm
 
 from mint_keras.records import SampleTable, Scores
-from mint_keras.statistics import bounds, figures, intervals, paired
+from mint_keras.statistics import figures, intervals, paired
 from mint_keras.statistics.intervals import Estimate
+from studies import clustered
 
-OBUCHOWSKI = "obuchowski"  # the name of the interval by formula, `bounds.auc_interval`
+OBUCHOWSKI = "obuchowski"  # the name of the interval by formula, `clustered.auc_interval`
 _PERSON, _PHOTO = 0.7, 0.7  # standard deviations: half of a score's variance is the person's
 _SHARED = 0.5  # share of either that two scorers have in common
 
@@ -110,7 +111,7 @@ def measure(
             estimates |= {f"{name}, {intervals.DIFFERENCE}": value for name, value in differences.items()}
             for name, value in estimates.items():
                 found.setdefault((name, method), []).append(value)
-        found.setdefault((figures.AUC, OBUCHOWSKI), []).append(bounds.auc_interval(part))
+        found.setdefault((figures.AUC, OBUCHOWSKI), []).append(clustered.auc_interval(part))
     summary = {}
     for key, values in found.items():
         low, high = (np.array([getattr(value, end) for value in values]) for end in ("low", "high"))

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-PACKAGE = Path(__file__).resolve().parents[1] / "mint_keras"
+ROOT = Path(__file__).resolve().parents[1]
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
 def modules() -> list[str]:
-    paths = [path for path in sorted(PACKAGE.rglob("*.py")) if ">>> " in path.read_text()]
-    names = (".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts) for path in paths)
+    paths = [path for package in ("mint_keras", "studies") for path in sorted((ROOT / package).rglob("*.py"))]
+    paths = [path for path in paths if ">>> " in path.read_text()]
+    names = (".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths)
     return [name.removesuffix(".__init__") for name in names]
 
 

@@ -12,11 +12,12 @@ import numpy as np
 
 from mint_keras.aad import store
 from mint_keras.data import images
-from mint_keras.records import InputError, SampleTable
+from mint_keras.records import SampleTable
 
 if TYPE_CHECKING:  # with TensorFlow, which the help of a command has no need of
     from mint_keras.audited.runtime import FaceFunction
 
+# Fixed, not measured: a run of heads gives the same digits in two clones of the repository. extract_aad.py measures.
 BATCH_SIZE = 64
 SHARD_SIZE = 1024
 
@@ -26,10 +27,10 @@ class Layout:
     """What decides the bytes of a store besides models and samples.
 
     Attributes:
-        batch_size: faces the models get at once: outputs differ in the last bits between batch sizes.
-        shard_size: samples a shard covers; every shard begins a new batch.
-        dtype: of stored maps; vectors are float32, pixels uint8.
-        framing: what images become before the models see them.
+        batch_size: Faces the models get at once, since outputs differ in the last bits between batch sizes.
+        shard_size: Samples a shard covers; every shard begins a new batch.
+        dtype: Type of stored maps; vectors are float32, pixels uint8.
+        framing: What images become before the models see them.
     """
 
     batch_size: int = BATCH_SIZE
@@ -48,14 +49,8 @@ class Layout:
 
     def part(self, table: SampleTable, shard: int) -> SampleTable:
         """Returns the samples that a shard covers."""
+        # Always the same range: the shard's bytes depend on nothing outside of it, and a worker needs only its number.
         return table.take(np.arange(shard * self.shard_size, min((shard + 1) * self.shard_size, len(table))))
-
-
-@dataclasses.dataclass(frozen=True)
-class _Decoded:
-    used: np.ndarray
-    faces: np.ndarray
-    met: dict[str, Any]
 
 
 def extract(
@@ -65,28 +60,24 @@ def extract(
     layout: Layout,
     on_faces: Callable[[int], object] = lambda _: None,
 ) -> None:
-    """Writes the shards that are missing: every image is decoded once, while the models run on the shard before it.
+    """Writes the shards that are missing in a store's folder, by models by name; `store.finish` completes the store.
 
-    Args:
-        table: the samples.
-        functions: the models by name.
-        folder: of the store; `store.finish` completes it.
-        layout: sizes and type.
-        on_faces: called with the number of samples done, for progress.
+    `on_faces` is told how many samples were done, for progress.
 
     Raises:
-        InputError: if an activation does not fit the dtype.
+        InputError: If an activation does not fit the dtype.
     """
     store.begin(folder, table, layout.shard_size)
     shards = missing_shards(folder, layout, len(table))
+    # A shard is decoded as a whole, because then its number of rows is known before the first is written, while the
+    # models run on the shard before it. `tf.data` has no such unit.
     with concurrent.futures.ThreadPoolExecutor(1) as ahead:
-        coming = [ahead.submit(_decode, layout.part(table, shard), layout.framing) for shard in shards[:1]]
+        coming = [ahead.submit(decode, layout.part(table, shard), layout.framing) for shard in shards[:1]]
         for shard, following in zip(shards, [*shards[1:], None], strict=False):
             decoded = coming.pop().result()
             if following is not None:
-                coming.append(ahead.submit(_decode, layout.part(table, following), layout.framing))
-            _write(folder, shard, decoded, functions, layout, on_faces)
-            on_faces(len(decoded.met["rejected"]))
+                coming.append(ahead.submit(decode, layout.part(table, following), layout.framing))
+            write_shard(folder, shard, decoded, functions, layout, on_faces)
 
 
 def missing_shards(folder: Path, layout: Layout, num_samples: int) -> list[int]:
@@ -94,45 +85,36 @@ def missing_shards(folder: Path, layout: Layout, num_samples: int) -> list[int]:
     return [shard for shard in range(layout.num_shards(num_samples)) if not store.is_written(folder, shard)]
 
 
-def write_shard(
-    part: SampleTable, shard: int, functions: Mapping[str, FaceFunction], folder: Path, layout: Layout
-) -> dict[str, Any]:
-    """Writes one shard, for workers that share the store's folder; returns its record."""
-    return _write(folder, shard, _decode(part, layout.framing), functions, layout, lambda _: None)
-
-
-def _decode(part: SampleTable, framing: images.Framing) -> _Decoded:
+def decode(part: SampleTable, framing: images.Framing) -> tuple[np.ndarray, dict[str, Any]]:
+    """Returns the usable faces of a shard, and what its record says of reading them."""
     reader = images.FaceReader(framing)
-    rows, faces = [np.empty(0, int)], [np.empty((0, framing.size, framing.size, 3), np.uint8)]
-    for some_rows, some_faces in reader.batches(part, BATCH_SIZE):
-        rows.append(some_rows)
-        faces.append(some_faces)
-    used = np.concatenate(rows)
-    met = {
-        "used": used.tolist(),
-        "rejected": [dataclasses.astuple(rejected) for rejected in reader.rejected],
-        "resized": dict(reader.resized),
-        "pixels_sha256": reader.digest,
-    }
-    return _Decoded(used, np.concatenate(faces), met)
+    nothing = np.empty(0, int), np.empty((0, framing.size, framing.size, 3), np.uint8)
+    used, faces = next(reader.batches(part, len(part)), nothing)
+    # Rejected images do not fail a run: they are counted, and listed in rejected.csv.
+    rejected = [dataclasses.astuple(rejected) for rejected in reader.rejected]
+    resized, digest = dict(reader.resized), reader.digest
+    return faces, {"used": used.tolist(), "rejected": rejected, "resized": resized, "pixels_sha256": digest}
 
 
-def _write(
+def write_shard(
     folder: Path,
     shard: int,
-    decoded: _Decoded,
+    decoded: tuple[np.ndarray, dict[str, Any]],
     functions: Mapping[str, FaceFunction],
     layout: Layout,
-    on_faces: Callable[[int], object],
-) -> dict[str, Any]:
-    with store.ShardWriter(folder, shard, len(decoded.faces)) as writer:
-        for start in range(0, len(decoded.faces), layout.batch_size):
-            faces = decoded.faces[start : start + layout.batch_size]
+    on_faces: Callable[[int], object] = lambda _: None,
+) -> None:
+    """Writes what models give for the faces of one shard, see `decode`."""
+    all_faces, met = decoded
+    with store.ShardWriter(folder, shard, len(all_faces)) as writer:
+        for start in range(0, len(all_faces), layout.batch_size):
+            faces = all_faces[start : start + layout.batch_size]
             for model, outputs in run(functions, faces, layout.batch_size).items():
                 for name, values in outputs.items():
-                    writer.append(model, name, cast(values, layout.dtype, f"{model} {name}"))
+                    writer.append(model, name, store.cast(values, layout.dtype, f"{model} {name}"))
             on_faces(len(faces))
-        return writer.commit(decoded.met)
+        writer.commit(met)
+    on_faces(len(met["rejected"]))
 
 
 def run(functions: Mapping[str, FaceFunction], faces: np.ndarray, batch_size: int) -> dict[str, dict[str, np.ndarray]]:
@@ -141,25 +123,3 @@ def run(functions: Mapping[str, FaceFunction], faces: np.ndarray, batch_size: in
     batch = np.concatenate([faces, padding])
     results = {name: function(batch) for name, function in functions.items()}
     return {name: {tap: v[: len(faces)] for tap, v in outputs.items()} for name, outputs in results.items()}
-
-
-def bytes_per_sample(functions: Mapping[str, FaceFunction], faces: np.ndarray, dtype: str = "float16") -> int:
-    """Returns the size of one sample's stored AAD, of all models and taps."""
-    outputs = run(functions, faces[:1], len(faces[:1]))
-    return sum(cast(v, dtype, name).nbytes for named in outputs.values() for name, v in named.items())
-
-
-def cast(values: np.ndarray, dtype: str, name: str) -> np.ndarray:
-    """Returns values in the type they are stored in: maps in `dtype`, the small vectors and pixels in their own.
-
-    Raises:
-        InputError: if one does not fit.
-    """
-    if values.dtype == np.uint8:
-        return values
-    if values.ndim == 2:
-        dtype = "float32"
-    largest = float(np.abs(values).max())
-    if not largest <= float(np.finfo(dtype).max):
-        raise InputError(f"Expected activations of {name} that fit {dtype}, received one of magnitude {largest:g}.")
-    return values.astype(dtype, copy=False)

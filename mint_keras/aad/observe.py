@@ -25,14 +25,13 @@ def observe(
         look: From uint8 faces, (batch, size, size, 3), to named arrays, (batch, ...).
         framing: What images become before they are shown.
         batch_size: Images shown at once.
-        is_filled: Whether the last batch is filled up, since a network's outputs differ in the last bits between batch
-            sizes.
+        is_filled: Whether the last batch is filled up. A network's outputs differ in the last bits between batch sizes.
 
     Returns:
         The samples that could be read, with what was given for each.
 
     Raises:
-        InputError: if none could be read.
+        InputError: If none could be read.
 
     Example:
         >>> from mint_keras.data import synthetic

@@ -12,25 +12,18 @@ from pathlib import Path
 
 import numpy as np
 
-from mint_keras.aad import extract
+from mint_keras.aad import store
 from mint_keras.audited.runtime import FaceFunction
 
 BATCH_SIZES = (1, 8, 16, 32, 64, 128, 256)
 _SECONDS = 3.0
 _DISK_BYTES = 2**26
-_ROOM = 0.9  # of the free disk that a store may take
+_ROOM = 0.9  # share of the free disk that a store may take
 
 
 @dataclasses.dataclass(frozen=True)
 class Costs:
-    """What was measured.
-
-    Attributes:
-        images_per_second: through all models.
-        bytes_per_sample: of stored AAD, of all models and taps.
-        disk_bytes_per_second: of reading what is not in memory.
-        free_bytes: on the disk.
-    """
+    """What was measured: of all models and taps, of reading what is not in memory, and of the disk."""
 
     images_per_second: float
     bytes_per_sample: int
@@ -48,43 +41,50 @@ class Choice:
 
 
 def measure(functions: Mapping[str, FaceFunction], faces: np.ndarray, folder: Path) -> Costs:
-    """Measures models and disk.
+    """Measures models by name on a batch of uint8 RGB faces, and the disk that a folder lies on."""
+    block = np.random.default_rng(0).bytes(_DISK_BYTES)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(block)
+        file.flush()
+        os.fsync(file.fileno())
+        # Else the file would be read from the memory: stores are larger than that.
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        file.seek(0)
+        start = time.perf_counter()
+        file.read()
+        disk_rate = _DISK_BYTES / (time.perf_counter() - start)
+    free = shutil.disk_usage(folder).free
+    return Costs(rate(functions, faces, len(faces)), bytes_per_sample(functions, faces), disk_rate, free)
 
-    Args:
-        functions: the models by name.
-        faces: uint8 RGB, a batch of them.
-        folder: on the disk in question.
-    """
-    return Costs(
-        images_per_second=rate(functions, faces, len(faces)),
-        bytes_per_sample=extract.bytes_per_sample(functions, faces),
-        disk_bytes_per_second=_disk_rate(folder),
-        free_bytes=shutil.disk_usage(folder).free,
-    )
+
+def bytes_per_sample(functions: Mapping[str, FaceFunction], faces: np.ndarray, dtype: str = "float16") -> int:
+    """Returns the size of one sample's stored AAD, of all models and taps."""
+    named = [pair for function in functions.values() for pair in function(faces[:1]).items()]
+    return sum(store.cast(values, dtype, name).nbytes for name, values in named)
 
 
-def rate(functions: Mapping[str, FaceFunction], faces: np.ndarray, batch_size: int, seconds: float = _SECONDS) -> float:
-    """Returns the images per second of all models at a batch size, in about `seconds` after a first run."""
+def rate(functions: Mapping[str, FaceFunction], faces: np.ndarray, batch_size: int) -> float:
+    """Returns the images per second of all models at a batch size, measured for about three seconds."""
     batch = np.resize(faces, (batch_size, *faces.shape[1:]))
-    extract.run(functions, batch, batch_size)
+    # The first run compiles.
+    for function in functions.values():
+        function(batch)
     start, num = time.perf_counter(), 0
-    while not num or time.perf_counter() - start < seconds:
-        extract.run(functions, batch, batch_size)
+    while not num or time.perf_counter() - start < _SECONDS:
+        for function in functions.values():
+            function(batch)
         num += batch_size
     return num / (time.perf_counter() - start)
 
 
-def best_batch_size(
-    functions: Mapping[str, FaceFunction], faces: np.ndarray, seconds: float = _SECONDS
-) -> tuple[int, dict[int, float]]:
-    """Returns the fastest of `BATCH_SIZES`, and the images per second of each that was tried.
-
-    The search ends where a larger batch, which takes more memory, no longer gives 3%.
-    """
+def best_batch_size(functions: Mapping[str, FaceFunction], faces: np.ndarray) -> tuple[int, dict[int, float]]:
+    """Returns the fastest of `BATCH_SIZES`, and the images per second of each that was tried."""
     rates: dict[int, float] = {}
     best = BATCH_SIZES[0]
     for size in BATCH_SIZES:
-        rates[size] = rate(functions, faces, size, seconds)
+        rates[size] = rate(functions, faces, size)
+        # A larger batch takes more memory, which has to give at least 3%.
         if size != best and rates[size] < 1.03 * rates[best]:
             break
         best = size
@@ -92,13 +92,7 @@ def best_batch_size(
 
 
 def choose(costs: Costs, num_samples: int, num_reads: int) -> Choice:
-    """Chooses between storing AAD and computing it in every epoch.
-
-    Args:
-        costs: see `measure`.
-        num_samples: in all.
-        num_reads: how often heads read the AAD of all taps: epochs times heads.
-    """
+    """Chooses between storing the AAD of samples and computing it anew whenever heads read it: epochs times heads."""
     size = num_samples * costs.bytes_per_sample
     once = num_samples / costs.images_per_second
     stored, live = once + num_reads * size / costs.disk_bytes_per_second, num_reads * once
@@ -120,18 +114,3 @@ def duration(seconds: float) -> str:
         if seconds < limit:
             return f"{seconds / divisor:.{1 if unit == 'h' else 0}f} {unit}"
     return f"{seconds / 86_400:.1f} days"
-
-
-def _disk_rate(folder: Path) -> float:
-    """Reads back a file that the system was asked to forget."""
-    block = np.random.default_rng(0).bytes(_DISK_BYTES)
-    with tempfile.TemporaryFile(dir=folder) as file:
-        file.write(block)
-        file.flush()
-        os.fsync(file.fileno())
-        if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-        file.seek(0)
-        start = time.perf_counter()
-        file.read()
-        return _DISK_BYTES / (time.perf_counter() - start)

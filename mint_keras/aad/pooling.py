@@ -13,18 +13,19 @@ MAX = "max"
 TOP_K = 10
 
 
-def _mean_of_largest(x: keras.KerasTensor) -> keras.KerasTensor:
+def _mean_of_ten_largest(x: keras.KerasTensor) -> keras.KerasTensor:
     height, width, channels = x.shape[1:]
     values = layers.Permute((2, 1))(layers.Reshape((height * width, channels))(x))
     return ops.mean(ops.top_k(values, min(TOP_K, height * width))[0], axis=-1)
 
 
-# From maps (batch, height, width, channels) to vectors (batch, channels), float32.
+# From maps (batch, height, width, channels) to vectors (batch, channels), in float32 also where maps are float16: the
+# sum over the 3,136 positions of a conv1 map would lose its last bits.
 POOLINGS: dict[str, Callable[[keras.KerasTensor], keras.KerasTensor]] = {
     MAX: lambda x: layers.GlobalMaxPooling2D(dtype="float32")(x),  # the paper's
     "mean": lambda x: layers.GlobalAveragePooling2D(dtype="float32")(x),
     "std": lambda x: ops.std(ops.cast(x, "float32"), axis=(1, 2)),
-    "topk": lambda x: _mean_of_largest(ops.cast(x, "float32")),
+    "topk": lambda x: _mean_of_ten_largest(ops.cast(x, "float32")),
 }
 
 
@@ -41,18 +42,12 @@ def pooled_by_tap(extractor: keras.Model, pooling: str) -> keras.Model:
 
 
 def pooled(extractor: keras.Model, poolings: Sequence[str]) -> keras.Model:
-    """Replaces the maps of an extractor by vectors.
+    """Replaces the maps of an extractor by vectors, (batch, channels), float32, that are named by `array_name`.
 
-    Args:
-        extractor: from `audited.taps.extractor`, without pooling.
-        poolings: keys of `POOLINGS`, over the positions of every channel: "max" (the paper's), "mean", "std", "topk",
-            the mean of the ten largest values. Without any, maps stay maps.
-
-    Returns:
-        A model whose outputs are named by `array_name`, (batch, channels) each, float32.
+    The poolings, keys of `POOLINGS`, are taken over the positions of every channel. Without any, maps stay maps.
 
     Raises:
-        InputError: for an unknown pooling.
+        InputError: If a pooling is unknown.
     """
     if unknown := sorted(set(poolings) - set(POOLINGS)):
         raise InputError(f"Expected poolings of {list(POOLINGS)}, received {unknown}.")

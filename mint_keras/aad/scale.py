@@ -13,13 +13,7 @@ from mint_keras.data import tables
 
 @dataclasses.dataclass(frozen=True)
 class ShardWork:
-    """What a worker has to know to make any shard of a store, on a disk that all workers share.
-
-    Attributes:
-        folder: of the store, with the list of its samples.
-        spec: the models.
-        layout: of the store.
-    """
+    """What a worker has to know to make any shard of a store in a folder, on a disk that all workers share."""
 
     folder: Path
     spec: models.ModelSpec
@@ -27,23 +21,19 @@ class ShardWork:
 
 
 class ShardWorker:
-    """Loads the models once and writes shards.
-
-    Args:
-        work: see `ShardWork`.
-    """
+    """Loads the models once and writes shards."""
 
     def __init__(self, work: ShardWork) -> None:
         workers.use_one_device()
         self._work = work
-        cut = models.extractors(work.spec, models.load(work.spec))
-        self._functions = models.face_functions(work.spec, cut)
+        self._functions = models.face_functions(work.spec, models.extractors(work.spec, models.load(work.spec)))
 
     def __call__(self, shard: int) -> int:
         """Writes a shard unless it is there; returns how many samples it covers."""
         part = tables.read_samples(self._work.folder / formats.SAMPLES, part=shard)
         if not store.is_written(self._work.folder, shard):
-            extract.write_shard(part, shard, self._functions, self._work.folder, self._work.layout)
+            decoded = extract.decode(part, self._work.layout.framing)
+            extract.write_shard(self._work.folder, shard, decoded, self._functions, self._work.layout)
         return len(part)
 
 
@@ -54,14 +44,9 @@ def extract_on_ray(
     on_faces: Callable[[int], object] = lambda _: None,
     num_workers: int | None = None,
 ) -> None:
-    """Writes shards by many workers; a shard whose worker fails is given to another one.
+    """Writes shards by many workers, see `workers.map_parts`; a shard whose worker fails is given to another one.
 
-    Args:
-        work: see `ShardWork`; the store's list of samples has one part for each shard.
-        shards: those that are missing.
-        address: see `workers.map_parts`.
-        on_faces: called with the number of samples done, for progress.
-        num_workers: at most; one for each device by default.
+    The store's list of samples must have one part for each shard. `on_faces` is told how many samples were done.
     """
     for num in workers.map_parts(ShardWorker, work, shards, address, num_workers):
         on_faces(num)

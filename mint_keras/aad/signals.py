@@ -22,14 +22,10 @@ NO_NORMALISATION = (
 
 
 def available(model: keras.Model, chosen: Sequence[str]) -> tuple[str, ...]:
-    """Returns the signals that an audited model can give.
-
-    Args:
-        model: the whole model.
-        chosen: the taps that are extracted with them.
+    """Returns the signals that a whole audited model can give beside chosen taps.
 
     Raises:
-        InputError: if the outcome, whose stability is asked for, is not among the taps.
+        InputError: If the outcome, whose stability is asked for, is not among the taps.
     """
     if taps.OUTCOME not in chosen:
         raise InputError(f"Expected the tap outcome for baselines, received only {list(chosen)}.")
@@ -45,6 +41,7 @@ def views(faces: np.ndarray) -> list[np.ndarray]:
 def with_stability(function: FaceFunction) -> FaceFunction:
     """Adds `stability`, (n, 3): the cosines between a face's outcome and those of its `views`. Takes four passes."""
 
+    # Three passes more than the taps take, so that baselines are a switch.
     def stable(faces: np.ndarray) -> dict[str, np.ndarray]:
         outputs = function(faces)
         seen = [function(view)[taps.OUTCOME] for view in views(faces)]
@@ -55,15 +52,11 @@ def with_stability(function: FaceFunction) -> FaceFunction:
 
 
 def with_bn_distance(extractor: keras.Model, model: keras.Model) -> keras.Model:
-    """Adds the output `bn_distance`, (batch, layers): how far a sample is from what each normalisation has seen.
+    """Adds `bn_distance`, (batch, layers), to an extractor: how far samples are from what the whole model has seen.
 
     For every batch normalisation over maps the mean of its input over the positions, less the running mean, squared,
     divided by the running variance, and averaged over the channels: d_i = ||mean(v_i) - mu_i||^2 / b_i of arXiv
     2401.13719, read by channel.
-
-    Args:
-        extractor: from `taps.extractor`, pooled or not.
-        model: the whole model that it was cut from.
     """
     distances = []
     for norm in _normalisations(model):

@@ -11,21 +11,22 @@ A shard holds what is usable of a fixed range of the samples, and is there as a 
 
 from __future__ import annotations
 
+import collections
 import copy
 import dataclasses
 import hashlib
+import io
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from mint_keras import formats
+from mint_keras import formats, progress
 from mint_keras.data import tables
 from mint_keras.records import InputError, RefusedError, Rejected, SampleTable
 
@@ -39,18 +40,12 @@ _ARRAY = re.compile(r"\w[\w+-]*/\w[\w+-]*\.npy")
 class ShardedArray:
     """The rows of one tap over all shards, read from the disk as they are asked for.
 
-    No file stays open or mapped, so a store of any size takes no memory but for the rows in hand.
-
-    Args:
-        paths: one `.npy` file a shard, in order; shards without rows have none.
-
-    Attributes:
-        shape: (n, ...).
-        dtype: of the values.
+    Its `paths` are one `.npy` file a shard, in order; shards without rows have none. No file stays open or mapped, so a
+    store of any size takes no memory but for the rows in hand.
     """
 
     def __init__(self, paths: list[Path]) -> None:
-        self._files = [_read_header(path) for path in paths]
+        self._files = [_File.at(path) for path in paths]
         kinds = {(file.shape[1:], file.dtype) for file in self._files}
         if len(kinds) != 1:
             raise InputError(f"Expected shards of one shape and type, received {sorted(map(str, kinds))}: {paths[0]}.")
@@ -92,9 +87,25 @@ class _File:
     shape: tuple[int, ...]
     dtype: np.dtype
 
+    @classmethod
+    def at(cls, path: Path) -> _File:
+        """Reads the header of a file."""
+        try:
+            with open(path, "rb") as file:
+                if np.lib.format.read_magic(file) != (1, 0):
+                    raise ValueError("another version of the format")
+                shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(file)
+                offset = file.tell()
+        except (ValueError, EOFError) as error:
+            raise InputError(f"Expected an AAD array at {path}, received: {error}.") from error
+        if is_fortran or dtype.hasobject or not shape:
+            raise InputError(f"Expected rows of numbers in {path}, received {dtype} of shape {shape}.")
+        return cls(path, offset, shape, dtype)
+
     def read(self, rows: np.ndarray, places: np.ndarray, values: np.ndarray) -> None:
         """Copies rows of the file to places of an array."""
-        # Neighbours are read at once; mapped, they would be fetched page by page, and count as memory.
+        # Not mapped: pages of a map count as the process's memory until the system wants them back, and a random row of
+        # 401 KB (conv1 of an R100) is one read in place of a hundred page faults. Neighbours are read at once.
         breaks = np.flatnonzero((np.diff(rows) != 1) | (np.diff(places) != 1)) + 1
         with open(self.path, "rb", buffering=0) as file:
             for run in np.split(np.arange(len(rows)), breaks):
@@ -109,14 +120,21 @@ class AadStore:
     """AAD of a set of samples through one or more models.
 
     Attributes:
-        table: the samples, n rows.
-        arrays: by model name and array name, shape (n, ...).
-        manifest: what it was made from, and what was met on the way (`rejected`, `resized`).
+        table: The samples, n rows.
+        arrays: By model name and array name, shape (n, ...).
+        manifest: What it was made from, and what was met on the way (`rejected`, `resized`).
+        files: Every array file, with its size in bytes and its SHA-256.
     """
 
     table: SampleTable
     arrays: dict[str, dict[str, ShardedArray]]
     manifest: dict[str, Any]
+    files: list[tuple[Path, dict[str, Any]]]
+
+    @property
+    def num_bytes(self) -> int:
+        """The size of the arrays."""
+        return sum(entry["bytes"] for _, entry in self.files)
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------
@@ -132,14 +150,26 @@ def is_written(folder: Path, shard: int) -> bool:
     return (shard_folder(folder, shard) / RECORD).is_file()
 
 
-class ShardWriter:
-    """Writes one shard batch by batch, under a temporary name until it is whole.
+def cast(values: np.ndarray, dtype: str, name: str) -> np.ndarray:
+    """Returns values in the type they are stored in: maps in `dtype`, the small vectors and pixels in their own.
 
-    Args:
-        folder: of the store.
-        shard: its number.
-        num_rows: how many rows it will have.
+    Raises:
+        InputError: If one does not fit.
     """
+    if values.dtype == np.uint8:
+        return values
+    if values.ndim == 2:
+        # Vectors are small, and a laptop's scores then agree with scores.csv to 1e-5 from pixels.
+        dtype = "float32"
+    largest = float(np.abs(values).max())
+    # Not turned round, so that NaN is refused too.
+    if not largest <= float(np.finfo(dtype).max):
+        raise InputError(f"Expected activations of {name} that fit {dtype}, received one of magnitude {largest:g}.")
+    return values.astype(dtype, copy=False)
+
+
+class ShardWriter:
+    """Writes one shard batch by batch, under a temporary name until it is whole. It knows beforehand its `num_rows`."""
 
     def __init__(self, folder: Path, shard: int, num_rows: int) -> None:
         self._target = shard_folder(folder, shard)
@@ -152,9 +182,7 @@ class ShardWriter:
     def __enter__(self) -> ShardWriter:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         for file in self._files.values():
             file.close()
         shutil.rmtree(self._temporary, ignore_errors=True)
@@ -162,20 +190,22 @@ class ShardWriter:
     def append(self, model: str, name: str, values: np.ndarray) -> None:
         """Adds rows to an array, (k, ...)."""
         key = f"{model}/{name}.npy"
+        header = io.BytesIO()
         if key not in self._files:
             path = self._temporary / key
             path.parent.mkdir(exist_ok=True)
             self._files[key] = open(path, "wb")  # noqa: SIM115 # closed by __exit__
             self._digests[key] = hashlib.sha256()
-            header = {"descr": values.dtype.str, "fortran_order": False, "shape": (self._num_rows, *values.shape[1:])}
-            np.lib.format.write_array_header_1_0(_Tee(self._files[key], self._digests[key]), header)
-        _Tee(self._files[key], self._digests[key]).write(np.ascontiguousarray(values).data.cast("B"))
+            kind = {"descr": values.dtype.str, "fortran_order": False, "shape": (self._num_rows, *values.shape[1:])}
+            np.lib.format.write_array_header_1_0(header, kind)
+        # Not compressed: zstd takes 8% off conv1, and a row could no longer be read alone.
+        for data in (header.getbuffer(), np.ascontiguousarray(values).data.cast("B")):
+            self._files[key].write(data)
+            # While it is at hand, so that no file is read again for its SHA-256.
+            self._digests[key].update(data)
 
-    def commit(self, met: Mapping[str, Any]) -> dict[str, Any]:
-        """Flushes the arrays to the disk and gives the shard its name; returns its record.
-
-        A shard that another worker has finished meanwhile stays as it is: both have the same bytes.
-        """
+    def commit(self, met: Mapping[str, Any]) -> None:
+        """Flushes the arrays to the disk and gives the shard its name."""
         arrays = {}
         for key, file in sorted(self._files.items()):
             file.flush()
@@ -183,24 +213,14 @@ class ShardWriter:
             arrays[key] = {"bytes": file.tell(), "sha256": self._digests[key].hexdigest()}
         record = {"num_rows": self._num_rows, "arrays": arrays, **met}
         formats.write_json(self._temporary / RECORD, record)
+        # `mkdtemp` lets nobody else read; a store is shared.
         self._temporary.chmod(0o755)
         try:
             self._temporary.rename(self._target)
         except OSError:
+            # A shard that another worker has finished meanwhile stays as it is: both have the same bytes.
             if not (self._target / RECORD).is_file():
                 raise
-        return record
-
-
-class _Tee:
-    """Writes into a file and its digest."""
-
-    def __init__(self, file: BinaryIO, digest: Any) -> None:
-        self._file, self._digest = file, digest
-
-    def write(self, data: Any) -> None:
-        self._digest.update(data)
-        self._file.write(data)
 
 
 def begin(folder: Path, table: SampleTable, shard_size: int) -> None:
@@ -212,16 +232,10 @@ def begin(folder: Path, table: SampleTable, shard_size: int) -> None:
 
 
 def finish(folder: Path, manifest: dict[str, Any], table: SampleTable, shard_size: int) -> None:
-    """Writes index, list of rejected samples and manifest, once all shards are there.
-
-    Args:
-        folder: of the store.
-        manifest: see `formats.make_manifest`.
-        table: the samples that were asked for.
-        shard_size: samples a shard covers.
+    """Writes index, list of rejected samples and manifest, once all shards of the samples asked for are there.
 
     Raises:
-        InputError: if no sample was usable.
+        InputError: If no sample was usable.
     """
     num_shards = -(-len(table) // shard_size)
     records = [formats.read_json(shard_folder(folder, shard) / RECORD) for shard in range(num_shards)]
@@ -230,24 +244,22 @@ def finish(folder: Path, manifest: dict[str, Any], table: SampleTable, shard_siz
     rows = np.concatenate(used)
     formats.write_rejected(folder / formats.REJECTED, rejected)
     if not len(rows):
-        raise InputError(
-            f"Expected images, received {len(rejected)} files of which none is usable: {rejected[0].reason}"
-        )
+        why = rejected[0].reason
+        raise InputError(f"Expected images, received {len(rejected)} files of which none is usable: {why}")
     places = {
         "shard": np.repeat(np.arange(num_shards), [len(part) for part in used]),
         "row": np.concatenate([np.arange(len(part)) for part in used]),
     }
     tables.write_samples(folder / INDEX, table.take(rows), places)
-    resized: dict[str, int] = {}
+    resized = collections.Counter[str]()
     for record in records:
-        for database, num in record["resized"].items():
-            resized[database] = resized.get(database, 0) + num
+        resized.update(record["resized"])
     facts = {
         "num_rows": len(rows),
         "num_shards": num_shards,
         "shard_size": shard_size,
         "rejected": len(rejected),
-        "resized": resized,
+        "resized": dict(resized),
         "pixels_sha256": formats.sha256_json([record["pixels_sha256"] for record in records]),
         "index_sha256": formats.sha256_file(folder / INDEX),
         "shards_sha256": formats.sha256_json(records),
@@ -259,77 +271,60 @@ def finish(folder: Path, manifest: dict[str, Any], table: SampleTable, shard_siz
 
 
 def open_store(folder: Path, fingerprint: str | None = None) -> AadStore | None:
-    """Opens a finished store and checks its index, its records and the size of every file.
-
-    Args:
-        folder: of the store.
-        fingerprint: what its manifest must have; None for any.
-
-    Returns:
-        The store, or None if there is none or its extraction has not finished.
+    """Opens a store and checks its index, its records and the size of every file; None if there is no finished one.
 
     Raises:
-        RefusedError: if it was made from other inputs, or index or records were changed.
-        InputError: if a file of it is missing or damaged.
+        RefusedError: If its manifest has another fingerprint than a given one, or index or records were changed.
+        InputError: If a file of it is missing or damaged.
     """
     if not (folder / formats.MANIFEST).is_file():
         return None
     manifest = formats.read_manifest(folder, KIND)
-    if "shards_sha256" not in manifest:
+    if "shards_sha256" not in manifest:  # an extraction has begun
         return None
     if fingerprint not in (None, manifest.get("fingerprint")):
         raise RefusedError(
             f"{folder} holds AAD made from other inputs: its fingerprint is {manifest.get('fingerprint')}, expected "
             f"{fingerprint}. Delete it, or use --overwrite."
         )
-    records = _read_records(folder, manifest)
+    num_rows, files = _read_records(folder, manifest)
     table = tables.read_samples(folder / INDEX)
-    if len(table) != sum(record["num_rows"] for record in records):
+    if len(table) != num_rows:
         raise InputError(f"Expected as many rows in {folder / INDEX} as in the shards, received {len(table)}.")
     paths: dict[str, dict[str, list[Path]]] = {}
-    for path, _ in _listed(folder, records):
+    for path, _ in files:
         paths.setdefault(path.parent.name, {}).setdefault(path.stem, []).append(path)
-    arrays = {model: {name: ShardedArray(files) for name, files in named.items()} for model, named in paths.items()}
+    arrays = {model: {name: ShardedArray(parts) for name, parts in named.items()} for model, named in paths.items()}
     wrong = [f"{model} {name}" for model, named in arrays.items() for name, a in named.items() if len(a) != len(table)]
     if wrong:
         raise InputError(f"Expected {len(table)} rows of AAD in {folder}, received others for {wrong}.")
-    return AadStore(table, arrays, manifest)
+    return AadStore(table, arrays, manifest, files)
 
 
-def verify(folder: Path, on_bytes: Callable[[int], object] = lambda _: None) -> int:
-    """Reads every byte of a finished store again and compares it with what was written.
-
-    Args:
-        folder: of the store.
-        on_bytes: called with the number of bytes read, for progress.
-
-    Returns:
-        The number of bytes.
+def verify(folder: Path) -> AadStore:
+    """Reads every byte of a finished store again, and returns the store if all are as they were written.
 
     Raises:
-        RefusedError: if something was changed; it names every such file.
-        InputError: if there is no finished store, or a file is missing.
+        RefusedError: If something was changed; it names the first such files.
+        InputError: If there is no finished store, or a file is missing.
     """
-    store = open_store(folder)
-    if store is None:
-        raise InputError(f"Expected a finished AAD store in {folder}, received none.")
-    changed, total = [], 0
-    for path, entry in _listed(folder, _read_records(folder, store.manifest)):
-        if formats.sha256_file(path) != entry["sha256"]:
-            changed.append(str(path))
-        total += entry["bytes"]
-        on_bytes(entry["bytes"])
+    formats.read_manifest(folder, KIND)  # says why where there is none
+    opened = open_store(folder)
+    if opened is None:
+        raise InputError(f"Expected a finished AAD store in {folder}, received an unfinished one.")
+    changed = []
+    with progress.bar(total=opened.num_bytes, unit="B", unit_scale=True, desc="verify") as bar:
+        for path, entry in opened.files:
+            if formats.sha256_file(path) != entry["sha256"]:
+                changed.append(str(path))
+            bar.update(entry["bytes"])
     if changed:
         raise RefusedError(f"{len(changed)} files were changed after they were written: {', '.join(changed[:5])}.")
-    return total
+    return opened
 
 
-def num_bytes(folder: Path, manifest: Mapping[str, Any]) -> int:
-    """Returns the size of a finished store's arrays."""
-    return sum(entry["bytes"] for _, entry in _listed(folder, _read_records(folder, manifest)))
-
-
-def _read_records(folder: Path, manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _read_records(folder: Path, manifest: Mapping[str, Any]) -> tuple[int, list[tuple[Path, dict[str, Any]]]]:
+    """Returns the rows of all shards and every array file with its entry, after a look at digests and sizes."""
     try:
         records = [formats.read_json(shard_folder(folder, k) / RECORD) for k in range(int(manifest["num_shards"]))]
         digests = {"index_sha256": formats.sha256_file(folder / INDEX), "shards_sha256": formats.sha256_json(records)}
@@ -339,13 +334,10 @@ def _read_records(folder: Path, manifest: Mapping[str, Any]) -> list[dict[str, A
         raise RefusedError(
             f"{folder} was changed after it was written: {changed}. Delete it, or use --overwrite, to make it again."
         )
-    return records
-
-
-def _listed(folder: Path, records: list[dict[str, Any]]) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Yields every array file with its entry, and insists on its size."""
+    files = []
     for shard, record in enumerate(records):
         for key, entry in record["arrays"].items():
+            # A name from a file must not lead out of the folder.
             if not _ARRAY.fullmatch(key):
                 raise InputError(f"Expected arrays MODEL/NAME.npy in shard {shard} of {folder}, received {key!r}.")
             path = shard_folder(folder, shard) / key
@@ -355,18 +347,5 @@ def _listed(folder: Path, records: list[dict[str, Any]]) -> Iterator[tuple[Path,
                     f"Expected an AAD array of {entry['bytes']} bytes at {path}, received {size or 'none'}. Delete "
                     "its shard and the manifest to have it made again."
                 )
-            yield path, entry
-
-
-def _read_header(path: Path) -> _File:
-    try:
-        with open(path, "rb") as file:
-            if np.lib.format.read_magic(file) != (1, 0):
-                raise ValueError("another version of the format")
-            shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(file)
-            offset = file.tell()
-    except (ValueError, EOFError) as error:
-        raise InputError(f"Expected an AAD array at {path}, received: {error}.") from error
-    if is_fortran or dtype.hasobject or not shape:
-        raise InputError(f"Expected rows of numbers in {path}, received {dtype} of shape {shape}.")
-    return _File(path, offset, shape, dtype)
+            files.append((path, entry))
+    return sum(record["num_rows"] for record in records), files

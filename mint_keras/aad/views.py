@@ -21,10 +21,25 @@ BRIGHTNESS = 24  # grey levels
 NOISE = 8.0  # standard deviation, grey levels
 BLUR = 2.0  # standard deviation, pixels
 
+
+def _noisy(faces: np.ndarray) -> np.ndarray:
+    # Seeded by the face's own pixels: the noise depends on neither batch nor order, and a copy gets the same.
+    noisy = np.empty_like(faces)
+    for k, face in enumerate(faces):
+        digest = hashlib.sha256(np.ascontiguousarray(face).tobytes()).digest()
+        rng = np.random.default_rng(int.from_bytes(digest[:8], "big"))
+        noisy[k] = np.clip(np.rint(face + rng.normal(0.0, NOISE, face.shape)), 0, 255)
+    return noisy
+
+
+def _brighter(faces: np.ndarray, levels: int) -> np.ndarray:
+    return np.clip(faces.astype(np.int16) + levels, 0, 255).astype(np.uint8)
+
+
 # From uint8 faces, (n, height, width, 3), to faces that show the same person. Nothing depends on the batch.
 VIEWS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "mirrored": lambda faces: faces[:, :, ::-1],
-    "noisy": lambda faces: _noisy(faces),
+    "noisy": _noisy,
     "blurred": lambda faces: np.stack([cv2.GaussianBlur(face, (0, 0), BLUR) for face in faces]),
     "right": lambda faces: faces[:, :, np.maximum(np.arange(faces.shape[2]) - SHIFT, 0)],
     "up": lambda faces: faces[:, np.minimum(np.arange(faces.shape[1]) + SHIFT, faces.shape[1] - 1)],
@@ -34,11 +49,7 @@ VIEWS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def with_views(function: FaceFunction, embed: FaceFunction) -> FaceFunction:
-    """Adds how the outcome of a face compares with those of its `VIEWS`, in their order. Takes a pass for each.
-
-    Args:
-        function: from faces to all outputs, the outcome among them.
-        embed: from faces to the outcome.
+    """Adds how the outcome of a face compares with those of its `VIEWS`, in their order. `embed` runs for each.
 
     Returns:
         A function that also gives `view_cosines`, (n, views), the cosines with the outcome of the face itself;
@@ -52,13 +63,12 @@ def with_views(function: FaceFunction, embed: FaceFunction) -> FaceFunction:
         seen = [embed(np.ascontiguousarray(view(faces)))[taps.OUTCOME] for view in VIEWS.values()]
         cosines = [vectors.cosines(plain, outcome) for outcome in seen]
         ratios = [vectors.log_norms(outcome) - vectors.log_norms(plain) for outcome in seen]
+        units = [vectors.unit_rows(outcome, outcome.dtype) for outcome in seen]
         return {
             **outputs,
             COSINES: np.stack(cosines, axis=1).astype(np.float32),
             NORM_RATIOS: np.stack(ratios, axis=1).astype(np.float32),
-            OUTCOMES: np.stack([vectors.unit_rows(outcome, outcome.dtype) for outcome in seen], axis=1).astype(
-                np.float16
-            ),
+            OUTCOMES: np.stack(units, axis=1).astype(np.float16),
         }
 
     return viewed
@@ -73,7 +83,7 @@ def face_function(
     """Returns a function from faces to all that `scorers.mint_plus` asks of a face-recognition model.
 
     Args:
-        model: The whole model, frozen: it is only run.
+        model: The whole model; it is only run.
         chosen: Taps to keep beside the outcome; by default the convolutional ones.
         with_maps: Whether maps are kept too, not only what is pooled of them.
         normalise: From uint8 faces to what the model takes.
@@ -84,7 +94,7 @@ def face_function(
         normalisation over maps; and, as it says, those of `with_views`.
 
     Raises:
-        InputError: if the model has no tap outcome.
+        InputError: If the model has no tap outcome.
     """
     names = [tap for tap in taps.tap_tensors(model) if tap in (taps.CONV_TAPS if chosen is None else chosen)]
     names = [*(tap for tap in names if tap != taps.OUTCOME), taps.OUTCOME]
@@ -97,17 +107,3 @@ def face_function(
         extractor = signals.with_bn_distance(extractor, model)
     whole, short = runtime.forward(extractor), runtime.forward(taps.extractor(model, [taps.OUTCOME]))
     return with_views(lambda faces: whole(normalise(faces)), lambda faces: short(normalise(faces)))
-
-
-def _noisy(faces: np.ndarray) -> np.ndarray:
-    """Adds noise that the face's own pixels seed: the same face gets the same noise in every batch and run."""
-    noisy = np.empty_like(faces)
-    for k, face in enumerate(faces):
-        digest = hashlib.sha256(np.ascontiguousarray(face).tobytes()).digest()
-        rng = np.random.default_rng(int.from_bytes(digest[:8], "big"))
-        noisy[k] = np.clip(np.rint(face + rng.normal(0.0, NOISE, face.shape)), 0, 255)
-    return noisy
-
-
-def _brighter(faces: np.ndarray, levels: int) -> np.ndarray:
-    return np.clip(faces.astype(np.int16) + levels, 0, 255).astype(np.uint8)

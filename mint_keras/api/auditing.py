@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
 
 import numpy as np
 
@@ -25,72 +24,49 @@ from mint_keras.training import batches
 Look = Callable[[Observations], Observations]
 
 
-class Control(Protocol):
-    """Something that knows nothing of the members: what it finds is not membership."""
-
-    def views(self, scorer: FittedMintPlus | FittedHead) -> Iterator[tuple[str, Look, Scorer]]:
-        """Yields names, how each looks at samples, and what is fitted on that."""
-
-
-@dataclasses.dataclass(frozen=True)
-class _Untrained:
-    model: AuditedModel
-    num: int
-
-    def views(self, scorer: FittedMintPlus | FittedHead) -> Iterator[tuple[str, Look, Scorer]]:
-        calibration = scorer.calibration
-        faces = calibration.samples.arrays.get(images.PIXELS)
-        if faces is None:
-            _, faces = images.read_faces(calibration.samples.table, self.model.framing)
-        for number in range(1, self.num + 1):
-            copy = self.model.untrained(faces, calibration.seed + number)
-            yield f"{UNTRAINED}_{number}", _through(copy), scorer.recipe
-
-
-@dataclasses.dataclass(frozen=True)
-class _Foreign:
-    model: AuditedModel
-
-    def views(self, scorer: FittedMintPlus | FittedHead) -> Iterator[tuple[str, Look, Scorer]]:
-        yield f"foreign_{self.model.name}", _through(self.model), scorer.recipe
-
-
-@dataclasses.dataclass(frozen=True)
-class _Pixels:
-    def views(self, scorer: FittedMintPlus | FittedHead) -> Iterator[tuple[str, Look, Scorer]]:
-        def look(samples: Observations) -> Observations:
-            return observing.observe(samples, blind.features, batch_size=blind.BATCH_SIZE, is_filled=False)
-
-        truth = scorer.calibration.is_member
-        recipes: list[Scorer] = [blind.PixelStatistics()]
-        if min(truth.sum(), (~truth).sum()) >= batches.CLASS_BATCH:
-            recipes.append(blind.PixelNetwork())
-        for recipe in recipes:
-            yield recipe.name, look, recipe
-
-
-def _through(model: AuditedModel) -> Look:
-    return lambda samples: observe(model, samples)
+# From a fitted scorer to names, how each looks at samples, and what is fitted on what it sees there. A control knows
+# nothing of the members: what it finds is not membership.
+Control = Callable[[FittedMintPlus | FittedHead], Iterator[tuple[str, Look, Scorer]]]
 
 
 def untrained(model: AuditedModel, num: int = 3) -> Control:
     """Returns the control that a verdict cannot do without: the same scorer through copies that were never trained.
 
-    Args:
-        model: The audited model.
-        num: How many copies, each of which the scorer must beat.
+    The scorer must beat each of the `num` copies of the audited model.
     """
-    return _Untrained(model, num)
+
+    def control(scorer: FittedMintPlus | FittedHead) -> Iterator[tuple[str, Look, Scorer]]:
+        calibration = scorer.calibration
+        faces = calibration.samples.arrays.get(images.PIXELS)
+        if faces is None:
+            _, faces = images.read_faces(calibration.samples.table, model.framing)
+        for number in range(1, num + 1):
+            copy = model.untrained(faces, calibration.seed + number)
+            yield f"{UNTRAINED}_{number}", functools.partial(observe, copy), scorer.recipe
+
+    return control
 
 
 def foreign(model: AuditedModel) -> Control:
     """Returns the control of the same scorer through a model of the same task that was not trained on the members."""
-    return _Foreign(model)
+    return lambda scorer: iter([(f"foreign_{model.name}", functools.partial(observe, model), scorer.recipe)])
 
 
 def pixels() -> Control:
     """Returns the control that sees no model: statistics of the pixels, and a small network on them."""
-    return _Pixels()
+
+    def look(samples: Observations) -> Observations:
+        return observing.observe(samples, blind.features, batch_size=blind.BATCH_SIZE, is_filled=False)
+
+    def control(scorer: FittedMintPlus | FittedHead) -> Iterator[tuple[str, Look, Scorer]]:
+        recipes: list[Scorer] = [blind.PixelStatistics()]
+        truth = scorer.calibration.is_member
+        # A network that has not a batch of each side to learn from would see nothing, and be too easily passed.
+        if min(truth.sum(), (~truth).sum()) >= batches.CLASS_BATCH:
+            recipes.append(blind.PixelNetwork())
+        return ((recipe.name, look, recipe) for recipe in recipes)
+
+    return control
 
 
 def audit(
@@ -139,7 +115,7 @@ def audit(
         return verdict.decide([claim])
     by_pixels = {}
     for control in controls:
-        for label, look, fitted_there in control.views(scorer):
+        for label, look, fitted_there in control(scorer):
             known = look(calibration.samples)
             if len(known) < len(calibration.samples):
                 raise InputError(f"Expected the scorer's own samples to be there for {label}, received fewer.")

@@ -113,13 +113,13 @@ def convert(weights: str | Path, mean: Sequence[float] = (), std: Sequence[float
         InputError: if it cannot be converted.
     """
     from mint_keras.audited import cards
-    from mint_keras.audited.convert import chosen_taps, sources
+    from mint_keras.audited.convert import sources
 
     source, name = sources.open_source(Path(weights)), Path(weights).stem
     card = cards.find_card(formats.sha256_file(source.files[0]))
     preprocessing, _ = source.choose_preprocessing(tuple(mean), tuple(std), card)
     converted = source.to_keras(preprocessing, None, "".join(c if c.isalnum() else "_" for c in name))
-    chosen = {tap: converted.tensors[place].tensor for tap, place in chosen_taps.choose_taps(converted, ()).items()}
+    chosen = {tap: converted.tensors[place].tensor for tap, place in converted.choose_taps(()).items()}
     network = taps_module.with_taps(converted.model, chosen)
     return AuditedModel(name, network, _known(network), images.Framing(int(network.input.shape[1])))
 

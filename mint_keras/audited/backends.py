@@ -29,18 +29,15 @@ def open_forward(
         backend: One of `BACKENDS`; ONNX Runtime gives float32 only.
         xla: Whether Keras compiles the model.
         devices: Where Keras runs the model.
-
-    Raises:
-        InputError: The combination does not exist.
     """
     if precision not in PRECISIONS or backend not in BACKENDS:
         raise InputError(f"Expected {list(PRECISIONS)} by {list(BACKENDS)}, received {precision} by {backend}.")
     # int8 serves where the cosine says so (conv1), not everywhere: R100's outcome keeps 0.97 only.
     if precision == INT8:
         return litert.forward(extractor)
-    if backend == ONNXRUNTIME and precision != runtime.FLOAT32:
-        raise InputError(f"Expected --backend onnxruntime with float32 only, received {precision}.")
     if backend == ONNXRUNTIME:
+        if precision != runtime.FLOAT32:
+            raise InputError(f"Expected --backend onnxruntime with float32 only, received {precision}.")
         # onnx and onnxruntime take seconds to load, and most runs need neither.
         from mint_keras.audited import onnx_forward
 

@@ -1,4 +1,4 @@
-"""Cards of audited models: what a file is said to be, and what of that can be checked (models/cards/*.yaml)."""
+"""Cards of audited models (models/cards/*.yaml): what a file is said to be, and how it wants its pixels scaled."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import numpy as np
 import yaml
 
 from mint_keras import shelf
-from mint_keras.audited.preprocessing import Preprocessing
 from mint_keras.records import InputError
 
 _REQUIRED = {"title", "preprocessing", "licence", "get"}
@@ -19,26 +18,34 @@ _MAX_BYTES = 2**16
 
 
 @dataclasses.dataclass(frozen=True)
+class Preprocessing:
+    """(pixel - mean) / std, per channel: of red, green and blue, pixels in 0..255."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def apply(self, pixels: np.ndarray) -> np.ndarray:
+        """Scales RGB pixels of 0..255, shape (..., 3), to float32."""
+        return (np.asarray(pixels, np.float32) - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
+
+
+# Insightface divides by 127.5 in front of recognition models and by 128 in front of detectors.
+ARCFACE = Preprocessing((127.5,) * 3, (127.5,) * 3)
+SCRFD = Preprocessing((127.5,) * 3, (128.0,) * 3)
+RAW = Preprocessing((0.0,) * 3, (1.0,) * 3)
+
+
+@dataclasses.dataclass(frozen=True)
 class Card:
-    """What is known of an audited model; models/README.md explains the fields.
+    """What is known of an audited model; models/README.md explains the fields."""
 
-    Attributes:
-        name: Name of the card's file.
-        title: The model with its training set and loss.
-        preprocessing: How the model wants its pixels.
-        sha256: Its file's SHA-256 in every version known; empty if nobody published one.
-        taps: Shape of each tap without the batch, height, width, channels.
-        blocks: Residual blocks of each stage of an IResNet; empty for other networks.
-        about: Everything else, for people: training, files, licence, published figures, where to get it.
-    """
-
-    name: str
-    title: str
-    preprocessing: Preprocessing
-    sha256: tuple[str, ...]
-    taps: dict[str, tuple[int, ...]]
-    blocks: tuple[int, ...]
-    about: dict[str, Any]
+    name: str  # name of the card's file
+    title: str  # the model with its training set and loss
+    preprocessing: Preprocessing  # how the model wants its pixels
+    sha256: tuple[str, ...]  # its file's SHA-256 in every version known; empty if nobody published one
+    taps: dict[str, tuple[int, ...]]  # shape of each tap without the batch, height, width, channels
+    blocks: tuple[int, ...]  # residual blocks of each stage of an IResNet; empty for other networks
+    about: dict[str, Any]  # everything else, for people: training, files, licence, published figures, where to get it
 
 
 def card_names() -> list[str]:
@@ -53,14 +60,7 @@ def find_card(sha256: str) -> Card | None:
 
 
 def load_card(name_or_path: str) -> Card:
-    """Reads a card.
-
-    Args:
-        name_or_path: A name of models/cards, such as "fr1", or a YAML file of your own.
-
-    Raises:
-        InputError: There is no such card, or it is not a card.
-    """
+    """Reads a card of models/cards by its name, such as "fr1", or a YAML file of your own."""
     is_name = name_or_path in card_names()
     path = shelf.path("cards") / f"{name_or_path}.yaml" if is_name else Path(name_or_path)
     if not path.is_file() or path.suffix not in (".yaml", ".yml"):
@@ -74,10 +74,8 @@ def load_card(name_or_path: str) -> Card:
         raise InputError(f"Expected YAML in {path}, received: {' '.join(str(error).split())}.") from error
     if not isinstance(content, dict) or not _REQUIRED <= set(content) <= _KNOWN:
         received = sorted(map(str, content)) if isinstance(content, dict) else type(content).__name__
-        raise InputError(
-            f"Expected a card with {sorted(_REQUIRED)}, and if you like {sorted(_KNOWN - _REQUIRED)}, in {path}, "
-            f"received {received}."
-        )
+        fields = f"{sorted(_REQUIRED)}, and if you like {sorted(_KNOWN - _REQUIRED)}"
+        raise InputError(f"Expected a card with {fields}, in {path}, received {received}.")
     try:
         return _card(path.stem, content)
     except (KeyError, TypeError, ValueError, AttributeError) as error:

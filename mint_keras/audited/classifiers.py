@@ -25,11 +25,10 @@ _APPLICATIONS: dict[str, tuple[Callable[..., keras.Model], str]] = {
     "densenet201": (applications.DenseNet201, "conv1_bn"),
     "xception": (applications.Xception, "block1_conv1_bn"),
 }
-_VIT, _TINY = "vit", "tiny"
 _DIVISORS = {"": 1, "_half": 2, "_quarter": 4, "_eighth": 8}
 ARCHITECTURES: dict[str, tuple[str, int]] = {
-    **{name + suffix: (name, num) for name in (*_APPLICATIONS, _VIT) for suffix, num in _DIVISORS.items()},
-    _TINY: (_TINY, 1),
+    **{name + suffix: (name, num) for name in (*_APPLICATIONS, "vit") for suffix, num in _DIVISORS.items()},
+    "tiny": ("tiny", 1),
 }
 _MIN_CHANNELS = 16  # oneDNN corrupted memory below, see `iresnet.ARCHITECTURES`
 _STEP = 16
@@ -59,9 +58,9 @@ def build(arch: str, resolution: int, num_classes: int) -> keras.Model:
         raise InputError(f"Expected a resolution that is a multiple of {_STEP} pixels, received {resolution}.")
     name, divisor = ARCHITECTURES[arch]
     images = keras.Input((resolution, resolution, 3), name="image")
-    if name == _VIT:
+    if name == "vit":
         conv1, features = vit(images, resolution // _VIT_GRID, _VIT_WIDTH // divisor, _VIT_HEADS // divisor)
-    elif name == _TINY:
+    elif name == "tiny":
         x = layers.Conv2D(_MIN_CHANNELS, 3, 2, padding="same", use_bias=False, name="conv1_conv")(images)
         conv1 = layers.BatchNormalization(name="conv1_bn")(x)
         x = layers.Activation("relu", name="conv1_relu")(conv1)
@@ -94,16 +93,8 @@ def vit(
 ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
     """Builds a vision transformer without class token: the tokens are averaged.
 
-    Source: arXiv 2010.11929, ViT-Base with width 768 and 12 heads.
-
-    Args:
-        images: The input, (batch, side, side, 3).
-        patch: Side of a patch in pixels.
-        width: Length of a token.
-        num_heads: Heads of the attention.
-
-    Returns:
-        The patches' convolution, (batch, height, width, channels), and the features, (batch, width).
+    Source: arXiv 2010.11929; ViT-Base has patches of 16 pixels, width 768 and 12 heads. Returns the patches'
+    convolution, (batch, height, width, channels), and the features, (batch, width).
     """
     patches = layers.Conv2D(width, patch, patch, use_bias=False, name="patches")(images)
     x = layers.Reshape((-1, width), name="tokens")(patches)

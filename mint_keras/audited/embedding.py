@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,16 +18,8 @@ BATCH_SIZE = 64
 Embed = Callable[[np.ndarray], np.ndarray]
 
 
-@dataclasses.dataclass(frozen=True)
-class Embedder:
-    """A model that embeds faces.
-
-    Attributes:
-        embed: The model as a function.
-        name: What reports call it.
-        sha256: The SHA-256 of its file.
-        runtime: Who runs it: keras or onnxruntime.
-    """
+class Embedder(NamedTuple):
+    """A model that embeds faces, with its name in reports, the SHA-256 of its file, and who runs it."""
 
     embed: Embed
     name: str
@@ -46,16 +38,10 @@ def open_model(folder: Path) -> Embedder:
 
 
 def open_onnx(path: Path, card_name: str, mean: tuple[float, ...], std: tuple[float, ...]) -> Embedder:
-    """Opens the file that a model is converted from, to be run by ONNX Runtime.
+    """Opens a face model of `convert.sources.open_source`, to be run by ONNX Runtime.
 
-    Args:
-        path: See `convert.sources.open_source`.
-        card_name: The card that says how it wants its pixels; "" takes the card that knows the file's SHA-256.
-        mean: What the user says of the means of the pixels, see `sources.ForeignModel.choose_preprocessing`.
-        std: Their standard deviations in the same way.
-
-    Raises:
-        InputError: If it is no model of faces of 112x112.
+    The user's mean and std, the named card, or else the card that knows the file's SHA-256 say how it wants its pixels
+    (`sources.ForeignModel.choose_preprocessing`).
     """
     # onnx and onnxruntime take seconds to load, and a converted model needs neither.
     from mint_keras.audited import parity
@@ -73,21 +59,13 @@ def open_onnx(path: Path, card_name: str, mean: tuple[float, ...], std: tuple[fl
 
 
 def open_unit(folder: Path) -> Embed:
-    """Opens an audited model to compare photos: embeddings of length 1, the same for a face and its mirror image.
-
-    Raises:
-        InputError: If it is no model of faces of 112x112.
-    """
+    """Opens an audited model to compare photos: embeddings of length 1, the same for a face and its mirror image."""
     # Models of other sizes are trained to be audited, and thrown away; their embeddings were not tried for this.
     if zoo.framing(folder) != images.FACE:
         raise InputError(f"Expected a model of faces of {images.IMAGE_SIZE} pixels, received {folder} of another size.")
     model = open_model(folder)
-
-    def embed(faces: np.ndarray) -> np.ndarray:
-        # In float32: millions of photos are held in memory at once.
-        return vectors.unit_rows(embed_batch(model.embed, faces, with_mirrored=True), np.float32)
-
-    return embed
+    # In float32: millions of photos are held in memory at once.
+    return lambda faces: vectors.unit_rows(embed_batch(model.embed, faces, with_mirrored=True), np.float32)
 
 
 def embed_batch(embed: Embed, faces: np.ndarray, with_mirrored: bool) -> np.ndarray:
@@ -101,31 +79,17 @@ def embed_batch(embed: Embed, faces: np.ndarray, with_mirrored: bool) -> np.ndar
 
 
 def embed_all(embed: Embed, faces: Sequence[bytes | Path], with_mirrored: bool) -> np.ndarray:
-    """Embeds every image of a verification set once.
-
-    Args:
-        embed: The model.
-        faces: Encoded images, or files of images, of aligned faces.
-        with_mirrored: See `embed_batch`.
-
-    Returns:
-        Embeddings, shape (n, d).
-
-    Raises:
-        InputError: If an image cannot be read; without it the pairs would not be the published ones.
-    """
-    parts = []
-    with progress.bar(total=len(faces), desc="faces", unit="face") as bar:
-        for start in range(0, len(faces), BATCH_SIZE):
-            batch: list[np.ndarray] = []
-            for position, face in enumerate(faces[start : start + BATCH_SIZE], start):
-                try:
-                    encoded = face if isinstance(face, bytes) else images.read_bytes(face)
-                    batch.append(images.FACE.apply(images.decode(encoded)))
-                except InputError as error:
-                    where = face if isinstance(face, Path) else f"image {position}"
-                    reason = f"Expected every image of the pairs to be readable, received {where}: {error}"
-                    raise InputError(reason) from error
+    """Embeds every image of a verification set once: aligned faces, encoded or in files, to embeddings, (n, d)."""
+    parts, batch = [], []
+    for position, face in enumerate(progress.bar(faces, desc="faces", unit="face")):
+        try:
+            encoded = face if isinstance(face, bytes) else images.read_bytes(face)
+            batch.append(images.FACE.apply(images.decode(encoded)))
+        except InputError as error:  # without it the pairs would not be the published ones
+            where = face if isinstance(face, Path) else f"image {position}"
+            reason = f"Expected every image of the pairs to be readable, received {where}: {error}"
+            raise InputError(reason) from error
+        if len(batch) == BATCH_SIZE or position + 1 == len(faces):
             parts.append(embed_batch(embed, np.stack(batch), with_mirrored))
-            bar.update(len(batch))
+            batch = []
     return np.concatenate(parts)

@@ -18,16 +18,10 @@ BATCH_NORM = {"epsilon": 1e-5, "momentum": 0.9}  # torch: eps 1e-5, momentum 0.1
 
 @dataclasses.dataclass(frozen=True)
 class IResNetSpec:
-    """Depth and width of one IResNet.
-
-    Attributes:
-        blocks: Residual blocks of each stage.
-        widths: Channels of each stage; the stem has those of the first.
-        embedding_size: Length of the embedding.
-    """
+    """Blocks and channels of each stage of an IResNet, and the length of its embedding."""
 
     blocks: tuple[int, ...]
-    widths: tuple[int, ...] = (64, 128, 256, 512)
+    widths: tuple[int, ...] = (64, 128, 256, 512)  # the stem has the channels of the first stage
     embedding_size: int = 512
 
 
@@ -61,10 +55,11 @@ def iresnet(spec: IResNetSpec, image_size: int = 112, dropout: float = 0.0, name
         A model from (batch, image_size, image_size, 3) to (batch, embedding_size). Block b of stage s has layers
         `stage{s}_block{b}_*`; `audited.taps` finds its outputs by these names.
     """
+    slope = {"shared_axes": [1, 2], "alpha_initializer": keras.initializers.Constant(0.25)}
     images = keras.Input((image_size, image_size, 3), name="image")
     x = _conv3x3(images, spec.widths[0], 1, "stem")
     x = layers.BatchNormalization(**BATCH_NORM, name="stem_bn")(x)
-    x = layers.PReLU(shared_axes=[1, 2], alpha_initializer=_slope(), name="stem_prelu")(x)
+    x = layers.PReLU(**slope, name="stem_prelu")(x)
     for stage, (num_blocks, width) in enumerate(zip(spec.blocks, spec.widths, strict=True), start=1):
         for block in range(1, num_blocks + 1):
             # The stride sits in the second convolution; there is no activation after the sum.
@@ -72,7 +67,7 @@ def iresnet(spec: IResNetSpec, image_size: int = 112, dropout: float = 0.0, name
             y = layers.BatchNormalization(**BATCH_NORM, name=f"{prefix}_bn1")(x)
             y = _conv3x3(y, width, 1, f"{prefix}_conv1")
             y = layers.BatchNormalization(**BATCH_NORM, name=f"{prefix}_bn2")(y)
-            y = layers.PReLU(shared_axes=[1, 2], alpha_initializer=_slope(), name=f"{prefix}_prelu")(y)
+            y = layers.PReLU(**slope, name=f"{prefix}_prelu")(y)
             y = _conv3x3(y, width, stride, f"{prefix}_conv2")
             y = layers.BatchNormalization(**BATCH_NORM, name=f"{prefix}_bn3")(y)
             if stride != 1:
@@ -90,11 +85,7 @@ def iresnet(spec: IResNetSpec, image_size: int = 112, dropout: float = 0.0, name
 
 
 def build(arch: str, image_size: int = 112, dropout: float = 0.0) -> keras.Model:
-    """Builds a named architecture.
-
-    Raises:
-        InputError: The name is not in `ARCHITECTURES`.
-    """
+    """Builds one of `ARCHITECTURES`, or raises InputError for another name."""
     if arch not in ARCHITECTURES:
         raise InputError(f"Expected an architecture of {sorted(ARCHITECTURES)}, received {arch!r}.")
     return iresnet(ARCHITECTURES[arch], image_size, dropout, name=arch)
@@ -109,7 +100,3 @@ def _conv3x3(x: keras.KerasTensor, width: int, stride: int, name: str) -> keras.
     # Explicit padding: Keras' "same" pads a strided convolution at the bottom right only, torch on all sides.
     x = layers.ZeroPadding2D(1, name=f"{name}_pad")(x)
     return layers.Conv2D(width, 3, stride, use_bias=False, name=name)(x)
-
-
-def _slope() -> keras.Initializer:
-    return keras.initializers.Constant(0.25)

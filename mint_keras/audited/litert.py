@@ -24,10 +24,7 @@ SIGNATURE = "serve"
 
 
 def to_tflite(model: keras.Model) -> bytes:
-    """Converts a model with named outputs, in float32; its input keeps name, type and batch.
-
-    Args:
-        model: A model from images to a dict of outputs.
+    """Converts a model of named outputs, in float32; its input keeps name, type and batch.
 
     Raises:
         RefusedError: It needs operations that TFLite does not have built in.
@@ -58,9 +55,6 @@ def quantise(content: bytes, precision: str, images: np.ndarray | None = None, e
             by the range of representative images.
         images: Representative images for int8, shape (n, ...), of the type that the model takes.
         exact: Operations that stay in float32, by the names of the tensors they give, see `operations`.
-
-    Raises:
-        InputError: The precision is another, or the images that it needs are missing.
     """
     if precision not in PRECISIONS:
         raise InputError(f"Expected a precision of {', '.join(PRECISIONS)}, received {precision!r}.")
@@ -69,17 +63,27 @@ def quantise(content: bytes, precision: str, images: np.ndarray | None = None, e
     # Not TensorFlow's converter: this one starts from the one float32 file, takes a tenth of a second, and leaves
     # operations out by name. Its int8 runs twice as fast (R100 cut at conv1, one thread: 8.6 ms against 17.1), because
     # it leaves PReLU, which XNNPACK has in float only, in float.
-    from litert_quantizer import algorithm_manager, quantizer
+    from litert_quantizer import algorithm_manager, qtyping, quantizer
 
     silence = io.StringIO()
     with warnings.catch_warnings(), contextlib.redirect_stdout(silence), contextlib.redirect_stderr(silence):
         # The quantizer prints sizes, and warns of the interpreter that it chose for itself.
         warnings.simplefilter("ignore")
         work = quantizer.Quantizer(content)
-        _set_recipe(work, precision)
+        algorithms = algorithm_manager.AlgorithmName
+        if precision == FP16:
+            config = qtyping.OpQuantizationConfig(
+                weight_tensor_config=qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT),
+                compute_precision=qtyping.ComputePrecision.FLOAT,
+                explicit_dequantize=True,
+            )
+            work.update_quantization_recipe(".*", "*", config, algorithm_key=algorithms.FLOAT_CASTING)
+        elif precision == INT8_DYNAMIC:
+            work.add_dynamic_config(".*", "*", num_bits=8)
+        else:
+            work.add_static_config(".*", "*", activation_num_bits=8, weight_num_bits=8)
         for name in exact:
-            pattern = f"^{re.escape(name)}"
-            work.update_quantization_recipe(pattern, "*", algorithm_key=algorithm_manager.AlgorithmName.NO_QUANTIZE)
+            work.update_quantization_recipe(f"^{re.escape(name)}", "*", algorithm_key=algorithms.NO_QUANTIZE)
         if not work.need_calibration:
             return bytes(work.quantize(None).quantized_model)
         if images is None or not len(images):
@@ -87,22 +91,6 @@ def quantise(content: bytes, precision: str, images: np.ndarray | None = None, e
         (name,) = _interpreter(content).get_signature_runner().get_input_details()
         ranges = work.calibrate({SIGNATURE: [{name: image[None]} for image in images]})
         return bytes(work.quantize(ranges).quantized_model)
-
-
-def _set_recipe(work: Any, precision: str) -> None:
-    from litert_quantizer import algorithm_manager, qtyping
-
-    if precision == FP16:
-        weights = qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT)
-        config = qtyping.OpQuantizationConfig(
-            weight_tensor_config=weights, compute_precision=qtyping.ComputePrecision.FLOAT, explicit_dequantize=True
-        )
-        casting = algorithm_manager.AlgorithmName.FLOAT_CASTING
-        work.update_quantization_recipe(".*", "*", config, algorithm_key=casting)
-    elif precision == INT8_DYNAMIC:
-        work.add_dynamic_config(".*", "*", num_bits=8)
-    else:
-        work.add_static_config(".*", "*", activation_num_bits=8, weight_num_bits=8)
 
 
 def operations(content: bytes) -> list[tuple[str, str]]:
@@ -116,19 +104,13 @@ def operations(content: bytes) -> list[tuple[str, str]]:
 def _interpreter(content: bytes) -> Any:
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-    # Without delegates, which hide the operations that they take over.
-    return Interpreter(
-        model_content=content, experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    )
+    # Delegates would hide the operations that they take over.
+    resolver = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    return Interpreter(model_content=content, experimental_op_resolver_type=resolver)
 
 
 def forward(model: keras.Model, precision: str = INT8_DYNAMIC) -> Forward:
-    """Returns a function from a batch to the named outputs, run by LiteRT on TensorFlow's number of threads.
-
-    Args:
-        model: A model with named outputs.
-        precision: One of `PRECISIONS`; dynamic int8 is the only int8 that needs no images to calibrate on.
-    """
+    """Returns a function from a batch to a model's named outputs, run by LiteRT on TensorFlow's number of threads."""
     from ai_edge_litert.interpreter import Interpreter
 
     threads = tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count()

@@ -27,11 +27,7 @@ MARGINS: dict[str, Margin] = {"arcface": Margin(angular=0.5), "cosface": Margin(
 
 
 class CosineClassifier(keras.layers.Layer):
-    """Cosines between embeddings and one learned centre per class; used in training, never saved with the model.
-
-    Args:
-        num_classes: Number of identities.
-    """
+    """Cosines between embeddings and one learned centre per class; used in training, never saved with the model."""
 
     def __init__(self, num_classes: int, **kwargs: object) -> None:
         super().__init__(**kwargs)
@@ -39,11 +35,8 @@ class CosineClassifier(keras.layers.Layer):
 
     def build(self, input_shape: tuple[int | None, int]) -> None:
         """Creates the centres, shape (embedding_size, num_classes)."""
-        self.centres = self.add_weight(
-            shape=(input_shape[-1], self.num_classes),
-            initializer=keras.initializers.RandomNormal(stddev=0.01),
-            name="centres",
-        )
+        shape, initializer = (input_shape[-1], self.num_classes), keras.initializers.RandomNormal(stddev=0.01)
+        self.centres = self.add_weight(shape=shape, initializer=initializer, name="centres")
 
     def call(self, embeddings: keras.KerasTensor) -> keras.KerasTensor:
         """Returns cosines, shape (batch, num_classes)."""
@@ -51,12 +44,7 @@ class CosineClassifier(keras.layers.Layer):
 
 
 class MarginLoss(keras.losses.Loss):
-    """Cross-entropy of margin-penalised, scaled cosines.
-
-    Args:
-        margin: What is taken from the true class.
-        scale: Inverse temperature of the softmax (64 in the released models).
-    """
+    """Cross-entropy of cosines, with a margin on the true class, times a scale (64 in the released models)."""
 
     def __init__(self, margin: Margin, scale: float = 64.0) -> None:
         super().__init__(name="margin_loss")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-import keras
 import numpy as np
 import onnx
 import onnxruntime
@@ -23,23 +22,15 @@ _AT_ONCE = 32  # layers
 
 
 class Oracle:
-    """Runs an ONNX graph in ONNX Runtime, without optimisations, and gives any tensor of it.
-
-    Args:
-        model: Gives the graph with its weights.
-        name: What the records call the oracle.
-    """
+    """Runs an ONNX graph, which `model` gives with its weights, in ONNX Runtime, and gives any tensor of it."""
 
     def __init__(self, model: Callable[[], onnx.ModelProto], name: str = "onnxruntime") -> None:
         self.name = name
         self._model = model
 
     def session(self, tensors: Sequence[str]) -> Callable[[np.ndarray], list[np.ndarray]]:
-        """Returns a function from images, NHWC as the graph wants them scaled, to some tensors.
-
-        Raises:
-            InputError: ONNX Runtime refuses the graph.
-        """
+        """Returns a function from images, NHWC as the graph wants them scaled, to some tensors."""
+        # Without optimisations, so that every tensor is there and means what the file says.
         settings = onnxruntime.SessionOptions()
         settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         settings.log_severity_level = 4
@@ -88,7 +79,7 @@ def check(
     inputs: Mapping[str, np.ndarray],
     batch_sizes: Sequence[int] = BATCH_SIZES,
 ) -> list[ParityRecord]:
-    """Compares taps on several inputs and batch sizes.
+    """Compares taps with an oracle of their source; returns one record for each tap, input and batch size.
 
     Args:
         converted: The Keras model and where the source's tensors are in it.
@@ -97,15 +88,10 @@ def check(
         inputs: RGB pixels in 0..255, (n, height, width, 3), by name ("faces", "noise").
         batch_sizes: Numbers of images that Keras gets at once.
 
-    Returns:
-        One record for each tap, input and batch size.
-
     Raises:
         RefusedError: A record is out of tolerance; the message names the first layer that differs.
     """
-    ours = runtime.forward(
-        keras.Model(converted.model.input, {tap: converted.tensors[t].tensor for tap, t in taps.items()})
-    )
+    ours = runtime.forward(converted.cut(taps))
     tensors = list(dict.fromkeys(taps.values()))
     run = oracle.session(tensors)
     records = []
@@ -115,7 +101,7 @@ def check(
         for batch_size in batch_sizes:
             received = runtime.predict(ours, images, batch_size)
             for tap, tensor in taps.items():
-                values = as_source(received[tap], converted.tensors[tensor])
+                values = _as_source(received[tap], converted.tensors[tensor])
                 records.append(compare(tap, values, expected[tensor], (oracle.name, name, batch_size)))
         worst = next((record for record in records if not is_within(record)), None)
         if worst is not None:
@@ -123,19 +109,15 @@ def check(
                 f"The converted model differs from its source as {worst.oracle} runs it: tap {worst.tap} on "
                 f"{worst.input} has relative error {worst.relative:.2g} (at most {MAX_RELATIVE:g}) and cosine "
                 f"{worst.cosine:.7f} (at least {MIN_COSINE}). The first layer that differs is "
-                f"{first_difference(converted, oracle, pixels)}. Nothing was saved."
+                f"{_first_difference(converted, oracle, pixels)}. Nothing was saved."
             )
     return records
 
 
 def compare(tap: str, ours: np.ndarray, theirs: np.ndarray, made: tuple[str, str, int]) -> ParityRecord:
-    """Measures how far two arrays are apart: largest difference, ||a-b|| / ||b||, smallest cosine of a sample.
+    """Measures how far values, samples first, are from a reference of any shape of the same size.
 
-    Args:
-        tap: Name for the record.
-        ours: Values, samples first.
-        theirs: Values of the reference, of any shape of the same size.
-        made: Oracle, input and batch size, for the record.
+    The record takes the name of the tap, and of what `made` it: oracle, input and batch size.
     """
     theirs = theirs.reshape(ours.shape) if theirs.size == ours.size else theirs
     if ours.shape != theirs.shape:
@@ -155,21 +137,21 @@ def is_within(record: ParityRecord) -> bool:
     return record.relative <= MAX_RELATIVE and record.cosine >= MIN_COSINE
 
 
-def as_source(values: np.ndarray, value: Value) -> np.ndarray:
+def _as_source(values: np.ndarray, value: Value) -> np.ndarray:
     """Returns values from Keras with their axes as the source has them, samples first where it merges the batch."""
     return values.transpose(value.order) if len(value.order) == values.ndim and value.order[0] == 0 else values
 
 
-def first_difference(converted: Converted, oracle: Oracle, pixels: np.ndarray) -> str:
+def _first_difference(converted: Converted, oracle: Oracle, pixels: np.ndarray) -> str:
     """Walks the layers in order and describes the first whose output is out of tolerance."""
     tensors = list(converted.tensors)
     for start in range(0, len(tensors), _AT_ONCE):  # all at once would fill the memory
         part = tensors[start : start + _AT_ONCE]
         expected = oracle.session(part)(converted.preprocessing.apply(pixels[:1]))
-        model = keras.Model(converted.model.input, {str(i): converted.tensors[t].tensor for i, t in enumerate(part)})
-        received = runtime.predict(runtime.forward(model), iresnet.normalise(pixels[:1]), 1)
+        cut = converted.cut({str(i): tensor for i, tensor in enumerate(part)})
+        received = runtime.forward(cut)(iresnet.normalise(pixels[:1]))
         for i, tensor in enumerate(part):
-            ours = as_source(received[str(i)], converted.tensors[tensor])
+            ours = _as_source(received[str(i)], converted.tensors[tensor])
             record = compare(converted.layers[tensor], ours, expected[i], (oracle.name, "", 1))
             if not is_within(record):
                 return f"layer {record.tap!r} (node {converted.nodes[tensor]!r}, relative error {record.relative:.2g})"

@@ -33,10 +33,7 @@ def recalibrated_copy(
         faces: Faces of the head's training samples only, members and externals, RGB, shape (n, size, size, 3), uint8;
             they may be memory-mapped.
         seed: Seeds the weights and the order.
-        normalise: From the faces to what the model takes.
-
-    Raises:
-        InputError: There are fewer than 64 faces.
+        normalise: Makes of faces what the model takes.
     """
     if len(faces) < BATCH_SIZE:
         raise InputError(f"Expected at least {BATCH_SIZE} faces to calibrate on, received {len(faces)}.")

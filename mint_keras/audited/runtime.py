@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Mapping
 
@@ -28,15 +29,10 @@ FaceFunction = Callable[[np.ndarray], dict[str, np.ndarray]]
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """What a precision gives and takes, measured on this machine.
+    """What a precision gives and takes against float32, measured on this machine."""
 
-    Attributes:
-        speedup: Images per second over those in float32.
-        cosine: Smallest cosine of an image's output with the one in float32, by tap.
-    """
-
-    speedup: float
-    cosine: dict[str, float]
+    speedup: float  # images per second, over those in float32
+    cosine: dict[str, float]  # the smallest of an image, by tap
 
 
 def exact_float32() -> None:
@@ -51,18 +47,10 @@ def strategy() -> tf.distribute.Strategy | None:
 
 
 def place(model: keras.Model, policy: str, devices: tf.distribute.Strategy | None = None) -> keras.Model:
-    """Returns a model that runs in another precision, or on other devices, with the same weights.
+    """Returns a model of `taps.extractor` that runs in another of `POLICIES`, or on other devices, with its weights.
 
     As in arcface_torch, only maps are computed in the lower precision: vectors, and so the last layers, and all outputs
     stay float32. Normalisations are folded into convolutions there, see `folding.fold`.
-
-    Args:
-        model: A model from `taps.extractor`.
-        policy: One of `POLICIES`.
-        devices: A strategy to run under, for example from `strategy`.
-
-    Raises:
-        InputError: The policy is another.
     """
     if policy not in POLICIES:
         raise InputError(f"Expected a precision of {list(POLICIES)}, received {policy!r}.")
@@ -89,12 +77,7 @@ def place(model: keras.Model, policy: str, devices: tf.distribute.Strategy | Non
 
 
 def forward(model: keras.Model, xla: bool = False) -> Forward:
-    """Returns a function from a batch to the named outputs of a model, run as one graph, on the devices it lives on.
-
-    Args:
-        model: A model with a dict of outputs; if it lives on several devices, they share every batch.
-        xla: Whether to compile the graph.
-    """
+    """Returns a function from a batch to a model's named outputs, run as one graph; its devices share every batch."""
     # XLA is no default: on 2 CPU cores, batches of 64, the lab's IResNet gives 660 against 520 images/s with it, R18 61
     # against 60, MobileFaceNet with its depthwise convolutions 25 against 354.
 
@@ -134,25 +117,18 @@ def measure(model: keras.Model, policy: str, images: np.ndarray, seconds: float 
 
 
 def compare(reference: Forward, candidate: Forward, images: np.ndarray, seconds: float = _SECONDS) -> Cost:
-    """Measures two functions in turns, in about `seconds` and as long again for their first runs.
-
-    Args:
-        reference: Runs the model in float32.
-        candidate: Runs the same model in another way.
-        images: A batch as extraction uses it.
-        seconds: Time for both together.
-    """
+    """Measures another way to run a model against float32, for about `seconds` and as long again for the first runs."""
     functions = (reference, candidate)
     expected, received = (run(images) for run in functions)  # compiles, which is not to be timed
-    durations: tuple[list[float], list[float]] = ([], [])
+    fastest = [math.inf, math.inf]
     start = time.perf_counter()
     # In turns, and the fastest run of each, because other work on the machine slows whichever runs meanwhile.
-    while not durations[1] or time.perf_counter() - start < seconds:
-        for run, taken in zip(functions, durations, strict=True):
+    while math.inf in fastest or time.perf_counter() - start < seconds:
+        for position, run in enumerate(functions):
             before = time.perf_counter()
             run(images)
-            taken.append(time.perf_counter() - before)
-    return Cost(min(durations[0]) / min(durations[1]), smallest_cosines(received, expected))
+            fastest[position] = min(fastest[position], time.perf_counter() - before)
+    return Cost(fastest[0] / fastest[1], smallest_cosines(received, expected))
 
 
 def smallest_cosines(received: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> dict[str, float]:
@@ -161,10 +137,7 @@ def smallest_cosines(received: Mapping[str, np.ndarray], expected: Mapping[str, 
 
 
 def choose(model: keras.Model, images: np.ndarray) -> tuple[str, Cost]:
-    """Measures the lower precision of this machine and takes it if it is faster and costs little.
-
-    mixed_float16 on a GPU, mixed_bfloat16 on a CPU.
-    """
+    """Measures mixed_float16 on a GPU, mixed_bfloat16 on a CPU, and takes it if it is faster and costs little."""
     candidate = "mixed_float16" if tf.config.list_logical_devices("GPU") else "mixed_bfloat16"
     cost = measure(model, candidate, images)
     is_better = cost.speedup >= MIN_SPEEDUP and min(cost.cosine.values()) >= MIN_COSINE

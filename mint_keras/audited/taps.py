@@ -22,11 +22,7 @@ _BLOCK_LAYER = re.compile(r"stage(\d+)_block(\d+)_(bn3|add)")
 
 
 def tap_tensors(model: keras.Model) -> dict[str, keras.KerasTensor]:
-    """Returns the tensor behind every tap: what a converted model names as outputs, or an IResNet's layers.
-
-    Raises:
-        InputError: The model has neither.
-    """
+    """Returns the tensor behind every tap: what a converted model names as outputs, or an IResNet's layers."""
     if isinstance(model.output, Mapping):
         names = sorted(model.output, key=lambda name: (name == OUTCOME, name))
         return {name: model.get_layer(name).input for name in names}
@@ -34,11 +30,7 @@ def tap_tensors(model: keras.Model) -> dict[str, keras.KerasTensor]:
 
 
 def tap_layers(model: keras.Model) -> dict[str, str]:
-    """Returns the layer behind every tap of an IResNet, found in the names `audited.iresnet` gives.
-
-    Raises:
-        InputError: The model has no such layers.
-    """
+    """Returns the layer behind every tap of an IResNet by the names of `audited.iresnet`; InputError without such."""
     last: dict[tuple[str, int], tuple[int, str]] = {}
     for layer in model.layers:
         if match := _BLOCK_LAYER.fullmatch(layer.name):
@@ -48,8 +40,8 @@ def tap_layers(model: keras.Model) -> dict[str, str]:
             last[key] = max(last.get(key, (0, "")), (int(match[2]), layer.name))
     if not last:
         raise InputError(
-            f"Expected a model built by mint_keras (layers named stage1_block1_bn3 ...), received {model.name!r} "
-            "without such layers. Train one with scripts/train_audited.py, or convert one with scripts/convert_fr.py."
+            f"Expected a model with layers such as stage1_block1_bn3, received {model.name!r} without. Train one with "
+            "scripts/train_audited.py, or convert one with scripts/convert_fr.py."
         )
     taps = {f"{reading}{stage}": name for (reading, stage), (_, name) in sorted(last.items())}
     return {**taps, OUTCOME: model.layers[-1].name}
@@ -70,12 +62,8 @@ def extractor(model: keras.Model, taps: Sequence[str], pooling: str | None = Non
         pooling: None for the maps, "max" for the maximum of every channel (the paper's input of the vanilla head).
 
     Returns:
-        A model from images to a dict of outputs, one per tap and under its name: (batch, height, width, channels),
-        pooled (batch, channels), the outcome (batch, embedding_size). It shares its weights with `model`. Outputs are
-        float32 whatever the precision of the model.
-
-    Raises:
-        InputError: A tap or the pooling is unknown.
+        A model from images to {tap: (batch, height, width, channels)}, pooled (batch, channels), the outcome (batch,
+        embedding_size), float32 whatever the precision of `model`, whose weights it shares.
     """
     known = tap_tensors(model)
     unknown = [tap for tap in taps if tap not in known]

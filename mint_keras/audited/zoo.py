@@ -19,11 +19,7 @@ _MIN_NATIVE = 8  # pixels
 
 
 def load_audited(path: Path, kind: str = KIND) -> keras.Model:
-    """Loads an audited model and checks that it is the one its manifest describes.
-
-    Args:
-        path: The folder that `train_audited.py` or `convert_fr.py` wrote, or a name of the shelf, such as "lab".
-        kind: What the manifest must say it is.
+    """Loads an audited model, from its folder or by its name on the shelf, and checks that it is as its manifest says.
 
     Raises:
         InputError: There is no such model, or Keras cannot read it.
@@ -46,14 +42,9 @@ def kind_of(path: Path) -> str:
 
 
 def framing(path: Path, native: int = 0) -> images.Framing:
-    """Returns what images become before an audited model sees them: faces or pictures of the model's resolution.
+    """Returns what images become before an audited model sees them: faces, or pictures of the model's resolution.
 
-    Args:
-        path: The folder of the model; a plan may be of a model that is not there.
-        native: Resolution in pixels that all images are reduced to first, or 0, see `images.Framing`.
-
-    Raises:
-        InputError: The native resolution is too small to show anything.
+    A native resolution above 0 is what all are reduced to first. A plan may be of a model that is not there.
     """
     # It applies to members too: a control that treated one side otherwise would be a difference of its own.
     if 0 < native < _MIN_NATIVE:
@@ -65,14 +56,7 @@ def framing(path: Path, native: int = 0) -> images.Framing:
 
 
 def save_audited(path: Path, model: keras.Model, facts: dict[str, Any], kind: str = KIND) -> None:
-    """Saves an audited model into its output folder and completes the manifest there.
-
-    Args:
-        path: The folder, opened by `formats.output_folder`.
-        model: The model to save.
-        facts: What else the manifest should say, for example the SHA-256 of the training pixels.
-        kind: What the manifest says it is.
-    """
+    """Saves an audited model into a folder of `formats.output_folder`; its manifest gets its SHA-256 and the facts."""
     formats.save_model(path / formats.MODEL, model)
     manifest = formats.read_manifest(path, kind)
     sha256 = formats.sha256_file(path / formats.MODEL)

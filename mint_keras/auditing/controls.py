@@ -1,125 +1,143 @@
-"""The same scorer through another model, or on other sides: what it finds there is not membership."""
+"""What a scorer has to beat: the same scorer through another model or on other sides, and what sees pixels only."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from mint_keras import formats, score_files, shelf, streams
 from mint_keras.aad import signals
-from mint_keras.audited import recalibration, zoo
-from mint_keras.audited import taps as taps_module
+from mint_keras.aad.observe import observe
+from mint_keras.audited import recalibration, taps, zoo
+from mint_keras.auditing.opened import Opened, needed
 from mint_keras.data import images, samples
 from mint_keras.data import protocol as protocols
-from mint_keras.heads import specs
-from mint_keras.records import AUDITED, InputError, Scores
+from mint_keras.records import AUDITED, InputError, Labelled, SampleTable, Scores
 from mint_keras.runs import aad as run_aad
-from mint_keras.runs.run import Run, fit_and_score
+from mint_keras.runs.run import fit_and_score
 from mint_keras.runs.spec import RunSpec
-from mint_keras.scorers.protocol import Needs, Scorer
+from mint_keras.scorers import blind
+from mint_keras.scorers.protocol import Scorer
+from mint_keras.training import batches
 
 KIND = "audit_control"
+FOLDER = "controls"
 _RECALIBRATION = 1024  # faces at most
 # What of a run says where inputs are; the manifest's inputs say what is there, so that a control can be moved.
 _PLACES = ("audited", "members", "externals", "evaluate", "held_out", "protocol", "store")
 
 
-def through(run: Run, scorer: Scorer, audited: Path, folder: Path, native: int = 0) -> list[Scores]:
-    """Fits and scores through another model in the audited one's place; continues what is there.
-
-    Only what the scorer needs is computed.
+def through(opened: Opened, audited: Path, name: str, native: int = 0) -> list[Scores]:
+    """Fits the chosen scorer on what another model gives, and scores all evaluations of the run.
 
     Args:
-        run: The run that is audited.
-        scorer: The scorer.
+        opened: The audit.
         audited: The folder of the other model.
-        folder: Where its AAD and scores are kept.
-        native: The side to which larger images are shrunk first; 0 for what the run does.
-
-    Returns:
-        The scorer's scores in every evaluation of the run.
+        name: The name of the control, for its folder; what is there is continued.
+        native: The side to which larger images are shrunk first, in pixels; 0 for what the run does.
 
     Raises:
         InputError: if the scorer cannot look at the other model.
         RefusedError: if the folder holds scores of something else.
     """
+    run, recipe, folder = opened.run, opened.recipe, opened.folder / FOLDER / name
+    # A control is not a run of its own: one head on one tap is trained, without an untrained copy beside it.
     native = native or run.spec.native_resolution
     spec = dataclasses.replace(run.spec, audited=audited, num_seeds=1, store=None, native_resolution=native)
     inputs = _inputs(spec, run.protocol)
 
     def score() -> list[Scores]:
-        needs = needed(spec, scorer)
-        if lacking := set(needs.signals) - set(_signals_of(audited, needs)):
-            raise InputError(
-                f"Expected models with {sorted(lacking)}, which the run's best scorer looks at, received {audited} "
-                "without. Leave it out, or train the run without --baselines."
-            )
+        needs = needed(spec, recipe)
+        if needs.signals:
+            given = signals.available(zoo.load_audited(audited, zoo.kind_of(audited)), needs.taps)
+            if lacking := sorted(set(needs.signals) - set(given)):
+                raise InputError(
+                    f"Expected models with {lacking}, which the run's best scorer looks at, received {audited} "
+                    "without. Leave it out, or train the run without --baselines."
+                )
         aad = run_aad.open_aad(spec, needs, folder, inputs, run.protocol.table)
-        return fit_and_score(scorer, aad, AUDITED, run.protocol, spec.seed, folder)
+        return fit_and_score(recipe, aad, AUDITED, run.protocol, spec.seed, folder)
 
-    return _kept(spec, scorer, folder, inputs, score)
-
-
-def _signals_of(audited: Path, needs: Needs) -> tuple[str, ...]:
-    if not needs.signals:
-        return ()
-    return signals.available(zoo.load_audited(audited, zoo.kind_of(audited)), needs.taps)
+    return _kept(spec, recipe, folder, inputs, score)
 
 
-def refitted(run: Run, scorer: Scorer, protocol: protocols.Protocol, folder: Path) -> list[Scores]:
-    """Fits the scorer again on the run's own AAD, where the same samples play other parts, and scores them.
-
-    See `through`; the evaluations are those of the protocol.
-    """
+def refitted(opened: Opened, protocol: protocols.Protocol, name: str) -> list[Scores]:
+    """Fits the chosen scorer again on the run's own AAD, where the same samples play other parts; see `through`."""
+    run, recipe, folder = opened.run, opened.recipe, opened.folder / FOLDER / name
     spec = dataclasses.replace(run.spec, num_seeds=1)
     inputs = {**_inputs(spec, protocol), "parts": formats.sha256_json(protocol.part.tolist())}
     return _kept(
-        spec, scorer, folder, inputs, lambda: fit_and_score(scorer, run.aad, AUDITED, protocol, spec.seed, folder)
+        spec, recipe, folder, inputs, lambda: fit_and_score(recipe, run.aad, AUDITED, protocol, spec.seed, folder)
     )
 
 
-def _kept(spec: RunSpec, scorer: Scorer, folder: Path, inputs: dict[str, str], score: Any) -> list[Scores]:
+def _kept(
+    spec: RunSpec, recipe: Scorer, folder: Path, inputs: dict[str, str], score: Callable[[], list[Scores]]
+) -> list[Scores]:
     """Returns the scores in the folder of a control; makes them if they are not there."""
     settings = {name: value for name, value in spec.settings().items() if name not in _PLACES}
-    settings["scorer"] = {"name": scorer.name, "tap": scorer.tap}
+    settings["scorer"] = {"name": recipe.name, "tap": recipe.tap}
     with formats.output_folder(folder, formats.make_manifest(KIND, inputs, settings)):
-        path = folder / formats.SCORES
-        return formats.kept(path, score, score_files.write_scores, score_files.read_scores)
+        return formats.kept(folder / formats.SCORES, score, score_files.write_scores, score_files.read_scores)
 
 
 def _inputs(spec: RunSpec, protocol: protocols.Protocol) -> dict[str, str]:
-    return {
-        "audited": formats.sha256_file(spec.model_folder / formats.MODEL),
-        "samples": samples.fingerprint(protocol.table),
-    }
-
-
-def needed(spec: RunSpec, scorer: Scorer) -> Needs:
-    """Returns what a scorer of a run must see: taps are kept as the run's heads take them."""
-    return dataclasses.replace(scorer.needs, pooling="" if specs.find(spec.head).takes_maps else spec.pooling)
+    audited = formats.sha256_file(spec.model_folder / formats.MODEL)
+    return {"audited": audited, "samples": samples.fingerprint(protocol.table)}
 
 
 def check(scorer: Scorer, audited: Path, also: Sequence[str] = ()) -> None:
     """Raises InputError if a model does not have what the scorer looks at, or the taps that are named besides."""
     model = zoo.load_audited(audited, zoo.kind_of(audited))
-    taps_module.extractor(model, [*dict.fromkeys([*scorer.needs.taps, *also])])
+    taps.extractor(model, [*dict.fromkeys([*scorer.needs.taps, *also])])
 
 
-def save_untrained(run: Run, audited: Path, folder: Path, seed: int) -> Path:
-    """Saves a copy of a model with random weights, normalised to the training samples of a run's heads, as a model."""
+def untrained(opened: Opened, audited: Path, name: str, number: int) -> Path:
+    """Saves a copy of a model with random weights, normalised to the heads' training samples; returns its folder."""
+    # Every copy has weights of its own: what an architecture sees by chance differs from copy to copy.
+    folder, run, seed = opened.folder / "models" / name, opened.run, opened.spec.seed + number
     if (folder / formats.MODEL).is_file():
         return folder
-    rows = run.protocol.training_rows()[0]
+    rows = run.protocol.training_rows().rows
     rows = streams.stream(seed, streams.RECALIBRATION).permutation(rows)[:_RECALIBRATION]
     framing, kind = zoo.framing(audited, run.spec.native_resolution), zoo.kind_of(audited)
     _, faces = images.read_faces(run.protocol.table.take(np.sort(rows)), framing, batch_size=256)
+    # Running statistics of a plain untrained copy are 0 and 1: its activations would have other scales than a model's.
     copy = recalibration.recalibrated_copy(zoo.load_audited(audited, kind), faces, seed)
     source = formats.read_manifest(shelf.find(audited), kind)
     manifest = formats.make_manifest(kind, {"audited": source["model_sha256"]}, {**source["config"], "untrained": seed})
     with formats.output_folder(folder, manifest, overwrite=False):
         zoo.save_audited(folder, copy, {}, kind)
     return folder
+
+
+def by_pixels(
+    opened: Opened, table: SampleTable, evaluation: str, fitted_on: Labelled, scored: Labelled
+) -> dict[str, Scores]:
+    """Fits what sees pixels only on some rows of a table, and returns the scores of others by the scorer's name.
+
+    The scores have a folder of the evaluation's name; what is there is read.
+    """
+    folder, seed = opened.folder / "pixels" / evaluation, opened.spec.seed
+
+    def make() -> list[Scores]:
+        seen, shown = (
+            observe(table.take(rows), blind.features, opened.run.spec.framing, blind.BATCH_SIZE, is_filled=False)
+            for rows, _ in (fitted_on, scored)
+        )
+        recipes: list[Scorer] = [blind.PixelStatistics()]
+        # The network is trained on batches of as many of each side.
+        if fitted_on.smaller_side >= batches.CLASS_BATCH:
+            recipes.append(blind.PixelNetwork(folder))
+        logits = [recipe.fit(seen, fitted_on.is_member, seed)(shown) for recipe in recipes]
+        who = (table.take(scored.rows), scored.is_member)
+        return [
+            Scores(recipe.name, recipe.tap, evaluation, seed, *who, logit)
+            for recipe, logit in zip(recipes, logits, strict=True)
+        ]
+
+    kept = formats.kept(folder / formats.SCORES, make, score_files.write_scores, score_files.read_scores)
+    return {part.scorer: part for part in kept}

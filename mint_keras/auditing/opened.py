@@ -3,38 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mint_keras import formats, score_files, shelf
+from mint_keras.aad import extract, models, store
+from mint_keras.data import images, samples
 from mint_keras.data import protocol as protocols
-from mint_keras.data import samples
-from mint_keras.records import InputError, Scores
-from mint_keras.runs.run import Run, heads_of
+from mint_keras.heads import specs
+from mint_keras.records import AUDITED, InputError, Observations, Scores
+from mint_keras.runs.run import Run, heads_of, load_head
+from mint_keras.runs.spec import HeadKey, RunSpec
 from mint_keras.scorers import baselines
-from mint_keras.scorers.protocol import Scorer
+from mint_keras.scorers.head import Head
+from mint_keras.scorers.protocol import Fitted, Needs, Scorer
 from mint_keras.statistics import division, selection
 from mint_keras.statistics.selection import Candidate
+from mint_keras.training import fit_heads
 
 KIND = "audit"
 
 
 @dataclasses.dataclass(frozen=True)
 class AuditSpec:
-    """What an audit looks at. `mint audit --help` says more of each field.
-
-    Attributes:
-        run: The folder of the run that is audited.
-        foreign: Folders of models of the same task that were not trained on these members.
-        unseen_photos: Other photos of the members' people, which the audited model was not trained on; "" for none.
-        swap: The folder of a model that was trained on other people of the members' own database.
-        nulls: Further databases of which nobody is a member.
-        robustness: Whether photos that were changed are scored too.
-        num_untrained: How many untrained copies of the audited model the scorer must beat.
-        prevalence: The share of members that is believed among photos like those tested.
-        seed: Seeds the division of people, copies and intervals.
-    """
+    """What an audit looks at. `mint audit --help` says what each field is."""
 
     run: Path
     foreign: tuple[Path, ...] = ()
@@ -53,11 +48,11 @@ class Opened:
 
     Attributes:
         spec: What the audit looks at.
-        folder: Where it keeps what takes long.
+        folder: The folder where the audit keeps what takes long.
         run: The run, with its AAD.
-        scores: Of the run's heads and baselines.
+        scores: The scores of the run's heads and baselines.
         scorer: The one of these that was chosen, on people who are not reported on.
-        division: Of the people of its reference; of its main evaluation, if it has no reference.
+        division: The division of the people of its reference, or of its main evaluation if it has no reference.
     """
 
     spec: AuditSpec
@@ -85,10 +80,62 @@ def recipe_of(run: Run, scorer: Candidate) -> Scorer:
     return next(one for one in baselines.scorers_of([scorer.name], run.spec.groups) if one.tap == scorer.tap)
 
 
+def needed(spec: RunSpec, scorer: Scorer) -> Needs:
+    """Returns what a scorer of a run must see: its taps, kept as the run's heads take them."""
+    return dataclasses.replace(scorer.needs, pooling="" if specs.find(spec.head).takes_maps else spec.pooling)
+
+
+def open_scorer(run: Run, scorer: Candidate) -> Fitted:
+    """Returns a scorer of a run, as it is, as a function of samples with their faces ("pixels").
+
+    A head that was trained several times is represented by its first training.
+    """
+    recipe = recipe_of(run, scorer)
+    needs = needed(run.spec, recipe)
+    spec = models.ModelSpec(
+        audited=run.spec.audited,
+        taps=needs.taps,
+        poolings=(needs.pooling,) if needs.pooling else (),
+        signals=needs.signals,
+        precision=run.aad.precision,
+        xla=run.spec.xla,
+    )
+    function = {AUDITED: models.face_functions(spec, models.extractors(spec, models.load(spec)))[AUDITED]}
+
+    def seen(shown: Observations) -> Iterator[Observations]:
+        for start in range(0, len(shown), extract.BATCH_SIZE):
+            batch = shown.take(np.arange(start, min(start + extract.BATCH_SIZE, len(shown))))
+            outputs = extract.run(function, batch[images.PIXELS], extract.BATCH_SIZE)[AUDITED]
+            # Rounded as a store keeps them, because the scorer was fitted on rounded values.
+            cast = {name: store.cast(values, extract.Layout.dtype, name) for name, values in outputs.items()}
+            yield Observations(batch.table, cast)
+
+    if isinstance(recipe, Head):
+        logits = fit_heads.logit_model(load_head(run, HeadKey(AUDITED, scorer.tap, run.spec.seed)).model)
+
+        def score_by_head(shown: Observations) -> np.ndarray:
+            # Batch by batch: the maps of all faces would not fit the memory.
+            inputs = (recipe.inputs(batch) for batch in seen(shown))
+            floats = ({tap: np.asarray(values, np.float32) for tap, values in given.items()} for given in inputs)
+            return np.concatenate([logits.predict_on_batch(given)[:, 0] for given in floats])
+
+        return score_by_head
+    rows, is_member = run.protocol.training_rows()
+    fitted = recipe.fit(run.aad.seen(AUDITED).take(rows), is_member, run.spec.seed)
+
+    def score_by_baseline(shown: Observations) -> np.ndarray:
+        # All at once, because compactness compares a person's photos with one another.
+        parts = [batch.arrays for batch in seen(shown)]
+        return fitted(Observations(shown.table, {n: np.concatenate([part[n] for part in parts]) for n in parts[0]}))
+
+    return score_by_baseline
+
+
 def open_audit(spec: AuditSpec, run: Run, folder: Path) -> Opened:
     """Chooses among the run's heads and baselines by their AUC on people who are not reported on."""
     scores = score_files.read_scores(run.folder / formats.SCORES)
     evaluations = run.protocol.evaluations()
+    # Where only membership differs, if the run has such people: elsewhere the scorer that sees shift best would win.
     evaluation = protocols.SAME_DATABASE if protocols.SAME_DATABASE in evaluations else run.protocol.main_evaluation
     parts = {scorer: scorer.parts(scores, evaluation) for scorer in selection.candidates(scores, evaluation)}
     of_heads = next(iter(parts.values()))
@@ -117,5 +164,6 @@ def manifest(spec: AuditSpec) -> dict[str, Any]:
     for name, given in sources.items():
         if given:
             inputs[name] = samples.fingerprint(samples.list_all(given))
+    # What was given is in the inputs by its content, not its place: where folders were moved it is the same audit.
     settings = {name: getattr(spec, name) for name in ("robustness", "num_untrained", "prevalence", "seed")}
     return formats.make_manifest(KIND, inputs, settings)

@@ -1,52 +1,54 @@
-"""What may be said of single photos, and of several photos of a person."""
+"""What photos say: single ones, several of one person, and photos that were changed after the training."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 
+from mint_keras import formats, progress, score_files, streams
 from mint_keras.auditing import plus
-from mint_keras.auditing.opened import Opened
+from mint_keras.auditing.opened import Opened, open_scorer
+from mint_keras.auditing.report import MAX_FPR, Changed
+from mint_keras.data import images, splits
 from mint_keras.data import protocol as protocols
-from mint_keras.records import AUDITED, InputError, Scores
+from mint_keras.data.changes import CHANGES
+from mint_keras.records import AUDITED, InputError, Labelled, Observations, SampleTable, Scores
 from mint_keras.scorers import mint_plus
-from mint_keras.statistics import bounds, conformal, figures, findings, paired, person, verdict
+from mint_keras.scorers.protocol import Fitted
+from mint_keras.statistics import bounds, conformal, division, figures, intervals, paired, person, verdict
+from mint_keras.statistics.selection import Candidate
 
 _MAX_PHOTOS = 8
+_THRESHOLD = "threshold"  # how scores name the photos that fix it
+_PLUS = "mint plus on photo"
 
 
 def power_curves(opened: Opened, tasks: plus.Tasks) -> dict[str, list[person.CurvePoint]]:
     """Returns by scorer of single photos what 1, 2, ... photos of a person say by their mean.
 
     Args:
-        opened: the audit; its reference is other people of the members' database, without whom there is no curve.
-        tasks: of `plus.plan`, scored through the audited model already.
+        opened: The audit. Without other people of the members' database there is no curve.
+        tasks: What `plus.plan` returned, scored through the audited model already.
     """
     if not opened.has_reference:
         return {}
     own = opened.scorer.parts(opened.scores, protocols.SAME_DATABASE)
     reported = {str(opened.scorer): opened.division.reported(own)}
     scores = plus.score(opened, tasks, AUDITED, opened.run.spec.audited)
-    reported |= {
-        task.name: [scores[task.name]]
-        for task in tasks.tasks
-        if (task.truth, task.level) == (findings.PERSON, mint_plus.PHOTO)
-    }
-    return {
-        name: person.power_curve(parts, num, seed=opened.spec.seed)
-        for name, parts in reported.items()
-        if (num := _num_photos(parts[0]))
-    }
-
-
-def _num_photos(part: Scores) -> int:
-    """Returns how many photos enough people of both sides have, up to a limit."""
-    enough = []
-    for side in (figures.membership(part), ~figures.membership(part)):
-        counts = np.sort(np.unique(part.samples.people()[side], return_counts=True)[1])[::-1]
-        enough.append(int(counts[verdict.MIN_PEOPLE - 1]) if len(counts) >= verdict.MIN_PEOPLE else 0)
-    return min(*enough, _MAX_PHOTOS)
+    reported |= {task.name: [scores[task.name]] for task in tasks.photo_of_person}
+    found = {}
+    for name, parts in reported.items():
+        people, num = parts[0].samples.people(), _MAX_PHOTOS
+        # As many photos as enough people of both sides have.
+        for side in (figures.membership(parts[0]), ~figures.membership(parts[0])):
+            counts = np.sort(np.unique(people[side], return_counts=True)[1])[::-1]
+            num = min(num, int(counts[verdict.MIN_PEOPLE - 1]) if len(counts) >= verdict.MIN_PEOPLE else 0)
+        if num:
+            found[name] = person.power_curve(parts, num, seed=opened.spec.seed)
+    return found
 
 
 def accusations(opened: Opened) -> str:
@@ -57,8 +59,9 @@ def accusations(opened: Opened) -> str:
         return "Single photos: no p-values without externals of another database and held-out people to check them on."
     part, others = claimed[0], familiar[0]
     externals, held_out = paired.take(part, ~figures.membership(part)), paired.take(others, figures.membership(others))
+    # They were claimed to be members for the evaluation, and are none.
     held_out = dataclasses.replace(held_out, is_member=np.zeros(len(held_out.logit), bool))
-    training = opened.run.protocol.table.take(opened.run.protocol.training_rows()[0]).people()
+    training = opened.run.protocol.table.take(opened.run.protocol.training_rows().rows).people()
     try:
         calibration = conformal.verify(conformal.calibrate(externals, training), held_out, training)
     except InputError as error:
@@ -74,3 +77,94 @@ def accusations(opened: Opened) -> str:
             conformal.describe_risk(opened.spec.prevalence, low, calibration.validity.high),
         ]
     return " ".join(said)
+
+
+class _Asked(NamedTuple):
+    """A scorer that never changes, `scored` rows of a table, and rows of others, who fix its threshold."""
+
+    name: str
+    scorer: Candidate
+    open: Callable[[], Fitted]
+    table: SampleTable
+    scored: Labelled
+    others: np.ndarray
+
+
+def changed(opened: Opened, tasks: plus.Tasks) -> tuple[list[Changed], list[str]]:
+    """Returns how the run's scorer and MINT+ do on photos that were changed, and what was not measured.
+
+    A re-upload changes photos, and so does a developer who hides.
+    """
+    if not opened.spec.robustness:
+        return [], ["Photos that were changed: not asked for (--robustness)."]
+    asked = list(_asked(opened, tasks))
+    with progress.bar(total=len(asked) * len(CHANGES), desc="changes") as bar:
+        found = [one for single in asked for one in _measure(opened, single, bar.update)]
+    made = {one.scorer for one in found}
+    lacking = [name for name in (str(opened.scorer), _PLUS) if name not in made]
+    return found, [f"Photos that were changed, {name}: too few people to fix a threshold on." for name in lacking]
+
+
+def _asked(opened: Opened, tasks: plus.Tasks) -> Iterator[_Asked]:
+    """Yields the run's scorer, and MINT+ for single photos of persons.
+
+    Thresholds are fixed on people who are no members, and are neither fitted to nor reported on.
+    """
+    protocol, seed = opened.run.protocol, opened.spec.seed
+    compared = protocol.evaluations()[protocols.SAME_DATABASE if opened.has_reference else protocol.main_evaluation]
+    is_chooser = np.isin(protocol.table.people()[compared.rows], opened.division.validation)
+    yield _Asked(
+        str(opened.scorer),
+        opened.scorer,
+        lambda: open_scorer(opened.run, opened.scorer),
+        protocol.table,
+        division.limited(compared.where(~is_chooser), seed),
+        compared.rows[is_chooser & ~compared.is_member][: division.MOST_IN_MEMORY],
+    )
+    for task in tasks.photo_of_person:
+        rows, is_member = task.fitted_on
+        people = tasks.table.people()[rows]
+        if len(np.unique(people[~is_member])) < 2 * mint_plus.MIN_PEOPLE:
+            return
+        # MINT+ does not score whom it was fitted on: here it is fitted without half of its externals.
+        aside = np.zeros(len(rows), bool)
+        aside[~is_member] = splits.split_people(people[~is_member], 0.5, streams.stream(seed, streams.THRESHOLD))
+        fewer = dataclasses.replace(task, fitted_on=task.fitted_on.where(~aside))
+        yield _Asked(
+            _PLUS,
+            Candidate(mint_plus.NAME, task.level),
+            lambda asked=fewer: plus.open_scorer(opened, tasks, asked),  # type: ignore[misc]
+            tasks.table,
+            division.limited(task.scored, seed),
+            rows[aside][: division.MOST_IN_MEMORY],
+        )
+
+
+def _measure(opened: Opened, asked: _Asked, on_change: Callable[[int], object]) -> Iterator[Changed]:
+    """Yields how a scorer does on every change; what is there is read."""
+    seed, framing = opened.spec.seed, opened.run.spec.framing
+
+    def make() -> list[Scores]:
+        scorer, others, table = asked.open(), asked.table.take(asked.others), asked.table.take(asked.scored.rows)
+        logit = scorer(Observations(others, {images.PIXELS: images.read_faces(others, framing)[1]}))
+        scores = [asked.scorer.scored(others, logit, np.zeros(len(others), bool), _THRESHOLD, seed)]
+        faces = images.read_faces(table, framing)[1]
+        for change, function in CHANGES.items():
+            # Every change from the same stream, so that none depends on which others there are.
+            shown = function(faces, streams.stream(seed, streams.CHANGES))
+            logit = scorer(Observations(table, {images.PIXELS: shown}))
+            scores.append(asked.scorer.scored(table, logit, asked.scored.is_member, change, seed))
+            on_change(1)
+        return scores
+
+    path = opened.folder / "robustness" / f"{asked.scorer.name}_{asked.scorer.tap}.csv"
+    kept = formats.kept(path, make, score_files.write_scores, score_files.read_scores)
+    parts = {part.evaluation: part for part in kept}
+    if _THRESHOLD not in parts:  # none of these photos could be scored
+        return
+    others = np.sort(parts.pop(_THRESHOLD).logit)
+    threshold = others[len(others) - 1 - int(MAX_FPR * len(others))]
+    for change, part in parts.items():
+        is_member, accused = figures.membership(part), part.logit > threshold
+        auc = intervals.estimate([part], seed=seed, names=[figures.AUC], method="student")[figures.AUC]
+        yield Changed(asked.name, change, auc, float(accused[~is_member].mean()), float(accused[is_member].mean()))

@@ -31,14 +31,9 @@ _LEVELS = {mint_plus.PHOTO: "photo", mint_plus.WITH_OTHERS: "photo with others",
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """One way to ask MINT+.
+    """One way to ask MINT+: a key of `mint_plus.LEVELS`, a key of `findings.TRUTHS`, and rows of `Tasks.table`.
 
-    Attributes:
-        level: a key of `mint_plus.LEVELS`.
-        truth: a key of `findings.TRUTHS`.
-        num_photos: of every person on a side; 0 if it does not matter.
-        fitted_on: rows of `Tasks.table`, and membership.
-        scored: likewise, of other people.
+    Every person has `num_photos` on a side; it is 0 where the number does not matter.
     """
 
     level: str
@@ -62,87 +57,92 @@ class Task:
 
 @dataclasses.dataclass(frozen=True)
 class Tasks:
-    """What is asked of MINT+.
+    """What can be asked of MINT+, and sentences about what cannot.
 
-    Attributes:
-        table: of the run, and unseen photos of members' people.
-        tasks: what can be asked.
-        not_measured: what cannot, and why.
+    The table has the samples of the run, and behind them the unseen photos of the members' people.
     """
 
     table: SampleTable
     tasks: Sequence[Task]
     not_measured: Sequence[str]
 
+    @property
+    def photo_of_person(self) -> list[Task]:
+        """The task about persons by single photos, if it can be asked."""
+        return [task for task in self.tasks if (task.truth, task.level) == (findings.PERSON, mint_plus.PHOTO)]
+
 
 def plan(opened: Opened) -> Tasks:
-    """Returns what there are enough people for."""
-    table, unseen = _with_unseen_photos(opened)
-    found, missing = [], []
-    asked = [_of_image(opened, table, unseen)]
+    """Returns what there are enough people for.
+
+    Raises:
+        InputError: if unseen photos were named, and none of them shows people of the members or is a face.
+    """
+    run, source = opened.run, opened.spec.unseen_photos
+    table, unseen = run.protocol.table, np.empty(0, int)
+    if source:
+        given, listed = samples.list_samples(source), run.spec.model_folder / formats.MEMBERS
+        members = table.people()[np.isin(run.protocol.part, (protocols.TRAIN_MEMBERS, protocols.TEST_MEMBERS))]
+        # What was used, as far as is known: the run's samples, and the list beside the model.
+        used = [table.sample_id, *([samples.list_samples(str(listed)).sample_id] if listed.is_file() else [])]
+        wanted = given.take(np.isin(given.people(), members) & ~np.isin(given.sample_id, np.concatenate(used)))
+        if not len(wanted):
+            raise InputError(
+                f"Expected unseen photos of the members' people, such as {str(members[0])!r}, in {source}, received "
+                f"only photos that were used, or of people such as {str(given.people()[0])!r}."
+            )
+        rows, _ = images.read_faces(wanted, run.spec.framing)
+        if not len(rows):
+            raise InputError(
+                f"Expected unseen photos that are square faces in {source}, received {len(wanted)} others."
+            )
+        table = samples.join([table, wanted.take(rows)])
+        unseen = np.arange(len(run.protocol.table), len(table))
+    tasks, missing = _about_images(opened, table, unseen)
     if opened.has_reference:
-        asked.insert(0, tasks_of_person(opened.run.protocol, opened.division, opened.spec.seed))
-    for tasks, why in asked:
-        found += tasks
-        missing += why
-    return Tasks(table, found, missing)
+        of_person, why = tasks_of_person(run.protocol, opened.division, opened.spec.seed)
+        tasks, missing = [*of_person, *tasks], [*why, *missing]
+    return Tasks(table, tasks, missing)
 
 
 def score(opened: Opened, tasks: Tasks, model: str, audited: Path) -> dict[str, Scores]:
-    """Returns the scores of every task through a model, by the task's name; what is there is read.
-
-    Args:
-        opened: The audit.
-        tasks: What is asked.
-        model: The name of the model, for its folder.
-        audited: The folder of the model.
-    """
-    folder = opened.folder / "mint_plus" / model
+    """Returns the scores of every task by its name, through a model in a folder; what is there is read."""
+    folder, seed = opened.folder / "mint_plus" / model, opened.spec.seed
     paths = {task.name: folder / f"{task.truth}_{task.level}.csv" for task in tasks.tasks}
     missing = [task for task in tasks.tasks if not paths[task.name].is_file()]
     if missing:
-        rows = np.unique(np.concatenate([rows for task in missing for rows in (task.fitted_on[0], task.scored[0])]))
-        seen = look(opened, tasks.table.take(rows), audited)
+        # All tasks share photos, so every photo passes through the model once.
+        rows = np.unique(np.concatenate([rows for task in missing for rows in (task.fitted_on.rows, task.scored.rows)]))
+        seen = _look(opened, tasks.table.take(rows), audited)
         folder.mkdir(parents=True, exist_ok=True)
         for task in missing:
-            part = dataclasses.replace(fit_and_score(task, rows, seen, opened.spec.seed), model=model)
+            shown = seen.take(np.searchsorted(rows, task.scored.rows))
+            logit = _fit(task, rows, seen, seed)(shown)
+            named = (mint_plus.NAME, task.level, task.evaluation, seed)
+            part = Scores(*named, shown.table, task.scored.is_member, logit, model)
             score_files.write_scores(paths[task.name], [part])
     return {name: score_files.read_scores(path)[0] for name, path in paths.items()}
-
-
-def fit_and_score(task: Task, rows: np.ndarray, seen: Observations, seed: int) -> Scores:
-    """Fits MINT+ for a task, and scores whom it asks about.
-
-    Args:
-        task: The task.
-        rows: Sorted rows of the tasks' table, those of the task among them.
-        seen: What a model gave for these rows.
-        seed: Seeds the folds.
-    """
-    shown = seen.take(np.searchsorted(rows, task.scored.rows))
-    logit = fit(task, rows, seen, seed)(shown)
-    return Scores(mint_plus.NAME, task.level, task.evaluation, seed, shown.table, task.scored.is_member, logit)
-
-
-def fit(task: Task, rows: np.ndarray, seen: Observations, seed: int) -> mint_plus.FittedMintPlus:
-    """Fits MINT+ for a task; see `fit_and_score`."""
-    known, is_member = task.fitted_on
-    recipe = mint_plus.MintPlus(_TRUTHS[task.truth], task.level)
-    return recipe.fit(seen.take(np.searchsorted(rows, known)), is_member, seed)
 
 
 def open_scorer(opened: Opened, tasks: Tasks, task: Task) -> Fitted:
     """Returns MINT+ as a function of faces, through the audited model."""
     rows, audited = np.unique(task.fitted_on.rows), opened.run.spec.audited
-    fitted = fit(task, rows, look(opened, tasks.table.take(rows), audited), opened.spec.seed)
+    fitted = _fit(task, rows, _look(opened, tasks.table.take(rows), audited), opened.spec.seed)
     function = views.face_function(zoo.load_audited(audited, zoo.kind_of(audited)))
     return lambda shown: fitted(Observations(shown.table, run(function, shown[images.PIXELS])))
 
 
-def look(opened: Opened, table: SampleTable, audited: Path) -> Observations:
-    """Returns what a model gives MINT+ for samples, all of which must be readable."""
+def _fit(task: Task, rows: np.ndarray, seen: Observations, seed: int) -> mint_plus.FittedMintPlus:
+    """Fits MINT+ for a task, on observations of these sorted rows of the tasks' table."""
+    recipe = mint_plus.MintPlus(_TRUTHS[task.truth], task.level)
+    return recipe.fit(seen.take(np.searchsorted(rows, task.fitted_on.rows)), task.fitted_on.is_member, seed)
+
+
+def _look(opened: Opened, table: SampleTable, audited: Path) -> Observations:
+    """Returns what a model gives MINT+ for samples."""
     function = views.face_function(zoo.load_audited(audited, zoo.kind_of(audited)))
     seen = observe(table, function, opened.run.spec.framing)
+    # Rows are found by their place, so none may be missing.
     if len(seen) < len(table):
         raise InputError(f"Expected {len(table)} photos that can be read, received {len(seen)}.")
     return seen
@@ -155,7 +155,7 @@ def tasks_of_person(
 
     Args:
         protocol: A protocol with such people.
-        divided: Who of them is reported on.
+        divided: The division that says who of them is reported on.
         seed: Seeds the choice of photos.
     """
     people, sample_id = protocol.table.people(), protocol.table.sample_id
@@ -174,24 +174,22 @@ def tasks_of_person(
     return [single, *(Task(level, findings.PERSON, *several) for level in levels)], []
 
 
-def _of_image(opened: Opened, table: SampleTable, unseen: np.ndarray) -> tuple[list[Task], list[str]]:
+def _about_images(opened: Opened, table: SampleTable, unseen: np.ndarray) -> tuple[list[Task], list[str]]:
     """Returns the tasks about images: members' photos against unseen ones of the same people."""
     if not len(unseen):
         return [], ["Image membership: no unseen photos of the members' people (--unseen-photos)."]
     part, people = opened.run.protocol.part, table.people()
     used = np.flatnonzero(np.isin(part, (protocols.TRAIN_MEMBERS, protocols.TEST_MEMBERS)))
-    both = np.concatenate([used, unseen])
-    is_member = np.arange(len(both)) < len(used)
-    on_both = np.isin(people[both], np.intersect1d(people[used], people[unseen]))
-    both, is_member = both[on_both], is_member[on_both]
+    photos = Labelled(np.concatenate([used, unseen]), np.arange(len(used) + len(unseen)) < len(used))
+    # A person on one side only would make it a question about persons.
+    photos = photos.where(np.isin(people[photos.rows], np.intersect1d(people[used], people[unseen])))
     tested = people[: len(part)][part == protocols.TEST_MEMBERS]
-    is_reported = np.isin(people[both], np.setdiff1d(tested, opened.division.validation))
-    sides = [Labelled(both, is_member).where(mask) for mask in (~is_reported, is_reported)]
-    several = _equal(sides[0], sides[1], people, table.sample_id, opened.spec.seed)
+    is_reported = np.isin(people[photos.rows], np.setdiff1d(tested, opened.division.validation))
+    several = _equal(photos.where(~is_reported), photos.where(is_reported), people, table.sample_id, opened.spec.seed)
     if several is None:
+        num = len(np.unique(people[photos.rows]))
         return [], [
-            f"Image membership: {len(np.unique(people[both]))} people have photos on both sides in the run, too few of "
-            "them two of each."
+            f"Image membership: {num} people have photos on both sides in the run, too few of them two of each."
         ]
     return [Task(level, findings.IMAGE, *several) for level in (mint_plus.PHOTO, mint_plus.WITH_OTHERS)], []
 
@@ -207,37 +205,3 @@ def _equal(
         if num:
             return num, kept["fitted on"], kept["scored"]
     return None
-
-
-def _with_unseen_photos(opened: Opened) -> tuple[SampleTable, np.ndarray]:
-    """Returns the run's table with the unseen photos of its members' people behind it, and their rows.
-
-    Raises:
-        InputError: if none of the photos shows one of these people.
-    """
-    table, source = opened.run.protocol.table, opened.spec.unseen_photos
-    if not source:
-        return table, np.empty(0, int)
-    given = samples.list_samples(source)
-    members = np.isin(opened.run.protocol.part, (protocols.TRAIN_MEMBERS, protocols.TEST_MEMBERS))
-    is_usable = np.isin(given.people(), table.people()[members]) & ~np.isin(given.sample_id, _used(opened))
-    if not is_usable.any():
-        raise InputError(
-            f"Expected unseen photos of the members' people, such as {str(table.people()[members][0])!r}, in {source}, "
-            f"received only photos that were used, or of people such as {str(given.people()[0])!r}."
-        )
-    wanted = given.take(is_usable)
-    rows, _ = images.read_faces(wanted, opened.run.spec.framing)
-    if not len(rows):
-        raise InputError(f"Expected unseen photos that are square faces in {source}, received {len(wanted)} others.")
-    whole = samples.join([table, wanted.take(rows)])
-    return whole, np.arange(len(table), len(whole))
-
-
-def _used(opened: Opened) -> np.ndarray:
-    """Returns the samples that were used, as far as is known: of the run, and of the list beside the model."""
-    listed = opened.run.spec.model_folder / formats.MEMBERS
-    known = [opened.run.protocol.table.sample_id]
-    if listed.is_file():
-        known.append(samples.list_samples(str(listed)).sample_id)
-    return np.concatenate(known)

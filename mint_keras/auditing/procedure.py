@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mint_keras import formats
-from mint_keras.auditing import photos, plus, references, report, robustness
-from mint_keras.auditing.opened import AuditSpec, manifest, open_audit
+from mint_keras import formats, progress
+from mint_keras.audited import taps
+from mint_keras.auditing import across, controls, photos, plus, report, swap
+from mint_keras.auditing.opened import AuditSpec, Opened, manifest, open_audit
+from mint_keras.data import protocol as protocols
+from mint_keras.records import AUDITED, UNTRAINED
 from mint_keras.runs import run as runs
+from mint_keras.scorers import mint_plus
+from mint_keras.statistics import division, findings, rule
+from mint_keras.statistics.rule import Comparison
 
 
 def audit(spec: AuditSpec, folder: Path, overwrite: bool = False) -> report.Results:
@@ -15,7 +21,7 @@ def audit(spec: AuditSpec, folder: Path, overwrite: bool = False) -> report.Resu
 
     Args:
         spec: What to look at.
-        folder: Where report.html, audit.json and verdict.txt go, and the scores behind them. An audit that was
+        folder: The folder for report.html, audit.json and verdict.txt, and the scores behind them. An audit that was
             interrupted there continues.
         overwrite: Whether to replace another audit there.
 
@@ -27,9 +33,64 @@ def audit(spec: AuditSpec, folder: Path, overwrite: bool = False) -> report.Resu
     with formats.output_folder(folder, manifest(spec), overwrite):
         opened = open_audit(spec, run, folder)
         tasks = plus.plan(opened)
-        verdicts, not_measured = references.decide(opened, tasks)
-        changed, missing = robustness.measure(opened, tasks)
+        # What an audit did not measure is part of its result, and no error: most auditors have no second model and no
+        # unseen photos.
+        missing = list(tasks.not_measured)
+        if not opened.has_reference:
+            missing.append("Same database: no people of the members' own database who were kept out of the training.")
+        if not spec.foreign:
+            missing.append("Foreign model: none was given (--foreign).")
+        if not spec.swap:
+            missing.append("Cross-model swap: no other model of the members' database (--swap).")
+        comparisons = _compare(opened, tasks)
+        found, not_found = across.measure(opened)
+        verdicts = rule.by_rule(comparisons, {str(opened.scorer): found}, spec.seed)
+        changed, not_changed = photos.changed(opened, tasks)
         curves, accusations = photos.power_curves(opened, tasks), photos.accusations(opened)
-        results = report.Results(verdicts, curves, accusations, changed, [*not_measured, *missing])
+        results = report.Results(verdicts, curves, accusations, changed, [*missing, *not_found, *not_changed])
         report.write(results, folder)
     return results
+
+
+def _compare(opened: Opened, tasks: plus.Tasks) -> list[Comparison]:
+    """Scores the samples of every reference, by the run's scorer and MINT+, through every model and by pixels."""
+    spec, protocol, seed, has_plus = opened.spec, opened.run.protocol, opened.spec.seed, bool(tasks.tasks)
+    # What cannot be used must show before anything takes long.
+    swapped = swap.choose(opened, spec.swap) if spec.swap else None
+    across.null_databases(opened)
+    for folder in spec.foreign:
+        controls.check(opened.recipe, folder, [taps.OUTCOME] if has_plus else [])
+    models = {}
+    if opened.has_reference or has_plus:
+        for number in range(1, spec.num_untrained + 1):
+            name = f"{UNTRAINED}_{number}"
+            models[name] = controls.untrained(opened, opened.run.spec.audited, name, number)
+        models |= {f"foreign_{folder.name}": folder for folder in spec.foreign}
+    # Pixels are fitted on whom MINT+ is fitted on, and score whom it scores.
+    sides = {task.evaluation: (task.fitted_on, task.scored) for task in tasks.tasks if task.truth == findings.IMAGE}
+    if opened.has_reference:
+        known, reported = (choose(protocol, opened.division) for choose in (division.calibration, division.reported))
+        sides[protocols.SAME_DATABASE] = (known, reported)
+    blind = {name: controls.by_pixels(opened, tasks.table, name, *of_name) for name, of_name in sides.items()}
+    found = []
+    if opened.has_reference:
+        of_models = {AUDITED: opened.scores}
+        of_models |= {name: controls.through(opened, folder, name) for name, folder in models.items()}
+        parts = {
+            name: opened.division.reported(opened.scorer.parts(scores, protocols.SAME_DATABASE))
+            for name, scores in of_models.items()
+        }
+        found.append(rule.comparison(str(opened.scorer), parts, findings.PERSON, blind, seed))
+    if has_plus:
+        everybody = {AUDITED: opened.run.spec.audited, **models}
+        by_model = {
+            name: plus.score(opened, tasks, name, folder)
+            for name, folder in progress.bar(list(everybody.items()), desc="MINT+", unit="model")
+        }
+        for task in tasks.tasks:
+            parts = {name: [scores[task.name]] for name, scores in by_model.items()}
+            is_of_persons = task.level in (mint_plus.WITH_OTHERS, mint_plus.OF_PERSON)
+            found.append(rule.comparison(task.name, parts, task.truth, blind, seed, is_of_persons))
+    if spec.swap and swapped:
+        found.append(swap.score(opened, spec.swap, *swapped))
+    return found

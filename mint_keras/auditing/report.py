@@ -17,21 +17,15 @@ VERDICT = "verdict.txt"
 REPORT = "report.html"
 FINDINGS, POWER, ROBUSTNESS = "findings", "power", "robustness"
 _WANTED_AUC = 0.9  # over people: it is said how many photos of each it takes
-
-
 MAX_FPR = 0.05  # of the photos that a threshold for changed photos is fixed on
 
 
 @dataclasses.dataclass(frozen=True)
 class Changed:
-    """How a scorer does on photos that were changed.
+    """How a scorer does on photos that were changed, by a key of `data.changes.CHANGES`.
 
-    Attributes:
-        scorer: Its name.
-        change: A key of `CHANGES`.
-        auc: The AUC with its interval.
-        false_positives: The share of the others' photos above a threshold that was fixed on other people's, unchanged.
-        true_positives: The share of the members' photos above it.
+    False and true positives are the shares of the others' and of the members' photos above a threshold that was fixed
+    on other people's photos, unchanged.
     """
 
     scorer: str
@@ -46,11 +40,11 @@ class Results:
     """All that an audit found.
 
     Attributes:
-        verdicts: by scorer, the run's own first.
-        curves: what 1, 2 ... photos of a person say, by scorer.
-        accusations: what may be said of single photos.
-        changed: how scorers do on photos that were changed; nothing if it was not asked for.
-        not_measured: which controls are missing, and why.
+        verdicts: The verdict on every scorer by its name, the run's own first.
+        curves: What 1, 2 ... photos of a person say, by scorer.
+        accusations: What may be said of single photos.
+        changed: How scorers do on photos that were changed; nothing if it was not asked for.
+        not_measured: Which controls are missing, and why.
     """
 
     verdicts: Mapping[str, verdict.Verdict]

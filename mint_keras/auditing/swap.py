@@ -1,8 +1,7 @@
 """The same photos with opposite labels: two models of one database, each trained on people whom the other never saw.
 
 A photo counts twice, as a member's in the model that was trained on its person and as an external's in the other. What
-is in the photo cancels, and so does what both models make of their common database. Only scorers with a fixed sign can
-be asked: one that is fitted to the labels learns the databases through either model.
+is in the photo cancels, and so does what both models make of their common database.
 """
 
 from __future__ import annotations
@@ -25,34 +24,41 @@ from mint_keras.scorers.baselines import EMBEDDING_NORM
 from mint_keras.statistics import findings
 from mint_keras.statistics.rule import Comparison
 
+# The length of the embedding has a fixed sign. A head that is fitted to the labels of either model learns the two
+# groups of people, with and without membership.
 SCORER = "embedding norm, cross-model swap"
 _OTHER_SEEDS = 1000  # copies of one architecture and one seed would be the same network
 
 
-def score(opened: Opened, other: Path, photos: tuple[SampleTable, np.ndarray]) -> Comparison:
+def score(opened: Opened, other: Path, table: SampleTable, is_first: np.ndarray) -> Comparison:
     """Scores members of the audited model and of another, through both.
 
     Args:
         opened: The audit.
         other: The folder of the other model.
-        photos: What `choose` returned.
+        table: The n photos that `choose` returned.
+        is_first: Which of them are of the audited model's members, (n,), bool.
     """
-    (table, is_first), audited = photos, opened.run.spec.audited
+    protocol, audited, seed = opened.run.protocol, opened.run.spec.audited, opened.spec.seed
     pairs = {AUDITED: (audited, other)}
     for number in range(1, opened.spec.num_untrained + 1):
         name = f"{UNTRAINED}_{number}"
-        sides = ((audited, name, number), (other, f"other_{name}", _OTHER_SEEDS + number))
-        first, second = (
-            controls.save_untrained(opened.run, model, opened.folder / "models" / folder, opened.spec.seed + seed)
-            for model, folder, seed in sides
+        pairs[name] = (
+            controls.untrained(opened, audited, name, number),
+            controls.untrained(opened, other, f"other_{name}", _OTHER_SEEDS + number),
         )
-        pairs[name] = (first, second)
     parts = {name: [_score(opened, models, table, is_first)] for name, models in pairs.items()}
     seen = observe(table, blind.features, opened.run.spec.framing, blind.BATCH_SIZE, is_filled=False)
     statistics = blind.PixelStatistics()
     logit = statistics.fit(seen, is_first)(seen)
     by_pixels = {statistics.name: _twice(opened, statistics.tap, table, is_first, (logit, logit))}
-    null = _null(opened, pairs[AUDITED], table)
+    held_out = protocol.table.take(protocol.part == protocols.HELD_OUT)
+    neither = held_out.take(~np.isin(held_out.people(), table.people()))
+    null = []
+    if len(np.unique(neither.people())) >= 4:  # an interval needs two people on each side
+        is_claimed = splits.split_people(neither.people(), 0.5, streams.stream(seed, streams.SWAP_NOBODY))
+        null.append(_score(opened, pairs[AUDITED], neither, is_claimed))
+    # Of the person and not of the image: photos and people change sides together.
     return Comparison(SCORER, protocols.CROSS_MODEL, findings.PERSON, parts, by_pixels, False, null)
 
 
@@ -77,6 +83,7 @@ def choose(opened: Opened, other: Path) -> tuple[SampleTable, np.ndarray]:
             f"Expected --swap to have been trained on other people, received {len(both)} of the members, such as "
             f"{both[0]!r}."
         )
+    # As many of either: each side counts its own photos as members' and the other's as externals'.
     rng = streams.stream(opened.spec.seed, streams.SWAP)
     sides = splits.balance(np.arange(len(ours)), np.arange(len(theirs)), rng)
     table = concatenate_tables([side.take(rows) for side, rows in zip((ours, theirs), sides, strict=True)])
@@ -84,29 +91,17 @@ def choose(opened: Opened, other: Path) -> tuple[SampleTable, np.ndarray]:
     return table.take(rows), rows < len(sides[0])
 
 
-def _null(opened: Opened, models: tuple[Path, Path], scored: SampleTable) -> list[Scores]:
-    protocol = opened.run.protocol
-    held_out = protocol.table.take(protocol.part == protocols.HELD_OUT)
-    neither = held_out.take(~np.isin(held_out.people(), scored.people()))
-    if len(np.unique(neither.people())) < 4:
-        return []
-    is_first = splits.split_people(neither.people(), 0.5, streams.stream(opened.spec.seed, streams.SWAP_NOBODY))
-    return [_score(opened, models, neither, is_first)]
-
-
 def _score(opened: Opened, models: tuple[Path, Path], table: SampleTable, is_first: np.ndarray) -> Scores:
     """Returns how long the embeddings of photos are through both models, each in its own standard deviations."""
-    first, second = (_norms(opened, model, table) for model in models)
-    return _twice(opened, taps.OUTCOME, table, is_first, (first, second))
 
+    def lengths(folder: Path) -> np.ndarray:
+        forward = runtime.forward(taps.extractor(zoo.load_audited(folder, zoo.kind_of(folder)), [taps.OUTCOME]))
+        framing = zoo.framing(folder, opened.run.spec.native_resolution)
+        norm = vectors.log_norms(observe(table, lambda faces: forward(iresnet.normalise(faces)), framing)[taps.OUTCOME])
+        # Models differ in how long their embeddings are: what counts is who is longer than the others.
+        return (norm - norm.mean()) / max(norm.std(), 1e-12)
 
-def _norms(opened: Opened, audited: Path, table: SampleTable) -> np.ndarray:
-    model = zoo.load_audited(audited, zoo.kind_of(audited))
-    forward = runtime.forward(taps.extractor(model, [taps.OUTCOME]))
-    framing = zoo.framing(audited, opened.run.spec.native_resolution)
-    seen = observe(table, lambda faces: forward(iresnet.normalise(faces)), framing)
-    norm = vectors.log_norms(seen[taps.OUTCOME])
-    return (norm - norm.mean()) / max(norm.std(), 1e-12)
+    return _twice(opened, taps.OUTCOME, table, is_first, (lengths(models[0]), lengths(models[1])))
 
 
 def _twice(

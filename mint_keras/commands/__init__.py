@@ -8,17 +8,16 @@ that every --help answers at once.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any, TypeVar
 
 from mint_keras.records import Shown
+
+Spec = TypeVar("Spec")
 
 
 @dataclasses.dataclass(frozen=True)
 class Result(Shown):
-    """What a command found and made.
-
-    Attributes:
-        text: What it says, for people.
-    """
+    """What a command found and made; `text` says it for people."""
 
     text: str
 
@@ -41,6 +40,11 @@ class Command:
 def options_class(module: str) -> str:
     """Returns the name of a command's class of options: TrainMint of train_mint."""
     return "".join(word.title() for word in module.split("_"))
+
+
+def spec_of(kind: type[Spec], options: Any) -> Spec:
+    """Returns a dataclass of the floors below, all of whose fields are options of the same names."""
+    return kind(**{field.name: getattr(options, field.name) for field in dataclasses.fields(kind)})  # type: ignore[arg-type] # a dataclass
 
 
 # By the word behind `mint`, in the order in which one meets them.

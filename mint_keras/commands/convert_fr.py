@@ -22,6 +22,7 @@ from mint_keras.records import ParityRecord
 EXTRACTOR = "extractor.onnx"
 
 
+# Not of `options.Common`: nothing here draws bars that --quiet could hide.
 @dataclasses.dataclass(frozen=True)
 class ConvertFr:
     """Options of convert_fr.py.
@@ -66,13 +67,7 @@ class ConvertFr:
 
 @dataclasses.dataclass(frozen=True)
 class Conversion(Result):
-    """A converted model, or the taps that one would have.
-
-    Attributes:
-        out: The folder of the model; None if taps were only listed.
-        records: How far every tap is from its source.
-        statement: What the records prove.
-    """
+    """A converted model, how far every tap is from its source, and what that proves; no `out` if taps were listed."""
 
     out: Path | None = None
     records: tuple[ParityRecord, ...] = ()
@@ -87,23 +82,23 @@ def convert_fr(config: ConvertFr) -> Conversion:
         RefusedError: If the model is not what its card says, or the conversion differs from it.
     """
     from mint_keras.audited import cards, parity, runtime, taps, zoo
-    from mint_keras.audited.convert import chosen_taps, claims, onnx_export, proof, sources
+    from mint_keras.audited.convert import claims, proof, sources
     from mint_keras.report import tables
 
-    runtime.exact_float32()
+    runtime.exact_float32()  # else GPUs would round what is proven to TF32
     source = sources.open_source(config.weights)
     digests = {file.name: formats.sha256_file(file) for file in source.files}
+    # A card knows the file itself, not the external weights that an ONNX file may have beside it.
     digest = digests[source.files[0].name]
     card = cards.load_card(config.card) if config.card else cards.find_card(digest)
     preprocessing, reason = source.choose_preprocessing(config.mean, config.std, card)
-    name = source.files[0].stem
+    name, out = source.files[0].stem, config.out or Path("models") / source.files[0].stem
     converted = source.to_keras(preprocessing, config.image_size, "".join(c if c.isalnum() else "_" for c in name))
-    chosen = chosen_taps.choose_taps(converted, config.taps)
+    chosen = converted.choose_taps(config.taps)
     if config.list_taps:
-        return Conversion(tables.format_table(chosen_taps.tap_rows(converted, chosen)))
+        return Conversion(tables.format_table(converted.tap_rows(chosen)))
     if card is not None:
         claims.check_card(card, digest, converted, chosen)
-    out = config.out or Path("models") / name
     settings = {
         "preprocessing": dataclasses.asdict(preprocessing), "card": card.name if card else "", "taps": chosen,
         "faces": config.faces, "cross_check": config.cross_check, "to": config.to, "seed": config.seed,
@@ -118,14 +113,15 @@ def convert_fr(config: ConvertFr) -> Conversion:
             model = taps.with_taps(converted.model, {tap: converted.tensors[t].tensor for tap, t in chosen.items()})
             if config.to == "onnx":
                 extractor = taps.extractor(model, config.export_taps or list(chosen))
-                records += onnx_export.export(extractor, out / EXTRACTOR, pixels)
+                records += proof.export_onnx(extractor, out / EXTRACTOR, pixels)
             # The record comes before the model: whoever finds a model finds its proof.
             tolerance = {"max_relative": parity.MAX_RELATIVE, "min_cosine": parity.MIN_COSINE}
             rows = [dataclasses.asdict(record) for record in records]
             formats.write_json(out / formats.PARITY, {"statement": statement, "tolerance": tolerance, "records": rows})
-            facts = {"source": source.format, "preprocessing_reason": reason, "trust": trust}
-            located = chosen_taps.locate_taps(converted, chosen)
-            zoo.save_audited(out, model, {**facts, **located}, manifest["kind"])
+            located = {tap: converted.locate(tensor) for tap, tensor in chosen.items()}
+            facts = {"source": source.format, "preprocessing_reason": reason, "trust": trust, "taps": located}
+            zoo.save_audited(out, model, {**facts, "is_iresnet": converted.is_iresnet}, manifest["kind"])
+            # What was written is what was proven: the file is opened and run once more.
             proof.check_saved(out, manifest["kind"], model, pixels["noise"])
     record = formats.read_json(out / formats.PARITY)
     shown = tuple(ParityRecord(**row) for row in record["records"])

@@ -16,6 +16,7 @@ from mint_keras.options import Common
 from mint_keras.records import RefusedError, ResultRow
 
 KIND = "mint_evaluation"
+# The same machine gives the same digits; another one adds in another order.
 TOLERANCE = 1e-6
 
 
@@ -24,8 +25,8 @@ class EvaluateMint(Common):
     """Options of evaluate_mint.py.
 
     Attributes:
-        run: folder that train_mint.py wrote.
-        out: folder for the new scores.csv and results.jsonl.
+        run: Folder that train_mint.py wrote.
+        out: Folder for the new scores.csv and results.jsonl.
     """
 
     run: Path
@@ -34,12 +35,7 @@ class EvaluateMint(Common):
 
 @dataclasses.dataclass(frozen=True)
 class Evaluated(Result):
-    """What the second evaluation gave.
-
-    Attributes:
-        results: The new results.
-        difference: The largest difference from the run's own.
-    """
+    """What the second evaluation gave: new results, and their largest difference from the run's own."""
 
     results: Sequence[ResultRow]
     difference: float
@@ -49,7 +45,7 @@ def evaluate_mint(options: EvaluateMint) -> Evaluated:
     """Reloads heads and AAD, runs `model.evaluate`, and compares with the results of the run.
 
     Raises:
-        RefusedError: if a figure differs by more than 1e-6.
+        RefusedError: If a figure differs by more than 1e-6.
     """
     from mint_keras.runs import report, run
 

@@ -14,19 +14,16 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
-from mint_keras import formats, progress, shelf, workers
+from mint_keras import formats, shelf, workers
 from mint_keras.aad import store
 from mint_keras.commands import Result
 from mint_keras.data import samples
 from mint_keras.options import Common
-from mint_keras.records import AUDITED, InputError, SampleTable
-
-if TYPE_CHECKING:
-    from mint_keras.aad import extract, models
+from mint_keras.records import AUDITED, InputError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,13 +81,7 @@ class ExtractAad(Common):
 
 @dataclasses.dataclass(frozen=True)
 class Extracted(Result):
-    """What was extracted, verified, or, by --dry-run, would be.
-
-    Attributes:
-        out: The folder of the store.
-        num_samples: The samples that it holds.
-        num_bytes: The size of its arrays.
-    """
+    """What was extracted, verified, or, by --dry-run, would be: the samples of a store, and the size of its arrays."""
 
     out: Path
     num_samples: int
@@ -100,13 +91,8 @@ class Extracted(Result):
 def extract_aad(config: ExtractAad) -> Extracted:
     """Extracts what is missing and returns what is there; or plans, or verifies."""
     if config.verify:
-        manifest = formats.read_manifest(config.out, store.KIND)
-        opened = store.open_store(config.out)
-        if opened is None:
-            raise InputError(f"Expected a finished AAD store in {config.out}, received none or an unfinished one.")
-        num, total = len(opened.table), store.num_bytes(config.out, manifest)
-        with progress.bar(total=total, unit="B", unit_scale=True, desc="verify") as bar:
-            store.verify(config.out, bar.update)
+        verified = store.verify(config.out)
+        num, total = len(verified.table), verified.num_bytes
         text = f"{config.out}: {num:,} samples, {total:,} bytes, every byte as it was written."
         return Extracted(text, config.out, num, total)
     workers.check(config.workers)
@@ -115,37 +101,11 @@ def extract_aad(config: ExtractAad) -> Extracted:
     table = samples.list_all(config.samples) if config.samples else None
     if table is not None and config.num_samples:
         table = table.take(np.arange(min(config.num_samples, len(table))))
-    if config.dry_run:
-        return _plan(config, table)
-    if table is None:
-        raise InputError("Expected --samples, received none.")
-    from mint_keras.aad import extraction, models, signals
-
-    spec, layout = _chosen(config)
-    whole = models.load(spec)
-    if config.baselines:
-        spec = dataclasses.replace(spec, signals=signals.available(whole[AUDITED], spec.taps))
-    cut = models.extractors(spec, whole)
-    inputs = {
-        "audited": formats.sha256_file(spec.audited / formats.MODEL),
-        "samples": samples.fingerprint(table),
-    }
-    # Where the model lies is no setting: its content is among the inputs.
-    settings = {**spec.settings(), **layout.settings(), "models": list(cut)}
-    manifest = formats.make_manifest(store.KIND, inputs, settings)
-    with formats.output_folder(config.out, manifest, config.overwrite):
-        opened = store.open_store(config.out, manifest["fingerprint"])
-        if opened is None:
-            extraction.extract_missing(config.out, table, spec, cut, layout, manifest, config.workers)
-            opened = store.open_store(config.out, manifest["fingerprint"])
-    assert opened is not None  # noqa: S101 # it has just been finished
-    note = signals.NO_NORMALISATION if config.baselines and signals.BN_DISTANCE not in spec.signals else ""
-    text = extraction.describe(config.out, opened, layout.framing.why_resized(), note)
-    return Extracted(text, config.out, len(opened.table), store.num_bytes(config.out, opened.manifest))
-
-
-def _chosen(config: ExtractAad) -> tuple[models.ModelSpec, extract.Layout]:
-    from mint_keras.aad import extract, models
+    # A plan needs no samples, only how many there will be.
+    if table is None and not (config.dry_run and config.num_samples):
+        wanted = "--samples or --num-samples to plan for" if config.dry_run else "--samples"
+        raise InputError(f"Expected {wanted}, received none.")
+    from mint_keras.aad import extract, extraction, models, signals
     from mint_keras.audited import zoo
 
     audited = shelf.find(Path(config.audited))
@@ -160,23 +120,27 @@ def _chosen(config: ExtractAad) -> tuple[models.ModelSpec, extract.Layout]:
         xla=config.xla,
     )
     framing = zoo.framing(audited, config.native_resolution)
-    return spec, extract.Layout(config.batch_size, config.shard_size, config.dtype, framing)
-
-
-def _plan(config: ExtractAad, table: SampleTable | None) -> Extracted:
-    from mint_keras.aad import forecast, models, signals
-
-    if table is None and not config.num_samples:
-        raise InputError("Expected --samples or --num-samples to plan for, received none.")
-    num = len(table) if table is not None else config.num_samples
-    spec, layout = _chosen(config)
-    lines = []
-    if (spec.audited / formats.MANIFEST).is_file():
-        whole = models.load(spec)
+    layout = extract.Layout(config.batch_size, config.shard_size, config.dtype, framing)
+    said = ""
+    if config.dry_run and not (audited / formats.MANIFEST).is_file():
+        whole, said = extraction.stand_in(config.audited, spec.untrained_seed, config.seed)
     else:
-        whole, text = forecast.stand_in(config.audited, spec.untrained_seed, config.seed)
-        lines.append(text)
+        whole = models.load(spec)
     if config.baselines:
         spec = dataclasses.replace(spec, signals=signals.available(whole[AUDITED], spec.taps))
-    planned = forecast.forecast(num, spec, whole, layout, table, config.out)
-    return Extracted("\n".join([*lines, *planned.lines]), config.out, num, planned.num_bytes)
+    cut = models.extractors(spec, whole)
+    if table is None or config.dry_run:
+        num = config.num_samples if table is None else len(table)
+        total, lines = extraction.forecast(num, spec, cut, layout, table, config.out)
+        return Extracted("\n".join([*([said] if said else []), *lines]), config.out, num, total)
+    inputs = {"audited": formats.sha256_file(audited / formats.MODEL), "samples": samples.fingerprint(table)}
+    # Where the model lies is no setting: its content is among the inputs.
+    settings = {**spec.settings(), **layout.settings(), "models": list(cut)}
+    manifest = formats.make_manifest(store.KIND, inputs, settings)
+    with formats.output_folder(config.out, manifest, config.overwrite):
+        opened = store.open_store(config.out, manifest["fingerprint"])
+        if opened is None:
+            opened = extraction.extract_missing(config.out, table, spec, cut, layout, manifest, config.workers)
+    note = signals.NO_NORMALISATION if config.baselines and signals.BN_DISTANCE not in spec.signals else ""
+    text = extraction.describe(config.out, opened, framing.why_resized(), note)
+    return Extracted(text, config.out, len(opened.table), opened.num_bytes)

@@ -17,12 +17,13 @@ from typing import Any, Literal
 
 from mint_keras import formats
 from mint_keras.commands import Result
-from mint_keras.data import case_sides, cases, overlap_files, protocol_files, samples
+from mint_keras.data import cases, overlap_files, protocol_files, samples
 from mint_keras.data.protocol import Protocol
 from mint_keras.data.protocol_files import SUMMARY as SUMMARY
 from mint_keras.records import InputError, RefusedError
 
 
+# Not of `options.Common`: nothing here draws bars that --quiet could hide.
 @dataclasses.dataclass(frozen=True)
 class MakeProtocol:
     """Options of make_protocol.py.
@@ -62,6 +63,7 @@ class MakeProtocol:
     test_externals: tuple[str, ...] = ()
     held_out: tuple[str, ...] = ()
     scan: Path | None = None
+    # A switch of its own, because externals that are members make every result wrong.
     unscanned: bool = False
     size: Literal["100k", "50k", "1k"] = "100k"
     num_train: int = 0
@@ -69,16 +71,29 @@ class MakeProtocol:
     seed: int = 1
     overwrite: bool = False
 
+    def check(self) -> dict[str, str]:
+        """Refuses options that do not go together; returns which database stands for which of the paper's."""
+        is_paper, is_member_database = self.case in cases.PAPER_CASES, self.case == cases.MEMBER_DATABASE
+        needed = {"stand_in": is_paper, "test_members": is_member_database, "test_externals": is_member_database}
+        for name, is_needed in needed.items():
+            if getattr(self, name) and not is_needed:
+                raise InputError(f"Expected --{name.replace('_', '-')} for other cases, received it with {self.case}.")
+        if is_member_database and not self.test_members:
+            raise InputError("Expected --test-members: a database of members that the heads do not train on.")
+        if (self.scan is None) != self.unscanned:
+            raise RefusedError(
+                "no --scan: externals that are members make every result wrong. Give the folder of find_overlap.py "
+                "over all of these databases, or say --unscanned, and every table will say so too. Not both."
+            )
+        pairs = [entry.partition("=") for entry in self.stand_in]
+        if not all(mine and theirs for mine, _, theirs in pairs):
+            raise InputError(f"Expected --stand-in YOURS=PAPERS, received {list(self.stand_in)}.")
+        return {mine: theirs for mine, _, theirs in pairs}
+
 
 @dataclasses.dataclass(frozen=True)
 class Chosen(Result):
-    """Who was chosen.
-
-    Attributes:
-        protocol: The samples, and the part that each of them plays.
-        summary: The content of protocol.json.
-        out: The folder.
-    """
+    """Who was chosen: the samples, each with the part that it plays, and the content of protocol.json."""
 
     protocol: Protocol
     summary: dict[str, Any]
@@ -92,7 +107,7 @@ def make_protocol(config: MakeProtocol) -> Chosen:
         InputError: If the databases do not fit the case, or a person is on two sides.
         RefusedError: If the externals were not searched for members, without --unscanned.
     """
-    stand_ins = _check(config)
+    stand_ins = config.check()
     listed = {
         name: [samples.list_samples(source) for source in getattr(config, name)]
         for name in ("members", "externals", "test_members", "test_externals", "held_out")
@@ -104,7 +119,7 @@ def make_protocol(config: MakeProtocol) -> Chosen:
     joined = {name: samples.join(parts) if parts else None for name, parts in listed.items()}
     if scan is not None:
         joined = {name: scan.leave_out(table) if table is not None else None for name, table in joined.items()}
-    sides = case_sides.make_sides(config.case, joined, stand_ins)
+    sides = cases.make_sides(config.case, joined, stand_ins)
     numbers = cases.plan(sides, config.size, config.num_train, config.num_test)
     protocol = cases.compose(sides, numbers, config.seed)
     inputs = {"samples": samples.fingerprint(everything)}
@@ -128,23 +143,3 @@ def make_protocol(config: MakeProtocol) -> Chosen:
         protocol_files.write_protocol(config.out, protocol, summary)
     text = f"{protocol_files.describe(summary)}\nWritten: {config.out}"
     return Chosen(text, protocol, summary, config.out)
-
-
-def _check(config: MakeProtocol) -> dict[str, str]:
-    """Refuses options that do not go together; returns which database stands for which of the paper's."""
-    is_paper, is_member_database = config.case in cases.PAPER_CASES, config.case == case_sides.MEMBER_DATABASE
-    needed = {"stand_in": is_paper, "test_members": is_member_database, "test_externals": is_member_database}
-    for name, is_needed in needed.items():
-        if getattr(config, name) and not is_needed:
-            raise InputError(f"Expected --{name.replace('_', '-')} for other cases, received it with {config.case}.")
-    if is_member_database and not config.test_members:
-        raise InputError("Expected --test-members: a database of members that the heads do not train on.")
-    if (config.scan is None) != config.unscanned:
-        raise RefusedError(
-            "no --scan: externals that are members make every result wrong. Give the folder of find_overlap.py over "
-            "all of these databases, or say --unscanned, and every table will say so too. Not both."
-        )
-    pairs = [entry.partition("=") for entry in config.stand_in]
-    if not all(mine and theirs for mine, _, theirs in pairs):
-        raise InputError(f"Expected --stand-in YOURS=PAPERS, received {list(config.stand_in)}.")
-    return {mine: theirs for mine, _, theirs in pairs}

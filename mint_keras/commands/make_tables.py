@@ -14,12 +14,11 @@ Examples:
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from mint_keras import formats, paper, progress, score_files
+from mint_keras import formats, paper, score_files
 from mint_keras.commands import Result
 from mint_keras.options import Common
 from mint_keras.records import InputError
@@ -37,26 +36,26 @@ class MakeTables(Common):
     """Options of make_tables.py.
 
     Attributes:
-        out: folder for the tables, the figure, and the runs, protocols and classifiers behind them.
-        table: numbers of the paper's tables: 1 to 9.
-        figure: 5, the ROC curves.
-        poolings: the table behind a sentence of the paper: vanilla heads on the mean, the standard deviation or the
-            mean of the ten largest values of every channel, in place of the maximum.
-        all: every table and the figure; 8 and 9 only with --pictures.
-        scale: lab: three small committed models whose members are known, drawn faces, 192 training samples of each
-            class in place of 50,000 (Table 7: 64); paper: your audited models and protocols at full size.
-        audited: the audited models as NAME=FOLDER, for example fr1=models/fr1; a column each. The lab has its own.
-        protocol: of the paper's scale: a folder that has a protocol of make_protocol.py for every model, case and size,
-            for example PROTOCOL/fr1/baseline-100k.
-        pictures: folder of CIFAR-100, for tables 8 and 9: its part train trains the classifiers. In the lab these have
+        out: Folder for the tables, the figure, and the runs, protocols and classifiers behind them.
+        table: Numbers of the paper's tables: 1 to 9.
+        figure: Number of the paper's figure: 5, the ROC curves.
+        poolings: Make the table behind a sentence of the paper: vanilla heads on the mean, the standard deviation or
+            the mean of the ten largest values of every channel, in place of the maximum.
+        all: Make every table and the figure; 8 and 9 only with --pictures.
+        scale: lab takes three small committed models whose members are known, drawn faces, and 192 training samples of
+            each class in place of 50,000 (Table 7: 64). paper takes your audited models and protocols at full size.
+        audited: Audited models as NAME=FOLDER, for example fr1=models/fr1; each has a column. The lab has its own.
+        protocol: Folder that has a protocol of make_protocol.py for every model, case and size, for example
+            PROTOCOL/fr1/baseline-100k; for the paper's scale.
+        pictures: Folder of CIFAR-100, for tables 8 and 9: its part train trains the classifiers. In the lab these have
             a quarter of their width (the ViT an eighth) and 6 epochs, heads 256 pictures of each class in place of
             40,000, and Table 8 has 32 pixels.
-        picture_externals: folders of Tiny-ImageNet and COCO; the heads of tables 8 and 9 train on these.
-        picture_evaluate: folders of Caltech, which evaluate them.
-        num_seeds: trainings of every head; intervals hold how much they differ.
-        plan: say what would run, and what it costs, and do nothing.
-        rebuild: read the scores.csv of finished runs in --out and run nothing.
-        seed: seed of the first training, the others follow; and of the resampling.
+        picture_externals: Folders of Tiny-ImageNet and COCO; the heads of tables 8 and 9 train on these.
+        picture_evaluate: Folders of Caltech, which evaluate them.
+        num_seeds: How often every head is trained; intervals hold how much the trainings differ.
+        plan: Say what would run, and what it costs, and do nothing.
+        rebuild: Read the scores.csv of finished runs in --out and run nothing.
+        seed: Seed of the first training, which the others follow, and of the resampling.
     """
 
     out: Path
@@ -70,20 +69,57 @@ class MakeTables(Common):
     pictures: str = ""
     picture_externals: tuple[str, ...] = ()
     picture_evaluate: tuple[str, ...] = ()
+    # One training says nothing of how much trainings differ.
     num_seeds: int = 3
     plan: bool = False
     rebuild: bool = False
     seed: int = 1
 
+    def keys(self) -> tuple[int | str, ...]:
+        """Returns the keys of the wanted tables in `report.paper_tables`."""
+        from mint_keras.report import paper_files, paper_tables
+
+        paper_files.check_wanted(self.table, self.figure, paper.TABLES)
+        keys: dict[int | str, None] = dict.fromkeys(paper_tables.KEYS if self.all else self.table)
+        if self.poolings:
+            keys[paper_tables.POOLINGS] = None
+        if not keys and not self.figure:
+            raise InputError("Expected --table N, --figure 5, --poolings or --all, received none.")
+        of_pictures = set(keys) & set(paper_tables.OF_PICTURES)
+        if of_pictures and not self.pictures and not self.all:
+            raise InputError(
+                f"Expected for tables {sorted(of_pictures)} --pictures CIFAR100 --picture-externals TINY_IMAGENET COCO "
+                "--picture-evaluate CALTECH, received none."
+            )
+        return tuple(key for key in keys if self.pictures or key not in of_pictures)
+
+    def runs_plan(self) -> Plan:
+        """Returns where the runs behind the tables lie, and what all of them share."""
+        from mint_keras.report import paper_tables
+        from mint_keras.runs import paper as paper_runs
+
+        models = dict(paper_runs.LAB_MODELS)
+        if self.audited or self.scale == paper_runs.PAPER:
+            pairs = [entry.partition("=") for entry in self.audited]
+            wants_models = self.all or self.figure or set(self.table) - set(paper_tables.OF_PICTURES)
+            if (wants_models and not pairs) or not all(name and folder for name, _, folder in pairs):
+                raise InputError(f"Expected --audited NAME=FOLDER ..., received {list(self.audited)}.")
+            models = {name: Path(folder) for name, _, folder in pairs}
+        if (self.protocol is not None) != (self.scale == paper_runs.PAPER and bool(models)):
+            raise InputError("Expected --protocol FOLDER with --scale paper, and only there: the lab makes its own.")
+        given = (self.pictures, self.picture_externals, self.picture_evaluate)
+        if any(given) and not all(given):
+            raise InputError(
+                "Expected --pictures, --picture-externals and --picture-evaluate together, received only some of them."
+            )
+        pictures = paper_runs.Pictures(*given) if self.pictures else None
+        protocols = self.protocol or self.out / "protocols"
+        return paper_runs.Plan(self.out, models, protocols, pictures, self.scale, self.num_seeds, self.seed)
+
 
 @dataclasses.dataclass(frozen=True)
 class Tables(Result):
-    """The tables that were made.
-
-    Attributes:
-        out: The folder of their files; nothing new lies in it after --plan.
-        keys: Numbers of tables, and "poolings".
-    """
+    """The tables that were made, by number or "poolings", and their folder; with --plan nothing new lies in it."""
 
     out: Path
     keys: Sequence[int | str]
@@ -93,13 +129,13 @@ def make_tables(options: MakeTables) -> Tables:
     """Runs what the tables need and is not there yet, and renders them from the scores of the runs.
 
     Raises:
-        InputError: for an unknown table, a missing model or protocol, or, with --rebuild, a missing run.
-        RefusedError: if a run in --out was made from other inputs.
+        InputError: For an unknown table, a missing model or protocol, or, with --rebuild, a missing run.
+        RefusedError: If a run in --out was made from other inputs.
     """
     from mint_keras.report import paper_files, paper_tables
     from mint_keras.runs import paper as paper_runs
 
-    keys, has_figure, plan = _wanted(options), options.all or bool(options.figure), _plan(options)
+    keys, has_figure, plan = options.keys(), options.all or bool(options.figure), options.runs_plan()
     models = tuple(plan.models)
     cells = [cell for key in keys for cell in paper_tables.all_sources(key, plan.scale, models)]
     cells += [cell for model in models for cell in paper_tables.figure_sources(model).values() if has_figure]
@@ -116,8 +152,8 @@ def make_tables(options: MakeTables) -> Tables:
         with formats.output_folder(options.out, formats.make_manifest(KIND, {}, settings), options.overwrite):
             _make_protocols(plan, runs)
             if options.plan:
-                return Tables("\n\n".join([_describe(plan, runs), *left_out]), options.out, keys)
-            _finish(plan, runs)
+                return Tables("\n\n".join([plan.describe(runs), *left_out]), options.out, keys)
+            plan.finish(runs)
     scores = {run: score_files.read_scores(plan.folder(run) / formats.SCORES) for run in runs}
     seeds = range(plan.seed, plan.seed + plan.num_seeds)
 
@@ -129,54 +165,6 @@ def make_tables(options: MakeTables) -> Tables:
         paths = paper_files.write_figure(options.out, models, scores_of, seeds)
         said.append(f"Figure {paper_files.FIGURE}: {', '.join(map(str, paths))}")
     return Tables("\n".join([*said, *left_out]), options.out, keys)
-
-
-def _wanted(options: MakeTables) -> tuple[int | str, ...]:
-    """Returns the keys of the wanted tables."""
-    from mint_keras.report import paper_files, paper_tables
-
-    paper_files.check_wanted(options.table, options.figure, paper.TABLES)
-    keys: dict[int | str, None] = dict.fromkeys(paper_tables.KEYS if options.all else options.table)
-    if options.poolings:
-        keys[paper_tables.POOLINGS] = None
-    if not keys and not options.figure:
-        raise InputError("Expected --table N, --figure 5, --poolings or --all, received none.")
-    of_pictures = set(keys) & set(paper_tables.OF_PICTURES)
-    if of_pictures and not options.pictures and not options.all:
-        raise InputError(
-            f"Expected for tables {sorted(of_pictures)} --pictures CIFAR100 --picture-externals TINY_IMAGENET COCO "
-            "--picture-evaluate CALTECH, received none."
-        )
-    return tuple(key for key in keys if options.pictures or key not in of_pictures)
-
-
-def _plan(options: MakeTables) -> Plan:
-    from mint_keras.report import paper_tables
-    from mint_keras.runs import paper as paper_runs
-
-    models = dict(paper_runs.LAB_MODELS)
-    if options.audited or options.scale == paper_runs.PAPER:
-        pairs = [entry.partition("=") for entry in options.audited]
-        wants_models = options.all or options.figure or set(options.table) - set(paper_tables.OF_PICTURES)
-        if (wants_models and not pairs) or not all(name and folder for name, _, folder in pairs):
-            raise InputError(f"Expected --audited NAME=FOLDER ..., received {list(options.audited)}.")
-        models = {name: Path(folder) for name, _, folder in pairs}
-    if (options.protocol is not None) != (options.scale == paper_runs.PAPER and bool(models)):
-        raise InputError("Expected --protocol FOLDER with --scale paper, and only there: the lab makes its own.")
-    given = (options.pictures, options.picture_externals, options.picture_evaluate)
-    if any(given) and not all(given):
-        raise InputError(
-            "Expected --pictures, --picture-externals and --picture-evaluate together, received only some of them."
-        )
-    return paper_runs.Plan(
-        out=options.out,
-        models=models,
-        protocols=options.protocol or options.out / "protocols",
-        pictures=paper_runs.Pictures(*given) if options.pictures else None,
-        scale=options.scale,
-        num_seeds=options.num_seeds,
-        seed=options.seed,
-    )
 
 
 def _make_protocols(plan: Plan, runs: Sequence[PaperRun]) -> None:
@@ -209,48 +197,3 @@ def _make_protocols(plan: Plan, runs: Sequence[PaperRun]) -> None:
                 f"Expected {model}'s protocol in {folder}, received none. Make it: python scripts/make_protocol.py "
                 f"--case {case} --size {size} --members ... --externals ... --out {folder}"
             )
-
-
-def _finish(plan: Plan, runs: Sequence[PaperRun]) -> None:
-    """Trains classifiers and runs what is not finished."""
-    import keras
-
-    from mint_keras.heads import specs
-    from mint_keras.runs import paper as paper_runs
-    from mint_keras.runs import report
-    from mint_keras.training import classification
-
-    for name in progress.bar(paper_runs.classifiers(runs), desc="classifiers"):
-        spec, folder = plan.classifier(name), plan.classifier_folder(name)
-        if not classification.is_finished(spec, folder):
-            classification.train_classifier(spec, folder)
-            keras.utils.clear_session()  # else its graphs stay in memory
-    for run in progress.bar(runs, desc="runs", unit="run"):
-        if plan.is_finished(run):
-            continue
-        report.train(plan.spec(run), plan.folder(run))
-        keras.utils.clear_session()
-        if specs.find(run.head).takes_maps:
-            # Maps fill the disk, and nothing but the scores is needed again.
-            shutil.rmtree(plan.folder(run) / "aad")
-
-
-def _describe(plan: Plan, runs: Sequence[PaperRun]) -> str:
-    """Says what would run, and what it costs."""
-    from mint_keras.report import tables
-    from mint_keras.runs import paper as paper_runs
-    from mint_keras.training import classification
-
-    rows, costs = [["run", "state", "heads", "GFLOP"]], []
-    for name in paper_runs.classifiers(runs):
-        is_there = classification.is_finished(plan.classifier(name), plan.classifier_folder(name))
-        costs.append(0.0 if is_there else plan.classifier_gigaflops(name))
-        rows.append([f"training of {name}", "to do" if costs[-1] else "finished", "", f"{costs[-1]:,.0f}"])
-    for run in runs:
-        costs.append(0.0 if plan.is_finished(run) else plan.gigaflops(run))
-        num_heads = str(len(plan.spec(run).keys))
-        rows.append([run.name, "to do" if costs[-1] else "finished", num_heads, f"{costs[-1]:,.0f}"])
-    hours = [f"{sum(costs) / rate / 3600:.1f} h at {rate:,} GFLOP/s" for rate in (100, 5000)]
-    return (
-        f"{tables.format_table(rows)}\n\nTo do: {sum(costs):,.0f} GFLOP, {', '.join(hours)} (two CPU cores, one GPU)."
-    )

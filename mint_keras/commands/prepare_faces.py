@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from mint_keras import formats
-from mint_keras.commands import Result
+from mint_keras.commands import Result, spec_of
 from mint_keras.data import samples
 from mint_keras.faces import crops, detectors, parts, policies, scrfd
 from mint_keras.options import Common
@@ -54,6 +54,7 @@ class PrepareFaces(Common):
     policy: Literal["largest", "central", "only"] = "largest"
     min_overlap: float = policies.MIN_OVERLAP
     treatment: Literal["detect", "annotated", "stored"] = "detect"
+    # Without loss: a second encoding is a difference between databases that heads can see.
     encoding: Literal["png", "jpg"] = "png"
     min_score: float = scrfd.MIN_SCORE
     border: float = 0.0
@@ -62,12 +63,7 @@ class PrepareFaces(Common):
 
 @dataclasses.dataclass(frozen=True)
 class PreparedFaces(Result):
-    """What became of the photos.
-
-    Attributes:
-        counts: By database, the photos that were seen, kept, rejected, and have several faces.
-        out: The folder with the crops and their sample table.
-    """
+    """What became of the photos: by database, how many were seen, kept, rejected, and have several faces."""
 
     counts: dict[str, dict[str, int]]
     out: Path
@@ -85,11 +81,10 @@ def prepare_faces(config: PrepareFaces) -> PreparedFaces:
     table = samples.list_all(config.input)
     inputs = {"samples": samples.fingerprint(table)}
     if config.detector:
+        # Of one input size, 640 pixels, because crops are to be insightface's; the laptop also asks one of 320.
         detectors.open_detector(config.detector)  # shows early whether it is one
         inputs["detector"] = formats.sha256_file(detectors.find_file(config.detector))
-    settings = crops.CropSettings(
-        **{field.name: getattr(config, field.name) for field in dataclasses.fields(crops.CropSettings)}
-    )
+    settings = spec_of(crops.CropSettings, config)
     manifest = formats.make_manifest(formats.PREPARED_FACES, inputs, dataclasses.asdict(settings))
     # The number of workers is no setting: the crops are the same.
     with formats.output_folder(config.out, manifest, config.overwrite):

@@ -52,13 +52,7 @@ class VerifyFr(Common):
 
 @dataclasses.dataclass(frozen=True)
 class FaceVerification(Result):
-    """How well a model recognises faces.
-
-    Attributes:
-        record: The content of verification.json.
-        is_passed: Whether that is as well as a face-recognition model does.
-        out: The folder with verification.json.
-    """
+    """The content of verification.json, and whether the model recognises faces as well as such a model does."""
 
     record: dict[str, Any]
     is_passed: bool

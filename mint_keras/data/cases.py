@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,39 +20,28 @@ PAPER_TEST = 26_580
 MIN_TRAIN = 64
 
 
-@dataclasses.dataclass(frozen=True)
-class Case:
-    """Which external databases train the heads, and which one evaluates them."""
-
-    train: tuple[str, ...]
-    evaluate: str
-
-
+# Whose externals train the heads, and whose evaluate them.
 # IJB-C always trains: the paper fears that heads learn to tell drawn faces, were GANDiffFace the only large set.
 PAPER_CASES = {
-    "baseline": Case(("ijbc", "fddb", "gandiffface"), "adience"),
-    "a": Case(("ijbc", "fddb", "adience"), "gandiffface"),
-    "b": Case(("ijbc", "gandiffface", "adience"), "fddb"),
+    "baseline": (("ijbc", "fddb", "gandiffface"), "adience"),
+    "a": (("ijbc", "fddb", "adience"), "gandiffface"),
+    "b": (("ijbc", "gandiffface", "adience"), "fddb"),
 }
+# The names of our cases, which are stricter.
+SAME_DATABASE, MEMBER_DATABASE, CROSS_MODEL = "same-database", "member-database", "cross-model"
 
 
-@dataclasses.dataclass(frozen=True)
-class Pool:
+class Pool(NamedTuple):
     """Samples of one class: `train`, and `test`, or None if people of `train` are to be held out for testing."""
 
     train: SampleTable
     test: SampleTable | None
 
 
-@dataclasses.dataclass(frozen=True)
-class Sides:
-    """The samples that a case chooses from.
+class Sides(NamedTuple):
+    """The samples that a case chooses from, and what comparing test members with test externals is called.
 
-    Attributes:
-        members: Samples that the audited model was trained on.
-        externals: Samples that it was not trained on.
-        held_out: People of the members' database whom the model never saw, for the control; None without.
-        evaluation: What comparing test members with test externals is called.
+    `held_out` are people of the members' database whom the model never saw, for the control; None without.
     """
 
     members: Pool
@@ -60,8 +50,7 @@ class Sides:
     evaluation: str
 
 
-@dataclasses.dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """How many samples of each class train, train in the largest size, and evaluate; `scale` is of the largest size."""
 
     num_train: int
@@ -70,27 +59,52 @@ class Plan:
     scale: float
 
 
-def divide_externals(externals: SampleTable, case: Case, stand_ins: dict[str, str]) -> tuple[SampleTable, SampleTable]:
-    """Returns the externals that train and those that evaluate.
+def make_sides(case: str, tables: Mapping[str, SampleTable | None], stand_ins: dict[str, str]) -> Sides:
+    """Says what a case, of the paper's or ours, chooses from.
 
-    Args:
-        externals: Samples of four databases.
-        case: Which of the paper's databases plays what part.
-        stand_ins: The paper's database that one of yours stands for; the paper's stand for themselves.
+    The tables are called members, externals, test_members, test_externals and held_out; they are None where none were
+    given. `stand_ins` says which of the paper's databases one of yours stands for.
+
+    Raises:
+        InputError: If the databases do not fit the case.
+    """
+    members, externals = tables["members"], tables["externals"]
+    if members is None or externals is None or not len(members) or not len(externals):
+        raise InputError("Expected members and externals, received none of one that may be used.")
+    test_members, test_externals = tables["test_members"], tables["test_externals"]
+    evaluation = protocols.UNSEEN_DATABASE
+    of_members = set(members.database.tolist())
+    if case in PAPER_CASES:
+        externals, test_externals = divide_externals(externals, case, stand_ins)
+    elif case == SAME_DATABASE:
+        evaluation = protocols.SAME_DATABASE
+        # People of another database would be told apart by their photos' looks.
+        if strangers := sorted(set(externals.database.tolist()) - of_members):
+            raise InputError(f"Expected externals of the members' own database, received {strangers}.")
+    elif case == CROSS_MODEL:
+        evaluation = protocols.CROSS_MODEL
+    else:
+        evaluation = protocols.UNSEEN_MEMBERS
+        if test_members is not None and (both := sorted(of_members & set(test_members.database.tolist()))):
+            raise InputError(f"Expected members to evaluate on from another database, received {both} in both.")
+    return Sides(Pool(members, test_members), Pool(externals, test_externals), tables["held_out"], evaluation)
+
+
+def divide_externals(externals: SampleTable, case: str, stand_ins: dict[str, str]) -> tuple[SampleTable, SampleTable]:
+    """Returns the externals that train and those that evaluate in a case of the paper's.
 
     Raises:
         InputError: if a database is missing, or one is none of the paper's and stands for none.
     """
     parts = np.array([stand_ins.get(str(name), str(name).lower()) for name in externals.database])
-    needed = {*case.train, case.evaluate}
-    received = set(parts.tolist())
-    if received != needed:
+    train, evaluate = PAPER_CASES[case]
+    if set(parts.tolist()) != {*train, evaluate}:
         mine = sorted(set(externals.database.tolist()))
         raise InputError(
-            f"Expected externals of {sorted(needed)}, received {mine}. Name a folder (ijbc=PATH), or say which of "
-            "yours stands for which (--stand-in utkface=ijbc): the protocol keeps both names."
+            f"Expected externals of {sorted([*train, evaluate])}, received {mine}. Name a folder (ijbc=PATH), or say "
+            "which of yours stands for which (--stand-in utkface=ijbc): the protocol keeps both names."
         )
-    is_test = parts == case.evaluate
+    is_test = parts == evaluate
     return externals.take(~is_test), externals.take(is_test)
 
 
@@ -113,10 +127,11 @@ def plan(sides: Sides, size: str, num_train: int = 0, num_test: int = 0) -> Plan
     # A pool without a test set has to hold both.
     limits = [len(pool.train) / (full if pool.test is not None else full + wanted) for pool in pools]
     scale = min(1.0, *limits)
-    num_full = num_train or _scaled(full, scale)
+    # In floats 50,000 * (7 / 50,000) is 6.999...: what is whole must not lose one.
+    num_full = num_train or int(full * scale + 1e-9)
     room = [len(pool.train) - num_full if pool.test is None else len(pool.test) for pool in pools]
     wanted = max(min(wanted, *room), 0)
-    return Plan(num_train or _scaled(SIZES[size], scale), num_full, wanted, min(num_full / full, 1.0))
+    return Plan(num_train or int(SIZES[size] * scale + 1e-9), num_full, wanted, min(num_full / full, 1.0))
 
 
 def compose(sides: Sides, numbers: Plan, seed: int) -> protocols.Protocol:
@@ -136,21 +151,14 @@ def compose(sides: Sides, numbers: Plan, seed: int) -> protocols.Protocol:
             first, second = first.take(is_train), first.take(~is_train)
         train.append(first)
         test.append(second)
-    num_train = min(numbers.num_train, *map(len, train))
-    num_test = min(numbers.num_test, *map(len, test))
-    wanted = [*((table, num_train) for table in train), *((table, num_test) for table in test)]
-    if sides.held_out is not None:
-        wanted.append((sides.held_out, num_test))
-    chosen = [
-        table.take(splits.choose_evenly(table.database, num, streams.stream(seed, streams.CASES, part)))
-        for part, (table, num) in enumerate(wanted)
-    ]
+    num_train, num_test = min(numbers.num_train, *map(len, train)), min(numbers.num_test, *map(len, test))
+    tables = [*train, *test, *([] if sides.held_out is None else [sides.held_out])]
+    chosen = []
+    for part, table in enumerate(tables):
+        num = num_train if part < len(train) else num_test
+        rng = streams.stream(seed, streams.CASES, part)
+        chosen.append(table.take(splits.choose_evenly(table.database, num, rng)))
     parts = np.repeat(np.arange(len(chosen)), [len(table) for table in chosen])
     protocol = protocols.Protocol(concatenate_tables(chosen), parts, sides.evaluation, seed)
     protocols.check_people(protocol)
     return protocol
-
-
-def _scaled(num: int, scale: float) -> int:
-    # In floats 50,000 * (7 / 50,000) is 6.999...: what is whole must not lose one.
-    return int(num * scale + 1e-9)

@@ -6,7 +6,6 @@ z points to the viewer, so that turning the head moves the nose against the outl
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -28,118 +27,67 @@ IRIS_COLOURS = ((60, 36, 20), (98, 64, 34), (96, 110, 60), (70, 110, 150), (110,
 HAIR_STYLES = ("bald", "short", "fringe", "parting", "long", "curly", "receding")
 
 
-@dataclasses.dataclass(frozen=True)
 class Person:
     """What stays the same in all photos of a person; lengths in face units, see the module."""
 
-    skin: Colour
-    hair: Colour
-    iris: Colour
-    hair_style: str
-    eye_distance: float
-    eye_size: float
-    eye_tilt: float
-    brow_height: float
-    brow_thickness: float
-    brow_tilt: float
-    nose_length: float
-    nose_width: float
-    mouth_height: float
-    mouth_width: float
-    lip_thickness: float
-    face_width: float
-    face_height: float
-    jaw: float
-    forehead: float
-    ear_size: float
-    beard: float
-    moustache: float
-    wears_glasses: bool
-    glasses_size: float
-    mole: tuple[float, float]
+    def __init__(self, rng: np.random.Generator) -> None:
+        u = rng.random(32)  # all at once: a further trait takes a number of its own and changes no other
 
+        def between(k: int, low: float, high: float) -> float:
+            return float(low + (high - low) * u[k])
 
-@dataclasses.dataclass(frozen=True)
-class Scene:
-    """What differs between two photos of a person; angles in radians, the rest relative."""
-
-    yaw: float
-    pitch: float
-    smile: float
-    mouth_open: float
-    brow_raise: float
-    eyes_closed: float
-    gaze: float
-    light_x: float
-    light_y: float
-    ambient: float
-    hair_shift: float
-    clothes: Colour
-    background: np.ndarray
-    jitter: np.ndarray
-
-
-def make_person(rng: np.random.Generator) -> Person:
-    """Draws a person."""
-    u = rng.random(32)  # all at once: a further trait takes a number of its own and changes no other
-
-    def between(k: int, low: float, high: float) -> float:
-        return float(low + (high - low) * u[k])
-
-    place = float(u[4]) * (len(SKIN_TONES) - 1)
-    low = min(int(place), len(SKIN_TONES) - 2)
-    return Person(
-        skin=_vary(_blend(SKIN_TONES[low], SKIN_TONES[low + 1], place - low), u[5:8], 8),
-        hair=_vary(HAIR_COLOURS[int(u[0] * len(HAIR_COLOURS))], u[1:4], 24),
-        iris=_vary(IRIS_COLOURS[int(u[8] * len(IRIS_COLOURS))], u[1:4], 20),
-        hair_style=HAIR_STYLES[int(u[9] * len(HAIR_STYLES))],
-        eye_distance=between(10, 0.86, 1.14),
-        eye_size=between(11, 0.28, 0.44),
-        eye_tilt=between(12, -0.10, 0.10),
-        brow_height=between(13, 0.42, 0.66),
-        brow_thickness=between(14, 0.05, 0.17),
-        brow_tilt=between(15, -0.12, 0.12),
-        nose_length=between(16, 0.90, 1.34),
-        nose_width=between(17, 0.24, 0.50),
-        mouth_height=between(18, 1.82, 2.32),
-        mouth_width=between(19, 0.62, 1.04),
-        lip_thickness=between(20, 0.10, 0.30),
-        face_width=between(21, 1.72, 2.20),
-        face_height=between(22, 2.95, 3.50),
-        jaw=between(23, 0.55, 1.05),
-        forehead=between(24, 1.55, 2.05),
-        ear_size=between(25, 0.30, 0.55),
+        place = float(u[4]) * (len(SKIN_TONES) - 1)
+        low = min(int(place), len(SKIN_TONES) - 2)
+        self.skin = _vary(_blend(SKIN_TONES[low], SKIN_TONES[low + 1], place - low), u[5:8], 8)
+        self.hair = _vary(HAIR_COLOURS[int(u[0] * len(HAIR_COLOURS))], u[1:4], 24)
+        self.iris = _vary(IRIS_COLOURS[int(u[8] * len(IRIS_COLOURS))], u[1:4], 20)
+        self.hair_style = HAIR_STYLES[int(u[9] * len(HAIR_STYLES))]
+        self.eye_distance = between(10, 0.86, 1.14)
+        self.eye_size = between(11, 0.28, 0.44)
+        self.eye_tilt = between(12, -0.10, 0.10)
+        self.brow_height = between(13, 0.42, 0.66)
+        self.brow_thickness = between(14, 0.05, 0.17)
+        self.brow_tilt = between(15, -0.12, 0.12)
+        self.nose_length = between(16, 0.90, 1.34)
+        self.nose_width = between(17, 0.24, 0.50)
+        self.mouth_height = between(18, 1.82, 2.32)
+        self.mouth_width = between(19, 0.62, 1.04)
+        self.lip_thickness = between(20, 0.10, 0.30)
+        self.face_width = between(21, 1.72, 2.20)
+        self.face_height = between(22, 2.95, 3.50)
+        self.jaw = between(23, 0.55, 1.05)
+        self.forehead = between(24, 1.55, 2.05)
+        self.ear_size = between(25, 0.30, 0.55)
         # Below 0 there is none, so that most people have no beard.
-        beard=max(0.0, between(26, -2.0, 0.8)),
-        moustache=max(0.0, between(27, -2.0, 0.9)),
-        wears_glasses=bool(u[28] < 0.2),
-        glasses_size=between(29, 0.52, 0.74),
-        mole=(between(30, -1.5, 1.5), between(31, 0.5, 2.4)),
-    )
+        self.beard = max(0.0, between(26, -2.0, 0.8))
+        self.moustache = max(0.0, between(27, -2.0, 0.9))
+        self.wears_glasses = bool(u[28] < 0.2)
+        self.glasses_size = between(29, 0.52, 0.74)
+        self.mole = between(30, -1.5, 1.5), between(31, 0.5, 2.4)
 
 
-def make_scene(rng: np.random.Generator) -> Scene:
-    """Draws a pose, an expression, light, clothes and a background."""
-    u, n = rng.random(16), rng.standard_normal(4)
-    coarse = rng.integers(0, 256, (2 + int(u[0] * 5), 2 + int(u[1] * 5), 3), dtype=np.uint8)
-    base = rng.integers(20, 200) + rng.integers(0, 56, 3)
-    background = (coarse * np.float32(0.25) + base * np.float32(0.75)).astype(np.uint8)
-    return Scene(
-        yaw=float(0.28 * n[0]),
-        pitch=float(0.14 * n[1]),
-        smile=float(u[2] ** 2),
-        mouth_open=float(max(0.0, 1.6 * u[3] - 1.1)),
-        brow_raise=float(0.2 * u[4] - 0.06),
-        eyes_closed=float(max(0.0, 2.2 * u[5] - 1.45)),
-        gaze=float(0.5 * n[2]),
-        light_x=float(0.45 * (2 * u[6] - 1)),
-        light_y=float(0.25 * (2 * u[7] - 1.4)),
-        ambient=float(0.78 + 0.36 * u[8]),
-        hair_shift=float(0.08 * n[3]),
-        clothes=(int(20 + 200 * u[9]), int(20 + 200 * u[10]), int(20 + 200 * u[11])),
-        background=background,
-        jitter=rng.standard_normal((5, 2)) * 0.035,
-    )
+class Scene:
+    """What differs between two photos of a person: pose, expression, light, clothes and background.
+
+    Angles are in radians, the rest is relative.
+    """
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        u, n = rng.random(16), rng.standard_normal(4)
+        coarse = rng.integers(0, 256, (2 + int(u[0] * 5), 2 + int(u[1] * 5), 3), dtype=np.uint8)
+        base = rng.integers(20, 200) + rng.integers(0, 56, 3)
+        self.background = (coarse * np.float32(0.25) + base * np.float32(0.75)).astype(np.uint8)
+        self.yaw, self.pitch = float(0.28 * n[0]), float(0.14 * n[1])
+        self.smile = float(u[2] ** 2)
+        self.mouth_open = float(max(0.0, 1.6 * u[3] - 1.1))
+        self.brow_raise = float(0.2 * u[4] - 0.06)
+        self.eyes_closed = float(max(0.0, 2.2 * u[5] - 1.45))
+        self.gaze = float(0.5 * n[2])
+        self.light_x, self.light_y = float(0.45 * (2 * u[6] - 1)), float(0.25 * (2 * u[7] - 1.4))
+        self.ambient = float(0.78 + 0.36 * u[8])
+        self.hair_shift = float(0.08 * n[3])
+        self.clothes = int(20 + 200 * u[9]), int(20 + 200 * u[10]), int(20 + 200 * u[11])
+        self.jitter = rng.standard_normal((5, 2)) * 0.035
 
 
 def landmarks(person: Person, scene: Scene) -> np.ndarray:
@@ -153,37 +101,38 @@ def landmarks(person: Person, scene: Scene) -> np.ndarray:
 def draw(person: Person, scene: Scene, to_pixels: complex, origin: complex) -> np.ndarray:
     """Draws the face: RGB, shape (112, 112, 3), uint8.
 
-    Args:
-        person: Who is drawn.
-        scene: Pose, expression, light and surroundings.
-        to_pixels: Rotation and scale from face units to pixels, as a complex factor.
-        origin: Where the face's origin lies, in pixels, as x + iy.
+    A complex factor rotates and scales face units to pixels; the face's origin lies at a pixel, as x + iy.
     """
     # Plain INTER_LINEAR may differ in the last bit between processors.
     image = cv2.resize(scene.background, (SIZE, SIZE), interpolation=cv2.INTER_LINEAR_EXACT)
     pen = _Pen(image, scene, to_pixels, origin)
-    _draw_body(pen, person, scene)
-    _draw_soft_face(pen, person, scene)
+    _draw_body_and_skin(pen, person, scene)
     # Everything so far becomes soft shading; what follows keeps its edges.
     pen.image = cv2.GaussianBlur(pen.image, (9, 9), 2.0)
     _draw_nose_and_mouth(pen, person, scene)
     _draw_eyes(pen, person, scene)
     _draw_hair(pen, person, scene)
-    _draw_extras(pen, person)
+    pen.ellipse(person.mole, (0.06, 0.06), _shade(person.skin, 0.4), 0.1)
+    if person.wears_glasses:
+        frame, size = _shade(person.hair, 0.5), person.glasses_size
+        for side in (-1, 1):
+            rim = _CIRCLE * np.array([size, size * 0.8])
+            pen.line(rim + np.array([side * person.eye_distance * 1.02, 0.08]), frame, 2, 0.35, closed=True)
+            temple = [(side * (person.eye_distance + size), 0.0), (side * person.face_width, 0.0)]
+            pen.line(np.array(temple), frame, 1, -0.2)
+        gap = person.eye_distance * 1.02 - size
+        pen.line(np.array([(-gap, 0.0), (gap, 0.0)]), frame, 2, 0.5)
     ramp = np.linspace(-1.0, 1.0, SIZE, dtype=np.float32)
     across, down = np.float32(scene.light_x) * ramp[None, :], np.float32(scene.light_y) * ramp[:, None]
     light = np.float32(scene.ambient) + across + down
     return np.clip(pen.image * light[..., None], 0, 255).astype(np.uint8)
 
 
-@dataclasses.dataclass
 class _Pen:
     """Draws shapes given in face units onto an image."""
 
-    image: np.ndarray
-    scene: Scene
-    to_pixels: complex
-    origin: complex
+    def __init__(self, image: np.ndarray, scene: Scene, to_pixels: complex, origin: complex) -> None:
+        self.image, self.scene, self.to_pixels, self.origin = image, scene, to_pixels, origin
 
     def points(self, points: np.ndarray, depth: float) -> np.ndarray:
         posed = _pose(points, np.full(len(points), depth), self.scene)
@@ -204,7 +153,7 @@ class _Pen:
         cv2.polylines(self.image, [self.points(points, depth)], closed, colour, thickness, cv2.LINE_AA, _SHIFT)
 
 
-def _draw_body(pen: _Pen, person: Person, scene: Scene) -> None:
+def _draw_body_and_skin(pen: _Pen, person: Person, scene: Scene) -> None:
     chin = person.face_height - 0.1
     if person.hair_style in ("long", "curly"):
         factor, length = (1.22, chin + 0.6) if person.hair_style == "long" else (1.32, 1.6)
@@ -217,9 +166,6 @@ def _draw_body(pen: _Pen, person: Person, scene: Scene) -> None:
     for side in (-1, 1):
         centre = (side * person.face_width * 0.99, 0.35)
         pen.ellipse(centre, (person.ear_size * 0.6, person.ear_size * 1.25), _shade(person.skin, 0.88), -0.7)
-
-
-def _draw_soft_face(pen: _Pen, person: Person, scene: Scene) -> None:
     # An ellipse above, narrowing to the chin below; a strong jaw keeps its width longer on the way down.
     below = _CIRCLE[:, 1] > 0
     heights = np.where(below, person.face_height, person.forehead)
@@ -302,10 +248,9 @@ def _draw_hair(pen: _Pen, person: Person, scene: Scene) -> None:
     if person.hair_style == "bald":
         return
     width, top, shift = person.face_width, -person.forehead, scene.hair_shift
-    line = {"short": 0.74, "fringe": 0.50, "parting": 0.70, "long": 0.72, "curly": 0.66, "receding": 0.88}[
-        person.hair_style
-    ]
-    bow = {"fringe": -0.10, "receding": 0.10, "parting": 0.16}.get(person.hair_style, 0.22)
+    style = person.hair_style
+    line = {"short": 0.74, "fringe": 0.50, "parting": 0.70, "curly": 0.66, "receding": 0.88}.get(style, 0.72)
+    bow = {"fringe": -0.10, "receding": 0.10, "parting": 0.16}.get(style, 0.22)
     lean = 0.38 if person.hair_style == "parting" else 0.0
     inner_y = top * line - bow * (1 - _HALF**2) + lean * (_HALF + shift)
     inner = np.stack([_HALF * width * 0.86, inner_y], axis=1)
@@ -322,20 +267,6 @@ def _draw_hair(pen: _Pen, person: Person, scene: Scene) -> None:
         pen.line(strand, _shade(person.hair, 1.35 if k % 4 else 0.7), 1, -0.05)
 
 
-def _draw_extras(pen: _Pen, person: Person) -> None:
-    pen.ellipse(person.mole, (0.06, 0.06), _shade(person.skin, 0.4), 0.1)
-    if not person.wears_glasses:
-        return
-    frame = _shade(person.hair, 0.5)
-    for side in (-1, 1):
-        rim = _CIRCLE * np.array([person.glasses_size, person.glasses_size * 0.8])
-        pen.line(rim + np.array([side * person.eye_distance * 1.02, 0.08]), frame, 2, 0.35, closed=True)
-        temple = [(side * (person.eye_distance + person.glasses_size), 0.0), (side * person.face_width, 0.0)]
-        pen.line(np.array(temple), frame, 1, -0.2)
-    gap = person.eye_distance * 1.02 - person.glasses_size
-    pen.line(np.array([(-gap, 0.0), (gap, 0.0)]), frame, 2, 0.5)
-
-
 def _pose(points: np.ndarray, depth: np.ndarray, scene: Scene) -> np.ndarray:
     x = points[:, 0] * math.cos(scene.yaw) + depth * math.sin(scene.yaw)
     y = points[:, 1] * math.cos(scene.pitch) - depth * math.sin(scene.pitch)
@@ -343,7 +274,7 @@ def _pose(points: np.ndarray, depth: np.ndarray, scene: Scene) -> np.ndarray:
 
 
 def _vary(colour: Colour, u: np.ndarray, amount: int) -> Colour:
-    return _clip(tuple(c + int((2 * float(v) - 1) * amount) for c, v in zip(colour, u, strict=True)))
+    return _clip([c + int((2 * float(v) - 1) * amount) for c, v in zip(colour, u, strict=True)])
 
 
 def _shade(colour: Colour, factor: float) -> Colour:

@@ -66,11 +66,7 @@ def all_match(folder: Path, pattern: re.Pattern[str]) -> bool:
 
 
 def read_lines(path: Path) -> list[str]:
-    """Reads the lines of a text file of a database.
-
-    Raises:
-        InputError: if it is not UTF-8.
-    """
+    """Reads the lines of a text file of a database, in UTF-8."""
     try:
         return path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:

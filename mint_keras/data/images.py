@@ -5,8 +5,9 @@ from __future__ import annotations
 import collections
 import dataclasses
 import hashlib
+import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,16 @@ import cv2
 import numpy as np
 
 from mint_keras import formats
-from mint_keras.data import containers, files, synthetic
+from mint_keras.data import files, pickles, recordio, synthetic
+from mint_keras.data.databases import tfds
 from mint_keras.records import InputError, Rejected, SampleTable
 
 IMAGE_SIZE = 112
 PIXELS = "pixels"  # what stores and models call faces that are kept as they are
 MIN_SIZE = 16
 _MAX_BYTES = 64 * 2**20  # a file is read whole
+# `train` and `test` are CIFAR's pickles. A name may hold a # itself: the key is what follows the last one.
+_INSIDE = re.compile(r"(.+(?:\.rec|\.bin|\.tfrecord-\d{5}-of-\d{5}|/train|/test))#(\d+)", re.DOTALL)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,11 +33,11 @@ class Framing:
 
     Attributes:
         size: Side of the square that the model takes, in pixels.
-        is_face: Images must be square, because a face is aligned; of a picture the largest central square is taken,
-            so that no shape is squeezed.
+        is_face: An aligned face must be square; of a picture the largest central square is taken.
         native: Squares that are larger are shrunk to this side first, and lose what smaller ones never had; 0 for none.
-            It applies to all samples alike: a control that treated one side otherwise would be a difference of its own.
     """
+
+    # `native` is for all samples: a control that treated one side otherwise would be a difference of its own.
 
     size: int = IMAGE_SIZE
     is_face: bool = True
@@ -49,11 +53,9 @@ class Framing:
         side = min(height, width)
         if side < MIN_SIZE or (self.is_face and height != width):
             wanted = (
-                f"an aligned face of {self.size}x{self.size} or a square face crop of at least {MIN_SIZE} pixels"
-                if self.is_face
-                else f"a picture of at least {MIN_SIZE} pixels a side"
+                f"an aligned face of {self.size}x{self.size} or a square face crop" if self.is_face else "a picture"
             )
-            raise InputError(f"Expected {wanted}, received {width}x{height}.")
+            raise InputError(f"Expected {wanted} of at least {MIN_SIZE} pixels a side, received {width}x{height}.")
         if height != width:
             top, left = (height - side) // 2, (width - side) // 2
             image = np.ascontiguousarray(image[top : top + side, left : left + side])
@@ -83,12 +85,7 @@ def _resize(image: np.ndarray, size: int) -> np.ndarray:
 
 
 class FaceReader:
-    """Reads faces of 112x112, or pictures as a classifier takes them, in batches, and keeps account of what it met.
-
-    A square image of another size is resized and counted; what `Framing` does not take is rejected.
-
-    Args:
-        framing: What every image becomes.
+    """Reads faces, or pictures as a classifier takes them, in batches, and keeps account of what it met.
 
     Attributes:
         rejected: The samples that could not be used, and why.
@@ -99,16 +96,25 @@ class FaceReader:
         self.framing = framing
         self.rejected: list[Rejected] = []
         self.resized: collections.Counter[str] = collections.Counter()
-        self._containers: dict[str, containers.Container] = {}
+        self._containers: dict[str, Callable[[int], bytes | np.ndarray]] = {}
         self._digest = hashlib.sha256()
 
     def batches(self, table: SampleTable, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yields (rows of the table, faces) with faces uint8 RGB of shape (batch, size, size, 3)."""
         rows: list[int] = []
         faces: list[np.ndarray] = []
-        for row in range(len(table)):
-            face = self._read(str(table.location[row]), str(table.database[row]))
-            if face is not None:
+        for row, location in enumerate(table.location.tolist()):
+            try:
+                image = self.image(location)
+                face = self.framing.apply(image)
+            except InputError as error:
+                # A damaged photo does not end a run of a million: whoever runs it counts and lists what was rejected.
+                self.rejected.append(Rejected(location, str(error)))
+            else:
+                if face.shape != image.shape:
+                    self.resized[str(table.database[row])] += 1
+                # Of what a model sees, not of the files: equal pixels give equal AAD.
+                self._digest.update(face.tobytes())
                 rows.append(row)
                 faces.append(face)
             # Filled over rejected samples, so that only the last batch is short.
@@ -116,45 +122,26 @@ class FaceReader:
                 yield np.array(rows), np.stack(faces)
                 rows, faces = [], []
 
-    def decode_to(self, path: Path, table: SampleTable, batch_size: int = 256) -> tuple[np.ndarray, np.ndarray]:
-        """Decodes everything once into a memory-mapped `.npy` file; returns rows and faces as `read_faces` does."""
+    def decode_to(self, path: Path | None, table: SampleTable, batch_size: int = 256) -> tuple[np.ndarray, np.ndarray]:
+        """Decodes everything once into a memory-mapped `.npy` file, or into memory; returns what `read_faces` does."""
         shape = (len(table), self.framing.size, self.framing.size, 3)
-        return self._fill(np.lib.format.open_memmap(path, "w+", np.uint8, shape), table, batch_size)
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of all pixels read so far, in order."""
-        return self._digest.hexdigest()
-
-    def _fill(self, faces: np.ndarray, table: SampleTable, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+        # One array for all: parts that are joined at the end would take twice the memory.
+        faces = np.lib.format.open_memmap(path, "w+", np.uint8, shape) if path else np.empty(shape, np.uint8)
         used: list[int] = []
         for rows, batch in self.batches(table, batch_size):
             faces[len(used) : len(used) + len(rows)] = batch
             used += rows.tolist()
         return np.array(used, int), faces[: len(used)]
 
-    def _read(self, location: str, database: str) -> np.ndarray | None:
-        try:
-            image = self.image(location)
-            face = self.framing.apply(image)
-        except InputError as error:
-            # A damaged photo does not end a run of a million: whoever runs it counts and lists what was rejected.
-            self.rejected.append(Rejected(location, str(error)))
-            return None
-        if face.shape != image.shape:
-            self.resized[database] += 1
-        # Of what a model sees, not of the files: equal pixels give equal AAD.
-        self._digest.update(face.tobytes())
-        return face
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all pixels read so far, in order."""
+        return self._digest.hexdigest()
 
     def image(self, location: str) -> np.ndarray:
-        """Decodes one image as it is: RGB, shape (height, width, 3), uint8, turned as its EXIF orientation says.
-
-        Raises:
-            InputError: if it cannot be read.
-        """
-        image = self.stored(location)
-        return decode(image) if isinstance(image, bytes) else image
+        """Decodes one image as it is: RGB, shape (height, width, 3), uint8, turned as its EXIF orientation says."""
+        stored = self.stored(location)
+        return decode(stored) if isinstance(stored, bytes) else stored
 
     def stored(self, location: str) -> bytes | np.ndarray:
         """Returns an image as it is kept: encoded, or pixels where nothing is (drawn faces, CIFAR).
@@ -166,14 +153,39 @@ class FaceReader:
             return synthetic.render(location)
         if reason := files.why_unusable(location):
             raise InputError(reason)
-        place = containers.split(location)
-        if place is None:
+        container, key = split(location)
+        if key is None:
             return read_bytes(files.find(location))
-        path, key = place
         # A container stays open: the index of a database of millions of records is read once.
-        if path not in self._containers:
-            self._containers[path] = containers.open_container(Path(path))
-        return self._containers[path](key)
+        if container not in self._containers:
+            self._containers[container] = _open_container(Path(container))
+        return self._containers[container](key)
+
+
+def split(location: str) -> tuple[str, int | None]:
+    """Returns the file that a location `FILE#KEY` lies in, and its key there; None for a file of its own."""
+    match = _INSIDE.fullmatch(location)
+    return (match[1], int(match[2])) if match else (location, None)
+
+
+def _open_container(path: Path) -> Callable[[int], bytes | np.ndarray]:
+    """Returns a function from a key to an image, encoded or as RGB pixels."""
+    if not path.is_file():
+        raise InputError(f"Expected a file at {path}, received none.")
+    if path.suffix == ".rec":
+        return recordio.RecordFile(path).image
+    if ".tfrecord-" in path.name:
+        return tfds.open_shard(path)
+    is_cifar = path.suffix != ".bin"
+    pictures = pickles.cifar_pictures(pickles.read_cifar(path)) if is_cifar else pickles.read_verification(path)[0]
+
+    def read(key: int) -> bytes | np.ndarray:
+        if key >= len(pictures):
+            raise InputError(f"Expected one of {len(pictures)} images of {path}, received {key}.")
+        # Pictures of CIFAR are kept channel by channel, which OpenCV does not take.
+        return np.ascontiguousarray(pictures[key]) if is_cifar else pictures[key]
+
+    return read
 
 
 def first_faces(table: SampleTable, num: int, framing: Framing = FACE) -> np.ndarray:
@@ -193,26 +205,15 @@ def first_faces(table: SampleTable, num: int, framing: Framing = FACE) -> np.nda
 def read_faces(table: SampleTable, framing: Framing = FACE, batch_size: int = 64) -> tuple[np.ndarray, np.ndarray]:
     """Reads all usable faces of a table into memory; `FaceReader` also says what was rejected.
 
-    Args:
-        table: The samples.
-        framing: What every image becomes.
-        batch_size: How many faces are decoded before they are copied to the others.
-
     Returns:
         The usable rows of the table, shape (n,), and their faces, uint8 RGB of shape (n, size, size, 3); both are empty
         if none is usable.
     """
-    # One array for all: parts that are joined at the end would take twice the memory.
-    faces = np.empty((len(table), framing.size, framing.size, 3), np.uint8)
-    return FaceReader(framing)._fill(faces, table, batch_size)
+    return FaceReader(framing).decode_to(None, table, batch_size)
 
 
 def read_bytes(path: Path) -> bytes:
-    """Reads an image file of sane size.
-
-    Raises:
-        InputError: if it cannot be read, is no regular file or is larger than 64 MiB.
-    """
+    """Reads an image file; InputError if it cannot be read, is no regular file or is larger than 64 MiB."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for, a device never ends
@@ -231,8 +232,7 @@ def decode(encoded: bytes) -> np.ndarray:
     animation the first picture is taken.
 
     Raises:
-        InputError: if the bytes are not an image, or one of more pixels than `OPENCV_IO_MAX_IMAGE_PIXELS` allows, which
-            is known before decoding.
+        InputError: if the bytes are no image, or one of more pixels than `OPENCV_IO_MAX_IMAGE_PIXELS` allows.
     """
     image = None
     if encoded:

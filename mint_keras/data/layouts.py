@@ -2,54 +2,41 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
-from mint_keras.data.databases import adience, celeba, cifar, fddb, folders, ijbc, pictures, tfds
+from mint_keras.data.databases import adience, fddb, folders, ijbc, pictures, tfds
 from mint_keras.records import Sample
 
 RECORDIO, VERIFICATION, FOLDERS = "recordio", "verification pairs", "folders"
 
 
-@dataclasses.dataclass(frozen=True)
-class DatabaseLayout:
-    """How a database lies in a folder: `is_here` looks at a few files only, `read` also takes the database's name."""
-
-    is_here: Callable[[Path], bool]
-    read: Callable[[Path, str], Iterator[Sample]]
-
-
+# Whether a folder has a layout, by a few of its files, and how it is read under a database's name.
 # The first that fits is taken; a folder that fits none is one of people's folders.
-LAYOUTS = {
-    "tensorflow_datasets": DatabaseLayout(tfds.is_here, tfds.read),
-    "cifar-100 pickles": DatabaseLayout(cifar.is_pickled, cifar.read_pickled),
-    "cifar-100 folders": DatabaseLayout(cifar.is_folders, cifar.read_folders),
-    "tiny-imagenet": DatabaseLayout(pictures.is_tiny_imagenet, pictures.read_tiny_imagenet),
-    "ijb-c (nist)": DatabaseLayout(ijbc.is_nist, ijbc.read_nist),
-    "ijb-c (insightface)": DatabaseLayout(ijbc.is_insightface, ijbc.read_insightface),
-    "fddb": DatabaseLayout(fddb.is_here, fddb.read),
-    "celeba": DatabaseLayout(celeba.is_here, celeba.read),
-    "adience": DatabaseLayout(adience.is_here, adience.read),
-    "coco": DatabaseLayout(pictures.is_coco, pictures.read_coco),
-    "caltech-256": DatabaseLayout(pictures.is_caltech256, pictures.read_caltech),
-    "caltech-101": DatabaseLayout(pictures.is_caltech101, pictures.read_caltech),
-    "lfw": DatabaseLayout(folders.is_lfw, folders.read),
-    "utkface": DatabaseLayout(folders.is_utkface, folders.read_utkface),
-    "gandiffface": DatabaseLayout(folders.is_gandiffface, folders.read_gandiffface),
+LAYOUTS: dict[str, tuple[Callable[[Path], bool], Callable[[Path, str], Iterator[Sample]]]] = {
+    "tensorflow_datasets": (tfds.is_here, tfds.read),
+    "cifar-100 pickles": (pictures.is_cifar_pickles, pictures.read_cifar_pickles),
+    "cifar-100 folders": (pictures.is_cifar_folders, pictures.read_cifar_folders),
+    "tiny-imagenet": (pictures.is_tiny_imagenet, pictures.read_tiny_imagenet),
+    "ijb-c (nist)": (ijbc.is_nist, ijbc.read_nist),
+    "ijb-c (insightface)": (ijbc.is_insightface, ijbc.read_insightface),
+    "fddb": (fddb.is_here, fddb.read),
+    "celeba": (folders.is_celeba, folders.read_celeba),
+    "adience": (adience.is_here, adience.read),
+    "coco": (pictures.is_coco, pictures.read_coco),
+    "caltech-256": (pictures.is_caltech256, pictures.read_caltech),
+    "caltech-101": (pictures.is_caltech101, pictures.read_caltech),
+    "lfw": (folders.is_lfw, folders.read),
+    "utkface": (folders.is_utkface, folders.read_utkface),
+    "gandiffface": (folders.is_gandiffface, folders.read_gandiffface),
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Published:
-    """What a database's publishers counted.
+class Published(NamedTuple):
+    """What a database's publishers counted: files or records with an image, and people, 0 where nobody counted them.
 
-    Attributes:
-        name: Name of the database, with the part that was counted.
-        layout: DatabaseLayout that the database comes in.
-        images: Number of files or records with an image.
-        identities: Number of people, 0 where nobody counted them.
-        source: Who says so.
+    The name says which part was counted, the source who says so.
     """
 
     name: str
@@ -85,10 +72,10 @@ PUBLISHED = (
 
 def recognise(folder: Path) -> str:
     """Returns the layout of a folder, a key of `LAYOUTS`, or "folders"."""
-    return next((name for name, layout in LAYOUTS.items() if layout.is_here(folder)), FOLDERS)
+    return next((name for name, (is_here, _) in LAYOUTS.items() if is_here(folder)), FOLDERS)
 
 
 def read(folder: Path, database: str) -> Iterator[Sample]:
     """Yields the samples of a folder, by the layout that it has."""
-    layout = LAYOUTS.get(recognise(folder))
-    return layout.read(folder, database) if layout else folders.read(folder, database)
+    layout = recognise(folder)
+    return (folders.read if layout == FOLDERS else LAYOUTS[layout][1])(folder, database)

@@ -11,11 +11,13 @@ import dataclasses
 import hashlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
+from mint_keras import progress
+from mint_keras.data import images
 from mint_keras.records import SampleTable
 
 EXACT, PERCEPTUAL, EMBEDDING, KNOWN = "exact", "perceptual", "embedding", "known"
@@ -25,6 +27,7 @@ MAX_BITS = 31
 MIN_QUALITY = 50
 _NEIGHBOURS = 8
 _MOST_NEIGHBOURS = 2048  # further copies of a photo are joined through each other
+_BATCH_SIZE = 64
 _CHUNK = 2**16  # pairs whose embeddings are copied at once
 _NUM_STEPS = 4  # of parts, each way
 _LINKS, _EFFORT = 32, 64  # of the graph of neighbours; more find more and take longer
@@ -41,8 +44,7 @@ class Fingerprints:
         quality: Quality of the hashes, 0 to 100, shape (n,); flat pictures have little.
         embedding: Embeddings of length 1, shape (n, d), by a face-recognition model that gives the mirrored photo the
             same one; None if there is no model.
-        cropped: Perceptual hashes of parts of the photos, shape (n, number of parts, 32), which find the photos that
-            are such a part; None if they are not looked for.
+        cropped: Perceptual hashes of parts of the photos, shape (n, number of parts, 32); None leaves them out.
     """
 
     digest: np.ndarray
@@ -52,19 +54,12 @@ class Fingerprints:
     embedding: np.ndarray | None
     cropped: np.ndarray | None = None
 
-    def __len__(self) -> int:
-        return len(self.digest)
 
+class Overlap(NamedTuple):
+    """Pairs of rows that show the same photo, the smaller row first, as columns of shape (m,).
 
-@dataclasses.dataclass(frozen=True)
-class Overlap:
-    """Pairs of rows that show the same photo.
-
-    Attributes:
-        first: The smaller row of each pair, shape (m,).
-        second: The larger row of each pair, shape (m,).
-        reason: `EXACT`, `PERCEPTUAL`, `EMBEDDING` or `KNOWN`, the first that applies, shape (m,).
-        cosine: Cosines of the pairs' embeddings, shape (m,); NaN without embeddings.
+    The reason is `EXACT`, `PERCEPTUAL`, `EMBEDDING` or `KNOWN`, the first that applies; the cosine is that of the
+    embeddings, NaN without.
     """
 
     first: np.ndarray
@@ -74,7 +69,7 @@ class Overlap:
 
     def take(self, chosen: np.ndarray) -> Overlap:
         """Returns some of the pairs (indices or a boolean mask)."""
-        return Overlap(self.first[chosen], self.second[chosen], self.reason[chosen], self.cosine[chosen])
+        return Overlap(*(column[chosen] for column in self))
 
 
 def hash_faces(faces: np.ndarray) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:
@@ -109,12 +104,9 @@ def hash_crops(faces: np.ndarray) -> np.ndarray:
 
 
 def find_overlap(fingerprints: Fingerprints, min_cosine: float, known: Sequence[tuple[int, int]] = ()) -> Overlap:
-    """Finds the pairs of rows that show the same photo, in about n log n steps.
+    """Finds the pairs of rows that show the same photo, in about n log n steps, and adds those that others have found.
 
-    Args:
-        fingerprints: Fingerprints of all photos of all sides, n rows.
-        min_cosine: Embeddings closer than this are taken for one photo.
-        known: Pairs of rows that others have found.
+    Embeddings whose cosine is at least `min_cosine` are taken for one photo.
     """
     import faiss
 
@@ -166,11 +158,8 @@ def leave_out(found: Overlap, side: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     """Says what to leave out, so that no photo is on two sides, or twice on one.
 
     Photos that pairs join, also through others, are one group. The first side that has one of a group keeps its own;
-    what later sides have of it is left out. Within a side it is the later photo of each pair.
-
-    Args:
-        found: Pairs of rows.
-        side: The side of each row, shape (n,); it never falls from a row to the next.
+    what later sides have of it is left out. Within a side it is the later photo of each pair. The side of each row,
+    shape (n,), never falls from a row to the next.
 
     Returns:
         The rows to leave out, sorted, and those of them that an earlier side has too.
@@ -219,11 +208,6 @@ def match_known(table: SampleTable, lines: Sequence[Sequence[str]]) -> tuple[lis
     return pairs, alone, num_unknown
 
 
-def alter(face: np.ndarray, kind: str, rng: np.random.Generator) -> np.ndarray:
-    """Returns a near copy of a face, changed as photos are on the net; `kind` is a key of `ALTERATIONS`."""
-    return ALTERATIONS[kind](face, rng)
-
-
 def _cropped(face: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     height, width = face.shape[:2]
     new_height, new_width = round(0.95 * height), round(0.95 * width)
@@ -231,7 +215,7 @@ def _cropped(face: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return cv2.resize(face[top : top + new_height, left : left + new_width], (width, height))
 
 
-# From a face, RGB, uint8, to a near copy of it; only a crop is drawn at random.
+# From a face, RGB, uint8, to a near copy of it as photos are changed on the net; only a crop is drawn at random.
 ALTERATIONS: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
     # OpenCV takes the channels for BGR both ways, so they come back in their order.
     "encoded again": lambda face, _: cv2.imdecode(
@@ -270,3 +254,78 @@ def _near(
             waiting, num = waiting[~is_done], 4 * num
         queried, others = zip(*found, strict=True)
         yield np.concatenate(queried), np.concatenate(others)
+
+
+class Searched(NamedTuple):
+    """What a search compares.
+
+    `rows` are those of the table that could be read, shape (n,). `prints` are their fingerprints, and behind them those
+    of the planted copies. `planted` says of every copy the place in `rows` of what it copies, and the alteration.
+    """
+
+    rows: np.ndarray
+    prints: Fingerprints
+    planted: list[tuple[int, str]]
+
+    def hits(self, found: Overlap) -> dict[str, list[bool]]:
+        """Tells of every planted copy whether the search found it, by alteration, and of all of them.
+
+        Of photos with equal pixels the first stands for all, because only it was searched for.
+        """
+        pairs = set(zip(found.first.tolist(), found.second.tolist(), strict=True))
+        first = first_equal(self.prints.digest).tolist()
+        hits = [(first[place], row) in pairs for row, (place, _) in enumerate(self.planted, start=len(self.rows))]
+        by_kind = {
+            kind: [hit for hit, (_, other) in zip(hits, self.planted, strict=True) if other == kind]
+            for kind in ALTERATIONS
+        }
+        return {kind: hits for kind, hits in {**by_kind, "all": hits}.items() if hits}
+
+
+def fingerprint(
+    table: SampleTable, num_planted: int, seed: int, embed: Callable[[np.ndarray], np.ndarray] | None
+) -> Searched | None:
+    """Takes the fingerprints of photos, and plants altered copies of some of them.
+
+    Args:
+        table: The samples.
+        num_planted: How many of them are copied, at most.
+        seed: Seeds the choice of what is copied, and the place of crops.
+        embed: Turns uint8 RGB faces, (n, 112, 112, 3), into embeddings of length 1; None searches without.
+
+    Returns:
+        What to search, or None if no photo could be read.
+    """
+    rng = np.random.default_rng(seed)
+    chosen = set(rng.choice(len(table), min(num_planted, len(table)), replace=False).tolist())
+    kinds = list(ALTERATIONS)
+    parts: list[tuple] = []
+    copies: list[tuple] = []
+    rows: list[int] = []
+    planted: list[tuple[int, str]] = []
+
+    def look(faces: np.ndarray) -> tuple:
+        return *hash_faces(faces), embed(faces) if embed else None, hash_crops(faces)
+
+    with progress.bar(total=len(table), desc="photos", unit="photo") as bar:
+        for batch_rows, faces in images.FaceReader().batches(table, _BATCH_SIZE):
+            parts.append(look(faces))
+            altered = []
+            for position, row in enumerate(batch_rows.tolist()):
+                if row in chosen:
+                    # The alterations take turns, so that each is tried equally often.
+                    kind = kinds[len(planted) % len(kinds)]
+                    planted.append((len(rows) + position, kind))
+                    altered.append(ALTERATIONS[kind](faces[position], rng))
+            if altered:
+                copies.append(look(np.stack(altered)))
+            rows += batch_rows.tolist()
+            bar.update(len(batch_rows))
+    if not rows:
+        return None
+    # Copies come last: whatever is found at a row beyond the photos is one of them.
+    *columns, embedding, cropped = zip(*parts, *copies, strict=True)
+    digest, pdq, mirrored, quality = map(np.concatenate, columns)
+    embeddings = np.concatenate(embedding) if embed else None
+    prints = Fingerprints(digest, pdq, mirrored, quality, embeddings, np.concatenate(cropped))
+    return Searched(np.array(rows), prints, planted)

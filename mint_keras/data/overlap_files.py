@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,15 +16,8 @@ from mint_keras.records import InputError, RefusedError, SampleTable
 PAIRS = "pairs.csv"
 
 
-@dataclasses.dataclass(frozen=True)
-class Scan:
-    """What a finished search says.
-
-    Attributes:
-        samples: The names of the samples to leave out.
-        people: The people to leave out, as `SampleTable.people` names them.
-        report: The content of overlap.json.
-    """
+class Scan(NamedTuple):
+    """What a finished search says: samples and people (as `SampleTable.people`) to leave out, and overlap.json."""
 
     samples: set[str]
     people: set[str]
@@ -37,11 +29,7 @@ class Scan:
         return table.take(~out)
 
     def summary(self, num_samples: int) -> dict[str, Any]:
-        """Returns what a protocol keeps of the search.
-
-        Args:
-            num_samples: How many samples the protocol could choose from, before any was left out.
-        """
+        """Returns what a protocol keeps of the search, which could choose from so many before any was left out."""
         planted = self.report["planted"].get("all")
         return {
             "left_out": len(self.samples),
@@ -61,10 +49,10 @@ def read_scan(folder: Path, tables: Sequence[SampleTable]) -> Scan:
     """
     formats.read_manifest(folder, formats.OVERLAP)
     report = formats.read_json(folder / formats.OVERLAP_REPORT)
-    unseen = [str(table.database[0]) for table in tables if formats.sha256_table(table) not in report["databases"]]
-    if unseen:
+    searched = report["databases"]
+    if unseen := [str(table.database[0]) for table in tables if formats.sha256_table(table) not in searched]:
         raise RefusedError(
-            f"{folder} has not searched {unseen} as they are now, but {list(report['databases'].values())}. Run "
+            f"{folder} has not searched {unseen} as they are now, but {list(searched.values())}. Run "
             "find_overlap.py over all databases of this protocol, under the same names."
         )
     samples = formats.read_csv(folder / formats.EXCLUDED_SAMPLES)["sample_id"]
@@ -75,35 +63,21 @@ def read_scan(folder: Path, tables: Sequence[SampleTable]) -> Scan:
 def write_found(
     folder: Path, table: SampleTable, found: overlap.Overlap, excluded: np.ndarray, across: np.ndarray
 ) -> dict[str, int]:
-    """Writes the pairs and the two lists of exclusions.
+    """Writes the pairs and the two lists of exclusions; returns how many samples and people are left out.
 
-    Args:
-        folder: The output folder.
-        table: The samples that were searched.
-        found: The pairs.
-        excluded: Rows of the table to leave out.
-        across: Those of them that an earlier database has too: their people are left out with all their photos.
-
-    Returns:
-        The number of samples and of people to leave out.
+    `excluded` are rows of the table. People of `across`, those that an earlier database has too, go with all photos.
     """
     rows = zip(found.first, found.second, found.reason, found.cosine, strict=True)
     lines = [(table.sample_id[a], table.sample_id[b], reason, f"{cosine:.4f}") for a, b, reason, cosine in rows]
     formats.write_csv(folder / PAIRS, ("first", "second", "reason", "cosine"), lines)
-    formats.write_csv(
-        folder / formats.EXCLUDED_SAMPLES, ("sample_id",), [(name,) for name in table.sample_id[excluded]]
-    )
     people = np.unique(table.people()[across])
-    formats.write_csv(folder / formats.EXCLUDED_PEOPLE, ("identity",), [(person,) for person in people])
+    formats.write_csv(folder / formats.EXCLUDED_SAMPLES, ("sample_id",), zip(table.sample_id[excluded], strict=True))
+    formats.write_csv(folder / formats.EXCLUDED_PEOPLE, ("identity",), zip(people, strict=True))
     return {"excluded_samples": len(excluded), "excluded_identities": len(people)}
 
 
 def read_known(path: Path) -> list[list[str]]:
-    """Reads a published list of duplicates: names separated by commas, semicolons or tabs, one photo in a line.
-
-    Raises:
-        InputError: If the file is no text.
-    """
+    """Reads a published list of duplicates: names separated by commas, semicolons or tabs, one photo in a line."""
     try:
         # Spreadsheets put a mark in front of UTF-8, which would become part of the first name.
         lines = path.read_text(encoding="utf-8-sig").splitlines()

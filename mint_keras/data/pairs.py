@@ -1,36 +1,28 @@
-"""Verification pairs: two faces, and whether they show the same person.
-
-Insightface's `.bin` files (lfw.bin, cfp_fp.bin, agedb_30.bin), LFW's pairs.txt beside a folder of aligned faces, and a
-CSV of one's own.
-"""
+"""Verification pairs: two faces, and whether they show the same person; and the people whom they join."""
 
 from __future__ import annotations
 
 import csv
-import dataclasses
+import hashlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from mint_keras.data import pickles
-from mint_keras.records import InputError
+from mint_keras.records import InputError, Sample
 
 NUM_FOLDS = 10
 _SUFFIXES = (".jpg", ".png", ".jpeg", ".bmp")
 
 
-@dataclasses.dataclass(frozen=True)
-class Pairs:
-    """Pairs of faces; an image that occurs in several pairs is listed once where its name tells.
+class Pairs(NamedTuple):
+    """Pairs of faces: columns of shape (n,), and the images, encoded or as files, that `first` and `second` number.
 
-    Attributes:
-        first: Positions of the pairs' first images in `images`, shape (n,).
-        second: Positions of their second images, shape (n,).
-        genuine: Whether both show the same person, shape (n,), bool.
-        folds: Folds of the pairs, shape (n,); a fold's threshold is chosen on the other folds.
-        images: Encoded images, or the files.
+    An image that occurs in several pairs is listed once where its name tells. `genuine` pairs show one person. A fold's
+    threshold is chosen on the other folds.
     """
 
     first: np.ndarray
@@ -44,16 +36,17 @@ def read_pairs(path: Path, images: Path | None = None) -> Pairs:
     """Reads pairs.
 
     Args:
-        path: Insightface's `.bin`; LFW's `pairs.txt`; or a `.csv` with columns first, second, is_same (1 or 0) and,
-            if you want, fold.
+        path: Insightface's `.bin` (lfw.bin, agedb_30.bin); LFW's `pairs.txt`; or a `.csv` with columns first, second,
+            is_same (1 or 0) and, if you want, fold.
         images: The folder that the names in a text file are relative to, by default its own. For pairs.txt it holds
             one folder per person with name_0001.jpg and so on.
 
     Raises:
         InputError: if it is none of these, or an image that it names is missing.
     """
-    if not path.is_file():
-        raise InputError(f"Expected a file of pairs (.bin, .txt, .csv), received {path}: not found.")
+    if not path.is_file() or path.suffix not in (".bin", ".txt", ".csv"):
+        found = "another" if path.is_file() else "not found"
+        raise InputError(f"Expected a file of pairs (.bin, .txt, .csv), received {path}: {found}.")
     if path.suffix == ".bin":
         encoded, labels = pickles.read_verification(path)
         first = np.arange(0, len(encoded), 2)
@@ -61,29 +54,54 @@ def read_pairs(path: Path, images: Path | None = None) -> Pairs:
         parts = np.array_split(np.arange(len(labels)), NUM_FOLDS)
         folds = np.repeat(np.arange(NUM_FOLDS), [len(part) for part in parts])
         return Pairs(first, first + 1, np.array(labels, bool), folds, [*encoded])
-    if path.suffix not in (".txt", ".csv"):
-        raise InputError(f"Expected a file of pairs (.bin, .txt, .csv), received {path}.")
-    read = _read_lfw if path.suffix == ".txt" else _read_csv
+    read_rows = _read_lfw if path.suffix == ".txt" else _read_csv
     try:
-        rows = list(read(path, images or path.parent))
+        rows = list(read_rows(path, images or path.parent))
     except UnicodeDecodeError as error:
         raise InputError(f"Expected text in {path}, received bytes that are none.") from error
     if not rows:
         raise InputError(f"Expected pairs in {path}, received none.")
-    missing = sorted({str(file) for row in rows for file in row[:2] if not file.is_file()})
-    if missing:
+    if missing := sorted({str(file) for row in rows for file in row[:2] if not file.is_file()}):
         raise InputError(f"Expected every image of {path}, received {len(missing)} that do not exist: {missing[:3]}.")
-    position = {file: i for i, file in enumerate(dict.fromkeys(itertools.chain.from_iterable(r[:2] for r in rows)))}
-    columns = zip(*((position[row[0]], position[row[1]], row[2], row[3]) for row in rows), strict=True)
-    first, second, genuine, folds = map(np.array, columns)
+    position = {file: i for i, file in enumerate(dict.fromkeys(itertools.chain.from_iterable(row[:2] for row in rows)))}
+    numbered = [(position[first], position[second], is_same, fold) for first, second, is_same, fold in rows]
+    first, second, genuine, folds = (np.array(column) for column in zip(*numbered, strict=True))
     return Pairs(first, second, genuine, folds, list(position))
 
 
-def _read_lfw(path: Path, images: Path) -> Iterator[tuple[Path, Path, bool, int]]:
-    """Reads LFW's pairs.txt: a line of folds and pairs per class, then genuine and impostor lines in turn.
+def read(path: Path, database: str) -> Iterator[Sample]:
+    """Yields every face of an insightface verification set (`.bin`) once, though pairs repeat it.
 
-    Source: http://vis-www.cs.umass.edu/lfw/README.txt, section II.
+    The file names nobody. Faces that a chain of genuine pairs joins are one identity; whether two identities are two
+    people is not known.
     """
+    content = read_pairs(path)
+    digests = [hashlib.sha256(image).hexdigest() for image in content.images if isinstance(image, bytes)]
+    genuine = zip(content.first[content.genuine].tolist(), content.second[content.genuine].tolist(), strict=True)
+    people = join_people((digests[first], digests[second]) for first, second in genuine)
+    for key in np.sort(np.unique(digests, return_index=True)[1]).tolist():
+        identity = people.get(digests[key], digests[key])[:16]
+        yield Sample(f"{database}/{key:06d}", database, identity, f"{path}#{key}")
+
+
+def join_people(pairs: Iterable[Iterable[str]]) -> dict[str, str]:
+    """Returns for every name the first name, in alphabetical order, that a chain of pairs joins it to."""
+    from scipy.sparse import coo_array  # the laptop scorer has no SciPy
+    from scipy.sparse.csgraph import connected_components
+
+    ends = np.array([list(pair) for pair in pairs], dtype=np.str_).reshape(-1, 2)
+    names, positions = np.unique(ends, return_inverse=True)
+    first, second = positions.reshape(-1, 2).T
+    graph = coo_array((np.ones(len(first)), (first, second)), shape=(len(names), len(names)))
+    component = connected_components(graph, directed=False)[1]
+    # Names are sorted, so the first of each component leads it.
+    leaders = names[np.unique(component, return_index=True)[1]]
+    return dict(zip(names.tolist(), leaders[component].tolist(), strict=True))
+
+
+def _read_lfw(path: Path, images: Path) -> Iterator[tuple[Path, Path, bool, int]]:
+    # A line of folds and pairs per class, then genuine and impostor lines in turn.
+    # Source: http://vis-www.cs.umass.edu/lfw/README.txt, section II.
     lines = [line.split("\t") for line in path.read_text().splitlines() if line.strip()]
     header = lines[0] if lines else []
     if not 1 <= len(header) <= 2 or not all(item.strip().isdecimal() for item in header):

@@ -77,11 +77,7 @@ class _Pickled:
 
 
 def plain(item: Any) -> Any:
-    """Returns the bytes of a pickled uint8 array, the value of a pickled scalar, anything else as it is.
-
-    Raises:
-        InputError: if it is another array.
-    """
+    """Returns the bytes of a pickled uint8 array, the value of a pickled scalar, anything but an array as it is."""
     if isinstance(item, bytearray):
         return bytes(item)
     if not isinstance(item, _Pickled):
@@ -114,9 +110,6 @@ def read_verification(path: Path) -> tuple[list[bytes], list[Any]]:
     """Reads an insightface verification set: 2n encoded images, and for each pair whether both show one person.
 
     Source: insightface recognition/arcface_torch/eval/verification.py, load_bin.
-
-    Raises:
-        InputError: if the file is none, or too large.
     """
     content = _read_file(path, _MAX_VERIFICATION)
     if not isinstance(content, tuple | list) or len(content) != 2 or not all(isinstance(x, list) for x in content):
@@ -130,11 +123,7 @@ def read_verification(path: Path) -> tuple[list[bytes], list[Any]]:
 
 
 def read_cifar(path: Path) -> dict[bytes, Any]:
-    """Reads a file of CIFAR-100 as the dictionary that it is.
-
-    Raises:
-        InputError: if the file holds none, or is too large.
-    """
+    """Reads a file of CIFAR-100 as the dictionary that it is."""
     content = _read_file(path, _MAX_CIFAR)
     if not isinstance(content, dict):
         raise InputError(f"Expected a dictionary in {path}, received {type(content).__name__}.")
@@ -142,11 +131,7 @@ def read_cifar(path: Path) -> dict[bytes, Any]:
 
 
 def cifar_pictures(content: Mapping[bytes, Any]) -> np.ndarray:
-    """Returns the pictures of a file of CIFAR-100 that `read_cifar` read, RGB of shape (n, 32, 32, 3), uint8.
-
-    Raises:
-        InputError: if it holds none.
-    """
+    """Returns the pictures of a file of CIFAR-100 that `read_cifar` read, RGB of shape (n, 32, 32, 3), uint8."""
     item = content.get(b"data")
     raw, width = plain(item), 3 * _CIFAR_SIDE**2
     if not isinstance(raw, bytes) or len(raw) % width or (isinstance(item, _Pickled) and item.state[3]):

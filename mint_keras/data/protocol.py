@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,16 +26,11 @@ PARTS = ("train_members", "train_externals", "test_members", "test_externals", "
 _TRAIN_FRACTION = 0.6
 
 
-@dataclasses.dataclass(frozen=True)
-class Sources:
-    """The samples a run may use.
+class Sources(NamedTuple):
+    """The samples a run may use: those that the audited model was trained on, and three kinds of others.
 
-    Attributes:
-        members: Samples that the audited model was trained on.
-        externals: Samples that it was not trained on, from databases the heads are trained on.
-        evaluate: Samples that it was not trained on, from databases the heads never see; None takes held-out people
-            of `externals` instead.
-        held_out: Samples that it was not trained on, from the members' database; None if there are no such people.
+    Heads train on databases of `externals` and never see those of `evaluate`; None takes held-out people of `externals`
+    instead. `held_out` are others of the members' database; None if there are no such people.
     """
 
     members: SampleTable
@@ -95,12 +91,7 @@ def make_protocol(sources: Sources, num_train: int, num_test: int, seed: int) ->
 
     People are divided 60 to 40 between training and test; where that leaves one of them too small although there are
     enough samples for both, as `num_train` to `num_test` (40,000 and 10,000 of CIFAR-100's 50,000, as in Appendix A).
-
-    Args:
-        sources: The samples to choose from.
-        num_train: Training samples of each class at most.
-        num_test: Test samples of each kind at most.
-        seed: Seeds every choice.
+    There are at most `num_train` training samples of each class, and `num_test` test samples of each kind.
 
     Raises:
         InputError: if a person is on both sides of membership, or there are too few people.
@@ -111,24 +102,21 @@ def make_protocol(sources: Sources, num_train: int, num_test: int, seed: int) ->
             f"Expected databases to evaluate on that the heads do not train on, received {seen} in both. "
             "Leave --evaluate out to hold out people of the externals instead."
         )
-    named = {field.name: getattr(sources, field.name) for field in dataclasses.fields(sources)}
     _refuse_shared(
-        {name: table.people() for name, table in named.items() if table is not None},
+        {name: table.people() for name, table in sources._asdict().items() if table is not None},
         " Databases are told apart by their folder names: rename one if they are different.",
     )
     rng = streams.stream(seed, streams.PROTOCOL)
-    train_members, test_members = _split(sources.members, num_train, num_test, rng)
-    train_externals, test_externals = sources.externals, sources.evaluate
-    if test_externals is None:
-        train_externals, test_externals = _split(sources.externals, num_train, num_test, rng)
     # One stream draws all of them: in another order, old seeds would give other samples.
-    choices = [(train_members, num_train), (train_externals, num_train)]
-    choices += [(test_members, num_test), (test_externals, num_test)]
-    if sources.held_out is not None:
-        choices.append((sources.held_out, num_test))
-    tables = [table.take(splits.choose_evenly(table.database, num, rng)) for table, num in choices]
+    members = _split(sources.members, num_train, num_test, rng)
+    externals, main = (sources.externals, sources.evaluate), UNSEEN_DATABASE
+    if sources.evaluate is None:
+        externals, main = _split(sources.externals, num_train, num_test, rng), SEEN_DATABASES
+    parts = (members[0], externals[0], members[1], externals[1], sources.held_out)
+    nums = (num_train, num_train, num_test, num_test, num_test)
+    wanted = [(table, num) for table, num in zip(parts, nums, strict=True) if table is not None]
+    tables = [table.take(splits.choose_evenly(table.database, num, rng)) for table, num in wanted]
     part = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
-    main = SEEN_DATABASES if sources.evaluate is None else UNSEEN_DATABASE
     return Protocol(concatenate_tables(tables), part, main, seed)
 
 
@@ -149,10 +137,7 @@ def _split(
 
 
 def _refuse_shared(people: Mapping[str, np.ndarray], remedy: str = "") -> None:
-    names = {name: set(found.tolist()) for name, found in people.items()}
-    for first, second in itertools.combinations(names, 2):
-        if shared := sorted(names[first] & names[second]):
-            raise InputError(
-                f"Expected different people in {first} and {second}, received {len(shared)} in both, such as "
-                f"{shared[0]!r}.{remedy}"
-            )
+    for (first, ones), (second, others) in itertools.combinations(people.items(), 2):
+        if num := len(shared := np.intersect1d(ones, others)):
+            message = f"Expected different people in {first} and {second}, received {num} in both, such as"
+            raise InputError(f"{message} {str(shared[0])!r}.{remedy}")

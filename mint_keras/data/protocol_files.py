@@ -25,22 +25,16 @@ def write_protocol(folder: Path, protocol: protocols.Protocol, summary: dict[str
 
 
 def read_protocol(folder: Path) -> tuple[protocols.Protocol, dict[str, Any]]:
-    """Reads a protocol back, with its summary, and checks again that no person is in two parts.
-
-    Raises:
-        InputError: If the folder holds none.
-    """
+    """Reads a protocol back, with its summary, and checks again that no person is in two parts."""
     formats.read_manifest(folder, KIND)
     summary = formats.read_json(folder / SUMMARY)
     names = [name for name in protocols.PARTS if (folder / f"{name}.parquet").is_file()]
     # The last part, the people held out, is the only one that a protocol may lack.
     if missing := sorted(set(protocols.PARTS[:4]) - set(names)):
         raise InputError(f"Expected {missing} in {folder}, received none: make_protocol.py has not finished there.")
-    parts = {name: tables.read_samples(folder / f"{name}.parquet") for name in names}
-    part = np.concatenate([np.full(len(parts[name]), protocols.PARTS.index(name)) for name in names])
-    protocol = protocols.Protocol(
-        samples.join(list(parts.values())), part, str(summary["evaluation"]), int(summary["seed"])
-    )
+    parts = [tables.read_samples(folder / f"{name}.parquet") for name in names]
+    part = np.repeat(range(len(parts)), [len(table) for table in parts])
+    protocol = protocols.Protocol(samples.join(parts), part, str(summary["evaluation"]), int(summary["seed"]))
     # Files can be edited, and a person on two sides would make every result wrong.
     protocols.check_people(protocol)
     return protocol, summary

@@ -27,17 +27,11 @@ _BLOCK = 2**20  # bytes that are searched at once
 
 
 class RecordFile:
-    """Random access to the records of one `.rec` file.
-
-    Args:
-        path: The `.rec` file. Its index (`.idx`) is expected beside it; without one the whole file is scanned first.
+    """Random access to the records of one `.rec` file; without an index (`.idx`) beside it, it is scanned first.
 
     Attributes:
         keys: Keys of the records, sorted, shape (n,), int64.
         offsets: Where the records begin, in bytes, shape (n,), int64.
-
-    Raises:
-        InputError: if the file is missing or holds no record, or the index cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -47,7 +41,7 @@ class RecordFile:
             self._file: BinaryIO = open(self.path, "rb")  # noqa: SIM115 - closed by __exit__
         except OSError as error:
             raise InputError(f"Expected a RecordIO file at {self.path}, received: {error}.") from error
-        keys, offsets = _read_index(self._index) if self._index.is_file() else self._scan()
+        keys, offsets = self._read_index() if self._index.is_file() else self._scan()
         if not len(keys):
             raise InputError(f"Expected records in {self.path}, received none.")
         # Arrays take a tenth of what a dictionary takes. Of a repeated key the last offset counts.
@@ -94,23 +88,14 @@ class RecordFile:
         return np.frombuffer(body, np.float32, flag), body[4 * flag :]
 
     def image(self, key: int) -> bytes:
-        """Returns the encoded image of one record.
-
-        Raises:
-            InputError: as `read`, or if the label says no identity.
-        """
+        """Returns the encoded image of one record, whose label has to say an identity."""
         labels, payload = self.read(key)
         if not np.isfinite(labels[0]):
             raise InputError(f"Expected an identity at key {key} of {self.path}, received the label {labels[0]}.")
         return payload
 
     def labels(self, key: int) -> np.ndarray:
-        """Returns the labels of one record without reading its image.
-
-        Raises:
-            InputError: for a key that is not in the index or a damaged record.
-        """
-        # Whoever lists millions of records must not read their images.
+        """Returns the labels of one record without reading its image: whoever lists millions must not read theirs."""
         self._seek(key)
         continuation, length = self._frame_of(key)
         start = self._file.read(min(length, _HEADER.size))
@@ -129,13 +114,10 @@ class RecordFile:
         if self._keys[0] != 0:
             return self.keys
         behind = self._keys[-1] + 1
-        try:
-            labels, payload = self.read(0)
-            if payload or len(labels) != 2:
-                return self.keys
-            stated = float(labels[0])
-        except InputError:
-            stated = np.nan
+        about = self._is_identity(0)
+        if about is False:
+            return self.keys
+        stated = float(self.read(0)[0][0]) if about else np.nan
         end = min(max(int(stated), 1), behind) if np.isfinite(stated) else behind
         while end > 1 and self._is_identity(end - 1) is True:
             end -= 1
@@ -146,19 +128,28 @@ class RecordFile:
         return self.keys[(self.keys >= first) & (self.keys < end)]
 
     def _is_identity(self, key: int) -> bool | None:
-        """Says whether a record is about a person, not an image; None if it cannot be read, as in a truncated file."""
+        """Says whether a record is about people, not an image; None if it cannot be read, as in a truncated file."""
         try:
             labels, payload = self.read(key)
         except InputError:
             return None
         return not payload and len(labels) == 2
 
-    def _scan(self) -> tuple[np.ndarray, np.ndarray]:
-        """Finds the records one after the other; their keys are the ids in their headers, or else their order.
+    def _read_index(self) -> tuple[np.ndarray, np.ndarray]:
+        try:
+            if not self._index.stat().st_size:
+                raise ValueError("an empty file")
+            keys, offsets = np.loadtxt(
+                self._index, np.int64, comments=None, delimiter="\t", ndmin=2, encoding="ascii"
+            ).T
+        except (OSError, ValueError) as error:
+            message = f"Expected an index of KEY<TAB>OFFSET lines at {self._index}, received: {error}."
+            raise InputError(f"{message} Without the file the records are looked for instead.") from error
+        return keys, offsets
 
-        Where a record is damaged, it goes on at the next frame that begins one; several damaged ones in a row count as
-        one.
-        """
+    def _scan(self) -> tuple[np.ndarray, np.ndarray]:
+        # Keys are the ids in the headers, or else the order. Where a record is damaged, it goes on at the next frame
+        # that begins one; several damaged ones in a row count as one.
         size = self._file.seek(0, 2)
         ids, offsets = array.array("q"), array.array("q")
         position = 0
@@ -221,19 +212,16 @@ class RecordFile:
             raise InputError(f"Expected an offset of at least 0 at key {key} of {self._index}, received {offset}.")
         self._file.seek(offset)
 
-    def _frame(self, position: int) -> tuple[int, int] | None:
-        """Returns which part of a record the frame at a place holds, and its length; None if there is no frame."""
-        self._file.seek(position)
-        return self._next_frame()
-
-    def _next_frame(self) -> tuple[int, int] | None:
+    def _frame(self, position: int | None = None) -> tuple[int, int] | None:
+        """Returns which part of a record the frame at a place, or here, holds, and its length; None without one."""
+        if position is not None:
+            self._file.seek(position)
         encoded = self._file.read(_FRAME.size)
         magic, length_and_flag = _FRAME.unpack(encoded) if len(encoded) == _FRAME.size else (0, 0)
         return (length_and_flag >> 29, length_and_flag & ((1 << 29) - 1)) if magic == _MAGIC else None
 
     def _frame_of(self, key: int) -> tuple[int, int]:
-        frame = self._next_frame()
-        if frame is None:
+        if (frame := self._frame()) is None:
             raise InputError(f"Expected a RecordIO frame at key {key} of {self.path}: damaged file or wrong index.")
         return frame
 
@@ -242,9 +230,6 @@ def read(path: Path, database: str) -> Iterator[Sample]:
     """Yields the images of a `.rec` file; the first label of a record is its identity, its location `FILE.rec#KEY`.
 
     A damaged record stays listed, to be rejected with its reason by whoever reads its image.
-
-    Raises:
-        InputError: if the file cannot be read, or not one of its records.
     """
     num_readable, reason = 0, "none"
     with RecordFile(path) as records:
@@ -266,17 +251,3 @@ def read_property(folder: Path) -> int | None:
         return int((folder / "property").read_text(encoding="ascii").split(",")[0])
     except (OSError, ValueError):
         return None
-
-
-def _read_index(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    try:
-        if not path.stat().st_size:
-            raise ValueError("an empty file")
-        lines = np.loadtxt(path, np.int64, delimiter="\t", comments=None, ndmin=2, encoding="ascii")
-        keys, offsets = lines.T
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"Expected an index of KEY<TAB>OFFSET lines at {path}, received: {error}. Without the file the records are "
-            "looked for instead."
-        ) from error
-    return keys, offsets

@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from mint_keras import formats
-from mint_keras.data import containers, files, layouts, recordio, synthetic, tables
-from mint_keras.data.databases import verification
+from mint_keras.data import files, images, layouts, pairs, recordio, synthetic, tables
 from mint_keras.records import InputError, NoSamplesError, SampleTable, concatenate_tables, tabulate
 
 TABLE = "sample table"
@@ -33,11 +32,10 @@ def list_samples(source: str) -> SampleTable:
     """Lists the samples of one source.
 
     Args:
-        source: A folder in a layout of `data.layouts`, which any folder of photos is; a folder that prepare_faces.py
-            wrote, which is the sample table in it; a folder with `train.rec`, or a `.rec` file; an insightface
-            verification set (`.bin`); a sample table (`.parquet` or `.csv`); or lab faces (`synthetic:1/web/0-399/10`,
-            see `data.synthetic`). `NAME=SOURCE` names the database of a source, which is otherwise called as its
-            folder or its table says.
+        source: A folder in a layout of `data.layouts`, which any folder of photos is; one that prepare_faces.py wrote;
+            a folder with `train.rec`, or a `.rec` file; an insightface verification set (`.bin`); a sample table
+            (`.parquet` or `.csv`); or lab faces (`synthetic:1/web/0-399/10`, see `data.synthetic`). `NAME=SOURCE`
+            names the database of a source, which is otherwise called as its folder or its table says.
 
     Raises:
         InputError: if there is no such source or it holds no image.
@@ -52,7 +50,7 @@ def list_samples(source: str) -> SampleTable:
         if len(names := np.unique(table.database)) > 1:
             raise InputError(f"Expected one database to call {found.database}, received {names.tolist()}.")
         return dataclasses.replace(table, database=np.full(len(table), found.database))
-    readers = {layouts.RECORDIO: recordio.read, layouts.VERIFICATION: verification.read}
+    readers = {layouts.RECORDIO: recordio.read, layouts.VERIFICATION: pairs.read}
     read = readers.get(found.layout, layouts.read)
     try:
         table = tabulate(read(found.path, found.database))
@@ -86,8 +84,8 @@ def locate(source: str) -> Source:
         return Source(text, name or path.stem, path, layouts.VERIFICATION)
     if path.is_file() and path.suffix != ".rec":
         raise InputError(f"Expected a folder, .rec, .bin, .parquet or .csv, received the file {text}.")
-    if (prepared := _prepared_faces(path)) is not None:
-        return Source(text, name, prepared, TABLE)
+    if _is_prepared(path):
+        return Source(text, name, path / formats.SAMPLES, TABLE)
     records = path if path.suffix == ".rec" else path / "train.rec"
     if records.is_file():
         return Source(text, name or records.parent.name, records, layouts.RECORDIO)
@@ -95,11 +93,7 @@ def locate(source: str) -> Source:
 
 
 def list_all(sources: Sequence[str]) -> SampleTable:
-    """Lists several sources as one table.
-
-    Raises:
-        InputError: if two sources give the same sample.
-    """
+    """Lists several sources as one table."""
     return join([list_samples(source) for source in sources])
 
 
@@ -123,8 +117,7 @@ def join(parts: Sequence[SampleTable]) -> SampleTable:
 def fingerprint(table: SampleTable) -> str:
     """Returns a SHA-256 that changes when a row, or the size or time of a file behind it, changes."""
     # Not the contents: a million images are not read twice. They are hashed while they are decoded, see `FaceReader`.
-    inside = ((location, containers.split(location)) for location in table.location.tolist())
-    paths = {where[0] if where else location for location, where in inside}
+    paths = {images.split(location)[0] for location in table.location.tolist()}
     stats = [os.stat(path) for path in sorted(paths) if os.path.exists(path)]
     return formats.sha256_json([formats.sha256_table(table), [[s.st_size, s.st_mtime_ns] for s in stats]])
 
@@ -138,17 +131,14 @@ def _existing(text: str) -> Path:
     return path
 
 
-def _prepared_faces(folder: Path) -> Path | None:
-    """Returns the sample table of a folder that prepare_faces.py wrote; the names of its crops say nothing."""
+def _is_prepared(folder: Path) -> bool:
+    """Says whether prepare_faces.py wrote a folder: its table lists the crops, whose names say nothing."""
     try:
         kind = formats.read_json(folder / formats.MANIFEST).get("kind")
     except InputError:  # none, or one of somebody else's
-        return None
-    if kind != formats.PREPARED_FACES:
-        return None
-    if not (folder / formats.SAMPLES).is_file():
+        return False
+    if kind == formats.PREPARED_FACES and not (folder / formats.SAMPLES).is_file():
         raise InputError(
-            f"Expected {formats.SAMPLES} in {folder}, received none: prepare_faces.py has not finished there. Give the "
-            "command that began it again."
+            f"Expected {formats.SAMPLES} in {folder}, received none: prepare_faces.py has not finished there."
         )
-    return folder / formats.SAMPLES
+    return kind == formats.PREPARED_FACES

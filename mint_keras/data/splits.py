@@ -8,15 +8,9 @@ from mint_keras.records import InputError
 
 
 def split_people(people: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:
-    """Puts a fraction of the people on one side, all samples of a person on the same side.
+    """Puts a fraction of the people on one side, at least one on each, all samples of a person on the same side.
 
-    Args:
-        people: The person of every sample, shape (n,), str.
-        fraction: Share of people on the first side; both sides get at least one person.
-        rng: Source of the choice.
-
-    Returns:
-        True for the samples of the first side, shape (n,).
+    `people` is the person of every sample, shape (n,), str; returns True for the samples of the first side, shape (n,).
 
     Raises:
         InputError: if there are fewer than two people, or the fraction is not between 0 and 1.
@@ -43,13 +37,8 @@ def permute_membership(people: np.ndarray, is_member: np.ndarray, rng: np.random
     is no test of membership. Databases that differ in anything would give a small p-value, because their people are not
     exchangeable even if nobody is a member.
 
-    Args:
-        people: The person of every sample, shape (n,), str.
-        is_member: The side of every sample, shape (n,), bool.
-        rng: Source of the choice.
-
-    Returns:
-        The new side of every sample, shape (n,), bool. Sides change in size where people have unequal numbers.
+    Takes the person and the side of every sample, shape (n,), and returns the new sides, shape (n,), bool. They change
+    in size where people have unequal numbers of samples.
 
     Raises:
         InputError: if a person is on both sides.
@@ -65,15 +54,9 @@ def permute_membership(people: np.ndarray, is_member: np.ndarray, rng: np.random
 
 
 def choose_evenly(databases: np.ndarray, num: int, rng: np.random.Generator) -> np.ndarray:
-    """Chooses samples spread over the databases as evenly as their sizes allow.
+    """Chooses `num` samples, or all if there are fewer, spread over the databases as evenly as their sizes allow.
 
-    Args:
-        databases: The database of every sample, shape (n,), str.
-        num: How many to choose; all of them if there are fewer.
-        rng: Source of the choice.
-
-    Returns:
-        Sorted indices, shape (min(num, n),).
+    `databases` is the database of every sample, shape (n,), str; returns sorted indices, shape (min(num, n),).
     """
     shuffled = rng.permutation(len(databases))
     # The turn of a sample is its place in its own database; taking turns spreads the choice.
@@ -106,12 +89,9 @@ def balance(first: np.ndarray, second: np.ndarray, rng: np.random.Generator) -> 
 
 
 def make_pairs(people: np.ndarray, num: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Draws verification pairs: half genuine (two samples of a person), half impostor, without repetition.
+    """Draws at most `num` genuine pairs (two samples of a person) and as many impostor pairs, without repetition.
 
-    Args:
-        people: The person of every sample, shape (n,), str.
-        num: Pairs of each kind at most.
-        rng: Source of the choice.
+    `people` is the person of every sample, shape (n,), str.
 
     Returns:
         Index pairs, shape (m, 2), and whether each is genuine, shape (m,), bool.

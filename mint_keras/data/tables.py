@@ -23,11 +23,7 @@ def write_samples(
 ) -> None:
     """Writes a sample table as Parquet; boxes and landmarks are lists of numbers, null where there are none.
 
-    Args:
-        path: The file to write.
-        table: The samples.
-        extra: Further columns of numbers, for others to read.
-        part_size: Number of samples that `read_samples` can read as one part.
+    `extra` are further columns of numbers, for others to read; `read_samples` can read `part_size` samples as one part.
     """
     import pyarrow
     import pyarrow.parquet
@@ -109,7 +105,6 @@ def _read_parquet(path: Path, part: int | None) -> dict[str, list[Any]]:
 
     try:
         file = pyarrow.parquet.ParquetFile(path)
-        table = file.read() if part is None else file.read_row_group(part)
+        return (file.read() if part is None else file.read_row_group(part)).to_pydict()
     except (OSError, pyarrow.ArrowException) as error:
         raise InputError(f"Expected a Parquet file at {path}, received: {error}.") from error
-    return {name: table[name].to_pylist() for name in table.column_names}

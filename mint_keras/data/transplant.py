@@ -7,10 +7,10 @@ up. A face that was prepared and written as PNG does not say how its photo was c
 from __future__ import annotations
 
 import collections
-import dataclasses
 import functools
 import struct
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -37,67 +37,42 @@ _NOT_JPEG, _PIXELS = "no JPEG files", "drawn, or kept as pixels"
 _UNREAD = "cannot be read, too small, or a rare kind of JPEG"
 
 
-@dataclasses.dataclass(frozen=True)
-class Header:
-    """What a JPEG file says before its pixels: its size, chroma sampling, and quantisation tables.
-
-    The sampling is "4:2:0" or the like, "grey" without chroma. Tables are the steps of luma and chroma, 64 each in the
-    file's order; a grey file has luma only.
-    """
+class Header(NamedTuple):
+    """What a JPEG file says before its pixels."""
 
     width: int
     height: int
-    sampling: str
-    tables: tuple[tuple[int, ...], ...]
+    sampling: str  # of chroma, "4:2:0" or the like; "grey" without chroma
+    tables: tuple[tuple[int, ...], ...]  # quantisation steps of luma and, where there is any, chroma, 64 each
 
 
-@dataclasses.dataclass(frozen=True)
-class Encoding:
-    """How to encode an image as a file was.
+class Encoding(NamedTuple):
+    """How to encode an image as a file was."""
 
-    Attributes:
-        side: Side of the largest central square, in pixels.
-        quality: Quality at which the tables of OpenCV's encoder are nearest to the file's, 1 to 100.
-        deviation: Mean of |log(step of the file / step at that quality)|; 0 if the tables are the same.
-        sampling: Chroma sampling, as in `Header`.
-    """
-
-    side: int
-    quality: int
-    deviation: float
-    sampling: str
+    side: int  # of the largest central square, in pixels
+    quality: int  # at which the tables of OpenCV's encoder are nearest to the file's, 1 to 100
+    deviation: float  # mean of |log(step of the file / step at that quality)|; 0 if the tables are the same
+    sampling: str  # as in `Header`
 
 
-@dataclasses.dataclass(frozen=True)
-class Pipeline:
-    """What the files of a database say of how they were made.
+class Pipeline(NamedTuple):
+    """What the files of a database say of how they were made."""
 
-    Attributes:
-        encodings: Encodings of its JPEG files.
-        sides: Side of the largest central square of every image that could be read, in pixels, shape (n,).
-        silent: How many samples say nothing of how they were made, by reason.
-    """
-
-    encodings: tuple[Encoding, ...]
-    sides: np.ndarray
-    silent: Mapping[str, int]
+    encodings: tuple[Encoding, ...]  # of its JPEG files
+    sides: np.ndarray  # of the largest central square of every image that could be read, in pixels, shape (n,)
+    silent: Mapping[str, int]  # how many samples say nothing of how they were made, by reason
 
     def describe(self) -> str:
         """Says in a sentence or two what is known, and of how many samples it is not."""
         lines = []
         if self.encodings:
-            low, middle, high = np.percentile([one.quality for one in self.encodings], (0, 50, 100)).round().astype(int)
-            samplings = collections.Counter(one.sampling for one in self.encodings)
-            lines.append(
-                f"{len(self.encodings)} JPEG files of quality {low} to {high} (median {middle}), "
-                f"{', '.join(f'{name} in {num}' for name, num in samplings.most_common())}."
-            )
-            deviations = [one.deviation for one in self.encodings if one.deviation]
-            if deviations:
-                lines.append(
-                    f"{len(deviations)} of them have tables of another encoder; the nearest quality is off by "
-                    f"{np.expm1(np.mean(deviations)):.0%} a step."
-                )
+            _, qualities, deviations, samplings = zip(*self.encodings, strict=True)
+            low, middle, high = np.percentile(qualities, (0, 50, 100)).round().astype(int)
+            counts = ", ".join(f"{name} in {num}" for name, num in collections.Counter(samplings).most_common())
+            lines.append(f"{len(qualities)} JPEG files of quality {low} to {high} (median {middle}), {counts}.")
+            if others := [deviation for deviation in deviations if deviation]:
+                off = f"the nearest quality is off by {np.expm1(np.mean(others)):.0%} a step"
+                lines.append(f"{len(others)} of them have tables of another encoder; {off}.")
         lines += [f"{num} samples do not say: {reason}." for reason, num in self.silent.items()]
         if len(self.sides):
             low, middle, high = np.percentile(self.sides, (0, 50, 100))
@@ -116,8 +91,7 @@ def estimate(table: SampleTable) -> Pipeline:
     def nearest(tables: tuple[tuple[int, ...], ...]) -> tuple[int, float]:
         # From one quality to the next, steps change by a ratio.
         distance = np.abs(np.log(np.array(tables)) - np.log(ladder[:, : len(tables)])).mean(axis=(1, 2))
-        best = int(distance.argmin())
-        return _QUALITIES[best], float(distance[best])
+        return _QUALITIES[int(distance.argmin())], float(distance.min())
 
     reader = images.FaceReader()
     encodings: list[Encoding] = []
@@ -142,18 +116,15 @@ def estimate(table: SampleTable) -> Pipeline:
 def transplant(faces: np.ndarray, pipeline: Pipeline, rng: np.random.Generator) -> np.ndarray:
     """Encodes every face as a random JPEG file of a database is, at its size, and reads it as that file is read.
 
-    This adds what the other pipeline does; it does not take away what the face's own did before.
-
-    Faces, before and after, are RGB of shape (n, size, size, 3), uint8.
+    This adds what the other pipeline does; it does not take away what the face's own did before. Faces, before and
+    after, are RGB of shape (n, size, size, 3), uint8.
 
     Raises:
         InputError: if the other database has no JPEG file, so that nothing is known of its compression.
     """
     if not pipeline.encodings:
-        raise InputError(
-            f"Expected a database with JPEG files, received one whose files do not say how they were compressed "
-            f"({pipeline.describe()}) Give the samples as they were published, or leave this control out."
-        )
+        message = f"Expected a database with JPEG files, received others: {pipeline.describe()}"
+        raise InputError(f"{message} Give the samples as they were published, or leave this control out.")
     framing = images.Framing(faces.shape[1])
     result = np.empty_like(faces)
     for k, choice in enumerate(rng.integers(len(pipeline.encodings), size=len(faces))):
@@ -177,9 +148,6 @@ def common_resolution(first: np.ndarray, second: np.ndarray, size: int = images.
 
     Returns:
         The side in pixels; 0 if both databases are at least as large as the model takes, so that nothing is shrunk.
-
-    Raises:
-        InputError: if a database has no image.
     """
     if not len(first) or not len(second):
         raise InputError("Expected images of both databases, received none of one.")
@@ -188,7 +156,7 @@ def common_resolution(first: np.ndarray, second: np.ndarray, size: int = images.
 
 
 def read_header(encoded: bytes) -> Header:
-    """Reads size, chroma sampling and quantisation tables of a JPEG file, which OpenCV does not give, decoding nothing.
+    """Reads the header of a JPEG file, which OpenCV does not give, decoding nothing.
 
     Raises:
         InputError: if it is no JPEG file, damaged, or of a kind that says less or other things.
@@ -196,18 +164,22 @@ def read_header(encoded: bytes) -> Header:
     tables: dict[int, tuple[int, ...]] = {}
     frame = b""
     for marker, segment in _segments(encoded):
-        if marker == _TABLES:
-            tables.update(_read_tables(segment))
-        elif marker in _FRAMES:
-            frame = segment
+        frame = segment if marker in _FRAMES else frame
+        while marker == _TABLES and segment:
+            layout = ">64H" if segment[0] >> 4 else ">64B"
+            end = 1 + struct.calcsize(layout)
+            steps = struct.unpack(layout, segment[1:end]) if len(segment) >= end else (0,)
+            if not all(steps):
+                raise InputError(
+                    "Expected a JPEG file with whole quantisation tables, of steps above 0, received a damaged one."
+                )
+            tables[segment[0] & 15], segment = steps, segment[end:]
     if len(frame) < 6 or len(frame) < 6 + 3 * frame[5]:
         raise InputError("Expected a JPEG file with a frame, received a damaged one.")
     _, height, width, num = struct.unpack(">BHHB", frame[:6])
     if min(height, width) < images.MIN_SIZE or num not in (1, 3):
-        raise InputError(
-            f"Expected a JPEG file in grey or colour of at least {images.MIN_SIZE} pixels a side, received "
-            f"{width}x{height} of {num} channels."
-        )
+        wanted = f"a JPEG file in grey or colour of at least {images.MIN_SIZE} pixels a side"
+        raise InputError(f"Expected {wanted}, received {width}x{height} of {num} channels.")
     components = [(frame[k + 1] >> 4, frame[k + 1] & 15, frame[k + 2]) for k in range(6, 6 + 3 * num, 3)]
     used = [number for _, _, number in components[:2]]
     if missing := [number for number in used if number not in tables]:
@@ -246,19 +218,6 @@ def _segments(encoded: bytes) -> Iterator[tuple[int, bytes]]:
             raise InputError("Expected a JPEG file with pixels, received a damaged one.")
         yield marker, segment
         place += 2 + length
-
-
-def _read_tables(segment: bytes) -> Iterator[tuple[int, tuple[int, ...]]]:
-    while segment:
-        layout = ">64H" if segment[0] >> 4 else ">64B"
-        end = 1 + struct.calcsize(layout)
-        if len(segment) < end:
-            raise InputError("Expected a JPEG file with whole quantisation tables, received a damaged one.")
-        steps = struct.unpack(layout, segment[1:end])
-        if not all(steps):
-            raise InputError("Expected a JPEG file with quantisation steps above 0, received a damaged one.")
-        yield segment[0] & 15, steps
-        segment = segment[end:]
 
 
 def encode(image: np.ndarray, quality: int, sampling: str) -> bytes:

@@ -5,22 +5,17 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from mint_keras.data import synthetic
 from mint_keras.records import InputError
 
 IMAGE_SIZE = 112
-# Left eye, right eye, nose, left and right corner of the mouth, as seen in the picture, in a crop of 112x112.
-# Source: insightface 2.1, insightface/utils/face_align.py, arcface_dst.
-TEMPLATE = np.array(
-    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]], np.float32
-)
+TEMPLATE = synthetic.TEMPLATE.astype(np.float32)
 
 
 def align(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     """Cuts an aligned face, shape (112, 112, 3), uint8, out of a photo; it is black where the photo ends.
 
-    Args:
-        image: A photo in RGB, shape (height, width, 3), uint8.
-        landmarks: Five points x, y in pixels, in the order of `TEMPLATE`, shape (5, 2).
+    Landmarks are five points x, y in pixels, in the order of `TEMPLATE`, shape (5, 2).
 
     Raises:
         InputError: if the points cannot be those of a face: fewer, not finite, or all in one line.

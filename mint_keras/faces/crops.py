@@ -22,15 +22,9 @@ ENCODINGS = {"png": (".png", []), "jpg": (".jpg", [cv2.IMWRITE_JPEG_QUALITY, 95]
 class CropSettings:
     """How crops are made.
 
-    Attributes:
-        treatment: "detect" finds the face, "annotated" aligns by the database's landmarks, and "stored" takes a square
-            image as it is.
-        detector: Name of a detector as `detectors.find_file` takes it; "" if none is needed.
-        policy: Which of several faces is taken, a key of `policies.POLICIES`.
-        min_overlap: Smallest overlap of a face with the database's box, as in `policies.overlapping`.
-        min_score: Score below which a face does not count.
-        border: Border around the photo for the detector, as in `detectors.with_border`.
-        encoding: A key of `ENCODINGS`.
+    The treatment "detect" finds the face with a detector that `detectors.find_file` knows ("" for the others),
+    "annotated" aligns by the database's landmarks, and "stored" takes a square image as it is. The policy and the
+    overlap are those of `policies.choose`, the border that of `detectors.with_border`.
     """
 
     treatment: str
@@ -54,14 +48,7 @@ class Crop:
 
 
 def write_part(table: SampleTable, start: int, settings: CropSettings, out: Path) -> list[Crop]:
-    """Makes and writes the crops of some samples.
-
-    Args:
-        table: The samples of the part.
-        start: Row of the first in the whole table; crops are named by their rows, as names of files may be anything.
-        settings: How crops are made.
-        out: Folder in which crops/ lies.
-    """
+    """Makes the crops of some samples, the first of which has row `start` in the whole table, in crops/ of a folder."""
     crops = []
     suffix, parameters = ENCODINGS[settings.encoding]
 
@@ -73,6 +60,7 @@ def write_part(table: SampleTable, start: int, settings: CropSettings, out: Path
 
     for position, location in enumerate(table.location.tolist()):
         row = start + position
+        # Named by rows, because names of files may be anything.
         file = f"crops/{row // 1000:06d}/{row:09d}{suffix}"
         num_faces, score = 1, 1.0
         try:
@@ -108,6 +96,5 @@ def _tools(settings: CropSettings) -> tuple[images.FaceReader, detectors.Detecto
     if settings.treatment != DETECT:
         return reader, None
     cv2.setNumThreads(1)  # there are as many processes as processors
-    return reader, detectors.with_border(
-        detectors.open_detector(settings.detector, settings.min_score), settings.border
-    )
+    detector = detectors.open_detector(settings.detector, settings.min_score)
+    return reader, detectors.with_border(detector, settings.border)

@@ -18,11 +18,10 @@ Detector = Callable[[np.ndarray], scrfd.Detections]
 
 
 def find_file(detector: str) -> Path:
-    """Returns the file that a detector's name stands for.
+    """Returns the file that a detector's name stands for; nothing is downloaded.
 
-    Args:
-        detector: An SCRFD file (`.onnx`, or `.tflite` of a bundle), a folder in which convert_fr.py wrote one, or
-            `insightface:buffalo_l` for an installed pack; nothing is downloaded.
+    The name is that of an SCRFD file (`.onnx`, or `.tflite` of a bundle), of a folder in which convert_fr.py wrote one,
+    or `insightface:buffalo_l` for an installed pack.
 
     Raises:
         InputError: if there is no such file, or the folder or pack holds no detector.
@@ -45,11 +44,9 @@ def find_file(detector: str) -> Path:
 
 
 def open_detector(detector: str, min_score: float = scrfd.MIN_SCORE) -> Detector:
-    """Returns a function from a photo (RGB, uint8) to its faces.
+    """Returns a function from a photo (RGB, uint8) to its faces of at least a score, by a name as `find_file` takes it.
 
-    Args:
-        detector: A name as `find_file` takes it. Files are run by our code, an insightface pack by insightface itself.
-        min_score: Score below which a face does not count.
+    Files are run by our code, an insightface pack by insightface itself.
 
     Raises:
         InputError: if it is not SCRFD with landmarks.
@@ -71,9 +68,7 @@ def open_detector(detector: str, min_score: float = scrfd.MIN_SCORE) -> Detector
     if path.suffix == ".tflite":
         return _tflite(path, min_score)
     session = open_session(path)
-    names = [entry.name for entry in session.get_outputs()]
-    if len(names) not in (9, 15):
-        raise InputError(f"Expected SCRFD with landmarks (9 or 15 outputs), received {path} with {len(names)}.")
+    names = _with_landmarks([entry.name for entry in session.get_outputs()], path)
     if detector.startswith(INSIGHTFACE):
         from insightface.model_zoo.scrfd import SCRFD
 
@@ -96,10 +91,7 @@ def open_detector(detector: str, min_score: float = scrfd.MIN_SCORE) -> Detector
 
 
 def with_border(detector: Detector, border: float) -> Detector:
-    """Returns a detector that sees photos inside a black border, to find faces that fill them.
-
-    The border's width on each side is a share of the photo's.
-    """
+    """Returns a detector that sees photos in a black border, a share of their sides, to find faces that fill them."""
 
     def detect(image: np.ndarray) -> scrfd.Detections:
         above, beside = (round(border * side) for side in image.shape[:2])
@@ -135,20 +127,18 @@ def _tflite(path: Path, min_score: float) -> Detector:
 
 def _ordered(outputs: Iterable[str], path: Path) -> list[str]:
     """Returns the names of SCRFD's outputs in the network's order."""
-    present = set(outputs)
     names = [f"{role}_{stride}" for role in ("score", "bbox", "kps") for stride in (8, 16, 32, 64, 128)]
-    names = [name for name in names if name in present]
+    return _with_landmarks([name for name in names if name in set(outputs)], path)
+
+
+def _with_landmarks(names: list[str], path: Path) -> list[str]:
     if len(names) not in (9, 15):
         raise InputError(f"Expected SCRFD with landmarks (9 or 15 outputs), received {path} with {len(names)}.")
     return names
 
 
 def open_session(path: Path):  # type: ignore[no-untyped-def] # onnxruntime has no types, and is imported only here
-    """Returns an ONNX Runtime session of one thread.
-
-    Raises:
-        InputError: if the file cannot be run.
-    """
+    """Returns an ONNX Runtime session of one thread."""
     import onnxruntime
 
     settings = onnxruntime.SessionOptions()

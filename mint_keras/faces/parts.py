@@ -26,16 +26,9 @@ PART_SIZE = 64
 
 
 def write_parts(table: SampleTable, settings: crops.CropSettings, out: Path, num_workers: int) -> list[crops.Crop]:
-    """Makes the crops of all samples whose part is not there yet.
+    """Makes the crops of all samples whose part is not there yet; returns what became of every sample, in order.
 
-    Args:
-        table: The samples.
-        settings: How crops are made.
-        out: The output folder.
-        num_workers: The number of processes; 0 takes one for each processor.
-
-    Returns:
-        What became of every sample, in order.
+    It takes `num_workers` processes, or with 0 one for each processor.
 
     Raises:
         InputError: If a worker was killed, or the folder holds parts of other samples.
@@ -76,9 +69,8 @@ def write_parts(table: SampleTable, settings: crops.CropSettings, out: Path, num
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    everything = []
-    for start in range(0, len(table), PART_SIZE):
-        everything += [crops.Crop(**row) for row in formats.read_json(_path(out, start))["crops"]]
+    contents = [formats.read_json(_path(out, start))["crops"] for start in range(0, len(table), PART_SIZE)]
+    everything = [crops.Crop(**row) for content in contents for row in content]
     if [crop.row for crop in everything] != list(range(len(table))):
         raise InputError(f"Expected every sample once in {out / 'parts'}, received others; use --overwrite.")
     return everything
@@ -86,10 +78,9 @@ def write_parts(table: SampleTable, settings: crops.CropSettings, out: Path, num
 
 def write_table(out: Path, table: SampleTable, made: list[crops.Crop]) -> None:
     """Writes the sample table of the crops, and the list of samples that gave none."""
-    kept = np.array([bool(crop.file) for crop in made])
     files = np.array([crop.file for crop in made])
     # Boxes and landmarks are of the photos.
-    faces = dataclasses.replace(table, location=files, box=None, landmarks=None).take(kept)
+    faces = dataclasses.replace(table, location=files, box=None, landmarks=None).take(files != "")
     pairs = zip(table.location.tolist(), made, strict=True)
     rejected = [Rejected(location, crop.reason) for location, crop in pairs if crop.reason]
     assert len(table) == len(faces) + len(rejected)  # noqa: S101 # every sample is kept or rejected

@@ -24,14 +24,7 @@ def features(faces: np.ndarray) -> np.ndarray:
     frequency, and of the steps at the borders of JPEG's blocks over all steps, at the phase where they are largest;
     share of black pixels.
 
-    Args:
-        faces: Faces in RGB, shape (n, height, width, 3), uint8.
-
-    Returns:
-        The columns of `FEATURES`, shape (n, 8), float64, finite.
-
-    Raises:
-        InputError: if they are something else.
+    From faces in RGB, shape (n, height, width, 3), uint8, to the columns of `FEATURES`, shape (n, 8), float64, finite.
     """
     if faces.dtype != np.uint8 or faces.ndim != 4 or faces.shape[3] != 3:
         raise InputError(f"Expected RGB faces, uint8, received {faces.dtype} of shape {faces.shape}.")

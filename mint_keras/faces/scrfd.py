@@ -17,7 +17,6 @@ from mint_keras.records import InputError
 INPUT_SIZE = 640
 MIN_SCORE = 0.5
 MAX_OVERLAP = 0.4
-NUM_OUTPUTS = (6, 9, 10, 15)
 # Number of outputs: what they are, per stride, strides, anchors at each place.
 _LAYOUTS = {
     6: (2, (8, 16, 32), 2),
@@ -25,23 +24,18 @@ _LAYOUTS = {
     10: (2, (8, 16, 32, 64, 128), 1),
     15: (3, (8, 16, 32, 64, 128), 1),
 }
+NUM_OUTPUTS = tuple(_LAYOUTS)
 # From a square image, RGB, (size, size, 3), uint8, to the network's outputs in its order; it scales the pixels itself.
 Network = Callable[[np.ndarray], list[np.ndarray]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Detections:
-    """Faces in a photo, the most certain first.
+    """Faces in a photo, the most certain first; boxes and landmarks are in pixels."""
 
-    Attributes:
-        boxes: Left, top, right and bottom in pixels, shape (n, 4).
-        scores: How certain each face is, 0 to 1, shape (n,).
-        landmarks: Five points x, y of each face in pixels, shape (n, 5, 2); None for networks without.
-    """
-
-    boxes: np.ndarray
-    scores: np.ndarray
-    landmarks: np.ndarray | None
+    boxes: np.ndarray  # left, top, right, bottom, shape (n, 4)
+    scores: np.ndarray  # 0 to 1, shape (n,)
+    landmarks: np.ndarray | None  # five points x, y, shape (n, 5, 2); None for networks without
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -53,17 +47,7 @@ class Detections:
 
 
 def detect(image: np.ndarray, network: Network, size: int = INPUT_SIZE, min_score: float = MIN_SCORE) -> Detections:
-    """Finds the faces in a photo.
-
-    Args:
-        image: A photo in RGB, shape (height, width, 3), uint8.
-        network: Runs SCRFD on a square image.
-        size: Side of the square that the photo is fitted into, in pixels.
-        min_score: Score below which a face does not count.
-
-    Raises:
-        InputError: if the network's outputs are not SCRFD's.
-    """
+    """Finds the faces of at least a score in a photo, RGB, uint8, which is fitted into a square of `size` pixels."""
     canvas, scale = letterbox(image, size)
     return suppress(decode(network(canvas), size, scale, min_score))
 

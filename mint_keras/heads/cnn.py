@@ -39,10 +39,9 @@ def build(
     smallest = kernel + POOL - 1
     for tap, shape in shapes.items():
         if len(shape) != 3 or min(shape[:2]) < smallest:
-            raise InputError(
-                f"Expected maps of at least {smallest}x{smallest} for the cnn head, received {tap} of shape {shape}. "
-                "Choose conv or stage taps (--taps), or --head vanilla."
-            )
+            hint = "Choose conv or stage taps (--taps), or --head vanilla."
+            wanted = f"maps of at least {smallest}x{smallest} for the cnn head"
+            raise InputError(f"Expected {wanted}, received {tap} of shape {shape}. {hint}")
     inputs = {tap: keras.Input(shape, name=tap) for tap, shape in shapes.items()}
     branches = []
     for tap, maps in inputs.items():

@@ -15,19 +15,12 @@ from mint_keras.records import InputError
 
 @dataclasses.dataclass(frozen=True)
 class HeadSpec:
-    """What a run has to know of a head.
+    """What a run has to know of a head."""
 
-    Attributes:
-        build: Makes the head from {tap: shape}.
-        epochs: Epochs for which it is trained.
-        takes_maps: Whether it looks at maps; otherwise it looks at the maximum of every channel.
-        combines: Whether it is also trained on several taps together; the paper's Table 7 has one tap only.
-    """
-
-    build: Callable[..., keras.Model]
+    build: Callable[..., keras.Model]  # makes the head from {tap: shape}
     epochs: int = cnn.EPOCHS
-    takes_maps: bool = True
-    combines: bool = False
+    takes_maps: bool = True  # whether it looks at maps; otherwise it looks at the maximum of every channel
+    combines: bool = False  # whether several taps together train one too; Table 7 of the paper has one tap only
 
 
 HEADS = {
@@ -42,11 +35,7 @@ HEADS = {
 
 
 def find(name: str) -> HeadSpec:
-    """Returns a head by its name.
-
-    Raises:
-        InputError: There is none, for example in a run of another version.
-    """
+    """Returns a head by its name, or raises InputError: a run of another version may name one that is not here."""
     if name not in HEADS:
         raise InputError(f"Expected a head of {', '.join(HEADS)}, received {name!r}.")
     return HEADS[name]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import keras
 from keras import layers
@@ -13,7 +13,6 @@ from mint_keras.heads import cnn
 from mint_keras.records import InputError
 
 Shapes = Mapping[str, tuple[int, ...]]
-NARROW = 4  # resnet50_reduced has a quarter of the filters
 
 
 def _with_filters(num_filters: int) -> functools.partial[keras.Model]:
@@ -39,51 +38,33 @@ CNN = {
 
 
 def build_resnet50(shapes: Shapes) -> keras.Model:
-    """Builds Keras' ResNet50 over the maps of one tap, with average pooling and one output.
-
-    Args:
-        shapes: Shape (height, width, channels) of the one tap; any size will do.
-
-    Returns:
-        A model such as `cnn.build` gives.
-
-    Raises:
-        InputError: There are several taps, or one of vectors.
-    """
+    """Builds Keras' ResNet50 over the maps of one tap, of any size, with average pooling and one output."""
     x = _input("resnet50", shapes)
     network = keras.applications.ResNet50(include_top=False, weights=None, input_tensor=x, pooling="avg")
     return _head("resnet50", x, network.output)
 
 
 def build_resnet50_reduced(shapes: Shapes) -> keras.Model:
-    """Builds ResNet50 with a quarter of the filters in every convolution; see `build_resnet50`."""
+    """Builds ResNet50 with a quarter of the filters in every convolution, see `build_resnet50`."""
 
     # A clone of Keras' ResNet50 and no second implementation, so that the layers cannot differ. None gets fewer than 16
     # filters, below which oneDNN corrupts memory (`audited.iresnet`).
     def narrow(layer: layers.Layer) -> layers.Layer:
         config = layer.get_config()
         if isinstance(layer, layers.Conv2D):
-            config["filters"] //= NARROW
+            config["filters"] //= 4
         return layer.__class__.from_config(config)
 
     return keras.models.clone_model(build_resnet50(shapes), clone_function=narrow)
 
 
-@dataclasses.dataclass(frozen=True)
-class VitSize:
-    """The size of a Vision Transformer.
+class VitSize(NamedTuple):
+    """The size of a Vision Transformer."""
 
-    Attributes:
-        width: Numbers per token; the MLPs have four times as many units.
-        depth: Number of blocks.
-        num_heads: Heads of the attention.
-        num_patches: Patches along the longer side of the maps, at most.
-    """
-
-    width: int
+    width: int  # numbers per token; the MLPs have four times as many units
     depth: int
     num_heads: int
-    num_patches: int
+    num_patches: int  # along the longer side of the maps, at most
 
 
 BASE = VitSize(width=768, depth=12, num_heads=12, num_patches=14)
@@ -92,20 +73,10 @@ DROPOUT = 0.1
 
 
 def build_vit(shapes: Shapes, size: VitSize = BASE) -> keras.Model:
-    """Builds a Vision Transformer (arXiv 2010.11929) over the maps of one tap.
+    """Builds a Vision Transformer (arXiv 2010.11929) over the maps of one tap, of any size.
 
     Like ViT-B/16 on 224x224 pixels, it sees 14x14 patches: of 4x4 on R100's conv1, of 2x2 on conv2, single positions
     on conv3. It averages the tokens, and has no class token.
-
-    Args:
-        shapes: Shape (height, width, channels) of the one tap; any size will do.
-        size: Width and depth; by default ViT-B's.
-
-    Returns:
-        A model such as `cnn.build` gives.
-
-    Raises:
-        InputError: There are several taps, or one of vectors.
     """
     inputs = _input("vit", shapes)
     x = _patches(inputs, size.num_patches)
@@ -119,7 +90,17 @@ def build_vit(shapes: Shapes, size: VitSize = BASE) -> keras.Model:
     )
     x = layers.Dropout(DROPOUT, name="embedding_dropout")(embedding(x))
     for number in range(1, size.depth + 1):
-        x = _block(x, size, f"block{number}")
+        name = f"block{number}"
+        y = layers.LayerNormalization(epsilon=1e-6, name=f"{name}_attention_norm")(x)
+        y = layers.MultiHeadAttention(size.num_heads, size.width // size.num_heads, name=f"{name}_attention")(y, y)
+        y = layers.Dropout(DROPOUT, name=f"{name}_attention_dropout")(y)
+        x = layers.Add(name=f"{name}_attention_add")([x, y])
+        y = layers.LayerNormalization(epsilon=1e-6, name=f"{name}_mlp_norm")(x)
+        y = layers.Dense(4 * size.width, activation="gelu", name=f"{name}_mlp_1")(y)
+        y = layers.Dropout(DROPOUT, name=f"{name}_mlp_1_dropout")(y)
+        y = layers.Dense(size.width, name=f"{name}_mlp_2")(y)
+        y = layers.Dropout(DROPOUT, name=f"{name}_mlp_2_dropout")(y)
+        x = layers.Add(name=f"{name}_mlp_add")([x, y])
     x = layers.LayerNormalization(epsilon=1e-6, name="norm")(x)
     return _head("vit", inputs, layers.GlobalAveragePooling1D(name="average")(x))
 
@@ -137,28 +118,13 @@ def _patches(x: keras.KerasTensor, most: int) -> keras.KerasTensor:
     return layers.Reshape((rows * columns, side * side * channels), name="patches")(x)
 
 
-def _block(x: keras.KerasTensor, size: VitSize, name: str) -> keras.KerasTensor:
-    y = layers.LayerNormalization(epsilon=1e-6, name=f"{name}_attention_norm")(x)
-    y = layers.MultiHeadAttention(size.num_heads, size.width // size.num_heads, name=f"{name}_attention")(y, y)
-    y = layers.Dropout(DROPOUT, name=f"{name}_attention_dropout")(y)
-    x = layers.Add(name=f"{name}_attention_add")([x, y])
-    y = layers.LayerNormalization(epsilon=1e-6, name=f"{name}_mlp_norm")(x)
-    y = layers.Dense(4 * size.width, activation="gelu", name=f"{name}_mlp_1")(y)
-    y = layers.Dropout(DROPOUT, name=f"{name}_mlp_1_dropout")(y)
-    y = layers.Dense(size.width, name=f"{name}_mlp_2")(y)
-    y = layers.Dropout(DROPOUT, name=f"{name}_mlp_2_dropout")(y)
-    return layers.Add(name=f"{name}_mlp_add")([x, y])
-
-
 def _input(name: str, shapes: Shapes) -> keras.KerasTensor:
     if len(shapes) != 1:
         raise InputError(f"Expected one tap for the {name} head, received {len(shapes)}: {', '.join(shapes)}.")
     ((tap, shape),) = shapes.items()
     if len(shape) != 3:
-        raise InputError(
-            f"Expected maps for the {name} head, received {tap} of shape {shape}. Choose conv or stage taps (--taps), "
-            "or --head vanilla."
-        )
+        hint = "Choose conv or stage taps (--taps), or --head vanilla."
+        raise InputError(f"Expected maps for the {name} head, received {tap} of shape {shape}. {hint}")
     return keras.Input(shape, name=tap)
 
 

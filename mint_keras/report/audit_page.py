@@ -14,13 +14,9 @@ from mint_keras.report import tables
 def render(
     content: Mapping[str, Any], meanings: Mapping[str, str], manifest: Mapping[str, Any], pictures: Mapping[str, bytes]
 ) -> str:
-    """Returns the page. Whatever comes from files, such as the names of folders and databases, is escaped.
+    """Returns the page of an audit, from the content of audit.json, the meanings of roles and the manifest.
 
-    Args:
-        content: The content of audit.json.
-        meanings: The meaning of every role that its rows may have.
-        manifest: The manifest of the audit.
-        pictures: PNG files by name: "findings", and "power" and "robustness" where there are such curves.
+    Pictures are PNG files by name: "findings", and "power" and "robustness" where there are such curves.
     """
     # Autoescape, because names come from files; StrictUndefined, because a page with a gap must not be written.
     loader = jinja2.PackageLoader("mint_keras.report")

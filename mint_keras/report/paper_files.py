@@ -29,8 +29,8 @@ def write_tables(
         keys: Numbers of tables, or `paper_tables.POOLINGS`.
         scale: `paper_tables.LAB` or `PAPER`.
         models: The audited face models, one a column.
-        scores_of: Where the scores behind a cell come from.
-        seeds: Of the trainings; the first seeds the intervals too.
+        scores_of: The function that gives the scores of the run behind a cell.
+        seeds: The seeds of the trainings; the first seeds the intervals too.
     """
     texts = []
     for key in keys:
@@ -42,7 +42,14 @@ def write_tables(
         estimates = {place: intervals.estimate(of_place, seed=seeds[0]) for place, of_place in parts.items()}
         rows = paper_tables.fill(key, scale, models, estimates)
         columns = paper_tables.columns(key, scale, models)
-        note = " ".join([_note(scale, key, len(seeds)), *_dead(parts)])
+        in_lab = "small classifiers, few pictures" if key in paper_tables.OF_PICTURES else "drawn faces, small models"
+        where = f"Lab: {in_lab}" if scale == paper_tables.LAB else "Full size"
+        note = (
+            f"{where}. Cells: accuracy ± half of its 95% interval over identities and {len(seeds)} trainings (the "
+            "paper's), AUC. One evaluation database: how much others would differ, the intervals do not say."
+        )
+        if dead := _dead(parts):
+            note += f" Failed trainings, the same score for everybody: {', '.join(dead)}."
         text = paper_tables.to_markdown(key, columns, rows, note)
         for ending, content in (
             ("md", text),
@@ -68,16 +75,7 @@ def _dead(parts: Mapping[tuple[Source, str, str], Sequence[Scores]]) -> list[str
             if np.ptp(part.logit) == 0:
                 head = part.scorer.replace("_", " ") + ("" if part.model == AUDITED else f" {part.model}")
                 dead.add(f"{cell.model} {head} {cell.tap} {cell.size} seed {part.seed}")
-    return [f"Failed trainings, the same score for everybody: {', '.join(sorted(dead))}."] if dead else []
-
-
-def _note(scale: str, key: int | str, num_seeds: int) -> str:
-    in_lab = "small classifiers, few pictures" if key in paper_tables.OF_PICTURES else "drawn faces, small models"
-    where = f"Lab: {in_lab}" if scale == paper_tables.LAB else "Full size"
-    return (
-        f"{where}. Cells: accuracy ± half of its 95% interval over identities and {num_seeds} trainings (the "
-        "paper's), AUC. One evaluation database: how much others would differ, the intervals do not say."
-    )
+    return sorted(dead)
 
 
 def write_figure(out: Path, models: tuple[str, ...], scores_of: ScoresOf, seeds: range) -> list[Path]:

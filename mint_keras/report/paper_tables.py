@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import io
 import itertools
 from collections.abc import Iterator, Mapping
@@ -14,14 +15,8 @@ from mint_keras.records import AUDITED
 from mint_keras.report import tables
 from mint_keras.statistics.intervals import Estimate
 
-TAPS = {
-    "Conv Layer #1": "conv1",
-    "Conv Layer #2": "conv2",
-    "Conv Layer #3": "conv3",
-    "Conv Layer #4": "conv4",
-    "Model Outcome": "outcome",
-    "Combination": "combination",
-}
+TAPS = {f"Conv Layer #{number}": f"conv{number}" for number in range(1, 5)}
+TAPS |= {"Model Outcome": "outcome", "Combination": "combination"}
 SIZES = {"100K": "100k", "50K": "50k", "1K": "1k"}
 POOLINGS = "poolings"  # a table of ours: the paper says in one sentence that other poolings than the maximum did worse
 KEYS: tuple[int | str, ...] = (*paper.TABLES, POOLINGS)
@@ -29,7 +24,7 @@ OF_PICTURES = (8, 9)  # tables of classifiers of pictures; all others are of fac
 LAB, PAPER = "lab", "paper"
 # Cases of tables 8 and 9: pictures as they are, or larger ones first shrunk to what CIFAR-100 has.
 PICTURES, NATIVE = "pictures", "native"
-NATIVE_RESOLUTION = 32
+NATIVE_RESOLUTION = 32  # so that CIFAR-100 stays as it is
 _TITLES = {number: table.title for number, table in paper.TABLES.items()} | {
     POOLINGS: "Vanilla MINT model on the combination, by what it takes of every channel"
 }
@@ -44,15 +39,7 @@ _HEADS = {
     "MINT ViT": "vit",
 }
 # By the columns of Table 8; the appendix names no resolution, but its ResNet50 is Table 9's of 64 pixels.
-_CLASSIFIERS = {
-    "MobileNet": "mobilenet",
-    "ResNet50": "resnet50",
-    "ResNet100": "resnet101",
-    "DenseNet121": "densenet121",
-    "DenseNet201": "densenet201",
-    "Xception": "xception",
-    "ViT": "vit",
-}
+_CLASSIFIERS = ("mobilenet", "resnet50", "resnet101", "densenet121", "densenet201", "xception", "vit")
 _RESOLUTION = {PAPER: 64, LAB: 32}
 _WIDTH = {PAPER: "", LAB: "_quarter"}
 # A quarter of a ViT would train for half an hour on two cores.
@@ -77,11 +64,7 @@ class Source:
 class Control:
     """What else fills a row: the same head in a place where membership cannot be the cause.
 
-    Attributes:
-        name: The name of the control; "" for the paper's own rows.
-        model: The model that the head looks through, see `Scores.model`.
-        evaluation: The evaluation of the protocol.
-        case: The case in place of the source's; "" for the same.
+    The paper's own rows have no name. The model is that of `Scores.model`, and a case stands in place of the source's.
     """
 
     name: str
@@ -117,23 +100,20 @@ def split_classifier(name: str) -> tuple[str, int]:
 
 
 def sources(key: int | str, scale: str, models: tuple[str, ...]) -> dict[str, tuple[tuple[Source, ...], ...]]:
-    """Returns what fills a table.
+    """Returns what fills a table: for every row, by its name, and every column the sources of the cell.
 
-    Args:
-        key: The table's number, or `POOLINGS`.
-        scale: `LAB` or `PAPER`.
-        models: The audited face models, one a column.
-
-    Returns:
-        For every row, by its name, and every column the sources of the cell: one, in Table 2 those of Cases A and B.
+    A cell has one source, in Table 2 those of Cases A and B. The key is the table's number, or `POOLINGS`, the scale
+    `LAB` or `PAPER`, and the audited face models are one a column.
     """
+    of_pictures = functools.partial(Source, head="cnn", tap="conv1", case=PICTURES, size="80k")
     if key == 8:
-        widths = {name: (_VIT_WIDTH if name == "vit" else _WIDTH)[scale] for name in _CLASSIFIERS.values()}
+        widths = {name: (_VIT_WIDTH if name == "vit" else _WIDTH)[scale] for name in _CLASSIFIERS}
         names = [classifier(name + width, _RESOLUTION[scale]) for name, width in widths.items()]
-        return {"accuracy": tuple((_of_pictures(name),) for name in names)}
+        return {"accuracy": tuple((of_pictures(model=name),) for name in names)}
     if key == 9:
         sides = {row: int(row.partition("x")[0]) for row in paper.TABLES[9].cells}
-        return {row: ((_of_pictures(classifier("resnet50" + _WIDTH[scale], side)),),) for row, side in sides.items()}
+        name = "resnet50" + _WIDTH[scale]
+        return {row: ((of_pictures(model=classifier(name, side)),),) for row, side in sides.items()}
     return {
         name: tuple(tuple(dataclasses.replace(source, model=model) for source in row) for model in models)
         for name, row in _of_faces(key, scale).items()
@@ -149,10 +129,6 @@ def all_sources(key: int | str, scale: str, models: tuple[str, ...]) -> list[Sou
         if control.case != NATIVE or split_classifier(source.model)[1] > NATIVE_RESOLUTION:
             found[control.source(source)] = None
     return list(found)
-
-
-def _of_pictures(model: str) -> Source:
-    return Source(model, "cnn", "conv1", PICTURES, "80k")
 
 
 def _of_faces(key: int | str, scale: str) -> dict[str, tuple[Source, ...]]:
@@ -187,14 +163,10 @@ def figure_sources(model: str) -> dict[str, Source]:
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One row of a filled table.
+    """One row of a filled table: the paper's row, or the same of a `Control` by its name.
 
-    Attributes:
-        name: The paper's name of the row.
-        control: The name of a `Control`; "" for the paper's own rows.
-        ours: For every column and source of it, our figures by name ("accuracy", "auc", "tpr_at_1_fpr"); None where
-            there is no such evaluation.
-        published: The paper's accuracies beside them; None for controls.
+    Ours are, for every column and source of it, the figures by name ("accuracy", "auc", "tpr_at_1_fpr"), None where
+    there is no such evaluation. The paper's accuracies stand beside them, but for controls.
     """
 
     name: str
@@ -239,7 +211,7 @@ def to_markdown(key: int | str, models: tuple[str, ...], rows: list[Row], note: 
 
 def to_latex(key: int | str, models: tuple[str, ...], rows: list[Row], note: str) -> str:
     """Renders a table for a paper that loads booktabs."""
-    head = " & ".join(["", *(_escape(heading) for heading in _headings(key, models))])
+    head = " & ".join(["", *map(_escape, _headings(key, models))])
     body: list[str] = []
     for row, previous in zip(rows, [None, *rows], strict=False):
         if previous is not None and row.control != previous.control:

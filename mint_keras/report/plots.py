@@ -42,12 +42,9 @@ def save_roc(path: Path, curves: Mapping[str, Curve], title: str) -> None:
 
 
 def save_roc_panels(paths: Sequence[Path], panels: Mapping[str, Mapping[str, Curve]], title: str) -> None:
-    """Draws ROC curves of several audited models side by side: above on linear axes, below on logarithmic ones.
+    """Draws ROC curves, by audited model and label, side by side: above on linear axes, below on logarithmic ones.
 
-    Args:
-        paths: The pictures; their endings say whether PNG or SVG.
-        panels: By audited model and label, false- and true-positive rates; the same labels look alike everywhere.
-        title: The title of the picture.
+    The endings of the paths say whether PNG or SVG. The same labels look alike everywhere.
     """
     figure = Figure(figsize=(4.6 * len(panels), 9), layout="constrained")
     grid = figure.subplots(2, len(panels), squeeze=False)

@@ -39,14 +39,8 @@ def columns(main_evaluation: str) -> list[tuple[str, str, str]]:
 def mint_table(results: Sequence[ResultRow], head: str, main_evaluation: str) -> str:
     """Returns the table of a run, shaped like the paper's Table 1, with the columns that keep it honest.
 
-    Args:
-        results: Rows of one run.
-        head: The scorer of the audited model, for example "vanilla".
-        main_evaluation: The evaluation the paper reports.
-
-    Returns:
-        One row per tap, and per baseline (and its tap, if it looks at several). Cells are accuracy, AUC and TPR at
-        1% FPR, means over the seeds, "-" where there is none.
+    There is one row per tap of the head, and per baseline (and its tap, if it looks at several). Cells are accuracy,
+    AUC and TPR at 1% FPR, means over the seeds, "-" where there is none.
     """
     by_key: dict[tuple[str, str, str, str], list[ResultRow]] = {}
     for row in results:

@@ -197,21 +197,16 @@ def _from_store(spec: RunSpec, needs: Needs, audited: str, table: SampleTable, u
             f"Expected what the baselines need in {folder}, received none of {lacking}. Extract with "
             "--baselines, or train without."
         )
-    rows = _find_rows(folder, opened.table, table)
-    seen = {name: Observations(opened.table, arrays).take(rows) for name, arrays in opened.arrays.items()}
-    return RunAad(seen, {}, opened.manifest)
-
-
-def _find_rows(folder: Path, there: SampleTable, wanted: SampleTable) -> np.ndarray:
-    """Returns the rows of a store's table that hold the wanted samples, in their order; rejected ones are left out."""
     asked = set(tables.read_samples(folder / formats.SAMPLES).sample_id.tolist())
-    if missing := [name for name in wanted.sample_id.tolist() if name not in asked]:
+    if missing := [name for name in table.sample_id.tolist() if name not in asked]:
         raise InputError(
             f"Expected the samples of the run in {folder}, received {len(missing)} others: {missing[0]!r}."
         )
-    place = {name: row for row, name in enumerate(there.sample_id.tolist())}
-    rows = np.array([place[name] for name in wanted.sample_id.tolist() if name in place], int)
-    chosen = wanted.take(np.isin(wanted.sample_id, there.sample_id))
-    if not np.array_equal(there.people()[rows], chosen.people()):
+    # In the run's order, without those that the store rejected.
+    place = {name: row for row, name in enumerate(opened.table.sample_id.tolist())}
+    rows = np.array([place[name] for name in table.sample_id.tolist() if name in place], int)
+    chosen = table.take(np.isin(table.sample_id, opened.table.sample_id))
+    if not np.array_equal(opened.table.people()[rows], chosen.people()):
         raise RefusedError(f"{folder} says of some samples that they show other people than the run says.")
-    return rows
+    seen = {name: Observations(opened.table, arrays).take(rows) for name, arrays in opened.arrays.items()}
+    return RunAad(seen, {}, opened.manifest)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from mint_keras import paper, shelf
+import keras
+
+from mint_keras import paper, progress, shelf
 from mint_keras.audited import taps as taps_module
 from mint_keras.audited import zoo
 from mint_keras.heads import specs
-from mint_keras.report import paper_tables
+from mint_keras.report import paper_tables, tables
+from mint_keras.runs import report
 from mint_keras.runs import run as runs
 from mint_keras.runs.spec import RunSpec
 from mint_keras.training import classification, fit_audited
@@ -32,15 +36,9 @@ _TRAINING_PASSES = 3  # forward, and twice as much backward
 
 @dataclasses.dataclass(frozen=True, order=True)
 class PaperRun:
-    """One run of heads. Several cells, also of several tables, may come from one run.
+    """One run of heads: an audited model's name, a protocol's case (or `PICTURES`, `NATIVE`) and size, and the heads.
 
-    Attributes:
-        model: The name of the audited model, for example "fr1".
-        case: Of the protocol, or `paper_tables.PICTURES` or `NATIVE`.
-        size: Of the training set, as the paper calls it.
-        head: A key of `heads.specs.HEADS`.
-        taps: What the heads look at; () for the head's default.
-        pooling: What vanilla heads take of every channel.
+    Several cells, also of several tables, may come from one run.
     """
 
     model: str
@@ -78,15 +76,8 @@ def run_of(cell: paper_tables.Source) -> PaperRun:
     return PaperRun(cell.model, cell.case, cell.size, cell.head, taps, cell.pooling)
 
 
-@dataclasses.dataclass(frozen=True)
-class Pictures:
-    """The databases of tables 8 and 9.
-
-    Attributes:
-        members: The folder of CIFAR-100, whose part "train" trains the classifiers.
-        externals: The folders of Tiny-ImageNet and COCO.
-        evaluate: The folders of Caltech.
-    """
+class Pictures(NamedTuple):
+    """The databases of tables 8 and 9: CIFAR-100, whose part "train" trains the classifiers, and their externals."""
 
     members: str
     externals: tuple[str, ...]
@@ -95,17 +86,7 @@ class Pictures:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """Where runs lie and what all of them share.
-
-    Attributes:
-        out: The folder of the tables; runs, classifiers and the lab's protocols lie in it.
-        models: The folders of the audited face models by name.
-        protocols: The folder of the protocols.
-        pictures: The databases for classifiers, if there are any.
-        scale: `LAB` or `PAPER`.
-        num_seeds: How many times each head is trained.
-        seed: Of the first training.
-    """
+    """Where runs lie (in `out`, with classifiers and the lab's protocols) and what all of them share."""
 
     out: Path
     models: Mapping[str, Path]
@@ -156,6 +137,10 @@ class Plan:
             **_CLASSIFIER_TRAINING[self.scale],
         )
 
+    def has_classifier(self, name: str) -> bool:
+        """Returns whether an audited classifier is trained."""
+        return classification.is_finished(self.classifier(name), self.classifier_folder(name))
+
     def is_finished(self, run: PaperRun) -> bool:
         """Returns whether the scores of a run are there."""
         spec = self.spec(run)
@@ -188,6 +173,35 @@ class Plan:
         spec = self.classifier(name)
         model, num_members = classification.untrained(spec)
         return _TRAINING_PASSES * spec.epochs * num_members * taps_module.flops(model) / 1e9
+
+    def finish(self, runs: Sequence[PaperRun]) -> None:
+        """Trains the classifiers and runs that are not finished."""
+        for name in progress.bar(classifiers(runs), desc="classifiers"):
+            if not self.has_classifier(name):
+                classification.train_classifier(self.classifier(name), self.classifier_folder(name))
+                keras.utils.clear_session()  # else its graphs stay in memory
+        for run in progress.bar(runs, desc="runs", unit="run"):
+            if self.is_finished(run):
+                continue
+            report.train(self.spec(run), self.folder(run))
+            keras.utils.clear_session()
+            if specs.find(run.head).takes_maps:
+                # Maps fill the disk, and nothing but the scores is needed again.
+                shutil.rmtree(self.folder(run) / "aad")
+
+    def describe(self, runs: Sequence[PaperRun]) -> str:
+        """Says what would run, and what it costs."""
+        rows, costs = [["run", "state", "heads", "GFLOP"]], []
+        for name in classifiers(runs):
+            costs.append(0.0 if self.has_classifier(name) else self.classifier_gigaflops(name))
+            rows.append([f"training of {name}", "to do" if costs[-1] else "finished", "", f"{costs[-1]:,.0f}"])
+        for run in runs:
+            costs.append(0.0 if self.is_finished(run) else self.gigaflops(run))
+            num_heads = str(len(self.spec(run).keys))
+            rows.append([run.name, "to do" if costs[-1] else "finished", num_heads, f"{costs[-1]:,.0f}"])
+        hours = ", ".join(f"{sum(costs) / rate / 3600:.1f} h at {rate:,} GFLOP/s" for rate in (100, 5000))
+        table = tables.format_table(rows)
+        return f"{table}\n\nTo do: {sum(costs):,.0f} GFLOP, {hours} (two CPU cores, one GPU)."
 
 
 def classifiers(wanted: Iterable[PaperRun]) -> list[str]:

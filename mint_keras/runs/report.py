@@ -83,7 +83,20 @@ def summary(run: runs.Run, results: Sequence[ResultRow]) -> str:
     main = run.protocol.main_evaluation
     others, whom = ("people", "whom") if run.spec.framing.is_face else ("pictures", "that")
     legend = _LEGEND.format(main=main.replace("_", " "), others=others, whom=whom)
-    said = [tables.mint_table(results, run.spec.head, main), legend, *_notes(run, results)]
+    said = [tables.mint_table(results, run.spec.head, main), legend]
+    names = runs.baseline_names(run)
+    if set(names) - {EMBEDDING_NORM}:  # which the README explains
+        lines = ["Baselines, fitted on the heads' training samples (the paper's, MIA, is the head on outcome):"]
+        lines += [f"  {name.replace('_', ' '):14} {BASELINES[name].meaning}" for name in names]
+        if signals.BN_DISTANCE not in run.aad.seen(AUDITED).arrays:
+            lines.append(signals.NO_NORMALISATION)
+        scored = {(r.scorer, r.evaluation): r.num_members + r.num_externals for r in results if r.model == AUDITED}
+        for name in names:
+            for evaluation, (rows, _) in run.protocol.evaluations().items():
+                if (num := scored.get((name, evaluation), 0)) < len(rows):
+                    where, why = f"{name}, {evaluation}".replace("_", " "), BASELINES[name].unscored
+                    lines.append(f"{where}: {num} of {len(rows)} samples scored, in balance; {why}.")
+        said.append("\n".join(lines))
     if run.spec.protocol is not None:
         scan = protocol_files.read_protocol(run.spec.protocol)[1]["scan"]
         said.append(protocol_files.scan_text(scan))
@@ -91,24 +104,6 @@ def summary(run: runs.Run, results: Sequence[ResultRow]) -> str:
     elif not all(synthetic.is_synthetic(location) for location in run.protocol.table.location.tolist()):
         said.append(protocol_files.scan_text(None))
     return "\n\n".join(said)
-
-
-def _notes(run: runs.Run, results: Sequence[ResultRow]) -> list[str]:
-    """Says what the baselines are, and what they could not score, if there are any that the README has not."""
-    names = runs.baseline_names(run)
-    if not set(names) - {EMBEDDING_NORM}:
-        return []
-    lines = ["Baselines, fitted on the heads' training samples (the paper's, MIA, is the head on outcome):"]
-    lines += [f"  {name.replace('_', ' '):14} {BASELINES[name].meaning}" for name in names]
-    if signals.BN_DISTANCE not in run.aad.seen(AUDITED).arrays:
-        lines.append(signals.NO_NORMALISATION)
-    scored = {(r.scorer, r.evaluation): r.num_members + r.num_externals for r in results if r.model == AUDITED}
-    for name in names:
-        for evaluation, (rows, _) in run.protocol.evaluations().items():
-            if (num := scored.get((name, evaluation), 0)) < len(rows):
-                where = f"{name.replace('_', ' ')}, {evaluation.replace('_', ' ')}"
-                lines.append(f"{where}: {num} of {len(rows)} samples scored, in balance; {BASELINES[name].unscored}.")
-    return ["\n".join(lines)]
 
 
 def describe(run: runs.Run) -> str:

@@ -216,19 +216,13 @@ def fit_and_score(
     fitted = scorer.fit(seen.take(rows), is_member, seed)
     for evaluation, (rows, is_member) in protocol.evaluations().items():
         # Each evaluation on its own: some baselines compare the photos of a person with one another.
-        logit, table = fitted(seen.take(rows)), protocol.table.take(rows)
-        scores = Scores(scorer.name, scorer.tap, evaluation, seed, table, is_member, logit, model)
-        found.append(_without_unscored(scores))
-    return [scores for scores in found if len(scores.logit)]
-
-
-def _without_unscored(scores: Scores) -> Scores:
-    """Leaves out samples without a score, and as many of the larger class that both stay equal."""
-    is_scored = np.isfinite(scores.logit)
-    if is_scored.all():
-        return scores
-    assert scores.is_member is not None  # noqa: S101
-    sides = (np.flatnonzero(is_scored & scores.is_member), np.flatnonzero(is_scored & ~scores.is_member))
-    rows = np.concatenate(splits.balance(*sides, streams.stream(scores.seed, streams.BASELINES)))
-    taken = {"samples": scores.samples.take(rows), "is_member": scores.is_member[rows], "logit": scores.logit[rows]}
-    return dataclasses.replace(scores, **taken)
+        logit = fitted(seen.take(rows))
+        is_scored = np.isfinite(logit)
+        kept = np.arange(len(rows))
+        if not is_scored.all():  # both sides lose as many, so that they stay equal
+            sides = (np.flatnonzero(is_scored & is_member), np.flatnonzero(is_scored & ~is_member))
+            kept = np.concatenate(splits.balance(*sides, streams.stream(seed, streams.BASELINES)))
+        if len(kept):
+            table = protocol.table.take(rows[kept])
+            found.append(Scores(scorer.name, scorer.tap, evaluation, seed, table, is_member[kept], logit[kept], model))
+    return found

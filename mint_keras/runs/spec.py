@@ -63,7 +63,11 @@ class RunSpec:
     def groups(self) -> dict[str, list[str]]:
         """The heads by name, with their taps: each tap, the combination, and it with the outcome."""
         spec = specs.find(self.head)
-        taps = list(dict.fromkeys(self.taps)) or _default_taps(spec)
+        taps = list(dict.fromkeys(self.taps))
+        if not taps and not spec.combines:
+            taps = [taps_module.CONV_TAPS[0]]  # as in the paper's Table 7
+        elif not taps:
+            taps = [*taps_module.CONV_TAPS, *([] if spec.takes_maps else [taps_module.OUTCOME])]
         if COMBINATION in taps:
             if not spec.combines:
                 raise InputError(
@@ -125,12 +129,6 @@ class HeadKey:
         """Returns where the head lies in a run's folder; those of the run's own seed have no seed in their path."""
         model = self.model if self.seed == first_seed else f"{self.model}_seed{self.seed}"
         return folder / "heads" / model / self.name / formats.HEAD
-
-
-def _default_taps(spec: specs.HeadSpec) -> list[str]:
-    if not spec.combines:
-        return [taps_module.CONV_TAPS[0]]  # as in the paper's Table 7
-    return [*taps_module.CONV_TAPS, *([] if spec.takes_maps else [taps_module.OUTCOME])]
 
 
 def read_spec(folder: Path) -> RunSpec:

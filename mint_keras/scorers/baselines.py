@@ -7,6 +7,7 @@ the vanilla head on the tap `outcome`, a row of every table.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 
@@ -49,13 +50,7 @@ class Baseline:
 
 @dataclasses.dataclass(frozen=True)
 class BaselineScorer:
-    """A baseline on some taps; see `scorers.protocol.Scorer`.
-
-    Attributes:
-        name: A key of `BASELINES`.
-        tap: How its scores name what it looks at.
-        group: The taps whose maxima it is given; the first head's where the baseline looks at no particular tap.
-    """
+    """A baseline, a key of `BASELINES`, on a group of taps, whose maxima it is given; see `scorers.protocol.Scorer`."""
 
     name: str
     tap: str
@@ -87,113 +82,15 @@ class BaselineScorer:
 
 
 def scorers_of(names: Sequence[str], groups: Mapping[str, Sequence[str]]) -> list[BaselineScorer]:
-    """Returns baselines as scorers beside the heads of a run.
-
-    Args:
-        names: Keys of `BASELINES`.
-        groups: The taps of each head by its name, the one nearest to the pixels first.
-    """
+    """Returns keys of `BASELINES` as scorers beside the heads of a run, whose taps are grouped by the head's name."""
     maps = {name: tuple(group) for name, group in groups.items() if OUTCOME not in group}
     found = []
     for name in names:
         tap = BASELINES[name].tap
+        # The first group is the tap nearest to the pixels: it goes to whoever looks at no particular tap.
         looked_at = maps if tap is None else {tap: next(iter(maps.values()), ())}
         found += [BaselineScorer(name, tap, group) for tap, group in looked_at.items()]
     return found
-
-
-def fit_embedding_norm(train: Observations, is_member: np.ndarray) -> Fitted:
-    """Scores a face by the length of its embedding: networks give longer ones to faces they know well."""
-    return _fit_threshold(lambda seen: _norm(seen[OUTCOME]), train, is_member)
-
-
-def fit_compactness(train: Observations, is_member: np.ndarray) -> Fitted:
-    """Scores a face by its mean cosine with the other faces of its person in the same evaluation.
-
-    Networks draw the faces of their own people together. A face that is its person's only one has no score.
-    """
-    return _fit_threshold(lambda seen: compactness(seen[OUTCOME], seen.people()), train, is_member)
-
-
-def fit_stability(train: Observations, is_member: np.ndarray) -> Fitted:
-    """Scores a face by how little its embedding turns when it is mirrored or moved, see `aad.signals.views`."""
-    return _fit_threshold(lambda seen: seen[signals.STABILITY].mean(axis=1), train, is_member)
-
-
-def fit_max_pool_lr(train: Observations, is_member: np.ndarray) -> Fitted:
-    """Logistic regression on what the vanilla head sees."""
-    return fit_logistic_regression(MAXIMA, train, is_member)
-
-
-def fit_bn_distance(train: Observations, is_member: np.ndarray) -> Fitted:
-    """Logistic regression on the distances to the running statistics, one a layer (arXiv 2401.13719)."""
-    return fit_logistic_regression(signals.BN_DISTANCE, train, is_member)
-
-
-def fit_qmia(train: Observations, is_member: np.ndarray) -> Fitted:
-    """Scores a face by how much its embedding is longer than an external's of its kind may be (arXiv 2307.03694).
-
-    From externals alone, boosted trees learn the 95% quantile of the embedding's length, given the maxima of the first
-    tap: how a face looks, before the model has recognised anybody. Half of the people train the trees, the other half
-    move the quantile to where 5% of their faces lie above it (conformalised quantile regression, arXiv 1905.03222), so
-    that a logit above 0 has a false-positive rate of 5% for externals like these. Members teach it nothing.
-    """
-    from sklearn.ensemble import HistGradientBoostingRegressor
-
-    norm, look = _norm(train[OUTCOME])[~is_member], train[FIRST_MAXIMA][~is_member]
-    _, number = np.unique(train.people()[~is_member], return_inverse=True)
-    is_fitted = number % 2 == 0
-    num = int((~is_fitted).sum())
-    place = math.ceil((num + 1) * (1 - ALPHA))
-    if place > num:  # too few to say what 5% of them exceed
-        return lambda seen: np.full(len(seen[OUTCOME]), np.nan, np.float32)
-    # A quantile needs some faces above it: a leaf of 100 has five.
-    trees = HistGradientBoostingRegressor(
-        loss="quantile", quantile=1 - ALPHA, min_samples_leaf=round(5 / ALPHA), early_stopping=False
-    )
-    trees.fit(look[is_fitted], norm[is_fitted])
-    excess = norm[~is_fitted] - trees.predict(look[~is_fitted])
-    threshold, scale = np.sort(excess)[place - 1], max(excess.std(), 1e-12)
-
-    def score(seen: Observations) -> np.ndarray:
-        above = _norm(seen[OUTCOME]) - trees.predict(seen[FIRST_MAXIMA]) - threshold
-        return (above / scale).astype(np.float32)
-
-    return score
-
-
-BASELINES = {
-    EMBEDDING_NORM: Baseline(
-        fit_embedding_norm, (OUTCOME,), OUTCOME, "the length of the embedding; a longer one means member"
-    ),
-    "compactness": Baseline(
-        fit_compactness,
-        (OUTCOME,),
-        OUTCOME,
-        "mean cosine with the person's other faces in the evaluation; a larger one means member",
-        "the others are the only face of their person, or nobody's in training has two",
-    ),
-    "stability": Baseline(
-        fit_stability,
-        (signals.STABILITY,),
-        OUTCOME,
-        "mean cosine with the embeddings of the face mirrored and moved by 4 pixels; a larger one means member",
-    ),
-    "bn_distance": Baseline(
-        fit_bn_distance,
-        (signals.BN_DISTANCE,),
-        "normalisations",
-        "logistic regression on the distances to the running statistics of each batch normalisation",
-    ),
-    "qmia": Baseline(
-        fit_qmia,
-        (OUTCOME, FIRST_MAXIMA),
-        OUTCOME,
-        "length of the embedding above its 95% quantile among externals that look alike; accuracy is at 5% FPR",
-        "fewer than 19 externals of other people are left to set its threshold",
-    ),
-    "max_pool_lr": Baseline(fit_max_pool_lr, (MAXIMA,), None, "logistic regression on what the vanilla head sees"),
-}
 
 
 def compactness(outcome: np.ndarray, person: np.ndarray) -> np.ndarray:
@@ -207,18 +104,15 @@ def compactness(outcome: np.ndarray, person: np.ndarray) -> np.ndarray:
     return np.divide(cosines, others, out=np.full(len(units), np.nan), where=others > 0)
 
 
-def _norm(outcome: np.ndarray) -> np.ndarray:
-    return np.linalg.norm(np.asarray(outcome, np.float64), axis=1)
+def _lengths(seen: Observations) -> np.ndarray:
+    return np.linalg.norm(np.asarray(seen[OUTCOME], np.float64), axis=1)
 
 
 def _fit_threshold(
     statistic: Callable[[Observations], np.ndarray], train: Observations, is_member: np.ndarray
 ) -> Fitted:
-    """Learns no more than a threshold: half way between the classes' means on the heads' training samples.
-
-    A larger statistic always means member, so scores can be wrong, and below chance, but not turned round. Logits are
-    standard deviations above the threshold.
-    """
+    """Learns a threshold, half way between the classes' means; logits are standard deviations above it."""
+    # A larger statistic always means member, so scores can be wrong, and below chance, but not turned round.
     values = statistic(train)
     is_known = np.isfinite(values)
     sides = [values[is_known & is_member], values[is_known & ~is_member]]
@@ -237,3 +131,81 @@ def fit_logistic_regression(name: str, train: Observations, is_member: np.ndarra
     model = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000))
     model.fit(np.asarray(train[name], np.float64), is_member)
     return lambda seen: model.decision_function(np.asarray(seen[name], np.float64)).astype(np.float32)
+
+
+def fit_qmia(train: Observations, is_member: np.ndarray) -> Fitted:
+    """Scores a face by how much its embedding is longer than an external's of its kind may be (arXiv 2307.03694).
+
+    From externals alone, boosted trees learn the 95% quantile of the embedding's length, given the maxima of the first
+    tap: how a face looks, before the model has recognised anybody. Half of the people train the trees, the other half
+    move the quantile to where 5% of their faces lie above it (conformalised quantile regression, arXiv 1905.03222), so
+    that a logit above 0 has a false-positive rate of 5% for externals like these. Members teach it nothing.
+    """
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    # It looks at the first tap and not at the embedding, of which its score is a function.
+    norm, look = _lengths(train)[~is_member], train[FIRST_MAXIMA][~is_member]
+    _, number = np.unique(train.people()[~is_member], return_inverse=True)
+    is_fitted = number % 2 == 0
+    num = int((~is_fitted).sum())
+    place = math.ceil((num + 1) * (1 - ALPHA))
+    if place > num:  # too few to say what 5% of them exceed
+        return lambda seen: np.full(len(seen[OUTCOME]), np.nan, np.float32)
+    # A quantile needs some faces above it: a leaf of 100 has five.
+    trees = HistGradientBoostingRegressor(
+        loss="quantile", quantile=1 - ALPHA, min_samples_leaf=round(5 / ALPHA), early_stopping=False
+    )
+    trees.fit(look[is_fitted], norm[is_fitted])
+    excess = norm[~is_fitted] - trees.predict(look[~is_fitted])
+    threshold, scale = np.sort(excess)[place - 1], max(excess.std(), 1e-12)
+
+    def score(seen: Observations) -> np.ndarray:
+        above = _lengths(seen) - trees.predict(seen[FIRST_MAXIMA]) - threshold
+        return (above / scale).astype(np.float32)
+
+    return score
+
+
+BASELINES = {
+    # Networks give longer embeddings to faces that they know well.
+    EMBEDDING_NORM: Baseline(
+        functools.partial(_fit_threshold, _lengths),
+        (OUTCOME,),
+        OUTCOME,
+        "the length of the embedding; a longer one means member",
+    ),
+    # Networks draw the faces of their own people together.
+    "compactness": Baseline(
+        functools.partial(_fit_threshold, lambda seen: compactness(seen[OUTCOME], seen.people())),
+        (OUTCOME,),
+        OUTCOME,
+        "mean cosine with the person's other faces in the evaluation; a larger one means member",
+        "the others are the only face of their person, or nobody's in training has two",
+    ),
+    "stability": Baseline(
+        functools.partial(_fit_threshold, lambda seen: seen[signals.STABILITY].mean(axis=1)),
+        (signals.STABILITY,),
+        OUTCOME,
+        "mean cosine with the embeddings of the face mirrored and moved by 4 pixels; a larger one means member",
+    ),
+    # What arXiv 2401.13719 looks at.
+    "bn_distance": Baseline(
+        functools.partial(fit_logistic_regression, signals.BN_DISTANCE),
+        (signals.BN_DISTANCE,),
+        "normalisations",
+        "logistic regression on the distances to the running statistics of each batch normalisation",
+    ),
+    "qmia": Baseline(
+        fit_qmia,
+        (OUTCOME, FIRST_MAXIMA),
+        OUTCOME,
+        "length of the embedding above its 95% quantile among externals that look alike; accuracy is at 5% FPR",
+        "fewer than 19 externals of other people are left to set its threshold",
+    ),
+    "max_pool_lr": Baseline(
+        functools.partial(fit_logistic_regression, MAXIMA),
+        (MAXIMA,),
+        None,
+        "logistic regression on what the vanilla head sees",
+    ),
+}

@@ -29,13 +29,9 @@ PIXELS_ONLY = Needs(has_pixels=True)
 
 
 def features(faces: np.ndarray) -> dict[str, np.ndarray]:
-    """Returns what the scorers of this module take.
+    """Returns what the scorers of this module take of faces, RGB, (n, size, size, 3), uint8.
 
-    Args:
-        faces: RGB, shape (n, size, size, 3), uint8.
-
-    Returns:
-        `STATISTICS`, and `THUMBNAILS`: the faces shrunk to 56x56, or as they are if they are smaller.
+    `THUMBNAILS` are the faces shrunk to 56x56, or as they are if they are smaller.
     """
     side = min(THUMBNAIL_SIZE, faces.shape[1])
     thumbnails = np.empty((len(faces), side, side, 3), np.uint8)
@@ -62,12 +58,8 @@ class PixelStatistics:
 class PixelNetwork:
     """A small CNN on the thumbnails, trained as heads are: balanced batches, Adam, cross-entropy.
 
-    It takes as many epochs as vanilla heads, and in small runs as many as make 300 steps: a blind scorer that has not
-    learned what there is to see is too easily passed.
-
-    Attributes:
-        folder: Where the log goes, and the checkpoint of a training that takes minutes, from which it continues; None
-            keeps neither.
+    The log goes into the folder, and the checkpoint of a training that takes minutes, from which it continues; None
+    keeps neither.
     """
 
     folder: Path | None = None
@@ -87,6 +79,8 @@ class PixelNetwork:
         model = _small_cnn(thumbnails.shape[1])
         data = batches.LabelledAad({images.PIXELS: thumbnails}, np.arange(len(is_member)), is_member)
         steps = max(np.count_nonzero(is_member), np.count_nonzero(~is_member)) // batches.CLASS_BATCH
+        # Small runs too take as many epochs as make 300 steps: a blind scorer that has not learned what there is to see
+        # is too easily passed.
         epochs = max(MIN_EPOCHS, math.ceil(MIN_STEPS / steps))
         fit_heads.fit_head(model, data, fit_heads.HeadTraining(epochs, seed), self.folder)
         logits = fit_heads.logit_model(model)
@@ -100,7 +94,7 @@ class PixelNetwork:
 
 
 def _small_cnn(side: int) -> keras.Model:
-    """No narrower than 16 channels, see docs/decisions.md; no normalisation, whose averages lag in small runs."""
+    # Without normalisation, whose averages lag in small runs.
     pixels = keras.Input((side, side, 3), dtype="uint8", name=images.PIXELS)
     x = layers.Rescaling(1 / 127.5, offset=-1.0, name="normalise")(pixels)
     for k, width in enumerate((16, 32, 64), start=1):

@@ -46,8 +46,6 @@ def statistics(faces: np.ndarray) -> np.ndarray:
     Returns:
         Shape (n, k), float32, finite; columns as in `NAMES`.
 
-    Raises:
-        InputError: if they are something else.
     """
     if faces.dtype != np.uint8 or faces.ndim != 4 or faces.shape[3] != 3 or min(faces.shape[1:3]) < _MIN_SIZE:
         raise InputError(
@@ -63,6 +61,10 @@ def statistics(faces: np.ndarray) -> np.ndarray:
     luma = luma_chroma[..., 0].astype(np.float32)
     noise_mean, noise_std, _, noise_kurtosis, noise_correlation = _moments(residual)
     colour_mean, colour_std, colour_skewness, _, colour_correlation = _moments(luma_chroma)
+    red, green, blue = (faces[..., channel] for channel in range(3))  # faster than reductions over three values
+    is_dark = np.maximum(np.maximum(red, green), blue) <= _DARK
+    is_bright = np.minimum(np.minimum(red, green), blue) >= _BRIGHT
+    edges = (is_dark[:, 0], is_dark[:, -1], is_dark[:, :, 0], is_dark[:, :, -1])
     parts = [
         _blockiness(luma),
         _blockiness(luma.transpose(0, 2, 1)),
@@ -76,7 +78,9 @@ def statistics(faces: np.ndarray) -> np.ndarray:
         colour_skewness,
         colour_correlation,
         _log(laplacian.var(axis=(1, 2)))[:, None],
-        _extremes(faces),
+        np.stack(
+            [is_dark.mean(axis=(1, 2)), is_bright.mean(axis=(1, 2)), *(edge.mean(axis=1) for edge in edges)], axis=1
+        ),
     ]
     return np.concatenate(parts, axis=1).astype(np.float32)
 
@@ -86,14 +90,14 @@ def _log(values: np.ndarray) -> np.ndarray:
 
 
 def _blockiness(luma: np.ndarray) -> np.ndarray:
-    """Of columns: log of the mean step at each phase of the grid over the mean of all steps, (n, 8)."""
+    """Returns the log of the mean step between columns at each phase of the grid, over the mean of all, (n, 8)."""
     steps = np.abs(np.diff(luma, axis=2)).mean(axis=1)
     phases = [steps[:, (phase - 1) % _GRID :: _GRID].mean(axis=1) for phase in range(_GRID)]
     return _log(np.stack(phases, axis=1)) - _log(steps.mean(axis=1, keepdims=True))
 
 
 def _moments(values: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Mean, standard deviation, skewness, kurtosis, (n, 3) each, and correlations of channels; 0 for constant ones."""
+    """Returns mean, standard deviation, skewness, kurtosis and correlations of channels, (n, 3) each."""
     num, height, width, _ = values.shape
     by_channel = np.ascontiguousarray(values.reshape(num, height * width, 3).transpose(0, 2, 1), np.float32)
     mean = by_channel.mean(axis=2, keepdims=True)
@@ -109,11 +113,12 @@ def _moments(values: np.ndarray) -> tuple[np.ndarray, ...]:
 
 
 def _divide(values: np.ndarray, by: np.ndarray) -> np.ndarray:
+    # A constant channel has no spread: its moments are 0.
     return np.divide(values, by, out=np.zeros_like(values), where=by > _TINY)
 
 
 def _log_power(luma: np.ndarray) -> np.ndarray:
-    """Logs of the shares of the power in rings around frequency 0, (n, 8); what lies beyond 0.5 is in the last."""
+    """Returns logs of the shares of the power in rings around frequency 0, (n, 8); the last has all beyond 0.5."""
     height, width = luma.shape[1:]
     window = np.outer(np.hanning(height), np.hanning(width)).astype(np.float32)
     spectrum = np.fft.rfft2((luma - luma.mean(axis=(1, 2), keepdims=True)) * window)
@@ -128,13 +133,3 @@ def _log_power(luma: np.ndarray) -> np.ndarray:
     rings = (np.arange(_NUM_BANDS) == ring.ravel()[:, None]) * counted.ravel()[:, None]
     bands = power.reshape(len(luma), radius.size) @ rings.astype(np.float32)
     return _log(bands / np.maximum(bands.sum(axis=1, keepdims=True), _TINY))
-
-
-def _extremes(faces: np.ndarray) -> np.ndarray:
-    red, green, blue = (faces[..., channel] for channel in range(3))  # faster than reductions over three values
-    is_dark = np.maximum(np.maximum(red, green), blue) <= _DARK
-    is_bright = np.minimum(np.minimum(red, green), blue) >= _BRIGHT
-    edges = [is_dark[:, 0], is_dark[:, -1], is_dark[:, :, 0], is_dark[:, :, -1]]
-    return np.stack(
-        [is_dark.mean(axis=(1, 2)), is_bright.mean(axis=(1, 2)), *(edge.mean(axis=1) for edge in edges)], axis=1
-    )

@@ -32,7 +32,7 @@ class Head:
         tap: How its scores name that, for example "combination"; by default the taps, joined by "+".
         pooling: What a vanilla head takes of every channel, a key of `aad.pooling.POOLINGS`; the others take maps.
         literal: Whether a vanilla head is exactly as the paper prints it, without standardised inputs.
-        precision: In which it is trained, see `training.heads.place_head`.
+        precision: The precision of its training, see `training.fit_heads.place_head`.
         xla: Whether its training is compiled; the same seed then no longer gives the same digits.
 
     Example:
@@ -94,9 +94,9 @@ class Head:
             seen: What the taps gave for n samples; faces where the head is trained live.
             is_member: Which of the samples are members, (n,), bool.
             seed: Seeds weights, batch order and dropout.
-            folder: Where logs and the checkpoint of a long training go; None writes nothing.
+            folder: The folder of logs and of the checkpoint of a long training; None writes nothing.
             front: The part of the audited model that the head needs, from `audited.taps.extractor`, for live training.
-            on_epoch: Called with the number of epochs done, for progress.
+            on_epoch: A function that is called with the number of epochs done, for progress.
 
         Raises:
             InputError: if a class has fewer than 64 samples, or the head does not fit what was seen.
@@ -123,9 +123,9 @@ class FittedHead:
     """A trained head: a function from observations to logits, (n,), float32.
 
     Attributes:
-        recipe: What was trained.
+        recipe: The recipe that was trained.
         model: The Keras model, from taps to scores.
-        seed: Of its training.
+        seed: The seed of its training.
         front: The part of the audited model in front of it, where it is fed faces.
         fitted_on: What it was trained on; None for a head that was loaded.
     """
@@ -152,11 +152,10 @@ class FittedHead:
         logits = fit_heads.logit_model(self.model)
         if self.front is not None:
             logits = fit_heads.live_head(logits, self.front)
-        num = len(seen)
-        data = batches.LabelledAad(
-            self.recipe.inputs(seen, self.front is not None), np.arange(num), np.zeros(num, bool)
+        inputs = self.recipe.inputs(seen, self.front is not None)
+        return fit_heads.predict_logits(
+            logits, batches.LabelledAad(inputs, np.arange(len(seen)), np.zeros(len(seen), bool))
         )
-        return fit_heads.predict_logits(logits, data)
 
     def evaluate(self, seen: Observations, is_member: np.ndarray) -> ResultRow:
         """Returns accuracy, loss and cross-entropy of Keras' own `evaluate`, and AUC and TPR from the scores."""
@@ -166,14 +165,9 @@ class FittedHead:
     def judge(
         self, seen: Observations, evaluations: Mapping[str, Labelled], model: str
     ) -> list[tuple[Scores, ResultRow]]:
-        """Returns scores and figures of several evaluations, which share samples: each passes through the head once.
-
-        Args:
-            seen: All samples.
-            evaluations: Rows and membership by the evaluation's name.
-            model: Through which model the samples were seen, see `Scores.model`.
-        """
-        rows = np.unique(np.concatenate([of_evaluation for of_evaluation, _ in evaluations.values()]))
+        """Returns scores and figures of several evaluations, by name, of samples that were seen through a model."""
+        # Evaluations share samples: each passes through the head once.
+        rows = np.unique(np.concatenate([rows for rows, _ in evaluations.values()]))
         logit = np.empty(len(seen), np.float32)
         logit[rows] = self(seen.take(rows))
         found = []

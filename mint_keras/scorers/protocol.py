@@ -40,12 +40,9 @@ class Needs:
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    """What a scorer was fitted on, so that a control can fit the same on what another model gives.
+    """The samples that a scorer was fitted on, with their pixels if these were in memory, and the fit's seed.
 
-    Attributes:
-        samples: The samples, with their pixels where they were in memory, and nothing else.
-        is_member: Which of them are members, (n,), bool.
-        seed: Of the fit.
+    With them a control can fit the same on what another model gives.
     """
 
     samples: Observations

@@ -1,4 +1,4 @@
-"""Bounds by formula: variances that know people, exact binomial limits, and what a number of people can certify."""
+"""Exact binomial limits, and what a number of people can certify."""
 
 from __future__ import annotations
 
@@ -7,63 +7,11 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import special, stats
+from scipy import stats
 
 from mint_keras.records import InputError, Scores
-from mint_keras.statistics import figures, metrics, person
+from mint_keras.statistics import figures, metrics
 from mint_keras.statistics.intervals import CONFIDENCE, Estimate
-
-
-def clustered_auc_variance(part: Scores) -> float:
-    """Returns the variance of the AUC where photos come in people (Obuchowski, Biometrics 53, 1997).
-
-    A photo's placement is the share of the other class that it outscores, ties counting half. Placements of a person
-    are added up, on both sides if the person is on both, and their spread over people is the variance. People with
-    one photo each give DeLong's variance (Biometrics 44, 1988).
-
-    Raises:
-        InputError: if membership is not known, or there are fewer than two people.
-    """
-    is_member = figures.membership(part)
-    member, external = part.score[is_member], part.score[~is_member]
-    names, person_of = np.unique(part.samples.people(), return_inverse=True)
-    sums = []
-    for mask, placement in (
-        (is_member, _share_below(external, member)),
-        (~is_member, 1 - _share_below(member, external)),
-    ):
-        above = placement - placement.mean()  # the mean is the AUC on both sides
-        num_people = len(np.unique(person_of[mask]))
-        if num_people < 2:
-            raise InputError(f"Expected at least two people on each side, received {num_people}.")
-        # As a sample's variance divides by one less than its number, so here with people.
-        scale = np.sqrt(num_people / (num_people - 1)) / len(placement)
-        sums.append(scale * np.bincount(person_of[mask], above, len(names)))
-    # The sides are added before squaring: whoever is on both is one person, and the product is the covariance.
-    return float(np.sum((sums[0] + sums[1]) ** 2))
-
-
-def _share_below(values: np.ndarray, of: np.ndarray) -> np.ndarray:
-    """Returns, for each of `of`, the share of values below it, ties counting half."""
-    values = np.sort(values)
-    return (np.searchsorted(values, of, "left") + np.searchsorted(values, of, "right")) / (2 * len(values))
-
-
-def auc_interval(part: Scores, confidence: float = CONFIDENCE) -> Estimate:
-    """Returns the AUC of one training with Obuchowski's interval, on the logit scale with t quantiles.
-
-    It is `intervals.student` with the formula in place of draws.
-
-    Raises:
-        InputError: as for `clustered_auc_variance`; also for an AUC of 0 or 1, whose variance the formula takes for 0.
-    """
-    area = metrics.auc(figures.membership(part), part.score)
-    if not 0 < area < 1:
-        raise InputError(f"Expected an AUC between 0 and 1, received {area:g}. Take `intervals.estimate`.")
-    deviation = math.sqrt(clustered_auc_variance(part)) / (area * (1 - area))
-    half = stats.t.ppf((1 + confidence) / 2, min(figures.count_people(part)) - 1) * deviation
-    low, high = special.expit(special.logit(area) + np.array([-half, half]))
-    return Estimate(area, float(low), float(high), 1)
 
 
 def exact_interval(num_hits: int, num: int, confidence: float = CONFIDENCE) -> Estimate:
@@ -79,9 +27,9 @@ def exact_interval(num_hits: int, num: int, confidence: float = CONFIDENCE) -> E
 
 
 def upper_limit(num_hits: int, num: int, confidence: float = CONFIDENCE) -> float:
-    """Returns what a rate is at most, one-sided, after so many hits in independent trials (Clopper and Pearson).
+    """Returns what a rate is at most, one-sided, after so many hits in independent trials; 1 where nothing was tried.
 
-    It is 1 where nothing was tried.
+    The limit is Clopper and Pearson's.
 
     Raises:
         InputError: if there are more hits than trials.
@@ -118,16 +66,10 @@ def people_needed(fpr: float, confidence: float = CONFIDENCE) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Certified:
-    """A low false-positive rate that is certified, and the true-positive rate there.
+    """A low false-positive rate that is certified, one-sided with 95%, and the true-positive rate there.
 
-    Attributes:
-        max_fpr: The false-positive rate is at most this, with a one-sided confidence of 95%.
-        smallest_fpr: No smaller rate can be certified with so many external people.
-        thresholds: A logit above the threshold says member; one for each training.
-        num_allowed: External people who may lie above a threshold.
-        tpr: The true-positive rate above the thresholds, with its exact interval.
-        num_members: People behind the true-positive rate.
-        num_externals: People behind the false-positive rate.
+    A logit above the threshold says member; there is one for each training, and `num_allowed` external people may lie
+    above it. No rate below `smallest_fpr` can be certified with so many external people.
     """
 
     max_fpr: float
@@ -175,7 +117,7 @@ def certify(parts: Sequence[Scores], max_fpr: float = metrics.LOW_FPR, confidenc
         both = np.intersect1d(people[is_member], people[~is_member])
         is_counted = np.where(is_member, ~np.isin(people, both[::2]), ~np.isin(people, both[1::2]))
         is_external = is_counted & ~is_member
-        highest = person.largest_by_person(logit[is_external], people[is_external])
+        highest = figures.largest_by_person(logit[is_external], people[is_external])
         num = len(highest)
         smallest = upper_limit(0, num, confidence)
         limits = stats.beta.ppf(confidence, np.arange(num) + 1, num - np.arange(num))

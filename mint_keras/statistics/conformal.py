@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from mint_keras.records import InputError, RefusedError, Scores
-from mint_keras.statistics import person
+from mint_keras.statistics import figures
 
 ALPHA = 0.05
 FDR = 0.1
@@ -26,16 +26,9 @@ TOLERANCE = 2.0  # times ALPHA: what the held-out rate must be certified to stay
 
 @dataclasses.dataclass(frozen=True)
 class Validity:
-    """How often people of a held-out database, all external, got a p-value of at most alpha.
+    """How often people of a held-out database, all external, got a smallest p-value of at most alpha.
 
-    Attributes:
-        database: The name of the held-out database.
-        alpha: The p-value in question.
-        num_people: The number of people who were tried.
-        num_accused: The number of people whose smallest p-value was at most alpha.
-        low: The lower end of the exact 95% interval of the rate.
-        high: The upper end of that interval.
-        limit: The upper end must not exceed it.
+    The exact 95% interval of the rate is from low to high, and high must not exceed the limit.
     """
 
     database: str
@@ -136,7 +129,7 @@ def calibrate(externals: Scores, head_people: np.ndarray) -> Calibration:
     names, first = np.unique(people, return_index=True)
     # Taking all photos as they come would pretend to have more people than there are. This costs power, and prefers
     # silence to a wrong accusation.
-    largest = person.largest_by_person(logit, people)
+    largest = figures.largest_by_person(logit, people)
     database = externals.samples.database[first]
     return Calibration({str(name): np.sort(largest[database == name]) for name in np.unique(database)}, names)
 
@@ -144,17 +137,8 @@ def calibrate(externals: Scores, head_people: np.ndarray) -> Calibration:
 def verify(calibration: Calibration, held_out: Scores, head_people: np.ndarray, alpha: float = ALPHA) -> Calibration:
     """Measures on another database's external people how often a p-value is at most alpha, person by person.
 
-    The smallest p-value of a person's photos counts. p-values are enabled if the exact 95% interval of the rate ends
-    at or below twice alpha. Needs SciPy.
-
-    Args:
-        calibration: Logits of people of other databases.
-        held_out: Scores of one database, nobody a member.
-        head_people: The people of the head, as for `calibrate`.
-        alpha: The p-value in question.
-
-    Returns:
-        The calibration with its validity.
+    Returns the calibration with its validity. The smallest p-value of a person's photos counts. p-values are enabled if
+    the exact 95% interval of the rate ends at or below twice alpha. Needs SciPy.
 
     Raises:
         InputError: if the database or the people are not new, there are several databases, or no p-value can be as
@@ -190,11 +174,8 @@ def p_values(calibration: Calibration, logits: np.ndarray, is_inside: np.ndarray
     Args:
         calibration: Logits of external people that `verify` has seen.
         logits: Logits of the photos, shape (n,).
-        is_inside: Whether the photo is in the calibration's domain (`Domain.contains`), shape (n,); None if nobody
-            asked.
-
-    Returns:
-        p-values, shape (n,); NaN where a photo is outside of the domain.
+        is_inside: Which photos are in the calibration's domain (`Domain.contains`), shape (n,); the p-value of the
+            others is NaN. None if nobody asked.
 
     Raises:
         RefusedError: if validity was not measured, or was found wanting.
@@ -223,14 +204,8 @@ def select(p: np.ndarray, fdr: float = FDR) -> np.ndarray:
     Benjamini and Hochberg's rule: the k smallest p-values, for the largest k with p_(k) <= fdr * k / n. It holds for
     independent photos of different people, also where they share a calibration (Bates et al., 2023). For several
     photos of one person it holds if nobody in the folder is a member and nobody has more photos there than the
-    calibration people: judge persons then (`mint_keras.statistics.person`).
-
-    Args:
-        p: The p-values, shape (n,); NaN (outside of the domain) is never selected, but counts among the n.
-        fdr: The false discovery rate.
-
-    Returns:
-        Which photos are selected, shape (n,), bool.
+    calibration people: judge persons then (`mint_keras.statistics.person`). NaN (outside of the domain) is never
+    selected, but counts among the n.
     """
     _check_rate(fdr)
     p = np.asarray(p, np.float64)
@@ -265,12 +240,9 @@ def describe_floor(calibration: Calibration, num_photos: int, fdr: float = FDR) 
 
 
 def describe_risk(prevalence: float, min_tpr: float, max_fpr: float) -> str:
-    """Returns what an accusation is worth where so many are members (Bayes), as a sentence.
+    """Returns what an accusation is worth where so many of the tested photos are members' (Bayes), as a sentence.
 
-    Args:
-        prevalence: The share of members among the photos that are tested; the user must give it.
-        min_tpr: A lower bound of the true-positive rate.
-        max_fpr: An upper bound of the false-positive rate.
+    The user must give this prevalence. The rates are bounds of the true- and of the false-positive rate.
     """
     for rate in (prevalence, min_tpr, max_fpr):
         _check_rate(rate)

@@ -20,11 +20,7 @@ MOST_IN_MEMORY = 2000  # faces of a side, 75 MB
 
 @dataclasses.dataclass(frozen=True)
 class Division:
-    """People of a reference: some choose the scorer, the others are reported on.
-
-    Attributes:
-        validation: The names of those who choose, as in `SampleTable.people`.
-    """
+    """People of a reference: those of the validation choose the scorer, the others are reported on."""
 
     validation: np.ndarray
 
@@ -98,8 +94,8 @@ def equal_photos(
         seed: Seeds the choice.
 
     Returns:
-        The number of photos and the chosen rows and membership: the largest number, up to 8, that leaves enough people.
-        0 and nothing if two are too many.
+        The number of photos, the largest one up to 8 that leaves enough people, and the chosen rows and membership; 0
+        and nothing if two photos are too many.
     """
     # The more photos a person has, the nearer and better known the others are: a scorer that compares the photos of a
     # person would see that, and not the membership. Weights for unequal numbers would have to be right; equal ones are.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mint_keras.records import InputError
-from mint_keras.statistics import person
+from mint_keras.statistics import figures
 
 # The share of people like the calibration's whose photo is turned away. Where there are few people, domain and not
 # calibration gives way: with 38 people it may be 5%.
@@ -69,9 +69,8 @@ class Domain:
             raise InputError(
                 f"Expected a domain with centre, scale, precision and limit, received: {error!r}."
             ) from error
-        num = centre.size
-        if (centre.shape, scale.shape, precision.shape) != ((num,), (num,), (num, num)):
-            shapes = (centre.shape, scale.shape, precision.shape)
+        num, shapes = centre.size, (centre.shape, scale.shape, precision.shape)
+        if shapes != ((num,), (num,), (num, num)):
             raise InputError(f"Expected arrays of one size in a domain, received {shapes}.")
         return cls(centre, scale, precision, limit)
 
@@ -110,5 +109,5 @@ def fit(features: np.ndarray, people: np.ndarray, max_abstention: float = MAX_AB
     away = (features[is_fitted] - centre) / scale
     correlation = away.T @ away / len(away) + _RIDGE * np.eye(len(centre))
     unlimited = Domain(centre, scale, np.linalg.inv(correlation), np.inf)
-    farthest = person.largest_by_person(unlimited.distance(features[~is_fitted]), people[~is_fitted])
+    farthest = figures.largest_by_person(unlimited.distance(features[~is_fitted]), people[~is_fitted])
     return dataclasses.replace(unlimited, limit=float(np.sort(farthest)[place - 1]))

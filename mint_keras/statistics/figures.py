@@ -17,7 +17,7 @@ FIGURES = (ACCURACY, BALANCED_ACCURACY, AUC, *_MAX_FPRS)
 
 
 def figures(part: Scores, weights: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Computes figures under k weightings.
+    """Computes those of `FIGURES` that are named, under k weightings: values by name, shape (k,) each.
 
     Both classes weigh the same in all of them, as in the balanced evaluation: accuracy is balanced accuracy there.
 
@@ -25,9 +25,6 @@ def figures(part: Scores, weights: np.ndarray, names: Sequence[str]) -> dict[str
         part: Scores of n samples with known membership.
         weights: How often each sample counts, shape (k, n).
         names: Names of `FIGURES`.
-
-    Returns:
-        Values by name, shape (k,) each.
 
     Raises:
         InputError: if membership is not known or one class is missing.
@@ -75,3 +72,11 @@ def count_people(part: Scores) -> tuple[int, int]:
     """Returns the numbers of people among the members and among the externals."""
     people, is_member = part.samples.people(), membership(part)
     return len(np.unique(people[is_member])), len(np.unique(people[~is_member]))
+
+
+def largest_by_person(values: np.ndarray, people: np.ndarray) -> np.ndarray:
+    """Returns the largest value of each person, in the order of their names."""
+    names, person_of = np.unique(people, return_inverse=True)
+    largest = np.full(len(names), -np.inf)
+    np.maximum.at(largest, person_of, values)
+    return largest

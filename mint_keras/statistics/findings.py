@@ -92,15 +92,7 @@ class Finding:
 def reference(
     name: str, question: str, truth: str, parts: Sequence[Scores], adjusted_p: float | None = None, seed: int = 1
 ) -> Finding:
-    """Measures a reference, in which only membership differs.
-
-    Args:
-        name: The name of the reference.
-        question: What it asks, without a question mark.
-        truth: A key of `TRUTHS`.
-        parts: Scores of the audited model's scorer, one entry for each training seed.
-        adjusted_p: The p-value of its AUC, if other scorers or references were tried.
-        seed: Seeds the interval.
+    """Measures a reference, in which only membership differs, from the scores of each training; see `Finding`.
 
     Raises:
         InputError: if membership is not known, or a side has fewer than two people.
@@ -120,7 +112,7 @@ def control(
     """Measures a control on the samples of a reference.
 
     Args:
-        what: Its name, question and role (a key of `ROLES`).
+        what: The control's name, question and role (a key of `ROLES`).
         parts: Scores of the control, for the reference's training seeds or one for all of them; for the role "null"
             scores of the reference's own scorer on other samples.
         of: The reference.
@@ -139,14 +131,7 @@ def control(
 
 
 def across(name: str, question: str, role: str, parts: Sequence[Scores], seed: int = 1) -> Finding:
-    """Measures a comparison of different databases, such as the paper's own, for the record.
-
-    Args:
-        name: The name of the comparison.
-        question: What it asks, without a question mark.
-        role: "claim" or "context", keys of `ROLES`.
-        parts: Scores, one entry for each training seed.
-        seed: Seeds the interval.
+    """Measures a comparison of different databases, such as the paper's own, for the record; see `Finding`.
 
     Raises:
         InputError: if membership is not known, or a side has fewer than two people.

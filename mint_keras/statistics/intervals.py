@@ -65,9 +65,6 @@ def estimate(
         names: Names of `figures.FIGURES`.
         method: A key of `METHODS`: how draws become an interval.
 
-    Returns:
-        Estimates by name.
-
     Raises:
         InputError: if there are no scores, or their membership is not known.
     """
@@ -106,13 +103,7 @@ def percentile(values: Sequence[float], draws: np.ndarray, num_people: int, kind
 def student(values: Sequence[float], draws: np.ndarray, num_people: int, kind: str) -> Estimate:
     """Returns the mean of a figure's values with a t interval from the draws' standard deviation; needs SciPy.
 
-    Degrees of freedom are the people of the smaller side, less one.
-
-    Args:
-        values: The figure of each training.
-        draws: The figure of each draw of people and a training, shape (k,).
-        num_people: The number of people on the smaller side.
-        kind: `RATE`, or `DIFFERENCE` of rates.
+    Degrees of freedom are the people of the smaller side, less one. The kind is `RATE`, or `DIFFERENCE` of rates.
 
     Raises:
         InputError: if there are fewer than two people.
@@ -142,11 +133,11 @@ METHODS = {"percentile": percentile, "student": student}
 def resample(
     trainings: Sequence[tuple[Scores, ...]], num_draws: int, seed: int, names: Sequence[str]
 ) -> list[list[dict[str, np.ndarray]]]:
-    """Computes figures of resampled people.
+    """Computes figures of resampled people; every training gets an equal share of the draws.
 
     Args:
         trainings: For each training, the scores of one or several scorers of the same samples in the same order.
-        num_draws: The number of draws in all; every training gets an equal share.
+        num_draws: The number of draws in all.
         seed: Seeds the draws.
         names: Names of `figures.FIGURES`.
 

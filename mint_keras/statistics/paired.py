@@ -22,18 +22,8 @@ def difference(
 ) -> dict[str, Estimate]:
     """Estimates figures of one scorer minus those of another, with intervals of the difference itself.
 
-    Two intervals that overlap can hide a difference that is certain.
-
-    Args:
-        parts: Scores of one scorer, one entry for each training seed.
-        others: Scores of the other scorer for the same seeds, or one entry that stands beside every training.
-        num_draws: The number of draws in all; every training gets an equal share.
-        seed: Seeds the draws.
-        names: Names of `figures.FIGURES`.
-        method: A key of `intervals.METHODS`: how draws become an interval.
-
-    Returns:
-        Differences by name; above 0 where the first scorer's figure is higher.
+    Two intervals that overlap can hide a difference that is certain. The second scorer has scores for the same training
+    seeds, or one entry that stands beside every training. See `intervals.estimate` for the rest.
 
     Raises:
         InputError: if the trainings or the samples are not the same, or membership is not known.
@@ -58,7 +48,7 @@ def pair(parts: Sequence[Scores], others: Sequence[Scores]) -> list[tuple[Scores
     """Returns scores of two scorers, training by training, in the order of the first scorer's samples.
 
     Raises:
-        InputError: As for `difference`.
+        InputError: as for `difference`.
     """
     if not parts or not others:
         raise InputError("Expected scores of at least one training of both scorers, received none of one.")

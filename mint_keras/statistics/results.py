@@ -11,11 +11,7 @@ from mint_keras.statistics.figures import membership
 
 
 def summarise(scores: Scores, figures: Mapping[str, Any] | None = None) -> ResultRow:
-    """Returns the figures of one scorer in one evaluation.
-
-    Args:
-        scores: Scores with known membership.
-        figures: The accuracy, loss and cross_entropy of `model.evaluate`; None takes them from the scores.
+    """Returns the figures of scores; accuracy, loss and cross_entropy are those of `model.evaluate` where given.
 
     Raises:
         InputError: if nobody knows who is a member, or all are of one class.

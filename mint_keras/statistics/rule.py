@@ -69,17 +69,9 @@ def comparison(
     seed: int,
     is_of_persons: bool = False,
 ) -> Comparison:
-    """Returns what a scorer found in a reference, beside what it has to beat.
-
-    Args:
-        scorer: The name of the scorer.
-        parts: By the model's name, the scores of the reported people.
-        truth: A key of `findings.TRUTHS`.
-        blind: By evaluation and name, scores of pixels.
-        seed: Seeds the null comparison.
-        is_of_persons: Whether the scorer judges whole people. It cannot where the truth is of the image.
-    """
+    """Returns what a scorer found in a reference beside what it has to beat, pixels by evaluation; see `Comparison`."""
     evaluation = parts[AUDITED][0].evaluation
+    # Nobody can judge whole people where all of them are members.
     is_of_persons &= truth == findings.PERSON
     null = division.without_membership(parts[AUDITED], seed)
     return Comparison(scorer, evaluation, truth, parts, blind[evaluation], is_of_persons, null)
@@ -88,15 +80,9 @@ def comparison(
 def by_rule(
     comparisons: Sequence[Comparison], across: Mapping[str, Sequence[Finding]], seed: int
 ) -> dict[str, verdict.Verdict]:
-    """Decides on all scorers of an audit.
+    """Returns the verdict on every scorer of an audit, by its name, from all comparisons that were tried.
 
-    Args:
-        comparisons: All comparisons that were tried.
-        across: By scorer, what was measured for the record. These scorers come first, also without any reference.
-        seed: Seeds the intervals.
-
-    Returns:
-        The verdict on every scorer, by its name.
+    What was measured across databases, by scorer, is for the record. These scorers come first, also without reference.
     """
     # Several scorers were tried: one of them may exceed chance by luck.
     above = selection.holm({one.scorer: selection.p_above(one.parts[AUDITED], seed=seed) for one in comparisons})

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mint_keras.records import AUDITED, InputError, Scores
+from mint_keras.records import AUDITED, InputError, SampleTable, Scores
 from mint_keras.statistics import figures, intervals
 
 NUM_DRAWS = 9996  # smallest p-value 1/9997; divides by 1, 2, 3 and 6 seeds
@@ -16,12 +16,7 @@ _ROUNDING = 1e-9  # an AUC of 0.5 is 0.5 up to this
 
 @dataclasses.dataclass(frozen=True, order=True)
 class Candidate:
-    """A head or baseline of a run, which may be chosen.
-
-    Attributes:
-        name: The name of the scorer, for example "vanilla".
-        tap: What it looks at.
-    """
+    """A head or baseline of a run, such as "vanilla", and the tap that it looks at."""
 
     name: str
     tap: str
@@ -34,6 +29,13 @@ class Candidate:
         key = (self.name, model, self.tap, evaluation)
         return [part for part in scores if (part.scorer, part.model, part.tap, part.evaluation) == key]
 
+    def scored(
+        self, table: SampleTable, logit: np.ndarray, is_member: np.ndarray, evaluation: str, seed: int
+    ) -> Scores:
+        """Returns logits, (n,), as its scores, without samples that it could not score."""
+        kept = np.flatnonzero(np.isfinite(logit))
+        return Scores(self.name, self.tap, evaluation, seed, table.take(kept), is_member[kept], logit[kept])
+
 
 def candidates(scores: Sequence[Scores], evaluation: str) -> list[Candidate]:
     """Returns what scored an evaluation through the audited model."""
@@ -44,11 +46,8 @@ def candidates(scores: Sequence[Scores], evaluation: str) -> list[Candidate]:
 def choose(validation: Mapping[str, Sequence[Scores]], evaluation: Sequence[Scores]) -> str:
     """Returns the candidate with the highest mean AUC on validation people.
 
-    Its figures in the evaluation then need no correction, because nothing was chosen there.
-
-    Args:
-        validation: Scores of every candidate, one entry for each training seed.
-        evaluation: Scores that are going to be reported; only their people are looked at.
+    Its figures in the evaluation then need no correction, because nothing was chosen there. Of the scores of the
+    evaluation only the people are looked at.
 
     Raises:
         InputError: if there is no candidate, or people of the evaluation are in the validation.
@@ -75,11 +74,6 @@ def p_above(parts: Sequence[Scores], num_draws: int = NUM_DRAWS, seed: int = 1) 
 
     It is the bootstrap interval read backwards: the share of draws at or below 0.5, draws of people and of trainings as
     in `intervals.estimate`. It speaks of an AUC; single photos have `conformal.p_values`.
-
-    Args:
-        parts: Scores of one scorer, one entry for each training seed.
-        num_draws: The number of draws in all.
-        seed: Seeds the draws.
 
     Raises:
         InputError: if there are no scores, or membership is not known.

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from mint_keras.records import InputError, Shown
-from mint_keras.statistics.findings import BLIND, CLAIM, CONTEXT, NULL, REFERENCE, ROLES, TRUTHS, UNTRAINED, Finding
+from mint_keras.statistics.findings import BLIND, CLAIM, CONTEXT, NULL, REFERENCE, TRUTHS, UNTRAINED, Finding
 from mint_keras.statistics.intervals import CONFIDENCE
 
 SCHEMA_VERSION = 2  # 1 had no certified rates
@@ -32,14 +32,9 @@ LIMITS = (
 
 @dataclasses.dataclass(frozen=True)
 class Assessment:
-    """What one reference says.
+    """What one reference says: an outcome about a truth (a key of `TRUTHS`), its reason, and what it rests on.
 
-    Attributes:
-        outcome: One of `OUTCOMES`.
-        reference: The name of the reference; "" if there is none.
-        truth: What it speaks of, a key of `TRUTHS`; "" if there is no reference.
-        reason: The reason in a few words; "" for evidence.
-        sentences: The numbers and controls that it rests on.
+    Reference and truth are "" if there is no reference, and the reason is "" for evidence.
     """
 
     outcome: str
@@ -97,7 +92,7 @@ class Verdict(Shown):
         return "\n".join([*lines, "", LIMITS])
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the verdict as JSON has it; `SCHEMA` describes it."""
+        """Returns the verdict as JSON has it."""
         return {
             "schema_version": SCHEMA_VERSION,
             "outcome": self.outcome,
@@ -145,11 +140,7 @@ def decide(
 
 
 def strongest(outcomes: Iterable[str]) -> str:
-    """Returns the strongest outcome: that one reference or scorer finds nothing does not take back what another found.
-
-    Args:
-        outcomes: At least one of `OUTCOMES`.
-    """
+    """Returns the strongest outcome: who finds nothing does not take back what another reference or scorer found."""
     return min(outcomes, key=OUTCOMES.index)
 
 
@@ -247,59 +238,3 @@ def _measured(finding: Finding) -> str:
 
 def _names(findings: Sequence[Finding]) -> str:
     return ", ".join(finding.name for finding in findings)
-
-
-def _object(**properties: Any) -> dict[str, Any]:
-    # Nothing optional and nothing more: whoever reads a verdict may rely on every field.
-    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
-
-
-_STRING = {"type": "string"}
-_COUNT = {"type": "integer", "minimum": 0}
-_NUMBER = {"type": "number"}
-_RATE = {"type": "number", "minimum": 0, "maximum": 1}
-_OUTCOME = {"enum": list(OUTCOMES)}
-_ESTIMATE = _object(value=_NUMBER, low=_NUMBER, high=_NUMBER, num_seeds=_COUNT)
-_CERTIFIED = _object(
-    max_fpr=_RATE,
-    smallest_fpr=_RATE,
-    thresholds={"type": "array", "minItems": 1, "items": _NUMBER},
-    num_allowed=_COUNT,
-    tpr=_ESTIMATE,
-    num_members=_COUNT,
-    num_externals=_COUNT,
-)
-_ASSESSMENT = _object(
-    outcome=_OUTCOME,
-    reference=_STRING,
-    truth={"enum": [*TRUTHS, ""]},
-    reason=_STRING,
-    sentences={"type": "array", "minItems": 1, "items": _STRING},
-)
-_FINDING = _object(
-    name=_STRING,
-    question=_STRING,
-    role={"enum": list(ROLES)},
-    truth={"enum": list(TRUTHS)},
-    evaluation=_STRING,
-    auc=_ESTIMATE,
-    num_members=_COUNT,
-    num_externals=_COUNT,
-    difference={"anyOf": [_ESTIMATE, {"type": "null"}]},
-    adjusted_p={"anyOf": [_RATE, {"type": "null"}]},
-    certified={"anyOf": [_CERTIFIED, {"type": "null"}]},
-)
-
-# JSON Schema (draft 2020-12) of `Verdict.to_dict`.
-SCHEMA: dict[str, Any] = {
-    "$schema": "https://json-schema.org/draft/2020-12/schema",
-    "title": "Verdict of an audit",
-    **_object(
-        schema_version={"const": SCHEMA_VERSION},
-        outcome=_OUTCOME,
-        headline=_STRING,
-        assessments={"type": "array", "minItems": 1, "items": _ASSESSMENT},
-        findings={"type": "array", "items": _FINDING},
-        limits=_STRING,
-    ),
-}

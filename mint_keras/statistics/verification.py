@@ -39,7 +39,11 @@ def verify(first: np.ndarray, second: np.ndarray, genuine: np.ndarray, folds: np
         raise InputError("Expected genuine and impostor pairs in two folds or more, received fewer.")
     if not np.isfinite([np.ptp(first), np.ptp(second)]).all():
         raise InputError("Expected finite embeddings, received some that are not.")
-    cosine = np.sum(_normalised(first) * _normalised(second), axis=1)
+    pairs = [np.asarray(embeddings, np.float64) for embeddings in (first, second)]
+    norms = [np.linalg.norm(embeddings, axis=1, keepdims=True) for embeddings in pairs]
+    if not np.all(norms):
+        raise InputError("Expected embeddings other than zero, received some.")
+    cosine = np.sum(pairs[0] / norms[0] * (pairs[1] / norms[1]), axis=1)
     # The squared distance of unit vectors, which arcface_torch's thresholds are for.
     is_right = (2 - 2 * cosine[:, None] < THRESHOLDS) == genuine[:, None]
     accuracies = []
@@ -60,11 +64,3 @@ def verify(first: np.ndarray, second: np.ndarray, genuine: np.ndarray, folds: np
         "num_pairs": len(genuine),
         "num_genuine": int(np.count_nonzero(genuine)),
     }
-
-
-def _normalised(embeddings: np.ndarray) -> np.ndarray:
-    embeddings = np.asarray(embeddings, np.float64)
-    norms = np.linalg.norm(embeddings, axis=1, keepdims=True)
-    if not norms.all():
-        raise InputError("Expected embeddings other than zero, received some.")
-    return embeddings / norms

@@ -43,13 +43,22 @@ class LabelledAad:
     def dataset(self, batches: Callable[[], Iterator[np.ndarray]], batch_size: int) -> tf.data.Dataset:
         """Returns a dataset of the batches that an iterator of choices names; AAD is float32 there, pixels uint8.
 
-        Args:
-            batches: Makes an iterator over choices of `batch_size` of the n rows; the last may be smaller.
-            batch_size: Number of rows in a batch.
+        Each choice has `batch_size` of the n rows; the last may be smaller.
         """
         row_bytes = sum(int(np.prod(v.shape[1:])) * v.dtype.itemsize for v in self.features.values())
         if row_bytes * len(self.rows) <= self.held_bytes:
-            made = self._held(batches, batch_size)
+            # Python only chooses, for many batches at once; TensorFlow gathers.
+            everything = tf.nest.map_structure(tf.constant, self.batch(np.arange(len(self.rows))))
+
+            def blocks() -> Iterator[np.ndarray]:
+                choices = batches()
+                while block := list(itertools.islice(choices, _BLOCK)):
+                    yield np.concatenate(block)
+
+            choices = tf.data.Dataset.from_generator(blocks, output_signature=tf.TensorSpec((None,), tf.int64))
+            made = choices.rebatch(batch_size).map(
+                lambda chosen: tf.nest.map_structure(lambda values: tf.gather(values, chosen), everything)
+            )
         else:
             features = {tap: tf.TensorSpec((None, *v.shape[1:]), v.dtype) for tap, v in self.features.items()}
             made = tf.data.Dataset.from_generator(
@@ -63,37 +72,16 @@ class LabelledAad:
 
         return made.map(widen).prefetch(2)
 
-    def _held(self, batches: Callable[[], Iterator[np.ndarray]], batch_size: int) -> tf.data.Dataset:
-        # Python only chooses, for many batches at once; TensorFlow gathers.
-        everything = tf.nest.map_structure(tf.constant, self.batch(np.arange(len(self.rows))))
-
-        def blocks() -> Iterator[np.ndarray]:
-            choices = batches()
-            while block := list(itertools.islice(choices, _BLOCK)):
-                yield np.concatenate(block)
-
-        choices = tf.data.Dataset.from_generator(blocks, output_signature=tf.TensorSpec((None,), tf.int64))
-        return choices.rebatch(batch_size).map(
-            lambda chosen: tf.nest.map_structure(lambda values: tf.gather(values, chosen), everything)
-        )
-
 
 def balanced_batches(is_member: np.ndarray, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Yields one epoch of batches as row indices: 64 members, then 64 externals.
+    """Yields one epoch of batches as row indices: 64 members, then 64 externals, from the class of every sample, (n,).
 
     An epoch is one pass over the larger class; the smaller is repeated; the last partial batch is dropped.
-
-    Args:
-        is_member: Class of every training sample, shape (n,), bool.
-        rng: Draws the order.
     """
     classes = [np.flatnonzero(is_member), np.flatnonzero(~is_member)]
     size = max(len(rows) for rows in classes)
-    repeats = [-(-size // len(rows)) for rows in classes]
     # Each pass in an order of its own: nobody is seen twice before everybody was seen once.
-    orders = [
-        np.concatenate([rng.permutation(rows) for _ in range(num)]) for rows, num in zip(classes, repeats, strict=True)
-    ]
+    orders = [np.concatenate([rng.permutation(rows) for _ in range(0, size, len(rows))]) for rows in classes]
     for start in range(0, size - CLASS_BATCH + 1, CLASS_BATCH):
         yield np.concatenate([order[start : start + CLASS_BATCH] for order in orders])
 
@@ -102,25 +90,14 @@ def check_class_sizes(is_member: np.ndarray) -> None:
     """Raises InputError if a class has too few training samples to fill its half of one batch."""
     num_members, num_externals = np.count_nonzero(is_member), np.count_nonzero(~is_member)
     if min(num_members, num_externals) < CLASS_BATCH:
-        raise InputError(
-            f"Expected at least {CLASS_BATCH} training samples of each class, received {num_members} members and "
-            f"{num_externals} externals."
-        )
+        received = f"{num_members} members and {num_externals} externals"
+        raise InputError(f"Expected at least {CLASS_BATCH} training samples of each class, received {received}.")
 
 
 def train_dataset(data: LabelledAad, seed: int, start: int = 0) -> tuple[tf.data.Dataset, int]:
-    """Makes the endless stream of balanced training batches.
+    """Makes the endless stream of balanced training batches from epoch `start` on, and counts the batches of an epoch.
 
-    Args:
-        data: What to train on.
-        seed: Seeds the order.
-        start: Epochs to leave out, when a training continues.
-
-    Returns:
-        A dataset of ({tap: (128, ...)}, (128, 1)) and the number of batches per epoch.
-
-    Raises:
-        InputError: A class has fewer than 64 samples.
+    A batch is ({tap: (128, ...)}, (128, 1)). InputError if a class has fewer than 64 samples.
     """
     check_class_sizes(data.is_member)
 

@@ -17,12 +17,7 @@ _SEED = "seed_generator_state"
 
 
 def seed_everything(seed: int, is_deterministic: bool = True) -> None:
-    """Seeds Python, NumPy and TensorFlow.
-
-    Args:
-        seed: Seeds all three.
-        is_deterministic: Whether to ask TensorFlow for deterministic kernels, so that equal seeds give equal digits.
-    """
+    """Seeds Python, NumPy and TensorFlow; deterministic kernels make equal seeds give equal digits."""
     # TensorFlow has no deterministic kernels for XLA: whoever wants to compile gives up equal digits.
     keras.utils.set_random_seed(seed)
     if is_deterministic:
@@ -64,9 +59,10 @@ class Checkpoint(keras.callbacks.Callback):
         self._folder.mkdir(parents=True, exist_ok=True)
         name = f"{epoch + 1:06d}.weights.h5"
         with tempfile.TemporaryDirectory(prefix=".", dir=self._folder) as temporary:
-            self.model.save_weights(Path(temporary) / name)
-            formats.flush_files([Path(temporary) / name])
-            (Path(temporary) / name).replace(self._folder / name)
+            path = Path(temporary) / name
+            self.model.save_weights(path)
+            formats.flush_files([path])
+            path.replace(self._folder / name)
         seeds = [keras.ops.convert_to_numpy(variable).tolist() for variable in self._seeds()]
         # The state names its weights, so whatever moment a process is killed in, the two belong together.
         formats.write_json(self._folder / _STATE, {"epoch": epoch + 1, "weights": name, "seeds": seeds})

@@ -1,88 +1,99 @@
-"""Trains audited models: classification of identities with a margin, or of pictures."""
+"""Trains audited models whose members are known, and verifies them on people whom they never saw."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from mint_keras.audited import iresnet, taps
+from mint_keras import formats, progress, vectors
+from mint_keras.audited import iresnet, taps, zoo
 from mint_keras.audited.margins import CosineClassifier, Margin, MarginLoss
-from mint_keras.records import InputError
+from mint_keras.data import images, splits, tables
+from mint_keras.records import InputError, SampleTable
+from mint_keras.statistics import metrics
 from mint_keras.training import checkpoints
 
 LEARNING_RATE, WEIGHT_DECAY = 2e-3, 5e-4  # the defaults of the commands
 _EVALUATION_BATCH = 256
+_VERIFICATION_BATCH = 128
 
 
 @dataclasses.dataclass(frozen=True)
-class Fitting:
-    """How an audited model is fitted.
+class AuditedTraining:
+    """How an audited model is trained."""
 
-    Attributes:
-        epochs: Passes over the training set.
-        batch_size: Samples per step; the last partial batch of an epoch is dropped.
-        learning_rate: Peak rate of AdamW; it decays to zero along a cosine.
-        weight_decay: Weight decay of AdamW.
-        seed: Seeds initial weights, order and flips.
-        flips: Whether half of the images are mirrored, at random.
-    """
-
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    weight_decay: float
-    seed: int
-    flips: bool
-
-
-@dataclasses.dataclass(frozen=True)
-class AuditedTraining(Fitting):
-    """How a face-recognition model is trained.
-
-    Attributes:
-        margin: Penalty on the true class.
-        scale: Inverse temperature of the softmax.
-    """
-
-    margin: Margin
-    scale: float
+    epochs: int  # passes over the training set
+    batch_size: int  # samples per step; the last partial batch of an epoch is dropped
+    learning_rate: float  # peak rate of AdamW; it decays to zero along a cosine
+    weight_decay: float  # weight decay of AdamW
+    seed: int  # seeds initial weights, order and flips
+    flips: bool  # whether half of the images are mirrored, at random
+    # Penalty on the true identity of a face; None trains a classifier by the cross-entropy of its logits.
+    margin: Margin | None = None
+    scale: float = 1.0  # inverse temperature of the softmax over identities
 
 
 def fit_audited(
-    model: keras.Model,
-    faces: np.ndarray,
-    labels: np.ndarray,
-    settings: AuditedTraining,
-    out: Path,
-    verbose: int = 0,
+    model: keras.Model, pixels: np.ndarray, labels: np.ndarray, settings: AuditedTraining, out: Path
 ) -> None:
-    """Trains an audited model in place on classification with a margin; continues from `out/checkpoint` if present.
+    """Trains an audited model in place; continues from `out/checkpoint` if present.
 
     Args:
-        model: A model from images to embeddings.
-        faces: RGB faces, shape (n, size, size, 3), uint8; they may be memory-mapped.
-        labels: Identity numbers from 0, shape (n,).
+        model: A model from faces to embeddings, or of `classifiers.build`.
+        pixels: RGB images, shape (n, size, size, 3), uint8; they may be memory-mapped.
+        labels: Numbers of identities or classes from 0, shape (n,).
         settings: How to train.
         out: Folder for the checkpoint and the logs.
-        verbose: Keras' verbosity.
     """
-    _check_one_batch(faces, settings)
-    cosines = CosineClassifier(int(labels.max()) + 1, name="classifier")(model.output)
-    classifier = keras.Model(model.input, cosines, name="training")
-    _fit(classifier, MarginLoss(settings.margin, settings.scale), faces, labels, settings, out, verbose)
+    size = settings.batch_size
+    if len(pixels) < size:
+        raise InputError(f"Expected at least one batch of {size} images, received {len(pixels)}.")
+    loss: keras.losses.Loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    if settings.margin is None:
+        classifier = _logits(model)
+    else:
+        cosines = CosineClassifier(int(labels.max()) + 1, name="classifier")(model.output)
+        classifier = keras.Model(model.input, cosines, name="training")
+        loss = MarginLoss(settings.margin, settings.scale)
+    steps = len(pixels) // size
+    schedule = keras.optimizers.schedules.CosineDecay(settings.learning_rate, steps * settings.epochs)
+    classifier.compile(
+        optimizer=keras.optimizers.AdamW(schedule, weight_decay=settings.weight_decay),
+        loss=loss,
+        metrics=["accuracy"],
+        jit_compile=False,  # on a CPU the small IResNet trained about a third slower with XLA
+    )
+    start = checkpoints.completed_epochs(out / "checkpoint")
 
+    def batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for epoch in range(start, settings.epochs):
+            # A stream for each epoch, so that a continued training sees what an uninterrupted one would.
+            rng = np.random.default_rng([settings.seed, epoch])
+            order = rng.permutation(len(pixels))
+            for first in range(0, steps * size, size):
+                rows = order[first : first + size]
+                batch = pixels[rows]
+                flip = rng.random(size) < (0.5 if settings.flips else 0.0)
+                batch[flip] = batch[flip, :, ::-1]
+                yield iresnet.normalise(batch), labels[rows].astype(np.int32)
 
-def fit_classifier(
-    model: keras.Model, pictures: np.ndarray, labels: np.ndarray, settings: Fitting, out: Path, verbose: int = 0
-) -> None:
-    """Trains a model of `classifiers.build` in place by the cross-entropy of its logits; else as `fit_audited`."""
-    _check_one_batch(pictures, settings)
-    _fit(_logits(model), _cross_entropy(), pictures, labels, settings, out, verbose)
+    signature = (tf.TensorSpec((size, *pixels.shape[1:]), tf.float32), tf.TensorSpec((size,), tf.int32))
+    dataset = tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(4)
+    callbacks = [
+        checkpoints.epoch_log(out / "training.csv", start),
+        checkpoints.Checkpoint(out / "checkpoint"),
+        keras.callbacks.TensorBoard(str(out / "logs")),
+    ]
+    span = {"initial_epoch": start, "epochs": settings.epochs, "steps_per_epoch": steps}
+    classifier.fit(dataset, **span, callbacks=callbacks, verbose=progress.verbosity(), shuffle=False)
 
 
 def evaluate_classifier(model: keras.Model, pictures: np.ndarray, labels: np.ndarray) -> dict[str, float]:
@@ -98,7 +109,8 @@ def evaluate_classifier(model: keras.Model, pictures: np.ndarray, labels: np.nda
     signature = (tf.TensorSpec((None, *pictures.shape[1:]), tf.float32), tf.TensorSpec((None,), tf.int32))
     dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
     logits = _logits(model)
-    logits.compile(loss=_cross_entropy(), metrics=["accuracy"], jit_compile=False)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    logits.compile(loss=loss, metrics=["accuracy"], jit_compile=False)
     counted = dataset.apply(tf.data.experimental.assert_cardinality(len(starts)))
     figures = logits.evaluate(counted, return_dict=True, verbose=0)
     return {name: float(figures[name]) for name in ("accuracy", "loss")}
@@ -108,54 +120,83 @@ def _logits(model: keras.Model) -> keras.Model:
     return keras.Model(model.input, taps.tap_tensors(model)[taps.OUTCOME], name="logits")
 
 
-def _cross_entropy() -> keras.losses.Loss:
-    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+@contextlib.contextmanager
+def decoded(
+    table: SampleTable, framing: images.Framing, folder: Path
+) -> Iterator[tuple[SampleTable, np.ndarray, images.FaceReader]]:
+    """Yields the samples that can be read, their pixels, mapped from a file of the folder, and who read them."""
+    # On the disk, because a database of images need not fit the memory.
+    reader, cache = images.FaceReader(framing), folder / "pixels.npy"
+    rows, pixels = reader.decode_to(cache, table)
+    yield table.take(rows), pixels, reader
+    cache.unlink()
 
 
-def _check_one_batch(images: np.ndarray, settings: Fitting) -> None:
-    if len(images) < settings.batch_size:
-        raise InputError(f"Expected at least one batch of {settings.batch_size} images, received {len(images)}.")
-
-
-def _fit(
-    classifier: keras.Model,
-    loss: keras.losses.Loss,
-    faces: np.ndarray,
-    labels: np.ndarray,
-    settings: Fitting,
+def fit_members(
+    model: keras.Model,
+    members: SampleTable,
+    framing: images.Framing,
+    settings: AuditedTraining,
     out: Path,
-    verbose: int,
+    number: Callable[[SampleTable], np.ndarray] | None = None,
+    facts: Mapping[str, Any] | None = None,
 ) -> None:
-    steps = len(faces) // settings.batch_size
-    schedule = keras.optimizers.schedules.CosineDecay(settings.learning_rate, steps * settings.epochs)
-    classifier.compile(
-        optimizer=keras.optimizers.AdamW(schedule, weight_decay=settings.weight_decay),
-        loss=loss,
-        metrics=["accuracy"],
-        jit_compile=False,  # on a CPU the small IResNet trained about a third slower with XLA
-    )
-    checkpoint = out / "checkpoint"
-    start = checkpoints.completed_epochs(checkpoint)
-    size = settings.batch_size
+    """Trains a model on its members, and saves it with the list of those that could be read.
 
-    def batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for epoch in range(start, settings.epochs):
-            # A stream for each epoch, so that a continued training sees what an uninterrupted one would.
-            rng = np.random.default_rng([settings.seed, epoch])
-            order = rng.permutation(len(faces))
-            for first in range(0, len(faces) - size + 1, size):
-                rows = order[first : first + size]
-                batch = faces[rows]
-                flip = rng.random(size) < (0.5 if settings.flips else 0.0)
-                batch[flip] = batch[flip, :, ::-1]
-                yield iresnet.normalise(batch), labels[rows].astype(np.int32)
+    Args:
+        model: What `fit_audited` trains, with random weights.
+        members: The samples to train on.
+        framing: What images become before the model sees them.
+        settings: How the model is trained.
+        out: The output folder. A training that was interrupted there continues.
+        number: Gives the class number of every sample, shape (n,); by default, people are the classes.
+        facts: What the manifest says besides the number of members and the SHA-256 of their pixels.
+    """
+    with decoded(members, framing, out) as (used, pixels, reader):
+        formats.write_rejected(out / formats.REJECTED, reader.rejected)
+        if reader.rejected and not len(used):
+            example = reader.rejected[0].location
+            raise InputError(f"Expected images, received {len(members)} files that are none, such as {example}.")
+        labels = number(used) if number else np.unique(used.people(), return_inverse=True)[1]
+        fit_audited(model, pixels, labels, settings, out)
+        tables.write_samples(out / formats.MEMBERS, used)
+        found = {"members_pixels_sha256": reader.digest, "num_members": len(used), **(facts or {})}
+        zoo.save_audited(out, model, found, zoo.CLASSIFIER if settings.margin is None else zoo.KIND)
+    shutil.rmtree(out / "checkpoint", ignore_errors=True)
 
-    signature = (tf.TensorSpec((size, *faces.shape[1:]), tf.float32), tf.TensorSpec((size,), tf.int32))
-    dataset = tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(4)
-    callbacks: Sequence[keras.callbacks.Callback] = [
-        checkpoints.epoch_log(out / "training.csv", start),
-        checkpoints.Checkpoint(checkpoint),
-        keras.callbacks.TensorBoard(str(out / "logs")),
-    ]
-    span = {"initial_epoch": start, "epochs": settings.epochs, "steps_per_epoch": steps}
-    classifier.fit(dataset, **span, callbacks=callbacks, verbose=verbose, shuffle=False)
+
+def verify_people(
+    model: keras.Model, table: SampleTable, framing: images.Framing, num_pairs: int, seed: int
+) -> tuple[dict[str, float], tuple[np.ndarray, np.ndarray]]:
+    """Tells pairs of one person from pairs of two by the cosine of their embeddings.
+
+    Args:
+        model: A trained model.
+        table: Samples of people whom the model never saw.
+        framing: What images become before the model sees them.
+        num_pairs: The number of genuine pairs, and of impostors, at most.
+        seed: Seeds the choice of pairs.
+
+    Returns:
+        The number of people and of pairs, the AUC, and the true-positive rate at 1% false positives; and the false- and
+        true-positive rates of the ROC.
+    """
+    used, embeddings = [], []
+    # Batch by batch: a database of people who were held out need not fit the memory.
+    for rows, faces in images.FaceReader(framing).batches(table, _VERIFICATION_BATCH):
+        used.append(rows)
+        embeddings.append(model.predict_on_batch(iresnet.normalise(faces)))
+    if not used:
+        raise InputError("Expected readable faces among the held-out identities, received none.")
+    people = table.take(np.concatenate(used)).people()
+    # In float32, as they come: float64 would move the last digits of every verification.json.
+    unit = vectors.unit_rows(np.concatenate(embeddings), np.float32)
+    pairs, genuine = splits.make_pairs(people, num_pairs, np.random.default_rng(seed))
+    cosines = np.einsum("ij,ij->i", unit[pairs[:, 0]], unit[pairs[:, 1]])
+    figures = {
+        "num_identities": len(np.unique(people)),
+        "num_pairs": int(genuine.sum()),
+        "auc": metrics.auc(genuine, cosines),
+        "tpr_at_1_fpr": metrics.tpr_at_fpr(genuine, cosines, 0.01),
+    }
+    return figures, metrics.roc_curve(genuine, cosines)

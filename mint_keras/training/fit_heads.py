@@ -40,19 +40,15 @@ def compile_head(head: keras.Model, xla: bool = False, steps_at_once: int = 1) -
             jit_compile=xla,
             steps_per_execution=steps_at_once,
         )
+    # Keras only warns, and goes on without.
     if head.jit_compile != xla:
         raise InputError("Expected heads and a machine that XLA can compile for, received others: leave it out.")
 
 
 def place_head(head: keras.Model, policy: str, devices: tf.distribute.Strategy | None = None) -> keras.Model:
-    """Returns a copy of a head that trains in another precision or on several devices; the head itself for neither.
+    """Returns a copy of a head that trains in another of `runtime.POLICIES`, or on the devices of `runtime.strategy`.
 
-    Weights, inputs' standardisation and the score stay float32.
-
-    Args:
-        head: A model from `heads`.
-        policy: One of `runtime.POLICIES`.
-        devices: Several devices of `runtime.strategy`, or None.
+    Weights, inputs' standardisation and the score stay float32. In float32 on one device it is the head itself.
     """
     if policy == runtime.FLOAT32 and devices is None:
         return head
@@ -76,7 +72,8 @@ def place_head(head: keras.Model, policy: str, devices: tf.distribute.Strategy |
 def live_head(head: keras.Model, extractor: keras.Model, dtype: str = "float16") -> keras.Model:
     """Puts the part of the audited model that a head needs in front of it, frozen: pixels to scores in one graph.
 
-    AAD passes through the type it would be stored in, so that stored and live training see the same numbers.
+    AAD passes through the type it would be stored in, so that stored and live training see the same numbers; one that
+    does not fit it ends training and evaluation with an error.
 
     Args:
         head: A model from `heads`; its weights are shared.
@@ -84,50 +81,41 @@ def live_head(head: keras.Model, extractor: keras.Model, dtype: str = "float16")
         dtype: Type of stored maps.
 
     Returns:
-        A model from {"pixels": uint8 RGB, (batch, size, size, 3)} to scores. An activation that does not fit the dtype
-        ends training and evaluation with an error.
+        A model from {"pixels": uint8 RGB, (batch, size, size, 3)} to scores.
 
     Raises:
         InputError: The head standardises its inputs, which is adapted on stored vectors.
     """
     # A stored vector of all taps has 3.8 KB, the face from which it would be computed in every epoch 38 KB.
     if any(layer.name == "standardise" for layer in head.layers):
-        raise InputError(
-            "Expected a head on maps, or --literal, for live AAD; standardised inputs are adapted on stored vectors, "
-            "which are smaller than the images anyway."
-        )
+        raise InputError("Expected a head on maps, or --literal, for live AAD, received one of standardised inputs.")
 
-    def through(values: keras.KerasTensor, dtype: str) -> keras.KerasTensor:
+    def through(values: keras.KerasTensor) -> keras.KerasTensor:
+        kept = dtype if len(values.shape) == 4 else "float32"  # vectors are never stored in less
+
         def convert(x: tf.Tensor) -> tf.Tensor:
-            stored = tf.debugging.check_numerics(tf.cast(x, dtype), f"Expected activations that fit {dtype}")
+            stored = tf.debugging.check_numerics(tf.cast(x, kept), f"Expected activations that fit {kept}")
             return tf.cast(stored, tf.float32)
 
-        return keras.layers.Lambda(convert, output_shape=values.shape[1:], name=f"{values.name}_as_{dtype}")(values)
+        return keras.layers.Lambda(convert, output_shape=values.shape[1:], name=f"{values.name}_as_{kept}")(values)
 
     with head.distribute_strategy.scope():
         extractor.trainable = False
         pixels = keras.Input(extractor.input.shape[1:], dtype="uint8", name=images.PIXELS)
         normalise = keras.layers.Lambda(lambda x: (tf.cast(x, tf.float32) - 127.5) / 127.5, name="normalise")
         outputs = extractor(normalise(pixels), training=False)
-        aad = {tap: through(outputs[tap], dtype if len(outputs[tap].shape) == 4 else "float32") for tap in outputs}
+        aad = {tap: through(values) for tap, values in outputs.items()}
         return keras.Model({images.PIXELS: pixels}, head(aad), name=f"live_{head.name}")
 
 
 @dataclasses.dataclass(frozen=True)
 class HeadTraining:
-    """How a head is trained.
+    """How a head is trained."""
 
-    Attributes:
-        epochs: Passes over the larger class.
-        seed: Seeds batch order and dropout.
-        xla: Whether to compile the training step.
-        checkpoint_seconds: Least time between two checkpoints; most heads are trained sooner and need none.
-    """
-
-    epochs: int
-    seed: int
-    xla: bool = False
-    checkpoint_seconds: float = 60.0
+    epochs: int  # passes over the larger class
+    seed: int  # seeds batch order and dropout
+    xla: bool = False  # whether to compile the training step
+    checkpoint_seconds: float = 60.0  # least time between two checkpoints; most heads are trained sooner and need none
 
 
 def fit_head(
@@ -143,8 +131,7 @@ def fit_head(
         model: A model from `heads`, or from `live_head`; a layer "standardise" is adapted on `data` first.
         data: What to train on.
         settings: How to train.
-        folder: Where `training.csv`, the TensorBoard files and the checkpoint of a training that takes minutes go;
-            without one, nothing is written.
+        folder: Takes `training.csv`, TensorBoard's files, and the checkpoint of a long training; None takes nothing.
         on_epoch: Called with the number of epochs that are new since the last call, for progress.
 
     Raises:
@@ -191,18 +178,7 @@ def logit_model(head: keras.Model) -> keras.Model:
 
 
 def predict_logits(logits: keras.Model, data: batches.LabelledAad) -> np.ndarray:
-    """Runs a head once over all samples.
-
-    Args:
-        logits: A `logit_model`, or a `live_head` of one.
-        data: Its samples; their labels do not matter.
-
-    Returns:
-        The logits, shape (n,), float32.
-
-    Raises:
-        InputError: An activation of a live model does not fit the type in which it would be stored.
-    """
+    """Runs a `logit_model`, or a `live_head` of one, over all samples; returns the logits, shape (n,), float32."""
     with _reported_overflow():
         predicted: np.ndarray = logits.predict(batches.evaluation_dataset(data), verbose=0)
     return predicted[:, 0]
@@ -231,9 +207,6 @@ def evaluate_logits(
     for name, (rows, is_member) in evaluations.items():
         labels = is_member[:, None].astype(np.float32)
         found = rest.evaluate(logit[rows, None], labels, batch_size=len(rows), return_dict=True, verbose=0)
-        figures[name] = {
-            "accuracy": float(found["accuracy"]),
-            "loss": float(found["loss"]) + penalty,
-            "cross_entropy": float(found["cross_entropy"]),
-        }
+        figures[name] = {key: float(found[key]) for key in ("accuracy", "loss", "cross_entropy")}
+        figures[name]["loss"] += penalty
     return figures

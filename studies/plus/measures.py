@@ -17,6 +17,7 @@ from mint_keras.scorers.ingredients import IDENTITY, IMAGE
 from mint_keras.scorers.mint_plus import MintPlus
 from mint_keras.statistics import figures, paired, person
 from studies.plus.known import KnownPhotos
+from studies.plus.mixtures import mixture_curve
 
 # A truth for control: half of those who were kept out are claimed to be members, and there is nothing to find.
 NOBODY = "nobody"
@@ -136,7 +137,7 @@ def several_photos(worlds: Sequence[Scores], seed: int) -> dict[str, list[list[f
         # As many photos as the person with the fewest has, so that all count alike.
         num = int(np.unique(people[is_used | ~of_members], return_counts=True)[1].min())
         used = person.power_curve([paired.take(part, is_used | ~of_members)], num, seed=seed)
-        some = person.mixture_curve([part], num, seed=seed)
+        some = mixture_curve([part], num, seed)
         for name, curve in (("used", used), ("some_used", some)):
             found[name].append([point.auc.value for point in curve])
     return found

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mint_keras import formats
-from mint_keras.aad import extract, models, store
+from mint_keras.aad import extract, models, plan, store
 from mint_keras.audited import iresnet, taps
 from mint_keras.audited.runtime import FaceFunction
 from mint_keras.data import synthetic
@@ -64,7 +64,7 @@ def test_maps_are_halved_and_vectors_and_pixels_kept(functions, tmp_path: Path) 
     types = {name: values.dtype for named in aad.arrays.values() for name, values in named.items()}
     assert types == {"conv4": np.float16, "outcome": np.float32, "pixels": np.uint8}
     np.testing.assert_array_equal(aad.arrays["pixels"]["pixels"][1:][0], synthetic.render("synthetic:1/web/1/0"))
-    assert extract.bytes_per_sample(functions, np.zeros((2, 112, 112, 3), np.uint8)) == 7 * 7 * 16 * 2 + 16 * 4
+    assert plan.bytes_per_sample(functions, np.zeros((2, 112, 112, 3), np.uint8)) == 7 * 7 * 16 * 2 + 16 * 4
 
 
 def test_rejected_samples_leave_no_row(functions, tmp_path: Path) -> None:
@@ -113,13 +113,14 @@ def test_a_run_that_was_cut_off_ends_with_the_same_bytes(functions, tmp_path: Pa
 def test_a_worker_writes_the_same_shard(functions, tmp_path: Path) -> None:
     table = lab(12)
     run(table, functions, tmp_path / "whole")
-    extract.write_shard(LAYOUT.part(table, 1), 1, functions, tmp_path / "worker", LAYOUT)
+    decoded = extract.decode(LAYOUT.part(table, 1), LAYOUT.framing)
+    extract.write_shard(tmp_path / "worker", 1, decoded, functions, LAYOUT)
     name = "shards/000001/audited/conv4.npy"
     assert files(tmp_path / "worker")[name] == files(tmp_path / "whole")[name]
 
 
 def test_overflow_is_an_error() -> None:
     with pytest.raises(InputError, match="float16"):
-        extract.cast(np.full((1, 1, 1, 1), 7e4, np.float32), "float16", "audited conv1")
+        store.cast(np.full((1, 1, 1, 1), 7e4, np.float32), "float16", "audited conv1")
     with pytest.raises(InputError, match="nan"):
-        extract.cast(np.array([[np.nan]], np.float32), "float32", "audited conv1")
+        store.cast(np.array([[np.nan]], np.float32), "float32", "audited conv1")

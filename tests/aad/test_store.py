@@ -133,8 +133,10 @@ def test_a_store_of_other_inputs_is_refused(folder: Path) -> None:
 
 
 def test_every_byte_is_verified(folder: Path) -> None:
-    sizes: list[int] = []
-    assert store.verify(folder, sizes.append) == sum(sizes) == store.num_bytes(folder, opened(folder).manifest)
+    paths = list(folder.rglob("*.npy"))
+    verified = store.verify(folder)
+    assert sorted(path for path, _ in verified.files) == sorted(paths)
+    assert verified.num_bytes == opened(folder).num_bytes == sum(path.stat().st_size for path in paths)
     path = store.shard_folder(folder, 3) / "audited" / "outcome.npy"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1

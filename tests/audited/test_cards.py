@@ -8,7 +8,7 @@ import pytest
 
 from mint_keras import formats
 from mint_keras.audited import cards, iresnet, taps, zoo
-from mint_keras.audited.preprocessing import ARCFACE, Preprocessing
+from mint_keras.audited.cards import ARCFACE, Preprocessing
 from mint_keras.records import InputError
 
 ROOT = Path(__file__).resolve().parents[2]

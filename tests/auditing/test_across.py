@@ -10,12 +10,11 @@ import cv2
 import numpy as np
 import pytest
 
-from mint_keras.auditing import across, controls, frozen
+from mint_keras.auditing import across, controls
 from mint_keras.data import images, protocol, samples, synthetic
 from mint_keras.data.protocol import Protocol
 from mint_keras.records import Observations, SampleTable, Scores, concatenate_tables
 from mint_keras.scorers.head import Head
-from mint_keras.scorers.protocol import Scorer
 from mint_keras.statistics import findings, metrics
 from mint_keras.statistics.selection import Candidate
 
@@ -44,7 +43,7 @@ def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         faces = shown[images.PIXELS].astype(np.float32)
         return np.array([-np.abs(cv2.Laplacian(face, cv2.CV_32F)).mean() for face in faces])
 
-    monkeypatch.setattr(frozen, "open_scorer", lambda run, scorer: blur)
+    monkeypatch.setattr(across, "open_scorer", lambda run, scorer: blur)
     spec = types.SimpleNamespace(native_resolution=0, audited=Path("m"), framing=images.FACE)
     return types.SimpleNamespace(
         run=types.SimpleNamespace(protocol=made, spec=spec),
@@ -58,10 +57,9 @@ def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_what_is_compression_falls_when_both_sides_are_compressed_alike(opened: Any) -> None:
     table, is_member = opened.run.protocol.table, opened.run.protocol.part == protocol.TEST_MEMBERS
     faces = images.read_faces(table, images.FACE)[1]
-    logit = frozen.open_scorer(opened.run, SCORER)(Observations(table, {images.PIXELS: faces}))
+    logit = across.open_scorer(opened.run, SCORER)(Observations(table, {images.PIXELS: faces}))
     assert metrics.auc(is_member, logit) > 0.9
-    found, missing = across._transplanted(opened)
-    assert not missing
+    found = [one for one in across.transplanted(opened) if isinstance(one, findings.Finding)]
     by_name = {one.name: one.auc.value for one in found}
     assert set(by_name) == {"pipeline transplant, externals' files", "pipeline transplant, members' files"}
     assert {one.role for one in found} == {findings.CLAIM}  # there are members on one side still
@@ -71,29 +69,31 @@ def test_what_is_compression_falls_when_both_sides_are_compressed_alike(opened: 
 def test_resolution_is_matched_to_the_smaller_side(opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def through(run: Any, scorer: Scorer, audited: Path, folder: Path, native: int) -> list[Scores]:
-        del audited, folder
+    def through(opened: Any, audited: Path, name: str, native: int) -> list[Scores]:
+        del audited, name
         asked.append(native)
-        table, is_member = run.protocol.table, run.protocol.part == protocol.TEST_MEMBERS
-        named = (scorer.name, scorer.tap, run.protocol.main_evaluation, 1)
-        return [Scores(*named, table, is_member, np.zeros(2 * NUM))]
+        made = opened.run.protocol
+        is_member = made.part == protocol.TEST_MEMBERS
+        return [SCORER.scored(made.table, np.zeros(2 * NUM), is_member, made.main_evaluation, 1)]
 
     monkeypatch.setattr(controls, "through", through)
-    (row,), missing = across._resolution(opened)
+    (row,) = across.same_resolution(opened)
     assert asked == [48]
-    assert not missing
+    assert isinstance(row, findings.Finding)
     assert "48 pixels" in row.question
     opened.run.spec.native_resolution = 40
-    assert across._resolution(opened)[0] == []
+    assert list(map(type, across.same_resolution(opened))) == [str]
 
 
 def test_null_pairs_want_a_second_database_of_externals(opened: Any, tmp_path: Path) -> None:
-    assert "--nulls" in across._null_pairs(opened)[1][0]
+    (line,) = across.null_pairs(opened)
+    assert isinstance(line, str)
+    assert "--nulls" in line
     save_faces(tmp_path / "booth", 80, 98, 160)
     opened.spec.nulls = (str(tmp_path / "booth"),)
-    ((row,), missing) = across._null_pairs(opened)
+    (row,) = across.null_pairs(opened)
+    assert isinstance(row, findings.Finding)
     assert row.name == "null pair, news and booth"
-    assert not missing
 
 
 def test_a_null_database_without_faces_is_named_and_left_out(opened: Any, tmp_path: Path) -> None:
@@ -102,8 +102,10 @@ def test_a_null_database_without_faces_is_named_and_left_out(opened: Any, tmp_pa
     wide.parent.mkdir(parents=True)
     cv2.imwrite(str(wide), np.zeros((90, 160, 3), np.uint8))
     opened.spec.nulls = (str(tmp_path / "booth"), str(tmp_path / "street"))
-    ((row,), (line,)) = across._null_pairs(opened)
+    line, row = across.null_pairs(opened)
+    assert isinstance(row, findings.Finding)
     assert row.name == "null pair, news and booth"
+    assert isinstance(line, str)
     assert "street" in line
     assert "prepare_faces.py" in line
 
@@ -149,7 +151,7 @@ def test_a_database_of_members_is_kept_from_fitting(whole: Protocol) -> None:
 def test_what_decides_nothing_does_not_take_the_verdict_with_it(
     opened: Any, monkeypatch: pytest.MonkeyPatch, whole: Protocol
 ) -> None:
-    monkeypatch.setattr(across, "_across", lambda opened: ([], []))
+    monkeypatch.setattr(across, "as_in_the_paper", lambda opened: [])
     nothing = (np.arange(0), np.empty((0, 112, 112, 3), np.uint8))
     monkeypatch.setattr(images, "read_faces", lambda table, framing: nothing)
     opened.run.protocol = whole

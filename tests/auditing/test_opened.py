@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from mint_keras import formats, score_files
-from mint_keras.auditing import controls, frozen
-from mint_keras.auditing.opened import AuditSpec, Opened, open_audit, recipe_of
+from mint_keras.auditing import controls
+from mint_keras.auditing.opened import AuditSpec, Opened, open_audit, open_scorer, recipe_of
 from mint_keras.data import images, protocol
 from mint_keras.records import AUDITED, InputError, Observations
 from mint_keras.runs.run import Run, heads_of, reopen
@@ -52,7 +52,7 @@ def test_the_scorer_as_it_is_gives_the_runs_own_scores(run: Run, run_folder: Pat
     (part,) = scorer.parts(score_files.read_scores(run_folder / formats.SCORES), protocol.SAME_DATABASE)
     table = run.protocol.table.take(run.protocol.evaluations()[protocol.SAME_DATABASE].rows)
     faces = images.read_faces(table, run.spec.framing)[1]
-    logit = frozen.open_scorer(run, scorer)(Observations(table, {images.PIXELS: faces}))
+    logit = open_scorer(run, scorer)(Observations(table, {images.PIXELS: faces}))
     np.testing.assert_allclose(logit, part.logit, atol=1e-4)
 
 
@@ -61,7 +61,7 @@ def test_a_baseline_as_it_is_looks_at_faces(run: Run) -> None:
     table = run.protocol.table.take(rows)
     faces = images.read_faces(table, run.spec.framing)[1]
     scorer = Candidate("max_pool_lr", "conv4")
-    logit = frozen.open_scorer(run, scorer)(Observations(table, {images.PIXELS: faces}))
+    logit = open_scorer(run, scorer)(Observations(table, {images.PIXELS: faces}))
     train, is_member = run.protocol.training_rows()
     seen = run.aad.seen(AUDITED)
     expected = recipe_of(run, scorer).fit(seen.take(train), is_member)(seen.take(rows))
@@ -90,13 +90,14 @@ def test_a_foreign_model_without_the_scorers_tap_shows_at_once(run: Run, audited
         controls.check(heads_of(run.spec)["conv4"], audited_folder, ["conv9"])
 
 
-def test_a_control_through_the_audited_model_itself_finds_the_same(run: Run, opened: Opened, tmp_path: Path) -> None:
+def test_a_control_through_the_audited_model_itself_finds_the_same(run: Run, opened: Opened) -> None:
     """The same recipe, AAD of its own: what differs between a scorer and its control is the model alone."""
-    found = controls.through(run, opened.recipe, run.spec.audited, tmp_path / "control")
+    found = controls.through(opened, run.spec.audited, "itself")
     for name in run.protocol.evaluations():
         (part,), (own,) = opened.scorer.parts(found, name), opened.scorer.parts(opened.scores, name)
         np.testing.assert_allclose(part.logit, own.logit, atol=2e-2)
-    kept = (tmp_path / "control" / formats.SCORES).read_bytes()
-    again = controls.through(run, opened.recipe, run.spec.audited, tmp_path / "control")
-    assert (tmp_path / "control" / formats.SCORES).read_bytes() == kept
+    path = opened.folder / controls.FOLDER / "itself" / formats.SCORES
+    kept = path.read_bytes()
+    again = controls.through(opened, run.spec.audited, "itself")
+    assert path.read_bytes() == kept
     np.testing.assert_array_equal(again[0].logit, found[0].logit)

@@ -5,6 +5,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -32,7 +33,7 @@ def small_scale() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(division, "VALIDATION_SHARE", 0.7)
         patch.setattr(blind, "MIN_STEPS", 20)
-        patch.setitem(mint_plus.CLASSIFIERS, mint_plus.LOGISTIC, mint_plus.CLASSIFIERS[mint_plus.LOGISTIC][:1])
+        patch.setattr(mint_plus, "STRENGTHS", mint_plus.STRENGTHS[:1])
         yield
 
 
@@ -219,7 +220,7 @@ def test_options_that_cannot_be_used_show_at_once(
     options: dict, said: str, run: runs.Run, run_folder: Path, audited_folder: Path, tmp_path: Path
 ) -> None:
     models = {"foreign": (audited_folder, audited_folder), "swap": audited_folder}
-    given = {name: models.get(name, value) for name, value in options.items()}
+    given: dict[str, Any] = {name: models.get(name, value) for name, value in options.items()}
     with pytest.MonkeyPatch.context() as patch, pytest.raises(InputError, match=said):
         patch.setattr(runs, "reopen", lambda _: run)
         patch.setattr("mint_keras.auditing.controls.through", None)  # long before anything is computed

@@ -18,6 +18,7 @@ from mint_keras.commands.extract_aad import ExtractAad, extract_aad
 from mint_keras.commands.train_mint import TrainMint, train_mint
 from mint_keras.records import InputError, RefusedError
 from mint_keras.runs.run import open_run
+from mint_keras.runs.spec import RunSpec
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ("synthetic:1/web/0-39/2", "synthetic:1/news/100-119/2")
@@ -90,7 +91,7 @@ def test_the_batch_size_is_measured_once(audited_folder: Path, tmp_path: Path, m
 
 def test_the_fastest_batch_wins_unless_it_gains_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     rates = {1: 3.0, 8: 10.0, 16: 20.0, 32: 20.1, 64: 90.0}
-    monkeypatch.setattr(plan, "rate", lambda functions, faces, size, seconds: rates[size])
+    monkeypatch.setattr(plan, "rate", lambda functions, faces, size: rates[size])
     assert plan.best_batch_size({}, np.zeros((1, 1))) == (16, {1: 3.0, 8: 10.0, 16: 20.0, 32: 20.1})
 
 
@@ -115,7 +116,7 @@ def test_onnx_runtime_gives_the_same(maps: Path, audited_folder: Path, tmp_path:
 
 
 def test_a_plan_writes_nothing(audited_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "rate", lambda functions, faces, size, seconds=0: 100.0)
+    monkeypatch.setattr(plan, "rate", lambda functions, faces, size: 100.0)
     text = extract_aad(config(audited_folder, tmp_path / "out", dry_run=True, untrained=True)).text
     assert "120 samples through audited, untrained" in text
     assert "audited conv4" in text
@@ -127,7 +128,7 @@ def test_a_plan_writes_nothing(audited_folder: Path, tmp_path: Path, monkeypatch
 
 
 def test_a_plan_for_a_model_one_does_not_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "rate", lambda functions, faces, size, seconds=0: 7.0)
+    monkeypatch.setattr(plan, "rate", lambda functions, faces, size: 7.0)
     options = {"samples": (), "taps": ("conv1",), "num_samples": 100_000, "dry_run": True}
     text = extract_aad(config(Path("fr1"), tmp_path / "out", **options)).text
     assert "IResNet-100, MS1MV3, ArcFace: not on the shelf, measured with random weights" in text
@@ -194,24 +195,25 @@ def store_folder(audited_folder: Path, tmp_path_factory: pytest.TempPathFactory)
 
 
 class TestStoreForHeads:
-    def options(self, audited: Path, out: Path, **more: object) -> TrainMint:
+    def spec(self, audited: Path, **more: object) -> RunSpec:
         values = {
-            "head": "cnn", "out": out, "taps": ("conv4",), "audited": audited,
+            "head": "cnn", "taps": ("conv4",), "audited": audited,
             "members": "synthetic:1/web/0-39/4", "externals": ("synthetic:1/news/100-139/4",),
             "evaluate": ("synthetic:1/scan/200-219/2",), "held_out": "synthetic:1/web/40-59/2",
-            "num_train": 64, "num_test": 20, "quiet": True,
+            "num_train": 64, "num_test": 20,
         }  # fmt: skip
-        return TrainMint(**values | more)
+        return RunSpec(**values | more)
 
     def test_heads_train_on_a_store(self, store_folder: Path, audited_folder: Path, tmp_path: Path) -> None:
-        own = open_run(self.options(audited_folder, tmp_path / "own", aad="stored"))
-        given = open_run(self.options(audited_folder, tmp_path / "given", store=store_folder))
+        own = open_run(self.spec(audited_folder, aad="stored"), tmp_path / "own")
+        given = open_run(self.spec(audited_folder, store=store_folder), tmp_path / "given")
         assert own.aad.table.sample_id.tolist() == given.aad.table.sample_id.tolist()
         for model in ("audited", "untrained"):
-            one, two = (run.aad.features(model, ["conv4"])["conv4"][:] for run in (own, given))
+            one, two = (run.aad.seen(model)["conv4"][:] for run in (own, given))
             np.testing.assert_allclose(one, two, atol=2e-3)  # in other batches
         assert not (tmp_path / "given" / "aad").exists()
-        assert "| conv4" in train_mint(self.options(audited_folder, tmp_path / "given", store=store_folder))
+        options = dataclasses.asdict(self.spec(audited_folder, store=store_folder))
+        assert "| conv4" in train_mint(TrainMint(out=tmp_path / "given", quiet=True, **options)).text
 
     @pytest.mark.parametrize(
         ("options", "error", "message"),
@@ -228,11 +230,11 @@ class TestStoreForHeads:
         self, options: dict, error: type, message: str, store_folder: Path, audited_folder: Path, tmp_path: Path
     ) -> None:
         with pytest.raises(error, match=message):
-            open_run(self.options(audited_folder, tmp_path / "out", **{"store": store_folder} | options))
+            open_run(self.spec(audited_folder, **{"store": store_folder} | options), tmp_path / "out")
 
     def test_a_store_of_another_model(self, store_folder: Path, tmp_path: Path) -> None:
         with pytest.raises(RefusedError, match="another audited model"):
-            open_run(self.options(ROOT / "models" / "lab", tmp_path / "out", store=store_folder))
+            open_run(self.spec(ROOT / "models" / "lab", store=store_folder), tmp_path / "out")
 
 
 def test_the_defaults_are_those_of_the_modules_below() -> None:

@@ -5,9 +5,8 @@ import cv2
 import numpy as np
 import pytest
 
-from mint_keras.commands import inspect_database as module
 from mint_keras.commands.inspect_database import InspectDatabase, inspect_database
-from mint_keras.data import images, layouts
+from mint_keras.data import images
 from mint_keras.records import InputError
 from mint_keras.report import plots
 
@@ -46,18 +45,6 @@ def test_some_of_many_are_read_and_the_rest_is_bounded(tmp_path: Path) -> None:
     assert "0 of 20 read; of all 40 at most 13.9% (95%)" in text
     height, width, _ = images.decode((tmp_path / "out" / "sheet.png").read_bytes()).shape
     assert width > height > 100
-
-
-def test_published_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    counts = {"layout": "celeba", "images": 202_599, "identities": 10_177}
-    assert module._published(counts) == ["  CelebA: 202,599 images as published (CelebA, README)"]
-    (line,) = module._published({**counts, "identities": 3})
-    assert "but 10,177 identities were published" in line
-    (line,) = module._published({**counts, "images": 9})
-    assert line == "  none of the published counts (CelebA 202,599)"
-    assert not module._published({**counts, "layout": layouts.FOLDERS})
-    first, *_ = module._published({**counts, "layout": layouts.RECORDIO, "images": 5_179_510, "property_classes": 5})
-    assert "property says 5 identities, the labels 10,177" in first
 
 
 def test_nothing_but_broken_files(tmp_path: Path) -> None:

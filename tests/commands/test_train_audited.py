@@ -57,8 +57,8 @@ def test_bad_input_writes_nothing(options: dict, message: str, tmp_path: Path) -
 
 def test_the_rates_are_those_of_the_training() -> None:
     """They are written twice, so that --help need not load Keras."""
-    assert TrainAudited.learning_rate == fit_audited.LEARNING_RATE
-    assert TrainAudited.weight_decay == fit_audited.WEIGHT_DECAY
+    defaults = (fit_audited.LEARNING_RATE, fit_audited.WEIGHT_DECAY)
+    assert (TrainAudited.learning_rate, TrainAudited.weight_decay) == defaults
 
 
 def test_the_result_has_the_figures(audited_folder: Path) -> None:

@@ -27,16 +27,14 @@ def sides(members: SampleTable, train: SampleTable, test: SampleTable | None) ->
 )
 def test_the_papers_cases(case: str, train: set[str], evaluate: str) -> None:
     everything = concatenate_tables([table(name, 3, 2) for name in ("IJBC", "fddb", "mine", "adience")])
-    first, second = cases.divide_externals(everything, cases.PAPER_CASES[case], {"mine": "gandiffface"})
+    first, second = cases.divide_externals(everything, case, {"mine": "gandiffface"})
     papers = {"IJBC": "ijbc", "mine": "gandiffface"}
     assert {papers.get(name, name) for name in first.database.tolist()} == train
     assert {papers.get(name, name) for name in second.database.tolist()} == {evaluate}
     with pytest.raises(InputError, match=r"received .*'mine'.*--stand-in"):
-        cases.divide_externals(everything, cases.PAPER_CASES[case], {})
+        cases.divide_externals(everything, case, {})
     with pytest.raises(InputError, match="received"):
-        cases.divide_externals(
-            everything.take(everything.database != "fddb"), cases.PAPER_CASES[case], {"mine": "fddb"}
-        )
+        cases.divide_externals(everything.take(everything.database != "fddb"), case, {"mine": "fddb"})
 
 
 def test_with_the_papers_databases_the_numbers_are_the_papers() -> None:

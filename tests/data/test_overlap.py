@@ -24,7 +24,7 @@ def test_pixels_and_hashes() -> None:
     photos = faces(40, 2)  # the hash of face 1 is of too low quality
     rng = np.random.default_rng(1)
     kinds = ["encoded again", "mirrored", "brighter 10%", "darker 10%"]
-    copies = [overlap.alter(photos[i], kind, rng) for i, kind in enumerate(kinds)]
+    copies = [overlap.ALTERATIONS[kind](photos[i], rng) for i, kind in enumerate(kinds)]
     found = overlap.find_overlap(prints(np.stack([*photos, *copies, photos[9]])), 1.0)
     pairs = dict(zip(zip(found.first.tolist(), found.second.tolist(), strict=True), found.reason.tolist(), strict=True))
     expected = {(i, 40 + i): overlap.PERCEPTUAL for i in range(4)} | {(9, 44): overlap.EXACT}
@@ -36,7 +36,7 @@ def test_hashes_of_parts_find_crops() -> None:
     photos = faces(60, 2)
     usable = overlap.hash_faces(photos)[3] >= overlap.MIN_QUALITY
     rng = np.random.default_rng(1)
-    crops = np.stack([overlap.alter(face, "cropped 5%", rng) for face in photos])
+    crops = np.stack([overlap.ALTERATIONS["cropped 5%"](face, rng) for face in photos])
     whole = prints(np.concatenate([photos, crops]))
     parts = dataclasses.replace(whole, cropped=overlap.hash_crops(np.concatenate([photos, crops])))
     assert parts.cropped is not None
@@ -138,7 +138,7 @@ def test_embeddings_find_what_a_slow_search_finds() -> None:
 @pytest.mark.parametrize("kind", overlap.ALTERATIONS)
 def test_alterations_change_a_little(kind: str) -> None:
     face = faces(1)[0]
-    altered = overlap.alter(face, kind, np.random.default_rng(1))
+    altered = overlap.ALTERATIONS[kind](face, np.random.default_rng(1))
     assert altered.shape == face.shape
     assert altered.dtype == np.uint8
     assert not np.array_equal(altered, face)

@@ -47,14 +47,14 @@ def test_every_baseline_takes_what_it_names_and_tells_members(name: str) -> None
 
 def test_embedding_norm_by_hand() -> None:
     train = np.array([[3.0, 4.0], [0.0, 7.0], [1.0, 0.0], [0.0, 3.0]])  # norms 5, 7, 1, 3: means 6 and 2
-    score = baselines.fit_embedding_norm(outcomes(train), np.array([True, True, False, False]))
+    score = BASELINES[baselines.EMBEDDING_NORM].fit(outcomes(train), np.array([True, True, False, False]))
     logits = score(outcomes(np.array([[4.0, 0.0], [6.0, 0.0]])))
     np.testing.assert_allclose(logits, [0.0, 2.0 / np.std([5, 7, 1, 3])], rtol=1e-6)
 
 
 def test_direction_is_not_learned() -> None:
     train = outcomes(np.array([[1.0], [9.0]]))
-    logits = baselines.fit_embedding_norm(train, np.array([True, False]))(train)
+    logits = BASELINES[baselines.EMBEDDING_NORM].fit(train, np.array([True, False]))(train)
     assert logits[0] < 0 < logits[1]
 
 
@@ -77,7 +77,7 @@ def test_compactness_against_pairs() -> None:
 
 def test_compactness_without_any_pair_has_no_score() -> None:
     train = outcomes(np.eye(4), np.array(["a", "a", "b", "c"]))  # no external has two faces
-    score = baselines.fit_compactness(train, np.array([True, True, False, False]))
+    score = BASELINES["compactness"].fit(train, np.array([True, True, False, False]))
     assert np.isnan(score(outcomes(np.eye(2), np.array(["d", "d"])))).all()
 
 

@@ -4,7 +4,6 @@ import keras
 import numpy as np
 import pytest
 
-from mint_keras import vectors
 from mint_keras.aad import signals, views
 from mint_keras.aad.observe import observe
 from mint_keras.audited import iresnet
@@ -156,7 +155,7 @@ def test_what_cannot_be_calibrated_is_refused() -> None:
     few = np.flatnonzero(np.arange(160) // NUM_PHOTOS > 10)
     with pytest.raises(InputError, match="at least 10 people a side to calibrate on, received 9"):
         MintPlus().fit(features.take(few), is_member[few])
-    for wrong in ({"level": "x"}, {"classifier": "x"}, {"ingredients": ("x",)}, {"truth": "x"}):
+    for wrong in ({"level": "x"}, {"ingredients": ("x",)}, {"truth": "x"}):
         with pytest.raises(InputError, match="received 'x'"):
             MintPlus(**wrong).fit(features, is_member)
     for refused in (("others",), ()):
@@ -174,20 +173,6 @@ def test_defaults_depend_on_what_is_asked() -> None:
     extra = set(mint_plus.defaults(features, WITH_OTHERS, IMAGE)) - set(mint_plus.defaults(features, WITH_OTHERS))
     assert extra == {"others_views"}
     assert mint_plus.defaults(features, PHOTO, IMAGE) == mint_plus.defaults(features, PHOTO)
-
-
-def test_boosting_takes_what_is_not_linear() -> None:
-    aucs = []
-    worlds = [draw_world(seed, 60) for seed in (1, 2)]
-    for features, is_member in worlds:  # members are neither long nor short
-        usual = vectors.log_norms(features[OUTCOME][~is_member]).mean()
-        length = np.exp(usual + 0.03 * np.random.default_rng(1).normal(size=(is_member.sum(), 1)))
-        features[OUTCOME][is_member] = vectors.unit_rows(features[OUTCOME])[is_member] * length
-    (train, of_train), (test, of_test) = worlds
-    for classifier in mint_plus.CLASSIFIERS:
-        score = MintPlus(ingredients=("norm",), classifier=classifier).fit(train, of_train)
-        aucs.append(metrics.auc(of_test, score(test)))
-    assert aucs[1] > max(0.75, aucs[0] + 0.1)
 
 
 def test_the_calibration_is_half_of_the_people_of_each_side() -> None:

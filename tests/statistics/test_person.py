@@ -5,49 +5,35 @@ import dataclasses
 import numpy as np
 import pytest
 
-from mint_keras.records import InputError, Scores
+from mint_keras.records import InputError
 from mint_keras.statistics import conformal, metrics, paired, person
 from tests.statistics.worlds import draw, scores_of
 
 
-def test_statistics_by_hand() -> None:
-    assert person.statistic_of(np.array([1.0, 4.0, -2.0])) == 1
-    assert person.statistic_of(np.array([1.0, 4.0, -2.0]), "max") == 4
-    assert person.statistic_of(np.array([1.0, 4.0, -2.0]), "sequential") == 2.5
-    with pytest.raises(InputError, match="one of the statistics"):
-        person.statistic_of(np.zeros(1), "product")
-
-
-@pytest.mark.parametrize("statistic", person.STATISTICS)
-def test_aggregate_takes_each_person_once_whatever_the_order(statistic: str) -> None:
+def test_aggregate_takes_each_person_once_whatever_the_order() -> None:
     rng = np.random.default_rng(1)
     part = draw((4, 5), 3, 1.0, rng)
     part = paired.take(part, np.arange(26))  # the last person keeps two photos
-    found = person.aggregate(part, 3, statistic)
-    assert len(found.logit) == 8
-    expected = {
-        name: np.max if statistic == "max" else np.mean for name in np.unique(part.samples.people()) if name != "web/8"
-    }
-    assert sorted(found.samples.people()) == sorted(expected)
-    if statistic != "sequential":  # the only one that depends on the order of photos
-        for name, logit in zip(found.samples.people(), found.logit, strict=True):
-            assert logit == pytest.approx(expected[name](part.logit[part.samples.people() == name]), rel=1e-6)
+    found = person.aggregate(part, 3)
+    people = part.samples.people()
+    assert sorted(found.samples.people()) == [name for name in np.unique(people) if name != "web/8"]
+    for name, logit in zip(found.samples.people(), found.logit, strict=True):
+        assert logit == pytest.approx(person.statistic_of(part.logit[people == name]), rel=1e-6)
     assert found.is_member.sum() == 4
-    shuffled = person.aggregate(paired.take(part, rng.permutation(26)), 3, statistic)
+    shuffled = person.aggregate(paired.take(part, rng.permutation(26)), 3)
     assert dict(zip(found.samples.sample_id, found.logit, strict=True)) == dict(
         zip(shuffled.samples.sample_id, shuffled.logit, strict=True)
     )
     with pytest.raises(InputError, match="received nobody"):
-        person.aggregate(part, 4, statistic)
+        person.aggregate(part, 4)
     with pytest.raises(InputError, match="at least one photo"):
-        person.aggregate(part, 0, statistic)
+        person.aggregate(part, 0)
 
 
 def test_smaller_numbers_of_photos_lie_inside_larger_ones() -> None:
     part = draw((3, 3), 5, 0.0, np.random.default_rng(2))
-    few, many = (person.aggregate(part, num, "max").logit for num in (2, 4))
-    assert (few <= many).all()
-    assert (few < many).any()
+    few, many = (person.photos_of_people(part, num, 1)[1] for num in (2, 4))
+    np.testing.assert_array_equal(few, many[:, :2])
 
 
 def test_people_on_both_sides_and_of_unknown_membership() -> None:
@@ -60,14 +46,13 @@ def test_people_on_both_sides_and_of_unknown_membership() -> None:
     assert unknown.samples.sample_id.tolist() == ["web/0:unknown", "web/1:unknown"]
 
 
-@pytest.mark.parametrize("statistic", person.STATISTICS)
-def test_people_are_accused_as_rarely_as_promised(statistic: str) -> None:
+def test_people_are_accused_as_rarely_as_promised() -> None:
     rng = np.random.default_rng(3)
     nobody, accused, independent = np.array([], str), 0, 0
     for _ in range(30):
         seen, new = draw((0, 99), 6, 0.0, rng), draw((0, 60), 6, 0.0, rng, database="scan")
-        calibration = conformal.calibrate(person.aggregate(seen, 6, statistic), nobody)
-        accused += np.count_nonzero(conformal._p_values(calibration, person.aggregate(new, 6, statistic).logit) <= 0.05)
+        calibration = conformal.calibrate(person.aggregate(seen, 6), nobody)
+        accused += np.count_nonzero(conformal._p_values(calibration, person.aggregate(new, 6).logit) <= 0.05)
         # The trap: as if photos of a person were independent, a mean of 6 spreads by a root of 6 less.
         z = new.logit.reshape(60, 6).mean(axis=1) * np.sqrt(6) / np.std(seen.logit)
         independent += np.count_nonzero(z > 1.645)
@@ -95,24 +80,3 @@ def test_power_grows_with_photos_and_saturates() -> None:
         person.power_curve([], 3)
     with pytest.raises(InputError, match="0 members and 0 externals"):
         person.power_curve(parts, 9)
-
-
-def mixed_world(rng: np.random.Generator) -> Scores:
-    """40 members with 4 used and 4 unseen photos, 50 externals with 4; only used photos score higher."""
-    who = np.concatenate([np.repeat(np.arange(40), 8), 40 + np.repeat(np.arange(50), 4)])
-    is_used = np.concatenate([np.tile(np.arange(8) < 4, 40), np.zeros(200, bool)])
-    logit = 0.3 * rng.normal(size=90)[who] + 0.7 * rng.normal(size=len(who)) + 1.5 * is_used
-    return scores_of(is_used, who, logit)
-
-
-def test_fewer_used_photos_are_harder_to_find() -> None:
-    part = mixed_world(np.random.default_rng(4))
-    curve = person.mixture_curve([part], 4)
-    assert [(point.num_used, point.num_photos) for point in curve] == [(k, 4) for k in range(5)]
-    assert {(point.num_members, point.num_externals) for point in curve} == {(40, 50)}
-    assert curve[0].auc.low < 0.5 < curve[0].auc.high  # being a member changes nothing for unseen photos here
-    assert all(np.diff([point.auc.value for point in curve]) > 0)
-    assert curve[4].auc.low > 0.9
-    without_unseen = paired.take(part, part.is_member | (part.samples.identity.astype(int) >= 40))
-    with pytest.raises(InputError, match="received 0 and 50 people"):
-        person.mixture_curve([without_unseen], 4)

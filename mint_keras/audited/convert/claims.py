@@ -17,28 +17,18 @@ MIN_ACCURACY = 0.97
 
 
 def check_card(card: Card, digest: str, converted: Converted, chosen: Mapping[str, str]) -> None:
-    """Refuses a model that is not what its card says.
-
-    Args:
-        card: The card.
-        digest: The SHA-256 of the model's file.
-        converted: The converted model.
-        chosen: The tensor of every tap.
+    """Refuses a model, with the SHA-256 of its file and the tensors of its taps, that is not what its card says.
 
     Raises:
         RefusedError: If file, blocks or shapes of taps are others.
     """
     if card.sha256 and digest not in card.sha256:
-        raise RefusedError(
-            f"Expected the file of card {card.name}, SHA-256 {' or '.join(card.sha256)}, received {digest}."
-        )
-    # Shapes of taps do not tell an IResNet of 100 layers from one of 50; the number of blocks does.
+        known = " or ".join(card.sha256)
+        raise RefusedError(f"Expected the file of card {card.name}, SHA-256 {known}, received {digest}.")
     blocks = naming.count_blocks(converted.layers.values())
     if card.blocks and card.blocks != blocks:
-        raise RefusedError(
-            f"Expected the structure of card {card.name}, an IResNet of {list(card.blocks)} blocks, received "
-            f"{list(blocks) or 'another network'}."
-        )
+        wanted = f"the structure of card {card.name}, an IResNet of {list(card.blocks)} blocks"
+        raise RefusedError(f"Expected {wanted}, received {list(blocks) or 'another network'}.")
     received = {tap: tuple(converted.tensors[tensor].tensor.shape[1:]) for tap, tensor in chosen.items()}
     wrong = {tap: (shape, received.get(tap)) for tap, shape in card.taps.items() if received.get(tap) != shape}
     if wrong:
@@ -47,22 +37,15 @@ def check_card(card: Card, digest: str, converted: Converted, chosen: Mapping[st
 
 
 def trusted(card: Card | None, digest: str, out: Path) -> str:
-    """Says how far a file is known to be what its card says.
-
-    Args:
-        card: The card; None if there is none.
-        digest: The SHA-256 of the file.
-        out: The folder that the conversion goes to. Its neighbours are the other conversions on the same shelf.
+    """Says how far the file of a conversion, which goes to `out`, is known to be what its card says.
 
     Raises:
-        RefusedError: If another conversion on the shelf took another file for the same card.
+        RefusedError: If another conversion on the shelf, beside `out`, took another file for the same card.
     """
     if card is None:
         return f"SHA-256 {digest}, of no card"
     if digest in card.sha256:
         return f"SHA-256 {digest}, the one card {card.name} knows"
-    # Nobody published the hash of most released models. The first file converted is taken for it, and another one is
-    # refused, so that two runs under one card are of one model.
     for manifest_file in sorted(out.parent.glob(f"*/{formats.MANIFEST}")):
         manifest = formats.read_json(manifest_file)
         is_same_card = manifest.get("config", {}).get("card") == card.name and manifest_file.parent != out
@@ -75,17 +58,12 @@ def trusted(card: Card | None, digest: str, out: Path) -> str:
 
 
 def add_verification(folder: Path, record: Mapping[str, Any]) -> None:
-    """Adds a verification that passes to a conversion's record.
+    """Adds a verification that passes, the content of verification.json, to a conversion's record.
 
     It shows that the file is a face-recognition model, mapped and scaled right; parity alone cannot.
-
-    Args:
-        folder: The folder of the converted model.
-        record: The content of verification.json.
     """
     if record["accuracy"] >= MIN_ACCURACY:
+        pairs = f"{record['num_pairs']} pairs of {record['pairs']}"
+        verification = f"file verified: accuracy {record['accuracy']:.4f} on {pairs}"
         document = formats.read_json(folder / formats.PARITY)
-        document["verification"] = (
-            f"file verified: accuracy {record['accuracy']:.4f} on {record['num_pairs']} pairs of {record['pairs']}"
-        )
-        formats.write_json(folder / formats.PARITY, document)
+        formats.write_json(folder / formats.PARITY, document | {"verification": verification})

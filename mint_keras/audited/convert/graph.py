@@ -40,20 +40,11 @@ _ALIASES = {"Identity", "Dropout", "Cast", "CastLike"}
 
 @dataclasses.dataclass(frozen=True)
 class Node:
-    """One operation on the image's activations, or a shape computed from them.
-
-    Attributes:
-        op: Name of the operator, for example "Conv".
-        name: Name in the file, or operator and position where it has none.
-        inputs: Names of tensors; "" for an absent optional one.
-        outputs: Names of tensors.
-        attributes: The operator's attributes by name.
-        proto: The node as it was read.
-    """
+    """One operation on the image's activations, or a shape computed from them, with the node as it was read."""
 
     op: str
-    name: str
-    inputs: tuple[str, ...]
+    name: str  # in the file, or operator and position where it has none
+    inputs: tuple[str, ...]  # tensors; "" for an absent optional one
     outputs: tuple[str, ...]
     attributes: dict[str, Any]
     proto: onnx.NodeProto
@@ -61,29 +52,17 @@ class Node:
 
 @dataclasses.dataclass(frozen=True)
 class Graph:
-    """An ONNX graph with one image input.
+    """An ONNX graph with one image input."""
 
-    Attributes:
-        nodes: Nodes in topological order, without aliases and constants.
-        constants: Float32 and integer arrays by tensor name.
-        input: Name of the image input.
-        input_shape: Its shape in the file; None for what is symbolic.
-        outputs: Tensors by output name in the file (they differ where an alias stood last).
-        static: Tensors that depend on shapes only, never on pixels.
-        opset: Version of the standard operators.
-        model: The model as read, with its weights, for an oracle that runs it.
-        files: The file and its external weights.
-    """
-
-    nodes: list[Node]
-    constants: dict[str, np.ndarray]
-    input: str
-    input_shape: tuple[int | None, ...]
-    outputs: dict[str, str]
-    static: set[str]
-    opset: int
-    model: onnx.ModelProto
-    files: list[Path]
+    nodes: list[Node]  # nodes in topological order, without aliases and constants
+    constants: dict[str, np.ndarray]  # float32 and integer arrays by tensor name
+    input: str  # name of the image input
+    input_shape: tuple[int | None, ...]  # its shape in the file; None for what is symbolic
+    outputs: dict[str, str]  # tensors by output name in the file (they differ where an alias stood last)
+    static: set[str]  # tensors that depend on shapes only, never on pixels
+    opset: int  # version of the standard operators
+    model: onnx.ModelProto  # the model as read, with its weights, for an oracle that runs it
+    files: list[Path]  # the file and its external weights
 
     def consumers(self) -> dict[str, list[Node]]:
         """Returns the nodes that read each tensor, shape computations left out."""
@@ -169,29 +148,26 @@ def fold(node: Node, inputs: list[np.ndarray | None], opset: int) -> list[np.nda
         raise InputError(f"Expected constants made by {sorted(FOLDABLE)}, received {describe(node)}.")
     try:
         # Asked before it takes the memory: files of strangers may ask for all of it.
-        given = [array for array in inputs if array is not None]
+        arrays = [array for array in inputs if array is not None]
         if node.op in _ELEMENTWISE:
-            size = math.prod(np.broadcast_shapes(*(array.shape for array in given)))
+            size = math.prod(np.broadcast_shapes(*(array.shape for array in arrays)))
         elif node.op == "ConstantOfShape":
-            size = math.prod(int(d) for d in given[0])
+            size = math.prod(int(d) for d in arrays[0])
         elif node.op == "Expand":
-            size = math.prod(max(int(d), 1) for d in given[1]) * given[0].size
+            size = math.prod(max(int(d), 1) for d in arrays[1]) * arrays[0].size
         elif node.op == "Gather":
-            size = given[0].size * max(given[1].size, 1)
+            size = arrays[0].size * max(arrays[1].size, 1)
         elif node.op == "Range":
-            size = int(abs(float(given[1]) - float(given[0])) / max(abs(float(given[2])), 1e-9))
+            size = int(abs(float(arrays[1]) - float(arrays[0])) / max(abs(float(arrays[2])), 1e-9))
         else:
-            size = sum(array.size for array in given)
+            size = sum(array.size for array in arrays)
         if size > _MAX_FOLDED:
             raise InputError(f"Expected constants of sane size, received {describe(node)}.")
         feeds = {name: array for name, array in zip(node.inputs, inputs, strict=True) if array is not None}
         types = {name: onnx.helper.np_dtype_to_tensor_dtype(array.dtype) for name, array in feeds.items()}
-        graph = onnx.helper.make_graph(
-            [node.proto],
-            "constant",
-            [onnx.helper.make_tensor_value_info(name, types[name], array.shape) for name, array in feeds.items()],
-            [onnx.ValueInfoProto(name=name) for name in node.outputs],
-        )
+        given = [onnx.helper.make_tensor_value_info(name, types[name], array.shape) for name, array in feeds.items()]
+        wanted = [onnx.ValueInfoProto(name=name) for name in node.outputs]
+        graph = onnx.helper.make_graph([node.proto], "constant", given, wanted)
         model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)], ir_version=8)
         settings = onnxruntime.SessionOptions()
         settings.log_severity_level = 4

@@ -154,9 +154,7 @@ def find_taps(graph: Graph, sizes: dict[str, tuple[int, int]]) -> dict[str, str]
 
 
 def _last_of_each_size(nodes: list[Node], sizes: dict[str, tuple[int, int]]) -> list[Node]:
-    last: dict[tuple[int, int], Node] = {}
-    for node in nodes:
-        last[sizes[node.outputs[0]]] = node
+    last = {sizes[node.outputs[0]]: node for node in nodes}
     return [last[size] for size in sorted(last, reverse=True)]
 
 

@@ -11,14 +11,16 @@ import dataclasses
 import functools
 import math
 import re
+from collections.abc import Mapping, Sequence
 
 import keras
 import numpy as np
 
+from mint_keras.audited import taps
+from mint_keras.audited.cards import ARCFACE, RAW, SCRFD, Preprocessing
 from mint_keras.audited.convert import naming, operators
 from mint_keras.audited.convert.graph import Graph, Node, describe, fold
 from mint_keras.audited.convert.values import MAP_ORDER, Builder, Value
-from mint_keras.audited.preprocessing import ARCFACE, RAW, SCRFD, Preprocessing
 from mint_keras.records import InputError
 
 DEFAULT_SIZE = 112
@@ -32,27 +34,51 @@ _MAX_VALUES = 2**26
 
 @dataclasses.dataclass(frozen=True)
 class Converted:
-    """A Keras model and where the tensors of its source are in it.
+    """A Keras model and where the tensors of its source are in it."""
 
-    Attributes:
-        model: The model from RGB images, (x - 127.5) / 127.5 whatever the source wants, to its outputs by name.
-        tensors: Keras tensors by tensor of the source, in topological order.
-        layers: Name of the layer behind each tensor.
-        nodes: Name of the node behind each tensor.
-        outputs: Tensors by output name.
-        taps: Tensors by tap, found automatically; empty for a detector.
-        is_iresnet: Whether the layers carry the names of `audited.iresnet`.
-        preprocessing: How the source wants its pixels.
-    """
-
+    # The model from RGB images, (x - 127.5) / 127.5 whatever the source wants, to its outputs by name.
     model: keras.Model
-    tensors: dict[str, Value]
-    layers: dict[str, str]
-    nodes: dict[str, str]
-    outputs: dict[str, str]
-    taps: dict[str, str]
-    is_iresnet: bool
-    preprocessing: Preprocessing
+    tensors: dict[str, Value]  # Keras tensors by tensor of the source, in topological order
+    layers: dict[str, str]  # name of the layer behind each tensor
+    nodes: dict[str, str]  # name of the node behind each tensor
+    outputs: dict[str, str]  # tensors by output name
+    taps: dict[str, str]  # tensors by tap, found automatically; empty for a detector
+    is_iresnet: bool  # whether the layers carry the names of `audited.iresnet`
+    preprocessing: Preprocessing  # how the source wants its pixels
+
+    def cut(self, tensors: Mapping[str, str]) -> keras.Model:
+        """Returns the part of the model that gives some tensors of the source, by the names that are their keys."""
+        return keras.Model(self.model.input, {name: self.tensors[tensor].tensor for name, tensor in tensors.items()})
+
+    def choose_taps(self, own: Sequence[str]) -> dict[str, str]:
+        """Returns the tensor of every tap, by name, the outcome last.
+
+        Own taps, NAME=NODE by node, tensor or layer name, stand beside those found or in their place.
+        """
+        chosen = dict(self.taps or self.outputs)
+        by_name = {tensor: tensor for tensor in self.tensors}
+        by_name |= {name: tensor for names in (self.layers, self.nodes) for tensor, name in names.items()}
+        for choice in own:
+            tap, _, place = choice.partition("=")
+            if not tap.isidentifier() or place not in by_name:
+                wanted = "--taps NAME=NODE with a node, tensor or layer of the model"
+                raise InputError(f"Expected {wanted}, received {choice!r}.")
+            chosen[tap] = by_name[place]
+        last = {tap: chosen.pop(tap) for tap in (taps.OUTCOME,) if tap in chosen}
+        return {**chosen, **last}
+
+    def locate(self, tensor: str) -> dict[str, str]:
+        """Returns what the manifest says of where a tensor is, in Keras and in the source."""
+        return {"layer": self.layers[tensor], "node": self.nodes[tensor], "tensor": tensor}
+
+    def tap_rows(self, chosen: Mapping[str, str]) -> list[tuple[str, ...]]:
+        """Returns a table of taps with its header: name, shape, layer, node, operations from the image to there."""
+        rows: list[tuple[str, ...]] = [("tap", "shape", "layer", "node", "GFLOPs so far")]
+        for tap, tensor in chosen.items():
+            output = self.tensors[tensor].tensor
+            flops = f"{taps.flops(keras.Model(self.model.input, output)) / 1e9:.3f}"
+            rows.append((tap, "x".join(map(str, output.shape[1:])), self.layers[tensor], self.nodes[tensor], flops))
+        return rows
 
 
 def is_detector(graph: Graph) -> bool:
@@ -71,13 +97,7 @@ def usual_preprocessing(graph: Graph) -> Preprocessing:
 def to_keras(
     graph: Graph, preprocessing: Preprocessing, image_size: int | None = None, name: str = "audited"
 ) -> Converted:
-    """Converts a graph.
-
-    Args:
-        graph: A graph from `graph.read`.
-        preprocessing: How the source wants its pixels.
-        image_size: Side of the square input where the file leaves it open; 112, or 640 for a detector, by default.
-        name: Name of the Keras model.
+    """Converts a graph; where the file leaves the image size open, it is 112, or 640 of a detector, by default.
 
     Raises:
         InputError: An operator, or the use of one, is not supported; the message names the node.
@@ -86,9 +106,14 @@ def to_keras(
         is_standard = node.proto.domain in ("", "ai.onnx")
         if not is_standard or (node.op not in operators.OPERATORS and not graph.is_static(node)):
             raise InputError(f"Expected operators of {sorted(operators.OPERATORS)}, received {describe(node)}.")
-    height, width = _input_size(graph, image_size)
+    height, width = graph.input_shape[2:] if graph.input_shape[1] == 3 else graph.input_shape[1:3]
+    if image_size and {height, width} - {None, image_size}:
+        raise InputError(f"Expected the image size of the file, {height}x{width}, received {image_size}.")
+    default = image_size or (DETECTOR_SIZE if is_detector(graph) else DEFAULT_SIZE)
+    height, width = height or default, width or default
+    if not all(8 <= side <= _MAX_SIZE for side in (height, width)):
+        raise InputError(f"Expected an image size of 8 to {_MAX_SIZE}, received {height}x{width}.")
     images = keras.Input((height, width, 3), name="image")
-    is_nchw = graph.input_shape[1] == 3
     names = naming.layer_names(graph)
     builder = Builder(graph, names)
     # Every converted model takes one scaling, so that extraction, bundles and scorer need to know one only.
@@ -97,13 +122,12 @@ def to_keras(
     is_same = scale == [1.0] * 3 and offset == [0.0] * 3
     layer = keras.layers.Identity if is_same else functools.partial(keras.layers.Rescaling, scale, offset)
     scaled = layer(name="preprocessing")(images)
-    builder.values[graph.input] = Value(scaled, MAP_ORDER if is_nchw else (0, 1, 2, 3))
+    builder.values[graph.input] = Value(scaled, MAP_ORDER if graph.input_shape[1] == 3 else (0, 1, 2, 3))
     for node in graph.nodes:
         _build(builder, node)
     outputs = {clean: graph.outputs[file] for clean, file in _output_names(graph).items()}
     tensors = {tensor: builder.settled(tensor) for tensor in builder.values if tensor != graph.input}
-    missing = [tensor for tensor in outputs.values() if tensor not in tensors]
-    if missing:
+    if missing := [tensor for tensor in outputs.values() if tensor not in tensors]:
         raise InputError(f"Expected outputs that depend on the image, received {missing}.")
     model = keras.Model(images, {key: tensors[tensor].tensor for key, tensor in outputs.items()}, name=name)
     maps = {tensor: value.tensor.shape for tensor, value in tensors.items() if value.order == MAP_ORDER}
@@ -140,17 +164,6 @@ def _build(builder: Builder, node: Node) -> None:
     except (ValueError, TypeError, KeyError, IndexError, ArithmeticError, AttributeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"Expected a consistent graph, received {describe(node)}: {reason}") from error
-
-
-def _input_size(graph: Graph, image_size: int | None) -> tuple[int, int]:
-    height, width = graph.input_shape[2:] if graph.input_shape[1] == 3 else graph.input_shape[1:3]
-    default = image_size or (DETECTOR_SIZE if is_detector(graph) else DEFAULT_SIZE)
-    if image_size and {height, width} - {None, image_size}:
-        raise InputError(f"Expected the image size of the file, {height}x{width}, received {image_size}.")
-    size = (height or default, width or default)
-    if not all(8 <= side <= _MAX_SIZE for side in size):
-        raise InputError(f"Expected an image size of 8 to {_MAX_SIZE}, received {size[0]}x{size[1]}.")
-    return size
 
 
 def _output_names(graph: Graph) -> dict[str, str]:

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx.version_converter
-import tqdm
 
+from mint_keras import progress
 from mint_keras.records import InputError
 
 WORKER = Path(__file__).with_name("onnx_tf_worker.py")
@@ -31,20 +31,9 @@ _IR_VERSION = 8
 _TIMEOUT = 1800  # seconds
 
 
-def environment(requirements: Path = REQUIREMENTS, root: Path | None = None) -> Path:
-    """Makes the virtual environment, or takes the one made earlier from the same requirements.
-
-    Args:
-        requirements: What pip installs from the index it is set up for.
-        root: Folder that holds the environment; `~/.cache/mint_keras` by default.
-
-    Returns:
-        The environment's Python.
-
-    Raises:
-        InputError: There is no Python 3.11, or the installation fails.
-    """
-    folder = (root or Path.home() / ".cache" / "mint_keras") / "onnx-tf"
+def environment(requirements: Path = REQUIREMENTS, root: Path = Path("~/.cache/mint_keras")) -> Path:
+    """Returns the Python of a virtual environment in `root`, made now, or earlier from the same requirements."""
+    folder = root.expanduser() / "onnx-tf"
     marker = folder / "installed.sha256"
     digest = hashlib.sha256(requirements.read_bytes()).hexdigest()
     executable = folder / "bin" / "python"
@@ -53,12 +42,9 @@ def environment(requirements: Path = REQUIREMENTS, root: Path | None = None) -> 
     base = sys.executable if sys.version_info[:2] == (3, 11) else shutil.which(_PYTHON)
     if base is None:
         raise InputError(f"Expected {_PYTHON} on this machine, which onnx-tf's TensorFlow needs, received none.")
-    with tqdm.tqdm(total=2, desc=f"installing onnx-tf into {folder}", disable=None) as bar:
-        _run([base, "-m", "venv", "--clear", str(folder)])
-        bar.update()
-        pip = [str(executable), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        _run([*pip, "-r", str(requirements)])
-        bar.update()
+    pip = [str(executable), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", str(requirements)]
+    for command in progress.bar([[base, "-m", "venv", "--clear", str(folder)], pip], desc=f"onnx-tf into {folder}"):
+        _run(command)
     marker.write_text(digest)
     return executable
 
@@ -66,16 +52,9 @@ def environment(requirements: Path = REQUIREMENTS, root: Path | None = None) -> 
 def run(
     model: onnx.ModelProto, feeds: Mapping[str, np.ndarray], tensors: Sequence[str], python: Path
 ) -> dict[str, np.ndarray]:
-    """Converts a model by onnx-tf and runs it.
+    """Converts a model by onnx-tf and runs it, in the Python of `environment`; returns some tensors of its graph.
 
-    Args:
-        model: A model with its weights, of any opset that ONNX can bring down to 15.
-        feeds: Its input, N, C, H, W, by name.
-        tensors: Tensors of the graph to return.
-        python: The Python of `environment`.
-
-    Raises:
-        InputError: Onnx-tf cannot convert or run the model.
+    The model may be of any opset that ONNX can bring down to 15. It is fed its input, N, C, H, W, by name.
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
@@ -93,7 +72,7 @@ def run(
     copy.ir_version = min(copy.ir_version, _IR_VERSION)
     names: dict[str, str] = {"": ""}
 
-    def rename(name: str) -> str:
+    def rename(name: str) -> str:  # dotted names break onnx-tf
         return names.setdefault(name, f"t{len(names)}")
 
     for entry in (*graph.input, *graph.initializer, *graph.output):

@@ -1,4 +1,4 @@
-"""Proves a conversion, tap by tap: against its source, against a second opinion, and again after it was saved."""
+"""Proves a conversion, tap by tap: against its source, a second opinion, what was saved, and what is exported of it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import onnx
 
 from mint_keras import formats
-from mint_keras.audited import iresnet, parity, runtime, zoo
+from mint_keras.audited import iresnet, onnx_forward, parity, runtime, zoo
 from mint_keras.audited.convert import onnx_tf, sources
 from mint_keras.audited.convert.onnx import Converted
 from mint_keras.data import images, samples
@@ -21,18 +22,9 @@ _NUM_IMAGES = 8
 
 
 def sample_pixels(model: keras.Model, faces: str, seed: int) -> dict[str, np.ndarray]:
-    """Returns images to compare models on: noise, and faces where the model takes faces.
+    """Returns images to compare models on: noise, and faces of a source of aligned ones where the model takes faces.
 
-    Args:
-        model: The converted model.
-        faces: A source of aligned faces.
-        seed: Seeds the noise.
-
-    Returns:
-        RGB pixels in 0..255, float32, (n, height, width, 3), called noise and faces.
-
-    Raises:
-        InputError: If no face can be read.
+    They are RGB pixels in 0..255, float32, (n, height, width, 3), called noise and faces.
     """
     _, height, width, channels = model.input.shape
     is_face = (height, width) == (images.IMAGE_SIZE,) * 2
@@ -42,12 +34,15 @@ def sample_pixels(model: keras.Model, faces: str, seed: int) -> dict[str, np.nda
     if not is_face:
         return {"noise": noise}
     table = samples.list_samples(faces)
-    reader = images.FaceReader()
-    # Some of the first may be unreadable.
-    batch = next(reader.batches(table.take(np.arange(min(len(table), 4 * _NUM_IMAGES))), _NUM_IMAGES), None)
-    if batch is None:
-        raise InputError(f"Expected aligned faces in {faces}, received none: {reader.rejected[0].reason}")
-    return {"noise": noise, "faces": batch[1].astype(np.float32)}
+    some = table.take(np.arange(min(len(table), 4 * _NUM_IMAGES)))  # the first may be unreadable
+    try:
+        found = images.first_faces(some, _NUM_IMAGES)
+    except InputError as error:
+        wanted = (
+            f"an aligned face, a square of {images.MIN_SIZE} pixels or more, among the first {len(some)} of {faces}"
+        )
+        raise InputError(f"Expected {wanted}, received none.") from error
+    return {"noise": noise, "faces": found.astype(np.float32)}
 
 
 def prove(
@@ -64,7 +59,7 @@ def prove(
         source: What was converted.
         converted: What it was converted to.
         chosen: The tensor of every tap.
-        pixels: What to compare on, see `sample_pixels`.
+        pixels: What to compare on, from `sample_pixels`.
         cross_check: "onnx-tf", another file of the same model, or "" for no second opinion.
         image_size: Side of the second file's input where that leaves it open.
 
@@ -75,34 +70,13 @@ def prove(
         RefusedError: If a tap is out of tolerance.
     """
     oracle = parity.Oracle(source.oracle_model, "graph of the checkpoint" if source.is_checkpoint else "onnxruntime")
-    # Detectors are asked for one photo at a time.
     sizes = parity.BATCH_SIZES[:1] if source.is_detector else parity.BATCH_SIZES
     records = parity.check(converted, chosen, oracle, pixels, sizes)
     if cross_check == ONNX_TF:
-        by_onnx_tf = _OnnxTf(source, onnx_tf.environment())
-        # One image is enough: it converts the model anew for every run.
-        records += parity.check(converted, chosen, by_onnx_tf, {"noise": pixels["noise"][:1]}, (1,))
+        other = _OnnxTf(source, onnx_tf.environment())
+        records += parity.check(converted, chosen, other, {"noise": pixels["noise"][:1]}, (1,))
     elif cross_check:
-        other = sources.open_source(Path(cross_check))
-        theirs = other.to_keras(other.usual_preprocessing(), image_size, "other")
-        # Own taps name nodes of one file, which the other need not have.
-        shared = [tap for tap in chosen if tap in theirs.taps]
-        both = [
-            runtime.forward(keras.Model(model.model.input, {tap: model.tensors[where[tap]].tensor for tap in shared}))
-            for model, where in ((theirs, theirs.taps), (converted, chosen))
-        ]
-        compared = []
-        for name, images_ in pixels.items():
-            expected, received = (runtime.predict(forward, images_, _NUM_IMAGES) for forward in both)
-            made = (other.files[0].name, name, _NUM_IMAGES)
-            compared += [parity.compare(tap, received[tap], expected[tap], made) for tap in shared]
-        wrong = [record for record in compared if not parity.is_within(record)]
-        if wrong or not shared:
-            raise RefusedError(
-                f"{source.files[0]} and {other.files[0]} are not the same model: "
-                + (f"tap {wrong[0].tap} has relative error {wrong[0].relative:.2g}." if wrong else "no tap in common.")
-            )
-        records += compared
+        records += _compare_files(source, converted, chosen, pixels, sources.open_source(Path(cross_check)), image_size)
     if not source.is_checkpoint:
         return records, "the same file run by ONNX Runtime gives the same values"
     # The oracle of a checkpoint is a graph that we wrote from it; so is what onnx-tf gets.
@@ -112,23 +86,63 @@ def prove(
 
 
 def check_saved(folder: Path, kind: str, model: keras.Model, noise: np.ndarray) -> None:
-    """Loads what was saved and refuses it, and deletes it, if it gives other values than what was proven.
-
-    Args:
-        folder: The folder of the saved model.
-        kind: What its manifest says it is.
-        model: The model that was proven.
-        noise: Pixels to compare on.
-
-    Raises:
-        RefusedError: If a tap differs.
-    """
+    """Refuses and deletes what was saved, if a tap gives other values on noise than the model that was proven."""
     batch = iresnet.normalise(noise[:1])
     loaded, proven = (runtime.forward(m)(batch) for m in (zoo.load_audited(folder, kind), model))
     wrong = [tap for tap in proven if not parity.is_within(parity.compare(tap, loaded[tap], proven[tap], ("", "", 1)))]
     if wrong:
         (folder / formats.MODEL).unlink()
         raise RefusedError(f"{folder / formats.MODEL} gives other values for {wrong} than the model that was saved.")
+
+
+def _compare_files(
+    source: sources.ForeignModel,
+    converted: Converted,
+    chosen: Mapping[str, str],
+    pixels: Mapping[str, np.ndarray],
+    other: sources.ForeignModel,
+    image_size: int | None,
+) -> list[ParityRecord]:
+    theirs = other.to_keras(other.usual_preprocessing(), image_size, "other")
+    shared = [tap for tap in chosen if tap in theirs.taps]
+    both = [
+        runtime.forward(model.cut({tap: where[tap] for tap in shared}))
+        for model, where in ((theirs, theirs.taps), (converted, chosen))
+    ]
+    records = []
+    for name, images_ in pixels.items():
+        expected, received = (runtime.predict(forward, images_, _NUM_IMAGES) for forward in both)
+        made = (other.files[0].name, name, _NUM_IMAGES)
+        records += [parity.compare(tap, received[tap], expected[tap], made) for tap in shared]
+    wrong = [record for record in records if not parity.is_within(record)]
+    if wrong or not shared:
+        reason = f"tap {wrong[0].tap} has relative error {wrong[0].relative:.2g}" if wrong else "no tap in common"
+        raise RefusedError(f"{source.files[0]} and {other.files[0]} are not the same model: {reason}.")
+    return records
+
+
+def export_onnx(extractor: keras.Model, path: Path, inputs: Mapping[str, np.ndarray]) -> list[ParityRecord]:
+    """Writes an extractor as ONNX, once ONNX Runtime gives the same values with it as Keras; returns the records.
+
+    Its outputs keep their names, N, H, W, C. The inputs are RGB pixels in 0..255 by name, (n, height, width, 3).
+
+    Raises:
+        RefusedError: A tap is out of tolerance.
+    """
+    model = onnx_forward.to_onnx(extractor)
+    theirs, ours = onnx_forward.open_model(model), runtime.forward(extractor)
+    records = []
+    for name, pixels in inputs.items():
+        batch = iresnet.normalise(pixels)
+        expected, received = ours(batch), theirs(batch)
+        made = ("keras (extractor.onnx)", name, len(batch))
+        records += [parity.compare(tap, received[tap], expected[tap], made) for tap in extractor.output]
+    wrong = [record for record in records if not parity.is_within(record)]
+    if wrong:
+        raise RefusedError(f"tf2onnx's file differs from Keras: tap {wrong[0].tap}, relative {wrong[0].relative:.2g}.")
+    with formats.atomic_path(path) as temporary:
+        onnx.save(model, temporary)
+    return records
 
 
 class _OnnxTf(parity.Oracle):

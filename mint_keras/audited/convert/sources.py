@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from mint_keras.audited.cards import Card
+from mint_keras.audited.cards import ARCFACE, Card, Preprocessing
 from mint_keras.audited.convert import graph as graphs
 from mint_keras.audited.convert import onnx as onnx_source
 from mint_keras.audited.convert import torch, torch_file
 from mint_keras.audited.convert.onnx import Converted
-from mint_keras.audited.preprocessing import ARCFACE, Preprocessing
 from mint_keras.records import InputError
 
 TORCH_SUFFIXES = (".pth", ".pt")
@@ -24,21 +23,13 @@ _FACE_SIDES = set(range(112, 257, 16)) - {192}
 
 @dataclasses.dataclass(frozen=True)
 class ForeignModel:
-    """A model as its makers wrote it.
+    """A model as its makers wrote it."""
 
-    Attributes:
-        files: The file and, of ONNX, its external weights.
-        format: What the file is, for the record.
-        graph: The file's graph; of a checkpoint, one of the same topology with cut weights.
-        is_detector: Whether the model is a face detector.
-        state: Arrays of a checkpoint.
-    """
-
-    files: list[Path]
-    format: str
-    graph: graphs.Graph
-    is_detector: bool = False
-    state: dict | None = None
+    files: list[Path]  # the file and, of ONNX, its external weights
+    format: str  # what the file is, for the record
+    graph: graphs.Graph  # the file's graph; of a checkpoint, one of the same topology with cut weights
+    is_detector: bool = False  # whether the model is a face detector
+    state: dict | None = None  # arrays of a checkpoint
 
     @property
     def is_checkpoint(self) -> bool:
@@ -54,17 +45,11 @@ class ForeignModel:
     ) -> tuple[Preprocessing, str]:
         """Decides how the model wants its pixels, and says why: the user, its card, or insightface's rule.
 
-        Args:
-            mean: What the user says, 0..255, one number or red, green, blue; empty if nothing.
-            std: Standard deviations in the same way.
-            card: The model's card, if it has one.
-
-        Raises:
-            InputError: The numbers are no scaling.
+        The user's mean and std, of pixels in 0..255, are one number, or red, green and blue, or empty.
         """
-        if not mean and not std and card is not None:
-            return card.preprocessing, f"scaled as the card {card.name} says"
         if not mean and not std:
+            if card is not None:
+                return card.preprocessing, f"scaled as the card {card.name} says"
             usual = self.usual_preprocessing()
             return usual, (
                 f"scaled as insightface's rule has it, (x - {usual.mean[0]:g}) / {usual.std[0]:g}; nobody said so of "
@@ -89,15 +74,7 @@ class ForeignModel:
 
 
 def open_source(weights: Path) -> ForeignModel:
-    """Opens a model.
-
-    Args:
-        weights: A file `.onnx`, `.pth` or `.pt`; or a folder such as `~/.insightface/models/buffalo_l`, of which the
-            recognition model is taken.
-
-    Raises:
-        InputError: It is none of these, or broken.
-    """
+    """Opens a file .onnx, .pth or .pt, or the recognition model of a folder such as ~/.insightface/models/buffalo_l."""
     path = weights.expanduser()
     if path.is_dir():
         path = _recognition_model(path)
@@ -128,6 +105,5 @@ def _recognition_model(folder: Path) -> Path:
                 return file
     nested = [inner.name for inner in folder.iterdir() if inner.is_dir() and any(inner.glob("*.onnx"))]
     hint = f" Its folder {nested[0]} has some: name that." if nested else ""
-    raise InputError(
-        f"Expected a recognition model among the .onnx files of {folder}, received {[f.name for f in files]}.{hint}"
-    )
+    received = [file.name for file in files]
+    raise InputError(f"Expected a recognition model among the .onnx files of {folder}, received {received}.{hint}")

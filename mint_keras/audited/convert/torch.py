@@ -16,11 +16,11 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from mint_keras.audited import iresnet
+from mint_keras.audited.cards import ARCFACE
 from mint_keras.audited.convert import naming
 from mint_keras.audited.convert.graph import Graph, parse
 from mint_keras.audited.convert.onnx import Converted
-from mint_keras.audited.convert.values import MAP_ORDER, Value
-from mint_keras.audited.preprocessing import ARCFACE
+from mint_keras.audited.convert.values import MAP_ORDER, Value, rows_as_flattened
 from mint_keras.records import InputError
 
 _STATISTICS = ("weight", "bias", "running_mean", "running_var")
@@ -29,11 +29,7 @@ _OPSET = 13
 
 
 def infer_spec(state: dict[str, np.ndarray]) -> tuple[iresnet.IResNetSpec, int]:
-    """Reads depth, widths, embedding size and image size off a state dict.
-
-    Raises:
-        InputError: These are not the keys and shapes of an IResNet.
-    """
+    """Reads depth, widths, embedding size and image size off a state dict; InputError if it is of no IResNet."""
     blocks: dict[int, int] = {}
     for key in state:
         if match := re.match(r"layer(\d+)\.(\d+)\.", key):
@@ -53,44 +49,59 @@ def infer_spec(state: dict[str, np.ndarray]) -> tuple[iresnet.IResNetSpec, int]:
 
 
 def to_keras(state: dict[str, np.ndarray], model_name: str = "audited") -> Converted:
-    """Builds the IResNet of a state dict and sets its weights.
-
-    Raises:
-        InputError: A key is missing, extra, or of another shape than the architecture has.
-    """
+    """Builds the IResNet of a state dict, of exactly its keys and shapes, and sets its weights."""
     spec, image_size = infer_spec(state)
     model = iresnet.iresnet(spec, image_size, name=model_name)
-    keys, counters = {}, set()
-    for layer in (layer for layer in model.layers if layer.weights):
-        fields: tuple[str, ...] = ("weight", "bias") if isinstance(layer, keras.layers.Dense) else ("weight",)
-        if isinstance(layer, keras.layers.BatchNormalization):
-            fields = _STATISTICS
-            counters.add(f"{torch_name(layer.name)}.{_COUNTER}")  # of training steps; not every exporter keeps it
-        keys[layer.name] = [f"{torch_name(layer.name)}.{field}" for field in fields]
-    received, expected = set(state) - counters, {key for group in keys.values() for key in group}
+    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    counters = {f"{torch_name(norm.name)}.{_COUNTER}" for norm in norms}  # not every exporter keeps these
+    trained = [(layer, _fields(layer)) for layer in model.layers if layer.weights]
+    received, expected = set(state) - counters, {key for _, keys in trained for key in keys}
     missing, extra = sorted(expected - received), sorted(received - expected)
     if missing or extra:
-        raise InputError(
-            f"Expected the {len(expected)} keys of this IResNet, received {len(missing)} missing {missing[:3]} and "
-            f"{len(extra)} extra {extra[:3]}."
-        )
-    last_map = model.get_layer("head_bn").output.shape[1:]
-    for name, group in keys.items():
-        layer, arrays = model.get_layer(name), [state[key] for key in group]
+        found = f"{len(missing)} missing {missing[:3]} and {len(extra)} extra {extra[:3]}"
+        raise InputError(f"Expected the {len(expected)} keys of this IResNet, received {found}.")
+    for layer, keys in trained:
+        arrays = [state[key] for key in keys]
         if isinstance(layer, keras.layers.Conv2D) and arrays[0].ndim == 4:
             arrays = [arrays[0].transpose(2, 3, 1, 0)]
         elif isinstance(layer, keras.layers.Dense):
-            # Torch flattens C, H, W, Keras H, W, C.
-            height, width, channels = last_map
-            rows = np.arange(arrays[0].shape[1]).reshape(channels, height, width).transpose(1, 2, 0).reshape(-1)
-            arrays = [arrays[0].T[rows], arrays[1]]
+            arrays = [rows_as_flattened(arrays[0].T, model.get_layer("head_bn").output.shape[1:]), arrays[1]]
         elif isinstance(layer, keras.layers.PReLU):
             arrays = [arrays[0].reshape(1, 1, -1)]
         given, shapes = [array.shape for array in arrays], [tuple(weight.shape) for weight in layer.weights]
         if given != shapes:
-            raise InputError(f"Expected {torch_name(name)} of shapes {shapes}, received {given}.")
+            raise InputError(f"Expected {torch_name(layer.name)} of shapes {shapes}, received {given}.")
         layer.set_weights(arrays)
-    return _located(model, state)
+    # The layers are found by the tensors of the checking graph, which carry the modules' names.
+    graph = topology(state)
+    names = naming.iresnet_names(graph)
+    if names is None:
+        raise InputError("Expected an IResNet, received a state dict whose graph is none.")
+    places = {tensor: name for tensor, name in names.items() if name != "flatten"}  # torch's order is another there
+    tensors, sizes = {}, {}
+    for tensor, name in places.items():
+        output = model.get_layer(name).output
+        tensors[tensor] = Value(output, MAP_ORDER if len(output.shape) == 4 else (0, 1))
+        if len(output.shape) == 4:
+            sizes[tensor] = (int(output.shape[1]), int(output.shape[2]))
+    outputs = {"outcome": "features"}
+    return Converted(
+        model=model,
+        tensors=tensors,
+        layers=places,
+        nodes={tensor: tensor for tensor in tensors},
+        outputs=outputs,
+        taps={**naming.find_taps(graph, sizes), **outputs},
+        is_iresnet=True,
+        preprocessing=ARCFACE,
+    )
+
+
+def _fields(layer: keras.layers.Layer) -> list[str]:
+    """Returns the keys of a layer's weights in a state dict."""
+    fields: tuple[str, ...] = ("weight", "bias") if isinstance(layer, keras.layers.Dense) else ("weight",)
+    fields = _STATISTICS if isinstance(layer, keras.layers.BatchNormalization) else fields
+    return [f"{torch_name(layer.name)}.{field}" for field in fields]
 
 
 def torch_name(layer: str) -> str:
@@ -145,36 +156,8 @@ def _model(weights: dict[str, np.ndarray], spec: iresnet.IResNetSpec, image_size
     norm(add("Gemm", "fc", [x, "fc.weight", "fc.bias"], transB=1), "features")
     # Slopes of shape (C,) would lie along the width.
     shaped = {key: array.reshape(-1, 1, 1) if "prelu" in key else array for key, array in weights.items()}
-    graph = helper.make_graph(
-        nodes,
-        "iresnet",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, image_size, image_size])],
-        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["batch", spec.embedding_size])],
-        [numpy_helper.from_array(array, key) for key, array in shaped.items()],
-    )
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, image_size, image_size])
+    features = helper.make_tensor_value_info("features", TensorProto.FLOAT, ["batch", spec.embedding_size])
+    arrays = [numpy_helper.from_array(array, key) for key, array in shaped.items()]
+    graph = helper.make_graph(nodes, "iresnet", [image], [features], arrays)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=8)
-
-
-def _located(model: keras.Model, state: dict[str, np.ndarray]) -> Converted:
-    """Finds the layers by the tensors of the checking graph, which carry the modules' names."""
-    graph = topology(state)
-    names = naming.iresnet_names(graph)
-    if names is None:
-        raise InputError("Expected an IResNet, received a state dict whose graph is none.")
-    tensors = {}
-    for tensor, name in names.items():
-        output = model.get_layer(name).output
-        if name != "flatten":  # torch's order is another there
-            tensors[tensor] = Value(output, MAP_ORDER if len(output.shape) == 4 else (0, 1))
-    sizes = {t: (int(v.tensor.shape[1]), int(v.tensor.shape[2])) for t, v in tensors.items() if len(v.order) == 4}
-    outputs = {"outcome": "features"}
-    return Converted(
-        model=model,
-        tensors=tensors,
-        layers={tensor: names[tensor] for tensor in tensors},
-        nodes={tensor: tensor for tensor in tensors},
-        outputs=outputs,
-        taps={**naming.find_taps(graph, sizes), **outputs},
-        is_iresnet=True,
-        preprocessing=ARCFACE,
-    )

@@ -7,13 +7,12 @@ Source: https://github.com/pytorch/pytorch/blob/main/torch/serialization.py
 from __future__ import annotations
 
 import collections
-import dataclasses
 import io
 import math
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -30,15 +29,13 @@ _DTYPES = {
 }  # fmt: skip
 
 
-@dataclasses.dataclass(frozen=True)
-class _Storage:
+class _Storage(NamedTuple):
     kind: str
     key: str
     num_values: int
 
 
-@dataclasses.dataclass(frozen=True)
-class _Tensor:
+class _Tensor(NamedTuple):
     storage: _Storage
     offset: int
     size: tuple[int, ...]
@@ -46,13 +43,9 @@ class _Tensor:
 
 
 def read_state_dict(path: Path) -> dict[str, np.ndarray]:
-    """Reads a state dict, such as arcface_torch's `backbone.pth` or `model.pt`.
+    """Reads a state dict, such as arcface_torch's `backbone.pth` or `model.pt`, in the file's order.
 
-    Args:
-        path: A file written by `torch.save`, in either format.
-
-    Returns:
-        Arrays by key, in the file's order; a common prefix `module.` (DistributedDataParallel) is taken off.
+    A common prefix `module.` of the keys (DistributedDataParallel) is taken off.
 
     Raises:
         InputError: The file is no complete PyTorch file, asks for anything but tensors, or holds no state dict.
@@ -69,9 +62,8 @@ def read_state_dict(path: Path) -> dict[str, np.ndarray]:
             is_state_dict = isinstance(value, dict) and value and all(isinstance(v, _Tensor) for v in value.values())
             if not is_state_dict or not all(isinstance(key, str) for key in value):
                 found = f"a dict with keys {list(value)[:5]}" if isinstance(value, dict) else type(value).__name__
-                raise InputError(
-                    f"Expected a state dict (tensors by key), received {found}. Save the backbone's alone."
-                )
+                hint = "Save the backbone's alone."
+                raise InputError(f"Expected a state dict (tensors by key), received {found}. {hint}")
             prefix = "module." if all(key.startswith("module.") for key in value) else ""
             return {key.removeprefix(prefix): _array(tensor, read_storage) for key, tensor in value.items()}
     except InputError as error:
@@ -136,7 +128,7 @@ def _unpickle(file: BinaryIO, storages: dict[str, _Storage] | None = None) -> An
         return storage
 
     # A pickle can call whatever it names: these names are all that it may, and they do no more than gather tensors.
-    allowed: dict[tuple[str, str], Any] = {("torch", name): _Name(name) for name in _DTYPES}
+    allowed: dict[tuple[str, str], Any] = {("torch", name): name for name in _DTYPES}
     allowed |= {
         ("collections", "OrderedDict"): collections.OrderedDict,
         ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
@@ -144,12 +136,6 @@ def _unpickle(file: BinaryIO, storages: dict[str, _Storage] | None = None) -> An
         ("torch._utils", "_rebuild_parameter"): lambda data, *_: data,
     }
     return pickles.load(file, allowed, persistent_load)
-
-
-class _Name(str):
-    """A class of PyTorch that a file names; only its name is of use."""
-
-    __slots__ = ()
 
 
 def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> _Tensor:
@@ -164,17 +150,15 @@ def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) 
 
 
 def _array(tensor: _Tensor, read_storage: Callable[[_Storage], bytes]) -> np.ndarray:
-    raw = read_storage(tensor.storage)
-    dtype = np.dtype(_DTYPES[tensor.storage.kind])
-    if len(raw) != tensor.storage.num_values * dtype.itemsize:
-        raise InputError(
-            f"Expected {tensor.storage.num_values * dtype.itemsize} bytes in storage {tensor.storage.key}, received "
-            f"{len(raw)}: truncated?"
-        )
+    kind, key, num_values = tensor.storage
+    raw, dtype = read_storage(tensor.storage), np.dtype(_DTYPES[kind])
+    size = num_values * dtype.itemsize
+    if len(raw) != size:
+        raise InputError(f"Expected {size} bytes in storage {key}, received {len(raw)}: truncated?")
     # Strides that point outside would read foreign memory; `_rebuild_tensor` has refused them.
     values = np.frombuffer(raw, dtype)[tensor.offset :]
     strides = [step * dtype.itemsize for step in tensor.stride]
     array = np.lib.stride_tricks.as_strided(values, tensor.size, strides, writeable=False)
-    if tensor.storage.kind == "BFloat16Storage":  # the upper half of a float32, which NumPy has no type for
+    if kind == "BFloat16Storage":  # the upper half of a float32, which NumPy has no type for
         return (array.astype(np.uint32) << 16).view(np.float32)
     return array.astype(np.float32) if array.dtype.kind == "f" else array.copy()

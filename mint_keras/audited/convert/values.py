@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,34 +18,24 @@ MAP_ORDER = (0, 3, 1, 2)
 
 @dataclasses.dataclass(frozen=True)
 class Value:
-    """A tensor of the source in Keras.
+    """A tensor of the source in Keras."""
 
-    Attributes:
-        tensor: The Keras tensor; its first axis is the batch.
-        order: The Keras axis behind each ONNX axis: (0, 3, 1, 2) for a map, which the source counts in N, C, H, W.
-            It lacks axis 0 where the source merges the batch into another axis, which is the same for a batch of 1.
-        flattened: The map before a Flatten, while it is undecided whether the next layer takes N, H, W, C
-            (a dense layer, by reordering its weights) or the source's order.
-    """
-
-    tensor: keras.KerasTensor
+    tensor: keras.KerasTensor  # the Keras tensor; its first axis is the batch
+    # The Keras axis behind each ONNX axis: (0, 3, 1, 2) for a map, which the source counts in N, C, H, W. It lacks axis
+    # 0 where the source merges the batch into another axis, which is the same for a batch of 1.
     order: tuple[int, ...]
+    # The map before a Flatten, while it is undecided whether the next layer takes N, H, W, C (a dense layer, by
+    # reordering its weights) or the source's order.
     flattened: Value | None = None
 
 
 class Builder:
-    """The state of one conversion: values and constants by tensor, and layers under their names.
-
-    Attributes:
-        graph: The source.
-        values: Tensors that depend on the image.
-        constants: The other tensors, shapes included once they are computed.
-    """
+    """The state of one conversion of a graph, whose nodes have names for their layers by their first outputs."""
 
     def __init__(self, graph: Graph, names: dict[str, str]) -> None:
         self.graph = graph
-        self.values: dict[str, Value] = {}
-        self.constants = dict(graph.constants)
+        self.values: dict[str, Value] = {}  # tensors that depend on the image
+        self.constants = dict(graph.constants)  # the others, shapes included once they are computed
         self._names = names
         self._settled: dict[str, Value] = {}
 
@@ -62,11 +53,7 @@ class Builder:
         return tuple(BATCH if axis == 0 else int(value.tensor.shape[axis]) for axis in value.order)
 
     def constant(self, node: Node, position: int) -> np.ndarray:
-        """Returns a constant input of a node.
-
-        Raises:
-            InputError: That input depends on the image.
-        """
+        """Returns a constant input of a node; InputError if it depends on the image."""
         tensor = node.inputs[position]
         if tensor not in self.constants:
             raise InputError(f"Expected constant weights in node {node.name!r} ({node.op}), received {tensor!r}.")
@@ -77,6 +64,11 @@ class Builder:
         is_there = len(node.inputs) > position and node.inputs[position]
         return self.constant(node, position) if is_there else None
 
+    def given(self, node: Node, position: int, attribute: str, default: Any) -> Any:
+        """Returns what newer opsets give as an input and older ones as an attribute, or the default for neither."""
+        value = self.optional(node, position)
+        return node.attributes.get(attribute, default) if value is None else value
+
     def settled(self, tensor: str) -> Value:
         """Returns a value of which every axis is decided: a flattened map in the source's order."""
         value = self.values[tensor]
@@ -85,20 +77,20 @@ class Builder:
         if tensor not in self._settled:
             name = self._names[tensor]
             ordered = self.to_order(value.flattened, (0, 1, 2, 3), f"{name}_order")
-            flat = layers.Flatten(name=f"{name}_ordered")(ordered.tensor)
-            self._settled[tensor] = Value(flat, (0, 1))
+            self._settled[tensor] = Value(layers.Flatten(name=f"{name}_ordered")(ordered.tensor), (0, 1))
         return self._settled[tensor]
 
     def input(self, node: Node, position: int = 0) -> Value:
         """Returns an input of a node that depends on the image."""
         return self.settled(node.inputs[position])
 
-    def map(self, node: Node, position: int = 0) -> Value:
-        """Returns an input of a node as a map, N, H, W, C in Keras.
+    def channels_last(self, node: Node) -> Value:
+        """Returns the first input of a node with its channels last: a map, or vectors as they are."""
+        value = self.input(node)
+        return self.map(node) if len(value.order) == 4 else value
 
-        Raises:
-            InputError: It has not four axes.
-        """
+    def map(self, node: Node, position: int = 0) -> Value:
+        """Returns an input of a node as a map, N, H, W, C in Keras; InputError if it has not four axes."""
         value = self.input(node, position)
         if len(value.order) != 4 or 0 not in value.order:
             raise InputError(f"Expected a map in node {node.name!r} ({node.op}), received axes {self.shape_of(value)}.")
@@ -123,6 +115,12 @@ class Builder:
         if weights is not None:
             layer.set_weights(weights)
         return Value(output, value.order)
+
+
+def rows_as_flattened(kernel: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Reorders a matrix behind a flattened map of H, W, C: the source flattens C, H, W, Keras H, W, C."""
+    height, width, channels = shape
+    return kernel[np.arange(len(kernel)).reshape(channels, height, width).transpose(1, 2, 0).reshape(-1)]
 
 
 Operator = Callable[[Builder, Node], Value]

@@ -26,12 +26,16 @@ def is_here(folder: Path) -> bool:
 def read(folder: Path, database: str) -> Iterator[Sample]:
     """Yields the faces, with age and gender where the fold files lie in the folder or beside it.
 
-    An image that is not named as Adience's are is unusable.
-
-    Raises:
-        InputError: if both of Adience's folders are there, which hold the same faces twice, or a file is damaged.
+    An image that is not named as Adience's are is unusable. Adience's two folders hold the same faces: one is read.
     """
-    attributes = _read_folds(folder)
+    attributes = {}
+    for path in sorted([*folder.glob("fold_*_data.txt"), *folder.parent.glob("fold_*_data.txt")]):
+        lines = [line.split("\t") for line in files.read_lines(path) if line]
+        if not lines or lines[0][:5] != _COLUMNS or any(len(line) < len(_COLUMNS) for line in lines):
+            raise InputError(f"Expected lines of {_COLUMNS} ..., separated by tabs, in {path}, received others.")
+        for user, photo, face, age, gender, *_ in lines[1:]:
+            known = {"age": age, "gender": gender}
+            attributes[user, photo, face] = {key: said for key, said in known.items() if said not in ("", "None")}
     kinds = set()
     for name in files.list_images(folder):
         match = _NAME.fullmatch(name)
@@ -46,15 +50,3 @@ def read(folder: Path, database: str) -> Iterator[Sample]:
         user = (parent or "").rpartition("/")[2]
         known = attributes.get((user, photo, face), {})
         yield Sample(f"{database}/{name}", database, f"{user}/{face}", str(folder / name), attributes=known)
-
-
-def _read_folds(folder: Path) -> dict[tuple[str, str, str], dict[str, str]]:
-    found = {}
-    for path in sorted([*folder.glob("fold_*_data.txt"), *folder.parent.glob("fold_*_data.txt")]):
-        lines = [line.split("\t") for line in files.read_lines(path) if line]
-        if not lines or lines[0][:5] != _COLUMNS or any(len(line) < len(_COLUMNS) for line in lines):
-            raise InputError(f"Expected lines of {_COLUMNS} ..., separated by tabs, in {path}, received others.")
-        for user, photo, face, age, gender, *_ in lines[1:]:
-            known = {"age": age, "gender": gender}
-            found[user, photo, face] = {key: value for key, value in known.items() if value not in ("", "None")}
-    return found

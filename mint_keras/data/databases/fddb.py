@@ -20,11 +20,7 @@ def is_here(folder: Path) -> bool:
 
 
 def read(folder: Path, database: str) -> Iterator[Sample]:
-    """Yields the faces, each with the box around its ellipse; faces of one photo follow each other.
-
-    Raises:
-        InputError: if a list of ellipses is damaged.
-    """
+    """Yields the faces, each with the box around its ellipse; faces of one photo follow each other."""
     photos = folder / "originalPics" if (folder / "originalPics").is_dir() else folder
     for path in sorted((folder / FOLDS).glob("FDDB-fold-*-ellipseList.txt")):
         lines = iter(enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1))
@@ -41,16 +37,10 @@ def read(folder: Path, database: str) -> Iterator[Sample]:
                     major, minor, angle, x, y = (float(part) for part in line.split()[:5])
                     half_width = math.hypot(major * math.cos(angle), minor * math.sin(angle))
                     half_height = math.hypot(major * math.sin(angle), minor * math.cos(angle))
-                    yield Sample(
-                        sample_id=f"{database}/{name}/{face}",
-                        database=database,
-                        identity=f"{name}/{face}",
-                        location=str(photos / f"{name}.jpg"),
-                        box=(x - half_width, y - half_height, x + half_width, y + half_height),
-                        attributes={"fold": path.name.split("-")[2]},
-                    )
+                    box = (x - half_width, y - half_height, x + half_width, y + half_height)
+                    identity, fold = f"{name}/{face}", {"fold": path.name.split("-")[2]}
+                    place = str(photos / f"{name}.jpg")
+                    yield Sample(f"{database}/{identity}", database, identity, place, box=box, attributes=fold)
         except (ValueError, TypeError, StopIteration) as error:
-            raise InputError(
-                f"Expected a photo, the number of its faces, and an ellipse for each in {path}, received another line "
-                f"after line {number - 1}."
-            ) from error
+            wanted = f"a photo, the number of its faces, and an ellipse for each in {path}"
+            raise InputError(f"Expected {wanted}, received another line after line {number - 1}.") from error

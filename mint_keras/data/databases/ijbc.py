@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Iterator, Set
 from pathlib import Path
 
-from mint_keras.data import files, identities
+from mint_keras.data import files, pairs
 from mint_keras.records import InputError, Sample
 
 _NEEDED = {"SUBJECT_ID", "FILENAME", "FACE_X", "FACE_Y", "FACE_WIDTH", "FACE_HEIGHT"}
@@ -24,9 +24,6 @@ def read_nist(folder: Path, database: str) -> Iterator[Sample]:
     """Yields each subject once per photo or frame; subjects of one photo follow each other.
 
     A photo may show several subjects, so the box says whose face is meant; a row without one is unusable.
-
-    Raises:
-        InputError: if no table has the columns that are needed.
     """
     root = _nist_root(folder)
     if root is None:
@@ -64,9 +61,6 @@ def read_insightface(folder: Path, database: str) -> Iterator[Sample]:
 
     Templates are no people. They are joined by the subjects of ijbc_1N_*.csv where these are there, else by the genuine
     pairs of the verification protocol; a template of which neither speaks is a person of its own.
-
-    Raises:
-        InputError: if the files do not fit each other.
     """
     meta = folder / "meta"
     subjects = {}
@@ -76,7 +70,7 @@ def read_insightface(folder: Path, database: str) -> Iterator[Sample]:
     if not subjects and (meta / _PAIRS).is_file():
         with open(meta / _PAIRS, encoding="utf-8") as file:
             genuine = [line.split()[:2] for line in file if line.rstrip().endswith(" 1")]
-        subjects = {name: f"subject-{component}" for name, component in identities.join_people(genuine).items()}
+        subjects = {name: f"subject-{component}" for name, component in pairs.join_people(genuine).items()}
     with open(meta / _POINTS, encoding="utf-8") as points, open(meta / _MEDIA, encoding="utf-8") as media:
         for number, (line, entry) in enumerate(itertools.zip_longest(points, media, fillvalue=""), start=1):
             name, *values = line.split() or [""]
@@ -96,10 +90,9 @@ def read_insightface(folder: Path, database: str) -> Iterator[Sample]:
 
 
 def _nist_root(folder: Path) -> Path | None:
-    for root in (folder, folder / "IJB-C", folder / "IJB" / "IJB-C"):
-        if (root / "images").is_dir() and any((root / "protocols").glob("ijbc_*.csv")):
-            return root
-    return None
+    roots = (folder, folder / "IJB-C", folder / "IJB" / "IJB-C")
+    is_here = (root for root in roots if (root / "images").is_dir() and any((root / "protocols").glob("ijbc_*.csv")))
+    return next(is_here, None)
 
 
 def _read_table(path: Path, needed: Set[str]) -> Iterator[dict[str, str]]:

@@ -1,4 +1,4 @@
-"""Databases of pictures that are folders: Tiny-ImageNet, COCO, Caltech-101 and Caltech-256 (the paper's Appendix A).
+"""Databases of pictures: CIFAR-100, Tiny-ImageNet, COCO, Caltech-101 and Caltech-256 (the paper's Appendix A).
 
 Every picture is an identity of its own, whatever class it shows: splits that keep classes apart would test something
 else.
@@ -10,13 +10,51 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from mint_keras.data import files
+from mint_keras.data import files, pickles
 from mint_keras.records import InputError, Sample
 
+_CIFAR_PARTS = ("train", "test")
 _COCO = re.compile(r"(?:.*/)?((?:train|val|test)20\d\d)/(?:COCO_\w+_)?0*(\d+)\.jpg")
 _CALTECH256 = re.compile(r"(?:.*/)?(\d{3}\.[^/]+)/\d{3}_\d{4}\.jpg")
 _CALTECH101 = re.compile(r"(?:.*/)?([^/]+)/image_\d{4}\.jpg")
 _TINY = re.compile(r"(train)/([^/]+)/images/[^/]+|(val|test)/images/([^/]+)")
+
+
+def is_cifar_pickles(folder: Path) -> bool:
+    """Says whether CIFAR-100's official pickles are there: train, test and meta."""
+    return (folder / "meta").is_file() and any((folder / part).is_file() for part in _CIFAR_PARTS)
+
+
+def read_cifar_pickles(folder: Path, database: str) -> Iterator[Sample]:
+    """Yields the pictures of CIFAR-100's pickles, read without running them, with their classes and parts.
+
+    Source: https://www.cs.toronto.edu/~kriz/cifar.html
+    """
+    names = pickles.read_cifar(folder / "meta").get(b"fine_label_names", [])
+    for path in (folder / part for part in _CIFAR_PARTS if (folder / part).is_file()):
+        content = pickles.read_cifar(path)
+        labels, filenames = content.get(b"fine_labels", []), content.get(b"filenames", [])
+        num = len(pickles.cifar_pictures(content))
+        if len(labels) != num or len(filenames) not in (0, num) or not all(0 <= label < len(names) for label in labels):
+            raise InputError(f"Expected a class of {folder / 'meta'} for each picture of {path}.")
+        for row, label in enumerate(labels):
+            name = f"{path.name}/{row:05d}"
+            attributes = {"class": names[label].decode("utf-8", "replace"), "part": path.name}
+            yield Sample(f"{database}/{name}", database, name, f"{path}#{row}", attributes=attributes)
+
+
+def is_cifar_folders(folder: Path) -> bool:
+    """Says whether a folder with cifar in its name has a folder for each of 100 classes in train/."""
+    train = folder / "train"
+    is_named = "cifar" in folder.name.lower() and train.is_dir()
+    return is_named and sum(entry.is_dir() for entry in train.iterdir()) == 100
+
+
+def read_cifar_folders(folder: Path, database: str) -> Iterator[Sample]:
+    """Yields CIFAR-100's pictures as PNG files with their classes and parts."""
+    for name in files.list_images(folder):
+        part, _, rest = name.partition("/")
+        yield _picture(folder, database, name, {"class": rest.rpartition("/")[0], "part": part})
 
 
 def is_tiny_imagenet(folder: Path) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 
 from mint_keras.records import InputError, Sample
 
-_SHARD = re.compile(r"(.+)-([^-]+)\.tfrecord-\d{5}-of-\d{5}")
+_SHARD = re.compile(r".+-[^-]+\.tfrecord-\d{5}-of-\d{5}")
 _LENGTH = struct.Struct("<Q")
 _CHECKSUM = 4
 
@@ -26,19 +26,13 @@ def is_here(folder: Path) -> bool:
 
 
 def read(folder: Path, database: str) -> Iterator[Sample]:
-    """Yields the pictures with part and class; every picture is an identity of its own.
-
-    Raises:
-        InputError: if a shard is damaged or holds no pictures.
-    """
+    """Yields the pictures with part and class; every picture is an identity of its own."""
     classes = folder / "label.labels.txt"
     names = classes.read_text(encoding="utf-8").splitlines() if classes.is_file() else []
     for shard in _shards(folder):
-        match = _SHARD.fullmatch(shard.name)
-        part = match[2] if match else ""
         records = _Shard(shard)
-        for key in range(len(records)):
-            attributes = {"part": part}
+        for key in range(len(records.places)):
+            attributes = {"part": shard.name.partition(".tfrecord-")[0].rpartition("-")[2]}
             if labels := records.feature(key, "label"):
                 label = int(labels[0])
                 attributes["class"] = names[label] if 0 <= label < len(names) else str(label)
@@ -57,7 +51,7 @@ class _Shard:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._offsets: list[tuple[int, int]] = []
+        self.places: list[tuple[int, int]] = []
         with open(path, "rb") as file:
             size = file.seek(0, 2)
             # Mapped, because pictures are taken one by one; an empty file cannot be mapped.
@@ -69,10 +63,7 @@ class _Shard:
             position = start + length + _CHECKSUM
             if position > size:
                 raise InputError(f"Expected whole records in {path}, received one that ends behind the file.")
-            self._offsets.append((start, length))
-
-    def __len__(self) -> int:
-        return len(self._offsets)
+            self.places.append((start, length))
 
     def feature(self, key: int, name: str) -> list[Any]:
         """Returns the values of one feature of one example; none if the example lacks it."""
@@ -80,17 +71,15 @@ class _Shard:
         # frame of four fields. Only those who have such shards import it.
         from tensorflow.core.example import example_pb2
 
-        start, length = self._offsets[key]
+        start, length = self.places[key]
         try:
             example = example_pb2.Example.FromString(self._content[start : start + length])
         except Exception as error:  # protobuf's own kind of error, in one of two modules
             raise InputError(f"Expected an example at {key} of {self._path}, received: {error}.") from error
         feature = example.features.feature.get(name)
-        if feature is None:
-            if name == "image":
-                raise InputError(f"Expected an image in record {key} of {self._path}, received none.")
-            return []
-        return list(getattr(feature, feature.WhichOneof("kind")).value)
+        if feature is None and name == "image":
+            raise InputError(f"Expected an image in record {key} of {self._path}, received none.")
+        return [] if feature is None else list(getattr(feature, feature.WhichOneof("kind")).value)
 
 
 def _shards(folder: Path) -> list[Path]:

@@ -15,8 +15,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from mint_keras.audited.cards import ARCFACE
 from mint_keras.audited.convert import sources, torch_file
-from mint_keras.audited.preprocessing import ARCFACE
 from mint_keras.records import InputError
 from tests.audited.convert import files
 
@@ -203,7 +203,7 @@ def test_a_folder_as_insightface_keeps_it(state: dict[str, np.ndarray], tmp_path
 
 
 def test_a_checkpoint_takes_only_its_own_scaling(state: dict[str, np.ndarray], tmp_path: Path) -> None:
-    from mint_keras.audited.preprocessing import RAW
+    from mint_keras.audited.cards import RAW
 
     files.save_torch_zip(tmp_path / "model.pt", state)
     source = sources.open_source(tmp_path / "model.pt")

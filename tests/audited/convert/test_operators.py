@@ -11,11 +11,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from mint_keras.audited import parity
+from mint_keras.audited.cards import ARCFACE
 from mint_keras.audited.convert import graph as graphs
 from mint_keras.audited.convert import onnx as onnx_source
 from mint_keras.audited.convert.onnx import Converted
 from mint_keras.audited.convert.operators import OPERATORS
-from mint_keras.audited.preprocessing import ARCFACE
 from mint_keras.records import InputError
 
 SIZE = 12

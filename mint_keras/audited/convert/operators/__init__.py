@@ -7,29 +7,29 @@ from __future__ import annotations
 
 from keras import layers
 
-from mint_keras.audited.convert.operators import axes, pointwise, weights, windows
+from mint_keras.audited.convert.operators import axes, pointwise, windows
 from mint_keras.audited.convert.values import Operator
 
 OPERATORS: dict[str, Operator] = {
     "Add": pointwise.arithmetic,
     "AveragePool": windows.pool(layers.AveragePooling2D),
-    "BatchNormalization": weights.batch_normalization,
+    "BatchNormalization": pointwise.batch_normalization,
     "Clip": pointwise.clip,
     "Concat": axes.concat,
-    "Conv": weights.conv,
+    "Conv": windows.conv,
     "Div": pointwise.arithmetic,
     "Flatten": axes.flatten,
-    "Gemm": weights.gemm,
+    "Gemm": pointwise.gemm,
     "GlobalAveragePool": windows.global_pool(layers.GlobalAveragePooling2D),
     "GlobalMaxPool": windows.global_pool(layers.GlobalMaxPooling2D),
     "HardSigmoid": pointwise.hard_sigmoid,
     "HardSwish": pointwise.activation("hard_silu"),
     "LeakyRelu": pointwise.leaky_relu,
-    "MatMul": weights.gemm,
+    "MatMul": pointwise.gemm,
     "MaxPool": windows.pool(layers.MaxPooling2D),
     "Mul": pointwise.arithmetic,
     "Neg": pointwise.neg,
-    "PRelu": weights.prelu,
+    "PRelu": pointwise.prelu,
     "Pad": windows.pad,
     "ReduceMax": windows.reduction(layers.GlobalMaxPooling2D),
     "ReduceMean": windows.reduction(layers.GlobalAveragePooling2D),

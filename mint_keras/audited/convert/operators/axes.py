@@ -38,9 +38,8 @@ def _reshaped(b: Builder, node: Node, target: list[int]) -> Value:
     value = b.input(node)
     per_sample = math.prod(size for size in b.shape_of(value) if size != BATCH)
     first, rest = target[0], target[1:]
-    has_batch = 0 in value.order and (
-        first in (1, BATCH) or (first == -1 and -1 not in rest and math.prod(rest) == per_sample)
-    )
+    is_batch = first in (1, BATCH) or (first == -1 and -1 not in rest and math.prod(rest) == per_sample)
+    has_batch = 0 in value.order and is_batch
     sizes = rest if has_batch else [1 if s == BATCH else s for s in target]
     known = math.prod(size for size in sizes if size != -1)
     if sizes.count(-1) > 1 or known <= 0 or per_sample % known:
@@ -68,15 +67,17 @@ def transpose(b: Builder, node: Node) -> Value:
 def squeeze(b: Builder, node: Node) -> Value:
     """Squeeze: removes axes of size 1."""
     shape = list(b.shape(node.inputs[0]))
-    axes = given_axes(b, node, len(shape)) or [axis for axis, size in enumerate(shape) if size == 1]
+    given = [int(axis) % len(shape) for axis in b.given(node, 1, "axes", ())]
+    axes = given or [axis for axis, size in enumerate(shape) if size == 1]
     return _reshaped(b, node, [size for axis, size in enumerate(shape) if axis not in axes])
 
 
 def unsqueeze(b: Builder, node: Node) -> Value:
     """Unsqueeze: adds axes of size 1."""
     shape = list(b.shape(node.inputs[0]))
-    axes = given_axes(b, node, len(shape) + len(_raw_axes(b, node)))
-    for axis in sorted(axes):
+    axes = [int(axis) for axis in b.given(node, 1, "axes", ())]
+    rank = len(shape) + len(axes)
+    for axis in sorted(axis % rank for axis in axes):
         shape.insert(axis, 1)
     return _reshaped(b, node, shape)
 
@@ -88,13 +89,3 @@ def concat(b: Builder, node: Node) -> Value:
     values = [b.to_order(value, order, f"{b.name(node)}_order{i}") for i, value in enumerate(values)]
     axis = order[node.attributes["axis"]]
     return Value(layers.Concatenate(axis=axis, name=b.name(node))([value.tensor for value in values]), order)
-
-
-def _raw_axes(b: Builder, node: Node) -> list[int]:
-    given = b.optional(node, 1)
-    return [int(axis) for axis in (node.attributes.get("axes", ()) if given is None else given)]
-
-
-def given_axes(b: Builder, node: Node, rank: int) -> list[int]:
-    """Returns the axes a node names, by input or attribute, counted from 0."""
-    return [axis % rank for axis in _raw_axes(b, node)]

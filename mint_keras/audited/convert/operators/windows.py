@@ -1,4 +1,4 @@
-"""Operators on windows of a map: pooling, padding, enlarging."""
+"""Operators on windows of a map: convolution, pooling, padding, enlarging."""
 
 from __future__ import annotations
 
@@ -9,9 +9,33 @@ import keras
 from keras import layers
 
 from mint_keras.audited.convert.graph import Node
-from mint_keras.audited.convert.operators.axes import given_axes
 from mint_keras.audited.convert.values import Builder, Operator, Value
 from mint_keras.records import InputError
+
+
+def conv(b: Builder, node: Node) -> Value:
+    """Conv: plain, grouped or depthwise, with explicit padding (torch pads both sides, Keras one)."""
+    kernel, bias = b.constant(node, 1), b.optional(node, 2)
+    strides, dilations = _two_sizes(node, "strides"), _two_sizes(node, "dilations")
+    if kernel.ndim != 4:
+        raise InputError(f"Expected a 2-D convolution, received a kernel of shape {kernel.shape} in {node.name!r}.")
+    value = _padded(b, node, b.map(node), _padding_of(b, node, kernel.shape[2:], strides, dilations))
+    channels, groups = int(value.tensor.shape[-1]), int(node.attributes.get("group", 1))
+    # Asked here, before Keras makes room for weights of that size.
+    if kernel.shape[1] * groups != channels or kernel.shape[0] % max(groups, 1):
+        wanted = f"a kernel for {channels} channels in {groups} groups"
+        raise InputError(f"Expected {wanted}, received {kernel.shape} in {node.name!r}.")
+    settings = {"strides": strides, "dilation_rate": dilations, "use_bias": bias is not None, "name": b.name(node)}
+    weights = [] if bias is None else [bias]
+    if groups > 1 and groups == channels:
+        if strides[0] != strides[1]:
+            raise InputError(f"Expected equal strides in a depthwise convolution, received {strides} in {node.name!r}.")
+        # ONNX keeps (channels x multiplier, 1, height, width), Keras (height, width, channels, multiplier).
+        split = kernel.reshape(channels, -1, *kernel.shape[2:])
+        layer = layers.DepthwiseConv2D(kernel.shape[2:], depth_multiplier=split.shape[1], **settings)
+        return b.apply(layer, value, [split.transpose(2, 3, 0, 1), *weights])
+    layer = layers.Conv2D(kernel.shape[0], kernel.shape[2:], groups=groups, **settings)
+    return b.apply(layer, value, [kernel.transpose(2, 3, 1, 0), *weights])
 
 
 def global_pool(layer: type[keras.layers.Layer]) -> Operator:
@@ -23,7 +47,7 @@ def reduction(layer: type[keras.layers.Layer]) -> Operator:
     """Returns an operator that reduces over height and width."""
 
     def build(b: Builder, node: Node) -> Value:
-        if sorted(given_axes(b, node, 4)) != [2, 3]:
+        if sorted(axis % 4 for axis in b.given(node, 1, "axes", ())) != [2, 3]:
             raise InputError(f"Expected {node.op} over height and width in node {node.name!r}, received other axes.")
         keeps = bool(node.attributes.get("keepdims", 1))
         value = b.apply(layer(keepdims=keeps, name=b.name(node)), b.map(node))
@@ -36,14 +60,14 @@ def pool(layer: type[keras.layers.Layer]) -> Operator:
     """Returns an operator that pools windows."""
 
     def build(b: Builder, node: Node) -> Value:
-        kernel, strides = two_sizes(node, "kernel_shape"), two_sizes(node, "strides")
-        if two_sizes(node, "dilations") != (1, 1):
+        kernel, strides = _two_sizes(node, "kernel_shape"), _two_sizes(node, "strides")
+        if _two_sizes(node, "dilations") != (1, 1):
             raise InputError(f"Expected pooling without dilation in node {node.name!r}.")
         value, name = b.map(node), b.name(node)
-        pads = padding_of(b, node, kernel, strides, (1, 1))
+        pads = _padding_of(b, node, kernel, strides, (1, 1))
         counts_padding = node.op == "AveragePool" and bool(node.attributes.get("count_include_pad", 0))
         if counts_padding and any(pads) and not node.attributes.get("ceil_mode", 0):
-            value, pads = padded(b, node, value, pads), (0, 0, 0, 0)
+            value, pads = _padded(b, node, value, pads), (0, 0, 0, 0)
         if not any(pads):
             padding = _ceil_padding(node, value, kernel, strides)
             return b.apply(layer(kernel, strides, padding=padding, name=name), value)
@@ -66,8 +90,7 @@ def _ceil_padding(node: Node, value: Value, kernel: Sequence[int], strides: Sequ
     # Keras' "same" adds rows at the bottom right as ceil_mode does, but by another count: taken where the two agree.
     extras = []
     for size, window, stride in zip(value.tensor.shape[1:3], kernel, strides, strict=True):
-        num_windows = math.ceil((size - window) / stride) + 1
-        extra = (num_windows - 1) * stride + window - size
+        extra = math.ceil((size - window) / stride) * stride + window - size
         same = max((math.ceil(size / stride) - 1) * stride + window - size, 0)
         if extra and (extra != same or extra > 1):
             raise InputError(f"Expected ceil_mode with one row more at most in node {node.name!r}, received {extra}.")
@@ -81,10 +104,8 @@ def _ceil_padding(node: Node, value: Value, kernel: Sequence[int], strides: Sequ
 
 def pad(b: Builder, node: Node) -> Value:
     """Pad with zeros around maps."""
-    given = b.optional(node, 1)
-    pads = [int(size) for size in (node.attributes.get("pads", ()) if given is None else given)]
-    number = b.optional(node, 2)
-    filling = float(node.attributes.get("value", 0.0)) if number is None else float(number)
+    pads = [int(size) for size in b.given(node, 1, "pads", ())]
+    filling = float(b.given(node, 2, "value", 0.0))
     is_spatial = len(pads) == 8 and not any(pads[axis] for axis in (0, 1, 4, 5)) and min(pads) >= 0
     if node.attributes.get("mode", "constant") != "constant" or filling or not is_spatial:
         raise InputError(f"Expected zeros around a map in node {node.name!r} (Pad), received {pads}, {filling}.")
@@ -113,15 +134,13 @@ def resize(b: Builder, node: Node) -> Value:
         ("nearest", "pytorch_half_pixel", "round_prefer_floor"),
     )
     if mode not in repeats or factors is None or not all(factor == int(factor) >= 1 for factor in factors):
-        raise InputError(
-            f"Expected nearest-neighbour enlargement by whole factors in node {node.name!r}, received {mode}, "
-            f"{factors}."
-        )
+        wanted = f"nearest-neighbour enlargement by whole factors in node {node.name!r}"
+        raise InputError(f"Expected {wanted}, received {mode}, {factors}.")
     whole = tuple(int(factor) for factor in factors)
     return b.apply(layers.UpSampling2D(whole, interpolation="nearest", name=b.name(node)), value)
 
 
-def padded(b: Builder, node: Node, value: Value, pads: tuple[int, int, int, int]) -> Value:
+def _padded(b: Builder, node: Node, value: Value, pads: tuple[int, int, int, int]) -> Value:
     """Puts zeros around a map: top, left, bottom, right."""
     if not any(pads):
         return value
@@ -129,7 +148,7 @@ def padded(b: Builder, node: Node, value: Value, pads: tuple[int, int, int, int]
     return b.apply(layers.ZeroPadding2D(((top, bottom), (left, right)), name=f"{b.name(node)}pad"), value)
 
 
-def padding_of(
+def _padding_of(
     b: Builder, node: Node, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
 ) -> tuple[int, int, int, int]:
     """Returns what a convolution or pooling adds: top, left, bottom, right."""
@@ -150,7 +169,7 @@ def padding_of(
     return (*before, *after)
 
 
-def two_sizes(node: Node, name: str) -> tuple[int, int]:
+def _two_sizes(node: Node, name: str) -> tuple[int, int]:
     """Returns an attribute of two sizes, height and width; 1 where it is absent."""
     sizes = tuple(int(size) for size in node.attributes.get(name, (1, 1)))
     if len(sizes) != 2 or min(sizes) < 1:

@@ -1,0 +1,120 @@
+"""What is in a database: counts, a look at some of its images, and a comparison with what was published."""
+
+from __future__ import annotations
+
+import collections
+from typing import Any
+
+import numpy as np
+
+from mint_keras import progress
+from mint_keras.data import images, layouts, recordio, samples
+from mint_keras.records import InputError, Rejected, SampleTable
+
+_BINS = (1, 2, 5, 10, 20, 50, 100, 500)
+_NUM_SIZES = 5
+_BAR = 40  # characters
+_ANNOTATIONS = {"boxes": "boxes", "landmarks": "landmarks", "with_attributes": "attributes"}
+
+
+def count(source: samples.Source, table: SampleTable) -> dict[str, Any]:
+    """Counts the samples of a database, its people, and what it says of them."""
+    per_person = np.unique(table.people(), return_counts=True)[1]
+    histogram = np.histogram(per_person, [*_BINS, np.inf])[0]
+    counts: dict[str, Any] = {
+        "source": source.text,
+        "layout": source.layout,
+        "database": "+".join(np.unique(table.database).tolist()),
+        "samples": len(table),
+        "images": len(np.unique(table.location)),
+        "identities": len(per_person),
+        "per_identity": {"min": int(per_person.min()), "median": float(np.median(per_person)),
+                         "mean": float(per_person.mean()), "max": int(per_person.max())},
+        "histogram": dict(zip(map(str, _BINS), histogram.tolist(), strict=True)),
+        "boxes": int((~np.isnan(table.box[:, 0])).sum()) if table.box is not None else 0,
+        "landmarks": int((~np.isnan(table.landmarks[:, 0, 0])).sum()) if table.landmarks is not None else 0,
+        "with_attributes": int((table.attributes != "{}").sum()) if table.attributes is not None else 0,
+    }  # fmt: skip
+    if source.layout == layouts.RECORDIO and source.path:
+        counts["property_classes"] = recordio.read_property(source.path.parent)
+    return counts
+
+
+def look(
+    table: SampleTable, num_read: int, num_shown: int, seed: int
+) -> tuple[dict[str, Any], list[np.ndarray], list[Rejected]]:
+    """Decodes so many images (0: all) at random, in their order, since a file of records is read fastest so.
+
+    Returns:
+        How many were read, how many could not be, and how many there are of each size; images to show; and what could
+        not be read.
+    """
+    locations = np.unique(table.location)
+    num = min(num_read or len(locations), len(locations))
+    chosen = np.random.default_rng(seed).choice(len(locations), num, replace=False)
+    turns = dict(zip(chosen.tolist(), range(num), strict=True))
+    shown: dict[int, np.ndarray] = {}
+    reader, sizes, unreadable = images.FaceReader(), collections.Counter[tuple[int, int]](), []
+    for row in progress.bar(np.sort(chosen).tolist(), desc="images", unit="image"):
+        try:
+            image = reader.image(str(locations[row]))
+        except InputError as error:
+            unreadable.append(Rejected(str(locations[row]), str(error)))
+            continue
+        sizes[image.shape[1], image.shape[0]] += 1
+        # The sheet shows those of the readable ones that were drawn first, in their order.
+        shown[turns[row]] = image
+        if len(shown) > num_shown:
+            del shown[max(shown)]
+    counts = {
+        "read": num,
+        "unreadable": len(unreadable),
+        "sizes": {f"{width}x{height}": many for (width, height), many in sizes.most_common()},
+    }
+    return counts, list(shown.values()), unreadable
+
+
+def describe(counts: dict[str, Any], unreadable_at_most: float) -> str:
+    """Says what `count` and `look` found, and of a database that was read in part which share may be unreadable."""
+    people, images_of = counts["identities"], counts["per_identity"]
+    faces = f"{counts['samples']:,} faces in " if counts["samples"] != counts["images"] else ""
+    lines = [
+        f"{counts['database']} ({counts['source']}), layout: {counts['layout']}",
+        f"  {faces}{counts['images']:,} images, {people:,} identities",
+        f"  images of an identity: {images_of['min']} to {images_of['max']:,}, median {images_of['median']:g}, "
+        f"mean {images_of['mean']:.1f}",
+    ]
+    histogram = list(counts["histogram"].items())
+    for (low, num), (high, _) in zip(histogram, [*histogram[1:], ("", 0)], strict=True):
+        if num:
+            label = f"{low}+" if not high else (low if int(high) == int(low) + 1 else f"{low}-{int(high) - 1}")
+            lines.append(f"  {label:>8} {num:9,} {'#' * max(round(_BAR * num / people), 1)}")
+    if known := [f"{name} of {counts[key]:,}" for key, name in _ANNOTATIONS.items() if counts[key]]:
+        lines.append(f"  {', '.join(known)}")
+    if sizes := list(counts["sizes"].items()):
+        listed = ", ".join(f"{size} ({num:,})" for size, num in sizes[:_NUM_SIZES])
+        more = f" and {len(sizes) - _NUM_SIZES} more" if len(sizes) > _NUM_SIZES else ""
+        lines.append(f"  sizes: {listed}{more}")
+    limit = f"; of all {counts['images']:,} at most {unreadable_at_most:.1%} (95%). --num-read 0 reads all"
+    rest = "" if counts["read"] == counts["images"] else limit
+    lines.append(f"  unreadable: {counts['unreadable']:,} of {counts['read']:,} read{rest}")
+    return "\n".join([*lines, *compare(counts)])
+
+
+def compare(counts: dict[str, Any]) -> list[str]:
+    """Compares with what the publishers counted: exactly, or by how much this copy differs."""
+    candidates = [known for known in layouts.PUBLISHED if known.layout == counts["layout"]]
+    lines = []
+    if counts.get("property_classes") not in (None, counts["identities"]):
+        lines.append(
+            f"  property says {counts['property_classes']:,} identities, the labels {counts['identities']:,}: damaged?"
+        )
+    exact = [known for known in candidates if known.images == counts["images"]]
+    for known in exact:
+        people = known.identities in (0, counts["identities"])
+        same = "as published" if people else f"but {known.identities:,} identities were published"
+        lines.append(f"  {known.name}: {known.images:,} images {same} ({known.source})")
+    if candidates and not exact:
+        numbers = "; ".join(f"{known.name} {known.images:,}" for known in candidates)
+        lines.append(f"  none of the published counts ({numbers})")
+    return lines
