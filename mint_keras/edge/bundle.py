@@ -45,11 +45,7 @@ class Bundle:
         return self.path / name if name in self.manifest["files"] else None
 
     def calibration(self) -> FieldCalibration | None:
-        """Reads what the bundle knows about people who are no members; None if it was exported without.
-
-        Raises:
-            InputError: if the calibration cannot be used.
-        """
+        """Returns what the bundle knows about people who are no members; None if it was exported without."""
         path = self.file(CALIBRATION)
         if path is None:
             return None
@@ -65,9 +61,8 @@ def seal(folder: Path, manifest: Mapping[str, Any]) -> None:
     The manifest is that of `formats.make_manifest`, with head, seed and whatever else is said of the bundle.
     """
     # Markdown is no page of a browser, so nothing is escaped.
-    environment = jinja2.Environment(  # noqa: S701
-        loader=jinja2.PackageLoader("mint_keras.edge"), trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
-    )
+    environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)  # noqa: S701
+    environment.loader = jinja2.PackageLoader("mint_keras.edge")
     formats.write_text(folder / CARD, environment.get_template("card.md").render(manifest))
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != formats.MANIFEST)
     hashes = {path.relative_to(folder).as_posix(): formats.sha256_file(path) for path in files}

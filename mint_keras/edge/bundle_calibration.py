@@ -35,6 +35,10 @@ _NOBODY = (
     "No p-values: Expected people of another database who are no members and like the calibration's, received none, so "
     "nobody knows whether p-values would hold."
 )
+_DOMAIN = {
+    True: "faces whose brightness, sharpness, noise and the like are unlike the calibration's get no p-value.",
+    False: "not checked: there are too few calibration people.",
+}
 _WORDING = {
     "selected": (
         "They score higher than people who are no members would: of what is selected so, at most "
@@ -64,8 +68,8 @@ def write(folder: Path, protocol: protocols.Protocol, audited: Path) -> dict[str
         raise InputError("Expected test externals in the run to calibrate with, received none that can be read.")
     found = calibrate(externals, held_out, protocol.table.take(protocol.training_rows()[0]).people())
     model, reference = describe_audited(audited), found.photos
-    counts = {name: len(values) for name, values in reference.calibration.logits.items()}
-    people = ", ".join(f"{count:,} people of {name}" for name, count in counts.items()) + " who are no members"
+    counts = [f"{len(values):,} people of {name}" for name, values in reference.calibration.logits.items()]
+    people = f"{', '.join(counts)} who are no members"
     given = "no p-values" if reference.silence else "p-values for faces like those"
     limits = (
         f"Limits: this bundle speaks of one model only, {model['title']}; compared with {people}; {given}; a score, "
@@ -78,18 +82,12 @@ def write(folder: Path, protocol: protocols.Protocol, audited: Path) -> dict[str
         licence += " The face detector has terms of its own: insightface's SCRFD is for non-commercial research only."
     persons = ""
     if found.persons:
-        open_for = ", ".join(str(num) for num, one in found.persons.items() if not one.silence)
+        most, open_for = max(found.persons), ", ".join(str(n) for n, one in found.persons.items() if not one.silence)
         given = f"p-values for {open_for} photos" if open_for else "no p-values"
-        persons = (
-            f"the mean of up to {max(found.persons)} photos is compared with as many of calibration people; {given}."
-        )
-    validity, domain_says = reference.calibration.validity, "not checked: there are too few calibration people."
-    if found.domain is not None:
-        domain_says = (
-            "faces whose brightness, sharpness, noise and the like are unlike the calibration's get no p-value."
-        )
+        persons = f"the mean of up to {most} photos is compared with as many of calibration people; {given}."
+    validity = reference.calibration.validity
     photos = validity.describe() if validity else reference.silence
-    summary = {"people": people, "photos": photos, "persons": persons, "domain": domain_says}
+    summary = {"people": people, "photos": photos, "persons": persons, "domain": _DOMAIN[found.domain is not None]}
     return {"calibration": summary, "limits": limits, "licence": licence, "audited_model": model}
 
 

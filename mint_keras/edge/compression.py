@@ -145,6 +145,4 @@ _COPIED: Mapping[type, tuple[str, ...]] = {
     layers.Concatenate: (),
 }
 # Layers that do nothing to a folded head's logit outside of training, or stand before the standardised inputs.
-_LEFT_OUT = (
-    layers.Activation, layers.BatchNormalization, layers.Dropout, layers.InputLayer, layers.Normalization,
-)  # fmt: skip
+_LEFT_OUT = (layers.Activation, layers.BatchNormalization, layers.Dropout, layers.InputLayer, layers.Normalization)

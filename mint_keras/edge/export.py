@@ -26,10 +26,7 @@ from mint_keras.training.batches import LabelledAad
 MIXED = "mixed"
 PRECISIONS = (*litert.PRECISIONS, MIXED)
 # By the name of an artefact, the precision in which its file is written.
-ARTEFACTS = {name: name for name in PRECISIONS} | {
-    compression.QAT: litert.INT8,
-    compression.PRUNED: litert.INT8_DYNAMIC,
-}
+ARTEFACTS = {p: p for p in PRECISIONS} | {compression.QAT: litert.INT8, compression.PRUNED: litert.INT8_DYNAMIC}
 _NORMALISE = "normalise"
 _REPRESENTATIVE = 100
 _BATCH = 32

@@ -24,8 +24,8 @@ class ScoredFace:
 
     Attributes:
         row: The row of its photo in the table of photos.
-        number: The number of the face in its photo, from 1.
-        of: The number of faces that were scored in the photo.
+        number: Its number among the faces that were scored in the photo, from 1.
+        of: How many these are.
         box: Left, top, right and bottom in the photo's pixels.
         certainty: The detector's certainty, 0 to 1.
         is_resized: Whether it was a crop of another size.

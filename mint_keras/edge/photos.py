@@ -70,8 +70,7 @@ def _list(path: str) -> SampleTable:
 def _photo(path: str) -> SampleTable:
     """Lists one photo, which is a person of its own; if it is missing, reading it says so."""
     location, path = files.escape(str(Path(path).resolve())), files.escape(path)
-    columns = (np.array([text]) for text in (path, Path(location).parent.name, path, location))
-    return SampleTable(*columns)
+    return SampleTable(*(np.array([text]) for text in (path, Path(location).parent.name, path, location)))
 
 
 @dataclasses.dataclass(frozen=True)

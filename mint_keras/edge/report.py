@@ -131,11 +131,9 @@ def text(made: PhotoScores, out: Path | None) -> str:
     lines = _table(made.faces, "image")
     if made.persons:
         lines += ["", *_table(made.persons, "person"), ""]
-    lines.append(made.counts)
     where = "" if out is None else f": {out / formats.SCORES}, {FACES}, {JSON}, {REPORT}"
-    lines.append(f"{len(made.faces):,} faces scored by the {made.bundle.head} head on {made.bundle.tap}{where}")
-    lines += [made.verdict, *made.notes, made.limits]
-    return "\n".join(lines)
+    scored = f"{len(made.faces):,} faces scored by the {made.bundle.head} head on {made.bundle.tap}{where}"
+    return "\n".join([*lines, made.counts, scored, made.verdict, *made.notes, made.limits])
 
 
 def printable(name: str) -> str:
@@ -165,19 +163,16 @@ def _table(findings: Sequence[Judgement], what: str) -> list[str]:
 def html(made: PhotoScores) -> str:
     """Returns the report as one page that has no scripts and loads nothing from elsewhere."""
     ordered = sorted(made.faces, key=lambda face: -face.logit)
-    return (
-        environment()
-        .get_template("report.html")
-        .render(
-            made=made,
-            faces=ordered[:_SHOWN_IN_PAGE],
-            num_left_out=max(0, len(ordered) - _SHOWN_IN_PAGE),
-            persons=sorted(made.persons, key=lambda one: -one.logit),
-            histogram=histogram(made.calibration, ordered),
-            has_p=any(face.p_value is not None for face in ordered),
-            has_pictures=any(face.picture for face in ordered),
-            manifest=made.bundle.manifest,
-        )
+    template = environment().get_template("report.html")
+    return template.render(
+        made=made,
+        faces=ordered[:_SHOWN_IN_PAGE],
+        num_left_out=max(0, len(ordered) - _SHOWN_IN_PAGE),
+        persons=sorted(made.persons, key=lambda one: -one.logit),
+        histogram=histogram(made.calibration, ordered),
+        has_p=any(face.p_value is not None for face in ordered),
+        has_pictures=any(face.picture for face in ordered),
+        manifest=made.bundle.manifest,
     )
 
 
@@ -227,10 +222,8 @@ def histogram(calibration: FieldCalibration | None, faces: Sequence[Judgement]) 
     power = 10.0 ** math.floor(math.log10(sixth))
     step = next(round(factor * power, 12) for factor in (1, 2, 5, 10) if factor * power >= sixth * 0.999)
     values = [step * k for k in range(math.ceil(low / step), math.floor(high / step) + 1)]
+    ticks = [(at(value), f"{value:g}") for value in values]
+    marks = [(at(face.logit), bool(face.is_selected)) for face in faces[:_SHOWN_IN_PAGE]]
     names = ", ".join(f"{len(values):,} of {name}" for name, values in of_databases.items())
-    return Histogram(
-        bars,
-        [(at(face.logit), bool(face.is_selected)) for face in faces[:_SHOWN_IN_PAGE]],
-        [(at(value), f"{value:g}") for value in values],
-        f"Bars: people who are no members ({names}), each with the highest logit of all photos. Lines: the faces.",
-    )
+    caption = f"Bars: people who are no members ({names}), each with the highest logit of all photos. Lines: the faces."
+    return Histogram(bars, marks, ticks, caption)

@@ -91,8 +91,7 @@ def judge(bundle: Bundle, table: SampleTable, faces: list[ScoredFace], rejected:
     """Returns what a bundle says of the faces that it scored in a table of photos."""
     calibration = bundle.calibration()
     logit = np.array([face.logit for face in faces], np.float32)
-    scored = judgement.table_of(table, faces)
-    scores = Scores(bundle.head, bundle.tap, EVALUATION, bundle.seed, scored, None, logit)
+    scores = Scores(bundle.head, bundle.tap, EVALUATION, bundle.seed, judgement.table_of(table, faces), None, logit)
     of_faces, of_persons = judgement.judge(scores, faces, calibration)
     num_resized = sum(face.is_resized for face in faces)
     return PhotoScores(bundle, calibration, scores, of_faces, of_persons, rejected, len(table), num_resized)
