@@ -101,7 +101,7 @@ def by_lot(opened: Opened) -> Found:
 
 def dealt_out(protocol: protocols.Protocol, seed: int) -> protocols.Protocol:
     """Returns the protocol with sides dealt out anew by person; training stays training, and test test."""
-    # By person: photos of one person on both sides would be told apart by who is on them.
+    # By person, as membership is: photos of one person are alike, and a lot for each would not be independent.
     part, people = protocol.part, protocol.table.people()
     dealt = np.full(len(part), _NOT_USED)
     rng = streams.stream(seed, streams.LOTS)

@@ -22,15 +22,9 @@ ScoresOf = Callable[[Source], Sequence[Scores]]
 def write_tables(
     out: Path, keys: Iterable[int | str], scale: str, models: tuple[str, ...], scores_of: ScoresOf, seeds: range
 ) -> list[str]:
-    """Writes table_N.md, .tex and .csv for every table; returns the Markdown.
+    """Writes table_N.md, .tex and .csv for every table into a folder; returns the Markdown.
 
-    Args:
-        out: The folder.
-        keys: Numbers of tables, or `paper_tables.POOLINGS`.
-        scale: `paper_tables.LAB` or `PAPER`.
-        models: The audited face models, one a column.
-        scores_of: The function that gives the scores of the run behind a cell.
-        seeds: The seeds of the trainings; the first seeds the intervals too.
+    See `paper_tables.sources` for keys, scale and models. The first of the trainings' seeds is that of intervals too.
     """
     texts = []
     for key in keys:

@@ -22,7 +22,7 @@ from mint_keras.scorers.protocol import Fitted, Needs
 # What a baseline may look at beside the two of `aad.signals`.
 OUTCOME = taps.OUTCOME  # embeddings, (n, d)
 MAXIMA = "maxima"  # the largest value of every channel of the taps in question, (n, c)
-FIRST_MAXIMA = "first_maxima"  # the same of the run's first tap, nearest to the pixels
+FIRST_MAXIMA = "first_maxima"  # those of the run's first tap, the nearest to the pixels
 
 EMBEDDING_NORM = "embedding_norm"
 ALPHA = 0.05  # the false-positive rate that `fit_qmia` puts its threshold at

@@ -19,12 +19,8 @@ FIGURES = (ACCURACY, BALANCED_ACCURACY, AUC, *_MAX_FPRS)
 def figures(part: Scores, weights: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
     """Computes those of `FIGURES` that are named, under k weightings: values by name, shape (k,) each.
 
-    Both classes weigh the same in all of them, as in the balanced evaluation: accuracy is balanced accuracy there.
-
-    Args:
-        part: Scores of n samples with known membership.
-        weights: How often each sample counts, shape (k, n).
-        names: Names of `FIGURES`.
+    Weights, shape (k, n), say how often each sample counts. Both classes weigh the same in all figures, as in the
+    balanced evaluation: accuracy is balanced accuracy there.
 
     Raises:
         InputError: if membership is not known or one class is missing.

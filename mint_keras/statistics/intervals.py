@@ -22,11 +22,8 @@ _CHUNK = 2**22  # weights held at once, 32 MB
 class Estimate:
     """A figure with its interval. As text it is `value [low, high]`.
 
-    Attributes:
-        value: The mean over training seeds.
-        low: The lower end of the 95% interval of one training, on other people like these.
-        high: The upper end.
-        num_seeds: The number of trainings behind it.
+    The value is the mean over training seeds. The interval is the 95% interval of one training, on other people like
+    these.
     """
 
     value: float
@@ -133,16 +130,9 @@ METHODS = {"percentile": percentile, "student": student}
 def resample(
     trainings: Sequence[tuple[Scores, ...]], num_draws: int, seed: int, names: Sequence[str]
 ) -> list[list[dict[str, np.ndarray]]]:
-    """Computes figures of resampled people; every training gets an equal share of the draws.
+    """Returns draws of named figures for each training and scorer; every training gets an equal share of the draws.
 
-    Args:
-        trainings: For each training, the scores of one or several scorers of the same samples in the same order.
-        num_draws: The number of draws in all.
-        seed: Seeds the draws.
-        names: Names of `figures.FIGURES`.
-
-    Returns:
-        For each training, for each scorer, draws by name; scorers share the people of each draw.
+    The scorers of a training have scored the same samples in the same order, and share the people of each draw.
     """
     rng = np.random.default_rng(seed)
     share = -(-num_draws // len(trainings))
