@@ -8,10 +8,6 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-<<<<<<< HEAD
-=======
-PACKAGE = ROOT / "mint_keras"
->>>>>>> h-tests
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
