@@ -1,7 +1,5 @@
 """The command `mint`: finds a command, parses its options, runs it; one line for every error, and the exit codes."""
 
-from __future__ import annotations
-
 import importlib
 import signal
 import sys

@@ -1,7 +1,5 @@
 """What has to be said to other libraries before they load; whoever has said otherwise is left alone."""
 
-from __future__ import annotations
-
 import os
 
 _DEFAULTS = {

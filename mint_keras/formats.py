@@ -1,7 +1,5 @@
 """The one on-disk contract: file names, manifests, fingerprints, atomic writes, strict reads."""
 
-from __future__ import annotations
-
 import concurrent.futures
 import contextlib
 import csv

@@ -3,8 +3,6 @@
 Only `commands` and studies use this: below them nobody knows that there is a command line.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import inspect
 import sys

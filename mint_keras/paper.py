@@ -4,8 +4,6 @@ Source: D. DeAlcala et al., "Is My Data in Your AI? Membership Inference Test (M
 compares the cells with the paper's text where that is at hand.
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 FR_MODELS = ("FR Model 1", "FR Model 2", "FR Model 3")

@@ -1,7 +1,5 @@
 """Progress bars: one that moves on a terminal, one line a minute in a log, none where somebody asked for quiet."""
 
-from __future__ import annotations
-
 import contextlib
 import contextvars
 import sys

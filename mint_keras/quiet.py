@@ -1,7 +1,5 @@
 """Loads TensorFlow and LiteRT without the notices of their C++ libraries."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import tempfile

@@ -4,8 +4,6 @@ Since 0.2 both name the model that gave a score (`Scores.model`); scores.csv als
 two records of one person stay one person in every statistic.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from collections.abc import Iterable, Iterator, Sequence

@@ -3,8 +3,6 @@
 Every stream is `numpy.random.default_rng([seed, number])`. A number, once published, stays: it decides results.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 PROTOCOL = 1  # which people and photos train and test heads

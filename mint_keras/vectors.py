@@ -1,7 +1,5 @@
 """Lengths and angles of rows, such as embeddings, with one rule each for a row of zeros."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import DTypeLike
 

@@ -1,7 +1,5 @@
 """Parts of a work spread over many workers by Ray Data."""
 
-from __future__ import annotations
-
 import itertools
 import logging
 import tempfile

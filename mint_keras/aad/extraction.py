@@ -1,7 +1,5 @@
 """From samples and an audited model to a finished store of AAD, on one machine or many; and what that would take."""
 
-from __future__ import annotations
-
 import dataclasses
 import shutil
 from collections.abc import Mapping

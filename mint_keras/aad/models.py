@@ -1,7 +1,5 @@
 """The audited model, and its untrained copy, as functions from faces to what the taps give."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The one loop that shows samples to something and keeps what it gives, in memory (`extract` keeps it on the disk)."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from mint_keras.aad import extract

@@ -1,7 +1,5 @@
 """What AAD costs here: time, room on the disk, and whether to store it or to compute it anew in every epoch."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 import shutil

@@ -1,7 +1,5 @@
 """From maps to one vector a tap, inside the extractor's graph, so that maps are never written."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import keras

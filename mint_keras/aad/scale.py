@@ -1,7 +1,5 @@
 """Many workers: the shards of a store as Ray Data `map_batches`, one actor for each device. We write no scheduler."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path

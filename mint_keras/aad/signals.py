@@ -1,7 +1,5 @@
 """What baselines ask of a model beside its taps, sample by sample: `scorers.baselines` makes scores of it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import keras

@@ -1,7 +1,5 @@
 """How the embedding of a face answers small changes of the face: for `scorers.mint_plus`, from the pass for the AAD."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Sequence
 

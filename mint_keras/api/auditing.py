@@ -1,7 +1,5 @@
 """A verdict in memory: a fitted scorer, people of the members' database who were kept out, and controls to beat."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Iterator, Sequence
 

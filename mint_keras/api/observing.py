@@ -1,7 +1,5 @@
 """Samples, and what an audited model gives for them, in memory."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Who runs an extractor: Keras in one precision or another, ONNX Runtime, or LiteRT in int8."""
 
-from __future__ import annotations
-
 import keras
 import tensorflow as tf
 

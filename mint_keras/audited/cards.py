@@ -1,7 +1,5 @@
 """Cards of audited models (models/cards/*.yaml): what a file is said to be, and how it wants its pixels scaled."""
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 from typing import Any

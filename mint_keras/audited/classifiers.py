@@ -4,8 +4,6 @@ Input is RGB, (x - 127.5) / 127.5, as of every audited model. The outputs are th
 close to the input" (Appendix A), and `outcome`, the logits.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import keras

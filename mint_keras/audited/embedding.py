@@ -1,7 +1,5 @@
 """Embeddings of faces by an audited model: run by Keras, or by ONNX Runtime before it is converted."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple

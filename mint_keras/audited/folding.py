@@ -1,7 +1,5 @@
 """The same network with fewer passes over its maps: normalisations and paddings folded into the convolutions."""
 
-from __future__ import annotations
-
 import collections
 from typing import Any
 

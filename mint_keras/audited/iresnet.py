@@ -3,8 +3,6 @@
 Source: insightface `recognition/arcface_torch/backbones/iresnet.py`. Input is RGB, (x - 127.5) / 127.5, NHWC.
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 import keras

@@ -1,7 +1,5 @@
 """Keras models as TFLite files of built-in operations, in several precisions, and how LiteRT runs an extractor."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import os

@@ -4,8 +4,6 @@ Source: insightface `recognition/arcface_torch/losses.py` (CombinedMarginLoss): 
 scale * (cos(theta + angular) - additive), the others are scale * cos(theta).
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 import keras

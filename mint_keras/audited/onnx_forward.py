@@ -1,7 +1,5 @@
 """Keras extractors as ONNX graphs by tf2onnx, and how ONNX Runtime runs them: a third runtime, fast on a CPU."""
 
-from __future__ import annotations
-
 import keras
 import onnx
 import onnxruntime

@@ -1,7 +1,5 @@
 """Does a converted model compute what its source computes? Every tap against ONNX Runtime, before anything is saved."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np

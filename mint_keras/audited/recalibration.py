@@ -1,7 +1,5 @@
 """Untrained copies whose batch normalisation fits the data, as a trained model's does."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import keras

@@ -1,7 +1,5 @@
 """How an extractor runs: in which precision, on how many devices, with XLA or without."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import time

@@ -5,8 +5,6 @@ after the residual sum, `outcome` the embedding. The paper ("the final convoluti
 block of each primary layer") allows both readings; `conv` is literal and exists for every source of models.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 

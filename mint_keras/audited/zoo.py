@@ -1,7 +1,5 @@
 """Audited models on disk: a folder with `model.keras` and its manifest."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What is compared across databases, or measured on our own code: for the record, and deciding nothing."""
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """What a scorer has to beat: the same scorer through another model or on other sides, and what sees pixels only."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What is audited: a run, the scorer that was chosen from it, and who is reported on."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What photos say: single ones, several of one person, and photos that were changed after the training."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Iterator
 from typing import NamedTuple

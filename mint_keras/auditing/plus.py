@@ -4,8 +4,6 @@ It is asked at several levels (`mint_plus.LEVELS`), about the person and, where 
 own people, about the image.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path

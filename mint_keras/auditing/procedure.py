@@ -1,7 +1,5 @@
 """The whole audit of a run: measured, decided by the rule, and written down."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from mint_keras import formats, progress

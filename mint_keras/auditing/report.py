@@ -1,7 +1,5 @@
 """What an audit says: as text, as JSON, and as a page."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path

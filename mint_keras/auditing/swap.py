@@ -4,8 +4,6 @@ A photo counts twice, as a member's in the model that was trained on its person 
 is in the photo cancels, and so does what both models make of their common database.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 

@@ -5,8 +5,6 @@ options to a `Result`. Its docstring is the help. Whatever takes long to import 
 that every --help answers at once.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any, TypeVar
 

@@ -9,8 +9,6 @@ Example:
     python scripts/convert_fr.py --weights w600k_r50.onnx --list-taps
 """
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 from typing import Literal

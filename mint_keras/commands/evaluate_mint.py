@@ -4,8 +4,6 @@ Example:
     python scripts/evaluate_mint.py --run runs/lab-vanilla --out runs/lab-vanilla-again
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path

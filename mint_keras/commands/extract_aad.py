@@ -10,8 +10,6 @@ Example:
     python scripts/extract_aad.py --verify --out runs/fr1-conv1
 """
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 from typing import Literal

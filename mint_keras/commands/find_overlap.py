@@ -7,8 +7,6 @@ Example:
     python scripts/find_overlap.py --samples faces/ms1mv3 faces/ijbc --audited models/fr1 --out runs/overlap
 """
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 from typing import Any

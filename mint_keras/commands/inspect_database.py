@@ -9,8 +9,6 @@ Example:
     python scripts/inspect_database.py adience=downloads/aligned photos --num-read 0 --out runs/sheet
 """
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 from typing import Any

@@ -9,8 +9,6 @@ Example:
         --externals models/lab/held_out.parquet --unscanned --out runs/protocol-lab
 """
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 from typing import Any, Literal

@@ -8,8 +8,6 @@ Example:
     python scripts/prepare_faces.py --input faces/ms1mv3 --treatment stored --out faces/ms1mv3-stored
 """
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 from typing import Literal

@@ -11,8 +11,6 @@ Examples:
         --epochs 1 --out runs/cifar-mobilenet
 """
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 from typing import Any, Literal

@@ -10,8 +10,6 @@ Examples:
         --out runs/lfw-vanilla
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path

@@ -8,8 +8,6 @@ Example:
     python scripts/verify_fr.py --onnx w600k_r50.onnx --pairs pairs.txt --images lfw-aligned
 """
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 from typing import Any

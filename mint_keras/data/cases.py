@@ -1,7 +1,5 @@
 """The paper's protocols (Sec. IV-B) and ours: which databases train the heads, which evaluate, and how many samples."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """What happens to photos on their way: what a re-upload does, or somebody who wants them not to be recognised."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 

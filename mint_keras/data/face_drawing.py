@@ -4,8 +4,6 @@ Face coordinates: the origin lies between the eyes, x points right, y down, and 
 z points to the viewer, so that turning the head moves the nose against the outline of the face.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

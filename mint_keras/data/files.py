@@ -1,7 +1,5 @@
 """Which images a folder holds, at any depth."""
 
-from __future__ import annotations
-
 import itertools
 import os
 import re

@@ -1,7 +1,5 @@
 """The only place where images are decoded: from files, RecordIO databases and the lab, to RGB faces or pictures."""
 
-from __future__ import annotations
-
 import collections
 import dataclasses
 import hashlib

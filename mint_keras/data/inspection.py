@@ -1,7 +1,5 @@
 """What is in a database: counts, a look at some of its images, and a comparison with what was published."""
 
-from __future__ import annotations
-
 import collections
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Which database a folder holds: the layouts that are recognised, and what their publishers counted."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple

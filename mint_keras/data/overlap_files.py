@@ -1,7 +1,5 @@
 """What a search for copies leaves on disk: the pairs, and whom to leave out. Protocols read it back."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from pathlib import Path

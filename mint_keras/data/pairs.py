@@ -1,7 +1,5 @@
 """Verification pairs: two faces, and whether they show the same person; and the people whom they join."""
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import itertools

@@ -4,8 +4,6 @@ PyTorch checkpoints, insightface's verification sets and CIFAR are pickles, so a
 stranger would run the stranger's program.
 """
 
-from __future__ import annotations
-
 import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Protocols on disk: a sample table for every part, and a summary that says how they came about."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """From what a user names on the command line to a sample table."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 import re

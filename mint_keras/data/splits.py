@@ -1,7 +1,5 @@
 """Seeded choices of samples: identity-disjoint, spread over databases, balanced. Indices only, never pixels."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from mint_keras.records import InputError

@@ -5,8 +5,6 @@ of 400 people. Person 17 of a seed is the same person in every database: databas
 and in nothing else. Same location, same bytes.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Sample tables on disk: Parquet, as every stage writes it, or a CSV of one's own."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from collections.abc import Mapping

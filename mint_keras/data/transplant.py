@@ -4,8 +4,6 @@ A control: if scores move when nothing but this was changed, a head looks at it.
 up. A face that was prepared and written as PNG does not say how its photo was compressed, nor does a drawn one.
 """
 
-from __future__ import annotations
-
 import collections
 import functools
 import struct

@@ -1,7 +1,5 @@
 """Measures what a bundle says about people who are no members, with the TFLite file that is carried."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 from pathlib import Path

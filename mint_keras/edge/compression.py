@@ -3,8 +3,6 @@
 That library works on Keras 2 (`tf_keras`) only, so a head is rebuilt there. Nothing else here imports Keras 2.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

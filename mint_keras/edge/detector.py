@@ -1,7 +1,5 @@
 """Puts a face detector into a bundle: SCRFD from ONNX through Keras to TFLite, if it finds what ONNX Runtime finds."""
 
-from __future__ import annotations
-
 import itertools
 import tempfile
 from collections.abc import Sequence

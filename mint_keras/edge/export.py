@@ -1,7 +1,5 @@
 """Fuses the truncated audited model and a head into TFLite files of built-in operations, and measures each of them."""
 
-from __future__ import annotations
-
 import collections
 import re
 import shutil

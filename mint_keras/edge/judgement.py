@@ -1,7 +1,5 @@
 """Decides what is said of faces and persons: scores, p-values where they hold, and why nothing is said elsewhere."""
 
-from __future__ import annotations
-
 import collections
 import dataclasses
 from collections.abc import Sequence

@@ -3,8 +3,6 @@
 Photos stay in memory while they are scored, and results until the program ends or four other batches came.
 """
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import os

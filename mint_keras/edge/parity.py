@@ -1,7 +1,5 @@
 """Says whether a TFLite scorer agrees with its Keras model: in scores, in decisions, and in what shows membership."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Writes what scoring found as text, as tables, as JSON and as a page that needs nothing but a browser."""
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 import math

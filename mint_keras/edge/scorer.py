@@ -1,7 +1,5 @@
 """Runs the TFLite file of a bundle, and says what it costs: NumPy and LiteRT only, no TensorFlow, no network."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Scores photos with a bundle: NumPy, OpenCV and LiteRT only, no TensorFlow, no network."""
 
-from __future__ import annotations
-
 import base64
 import concurrent.futures
 import dataclasses

@@ -1,7 +1,5 @@
 """Five landmarks to an aligned face, exactly as insightface cuts the crops that models are trained on."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 

@@ -1,7 +1,5 @@
 """From photos to crops on disk: what one process does with one part of a sample table."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Which detector finds faces: an ONNX, TFLite or Keras file run by our code, or an insightface pack run by its own."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """From a sample table to crops on disk, by many processes, part by part; a killed run goes on where it was."""
 
-from __future__ import annotations
-
 import collections
 import concurrent.futures
 import concurrent.futures.process

@@ -1,7 +1,5 @@
 """Which face of a photo is meant, when a detector finds several."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from mint_keras.faces.scrfd import Detections

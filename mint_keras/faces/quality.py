@@ -1,7 +1,5 @@
 """What a face crop looks like without asking who is on it: few numbers by which unusual pictures are told."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 

@@ -1,7 +1,5 @@
 """The CNN MINT model: one convolution over the maps of a tap (paper, Sec. IV-B3 and Table 7)."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Mapping
 

@@ -1,7 +1,5 @@
 """The heads by name: whatever trains, evaluates or exports one need not know which it is."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from collections.abc import Callable

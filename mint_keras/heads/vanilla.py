@@ -1,7 +1,5 @@
 """The vanilla MINT model: an MLP over the maximum of every channel (paper, Sec. IV-B3)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import keras

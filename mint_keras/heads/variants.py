@@ -1,7 +1,5 @@
 """The MINT models of Table 7: the CNN with fewer and more parameters, ResNet50 and a ViT, on the maps of one tap."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Mapping
 from typing import NamedTuple

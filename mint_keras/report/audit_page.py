@@ -1,7 +1,5 @@
 """The report of an audit: one HTML file that needs nothing else, for the screen and for paper."""
 
-from __future__ import annotations
-
 import base64
 from collections.abc import Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """The paper's tables and Figure 5 as files, from the scores of the runs that fill their cells."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 

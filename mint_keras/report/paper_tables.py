@@ -1,7 +1,5 @@
 """The paper's tables filled with our figures: which run fills which cell, and Markdown, CSV and LaTeX of the result."""
 
-from __future__ import annotations
-
 import csv
 import dataclasses
 import functools

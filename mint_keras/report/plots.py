@@ -1,7 +1,5 @@
 """Pictures: ROC curves and sheets of faces."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Tables of results as text."""
 
-from __future__ import annotations
-
 import collections
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """The AAD of a MINT run: stored by the run itself, taken from a store, or computed live in front of the heads."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The runs behind the paper's tables: what each trains, on which samples, and what it costs."""
 
-from __future__ import annotations
-
 import dataclasses
 import shutil
 from collections.abc import Iterable, Mapping, Sequence

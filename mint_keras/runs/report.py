@@ -1,7 +1,5 @@
 """What a run leaves behind: scores, results and pictures; and what it says of them."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A MINT run on disk: its heads are trained where they are missing, and evaluated together with the baselines."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path

@@ -4,8 +4,6 @@ The membership inference attack of the paper's Table 6, adapted there to the ori
 the vanilla head on the tap `outcome`, a row of every table.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import math

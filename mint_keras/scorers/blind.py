@@ -1,7 +1,5 @@
 """Scores from pixels alone, which never saw the audited model: what they find is not membership."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Statistics of how an image was captured, encoded and resized, and of nothing else: what databases differ in."""
 
-from __future__ import annotations
-
 import cv2
 import numpy as np
 

@@ -1,7 +1,5 @@
 """What MINT+ looks at: named columns of a photo, in named groups that an ablation takes or leaves."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Sequence
 

@@ -3,8 +3,6 @@
 A control is the same scorer through another model: it needs, fits and scores alike.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable
 from typing import Protocol

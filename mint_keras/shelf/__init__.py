@@ -3,8 +3,6 @@
 In a clone the folders `models/` and `export/` link here, so the names used there work in commands and in manifests.
 """
 
-from __future__ import annotations
-
 import importlib.resources
 from pathlib import Path
 

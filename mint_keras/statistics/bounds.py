@@ -1,7 +1,5 @@
 """Exact binomial limits, and what a number of people can certify."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """The people of an audit, divided: some choose the scorer, or it is fitted on them; the others are reported on."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping, Sequence
 

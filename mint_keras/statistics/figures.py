@@ -1,7 +1,5 @@
 """Figures of weighted samples, for many weightings at once: what resampling computes again and again."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What was measured, in the form in which a verdict takes it."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 

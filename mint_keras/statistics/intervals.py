@@ -1,7 +1,5 @@
 """How far figures would move with other people and another training: a bootstrap over identities and seeds."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 

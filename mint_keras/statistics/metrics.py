@@ -1,7 +1,5 @@
 """How well scores tell members from externals; pure functions of arrays."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from mint_keras.records import InputError

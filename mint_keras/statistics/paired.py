@@ -1,7 +1,5 @@
 """How much better one scorer is than another on the same samples."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 

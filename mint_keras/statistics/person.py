@@ -5,8 +5,6 @@ promised. Instead the statistic of n photos of a person is compared with the sam
 calibration person, which are as much alike: `conformal.calibrate(aggregate(externals, n), head_people)`.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """From scores to a line of results.jsonl."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -3,8 +3,6 @@
 All of it is pure: who has scores of an audit, from wherever, gets the audit's verdicts.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping, Sequence
 

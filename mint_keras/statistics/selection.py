@@ -1,7 +1,5 @@
 """Several taps, heads or scorers: one is chosen before the evaluation, or all are tested and pay for it."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping, Sequence
 

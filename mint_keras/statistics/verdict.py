@@ -7,8 +7,6 @@ network is familiar with its database, also with people it never saw. To beat al
 of them can refute, so these comparisons need no correction for their number; references do (`Finding.adjusted_p`).
 """
 
-from __future__ import annotations
-
 import dataclasses
 import html
 from collections.abc import Iterable, Sequence

@@ -4,8 +4,6 @@ The scheme of arcface_torch, so that figures can be held against published ones
 (insightface recognition/arcface_torch/eval/verification.py).
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What heads train and are evaluated on: balanced batches of AAD, read as they are needed."""
 
-from __future__ import annotations
-
 import collections
 import dataclasses
 import itertools

@@ -1,7 +1,5 @@
 """How a training continues where it was interrupted, and what makes two trainings equal."""
 
-from __future__ import annotations
-
 import shutil
 import tempfile
 import time

@@ -1,7 +1,5 @@
 """Trains a classifier of pictures on the part train of a database, and tests it on the other parts."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Trains audited models whose members are known, and verifies them on people whom they never saw."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import shutil

@@ -1,7 +1,5 @@
 """Trains and evaluates the MINT models, in any precision, on any number of devices, on stored or live AAD."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping

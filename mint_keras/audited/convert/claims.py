@@ -1,7 +1,5 @@
 """What a model's file is said to be, and how far that has been checked: structure, SHA-256, verification."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -5,8 +5,6 @@ identical weights shared through Identity nodes, weights in side files, shapes c
 here are nodes that depend on the image, in order, and arrays.
 """
 
-from __future__ import annotations
-
 import collections
 import dataclasses
 import math

@@ -4,8 +4,6 @@ Names in a file are the exporter's; the shape of the graph is the network's. An 
 `audited.iresnet`, whatever its source.
 """
 
-from __future__ import annotations
-
 import collections
 import math
 import re

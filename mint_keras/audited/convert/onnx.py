@@ -5,8 +5,6 @@ without taps; this one gives named layers, and refuses what it cannot prove. It 
 Every tensor of the graph stays findable, so that parity can be checked anywhere and taps put anywhere.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import math

@@ -4,8 +4,6 @@ It cannot share an interpreter with us, so it lives in a virtual environment of 
 two talk by files.
 """
 
-from __future__ import annotations
-
 import hashlib
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """Proves a conversion, tap by tap: against its source, a second opinion, what was saved, and what is exported of it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 

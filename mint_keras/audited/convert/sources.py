@@ -1,7 +1,5 @@
 """Opens whatever holds an audited model: an ONNX file, a PyTorch checkpoint, or a folder in insightface's layout."""
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 

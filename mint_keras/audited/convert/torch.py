@@ -4,8 +4,6 @@ The two are written independently of each other, from the same source, so that a
 insightface `recognition/arcface_torch/backbones/iresnet.py`.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from typing import Any

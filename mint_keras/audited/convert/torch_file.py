@@ -4,8 +4,6 @@ Both formats of `torch.save`: the zip archive (PyTorch 1.6 and later) and the le
 Source: https://github.com/pytorch/pytorch/blob/main/torch/serialization.py
 """
 
-from __future__ import annotations
-
 import collections
 import io
 import math

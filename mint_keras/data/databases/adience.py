@@ -4,8 +4,6 @@ A user's album may show several people; FACE tells them apart. Source: the READM
 datasets/fr_adience quotes it.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from pathlib import Path

@@ -3,8 +3,6 @@
 Source: http://vis-www.cs.umass.edu/fddb/README.txt
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from pathlib import Path

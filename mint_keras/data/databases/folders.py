@@ -1,7 +1,5 @@
 """Databases that are folders of photos, whose names, or for CelebA a file, say who is who."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from pathlib import Path

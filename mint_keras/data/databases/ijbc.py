@@ -1,7 +1,5 @@
 """IJB-C in both distributions: NIST's photos and frames with boxes, and insightface's crops with five points."""
 
-from __future__ import annotations
-
 import csv
 import itertools
 from collections.abc import Iterator, Set

@@ -4,8 +4,6 @@ Every picture is an identity of its own, whatever class it shows: splits that ke
 else.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from pathlib import Path

@@ -4,8 +4,6 @@ Framing of a TFRecord: uint64 length, its checksum, the payload, its checksum.
 Source: https://www.tensorflow.org/tutorials/load_data/tfrecord
 """
 
-from __future__ import annotations
-
 import mmap
 import re
 import struct

@@ -3,8 +3,6 @@
 Source of the semantics: https://onnx.ai/onnx/operators/
 """
 
-from __future__ import annotations
-
 from keras import layers
 
 from mint_keras.audited.convert.operators import axes, pointwise, windows

@@ -1,7 +1,5 @@
 """Operators that move axes and values without computing."""
 
-from __future__ import annotations
-
 import math
 
 from keras import layers

@@ -1,7 +1,5 @@
 """Operators that work on every value alone, sums and products, normalisation and dense layers."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

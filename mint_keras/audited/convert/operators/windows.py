@@ -1,7 +1,5 @@
 """Operators on windows of a map: convolution, pooling, padding, enlarging."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 
