@@ -62,7 +62,7 @@ def run(module_name: str, has_keras: bool, arguments: list[str], program: str) -
         arguments: The command line without the command's name.
         program: How its help calls it.
     """
-    from mint_keras import options, progress, quiet  # what `mint --help` has no need of
+    from mint_keras import environment, options, progress  # what `mint --help` has no need of
     from mint_keras.records import InputError, RefusedError
 
     module, name = importlib.import_module(module_name), module_name.rpartition(".")[2]
@@ -76,7 +76,7 @@ def run(module_name: str, has_keras: bool, arguments: list[str], program: str) -
     signal.signal(signal.SIGINT, interrupt)
     try:
         if has_keras:
-            quiet.import_tensorflow()
+            environment.import_tensorflow()
         with progress.hidden(getattr(config, "quiet", False)):
             print(getattr(module, name)(config).text)
     except (InputError, OSError) as error:

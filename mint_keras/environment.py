@@ -1,6 +1,9 @@
-"""What has to be said to other libraries before they load; whoever has said otherwise is left alone."""
+"""What has to be said to other libraries before they load, and how they load without notices."""
 
+import contextlib
 import os
+import tempfile
+from collections.abc import Iterator
 
 _DEFAULTS = {
     # ONNX Runtime's wheel would look up a host that counts its users, and keep a database under ~/.cache.
@@ -18,5 +21,31 @@ _DEFAULTS = {
 
 
 def prepare() -> None:
-    """Sets the environment of this process, and so of the workers that it starts."""
+    """Sets the environment of this process, and so of its workers; whoever has said otherwise is left alone."""
     os.environ.update({name: value for name, value in _DEFAULTS.items() if name not in os.environ})
+
+
+def import_tensorflow() -> None:
+    """Loads TensorFlow without what its C++ libraries print, unless loading fails."""
+    with hidden_notices():
+        import tensorflow
+
+        tensorflow.get_logger().setLevel("ERROR")  # each new head is traced anew, which it would warn of
+        tensorflow.config.list_physical_devices("GPU")  # the search prints too, on its first use
+
+
+@contextlib.contextmanager
+def hidden_notices() -> Iterator[None]:
+    """Hides what C++ libraries print, for the whole process, unless the block fails."""
+    terminal = os.dup(2)
+    with tempfile.TemporaryFile() as hidden:
+        os.dup2(hidden.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            hidden.seek(0)
+            os.write(terminal, hidden.read())
+            raise
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)

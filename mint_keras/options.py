@@ -59,24 +59,6 @@ def parse(
     Raises:
         SystemExit: with code 2 for wrong usage, 0 after --help.
     """
-    parser = _parser(config_class, description, program)
-    given = [argument.split("=")[0] for argument in (sys.argv[1:] if arguments is None else arguments)]
-    for option in WITHOUT_EFFECT.get(config_class.__name__, ()):
-        if f"--{option}" in given:
-            parser.error(f"--{option} has no effect since 0.2 (it never had one here): leave it out.")
-    values = parser.parse_args(arguments).as_dict()
-    del values["config"]
-    return config_class(**{name: _plain(value) for name, value in values.items()})
-
-
-def _plain(value: Any) -> Any:
-    """Turns jsonargparse's own types into Python's, which other processes know too."""
-    if isinstance(value, list):
-        return tuple(_plain(entry) for entry in value)
-    return int(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-def _parser(config_class: type, description: str, program: str | None) -> jsonargparse.ArgumentParser:
     parser = jsonargparse.ArgumentParser(prog=program, description=description, formatter_class=_HelpFormatter)
     parser.add_argument(
         "--config", action="config", help="YAML file with any of these options (underscores for dashes)"
@@ -92,7 +74,20 @@ def _parser(config_class: type, description: str, program: str | None) -> jsonar
     fields = dataclasses.fields(config_class)
     for field in sorted(fields, key=lambda field: (field.name in shared, field.name not in own)):
         _add_option(parser, field, types[field.name], help_of[field.name])
-    return parser
+    given = [argument.split("=")[0] for argument in (sys.argv[1:] if arguments is None else arguments)]
+    for option in WITHOUT_EFFECT.get(config_class.__name__, ()):
+        if f"--{option}" in given:
+            parser.error(f"--{option} has no effect since 0.2 (it never had one here): leave it out.")
+    values = parser.parse_args(arguments).as_dict()
+    del values["config"]
+    return config_class(**{name: _plain(value) for name, value in values.items()})
+
+
+def _plain(value: Any) -> Any:
+    """Turns jsonargparse's own types into Python's, which other processes know too."""
+    if isinstance(value, list):
+        return tuple(_plain(entry) for entry in value)
+    return int(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def _add_option(parser: jsonargparse.ArgumentParser, field: dataclasses.Field, kind: Any, description: str) -> None:

@@ -1,5 +1,5 @@
 """The Python door: what `import mint_keras` offers. Everything here works in memory and writes nothing."""
 
-from mint_keras import quiet
+from mint_keras import environment
 
-quiet.import_tensorflow()
+environment.import_tensorflow()

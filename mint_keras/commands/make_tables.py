@@ -79,7 +79,9 @@ class MakeTables(Common):
         """Returns the keys of the wanted tables in `report.paper_tables`."""
         from mint_keras.report import paper_files, paper_tables
 
-        paper_files.check_wanted(self.table, self.figure, paper.TABLES)
+        numbers, figure = list(paper.TABLES), paper_files.FIGURE
+        if unknown := sorted(set(self.table) - set(numbers)) + sorted(set(self.figure) - {figure}):
+            raise InputError(f"Expected tables of {numbers} and figure {figure}, received {unknown} among them.")
         keys: dict[int | str, None] = dict.fromkeys(paper_tables.KEYS if self.all else self.table)
         if self.poolings:
             keys[paper_tables.POOLINGS] = None

@@ -20,8 +20,8 @@ from mint_keras.edge.judgement import ScoredFace
 from mint_keras.edge.photos import Face, FaceFinder, Looking, list_photos
 from mint_keras.edge.report import PhotoScores
 from mint_keras.edge.scorer import TfliteScorer
+from mint_keras.environment import hidden_notices
 from mint_keras.faces import quality
-from mint_keras.quiet import hidden_notices
 from mint_keras.records import InputError, Rejected, SampleTable, Scores
 
 KIND = "field_scores"

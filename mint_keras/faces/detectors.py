@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from mint_keras import formats
+from mint_keras.environment import hidden_notices
 from mint_keras.faces import scrfd
-from mint_keras.quiet import hidden_notices
 from mint_keras.records import InputError
 
 INSIGHTFACE = "insightface:"

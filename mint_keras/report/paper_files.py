@@ -1,13 +1,13 @@
 """The paper's tables and Figure 5 as files, from the scores of the runs that fill their cells."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from mint_keras import formats
 from mint_keras.data import protocol as protocols
-from mint_keras.records import AUDITED, InputError, Scores
+from mint_keras.records import AUDITED, Scores
 from mint_keras.report import paper_tables, plots
 from mint_keras.report.paper_tables import Source
 from mint_keras.statistics import figures, intervals, metrics
@@ -40,8 +40,16 @@ def write_tables(
             f"{where}. Cells: accuracy ± half of its 95% interval over identities and {len(seeds)} trainings (the "
             "paper's), AUC. One evaluation database: how much others would differ, the intervals do not say."
         )
-        if dead := _dead(parts):
-            note += f" Failed trainings, the same score for everybody: {', '.join(dead)}."
+        # Heads that score all samples alike are failed trainings, not findings.
+        dead = {
+            f"{cell.model} {part.scorer.replace('_', ' ')}{'' if part.model == AUDITED else f' {part.model}'} "
+            f"{cell.tap} {cell.size} seed {part.seed}"
+            for (cell, _, _), of_cell in parts.items()
+            for part in of_cell
+            if np.ptp(part.logit) == 0
+        }
+        if dead:
+            note += f" Failed trainings, the same score for everybody: {', '.join(sorted(dead))}."
         text = paper_tables.to_markdown(key, columns, rows, note)
         for ending, content in (
             ("md", text),
@@ -59,17 +67,6 @@ def _parts(scores: Iterable[Scores], cell: Source, model: str, evaluation: str) 
     return [part for part in scores if (part.scorer, part.model, part.tap, part.evaluation) == key]
 
 
-def _dead(parts: Mapping[tuple[Source, str, str], Sequence[Scores]]) -> list[str]:
-    """Names heads that score all samples alike: failed trainings, not findings."""
-    dead = set()
-    for (cell, _, _), of_cell in parts.items():
-        for part in of_cell:
-            if np.ptp(part.logit) == 0:
-                head = part.scorer.replace("_", " ") + ("" if part.model == AUDITED else f" {part.model}")
-                dead.add(f"{cell.model} {head} {cell.tap} {cell.size} seed {part.seed}")
-    return sorted(dead)
-
-
 def write_figure(out: Path, models: tuple[str, ...], scores_of: ScoresOf, seeds: range) -> list[Path]:
     """Draws Figure 5, one panel for each audited model; returns its files. See `write_tables`."""
     panels = {}
@@ -84,10 +81,3 @@ def write_figure(out: Path, models: tuple[str, ...], scores_of: ScoresOf, seeds:
     paths = [out / f"figure_{FIGURE}.{ending}" for ending in ("png", "svg")]
     plots.save_roc_panels(paths, panels, f"ROC of the first of {len(seeds)} trainings; AUC: of all of them")
     return paths
-
-
-def check_wanted(tables: Iterable[int], figure: Iterable[int], known: Iterable[int]) -> None:
-    """Raises InputError for tables and figures that the paper does not have."""
-    numbers = list(known)
-    if unknown := sorted(set(tables) - set(numbers)) + sorted(set(figure) - {FIGURE}):
-        raise InputError(f"Expected tables of {numbers} and figure {FIGURE}, received {unknown} among them.")

@@ -19,7 +19,7 @@ from mint_keras.runs import aad as run_aad
 from mint_keras.runs.spec import KIND, HeadKey, RunSpec, read_spec
 from mint_keras.scorers import baselines, head
 from mint_keras.scorers.protocol import Needs, Scorer
-from mint_keras.statistics import results
+from mint_keras.statistics.figures import summarise
 from mint_keras.training import batches
 
 LAB_EXTERNALS = (
@@ -173,7 +173,7 @@ def evaluate(run: Run) -> tuple[list[Scores], list[ResultRow]]:
     for recipe in baselines.scorers_of(baseline_names(run), run.spec.groups):
         for model in filter(run.aad.models.__contains__, (AUDITED, UNTRAINED)):
             found = fit_and_score(recipe, run.aad, model, run.protocol, run.spec.seed)
-            parts += [(scores, results.summarise(scores)) for scores in found]
+            parts += [(scores, summarise(scores)) for scores in found]
     return [scores for scores, _ in parts], [result for _, result in parts]
 
 

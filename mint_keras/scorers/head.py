@@ -18,7 +18,7 @@ from mint_keras.data import images
 from mint_keras.heads import specs
 from mint_keras.records import AUDITED, InputError, Labelled, Observations, ResultRow, Scores
 from mint_keras.scorers.protocol import Calibration, Needs, calibration_of
-from mint_keras.statistics import results
+from mint_keras.statistics.figures import summarise
 from mint_keras.training import batches, checkpoints, fit_heads
 
 
@@ -176,7 +176,7 @@ class FittedHead:
             chosen, is_member = evaluations[name]
             table = seen.table.take(chosen)
             scores = Scores(self.recipe.name, self.recipe.tap, name, self.seed, table, is_member, logit[chosen], model)
-            found.append((scores, results.summarise(scores, figures)))
+            found.append((scores, summarise(scores, figures)))
         return found
 
     def save(self, path: Path) -> None:

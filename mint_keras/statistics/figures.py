@@ -1,15 +1,14 @@
 """Figures of weighted samples, for many weightings at once: what resampling computes again and again."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from mint_keras.records import InputError, Scores
+from mint_keras.records import InputError, ResultRow, Scores
 from mint_keras.statistics import metrics
 
 ACCURACY, AUC, TPR_AT_1, BALANCED_ACCURACY = "accuracy", "auc", "tpr_at_1_fpr", "balanced_accuracy"
-
-
 _MAX_FPRS = {f"tpr_at_{100 * rate:g}_fpr": rate for rate in metrics.LOW_FPRS}
 FIGURES = (ACCURACY, BALANCED_ACCURACY, AUC, *_MAX_FPRS)
 
@@ -74,3 +73,30 @@ def largest_by_person(values: np.ndarray, people: np.ndarray) -> np.ndarray:
     largest = np.full(len(names), -np.inf)
     np.maximum.at(largest, person_of, values)
     return largest
+
+
+def summarise(scores: Scores, of_evaluate: Mapping[str, Any] | None = None) -> ResultRow:
+    """Returns scores as a line of results.jsonl; accuracy, loss and cross_entropy are those of `model.evaluate`, if given.
+
+    Raises:
+        InputError: if nobody knows who is a member, or all are of one class.
+    """
+    is_member = membership(scores)
+    if of_evaluate is None:
+        # A head's loss has its L1 penalty besides; scores alone know nothing of it.
+        cross_entropy = metrics.cross_entropy(is_member, scores.logit)
+        accuracy = metrics.accuracy(is_member, scores.score)
+        of_evaluate = {"accuracy": accuracy, "loss": cross_entropy, "cross_entropy": cross_entropy}
+    num_members = int(is_member.sum())
+    return ResultRow(
+        scorer=scores.scorer,
+        tap=scores.tap,
+        evaluation=scores.evaluation,
+        seed=scores.seed,
+        num_members=num_members,
+        num_externals=len(is_member) - num_members,
+        auc=metrics.auc(is_member, scores.score),
+        tpr_at_1_fpr=metrics.tpr_at_fpr(is_member, scores.score),
+        model=scores.model,
+        **of_evaluate,
+    )
