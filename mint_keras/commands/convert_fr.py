@@ -128,8 +128,6 @@ def convert_fr(config: ConvertFr) -> Conversion:
     lines = [
         tables.parity_table(shown),
         f"{out / formats.MODEL}: {source.format}; {size}",
-        f"Pixels: {reason}.",
-        f"File: {trust}.",
-        f"Parity: {'; '.join(proven)}.",
+        f"Pixels: {reason}.\nFile: {trust}.\nParity: {'; '.join(proven)}.",
     ]
     return Conversion("\n".join(lines), out, shown, record["statement"])
