@@ -71,7 +71,7 @@ def parse(
     }
     # Those of its own come first, whatever it inherits.
     shared, own = {field.name for field in dataclasses.fields(Common)}, inspect.get_annotations(config_class)
-    fields = dataclasses.fields(config_class)
+    fields = dataclasses.fields(config_class)  # type: ignore[arg-type] # a dataclass
     for field in sorted(fields, key=lambda field: (field.name in shared, field.name not in own)):
         _add_option(parser, field, types[field.name], help_of[field.name])
     given = [argument.split("=")[0] for argument in (sys.argv[1:] if arguments is None else arguments)]

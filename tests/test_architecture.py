@@ -45,8 +45,6 @@ LIGHT = (
     "statistics",
     "report",
     "edge.bundle",
-    "edge.calibration",
-    "edge.cost",
     "edge.judgement",
     "edge.page",
     "edge.parity",

@@ -76,7 +76,7 @@ def largest_by_person(values: np.ndarray, people: np.ndarray) -> np.ndarray:
 
 
 def summarise(scores: Scores, of_evaluate: Mapping[str, Any] | None = None) -> ResultRow:
-    """Returns scores as a line of results.jsonl; accuracy, loss and cross_entropy are those of `model.evaluate`, if given.
+    """Returns scores as a line of results.jsonl; accuracy, loss and cross_entropy are those of `evaluate`, if given.
 
     Raises:
         InputError: if nobody knows who is a member, or all are of one class.
