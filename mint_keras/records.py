@@ -72,15 +72,12 @@ class Shown:
         rows = self.rows()
         names = list(dict.fromkeys(name for row in rows for name in row))
         head = "".join(f"<th>{html.escape(name.replace('_', ' '))}</th>" for name in names)
-        body = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(_cell(row.get(name, '')))}</td>" for name in names) + "</tr>"
-            for row in rows
-        )
+        body = ""
+        for row in rows:
+            cells = [row.get(name, "") for name in names]
+            shown = [f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in cells]
+            body += "<tr>" + "".join(f"<td>{html.escape(text)}</td>" for text in shown) + "</tr>"
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def _cell(value: Any) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 class Sample(NamedTuple):

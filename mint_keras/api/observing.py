@@ -36,25 +36,22 @@ def samples(
         >>> len(samples(np.zeros((4, 112, 112, 3), np.uint8), people=["Ann", "Ann", "Bob", "Bob"]))
         4
     """
-    if len(given) == 1 and isinstance(given[0], np.ndarray):
-        return _of_array(given[0], people, database or "array")
+    if len(given) == 1 and isinstance(faces := given[0], np.ndarray):
+        if faces.ndim != 4 or faces.shape[1] != faces.shape[2] or faces.shape[3] != 3 or faces.dtype != np.uint8:
+            raise InputError(f"Expected faces (n, size, size, 3), uint8, received {faces.shape}, {faces.dtype}.")
+        databases = np.full(len(faces), database or "array")
+        names = np.array([f"{name}-{row:06d}" for row, name in enumerate(databases.tolist())])
+        identity = np.asarray(people).astype(str) if len(people) else names
+        if len(identity) != len(faces):
+            raise InputError(f"Expected the person on each of {len(faces)} faces, received {len(identity)} names.")
+        table = SampleTable(names, databases, identity, np.full(len(faces), ""))
+        return Observations(table, {images.PIXELS: faces})
     if any(isinstance(one, np.ndarray) for one in given) or not given:
         raise InputError("Expected sources, or one array of faces, received something else. Join arrays first.")
     table = sources.list_all([str(one) for one in given])
     if database:
         table = dataclasses.replace(table, database=np.full(len(table), database))
     return Observations(table, {})
-
-
-def _of_array(faces: np.ndarray, people: Sequence[str] | np.ndarray, database: str) -> Observations:
-    if faces.ndim != 4 or faces.shape[1] != faces.shape[2] or faces.shape[3] != 3 or faces.dtype != np.uint8:
-        raise InputError(f"Expected faces (n, size, size, 3), uint8, received {faces.shape}, {faces.dtype}.")
-    names = np.array([f"{database}-{row:06d}" for row in range(len(faces))])
-    identity = np.asarray(people).astype(str) if len(people) else names
-    if len(identity) != len(faces):
-        raise InputError(f"Expected the person on each of {len(faces)} faces, received {len(identity)} names.")
-    table = SampleTable(names, np.full(len(faces), database), identity, np.full(len(faces), ""))
-    return Observations(table, {images.PIXELS: faces})
 
 
 def observe(model: AuditedModel, faces: Observations, with_maps: bool = False) -> Observations:

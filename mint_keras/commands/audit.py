@@ -73,12 +73,7 @@ class Audited(Result):
 
 
 def audit(options: Audit) -> Audited:
-    """Measures a run's best scorer and MINT+ against every control, and decides on each by the rule.
-
-    Raises:
-        InputError: If the run cannot be used.
-        RefusedError: If it, or what it was made from, has changed.
-    """
+    """Measures a run's best scorer and MINT+ against every control, and decides on each by the rule."""
     from mint_keras.auditing import procedure, report
     from mint_keras.auditing.opened import AuditSpec
 

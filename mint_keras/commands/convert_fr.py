@@ -73,12 +73,7 @@ class Conversion(Result):
 
 
 def convert_fr(config: ConvertFr) -> Conversion:
-    """Converts, compares, saves; or lists the taps.
-
-    Raises:
-        InputError: If the file is no model, or an option does not fit it.
-        RefusedError: If the model is not what its card says, or the conversion differs from it.
-    """
+    """Converts, compares, saves; or lists the taps."""
     from mint_keras.audited import cards, parity, runtime, taps, zoo
     from mint_keras.audited.convert import claims, proof, sources
     from mint_keras.report import tables

@@ -40,11 +40,7 @@ class Evaluated(Result):
 
 
 def evaluate_mint(options: EvaluateMint) -> Evaluated:
-    """Reloads heads and AAD, runs `model.evaluate`, and compares with the results of the run.
-
-    Raises:
-        RefusedError: If a figure differs by more than 1e-6.
-    """
+    """Reloads heads and AAD, runs `model.evaluate`, and compares with the results of the run."""
     from mint_keras.runs import report, run
 
     opened = run.reopen(options.run)

@@ -77,12 +77,7 @@ class Exported(Result):
 
 
 def export_tflite(config: ExportTflite) -> Exported:
-    """Fuses, converts, compares with Keras on held-out faces, and writes the bundle.
-
-    Raises:
-        InputError: if the run, its inputs or the detector cannot be used.
-        RefusedError: if they have changed, or a check refuses what was made; nothing is written then.
-    """
+    """Fuses, converts, compares with Keras on held-out faces, and writes the bundle."""
     from mint_keras.edge import bundle_calibration, detector, export
     from mint_keras.faces import detectors
     from mint_keras.runs.run import choose_samples

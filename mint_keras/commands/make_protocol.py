@@ -99,12 +99,7 @@ class Chosen(Result):
 
 
 def make_protocol(config: MakeProtocol) -> Chosen:
-    """Chooses the samples of every part, checks that no person is in two, and writes them.
-
-    Raises:
-        InputError: If the databases do not fit the case, or a person is on two sides.
-        RefusedError: If the externals were not searched for members, without --unscanned.
-    """
+    """Chooses the samples of every part, checks that no person is in two, and writes them."""
     stand_ins = config.check()
     listed = {
         name: [samples.list_samples(source) for source in getattr(config, name)]

@@ -128,12 +128,7 @@ class Tables(Result):
 
 
 def make_tables(options: MakeTables) -> Tables:
-    """Runs what the tables need and is not there yet, and renders them from the scores of the runs.
-
-    Raises:
-        InputError: For an unknown table, a missing model or protocol, or, with --rebuild, a missing run.
-        RefusedError: If a run in --out was made from other inputs.
-    """
+    """Runs what the tables need and is not there yet, and renders them from the scores of the runs."""
     from mint_keras.report import paper_files, paper_tables
     from mint_keras.runs import paper as paper_runs
 

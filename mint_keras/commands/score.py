@@ -85,11 +85,7 @@ class Scored(Result):
 
 
 def score(config: Score) -> Result:
-    """Scores photos, or serves the page.
-
-    Raises:
-        InputError: if some photo could not be used; the others have been scored then.
-    """
+    """Scores photos, or serves the page."""
     from mint_keras.edge import photos, report, scoring
     from mint_keras.edge.bundle import read_bundle
 
