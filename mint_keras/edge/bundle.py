@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from mint_keras import formats
+from mint_keras import formats, shelf
 from mint_keras.faces import quality
 from mint_keras.records import InputError, RefusedError
 from mint_keras.statistics import conformal
@@ -76,12 +76,13 @@ def _seal_of(manifest: Mapping[str, Any]) -> str:
 
 
 def read_bundle(path: Path) -> Bundle:
-    """Reads a bundle and checks that each of its files is the one that the manifest describes.
+    """Reads a bundle, or the shelf's of that name, and checks that each file is the one that the manifest describes.
 
     Raises:
         InputError: if the folder is no bundle, a file is missing, or it was made by a newer mint_keras.
         RefusedError: if a file, or the manifest, was changed.
     """
+    path = shelf.find(path, shelf.EXPORT)
     # Before anything else is read: what a newer version writes may look like damage to this one.
     manifest = formats.read_json(path / formats.MANIFEST) if (path / formats.MANIFEST).is_file() else {}
     for name, newest in {"schema": formats.SCHEMA, "bundle_schema": SCHEMA}.items():

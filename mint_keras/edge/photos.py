@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from mint_keras import formats
+from mint_keras import formats, shelf
 from mint_keras.data import files, images, samples
 from mint_keras.edge.bundle import DETECTORS, Bundle
 from mint_keras.faces import align, detectors, policies, scrfd
@@ -46,7 +46,7 @@ def list_photos(paths: Sequence[str | Path], are_albums: bool = False) -> Sample
 
 
 def _list(path: str) -> SampleTable:
-    file = Path(path)
+    file = shelf.find(Path(path), shelf.EXPORT)
     if file.is_file() and file.suffix.lower() == ".txt":
         try:
             lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
@@ -58,13 +58,13 @@ def _list(path: str) -> SampleTable:
         inside = [str(file.parent / line) for line in named]
         return concatenate_tables([samples.list_samples(p) if Path(p).is_dir() else _photo(p) for p in inside])
     if file.is_file():
-        return samples.list_samples(path) if file.suffix in _TABLES else _photo(path)
+        return samples.list_samples(str(file)) if file.suffix in _TABLES else _photo(str(file))
     if not file.exists() and glob.has_magic(path):
         found = sorted(name for name in glob.glob(path, recursive=True) if Path(name).is_file())
         if not found:
             raise InputError(f"Expected files that fit the pattern {path}, received none.")
         return concatenate_tables([_list(name) for name in found])
-    return samples.list_samples(path)
+    return samples.list_samples(str(file) if file.is_dir() else path)
 
 
 def _photo(path: str) -> SampleTable:
@@ -81,7 +81,7 @@ class Looking:
         detectors: Names that `detectors.find_file` knows; where one finds nothing the next is asked. Nothing stands for
             those of a bundle.
         is_aligned: Whether every image is a face already, whatever its size.
-        policy: Which of several faces are taken: "all", or a key of `policies.POLICIES`.
+        policy: Which of several faces are taken: "all", or one of `policies.POLICIES`.
         min_score: The certainty, 0 to 1, below which a face does not count.
         border: The width of a black border around every photo while its faces are sought, as a share of its sides.
         pictures: Whether faces are kept as pictures for the report.
