@@ -21,16 +21,16 @@ __version__ = "0.2.0"
 
 # The table of contents: each name with the module that it comes from.
 _CONTENTS = {
-    "AuditedModel": "api.models",
+    "AuditedModel": "api.audited_model",
     "Head": "scorers.head",
     "InputError": "records",
     "MintPlus": "scorers.mint_plus",
     "Observations": "records",
     "RefusedError": "records",
     "audit": "api.auditing",
-    "convert": "api.models",
+    "convert": "api.audited_model",
     "foreign": "api.auditing",
-    "load_model": "api.models",
+    "load_model": "api.audited_model",
     "observe": "api.observing",
     "pixels": "api.auditing",
     "samples": "api.observing",

@@ -8,9 +8,9 @@ import pytest
 from mint_keras import formats
 from mint_keras.audited import zoo
 from mint_keras.commands.score import Score, score
-from mint_keras.data import images, samples, splits, tables
+from mint_keras.data import images, sample_tables, samples, splits
 from mint_keras.edge import bundle
-from mint_keras.runs import paper as paper_runs
+from mint_keras.runs import paper_runs
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL = ROOT / zoo.LAB
@@ -36,14 +36,14 @@ class TestLabModels:
         rng = np.random.default_rng(manifest["config"]["seed"])
         is_member = splits.split_people(table.people(), manifest["config"]["split_identities"], rng)
         for name, rows in (("members.parquet", is_member), ("held_out.parquet", ~is_member)):
-            there = tables.read_samples(ROOT / folder / name).location
+            there = sample_tables.read_samples(ROOT / folder / name).location
             np.testing.assert_array_equal(there, table.take(rows).location)
 
 
 @pytest.mark.slow
 def test_training_pixels_are_drawn_again_to_the_last_bit(manifest: dict) -> None:
     reader = images.FaceReader()
-    num = sum(len(rows) for rows, _ in reader.batches(tables.read_samples(MODEL / "members.parquet"), 256))
+    num = sum(len(rows) for rows, _ in reader.batches(sample_tables.read_samples(MODEL / "members.parquet"), 256))
     assert num == manifest["num_members"]
     assert reader.digest == manifest["members_pixels_sha256"]
 

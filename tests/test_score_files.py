@@ -10,7 +10,7 @@ import pyarrow.parquet
 import pytest
 
 from mint_keras import score_files
-from mint_keras.data import tables
+from mint_keras.data import sample_tables
 from mint_keras.records import AUDITED, UNTRAINED, InputError, ResultRow, SampleTable, Scores
 from tests.statistics.worlds import scores_of
 
@@ -96,7 +96,7 @@ def test_bad_parquet(tmp_path: Path) -> None:
     path.write_bytes(b"not parquet")
     with pytest.raises(InputError, match="Parquet"):
         score_files.read_scores(path)
-    tables.write_samples(path, scores_of(np.arange(2) < 1, np.arange(2), np.zeros(2)).samples)
+    sample_tables.write_samples(path, scores_of(np.arange(2) < 1, np.arange(2), np.zeros(2)).samples)
     with pytest.raises(InputError, match=r"without \['scorer'"):
         score_files.read_scores(path)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mint_keras import formats, workers
 from mint_keras.aad import extract, models, store
-from mint_keras.data import tables
+from mint_keras.data import sample_tables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +28,7 @@ class ShardWorker:
 
     def __call__(self, shard: int) -> int:
         """Writes a shard unless it is there; returns how many samples it covers."""
-        part = tables.read_samples(self._work.folder / formats.SAMPLES, part=shard)
+        part = sample_tables.read_samples(self._work.folder / formats.SAMPLES, part=shard)
         if not store.is_written(self._work.folder, shard):
             decoded = extract.decode(part, self._work.layout.framing)
             extract.write_shard(self._work.folder, shard, decoded, self._functions, self._work.layout)

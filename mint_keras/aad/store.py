@@ -27,7 +27,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from mint_keras import formats, progress
-from mint_keras.data import tables
+from mint_keras.data import sample_tables
 from mint_keras.records import InputError, RefusedError, Rejected, SampleTable
 
 KIND = "aad"
@@ -228,7 +228,7 @@ def begin(folder: Path, table: SampleTable, shard_size: int) -> None:
     for path in (folder / _SHARDS).glob(".*"):
         shutil.rmtree(path)
     if not (folder / formats.SAMPLES).is_file():
-        tables.write_samples(folder / formats.SAMPLES, table, part_size=shard_size)
+        sample_tables.write_samples(folder / formats.SAMPLES, table, part_size=shard_size)
 
 
 def finish(folder: Path, manifest: dict[str, Any], table: SampleTable, shard_size: int) -> None:
@@ -250,7 +250,7 @@ def finish(folder: Path, manifest: dict[str, Any], table: SampleTable, shard_siz
         "shard": np.repeat(np.arange(num_shards), [len(part) for part in used]),
         "row": np.concatenate([np.arange(len(part)) for part in used]),
     }
-    tables.write_samples(folder / INDEX, table.take(rows), places)
+    sample_tables.write_samples(folder / INDEX, table.take(rows), places)
     resized = collections.Counter[str]()
     for record in records:
         resized.update(record["resized"])
@@ -288,7 +288,7 @@ def open_store(folder: Path, fingerprint: str | None = None) -> AadStore | None:
             f"{fingerprint}. Delete it, or use --overwrite."
         )
     num_rows, files = _read_records(folder, manifest)
-    table = tables.read_samples(folder / INDEX)
+    table = sample_tables.read_samples(folder / INDEX)
     if len(table) != num_rows:
         raise InputError(f"Expected as many rows in {folder / INDEX} as in the shards, received {len(table)}.")
     paths: dict[str, dict[str, list[Path]]] = {}

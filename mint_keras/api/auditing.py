@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from mint_keras.aad import observe as observing
-from mint_keras.api.models import AuditedModel
+from mint_keras.api.audited_model import AuditedModel
 from mint_keras.api.observing import observe
 from mint_keras.data import images
 from mint_keras.data import protocol as protocols
 from mint_keras.records import AUDITED, UNTRAINED, InputError, Observations, Scores
 from mint_keras.scorers import blind, mint_plus
+from mint_keras.scorers.contract import Scorer
 from mint_keras.scorers.head import FittedHead
 from mint_keras.scorers.mint_plus import FittedMintPlus
-from mint_keras.scorers.protocol import Scorer
 from mint_keras.statistics import findings, rule, verdict
 from mint_keras.training import batches
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from mint_keras.aad import observe as observing
 from mint_keras.aad import views
-from mint_keras.api.models import AuditedModel
+from mint_keras.api.audited_model import AuditedModel
 from mint_keras.data import images
 from mint_keras.data import samples as sources
 from mint_keras.records import InputError, Observations, SampleTable
@@ -69,7 +69,7 @@ def observe(model: AuditedModel, faces: Observations, with_maps: bool = False) -
         InputError: if none could be read.
 
     Example:
-        >>> from mint_keras.api.models import load_model
+        >>> from mint_keras.api.audited_model import load_model
         >>> seen = observe(load_model("lab"), samples("synthetic:1/web/0-1/2"))
         >>> seen["outcome"].shape[0], "conv1_max" in seen.arrays
         (4, True)

@@ -18,7 +18,7 @@ from mint_keras.runs import aad as run_aad
 from mint_keras.runs.run import fit_and_score
 from mint_keras.runs.spec import RunSpec
 from mint_keras.scorers import blind
-from mint_keras.scorers.protocol import Scorer
+from mint_keras.scorers.contract import Scorer
 from mint_keras.training import batches
 
 KIND = "audit_control"

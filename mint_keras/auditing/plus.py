@@ -19,7 +19,7 @@ from mint_keras.data import images, samples
 from mint_keras.data import protocol as protocols
 from mint_keras.records import InputError, Labelled, Observations, SampleTable, Scores
 from mint_keras.scorers import mint_plus
-from mint_keras.scorers.protocol import Fitted
+from mint_keras.scorers.contract import Fitted
 from mint_keras.statistics import division, findings, verdict
 from mint_keras.statistics.rule import UNSEEN_PHOTOS
 

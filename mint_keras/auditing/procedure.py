@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mint_keras import formats, progress
 from mint_keras.audited import taps
-from mint_keras.auditing import across, controls, photos, plus, report, swap
+from mint_keras.auditing import across, changed_photos, controls, plus, report, swap
 from mint_keras.auditing.opened import AuditSpec, Opened, manifest, open_audit
 from mint_keras.data import protocol as protocols
 from mint_keras.records import AUDITED, UNTRAINED
@@ -43,8 +43,8 @@ def audit(spec: AuditSpec, folder: Path, overwrite: bool = False) -> report.Resu
         comparisons = _compare(opened, tasks)
         found, not_found = across.measure(opened)
         verdicts = rule.by_rule(comparisons, {str(opened.scorer): found}, spec.seed)
-        changed, not_changed = photos.changed(opened, tasks)
-        curves, accusations = photos.power_curves(opened, tasks), photos.accusations(opened)
+        changed, not_changed = changed_photos.changed(opened, tasks)
+        curves, accusations = changed_photos.power_curves(opened, tasks), changed_photos.accusations(opened)
         results = report.Results(verdicts, curves, accusations, changed, [*missing, *not_found, *not_changed])
         report.write(results, folder)
     return results

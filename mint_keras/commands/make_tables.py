@@ -24,7 +24,7 @@ from mint_keras.options import Common
 from mint_keras.records import InputError
 
 if TYPE_CHECKING:
-    from mint_keras.runs.paper import PaperRun, Plan
+    from mint_keras.runs.paper_runs import PaperRun, Plan
 
 KIND = "paper_tables"
 # Which drawn database stands for which of the paper's.
@@ -98,7 +98,7 @@ class MakeTables(Common):
     def runs_plan(self) -> Plan:
         """Returns where the runs behind the tables lie, and what all of them share."""
         from mint_keras.report import paper_tables
-        from mint_keras.runs import paper as paper_runs
+        from mint_keras.runs import paper_runs
 
         models = dict(paper_runs.LAB_MODELS)
         if self.audited or self.scale == paper_runs.PAPER:
@@ -130,7 +130,7 @@ class Tables(Result):
 def make_tables(options: MakeTables) -> Tables:
     """Runs what the tables need and is not there yet, and renders them from the scores of the runs."""
     from mint_keras.report import paper_files, paper_tables
-    from mint_keras.runs import paper as paper_runs
+    from mint_keras.runs import paper_runs
 
     keys, has_figure, plan = options.keys(), options.all or bool(options.figure), options.runs_plan()
     models = tuple(plan.models)
@@ -169,7 +169,7 @@ def _make_protocols(plan: Plan, runs: Sequence[PaperRun]) -> None:
     from mint_keras import shelf
     from mint_keras.commands.make_protocol import MakeProtocol, make_protocol
     from mint_keras.data import protocol_files
-    from mint_keras.runs import paper as paper_runs
+    from mint_keras.runs import paper_runs
     from mint_keras.runs import run as mint_runs
 
     wanted = {(run.model, run.case, run.size, run.protocol_name) for run in runs if not run.is_of_pictures}

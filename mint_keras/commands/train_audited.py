@@ -19,7 +19,7 @@ import numpy as np
 
 from mint_keras import formats
 from mint_keras.commands import Result, spec_of
-from mint_keras.data import images, samples, splits, tables
+from mint_keras.data import images, sample_tables, samples, splits
 from mint_keras.options import Common
 from mint_keras.records import InputError
 
@@ -144,14 +144,14 @@ def _train_recognition(config: TrainAudited) -> TrainedModel:
         if not (config.out / formats.MODEL).is_file():
             # Before the network is built: its first weights come from this seed.
             checkpoints.seed_everything(config.seed)
-            tables.write_samples(config.out / formats.HELD_OUT, held_out)
+            sample_tables.write_samples(config.out / formats.HELD_OUT, held_out)
             fit_audited.fit_members(iresnet.build(config.arch, resolution), members, framing, fitting, config.out)
         model = zoo.load_audited(config.out)
         figures, curve = fit_audited.verify_people(model, held_out, framing, config.num_pairs, config.seed)
         formats.write_json(config.out / formats.VERIFICATION, figures)
         curves = {f"AUC {figures['auc']:.3f}": curve}
         plots.save_roc(config.out / "verification.png", curves, "Verification, held-out identities")
-    members = tables.read_samples(config.out / formats.MEMBERS)
+    members = sample_tables.read_samples(config.out / formats.MEMBERS)
     facts = (
         f"{config.arch}, {model.count_params():,} parameters, {config.loss}, trained on {len(members)} images of "
         f"{len(np.unique(members.people()))} identities of {config.data}.\n"

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from mint_keras import formats
-from mint_keras.data import cases, samples, tables
+from mint_keras.data import cases, sample_tables, samples
 from mint_keras.data import protocol as protocols
 from mint_keras.records import InputError
 
@@ -18,7 +18,7 @@ def write_protocol(folder: Path, protocol: protocols.Protocol, summary: dict[str
     """Writes the parts of a protocol into its output folder; the summary comes last and says that all is there."""
     for part, name in enumerate(protocols.PARTS):
         if (protocol.part == part).any():
-            tables.write_samples(folder / f"{name}.parquet", protocol.table.take(protocol.part == part))
+            sample_tables.write_samples(folder / f"{name}.parquet", protocol.table.take(protocol.part == part))
     formats.write_json(folder / SUMMARY, summary)
 
 
@@ -30,7 +30,7 @@ def read_protocol(folder: Path) -> tuple[protocols.Protocol, dict[str, Any]]:
     # The last part, the people held out, is the only one that a protocol may lack.
     if missing := sorted(set(protocols.PARTS[:4]) - set(names)):
         raise InputError(f"Expected {missing} in {folder}, received none: make_protocol.py has not finished there.")
-    parts = [tables.read_samples(folder / f"{name}.parquet") for name in names]
+    parts = [sample_tables.read_samples(folder / f"{name}.parquet") for name in names]
     part = np.repeat(range(len(parts)), [len(table) for table in parts])
     protocol = protocols.Protocol(samples.join(parts), part, str(summary["evaluation"]), int(summary["seed"]))
     # Files can be edited, and a person on two sides would make every result wrong.

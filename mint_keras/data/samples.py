@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mint_keras import formats
-from mint_keras.data import files, images, layouts, pairs, recordio, synthetic, tables
+from mint_keras.data import files, images, layouts, pairs, recordio, sample_tables, synthetic
 from mint_keras.records import InputError, NoSamplesError, SampleTable, concatenate_tables, tabulate
 
 TABLE = "sample table"
@@ -42,7 +42,7 @@ def list_samples(source: str) -> SampleTable:
     if found.path is None:
         return synthetic.sample_table(found.text)
     if found.layout == TABLE:
-        table = tables.read_samples(found.path)
+        table = sample_tables.read_samples(found.path)
         if not found.database:
             return table
         if len(names := np.unique(table.database)) > 1:

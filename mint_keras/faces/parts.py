@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from mint_keras import formats, progress
-from mint_keras.data import tables
+from mint_keras.data import sample_tables
 from mint_keras.faces import crops
 from mint_keras.records import InputError, Rejected, SampleTable
 
@@ -82,7 +82,7 @@ def write_table(out: Path, table: SampleTable, made: list[crops.Crop]) -> None:
     pairs = zip(table.location.tolist(), made, strict=True)
     rejected = [Rejected(location, crop.reason) for location, crop in pairs if crop.reason]
     assert len(table) == len(faces) + len(rejected)  # noqa: S101 # every sample is kept or rejected
-    tables.write_samples(out / formats.SAMPLES, faces)
+    sample_tables.write_samples(out / formats.SAMPLES, faces)
     formats.write_rejected(out / formats.REJECTED, rejected)
 
 

@@ -12,11 +12,11 @@ from mint_keras import formats, progress
 from mint_keras.aad import extract, models, plan, pooling, store
 from mint_keras.audited import iresnet, runtime, taps
 from mint_keras.audited.runtime import FaceFunction
-from mint_keras.data import images, tables
+from mint_keras.data import images, sample_tables
 from mint_keras.heads import specs
 from mint_keras.records import AUDITED, UNTRAINED, InputError, Observations, RefusedError, SampleTable
 from mint_keras.runs.spec import RunSpec
-from mint_keras.scorers.protocol import Needs
+from mint_keras.scorers.contract import Needs
 
 STORED, LIVE, AUTO = "stored", "live", "auto"
 PRECISION = "precision.json"
@@ -195,7 +195,7 @@ def _from_store(spec: RunSpec, needs: Needs, audited: str, table: SampleTable, u
             f"Expected what the baselines need in {folder}, received none of {lacking}. Extract with "
             "--baselines, or train without."
         )
-    asked = set(tables.read_samples(folder / formats.SAMPLES).sample_id.tolist())
+    asked = set(sample_tables.read_samples(folder / formats.SAMPLES).sample_id.tolist())
     if missing := [name for name in table.sample_id.tolist() if name not in asked]:
         raise InputError(
             f"Expected the samples of the run in {folder}, received {len(missing)} others: {missing[0]!r}."

@@ -18,7 +18,7 @@ from mint_keras.records import AUDITED, UNTRAINED, InputError, ResultRow, Scores
 from mint_keras.runs import aad as run_aad
 from mint_keras.runs.spec import KIND, HeadKey, RunSpec, read_spec
 from mint_keras.scorers import baselines, head
-from mint_keras.scorers.protocol import Needs, Scorer
+from mint_keras.scorers.contract import Needs, Scorer
 from mint_keras.statistics.figures import summarise
 from mint_keras.training import batches
 

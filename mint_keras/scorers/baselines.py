@@ -15,7 +15,7 @@ from mint_keras import vectors
 from mint_keras.aad import pooling, signals
 from mint_keras.audited import taps
 from mint_keras.records import Observations
-from mint_keras.scorers.protocol import Fitted, Needs
+from mint_keras.scorers.contract import Fitted, Needs
 
 # What a baseline may look at beside the two of `aad.signals`.
 OUTCOME = taps.OUTCOME  # embeddings, (n, d)
@@ -48,7 +48,7 @@ class Baseline:
 
 @dataclasses.dataclass(frozen=True)
 class BaselineScorer:
-    """A baseline, a key of `BASELINES`, on a group of taps, whose maxima it is given; see `scorers.protocol.Scorer`."""
+    """A baseline, a key of `BASELINES`, on a group of taps, whose maxima it is given; see `scorers.contract.Scorer`."""
 
     name: str
     tap: str

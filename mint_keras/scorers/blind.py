@@ -13,8 +13,8 @@ from mint_keras import paper
 from mint_keras.data import images
 from mint_keras.records import Observations
 from mint_keras.scorers.baselines import fit_logistic_regression
+from mint_keras.scorers.contract import Fitted, Needs
 from mint_keras.scorers.forensics import statistics
-from mint_keras.scorers.protocol import Fitted, Needs
 from mint_keras.training import batches, checkpoints, fit_heads
 
 STATISTICS = "statistics"  # of `forensics`, (n, k)
@@ -40,7 +40,7 @@ def features(faces: np.ndarray) -> dict[str, np.ndarray]:
 
 @dataclasses.dataclass(frozen=True)
 class PixelStatistics:
-    """Logistic regression on the forensic statistics; see `scorers.protocol.Scorer`."""
+    """Logistic regression on the forensic statistics; see `scorers.contract.Scorer`."""
 
     name: str = "pixel statistics"
     tap: str = TAP

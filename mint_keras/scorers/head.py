@@ -17,14 +17,14 @@ from mint_keras.audited.taps import OUTCOME
 from mint_keras.data import images
 from mint_keras.heads import specs
 from mint_keras.records import AUDITED, InputError, Labelled, Observations, ResultRow, Scores
-from mint_keras.scorers.protocol import Calibration, Needs, calibration_of
+from mint_keras.scorers.contract import Calibration, Needs, calibration_of
 from mint_keras.statistics.figures import summarise
 from mint_keras.training import batches, checkpoints, fit_heads
 
 
 @dataclasses.dataclass(frozen=True)
 class Head:
-    """A MINT model that is not trained yet; see `scorers.protocol.Scorer`.
+    """A MINT model that is not trained yet; see `scorers.contract.Scorer`.
 
     Attributes:
         name: What it is built like, a key of `heads.specs.HEADS`: "vanilla", "cnn" or one of the paper's Table 7.

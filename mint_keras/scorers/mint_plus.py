@@ -23,8 +23,8 @@ from threadpoolctl import threadpool_limits
 
 from mint_keras.data import splits
 from mint_keras.records import InputError, Observations
+from mint_keras.scorers.contract import Calibration, Needs, calibration_of
 from mint_keras.scorers.ingredients import IDENTITY, IMAGE, INGREDIENTS, Cohort, cohort_of, columns
-from mint_keras.scorers.protocol import Calibration, Needs, calibration_of
 from mint_keras.statistics import metrics
 
 NAME = "mint_plus"
@@ -45,7 +45,7 @@ _NUM_COHORTS = 10  # folds that take turns to be left out of the cohort, or as m
 
 @dataclasses.dataclass(frozen=True)
 class MintPlus:
-    """The recipe; see `scorers.protocol.Scorer`.
+    """The recipe; see `scorers.contract.Scorer`.
 
     Attributes:
         truth: What a score speaks of: `IDENTITY` or `IMAGE`, see the module.

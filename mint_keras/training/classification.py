@@ -10,7 +10,7 @@ import numpy as np
 
 from mint_keras import formats
 from mint_keras.audited import classifiers, zoo
-from mint_keras.data import images, samples, tables
+from mint_keras.data import images, sample_tables, samples
 from mint_keras.records import InputError, SampleTable
 from mint_keras.training import checkpoints, fit_audited
 
@@ -75,7 +75,7 @@ def train_classifier(spec: ClassifierSpec, out: Path, overwrite: bool = False) -
     figures, rejected = {}, []
     with formats.output_folder(out, spec.manifest(table), overwrite):
         if not (out / formats.MODEL).is_file():
-            tables.write_samples(out / formats.HELD_OUT, held_out)
+            sample_tables.write_samples(out / formats.HELD_OUT, held_out)
             rates = spec.learning_rate, spec.weight_decay
             settings = fit_audited.AuditedTraining(spec.epochs, spec.batch_size, *rates, spec.seed, flips=True)
             fit_audited.fit_members(model, members, framing, settings, out, number, {"classes": classes.tolist()})

@@ -14,7 +14,7 @@ import tensorflow as tf
 from mint_keras import formats, progress, vectors
 from mint_keras.audited import iresnet, taps, zoo
 from mint_keras.audited.margins import CosineClassifier, Margin, MarginLoss
-from mint_keras.data import images, splits, tables
+from mint_keras.data import images, sample_tables, splits
 from mint_keras.records import InputError, SampleTable
 from mint_keras.statistics import metrics
 from mint_keras.training import checkpoints
@@ -157,7 +157,7 @@ def fit_members(
             raise InputError(f"Expected images, received {len(members)} files that are none, such as {example}.")
         labels = number(used) if number else np.unique(used.people(), return_inverse=True)[1]
         fit_audited(model, pixels, labels, settings, out)
-        tables.write_samples(out / formats.MEMBERS, used)
+        sample_tables.write_samples(out / formats.MEMBERS, used)
         found = {"members_pixels_sha256": reader.digest, "num_members": len(used), **(facts or {})}
         zoo.save_audited(out, model, found, zoo.CLASSIFIER if settings.margin is None else zoo.KIND)
     shutil.rmtree(out / "checkpoint", ignore_errors=True)

@@ -14,7 +14,7 @@ import numpy as np
 
 from mint_keras import progress
 from mint_keras.commands.prepare_faces import PrepareFaces, prepare_faces
-from mint_keras.data import images, overlap, recordio, samples, synthetic, tables
+from mint_keras.data import images, overlap, recordio, sample_tables, samples, synthetic
 from mint_keras.faces import align, crops, detectors
 from mint_keras.faces.parts import PART_SIZE
 from mint_keras.records import InputError, Sample, SampleTable, tabulate
@@ -154,7 +154,7 @@ def _prepare(bench: Bench, table: SampleTable) -> float:
         repeated = tabulate(
             Sample(f"photos/{turn}/{row}", "photos", f"{turn}/{row}", str(table.location[row])) for turn, row in rows
         )
-        tables.write_samples(source, repeated)
+        sample_tables.write_samples(source, repeated)
         out = bench.folder / f"prepared-{num}"
         start = time.perf_counter()
         with progress.hidden():

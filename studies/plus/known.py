@@ -13,7 +13,7 @@ from mint_keras.aad import views
 from mint_keras.aad.observe import observe
 from mint_keras.audited import iresnet, runtime, taps, zoo
 from mint_keras.commands.train_audited import TrainAudited, train_audited
-from mint_keras.data import synthetic, tables
+from mint_keras.data import sample_tables, synthetic
 from mint_keras.records import InputError, Observations, concatenate_tables
 from mint_keras.scorers.ingredients import REFERENCE
 from studies import arrays
@@ -70,7 +70,7 @@ def look(model: Path, reference: Path | None, kept_at: Path) -> KnownPhotos:
         reference: The folder of a model that was not trained on these people, or None.
         kept_at: The file for what they give.
     """
-    members, held_out = (tables.read_samples(model / name) for name in (formats.MEMBERS, formats.HELD_OUT))
+    members, held_out = (sample_tables.read_samples(model / name) for name in (formats.MEMBERS, formats.HELD_OUT))
     place, _, photos = str(formats.read_manifest(model, zoo.KIND)["config"].get("data")).rpartition("/")
     if not synthetic.is_synthetic(place):
         raise InputError(f"Expected a model trained on lab faces, of whom more can be drawn, received {model}.")

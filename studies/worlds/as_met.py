@@ -6,7 +6,7 @@ import shutil
 
 from mint_keras import formats
 from mint_keras.audited import taps
-from mint_keras.data import tables
+from mint_keras.data import sample_tables
 from mint_keras.records import SampleTable
 from mint_keras.runs import report, run
 from mint_keras.runs.spec import COMBINATION, RunSpec
@@ -45,7 +45,7 @@ def make(lab: WorldsLab, kind: str) -> str:
     for name in (formats.MODEL, formats.MANIFEST):
         shutil.copyfile(lab.folder(MODEL) / name, audited / name)
     for name, table in lists.items():
-        tables.write_samples(folder / name, table)
+        sample_tables.write_samples(folder / name, table)
     spec = RunSpec(
         head="vanilla",
         audited=audited,

@@ -15,7 +15,7 @@ from mint_keras.aad import pooling, views
 from mint_keras.aad.observe import observe
 from mint_keras.audited import recalibration, taps, zoo
 from mint_keras.commands.train_audited import TrainAudited, train_audited
-from mint_keras.data import images, samples, splits, synthetic, tables
+from mint_keras.data import images, sample_tables, samples, splits, synthetic
 from mint_keras.records import AUDITED, UNTRAINED, Observations, SampleTable, concatenate_tables
 from mint_keras.scorers import blind
 from studies import arrays
@@ -97,7 +97,7 @@ class WorldsLab:
     def people(self, number: int) -> drawing.People:
         """Returns who may appear in the worlds of a trained model."""
         spec = self.spec
-        members = tables.read_samples(self.folder(number) / formats.MEMBERS)
+        members = sample_tables.read_samples(self.folder(number) / formats.MEMBERS)
         chosen = splits.choose_photos(members.people(), members.sample_id, spec.photos, spec.seed)
         num = spec.claimed + spec.held_out + 2 * spec.externals
         others = {name: self._draw(number, name, _FIRST_OTHER, num) for name in databases(number)}

@@ -8,9 +8,9 @@ from mint_keras.data import protocol as protocols
 from mint_keras.records import AUDITED, Labelled, Scores
 from mint_keras.runs.spec import COMBINATION
 from mint_keras.scorers import baselines, blind
+from mint_keras.scorers.contract import Scorer
 from mint_keras.scorers.head import Head
 from mint_keras.scorers.mint_plus import MintPlus
-from mint_keras.scorers.protocol import Scorer
 from mint_keras.statistics import division
 from studies.worlds.networks import PIXELS, PeopleSeen
 from studies.worlds.spec import World, WorldsSpec

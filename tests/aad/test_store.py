@@ -8,7 +8,7 @@ import pytest
 
 from mint_keras import formats
 from mint_keras.aad import store
-from mint_keras.data import synthetic, tables
+from mint_keras.data import sample_tables, synthetic
 from mint_keras.records import InputError, RefusedError, Rejected
 
 NUM, SIZE = 23, 5
@@ -113,8 +113,8 @@ def test_the_index_says_where_each_sample_is(folder: Path) -> None:
     assert opened(folder).table.sample_id.tolist() == index["sample_id"]
     assert "gone.png" in (folder / "rejected.csv").read_text()
     assert opened(folder).manifest["resized"] == {"web": 5}
-    assert len(tables.read_samples(folder / formats.SAMPLES)) == NUM + 1
-    part = tables.read_samples(folder / formats.SAMPLES, part=1)
+    assert len(sample_tables.read_samples(folder / formats.SAMPLES)) == NUM + 1
+    part = sample_tables.read_samples(folder / formats.SAMPLES, part=1)
     assert part.sample_id.tolist() == TABLE.sample_id[5:10].tolist()
 
 

@@ -16,7 +16,7 @@ from mint_keras.auditing import controls, report
 from mint_keras.auditing.opened import AuditSpec, manifest
 from mint_keras.commands.audit import Audit, Audited, audit
 from mint_keras.commands.train_mint import TrainMint, train_mint
-from mint_keras.data import protocol, samples, tables
+from mint_keras.data import protocol, sample_tables, samples
 from mint_keras.data.changes import CHANGES
 from mint_keras.options import Common
 from mint_keras.records import InputError, RefusedError
@@ -46,7 +46,7 @@ def run(run_folder: Path) -> runs.Run:
 def other_model(audited_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The audited model again, which claims to have been trained on other people."""
     folder = shutil.copytree(audited_folder, tmp_path_factory.mktemp("other") / "other")
-    tables.write_samples(folder / formats.MEMBERS, samples.list_samples("synthetic:1/web/100-119/8"))
+    sample_tables.write_samples(folder / formats.MEMBERS, samples.list_samples("synthetic:1/web/100-119/8"))
     return folder
 
 
@@ -54,7 +54,7 @@ def other_model(audited_folder: Path, tmp_path_factory: pytest.TempPathFactory) 
 def booth(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A further database of people who are no members."""
     path = tmp_path_factory.mktemp("nulls") / "booth.parquet"
-    tables.write_samples(path, samples.list_samples("synthetic:1/phone/500-509/2"))
+    sample_tables.write_samples(path, samples.list_samples("synthetic:1/phone/500-509/2"))
     return path
 
 

@@ -17,7 +17,7 @@ from mint_keras.commands.export_tflite import ExportTflite, export_tflite
 from mint_keras.commands.extract_aad import ExtractAad, extract_aad
 from mint_keras.commands.train_audited import TrainAudited, train_audited
 from mint_keras.commands.train_mint import TrainMint, train_mint
-from mint_keras.data import images, tables
+from mint_keras.data import images, sample_tables
 from mint_keras.heads import specs
 from mint_keras.records import AUDITED, UNTRAINED, InputError, RefusedError
 
@@ -100,7 +100,9 @@ class TestTraining:
         assert set(manifest["config"]) == {
             "data", "arch", "resolution", "epochs", "batch_size", "learning_rate", "weight_decay", "seed",
         }  # fmt: skip
-        members, held_out = (tables.read_samples(classifier / name) for name in ("members.parquet", "held_out.parquet"))
+        members, held_out = (
+            sample_tables.read_samples(classifier / name) for name in ("members.parquet", "held_out.parquet")
+        )
         assert members.sample_id[0] == "cifar/train/00000"
         assert len(members) == NUM_TRAIN
         assert held_out.sample_id.tolist() == [f"cifar/test/{row:05d}" for row in range(NUM_TEST)]
@@ -176,7 +178,7 @@ class TestAudit:
             for evaluation in ("unseen_database", "same_database", "familiar")
         }
         same = [part for part in score_files.read_scores(run / "scores.csv") if part.evaluation == "same_database"]
-        held_out = set(tables.read_samples(classifier / "held_out.parquet").sample_id)
+        held_out = set(sample_tables.read_samples(classifier / "held_out.parquet").sample_id)
         assert set(same[0].samples.sample_id[~same[0].is_member]) <= held_out
         array = np.load(run / "aad/shards/000000/audited/conv1.npy", mmap_mode="r")
         assert array.shape[1:] == (8, 8, 16)

@@ -12,7 +12,7 @@ from mint_keras import formats, paper, score_files
 from mint_keras.commands.make_tables import MakeTables, make_tables
 from mint_keras.records import AUDITED, UNTRAINED, InputError, RefusedError, SampleTable, Scores
 from mint_keras.report import paper_tables
-from mint_keras.runs import paper as paper_runs
+from mint_keras.runs import paper_runs
 from mint_keras.statistics import metrics
 
 MODELS = ("fr1", "fr2", "fr3")

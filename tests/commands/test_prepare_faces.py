@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from mint_keras import formats
 from mint_keras.commands.prepare_faces import PrepareFaces, prepare_faces
-from mint_keras.data import images, synthetic, tables
+from mint_keras.data import images, sample_tables, synthetic
 from mint_keras.faces import align, crops, detectors, policies, scrfd
 from mint_keras.faces.parts import PART_SIZE
 from mint_keras.records import InputError, RefusedError
@@ -110,7 +110,7 @@ def test_every_photo_is_accounted_for(database: Path, detector: Path, tmp_path: 
     assert "holiday: 9 photos, 6 faces, 3 rejected (33.3%), 1 with several faces" in text
     counts = formats.read_manifest(tmp_path / "out", "prepared_faces")["counts"]["holiday"]
     assert counts == {"seen": 9, "kept": 6, "rejected": 3, "with several faces": 1}
-    table = tables.read_samples(tmp_path / "out" / "samples.parquet")
+    table = sample_tables.read_samples(tmp_path / "out" / "samples.parquet")
     assert table.identity.tolist() == ["Ann"] * 4 + ["Bo"] * 2
     assert "holiday/Bo/Zoë\n1.png" in table.sample_id.tolist()
     rejected = list(csv.DictReader((tmp_path / "out" / "rejected.csv").open(newline="")))
@@ -125,7 +125,7 @@ def test_every_photo_is_accounted_for(database: Path, detector: Path, tmp_path: 
 
 def test_crops_are_those_of_the_detections(database: Path, detector: Path, tmp_path: Path) -> None:
     run(database, tmp_path / "out", detector)
-    table = tables.read_samples(tmp_path / "out" / "samples.parquet")
+    table = sample_tables.read_samples(tmp_path / "out" / "samples.parquet")
     find = detectors.open_detector(str(detector))
     for sample_id, location in zip(table.sample_id.tolist(), table.location.tolist(), strict=True):
         image = images.FaceReader().image(str(database.parent / sample_id))
@@ -164,7 +164,7 @@ def test_the_face_that_the_database_means(database: Path, detector: Path, tmp_pa
     assert "ijbc: 4 photos, 3 faces, 1 rejected" in text
     (rejected,) = csv.DictReader((tmp_path / "out" / "rejected.csv").open(newline=""))
     assert "Expected a face where the database says one is, received 0.00" in rejected["reason"]
-    kept = tables.read_samples(tmp_path / "out" / "samples.parquet")
+    kept = sample_tables.read_samples(tmp_path / "out" / "samples.parquet")
     assert kept.identity.tolist() == ["20", "31", "20"]
     assert kept.box is None
     brightness = [images.FaceReader().image(str(location)).max() for location in kept.location]
@@ -183,7 +183,7 @@ def test_landmarks_that_the_database_gives(database: Path, tmp_path: Path) -> No
     reasons = (tmp_path / "out" / "rejected.csv").read_text()
     assert "received a sample without" in reasons
     assert "points in one line" in reasons
-    kept = tables.read_samples(tmp_path / "out" / "samples.parquet")
+    kept = sample_tables.read_samples(tmp_path / "out" / "samples.parquet")
     image = images.FaceReader().image(str(database / "Ann" / "0.png"))
     expected = align.align(image, template.astype(np.float32))
     np.testing.assert_array_equal(images.FaceReader().image(str(kept.location[0])), expected)
@@ -196,7 +196,7 @@ def test_a_photo_of_many_faces_is_decoded_once(
     decode = images.decode
     monkeypatch.setattr(images, "decode", lambda encoded: decoded.append(1) or decode(encoded))
     rows = [f"p{i},{database}/Bo/two faces.png,-50 -50 60 60" for i in range(5)]
-    table = tables.read_samples(write_table(tmp_path / "t.csv", rows, "box"))
+    table = sample_tables.read_samples(write_table(tmp_path / "t.csv", rows, "box"))
     settings = crops.CropSettings("detect", str(detector), "largest", 0.3, 0.5, 0.0, "png")
     made = crops.write_part(table, 0, settings, tmp_path)
     assert all(crop.file for crop in made)
@@ -264,10 +264,10 @@ def test_stored_faces_are_taken_as_they_are(tmp_path: Path) -> None:
         images.write_png(tmp_path / "aligned" / str(i) / "a.png", face)
     options = {"treatment": "stored", "workers": 1, "quiet": True}
     prepare_faces(PrepareFaces((str(tmp_path / "aligned"),), tmp_path / "png", **options))  # type: ignore[arg-type]
-    table = tables.read_samples(tmp_path / "png" / "samples.parquet")
+    table = sample_tables.read_samples(tmp_path / "png" / "samples.parquet")
     np.testing.assert_array_equal(images.FaceReader().image(str(table.location[1])), faces[1])
     prepare_faces(PrepareFaces((str(tmp_path / "aligned"),), tmp_path / "jpg", encoding="jpg", **options))  # type: ignore[arg-type]
-    table = tables.read_samples(tmp_path / "jpg" / "samples.parquet")
+    table = sample_tables.read_samples(tmp_path / "jpg" / "samples.parquet")
     difference = images.FaceReader().image(str(table.location[1])).astype(int) - faces[1]
     assert 0 < np.abs(difference).mean() < 4
 
@@ -351,7 +351,7 @@ def test_a_killed_worker_is_one_line(detector: Path, tmp_path: Path) -> None:
     assert error.count("\n") == 1
     assert f"of {8 * PART_SIZE} photos are done" in printed
     assert subprocess.run(command, cwd=ROOT, capture_output=True).returncode == 0
-    assert len(tables.read_samples(out / "samples.parquet")) == 8 * PART_SIZE
+    assert len(sample_tables.read_samples(out / "samples.parquet")) == 8 * PART_SIZE
 
 
 def test_an_image_beyond_opencvs_limits_is_rejected(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from mint_keras import formats
 from mint_keras.commands.train_audited import TrainAudited, train_audited
-from mint_keras.data import tables
+from mint_keras.data import sample_tables
 from mint_keras.records import InputError
 from mint_keras.training import fit_audited
 
@@ -15,8 +15,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_output(audited_folder: Path) -> None:
     manifest = formats.read_manifest(audited_folder, "audited_model")
-    members = tables.read_samples(audited_folder / "members.parquet")
-    held_out = tables.read_samples(audited_folder / "held_out.parquet")
+    members = sample_tables.read_samples(audited_folder / "members.parquet")
+    held_out = sample_tables.read_samples(audited_folder / "held_out.parquet")
     assert manifest["num_members"] == len(members) == len(held_out) == 160
     lab = formats.read_manifest(ROOT / "models" / "lab", "audited_model")
     assert set(manifest["config"]) == {*lab["config"], "resolution", "no_flips"}  # younger than the lab

@@ -14,7 +14,7 @@ from mint_keras.commands.evaluate_mint import EvaluateMint, evaluate_mint
 from mint_keras.commands.export_tflite import ExportTflite, export_tflite
 from mint_keras.commands.make_protocol import MakeProtocol, make_protocol
 from mint_keras.commands.train_mint import TrainMint, train_mint
-from mint_keras.data import images, samples, synthetic, tables
+from mint_keras.data import images, sample_tables, samples, synthetic
 from mint_keras.heads import specs
 from mint_keras.records import AUDITED, UNTRAINED, InputError, RefusedError
 from mint_keras.runs.run import choose_samples
@@ -46,8 +46,8 @@ def test_results_are_those_of_the_scores(run_folder: Path) -> None:
 
 
 def test_evaluations_are_about_the_right_people(run_folder: Path, audited_folder: Path) -> None:
-    members = set(tables.read_samples(audited_folder / "members.parquet").identity)
-    held_out = set(tables.read_samples(audited_folder / "held_out.parquet").identity)
+    members = set(sample_tables.read_samples(audited_folder / "members.parquet").identity)
+    held_out = set(sample_tables.read_samples(audited_folder / "held_out.parquet").identity)
     for part in score_files.read_scores(run_folder / "scores.csv"):
         assert part.is_member is not None
         positive, negative = (set(part.samples.identity[side]) for side in (part.is_member, ~part.is_member))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mint_keras import formats
-from mint_keras.data import files, images, samples, tables
+from mint_keras.data import files, images, sample_tables, samples
 from mint_keras.records import InputError
 
 
@@ -30,8 +30,8 @@ def test_names_that_are_not_utf8_are_read_and_written(latin: Path, tmp_path: Pat
     assert table.sample_id.tolist() == ["db/Ann/1.png", r"db/Zo\xeb/caf\xe9.png"]
     ((_, faces),) = reader.batches(table, 8)
     assert faces[:, 0, 0, 0].tolist() == [9, 12]
-    tables.write_samples(tmp_path / "t.parquet", table)
-    assert tables.read_samples(tmp_path / "t.parquet").location.tolist() == table.location.tolist()
+    sample_tables.write_samples(tmp_path / "t.parquet", table)
+    assert sample_tables.read_samples(tmp_path / "t.parquet").location.tolist() == table.location.tolist()
     os.remove(files.find(str(table.location[1])))
     list(reader.batches(table, 8))
     formats.write_rejected(tmp_path / "rejected.csv", reader.rejected)

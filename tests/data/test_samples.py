@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mint_keras import formats
-from mint_keras.data import images, samples, tables
+from mint_keras.data import images, sample_tables, samples
 from mint_keras.records import InputError
 
 
@@ -51,7 +51,7 @@ def test_prepared_faces_are_the_table_in_their_folder(folder: Path, tmp_path: Pa
     formats.write_json(out / formats.MANIFEST, formats.make_manifest(formats.PREPARED_FACES, {}, {}))
     with pytest.raises(InputError, match="has not finished there"):
         samples.list_samples(str(out))
-    tables.write_samples(out / formats.SAMPLES, dataclasses.replace(table, location=crops))
+    sample_tables.write_samples(out / formats.SAMPLES, dataclasses.replace(table, location=crops))
     found = samples.list_samples(str(out))
     assert found.people().tolist() == ["db/anna", "db/anna"]
     assert found.location.tolist() == [str(out / crop) for crop in crops]

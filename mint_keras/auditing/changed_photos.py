@@ -15,7 +15,7 @@ from mint_keras.data import protocol as protocols
 from mint_keras.data.changes import CHANGES
 from mint_keras.records import AUDITED, InputError, Labelled, Observations, SampleTable, Scores
 from mint_keras.scorers import mint_plus
-from mint_keras.scorers.protocol import Fitted
+from mint_keras.scorers.contract import Fitted
 from mint_keras.statistics import bounds, conformal, division, figures, intervals, paired, person, verdict
 from mint_keras.statistics.selection import Candidate
 

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mint_keras.data import tables
+from mint_keras.data import sample_tables
 from mint_keras.records import InputError, Sample, concatenate_tables, tabulate
 
 
 def test_round_trip(tmp_path: Path) -> None:
     table = tabulate(Sample(f"db/{i}", "db", "Zoë\n", f"/somewhere/{i}.png") for i in range(3))
-    tables.write_samples(tmp_path / "t.parquet", table)
-    back = tables.read_samples(tmp_path / "t.parquet")
+    sample_tables.write_samples(tmp_path / "t.parquet", table)
+    back = sample_tables.read_samples(tmp_path / "t.parquet")
     assert set(back.columns()) == {"sample_id", "database", "identity", "location"}
     for name, column in table.columns().items():
         np.testing.assert_array_equal(back.columns()[name], column)
@@ -21,7 +21,7 @@ def test_round_trip(tmp_path: Path) -> None:
 
 def test_a_spreadsheets_mark_is_no_part_of_a_name(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("sample_id,database,identity,location\n1,db,Zoë,a.png\n", "utf-8-sig")
-    assert tables.read_samples(tmp_path / "t.csv").sample_id.tolist() == ["1"]
+    assert sample_tables.read_samples(tmp_path / "t.csv").sample_id.tolist() == ["1"]
 
 
 def test_round_trip_of_what_is_optional(tmp_path: Path) -> None:
@@ -30,8 +30,8 @@ def test_round_trip_of_what_is_optional(tmp_path: Path) -> None:
         Sample("b", "db", "anna", "/b.png"),
     ]
     table = tabulate(rows)
-    tables.write_samples(tmp_path / "t.parquet", table)
-    back = tables.read_samples(tmp_path / "t.parquet")
+    sample_tables.write_samples(tmp_path / "t.parquet", table)
+    back = sample_tables.read_samples(tmp_path / "t.parquet")
     np.testing.assert_array_equal(back.box, [[1, 2, 3.5, 4], [np.nan] * 4])
     np.testing.assert_array_equal(back.landmarks[0], np.arange(10).reshape(5, 2))
     assert [json.loads(text) for text in back.attributes] == [{"age": "3"}, {}]
@@ -42,7 +42,7 @@ def test_csv_lies_beside_its_images_and_may_say_where_faces_are(tmp_path: Path) 
     (tmp_path / "t.csv").write_text(
         "sample_id,database,identity,location,box,remark\n1,db,anna,faces/1.png,1 2 3 4,x\n2,db,,/2.png,,y\n"
     )
-    table = tables.read_samples(tmp_path / "t.csv")
+    table = sample_tables.read_samples(tmp_path / "t.csv")
     assert table.location.tolist() == [str(tmp_path / "faces/1.png"), "/2.png"]
     assert table.identity.tolist() == ["anna", "2"]
     np.testing.assert_array_equal(table.box, [[1, 2, 3, 4], [np.nan] * 4])
@@ -67,7 +67,7 @@ HEADER = b"sample_id,database,identity,location"
 def test_bad_tables(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=message):
-        tables.read_samples(tmp_path / name)
+        sample_tables.read_samples(tmp_path / name)
 
 
 def test_tables_with_and_without_boxes_together() -> None:
