@@ -60,9 +60,7 @@ def parse(
         SystemExit: with code 2 for wrong usage, 0 after --help.
     """
     parser = jsonargparse.ArgumentParser(prog=program, description=description, formatter_class=_HelpFormatter)
-    parser.add_argument(
-        "--config", action="config", help="YAML file with any of these options (underscores for dashes)"
-    )
+    parser.add_argument("--config", action="config", help="YAML file of any of these options (underscores for dashes)")
     types = typing.get_type_hints(config_class)
     help_of = {
         param.arg_name: param.description or ""

@@ -359,25 +359,15 @@ class ResultRow(Shown):
 
 @dataclasses.dataclass(frozen=True)
 class ParityRecord:
-    """How far one tap of a converted model is from its source, run by an oracle such as "onnxruntime".
-
-    Attributes:
-        tap: What was compared.
-        oracle: What ran the source.
-        input: What was shown: "faces" or "noise".
-        batch: How many images Keras got at once.
-        max_abs: The largest absolute difference.
-        relative: ||ours - theirs|| / ||theirs||, over all samples.
-        cosine: The smallest cosine between ours and theirs of a sample.
-    """
+    """How far one tap of a converted model is from its source, run by an oracle such as "onnxruntime"."""
 
     tap: str
     oracle: str
-    input: str
-    batch: int
-    max_abs: float
-    relative: float
-    cosine: float
+    input: str  # "faces" or "noise"
+    batch: int  # images that Keras got at once
+    max_abs: float  # the largest absolute difference
+    relative: float  # ||ours - theirs|| / ||theirs||, over all samples
+    cosine: float  # the smallest between ours and theirs of a sample
 
 
 def sigmoid(logit: np.ndarray) -> np.ndarray:

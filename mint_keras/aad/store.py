@@ -9,8 +9,6 @@
 A shard holds what is usable of a fixed range of the samples, and is there as a whole or not at all.
 """
 
-from __future__ import annotations
-
 import collections
 import copy
 import dataclasses
@@ -22,7 +20,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 
@@ -57,7 +55,7 @@ class ShardedArray:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def take(self, rows: np.ndarray) -> ShardedArray:
+    def take(self, rows: np.ndarray) -> Self:
         """Returns the same array with the given rows only; nothing is read."""
         chosen = copy.copy(self)
         chosen._rows = self._rows[rows]
@@ -88,7 +86,7 @@ class _File:
     dtype: np.dtype
 
     @classmethod
-    def at(cls, path: Path) -> _File:
+    def at(cls, path: Path) -> Self:
         """Reads the header of a file."""
         try:
             with open(path, "rb") as file:
@@ -179,7 +177,7 @@ class ShardWriter:
         self._files: dict[str, BinaryIO] = {}
         self._digests: dict[str, Any] = {}
 
-    def __enter__(self) -> ShardWriter:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -1,10 +1,9 @@
 """Audited models as a Python user meets them: a folder, a file that somebody else's tool wrote, or a Keras model."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Self
 
 import keras
 import numpy as np
@@ -38,7 +37,7 @@ class AuditedModel:
     framing: images.Framing
     normalise: Callable[[np.ndarray], np.ndarray] = iresnet.normalise
 
-    def untrained(self, faces: np.ndarray, seed: int) -> AuditedModel:
+    def untrained(self, faces: np.ndarray, seed: int) -> Self:
         """Returns the same network with fresh random weights, normalised to faces, (n, size, size, 3), uint8."""
         copy = recalibration.recalibrated_copy(self.network, faces, seed, self.normalise)
         return dataclasses.replace(self, name=f"untrained_{seed}", network=copy)

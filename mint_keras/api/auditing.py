@@ -20,8 +20,6 @@ from mint_keras.training import batches
 
 # From samples with their pixels or places to what something gave for them.
 Look = Callable[[Observations], Observations]
-
-
 # From a fitted scorer to names, how each looks at samples, and what is fitted on what it sees there. A control knows
 # nothing of the members: what it finds is not membership.
 Control = Callable[[FittedMintPlus | FittedHead], Iterator[tuple[str, Look, Scorer]]]

@@ -35,21 +35,13 @@ class Changed:
 
 @dataclasses.dataclass(frozen=True)
 class Results:
-    """All that an audit found.
+    """All that an audit found."""
 
-    Attributes:
-        verdicts: The verdict on every scorer by its name, the run's own first.
-        curves: What 1, 2 ... photos of a person say, by scorer.
-        accusations: What may be said of single photos.
-        changed: How scorers do on photos that were changed; nothing if it was not asked for.
-        not_measured: Which controls are missing, and why.
-    """
-
-    verdicts: Mapping[str, verdict.Verdict]
-    curves: Mapping[str, Sequence[person.CurvePoint]]
-    accusations: str
-    changed: Sequence[Changed]
-    not_measured: Sequence[str]
+    verdicts: Mapping[str, verdict.Verdict]  # by scorer, the run's own first
+    curves: Mapping[str, Sequence[person.CurvePoint]]  # by scorer: what 1, 2 ... photos of a person say
+    accusations: str  # what may be said of single photos
+    changed: Sequence[Changed]  # nothing if it was not asked for
+    not_measured: Sequence[str]  # which controls are missing, and why
 
     @property
     def outcome(self) -> str:

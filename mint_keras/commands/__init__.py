@@ -6,7 +6,7 @@ that every --help answers at once.
 """
 
 import dataclasses
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from mint_keras.records import Shown
 
@@ -20,19 +20,12 @@ class Result(Shown):
     text: str
 
 
-@dataclasses.dataclass(frozen=True)
-class Command:
-    """An entry of the table of commands.
+class Command(NamedTuple):
+    """An entry of the table of commands."""
 
-    Attributes:
-        module: Its module in this package; the script of the same name is the same command.
-        summary: One line for `mint --help`.
-        has_keras: Whether it runs TensorFlow, whose libraries print notices while they load.
-    """
-
-    module: str
-    summary: str
-    has_keras: bool = True
+    module: str  # in this package; the script of that name is the same command
+    summary: str  # one line for `mint --help`
+    has_keras: bool = True  # whether it runs TensorFlow, whose libraries print notices while they load
 
 
 def options_class(module: str) -> str:

@@ -4,14 +4,12 @@ A claim that an external was not used in training is worth what this search is w
 plant altered copies, and count how many are found.
 """
 
-from __future__ import annotations
-
 import collections
 import dataclasses
 import hashlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import cv2
 import numpy as np
@@ -67,9 +65,9 @@ class Overlap(NamedTuple):
     reason: np.ndarray
     cosine: np.ndarray
 
-    def take(self, chosen: np.ndarray) -> Overlap:
+    def take(self, chosen: np.ndarray) -> Self:
         """Returns some of the pairs (indices or a boolean mask)."""
-        return Overlap(*(column[chosen] for column in self))
+        return type(self)(*(column[chosen] for column in self))
 
 
 def hash_faces(faces: np.ndarray) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:

@@ -1,11 +1,9 @@
 """Who is compared with whom: training samples for the heads, and the evaluations that give a number its meaning."""
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -55,7 +53,7 @@ class Protocol:
     main_evaluation: str
     seed: int
 
-    def take(self, rows: np.ndarray) -> Protocol:
+    def take(self, rows: np.ndarray) -> Self:
         """Returns the protocol for the given rows, for example those that could be decoded."""
         return dataclasses.replace(self, table=self.table.take(rows), part=self.part[rows])
 

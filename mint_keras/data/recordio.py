@@ -6,13 +6,11 @@ is split there, and the magic is put back between the parts. Header of an image 
 float32 label, uint64 id, uint64 id2; with flag > 0 that many float32 labels follow.
 """
 
-from __future__ import annotations
-
 import array
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 import numpy as np
 
@@ -51,7 +49,7 @@ class RecordFile:
         # Views give Python numbers, several times as fast as arrays give theirs.
         self._keys, self._offsets = memoryview(self.keys), memoryview(self.offsets)
 
-    def __enter__(self) -> RecordFile:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,7 +1,5 @@
 """Lists the photos that somebody wants scored, and finds the faces in them; every photo is decoded once."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import glob
@@ -9,7 +7,7 @@ import importlib.util
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import cv2
 import numpy as np
@@ -99,7 +97,7 @@ class Looking:
         hashes = [formats.sha256_file(detectors.find_file(name)) for name in self.detectors]
         return {**dataclasses.asdict(self), "detectors": hashes}
 
-    def with_bundle(self, bundle: Bundle) -> Looking:
+    def with_bundle(self, bundle: Bundle) -> Self:
         """Returns the same with detectors: those named, or the bundle's own, or one that insightface has installed.
 
         Raises:

@@ -4,10 +4,9 @@ One implementation for ONNX Runtime, Keras and LiteRT. Matches insightface 2.1's
 640))`, which is 0.7's but for the order of equal scores (insightface/model_zoo/scrfd.py).
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable
+from typing import Self
 
 import cv2
 import numpy as np
@@ -40,10 +39,10 @@ class Detections:
     def __len__(self) -> int:
         return len(self.scores)
 
-    def take(self, chosen: np.ndarray) -> Detections:
+    def take(self, chosen: np.ndarray) -> Self:
         """Returns some of the faces, in that order."""
         landmarks = None if self.landmarks is None else self.landmarks[chosen]
-        return Detections(self.boxes[chosen], self.scores[chosen], landmarks)
+        return type(self)(self.boxes[chosen], self.scores[chosen], landmarks)
 
 
 def detect(image: np.ndarray, network: Network, size: int = INPUT_SIZE, min_score: float = MIN_SCORE) -> Detections:

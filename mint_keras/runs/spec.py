@@ -1,10 +1,8 @@
 """What a MINT run is: which model, which samples, which taps and heads. Where it lies is no part of it."""
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mint_keras import formats, shelf
 from mint_keras.aad import pooling
@@ -16,6 +14,19 @@ from mint_keras.records import AUDITED, UNTRAINED, InputError
 
 KIND = "mint_run"
 COMBINATION, COMBINATION_OUTCOME = "combination", "combination+outcome"
+
+
+class HeadKey(NamedTuple):
+    """One training of a run: through which model, on which tap or combination, from which seed."""
+
+    model: str
+    name: str
+    seed: int
+
+    def path(self, folder: Path, first_seed: int) -> Path:
+        """Returns where the head lies in a run's folder; those of the run's own seed have no seed in their path."""
+        model = self.model if self.seed == first_seed else f"{self.model}_seed{self.seed}"
+        return folder / "heads" / model / self.name / formats.HEAD
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,20 +126,6 @@ class RunSpec:
             raise InputError(f"Expected --baselines with --pooling max, which they look at, received {self.pooling}.")
         if self.baselines and not set(self.all_taps) - {taps_module.OUTCOME}:
             raise InputError("Expected taps with maps for --baselines, received only outcome.")
-
-
-@dataclasses.dataclass(frozen=True)
-class HeadKey:
-    """One training of a run: through which model, on which tap or combination, from which seed."""
-
-    model: str
-    name: str
-    seed: int
-
-    def path(self, folder: Path, first_seed: int) -> Path:
-        """Returns where the head lies in a run's folder; those of the run's own seed have no seed in their path."""
-        model = self.model if self.seed == first_seed else f"{self.model}_seed{self.seed}"
-        return folder / "heads" / model / self.name / formats.HEAD
 
 
 def read_spec(folder: Path) -> RunSpec:

@@ -6,12 +6,10 @@ like those on the photos in all but membership. Nobody can know that (arXiv 2409
 database, and without a measurement that went well there are no p-values.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -88,7 +86,7 @@ class Calibration:
         return {"logits": logits, "validity": dataclasses.asdict(self.validity)}
 
     @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Calibration:
+    def from_dict(cls, content: Mapping[str, Any]) -> Self:
         """Reads what `to_dict` returned; `people` is empty then. Without a validity it only ranks.
 
         Raises:

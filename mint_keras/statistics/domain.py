@@ -1,10 +1,8 @@
 """Which photos are like the calibration's: the others get no answer. NumPy only."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -56,7 +54,7 @@ class Domain:
         return {**arrays, "limit": self.limit}
 
     @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Domain:
+    def from_dict(cls, content: Mapping[str, Any]) -> Self:
         """Reads what `to_dict` returned.
 
         Raises:
