@@ -175,7 +175,7 @@ def test_a_model_without_normalisation_is_said_to_have_none(plain_folder: Path, 
     for given in (None, tmp_path / "aad"):
         run = open_run(spec_of(plain_folder, store=given), tmp_path / f"run {given is None}")
         assert set(baseline_names(run)) == set(BASELINES) - {"bn_distance"}
-        assert line in report._notes(run, [])[0]
+        assert line in report.summary(run, [])
 
 
 @pytest.mark.parametrize(
