@@ -40,7 +40,7 @@ def bar(iterable: Iterable | None = None, **settings: Any) -> tqdm:
 
     Args:
         iterable: What to go through; None for `with bar(total=n) as moved: moved.update()`.
-        settings: Those of tqdm, such as desc, unit and total.
+        settings: Arguments of tqdm, such as desc, unit and total.
     """
     pace = {} if sys.stderr.isatty() else {"mininterval": 60.0}
     return tqdm(iterable, disable=_is_hidden.get(), **pace, **settings)

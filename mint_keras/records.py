@@ -235,8 +235,8 @@ class Observations:
 
     Attributes:
         table: The samples, n rows.
-        arrays: By name, each of shape (n, ...): taps, signals, embeddings of views, statistics of pixels. NumPy arrays,
-            or arrays on the disk that are read when rows are asked for (`aad.store.ShardedArray`).
+        arrays: What was seen by name, each of shape (n, ...): taps, signals, embeddings of views, statistics of pixels.
+            NumPy arrays, or arrays on the disk that are read when rows are asked for (`aad.store.ShardedArray`).
 
     Example:
         >>> table = tabulate([Sample("a", "web", "Ann", ""), Sample("b", "web", "Bob", "")])

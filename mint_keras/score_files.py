@@ -40,7 +40,7 @@ def write_scores(path: Path, scores: Iterable[Scores]) -> None:
 
     Args:
         path: Ends in .csv or .parquet, which decides the format.
-        scores: Of one or several scorers.
+        scores: The scores of one or several scorers.
     """
     if path.suffix != ".parquet":
         formats.write_csv(path, SCORE_COLUMNS, (row for part in scores for row in _rows(part)))

@@ -119,7 +119,7 @@ class AadStore:
 
     Attributes:
         table: The samples, n rows.
-        arrays: By model name and array name, shape (n, ...).
+        arrays: The AAD by model name and array name, each of shape (n, ...).
         manifest: What it was made from, and what was met on the way (`rejected`, `resized`).
         files: Every array file, with its size in bytes and its SHA-256.
     """

@@ -84,7 +84,7 @@ def face_function(
         model: The whole model; it is only run.
         chosen: Taps to keep beside the outcome; by default the convolutional ones.
         with_maps: Whether maps are kept too, not only what is pooled of them.
-        normalise: From uint8 faces to what the model takes.
+        normalise: Makes of uint8 faces what the model takes.
 
     Returns:
         A function whose outputs, (n, c) each, are the outcome; the maximum, mean and standard deviation of every

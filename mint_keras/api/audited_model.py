@@ -24,7 +24,7 @@ class AuditedModel:
         network: The Keras model, from scaled images to whatever it gives.
         taps: The inner outputs that can be looked at; the last is "outcome", the embedding.
         framing: What images become before they are shown to it.
-        normalise: From uint8 faces, (n, size, size, 3), to what the network takes.
+        normalise: Makes of uint8 faces, (n, size, size, 3), what the network takes.
 
     Example:
         >>> load_model("lab").taps[-1]
@@ -54,9 +54,9 @@ def load_model(
     Args:
         source: A folder of `mint convert` or `mint train-audited`; a name of the shelf ("lab", "lab2", "lab3"); or a
             Keras model of square RGB images.
-        taps: Of a Keras model that is not ours, the layers to look at: their names, or {tap: layer}.
-        outcome: Of such a model, the layer that gives the embedding; by default its last layer.
-        normalise: Of such a model, from uint8 images to what it takes; by default (x - 127.5) / 127.5.
+        taps: The layers of a Keras model to look at: their names, or {tap: layer}. Folders have taps already.
+        outcome: The layer of a Keras model that gives the embedding; by default its last layer.
+        normalise: Makes of uint8 images what a Keras model takes; by default (x - 127.5) / 127.5.
 
     Raises:
         InputError: if there is no such model, or no such layer.

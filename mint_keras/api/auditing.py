@@ -81,7 +81,7 @@ def audit(
         scorer: Fitted on other people, by `MintPlus().fit(...)` or `Head(...).fit(...)`.
         seen: What the audited model gave for the people in question, see `observe`.
         is_member: Which samples are claimed to be members, (n,), bool.
-        controls: Of `untrained`, `foreign` and `pixels`.
+        controls: What the scorer must beat, made by `untrained`, `foreign` and `pixels`.
         seed: Seeds the intervals.
 
     Raises:

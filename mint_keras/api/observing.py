@@ -58,8 +58,8 @@ def observe(model: AuditedModel, faces: Observations, with_maps: bool = False) -
     """Shows faces to a model and keeps what its taps give, the answer to small changes of each face, and more.
 
     Args:
-        model: The model.
-        faces: Of `samples`.
+        model: The model to look into, see `load_model`.
+        faces: What `samples` returned, or some rows of it.
         with_maps: Whether whole maps are kept, which cnn heads take: 401 KB a face for R100's conv1.
 
     Returns:

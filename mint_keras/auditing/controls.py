@@ -32,7 +32,7 @@ def through(opened: Opened, audited: Path, name: str, native: int = 0) -> list[S
     """Fits the chosen scorer on what another model gives, and scores all evaluations of the run.
 
     Args:
-        opened: The audit.
+        opened: The audit with its run and people.
         audited: The folder of the other model.
         name: The name of the control, for its folder; what is there is continued.
         native: The side to which larger images are shrunk first, in pixels; 0 for what the run does.

@@ -32,7 +32,7 @@ def score(opened: Opened, other: Path, table: SampleTable, is_first: np.ndarray)
     """Scores members of the audited model and of another, through both.
 
     Args:
-        opened: The audit.
+        opened: The audit with its run and people.
         other: The folder of the other model.
         table: The n photos that `choose` returned.
         is_first: Which of them are of the audited model's members, (n,), bool.

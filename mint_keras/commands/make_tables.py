@@ -154,7 +154,7 @@ def make_tables(options: MakeTables) -> Tables:
     scores = {run: score_files.read_scores(plan.folder(run) / formats.SCORES) for run in runs}
     seeds = range(plan.seed, plan.seed + plan.num_seeds)
 
-    def scores_of(cell: paper_tables.Source) -> Any:
+    def scores_of(cell: paper_tables.CellSource) -> Any:
         return scores[paper_runs.run_of(cell)]
 
     said = paper_files.write_tables(options.out, keys, plan.scale, models, scores_of, seeds)

@@ -177,7 +177,7 @@ def match_known(table: SampleTable, lines: Sequence[Sequence[str]]) -> tuple[lis
     """Finds the samples that a published list of duplicates names.
 
     Args:
-        table: The samples.
+        table: The samples to look at.
         lines: Names of samples or people, with the database in front (`lfw/Al_Gore/1.jpg`) or without. Several names in
             a line show one photo; a name alone is to be left out, a person with all photos.
 
@@ -286,7 +286,7 @@ def fingerprint(
     """Takes the fingerprints of photos, and plants altered copies of some of them.
 
     Args:
-        table: The samples.
+        table: The samples to look at.
         num_planted: How many of them are copied, at most.
         seed: Seeds the choice of what is copied, and the place of crops.
         embed: Turns uint8 RGB faces, (n, 112, 112, 3), into embeddings of length 1; None searches without.

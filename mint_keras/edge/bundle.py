@@ -160,7 +160,7 @@ class FieldCalibration:
 
     Attributes:
         photos: The largest logit of each person's photos.
-        persons: By n, the mean logit of n photos of each person.
+        persons: The mean logit of n photos of each person, by n.
         domain: The faces that are like the calibration's, by `quality.features`; None if there were too few people.
         wording: The sentences that go with scores, by the names of `WORDING`.
     """

@@ -113,7 +113,7 @@ def calibrate(externals: Observations, held_out: Observations | None, trained: n
 
     Args:
         externals: Logit and looks of people whom neither the audited model nor the head saw.
-        held_out: The same of people of the members' database whom the audited model never saw; None without them.
+        held_out: Scores of people of the members' database whom the audited model never saw; None without them.
         trained: The people who trained the head, shape (n,), str.
     """
     people = externals.people()

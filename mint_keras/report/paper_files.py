@@ -9,12 +9,12 @@ from mint_keras import formats
 from mint_keras.data import protocol as protocols
 from mint_keras.records import AUDITED, Scores
 from mint_keras.report import paper_tables, plots
-from mint_keras.report.paper_tables import Source
+from mint_keras.report.paper_tables import CellSource
 from mint_keras.statistics import figures, intervals, metrics
 
 FIGURE = 5
 # From a cell of a table to the scores of the run that fills it.
-ScoresOf = Callable[[Source], Sequence[Scores]]
+ScoresOf = Callable[[CellSource], Sequence[Scores]]
 
 
 def write_tables(
@@ -26,7 +26,7 @@ def write_tables(
     """
     texts = []
     for key in keys:
-        parts: dict[tuple[Source, str, str], list[Scores]] = {}
+        parts: dict[tuple[CellSource, str, str], list[Scores]] = {}
         for cell in paper_tables.all_sources(key, scale, models):
             for control in paper_tables.controls(key):
                 if found := _parts(scores_of(cell), cell, control.model, control.evaluation):
@@ -61,7 +61,7 @@ def write_tables(
     return texts
 
 
-def _parts(scores: Iterable[Scores], cell: Source, model: str, evaluation: str) -> list[Scores]:
+def _parts(scores: Iterable[Scores], cell: CellSource, model: str, evaluation: str) -> list[Scores]:
     """Returns the scores behind a cell, one entry for each training seed."""
     key = (cell.head, model, cell.tap, evaluation)
     return [part for part in scores if (part.scorer, part.model, part.tap, part.evaluation) == key]

@@ -47,7 +47,7 @@ _SIZE_OF_7 = {PAPER: "100k", LAB: "1k"}
 
 
 @dataclasses.dataclass(frozen=True, order=True)
-class Source:
+class CellSource:
     """What fills a cell: a head on a tap of an audited model, trained and evaluated under a case with a size."""
 
     model: str
@@ -70,7 +70,7 @@ class Control:
     evaluation: str
     case: str = ""
 
-    def source(self, source: Source) -> Source:
+    def source(self, source: CellSource) -> CellSource:
         """Returns what fills the cell of the control."""
         return dataclasses.replace(source, case=self.case) if self.case else source
 
@@ -97,13 +97,13 @@ def split_classifier(name: str) -> tuple[str, int]:
     return architecture, int(resolution)
 
 
-def sources(key: int | str, scale: str, models: tuple[str, ...]) -> dict[str, tuple[tuple[Source, ...], ...]]:
+def sources(key: int | str, scale: str, models: tuple[str, ...]) -> dict[str, tuple[tuple[CellSource, ...], ...]]:
     """Returns what fills a table: for every row, by its name, and every column the sources of the cell.
 
     A cell has one source, in Table 2 those of Cases A and B. The key is the table's number, or `POOLINGS`, the scale
     `LAB` or `PAPER`, and the audited face models are one a column.
     """
-    of_pictures = functools.partial(Source, head="cnn", tap="conv1", case=PICTURES, size="80k")
+    of_pictures = functools.partial(CellSource, head="cnn", tap="conv1", case=PICTURES, size="80k")
     if key == 8:
         widths = {name: (_VIT_WIDTH if name == "vit" else _WIDTH)[scale] for name in _CLASSIFIERS}
         names = [classifier(name + width, _RESOLUTION[scale]) for name, width in widths.items()]
@@ -118,10 +118,10 @@ def sources(key: int | str, scale: str, models: tuple[str, ...]) -> dict[str, tu
     }
 
 
-def all_sources(key: int | str, scale: str, models: tuple[str, ...]) -> list[Source]:
+def all_sources(key: int | str, scale: str, models: tuple[str, ...]) -> list[CellSource]:
     """Returns what fills a table and its controls, without its rows."""
     plain = [source for row in sources(key, scale, models).values() for cell in row for source in cell]
-    found: dict[Source, None] = {}
+    found: dict[CellSource, None] = {}
     for source, control in itertools.product(plain, controls(key)):
         # Shrinking to the native resolution first changes nothing for classifiers of that resolution or less.
         if control.case != NATIVE or split_classifier(source.model)[1] > NATIVE_RESOLUTION:
@@ -129,33 +129,35 @@ def all_sources(key: int | str, scale: str, models: tuple[str, ...]) -> list[Sou
     return list(found)
 
 
-def _of_faces(key: int | str, scale: str) -> dict[str, tuple[Source, ...]]:
+def _of_faces(key: int | str, scale: str) -> dict[str, tuple[CellSource, ...]]:
     """Returns what fills a column, without the name of its model."""
     if key in (1, 2):
         all_cases = {1: ("baseline",), 2: ("a", "b")}[key]
-        return {name: tuple(Source("", "vanilla", tap, case) for case in all_cases) for name, tap in TAPS.items()}
+        return {name: tuple(CellSource("", "vanilla", tap, case) for case in all_cases) for name, tap in TAPS.items()}
     heads = {name: _REDUCED.get(head, head) if scale == LAB else head for name, head in _HEADS.items()}
-    by_key: dict[int | str, dict[str, Source]] = {
-        3: {name: Source("", "vanilla", "combination", size=size) for name, size in SIZES.items()},
-        4: {name: Source("", "cnn", tap) for name, tap in TAPS.items() if tap != "outcome"},
-        5: {name: Source("", "cnn", "conv1", size=size) for name, size in SIZES.items()},
+    by_key: dict[int | str, dict[str, CellSource]] = {
+        3: {name: CellSource("", "vanilla", "combination", size=size) for name, size in SIZES.items()},
+        4: {name: CellSource("", "cnn", tap) for name, tap in TAPS.items() if tap != "outcome"},
+        5: {name: CellSource("", "cnn", "conv1", size=size) for name, size in SIZES.items()},
         6: {
-            "MIA [19]*": Source("", "vanilla", "outcome"),
-            "MINT Vanilla**": Source("", "vanilla", "combination"),
-            "MINT CNN***": Source("", "cnn", "conv1"),
+            "MIA [19]*": CellSource("", "vanilla", "outcome"),
+            "MINT Vanilla**": CellSource("", "vanilla", "combination"),
+            "MINT CNN***": CellSource("", "cnn", "conv1"),
         },
-        7: {name: Source("", head, "conv1", size=_SIZE_OF_7[scale]) for name, head in heads.items()},
-        POOLINGS: {name: Source("", "vanilla", "combination", pooling=name) for name in ("max", "mean", "std", "topk")},
+        7: {name: CellSource("", head, "conv1", size=_SIZE_OF_7[scale]) for name, head in heads.items()},
+        POOLINGS: {
+            name: CellSource("", "vanilla", "combination", pooling=name) for name in ("max", "mean", "std", "topk")
+        },
     }
     return {name: (source,) for name, source in by_key[key].items()}
 
 
-def figure_sources(model: str) -> dict[str, Source]:
+def figure_sources(model: str) -> dict[str, CellSource]:
     """Returns the curves of Figure 5 of an audited model, by label."""
     return {
-        "MIA [19] (outcome)": Source(model, "vanilla", "outcome"),
-        **{f"vanilla, {tap}": Source(model, "vanilla", tap) for tap in TAPS.values() if tap != "outcome"},
-        "cnn, conv1": Source(model, "cnn", "conv1"),
+        "MIA [19] (outcome)": CellSource(model, "vanilla", "outcome"),
+        **{f"vanilla, {tap}": CellSource(model, "vanilla", tap) for tap in TAPS.values() if tap != "outcome"},
+        "cnn, conv1": CellSource(model, "cnn", "conv1"),
     }
 
 
@@ -174,7 +176,7 @@ class Row:
 
 
 # By source, and the model and the evaluation of a `Control`.
-Figures = Mapping[tuple[Source, str, str], dict[str, Estimate]]
+Figures = Mapping[tuple[CellSource, str, str], dict[str, Estimate]]
 
 
 def fill(key: int | str, scale: str, models: tuple[str, ...], figures: Figures) -> list[Row]:

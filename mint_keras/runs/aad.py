@@ -30,7 +30,7 @@ class RunAad:
     Attributes:
         models: What each model gave, by its name; for live heads the faces alone, under "pixels".
         fronts: The whole models that stand in front of live heads, by name; empty if AAD is stored.
-        manifest: Of the store.
+        manifest: The manifest of the store.
     """
 
     models: Mapping[str, Observations]
@@ -69,12 +69,12 @@ def open_aad(
     """Opens the AAD of a run; extracts it first if it is missing or unfinished.
 
     Args:
-        spec: The run.
+        spec: What the run is.
         needs: What its scorers must see.
-        folder: Of the run; the store lies in it.
+        folder: The run's folder, in which the store lies.
         inputs: SHA-256 of what the run is made from.
-        table: Its samples.
-        untrained_seed: Of the untrained copy beside the audited model; None for no copy.
+        table: The samples of the run.
+        untrained_seed: The seed of the untrained copy beside the audited model; None for no copy.
 
     Raises:
         InputError: if fields contradict each other or a store lacks something.

@@ -64,7 +64,7 @@ class PaperRun:
         return self.case in (paper_tables.PICTURES, paper_tables.NATIVE)
 
 
-def run_of(cell: paper_tables.Source) -> PaperRun:
+def run_of(cell: paper_tables.CellSource) -> PaperRun:
     """Returns the run that fills a cell. It depends on the cell alone, so that tables asked for later find it."""
     taps: tuple[str, ...]
     if cell.head == "vanilla":

@@ -60,7 +60,7 @@ class Calibration:
 
     Attributes:
         logits: For each database the largest logit of each person, ascending.
-        people: The same people's names, `database/person`, sorted; empty if read back.
+        people: The names of these people, `database/person`, sorted; empty if read back.
         validity: What `verify` measured; None before.
     """
 

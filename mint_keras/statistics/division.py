@@ -85,8 +85,8 @@ def equal_photos(
     If people have photos on both sides of membership, only those who have enough on both are chosen.
 
     Args:
-        sides: By name, rows of those to fit on and of those to score, and their membership.
-        least: By name, how many people of each side of membership must remain.
+        sides: The rows to fit on and the rows to score, with their membership, by name.
+        least: How many people of each side of membership must remain, by the same names.
         people: The person of every row of the table, shape (n,).
         sample_id: The name of every row of the table, shape (n,).
         seed: Seeds the choice.

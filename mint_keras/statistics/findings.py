@@ -113,7 +113,7 @@ def control(
         what: The control's name, question and role (a key of `ROLES`).
         parts: Scores of the control, for the reference's training seeds or one for all of them; for the role "null"
             scores of the reference's own scorer on other samples.
-        of: The reference.
+        of: The reference that it belongs to.
         of_parts: The scores behind the reference.
         adjusted_p: The p-value of its AUC, if other controls of this role were tried.
         seed: Seeds the intervals.

@@ -43,9 +43,9 @@ class Comparison:
         scorer: The name of the scorer.
         evaluation: A key of `REFERENCES`.
         truth: A key of `findings.TRUTHS`.
-        parts: By the model's name, the scores of the reported people: through the audited model (`AUDITED`), untrained
+        parts: The scores of the reported people by the model's name: through the audited model (`AUDITED`), untrained
             copies (names that begin with `UNTRAINED`) and foreign models.
-        blind: By name, scores of pixels on these samples and perhaps more.
+        blind: Scores of pixels on these samples, and perhaps on more, by name.
         is_of_persons: Whether the scorer judges whole people: pixels are then averaged over a person's photos.
         null: The scores of two sides neither of which was used; empty if there are none.
     """

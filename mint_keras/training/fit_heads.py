@@ -190,7 +190,7 @@ def evaluate_logits(
     Args:
         head: A model from `heads`.
         logit: Logits from `predict_logits`, shape (n,).
-        evaluations: By name, rows of the logits, shape (k,), and whether they are of members, shape (k,), bool.
+        evaluations: Rows of the logits, shape (k,), and whether they are of members, shape (k,), bool; by name.
 
     Returns:
         By evaluation `accuracy` at threshold 0.5, `cross_entropy`, and `loss`, which adds the head's L1 penalty.

@@ -120,7 +120,7 @@ def find_taps(graph: Graph, sizes: dict[str, tuple[int, int]]) -> dict[str, str]
     nothing, `conv1` ... are the last convolution at each resolution.
 
     Args:
-        graph: The network.
+        graph: The network as ONNX describes it.
         sizes: Height and width of every map, by tensor.
 
     Returns:
