@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import mint_keras as mint
+from mint_keras.scorers import blind
 from mint_keras.statistics import verdict
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -60,6 +61,9 @@ class TestSevenLines:
         self, lab: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
     ) -> None:
         monkeypatch.chdir(tmp_path)
+        # What pixels show does not matter here: as many epochs as usual would take twenty seconds.
+        monkeypatch.setattr(blind, "MIN_EPOCHS", 2)
+        monkeypatch.setattr(blind, "MIN_STEPS", 2)
         model, seen, is_member = lab
         assert 0 < is_member.sum() < len(seen)
         known = mint.split_calibration(seen.people(), is_member, seed=1)

@@ -169,6 +169,7 @@ class TestStage:
         received = scorer.TfliteScorer(exported[0] / bundle.SCORER).logits(np.stack(faces))
         np.testing.assert_allclose(received, main.logit, atol=1e-5)
 
+    @pytest.mark.slow
     def test_what_drops_the_auc_is_refused_unless_forced(
         self, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_costs: None
     ) -> None:
