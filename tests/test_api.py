@@ -160,6 +160,16 @@ class TestAnyKerasModel:
         seen = mint.observe(model, mint.samples(faces))
         np.testing.assert_allclose(seen["outcome"], network.predict(faces / 255.0, verbose=0), atol=1e-5)
 
+    def test_a_sequential_model_has_taps_too(self) -> None:
+        keras.utils.set_random_seed(1)
+        pixels = keras.Input((32, 32, 3))
+        network = keras.Sequential([pixels, LAYERS.Conv2D(4, 3, name="first"), LAYERS.GlobalAveragePooling2D()])
+        faces = np.random.default_rng(1).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+        seen = mint.observe(mint.load_model(network, taps=["first"]), mint.samples(faces))
+        expected = network.predict((faces.astype(np.float32) - 127.5) / 127.5, verbose=0)
+        np.testing.assert_allclose(seen["outcome"], expected, atol=1e-5)
+        assert seen["first_max"].shape == (3, 4)
+
     def test_faces_of_another_size_are_resized(self) -> None:
         faces = np.random.default_rng(1).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
         seen = mint.observe(mint.load_model(self.network(), taps=["first"]), mint.samples(faces))
@@ -168,9 +178,13 @@ class TestAnyKerasModel:
     def test_what_is_refused(self) -> None:
         with pytest.raises(mint.InputError, match="layers of"):
             mint.load_model(self.network(), taps=["last"])
-        flat = keras.Sequential([keras.Input((7,)), LAYERS.Dense(2)])
-        with pytest.raises(mint.InputError, match="square RGB"):
-            mint.load_model(flat)
+        for network in (
+            keras.Sequential([keras.Input((7,)), LAYERS.Dense(2)]),
+            keras.Sequential([LAYERS.Dense(2)]),  # never called
+            keras.Model([a := keras.Input((8, 8, 3)), b := keras.Input((8, 8, 3))], a + b),
+        ):
+            with pytest.raises(mint.InputError, match="square RGB"):
+                mint.load_model(network)
         with pytest.raises(mint.InputError, match="uint8"):
             mint.samples(np.zeros((3, 8, 8, 3)))
         with pytest.raises(mint.InputError, match="the person on each of 3"):

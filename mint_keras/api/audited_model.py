@@ -73,9 +73,10 @@ def load_model(
         folder = shelf.find(Path(source))
         network = zoo.load_audited(folder, zoo.kind_of(folder))
         return AuditedModel(folder.name, network, _known(network), zoo.framing(folder))
-    shape = tuple(source.input_shape[1:]) if isinstance(source.input_shape, tuple) else source.input_shape
+    received = getattr(source, "input_shape", None)  # a model that was never called has none
+    shape = received[1:] if isinstance(received, tuple) else ()
     if len(shape) != 3 or shape[0] is None or shape[0] != shape[1] or shape[2] != 3:
-        raise InputError(f"Expected a Keras model of square RGB images of a fixed size, received one of {shape}.")
+        raise InputError(f"Expected a Keras model of square RGB images of a fixed size, received one of {received}.")
     network = source
     if taps:
         named = dict(taps) if isinstance(taps, Mapping) else {layer: layer for layer in taps}
@@ -94,7 +95,8 @@ def _with_taps(source: keras.Model, named: Mapping[str, str]) -> keras.Model:
         config = layer.get_config()
         return layer.__class__.from_config({**config, "name": f"{layer.name}_layer"})
 
-    network = keras.models.clone_model(source, clone_function=copy)
+    # As a graph of layers, which a Sequential model is not.
+    network = keras.models.clone_model(keras.Model(source.inputs[0], source.outputs), clone_function=copy)
     network.set_weights(source.get_weights())
     tensors = {tap: network.get_layer(f"{name}_layer").output for tap, name in named.items()}
     return taps_module.with_taps(network, tensors)
