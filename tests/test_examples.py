@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import mint_keras as mint
+
 ROOT = Path(__file__).resolve().parents[1]
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
@@ -43,3 +45,7 @@ def test_a_wrong_example_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     num, said = failures("wrong_example")
     assert num == 1
     assert "Expected:\n        2\nGot:\n    1" in said
+
+
+def test_everything_behind_the_door_has_an_example() -> None:
+    assert [name for name in dir(mint) if ">>> " not in (getattr(mint, name).__doc__ or "")] == []

@@ -115,19 +115,12 @@ class _File:
 
 @dataclasses.dataclass(frozen=True)
 class AadStore:
-    """AAD of a set of samples through one or more models.
+    """AAD of a set of samples through one or more models."""
 
-    Attributes:
-        table: The samples, n rows.
-        arrays: The AAD by model name and array name, each of shape (n, ...).
-        manifest: What it was made from, and what was met on the way (`rejected`, `resized`).
-        files: Every array file, with its size in bytes and its SHA-256.
-    """
-
-    table: SampleTable
-    arrays: dict[str, dict[str, ShardedArray]]
-    manifest: dict[str, Any]
-    files: list[tuple[Path, dict[str, Any]]]
+    table: SampleTable  # n rows
+    arrays: dict[str, dict[str, ShardedArray]]  # by model name and array name, each of shape (n, ...)
+    manifest: dict[str, Any]  # what it was made from, and what was met on the way (`rejected`, `resized`)
+    files: list[tuple[Path, dict[str, Any]]]  # every array file, with its size in bytes and its SHA-256
 
     @property
     def num_bytes(self) -> int:

@@ -112,6 +112,11 @@ def convert(weights: str | Path, mean: Sequence[float] = (), std: Sequence[float
 
     Raises:
         InputError: if it cannot be converted.
+
+    Example:
+        >>> convert("README.md")
+        Traceback (most recent call last):
+        mint_keras.records.InputError: ...
     """
     from mint_keras.audited import cards
     from mint_keras.audited.convert import sources

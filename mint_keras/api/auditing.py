@@ -29,6 +29,10 @@ def untrained(model: AuditedModel, num: int = 3) -> Control:
     """Returns the control that a verdict cannot do without: the same scorer through copies that were never trained.
 
     The scorer must beat each of the `num` copies of the audited model.
+
+    Example:
+        >>> from mint_keras.api.audited_model import load_model
+        >>> controls = [untrained(load_model("lab"), num=3), pixels()]
     """
 
     def control(scorer: FittedMintPlus | FittedHead) -> Iterator[tuple[str, Look, Scorer]]:
@@ -44,12 +48,21 @@ def untrained(model: AuditedModel, num: int = 3) -> Control:
 
 
 def foreign(model: AuditedModel) -> Control:
-    """Returns the control of the same scorer through a model of the same task that was not trained on the members."""
+    """Returns the control of the same scorer through a model of the same task that was not trained on the members.
+
+    Example:
+        >>> from mint_keras.api.audited_model import load_model
+        >>> controls = [foreign(load_model("lab2"))]
+    """
     return lambda scorer: iter([(f"foreign_{model.name}", functools.partial(observe, model), scorer.recipe)])
 
 
 def pixels() -> Control:
-    """Returns the control that sees no model: statistics of the pixels, and a small network on them."""
+    """Returns the control that sees no model: statistics of the pixels, and a small network on them.
+
+    Example:
+        >>> controls = [pixels()]
+    """
 
     def look(samples: Observations) -> Observations:
         return observing.observe(samples, blind.features, batch_size=blind.BATCH_SIZE, is_filled=False)
@@ -86,6 +99,15 @@ def audit(
 
     Raises:
         InputError: if a side is empty, the scorer was fitted on these people, or a control cannot look at them.
+
+    Example:
+        >>> from mint_keras.records import Sample, tabulate
+        >>> table = tabulate([Sample(str(row), "web", str(row // 2), "") for row in range(320)])
+        >>> seen = Observations(table, {"outcome": np.random.default_rng(1).normal(size=(320, 8))})
+        >>> is_member, known = np.arange(320) % 4 < 2, np.arange(320) < 120
+        >>> scorer = mint_plus.MintPlus(ingredients=("norm",)).fit(seen[known], is_member[known])
+        >>> audit(scorer, seen[~known], is_member[~known]).outcome  # of noise
+        'no evidence'
     """
     is_member = np.asarray(is_member, bool)
     if is_member.shape != (len(seen),) or is_member.all() or not is_member.any():

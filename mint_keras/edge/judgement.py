@@ -18,28 +18,17 @@ _WITH_OTHERS = "judged with the person's other photos"
 
 @dataclasses.dataclass(frozen=True)
 class ScoredFace:
-    """A face and its score; a crop that was a face already has neither box nor certainty.
+    """A face and its score; a crop that was a face already has neither box nor certainty."""
 
-    Attributes:
-        row: The row of its photo in the table of photos.
-        number: Its number among the faces that were scored in the photo, from 1.
-        of: How many these are.
-        box: Left, top, right and bottom in the photo's pixels.
-        certainty: The detector's certainty, 0 to 1.
-        is_resized: Whether it was a crop of another size.
-        features: The numbers of `quality.features`.
-        picture: The face as JPEG in base64 if it was asked for, else "".
-    """
-
-    row: int
-    number: int
-    of: int
-    box: tuple[float, ...] | None
-    certainty: float | None
-    is_resized: bool
+    row: int  # of its photo in the table of photos
+    number: int  # among the faces that were scored in the photo, from 1
+    of: int  # how many these are
+    box: tuple[float, ...] | None  # left, top, right and bottom in the photo's pixels
+    certainty: float | None  # the detector's, 0 to 1
+    is_resized: bool  # whether it was a crop of another size
     logit: float
-    features: tuple[float, ...]
-    picture: str = ""
+    features: tuple[float, ...]  # the numbers of `quality.features`
+    picture: str = ""  # the face as JPEG in base64 if it was asked for
 
 
 @dataclasses.dataclass(frozen=True)

@@ -125,19 +125,12 @@ def _installed_detector() -> tuple[str, ...]:
 
 
 class Face(NamedTuple):
-    """A face found in a photo, or a crop that was a face already, which has neither box nor certainty.
+    """A face found in a photo, or a crop that was a face already, which has neither box nor certainty."""
 
-    Attributes:
-        pixels: The aligned face, RGB, shape (112, 112, 3), uint8.
-        box: Left, top, right and bottom in the photo's pixels.
-        certainty: The detector's certainty, 0 to 1.
-        is_resized: Whether it was a crop of another size.
-    """
-
-    pixels: np.ndarray
-    box: tuple[float, ...] | None = None
-    certainty: float | None = None
-    is_resized: bool = False
+    pixels: np.ndarray  # the aligned face, RGB, shape (112, 112, 3), uint8
+    box: tuple[float, ...] | None = None  # left, top, right and bottom in the photo's pixels
+    certainty: float | None = None  # the detector's, 0 to 1
+    is_resized: bool = False  # whether it was a crop of another size
 
 
 class FaceFinder:

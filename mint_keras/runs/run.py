@@ -32,19 +32,12 @@ LAB_EVALUATE = ("synthetic:1/scan/13000-13199/5",)
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A run whose AAD is ready.
-
-    Attributes:
-        spec: What it is.
-        folder: Where its heads and scores lie.
-        protocol: The samples that could be used, and who plays which part.
-        aad: What the models gave for these samples, row by row.
-    """
+    """A run whose AAD is ready."""
 
     spec: RunSpec
-    folder: Path
-    protocol: protocols.Protocol
-    aad: run_aad.RunAad
+    folder: Path  # where its heads and scores lie
+    protocol: protocols.Protocol  # the samples that could be used, and who plays which part
+    aad: run_aad.RunAad  # what the models gave for these samples, row by row
 
 
 def heads_of(spec: RunSpec) -> dict[str, head.Head]:

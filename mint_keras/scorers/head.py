@@ -120,21 +120,13 @@ class Head:
 
 @dataclasses.dataclass(frozen=True)
 class FittedHead:
-    """A trained head: a function from observations to logits, (n,), float32.
-
-    Attributes:
-        recipe: The recipe that was trained.
-        model: The Keras model, from taps to scores.
-        seed: The seed of its training.
-        front: The part of the audited model in front of it, where it is fed faces.
-        fitted_on: What it was trained on; None for a head that was loaded.
-    """
+    """A trained head: a function from observations to logits, (n,), float32."""
 
     recipe: Head
-    model: keras.Model
-    seed: int
-    front: keras.Model | None = None
-    fitted_on: Calibration | None = None
+    model: keras.Model  # from taps to scores
+    seed: int  # of its training
+    front: keras.Model | None = None  # the part of the audited model in front of it, where it is fed faces
+    fitted_on: Calibration | None = None  # None for a head that was loaded
 
     @property
     def calibration(self) -> Calibration:

@@ -52,6 +52,14 @@ class MintPlus:
         level: What is judged, a key of `LEVELS`.
         ingredients: What it looks at, keys of `INGREDIENTS`; None for the truth's default ones that the level and the
             observations allow.
+
+    Example:
+        >>> from mint_keras.records import Sample, tabulate
+        >>> table = tabulate([Sample(str(row), "web", str(row // 2), "") for row in range(80)])
+        >>> seen = Observations(table, {"outcome": np.random.default_rng(1).normal(size=(80, 8))})
+        >>> is_member, known = np.arange(80) % 4 < 2, np.arange(80) < 60
+        >>> MintPlus(ingredients=("norm",)).fit(seen[known], is_member[known])(seen[~known]).shape
+        (20,)
     """
 
     truth: str = IDENTITY

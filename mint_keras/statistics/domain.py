@@ -17,19 +17,12 @@ _RIDGE = 0.01  # of a feature's variance: keeps directions without spread finite
 
 @dataclasses.dataclass(frozen=True)
 class Domain:
-    """What calibration photos look like in d features.
+    """What calibration photos look like in d features."""
 
-    Attributes:
-        centre: The mean of each feature, shape (d,).
-        scale: The standard deviation of each feature, shape (d,).
-        precision: The inverse of the regularised correlations, shape (d, d).
-        limit: Photos farther from the centre are outside.
-    """
-
-    centre: np.ndarray
-    scale: np.ndarray
-    precision: np.ndarray
-    limit: float
+    centre: np.ndarray  # the mean of each feature, shape (d,)
+    scale: np.ndarray  # the standard deviation of each feature, shape (d,)
+    precision: np.ndarray  # the inverse of the regularised correlations, shape (d, d)
+    limit: float  # photos farther from the centre are outside
 
     def distance(self, features: np.ndarray) -> np.ndarray:
         """Returns squared Mahalanobis distances from the centre, shape (n,); infinite where a feature is not finite.
