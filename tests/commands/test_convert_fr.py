@@ -268,7 +268,7 @@ def test_a_mint_on_a_converted_model(converted: Path, tmp_path: Path, monkeypatc
         "evaluate": ("synthetic:1/scan/200-219/2",), "held_out": "synthetic:1/web/40-59/2", "num_train": 70,
         "num_test": 20, "quiet": True,
     }  # fmt: skip
-    text = train_mint(TrainMint("vanilla", tmp_path / "run", ("conv4",), precision="mixed_bfloat16", **options))
+    text = train_mint(TrainMint("vanilla", tmp_path / "run", ("conv4",), precision="mixed_bfloat16", **options)).text
     assert "AAD in mixed_bfloat16" in text
     measured = formats.read_json(tmp_path / "run" / "precision.json")
     assert measured["cosine"]["conv4_max"] > 0.99
@@ -276,7 +276,7 @@ def test_a_mint_on_a_converted_model(converted: Path, tmp_path: Path, monkeypatc
     export_tflite(ExportTflite(tmp_path / "run", tmp_path / "bundle", "conv4", quiet=True))
     assert formats.read_json(tmp_path / "bundle" / formats.MANIFEST)["parity"]["max_logit_difference"] < 1e-4
     again = train_mint(TrainMint("vanilla", tmp_path / "run", ("conv4",), precision="mixed_bfloat16", **options))
-    assert "conv4" in again
+    assert "conv4" in again.text
     assert formats.read_json(tmp_path / "run" / "precision.json") == measured
 
 
