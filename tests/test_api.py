@@ -57,6 +57,7 @@ def test_evidence_on_the_lab_model() -> None:
 
 
 class TestSevenLines:
+    @pytest.mark.slow
     def test_on_the_lab(
         self, lab: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
     ) -> None:

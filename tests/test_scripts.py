@@ -85,6 +85,7 @@ def test_refused_is_3(tmp_path: Path) -> None:
     assert run("score.py", samples / "member_1.png", *command, "--overwrite").returncode == 0
 
 
+@pytest.mark.slow
 def test_interrupted_is_130_and_keeps_the_work(tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = [sys.executable, "scripts/train_mint.py", "--head", "vanilla", "--out", str(out)]

@@ -1,6 +1,7 @@
 """A verdict in memory: a fitted scorer, people of the members' database who were kept out, and controls to beat."""
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -12,7 +13,7 @@ from mint_keras.data import images
 from mint_keras.data import protocol as protocols
 from mint_keras.records import AUDITED, UNTRAINED, InputError, Observations, Scores
 from mint_keras.scorers import blind, mint_plus
-from mint_keras.scorers.contract import Scorer
+from mint_keras.scorers.contract import Calibration, Fitted, Scorer
 from mint_keras.scorers.head import FittedHead
 from mint_keras.scorers.mint_plus import FittedMintPlus
 from mint_keras.statistics import findings, rule, verdict
@@ -88,7 +89,7 @@ def audit(
     """Decides whether a scorer tells claimed members from other people of their database whom the model never saw.
 
     The rule is that of `mint audit` for this one reference. Without `untrained` and `pixels` among the controls, with
-    fewer than 50 people on a side, or with sides of different databases the verdict is "cannot decide".
+    fewer than 50 people on a side, or with sides of different databases the verdict is never "evidence".
 
     Args:
         scorer: Fitted on other people, by `MintPlus().fit(...)` or `Head(...).fit(...)`.
@@ -101,29 +102,26 @@ def audit(
         InputError: if a side is empty, the scorer was fitted on these people, or a control cannot look at them.
 
     Example:
-        >>> from mint_keras.records import Sample, tabulate
-        >>> table = tabulate([Sample(str(row), "web", str(row // 2), "") for row in range(320)])
-        >>> seen = Observations(table, {"outcome": np.random.default_rng(1).normal(size=(320, 8))})
+        >>> from mint_keras.api.observing import samples
+        >>> seen = samples("synthetic:1/web/0-159/2").adding(outcome=np.random.default_rng(1).normal(size=(320, 8)))
         >>> is_member, known = np.arange(320) % 4 < 2, np.arange(320) < 120
         >>> scorer = mint_plus.MintPlus(ingredients=("norm",)).fit(seen[known], is_member[known])
-        >>> audit(scorer, seen[~known], is_member[~known]).outcome  # of noise
+        >>> audit(scorer, seen[~known], is_member[~known]).outcome
         'no evidence'
     """
     is_member = np.asarray(is_member, bool)
     if is_member.shape != (len(seen),) or is_member.all() or not is_member.any():
         raise InputError(f"Expected members and others among {len(seen)} samples, received {is_member.sum()} members.")
-    calibration, recipe = scorer.calibration, scorer.recipe
-    if both := set(seen.people()) & set(calibration.samples.people()):
+    if both := set(seen.people()) & set(scorer.calibration.samples.people()):
         raise InputError(f"Expected other people than those the scorer was fitted on, received {len(both)} of them.")
+    recipe = scorer.recipe
     name = f"{recipe.name.replace('_', ' ')} on {recipe.tap}"
     sides = [set(np.unique(seen.table.database[side]).tolist()) for side in (is_member, ~is_member)]
     evaluation = protocols.SAME_DATABASE if sides[0] == sides[1] else protocols.UNSEEN_DATABASE
 
-    def scores(scorer_name: str, model: str, logit: np.ndarray) -> Scores:
+    def scores(of: str, model: str, logit: np.ndarray) -> Scores:
         kept = np.flatnonzero(np.isfinite(logit))
-        return Scores(
-            scorer_name, recipe.tap, evaluation, seed, seen.table.take(kept), is_member[kept], logit[kept], model
-        )
+        return Scores(of, recipe.tap, evaluation, seed, seen.table.take(kept), is_member[kept], logit[kept], model)
 
     parts = {AUDITED: [scores(recipe.name, AUDITED, scorer(seen))]}
     if evaluation != protocols.SAME_DATABASE:
@@ -131,18 +129,20 @@ def audit(
         question = f"are members of {sorted(sides[0])} told from people of {sorted(sides[1])}"
         claim = findings.across("members and externals", question, findings.CLAIM, parts[AUDITED], seed=seed)
         return verdict.decide([claim])
-    by_pixels = {}
-    for control in controls:
-        for label, look, fitted_there in control(scorer):
-            known = look(calibration.samples)
-            if len(known) < len(calibration.samples):
-                raise InputError(f"Expected the scorer's own samples to be there for {label}, received fewer.")
-            fitted = fitted_there.fit(known, calibration.is_member, calibration.seed)
-            part = scores(fitted_there.name, label, fitted(look(seen)))
-            if fitted_there.tap == blind.TAP:
-                by_pixels[label] = part
-            else:
-                parts[label] = [part]
+    by_pixels: dict[str, Scores] = {}
+    for label, look, other in itertools.chain.from_iterable(control(scorer) for control in controls):
+        part = scores(other.name, label, _refitted(scorer.calibration, label, look, other)(look(seen)))
+        if other.tap == blind.TAP:
+            by_pixels[label] = part
+        else:
+            parts[label] = [part]
     is_of_persons = recipe.tap in (mint_plus.WITH_OTHERS, mint_plus.OF_PERSON)
     comparison = rule.comparison(name, parts, findings.PERSON, {evaluation: by_pixels}, seed, is_of_persons)
     return rule.by_rule([comparison], {}, seed)[name]
+
+
+def _refitted(calibration: Calibration, label: str, look: Look, recipe: Scorer) -> Fitted:
+    known = look(calibration.samples)
+    if len(known) < len(calibration.samples):
+        raise InputError(f"Expected the scorer's own samples to be there for {label}, received fewer.")
+    return recipe.fit(known, calibration.is_member, calibration.seed)

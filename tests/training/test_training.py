@@ -90,6 +90,7 @@ def fit(aad: tuple[dict[str, np.ndarray], np.ndarray], logs: Path, seed: int = 1
     return head
 
 
+@pytest.mark.slow
 def test_same_seed_same_scores(aad: tuple[dict[str, np.ndarray], np.ndarray], tmp_path: Path) -> None:
     weights = [fit(aad, tmp_path / str(k), seed).get_weights() for k, seed in enumerate((1, 1, 2))]
     for one, two in zip(weights[0], weights[1], strict=True):
