@@ -92,12 +92,21 @@ class TestSevenLines:
         assert list(frame.columns) == ["finding", "role", "auc", "low", "high"]
         assert len(frame) == len(found.findings)
 
-    def test_a_control_is_needed_for_evidence(self, lab: tuple) -> None:
-        _, seen, is_member = lab
-        known = mint.split_calibration(seen.people(), is_member, seed=1)
-        scorer = mint.MintPlus().fit(seen[known], is_member[known])
+    def test_a_control_is_needed_for_evidence(self) -> None:
+        """Embeddings of members are longer, by a lot, and people are many: only the controls are missing."""
+        is_member = np.arange(320) % 4 < 2
+        length = np.where(is_member, 3.0, 1.0)[:, None]
+        seen = mint.samples("synthetic:1/web/0-159/2")
+        seen = seen.adding(outcome=length * np.random.default_rng(1).normal(size=(320, 64)))
+        known = np.arange(320) < 120
+        scorer = mint.MintPlus(ingredients=("norm",)).fit(seen[known], is_member[known])
         found = mint.audit(scorer, seen[~known], is_member[~known])
+        assert found.findings[0].auc.value > 0.99
         assert found.outcome == verdict.CANNOT_DECIDE
+        swapped = is_member[~known].copy()
+        swapped[0] = ~swapped[0]  # one of a person's two photos
+        with pytest.raises(mint.InputError, match="each on one side, received 1"):
+            mint.audit(scorer, seen[~known], swapped)
 
     def test_sides_of_different_databases_decide_nothing(self, lab: tuple) -> None:
         model, seen, is_member = lab
@@ -115,7 +124,7 @@ class TestSevenLines:
         _, seen, is_member = lab
         known = mint.split_calibration(seen.people(), is_member, seed=1)
         scorer = mint.MintPlus().fit(seen[known], is_member[known])
-        with pytest.raises(mint.InputError, match="other people than those"):
+        with pytest.raises(mint.InputError, match="other people than those fitted on"):
             mint.audit(scorer, seen, is_member)
         with pytest.raises(mint.InputError, match="members and others"):
             mint.audit(scorer, seen[~known], np.zeros((~known).sum(), bool))

@@ -99,7 +99,7 @@ def audit(
         seed: Seeds the intervals.
 
     Raises:
-        InputError: if a side is empty, the scorer was fitted on these people, or a control cannot look at them.
+        InputError: if a side is empty, a person is on both or was fitted on, or a control cannot look at them.
 
     Example:
         >>> from mint_keras.api.observing import samples
@@ -109,12 +109,12 @@ def audit(
         >>> audit(scorer, seen[~known], is_member[~known]).outcome
         'no evidence'
     """
-    is_member = np.asarray(is_member, bool)
+    recipe, is_member = scorer.recipe, np.asarray(is_member, bool)
     if is_member.shape != (len(seen),) or is_member.all() or not is_member.any():
         raise InputError(f"Expected members and others among {len(seen)} samples, received {is_member.sum()} members.")
-    if both := set(seen.people()) & set(scorer.calibration.samples.people()):
-        raise InputError(f"Expected other people than those the scorer was fitted on, received {len(both)} of them.")
-    recipe = scorer.recipe
+    people, others = set(seen.people()[is_member]), set(seen.people()[~is_member])
+    if both := (people & others) | ((people | others) & set(scorer.calibration.samples.people())):
+        raise InputError(f"Expected other people than those fitted on, each on one side, received {len(both)} of them.")
     name = f"{recipe.name.replace('_', ' ')} on {recipe.tap}"
     sides = [set(np.unique(seen.table.database[side]).tolist()) for side in (is_member, ~is_member)]
     evaluation = protocols.SAME_DATABASE if sides[0] == sides[1] else protocols.UNSEEN_DATABASE
