@@ -1,0 +1,240 @@
+"""One person under several names, found by the embeddings of a face network; and does that network know people at all?
+
+Names of one person are not independent: with some in the calibration or on the other side, whatever was learnt of the
+person looks like membership.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import sparse, stats
+from scipy.cluster import hierarchy
+from scipy.sparse import csgraph
+
+from mint_keras import vectors
+from mint_keras.records import InputError
+from mint_keras.statistics import bounds
+
+MIN_PEOPLE = 20  # with two photos or more: fewer say little of a network
+# Of `Competence.low`. Face networks are above 0.99 on faces of their kind; untrained or on other faces, below 0.85.
+MIN_VERIFICATION = 0.95
+MIN_RECALL = 0.5  # below, a search that finds nothing says nothing
+COPY = 0.9999  # cosine from which embeddings are the same up to rounding
+_MAX_MISSED = 0.01  # share of the people under two names who may be missed for the sake of fewer false links
+_MAX_FALSE_LINKS = 0.02  # expected for each name
+_TAIL = 0.025  # of the cosines of different names, from where a normal tail goes on
+_STRETCH = 1.05  # of that tail: between LFW's people, and between drawn ones, cosines go so much farther
+_NUM_IMPOSTORS = 20_000
+_BLOCK = 512
+
+
+class Competence(NamedTuple):
+    """How well a network's cosines tell two photos of one person from photos of two people.
+
+    Attributes:
+        auc: AUC, in which every person counts once; None where fewer than `MIN_PEOPLE` people have two photos.
+        low: Lower end of its 95% interval over people.
+        num_people: People with two photos or more.
+        num_pairs: Pairs of photos of one person.
+    """
+
+    auc: float | None
+    low: float | None
+    num_people: int
+    num_pairs: int
+
+    @property
+    def is_competent(self) -> bool:
+        """Whether the network is known to tell people apart."""
+        return self.low is not None and self.low >= MIN_VERIFICATION
+
+    def describe(self) -> str:
+        """Returns what was found, in plain English."""
+        if self.low is None:
+            return f"{self.num_people} people have two photos; {MIN_PEOPLE} must, to see whether it tells people apart."
+        said = "tells people apart" if self.is_competent else "does not tell people apart well enough"
+        said += f": AUC {self.auc:.4f}, at least {self.low:.4f} with 95% confidence"
+        return f"The network {said} ({self.num_people} people; {MIN_VERIFICATION} is needed)."
+
+
+class Merged(NamedTuple):
+    """Which names are one person.
+
+    Attributes:
+        people: The person on each photo, shape (n,): the first in sorted order of the names that are one person.
+        groups: Names that are one person, two or more in each group, sorted.
+        threshold: Cosine of two names' mean embeddings from which they count as one person; None where fewer than
+            `MIN_PEOPLE` names have two photos, and only copies of photos can be found.
+        recall: Share of people, split into two names, that reach the threshold.
+        false_alarm: Share of pairs of different people that reach it, by a tail on which real twins have little weight.
+        num_names: Names.
+        num_split: Names with two photos or more, which were split.
+        num_copies: Pairs of names that share a photo.
+    """
+
+    people: np.ndarray
+    groups: tuple[tuple[str, ...], ...]
+    threshold: float | None
+    recall: float | None
+    false_alarm: float | None
+    num_names: int
+    num_split: int
+    num_copies: int
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether most people under several names would have been found."""
+        return self.recall is not None and self.recall >= MIN_RECALL
+
+    def describe(self) -> str:
+        """Returns what was found, in plain English."""
+        num = sum(len(group) for group in self.groups)
+        found = f"{num} of {self.num_names} names belong to {len(self.groups)} people" if num else "No names are joined"
+        found += f"; {self.num_copies} pairs of names share a photo."
+        if self.threshold is None or self.recall is None or self.false_alarm is None:
+            few = f"{self.num_split} names have two photos or more, {MIN_PEOPLE} are needed"
+            return f"One person under several names cannot be found: {few}. By copies of photos alone: {found}"
+        share = bounds.exact_interval(round(self.recall * self.num_split), self.num_split)
+        links = self.false_alarm * self.num_names * (self.num_names - 1) / 2
+        return (
+            f"{found} Names are joined from a cosine of {self.threshold:.3f}, which {share} of {self.num_split} people "
+            f"reach who are split into two names, and about {links:.1f} pairs of different people."
+        )
+
+
+def competence(embeddings: np.ndarray, people: np.ndarray, seed: int = 1) -> Competence:
+    """Returns how well a network tells people apart on the photos at hand.
+
+    Args:
+        embeddings: Embeddings of photos, shape (n, d), of any length.
+        people: Who is on them, shape (n,).
+        seed: Seeds the choice of pairs: of a person one fewer than photos.
+
+    Raises:
+        InputError: if embeddings are not finite, or not as many as names.
+    """
+    units, names, name_of = _prepare(embeddings, people)
+    rng = np.random.default_rng(seed)
+    # Shuffled, because photos that follow each other in a folder are often of one occasion.
+    order = rng.permutation(len(units))
+    order = order[np.argsort(name_of[order], kind="stable")]
+    is_same = name_of[order[1:]] == name_of[order[:-1]]
+    first, second = order[1:][is_same], order[:-1][is_same]
+    num_pairs = np.bincount(name_of[first], minlength=len(names))
+    num_people = int(np.count_nonzero(num_pairs))
+    if num_people < MIN_PEOPLE:
+        return Competence(None, None, num_people, len(first))
+    some, others = rng.integers(len(units), size=(2, _NUM_IMPOSTORS))
+    is_other = name_of[some] != name_of[others]
+    impostors = np.sort(vectors.cosines(units[some[is_other]], units[others[is_other]]))
+    genuine = vectors.cosines(units[first], units[second])
+    below = [np.searchsorted(impostors, genuine, side) / len(impostors) for side in ("left", "right")]
+    by_person = np.bincount(name_of[first], np.mean(below, axis=0))[num_pairs.nonzero()] / num_pairs[num_pairs > 0]
+    auc = float(by_person.mean())
+    half = float(stats.t.ppf(0.975, num_people - 1) * by_person.std(ddof=1) / np.sqrt(num_people))
+    return Competence(auc, max(0.0, auc - half), num_people, len(first))
+
+
+def same_people(embeddings: np.ndarray, people: np.ndarray) -> Merged:
+    """Finds names that are one person: by average linkage of the names' mean embeddings, and by copies of photos.
+
+    The photos at hand set the threshold, from people who are split into two names and from all pairs of names. Two
+    people under one name are not looked for.
+
+    Args:
+        embeddings: Embeddings of photos, shape (n, d), of any length, by a competent network.
+        people: The name of who is on them, shape (n,).
+
+    Raises:
+        InputError: if embeddings are not finite, or not as many as names.
+    """
+    units, names, name_of = _prepare(embeddings, people)
+    links = copies = _pairs(units, COPY, name_of)
+    halves = _halves(units, name_of)
+    threshold = recall = false_alarm = None
+    if len(halves) >= MIN_PEOPLE:
+        means = _means(units, name_of)
+        threshold, false_alarm = _threshold(means, halves)
+        recall = float(np.mean(halves >= threshold))
+        links = np.concatenate([copies, _average_linkage(means, threshold)])
+    group_of = _groups(links, len(names))
+    _, first, group_of = np.unique(group_of, return_index=True, return_inverse=True)
+    large = np.flatnonzero(np.bincount(group_of) > 1)
+    groups = tuple(sorted(tuple(names[group_of == group].tolist()) for group in large))
+    merged = names[first[group_of]][name_of]
+    return Merged(merged, groups, threshold, recall, false_alarm, len(names), len(halves), len(copies))
+
+
+def _prepare(embeddings: np.ndarray, people: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns directions seen from the middle of all, the names in order, and which of them each photo has."""
+    rows, people = np.asarray(embeddings, np.float64), np.asarray(people)
+    if rows.ndim != 2 or not 0 < len(rows) == len(people) or not np.isfinite(rows).all():
+        raise InputError(
+            f"Expected finite embeddings (n, d) of {len(people)} photos, received {rows.shape}. Leave the others out."
+        )
+    units = vectors.unit_rows(rows)
+    # Weak networks give all faces nearly one direction: without this, all would be copies of one another.
+    return vectors.unit_rows(units - units.mean(axis=0)), *np.unique(people, return_inverse=True)
+
+
+def _means(units: np.ndarray, owner: np.ndarray) -> np.ndarray:
+    """Returns the direction of the mean of each owner's rows."""
+    return vectors.unit_rows(sparse.csr_array((np.ones(len(owner)), (owner, np.arange(len(owner))))) @ units)
+
+
+def _halves(units: np.ndarray, name_of: np.ndarray) -> np.ndarray:
+    """Returns the cosine of two halves of each name's photos, of names with two or more."""
+    count = np.bincount(name_of)
+    # Halves no larger than names are: the mean of many photos would be known again too easily.
+    num = 2 * np.minimum(count // 2, max(1, int(np.median(count))))
+    # By content, so that the order of the photos does not matter; those that are taken are spread over all.
+    order = np.lexsort((units[:, 0], name_of))
+    owner = name_of[order]
+    place = np.arange(len(order)) - (np.cumsum(count) - count)[owner]
+    turn = place * num[owner] // count[owner]
+    is_taken = (num[owner] > 0) & (turn != (place - 1) * num[owner] // count[owner])
+    half = np.unique(2 * owner[is_taken] + turn[is_taken] % 2, return_inverse=True)[1]
+    means = _means(units[order[is_taken]], half) if len(half) else units[:0]
+    return vectors.cosines(means[::2], means[1::2])
+
+
+def _threshold(means: np.ndarray, halves: np.ndarray) -> tuple[float, float]:
+    """Returns from which cosine two names are one person, and the share of different people that reach it."""
+    some = np.arange(0, len(means), max(1, len(means) // 500))
+    cosines = (means @ means[some].T)[np.arange(len(means))[:, None] != some]
+    # Twins are each other's nearest, which is the far tail: it is continued from where they have little weight.
+    middle, upper = np.quantile(cosines, [0.5, 1 - _TAIL])
+    scale = _STRETCH * max(upper - middle, np.finfo(float).eps) / stats.norm.isf(_TAIL)
+    limit = middle + scale * stats.norm.isf(min(0.5, 2 * _MAX_FALSE_LINKS / (len(means) - 1)))
+    threshold = float(max(limit, np.quantile(halves, _MAX_MISSED)))
+    return threshold, float(stats.norm.sf((threshold - middle) / scale))
+
+
+def _average_linkage(means: np.ndarray, threshold: float) -> np.ndarray:
+    """Returns every name that is joined with the first of its group, as pairs, (m, 2)."""
+    part_of = _groups(_pairs(means, threshold, np.arange(len(means))), len(means))
+    pairs = [np.empty((0, 2), int)]
+    # Between these parts no pair reaches the threshold, nor does an average of pairs: each is clustered on its own.
+    for part in np.flatnonzero(np.bincount(part_of) > 1):
+        rows = np.flatnonzero(part_of == part)
+        tree = hierarchy.linkage(means[rows], "average", "cosine")
+        group_of = hierarchy.fcluster(tree, 1 - threshold, "distance")
+        _, first, group_of = np.unique(group_of, return_index=True, return_inverse=True)
+        pairs.append(np.stack([rows[first[group_of]], rows], axis=1))
+    return np.concatenate(pairs)
+
+
+def _pairs(units: np.ndarray, threshold: float, owner: np.ndarray) -> np.ndarray:
+    """Returns the pairs of different owners, (m, 2), with rows whose cosine is a threshold or more."""
+    units, pairs = units.astype(np.float32), [np.empty((0, 2), int)]
+    for start in range(0, len(units), _BLOCK):
+        rows, columns = np.nonzero(units[start : start + _BLOCK] @ units[start:].T >= threshold)
+        found = np.sort(np.stack([owner[start + rows], owner[start + columns]], axis=1), axis=1)
+        pairs.append(np.unique(found[found[:, 0] != found[:, 1]], axis=0))
+    return np.unique(np.concatenate(pairs), axis=0)
+
+
+def _groups(pairs: np.ndarray, num: int) -> np.ndarray:
+    """Returns the number of the group of each of `num`, where pairs are in one group."""
+    graph = sparse.coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(num, num))
+    return csgraph.connected_components(graph, directed=False)[1]
