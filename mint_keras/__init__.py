@@ -7,7 +7,8 @@
     head = mint.Head("vanilla", taps=["conv1"]).fit(seen[train], is_member[train])
     head.evaluate(seen[test], is_member[test])                                 # Keras' own evaluate underneath
     scorer = mint.MintPlus().fit(seen[known], is_member[known])
-    mint.audit(scorer, seen[others], is_member[others], controls=[mint.untrained(model, 3), mint.pixels()])
+    controls = [mint.untrained(model, 3), mint.pixels(), mint.look(mint.load_model("dlib"))]
+    mint.audit(scorer, seen[others], is_member[others], controls)
 
 Importing it loads neither TensorFlow nor anything else that takes long; `mint --help` lists the commands.
 """
@@ -31,6 +32,7 @@ _CONTENTS = {
     "convert": "api.audited_model",
     "foreign": "api.auditing",
     "load_model": "api.audited_model",
+    "look": "api.auditing",
     "observe": "api.observing",
     "pixels": "api.auditing",
     "samples": "api.observing",

@@ -1,5 +1,6 @@
 """A verdict in memory: a fitted scorer, people of the members' database who were kept out, and controls to beat."""
 
+import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
@@ -9,14 +10,19 @@ import numpy as np
 from mint_keras.aad import observe as observing
 from mint_keras.api.audited_model import AuditedModel
 from mint_keras.api.observing import observe
+from mint_keras.auditing import look as looks
 from mint_keras.data import images
 from mint_keras.data import protocol as protocols
 from mint_keras.records import AUDITED, UNTRAINED, InputError, Observations, Scores
 from mint_keras.scorers import blind, mint_plus
-from mint_keras.scorers.contract import Calibration, Fitted, Scorer
+from mint_keras.scorers.baselines import OUTCOME
+from mint_keras.scorers.contract import Calibration, Fitted, Scorer, cross_fit
+from mint_keras.scorers.direction import Direction
 from mint_keras.scorers.head import FittedHead
+from mint_keras.scorers.look import Look as LookScorer
 from mint_keras.scorers.mint_plus import FittedMintPlus
-from mint_keras.statistics import findings, rule, verdict
+from mint_keras.statistics import findings, identities, rule, verdict
+from mint_keras.statistics.selection import Candidate
 from mint_keras.training import batches
 
 # From samples with their pixels or places to what something gave for them.
@@ -58,6 +64,34 @@ def foreign(model: AuditedModel) -> Control:
     return lambda scorer: iter([(f"foreign_{model.name}", functools.partial(observe, model), scorer.recipe)])
 
 
+@dataclasses.dataclass(frozen=True)
+class LookControl:
+    """See `look`."""
+
+    model: AuditedModel
+
+    def __call__(self, scorer: FittedMintPlus | FittedHead) -> Iterator[tuple[str, Look, Scorer]]:
+        """Gives the scorer of looks, and the scorer itself if it can look at this network."""
+        show = functools.partial(observe, self.model)
+        yield findings.LOOK, show, LookScorer()
+        if set(scorer.recipe.needs.taps) <= set(self.model.taps):
+            yield findings.LOOK, show, scorer.recipe
+
+
+def look(model: AuditedModel) -> LookControl:
+    """Returns the control that asks how people look to a face network that is not the audited one.
+
+    A verdict cannot do without it, nor without being shown by two photos of at least 20 people that this network knows
+    such faces. The checkpoint before fine-tuning is best; "dlib", on the shelf, knows photographed faces. If it tells
+    the sides apart, they look different. Names that are one person to it count as one.
+
+    Example:
+        >>> from mint_keras.api.audited_model import load_model
+        >>> controls = [look(load_model("lab3"))]
+    """
+    return LookControl(model)
+
+
 def pixels() -> Control:
     """Returns the control that sees no model: statistics of the pixels, and a small network on them.
 
@@ -95,7 +129,7 @@ def audit(
         scorer: Fitted on other people, by `MintPlus().fit(...)` or `Head(...).fit(...)`.
         seen: What the audited model gave for the people in question, see `observe`.
         is_member: Which samples are claimed to be members, (n,), bool.
-        controls: What the scorer must beat, made by `untrained`, `foreign` and `pixels`.
+        controls: What the scorer must beat, made by `untrained`, `foreign`, `pixels` and `look`.
         seed: Seeds the intervals.
 
     Raises:
@@ -118,27 +152,57 @@ def audit(
     name = f"{recipe.name.replace('_', ' ')} on {recipe.tap}"
     sides = [set(np.unique(seen.table.database[side]).tolist()) for side in (is_member, ~is_member)]
     evaluation = protocols.SAME_DATABASE if sides[0] == sides[1] else protocols.UNSEEN_DATABASE
+    look_controls = [control for control in controls if isinstance(control, LookControl)]
+    lacking = {} if look_controls else {findings.LOOK: "None was given (mint_keras.look)."}
+    for control in look_controls[:1]:
+        seen, is_member, why = _who_is_who(control, scorer.calibration, seen, is_member)
+        lacking |= {findings.LOOK: why} if why else {}
 
-    def scores(of: str, model: str, logit: np.ndarray) -> Scores:
-        kept = np.flatnonzero(np.isfinite(logit))
-        return Scores(of, recipe.tap, evaluation, seed, seen.table.take(kept), is_member[kept], logit[kept], model)
+    def scores(of: Scorer, model: str, logit: np.ndarray) -> Scores:
+        return Candidate(of.name, of.tap).scored(seen.table, logit, is_member, evaluation, seed, model)
 
-    parts = {AUDITED: [scores(recipe.name, AUDITED, scorer(seen))]}
+    parts = {AUDITED: [scores(recipe, AUDITED, scorer(seen))]}
     if evaluation != protocols.SAME_DATABASE:
         # Databases can be told apart without any membership: such a comparison is written down and decides nothing.
         question = f"are members of {sorted(sides[0])} told from people of {sorted(sides[1])}"
         claim = findings.across("members and externals", question, findings.CLAIM, parts[AUDITED], seed=seed)
         return verdict.decide([claim])
-    by_pixels: dict[str, Scores] = {}
-    for label, look, other in itertools.chain.from_iterable(control(scorer) for control in controls):
-        part = scores(other.name, label, _refitted(scorer.calibration, label, look, other)(look(seen)))
-        if other.tap == blind.TAP:
-            by_pixels[label] = part
+    without_model: dict[str, Scores] = {}
+    wanted = [one for one in controls if not (isinstance(one, LookControl) and lacking)]
+    for label, show, other in itertools.chain.from_iterable(control(scorer) for control in wanted):
+        part = scores(other, label, _refitted(scorer.calibration, label, show, other)(show(seen)))
+        if other.tap == blind.TAP or other.name == LookScorer.name:
+            without_model[label] = part
         else:
             parts[label] = [part]
+    known = scores(Direction(), AUDITED, cross_fit(Direction(), seen, is_member, seed))
     is_of_persons = recipe.tap in (mint_plus.WITH_OTHERS, mint_plus.OF_PERSON)
-    comparison = rule.comparison(name, parts, findings.PERSON, {evaluation: by_pixels}, seed, is_of_persons)
-    return rule.by_rule([comparison], {}, seed)[name]
+    comparison = rule.comparison(name, parts, findings.PERSON, {evaluation: without_model}, seed, is_of_persons)
+    return rule.by_rule([comparison], {}, seed, {evaluation: known}, lacking)[name]
+
+
+def _who_is_who(
+    control: LookControl, calibration: Calibration, seen: Observations, is_member: np.ndarray
+) -> tuple[Observations, np.ndarray, str]:
+    """Returns samples, and their membership, by people as a network knows them, and why it is no control, if so.
+
+    Whoever was fitted on under another name, or is on both sides, is left out.
+    """
+    tables = [calibration.samples.table, seen.table]
+    outcome = np.concatenate([observe(control.model, one)[OUTCOME] for one in (calibration.samples, seen)])
+    people = np.concatenate([table.people() for table in tables])
+    competence = identities.competence(outcome, people)
+    if not competence.is_competent:
+        return seen, is_member, competence.describe()
+    merged = identities.same_people(outcome, people)
+    if not merged.is_checked:
+        return seen, is_member, merged.describe()
+    known, person = np.split(merged.people, [len(tables[0])])
+    both = np.intersect1d(person[is_member], person[~is_member])
+    kept = ~np.isin(person, np.concatenate([known, both]))
+    alias = dict(zip(seen.people().tolist(), person.tolist(), strict=True))
+    renamed = Observations(looks.renamed(seen.table, alias), seen.arrays)
+    return renamed.take(kept), is_member[kept], ""
 
 
 def _refitted(calibration: Calibration, label: str, look: Look, recipe: Scorer) -> Fitted:

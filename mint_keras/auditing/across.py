@@ -17,7 +17,6 @@ from mint_keras.statistics.findings import Finding
 from mint_keras.training import batches
 
 _NUM_FILES = 300  # whose headers say how a database's files were made
-_NOT_USED = -1  # part of samples that a protocol leaves out
 _CLAIM = "does the audited model tell members from externals of another database, as in the paper"
 _HELD_OUT_CLAIM = "does the audited model tell members of a database that no head was trained on from externals"
 _UNTRAINED = "does a network that was never trained tell the databases apart"
@@ -58,7 +57,7 @@ def as_in_the_paper(opened: Opened) -> Found:
     run, scores, scorer, seed = opened.run, opened.scores, opened.scorer, opened.spec.seed
     main, protocol = run.protocol.main_evaluation, run.protocol
     claim = _HELD_OUT_CLAIM if main == protocols.UNSEEN_MEMBERS else _CLAIM
-    blind = controls.by_pixels(opened, protocol.table, main, protocol.training_rows(), protocol.evaluations()[main])
+    blind = controls.by_pixels(opened, protocol.table, main, protocol.evaluations()[main])
     for name, question, role, parts in (
         ("members and externals", claim, findings.CLAIM, scorer.parts(scores, main)),
         (
@@ -88,7 +87,7 @@ def without_members_of(protocol: protocols.Protocol, database: str) -> protocols
     """Returns the protocol with a database of members that nothing is fitted on, and no other one to evaluate on."""
     part, is_of_it = protocol.part, protocol.table.database == database
     is_left_out = (part == protocols.TRAIN_MEMBERS) & is_of_it | (part == protocols.TEST_MEMBERS) & ~is_of_it
-    return dataclasses.replace(protocol, part=np.where(is_left_out, _NOT_USED, part))
+    return dataclasses.replace(protocol, part=np.where(is_left_out, protocols.NOT_USED, part))
 
 
 def by_lot(opened: Opened) -> Found:
@@ -101,7 +100,7 @@ def dealt_out(protocol: protocols.Protocol, seed: int) -> protocols.Protocol:
     """Returns the protocol with sides dealt out anew by person; training stays training, and test test."""
     # By person, as membership is: photos of one person are alike, and a lot for each would not be independent.
     part, people = protocol.part, protocol.table.people()
-    dealt = np.full(len(part), _NOT_USED)
+    dealt = np.full(len(part), protocols.NOT_USED)
     rng = streams.stream(seed, streams.LOTS)
     for sides in (
         (protocols.TRAIN_MEMBERS, protocols.TRAIN_EXTERNALS),

@@ -1,6 +1,7 @@
 """What photos say: single ones, several of one person, and photos that were changed after the training."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -120,21 +121,24 @@ def _asked(opened: Opened, tasks: plus.Tasks) -> Iterator[_Asked]:
         compared.rows[is_chooser & ~compared.is_member][: division.MOST_IN_MEMORY],
     )
     for task in tasks.photo_of_person:
-        rows, is_member = task.fitted_on
-        people = tasks.table.people()[rows]
-        if len(np.unique(people[~is_member])) < 2 * mint_plus.MIN_PEOPLE:
+        people = tasks.table.people()[task.photos.rows]
+        # Changed photos are scored by one fit, and not fold by fold: some people are fitted on, others are scored.
+        known = splits.folds_of_people(people, task.photos.is_member, 2, seed)[0][0]
+        is_known = np.isin(np.arange(len(people)), known)
+        fitted_on, names = task.photos.where(is_known), people[is_known]
+        if len(np.unique(names[~fitted_on.is_member])) < 2 * mint_plus.MIN_PEOPLE:
             return
-        # MINT+ does not score whom it was fitted on: here it is fitted without half of its externals.
-        aside = np.zeros(len(rows), bool)
-        aside[~is_member] = splits.split_people(people[~is_member], 0.5, streams.stream(seed, streams.THRESHOLD))
-        fewer = dataclasses.replace(task, fitted_on=task.fitted_on.where(~aside))
+        # Half of the externals who would be fitted on fix the threshold.
+        aside = np.zeros(len(names), bool)
+        others = ~fitted_on.is_member
+        aside[others] = splits.split_people(names[others], 0.5, streams.stream(seed, streams.THRESHOLD))
         yield _Asked(
             _PLUS,
             Candidate(mint_plus.NAME, task.level),
-            lambda asked=fewer: plus.open_scorer(opened, tasks, asked),  # type: ignore[misc]
+            functools.partial(plus.open_scorer, opened, tasks, task, fitted_on.where(~aside)),
             tasks.table,
-            division.limited(task.scored, seed),
-            rows[aside][: division.MOST_IN_MEMORY],
+            division.limited(task.photos.where(~is_known), seed),
+            fitted_on.rows[aside][: division.MOST_IN_MEMORY],
         )
 
 

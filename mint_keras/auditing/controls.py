@@ -13,12 +13,12 @@ from mint_keras.audited import recalibration, taps, zoo
 from mint_keras.auditing.opened import Opened, needed
 from mint_keras.data import images, samples
 from mint_keras.data import protocol as protocols
-from mint_keras.records import AUDITED, InputError, Labelled, SampleTable, Scores
+from mint_keras.records import AUDITED, UNTRAINED, InputError, Labelled, SampleTable, Scores
 from mint_keras.runs import aad as run_aad
 from mint_keras.runs.run import fit_and_score
 from mint_keras.runs.spec import RunSpec
 from mint_keras.scorers import blind
-from mint_keras.scorers.contract import Scorer
+from mint_keras.scorers.contract import NUM_FOLDS, Scorer, cross_fit
 from mint_keras.training import batches
 
 KIND = "audit_control"
@@ -112,30 +112,39 @@ def untrained(opened: Opened, audited: Path, name: str, number: int) -> Path:
     return folder
 
 
-def by_pixels(
-    opened: Opened, table: SampleTable, evaluation: str, fitted_on: Labelled, scored: Labelled
-) -> dict[str, Scores]:
-    """Fits what sees pixels only on some rows of a table, and returns the scores of others by the scorer's name.
+def untrained_copies(opened: Opened) -> tuple[dict[str, Path], str]:
+    """Returns the folders of the untrained copies by name, and why there are fewer than were asked for."""
+    found, why = {}, ""
+    for number in range(1, opened.spec.num_untrained + 1):
+        name = f"{UNTRAINED}_{number}"
+        try:
+            found[name] = untrained(opened, opened.run.spec.audited, name, number)
+        except InputError as error:  # a copy that has collapsed is no control, and must not look like one
+            why = f"{name.replace('_', ' ')}: {error}"
+    return found, why
+
+
+def by_pixels(opened: Opened, table: SampleTable, evaluation: str, photos: Labelled) -> dict[str, Scores]:
+    """Returns what sees pixels only makes of some rows of a table, cross-fitted, by the scorer's name.
 
     The scores have a folder of the evaluation's name; what is there is read.
     """
     folder, seed = opened.folder / "pixels" / evaluation, opened.spec.seed
 
     def make() -> list[Scores]:
-        seen, shown = (
-            observe(table.take(rows), blind.features, opened.run.spec.framing, blind.BATCH_SIZE, is_filled=False)
-            for rows, _ in (fitted_on, scored)
-        )
+        shown = table.take(photos.rows)
+        seen = observe(shown, blind.features, opened.run.spec.framing, blind.BATCH_SIZE, is_filled=False)
         recipes: list[Scorer] = [blind.PixelStatistics()]
         # The network is trained on batches of as many of each side.
-        if fitted_on.smaller_side >= batches.CLASS_BATCH:
-            recipes.append(blind.PixelNetwork(folder))
-        logits = [recipe.fit(seen, fitted_on.is_member, seed)(shown) for recipe in recipes]
-        who = (table.take(scored.rows), scored.is_member)
+        if photos.smaller_side * (NUM_FOLDS - 1) // NUM_FOLDS >= batches.CLASS_BATCH:
+            recipes.append(blind.PixelNetwork())
         return [
-            Scores(recipe.name, recipe.tap, evaluation, seed, *who, logit)
-            for recipe, logit in zip(recipes, logits, strict=True)
-        ]
+            Scores(
+                recipe.name, recipe.tap, evaluation, seed, shown, photos.is_member,
+                cross_fit(recipe, seen, photos.is_member, seed),
+            )
+            for recipe in recipes
+        ]  # fmt: skip
 
     kept = formats.kept(folder / formats.SCORES, make, score_files.write_scores, score_files.read_scores)
     return {part.scorer: part for part in kept}

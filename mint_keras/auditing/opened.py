@@ -9,6 +9,7 @@ import numpy as np
 
 from mint_keras import formats, score_files, shelf
 from mint_keras.aad import extract, models, store
+from mint_keras.auditing import look as looks
 from mint_keras.data import images, samples
 from mint_keras.data import protocol as protocols
 from mint_keras.heads import specs
@@ -30,6 +31,7 @@ class AuditSpec:
     """What an audit looks at. `mint audit --help` says what each field is."""
 
     run: Path
+    look: Path | None = None
     foreign: tuple[Path, ...] = ()
     unseen_photos: str = ""
     swap: Path | None = None
@@ -51,6 +53,8 @@ class Opened:
         scores: The scores of the run's heads and baselines.
         scorer: The one of these that was chosen, on people who are not reported on.
         division: The division of the people of its reference, or of its main evaluation if it has no reference.
+        look: The network that is the control of how people look, and who it says is who; None without a reference.
+        said: What the report says of both.
     """
 
     spec: AuditSpec
@@ -59,11 +63,18 @@ class Opened:
     scores: Sequence[Scores]
     scorer: Candidate
     division: division.Division
+    look: looks.Chosen | None
+    said: tuple[str, ...]
 
     @property
     def has_reference(self) -> bool:
         """Whether there are people of the members' database whom the audited model never saw."""
         return protocols.SAME_DATABASE in self.run.protocol.evaluations()
+
+    @property
+    def knows_looks(self) -> bool:
+        """Whether there is a network that knows the faces at hand and is not the audited one."""
+        return self.look is not None and self.look.folder is not None
 
     @property
     def recipe(self) -> Scorer:
@@ -130,8 +141,14 @@ def open_scorer(run: Run, scorer: Candidate) -> Fitted:
 
 
 def open_audit(spec: AuditSpec, run: Run, folder: Path) -> Opened:
-    """Chooses among the run's heads and baselines by their AUC on people who are not reported on."""
-    scores = score_files.read_scores(run.folder / formats.SCORES)
+    """Finds out who is who, and chooses a head or baseline of the run by its AUC on people who are not reported on."""
+    scores, chosen = score_files.read_scores(run.folder / formats.SCORES), None
+    said: tuple[str, ...] = ()
+    if protocols.SAME_DATABASE in run.protocol.evaluations():
+        chosen = looks.choose(run, spec.look, folder)
+        protocol, left_out = looks.regroup(run.protocol, chosen.groups)
+        run, scores = dataclasses.replace(run, protocol=protocol), looks.regrouped(scores, protocol)
+        said = (*chosen.said, *left_out)
     evaluations = run.protocol.evaluations()
     # Where only membership differs, if the run has such people: elsewhere the scorer that sees shift best would win.
     evaluation = protocols.SAME_DATABASE if protocols.SAME_DATABASE in evaluations else run.protocol.main_evaluation
@@ -141,7 +158,7 @@ def open_audit(spec: AuditSpec, run: Run, folder: Path) -> Opened:
     by_name = {str(scorer): scorer for scorer in parts}
     validation = {str(scorer): divided.choosing(of_scorer) for scorer, of_scorer in parts.items()}
     scorer = by_name[selection.choose(validation, divided.reported(of_heads))]
-    return Opened(spec, folder, run, scores, scorer, divided)
+    return Opened(spec, folder, run, scores, scorer, divided, chosen, said)
 
 
 def manifest(spec: AuditSpec) -> dict[str, Any]:
@@ -154,8 +171,7 @@ def manifest(spec: AuditSpec) -> dict[str, Any]:
     if len(set(names)) < len(names):
         raise InputError(f"Expected foreign models in folders of different names, received {names}.")
     folders = {f"foreign {folder.name}": folder for folder in spec.foreign}
-    if spec.swap is not None:
-        folders["swap"] = spec.swap
+    folders |= {name: of for name, of in (("look", spec.look), ("swap", spec.swap)) if of is not None}
     inputs = {"run": formats.sha256_file(spec.run / formats.SCORES)}
     inputs |= {name: formats.sha256_file(shelf.find(folder) / formats.MODEL) for name, folder in folders.items()}
     sources = {"unseen photos": (spec.unseen_photos,) if spec.unseen_photos else (), "nulls": spec.nulls}

@@ -1,10 +1,11 @@
-"""MINT+ in an audit: fitted where only membership differs, on people who are not reported on; it scores the others.
+"""MINT+ in an audit: fitted where only membership differs, fold by fold, so that everybody is reported on.
 
-It is asked at several levels (`mint_plus.LEVELS`), about the person and, where there are unseen photos of the members'
-own people, about the image.
+Nobody is scored by what was fitted on that person (`scorers.contract.cross_fit`). MINT+ is asked at several levels
+(`mint_plus.LEVELS`), about the person and, where there are unseen photos of the members' own people, about the image.
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,28 +18,41 @@ from mint_keras.audited import zoo
 from mint_keras.auditing.opened import Opened
 from mint_keras.data import images, samples
 from mint_keras.data import protocol as protocols
-from mint_keras.records import InputError, Labelled, Observations, SampleTable, Scores
-from mint_keras.scorers import mint_plus
-from mint_keras.scorers.contract import Fitted
+from mint_keras.records import AUDITED, InputError, Labelled, Observations, SampleTable, Scores
+from mint_keras.scorers import direction, mint_plus
+from mint_keras.scorers.contract import NUM_FOLDS, Fitted, cross_fit
 from mint_keras.statistics import division, findings, verdict
 from mint_keras.statistics.rule import UNSEEN_PHOTOS
+from mint_keras.statistics.selection import Candidate
 
 _TRUTHS = {findings.PERSON: mint_plus.IDENTITY, findings.IMAGE: mint_plus.IMAGE}
-_LEVELS = {mint_plus.PHOTO: "photo", mint_plus.WITH_OTHERS: "photo with others", mint_plus.OF_PERSON: "person"}
+_MIN_PEOPLE = math.ceil(mint_plus.MIN_PEOPLE * NUM_FOLDS / (NUM_FOLDS - 1))  # of a side: a fold is not fitted on
+_LEVELS = {
+    mint_plus.PHOTO: "photo",
+    mint_plus.WITH_OTHERS: "photo with others",
+    mint_plus.OF_PERSON: "person",
+    direction.NAME: "known signs",
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
     """One way to ask MINT+: a key of `mint_plus.LEVELS`, a key of `findings.TRUTHS`, and rows of `Tasks.table`.
 
-    Every person has `num_photos` on a side; it is 0 where the number does not matter.
+    Every person has `num_photos` on a side; it is 0 where the number does not matter. The level `direction.NAME` asks
+    for the side that was used, by statistics whose sign no label set.
     """
 
     level: str
     truth: str
     num_photos: int
-    fitted_on: Labelled
-    scored: Labelled
+    photos: Labelled
+
+    @property
+    def recipe(self) -> mint_plus.MintPlus | direction.Direction:
+        """MINT+, or the known signs, unfitted."""
+        is_direction = self.level == direction.NAME
+        return direction.Direction() if is_direction else mint_plus.MintPlus(_TRUTHS[self.truth], self.level)
 
     @property
     def evaluation(self) -> str:
@@ -98,42 +112,43 @@ def plan(opened: Opened) -> Tasks:
         unseen = np.arange(len(run.protocol.table), len(table))
     tasks, missing = _about_images(opened, table, unseen)
     if opened.has_reference:
-        of_person, why = tasks_of_person(run.protocol, opened.division, opened.spec.seed)
+        of_person, why = tasks_of_person(run.protocol, opened.spec.seed)
         tasks, missing = [*of_person, *tasks], [*why, *missing]
+    # One direction for all levels, from the photos of which most can be said: those beside others, if there are any.
+    last = {task.truth: task for task in tasks if task.level in (mint_plus.PHOTO, mint_plus.WITH_OTHERS)}
+    tasks += [dataclasses.replace(task, level=direction.NAME) for task in last.values()]
     return Tasks(table, tasks, missing)
 
 
 def score(opened: Opened, tasks: Tasks, model: str, audited: Path) -> dict[str, Scores]:
-    """Returns the scores of every task by its name, through a model in a folder; what is there is read."""
+    """Returns the scores of every task by its name, through a model in a folder; what is there is read.
+
+    Only the audited model is asked for a direction.
+    """
     folder, seed = opened.folder / "mint_plus" / model, opened.spec.seed
-    paths = {task.name: folder / f"{task.truth}_{task.level}.csv" for task in tasks.tasks}
-    missing = [task for task in tasks.tasks if not paths[task.name].is_file()]
+    asked = [task for task in tasks.tasks if task.level != direction.NAME or model == AUDITED]
+    paths = {task.name: folder / f"{task.truth}_{task.level}.csv" for task in asked}
+    missing = [task for task in asked if not paths[task.name].is_file()]
     if missing:
         # All tasks share photos, so every photo passes through the model once.
-        rows = np.unique(np.concatenate([rows for task in missing for rows in (task.fitted_on.rows, task.scored.rows)]))
+        rows = np.unique(np.concatenate([task.photos.rows for task in missing]))
         seen = _look(opened, tasks.table.take(rows), audited)
         folder.mkdir(parents=True, exist_ok=True)
         for task in missing:
-            shown = seen.take(np.searchsorted(rows, task.scored.rows))
-            logit = _fit(task, rows, seen, seed)(shown)
-            named = (mint_plus.NAME, task.level, task.evaluation, seed)
-            part = Scores(*named, shown.table, task.scored.is_member, logit, model)
+            shown = seen.take(np.searchsorted(rows, task.photos.rows))
+            logit = cross_fit(task.recipe, shown, task.photos.is_member, seed)
+            scorer = Candidate(task.recipe.name, task.level)
+            part = scorer.scored(shown.table, logit, task.photos.is_member, task.evaluation, seed, model)
             score_files.write_scores(paths[task.name], [part])
     return {name: score_files.read_scores(path)[0] for name, path in paths.items()}
 
 
-def open_scorer(opened: Opened, tasks: Tasks, task: Task) -> Fitted:
-    """Returns MINT+ as a function of faces, through the audited model."""
-    rows, audited = np.unique(task.fitted_on.rows), opened.run.spec.audited
-    fitted = _fit(task, rows, _look(opened, tasks.table.take(rows), audited), opened.spec.seed)
+def open_scorer(opened: Opened, tasks: Tasks, task: Task, fitted_on: Labelled) -> Fitted:
+    """Returns MINT+, fitted for a task on some rows of the table, as a function of faces, through the audited model."""
+    audited, seed = opened.run.spec.audited, opened.spec.seed
+    fitted = task.recipe.fit(_look(opened, tasks.table.take(fitted_on.rows), audited), fitted_on.is_member, seed)
     function = views.face_function(zoo.load_audited(audited, zoo.kind_of(audited)))
     return lambda shown: fitted(Observations(shown.table, run(function, shown[images.PIXELS])))
-
-
-def _fit(task: Task, rows: np.ndarray, seen: Observations, seed: int) -> mint_plus.FittedMintPlus:
-    """Fits MINT+ for a task, on observations of these sorted rows of the tasks' table."""
-    recipe = mint_plus.MintPlus(_TRUTHS[task.truth], task.level)
-    return recipe.fit(seen.take(np.searchsorted(rows, task.fitted_on.rows)), task.fitted_on.is_member, seed)
 
 
 def _look(opened: Opened, table: SampleTable, audited: Path) -> Observations:
@@ -146,26 +161,19 @@ def _look(opened: Opened, table: SampleTable, audited: Path) -> Observations:
     return seen
 
 
-def tasks_of_person(
-    protocol: protocols.Protocol, divided: division.Division, seed: int
-) -> tuple[list[Task], list[str]]:
+def tasks_of_person(protocol: protocols.Protocol, seed: int) -> tuple[list[Task], list[str]]:
     """Returns the tasks about persons, members against other people of their database, and what cannot be asked.
 
     Args:
         protocol: A protocol with such people.
-        divided: The division that says who of them is reported on.
         seed: Seeds the choice of photos.
     """
-    people, sample_id = protocol.table.people(), protocol.table.sample_id
-    fitted_on = division.calibration(protocol, divided)
-    num = min(len(np.unique(people[fitted_on.rows[side]])) for side in (fitted_on.is_member, ~fitted_on.is_member))
-    if num < mint_plus.MIN_PEOPLE:
-        return [], [f"MINT+: {num} people of a side are not reported on, and it wants {mint_plus.MIN_PEOPLE}."]
-    evaluated = protocol.evaluations()[protocols.SAME_DATABASE]
-    # The same photos as the other scorers'.
-    reported = evaluated.where(~np.isin(people[evaluated.rows], divided.validation))
-    single = Task(mint_plus.PHOTO, findings.PERSON, 0, fitted_on, reported)
-    several = _equal(fitted_on, division.reported(protocol, divided), people, sample_id, seed)
+    people, photos = protocol.table.people(), division.of_reference(protocol)
+    num = min(len(np.unique(people[photos.rows[side]])) for side in (photos.is_member, ~photos.is_member))
+    if num < _MIN_PEOPLE:
+        return [], [f"MINT+: there are {num} people of a side, and it wants {_MIN_PEOPLE}."]
+    single = Task(mint_plus.PHOTO, findings.PERSON, 0, photos)
+    several = _equal(photos, people, protocol.table.sample_id, seed)
     if several is None:
         return [single], ["MINT+ at the level of persons: too few people on a side have two photos in the run."]
     levels = (mint_plus.WITH_OTHERS, mint_plus.OF_PERSON)
@@ -181,9 +189,7 @@ def _about_images(opened: Opened, table: SampleTable, unseen: np.ndarray) -> tup
     photos = Labelled(np.concatenate([used, unseen]), np.arange(len(used) + len(unseen)) < len(used))
     # A person on one side only would make it a question about persons.
     photos = photos.where(np.isin(people[photos.rows], np.intersect1d(people[used], people[unseen])))
-    tested = people[: len(part)][part == protocols.TEST_MEMBERS]
-    is_reported = np.isin(people[photos.rows], np.setdiff1d(tested, opened.division.validation))
-    several = _equal(photos.where(~is_reported), photos.where(is_reported), people, table.sample_id, opened.spec.seed)
+    several = _equal(photos, people, table.sample_id, opened.spec.seed)
     if several is None:
         num = len(np.unique(people[photos.rows]))
         return [], [
@@ -192,14 +198,10 @@ def _about_images(opened: Opened, table: SampleTable, unseen: np.ndarray) -> tup
     return [Task(level, findings.IMAGE, *several) for level in (mint_plus.PHOTO, mint_plus.WITH_OTHERS)], []
 
 
-def _equal(
-    fitted_on: Labelled, scored: Labelled, people: np.ndarray, sample_id: np.ndarray, seed: int
-) -> tuple[int, Labelled, Labelled] | None:
+def _equal(photos: Labelled, people: np.ndarray, sample_id: np.ndarray, seed: int) -> tuple[int, Labelled] | None:
     """Returns as many photos of every person on every side, with their number; None if there are too few people."""
-    sides = {"fitted on": fitted_on, "scored": scored}
-    for num_people in (verdict.MIN_PEOPLE, 2):  # rather few photos of enough people than many of too few
-        least = {"fitted on": mint_plus.MIN_PEOPLE, "scored": num_people}
-        num, kept = division.equal_photos(sides, least, people, sample_id, seed)
+    for least in (verdict.MIN_PEOPLE, _MIN_PEOPLE):  # rather few photos of enough people than many of too few
+        num, chosen = division.equal_photos(photos, least, people, sample_id, seed)
         if num:
-            return num, kept["fitted on"], kept["scored"]
+            return num, chosen
     return None

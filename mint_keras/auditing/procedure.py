@@ -5,11 +5,12 @@ from pathlib import Path
 from mint_keras import formats, progress
 from mint_keras.audited import taps
 from mint_keras.auditing import across, changed_photos, controls, plus, report, swap
+from mint_keras.auditing import look as looks
 from mint_keras.auditing.opened import AuditSpec, Opened, manifest, open_audit
 from mint_keras.data import protocol as protocols
-from mint_keras.records import AUDITED, UNTRAINED
+from mint_keras.records import AUDITED, Scores
 from mint_keras.runs import run as runs
-from mint_keras.scorers import mint_plus
+from mint_keras.scorers import direction, mint_plus
 from mint_keras.statistics import division, findings, rule
 from mint_keras.statistics.rule import Comparison
 
@@ -40,36 +41,38 @@ def audit(spec: AuditSpec, folder: Path, overwrite: bool = False) -> report.Resu
             missing.append("Foreign model: none was given (--foreign).")
         if not spec.swap:
             missing.append("Cross-model swap: no other model of the members' database (--swap).")
-        comparisons = _compare(opened, tasks)
+        comparisons, directions, lacking = _compare(opened, tasks)
+        missing += [f"{role.capitalize()} control: {why}" for role, why in lacking.items()]
         found, not_found = across.measure(opened)
-        verdicts = rule.by_rule(comparisons, {str(opened.scorer): found}, spec.seed)
+        verdicts = rule.by_rule(comparisons, {str(opened.scorer): found}, spec.seed, directions, lacking)
         changed, not_changed = changed_photos.changed(opened, tasks)
         curves, accusations = changed_photos.power_curves(opened, tasks), changed_photos.accusations(opened)
-        results = report.Results(verdicts, curves, accusations, changed, [*missing, *not_found, *not_changed])
+        not_measured = [*missing, *not_found, *not_changed]
+        results = report.Results(verdicts, curves, accusations, changed, not_measured, opened.said)
         report.write(results, folder)
     return results
 
 
-def _compare(opened: Opened, tasks: plus.Tasks) -> list[Comparison]:
-    """Scores the samples of every reference, by the run's scorer and MINT+, through every model and by pixels."""
-    spec, protocol, seed, has_plus = opened.spec, opened.run.protocol, opened.spec.seed, bool(tasks.tasks)
+def _compare(opened: Opened, tasks: plus.Tasks) -> tuple[list[Comparison], dict[str, Scores], dict[str, str]]:
+    """Scores the samples of every reference, by the run's scorer and MINT+, through every model, by pixels and look.
+
+    Returns the comparisons, by evaluation the scores whose sign no label set, and by role why a control was not run.
+    """
+    spec, seed, has_plus = opened.spec, opened.spec.seed, bool(tasks.tasks)
     # What cannot be used must show before anything takes long.
     swapped = swap.choose(opened, spec.swap) if spec.swap else None
     across.null_databases(opened)
     for folder in spec.foreign:
         controls.check(opened.recipe, folder, [taps.OUTCOME] if has_plus else [])
-    models = {}
+    models: dict[str, Path] = {}
+    lacking: dict[str, str] = {}
     if opened.has_reference or has_plus:
-        for number in range(1, spec.num_untrained + 1):
-            name = f"{UNTRAINED}_{number}"
-            models[name] = controls.untrained(opened, opened.run.spec.audited, name, number)
+        models, why = controls.untrained_copies(opened)
         models |= {f"foreign_{folder.name}": folder for folder in spec.foreign}
-    # Pixels are fitted on whom MINT+ is fitted on, and score whom it scores.
-    sides = {task.evaluation: (task.fitted_on, task.scored) for task in tasks.tasks if task.truth == findings.IMAGE}
-    if opened.has_reference:
-        known, reported = (choose(protocol, opened.division) for choose in (division.calibration, division.reported))
-        sides[protocols.SAME_DATABASE] = (known, reported)
-    blind = {name: controls.by_pixels(opened, tasks.table, name, *of_name) for name, of_name in sides.items()}
+        lacking |= {findings.UNTRAINED: why} if why else {}
+    if not opened.knows_looks:
+        lacking[findings.LOOK] = " ".join(opened.said) or "There is no reference to try a network on."
+    blind = _without_the_model(opened, tasks)
     found = []
     if opened.has_reference:
         of_models = {AUDITED: opened.scores}
@@ -79,16 +82,35 @@ def _compare(opened: Opened, tasks: plus.Tasks) -> list[Comparison]:
             for name, scores in of_models.items()
         }
         found.append(rule.comparison(str(opened.scorer), parts, findings.PERSON, blind, seed))
-    if has_plus:
-        everybody = {AUDITED: opened.run.spec.audited, **models}
-        by_model = {
-            name: plus.score(opened, tasks, name, folder)
-            for name, folder in progress.bar(list(everybody.items()), desc="MINT+", unit="model")
-        }
-        for task in tasks.tasks:
-            parts = {name: [scores[task.name]] for name, scores in by_model.items()}
-            is_of_persons = task.level in (mint_plus.WITH_OTHERS, mint_plus.OF_PERSON)
-            found.append(rule.comparison(task.name, parts, task.truth, blind, seed, is_of_persons))
+    everybody = {AUDITED: opened.run.spec.audited, **models}
+    if opened.look is not None and opened.look.folder is not None:
+        everybody[findings.LOOK] = opened.look.folder
+    by_model = {
+        name: plus.score(opened, tasks, name, folder)
+        for name, folder in progress.bar(list(everybody.items() if has_plus else ()), desc="MINT+", unit="model")
+    }
+    directions = {}
+    for task in tasks.tasks:
+        if task.level == direction.NAME:
+            directions[task.evaluation] = by_model[AUDITED][task.name]
+            continue
+        parts = {name: [scores[task.name]] for name, scores in by_model.items()}
+        is_of_persons = task.level in (mint_plus.WITH_OTHERS, mint_plus.OF_PERSON)
+        found.append(rule.comparison(task.name, parts, task.truth, blind, seed, is_of_persons))
     if spec.swap and swapped:
         found.append(swap.score(opened, spec.swap, *swapped))
+        directions[protocols.CROSS_MODEL] = found[-1].parts[AUDITED][0]  # the length of the embedding
+    return found, directions, lacking
+
+
+def _without_the_model(opened: Opened, tasks: plus.Tasks) -> dict[str, dict[str, Scores]]:
+    """Returns by evaluation what pixels and the look network make of the people whom MINT+ is fitted on and scores."""
+    photos = {task.evaluation: task.photos for task in tasks.tasks if task.truth == findings.IMAGE}
+    if opened.has_reference:
+        photos[protocols.SAME_DATABASE] = division.of_reference(opened.run.protocol)
+    found = {name: controls.by_pixels(opened, tasks.table, name, rows) for name, rows in photos.items()}
+    if opened.look is not None and opened.look.folder is not None:
+        for name, rows in photos.items():
+            where = (name, opened.folder)
+            found[name][findings.LOOK] = looks.by_look(opened.look, opened.run, tasks.table, rows, *where)
     return found

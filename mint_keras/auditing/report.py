@@ -42,6 +42,7 @@ class Results:
     accusations: str  # what may be said of single photos
     changed: Sequence[Changed]  # nothing if it was not asked for
     not_measured: Sequence[str]  # which controls are missing, and why
+    identities: Sequence[str] = ()  # who is who, and what network said so
 
     @property
     def outcome(self) -> str:
@@ -69,6 +70,7 @@ def content(results: Results) -> dict[str, Any]:
         "photos": results.accusations,
         "robustness": {"max_fpr": MAX_FPR, "rows": [dataclasses.asdict(one) for one in results.changed]},
         "not_measured": list(results.not_measured),
+        "identities": list(results.identities),
     }
 
 
@@ -77,6 +79,7 @@ def text(results: Results) -> str:
     lines = [f"Verdict: {results.outcome}"]
     for name, decided in results.verdicts.items():
         lines += ["", f"== {name} ==", "", decided.text()]
+    lines += ["", *results.identities]
     lines += ["", *(
         f"{point.num_photos} photo{'s' * (point.num_photos > 1)} of each person, {name}: AUC {point.auc}."
         for name, curve in results.curves.items()

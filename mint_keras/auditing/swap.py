@@ -13,12 +13,15 @@ from mint_keras import formats, shelf, streams, vectors
 from mint_keras.aad.observe import observe
 from mint_keras.audited import iresnet, runtime, taps, zoo
 from mint_keras.auditing import controls
+from mint_keras.auditing import look as looks
 from mint_keras.auditing.opened import Opened
 from mint_keras.data import images, samples, splits
 from mint_keras.data import protocol as protocols
-from mint_keras.records import AUDITED, UNTRAINED, InputError, SampleTable, Scores, concatenate_tables
+from mint_keras.records import AUDITED, UNTRAINED, InputError, Observations, SampleTable, Scores, concatenate_tables
 from mint_keras.scorers import blind
 from mint_keras.scorers.baselines import EMBEDDING_NORM
+from mint_keras.scorers.contract import Scorer
+from mint_keras.scorers.look import Look
 from mint_keras.statistics import findings
 from mint_keras.statistics.rule import Comparison
 
@@ -48,8 +51,14 @@ def score(opened: Opened, other: Path, table: SampleTable, is_first: np.ndarray)
     parts = {name: [_score(opened, models, table, is_first)] for name, models in pairs.items()}
     seen = observe(table, blind.features, opened.run.spec.framing, blind.BATCH_SIZE, is_filled=False)
     statistics = blind.PixelStatistics()
-    logit = statistics.fit(seen, is_first)(seen)
-    by_pixels = {statistics.name: _twice(opened, statistics.tap, table, is_first, (logit, logit))}
+    shown: dict[str, tuple[Scorer, Observations]] = {statistics.name: (statistics, seen)}
+    if opened.look is not None and opened.look.folder is not None:
+        shown[findings.LOOK] = Look(), looks.embed(opened.look.folder, table, opened.run.spec.native_resolution)
+    # What knows neither model sees the same photo twice, with opposite labels.
+    by_pixels = {}
+    for name, (recipe, seen) in shown.items():
+        logit = recipe.fit(seen, is_first)(seen)
+        by_pixels[name] = _twice(opened, recipe.tap, table, is_first, (logit, logit))
     held_out = protocol.table.take(protocol.part == protocols.HELD_OUT)
     neither = held_out.take(~np.isin(held_out.people(), table.people()))
     null = []

@@ -7,7 +7,7 @@ must beat everything that knows nothing of the members. Without such people the 
 Examples:
     python scripts/train_mint.py --head vanilla --baselines --out runs/mint
     python scripts/audit.py --run runs/mint --out runs/audit
-    python scripts/audit.py --run runs/mint --foreign models/lab2 --out runs/audit-foreign
+    python scripts/audit.py --run runs/mint --look models/lab3 --foreign models/lab2 --out runs/audit-foreign
 """
 
 from __future__ import annotations
@@ -32,6 +32,10 @@ class Audit(Common):
         run: Folder that train_mint.py wrote. Its held-out people of the members' database are the reference, without
             which nothing can be decided; with --baselines there is more than heads to choose from.
         out: Folder for report.html, audit.json and verdict.txt, and for the scores through other models behind them.
+        look: Folder of a face network other than the audited one that knows such faces: the checkpoint before
+            fine-tuning is best. If it tells the two groups apart they look different, and nothing can be decided. It is
+            also asked who is who. Left out, that network of the shelf is taken which knows the faces at hand best;
+            without one that does there is no evidence.
         foreign: Folders of other audited models of the same task that were not trained on these members. Whatever they
             find is not membership.
         unseen_photos: Other photos of the members' people that the audited model was not trained on: a folder with a
@@ -51,6 +55,7 @@ class Audit(Common):
 
     run: Path
     out: Path
+    look: Path | None = None
     foreign: tuple[Path, ...] = ()
     unseen_photos: str = ""
     swap: Path | None = None

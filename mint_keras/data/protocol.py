@@ -20,6 +20,7 @@ UNSEEN_MEMBERS = "unseen_members_database"
 
 # Positions in `PARTS`, by whose names protocols are kept in files.
 TRAIN_MEMBERS, TRAIN_EXTERNALS, TEST_MEMBERS, TEST_EXTERNALS, HELD_OUT = range(5)
+NOT_USED = -1  # of samples that a protocol leaves out
 PARTS = ("train_members", "train_externals", "test_members", "test_externals", "held_out")
 _TRAIN_FRACTION = 0.6
 

@@ -66,6 +66,23 @@ def choose_evenly(databases: np.ndarray, num: int, rng: np.random.Generator) -> 
     return np.sort(shuffled[np.argsort(turn[shuffled], kind="stable")][:num])
 
 
+def folds_of_people(
+    people: np.ndarray, is_member: np.ndarray, num: int, seed: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Returns the rows outside and inside each of `num` folds. A person is in one fold; every fold has both classes.
+
+    Takes the person of every row, shape (n,), and which rows are members', shape (n,), bool. Whoever has a member's
+    photo counts as a member, for image membership.
+    """
+    has_member = np.isin(people, people[is_member])
+    fold = np.empty(len(people), int)
+    for side in (has_member, ~has_member):
+        _, number = np.unique(people[side], return_inverse=True)
+        count = number.max(initial=-1) + 1
+        fold[side] = np.random.default_rng(seed).permutation(np.arange(count) % num)[number]
+    return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(num)]
+
+
 def rows_by_person(people: np.ndarray) -> list[np.ndarray]:
     """Returns the rows of each person, in the order of their names."""
     order = np.argsort(people, kind="stable")

@@ -1,7 +1,7 @@
 """The people of an audit, divided: some choose the scorer, or it is fitted on them; the others are reported on."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -45,70 +45,50 @@ def divide(part: Scores, seed: int) -> Division:
     return Division(np.concatenate(chosen))
 
 
-def calibration(protocol: protocols.Protocol, division: Division) -> Labelled:
-    """Returns the rows of members, and of others of their database, who are not reported on.
+def of_reference(protocol: protocols.Protocol) -> Labelled:
+    """Returns the rows of members, and of others of their database, whatever part they play for the heads.
 
-    Whatever is fitted where only membership differs is fitted on these: pixels and MINT+ alike.
+    Whatever is fitted where only membership differs is fitted on these, fold by fold, and scores them: pixels, the
+    look network and MINT+ alike. These are more photos than in the evaluation, which has as many of both sides.
     """
-    part = protocol.part
     members = (protocols.TRAIN_MEMBERS, protocols.TEST_MEMBERS)
-    # Whom the heads trained on is never reported on, and of the others those who choose are not.
-    is_training = np.isin(part, (protocols.TRAIN_MEMBERS, protocols.TRAIN_EXTERNALS))
-    is_chooser = np.isin(protocol.table.people(), division.validation)
-    rows = np.flatnonzero(np.isin(part, (*members, *_others(protocol))) & (is_training | is_chooser))
-    return Labelled(rows, np.isin(part[rows], members))
-
-
-def reported(protocol: protocols.Protocol, division: Division) -> Labelled:
-    """Returns the rows of members, and of others of their database, who are reported on.
-
-    These are more photos than in the evaluation, which has as many of both sides.
-    """
-    part = protocol.part
-    is_chooser = np.isin(protocol.table.people(), division.validation)
-    rows = np.flatnonzero(np.isin(part, (protocols.TEST_MEMBERS, _others(protocol)[1])) & ~is_chooser)
-    return Labelled(rows, part[rows] == protocols.TEST_MEMBERS)
-
-
-def _others(protocol: protocols.Protocol) -> tuple[int, int]:
-    """Returns the parts that people of the members' database play who are no members: in training, and in test."""
-    if protocol.main_evaluation == protocols.SAME_DATABASE:
-        return protocols.TRAIN_EXTERNALS, protocols.TEST_EXTERNALS
-    return protocols.HELD_OUT, protocols.HELD_OUT
+    is_same = protocol.main_evaluation == protocols.SAME_DATABASE
+    others = (protocols.TRAIN_EXTERNALS, protocols.TEST_EXTERNALS) if is_same else (protocols.HELD_OUT,)
+    rows = np.flatnonzero(np.isin(protocol.part, (*members, *others)))
+    return Labelled(rows, np.isin(protocol.part[rows], members))
 
 
 def equal_photos(
-    sides: Mapping[str, Labelled], least: Mapping[str, int], people: np.ndarray, sample_id: np.ndarray, seed: int
-) -> tuple[int, dict[str, Labelled]]:
+    photos: Labelled, least: int, people: np.ndarray, sample_id: np.ndarray, seed: int
+) -> tuple[int, Labelled]:
     """Chooses the same number of photos of every person, whether a member or not.
 
     If people have photos on both sides of membership, only those who have enough on both are chosen.
 
     Args:
-        sides: The rows to fit on and the rows to score, with their membership, by name.
-        least: How many people of each side of membership must remain, by the same names.
+        photos: Rows of a table, with their membership.
+        least: How many people of each side must remain.
         people: The person of every row of the table, shape (n,).
         sample_id: The name of every row of the table, shape (n,).
         seed: Seeds the choice.
 
     Returns:
         The number of photos, the largest one up to 8 that leaves enough people, and the chosen rows and membership; 0
-        and nothing if two photos are too many.
+        and no rows if two photos are too many.
     """
     # The more photos a person has, the nearer and better known the others are: a scorer that compares the photos of a
     # person would see that, and not the membership. Weights for unequal numbers would have to be right; equal ones are.
+    by_side = [photos.rows[photos.is_member], photos.rows[~photos.is_member]]
+    is_of_both = np.isin(people[by_side[0]], people[by_side[1]]).any()
     for num in range(_MOST_PHOTOS, 1, -1):
-        kept: dict[str, Labelled] = {}
-        for name, (rows, is_member) in sides.items():
-            by_side = [rows[is_member], rows[~is_member]]
-            chosen = [side[splits.choose_photos(people[side], sample_id[side], num, seed)] for side in by_side]
-            if np.isin(people[by_side[0]], people[by_side[1]]).any():
-                both = np.intersect1d(people[chosen[0]], people[chosen[1]])
-                chosen = [side[np.isin(people[side], both)] for side in chosen]
-            kept[name] = Labelled(np.concatenate(chosen), np.arange(sum(map(len, chosen))) < len(chosen[0]))
-        if all(side.smaller_side >= num * least[name] for name, side in kept.items()):
+        chosen = [side[splits.choose_photos(people[side], sample_id[side], num, seed)] for side in by_side]
+        if is_of_both:
+            both = np.intersect1d(people[chosen[0]], people[chosen[1]])
+            chosen = [side[np.isin(people[side], both)] for side in chosen]
+        kept = Labelled(np.concatenate(chosen), np.arange(sum(map(len, chosen))) < len(chosen[0]))
+        if kept.smaller_side >= num * least:
             return num, kept
-    return 0, {}
+    return 0, Labelled(photos.rows[:0], photos.is_member[:0])
 
 
 def without_membership(parts: Sequence[Scores], seed: int) -> list[Scores]:

@@ -9,11 +9,16 @@ from mint_keras.statistics.bounds import Certified
 from mint_keras.statistics.intervals import Estimate
 
 REFERENCE, BLIND, UNTRAINED, OTHER, NULL = "reference", "blind", "untrained", "other", "null"
+LOOK, DIRECTION = "look", "direction"
 CLAIM, CONTEXT = "claim", "context"
 ROLES = {
     REFERENCE: "the audited model where only membership differs between the sides: people of the members' own database "
     "who were kept out, the members' own unseen photos, or the same photos in a model that was not trained on them",
     BLIND: "a scorer that never looked at the audited model, on a reference's samples: it must see no difference",
+    LOOK: "a face network other than the audited one that knows these faces, on a reference's samples: it must see no "
+    "difference",
+    DIRECTION: "the audited model by statistics whose sign no label set, on a reference's people: it must point to the "
+    "claimed members",
     UNTRAINED: "an untrained copy of the audited model, on a reference's samples: it must do worse than the reference",
     OTHER: "any other control on a reference's samples, such as a foreign model: it must do worse than the reference",
     NULL: "the audited model on two sides of one kind, of a reference's people: it must see no difference",
@@ -41,7 +46,7 @@ class Finding:
         auc: The AUC of the scorer.
         num_members: The number of people on the claimed members' side.
         num_externals: The number of people on the other side.
-        difference: AUC of the reference minus this one on the same samples; None for references, nulls, and
+        difference: AUC of the reference minus this one on the same samples; None for references, nulls, directions, and
             comparisons of different databases.
         adjusted_p: p-value of the AUC against 0.5, adjusted for everything that was tried (`selection.holm`): one-sided
             for references, two-sided for controls. None if nothing else was tried, or the choice was made before, on
@@ -69,6 +74,11 @@ class Finding:
             )
 
     @property
+    def is_below_chance(self) -> bool:
+        """Whether the interval lies below 0.5: the claimed members score lower than the others."""
+        return self.auc.high < 0.5 - _ROUNDING
+
+    @property
     def num_people(self) -> int:
         """People on the smaller side."""
         return min(self.num_members, self.num_externals)
@@ -84,7 +94,7 @@ class Finding:
     def tells_sides_apart(self, alpha: float) -> bool:
         """Whether the sides differ in either direction: a score that is wrong throughout knows as much."""
         # An AUC of exactly 0.5 comes out a little beside it, and would tell the sides apart without any spread.
-        return (self.auc.low > 0.5 + _ROUNDING or self.auc.high < 0.5 - _ROUNDING) and self.is_significant(alpha)
+        return (self.auc.low > 0.5 + _ROUNDING or self.is_below_chance) and self.is_significant(alpha)
 
 
 def reference(
@@ -111,8 +121,8 @@ def control(
 
     Args:
         what: The control's name, question and role (a key of `ROLES`).
-        parts: Scores of the control, for the reference's training seeds or one for all of them; for the role "null"
-            scores of the reference's own scorer on other samples.
+        parts: Scores of the control, for the reference's training seeds or one for all of them; for the roles "null"
+            and "direction" scores of other samples, or of some of them.
         of: The reference that it belongs to.
         of_parts: The scores behind the reference.
         adjusted_p: The p-value of its AUC, if other controls of this role were tried.
@@ -122,8 +132,8 @@ def control(
         InputError: if the samples or trainings are not the reference's.
     """
     name, question, role = what
-    # A null has other samples than the reference: there is nothing to pair.
-    others = None if role == NULL else of_parts
+    # A null has other samples than the reference, and a direction perhaps fewer: there is nothing to pair.
+    others = None if role in (NULL, DIRECTION) else of_parts
     found = _measure((name, question, role, of.truth), parts, others, adjusted_p, seed)
     return dataclasses.replace(found, evaluation=of.evaluation)
 

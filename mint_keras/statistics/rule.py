@@ -27,8 +27,11 @@ REFERENCES = {
         "does it make a difference to the same photos which of two models was trained on them",
     ),
 }
+_THROUGH_LOOK = "the scorer through the look network"
 _QUESTIONS = {
     findings.BLIND: "can pixels alone tell the two sides apart",
+    findings.LOOK: "does a face network that is not the audited one tell the two sides apart",
+    findings.DIRECTION: "do the claimed members have what networks do to people that they were trained on",
     findings.NULL: "does the scorer see a difference where neither side was used",
     findings.UNTRAINED: "does a network that was never trained tell the two sides apart",
     findings.OTHER: "does a model that was trained on other people tell the two sides apart",
@@ -44,8 +47,9 @@ class Comparison:
         evaluation: A key of `REFERENCES`.
         truth: A key of `findings.TRUTHS`.
         parts: The scores of the reported people by the model's name: through the audited model (`AUDITED`), untrained
-            copies (names that begin with `UNTRAINED`) and foreign models.
-        blind: Scores of pixels on these samples, and perhaps on more, by name.
+            copies (names that begin with `UNTRAINED`), the look network (`findings.LOOK`) and foreign models.
+        blind: Scores of what knows nothing of the audited model on these samples, and perhaps on more, by name: of the
+            look network under `findings.LOOK`, and of pixels.
         is_of_persons: Whether the scorer judges whole people: pixels are then averaged over a person's photos.
         null: The scores of two sides neither of which was used; empty if there are none.
     """
@@ -76,45 +80,70 @@ def comparison(
 
 
 def by_rule(
-    comparisons: Sequence[Comparison], across: Mapping[str, Sequence[Finding]], seed: int
+    comparisons: Sequence[Comparison],
+    across: Mapping[str, Sequence[Finding]],
+    seed: int,
+    directions: Mapping[str, Scores] | None = None,
+    lacking: Mapping[str, str] | None = None,
 ) -> dict[str, verdict.Verdict]:
     """Returns the verdict on every scorer of an audit, by its name, from all comparisons that were tried.
 
-    What was measured across databases, by scorer, is for the record. These scorers come first, also without reference.
+    Args:
+        comparisons: Everything that was tried.
+        across: What was measured across databases, by scorer, for the record. These scorers come first, also without
+            reference.
+        seed: Seeds the intervals.
+        directions: By evaluation, scores whose sign no label set (`scorers.direction`), of people of both sides.
+        lacking: By role, why a control was not run.
     """
-    # Several scorers were tried: one of them may exceed chance by luck.
+    # Several scorers were tried: one of them may exceed chance by luck, or see what is not there.
     above = selection.holm({one.scorer: selection.p_above(one.parts[AUDITED], seed=seed) for one in comparisons})
+    nulls = selection.holm({one.scorer: selection.p_differs(one.null, seed=seed) for one in comparisons if one.null})
     measured: dict[str, list[Finding]] = {name: [] for name in across}
-    measured |= {one.scorer: _measure(one, above[one.scorer], seed) for one in comparisons}
+    tainted: dict[str, dict[str, Finding]] = {}
+    for one in comparisons:
+        p_values = above[one.scorer], nulls.get(one.scorer)
+        measured[one.scorer] = _measure(one, p_values, (directions or {}).get(one.evaluation), seed)
+        # What tells people apart, or says that the others were used, does so at whatever level a scorer judges them.
+        tainted.setdefault(one.evaluation, {}).update({c.name: c for c in verdict.taints(measured[one.scorer])})
     for name, found in across.items():
         measured[name] += found
-    return {name: verdict.decide(found) for name, found in measured.items()}
+    spoiled = {evaluation: list(found.values()) for evaluation, found in tainted.items()}
+    return {name: verdict.decide(found, spoiled, lacking) for name, found in measured.items()}
 
 
-def _measure(one: Comparison, adjusted_p: float, seed: int) -> list[Finding]:
+def _measure(
+    one: Comparison, p_values: tuple[float, float | None], direction: Scores | None, seed: int
+) -> list[Finding]:
     """Measures the reference and every control on its samples."""
     audited = one.parts[AUDITED]
     name, question = REFERENCES[one.evaluation]
-    reference = findings.reference(name, question, one.truth, audited, adjusted_p, seed)
+    reference = findings.reference(name, question, one.truth, audited, p_values[0], seed)
     found = [reference]
 
     def add(name: str, role: str, others: Sequence[Scores], of_parts: Sequence[Scores], p: float | None = None) -> None:
         found.append(findings.control((name, _QUESTIONS[role], role), others, reference, of_parts, p, seed))
 
+    # What knows nothing of the audited model looked in several ways: each would spoil a clean reference once in twenty
+    # times.
+    apart = {name: _shared([part], audited) for name, part in one.blind.items()}
+    if one.is_of_persons:
+        # Or it would be asked about a photo what the scorer is asked about all photos of a person.
+        apart = {name: ([division.mean_of_persons(part) for part in parts], of) for name, (parts, of) in apart.items()}
+    if findings.LOOK in one.parts:
+        apart[_THROUGH_LOOK] = _shared(one.parts[findings.LOOK], audited)
+    adjusted = selection.holm({name: selection.p_differs(parts, seed=seed) for name, (parts, _) in apart.items()})
     for model, parts in one.parts.items():
-        if model != AUDITED:
+        if model not in (AUDITED, findings.LOOK):
             role = findings.UNTRAINED if model.startswith(UNTRAINED) else findings.OTHER
             add(model.replace("_", " "), role, *_shared(parts, audited))
-    blind = {name: _shared([part], audited) for name, part in one.blind.items()}
-    if one.is_of_persons:
-        # Or pixels would be asked about a photo what the scorer is asked about all photos of a person.
-        blind = {name: ([division.mean_of_persons(part) for part in parts], of) for name, (parts, of) in blind.items()}
-    # Pixels were looked at in several ways: each would spoil a clean reference once in twenty times.
-    apart = selection.holm({name: selection.p_differs(parts, seed=seed) for name, (parts, _) in blind.items()})
-    for name, (parts, of_parts) in blind.items():
-        add(name, findings.BLIND, parts, of_parts, apart[name])
+    for name, (parts, of_parts) in apart.items():
+        role = findings.LOOK if name in (findings.LOOK, _THROUGH_LOOK) else findings.BLIND
+        add(f"{name} network" if name == findings.LOOK else name, role, parts, of_parts, adjusted[name])
     if one.null:
-        add("nobody a member", findings.NULL, one.null, audited)
+        add("nobody a member", findings.NULL, one.null, audited, p_values[1])
+    if direction is not None:
+        add("known signs", findings.DIRECTION, [direction], audited)
     return found
 
 

@@ -28,11 +28,17 @@ class Candidate:
         return [part for part in scores if (part.scorer, part.model, part.tap, part.evaluation) == key]
 
     def scored(
-        self, table: SampleTable, logit: np.ndarray, is_member: np.ndarray, evaluation: str, seed: int
+        self,
+        table: SampleTable,
+        logit: np.ndarray,
+        is_member: np.ndarray,
+        evaluation: str,
+        seed: int,
+        model: str = AUDITED,
     ) -> Scores:
-        """Returns logits, (n,), as its scores, without samples that it could not score."""
+        """Returns logits, (n,), as its scores through a model, without samples that it could not score."""
         kept = np.flatnonzero(np.isfinite(logit))
-        return Scores(self.name, self.tap, evaluation, seed, table.take(kept), is_member[kept], logit[kept])
+        return Scores(self.name, self.tap, evaluation, seed, table.take(kept), is_member[kept], logit[kept], model)
 
 
 def candidates(scores: Sequence[Scores], evaluation: str) -> list[Candidate]:

@@ -18,6 +18,7 @@ from mint_keras.commands.train_audited import TrainAudited, train_audited
 from mint_keras.data import images, sample_tables, samples, splits, synthetic
 from mint_keras.records import AUDITED, UNTRAINED, Observations, SampleTable, concatenate_tables
 from mint_keras.scorers import blind
+from mint_keras.statistics import findings
 from studies import arrays
 from studies.worlds import drawing
 from studies.worlds.spec import WorldsSpec
@@ -25,6 +26,7 @@ from studies.worlds.spec import WorldsSpec
 # Stands where networks are named, for what looks at no network.
 PIXELS = "pixels"
 FOREIGN = "foreign"
+LOOK = Path("lab2")  # on the shelf: it knows drawn faces of 112 pixels, and none of these people
 _MAXIMA = tuple(pooling.array_name(tap, pooling.MAX) for tap in taps.CONV_TAPS)
 # What MINT+ looks at by default where it judges people, and what the naive head does. The rest is large.
 _KEPT = (taps.OUTCOME, views.COSINES, views.NORM_RATIOS, *_MAXIMA)
@@ -119,14 +121,16 @@ class WorldsLab:
         for copy in range(1, spec.num_untrained + 1):
             networks[f"{UNTRAINED}_{copy}"] = functools.partial(self._untrained, number, copy)
         networks[f"{FOREIGN}_{beside}"] = functools.partial(zoo.load_audited, self.folder(beside))
-        # Drawn once for all networks, and not at all if everything was seen before.
-        faces = functools.cache(lambda: self._faces(table))
+        networks[findings.LOOK] = functools.partial(zoo.load_audited, LOOK)
+        # Drawn once for all networks of a size, and not at all if everything was seen before.
+        faces = functools.cache(functools.partial(self._faces, table))
 
         def seen_by(network: str) -> Mapping[str, np.ndarray]:
             if network == PIXELS:
-                seen = observe(faces(), blind.features, batch_size=blind.BATCH_SIZE, is_filled=False)
+                seen = observe(faces(spec.resolution), blind.features, batch_size=blind.BATCH_SIZE, is_filled=False)
                 return {blind.STATISTICS: seen[blind.STATISTICS]}
-            seen = observe(faces(), views.face_function(networks[network]()))
+            size = images.IMAGE_SIZE if network == findings.LOOK else spec.resolution
+            seen = observe(faces(size), views.face_function(networks[network]()))
             return {name: seen[name] for name in _KEPT}
 
         found = {}
@@ -142,13 +146,13 @@ class WorldsLab:
     def _draw(self, number: int, database: str, first: int, num: int) -> SampleTable:
         return samples.list_samples(f"{self._prefix(number)}/{database}/{first}-{first + num - 1}/{self.spec.photos}")
 
-    def _faces(self, table: SampleTable) -> Observations:
-        _, faces = images.read_faces(table, images.Framing(self.spec.resolution), blind.BATCH_SIZE)
+    def _faces(self, table: SampleTable, size: int) -> Observations:
+        _, faces = images.read_faces(table, images.Framing(size), blind.BATCH_SIZE)
         return Observations(table, {images.PIXELS: faces})
 
     def _untrained(self, number: int, copy: int) -> keras.Model:
         spare = [self._draw(number, name, _FIRST_SPARE, _NUM_SPARE) for name in databases(number)]
-        faces = self._faces(concatenate_tables(spare))[images.PIXELS]
+        faces = self._faces(concatenate_tables(spare), self.spec.resolution)[images.PIXELS]
         return recalibration.recalibrated_copy(zoo.load_audited(self.folder(number)), faces, self.spec.seed + copy)
 
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from mint_keras.audited import taps
+from mint_keras.auditing import look as looks
 from mint_keras.auditing import plus
 from mint_keras.data import protocol as protocols
-from mint_keras.records import AUDITED, Labelled, Scores
+from mint_keras.records import AUDITED, Labelled, Observations, Scores
 from mint_keras.runs.spec import COMBINATION
 from mint_keras.scorers import baselines, blind
-from mint_keras.scorers.contract import Scorer
+from mint_keras.scorers.contract import Scorer, cross_fit
+from mint_keras.scorers.direction import Direction
 from mint_keras.scorers.head import Head
+from mint_keras.scorers.look import Look
 from mint_keras.scorers.mint_plus import MintPlus
-from mint_keras.statistics import division
+from mint_keras.statistics import division, findings, identities
+from mint_keras.statistics.selection import Candidate
 from studies.worlds.networks import PIXELS, PeopleSeen
 from studies.worlds.spec import World, WorldsSpec
 
@@ -20,7 +26,7 @@ NORM = baselines.BaselineScorer(baselines.EMBEDDING_NORM, taps.OUTCOME, ())
 
 
 def score(spec: WorldsSpec, world: World, people: PeopleSeen) -> list[Scores]:
-    """Scores the reported people of a world's reference through every network, and its raw MINT evaluation.
+    """Scores the people of a world's reference through every network, and its raw MINT evaluation.
 
     Args:
         spec: All worlds.
@@ -28,31 +34,51 @@ def score(spec: WorldsSpec, world: World, people: PeopleSeen) -> list[Scores]:
         people: What the networks make of the people of its model.
 
     Returns:
-        Scores of the auditor's scorers through every network (`Scores.model`), of pixels, and of `NAIVE`.
+        What `of_reference` does, and scores of `NORM` through every network and of `NAIVE`.
     """
     protocol, seed = spec.protocol(world, people.people), spec.seed_of(world)
     by_network, evaluations = people.of(protocol.table), protocol.evaluations()
     training, same = protocol.training_rows(), evaluations[protocols.SAME_DATABASE]
 
-    def scored(
-        recipe: Scorer, network: str, fitted_on: Labelled, shown: Labelled, evaluation: str = protocols.SAME_DATABASE
-    ) -> Scores:
+    def scored(recipe: Scorer, network: str, shown: Labelled, evaluation: str) -> Scores:
         seen = by_network[network]
-        logit = recipe.fit(seen.take(fitted_on.rows), fitted_on.is_member, seed)(seen.take(shown.rows))
-        model = AUDITED if network == PIXELS else network
+        logit = recipe.fit(seen.take(training.rows), training.is_member, seed)(seen.take(shown.rows))
         table = protocol.table.take(shown.rows)
-        return Scores(recipe.name, recipe.tap, evaluation, seed, table, shown.is_member, logit, model)
+        return Scores(recipe.name, recipe.tap, evaluation, seed, table, shown.is_member, logit, network)
 
     # In an audit of a run a scorer is chosen on some of the people. Here none is, but who is reported on is the same.
-    divided = division.divide(scored(NORM, AUDITED, training, same), seed)
-    tasks, _ = plus.tasks_of_person(protocol, divided, seed)
-    found = []
-    for network in by_network:
-        if network == PIXELS:
-            sides = division.calibration(protocol, divided), division.reported(protocol, divided)
-            found.append(scored(blind.PixelStatistics(), network, *sides))
-            continue
-        found += divided.reported([scored(NORM, network, training, same)])
-        found += [scored(MintPlus(level=task.level), network, task.fitted_on, task.scored) for task in tasks]
-    main = protocol.main_evaluation
-    return [*found, scored(NAIVE, AUDITED, training, evaluations[main], main)]
+    networks = [network for network in by_network if network not in (PIXELS, findings.LOOK)]
+    norms = [scored(NORM, network, same, protocols.SAME_DATABASE) for network in networks]
+    norms = division.divide(norms[0], seed).reported(norms)
+    naive = scored(NAIVE, AUDITED, evaluations[protocol.main_evaluation], protocol.main_evaluation)
+    return [*norms, *of_reference(by_network, protocol, seed), naive]
+
+
+def of_reference(by_network: Mapping[str, Observations], protocol: protocols.Protocol, seed: int) -> list[Scores]:
+    """Scores a reference as an audit does, by MINT+, pixels, the look network and the known signs.
+
+    Who is who is asked first; without a look network that knows the people there are no scores of it.
+
+    Args:
+        by_network: What `PIXELS`, the audited model, its copies and `findings.LOOK` make of the protocol's samples.
+        protocol: Claimed members and people who were kept out.
+        seed: Seeds folds and choices.
+    """
+    seen = by_network[findings.LOOK].take(division.of_reference(protocol).rows)
+    is_competent = identities.competence(seen[taps.OUTCOME], seen.people()).is_competent
+    if is_competent:
+        protocol, _ = looks.regroup(protocol, identities.same_people(seen[taps.OUTCOME], seen.people()).groups)
+    tasks, _ = plus.tasks_of_person(protocol, seed)
+
+    def crossed(recipe: Scorer, network: str, photos: Labelled) -> Scores:
+        shown = Observations(protocol.table.take(photos.rows), by_network[network].take(photos.rows).arrays)
+        logit = cross_fit(recipe, shown, photos.is_member, seed)
+        model = AUDITED if network == PIXELS else network
+        scorer = Candidate(recipe.name, recipe.tap)
+        return scorer.scored(shown.table, logit, photos.is_member, protocols.SAME_DATABASE, seed, model)
+
+    everybody = division.of_reference(protocol)
+    networks = [name for name in by_network if name != PIXELS and (name != findings.LOOK or is_competent)]
+    found = [crossed(MintPlus(level=task.level), name, task.photos) for name in networks for task in tasks]
+    found += [crossed(blind.PixelStatistics(), PIXELS, everybody), crossed(Direction(), AUDITED, tasks[-1].photos)]
+    return [*found, *([crossed(Look(), findings.LOOK, everybody)] if is_competent else [])]

@@ -1,0 +1,176 @@
+"""The look network of an audit: a face network other than the audited one that knows the faces at hand.
+
+What it tells apart is not membership, so it is the control that a competent audited network has to beat. It also says
+who is who: one person under two names would be on two sides of a comparison.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mint_keras import formats, progress, score_files, shelf
+from mint_keras.aad.observe import observe
+from mint_keras.audited import iresnet, runtime, taps, zoo
+from mint_keras.data import protocol as protocols
+from mint_keras.data import splits
+from mint_keras.records import InputError, Labelled, Observations, SampleTable, Scores
+from mint_keras.runs.run import Run
+from mint_keras.scorers.contract import cross_fit
+from mint_keras.scorers.look import Look
+from mint_keras.statistics import division, identities, paired
+from mint_keras.statistics.identities import Competence
+
+FOLDER = "look"
+_CHOICE = "look.json"
+# Where the user names none: the one of these that knows the faces at hand best. The lab's know drawn faces.
+_SHELF = ("lab2", "lab3")
+_NUM_PEOPLE, _NUM_PHOTOS = 100, 2  # by whom the networks of the shelf are compared
+
+
+@dataclasses.dataclass(frozen=True)
+class Chosen:
+    """The look network of an audit, and what it found out about the people.
+
+    Attributes:
+        name: Its name, or "" if there is none.
+        folder: Where it lies, or its name on the shelf; None if no network knows the faces at hand well enough to be a
+            control and to say who is who.
+        competence: How well it knows them.
+        groups: Names that are one person.
+        said: What the report says of it and of the identities.
+    """
+
+    name: str
+    folder: Path | None
+    competence: Competence
+    groups: tuple[tuple[str, ...], ...]
+    said: tuple[str, ...]
+
+
+def choose(run: Run, given: Path | None, folder: Path) -> Chosen:
+    """Returns the look network, tried on the members and on the other people of their database; what is there is read.
+
+    Raises:
+        InputError: if the network that was given is the audited one.
+    """
+
+    def read(path: Path) -> Chosen:
+        found = formats.read_json(path)
+        where = Path(found["folder"]) if found["folder"] else None
+        groups = tuple(map(tuple, found["groups"]))
+        return Chosen(found["name"], where, Competence(**found["competence"]), groups, tuple(found["said"]))
+
+    def write(path: Path, chosen: Chosen) -> None:
+        where = str(chosen.folder) if chosen.folder else ""
+        competence = chosen.competence._asdict()
+        formats.write_json(path, {**dataclasses.asdict(chosen), "folder": where, "competence": competence})
+
+    return formats.kept(folder / FOLDER / _CHOICE, lambda: _choose(run, given), write, read)
+
+
+def _choose(run: Run, given: Path | None) -> Chosen:
+    audited = formats.sha256_file(run.spec.model_folder / formats.MODEL)
+    table = run.protocol.table.take(division.of_reference(run.protocol).rows)
+    few = table.take(_few_people(table))
+    tried: dict[str, tuple[Path, Competence]] = {}
+    for path in progress.bar([given] if given else [Path(name) for name in _SHELF], desc="look", unit="network"):
+        if formats.sha256_file(shelf.find(path) / formats.MODEL) != audited:
+            seen = embed(path, few, run.spec.native_resolution)
+            tried[path.name] = path, identities.competence(seen[taps.OUTCOME], seen.people())
+    if not tried:
+        raise InputError(f"Expected --look to be another network than the audited one, received {given}.")
+    name = max(tried, key=lambda one: tried[one][1].low or 0.0)
+    path, _ = tried[name]
+    seen = embed(path, table, run.spec.native_resolution)
+    competence = identities.competence(seen[taps.OUTCOME], seen.people())
+    said = [f"Look network {name}: {competence.describe()}"]
+    if not competence.is_competent:
+        said.append("Who is who was not checked.")
+        return Chosen(name, None, competence, (), tuple(said))
+    merged = identities.same_people(seen[taps.OUTCOME], seen.people())
+    # Where many people under two names would be missed, nobody knows how many independent people there are.
+    return Chosen(name, path if merged.is_checked else None, competence, merged.groups, (*said, merged.describe()))
+
+
+def regroup(
+    protocol: protocols.Protocol, groups: Sequence[Sequence[str]]
+) -> tuple[protocols.Protocol, tuple[str, ...]]:
+    """Returns a protocol in which names that are one person are one, and what is said of it.
+
+    Whoever would then be on both sides of membership is left out, and so are test photos of those who trained heads.
+    """
+    if not groups:
+        return protocol, ()
+    alias = {name: group[0] for group in groups for name in group}
+    people = protocol.table.people()
+    person = np.array([alias.get(name, name) for name in people.tolist()])
+    members = np.isin(protocol.part, (protocols.TRAIN_MEMBERS, protocols.TEST_MEMBERS))
+    training = np.isin(protocol.part, (protocols.TRAIN_MEMBERS, protocols.TRAIN_EXTERNALS))
+    both, known = (np.intersect1d(person[side], person[~side]) for side in (members, training))
+    is_out = np.isin(people, list(alias)) & (np.isin(person, both) | (np.isin(person, known) & ~training))
+    said = f"{len(groups)} groups of names are one person each. Left out, because they would be on two sides: "
+    said += f"{len(np.unique(people[is_out]))} names."
+    part = np.where(is_out, protocols.NOT_USED, protocol.part)
+    return dataclasses.replace(protocol, table=renamed(protocol.table, alias), part=part), (said,)
+
+
+def regrouped(scores: Iterable[Scores], protocol: protocols.Protocol) -> list[Scores]:
+    """Returns scores of a protocol's samples by the people that `regroup` made of them, without those left out."""
+    used = protocol.table.take(protocol.part != protocols.NOT_USED)
+    place = {name: row for row, name in enumerate(used.sample_id.tolist())}
+    found = []
+    for one in scores:
+        kept = np.flatnonzero(np.isin(one.samples.sample_id, used.sample_id))
+        rows = [place[name] for name in one.samples.sample_id[kept].tolist()]
+        found.append(dataclasses.replace(paired.take(one, kept), samples=used.take(np.array(rows, int))))
+    return found
+
+
+def by_look(chosen: Chosen, run: Run, table: SampleTable, photos: Labelled, evaluation: str, folder: Path) -> Scores:
+    """Returns what the look network tells apart of some rows of a table, cross-fitted; what is there is read."""
+    assert chosen.folder is not None  # noqa: S101 # callers ask for the control only if there is one
+    where, seed = chosen.folder, run.spec.seed
+
+    def make() -> list[Scores]:
+        seen = embed(where, table.take(photos.rows), run.spec.native_resolution)
+        logit = cross_fit(Look(), seen, photos.is_member, seed)
+        return [Scores(Look().name, Look().tap, evaluation, seed, seen.table, photos.is_member, logit, chosen.name)]
+
+    path = folder / FOLDER / evaluation / formats.SCORES
+    return formats.kept(path, make, score_files.write_scores, score_files.read_scores)[0]
+
+
+def embed(path: Path, table: SampleTable, native: int) -> Observations:
+    """Returns the embeddings of samples by a network in a folder, "outcome", (n, d).
+
+    Raises:
+        InputError: if a photo cannot be read, because rows are found by their place.
+    """
+    forward = runtime.forward(taps.extractor(zoo.load_audited(path, zoo.kind_of(path)), [taps.OUTCOME]))
+    seen = observe(table, lambda faces: forward(iresnet.normalise(faces)), zoo.framing(path, native))
+    if len(seen) < len(table):
+        raise InputError(f"Expected {len(table)} photos that can be read, received {len(seen)}.")
+    return seen
+
+
+def _few_people(table: SampleTable) -> np.ndarray:
+    """Returns the rows of two photos of each of some people who have as many."""
+    rows = splits.choose_photos(table.people(), table.sample_id, _NUM_PHOTOS, 1)
+    if not len(rows):  # nobody has two: competence says so
+        return np.arange(min(len(table), _NUM_PEOPLE))
+    names = np.unique(table.people()[rows])
+    return rows[np.isin(table.people()[rows], names[:: max(1, len(names) // _NUM_PEOPLE)])]
+
+
+def renamed(table: SampleTable, alias: dict[str, str]) -> SampleTable:
+    """Returns a table in which people who have an alias, both as `database/person`, have that name."""
+    old = table.people().tolist()
+    new = [alias.get(name, name) for name in old]
+    # A person is of one database: whoever has an alias in another one keeps the name.
+    group = [
+        name.partition("/")[2] if name.partition("/")[0] == database else before.partition("/")[2]
+        for name, before, database in zip(new, old, table.database.tolist(), strict=True)
+    ]
+    return dataclasses.replace(table, group=np.array(group))
