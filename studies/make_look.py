@@ -1,7 +1,7 @@
 """Make models/dlib: a strong face network that anybody may pass on, for audits to compare looks with.
 
-The weights are those of dlib's face recognition network, from the npm package @vladmandic/face-api 1.7.15, which keeps a
-byte of each. Get it with `npm pack @vladmandic/face-api@1.7.15` and unpack it.
+The weights are those of dlib's face recognition network, from the npm package @vladmandic/face-api 1.7.15, which keeps
+a byte of each. Get it with `npm pack @vladmandic/face-api@1.7.15` and unpack it.
 
 Example:
     python scripts/make_look.py --package package --pairs lfw.bin --out models/dlib
