@@ -52,8 +52,8 @@ def load_model(
     """Opens an audited model.
 
     Args:
-        source: A folder of `mint convert` or `mint train-audited`; a name of the shelf ("lab", "lab2", "lab3"); or a
-            Keras model of square RGB images.
+        source: A folder of `mint convert` or `mint train-audited`; a name of the shelf ("lab", "lab2", "lab3",
+            "dlib"); or a Keras model of square RGB images.
         taps: The layers of a Keras model to look at: their names, or {tap: layer}. Folders have taps already.
         outcome: The layer of a Keras model that gives the embedding; by default its last layer.
         normalise: Makes of uint8 images what a Keras model takes; by default (x - 127.5) / 127.5.
