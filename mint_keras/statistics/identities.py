@@ -65,7 +65,7 @@ class Merged(NamedTuple):
         groups: Names that are one person, two or more in each group, sorted.
         threshold: Cosine of two names' mean embeddings from which they count as one person; None where fewer than
             `MIN_PEOPLE` names have two photos, and only copies of photos can be found.
-        recall: Share of people, split into two names, that reach the threshold.
+        recall: Share of people, split into two names with half of their photos each, that reach the threshold.
         false_alarm: Share of pairs of different people that reach it, by a tail on which real twins have little weight.
         num_names: Names.
         num_split: Names with two photos or more, which were split.
@@ -97,8 +97,9 @@ class Merged(NamedTuple):
         share = bounds.exact_interval(round(self.recall * self.num_split), self.num_split)
         links = self.false_alarm * self.num_names * (self.num_names - 1) / 2
         return (
-            f"{found} Names are joined from a cosine of {self.threshold:.3f}, which {share} of {self.num_split} people "
-            f"reach who are split into two names, and about {links:.1f} pairs of different people."
+            f"{found} Names are joined from a cosine of {self.threshold:.3f}. Of {self.num_split} people, a share of "
+            f"{share} reaches it with half of their photos under each of two names, and so may about {links:.1f} "
+            "pairs of different people."
         )
 
 
@@ -186,7 +187,7 @@ def _halves(units: np.ndarray, name_of: np.ndarray) -> np.ndarray:
     """Returns the cosine of two halves of each name's photos, of names with two or more."""
     count = np.bincount(name_of)
     # Halves no larger than names are: the mean of many photos would be known again too easily.
-    num = 2 * np.minimum(count // 2, max(1, int(np.median(count))))
+    num = np.where(count > 1, np.minimum(count, 2 * max(1, int(np.median(count)))), 0)
     # By content, so that the order of the photos does not matter; those that are taken are spread over all.
     order = np.lexsort((units[:, 0], name_of))
     owner = name_of[order]
@@ -195,7 +196,7 @@ def _halves(units: np.ndarray, name_of: np.ndarray) -> np.ndarray:
     is_taken = (num[owner] > 0) & (turn != (place - 1) * num[owner] // count[owner])
     half = np.unique(2 * owner[is_taken] + turn[is_taken] % 2, return_inverse=True)[1]
     means = _means(units[order[is_taken]], half) if len(half) else units[:0]
-    return vectors.cosines(means[::2], means[1::2])
+    return np.sum(means[::2] * means[1::2], axis=1)
 
 
 def _threshold(means: np.ndarray, halves: np.ndarray) -> tuple[float, float]:
@@ -206,8 +207,9 @@ def _threshold(means: np.ndarray, halves: np.ndarray) -> tuple[float, float]:
     middle, upper = np.quantile(cosines, [0.5, 1 - _TAIL])
     scale = _STRETCH * max(upper - middle, np.finfo(float).eps) / stats.norm.isf(_TAIL)
     limit = middle + scale * stats.norm.isf(min(0.5, 2 * _MAX_FALSE_LINKS / (len(means) - 1)))
-    threshold = float(max(limit, np.quantile(halves, _MAX_MISSED)))
-    return threshold, float(stats.norm.sf((threshold - middle) / scale))
+    # Photos of one occasion are more alike than a person's are under two names: half of any gap is left to the latter.
+    threshold = min((limit + max(limit, float(np.quantile(halves, _MAX_MISSED)))) / 2, COPY)
+    return float(threshold), float(stats.norm.sf((threshold - middle) / scale))
 
 
 def _average_linkage(means: np.ndarray, threshold: float) -> np.ndarray:
