@@ -309,6 +309,9 @@ class Rejected:
 class Scores(Shown):
     """What one scorer gave for the samples of one evaluation; a higher score means more likely a member.
 
+    Whatever cannot be scored is left out before. An `InputError` names a logit that is not finite, a sample that is
+    there twice, and columns of other lengths.
+
     Attributes:
         scorer: Who scored, for example "vanilla".
         tap: What it looked at, for example "conv1" or "combination".
@@ -329,6 +332,30 @@ class Scores(Shown):
     logit: np.ndarray
     model: str = AUDITED
 
+    def __post_init__(self) -> None:
+        who, ids, num = f"{self.scorer!r} on {self.tap!r}", self.samples.sample_id, len(self.samples)
+        with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused
+            logit = np.asarray(self.logit).astype(np.float32, copy=False)
+        truth = np.zeros(num, bool) if self.is_member is None else np.asarray(self.is_member)
+        if logit.shape != (num,) or truth.shape != (num,) or truth.dtype != bool:
+            raise InputError(
+                f"Expected {num} logits of {who}, and as many truth values or none, received logits of shape "
+                f"{logit.shape} and {truth.dtype} of shape {truth.shape}."
+            )
+        # A logit that is no number is neither above nor below any other: figures would come out, and be wrong.
+        if len(wrong := np.flatnonzero(~np.isfinite(logit))):
+            raise InputError(
+                f"Expected finite logits of {who}, received {len(wrong)} of {num} that are not, such as "
+                f"{logit[wrong[0]]} for {str(ids[wrong[0]])!r}. Leave these samples out, and say how many they are."
+            )
+        if len(set(ids.tolist())) < num:
+            names, counts = np.unique(ids, return_counts=True)
+            raise InputError(
+                f"Expected every sample_id once in scores of {who}, received {np.count_nonzero(counts > 1)} of "
+                f"{len(names)} several times, such as {str(names[counts > 1][0])!r}."
+            )
+        object.__setattr__(self, "logit", logit)
+
     def rows(self) -> list[dict[str, Any]]:
         """Returns a row for each sample, see `Shown`."""
         unknown = [None] * len(self.logit)
@@ -341,7 +368,7 @@ class Scores(Shown):
 
     @property
     def score(self) -> np.ndarray:
-        """The membership score in [0, 1], shape (n,), float64 so that confident scores do not tie."""
+        """The membership score in [0, 1], shape (n,), float64: for showing. Above logits of about 37 all are 1."""
         return sigmoid(self.logit)
 
 
@@ -382,7 +409,5 @@ class ParityRecord:
 
 
 def sigmoid(logit: np.ndarray) -> np.ndarray:
-    """Returns 1 / (1 + exp(-logit)) in float64, without overflow; NaN stays NaN."""
-    logit = np.asarray(logit, np.float64)
-    with np.errstate(invalid="ignore"):  # of what some scorers cannot score
-        return np.exp(-np.logaddexp(0.0, -logit))
+    """Returns 1 / (1 + exp(-logit)) in float64, without overflow."""
+    return np.exp(-np.logaddexp(0.0, -np.asarray(logit, np.float64)))

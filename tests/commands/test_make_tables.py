@@ -107,7 +107,7 @@ def test_cells_are_the_figures_of_the_scores(scores_only: Path) -> None:
     key = ("vanilla", AUDITED, "outcome", "unseen_database")
     chosen = [p for p in parts if (p.scorer, p.model, p.tap, p.evaluation) == key]
     for name, function in (("accuracy", metrics.accuracy), ("auc", metrics.auc)):
-        assert float(cell[name]) == pytest.approx(np.mean([function(p.is_member, p.score) for p in chosen]), abs=1e-6)
+        assert float(cell[name]) == pytest.approx(np.mean([function(p.is_member, p.logit) for p in chosen]), abs=1e-6)
         assert float(cell[f"{name}_low"]) <= float(cell[name]) <= float(cell[f"{name}_high"])
     assert cell["num_seeds"] == "2"
 

@@ -52,7 +52,7 @@ def test_a_lost_auc_is_refused_and_a_raised_one_is_not(logits: np.ndarray) -> No
     worse = logits + RNG.normal(size=400)
     found = parity.compare([scores(logits)], [scores(worse)])
     value, low, high = found["evaluations"]["unseen_database"]["auc_change"]
-    expected = [metrics.auc(part.is_member, part.score) for part in (scores(worse), scores(logits))]
+    expected = [metrics.auc(part.is_member, part.logit) for part in (scores(worse), scores(logits))]
     assert value == pytest.approx(expected[0] - expected[1], abs=1e-9)
     assert low < value < high < 0
     assert "unseen_database dropped by" in parity.check(found)
