@@ -72,9 +72,9 @@ def accusations(opened: Opened) -> str:
         alpha, num_selected = calibration.validity.alpha, int(conformal.select(p).sum())
         found = bounds.exact_interval(int((p <= alpha).sum()), len(p))
         said += [
-            f"Of {len(p)} claimed members, one photo each (the first by name, whatever it scores), {num_selected} stand "
-            f"out at a false discovery rate of {conformal.FDR:g}; a p-value of at most {alpha:g} has {found} of them "
-            "(exact 95% interval over people).",
+            f"Of {len(p)} claimed members, by one photo each (the first by name, whatever it scores), {num_selected} "
+            f"stand out at a false discovery rate of {conformal.FDR:g}; a p-value of at most {alpha:g} has {found} of "
+            "them (exact 95% interval over people).",
             conformal.MARGINAL,
             conformal.describe_floor(calibration, len(p)),
             conformal.describe_risk(opened.spec.prevalence, found.low, calibration.validity.high),

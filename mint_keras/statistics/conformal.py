@@ -20,15 +20,15 @@ ALPHA = 0.05
 FDR = 0.1
 # Beside every p-value of a single photo.
 MARGINAL = (
-    "A p-value of a single photo is marginal over people: it holds on average over people like those compared with, and "
-    "not for each of them."
+    "A p-value of a single photo is marginal over people: it holds on average over people like those compared with, "
+    "and not for each of them."
 )
 PICKED = (
-    "Mistakes: however a threshold is picked after looking, of everybody with a p-value as small at most so many are no "
-    f"members, with {1 - ALPHA:.0%} for all thresholds at once."
+    "Mistakes: however a threshold is picked after looking, of everybody with a p-value as small at most so many are "
+    f"no members, with {1 - ALPHA:.0%} for all thresholds at once."
 )
 _UNVERIFIED = "p-values are not given before their validity is measured on a held-out database (`conformal.verify`)."
-_NUM_URNS = 1999
+_NUM_URNS = 999
 TOLERANCE = 2.0  # times ALPHA: what the held-out rate must be certified to stay under
 
 

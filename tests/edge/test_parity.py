@@ -69,12 +69,6 @@ def test_what_may_have_dropped_is_refused_although_it_did_not(logits: np.ndarray
     assert "may have dropped" in parity.check(found, tolerance=0.05)
 
 
-def test_logits_that_are_no_numbers_are_refused(logits: np.ndarray) -> None:
-    broken = np.where(np.arange(400) == 7, np.nan, logits)
-    with pytest.raises(RefusedError, match="NaN"):
-        parity.compare([scores(logits)], [scores(broken)])
-
-
 def test_familiar_is_no_evidence(logits: np.ndarray) -> None:
     good, lost = scores(logits), scores(logits, "familiar")
     noise = scores(RNG.normal(size=400), "familiar")
