@@ -26,6 +26,7 @@ def world(num_people: int, database: str, seed: int, shift: float = 0.0, num_pho
 
 def measured(*parts: Scores, blur: float = 0.0) -> Observations:
     table = concatenate_tables([part.samples for part in parts])
+    table = dataclasses.replace(table, sample_id=np.array([f"{k:05d}" for k in range(len(table))]))
     logit = np.concatenate([part.logit for part in parts])
     rng = np.random.default_rng(7)
     features = rng.normal(blur, 1, (len(table), len(quality.FEATURES)))
