@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import html
 import itertools
@@ -309,17 +310,14 @@ class Rejected:
 class Scores(Shown):
     """What one scorer gave for the samples of one evaluation; a higher score means more likely a member.
 
-    Whatever cannot be scored is left out before. An `InputError` names a logit that is not finite, a sample that is
-    there twice, and columns of other lengths.
-
     Attributes:
         scorer: Who scored, for example "vanilla".
         tap: What it looked at, for example "conv1" or "combination".
         evaluation: Which comparison this is, for example "unseen_database".
         seed: The seed of the run.
-        samples: The scored samples, n rows.
+        samples: The scored samples, n rows, each once.
         is_member: What each sample is (claimed to be), shape (n,), bool; None where nobody knows.
-        logit: The score before the sigmoid, shape (n,), float32.
+        logit: The score before the sigmoid, shape (n,), float32, finite: whatever cannot be scored is left out before.
         model: Through which model it looked: `AUDITED`, `UNTRAINED` (or a numbered copy) or another model's name.
     """
 
@@ -333,38 +331,27 @@ class Scores(Shown):
     model: str = AUDITED
 
     def __post_init__(self) -> None:
-        who, ids, num = f"{self.scorer!r} on {self.tap!r}", self.samples.sample_id, len(self.samples)
+        who, ids, num = f"{self.scorer!r} on {self.tap!r}", self.samples.sample_id.tolist(), len(self.samples)
         with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused
             logit = np.asarray(self.logit).astype(np.float32, copy=False)
         truth = np.zeros(num, bool) if self.is_member is None else np.asarray(self.is_member)
-        if logit.shape != (num,) or truth.shape != (num,) or truth.dtype != bool:
-            raise InputError(
-                f"Expected {num} logits of {who}, and as many truth values or none, received logits of shape "
-                f"{logit.shape} and {truth.dtype} of shape {truth.shape}."
-            )
-        # A logit that is no number is neither above nor below any other: figures would come out, and be wrong.
+        if not logit.shape == truth.shape == (num,) or truth.dtype != bool:
+            received = f"{logit.shape} and {truth.dtype} {truth.shape}"
+            raise InputError(f"Expected {num} logits of {who} and as many truth values or none, received {received}.")
+        # What is no number is neither above nor below any other: figures would come out, and be wrong.
         if len(wrong := np.flatnonzero(~np.isfinite(logit))):
-            raise InputError(
-                f"Expected finite logits of {who}, received {len(wrong)} of {num} that are not, such as "
-                f"{logit[wrong[0]]} for {str(ids[wrong[0]])!r}. Leave these samples out, and say how many they are."
-            )
-        if len(set(ids.tolist())) < num:
-            names, counts = np.unique(ids, return_counts=True)
-            raise InputError(
-                f"Expected every sample_id once in scores of {who}, received {np.count_nonzero(counts > 1)} of "
-                f"{len(names)} several times, such as {str(names[counts > 1][0])!r}."
-            )
+            one = f"{logit[wrong[0]]} for {ids[wrong[0]]!r}. Leave these samples out, and say how many they are."
+            raise InputError(f"Expected finite logits of {who}, received {len(wrong)} of {num} not, such as {one}")
+        if twice := [name for name, count in collections.Counter(ids).items() if count > 1]:
+            raise InputError(f"Expected unique samples of {who}, received {len(twice)} twice, such as {twice[0]!r}.")
         object.__setattr__(self, "logit", logit)
 
     def rows(self) -> list[dict[str, Any]]:
         """Returns a row for each sample, see `Shown`."""
-        unknown = [None] * len(self.logit)
-        is_member = unknown if self.is_member is None else self.is_member.tolist()
+        is_member = [None] * len(self.logit) if self.is_member is None else self.is_member.tolist()
         columns = (self.samples.sample_id.tolist(), self.samples.people().tolist(), is_member, self.logit.tolist())
-        return [
-            dict(zip(("sample_id", "person", "is_member", "logit"), row, strict=True))
-            for row in zip(*columns, strict=True)
-        ]
+        names = ("sample_id", "person", "is_member", "logit")
+        return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
     @property
     def score(self) -> np.ndarray:
