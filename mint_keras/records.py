@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import html
 import itertools
@@ -314,9 +315,9 @@ class Scores(Shown):
         tap: What it looked at, for example "conv1" or "combination".
         evaluation: Which comparison this is, for example "unseen_database".
         seed: The seed of the run.
-        samples: The scored samples, n rows.
+        samples: The scored samples, n rows, each once.
         is_member: What each sample is (claimed to be), shape (n,), bool; None where nobody knows.
-        logit: The score before the sigmoid, shape (n,), float32.
+        logit: The score before the sigmoid, shape (n,), float32, finite: whatever cannot be scored is left out before.
         model: Through which model it looked: `AUDITED`, `UNTRAINED` (or a numbered copy) or another model's name.
     """
 
@@ -329,19 +330,32 @@ class Scores(Shown):
     logit: np.ndarray
     model: str = AUDITED
 
+    def __post_init__(self) -> None:
+        who, ids, num = f"{self.scorer!r} on {self.tap!r}", self.samples.sample_id.tolist(), len(self.samples)
+        with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused
+            logit = np.asarray(self.logit).astype(np.float32, copy=False)
+        truth = np.zeros(num, bool) if self.is_member is None else np.asarray(self.is_member)
+        if not logit.shape == truth.shape == (num,) or truth.dtype != bool:
+            received = f"{logit.shape} and {truth.dtype} {truth.shape}"
+            raise InputError(f"Expected {num} logits of {who} and as many truth values or none, received {received}.")
+        # What is no number is neither above nor below any other: figures would come out, and be wrong.
+        if len(wrong := np.flatnonzero(~np.isfinite(logit))):
+            one = f"{logit[wrong[0]]} for {ids[wrong[0]]!r}. Leave these samples out, and say how many they are."
+            raise InputError(f"Expected finite logits of {who}, received {len(wrong)} of {num} not, such as {one}")
+        if twice := [name for name, count in collections.Counter(ids).items() if count > 1]:
+            raise InputError(f"Expected unique samples of {who}, received {len(twice)} twice, such as {twice[0]!r}.")
+        object.__setattr__(self, "logit", logit)
+
     def rows(self) -> list[dict[str, Any]]:
         """Returns a row for each sample, see `Shown`."""
-        unknown = [None] * len(self.logit)
-        is_member = unknown if self.is_member is None else self.is_member.tolist()
+        is_member = [None] * len(self.logit) if self.is_member is None else self.is_member.tolist()
         columns = (self.samples.sample_id.tolist(), self.samples.people().tolist(), is_member, self.logit.tolist())
-        return [
-            dict(zip(("sample_id", "person", "is_member", "logit"), row, strict=True))
-            for row in zip(*columns, strict=True)
-        ]
+        names = ("sample_id", "person", "is_member", "logit")
+        return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
     @property
     def score(self) -> np.ndarray:
-        """The membership score in [0, 1], shape (n,), float64 so that confident scores do not tie."""
+        """The membership score in [0, 1], shape (n,), float64: for showing. Above logits of about 37 all are 1."""
         return sigmoid(self.logit)
 
 
@@ -382,7 +396,5 @@ class ParityRecord:
 
 
 def sigmoid(logit: np.ndarray) -> np.ndarray:
-    """Returns 1 / (1 + exp(-logit)) in float64, without overflow; NaN stays NaN."""
-    logit = np.asarray(logit, np.float64)
-    with np.errstate(invalid="ignore"):  # of what some scorers cannot score
-        return np.exp(-np.logaddexp(0.0, -logit))
+    """Returns 1 / (1 + exp(-logit)) in float64, without overflow."""
+    return np.exp(-np.logaddexp(0.0, -np.asarray(logit, np.float64)))

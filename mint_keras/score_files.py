@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 
 from mint_keras import formats
-from mint_keras.records import AUDITED, UNTRAINED, InputError, ResultRow, SampleTable, Scores
+from mint_keras.records import AUDITED, UNTRAINED, InputError, NoSamplesError, ResultRow, SampleTable, Scores
 
 SCORE_COLUMNS = (
     "scorer", "model", "tap", "evaluation", "seed", "sample_id", "database", "identity", "group", "is_member", "score",
     "logit",
 )  # fmt: skip
 _KEY = SCORE_COLUMNS[:5]  # what the rows of one `Scores` share
-_TRUTH = {"true": True, "false": False, True: True, False: False}  # Parquet of before 0.2 has truth values
+_TRUTH = {"true": True, "false": False, True: True, False: False}  # text in CSV, truth values in Parquet
 
 
 def scorer_and_model(name: str) -> tuple[str, str]:
@@ -41,7 +41,13 @@ def write_scores(path: Path, scores: Iterable[Scores]) -> None:
     Args:
         path: Ends in .csv or .parquet, which decides the format.
         scores: The scores of one or several scorers.
+
+    Raises:
+        NoSamplesError: if there is no score.
     """
+    scores = list(scores)
+    if not sum(len(part.logit) for part in scores):
+        raise NoSamplesError(f"Expected at least one score to write to {path}, received none: nothing could be scored.")
     if path.suffix != ".parquet":
         formats.write_csv(path, SCORE_COLUMNS, (row for part in scores for row in _rows(part)))
         return
@@ -51,6 +57,7 @@ def write_scores(path: Path, scores: Iterable[Scores]) -> None:
     values = zip(*(row for part in scores for row in _rows(part)), strict=True)
     columns = dict(zip(SCORE_COLUMNS, map(list, values), strict=True))
     del columns["score"]  # a function of the logit
+    columns["is_member"] = pyarrow.array(map(_TRUTH.get, columns["is_member"]), pyarrow.bool_())
     table = pyarrow.table({**columns, "logit": np.array(columns["logit"]).astype(np.float32)})
     with formats.atomic_path(path) as temporary:
         pyarrow.parquet.write_table(table, temporary, compression="zstd")
@@ -71,7 +78,8 @@ def read_scores(path: Path) -> list[Scores]:
     """Reads scores back, one entry per scorer, model, tap, evaluation and seed, in file order.
 
     Raises:
-        InputError: if columns are missing or a number cannot be read.
+        InputError: if columns or rows are missing, a number or truth value cannot be read, or the rows of one entry are
+            no `Scores`: a logit is not finite, a sample is there twice, or the truth of some samples only is known.
     """
     columns: dict[str, list] = {}
     if path.suffix == ".parquet":
@@ -89,6 +97,8 @@ def read_scores(path: Path) -> list[Scores]:
         raise InputError(
             f"Expected a scores file with columns {list(SCORE_COLUMNS)}, received {path} without {missing}."
         )
+    if not columns["logit"]:
+        raise NoSamplesError(f"Expected at least one score in {path}, received the empty table.")
     if "model" not in columns:
         pairs = [scorer_and_model(name) for name in columns["scorer"]]
         columns |= {"scorer": [scorer for scorer, _ in pairs], "model": [model for _, model in pairs]}
@@ -98,15 +108,25 @@ def read_scores(path: Path) -> list[Scores]:
         groups.setdefault(key, []).append(row)
     try:
         return [_scores_of(columns, key, rows) for key, rows in groups.items()]
-    except (ValueError, KeyError) as error:
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"Expected numbers and true/false in {path}, received: {error}.") from error
 
 
 def _scores_of(columns: dict[str, list], key: tuple[str, ...], rows: list[int]) -> Scores:
     names = ("sample_id", "database", "identity", "group")
-    sample_id, database, identity, group = (np.array([columns[name][row] for row in rows], np.str_) for name in names)
+    sample_id, database, identity, group = (
+        np.array(["" if (value := columns[name][row]) is None else value for row in rows], np.str_) for name in names
+    )
     samples = SampleTable(sample_id, database, identity, np.full(len(rows), ""), group if group.any() else None)
     truth = [columns["is_member"][row] for row in rows]
+    unknown = [row for row, value in enumerate(truth) if value in ("", None)]
+    if 0 < len(unknown) < len(rows):
+        raise InputError(
+            f"Expected the truth of all samples of {key[0]!r} on {key[2]!r} or of none, received {len(unknown)} of "
+            f"{len(rows)} without, such as {str(sample_id[unknown[0]])!r}."
+        )
     return Scores(
         scorer=key[0],
         model=key[1],
@@ -114,8 +134,8 @@ def _scores_of(columns: dict[str, list], key: tuple[str, ...], rows: list[int]) 
         evaluation=key[3],
         seed=int(key[4]),
         samples=samples,
-        is_member=None if set(truth) <= {"", None} else np.array([_TRUTH[value] for value in truth]),
-        logit=np.array([columns["logit"][row] for row in rows]).astype(np.float32),
+        is_member=None if unknown else np.array([_TRUTH[value] for value in truth]),
+        logit=np.array([columns["logit"][row] for row in rows]).astype(np.float64),
     )
 
 

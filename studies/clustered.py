@@ -23,7 +23,7 @@ def clustered_auc_variance(part: Scores) -> float:
         InputError: if membership is not known, or there are fewer than two people.
     """
     is_member = figures.membership(part)
-    member, external = part.score[is_member], part.score[~is_member]
+    member, external = part.logit[is_member], part.logit[~is_member]
     names, person_of = np.unique(part.samples.people(), return_inverse=True)
     sums = []
     for mask, placement in (
@@ -55,7 +55,7 @@ def auc_interval(part: Scores, confidence: float = CONFIDENCE) -> Estimate:
     Raises:
         InputError: as for `clustered_auc_variance`; also for an AUC of 0 or 1, whose variance the formula takes for 0.
     """
-    area = metrics.auc(figures.membership(part), part.score)
+    area = metrics.auc(figures.membership(part), part.logit)
     if not 0 < area < 1:
         raise InputError(f"Expected an AUC between 0 and 1, received {area:g}. Take `intervals.estimate`.")
     deviation = math.sqrt(clustered_auc_variance(part)) / (area * (1 - area))

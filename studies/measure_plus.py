@@ -17,13 +17,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 from mint_keras import formats, progress, score_files
 from mint_keras.commands import Result
 from mint_keras.options import Common
 from mint_keras.records import InputError, Scores
-from mint_keras.statistics import figures, intervals, paired
+from mint_keras.statistics import figures, intervals
 
 if TYPE_CHECKING:
     from studies.plus.known import KnownPhotos
@@ -94,8 +92,16 @@ def measure_plus(options: MeasurePlus) -> PlusFigures:
     """
     if (num := len(options.audited) or options.num_worlds) < 1:
         raise InputError("Expected at least one world, received none.")
+    from mint_keras.scorers import mint_plus
     from mint_keras.scorers.baselines import EMBEDDING_NORM
     from studies.plus import measures, report
+
+    # Half are kept out, half of these claimed to be members, and half of either calibrated on (`measures.NOBODY`).
+    if not options.audited and (options.people < (least := 8 * mint_plus.MIN_PEOPLE) or options.photos < 2):
+        raise InputError(
+            f"Expected at least {least} people of two photos, so that all measures have enough to calibrate on, "
+            f"received {options.people} of {options.photos}."
+        )
 
     settings = {name: getattr(options, name) for name in _TRAINING}
     named = {f"audited {folder}": folder for folder in options.audited}
@@ -117,8 +123,7 @@ def measure_plus(options: MeasurePlus) -> PlusFigures:
             "mint_plus": {name: _estimate(parts, options.seed) for name, parts in rows.items()},
             EMBEDDING_NORM: {name: _estimate(parts, options.seed) for name, parts in norms.items()},
             "by_world": {
-                name: [intervals.plain_figures(part, [_AUC])[_AUC] for part in _scored(parts)]
-                for name, parts in rows.items()
+                name: [intervals.plain_figures(part, [_AUC])[_AUC] for part in parts] for name, parts in rows.items()
             },
             "several_photos": measures.several_photos([world[measures.ALL_PHOTOS] for world in worlds], options.seed),
             "ablation": _ablation(options, num) if options.ablate else {},
@@ -177,13 +182,8 @@ def _ablation(options: MeasurePlus, num_worlds: int) -> dict[str, dict[str, list
     return found
 
 
-def _scored(parts: Sequence[Scores]) -> list[Scores]:
-    """Returns scores without those photos that have none: the only ones of their person."""
-    return [paired.take(part, np.isfinite(part.logit)) for part in parts]
-
-
 def _estimate(parts: Sequence[Scores], seed: int) -> dict[str, float]:
     """Returns the mean over worlds, with the interval in which one world would lie."""
     # Percentiles come out short: 93.5% in place of 95%, and less near an AUC of 1 (docs/method.md).
-    found = intervals.estimate(_scored(parts), seed=seed, names=[_AUC], method="student")[_AUC]
+    found = intervals.estimate(parts, seed=seed, names=[_AUC], method="student")[_AUC]
     return dataclasses.asdict(found)

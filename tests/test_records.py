@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -5,7 +6,7 @@ import pytest
 
 from mint_keras import records
 from mint_keras.aad.store import ShardedArray
-from mint_keras.records import InputError, Labelled, Observations, SampleTable
+from mint_keras.records import InputError, Labelled, Observations, SampleTable, Scores
 
 
 def make_table(num: int, database: str = "a") -> SampleTable:
@@ -75,3 +76,46 @@ class TestObservations:
         assert (set(seen.arrays), set(more.arrays)) == ({"a", "b"}, {"a", "b", "c"})
         assert (seen["b"].sum(), more["b"].sum(), more["a"].sum()) == (0, 2, 0)
         assert more.table is seen.table
+
+
+class TestScores:
+    """Whatever makes scores, these never hold what figures would be wrong on."""
+
+    table = make_table(4)
+    truth = np.array([True, True, False, False])
+
+    def make(self, logit: object, is_member: object = truth, table: SampleTable = table) -> Scores:
+        return Scores("vanilla", "conv1", "main", 1, table, is_member, np.asarray(logit))  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf, 1e39])
+    def test_a_logit_that_is_no_number_is_named(self, wrong: float) -> None:
+        with pytest.raises(
+            InputError, match=r"'vanilla' on 'conv1', received 2 of 4 not, such as .* for 'a1'"
+        ) as caught:
+            self.make([0.0, wrong, 1.0, wrong])
+        assert "\n" not in str(caught.value)
+        with pytest.raises(InputError, match="finite"):  # also where scores are made of others
+            dataclasses.replace(self.make(np.zeros(4)), logit=np.full(4, wrong))
+
+    def test_a_sample_counts_once(self) -> None:
+        with pytest.raises(InputError, match=r"received 1 twice, such as 'a0'"):
+            self.make(np.zeros(4), table=self.table.take(np.array([0, 1, 2, 0])))
+
+    @pytest.mark.parametrize(
+        ("logit", "is_member"),
+        [
+            (np.zeros(3), truth),
+            (np.zeros((4, 1)), truth),
+            (np.zeros(4), truth[:3]),
+            (np.zeros(4), np.array([1, 0, 1, 0])),
+        ],
+    )
+    def test_columns_go_together(self, logit: np.ndarray, is_member: np.ndarray) -> None:
+        with pytest.raises(InputError, match="Expected 4 logits"):
+            self.make(logit, is_member)
+
+    def test_what_can_be_used_is_kept(self) -> None:
+        found = self.make(np.array([50.0, 60.0, -1.0, 0.0]))
+        assert found.logit.dtype == np.float32
+        assert found.score.tolist()[:2] == [1.0, 1.0]  # why no figure is of scores
+        assert len(self.make([], None, self.table.take(np.arange(0))).logit) == 0

@@ -10,8 +10,9 @@ import pyarrow.parquet
 import pytest
 
 from mint_keras import score_files
-from mint_keras.data import sample_tables
-from mint_keras.records import AUDITED, UNTRAINED, InputError, ResultRow, SampleTable, Scores
+from mint_keras.data import sample_tables, samples
+from mint_keras.records import AUDITED, UNTRAINED, InputError, NoSamplesError, ResultRow, SampleTable, Scores
+from mint_keras.statistics import bounds, conformal, figures, intervals, paired, person
 from tests.statistics.worlds import scores_of
 
 FORMATS = ("scores.csv", "scores.parquet")
@@ -67,7 +68,7 @@ def test_scores_of_several_scorers_and_models(tmp_path: Path, name: str) -> None
     rng = np.random.default_rng(1)
     known = scores_of(np.arange(6) < 3, np.arange(6) // 2, rng.normal(size=6))
     untrained = dataclasses.replace(known, model=UNTRAINED, logit=known.logit + 1)
-    unknown = dataclasses.replace(known, scorer="other", is_member=None, logit=np.float32([0, 1, -1, 2, np.nan, 3]))
+    unknown = dataclasses.replace(known, scorer="other", is_member=None, logit=np.float32([0, 1, -1, 2, 50, 3]))
     score_files.write_scores(tmp_path / name, [known, untrained, unknown])
     found = score_files.read_scores(tmp_path / name)
     names = [(part.scorer, part.model) for part in found]
@@ -167,3 +168,123 @@ def test_results_round_trip(tmp_path: Path) -> None:
         (tmp_path / "results.jsonl").write_text(wrong + "\n")
         with pytest.raises(InputError, match="Expected results"):
             score_files.read_results(tmp_path / "results.jsonl")
+
+
+def one(num: int = 6) -> Scores:
+    return scores_of(np.arange(num) < num // 2, np.arange(num), np.linspace(-1, 1, num))
+
+
+def with_values(path: Path, column: str, values: list) -> None:
+    """Writes good scores, and then other values into a column, as a spreadsheet or another program may."""
+    score_files.write_scores(path, [one(len(values))])
+    if path.suffix == ".csv":
+        header, *rows = path.read_text().splitlines()
+        at = header.split(",").index(column)
+        cells = [row.split(",") for row in rows]
+        changed = [
+            [*row[:at], "" if value is None else str(value), *row[at + 1 :]]
+            for row, value in zip(cells, values, strict=True)
+        ]
+        path.write_text("\n".join([header, *map(",".join, changed)]) + "\n")
+    else:
+        table = pyarrow.parquet.read_table(path)
+        at = table.column_names.index(column)
+        pyarrow.parquet.write_table(table.set_column(at, column, pyarrow.array(values)), path)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize(
+    ("column", "values", "message"),
+    [
+        ("logit", [0.5, 1.0, 2.0, np.nan, np.nan, np.nan], "3 of 6 not, such as nan for 'photo00003'"),
+        ("logit", [0.5, -np.inf, 2.0, 0.0, 0.0, 0.0], "1 of 6 not, such as -inf for 'photo00001'"),
+        ("logit", [0.5, None, 2.0, 0.0, 0.0, 0.0], "Expected"),
+        ("sample_id", ["a", "b", "a", "c", "d", "e"], "1 twice, such as 'a'"),
+        ("is_member", ["true", "true", None, "false", "false", None], "2 of 6 without, such as 'photo00002'"),
+        ("is_member", ["true", "true", "yes", "false", "false", "false"], "true/false"),
+        ("seed", ["1", "1", "1", "1", "1", "x"], "Expected numbers"),
+    ],
+)
+def test_scores_that_would_be_wrong_are_refused_in_one_line(
+    tmp_path: Path, name: str, column: str, values: list, message: str
+) -> None:
+    with_values(tmp_path / name, column, values)
+    with pytest.raises(InputError, match=message) as caught:
+        score_files.read_scores(tmp_path / name)
+    assert str(tmp_path / name) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_no_scores(tmp_path: Path, name: str) -> None:
+    for nothing in ([], [paired.take(one(), np.zeros(6, bool))]):
+        with pytest.raises(NoSamplesError, match="at least one score to write"):
+            score_files.write_scores(tmp_path / name, nothing)
+    assert not (tmp_path / name).exists()
+    score_files.write_scores(tmp_path / name, [one()])
+    if name.endswith("csv"):
+        (tmp_path / name).write_text((tmp_path / name).read_text().splitlines()[0] + "\n")
+    else:
+        pyarrow.parquet.write_table(pyarrow.parquet.read_table(tmp_path / name).slice(0, 0), tmp_path / name)
+    with pytest.raises(NoSamplesError, match="empty table"):
+        score_files.read_scores(tmp_path / name)
+
+
+def test_truth_values_stay_truth_values_in_parquet(tmp_path: Path) -> None:
+    path = tmp_path / "scores.parquet"
+    score_files.write_scores(path, [one(), dataclasses.replace(one(), scorer="other", is_member=None)])
+    column = pyarrow.parquet.read_table(path)["is_member"]
+    assert column.type == pyarrow.bool_()
+    assert column.to_pylist() == [True] * 3 + [False] * 3 + [None] * 6
+
+
+def test_nulls_in_parquet_are_no_group_called_none(tmp_path: Path) -> None:
+    with_values(tmp_path / "scores.parquet", "group", ["x", "x", None, None, None, None])
+    (part,) = score_files.read_scores(tmp_path / "scores.parquet")
+    assert part.samples.people().tolist() == ["web/x", "web/x", "web/2", "web/3", "web/4", "web/5"]
+
+
+class TestPeople:
+    """300 records of 80 members and 300 of 170 others, who are known by their group: each is one person everywhere."""
+
+    @pytest.fixture
+    def part(self) -> Scores:
+        rng = np.random.default_rng(1)
+        is_member = np.arange(600) < 300
+        group = np.where(is_member, np.arange(600) % 80, 80 + np.arange(600) % 170)
+        found = scores_of(is_member, np.arange(600), rng.normal(size=250)[group] + 0.1 * rng.normal(size=600))
+        table = dataclasses.replace(found.samples, group=np.char.add("g", group.astype(str)))
+        return dataclasses.replace(found, samples=table)
+
+    @pytest.mark.parametrize("name", FORMATS)
+    def test_in_scores(self, tmp_path: Path, part: Scores, name: str) -> None:
+        score_files.write_scores(tmp_path / name, [part])
+        (back,) = score_files.read_scores(tmp_path / name)
+        assert figures.count_people(back) == figures.count_people(part) == (80, 170)
+        expected = intervals.estimate([part], 100, names=["auc"])["auc"]
+        assert intervals.estimate([back], 100, names=["auc"])["auc"] == expected
+        assert paired.difference([back], [part], 20, names=["auc"])["auc"].half_width == 0
+        records = dataclasses.replace(back, samples=dataclasses.replace(back.samples, group=None))
+        assert intervals.estimate([records], 100, names=["auc"])["auc"].half_width < 0.8 * expected.half_width
+        found = bounds.certify([back])
+        assert (found.num_members, found.num_externals) == (80, 170)
+        assert len(person.aggregate(back, 1).logit) == 250
+
+    @pytest.mark.parametrize("name", ["samples.parquet", "members.parquet", "held_out.parquet"])
+    def test_in_lists_of_samples(self, tmp_path: Path, part: Scores, name: str) -> None:
+        sample_tables.write_samples(tmp_path / name, part.samples)
+        for back in (sample_tables.read_samples(tmp_path / name), samples.list_samples(str(tmp_path / name))):
+            assert back.people().tolist() == part.samples.people().tolist()
+
+    def test_in_a_bundles_calibration(self, part: Scores) -> None:
+        nobody = np.array([], str)
+        externals, others = (
+            paired.take(dataclasses.replace(part, is_member=None), side) for side in (~part.is_member, part.is_member)
+        )
+        others = dataclasses.replace(
+            others, samples=dataclasses.replace(others.samples, database=np.full(len(others.logit), "scan"))
+        )
+        found = conformal.verify(conformal.calibrate(externals, nobody), others, nobody)
+        assert len(found.logits["web"]) == 170
+        assert found.validity is not None
+        assert found.validity.num_people == 80

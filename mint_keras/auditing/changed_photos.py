@@ -14,7 +14,7 @@ from mint_keras.auditing.report import MAX_FPR, Changed
 from mint_keras.data import images, splits
 from mint_keras.data import protocol as protocols
 from mint_keras.data.changes import CHANGES
-from mint_keras.records import AUDITED, InputError, Labelled, Observations, SampleTable, Scores
+from mint_keras.records import AUDITED, InputError, Labelled, NoSamplesError, Observations, SampleTable, Scores
 from mint_keras.scorers import mint_plus
 from mint_keras.scorers.contract import Fitted
 from mint_keras.statistics import bounds, conformal, division, figures, intervals, paired, person, verdict
@@ -68,12 +68,17 @@ def accusations(opened: Opened) -> str:
     assert calibration.validity is not None  # noqa: S101 # just measured
     said = [f"Single photos: {calibration.validity.describe()}"]
     if calibration.validity.is_valid:
-        p = conformal.p_values(calibration, paired.take(part, figures.membership(part)).logit)
-        low = bounds.exact_interval(int((p <= calibration.validity.alpha).sum()), len(p)).low
+        # Photos of one person are no independent trials, so that everybody counts with one of them.
+        p = conformal.p_values(calibration, part.logit[figures.one_photo_each(part, figures.membership(part))])
+        alpha, num_selected = calibration.validity.alpha, int(conformal.select(p).sum())
+        found = bounds.exact_interval(int((p <= alpha).sum()), len(p))
         said += [
-            f"Of {len(p)} photos of claimed members {int(conformal.select(p).sum())} stand out.",
+            f"Of {len(p)} claimed members, by one photo each (the first by name, whatever it scores), {num_selected} "
+            f"stand out at a false discovery rate of {conformal.FDR:g}; a p-value of at most {alpha:g} has {found} of "
+            "them (exact 95% interval over people).",
+            conformal.MARGINAL,
             conformal.describe_floor(calibration, len(p)),
-            conformal.describe_risk(opened.spec.prevalence, low, calibration.validity.high),
+            conformal.describe_risk(opened.spec.prevalence, found.low, calibration.validity.high),
         ]
     return " ".join(said)
 
@@ -160,7 +165,10 @@ def _measure(opened: Opened, asked: _Asked, on_change: Callable[[int], object]) 
         return scores
 
     path = opened.folder / "robustness" / f"{asked.scorer.name}_{asked.scorer.tap}.csv"
-    kept = formats.kept(path, make, score_files.write_scores, score_files.read_scores)
+    try:
+        kept = formats.kept(path, make, score_files.write_scores, score_files.read_scores)
+    except NoSamplesError:
+        return
     parts = {part.evaluation: part for part in kept}
     if _THRESHOLD not in parts:  # none of these photos could be scored
         return

@@ -28,7 +28,11 @@ KIND = "audit"
 
 @dataclasses.dataclass(frozen=True)
 class AuditSpec:
-    """What an audit looks at. `mint audit --help` says what each field is."""
+    """What an audit looks at. `mint audit --help` says what each field is.
+
+    Raises:
+        InputError: for numbers that would be refused after all else was computed.
+    """
 
     run: Path
     look: Path | None = None
@@ -40,6 +44,14 @@ class AuditSpec:
     num_untrained: int = 3
     prevalence: float = 0.01
     seed: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.prevalence <= 1:
+            raise InputError(f"Expected --prevalence from 0 to 1, a share of the photos, received {self.prevalence}.")
+        if min(self.seed, self.num_untrained) < 0:
+            raise InputError(
+                f"Expected --seed and --num-untrained of at least 0, received {self.seed} and {self.num_untrained}."
+            )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -78,6 +78,11 @@ class Exported(Result):
 
 def export_tflite(config: ExportTflite) -> Exported:
     """Fuses, converts, compares with Keras on held-out faces, and writes the bundle."""
+    if not config.tolerance >= 0 or config.num_test < 1:
+        raise InputError(
+            f"Expected --tolerance of at least 0 and --num-test of at least 1, received {config.tolerance} and "
+            f"{config.num_test}."
+        )
     from mint_keras.edge import bundle_calibration, detector, export
     from mint_keras.faces import detectors
     from mint_keras.runs.run import choose_samples

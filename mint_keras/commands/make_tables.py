@@ -100,6 +100,8 @@ class MakeTables(Common):
         from mint_keras.report import paper_tables
         from mint_keras.runs import paper_runs
 
+        if self.num_seeds < 1:
+            raise InputError(f"Expected at least one seed, received --num-seeds {self.num_seeds}.")
         models = dict(paper_runs.LAB_MODELS)
         if self.audited or self.scale == paper_runs.PAPER:
             pairs = [entry.partition("=") for entry in self.audited]

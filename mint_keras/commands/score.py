@@ -91,14 +91,14 @@ def score(config: Score) -> Result:
 
     named = (config.detector,) if config.detector else ()
     looking = photos.Looking(named, config.aligned, config.policy, config.min_score, config.border, config.pictures)
-    if config.serve:
-        return _serve(config, looking)
     if not 0 < config.min_score < 1 or not 0 <= config.border <= 2:
         raise InputError(
             f"Expected --min-score between 0 and 1 and --border from 0 to 2, received {config.min_score} and "
             f"{config.border}."
         )
     workers.check(config.workers)
+    if config.serve:
+        return _serve(config, looking)
     bundle, table = read_bundle(config.bundle), photos.list_photos(config.paths, config.albums)
     # Where nobody watches, an error is the only line: photos are a matter of seconds.
     with progress.hidden(config.quiet or not sys.stderr.isatty()):

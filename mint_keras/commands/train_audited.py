@@ -105,6 +105,11 @@ def train_audited(config: TrainAudited) -> TrainedModel:
         raise InputError(
             f"Expected epochs and batch size of at least 1, received {config.epochs}, {config.batch_size}."
         )
+    if not (config.learning_rate > 0 and config.weight_decay >= 0 and config.scale > 0):
+        raise InputError(
+            "Expected --learning-rate and --scale above 0 and --weight-decay of at least 0, received "
+            f"{config.learning_rate}, {config.scale} and {config.weight_decay}."
+        )
     if config.task == "recognition":
         return _train_recognition(config)
     from mint_keras.training import classification
@@ -125,6 +130,8 @@ def _train_recognition(config: TrainAudited) -> TrainedModel:
 
     if config.arch not in iresnet.ARCHITECTURES:
         raise InputError(f"Expected an architecture of {sorted(iresnet.ARCHITECTURES)}, received {config.arch!r}.")
+    if config.num_pairs < 1:
+        raise InputError(f"Expected at least one pair of faces to verify with, received {config.num_pairs}.")
     if config.resolution % 16:
         raise InputError(f"Expected a resolution that is a multiple of 16 pixels, received {config.resolution}.")
     table = samples.list_samples(config.data)

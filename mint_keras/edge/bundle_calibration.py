@@ -84,7 +84,9 @@ def write(folder: Path, protocol: protocols.Protocol, audited: Path) -> dict[str
         given = f"p-values for {open_for} photos" if open_for else "no p-values"
         persons = f"the mean of up to {most} photos is compared with as many of calibration people; {given}."
     validity = reference.calibration.validity
-    photos = validity.describe() if validity else reference.silence
+    photos = reference.silence
+    if validity is not None and not photos:
+        photos = f"{validity.describe()} {conformal.MARGINAL}"
     summary = {"people": people, "photos": photos, "persons": persons, "domain": _DOMAIN[found.domain is not None]}
     return {"calibration": summary, "limits": limits, "licence": licence, "audited_model": model}
 

@@ -18,7 +18,7 @@ from mint_keras.data import images, splits
 from mint_keras.data import protocol as protocols
 from mint_keras.edge import bundle, compression, parity, scorer
 from mint_keras.edge.scorer import FACES, LOGIT, SCORE, TfliteScorer
-from mint_keras.records import InputError, Scores
+from mint_keras.records import InputError, RefusedError, Scores
 from mint_keras.training.batches import LabelledAad
 
 MIXED = "mixed"
@@ -95,8 +95,14 @@ class ComparedFaces(NamedTuple):
     representative: np.ndarray
 
     def scores(self, head: TrainedHead, logits: Iterable[np.ndarray]) -> list[Scores]:
-        """Returns one entry for each evaluation, from the logits of all faces in parts."""
+        """Returns one entry for each evaluation, from the logits of all faces in parts.
+
+        Raises:
+            RefusedError: if some logits are no numbers.
+        """
         table, logit = self.tested.table, np.concatenate(list(logits))
+        if num := np.count_nonzero(~np.isfinite(logit)):
+            raise RefusedError(f"Expected logits that are numbers, received NaN or infinity for {num} of {len(logit)}.")
         return [
             Scores(head.scorer, head.tap, evaluation, head.seed, table.take(rows), is_member, logit[rows])
             for evaluation, (rows, is_member) in self.tested.evaluations().items()

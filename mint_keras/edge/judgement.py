@@ -9,11 +9,12 @@ import numpy as np
 
 from mint_keras.edge.bundle import FieldCalibration
 from mint_keras.records import SampleTable, Scores, sigmoid
-from mint_keras.statistics import conformal, paired, person
+from mint_keras.statistics import conformal, figures, paired, person
 
 _UNCALIBRATED = "the bundle is not calibrated"
 _UNLIKE = "unlike the calibration's faces"
 _WITH_OTHERS = "judged with the person's other photos"
+_AFTER_FIRST = "another photo of the person counts"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +45,8 @@ class Judgement:
         p_value: The p-value; None if none may be given.
         is_selected: Whether it stands out at the false discovery rate; None if it was not among those selected from.
         abstained: The reason why it is not judged, or not alone; "" if it is.
+        mistakes: The most among those selected from with a p-value up to its own that are no members, for a threshold
+            that is picked after looking (`conformal.most_mistakes`); None if it was not among them, or has no p-value.
     """
 
     name: str
@@ -59,6 +62,7 @@ class Judgement:
     is_selected: bool | None
     abstained: str
     picture: str = ""
+    mistakes: int | None = None
 
     @property
     def is_odd(self) -> bool:
@@ -77,7 +81,9 @@ def table_of(photos: SampleTable, faces: Sequence[ScoredFace]) -> SampleTable:
     # Nobody knows who of several is the photo's person: each is then a person of its own.
     several = np.array([f"#{face.number}" if face.of > 1 else "" for face in faces], np.str_)
     sample_id = np.char.add(table.sample_id.astype(str), found)
-    return SampleTable(sample_id, table.database, np.char.add(table.identity.astype(str), several), table.location)
+    group = None if table.group is None else np.where(several == "", table.group, "")
+    identity = np.char.add(table.identity.astype(str), several)
+    return SampleTable(sample_id, table.database, identity, table.location, group)
 
 
 def judge(
@@ -101,23 +107,40 @@ def judge(
             rows = is_alone & (people == name)
             of_persons.append(_judge_person(name, paired.take(scores, rows), is_inside[rows], calibration))
     judged = {one.name for one in of_persons if one.p_value is not None}
-    of_faces = [
-        dataclasses.replace(one, abstained=_WITH_OTHERS) if name in judged and not one.abstained else one
-        for one, name in zip(_judge_faces(scores, faces, oddities, calibration), people, strict=True)
-    ]
-    # The selection is among people: whoever is judged by several photos counts once, with these, and so do other faces.
-    # Several photos of a person as if they were different people's would pretend to more evidence than there is.
-    units = [one for one, name in zip(of_faces, people, strict=True) if name not in judged]
+    of_faces = _judge_faces(scores, faces, oddities, calibration)
+    # The selection is among people: whoever is judged by several photos counts once, with these, and others count with
+    # one photo. Several as if they were different people's would pretend to more evidence than there is.
+    is_with_others = np.array([name in judged for name in people], bool)
+    has_p = np.array([one.p_value is not None for one in of_faces], bool)
+    is_unit = ~is_with_others & ~has_p
+    is_unit[figures.one_photo_each(scores, ~is_with_others & has_p)] = True
+    for row in np.flatnonzero(~is_unit & has_p):
+        why = _WITH_OTHERS if is_with_others[row] else _AFTER_FIRST
+        of_faces[row] = dataclasses.replace(of_faces[row], abstained=of_faces[row].abstained or why)
+    units = [one for one, counts in zip(of_faces, is_unit, strict=True) if counts]
     units += [one for one in of_persons if one.name in judged]
-    if all(one.p_value is None for one in units):
+    if calibration is None or all(one.p_value is None for one in units):
         return of_faces, of_persons
+    marked = dict(zip(map(id, units), _select(units, calibration), strict=True))
+    return [marked.get(id(one), one) for one in of_faces], [marked.get(id(one), one) for one in of_persons]
+
+
+def _select(units: Sequence[Judgement], calibration: FieldCalibration) -> list[Judgement]:
+    """Says of judgements of different people who stands out, and how many mistakes a threshold picked by eye makes."""
     p = np.array([np.nan if one.p_value is None else one.p_value for one in units])
-    selected = dict(zip(map(id, units), conformal.select(p).tolist(), strict=True))
-
-    def mark(judgements: list[Judgement]) -> list[Judgement]:
-        return [dataclasses.replace(one, is_selected=selected.get(id(one))) for one in judgements]
-
-    return mark(of_faces), mark(of_persons)
+    # Those compared with the same numbers are bounded together; whatever holds of each of a few groups holds of all.
+    num_photos = np.array([1 if one.file else one.face for one in units])
+    groups = np.unique(num_photos[~np.isnan(p)]).tolist()
+    mistakes = np.zeros(len(p), int)
+    for num in groups:
+        reference = calibration.photos if num == 1 else calibration.persons[num]
+        sizes = [len(values) for values in reference.calibration.logits.values()]
+        alike = p[(num_photos == num) & ~np.isnan(p)]
+        mistakes += conformal.most_mistakes(alike, sizes, p, conformal.ALPHA / len(groups))
+    return [
+        dataclasses.replace(one, is_selected=selected, mistakes=None if one.p_value is None else most)
+        for one, selected, most in zip(units, conformal.select(p).tolist(), mistakes.tolist(), strict=True)
+    ]
 
 
 def _judge_faces(

@@ -21,7 +21,7 @@ _SHOWN = 20
 _SHOWN_IN_PAGE = 1000
 _COLUMNS = (
     "sample_id", "file", "face", "faces_in_photo", "left", "top", "right", "bottom", "certainty", "score", "logit",
-    "share_above", "p_value", "selected", "abstained",
+    "share_above", "p_value", "selected", "abstained", "mistakes",
 )  # fmt: skip
 # In units of the drawing; templates/parts.html has the same numbers.
 _WIDTH, _HEIGHT, _BINS = 600.0, 120.0, 40
@@ -85,6 +85,10 @@ class PhotoScores:
         num = sum(unit.is_selected is not None for unit in [*self.faces, *self.persons])
         if self.calibration is not None and not self.calibration.photos.silence and num:
             notes.append(conformal.describe_floor(self.calibration.photos.calibration, num))
+        if any(face.p_value is not None for face in self.faces):
+            notes.append(conformal.MARGINAL)
+        if any(unit.mistakes is not None for unit in [*self.faces, *self.persons]):
+            notes.append(conformal.PICKED)
         return notes
 
     @property
@@ -105,7 +109,7 @@ def write(out: Path, made: PhotoScores) -> None:
         box = [""] * 4 if face.box is None else [f"{edge:.1f}" for edge in face.box]
         is_selected = "" if face.is_selected is None else str(face.is_selected).lower()
         place = (face.name, face.file, face.face, face.of, *box, _number(face.certainty))
-        said = (_number(face.share_above), _number(face.p_value), is_selected, face.abstained)
+        said = (_number(face.share_above), _number(face.p_value), is_selected, face.abstained, _number(face.mistakes))
         rows.append((*place, repr(face.score), str(np.float32(face.logit)), *said))
     formats.write_csv(out / FACES, _COLUMNS, rows)
     made_by = {name: made.bundle.manifest[name] for name in ("seal", "inputs")}
@@ -144,15 +148,16 @@ def _table(findings: Sequence[Judgement], what: str) -> list[str]:
     ordered = sorted(findings, key=lambda one: -one.logit)
     has_above = any(one.share_above is not None for one in findings)
     has_p = any(one.p_value is not None for one in findings)
-    rows = [("  score", "   logit", " above", "      p", what)]
+    rows = [("  score", "   logit", " above", "      p", "mistakes", what)]
     for one in ordered[:_SHOWN]:
         above = "-" if one.share_above is None else f"{one.share_above:.1%}"
         p = "-" if one.p_value is None else f"{one.p_value:.4f}"
+        mistakes = "-" if one.mistakes is None else f"<= {one.mistakes}"
         mark = " * stands out" if one.is_selected else ""
         why = f" ({one.abstained})" if one.abstained and has_p else ""
         name = f"{printable(one.name)}{mark}{why}"
-        rows.append((f"{one.score:7.4f}", f"{one.logit:8.3f}", f"{above:>6}", f"{p:>7}", name))
-    lines = ["  ".join(itertools.compress(row, (True, True, has_above, has_p, True))) for row in rows]
+        rows.append((f"{one.score:7.4f}", f"{one.logit:8.3f}", f"{above:>6}", f"{p:>7}", f"{mistakes:>8}", name))
+    lines = ["  ".join(itertools.compress(row, (True, True, has_above, has_p, has_p, True))) for row in rows]
     if len(ordered) > _SHOWN:
         lines.append(f"... and {len(ordered) - _SHOWN:,} more")
     return lines
@@ -180,6 +185,7 @@ def environment() -> jinja2.Environment:
     found = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     found.loader = jinja2.PackageLoader("mint_keras.edge")
     found.filters["percent"] = lambda value: "" if value is None else f"{value:.1%}"
+    found.filters["up_to"] = lambda value: "" if value is None else f"≤ {value}"
     found.filters["number"] = lambda value, digits=4: "" if value is None else f"{value:.{digits}f}"
     return found
 

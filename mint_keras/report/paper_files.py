@@ -75,7 +75,7 @@ def write_figure(out: Path, models: tuple[str, ...], scores_of: ScoresOf, seeds:
         for label, cell in paper_tables.figure_sources(model).items():
             parts = _parts(scores_of(cell), cell, AUDITED, protocols.UNSEEN_DATABASE)
             area = intervals.estimate(parts, seed=seeds[0])["auc"]
-            curve = metrics.roc_curve(figures.membership(parts[0]), parts[0].score)
+            curve = metrics.roc_curve(figures.membership(parts[0]), parts[0].logit)
             curves[f"{label}: AUC {area.value:.2f} ± {area.half_width:.2f}"] = curve
         panels[model] = curves
     paths = [out / f"figure_{FIGURE}.{ending}" for ending in ("png", "svg")]

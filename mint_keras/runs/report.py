@@ -62,7 +62,7 @@ def roc(part: Scores) -> plots.Curve:
     """Returns the ROC curve of scores whose membership is known."""
     if part.is_member is None:
         raise InputError(f"Expected scores with known membership, received {part.evaluation!r} without.")
-    return metrics.roc_curve(part.is_member, part.score)
+    return metrics.roc_curve(part.is_member, part.logit)
 
 
 def warn_of_dead_heads(scores: Sequence[Scores]) -> list[str]:

@@ -122,12 +122,9 @@ def certify(parts: Sequence[Scores], max_fpr: float = metrics.LOW_FPR, confidenc
         # Rounding must not forbid the one case in which nobody is allowed.
         num_allowed = int(np.flatnonzero(limits <= max(max_fpr, smallest) + 1e-12).max())
         thresholds.append(float(np.sort(highest)[::-1][num_allowed]))
-        # The photo whose sample_id comes first: that has nothing to do with its score.
-        rows = np.flatnonzero(is_counted & is_member)
-        rows = rows[np.argsort(part.samples.sample_id[rows], kind="stable")]
-        _, first = np.unique(people[rows], return_index=True)
-        num_found = int(np.count_nonzero(logit[rows[first]] > thresholds[-1]))
-        rates.append(exact_interval(num_found, len(first), confidence))
+        rows = figures.one_photo_each(part, is_counted & is_member)
+        num_found = int(np.count_nonzero(logit[rows] > thresholds[-1]))
+        rates.append(exact_interval(num_found, len(rows), confidence))
     ends = min(rate.low for rate in rates), max(rate.high for rate in rates)
     tpr = Estimate(float(np.mean([rate.value for rate in rates])), *ends, len(rates))
-    return Certified(max(max_fpr, smallest), smallest, tuple(thresholds), num_allowed, tpr, len(first), num)
+    return Certified(max(max_fpr, smallest), smallest, tuple(thresholds), num_allowed, tpr, len(rows), num)

@@ -8,7 +8,7 @@ database, and without a measurement that went well there are no p-values.
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -18,7 +18,17 @@ from mint_keras.statistics import figures
 
 ALPHA = 0.05
 FDR = 0.1
+# Beside every p-value of a single photo.
+MARGINAL = (
+    "A p-value of a single photo is marginal over people: it holds on average over people like those compared with, "
+    "and not for each of them."
+)
+PICKED = (
+    "Mistakes: however a threshold is picked after looking, of everybody with a p-value as small at most so many are "
+    f"no members, with {1 - ALPHA:.0%} for all thresholds at once."
+)
 _UNVERIFIED = "p-values are not given before their validity is measured on a held-out database (`conformal.verify`)."
+_NUM_URNS = 999
 TOLERANCE = 2.0  # times ALPHA: what the held-out rate must be certified to stay under
 
 
@@ -144,6 +154,7 @@ def verify(calibration: Calibration, held_out: Scores, head_people: np.ndarray, 
     """
     from mint_keras.statistics import bounds  # the laptop scorer has no SciPy
 
+    _check_rate(alpha)
     if not len(calibration.people):
         raise InputError("Expected a calibration that knows its people, received one that was read back.")
     databases = np.unique(held_out.samples.database)
@@ -213,6 +224,49 @@ def select(p: np.ndarray, fdr: float = FDR) -> np.ndarray:
     if is_small.any():
         selected[order[: np.flatnonzero(is_small).max() + 1]] = True
     return selected
+
+
+def most_mistakes(
+    p: np.ndarray, num_people: Iterable[int], at: np.ndarray, alpha: float = ALPHA, seed: int = 1
+) -> np.ndarray:
+    """Bounds how many of those with a p-value up to a threshold are no members, for thresholds picked after looking.
+
+    With probability 1 - alpha the bounds of all thresholds hold at once. Whoever is no member changes places with the
+    calibration people, so how many of n photos come before the k-th calibration person is known for all k together, a
+    Polya urn (Gazin, Blanchard and Roquain, AISTATS 2024). Drawn urns say how far it strays from its mean.
+
+    Args:
+        p: p-values of one photo each of n people (`figures.one_photo_each`), shape (n,).
+        num_people: The number of calibration people of each database.
+        at: The thresholds, shape (k,).
+        alpha: The probability that some bound is too small.
+        seed: Seeds the urns.
+
+    Returns:
+        The bounds, shape (k,), int.
+    """
+    _check_rate(alpha)
+    known, num = np.sort(p), len(p)
+
+    def spread(expected: np.ndarray) -> np.ndarray:
+        return np.sqrt(1 + expected)
+
+    allowed = np.zeros(num)
+    for size in num_people:
+        rng, mean = np.random.default_rng(seed), num * np.arange(1, size + 2) / (size + 1)
+        strays = []
+        for _ in range(_NUM_URNS):
+            gaps = rng.standard_exponential(size + 1)
+            strays.append(((np.cumsum(rng.multinomial(num, gaps / gaps.sum())) - mean) / spread(mean)).max())
+        # Exact for any number of urns: the photos at hand are one more.
+        worst = np.sort(strays)[min(math.ceil((1 - alpha) * (_NUM_URNS + 1)), _NUM_URNS) - 1]
+        # The largest over databases, because nobody knows whose people those who are no members are like.
+        allowed = np.maximum(allowed, np.floor(num * known + worst * spread(num * known) + 1e-9))
+    so_far = np.searchsorted(known, known, "right")
+    # What exceeds a bound at a smaller threshold is no mistake at a larger one either.
+    members = np.append(0, np.maximum.accumulate(np.maximum(so_far - allowed, 0)))
+    reached = np.searchsorted(known, at, "right")
+    return (reached - members[reached]).astype(int)
 
 
 def smallest_selection(floor: float, num_photos: int, fdr: float = FDR) -> int | None:

@@ -22,14 +22,15 @@ def figures(part: Scores, weights: np.ndarray, names: Sequence[str]) -> dict[str
     Raises:
         InputError: if membership is not known or one class is missing.
     """
-    score, is_member = part.score, membership(part)
-    # The scores are sorted once for all weightings: that is what makes a thousand draws cheap.
-    order = np.argsort(-score, kind="stable")
-    last_of_tie = np.append(np.diff(score[order]) != 0, True)
-    is_right = (score > metrics.THRESHOLD) == is_member
+    # Not the scores, which are all 1 above logits of about 37; in float64, so that no difference overflows.
+    logit, is_member = np.asarray(part.logit, np.float64), membership(part)
+    # They are sorted once for all weightings: that is what makes a thousand draws cheap.
+    order = np.argsort(-logit, kind="stable")
+    last_of_tie = np.append(np.diff(logit[order]) != 0, True)
+    is_right = (logit > metrics.THRESHOLD) == is_member
     rates, right = [], []
     for side in (is_member, ~is_member):
-        share = np.zeros((len(weights), len(score)))
+        share = np.zeros((len(weights), len(logit)))
         share[:, side] = weights[:, side] / weights[:, side].sum(axis=1, keepdims=True)
         right.append(share[:, side] @ is_right[side])
         rates.append(np.pad(np.cumsum(share[:, order], axis=1)[:, last_of_tie], ((0, 0), (1, 0))))
@@ -75,6 +76,15 @@ def largest_by_person(values: np.ndarray, people: np.ndarray) -> np.ndarray:
     return largest
 
 
+def one_photo_each(part: Scores, is_counted: np.ndarray) -> np.ndarray:
+    """Returns the rows of one photo of each person, among those that a mask of shape (n,) counts."""
+    rows = np.flatnonzero(is_counted)
+    # The photo whose sample_id comes first: that has nothing to do with its score.
+    rows = rows[np.argsort(part.samples.sample_id[rows], kind="stable")]
+    _, first = np.unique(part.samples.people()[rows], return_index=True)
+    return rows[first]
+
+
 def summarise(scores: Scores, of_evaluate: Mapping[str, Any] | None = None) -> ResultRow:
     """Returns scores as a line of results.jsonl; accuracy, loss and cross_entropy are those of `evaluate`, if given.
 
@@ -85,7 +95,7 @@ def summarise(scores: Scores, of_evaluate: Mapping[str, Any] | None = None) -> R
     if of_evaluate is None:
         # A head's loss has its L1 penalty besides; scores alone know nothing of it.
         cross_entropy = metrics.cross_entropy(is_member, scores.logit)
-        accuracy = metrics.accuracy(is_member, scores.score)
+        accuracy = metrics.accuracy(is_member, scores.logit)
         of_evaluate = {"accuracy": accuracy, "loss": cross_entropy, "cross_entropy": cross_entropy}
     num_members = int(is_member.sum())
     return ResultRow(
@@ -95,8 +105,8 @@ def summarise(scores: Scores, of_evaluate: Mapping[str, Any] | None = None) -> R
         seed=scores.seed,
         num_members=num_members,
         num_externals=len(is_member) - num_members,
-        auc=metrics.auc(is_member, scores.score),
-        tpr_at_1_fpr=metrics.tpr_at_fpr(is_member, scores.score),
+        auc=metrics.auc(is_member, scores.logit),
+        tpr_at_1_fpr=metrics.tpr_at_fpr(is_member, scores.logit),
         model=scores.model,
         **of_evaluate,
     )

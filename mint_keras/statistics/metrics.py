@@ -1,10 +1,13 @@
-"""How well scores tell members from externals; pure functions of arrays."""
+"""How well scores tell members from externals; pure functions of arrays.
+
+Scores are logits wherever there are logits: the sigmoid of confident ones is 1, and ties that nobody scored decide.
+"""
 
 import numpy as np
 
 from mint_keras.records import InputError
 
-THRESHOLD = 0.5
+THRESHOLD = 0.0  # of a logit: a score of 0.5
 LOW_FPR = 0.01
 LOW_FPRS = (0.01, 0.001, 0.0001)  # what membership inference is judged by (arXiv 2112.03570)
 
@@ -41,9 +44,9 @@ def tpr_at_fpr(is_member: np.ndarray, scores: np.ndarray, max_fpr: float = LOW_F
     return float(true_positive_rate[false_positive_rate <= max_fpr].max())
 
 
-def accuracy(is_member: np.ndarray, scores: np.ndarray) -> float:
-    """Returns the share of samples on the right side of 0.5; a score of exactly 0.5 says external."""
-    return float(np.mean((np.asarray(scores) > THRESHOLD) == np.asarray(is_member, bool)))
+def accuracy(is_member: np.ndarray, logits: np.ndarray) -> float:
+    """Returns the share of samples on the right side of a logit of 0, a score of 0.5; exactly 0 says external."""
+    return float(np.mean((np.asarray(logits) > THRESHOLD) == np.asarray(is_member, bool)))
 
 
 def cross_entropy(is_member: np.ndarray, logits: np.ndarray) -> float:

@@ -16,6 +16,7 @@ from mint_keras.scorers.baselines import EMBEDDING_NORM
 from mint_keras.scorers.ingredients import IDENTITY, IMAGE
 from mint_keras.scorers.mint_plus import MintPlus
 from mint_keras.statistics import figures, paired, person
+from mint_keras.statistics.selection import Candidate
 from studies.plus.known import KnownPhotos
 from studies.plus.mixtures import mixture_curve
 
@@ -107,7 +108,8 @@ def score(photos: KnownPhotos, number: int, seed: int) -> list[Scores]:
         norm = vectors.log_norms(shown.seen[taps.OUTCOME]).astype(np.float32)
         table = shown.seen.table
         found += [
-            Scores(mint_plus.NAME, measure.level, measure.name, number, table, is_member, logit),
+            # Without the only photos of their people, at levels that look at the others.
+            Candidate(mint_plus.NAME, measure.level).scored(table, logit, is_member, measure.name, number),
             Scores(EMBEDDING_NORM, taps.OUTCOME, measure.name_of_norm, number, table, is_member, norm),
         ]
     measure = MEASURES[0]

@@ -9,6 +9,7 @@ import pytest
 from mint_keras import formats, score_files
 from mint_keras.auditing import controls
 from mint_keras.auditing.opened import AuditSpec, Opened, open_audit, open_scorer, recipe_of
+from mint_keras.commands.audit import Audit, audit
 from mint_keras.data import images, protocol
 from mint_keras.records import AUDITED, InputError, Observations
 from mint_keras.runs.run import Run, heads_of, reopen
@@ -101,3 +102,13 @@ def test_a_control_through_the_audited_model_itself_finds_the_same(run: Run, ope
     again = controls.through(opened, run.spec.audited, "itself")
     assert path.read_bytes() == kept
     np.testing.assert_array_equal(again[0].logit, found[0].logit)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"prevalence": 1.5}, {"prevalence": -0.1}, {"prevalence": float("nan")}, {"seed": -1}, {"num_untrained": -1}],
+)
+def test_numbers_are_refused_before_anything_is_read(tmp_path: Path, wrong: dict) -> None:
+    with pytest.raises(InputError, match=f"--{next(iter(wrong)).replace('_', '-')}"):
+        audit(Audit(tmp_path / "no such run", tmp_path / "out", **wrong))
+    assert not (tmp_path / "out").exists()

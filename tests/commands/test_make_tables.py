@@ -107,7 +107,7 @@ def test_cells_are_the_figures_of_the_scores(scores_only: Path) -> None:
     key = ("vanilla", AUDITED, "outcome", "unseen_database")
     chosen = [p for p in parts if (p.scorer, p.model, p.tap, p.evaluation) == key]
     for name, function in (("accuracy", metrics.accuracy), ("auc", metrics.auc)):
-        assert float(cell[name]) == pytest.approx(np.mean([function(p.is_member, p.score) for p in chosen]), abs=1e-6)
+        assert float(cell[name]) == pytest.approx(np.mean([function(p.is_member, p.logit) for p in chosen]), abs=1e-6)
         assert float(cell[f"{name}_low"]) <= float(cell[name]) <= float(cell[f"{name}_high"])
     assert cell["num_seeds"] == "2"
 
@@ -134,6 +134,7 @@ def test_same_scores_same_bytes(scores_only: Path) -> None:
         ({"table": (1,), "protocol": Path("here")}, "--protocol"),
         ({"table": (8,)}, "--pictures"),
         ({"table": (9,), "pictures": "cifar"}, "together"),
+        ({"table": (1,), "num_seeds": 0, "rebuild": True}, "--num-seeds 0"),
     ],
 )
 def test_what_cannot_be_made(options: dict, message: str, tmp_path: Path) -> None:

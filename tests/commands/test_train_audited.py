@@ -45,6 +45,9 @@ def test_again_changes_nothing(audited_folder: Path) -> None:
         ({"arch": "r19"}, "r18"),
         ({"split_identities": 1.0}, "fraction"),
         ({"epochs": 0}, "at least 1"),
+        ({"learning_rate": -1.0}, "--learning-rate"),
+        ({"scale": float("nan")}, "--scale"),
+        ({"num_pairs": 0}, "one pair"),
         ({"batch_size": 500}, "one batch of 500"),
     ],
 )

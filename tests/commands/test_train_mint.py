@@ -39,10 +39,10 @@ def test_results_are_those_of_the_scores(run_folder: Path) -> None:
         part = scores[result.model, result.tap, result.evaluation]
         assert part.is_member is not None
         assert result.num_members == result.num_externals == part.is_member.sum()
-        assert result.accuracy == pytest.approx(metrics.accuracy(part.is_member, part.score), abs=1e-6)
+        assert result.accuracy == pytest.approx(metrics.accuracy(part.is_member, part.logit), abs=1e-6)
         assert result.cross_entropy == pytest.approx(metrics.cross_entropy(part.is_member, part.logit), abs=1e-6)
-        assert result.auc == metrics.auc(part.is_member, part.score)
-        assert result.tpr_at_1_fpr == metrics.tpr_at_fpr(part.is_member, part.score)
+        assert result.auc == metrics.auc(part.is_member, part.logit)
+        assert result.tpr_at_1_fpr == metrics.tpr_at_fpr(part.is_member, part.logit)
 
 
 def test_evaluations_are_about_the_right_people(run_folder: Path, audited_folder: Path) -> None:
@@ -142,7 +142,7 @@ def test_several_trainings_share_samples(audited_folder: Path, tmp_path: Path) -
     assert (first.logit != second.logit).any()
     assert (UNTRAINED, "unseen_database", 1) in parts
     assert (UNTRAINED, "unseen_database", 2) not in parts
-    accuracies = [metrics.accuracy(part.is_member, part.score) for part in (first, second)]  # type: ignore[arg-type]
+    accuracies = [metrics.accuracy(part.is_member, part.logit) for part in (first, second)]  # type: ignore[arg-type]
     assert f"| conv4   | {np.mean(accuracies):.3f} " in trained.text
 
 

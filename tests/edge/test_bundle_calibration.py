@@ -1,16 +1,19 @@
 """The calibration that a bundle carries: of people the head never saw, verified or silent."""
 
 import dataclasses
+import types
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mint_keras import formats, score_files
+from mint_keras.data import protocol as protocols
 from mint_keras.edge import bundle, bundle_calibration
 from mint_keras.edge.bundle_calibration import calibrate
 from mint_keras.faces import quality
 from mint_keras.records import Observations, Scores, concatenate_tables
+from mint_keras.statistics import conformal
 from tests.statistics.worlds import draw
 
 NOBODY = np.array([], str)
@@ -23,6 +26,7 @@ def world(num_people: int, database: str, seed: int, shift: float = 0.0, num_pho
 
 def measured(*parts: Scores, blur: float = 0.0) -> Observations:
     table = concatenate_tables([part.samples for part in parts])
+    table = dataclasses.replace(table, sample_id=np.array([f"{k:05d}" for k in range(len(table))]))
     logit = np.concatenate([part.logit for part in parts])
     rng = np.random.default_rng(7)
     features = rng.normal(blur, 1, (len(table), len(quality.FEATURES)))
@@ -105,3 +109,22 @@ def test_terms_of_the_audited_model(tmp_path: Path, config: dict, title: str, li
     found = bundle_calibration.describe_audited(tmp_path / "audited")
     assert title in found["title"]
     assert licence in found["licence"]
+
+
+def test_what_a_bundle_says_of_single_photos_is_said_to_be_marginal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    observed = {
+        protocols.TEST_EXTERNALS: measured(world(300, "news", 1)),
+        protocols.HELD_OUT: measured(world(400, "web", 2, shift=-0.5)),
+    }
+    monkeypatch.setattr(bundle_calibration, "TfliteScorer", lambda path: None)
+    monkeypatch.setattr(bundle_calibration, "_observe", lambda scorer, protocol, part: observed[part])
+    monkeypatch.setattr(bundle_calibration, "describe_audited", lambda folder: {"title": "a model", "licence": "mine"})
+    table = observed[protocols.HELD_OUT].table
+    protocol = types.SimpleNamespace(table=table.take(np.arange(0)), training_rows=lambda: (np.arange(0), np.zeros(0)))
+    found = bundle_calibration.write(tmp_path, protocol, tmp_path)["calibration"]["photos"]  # type: ignore[arg-type]
+    assert found.endswith(f"p-values can be used. {conformal.MARGINAL}")
+    observed[protocols.HELD_OUT] = measured(world(400, "web", 2, shift=3.0))
+    found = bundle_calibration.write(tmp_path, protocol, tmp_path)["calibration"]["photos"]  # type: ignore[arg-type]
+    assert found.endswith("p-values are not given.")

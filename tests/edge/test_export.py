@@ -223,3 +223,23 @@ class TestStage:
         with pytest.raises(InputError, match="of seed 9"):
             self.export(run_folder, tmp_path / "out", head_seed=9)
         assert not (tmp_path / "out").exists()
+
+
+def test_logits_that_are_no_numbers_are_refused(run_folder: Path) -> None:
+    from mint_keras.runs import run as runs
+
+    opened = runs.reopen(run_folder)
+    head = export.TrainedHead("vanilla", "conv4", 1, None, None)  # type: ignore[arg-type] # only its name counts
+    faces = export.ComparedFaces(opened.protocol, np.zeros(0), np.zeros(0))
+    logit = np.zeros(len(opened.protocol.table))
+    assert faces.scores(head, [logit])
+    logit[:3] = np.nan
+    with pytest.raises(RefusedError, match=f"NaN or infinity for 3 of {len(logit)}"):
+        faces.scores(head, [logit])
+
+
+@pytest.mark.parametrize("wrong", [{"tolerance": float("nan")}, {"tolerance": -1.0}, {"num_test": 0}])
+def test_numbers_are_refused_at_the_door(tmp_path: Path, wrong: dict) -> None:
+    with pytest.raises(InputError, match="--tolerance"):
+        export_tflite(ExportTflite(tmp_path / "none", tmp_path / "out", **wrong))
+    assert not (tmp_path / "out").exists()

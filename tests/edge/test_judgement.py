@@ -10,7 +10,7 @@ from mint_keras.edge.bundle import FieldCalibration
 from mint_keras.edge.judgement import Judgement, ScoredFace
 from mint_keras.faces import quality
 from mint_keras.records import SampleTable, Scores
-from mint_keras.statistics import domain
+from mint_keras.statistics import conformal, domain
 from tests.edge.field import WORDING, reference
 
 NUM = len(quality.FEATURES)
@@ -116,3 +116,44 @@ class TestPersons:
         assert (one.p_value, one.is_selected, one.share_above) == (None, None, 0)
         one, _ = persons_of(*scored(self.logits, self.people), None)
         assert (one.logit, one.abstained) == (5.0, "the bundle is not calibrated")
+
+
+def test_records_of_one_person_stay_one_person() -> None:
+    ids = np.array([f"{k}.jpg" for k in range(4)])
+    photos = SampleTable(ids, np.full(4, "db"), np.array(["a", "b", "c", "d"]), ids, np.array(["x", "x", "", "x"]))
+    faces = [ScoredFace(k, 1, 2 if k == 3 else 1, None, None, False, 0.0, INSIDE) for k in range(4)]
+    # Nobody knows who of several faces the person is.
+    assert judgement.table_of(photos, faces).people().tolist() == ["db/x", "db/x", "db/c", "db/d#1"]
+
+
+def test_one_photo_of_a_person_counts_where_persons_are_not_judged() -> None:
+    scores, faces = scored([5.0, 30.0, 30.0, 0.0], ["a", "a", "a", "b"])
+    people = {2: reference({"news": [0.0, 1.0, 2.0]}, False)}
+    found, persons = judgement.judge(scores, faces, FieldCalibration(reference(TEN, True), people, None, WORDING))
+    assert persons[0].p_value is None
+    assert [one.is_selected for one in found] == [False, None, None, False]  # the first, not the highest
+    assert [one.mistakes is None for one in found] == [False, True, True, False]
+    assert [one.abstained for one in found] == ["", *["another photo of the person counts"] * 2, ""]
+
+
+class TestMistakes:
+    def test_of_faces(self) -> None:
+        many = FieldCalibration(reference({"news": np.linspace(0, 1, 99).tolist()}, True), {}, None, WORDING)
+        found = faces_of(*scored([9.0] * 4 + [0.5, 0.1]), many)
+        assert [one.mistakes for one in found] == [1, 1, 1, 1, 2, 3]
+
+    def test_of_faces_and_persons_together(self) -> None:
+        """Of both as many as are wrong among faces and among persons: each is bounded with half of the 5%."""
+        alike = reference({"news": np.linspace(0, 1, 99).tolist()}, True)
+        people = [name for name in "abcdef" for _ in range(2)] + list("uvwxyz")
+        scores, faces = scored([9.0] * 18, people)
+        of_faces, of_persons = judgement.judge(scores, faces, FieldCalibration(alike, {2: alike}, None, WORDING))
+        p = np.full(6, 0.01)
+        half = conformal.most_mistakes(p, [99], p, conformal.ALPHA / 2)[0]
+        assert {one.mistakes for one in of_persons} == {2 * half}
+        assert {one.mistakes for one in of_faces[12:]} == {2 * half}
+        assert {one.mistakes for one in of_faces[:12]} == {None}
+
+    def test_nothing_without_p_values(self) -> None:
+        for found in (None, calibration(False)):
+            assert faces_of(*scored([30.0]), found)[0].mistakes is None

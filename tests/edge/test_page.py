@@ -19,6 +19,7 @@ from mint_keras.data import images
 from mint_keras.edge import bundle, page
 from mint_keras.edge.photos import Looking
 from mint_keras.records import InputError
+from mint_keras.statistics import conformal
 from tests.edge.field import photo
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,6 +54,8 @@ def test_photos_are_scored_and_boxed(client: TestClient, tmp_path: Path) -> None
     assert "2 of 2 faces stand out" in text
     assert "Photos: 3, of them 1 with scored faces (2) and 2 without" in text
     assert text.count('<rect class="box out"') == 2
+    assert text.count(", p 0.0050, mistakes ≤ 1") == 2
+    assert text.count(conformal.MARGINAL) == text.count(conformal.PICKED) == 1
     assert 'x="200.0" y="30.0" width="60.0" height="60.0"' in text
     assert 'data-row="0"' in text
     assert "cannot decode" in text

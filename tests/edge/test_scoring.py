@@ -19,6 +19,7 @@ from mint_keras.data import images, synthetic
 from mint_keras.edge import bundle, report, scoring
 from mint_keras.faces import detectors
 from mint_keras.records import InputError, RefusedError
+from mint_keras.statistics import conformal
 from tests.edge.field import photo
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -108,6 +109,14 @@ def test_p_values_and_selection(calibrated: Callable, faces: Path, tmp_path: Pat
     assert "No p-value is below 0.005" in text
     for row in rows_of(tmp_path / "out" / report.FACES):
         assert (float(row["p_value"]), row["selected"]) == (0.005, "true")
+        # Of four photos one at most is by chance among the first of 200; whoever picks all four may be wrong once.
+        assert row["mistakes"] == "1"
+    page = (tmp_path / "out" / report.REPORT).read_text()
+    for sentence in (conformal.MARGINAL, conformal.PICKED):
+        assert sentence in text
+        assert sentence in page
+    assert "≤ 1" in page
+    assert "<= 1" in text
 
 
 def test_faces_of_photos(bundle_folder: Path, detector: Path, tmp_path: Path) -> None:
@@ -210,6 +219,8 @@ class TestBadInput:
     def test_options_out_of_range(self, bundle_folder: Path, faces: Path, option: dict) -> None:
         with pytest.raises(InputError, match="--min-score"):
             run(bundle_folder, faces, **option)
+        with pytest.raises(InputError, match="--min-score"):  # before the page is served
+            score(Score(bundle_folder, serve=True, **option))
 
     def test_an_output_folder_of_something_else(self, bundle_folder: Path, faces: Path, tmp_path: Path) -> None:
         run(bundle_folder, faces / "member_0.png", out=tmp_path / "out")

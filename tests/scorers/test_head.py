@@ -14,7 +14,7 @@ from mint_keras.aad.observe import observe
 from mint_keras.audited import iresnet, runtime, taps
 from mint_keras.data import images, synthetic
 from mint_keras.heads import specs
-from mint_keras.records import AUDITED, UNTRAINED, InputError, Labelled, Observations, concatenate_tables, sigmoid
+from mint_keras.records import AUDITED, UNTRAINED, InputError, Labelled, Observations, concatenate_tables
 from mint_keras.runs.run import load_head, reopen
 from mint_keras.scorers.head import FittedHead, Head, load_model
 from mint_keras.statistics import metrics
@@ -76,8 +76,8 @@ def test_in_memory_nothing_is_written(tmp_path: Path, monkeypatch: pytest.Monkey
     assert list(tmp_path.iterdir()) == []
     assert (logit.shape, logit.dtype) == ((160,), np.float32)
     assert metrics.auc(IS_MEMBER, logit) > 0.8
-    assert figures.accuracy == pytest.approx(metrics.accuracy(IS_MEMBER, sigmoid(logit)), abs=1e-6)
-    assert figures.auc == metrics.auc(IS_MEMBER, sigmoid(logit))
+    assert figures.accuracy == pytest.approx(metrics.accuracy(IS_MEMBER, logit), abs=1e-6)
+    assert figures.auc == metrics.auc(IS_MEMBER, logit)
     assert [(s.scorer, s.tap, s.evaluation, s.model, len(s.logit)) for s, _ in judged] == [
         ("vanilla", "conv1+conv2", "all", "a_model", 160),
         ("vanilla", "conv1+conv2", "some", "a_model", 20),
@@ -170,3 +170,18 @@ def test_a_runs_head_gives_the_runs_scores(run_folder: Path) -> None:
             np.testing.assert_array_equal(scores.samples.sample_id, of_run.samples.sample_id)
             assert result == results[key.model, key.name, scores.evaluation]
     assert {model for model, _, _ in written} == {AUDITED, UNTRAINED}
+
+
+def test_a_head_that_is_sure_of_everybody_keeps_its_figures() -> None:
+    """Its sigmoid gives 1 for all: what reads that in place of the logit calls the head blind."""
+    train, others = draw(1), draw(2)
+    fitted = Head("vanilla", ("conv1", "conv2")).fit(train, IS_MEMBER)
+    before = fitted.evaluate(others, IS_MEMBER)
+    bias = fitted.model.get_layer("logit").bias
+    bias.assign(bias + 64)
+    after = fitted.evaluate(others, IS_MEMBER)
+    assert fitted(others).min() > 40
+    assert after.accuracy == 0.5
+    assert after.auc == pytest.approx(before.auc, abs=2e-3)  # float32 has fewer digits there
+    assert after.tpr_at_1_fpr == pytest.approx(before.tpr_at_1_fpr, abs=0.02)
+    assert after.auc > 0.8

@@ -210,3 +210,64 @@ def test_the_laptop_needs_no_scipy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.strip() == "[0.75, 1.0]", done.stderr
+
+
+def ranked(known: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """p-values among one photo of each calibration person."""
+    return (1 + len(known) - np.searchsorted(np.sort(known), new, "left")) / (1 + len(known))
+
+
+def test_mistakes_by_hand() -> None:
+    p = np.array([0.01, 0.01, 0.01, 0.01, 0.5, 0.9])
+    bound = conformal.most_mistakes(p, [99], p)
+    # Of six people one is among the first 1% of a hundred with about 6%: at most one is allowed, three are members.
+    assert bound.tolist() == [1, 1, 1, 1, 2, 3]
+    assert conformal.most_mistakes(p, [99], np.array([0.0, 0.3, 1.0])).tolist() == [0, 1, 3]
+    assert (conformal.most_mistakes(p, [99, 3], p) >= bound).all()  # few people know little
+    assert conformal.most_mistakes(p, [99], p, 0.5).sum() <= bound.sum()
+    assert conformal.most_mistakes(np.array([]), [99], np.array([0.5])).tolist() == [0]
+    assert conformal.most_mistakes(p, [99], p).tolist() == bound.tolist()  # the same urns
+    for alpha in (-0.1, 1.5, np.nan):
+        with pytest.raises(InputError, match="rate"):
+            conformal.most_mistakes(p, [99], p, alpha)
+
+
+@pytest.mark.parametrize(("num_nobody", "num_members"), [(40, 0), (30, 10), (20, 60)])
+def test_mistakes_are_bounded_at_every_threshold_at_once(
+    monkeypatch: pytest.MonkeyPatch, num_nobody: int, num_members: int
+) -> None:
+    """A reader who looks at all p-values and picks the worst threshold is wrong in 5% of folders."""
+    monkeypatch.setattr(conformal, "_NUM_URNS", 199)  # the bound is exact for any number
+    rng, num_folders, wrong, found, naive = np.random.default_rng(11), 300, 0, 0.0, 0
+    is_nobody = np.arange(num_nobody + num_members) < num_nobody
+    for folder in range(num_folders):
+        p = ranked(rng.normal(size=99), rng.normal(size=len(is_nobody)) + 3 * ~is_nobody)
+        bound = conformal.most_mistakes(p, [99], p, seed=folder)
+        mistakes = np.array([(is_nobody & (p <= at)).sum() for at in p])
+        wrong += bool((mistakes > bound).any())
+        found += ((p[:, None] <= p).sum(axis=0) - bound).max() / num_folders
+        # What holds at a threshold that was fixed before does not hold at the worst one.
+        naive += bool((mistakes > stats.binom.ppf(0.95, num_nobody, p)).any())
+    assert wrong <= stats.binom.ppf(0.999, num_folders, 0.05)
+    assert naive > 3 * wrong
+    assert found > 0.4 * num_members if num_members else found < 0.3
+
+
+def test_photos_of_one_person_are_not_different_people(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six photos a person as if of six people break the bound; one photo each keeps it."""
+    monkeypatch.setattr(conformal, "_NUM_URNS", 199)
+    rng, wrong = np.random.default_rng(12), {"all": 0, "one each": 0}
+    for folder in range(200):
+        known = rng.normal(size=99)
+        new = rng.normal(size=(20, 1)) + 0.05 * rng.normal(size=(20, 6))
+        for name, of in (("all", new.ravel()), ("one each", new[:, 0])):
+            p = ranked(known, of)
+            bound = conformal.most_mistakes(p, [99], p, seed=folder)
+            wrong[name] += bool(((p[:, None] <= p).sum(axis=0) > bound).any())
+    assert wrong["one each"] <= stats.binom.ppf(0.999, 200, 0.05)
+    assert wrong["all"] > 40
+
+
+def test_an_alpha_is_refused_before_anything_is_measured() -> None:
+    with pytest.raises(InputError, match=r"rate in \[0, 1\], received 1.5"):
+        conformal.verify(by_hand(), externals(5, "a", np.random.default_rng(1)), NOBODY, alpha=1.5)

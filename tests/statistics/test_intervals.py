@@ -27,7 +27,7 @@ def test_value_is_the_mean_over_seeds_of_the_plain_figures() -> None:
     found = intervals.estimate(parts, 30)
     plain = {"accuracy": metrics.accuracy, "auc": metrics.auc, "tpr_at_1_fpr": metrics.tpr_at_fpr}
     for name, function in plain.items():
-        assert found[name].value == pytest.approx(np.mean([function(p.is_member, p.score) for p in parts]), abs=1e-12)
+        assert found[name].value == pytest.approx(np.mean([function(p.is_member, p.logit) for p in parts]), abs=1e-12)
         assert found[name].low <= found[name].high
         assert found[name].num_seeds == 3
 
@@ -40,7 +40,7 @@ def test_a_draw_repeats_people_with_all_their_photos() -> None:
     found = figures.figures(part, weights, figures.FIGURES)
     for row in range(50):  # the same samples, written out
         rows = np.repeat(np.arange(24), weights[row].astype(int))
-        truth, score = part.is_member[rows], part.score[rows]
+        truth, score = part.is_member[rows], part.logit[rows]
         assert found["accuracy"][row] == pytest.approx(metrics.accuracy(truth, score))
         assert found["auc"][row] == pytest.approx(metrics.auc(truth, score))
         assert found["tpr_at_1_fpr"][row] == pytest.approx(metrics.tpr_at_fpr(truth, score))

@@ -50,7 +50,7 @@ def test_constant_scores_are_chance() -> None:
 
 def test_accuracy_and_cross_entropy_by_hand() -> None:
     is_member = np.array([True, False, False])
-    assert metrics.accuracy(is_member, np.array([0.6, 0.5, 0.7])) == pytest.approx(2 / 3)
+    assert metrics.accuracy(is_member, np.array([0.1, 0.0, 0.2])) == pytest.approx(2 / 3)
     logits = np.array([2.0, -1.0, 500.0])
     expected = np.mean([np.log1p(np.exp(-2.0)), np.log1p(np.exp(-1.0)), 500.0])
     assert metrics.cross_entropy(is_member, logits) == pytest.approx(expected)

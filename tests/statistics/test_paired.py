@@ -16,7 +16,7 @@ def test_difference_of_plain_figures_however_the_rows_lie() -> None:
     shuffled = paired.take(other, rng.permutation(len(other.logit)))
     found = paired.difference([part], [shuffled], 200)
     assert found == paired.difference([part], [other], 200)
-    expected = metrics.auc(part.is_member, part.score) - metrics.auc(other.is_member, other.score)
+    expected = metrics.auc(part.is_member, part.logit) - metrics.auc(other.is_member, other.logit)
     assert found["auc"].value == pytest.approx(expected)
     assert found["auc"].low < expected < found["auc"].high
 
@@ -40,8 +40,8 @@ def test_trainings_are_paired_by_seed_or_share_one_partner() -> None:
     assert (found.low, found.high, found.num_seeds) == (0, 0, 3)
     one = paired.difference(parts, parts[:1], 90)["auc"]
     assert one.value == pytest.approx(
-        np.mean([metrics.auc(part.is_member, part.score) for part in parts])
-        - metrics.auc(parts[0].is_member, parts[0].score)
+        np.mean([metrics.auc(part.is_member, part.logit) for part in parts])
+        - metrics.auc(parts[0].is_member, parts[0].logit)
     )
     with pytest.raises(InputError, match="same training seeds"):
         paired.difference(parts, parts[:2])

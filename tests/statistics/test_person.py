@@ -70,7 +70,7 @@ def test_power_grows_with_photos_and_saturates() -> None:
     assert all(point.auc.low <= point.auc.value <= point.auc.high for point in curve)
     assert all(point.auc.num_seeds == 2 for point in curve)
     whole = [person.aggregate(part, 8) for part in parts]
-    assert curve[7].auc.value == pytest.approx(np.mean([metrics.auc(p.is_member, p.score) for p in whole]))
+    assert curve[7].auc.value == pytest.approx(np.mean([metrics.auc(p.is_member, p.logit) for p in whole]))
     needed = person.photos_needed(curve, 0.8)
     assert needed is not None
     assert curve[needed - 1].auc.low >= 0.8

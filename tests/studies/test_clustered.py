@@ -12,7 +12,7 @@ from tests.statistics.worlds import draw, scores_of
 def obuchowski(part: Scores) -> float:
     """The paper's sums, written out: S10, S01 and S11 over people with m_i member and n_i external photos."""
     people, member = part.samples.people(), part.is_member
-    x, y = part.score[member], part.score[~member]
+    x, y = part.logit[member], part.logit[~member]
     psi = (x[:, None] > y) + 0.5 * (x[:, None] == y)
     area, names = psi.mean(), np.unique(people)
     v10 = {p: psi[people[member] == p].mean(axis=1) - area for p in names}
@@ -46,7 +46,7 @@ def test_clustered_variance_and_bootstrap_agree() -> None:
 
 def test_clustered_variance_of_one_photo_each_is_delongs() -> None:
     part = draw((40, 30), 1, 1.0, np.random.default_rng(3))
-    x, y = part.score[part.is_member], part.score[~part.is_member]
+    x, y = part.logit[part.is_member], part.logit[~part.is_member]
     psi = (x[:, None] > y) + 0.5 * (x[:, None] == y)
     expected = psi.mean(axis=1).var(ddof=1) / len(x) + psi.mean(axis=0).var(ddof=1) / len(y)
     assert clustered.clustered_auc_variance(part) == pytest.approx(expected)

@@ -66,3 +66,10 @@ def test_a_small_world(tmp_path: Path) -> None:
 def test_no_world(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="at least one world"):
         measure_plus(dataclasses.replace(OPTIONS, out=tmp_path / "out", num_worlds=0))
+
+
+@pytest.mark.parametrize("wrong", [{"people": 79}, {"photos": 1}])
+def test_worlds_that_are_too_small_are_refused_before_a_model_is_trained(tmp_path: Path, wrong: dict) -> None:
+    with pytest.raises(InputError, match="at least 80 people of two photos"):
+        measure_plus(MeasurePlus(tmp_path / "out", **wrong))
+    assert not (tmp_path / "out").exists()
