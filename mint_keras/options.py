@@ -78,7 +78,13 @@ def parse(
             parser.error(f"--{option} has no effect since 0.2 (it never had one here): leave it out.")
     values = parser.parse_args(arguments).as_dict()
     del values["config"]
-    return config_class(**{name: _plain(value) for name, value in values.items()})
+    names = {_flag_name(field): field.name for field in fields}
+    return config_class(**{names[name]: _plain(value) for name, value in values.items()})
+
+
+def _flag_name(field: dataclasses.Field) -> str:
+    """Returns how an option is called; one whose name Python has for itself, such as from, has an underscore behind."""
+    return field.name.rstrip("_")
 
 
 def _plain(value: Any) -> Any:
@@ -89,7 +95,7 @@ def _plain(value: Any) -> Any:
 
 
 def _add_option(parser: jsonargparse.ArgumentParser, field: dataclasses.Field, kind: Any, description: str) -> None:
-    flag = "--" + field.name.replace("_", "-")
+    flag = "--" + _flag_name(field).replace("_", "-")
     if kind is bool:
         parser.add_argument(flag, action="store_true", help=description)
         return

@@ -2,29 +2,35 @@ r"""Train a face-recognition model, or a classifier of pictures, whose training 
 
 Of faces, half of the identities (--split-identities) are trained on; the others are held out, for the verification ROC
 and as same-database externals of an audit. Of pictures (--task classification), the part train of a database is trained
-on and its other parts are held out, for the accuracy and as the same externals. Run the same command again to continue
-an interrupted training.
+on and its other parts are held out, for the accuracy and as the same externals. With --from the end of a network that
+recognises faces already goes on learning, as when somebody else's model is adapted to one's own people. Run the same
+command again to continue an interrupted training.
 
 Examples:
     python scripts/train_audited.py --data lfw/train.rec --out runs/lfw-audited --epochs 20
     python scripts/train_audited.py --task classification --arch mobilenet --data cifar-100-python --resolution 32 \
         --epochs 1 --out runs/cifar-mobilenet
+    python scripts/train_audited.py --from models/mobilefacenet --trainable conv_046 --data lfw/train.rec \
+        --split-identities 0.12 --epochs 10 --batch-size 64 --out runs/lfw-fine-tuned
 """
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from mint_keras import formats
+from mint_keras import formats, shelf
 from mint_keras.commands import Result, spec_of
 from mint_keras.data import images, sample_tables, samples, splits
 from mint_keras.options import Common
-from mint_keras.records import InputError
+from mint_keras.records import InputError, SampleTable
 
 # What training pictures has no use for.
-_ONLY_RECOGNITION = ("loss", "split_identities", "no_flips", "scale", "num_pairs")
+_ONLY_RECOGNITION = ("from_", "trainable", "loss", "split_identities", "no_flips", "scale", "num_pairs")
+# What a network that is there already has decided.
+_ONLY_NEW = ("arch", "resolution")
 _PICTURE_SIZE = 32  # pixels
 _CARD = """# {name}
 
@@ -51,6 +57,10 @@ class TrainAudited(Common):
             have classes and parts: CIFAR-100, Tiny-ImageNet, one of tensorflow_datasets; all of its part train is
             trained on, the other parts are held out.
         out: Folder for model.keras, its manifest and card, members.parquet, held_out.parquet, and the test.
+        from_: A model to begin with, for recognition only: a folder of convert_fr.py or train_audited.py. What comes
+            before --trainable stays as it is, and so do all batch normalisations.
+        trainable: Where what is trained of --from begins: the name of a layer, or of a stage such as stage4 where layers
+            are named so. A name that is none is answered with those that there are.
         task: recognition of faces, or classification of pictures (the paper's Appendix A).
         arch: The network. For recognition r18, r34, r50, r100, r200, or small, mini and tiny for laptops. For
             classification mobilenet, resnet50, resnet101 (the paper's ResNet100), densenet121, densenet201, xception,
@@ -73,6 +83,8 @@ class TrainAudited(Common):
 
     data: str
     out: Path
+    from_: Path | None = None
+    trainable: str = ""
     task: Literal["recognition", "classification"] = "recognition"
     arch: str = "small"
     # Other faces than of 112 pixels are for models that are trained, audited and thrown away, as in the worlds of known
@@ -114,9 +126,7 @@ def train_audited(config: TrainAudited) -> TrainedModel:
         return _train_recognition(config)
     from mint_keras.training import classification
 
-    if given := [name for name in _ONLY_RECOGNITION if getattr(config, name) != getattr(TrainAudited, name)]:
-        flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        raise InputError(f"Expected options of --task {config.task}, received {flags}, which it does not have.")
+    _refuse(config, _ONLY_RECOGNITION, f"--task {config.task}")
     sized = dataclasses.replace(config, resolution=config.resolution or _PICTURE_SIZE)
     spec = spec_of(classification.ClassifierSpec, sized)
     trained = classification.train_classifier(spec, config.out, config.overwrite)
@@ -125,46 +135,104 @@ def train_audited(config: TrainAudited) -> TrainedModel:
 
 def _train_recognition(config: TrainAudited) -> TrainedModel:
     from mint_keras.audited import iresnet, margins, zoo
-    from mint_keras.report import plots
     from mint_keras.training import checkpoints, fit_audited
 
+    table = samples.list_samples(config.data)
+    is_member = splits.split_people(table.people(), config.split_identities, np.random.default_rng(config.seed))
+    members, held_out = table.take(is_member), table.take(~is_member)
+    settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in ("out", "task", "overwrite", "quiet")}
+    inputs = {"data": samples.fingerprint(table)}
+    if config.from_ is None:
+        _check_new(config)
+        # 0 and 112 are the same model.
+        settings["resolution"] = resolution = config.resolution or images.IMAGE_SIZE
+        dropped = ("from_", "trainable")
+    else:
+        first = _open_first(config)
+        settings["resolution"] = resolution = first.input.shape[1]
+        inputs["from"] = formats.read_manifest(shelf.find(config.from_), zoo.KIND)["model_sha256"]
+        dropped = ("from_", "arch")
+    framing = images.Framing(resolution)
+    fitting = fit_audited.AuditedTraining(
+        config.epochs, config.batch_size, config.learning_rate, config.weight_decay, config.seed,
+        not config.no_flips, margins.MARGINS[config.loss], config.scale, config.trainable,
+    )  # fmt: skip
+    manifest = formats.make_manifest(zoo.KIND, inputs, {k: v for k, v in settings.items() if k not in dropped})
+    with formats.output_folder(config.out, manifest, config.overwrite):
+        if not (config.out / formats.MODEL).is_file():
+            # Before the network is built: its first weights, or those of its classifier, come from this seed.
+            checkpoints.seed_everything(config.seed)
+            sample_tables.write_samples(config.out / formats.HELD_OUT, held_out)
+            model = iresnet.build(config.arch, resolution) if config.from_ is None else first
+            fit_audited.fit_members(model, members, framing, fitting, config.out)
+        figures = _verify(config, held_out, framing)
+    return _report(config, figures, resolution)
+
+
+def _check_new(config: TrainAudited) -> None:
+    from mint_keras.audited import iresnet
+
+    if config.trainable:
+        raise InputError(f"Expected --from with --trainable {config.trainable}, received none: all of a new model is.")
     if config.arch not in iresnet.ARCHITECTURES:
         raise InputError(f"Expected an architecture of {sorted(iresnet.ARCHITECTURES)}, received {config.arch!r}.")
     if config.num_pairs < 1:
         raise InputError(f"Expected at least one pair of faces to verify with, received {config.num_pairs}.")
     if config.resolution % 16:
         raise InputError(f"Expected a resolution that is a multiple of 16 pixels, received {config.resolution}.")
-    table = samples.list_samples(config.data)
-    is_member = splits.split_people(table.people(), config.split_identities, np.random.default_rng(config.seed))
-    members, held_out = table.take(is_member), table.take(~is_member)
-    resolution = config.resolution or images.IMAGE_SIZE
-    framing = images.Framing(resolution)
-    fitting = fit_audited.AuditedTraining(
-        config.epochs, config.batch_size, config.learning_rate, config.weight_decay, config.seed,
-        not config.no_flips, margins.MARGINS[config.loss], config.scale,
-    )  # fmt: skip
-    settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in ("out", "task", "overwrite", "quiet")}
-    # 0 and 112 are the same model.
-    settings["resolution"] = resolution
-    manifest = formats.make_manifest(zoo.KIND, {"data": samples.fingerprint(table)}, settings)
-    with formats.output_folder(config.out, manifest, config.overwrite):
-        if not (config.out / formats.MODEL).is_file():
-            # Before the network is built: its first weights come from this seed.
-            checkpoints.seed_everything(config.seed)
-            sample_tables.write_samples(config.out / formats.HELD_OUT, held_out)
-            fit_audited.fit_members(iresnet.build(config.arch, resolution), members, framing, fitting, config.out)
-        model = zoo.load_audited(config.out)
-        figures, curve = fit_audited.verify_people(model, held_out, framing, config.num_pairs, config.seed)
-        formats.write_json(config.out / formats.VERIFICATION, figures)
-        curves = {f"AUC {figures['auc']:.3f}": curve}
-        plots.save_roc(config.out / "verification.png", curves, "Verification, held-out identities")
-    members = sample_tables.read_samples(config.out / formats.MEMBERS)
+
+
+def _open_first(config: TrainAudited) -> Any:
+    """Opens the model of --from, before anything is written, and makes sure that it can be cut."""
+    from mint_keras.audited import zoo
+    from mint_keras.training import fine_tuning
+
+    assert config.from_ is not None  # noqa: S101 # it is asked before
+    _refuse(config, _ONLY_NEW, "--from")
+    model = zoo.load_audited(config.from_)
+    fine_tuning.split_at(model, config.trainable)
+    return model
+
+
+def _refuse(config: TrainAudited, names: Sequence[str], of: str) -> None:
+    if given := [name for name in names if getattr(config, name) != getattr(TrainAudited, name)]:
+        flags = ", ".join(f"--{name.strip('_').replace('_', '-')}" for name in given)
+        raise InputError(f"Expected options of {of}, received {flags}, which it does not have.")
+
+
+def _verify(config: TrainAudited, held_out: SampleTable, framing: images.Framing) -> dict[str, Any]:
+    """Verifies the model, and what it began as, on people whom it never saw."""
+    from mint_keras.audited import zoo
+    from mint_keras.report import plots
+    from mint_keras.training import fit_audited
+
+    folders = {"": config.out} | ({" before": config.from_} if config.from_ else {})
+    figures, curves = {}, {}
+    for when, folder in folders.items():
+        model = zoo.load_audited(folder)
+        figures[when], curve = fit_audited.verify_people(model, held_out, framing, config.num_pairs, config.seed)
+        curves[f"AUC{when} {figures[when]['auc']:.3f}"] = curve
+    found = figures[""] | ({"before": figures[" before"]} if config.from_ else {})
+    formats.write_json(config.out / formats.VERIFICATION, found)
+    plots.save_roc(config.out / "verification.png", curves, "Verification, held-out identities")
+    return found
+
+
+def _report(config: TrainAudited, figures: dict[str, Any], resolution: int) -> TrainedModel:
+    """Writes the card, and says the same."""
+    from mint_keras.audited import zoo
+
+    members, model = sample_tables.read_samples(config.out / formats.MEMBERS), zoo.load_audited(config.out)
+    what = config.arch if config.from_ is None else f"{config.from_.name} from {config.trainable} on"
+    before = ""
+    if config.from_ is not None:
+        old = figures["before"]
+        before = f" Before: AUC {old['auc']:.4f}, TPR {old['tpr_at_1_fpr']:.3f}."
     facts = (
-        f"{config.arch}, {model.count_params():,} parameters, {config.loss}, trained on {len(members)} images of "
+        f"{what}, {model.count_params():,} parameters, {config.loss}, trained on {len(members)} images of "
         f"{len(np.unique(members.people()))} identities of {config.data}.\n"
         f"Verification on {figures['num_identities']} identities it never saw, {2 * figures['num_pairs']} pairs: "
-        f"AUC {figures['auc']:.4f}, TPR {figures['tpr_at_1_fpr']:.3f} at FPR 1%."
+        f"AUC {figures['auc']:.4f}, TPR {figures['tpr_at_1_fpr']:.3f} at FPR 1%.{before}"
     )
-    card = _CARD.format(name=config.out.name, facts=facts, resolution=resolution)
-    formats.write_text(config.out / "card.md", card)
+    formats.write_text(config.out / "card.md", _CARD.format(name=config.out.name, facts=facts, resolution=resolution))
     return TrainedModel(f"{config.out / formats.MODEL}: {facts}", figures, config.out)

@@ -17,7 +17,7 @@ from mint_keras.audited.margins import CosineClassifier, Margin, MarginLoss
 from mint_keras.data import images, sample_tables, splits
 from mint_keras.records import InputError, SampleTable
 from mint_keras.statistics import metrics
-from mint_keras.training import checkpoints
+from mint_keras.training import checkpoints, fine_tuning
 
 LEARNING_RATE, WEIGHT_DECAY = 2e-3, 5e-4  # the defaults of the commands
 _EVALUATION_BATCH = 256
@@ -37,10 +37,23 @@ class AuditedTraining:
     # Penalty on the true identity of a face; None trains a classifier by the cross-entropy of its logits.
     margin: Margin | None = None
     scale: float = 1.0  # inverse temperature of the softmax over identities
+    trainable: str = ""  # where what is trained begins, see `fine_tuning.split_at`; all of the model if empty
+
+
+def batch_of_faces(pixels: np.ndarray, rows: np.ndarray, flip: np.ndarray) -> np.ndarray:
+    """Returns some of the images as a model takes them, mirrored where `flip`, (batch,), says so."""
+    batch = pixels[rows]
+    batch[flip] = batch[flip, :, ::-1]
+    return iresnet.normalise(batch)
 
 
 def fit_audited(
-    model: keras.Model, pixels: np.ndarray, labels: np.ndarray, settings: AuditedTraining, out: Path
+    model: keras.Model,
+    pixels: np.ndarray,
+    labels: np.ndarray,
+    settings: AuditedTraining,
+    out: Path,
+    batch_of: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray] = batch_of_faces,
 ) -> None:
     """Trains an audited model in place; continues from `out/checkpoint` if present.
 
@@ -48,8 +61,9 @@ def fit_audited(
         model: A model from faces to embeddings, or of `classifiers.build`.
         pixels: RGB images, shape (n, size, size, 3), uint8; they may be memory-mapped.
         labels: Numbers of identities or classes from 0, shape (n,).
-        settings: How to train.
+        settings: How to train; whatever begins later than the model is the caller's affair, see `fit_members`.
         out: Folder for the checkpoint and the logs.
+        batch_of: Makes a batch, float32, of the pixels, of rows and of whether each is to be mirrored.
     """
     size = settings.batch_size
     if len(pixels) < size:
@@ -78,12 +92,10 @@ def fit_audited(
             order = rng.permutation(len(pixels))
             for first in range(0, steps * size, size):
                 rows = order[first : first + size]
-                batch = pixels[rows]
                 flip = rng.random(size) < (0.5 if settings.flips else 0.0)
-                batch[flip] = batch[flip, :, ::-1]
-                yield iresnet.normalise(batch), labels[rows].astype(np.int32)
+                yield batch_of(pixels, rows, flip), labels[rows].astype(np.int32)
 
-    signature = (tf.TensorSpec((size, *pixels.shape[1:]), tf.float32), tf.TensorSpec((size,), tf.int32))
+    signature = (tf.TensorSpec((size, *model.input.shape[1:]), tf.float32), tf.TensorSpec((size,), tf.int32))
     dataset = tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(4)
     callbacks = [
         checkpoints.epoch_log(out / "training.csv", start),
@@ -142,7 +154,7 @@ def fit_members(
     """Trains a model on its members, and saves it with the list of those that could be read.
 
     Args:
-        model: What `fit_audited` trains, with random weights.
+        model: What `fit_audited` trains, with random weights or, where only its end is trained, with its own.
         members: The samples to train on.
         framing: What images become before the model sees them.
         settings: How the model is trained.
@@ -156,7 +168,12 @@ def fit_members(
             example = reader.rejected[0].location
             raise InputError(f"Expected images, received {len(members)} files that are none, such as {example}.")
         labels = number(used) if number else np.unique(used.people(), return_inverse=True)[1]
-        fit_audited(model, pixels, labels, settings, out)
+        if settings.trainable:
+            tuned = fine_tuning.trainable_tail(model, settings.trainable, pixels, settings.flips, out)
+            with tuned as (tail, maps):
+                fit_audited(tail, maps, labels, settings, out, fine_tuning.batch_of_maps)
+        else:
+            fit_audited(model, pixels, labels, settings, out)
         sample_tables.write_samples(out / formats.MEMBERS, used)
         found = {"members_pixels_sha256": reader.digest, "num_members": len(used), **(facts or {})}
         zoo.save_audited(out, model, found, zoo.CLASSIFIER if settings.margin is None else zoo.KIND)

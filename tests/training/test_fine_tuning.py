@@ -1,0 +1,106 @@
+"""A network in two parts that are the whole, and an end that learns while the rest stays."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from mint_keras.audited import iresnet, margins, taps
+from mint_keras.records import InputError
+from mint_keras.training import fine_tuning, fit_audited
+
+SETTINGS = fit_audited.AuditedTraining(
+    epochs=2, batch_size=8, learning_rate=1e-2, weight_decay=0.0, seed=1, flips=True,
+    margin=margins.MARGINS["arcface"], scale=32.0, trainable="stage4",
+)  # fmt: skip
+
+
+def network() -> keras.Model:
+    keras.utils.set_random_seed(1)
+    return iresnet.build("tiny", 48)
+
+
+def drawn_faces(num: int = 24) -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 256, (num, 48, 48, 3), np.uint8)
+
+
+def weights(model: keras.Model) -> dict[str, np.ndarray]:
+    return {weight.path: np.array(weight) for weight in model.weights}
+
+
+class TestCut:
+    @pytest.mark.parametrize("place", ["stage4", "stage4_block1_bn1", "stage2"])
+    def test_the_parts_make_the_whole(self, place: str) -> None:
+        model = network()
+        parts = fine_tuning.split_at(model, place)
+        shown = iresnet.normalise(drawn_faces(4))
+        maps = parts.trunk(shown)[taps.OUTCOME]
+        np.testing.assert_allclose(parts.tail(maps), model(shown), rtol=1e-5, atol=1e-5)
+
+    def test_a_converted_model_too(self) -> None:
+        model = network()
+        named = taps.with_taps(model, taps.tap_tensors(model))
+        parts = fine_tuning.split_at(named, "stage4")
+        shown = iresnet.normalise(drawn_faces(4))
+        found = parts.tail(parts.trunk(shown)[taps.OUTCOME])
+        np.testing.assert_allclose(found, named(shown)[taps.OUTCOME], rtol=1e-5, atol=1e-5)
+
+    def test_a_layer_that_is_none_is_answered_with_those_that_are(self) -> None:
+        with pytest.raises(InputError, match=r"received 'stage9'.*stage4_block1_bn1 \([\d,]+\)"):
+            fine_tuning.split_at(network(), "stage9")
+
+    def test_nothing_goes_round_the_cut(self) -> None:
+        with pytest.raises(InputError, match="through whose input everything goes") as refused:
+            fine_tuning.split_at(network(), "stage4_block1_conv2")
+        assert "stage4_block1_conv2 (" not in str(refused.value)
+
+
+class TestMaps:
+    def test_they_are_of_every_face_and_of_its_mirror_image(self, tmp_path: Path) -> None:
+        model, faces = network(), drawn_faces()
+        trunk = fine_tuning.split_at(model, "stage4").trunk
+        maps = fine_tuning.maps_of(trunk, faces, True, tmp_path / "maps.npy")
+        rows, flip = np.array([3, 20]), np.array([False, True])
+        expected = trunk(fit_audited.batch_of_faces(faces, rows, flip))[taps.OUTCOME]
+        np.testing.assert_allclose(fine_tuning.batch_of_maps(maps, rows, flip), expected, rtol=1e-3, atol=1e-3)
+        assert maps.dtype == np.float16
+        assert fine_tuning.maps_of(trunk, faces, False, tmp_path / "maps.npy").shape[1] == 1
+
+    def test_what_is_too_large_for_them_is_refused(self, tmp_path: Path) -> None:
+        image = keras.Input((48, 48, 3))
+        trunk = keras.Model(image, {taps.OUTCOME: layers.Rescaling(1e6)(image)})
+        with pytest.raises(InputError, match="within float16"):
+            fine_tuning.maps_of(trunk, drawn_faces(2), False, tmp_path / "maps.npy")
+
+
+class TestTraining:
+    @pytest.fixture(scope="class")
+    def trained(self, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, dict, Path]:
+        model, folder = network(), tmp_path_factory.mktemp("tuned")
+        before = weights(model)
+        with fine_tuning.trainable_tail(model, SETTINGS.trainable, drawn_faces(), True, folder) as (tail, maps):
+            labels = np.arange(24) % 6
+            fit_audited.fit_audited(tail, maps, labels, SETTINGS, folder, fine_tuning.batch_of_maps)
+        return before, weights(model), folder
+
+    def test_only_the_end_moves(self, trained: tuple[dict, dict, Path]) -> None:
+        before, after, _ = trained
+        moved = {path.split("/")[0] for path in before if not np.array_equal(before[path], after[path])}
+        assert moved
+        ends = ("stage4", "bn2", "fc", "features")
+        assert not [name for name in moved if not name.startswith(ends)], moved
+
+    def test_batch_normalisations_stay(self, trained: tuple[dict, dict, Path]) -> None:
+        before, after, _ = trained
+        norms = [path for path in before if "moving_" in path]
+        assert norms
+        assert all(np.array_equal(before[path], after[path]) for path in norms)
+
+    def test_they_may_learn_again_and_the_maps_are_gone(self, tmp_path: Path) -> None:
+        model = network()
+        with fine_tuning.trainable_tail(model, "stage4", drawn_faces(2), False, tmp_path):
+            pass
+        assert all(layer.trainable for layer in model.layers)
+        assert not list(tmp_path.iterdir())
