@@ -319,6 +319,8 @@ class Scores(Shown):
         is_member: What each sample is (claimed to be), shape (n,), bool; None where nobody knows.
         logit: The score before the sigmoid, shape (n,), float32, finite: whatever cannot be scored is left out before.
         model: Through which model it looked: `AUDITED`, `UNTRAINED` (or a numbered copy) or another model's name.
+        num_folds: In how many folds the scorer was fitted on the samples' own people, each scored by what was fitted
+            without it; 0 where it was fitted on other people, or on nobody. Intervals of cross-fitted scores are wider.
     """
 
     scorer: str
@@ -329,6 +331,7 @@ class Scores(Shown):
     is_member: np.ndarray | None
     logit: np.ndarray
     model: str = AUDITED
+    num_folds: int = 0
 
     def __post_init__(self) -> None:
         who, ids, num = f"{self.scorer!r} on {self.tap!r}", self.samples.sample_id.tolist(), len(self.samples)

@@ -16,7 +16,7 @@ from mint_keras.records import AUDITED, UNTRAINED, InputError, NoSamplesError, R
 
 SCORE_COLUMNS = (
     "scorer", "model", "tap", "evaluation", "seed", "sample_id", "database", "identity", "group", "is_member", "score",
-    "logit",
+    "logit", "folds",
 )  # fmt: skip
 _KEY = SCORE_COLUMNS[:5]  # what the rows of one `Scores` share
 _TRUTH = {"true": True, "false": False, True: True, False: False}  # text in CSV, truth values in Parquet
@@ -71,7 +71,7 @@ def _rows(part: Scores) -> Iterator[tuple[object, ...]]:
     names = (samples.sample_id.tolist(), samples.database.tolist(), samples.identity.tolist())
     key = (part.scorer, part.model, part.tap, part.evaluation, part.seed)
     for *known, score, logit in zip(*names, group, is_member, part.score, part.logit, strict=True):
-        yield (*key, *known, repr(float(score)), str(np.float32(logit)))
+        yield (*key, *known, repr(float(score)), str(np.float32(logit)), part.num_folds)
 
 
 def read_scores(path: Path) -> list[Scores]:
@@ -92,7 +92,7 @@ def read_scores(path: Path) -> list[Scores]:
             raise InputError(f"Expected scores in a Parquet file at {path}, received: {error}.") from error
     else:
         columns |= formats.read_csv(path)
-    optional = ("model", "group", "score")  # the first two came with 0.2; the score is the logit's
+    optional = ("model", "group", "folds", "score")  # the first three came with 0.2; the score is the logit's
     if missing := [name for name in SCORE_COLUMNS if name not in columns and name not in optional]:
         raise InputError(
             f"Expected a scores file with columns {list(SCORE_COLUMNS)}, received {path} without {missing}."
@@ -103,6 +103,7 @@ def read_scores(path: Path) -> list[Scores]:
         pairs = [scorer_and_model(name) for name in columns["scorer"]]
         columns |= {"scorer": [scorer for scorer, _ in pairs], "model": [model for _, model in pairs]}
     columns.setdefault("group", [""] * len(columns["scorer"]))
+    columns.setdefault("folds", [0] * len(columns["scorer"]))
     groups: dict[tuple[str, ...], list[int]] = {}
     for row, key in enumerate(zip(*(columns[name] for name in _KEY), strict=True)):
         groups.setdefault(key, []).append(row)
@@ -136,6 +137,7 @@ def _scores_of(columns: dict[str, list], key: tuple[str, ...], rows: list[int]) 
         samples=samples,
         is_member=None if unknown else np.array([_TRUTH[value] for value in truth]),
         logit=np.array([columns["logit"][row] for row in rows]).astype(np.float64),
+        num_folds=max(int(columns["folds"][row]) for row in rows),
     )
 
 

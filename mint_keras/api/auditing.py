@@ -175,7 +175,7 @@ def audit(
             without_model[label] = part
         else:
             parts[label] = [part]
-    known = scores(Direction(), AUDITED, cross_fit(Direction(), seen, is_member, seed))
+    known = cross_fit(Direction(), seen, is_member, evaluation, seed)
     is_of_persons = recipe.tap in (mint_plus.WITH_OTHERS, mint_plus.OF_PERSON)
     comparison = rule.comparison(name, parts, findings.PERSON, {evaluation: without_model}, seed, is_of_persons)
     return rule.by_rule([comparison], {}, seed, {evaluation: known}, lacking)[name]

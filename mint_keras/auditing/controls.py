@@ -132,19 +132,14 @@ def by_pixels(opened: Opened, table: SampleTable, evaluation: str, photos: Label
     folder, seed = opened.folder / "pixels" / evaluation, opened.spec.seed
 
     def make() -> list[Scores]:
-        shown = table.take(photos.rows)
-        seen = observe(shown, blind.features, opened.run.spec.framing, blind.BATCH_SIZE, is_filled=False)
+        seen = observe(
+            table.take(photos.rows), blind.features, opened.run.spec.framing, blind.BATCH_SIZE, is_filled=False
+        )
         recipes: list[Scorer] = [blind.PixelStatistics()]
         # The network is trained on batches of as many of each side.
         if photos.smaller_side * (NUM_FOLDS - 1) // NUM_FOLDS >= batches.CLASS_BATCH:
             recipes.append(blind.PixelNetwork())
-        return [
-            Scores(
-                recipe.name, recipe.tap, evaluation, seed, shown, photos.is_member,
-                cross_fit(recipe, seen, photos.is_member, seed),
-            )
-            for recipe in recipes
-        ]  # fmt: skip
+        return [cross_fit(recipe, seen, photos.is_member, evaluation, seed) for recipe in recipes]
 
     kept = formats.kept(folder / formats.SCORES, make, score_files.write_scores, score_files.read_scores)
     return {part.scorer: part for part in kept}

@@ -25,7 +25,7 @@ from mint_keras.statistics.identities import Competence
 FOLDER = "look"
 _CHOICE = "look.json"
 # Where the user names none: the one of these that knows the faces at hand best. The lab's know drawn faces.
-_SHELF = ("lab2", "lab3")
+_SHELF = ("dlib", "lab2", "lab3")
 _NUM_PEOPLE, _NUM_PHOTOS = 100, 2  # by whom the networks of the shelf are compared
 
 
@@ -135,8 +135,7 @@ def by_look(chosen: Chosen, run: Run, table: SampleTable, photos: Labelled, eval
 
     def make() -> list[Scores]:
         seen = embed(where, table.take(photos.rows), run.spec.native_resolution)
-        logit = cross_fit(Look(), seen, photos.is_member, seed)
-        return [Scores(Look().name, Look().tap, evaluation, seed, seen.table, photos.is_member, logit, chosen.name)]
+        return [cross_fit(Look(), seen, photos.is_member, evaluation, seed, chosen.name)]
 
     path = folder / FOLDER / evaluation / formats.SCORES
     return formats.kept(path, make, score_files.write_scores, score_files.read_scores)[0]

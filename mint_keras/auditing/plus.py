@@ -23,7 +23,6 @@ from mint_keras.scorers import direction, mint_plus
 from mint_keras.scorers.contract import NUM_FOLDS, Fitted, cross_fit
 from mint_keras.statistics import division, findings, verdict
 from mint_keras.statistics.rule import UNSEEN_PHOTOS
-from mint_keras.statistics.selection import Candidate
 
 _TRUTHS = {findings.PERSON: mint_plus.IDENTITY, findings.IMAGE: mint_plus.IMAGE}
 _MIN_PEOPLE = math.ceil(mint_plus.MIN_PEOPLE * NUM_FOLDS / (NUM_FOLDS - 1))  # of a side: a fold is not fitted on
@@ -136,9 +135,7 @@ def score(opened: Opened, tasks: Tasks, model: str, audited: Path) -> dict[str, 
         folder.mkdir(parents=True, exist_ok=True)
         for task in missing:
             shown = seen.take(np.searchsorted(rows, task.photos.rows))
-            logit = cross_fit(task.recipe, shown, task.photos.is_member, seed)
-            scorer = Candidate(task.recipe.name, task.level)
-            part = scorer.scored(shown.table, logit, task.photos.is_member, task.evaluation, seed, model)
+            part = cross_fit(task.recipe, shown, task.photos.is_member, task.evaluation, seed, model)
             score_files.write_scores(paths[task.name], [part])
     return {name: score_files.read_scores(path)[0] for name, path in paths.items()}
 

@@ -10,7 +10,8 @@ from typing import Protocol
 import numpy as np
 
 from mint_keras.data import images, splits
-from mint_keras.records import Observations
+from mint_keras.records import AUDITED, Observations, Scores
+from mint_keras.statistics.selection import Candidate
 
 NUM_FOLDS = 5  # of cross-fitting: four fifths of the people are fitted on
 
@@ -29,6 +30,7 @@ class Needs:
         signals: What else the model must give, see `aad.signals`.
         has_views: Whether it looks at how the model answers small changes of a face, see `aad.views`.
         has_pixels: Whether it looks at pixels, and at no model at all, see `scorers.blind`.
+        has_labels: Whether it learns from the samples' membership.
     """
 
     taps: tuple[str, ...] = ()
@@ -36,6 +38,7 @@ class Needs:
     signals: tuple[str, ...] = ()
     has_views: bool = False
     has_pixels: bool = False
+    has_labels: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,22 +78,27 @@ class Scorer(Protocol):
         """Learns from samples whose membership is known, (n,), bool."""
 
 
-def cross_fit(recipe: Scorer, seen: Observations, is_member: np.ndarray, seed: int) -> np.ndarray:
-    """Returns logits of n samples, (n,), each by what was fitted without anybody of its fold: all can be reported on.
+def cross_fit(
+    recipe: Scorer, seen: Observations, is_member: np.ndarray, evaluation: str, seed: int, model: str = AUDITED
+) -> Scores:
+    """Returns scores of n samples, each by what was fitted without anybody of its fold: all can be reported on.
 
     A person is in one of `NUM_FOLDS` folds; whatever a recipe chooses, such as its regularisation, it chooses within
-    the others (Chernozhukov et al., 2018). Higher is more likely a member; NaN where a sample cannot be scored.
+    the others (Chernozhukov et al., 2018). Samples that cannot be scored are left out.
 
     Example:
         >>> from mint_keras.records import Sample, tabulate
         >>> from mint_keras.scorers.look import Look
         >>> table = tabulate([Sample(str(row), "web", str(row // 2), "") for row in range(80)])
         >>> seen = Observations(table, {"outcome": np.random.default_rng(1).normal(size=(80, 8))})
-        >>> cross_fit(Look(), seen, np.arange(80) % 4 < 2, seed=1).shape
+        >>> cross_fit(Look(), seen, np.arange(80) % 4 < 2, "same_database", seed=1).logit.shape
         (80,)
     """
     logit = np.empty(len(seen), np.float32)
     # Scores of several fits are put side by side, which is only fair if none of them knows its fold's people.
     for others, fold in splits.folds_of_people(seen.people(), is_member, NUM_FOLDS, seed):
         logit[fold] = recipe.fit(seen.take(others), is_member[others], seed)(seen.take(fold))
-    return logit
+    scorer = Candidate(recipe.name, recipe.tap)
+    # Whoever takes nothing from the labels has intervals as if it were fitted on nobody.
+    num = NUM_FOLDS if recipe.needs.has_labels else 0
+    return scorer.scored(seen.table, logit, is_member, evaluation, seed, model, num)

@@ -34,7 +34,7 @@ class Direction:
 
     name: str = NAME
     tap: str = "known signs"
-    needs: ClassVar[Needs] = Needs(has_views=True)
+    needs: ClassVar[Needs] = Needs(has_views=True, has_labels=False)
 
     def fit(self, seen: Observations, is_member: np.ndarray, seed: int = 1) -> Fitted:
         """Takes scales, and the other people, from samples; what is a member's among them makes no difference."""

@@ -34,7 +34,7 @@ def difference(
     return {
         name: intervals.METHODS[method](
             [first[name] - second[name] for first, second in values],
-            np.concatenate([first[name] - second[name] for first, second in draws]),
+            intervals.widened(np.concatenate([one[name] - two[name] for one, two in draws]), [*parts, *others]),
             num_people,
             intervals.DIFFERENCE,
         )

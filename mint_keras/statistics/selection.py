@@ -35,10 +35,12 @@ class Candidate:
         evaluation: str,
         seed: int,
         model: str = AUDITED,
+        num_folds: int = 0,
     ) -> Scores:
-        """Returns logits, (n,), as its scores through a model, without samples that it could not score."""
+        """Returns logits, (n,), as its scores (see there), without samples that it could not score."""
         kept = np.flatnonzero(np.isfinite(logit))
-        return Scores(self.name, self.tap, evaluation, seed, table.take(kept), is_member[kept], logit[kept], model)
+        what = (self.name, self.tap, evaluation, seed, table.take(kept), is_member[kept], logit[kept])
+        return Scores(*what, model, num_folds)
 
 
 def candidates(scores: Sequence[Scores], evaluation: str) -> list[Candidate]:

@@ -91,7 +91,9 @@ def maps_of(trunk: keras.Model, faces: np.ndarray, with_mirrored: bool, path: Pa
         for side, shown in enumerate((some, some[:, :, ::-1])[: maps.shape[1]]):
             found = forward(iresnet.normalise(shown))[taps.OUTCOME]
             if np.abs(found).max() > np.finfo(_KIND).max:
-                raise InputError(f"Expected maps within float16 in front of the layer, received {np.abs(found).max():g}.")
+                raise InputError(
+                    f"Expected maps within float16 in front of the layer, received {np.abs(found).max():g}."
+                )
             maps[start : start + _BATCH_SIZE, side] = found
     return maps
 

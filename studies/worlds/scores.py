@@ -17,7 +17,6 @@ from mint_keras.scorers.head import Head
 from mint_keras.scorers.look import Look
 from mint_keras.scorers.mint_plus import MintPlus
 from mint_keras.statistics import division, findings, identities
-from mint_keras.statistics.selection import Candidate
 from studies.worlds.networks import PIXELS, PeopleSeen
 from studies.worlds.spec import World, WorldsSpec
 
@@ -72,10 +71,8 @@ def of_reference(by_network: Mapping[str, Observations], protocol: protocols.Pro
 
     def crossed(recipe: Scorer, network: str, photos: Labelled) -> Scores:
         shown = Observations(protocol.table.take(photos.rows), by_network[network].take(photos.rows).arrays)
-        logit = cross_fit(recipe, shown, photos.is_member, seed)
         model = AUDITED if network == PIXELS else network
-        scorer = Candidate(recipe.name, recipe.tap)
-        return scorer.scored(shown.table, logit, photos.is_member, protocols.SAME_DATABASE, seed, model)
+        return cross_fit(recipe, shown, photos.is_member, protocols.SAME_DATABASE, seed, model)
 
     everybody = division.of_reference(protocol)
     networks = [name for name in by_network if name != PIXELS and (name != findings.LOOK or is_competent)]
