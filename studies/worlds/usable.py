@@ -217,29 +217,20 @@ class UsableLab:
 
     def _through_tail(self, photos: Photos, folder: Path) -> Mapping[str, np.ndarray]:
         """Returns what `views.face_function` gives of a network that begins as the first, by its maxima only."""
-        spec = self.spec
-        name = BEFORE if folder == spec.first else f"model_{folder.name}"
+        trainable = self.spec.trainable
 
-        def frozen() -> FaceFunction:
-            model = zoo.load_audited(spec.first)
-            behind = _behind(model, spec.trainable)
-            front = [tap for tap in taps.CONV_TAPS if tap in taps.tap_tensors(model) and tap not in behind]
-            return _maxima(taps.extractor(model, front)) if front else lambda faces: {}
+        def front() -> FaceFunction:
+            model = zoo.load_audited(self.spec.first)
+            lying = set(taps.tap_tensors(model)) - set(_behind(model, trainable))
+            names = [tap for tap in taps.CONV_TAPS if tap in lying]
+            return _maxima(taps.extractor(model, names)) if names else lambda faces: {}
 
-        def tuned() -> Mapping[str, np.ndarray]:
-            model = zoo.load_audited(folder)
-            cut = fine_tuning.split_at(model, spec.trainable).trunk.output[taps.OUTCOME]
-            outputs = {tap: layers.Identity(name=tap)(x) for tap, x in _behind(model, spec.trainable).items()}
-            forward = runtime.forward(pooling.pooled(keras.Model(cut, outputs), (pooling.MAX,)))
-            maps, parts = self._maps(photos), []
-            for start in range(0, len(maps), _BATCH_SIZE):
-                some = np.asarray(maps[start : start + _BATCH_SIZE], np.float32)
-                plain, *seen = (forward(some[:, view]) for view in range(some.shape[1]))
-                parts.append(plain | views.compare(plain[taps.OUTCOME], [x[taps.OUTCOME] for x in seen]))
-            return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+        def tail() -> Mapping[str, np.ndarray]:
+            return from_maps(zoo.load_audited(folder), trainable, self._maps(photos))
 
-        path = photos.folder / f"{name}.npz"
-        return {**self._kept(photos, "frozen", frozen), **formats.kept(path, tuned, arrays.write, arrays.read)}
+        name = BEFORE if folder == self.spec.first else f"model_{folder.name}"
+        found = formats.kept(photos.folder / f"{name}.npz", tail, arrays.write, arrays.read)
+        return {**self._kept(photos, "frozen", front), **found}
 
     def _kept(
         self, photos: Photos, name: str, look: Callable[[], FaceFunction], is_filled: bool = True
@@ -256,6 +247,29 @@ class UsableLab:
         spare = Photos(self._divided[1], self.out / "spare")
         first = zoo.load_audited(self.spec.first)
         return _face_function(recalibration.recalibrated_copy(first, spare.faces, self.spec.seed + copy))
+
+
+def from_maps(model: keras.Model, trainable: str, maps: np.ndarray) -> dict[str, np.ndarray]:
+    """Returns what a network makes of faces and their views, from what its frozen part has made of them.
+
+    Args:
+        model: The network.
+        trainable: What of it is not frozen, see `fine_tuning.split_at`.
+        maps: What the frozen part made of every face and of its `views.VIEWS`, (n, 1 + views, height, width, channels).
+
+    Returns:
+        What `views.face_function` gives, but for the frozen part's taps: of other maps the maxima, the outcome, and
+        what `views.with_views` adds.
+    """
+    cut = fine_tuning.split_at(model, trainable).trunk.output[taps.OUTCOME]
+    outputs = {tap: layers.Identity(name=tap)(x) for tap, x in _behind(model, trainable).items()}
+    forward = runtime.forward(pooling.pooled(keras.Model(cut, outputs), (pooling.MAX,)))
+    parts = []
+    for start in range(0, len(maps), _BATCH_SIZE):
+        some = np.asarray(maps[start : start + _BATCH_SIZE], np.float32)
+        plain, *seen = (forward(some[:, view]) for view in range(some.shape[1]))
+        parts.append(plain | views.compare(plain[taps.OUTCOME], [x[taps.OUTCOME] for x in seen]))
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def traits(table: SampleTable) -> dict[str, np.ndarray]:
