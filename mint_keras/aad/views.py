@@ -57,19 +57,22 @@ def with_views(function: FaceFunction, embed: FaceFunction) -> FaceFunction:
 
     def viewed(faces: np.ndarray) -> dict[str, np.ndarray]:
         outputs = function(faces)
-        plain = outputs[taps.OUTCOME]
         seen = [embed(np.ascontiguousarray(view(faces)))[taps.OUTCOME] for view in VIEWS.values()]
-        cosines = [vectors.cosines(plain, outcome) for outcome in seen]
-        ratios = [vectors.log_norms(outcome) - vectors.log_norms(plain) for outcome in seen]
-        units = [vectors.unit_rows(outcome, outcome.dtype) for outcome in seen]
-        return {
-            **outputs,
-            COSINES: np.stack(cosines, axis=1).astype(np.float32),
-            NORM_RATIOS: np.stack(ratios, axis=1).astype(np.float32),
-            OUTCOMES: np.stack(units, axis=1).astype(np.float16),
-        }
+        return {**outputs, **compare(outputs[taps.OUTCOME], seen)}
 
     return viewed
+
+
+def compare(plain: np.ndarray, seen: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns what `with_views` adds, from outcomes of faces, (n, d), and of their `VIEWS` in order, (n, d) each."""
+    cosines = [vectors.cosines(plain, outcome) for outcome in seen]
+    ratios = [vectors.log_norms(outcome) - vectors.log_norms(plain) for outcome in seen]
+    units = [vectors.unit_rows(outcome, outcome.dtype) for outcome in seen]
+    return {
+        COSINES: np.stack(cosines, axis=1).astype(np.float32),
+        NORM_RATIOS: np.stack(ratios, axis=1).astype(np.float32),
+        OUTCOMES: np.stack(units, axis=1).astype(np.float16),
+    }
 
 
 def face_function(

@@ -59,8 +59,8 @@ class TrainAudited(Common):
         out: Folder for model.keras, its manifest and card, members.parquet, held_out.parquet, and the test.
         from_: A model to begin with, for recognition only: a folder of convert_fr.py or train_audited.py. What comes
             before --trainable stays as it is, and so do all batch normalisations.
-        trainable: Where what is trained of --from begins: the name of a layer, or of a stage such as stage4 where layers
-            are named so. A name that is none is answered with those that there are.
+        trainable: Where what is trained of --from begins: the name of a layer, or of a stage, such as stage4, where
+            layers are named so. A name that is none is answered with those that there are.
         task: recognition of faces, or classification of pictures (the paper's Appendix A).
         arch: The network. For recognition r18, r34, r50, r100, r200, or small, mini and tiny for laptops. For
             classification mobilenet, resnet50, resnet101 (the paper's ResNet100), densenet121, densenet201, xception,

@@ -1,9 +1,9 @@
-"""Fine-tuning: the end of a trained network goes on learning, from the maps that the frozen part before it gives once."""
+"""Fine-tuning: the end of a trained network goes on learning, on maps that the frozen part before it makes once."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +15,8 @@ from mint_keras import progress
 from mint_keras.audited import iresnet, runtime, taps
 from mint_keras.records import InputError
 
-MAPS = "maps.npy"
+# Of faces, (n, height, width, 3), before they are shown, in the order in which `batch_of_maps` expects their maps.
+FLIPS: tuple[Callable[[np.ndarray], np.ndarray], ...] = (lambda faces: faces, lambda faces: faces[:, :, ::-1])
 _BATCH_SIZE = 64
 _KIND = np.float16
 
@@ -68,56 +69,51 @@ def _parts(model: keras.Model, trainable: str) -> Parts | None:
     return Parts(keras.Model(model.input, {taps.OUTCOME: cut}, name=f"{model.name}_trunk"), tail)
 
 
-def maps_of(trunk: keras.Model, faces: np.ndarray, with_mirrored: bool, path: Path) -> np.ndarray:
-    """Writes what the trunk makes of faces into a `.npy` file, and returns it, memory-mapped.
+def maps_of(
+    trunk: keras.Model, faces: np.ndarray, changes: Sequence[Callable[[np.ndarray], np.ndarray]], path: Path
+) -> np.ndarray:
+    """Writes what the trunk makes of faces and of changed faces into a `.npy` file, and returns it, memory-mapped.
 
     Args:
         trunk: The frozen part of a network.
         faces: RGB faces, (n, size, size, 3), uint8; they may be memory-mapped.
-        with_mirrored: Whether mirrored faces are wanted too.
+        changes: What is done to faces before they are shown, such as `FLIPS`.
         path: The file.
 
     Returns:
-        The maps, (n, 1, height, width, channels), float16; (n, 2, ...) with the mirrored faces' behind the faces' own.
+        The maps, (n, changes, height, width, channels), float16.
 
     Raises:
         InputError: If a value does not fit float16.
     """
     forward = runtime.forward(trunk)
-    shape = (len(faces), 1 + with_mirrored, *trunk.output[taps.OUTCOME].shape[1:])
+    shape = (len(faces), len(changes), *trunk.output[taps.OUTCOME].shape[1:])
     maps = np.lib.format.open_memmap(path, "w+", _KIND, shape)
     for start in progress.bar(range(0, len(faces), _BATCH_SIZE), desc="maps", unit="batch"):
-        some = faces[start : start + _BATCH_SIZE]
-        for side, shown in enumerate((some, some[:, :, ::-1])[: maps.shape[1]]):
+        for k, change in enumerate(changes):
+            shown = np.ascontiguousarray(change(faces[start : start + _BATCH_SIZE]))
             found = forward(iresnet.normalise(shown))[taps.OUTCOME]
-            if np.abs(found).max() > np.finfo(_KIND).max:
-                raise InputError(
-                    f"Expected maps within float16 in front of the layer, received {np.abs(found).max():g}."
-                )
-            maps[start : start + _BATCH_SIZE, side] = found
+            if not (largest := np.abs(found).max()) <= np.finfo(_KIND).max:
+                raise InputError(f"Expected maps that fit float16 in front of the layer, received {largest:g}.")
+            maps[start : start + _BATCH_SIZE, k] = found
+    maps.flush()
     return maps
 
 
 @contextlib.contextmanager
-def trainable_tail(
-    model: keras.Model, trainable: str, faces: np.ndarray, with_mirrored: bool, folder: Path
-) -> Iterator[tuple[keras.Model, np.ndarray]]:
-    """Yields the tail of a network and the maps to train it on; its batch normalisations stay as they are.
-
-    The maps lie in the folder until the training is over. The arguments are those of `split_at` and `maps_of`.
-    """
-    trunk, tail = split_at(model, trainable)
-    norms = [layer for layer in tail.layers if isinstance(layer, layers.BatchNormalization) and layer.trainable]
+def in_training(model: keras.Model, trainable: str) -> Iterator[Parts]:
+    """Yields the parts of a network, see `split_at`; meanwhile batch normalisations of the tail stay as they are."""
+    parts = split_at(model, trainable)
+    norms = [layer for layer in parts.tail.layers if isinstance(layer, layers.BatchNormalization) and layer.trainable]
     for norm in norms:
         norm.trainable = False  # or the running statistics would move to those of a few hundred faces
     try:
-        yield tail, maps_of(trunk, faces, with_mirrored, folder / MAPS)
+        yield parts
     finally:
         for norm in norms:
             norm.trainable = True
-    (folder / MAPS).unlink()
 
 
 def batch_of_maps(maps: np.ndarray, rows: np.ndarray, flip: np.ndarray) -> np.ndarray:
-    """Returns some rows of `maps_of`, float32, of the mirrored faces where `flip`, (batch,), says so."""
+    """Returns some rows of `maps_of` with `FLIPS`, float32, of mirrored faces where `flip`, (batch,), says so."""
     return maps[rows, flip.astype(int)].astype(np.float32)

@@ -169,9 +169,10 @@ def fit_members(
             raise InputError(f"Expected images, received {len(members)} files that are none, such as {example}.")
         labels = number(used) if number else np.unique(used.people(), return_inverse=True)[1]
         if settings.trainable:
-            tuned = fine_tuning.trainable_tail(model, settings.trainable, pixels, settings.flips, out)
-            with tuned as (tail, maps):
+            with fine_tuning.in_training(model, settings.trainable) as (trunk, tail):
+                maps = fine_tuning.maps_of(trunk, pixels, fine_tuning.FLIPS[: 1 + settings.flips], out / "maps.npy")
                 fit_audited(tail, maps, labels, settings, out, fine_tuning.batch_of_maps)
+            (out / "maps.npy").unlink()
         else:
             fit_audited(model, pixels, labels, settings, out)
         sample_tables.write_samples(out / formats.MEMBERS, used)
@@ -203,9 +204,15 @@ def verify_people(
         embeddings.append(model.predict_on_batch(iresnet.normalise(faces)))
     if not used:
         raise InputError("Expected readable faces among the held-out identities, received none.")
-    people = table.take(np.concatenate(used)).people()
+    return verify_embeddings(np.concatenate(embeddings), table.take(np.concatenate(used)).people(), num_pairs, seed)
+
+
+def verify_embeddings(
+    embeddings: np.ndarray, people: np.ndarray, num_pairs: int, seed: int
+) -> tuple[dict[str, float], tuple[np.ndarray, np.ndarray]]:
+    """Does what `verify_people` does with embeddings, (n, d), of people, (n,), that are there already."""
     # In float32, as they come: float64 would move the last digits of every verification.json.
-    unit = vectors.unit_rows(np.concatenate(embeddings), np.float32)
+    unit = vectors.unit_rows(embeddings, np.float32)
     pairs, genuine = splits.make_pairs(people, num_pairs, np.random.default_rng(seed))
     cosines = np.einsum("ij,ij->i", unit[pairs[:, 0]], unit[pairs[:, 1]])
     figures = {

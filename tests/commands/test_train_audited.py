@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mint_keras import formats
-from mint_keras.commands.train_audited import TrainAudited, train_audited
+from mint_keras.audited import iresnet, taps, zoo
+from mint_keras.commands.train_audited import TrainAudited, TrainedModel, train_audited
 from mint_keras.data import sample_tables
 from mint_keras.records import InputError
 from mint_keras.training import fit_audited
@@ -70,3 +72,58 @@ def test_the_result_has_the_figures(audited_folder: Path) -> None:
     assert trained.figures == formats.read_json(audited_folder / "verification.json")
     assert f"AUC {trained.figures['auc']:.4f}" in trained.text
     assert trained.out == audited_folder
+
+
+def tune(first: Path, out: Path, **options: object) -> TrainedModel:
+    defaults = {"trainable": "stage4", "epochs": 1, "batch_size": 16, "num_pairs": 50, "quiet": True}
+    return train_audited(TrainAudited("synthetic:1/web/40-59/4", out, first, **defaults | options))
+
+
+@pytest.fixture(scope="module")
+def tuned(audited_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
+    return tune(audited_folder, tmp_path_factory.mktemp("tuned") / "stage4")
+
+
+class TestFromAModel:
+    def test_the_rest_of_the_network_stays(self, audited_folder: Path, tuned: TrainedModel) -> None:
+        faces = iresnet.normalise(np.random.default_rng(1).integers(0, 256, (2, 112, 112, 3), np.uint8))
+        before, after = (
+            taps.extractor(zoo.load_audited(folder), ["stage3", "conv4", "outcome"])(faces)
+            for folder in (audited_folder, tuned.out)
+        )
+        np.testing.assert_array_equal(before["stage3"], after["stage3"])
+        assert not np.allclose(before["conv4"], after["conv4"])
+        assert not np.allclose(before["outcome"], after["outcome"])
+
+    def test_it_says_where_it_comes_from_and_how_it_did_before(self, audited_folder: Path, tuned: TrainedModel) -> None:
+        manifest = formats.read_manifest(tuned.out, "audited_model")
+        first = formats.read_manifest(audited_folder, "audited_model")
+        assert manifest["inputs"]["from"] == first["model_sha256"]
+        assert manifest["config"]["trainable"] == "stage4"
+        figures = formats.read_json(tuned.out / "verification.json")
+        assert tuned.figures == figures
+        assert 0 <= figures["before"]["auc"] <= 1
+        assert f"Before: AUC {figures['before']['auc']:.4f}" in tuned.text
+        members = sample_tables.read_samples(tuned.out / "members.parquet")
+        assert not set(members.identity) & set(sample_tables.read_samples(tuned.out / "held_out.parquet").identity)
+        assert not (tuned.out / "maps.npy").exists()
+
+    def test_it_may_be_gone_on_with(self, tuned: TrainedModel, tmp_path: Path) -> None:
+        again = tune(tuned.out, tmp_path / "again", trainable="stage4_block1_bn1")
+        assert again.figures["before"]["num_pairs"] == again.figures["num_pairs"]
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"trainable": "stage9"}, "stage4_block1_bn1"),
+            ({"arch": "mini"}, "options of --from, received --arch"),
+            ({"from_": None}, "--from with --trainable"),
+        ],
+    )
+    def test_what_does_not_fit_writes_nothing(
+        self, audited_folder: Path, options: dict, message: str, tmp_path: Path
+    ) -> None:
+        first = options.pop("from_", audited_folder)
+        with pytest.raises(InputError, match=message):
+            tune(first, tmp_path / "out", **options)
+        assert not (tmp_path / "out").exists()

@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 from keras import layers
 
-from mint_keras.audited import iresnet, margins, taps
+from mint_keras.audited import iresnet, margins, taps, zoo
+from mint_keras.commands.convert_fr import ConvertFr, convert_fr
 from mint_keras.records import InputError
-from mint_keras.training import fine_tuning, fit_audited
+from mint_keras.training import checkpoints, fine_tuning, fit_audited
+
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "models"
 
 SETTINGS = fit_audited.AuditedTraining(
     epochs=2, batch_size=8, learning_rate=1e-2, weight_decay=0.0, seed=1, flips=True,
@@ -61,46 +64,79 @@ class TestMaps:
     def test_they_are_of_every_face_and_of_its_mirror_image(self, tmp_path: Path) -> None:
         model, faces = network(), drawn_faces()
         trunk = fine_tuning.split_at(model, "stage4").trunk
-        maps = fine_tuning.maps_of(trunk, faces, True, tmp_path / "maps.npy")
+        maps = fine_tuning.maps_of(trunk, faces, fine_tuning.FLIPS, tmp_path / "maps.npy")
         rows, flip = np.array([3, 20]), np.array([False, True])
         expected = trunk(fit_audited.batch_of_faces(faces, rows, flip))[taps.OUTCOME]
         np.testing.assert_allclose(fine_tuning.batch_of_maps(maps, rows, flip), expected, rtol=1e-3, atol=1e-3)
         assert maps.dtype == np.float16
-        assert fine_tuning.maps_of(trunk, faces, False, tmp_path / "maps.npy").shape[1] == 1
 
     def test_what_is_too_large_for_them_is_refused(self, tmp_path: Path) -> None:
         image = keras.Input((48, 48, 3))
         trunk = keras.Model(image, {taps.OUTCOME: layers.Rescaling(1e6)(image)})
-        with pytest.raises(InputError, match="within float16"):
-            fine_tuning.maps_of(trunk, drawn_faces(2), False, tmp_path / "maps.npy")
+        with pytest.raises(InputError, match="fit float16"):
+            fine_tuning.maps_of(trunk, drawn_faces(2), fine_tuning.FLIPS[:1], tmp_path / "maps.npy")
+
+
+def tune(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Trains the end of a network; returns all weights before and after."""
+    checkpoints.seed_everything(1)
+    model = iresnet.build("tiny", 48)
+    before = weights(model)
+    with fine_tuning.in_training(model, SETTINGS.trainable) as (trunk, tail):
+        maps = fine_tuning.maps_of(trunk, drawn_faces(), fine_tuning.FLIPS, folder / "maps.npy")
+        fit_audited.fit_audited(tail, maps, np.arange(24) % 6, SETTINGS, folder, fine_tuning.batch_of_maps)
+    return before, weights(model)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    return tune(tmp_path_factory.mktemp("tuned"))
 
 
 class TestTraining:
-    @pytest.fixture(scope="class")
-    def trained(self, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict, dict, Path]:
-        model, folder = network(), tmp_path_factory.mktemp("tuned")
-        before = weights(model)
-        with fine_tuning.trainable_tail(model, SETTINGS.trainable, drawn_faces(), True, folder) as (tail, maps):
-            labels = np.arange(24) % 6
-            fit_audited.fit_audited(tail, maps, labels, SETTINGS, folder, fine_tuning.batch_of_maps)
-        return before, weights(model), folder
-
-    def test_only_the_end_moves(self, trained: tuple[dict, dict, Path]) -> None:
-        before, after, _ = trained
+    def test_only_the_end_moves(self, trained: tuple[dict, dict]) -> None:
+        before, after = trained
         moved = {path.split("/")[0] for path in before if not np.array_equal(before[path], after[path])}
         assert moved
         ends = ("stage4", "bn2", "fc", "features")
         assert not [name for name in moved if not name.startswith(ends)], moved
 
-    def test_batch_normalisations_stay(self, trained: tuple[dict, dict, Path]) -> None:
-        before, after, _ = trained
+    def test_batch_normalisations_stay(self, trained: tuple[dict, dict]) -> None:
+        before, after = trained
         norms = [path for path in before if "moving_" in path]
         assert norms
         assert all(np.array_equal(before[path], after[path]) for path in norms)
 
-    def test_they_may_learn_again_and_the_maps_are_gone(self, tmp_path: Path) -> None:
+    def test_they_may_learn_again(self) -> None:
         model = network()
-        with fine_tuning.trainable_tail(model, "stage4", drawn_faces(2), False, tmp_path):
-            pass
+        with fine_tuning.in_training(model, "stage4") as (_, tail):
+            assert not all(layer.trainable for layer in tail.layers)
         assert all(layer.trainable for layer in model.layers)
-        assert not list(tmp_path.iterdir())
+
+    @pytest.mark.slow
+    def test_an_interrupted_training_ends_like_an_uninterrupted_one(
+        self, trained: tuple[dict, dict], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        original = keras.callbacks.CSVLogger.on_epoch_begin
+
+        def interrupt(logger: keras.callbacks.CSVLogger, epoch: int, logs: dict | None = None) -> None:
+            original(logger, epoch, logs)
+            if epoch == 1:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(keras.callbacks.CSVLogger, "on_epoch_begin", interrupt)
+            tune(tmp_path)
+        _, resumed = tune(tmp_path)
+        for path, whole in trained[1].items():
+            np.testing.assert_allclose(resumed[path], whole, rtol=1e-3, atol=1e-5, err_msg=path)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not DATA.is_dir(), reason="no real models beside the project (../shared/data/models)")
+def test_a_public_network_is_cut_where_a_quarter_of_it_is_left(tmp_path: Path) -> None:
+    convert_fr(ConvertFr(DATA / "mobilefacenet.onnx", tmp_path / "mobilefacenet", card="mobilefacenet"))
+    model = zoo.load_audited(tmp_path / "mobilefacenet")
+    assert fine_tuning.split_at(model, "conv_046").tail.count_params() == 225_792
+    with pytest.raises(InputError, match=r"conv_046 \(225,792\)"):
+        fine_tuning.split_at(model, "conv_047")  # the sum behind it takes what goes round it
