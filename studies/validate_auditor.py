@@ -23,7 +23,7 @@ from mint_keras.commands import Result
 from mint_keras.options import Common
 from mint_keras.records import InputError
 from studies.worlds import drawing
-from studies.worlds.spec import World, WorldsSpec
+from studies.worlds.spec import USABLE, World, WorldsSpec
 
 if TYPE_CHECKING:
     from studies.worlds.networks import WorldsLab
@@ -83,7 +83,7 @@ def validate_auditor(options: ValidateAuditor) -> Validation:
     if options.worlds and (options.quick or options.plan):
         raise InputError("Expected --worlds on its own, received it with --quick or --plan.")
     options.spec.check()
-    worlds = _committed() if options.quick else options.spec.all_worlds()
+    worlds = _committed() if options.quick else [*options.spec.all_worlds(), *options.spec.references()]
     folder = COMMITTED if options.quick else options.out / "scores"
     paths = {world: folder / f"{world.name}.parquet" for world in worlds}
     if options.quick and options.plan:
@@ -122,6 +122,7 @@ def _committed() -> list[World]:
 def _plan(lab: WorldsLab, paths: dict[World, Path]) -> str:
     numbers = range(1, lab.spec.num_models + 1)
     models = sum(not lab.is_trained(number) for number in numbers)
+    models += lab.spec.num_usable if lab.spec.usable else 0
     networks = sum(2 + lab.spec.num_untrained - lab.num_looked(number) for number in numbers)
     worlds = sum(not path.is_file() for path in paths.values())
     costs = {"model": models, "network": networks, "world": worlds}
@@ -133,18 +134,26 @@ def _plan(lab: WorldsLab, paths: dict[World, Path]) -> str:
 
 
 def _make(lab: WorldsLab, paths: dict[World, Path]) -> None:
-    from studies.worlds import scores
+    from studies.worlds import references, scores, usable
 
     missing = [world for world, path in paths.items() if not path.is_file()]
     if not missing:
         return
-    for number in progress.bar(range(1, lab.spec.num_models + 1), desc="audited models", unit="model"):
-        lab.train(number)
+    spec, models = lab.spec, list(dict.fromkeys(world.model for world in missing))
+    if any(number < USABLE for number in models):
+        for number in progress.bar(range(1, spec.num_models + 1), desc="audited models", unit="model"):
+            lab.train(number)
+    good = usable.of_worlds(spec, lab.out / "usable")
     with progress.bar(total=len(missing), desc="worlds", unit="world") as bar:
-        for number in dict.fromkeys(world.model for world in missing):
-            people = lab.look(number)
+        for number in models:
+            people = lab.look(number) if number < USABLE else good.look(number - USABLE)
             for world in [world for world in missing if world.model == number]:
-                score_files.write_scores(paths[world], scores.score(lab.spec, world, people))
+                found = (
+                    references.score(spec, world, people)
+                    if world.kind in drawing.REFERENCES
+                    else scores.score(spec, world, people)
+                )
+                score_files.write_scores(paths[world], found)
                 bar.update()
 
 

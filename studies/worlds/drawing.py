@@ -1,7 +1,7 @@
 """Worlds of known truth: whom an auditor is told to be members of a model, and who really was.
 
-Five kinds, by what differs between the claimed members and the people they are compared with. In every one there may be
-a reference: people of the claimed members' own database who were kept out, drawn at random with them.
+Five kinds with externals, by what differs between the claimed members and the people they are compared with. In every
+one there may be a reference: people of the claimed members' own database who were kept out, drawn at random with them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import dataclasses
 import numpy as np
 
 from mint_keras.data import protocol as protocols
-from mint_keras.records import InputError, SampleTable
+from mint_keras.records import AUDITED, InputError, SampleTable
+from mint_keras.statistics import findings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,8 +37,48 @@ KINDS = {
     "membership": Kind(is_member=True, is_home=True, is_shifted=False),
     "both": Kind(is_member=True, is_home=True, is_shifted=True),
 }
-NULL = tuple(name for name, kind in KINDS.items() if not kind.is_member)
-WITH_MEMBERS = tuple(name for name, kind in KINDS.items() if kind.is_member)
+PIXELS = "pixels"  # stands where networks are named, for what looks at no network
+
+
+@dataclasses.dataclass(frozen=True)
+class Reference:
+    """What is true of a reference, a world without externals: it asks the auditor only.
+
+    Attributes:
+        is_member: The model was trained on the claimed members.
+        is_swapped: It was trained on those who are said to have been kept out.
+        axis: What people are sorted by: a principal axis of what a network here sees of them; "" for nothing.
+        share: The share of the claimed members, and of nobody else's but the rest, who are in the upper half by it.
+        has_twins: Half of the people are there under two names.
+        has_more_photos: Claimed members have all of their photos, the others half.
+        has_few: There are 60 people a side.
+    """
+
+    is_member: bool = False
+    is_swapped: bool = False
+    axis: str = ""
+    share: float = 0.5
+    has_twins: bool = False
+    has_more_photos: bool = False
+    has_few: bool = False
+
+
+REFERENCES = {
+    "alike": Reference(),
+    **{f"look{100 * share:.0f}": Reference(axis=AUDITED, share=share) for share in (0.65, 0.75, 1.0)},
+    **{f"other_look{100 * share:.0f}": Reference(axis=findings.LOOK, share=share) for share in (0.65, 0.75)},
+    "pixels75": Reference(axis=PIXELS, share=0.75),
+    "photos": Reference(has_more_photos=True),
+    "twins": Reference(has_twins=True),
+    "few": Reference(has_few=True),
+    "swapped": Reference(is_swapped=True),
+    "used": Reference(is_member=True),
+    "used_few": Reference(is_member=True, has_few=True),
+}
+
+
+ALL: dict[str, Kind | Reference] = {**KINDS, **REFERENCES}
+NULL, WITH_MEMBERS = (tuple(name for name, kind in KINDS.items() if kind.is_member == truth) for truth in (False, True))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,10 +21,9 @@ from mint_keras.scorers import blind
 from mint_keras.statistics import findings
 from studies import arrays
 from studies.worlds import drawing
+from studies.worlds.drawing import PIXELS
 from studies.worlds.spec import WorldsSpec
 
-# Stands where networks are named, for what looks at no network.
-PIXELS = "pixels"
 FOREIGN = "foreign"
 LOOK = Path("lab2")  # on the shelf: it knows drawn faces of 112 pixels, and none of these people
 _MAXIMA = tuple(pooling.array_name(tap, pooling.MAX) for tap in taps.CONV_TAPS)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 
 from mint_keras.audited import taps
 from mint_keras.auditing import look as looks
@@ -17,7 +18,9 @@ from mint_keras.scorers.head import Head
 from mint_keras.scorers.look import Look
 from mint_keras.scorers.mint_plus import MintPlus
 from mint_keras.statistics import division, findings, identities
-from studies.worlds.networks import PIXELS, PeopleSeen
+from studies.worlds import verdicts
+from studies.worlds.drawing import PIXELS
+from studies.worlds.networks import PeopleSeen
 from studies.worlds.spec import World, WorldsSpec
 
 NAIVE = Head("vanilla", taps.CONV_TAPS, COMBINATION)
@@ -50,10 +53,16 @@ def score(spec: WorldsSpec, world: World, people: PeopleSeen) -> list[Scores]:
     norms = [scored(NORM, network, same, protocols.SAME_DATABASE) for network in networks]
     norms = division.divide(norms[0], seed).reported(norms)
     naive = scored(NAIVE, AUDITED, evaluations[protocol.main_evaluation], protocol.main_evaluation)
-    return [*norms, *of_reference(by_network, protocol, seed), naive]
+    hangs = functools.partial(verdicts.hangs_on_networks, world)
+    return [*norms, *of_reference(by_network, protocol, seed, hangs), naive]
 
 
-def of_reference(by_network: Mapping[str, Observations], protocol: protocols.Protocol, seed: int) -> list[Scores]:
+def of_reference(
+    by_network: Mapping[str, Observations],
+    protocol: protocols.Protocol,
+    seed: int,
+    hangs_on_networks: Callable[[list[Scores]], bool] = lambda parts: True,
+) -> list[Scores]:
     """Scores a reference as an audit does, by MINT+, pixels, the look network and the known signs.
 
     Who is who is asked first; without a look network that knows the people there are no scores of it.
@@ -62,20 +71,28 @@ def of_reference(by_network: Mapping[str, Observations], protocol: protocols.Pro
         by_network: What `PIXELS`, the audited model, its copies and `findings.LOOK` make of the protocol's samples.
         protocol: Claimed members and people who were kept out.
         seed: Seeds folds and choices.
+        hangs_on_networks: Whether the verdict on some scores could be changed by MINT+ through other networks; if not,
+            these are not asked.
     """
-    seen = by_network[findings.LOOK].take(division.of_reference(protocol).rows)
-    is_competent = identities.competence(seen[taps.OUTCOME], seen.people()).is_competent
+    look = by_network[findings.LOOK].arrays
+    everybody = division.of_reference(protocol)
+    outcome, people = look[taps.OUTCOME][everybody.rows], protocol.table.people()[everybody.rows]
+    is_competent = identities.competence(outcome, people).is_competent
     if is_competent:
-        protocol, _ = looks.regroup(protocol, identities.same_people(seen[taps.OUTCOME], seen.people()).groups)
+        protocol, _ = looks.regroup(protocol, identities.same_people(outcome, people).groups)
+        everybody = division.of_reference(protocol)
     tasks, _ = plus.tasks_of_person(protocol, seed)
 
     def crossed(recipe: Scorer, network: str, photos: Labelled) -> Scores:
-        shown = Observations(protocol.table.take(photos.rows), by_network[network].take(photos.rows).arrays)
+        shown = Observations(protocol.table, by_network[network].arrays).take(photos.rows)
         model = AUDITED if network == PIXELS else network
         return cross_fit(recipe, shown, photos.is_member, protocols.SAME_DATABASE, seed, model)
 
-    everybody = division.of_reference(protocol)
-    networks = [name for name in by_network if name != PIXELS and (name != findings.LOOK or is_competent)]
-    found = [crossed(MintPlus(level=task.level), name, task.photos) for name in networks for task in tasks]
+    found = [crossed(MintPlus(level=task.level), AUDITED, task.photos) for task in tasks]
     found += [crossed(blind.PixelStatistics(), PIXELS, everybody), crossed(Direction(), AUDITED, tasks[-1].photos)]
-    return [*found, *([crossed(Look(), findings.LOOK, everybody)] if is_competent else [])]
+    found += [crossed(Look(), findings.LOOK, everybody)] if is_competent else []
+    if not hangs_on_networks(found):
+        return found
+    networks = [name for name in by_network if name not in (PIXELS, AUDITED)]
+    networks = [name for name in networks if name != findings.LOOK or is_competent]
+    return found + [crossed(MintPlus(level=task.level), name, task.photos) for name in networks for task in tasks]

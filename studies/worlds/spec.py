@@ -12,6 +12,9 @@ from studies.worlds import drawing
 
 # A third of the claimed members' photos trains heads, the others are evaluated.
 _TRAIN_SHARE = 3
+USABLE = 100  # the network that others begin as; the first of these is the next number
+# What leads auditors of the drawn models astray; usable networks have all references.
+_OF_DRAWN = ("look65", "look75", "other_look75", "pixels75", "photos", "twins", "few", "swapped")
 # Photos of each side: what a head's batch takes, and a person more.
 _MIN_TRAINING = 66
 
@@ -21,9 +24,9 @@ class World:
     """One world.
 
     Attributes:
-        model: The number of the audited model.
+        model: The number of the audited model; `USABLE` and more are networks that are any good.
         number: The number of the draw of people and databases.
-        kind: A key of `drawing.KINDS`.
+        kind: A key of `drawing.ALL`.
     """
 
     model: int
@@ -38,7 +41,7 @@ class World:
     @property
     def is_member(self) -> bool:
         """Whether the model was trained on the claimed members."""
-        return drawing.KINDS[self.kind].is_member
+        return drawing.ALL[self.kind].is_member
 
     @classmethod
     def parse(cls, name: str) -> World:
@@ -53,7 +56,7 @@ class World:
         """
         model, _, rest = name.partition("-")
         number, _, kind = rest.partition("-")
-        if not (model.isdecimal() and number.isdecimal() and kind in drawing.KINDS):
+        if not (model.isdecimal() and number.isdecimal() and kind in drawing.ALL):
             raise InputError(f"Expected a world like 1-02-familiar, received {name!r}.")
         return cls(int(model), int(number), kind)
 
@@ -76,6 +79,13 @@ class WorldsSpec:
         resolution: Side of their faces in pixels.
         epochs: Passes of their training.
         num_untrained: Untrained copies of each, as in audit.py. The next audited model is the foreign one.
+        num_astray: Null worlds of each model, and of each usable network, of each of the ways in which groups can
+            differ without membership.
+        usable: Folder of a converted network, such as MobileFaceNet, whose end is trained on people of --faces; ""
+            leaves these worlds out.
+        trainable: The layer from which on it is trained.
+        faces: Photos of people with four photos or more each, such as lfw/train.rec.
+        num_usable: Networks that are made so, besides the one that they begin as.
         seed: Seed of everything.
     """
 
@@ -91,6 +101,11 @@ class WorldsSpec:
     resolution: int = 48
     epochs: int = 12
     num_untrained: int = 3
+    num_astray: int = 1
+    usable: str = ""
+    trainable: str = "conv_046"
+    faces: str = ""
+    num_usable: int = 12
     seed: int = 1
 
     def check(self) -> None:
@@ -122,6 +137,26 @@ class WorldsSpec:
                 found += [World(model, first + k + 1, kinds[(model + k) % len(kinds)]) for k in range(num)]
         return found
 
+    def references(self) -> list[World]:
+        """Returns the worlds without externals: those of the drawn models, and all of usable networks."""
+        found = []
+        numbers = [*range(1, self.num_models + 1)]
+        numbers += [*range(USABLE, USABLE + self.num_usable + 1)] if self.usable else []
+        for model in numbers:
+            kinds = (
+                [*_OF_DRAWN]
+                if model < USABLE
+                else [name for name, of in drawing.REFERENCES.items() if not of.is_member]
+            )
+            if model == USABLE:
+                kinds.remove("swapped")  # it was trained on none of these people
+            kinds = [kind for kind in kinds for _ in range(self.num_astray)]
+            kinds += ["used"] if model > USABLE else []
+            # Behind the numbers of the worlds with externals.
+            first = self.num_null + self.num_member + 1 if model < USABLE else 1
+            found += [World(model, first + k, kind) for k, kind in enumerate(kinds)]
+        return found
+
     @property
     def num_train(self) -> int:
         """How many photos of the claimed members train heads."""
@@ -135,7 +170,11 @@ class WorldsSpec:
     def seed_of(self, world: World) -> int:
         """Returns the seed of a world's split, fits and intervals."""
         # No two worlds share it as long as there are fewer than 100 models, and fewer than 100 worlds of each.
-        return 10_000 * self.seed + 100 * world.model + world.number
+        return (
+            100_000 * self.seed + 100 * world.model + world.number
+            if world.kind in drawing.REFERENCES
+            else (10_000 * self.seed + 100 * world.model + world.number)
+        )
 
     def sources(self, world: World, people: drawing.People) -> protocols.Sources:
         """Draws who appears in a world, and returns what an auditor is given of them."""

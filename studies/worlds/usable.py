@@ -24,16 +24,20 @@ from mint_keras.audited.runtime import FaceFunction
 from mint_keras.data import images, sample_tables, samples, splits
 from mint_keras.records import AUDITED, UNTRAINED, InputError, Observations, SampleTable
 from mint_keras.scorers import blind
+from mint_keras.statistics import findings
 from mint_keras.training import checkpoints, fine_tuning, fit_audited
 from studies import arrays
 from studies.worlds import drawing
-from studies.worlds.networks import PIXELS, PeopleSeen
+from studies.worlds.drawing import PIXELS
+from studies.worlds.networks import PeopleSeen
+from studies.worlds.spec import WorldsSpec
 
 # How the network is called that the audited ones began as.
 BEFORE = "before"
 # Streams of their own, far from those of `mint_keras.streams`.
 _PEOPLE, _PHOTOS, _MEMBERS = 101, 102, 103
 _NUM_PAIRS = 3000
+_NUM_PEOPLE = 480  # of the worlds: a network has 110 of them as members
 _BATCH_SIZE = 64
 
 
@@ -153,11 +157,16 @@ class UsableLab:
     def look(self, number: int) -> PeopleSeen:
         """Returns what every network makes of all people, who are members of a fine-tuned one, or are not.
 
+        The number 0 is the network that the others begin as, of which nobody is a member.
+
         The people are of one database, so that their worlds are those of `drawing.KINDS` whose externals are at home.
         """
-        self.train(number)
-        table, members = self.people.table, sample_tables.read_samples(self.folder(number) / formats.MEMBERS)
-        is_member = np.isin(table.sample_id, members.sample_id)
+        table = self.people.table
+        is_member = np.zeros(len(table), bool)
+        if number:
+            self.train(number)
+            members = sample_tables.read_samples(self.folder(number) / formats.MEMBERS)
+            is_member = np.isin(table.sample_id, members.sample_id)
         people = drawing.People(table.take(is_member), {str(table.database[0]): table.take(~is_member)})
         return PeopleSeen(people, self.observe(self.people, number))
 
@@ -247,6 +256,15 @@ class UsableLab:
         spare = Photos(self._divided[1], self.out / "spare")
         first = zoo.load_audited(self.spec.first)
         return _face_function(recalibration.recalibrated_copy(first, spare.faces, self.spec.seed + copy))
+
+
+def of_worlds(spec: WorldsSpec, out: Path) -> UsableLab:
+    """Returns the usable networks of worlds, which `--usable` and `--faces` name."""
+    looks = {findings.LOOK: Path("dlib")}
+    sizes = {"least_photos": 4, "num_people": _NUM_PEOPLE, "num_untrained": spec.num_untrained, "seed": spec.seed}
+    return UsableLab(
+        UsableSpec(first=Path(spec.usable), trainable=spec.trainable, data=spec.faces, looks=looks, **sizes), out
+    )
 
 
 def from_maps(model: keras.Model, trainable: str, maps: np.ndarray) -> dict[str, np.ndarray]:

@@ -102,6 +102,11 @@ def decide(world: World, parts: Sequence[Scores]) -> WorldVerdict:
     )
 
 
+def hangs_on_networks(world: World, parts: Sequence[Scores]) -> bool:
+    """Returns whether only MINT+ through untrained copies and other networks can keep these scores from evidence."""
+    return any("untrained control" in headline for headline in decide(world, parts).headlines.values())
+
+
 def from_json(content: dict) -> WorldVerdict:
     """Reads what `dataclasses.asdict` made of a verdict."""
     estimates = {
