@@ -215,9 +215,13 @@ class TestCompetence:
         flat = identities.competence(*simulate(50, 1, CLUSTERED))
         assert (flat.num_people, flat.num_pairs, flat.is_competent) == (0, 0, False)
 
-    def test_a_network_that_gives_the_same_for_all_is_not(self) -> None:
+    @pytest.mark.parametrize("spread", [0.0, 1e-8])
+    def test_a_network_that_gives_the_same_for_all_is_not(self, spread: float) -> None:
         embeddings, people = simulate(50, 2, CLUSTERED)
-        assert not identities.competence(np.ones_like(embeddings), people).is_competent
+        embeddings = 0.3 + spread * embeddings
+        assert identities.competence(embeddings, people).auc == 0.5
+        found = identities.same_people(embeddings, people)
+        assert (found.groups, found.num_copies, found.is_checked) == ((), 0, False)
 
 
 @pytest.mark.parametrize("function", [identities.same_people, identities.competence])
