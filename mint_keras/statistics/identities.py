@@ -24,6 +24,7 @@ _MAX_MISSED = 0.01  # share of the people under two names who may be missed for 
 _MAX_FALSE_LINKS = 0.02  # expected for each name
 _TAIL = 0.025  # of the cosines of different names, from where a normal tail goes on
 _STRETCH = 1.05  # of that tail: between LFW's people, and between drawn ones, cosines go so much farther
+_ROUNDING = 1e-6  # of directions, in float32
 _NUM_IMPOSTORS = 20_000
 _BLOCK = 512
 
@@ -173,9 +174,11 @@ def _prepare(embeddings: np.ndarray, people: np.ndarray) -> tuple[np.ndarray, np
         raise InputError(
             f"Expected finite embeddings (n, d) of {len(people)} photos, received {rows.shape}. Leave the others out."
         )
+    # Weak networks give all faces nearly one direction: without the middle, all would be copies of one another.
     units = vectors.unit_rows(rows)
-    # Weak networks give all faces nearly one direction: without this, all would be copies of one another.
-    return vectors.unit_rows(units - units.mean(axis=0)), *np.unique(people, return_inverse=True)
+    units -= units.mean(axis=0)
+    units[np.linalg.norm(units, axis=1) < _ROUNDING] = 0  # it has no direction
+    return vectors.unit_rows(units), *np.unique(people, return_inverse=True)
 
 
 def _means(units: np.ndarray, owner: np.ndarray) -> np.ndarray:

@@ -91,6 +91,26 @@ def test_linkage_in_parts_is_linkage_of_all() -> None:
     assert len(groups) > 10
 
 
+def test_a_chain_is_not_one_person() -> None:
+    embeddings, people = simulate(100, 2, CLUSTERED)
+    embeddings -= 1
+    plane = 8 * np.linalg.qr(np.random.default_rng(2).normal(size=(64, 2)))[0].T
+    angles = np.radians(45 * np.arange(6))  # each alike to the next, and not to the one after it
+    chain = np.cos(angles)[:, None] * plane[0] + np.sin(angles)[:, None] * plane[1]
+    names = np.append(people, [f"step {number}" for number in range(6)])
+    found = identities.same_people(np.concatenate([embeddings, chain]), names)
+    assert found.threshold < np.cos(np.radians(46))
+    assert {len(group) for group in found.groups} == {2}
+    assert len(found.groups) >= 2
+
+
+def test_many_photos_of_some_do_not_speak_for_names_with_one() -> None:
+    embeddings, people = simulate(130, 20, 2.0)
+    is_kept = (people < "person 0030") | (np.arange(len(people)) % 20 == 0)
+    assert identities.same_people(embeddings[is_kept], people[is_kept]).recall < 0.3
+    assert identities.same_people(embeddings, people).recall > 0.9
+
+
 class TestCopies:
     @pytest.mark.parametrize("factor", [1.0, 3.0])
     def test_they_always_link(self, factor: float) -> None:
@@ -130,11 +150,12 @@ def test_few_names_with_two_photos_and_many_with_one() -> None:
 
 
 def test_the_order_of_photos_does_not_matter() -> None:
-    embeddings, people = simulate(100, 5, WEAK)
+    embeddings, people = simulate(100, 5, 1.5)
     names, order = split(people, 0.3), np.random.default_rng(1).permutation(500)
     found, again = identities.same_people(embeddings, names), identities.same_people(embeddings[order], names[order])
     assert again.groups == found.groups
     assert (again.threshold, again.recall) == pytest.approx((found.threshold, found.recall))
+    assert 0.1 < found.recall < 0.9
     np.testing.assert_array_equal(again.people, found.people[order])
 
 
@@ -174,6 +195,13 @@ class TestCompetence:
         found = identities.competence(np.concatenate([embeddings, 1 + rng.normal(size=(200, 64))]), names)
         assert found.auc == pytest.approx(1 - 0.5 / 41, abs=0.01)
 
+    def test_photos_that_follow_each_other_are_no_proof(self) -> None:
+        embeddings, people = simulate(100, 4, NOISE)
+        embeddings[1::2] = embeddings[::2] + 0.01  # two photos of each of two occasions
+        found = identities.competence(embeddings, people)
+        # Of six pairs of a person's photos two are of one occasion, where chance decides on the others.
+        assert found.auc < 0.8
+
     def test_the_interval_covers(self) -> None:
         truth = identities.competence(*simulate(4000, 2, 2.0, seed=100)).auc
         low = [identities.competence(*simulate(40, 2, 2.0, seed=seed)).low for seed in range(100)]
@@ -187,9 +215,13 @@ class TestCompetence:
         flat = identities.competence(*simulate(50, 1, CLUSTERED))
         assert (flat.num_people, flat.num_pairs, flat.is_competent) == (0, 0, False)
 
-    def test_a_network_that_gives_the_same_for_all_is_not(self) -> None:
+    @pytest.mark.parametrize("spread", [0.0, 1e-8])
+    def test_a_network_that_gives_the_same_for_all_is_not(self, spread: float) -> None:
         embeddings, people = simulate(50, 2, CLUSTERED)
-        assert not identities.competence(np.ones_like(embeddings), people).is_competent
+        embeddings = 0.3 + spread * embeddings
+        assert identities.competence(embeddings, people).auc == 0.5
+        found = identities.same_people(embeddings, people)
+        assert (found.groups, found.num_copies, found.is_checked) == ((), 0, False)
 
 
 @pytest.mark.parametrize("function", [identities.same_people, identities.competence])
