@@ -72,8 +72,8 @@ def choose(run: Run, given: Path | None, folder: Path) -> Chosen:
 
 def _choose(run: Run, given: Path | None) -> Chosen:
     if zoo.kind_of(run.spec.audited) != zoo.KIND:
-        said = "Look network: none, since those of the shelf know faces and the audited model is about pictures."
-        return Chosen("", None, Competence(None, None, 0, 0), (), (said,))
+        why = "Look network: none, since those of the shelf know faces and the audited model is about pictures."
+        return Chosen("", None, Competence(None, None, 0, 0), (), (why,))
     audited = formats.sha256_file(run.spec.model_folder / formats.MODEL)
     table = run.protocol.table.take(division.of_reference(run.protocol).rows)
     few = table.take(_few_people(table))
@@ -89,10 +89,9 @@ def _choose(run: Run, given: Path | None) -> Chosen:
     seen = embed(path, table, run.spec.native_resolution)
     competence = identities.competence(seen[taps.OUTCOME], seen.people())
     # Whoever hands in another file than the one in use may hand in one that recognises nobody.
-    own = identities.competence(
-        embed(run.spec.audited, table, run.spec.native_resolution)[taps.OUTCOME], table.people()
-    )
-    said = [f"Look network {name}: {competence.describe()}", f"Audited network: {own.describe()}"]
+    own = embed(run.spec.audited, table, run.spec.native_resolution)[taps.OUTCOME]
+    known = identities.competence(own, table.people())
+    said = [f"Look network {name}: {competence.describe()}", f"Audited network: {known.describe()}"]
     if not competence.is_competent:
         said.append("Who is who was not checked.")
         return Chosen(name, None, competence, (), tuple(said))

@@ -11,7 +11,7 @@ from typing import Any
 from mint_keras.report import tables
 from mint_keras.statistics import bounds, figures, verdict
 from studies.worlds import drawing
-from studies.worlds.spec import World
+from studies.worlds.spec import USABLE, World
 from studies.worlds.verdicts import WorldVerdict
 
 NAIVE_FIGURES = (figures.ACCURACY, figures.AUC)
@@ -21,6 +21,16 @@ EXPECTED = {
     "familiar": "no evidence or cannot decide",
     "membership": "evidence",
     "both": "evidence",
+    **{
+        name: "evidence" if kind.is_member else "cannot decide" if kind.is_swapped else "no evidence or cannot decide"
+        for name, kind in drawing.REFERENCES.items()
+    },
+}
+# What the worlds of networks that are any good are called in the results, and all worlds.
+_GROUPS: dict[str, Callable[[int], bool]] = {
+    "audit": lambda model: True,
+    "audit, drawn models": lambda model: model < USABLE,
+    "audit, usable networks": lambda model: model >= USABLE,
 }
 
 
@@ -85,23 +95,32 @@ def summarise(decided: Sequence[WorldVerdict]) -> dict[str, Any]:
     Args:
         decided: The verdicts on worlds some of which are null and some have members.
     """
-    sides = {side: [one for one in decided if World.parse(one.world).is_member == side] for side in (False, True)}
-    accusers: dict[str, Callable[[WorldVerdict], bool]] = {"audit": lambda one: one.is_accused}
-    accusers |= {
-        f"raw {name}": functools.partial(WorldVerdict.is_accused_naively, figure=name) for name in NAIVE_FIGURES
-    }
+
+    def rates(is_member: bool) -> dict[str, Any]:
+        of_side = [one for one in decided if World.parse(one.world).is_member == is_member]
+        found = {}
+        for name, is_of_group in _GROUPS.items():
+            if some := [one for one in of_side if is_of_group(World.parse(one.world).model)]:
+                found[name] = dataclasses.asdict(rate(some, lambda one: one.is_accused))
+        # Only worlds with externals can be read naively.
+        for figure in NAIVE_FIGURES:
+            by = functools.partial(WorldVerdict.is_accused_naively, figure=figure)
+            found[f"raw {figure}"] = dataclasses.asdict(rate([one for one in of_side if one.raw], by))
+        return found
+
     return {
-        "false_accusations": {name: dataclasses.asdict(rate(sides[False], by)) for name, by in accusers.items()},
-        "detections": {name: dataclasses.asdict(rate(sides[True], by)) for name, by in accusers.items()},
-        "without_reference": collections.Counter(one.without_reference for one in decided),
+        "false_accusations": rates(False),
+        "detections": rates(True),
+        "without_reference": collections.Counter(one.without_reference for one in decided if one.raw),
         "by_model": _by_model(decided),
         "by_kind": {
             kind: {
                 "worlds": len(of),
                 **{outcome: sum(one.outcome == outcome for one in of) for outcome in verdict.OUTCOMES},
+                "at_most": bounds.upper_limit(sum(one.is_accused for one in of), len(of)),
                 **{f"raw {name}": sum(one.is_accused_naively(name) for one in of) for name in NAIVE_FIGURES},
             }
-            for kind in drawing.KINDS
+            for kind in drawing.ALL
             if (of := of_kind(decided, kind))
         },
         "worlds": [dataclasses.asdict(one) for one in decided],
@@ -129,7 +148,8 @@ def render(content: dict[str, Any]) -> str:
     """Returns validation.md."""
     accusations, detections = content["false_accusations"], content["detections"]
     wrong, right = accusations["audit"], detections["audit"]
-    naive = [name for name in accusations if name != "audit"]
+    naive = [f"raw {name}" for name in NAIVE_FIGURES]
+    groups = [name for name in _GROUPS if name in accusations and name in detections and len(accusations) > 4]
     lines = [
         "# Validation of the auditor",
         "",
@@ -139,11 +159,17 @@ def render(content: dict[str, Any]) -> str:
         f"- **Found: {right['num']} of {right['worlds']}** worlds with members; at least {right['at_least']:.1%} if "
         f"independent. Models with all of their worlds found: {right['models_with_all']} of {right['models']}, at "
         f"least {right['models_at_least']:.1%}.",
+        *(
+            f"- {name.removeprefix('audit, ').capitalize()}: {accusations[name]['num']} of "
+            f"{accusations[name]['worlds']} null worlds accused, {detections[name]['num']} of "
+            f"{detections[name]['worlds']} with members found."
+            for name in groups[1:]
+        ),
         "- Whoever takes raw MINT between claimed members and externals for membership, where its interval lies above "
         "0.5, accuses "
         + "; ".join(
-            f"by {name.removeprefix('raw ')} {accusations[name]['num']} of {wrong['worlds']} null worlds and "
-            f"{detections[name]['num']} of {right['worlds']} with members"
+            f"by {name.removeprefix('raw ')} {accusations[name]['num']} of {accusations[name]['worlds']} null worlds "
+            f"and {detections[name]['num']} of {detections[name]['worlds']} with members"
             for name in naive
         )
         + ".",
@@ -152,11 +178,13 @@ def render(content: dict[str, Any]) -> str:
         + ".",
         "",
     ]
-    table = [["world", "expected", "worlds", *verdict.OUTCOMES, *(f"raw {name} accuses" for name in NAIVE_FIGURES)]]
+    naive_columns = (f"raw {name} accuses" for name in NAIVE_FIGURES)
+    table = [["world", "expected", "worlds", *verdict.OUTCOMES, "accused at most", *naive_columns]]
     for kind, counts in ((kind, content["by_kind"][kind]) for kind in EXPECTED if kind in content["by_kind"]):
         cells = [
             counts["worlds"],
             *(counts[name] for name in verdict.OUTCOMES),
+            "" if drawing.ALL[kind].is_member else f"{counts['at_most']:.1%}",
             *(counts[f"raw {n}"] for n in NAIVE_FIGURES),
         ]
         table.append([kind, EXPECTED[kind], *map(str, cells)])
