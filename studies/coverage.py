@@ -6,15 +6,20 @@ The check that `docs/method.md` reports; `studies.measure_coverage` runs it.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.stats import norm
 
-from mint_keras.records import SampleTable, Scores
-from mint_keras.statistics import figures, intervals, paired
+from mint_keras.audited import taps
+from mint_keras.records import Observations, SampleTable, Scores
+from mint_keras.scorers.contract import NUM_FOLDS, cross_fit
+from mint_keras.scorers.look import Look
+from mint_keras.statistics import figures, intervals, metrics, paired
 from mint_keras.statistics.intervals import Estimate
 from studies import clustered
 
+STUDENT, NAIVE = "student", "student, as if folds were independent"
 OBUCHOWSKI = "obuchowski"  # the name of the interval by formula, `clustered.auc_interval`
 _PERSON, _PHOTO = 0.7, 0.7  # standard deviations: half of a score's variance is the person's
 _SHARED = 0.5  # share of either that two scorers have in common
@@ -68,6 +73,46 @@ def simulate(
     return parts[0], parts[1]
 
 
+def measure_cross_fitted(
+    num_runs: int, num_people: int = 60, effect: float = 0.0, num_draws: int = intervals.NUM_DRAWS, seed: int = 1
+) -> dict[tuple[str, str], Coverage]:
+    """Measures how often intervals of cross-fitted scores contain the truth; see `scorers.contract.cross_fit`.
+
+    A photo is 20 numbers; the first of them is larger for members by the effect. Half of their variance is the
+    person's; people have two photos. The scorer is `scorers.look.Look`, and the truth is the mean AUC, over runs, of
+    what is fitted on four fifths of such people for 2,000 others (0.5 without an effect).
+
+    Returns:
+        By figure and method: "auc" by `STUDENT`, as verdicts have it, and `NAIVE`, as if folds were independent.
+    """
+    rng, found, areas = np.random.default_rng(seed), [], []
+    for run in range(num_runs):
+        seen, is_member = _photos(num_people, effect, rng)
+        part = cross_fit(Look(), seen, is_member, "drawn", run)
+        naive = dataclasses.replace(part, num_folds=0)
+        found.append(
+            [intervals.estimate([one], num_draws, run, [figures.AUC], "student")[figures.AUC] for one in (part, naive)]
+        )
+        if effect:
+            known = num_people * (NUM_FOLDS - 1) // NUM_FOLDS
+            others, truth_of_others = _photos(1000, effect, rng)
+            fitted = Look().fit(*_photos(known, effect, rng))
+            areas.append(metrics.auc(truth_of_others, fitted(others)))
+    expected = float(np.mean(areas)) if areas else 0.5
+    by_method = zip((STUDENT, NAIVE), zip(*found, strict=True), strict=True)
+    return {(figures.AUC, method): _summary(values, expected) for method, values in by_method}
+
+
+def _photos(num_people: int, effect: float, rng: np.random.Generator) -> tuple[Observations, np.ndarray]:
+    person = np.repeat(np.arange(2 * num_people), 2)
+    outcome = _PERSON * rng.normal(size=(2 * num_people, 20))[person] + _PHOTO * rng.normal(size=(len(person), 20))
+    is_member = person < num_people
+    outcome[:, 0] += effect * is_member
+    names = np.array([f"photo{k}" for k in range(len(person))])
+    table = SampleTable(names, np.full(len(person), "drawn"), person.astype(str), names)
+    return Observations(table, {taps.OUTCOME: outcome}), is_member
+
+
 def truth(effect: float) -> dict[str, float]:
     """Returns AUC and balanced accuracy of endlessly many people like `simulate`'s."""
     deviation = np.hypot(_PERSON, _PHOTO)
@@ -112,9 +157,10 @@ def measure(
             for name, value in estimates.items():
                 found.setdefault((name, method), []).append(value)
         found.setdefault((figures.AUC, OBUCHOWSKI), []).append(clustered.auc_interval(part))
-    summary = {}
-    for key, values in found.items():
-        low, high = (np.array([getattr(value, end) for value in values]) for end in ("low", "high"))
-        too_low, too_high = float(np.mean(high < expected[key[0]])), float(np.mean(low > expected[key[0]]))
-        summary[key] = Coverage(1 - too_low - too_high, too_low, too_high, float(np.mean(high - low)))
-    return summary
+    return {key: _summary(values, expected[key[0]]) for key, values in found.items()}
+
+
+def _summary(values: Sequence[Estimate], expected: float) -> Coverage:
+    low, high = (np.array([getattr(value, end) for value in values]) for end in ("low", "high"))
+    too_low, too_high = float(np.mean(high < expected)), float(np.mean(low > expected))
+    return Coverage(1 - too_low - too_high, too_low, too_high, float(np.mean(high - low)))
