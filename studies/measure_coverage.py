@@ -80,7 +80,9 @@ def measure_coverage(options: MeasureCoverage) -> CoverageTable:
         with progress.bar(total=len(kinds), desc="coverage", unit="kind", initial=len(done)) as bar:
             for effects in kinds[len(done) :]:
                 if options.cross_fitted:
-                    found = coverage.measure_cross_fitted(options.num_runs, options.people, *effects, seed=options.seed)
+                    found = coverage.measure_cross_fitted(
+                        options.num_runs, options.people, effects[0], seed=options.seed
+                    )
                 else:
                     found = coverage.measure(options.num_runs, options.people, effects, seed=options.seed)
                 rows = [{"figure": key[0], "method": key[1], **dataclasses.asdict(one)} for key, one in found.items()]
