@@ -118,18 +118,18 @@ def judge(
         why = _WITH_OTHERS if is_with_others[row] else _AFTER_FIRST
         of_faces[row] = dataclasses.replace(of_faces[row], abstained=of_faces[row].abstained or why)
     units = [one for one, counts in zip(of_faces, is_unit, strict=True) if counts]
+    num_photos = [1] * len(units) + [one.face for one in of_persons if one.name in judged]
     units += [one for one in of_persons if one.name in judged]
     if calibration is None or all(one.p_value is None for one in units):
         return of_faces, of_persons
-    marked = dict(zip(map(id, units), _select(units, calibration), strict=True))
+    marked = dict(zip(map(id, units), _select(units, np.array(num_photos), calibration), strict=True))
     return [marked.get(id(one), one) for one in of_faces], [marked.get(id(one), one) for one in of_persons]
 
 
-def _select(units: Sequence[Judgement], calibration: FieldCalibration) -> list[Judgement]:
-    """Says of judgements of different people who stands out, and how many mistakes a threshold picked by eye makes."""
+def _select(units: Sequence[Judgement], num_photos: np.ndarray, calibration: FieldCalibration) -> list[Judgement]:
+    """Says of n people, judged by so many photos, (n,), who stands out, and how many mistakes are made by eye."""
     p = np.array([np.nan if one.p_value is None else one.p_value for one in units])
     # Those compared with the same numbers are bounded together; whatever holds of each of a few groups holds of all.
-    num_photos = np.array([1 if one.file else one.face for one in units])
     groups = np.unique(num_photos[~np.isnan(p)]).tolist()
     mistakes = np.zeros(len(p), int)
     for num in groups:

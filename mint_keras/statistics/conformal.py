@@ -231,9 +231,9 @@ def most_mistakes(
 ) -> np.ndarray:
     """Bounds how many of those with a p-value up to a threshold are no members, for thresholds picked after looking.
 
-    With probability 1 - alpha the bounds of all thresholds hold at once. Whoever is no member changes places with the
-    calibration people, so how many of n photos come before the k-th calibration person is known for all k together, a
-    Polya urn (Gazin, Blanchard and Roquain, AISTATS 2024). Drawn urns say how far it strays from its mean.
+    With probability 1 - alpha the bounds of all thresholds hold at once. Whoever is no member could change places with
+    the calibration people, which fixes for all k together how many of n photos come before the k-th of these: a Polya
+    urn (Gazin, Blanchard and Roquain, AISTATS 2024). Drawn urns say how far that strays from its mean.
 
     Args:
         p: p-values of one photo each of n people (`figures.one_photo_each`), shape (n,).
@@ -254,12 +254,11 @@ def most_mistakes(
     allowed = np.zeros(num)
     for size in num_people:
         rng, mean = np.random.default_rng(seed), num * np.arange(1, size + 2) / (size + 1)
-        strays = []
+        strays = [np.inf]  # the photos at hand, as one more urn: so the bound is exact for any number of them
         for _ in range(_NUM_URNS):
             gaps = rng.standard_exponential(size + 1)
             strays.append(((np.cumsum(rng.multinomial(num, gaps / gaps.sum())) - mean) / spread(mean)).max())
-        # Exact for any number of urns: the photos at hand are one more.
-        worst = np.sort(strays)[min(math.ceil((1 - alpha) * (_NUM_URNS + 1)), _NUM_URNS) - 1]
+        worst = np.sort(strays)[math.ceil((1 - alpha) * len(strays)) - 1]
         # The largest over databases, because nobody knows whose people those who are no members are like.
         allowed = np.maximum(allowed, np.floor(num * known + worst * spread(num * known) + 1e-9))
     so_far = np.searchsorted(known, known, "right")
