@@ -57,10 +57,6 @@ class TrainAudited(Common):
             have classes and parts: CIFAR-100, Tiny-ImageNet, one of tensorflow_datasets; all of its part train is
             trained on, the other parts are held out.
         out: Folder for model.keras, its manifest and card, members.parquet, held_out.parquet, and the test.
-        from_: A model to begin with, for recognition only: a folder of convert_fr.py or train_audited.py. What comes
-            before --trainable stays as it is, and so do all batch normalisations.
-        trainable: Where what is trained of --from begins: the name of a layer, or of a stage, such as stage4, where
-            layers are named so. A name that is none is answered with those that there are.
         task: recognition of faces, or classification of pictures (the paper's Appendix A).
         arch: The network. For recognition r18, r34, r50, r100, r200, or small, mini and tiny for laptops. For
             classification mobilenet, resnet50, resnet101 (the paper's ResNet100), densenet121, densenet201, xception,
@@ -79,12 +75,14 @@ class TrainAudited(Common):
             identities.
         num_pairs: Genuine, and impostor, pairs of held-out people for the verification ROC, for recognition only.
         seed: Seed of the split, the weights, the order and the pairs.
+        from_: A model to begin with, for recognition only: a folder of convert_fr.py or train_audited.py. What comes
+            before --trainable stays as it is, and so do all batch normalisations.
+        trainable: Where what is trained of --from begins: the name of a layer, or of a stage, such as stage4, where
+            layers are named so. A name that is none is answered with those that there are.
     """
 
     data: str
     out: Path
-    from_: Path | None = None
-    trainable: str = ""
     task: Literal["recognition", "classification"] = "recognition"
     arch: str = "small"
     # Other faces than of 112 pixels are for models that are trained, audited and thrown away, as in the worlds of known
@@ -101,6 +99,8 @@ class TrainAudited(Common):
     scale: float = 32.0
     num_pairs: int = 3000
     seed: int = 1
+    from_: Path | None = None
+    trainable: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

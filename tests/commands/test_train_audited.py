@@ -76,7 +76,7 @@ def test_the_result_has_the_figures(audited_folder: Path) -> None:
 
 def tune(first: Path, out: Path, **options: object) -> TrainedModel:
     defaults = {"trainable": "stage4", "epochs": 1, "batch_size": 16, "num_pairs": 50, "quiet": True}
-    return train_audited(TrainAudited("synthetic:1/web/40-59/4", out, first, **defaults | options))
+    return train_audited(TrainAudited("synthetic:1/web/40-59/4", out, from_=first, **defaults | options))
 
 
 @pytest.fixture(scope="module")
