@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from mint_keras.aad import pooling, signals
-from mint_keras.audited import backends, iresnet, runtime, taps, zoo
+from mint_keras.audited import backends, iresnet, recalibration, runtime, taps, zoo
 from mint_keras.audited.runtime import FaceFunction
 from mint_keras.data import images
 from mint_keras.records import AUDITED, UNTRAINED
@@ -50,7 +50,7 @@ def load(spec: ModelSpec) -> dict[str, keras.Model]:
     runtime.exact_float32()
     models = {AUDITED: zoo.load_audited(spec.audited, zoo.kind_of(spec.audited))}
     if spec.untrained_seed is not None:
-        models[UNTRAINED] = zoo.untrained_copy(models[AUDITED], spec.untrained_seed)
+        models[UNTRAINED] = recalibration.copy_without_faces(models[AUDITED], spec.taps, spec.untrained_seed)
     return models
 
 

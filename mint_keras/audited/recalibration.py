@@ -9,12 +9,14 @@ import tensorflow as tf
 from keras import layers
 
 from mint_keras.audited import iresnet, runtime, taps, zoo
+from mint_keras.data import images, synthetic
 from mint_keras.records import InputError
 
 BATCH_SIZE = 64
 MIN_SPREAD = 1e-3  # of the audited model's
 MIN_RANK = 1.5  # or half of the audited model's, where that is less
 _MATCHED = 128  # faces at most
+_DRAWN = "synthetic:1/web/0-127/1"
 _WITH_WEIGHTS = (layers.Conv2D, layers.DepthwiseConv2D, layers.Dense)
 # From what the weights of a layer gave, (..., channels), to what goes on into its activation, and what is reported.
 _Hook = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
@@ -66,12 +68,30 @@ def recalibrated_copy(
         norm.momentum, norm.trainable = momentum, is_trainable
     for dropout, rate in zip(dropouts, rates, strict=True):
         dropout.rate = rate
-    if reason := health(*(_vectors(network, shown[:BATCH_SIZE]) for network in (copy, model))):
+    if reason := _health(copy, model, [*taps.tap_tensors(model)], shown[:BATCH_SIZE]):
         raise InputError(
             f"Expected an untrained copy of {model.name!r} that could be a control, received one in which {reason}. "
             "Audit the model with its normalisations in place if it can be had."
         )
     return copy
+
+
+def copy_without_faces(model: keras.Model, tap_names: Sequence[str], seed: int) -> keras.Model:
+    """Returns an untrained copy made from the model and the seed alone, as workers must make it who see no other faces.
+
+    It is the plain one of `zoo.untrained_copy`, unless that is no control at the taps, see `health`: then it is
+    recalibrated to drawn faces. Where normalisations follow all weights, nothing is asked.
+
+    Raises:
+        InputError: if the recalibrated copy is no control either.
+    """
+    copy = zoo.untrained_copy(model, seed)
+    if not _unnormalised(model):
+        return copy
+    table = synthetic.sample_table(_DRAWN)
+    _, faces = images.read_faces(table, images.Framing(int(model.input.shape[1])))
+    is_control = not _health(copy, model, tap_names, iresnet.normalise(faces[:BATCH_SIZE]))
+    return copy if is_control else recalibrated_copy(model, faces, seed)
 
 
 def health(copy: Mapping[str, np.ndarray], source: Mapping[str, np.ndarray]) -> str:
@@ -109,9 +129,9 @@ def _spread_and_rank(values: np.ndarray) -> tuple[float, float]:
     return spread, float(eigenvalues.sum() ** 2 / (np.sum(eigenvalues**2) or 1.0))
 
 
-def _vectors(model: keras.Model, shown: np.ndarray) -> dict[str, np.ndarray]:
-    """Returns what all taps give, the maximum of every channel of maps: (n, channels)."""
-    return runtime.forward(taps.extractor(model, [*taps.tap_tensors(model)], "max"))(shown)
+def _health(copy: keras.Model, model: keras.Model, tap_names: Sequence[str], shown: np.ndarray) -> str:
+    """Returns the health of a copy by the maximum of every channel of some taps."""
+    return health(*(runtime.forward(taps.extractor(network, tap_names, "max"))(shown) for network in (copy, model)))
 
 
 def _layers(model: keras.Model) -> Iterator[layers.Layer]:
@@ -145,19 +165,20 @@ def _match(copy: keras.Model, model: keras.Model, shown: np.ndarray) -> None:
     folded normalisations had a spread of 1e-8. Each layer is scaled on what those before it give by then; what its
     weights make of faces stays random. A layer without a bias keeps its mean.
     """
-    normalised = {id(layer.input) for layer in _layers(copy) if isinstance(layer, layers.BatchNormalization)}
-    pairs = [
-        (ours, theirs)
-        for ours, theirs in zip(_layers(copy), _layers(model), strict=True)
-        if isinstance(ours, _WITH_WEIGHTS) and id(ours.output) not in normalised
-    ]
-    if not pairs:
+    theirs = _unnormalised(model)
+    if not theirs:
         return
-    wanted = _run(model, [(layer, lambda values: (values, _moments(values))) for _, layer in pairs], shown, False)
-    hooks = [
-        (layer, functools.partial(_scale, layer, moments)) for (layer, _), moments in zip(pairs, wanted, strict=True)
-    ]
+    ours = [layer for layer, source in zip(_layers(copy), _layers(model), strict=True) if source in theirs]
+    wanted = _run(model, [(layer, lambda values: (values, _moments(values))) for layer in theirs], shown, False)
+    hooks = [(layer, functools.partial(_scale, layer, moments)) for layer, moments in zip(ours, wanted, strict=True)]
     _run(copy, hooks, shown, True)
+
+
+def _unnormalised(model: keras.Model) -> list[layers.Layer]:
+    """Returns the layers with weights that no normalisation follows."""
+    normalised = {id(layer.input) for layer in _layers(model) if isinstance(layer, layers.BatchNormalization)}
+    weighted = [layer for layer in _layers(model) if isinstance(layer, _WITH_WEIGHTS)]
+    return [layer for layer in weighted if id(layer.output) not in normalised]
 
 
 def _run(
@@ -179,7 +200,7 @@ def _run(
         for place, ((layer, hook), activation) in enumerate(zip(hooks, activations, strict=True)):
             layer.activation = functools.partial(hooked, place, hook, activation)
         # As one graph, which drops maps that nobody needs any more.
-        found = tf.function(run, jit_compile=False)(tf.constant(shown))
+        found = tf.function(run, autograph=False, jit_compile=False)(tf.constant(shown))
     finally:
         for (layer, _), activation in zip(hooks, activations, strict=True):
             layer.activation = activation
