@@ -132,7 +132,7 @@ def decide(
         findings: Findings of one tap and scorer, chosen on other people. If several were tried here, each is decided on
             its own, with an `adjusted_p` over all of them in its references.
         tainted: By evaluation, what `taints` found beside other scorers of the same people.
-        lacking: By role, why a control was not run.
+        lacking: By role, why a control was not run, in sentences.
 
     Raises:
         InputError: if two findings have one name and evaluation, or a control belongs to no reference.
@@ -235,7 +235,7 @@ def _not_enough(one: Finding, controls: Sequence[Finding], lacking: Mapping[str,
         return [
             f"a required control of {one.name} is missing ({what})",
             f"An AUC of {one.auc} in {one.name} says nothing as long as this was not measured: {what}.",
-            *(f"The {role} control was not run{f': {why}' * bool(why)}. It takes {REQUIRED[role]}."
+            *(f"The {role} control was not run{f': {why}' if why else '.'} It takes {REQUIRED[role]}."
               for role, why in missing.items()),
         ]  # fmt: skip
     compared = [(c, c.difference) for c in controls if c.difference is not None]

@@ -9,6 +9,7 @@ from mint_keras.data import protocol
 from mint_keras.records import Labelled, Observations, SampleTable
 from mint_keras.scorers import mint_plus
 from mint_keras.scorers.baselines import OUTCOME
+from mint_keras.scorers.contract import cross_fit
 from mint_keras.statistics import division, metrics
 from tests.scorers.seen import observed
 from tests.statistics.worlds import draw
@@ -24,23 +25,20 @@ def test_nobody_chooses_and_is_reported() -> None:
     assert set(division.divide(part, 2).validation) != set(divided.validation)
 
 
-def test_calibration_and_report_are_of_other_people() -> None:
+def test_members_and_others_of_their_database_are_the_reference_whatever_part_they_play() -> None:
     names = np.array([f"photo{k:03d}" for k in range(100)])
     table = SampleTable(names, np.full(100, "web"), np.repeat(np.arange(50), 2).astype(str), names)
     part = np.repeat(np.arange(5), 20)
-    for main, of_training, of_test in (
-        (protocol.UNSEEN_DATABASE, protocol.HELD_OUT, protocol.HELD_OUT),
-        (protocol.SAME_DATABASE, protocol.TRAIN_EXTERNALS, protocol.TEST_EXTERNALS),
+    train, test = (protocol.TRAIN_MEMBERS, protocol.TRAIN_EXTERNALS), (protocol.TEST_MEMBERS, protocol.TEST_EXTERNALS)
+    for main, others in (
+        (protocol.UNSEEN_DATABASE, {protocol.HELD_OUT}),
+        (protocol.SAME_DATABASE, {train[1], test[1]}),
     ):
-        run = protocol.Protocol(table, part, main, 1)
-        tested = np.isin(part, (protocol.TEST_MEMBERS, of_test))
-        choosers = division.Division(np.unique(table.people()[tested][::4]))
-        (known, is_member), (scored, truth) = division.calibration(run, choosers), division.reported(run, choosers)
-        assert not set(table.people()[known]) & set(table.people()[scored])
-        assert set(part[scored[truth]]) == {protocol.TEST_MEMBERS}
-        assert set(part[scored[~truth]]) == {of_test}
-        assert set(part[known[is_member]]) == {protocol.TRAIN_MEMBERS, protocol.TEST_MEMBERS}
-        assert set(part[known[~is_member]]) == {of_training, of_test}
+        rows, is_member = division.of_reference(protocol.Protocol(table, part, main, 1))
+        assert set(part[rows[is_member]]) == {train[0], test[0]}
+        assert set(part[rows[~is_member]]) == others
+        assert len(rows) == 20 * (2 + len(others))  # everybody, and nobody twice
+        assert len(set(rows.tolist())) == len(rows)
 
 
 def test_null_sides_are_of_people_who_are_no_members() -> None:
@@ -67,39 +65,37 @@ def test_no_more_rows_than_memory_holds() -> None:
     assert (np.diff(kept) > 0).all()
 
 
-def null_world(seed: int) -> tuple[Observations, dict[str, Labelled]]:
+def null_world(seed: int) -> tuple[Observations, Labelled]:
     """People who differ in nothing but this: claimed members have eight photos each, the others three."""
     rng = np.random.default_rng(seed)
     is_claimed = np.arange(240) < 120
     person = np.repeat(np.arange(240), np.where(is_claimed, 8, 3))
     outcome = rng.normal(size=(240, 16))[person] + rng.normal(size=(len(person), 16))
-    sides = {
-        name: Labelled(np.flatnonzero(mask), is_claimed[person[mask]])
-        for name, mask in (("fitted on", person % 2 == 0), ("scored", person % 2 == 1))
-    }
-    return observed(np.char.zfill(person.astype(str), 4), {OUTCOME: outcome}), sides
+    seen = observed(np.char.zfill(person.astype(str), 4), {OUTCOME: outcome})
+    return seen, Labelled(np.arange(len(person)), is_claimed[person])
 
 
-def auc(seen: Observations, sides: dict[str, Labelled], level: str) -> float:
-    known, scored = sides["fitted on"], sides["scored"]
-    score = mint_plus.MintPlus(level=level, ingredients=("others",)).fit(seen.take(known.rows), known.is_member)
-    return metrics.auc(scored.is_member, score(seen.take(scored.rows)))
+def auc(seen: Observations, photos: Labelled, level: str) -> float:
+    """The AUC of people each of whom is scored by what was fitted without them."""
+    recipe = mint_plus.MintPlus(level=level, ingredients=("others",))
+    found = cross_fit(recipe, seen.take(photos.rows), photos.is_member, protocol.SAME_DATABASE, seed=1)
+    assert len(found.logit) == len(photos.rows)
+    return metrics.auc(photos.is_member, found.logit)
 
 
-def equal(seen: Observations, sides: dict[str, Labelled], least: int = 50) -> tuple[int, dict[str, Labelled]]:
-    names = np.arange(len(seen)).astype(str)
-    return division.equal_photos(sides, {"fitted on": 10, "scored": least}, seen.people(), names, seed=1)
+def equal(seen: Observations, photos: Labelled, least: int = 50) -> tuple[int, Labelled]:
+    return division.equal_photos(photos, least, seen.people(), np.arange(len(seen)).astype(str), seed=1)
 
 
 @pytest.mark.parametrize("level", [mint_plus.WITH_OTHERS, mint_plus.OF_PERSON])
 def test_null_worlds_of_unequal_photos_stay_at_chance(level: str) -> None:
     found, careless = [], []
     for seed in range(2):
-        seen, sides = null_world(seed)
-        num, chosen = equal(seen, sides)
+        seen, photos = null_world(seed)
+        num, chosen = equal(seen, photos)
         assert num == 3
         found.append(auc(seen, chosen, level))
-        careless.append(auc(seen, sides, level))
+        careless.append(auc(seen, photos, level))
     assert np.mean(found) == pytest.approx(0.5, abs=0.08)
     assert min(careless) > 0.9  # why photos are made equal
 
@@ -110,10 +106,8 @@ def test_equal_photos_of_the_same_people_on_both_sides() -> None:
     is_member = np.tile(np.arange(6), 30) < np.repeat(np.where(np.arange(30) < 20, 3, 1), 6)  # 10 have one used photo
     people = np.char.add("web/", np.char.zfill(person.astype(str), 2))
     rows = np.arange(len(person))
-    everybody = {"all": Labelled(rows, is_member)}
-    num, chosen = division.equal_photos(everybody, {"all": 15}, people, rows.astype(str), seed=1)
+    num, (kept, truth) = division.equal_photos(Labelled(rows, is_member), 15, people, rows.astype(str), seed=1)
     assert num == 3
-    kept, truth = chosen["all"]
     assert np.array_equal(truth, is_member[kept])
     assert set(person[kept]) == set(range(20))
     for side in (truth, ~truth):
@@ -121,5 +115,6 @@ def test_equal_photos_of_the_same_people_on_both_sides() -> None:
 
 
 def test_too_few_people_with_two_photos() -> None:
-    seen, sides = null_world(0)
-    assert equal(seen, sides, least=61) == (0, {})
+    seen, photos = null_world(0)
+    num, chosen = equal(seen, photos, least=121)
+    assert (num, len(chosen.rows), len(chosen.is_member)) == (0, 0, 0)

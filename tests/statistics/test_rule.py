@@ -12,24 +12,30 @@ from mint_keras.records import AUDITED, Scores
 from mint_keras.statistics import division, findings, paired, rule, verdict
 from tests.statistics.worlds import draw
 
-EFFECTS = {AUDITED: 1.5, "untrained_1": 0.0, "foreign_net": 0.1}
+EFFECTS = {AUDITED: 1.5, "untrained_1": 0.0, "foreign_net": 0.1, findings.LOOK: 0.0}
+LACKING = {findings.LOOK: "None was given."}
 
 
 def compared(
-    effects: dict[str, float], seed: int, name: str = "head on conv1", **changes: object
+    effects: dict[str, float], seed: int, name: str = "head on conv1", look: float = 0.0, **changes: object
 ) -> tuple[rule.Comparison, dict[str, list[Scores]], Scores]:
     rng = np.random.default_rng(seed)
     parts = {model: [draw((60, 60), 3, effect, rng)] for model, effect in effects.items()}
     pixels = draw((60, 60), 3, 0.0, rng, scorer="pixels")
-    blind = {protocol.SAME_DATABASE: {"pixel statistics": pixels}}
+    looks = draw((60, 60), 3, look, rng, scorer="look")
+    blind = {protocol.SAME_DATABASE: {"pixel statistics": pixels, findings.LOOK: looks}}
     return rule.comparison(name, parts, findings.PERSON, blind, 1, **changes), parts, pixels
+
+
+def known_signs(effect: float = 0.8) -> dict[str, Scores]:
+    return {protocol.SAME_DATABASE: draw((60, 60), 3, effect, np.random.default_rng(9), scorer="direction")}
 
 
 def test_a_reference_and_its_controls_are_measured_and_decide() -> None:
     one, parts, _ = compared(EFFECTS, 3)
     claim = findings.across("members and externals", "as in the paper", findings.CLAIM, parts[AUDITED])
     claim = dataclasses.replace(claim, evaluation="unseen_database")
-    found = rule.by_rule([one], {"head on conv1": [claim], "another": [claim]}, 1)
+    found = rule.by_rule([one], {"head on conv1": [claim], "another": [claim]}, 1, known_signs())
     assert list(found) == ["head on conv1", "another"]
     decided = found["head on conv1"]
     assert {one.name: one.role for one in decided.findings} == {
@@ -37,12 +43,64 @@ def test_a_reference_and_its_controls_are_measured_and_decide() -> None:
         "untrained 1": findings.UNTRAINED,
         "foreign net": findings.OTHER,
         "pixel statistics": findings.BLIND,
+        "look network": findings.LOOK,
+        "the scorer through the look network": findings.LOOK,
+        "known signs": findings.DIRECTION,
         "nobody a member": findings.NULL,
         "members and externals": findings.CLAIM,
     }
     assert decided.outcome == verdict.EVIDENCE
     assert "no false-positive rate below 4.9% can be certified (1% takes 299)" in decided.text()
     assert found["another"].outcome == verdict.CANNOT_DECIDE
+
+
+def test_evidence_takes_a_look_network_and_a_direction() -> None:
+    one, parts, pixels = compared(EFFECTS, 3)
+    undirected = rule.by_rule([one], {}, 1)[one.scorer]
+    assert undirected.outcome == verdict.CANNOT_DECIDE
+    assert "direction control" in undirected.headline
+    without = {name: of for name, of in parts.items() if name != findings.LOOK}
+    unseen = dataclasses.replace(one, parts=without, blind={"pixel statistics": pixels})
+    found = rule.by_rule([unseen], {}, 1, known_signs(), LACKING)[one.scorer]
+    assert found.outcome == verdict.CANNOT_DECIDE
+    assert "The look control was not run: None was given." in found.text()
+
+
+def test_who_looks_different_is_not_accused_however_it_is_seen() -> None:
+    for one, name in (
+        (compared(EFFECTS, 3, look=0.9)[0], "look network"),
+        (compared({**EFFECTS, findings.LOOK: 0.9}, 3)[0], "the scorer through the look network"),
+    ):
+        found = rule.by_rule([one], {}, 1, known_signs())[one.scorer]
+        assert found.headline.startswith("Cannot decide: the two groups look different"), found
+        assert name in found.headline
+
+
+def test_dirt_at_one_level_taints_every_level_of_the_same_people() -> None:
+    clean, dirty = compared(EFFECTS, 3, "person")[0], compared(EFFECTS, 3, "photo", look=0.9)[0]
+    image = {
+        model: [dataclasses.replace(part, evaluation=rule.UNSEEN_PHOTOS)] for model, (part,) in clean.parts.items()
+    }
+    blind = {rule.UNSEEN_PHOTOS: clean.blind}
+    others = rule.comparison("image", image, findings.IMAGE, blind, 1)
+    directions = {**known_signs(), rule.UNSEEN_PHOTOS: known_signs()[protocol.SAME_DATABASE]}
+    found = rule.by_rule([clean, dirty, others], {}, 1, directions)
+    assert {name: one.outcome for name, one in found.items()} == {
+        "person": verdict.CANNOT_DECIDE,
+        "photo": verdict.CANNOT_DECIDE,
+        "image": verdict.EVIDENCE,  # other sides, with controls of their own
+    }
+    assert "the two groups look different in same database (look network)" in found["person"].headline
+    assert rule.by_rule([clean], {}, 1, directions)["person"].outcome == verdict.EVIDENCE
+
+
+def test_a_direction_to_the_other_side_says_that_it_looks_used() -> None:
+    for effects in (EFFECTS, {**EFFECTS, AUDITED: 0.0}):
+        one = compared(effects, 3)[0]
+        found = rule.by_rule([one], {}, 1, known_signs(-0.8))[one.scorer]
+        assert found.headline == "Cannot decide: the other side looks used in same database (known signs)."
+    one = compared(EFFECTS, 3)[0]
+    assert "no label set" in rule.by_rule([one], {}, 1, known_signs(0.0))[one.scorer].headline
 
 
 def test_several_scorers_share_the_chance_of_a_wrong_verdict() -> None:
@@ -56,9 +114,12 @@ def test_several_scorers_share_the_chance_of_a_wrong_verdict() -> None:
 def test_pixels_are_asked_what_the_scorer_is_asked() -> None:
     one, parts, pixels = compared(EFFECTS, 6, is_of_persons=True)
     assert one.is_of_persons
-    of_pixels = next(f for f in rule.by_rule([one], {}, 1)[one.scorer].findings if f.role == findings.BLIND)
-    expected = paired.difference(parts[AUDITED], [division.mean_of_persons(pixels)], names=["auc"])["auc"]
-    assert of_pixels.difference == expected
+    by_name = {f.name: f for f in rule.by_rule([one], {}, 1)[one.scorer].findings}
+    for name, part in (("pixel statistics", pixels), ("look network", one.blind[findings.LOOK])):
+        expected = paired.difference(parts[AUDITED], [division.mean_of_persons(part)], names=["auc"])["auc"]
+        assert by_name[name].difference == expected
+    through = paired.difference(parts[AUDITED], parts[findings.LOOK], names=["auc"])["auc"]
+    assert by_name["the scorer through the look network"].difference == through  # it judges people as it is
     image = {rule.UNSEEN_PHOTOS: {"pixel statistics": pixels}}
     of_photos = {AUDITED: [dataclasses.replace(parts[AUDITED][0], evaluation=rule.UNSEEN_PHOTOS)]}
     assert not rule.comparison("photo", of_photos, findings.IMAGE, image, 1, is_of_persons=True).is_of_persons

@@ -14,7 +14,9 @@ from mint_keras.statistics.findings import (
     BLIND,
     CLAIM,
     CONTEXT,
+    DIRECTION,
     IMAGE,
+    LOOK,
     NULL,
     OTHER,
     PERSON,
@@ -40,6 +42,8 @@ def finding(
 GOOD = (
     finding(REFERENCE, 0.7),
     finding(BLIND, 0.51, 0.19),
+    finding(LOOK, 0.52, 0.18),
+    finding(DIRECTION, 0.6),
     finding(UNTRAINED, 0.55, 0.15),
     finding(OTHER, 0.58, 0.12),
     finding(NULL, 0.49),
@@ -62,8 +66,14 @@ def test_evidence_cites_every_control_and_number() -> None:
                 f"exceeds it by {one.difference.value:.3f} [{one.difference.low:.3f}, {one.difference.high:.3f}]"
                 in text
             )
+    assert "0.600 [0.560, 0.640], 80 claimed members, 90 others. It points to the claimed members." in text
     assert "speaks of the person" in text
     assert "2409.19798" in text
+
+
+def beside(*found: Finding) -> dict[str, list[Finding]]:
+    """What other scorers of the same people met."""
+    return {"same_database": list(found)}
 
 
 REASONS = {
@@ -80,6 +90,41 @@ REASONS = {
     "null": (replaced(NULL, finding(NULL, 0.6)), CANNOT_DECIDE, "tells sides apart that have the same membership"),
     "no untrained copy": (replaced(UNTRAINED), CANNOT_DECIDE, "untrained control"),
     "no blind control": (replaced(BLIND), CANNOT_DECIDE, "blind control"),
+    "no look control": (replaced(LOOK), CANNOT_DECIDE, "is missing (look control)"),
+    "no direction": (replaced(DIRECTION), CANNOT_DECIDE, "is missing (direction control)"),
+    "look": (replaced(LOOK, finding(LOOK, 0.6, 0.1)), CANNOT_DECIDE, "the two groups look different"),
+    "look, reversed": (replaced(LOOK, finding(LOOK, 0.4, 0.3)), CANNOT_DECIDE, "the two groups look different"),
+    "look sees it less": (replaced(LOOK, finding(LOOK, 0.53, 0.03)), CANNOT_DECIDE, "look may explain reference"),
+    "one of two looks": ((*GOOD, finding(LOOK, 0.6, 0.1, "MINT+")), CANNOT_DECIDE, "different in reference (MINT+)"),
+    "direction at chance": (
+        replaced(DIRECTION, finding(DIRECTION, 0.53)),
+        CANNOT_DECIDE,
+        "nothing whose sign no label set says which side of reference was used",
+    ),
+    "other side": (replaced(DIRECTION, finding(DIRECTION, 0.45)), CANNOT_DECIDE, "the other side looks used"),
+    "other side, at chance": (
+        (finding(REFERENCE, 0.5), finding(DIRECTION, 0.45)),
+        CANNOT_DECIDE,
+        "sides may have been exchanged",
+    ),
+    "tainted": (
+        GOOD,
+        CANNOT_DECIDE,
+        "the sides differ in reference (pixels)",
+        beside(finding(BLIND, 0.56, name="pixels")),
+    ),
+    "tainted by look": (
+        GOOD,
+        CANNOT_DECIDE,
+        "the two groups look different",
+        beside(finding(LOOK, 0.6, name="look 2")),
+    ),
+    "tainted, at chance": (
+        replaced(REFERENCE, finding(REFERENCE, 0.5)),
+        CANNOT_DECIDE,
+        "pixels (what blind asks): AUC 0.560",
+        beside(finding(BLIND, 0.56, name="pixels")),
+    ),
     "no difference": (replaced(OTHER, finding(OTHER, 0.58)), CANNOT_DECIDE, "difference to other"),
     "not better": (replaced(OTHER, finding(OTHER, 0.67, 0.03)), CANNOT_DECIDE, "other may explain reference"),
     "one of two not better": (
@@ -97,12 +142,27 @@ REASONS = {
 
 @pytest.mark.parametrize("name", REASONS)
 def test_every_reason_against(name: str) -> None:
-    given, outcome, words = REASONS[name]
-    found = verdict.decide(given)
+    given, outcome, words, *tainted = REASONS[name]
+    found = verdict.decide(given, *tainted)
     assert found.outcome == outcome
     assert words in found.text()
     if outcome == CANNOT_DECIDE:
         assert re.fullmatch(r"Cannot decide: .+\.", found.headline)
+
+
+def test_what_was_found_beside_other_people_or_only_by_another_scorer_taints_nothing() -> None:
+    assert verdict.decide(GOOD, {"unseen_photos": [finding(BLIND, 0.6, name="pixels")]}).outcome == EVIDENCE
+    own = [finding(BLIND, 0.6, 0.1), finding(LOOK, 0.4, 0.3), finding(DIRECTION, 0.4), finding(UNTRAINED, 0.6, 0.1)]
+    harmless = [finding(NULL, 0.6), finding(BLIND, 0.6, 0.1, "by luck", adjusted_p=0.3), *GOOD]
+    assert verdict.taints([*own, *harmless]) == own[:3]
+
+
+def test_a_control_that_was_not_run_says_why_and_what_it_takes() -> None:
+    found = verdict.decide(replaced(LOOK), lacking={LOOK: "No network knows these faces."})
+    assert "The look control was not run: No network knows these faces. It takes a face network" in found.text()
+    bare = verdict.decide([finding(REFERENCE, 0.7)])
+    for role, takes in verdict.REQUIRED.items():
+        assert f"The {role} control was not run. It takes {takes}." in bare.text()
 
 
 def test_adjusted_controls_that_may_be_chance_do_not_spoil_a_reference() -> None:
@@ -153,7 +213,8 @@ def test_every_reference_says_what_its_people_certify() -> None:
 def all_verdicts() -> list[verdict.Verdict]:
     record = [finding(CLAIM, 0.9, evaluation="raw"), finding(CONTEXT, 0.9, evaluation="raw")]
     low = replaced(REFERENCE, finding(REFERENCE, 0.7, certified=LOW))
-    return [verdict.decide([*given, *record]) for given in (*(one for one, _, _ in REASONS.values()), GOOD, low)]
+    reasons = [(given, *tainted) for given, _, _, *tainted in REASONS.values()]
+    return [verdict.decide([*given, *record], *tainted) for given, *tainted in (*reasons, (GOOD,), (low,))]
 
 
 def test_words() -> None:
@@ -163,7 +224,9 @@ def test_words() -> None:
         for assessment in found.assessments:
             assert any("This speaks of" in sentence for sentence in assessment.sentences)
             if assessment.reference:
-                assert all(re.search(r"\d", sentence) for sentence in assessment.sentences[:-1])
+                # What was not run has no number.
+                said = [one for one in assessment.sentences[:-1] if "control was not run" not in one]
+                assert all(re.search(r"\d", sentence) for sentence in said)
 
 
 def certified(content: dict) -> bounds.Certified:
@@ -289,14 +352,17 @@ def world(name: str, rng: np.random.Generator, has_reference: bool = True) -> li
     reference = findings.reference("same database", "do members differ from people kept out", PERSON, audited)
     controls = {
         ("pixels", "do pixels differ", BLIND): "blind",
+        ("another network", "do the two groups look different", LOOK): "look",
         ("untrained copy", "does a network that was never trained differ", UNTRAINED): "untrained",
     }
+    known = parts(used, "direction", "same_database")
     return [
         reference,
         *(
             findings.control(what, parts(0.0, scorer, "same_database"), reference, audited)
             for what, scorer in controls.items()
         ),
+        findings.control(("known signs", "which side was used", DIRECTION), known, reference, audited),
         *raw,
     ]
 
