@@ -123,7 +123,7 @@ def _plan(lab: WorldsLab, paths: dict[World, Path]) -> str:
     numbers = range(1, lab.spec.num_models + 1)
     models = sum(not lab.is_trained(number) for number in numbers)
     models += lab.spec.num_usable if lab.spec.usable else 0
-    networks = sum(2 + lab.spec.num_untrained - lab.num_looked(number) for number in numbers)
+    networks = sum(3 + lab.spec.num_untrained - lab.num_looked(number) for number in numbers)
     worlds = sum(not path.is_file() for path in paths.values())
     costs = {"model": models, "network": networks, "world": worlds}
     minutes = sum(_SECONDS[name] * num for name, num in costs.items()) / 60
