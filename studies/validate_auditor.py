@@ -148,12 +148,9 @@ def _make(lab: WorldsLab, paths: dict[World, Path]) -> None:
         for number in models:
             people = lab.look(number) if number < USABLE else good.look(number - USABLE)
             for world in [world for world in missing if world.model == number]:
-                found = (
-                    references.score(spec, world, people)
-                    if world.kind in drawing.REFERENCES
-                    else scores.score(spec, world, people)
-                )
-                score_files.write_scores(paths[world], found)
+                if not paths[world].is_file():  # another process may have been here meanwhile
+                    make = references.score if world.kind in drawing.REFERENCES else scores.score
+                    score_files.write_scores(paths[world], make(spec, world, people))
                 bar.update()
 
 
