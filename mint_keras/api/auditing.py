@@ -122,8 +122,8 @@ def audit(
 ) -> verdict.Verdict:
     """Decides whether a scorer tells claimed members from other people of their database whom the model never saw.
 
-    The rule is that of `mint audit` for this one reference. Without `untrained`, `pixels` and `look` among the controls,
-    with fewer than 50 people on a side, or with sides of different databases the verdict is never "evidence".
+    The rule is that of `mint audit` for this one reference. Without `untrained`, `pixels` and `look` as controls, with
+    fewer than 50 people on a side, or with sides of different databases the verdict is never "evidence".
 
     Args:
         scorer: Fitted on other people, by `MintPlus().fit(...)` or `Head(...).fit(...)`.
