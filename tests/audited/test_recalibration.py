@@ -219,4 +219,4 @@ def test_an_untrained_mobilefacenet_differs_between_people_and_does_not_know_the
         for values in (seen[0], seen[2])
     ]
     assert accuracies[0]["auc"] > 0.99
-    assert accuracies[1]["auc"] < 0.7
+    assert accuracies[1]["auc"] < 0.8
