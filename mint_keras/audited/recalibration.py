@@ -105,8 +105,9 @@ def health(copy: Mapping[str, np.ndarray], source: Mapping[str, np.ndarray]) -> 
         source: What the audited model gave for them.
 
     Returns:
-        The first thing that is wrong: a value, also of the source's, that is not finite; a spread (root mean square about the channels' means)
-        below 0.001 of the source's, or none; an effective rank below 1.5 and below half of the source's.
+        The first thing that is wrong: a value of either that is not finite; a spread (root mean square about the
+        channels' means) below 0.001 of the source's, or none; an effective rank below 1.5 and
+        below half of the source's.
     """
     for tap, values in copy.items():
         if not (np.isfinite(values).all() and np.isfinite(source[tap]).all()):
@@ -165,8 +166,8 @@ def _match(copy: keras.Model, model: keras.Model, shown: np.ndarray) -> None:
     folded normalisations had a spread of 1e-8. Each layer is scaled on what those before it give by then.
     """
     # As a whole, because the copy sees less once every channel has the mean and deviation of the model's: men and women
-    # of UTKFace were told apart by such a MobileFaceNet's outcome at AUC .58, by one scaled like this at .78 (600 photos,
-    # one copy of each).
+    # of UTKFace were told apart by such a MobileFaceNet's outcome at AUC .58, by one scaled like this at .78 (600
+    # photos, one copy of each).
     theirs = _unnormalised(model)
     if not theirs:
         return
