@@ -45,8 +45,8 @@ class Reference:
     """What is true of a reference, a world without externals: it asks the auditor only.
 
     Attributes:
-        is_member: The model was trained on the claimed members; None if it was trained on both sides alike, where nothing
-            can be found.
+        is_member: The model was trained on the claimed members; None if it was trained on both sides alike, where
+            nothing can be found.
         is_swapped: It was trained on those who are said to have been kept out.
         axis: What people are sorted by: a principal axis of what a network here sees of them; "" for nothing.
         share: The share of the claimed members, and of nobody else's but the rest, who are in the upper half by it.
