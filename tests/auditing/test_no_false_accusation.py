@@ -7,7 +7,7 @@ another one (the look network), one that was never trained, and pixels. From the
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pytest
@@ -109,12 +109,12 @@ def sides(num: int, share: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
     return is_claimed, np.where(is_claimed, rank < round(share * num), rank >= round(share * num))
 
 
-@pytest.mark.parametrize(("share", "num", "num_accused"), [(0.75, 80, 4), (0.65, 140, 1)])
-def test_a_look_is_no_membership(share: float, num: int, num_accused: int) -> None:
+@pytest.mark.parametrize(("share", "num", "seeds", "num_accused"), [(0.75, 80, range(5), 4), (0.65, 140, (3, 4), 1)])
+def test_a_look_is_no_membership(share: float, num: int, seeds: Sequence[int], num_accused: int) -> None:
     """Nobody was used, and one side has more women than the other, which any good network sees and pixels do not."""
     is_claimed, is_female = sides(num, share)
     accused = 0
-    for seed in range(5):
+    for seed in seeds:
         shown = world(is_female, np.zeros(2 * num, bool), seed)
         found = decided(shown, np.repeat(is_claimed, PHOTOS))
         assert found.outcome != verdict.EVIDENCE
