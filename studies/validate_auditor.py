@@ -123,7 +123,7 @@ def _plan(lab: WorldsLab, paths: dict[World, Path]) -> str:
     numbers = range(1, lab.spec.num_models + 1)
     models = sum(not lab.is_trained(number) for number in numbers)
     models += lab.spec.num_usable if lab.spec.usable else 0
-    networks = sum(2 + lab.spec.num_untrained - lab.num_looked(number) for number in numbers)
+    networks = sum(3 + lab.spec.num_untrained - lab.num_looked(number) for number in numbers)
     worlds = sum(not path.is_file() for path in paths.values())
     costs = {"model": models, "network": networks, "world": worlds}
     minutes = sum(_SECONDS[name] * num for name, num in costs.items()) / 60
@@ -148,12 +148,9 @@ def _make(lab: WorldsLab, paths: dict[World, Path]) -> None:
         for number in models:
             people = lab.look(number) if number < USABLE else good.look(number - USABLE)
             for world in [world for world in missing if world.model == number]:
-                found = (
-                    references.score(spec, world, people)
-                    if world.kind in drawing.REFERENCES
-                    else scores.score(spec, world, people)
-                )
-                score_files.write_scores(paths[world], found)
+                if not paths[world].is_file():  # another process may have been here meanwhile
+                    make = references.score if world.kind in drawing.REFERENCES else scores.score
+                    score_files.write_scores(paths[world], make(spec, world, people))
                 bar.update()
 
 

@@ -122,7 +122,7 @@ def audit(
 ) -> verdict.Verdict:
     """Decides whether a scorer tells claimed members from other people of their database whom the model never saw.
 
-    The rule is that of `mint audit` for this one reference. Without `untrained` and `pixels` among the controls, with
+    The rule is that of `mint audit` for this one reference. Without `untrained`, `pixels` and `look` as controls, with
     fewer than 50 people on a side, or with sides of different databases the verdict is never "evidence".
 
     Args:
@@ -194,7 +194,10 @@ def _who_is_who(
     competence = identities.competence(outcome, people)
     if not competence.is_competent:
         return seen, is_member, competence.describe()
-    merged = identities.same_people(outcome, people)
+    outcomes = {control.model.name: outcome}
+    if all(OUTCOME in one.arrays for one in (calibration.samples, seen)):
+        outcomes["the audited network"] = np.concatenate([one[OUTCOME] for one in (calibration.samples, seen)])
+    _, merged = identities.best_merged(outcomes, people)
     if not merged.is_checked:
         return seen, is_member, merged.describe()
     known, person = np.split(merged.people, [len(tables[0])])

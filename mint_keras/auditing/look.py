@@ -95,9 +95,10 @@ def _choose(run: Run, given: Path | None) -> Chosen:
     if not competence.is_competent:
         said.append("Who is who was not checked.")
         return Chosen(name, None, competence, (), tuple(said))
-    merged = identities.same_people(seen[taps.OUTCOME], seen.people())
+    by, merged = identities.best_merged({name: seen[taps.OUTCOME], "the audited network": own}, seen.people())
+    said.append(f"Who is who, by {by}: {merged.describe()}")
     # Where many people under two names would be missed, nobody knows how many independent people there are.
-    return Chosen(name, path if merged.is_checked else None, competence, merged.groups, (*said, merged.describe()))
+    return Chosen(name, path if merged.is_checked else None, competence, merged.groups, tuple(said))
 
 
 def regroup(

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
+from mint_keras.audited import taps
 from mint_keras.data import images, splits
 from mint_keras.records import AUDITED, Observations, Scores
 from mint_keras.statistics.selection import Candidate
@@ -43,7 +44,7 @@ class Needs:
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    """The samples that a scorer was fitted on, with their pixels if these were in memory, and the fit's seed.
+    """The samples that a scorer was fitted on, with pixels and embeddings if these were in memory, and the fit's seed.
 
     With them a control can fit the same on what another model gives.
     """
@@ -55,7 +56,7 @@ class Calibration:
 
 def calibration_of(seen: Observations, is_member: np.ndarray, seed: int) -> Calibration:
     """Returns what a scorer keeps of the observations that it is fitted on."""
-    kept = {name: values for name, values in seen.arrays.items() if name == images.PIXELS}
+    kept = {name: values for name, values in seen.arrays.items() if name in (images.PIXELS, taps.OUTCOME)}
     return Calibration(Observations(seen.table, kept), np.asarray(is_member, bool), seed)
 
 

@@ -4,6 +4,7 @@ Names of one person are not independent: with some in the calibration or on the 
 person looks like membership.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -135,6 +136,15 @@ def competence(embeddings: np.ndarray, people: np.ndarray, seed: int = 1) -> Com
     auc = float(by_person.mean())
     half = float(stats.t.ppf(0.975, num_people - 1) * by_person.std(ddof=1) / np.sqrt(num_people))
     return Competence(auc, max(0.0, auc - half), num_people, len(first))
+
+
+def best_merged(embeddings: Mapping[str, np.ndarray], people: np.ndarray) -> tuple[str, Merged]:
+    """Returns what `same_people` finds by that network, of several by name, which finds most people again."""
+    found = {name: same_people(of, people) for name, of in embeddings.items() if competence(of, people).is_competent}
+    if not found:
+        raise InputError(f"Expected a network that tells these people apart, received only {sorted(embeddings)}.")
+    best = max(found, key=lambda name: found[name].recall or 0.0)
+    return best, found[best]
 
 
 def same_people(embeddings: np.ndarray, people: np.ndarray) -> Merged:

@@ -74,12 +74,14 @@ def of_reference(
         hangs_on_networks: Whether the verdict on some scores could be changed by MINT+ through other networks; if not,
             these are not asked.
     """
-    look = by_network[findings.LOOK].arrays
     everybody = division.of_reference(protocol)
-    outcome, people = look[taps.OUTCOME][everybody.rows], protocol.table.people()[everybody.rows]
-    is_competent = identities.competence(outcome, people).is_competent
+    people = protocol.table.people()[everybody.rows]
+    outcomes = {name: by_network[name].arrays[taps.OUTCOME][everybody.rows] for name in (findings.LOOK, AUDITED)}
+    is_competent = identities.competence(outcomes[findings.LOOK], people).is_competent
     if is_competent:
-        protocol, _ = looks.regroup(protocol, identities.same_people(outcome, people).groups)
+        _, merged = identities.best_merged(outcomes, people)
+        is_competent = merged.is_checked
+        protocol, _ = looks.regroup(protocol, merged.groups)
         everybody = division.of_reference(protocol)
     tasks, _ = plus.tasks_of_person(protocol, seed)
 
