@@ -1,12 +1,15 @@
 """Intervals against slow twins, and their coverage where the truth is known."""
 
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
-from mint_keras.records import InputError, SampleTable, Scores
+from mint_keras.records import InputError, Observations, SampleTable, Scores
+from mint_keras.scorers import contract
 from mint_keras.statistics import figures, intervals, metrics
+from tests.scorers.seen import observed
 
 
 def scores(num_people: int, per_person: int, rng: np.random.Generator) -> Scores:
@@ -98,3 +101,42 @@ def test_student_intervals_are_wider_for_few_people_and_stay_in_range() -> None:
     assert 0 < wide.low < narrow.low < narrow.high < 1
     assert wide.high < 1
     assert wide.half_width > narrow.half_width
+
+
+@dataclasses.dataclass(frozen=True)
+class Means:
+    """A linear discriminant of features whose covariance is known: the two means' difference."""
+
+    name: str = "means"
+    tap: str = "outcome"
+    needs: ClassVar[contract.Needs] = contract.Needs()
+
+    def fit(self, seen: Observations, is_member: np.ndarray, seed: int = 1) -> contract.Fitted:
+        features = seen["outcome"]
+        weights = features[is_member].mean(axis=0) - features[~is_member].mean(axis=0)
+        return lambda others: (others["outcome"] @ weights).astype(np.float32)
+
+
+def test_cross_fitted_scores_of_nothing_are_chance_in_95_of_100_intervals() -> None:
+    """Twenty features say nothing of 60 people a side; what is fitted on them in turn errs together."""
+    rng, is_member = np.random.default_rng(5), np.arange(120) < 60
+    missed, missed_naively = 0, 0
+    for run in range(300):
+        seen = observed(np.arange(120), {"outcome": rng.normal(size=(120, 20))})
+        part = contract.cross_fit(Means(), seen, is_member, "same_database", run)
+        for one in (part, dataclasses.replace(part, num_folds=0)):
+            found = intervals.estimate([one], 200, run, ["auc"], "student")["auc"]
+            is_missed = not found.low <= 0.5 <= found.high
+            missed += is_missed and one is part
+            missed_naively += is_missed and one is not part
+    assert missed <= 0.08 * 300
+    assert missed_naively >= 0.09 * 300
+
+
+def test_widened_draws_keep_their_mean_and_only_where_scores_are_cross_fitted() -> None:
+    part = scores(10, 1, np.random.default_rng(6))
+    draws = np.random.default_rng(7).normal(0.6, 0.1, 1000)
+    assert intervals.widened(draws, [part]) is draws
+    wider = intervals.widened(draws, [part, dataclasses.replace(part, num_folds=5)])  # one of a pair is enough
+    assert wider.mean() == pytest.approx(draws.mean())
+    assert wider.std() == pytest.approx(np.sqrt(1 + 5 / 4) * draws.std())

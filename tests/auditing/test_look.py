@@ -1,0 +1,142 @@
+"""The look network of an audit, and what it makes of one person under several names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mint_keras import formats
+from mint_keras.audited import taps
+from mint_keras.auditing import look as looks
+from mint_keras.data import protocol, samples
+from mint_keras.records import InputError, Labelled, Observations, SampleTable, Scores
+from mint_keras.runs import run as runs
+from mint_keras.scorers.look import Look
+from mint_keras.statistics import metrics
+
+PARTS = {
+    "ann": protocol.TRAIN_MEMBERS,
+    "bob": protocol.TEST_MEMBERS,
+    "cid": protocol.TRAIN_EXTERNALS,
+    "dee": protocol.TEST_EXTERNALS,
+    "eve": protocol.HELD_OUT,
+    "fay": protocol.TEST_MEMBERS,
+}
+
+
+def made() -> protocol.Protocol:
+    """A protocol with two photos of everybody in `PARTS`."""
+    who = np.repeat(list(PARTS), 2)
+    names = np.array([f"photo{row:02d}" for row in range(len(who))])
+    table = SampleTable(names, np.full(len(who), "web"), who, names)
+    return protocol.Protocol(table, np.repeat(list(PARTS.values()), 2), protocol.UNSEEN_DATABASE, 1)
+
+
+def parts_of(found: protocol.Protocol) -> dict[str, set[int]]:
+    given = made().table.identity
+    return {name: set(found.part[given == name].tolist()) for name in PARTS}
+
+
+def test_without_groups_nothing_changes() -> None:
+    given = made()
+    found, said = looks.regroup(given, ())
+    assert found is given
+    assert said == ()
+
+
+@pytest.mark.parametrize(
+    ("group", "left_out"),
+    [
+        (("bob", "fay"), set()),  # of one part
+        (("dee", "eve"), set()),  # nobody is a member, or was trained on
+        (("bob", "eve"), {"bob", "eve"}),  # a member, and who is said to be none
+        (("ann", "cid"), {"ann", "cid"}),
+        (("ann", "bob"), {"bob"}),  # a head was trained on the person: not to be tested on
+        (("cid", "dee"), {"dee"}),
+        (("ann", "bob", "eve"), {"ann", "bob", "eve"}),
+    ],
+)
+def test_names_of_one_person_are_one_and_on_no_two_sides(group: tuple[str, ...], left_out: set[str]) -> None:
+    found, said = looks.regroup(made(), [[f"web/{name}" for name in group]])
+    kept = {name: {protocol.NOT_USED} if name in left_out else {part} for name, part in PARTS.items()}
+    assert parts_of(found) == kept
+    people = found.table.people()
+    given = made().table.identity
+    assert set(people[np.isin(given, group)]) == {f"web/{group[0]}"}
+    assert len(set(people)) == len(PARTS) - len(group) + 1
+    assert "1 groups of names" in said[0]
+
+
+def test_scores_follow_their_people() -> None:
+    given = made()
+    part = Scores("s", "t", "e", 1, given.table, given.part < 2, np.arange(12, dtype=np.float32))
+    joined, _ = looks.regroup(given, [["web/bob", "web/fay"], ["web/dee", "web/ann"]])
+    (found,) = looks.regrouped([part], joined)
+    assert set(found.samples.people()) == {"web/bob", "web/cid", "web/eve"}
+    kept = [row for row, name in enumerate(given.table.identity.tolist()) if name not in ("ann", "dee")]
+    np.testing.assert_array_equal(found.logit, kept)
+    np.testing.assert_array_equal(found.is_member, part.is_member[kept])
+
+
+def test_a_person_of_another_database_keeps_the_name() -> None:
+    given = made().table
+    found = looks.renamed(given, {"web/bob": "web/ann", "web/eve": "scan/zoe"})
+    assert set(found.people()) == {"web/ann", "web/cid", "web/dee", "web/eve", "web/fay"}
+
+
+@pytest.fixture(scope="module")
+def run(run_folder: Path) -> runs.Run:
+    return runs.reopen(run_folder)
+
+
+def test_a_choice_is_kept_and_read(run: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = looks.choose(run, Path("lab3"), tmp_path)
+    assert (found.name, found.folder) == ("lab3", Path("lab3"))
+    monkeypatch.setattr(looks, "embed", None)  # nothing is looked at again
+    again = looks.choose(run, Path("lab3"), tmp_path)
+    assert again == found
+
+
+def test_a_network_that_does_not_know_these_faces_is_no_control(
+    run: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(path: Path, table: SampleTable, native: int) -> Observations:
+        return Observations(table, {taps.OUTCOME: np.random.default_rng(1).normal(size=(len(table), 8))})
+
+    monkeypatch.setattr(looks, "embed", lost)
+    found = looks.choose(run, None, tmp_path)
+    assert found.folder is None
+    assert found.groups == ()
+    assert "does not tell people apart well enough" in found.said[0]
+    assert found.said[-1] == "Who is who was not checked."
+
+
+def test_the_audited_network_itself_is_refused(run: runs.Run, audited_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="another network than the audited one"):
+        looks.choose(run, audited_folder, tmp_path)
+    assert not (tmp_path / looks.FOLDER).exists()
+
+
+def test_what_it_tells_apart_is_cross_fitted_and_kept(
+    run: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sides of two databases, which are drawn in other ways: the network sees that."""
+    chosen = looks.choose(run, Path("lab2"), tmp_path)
+    table = samples.join([samples.list_samples(f"synthetic:1/{name}/100-119/2") for name in ("web", "scan")])
+    photos = Labelled(np.arange(80), np.arange(80) < 40)
+    found = looks.by_look(chosen, run, table, photos, "same_database", tmp_path)
+    assert (found.scorer, found.model, found.num_folds) == (Look.name, "lab2", 5)
+    assert metrics.auc(found.is_member, found.logit) > 0.7
+    monkeypatch.setattr(looks, "embed", None)
+    again = looks.by_look(chosen, run, table, photos, "same_database", tmp_path)
+    np.testing.assert_allclose(again.logit, found.logit)
+    assert again.num_folds == 5
+    assert (tmp_path / looks.FOLDER / "same_database" / formats.SCORES).is_file()
+
+
+def test_photos_that_cannot_be_read_are_said(run: runs.Run) -> None:
+    table = samples.join([samples.list_samples("synthetic:1/web/0-1/1"), made().table])
+    with pytest.raises(InputError, match="14 photos that can be read, received 2"):
+        looks.embed(Path("lab2"), table, run.spec.native_resolution)
