@@ -13,6 +13,7 @@ from studies.worlds import drawing
 # A third of the claimed members' photos trains heads, the others are evaluated.
 _TRAIN_SHARE = 3
 USABLE = 100  # the network that others begin as; the first of these is the next number
+_MORE_OF_FIRST = 4
 # What leads auditors of the drawn models astray; usable networks have all references.
 _OF_DRAWN = ("look65", "look75", "other_look75", "pixels75", "photos", "twins", "few", "swapped")
 # Photos of each side: what a head's batch takes, and a person more.
@@ -150,8 +151,10 @@ class WorldsSpec:
             )
             if model == USABLE:
                 kinds.remove("swapped")  # it was trained on none of these people
-            kinds = [kind for kind in kinds for _ in range(self.num_astray)]
-            kinds += ["used", "all_used"] if model > USABLE else []
+            # Of the network that the others begin as, nobody is a member: it has null worlds only, and more of them.
+            num = self.num_astray * (_MORE_OF_FIRST if model == USABLE else 1)
+            kinds = [kind for kind in kinds for _ in range(num)]
+            kinds += ["used", "all_used", "used_few"] if model > USABLE else []
             # Behind the numbers of the worlds with externals.
             first = self.num_null + self.num_member + 1 if model < USABLE else 1
             found += [World(model, first + k, kind) for k, kind in enumerate(kinds)]
