@@ -103,7 +103,8 @@ def without_membership(parts: Sequence[Scores], seed: int) -> list[Scores]:
         if len(np.unique(others.samples.people())) < 4:
             return []
         claimed = splits.split_people(others.samples.people(), 0.5, streams.stream(seed, streams.NOBODY))
-        found.append(dataclasses.replace(others, is_member=claimed))
+        # Dealt out by lot after all fitting: whoever was fitted on whom makes no difference to these sides.
+        found.append(dataclasses.replace(others, is_member=claimed, num_folds=0))
     return found
 
 

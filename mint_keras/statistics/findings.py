@@ -52,6 +52,7 @@ class Finding:
             for references, two-sided for controls. None if nothing else was tried, or the choice was made before, on
             other people (`selection.choose`).
         certified: The true-positive rate at a low false-positive rate; None for all but references.
+        num_folds: `Scores.num_folds` of what was measured.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Finding:
     difference: Estimate | None = None
     adjusted_p: float | None = None
     certified: Certified | None = None
+    num_folds: int = 0
 
     def __post_init__(self) -> None:
         if self.role not in ROLES or self.truth not in TRUTHS:
@@ -92,9 +94,14 @@ class Finding:
         return self.auc.low > 0.5 and self.is_significant(alpha)
 
     def tells_sides_apart(self, alpha: float) -> bool:
-        """Whether the sides differ in either direction: a score that is wrong throughout knows as much."""
+        """Whether the sides differ in either direction: a score that is wrong throughout knows as much.
+
+        A cross-fitted one that is wrong throughout knows nothing: it was fitted on people of the same two sides, and
+        only by chance is a fold unlike the others in what they taught.
+        """
         # An AUC of exactly 0.5 comes out a little beside it, and would tell the sides apart without any spread.
-        return (self.auc.low > 0.5 + _ROUNDING or self.is_below_chance) and self.is_significant(alpha)
+        is_apart = self.auc.low > 0.5 + _ROUNDING or (self.is_below_chance and not self.num_folds)
+        return is_apart and self.is_significant(alpha)
 
 
 def reference(
@@ -160,4 +167,5 @@ def _measure(
     if reference_parts is not None:
         difference = paired.difference(reference_parts, parts, seed=seed, names=[figures.AUC])[figures.AUC]
     people = figures.count_people(parts[0])
-    return Finding(name, question, role, truth, parts[0].evaluation, area, *people, difference, adjusted_p)
+    what_of = (name, question, role, truth, parts[0].evaluation, area, *people, difference, adjusted_p)
+    return Finding(*what_of, num_folds=max(part.num_folds for part in parts))

@@ -132,7 +132,11 @@ def _measure(
         apart = {name: ([division.mean_of_persons(part) for part in parts], of) for name, (parts, of) in apart.items()}
     if findings.LOOK in one.parts:
         apart[_THROUGH_LOOK] = _shared(one.parts[findings.LOOK], audited)
-    adjusted = selection.holm({name: selection.p_differs(parts, seed=seed) for name, (parts, _) in apart.items()})
+    # What is fitted on the same people can be right in one direction only, see `Finding.tells_sides_apart`.
+    tests = {
+        name: selection.p_above if parts[0].num_folds else selection.p_differs for name, (parts, _) in apart.items()
+    }
+    adjusted = selection.holm({name: tests[name](parts, seed=seed) for name, (parts, _) in apart.items()})
     for model, parts in one.parts.items():
         if model not in (AUDITED, findings.LOOK):
             role = findings.UNTRAINED if model.startswith(UNTRAINED) else findings.OTHER

@@ -29,7 +29,7 @@ from mint_keras.statistics.findings import (
 )
 from mint_keras.statistics.intervals import CONFIDENCE
 
-SCHEMA_VERSION = 2  # 1 had no certified rates
+SCHEMA_VERSION = 3  # 1 had no certified rates, 2 no folds
 EVIDENCE, NO_EVIDENCE, CANNOT_DECIDE = "evidence of training use", "no evidence", "cannot decide"
 OUTCOMES = (EVIDENCE, NO_EVIDENCE, CANNOT_DECIDE)  # the strongest first
 MIN_PEOPLE = 50  # on each side: where the intervals' coverage was measured (`coverage`, docs/method.md)

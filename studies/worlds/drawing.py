@@ -45,7 +45,8 @@ class Reference:
     """What is true of a reference, a world without externals: it asks the auditor only.
 
     Attributes:
-        is_member: The model was trained on the claimed members.
+        is_member: The model was trained on the claimed members; None if it was trained on both sides alike, where
+            nothing can be found.
         is_swapped: It was trained on those who are said to have been kept out.
         axis: What people are sorted by: a principal axis of what a network here sees of them; "" for nothing.
         share: The share of the claimed members, and of nobody else's but the rest, who are in the upper half by it.
@@ -54,7 +55,7 @@ class Reference:
         has_few: There are 60 people a side.
     """
 
-    is_member: bool = False
+    is_member: bool | None = False
     is_swapped: bool = False
     axis: str = ""
     share: float = 0.5
@@ -74,6 +75,7 @@ REFERENCES = {
     "swapped": Reference(is_swapped=True),
     "used": Reference(is_member=True),
     "used_few": Reference(is_member=True, has_few=True),
+    "all_used": Reference(is_member=None),
 }
 
 

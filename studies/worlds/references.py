@@ -13,6 +13,7 @@ from mint_keras.data import protocol as protocols
 from mint_keras.data import splits
 from mint_keras.records import InputError, SampleTable, Scores, concatenate_tables
 from mint_keras.scorers import blind
+from mint_keras.statistics import verdict
 from studies.worlds import drawing, scores, verdicts
 from studies.worlds.drawing import PIXELS
 from studies.worlds.networks import PeopleSeen
@@ -40,7 +41,10 @@ def draw(kind: str, seen: PeopleSeen, num: int, seed: int) -> protocols.Protocol
     num = _FEW if truth.has_few else num
     used = _some(members, rng.permutation(np.unique(members.people()))[:num])
     names = rng.permutation(np.unique(others.people()))
-    if truth.is_member or truth.is_swapped:
+    if truth.is_member is None:
+        shuffled = rng.permutation(np.unique(members.people()))
+        claimed, kept_out = _some(members, shuffled[::2]), _some(members, shuffled[1::2])
+    elif truth.is_member or truth.is_swapped:
         unused = _some(others, names[:num])
         claimed, kept_out = (used, unused) if truth.is_member else (unused, used)
     else:
@@ -58,8 +62,8 @@ def draw(kind: str, seen: PeopleSeen, num: int, seed: int) -> protocols.Protocol
             first = round(truth.share * num)
         claimed = _some(others, [*upper[:first], *lower[: num - first]])
         kept_out = _some(others, [*upper[first:num], *lower[num - first : num]])
-    if len(np.unique(claimed.people())) < _FEW - 1 or len(np.unique(kept_out.people())) < _FEW - 1:
-        raise InputError(f"Expected {_FEW} people on each side of {kind!r}, received fewer.")
+    if (least := min(len(np.unique(side.people())) for side in (claimed, kept_out))) < verdict.MIN_PEOPLE:
+        raise InputError(f"Expected {verdict.MIN_PEOPLE} people on each side of {kind!r}, received {least}.")
     if truth.has_more_photos:
         most = int(np.unique(kept_out.people(), return_counts=True)[1].max())
         kept_out = kept_out.take(splits.choose_photos(kept_out.people(), kept_out.sample_id, max(1, most // 2), seed))

@@ -39,8 +39,8 @@ class World:
         return f"{self.model}-{self.number:02d}-{self.kind}"
 
     @property
-    def is_member(self) -> bool:
-        """Whether the model was trained on the claimed members."""
+    def is_member(self) -> bool | None:
+        """Whether the model was trained on the claimed members; None if on both sides alike."""
         return drawing.ALL[self.kind].is_member
 
     @classmethod
@@ -146,12 +146,12 @@ class WorldsSpec:
             kinds = (
                 [*_OF_DRAWN]
                 if model < USABLE
-                else [name for name, of in drawing.REFERENCES.items() if not of.is_member]
+                else [name for name, of in drawing.REFERENCES.items() if of.is_member is False]
             )
             if model == USABLE:
                 kinds.remove("swapped")  # it was trained on none of these people
             kinds = [kind for kind in kinds for _ in range(self.num_astray)]
-            kinds += ["used"] if model > USABLE else []
+            kinds += ["used", "all_used"] if model > USABLE else []
             # Behind the numbers of the worlds with externals.
             first = self.num_null + self.num_member + 1 if model < USABLE else 1
             found += [World(model, first + k, kind) for k, kind in enumerate(kinds)]

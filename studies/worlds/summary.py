@@ -22,7 +22,13 @@ EXPECTED = {
     "membership": "evidence",
     "both": "evidence",
     **{
-        name: "evidence" if kind.is_member else "cannot decide" if kind.is_swapped else "no evidence or cannot decide"
+        name: "evidence"
+        if kind.is_member
+        else "cannot decide"
+        if kind.is_swapped
+        else "nothing to find"
+        if kind.is_member is None
+        else "no evidence or cannot decide"
         for name, kind in drawing.REFERENCES.items()
     },
 }
@@ -138,6 +144,8 @@ def _by_model(decided: Sequence[WorldVerdict]) -> dict[str, dict[str, int]]:
     for one in decided:
         world = World.parse(one.world)
         counts = found.setdefault(str(world.model), dict.fromkeys(("null", "accused", "with_members", "found"), 0))
+        if world.is_member is None:
+            continue
         total, hits = ("with_members", "found") if world.is_member else ("null", "accused")
         counts[total] += 1
         counts[hits] += one.is_accused
@@ -184,7 +192,7 @@ def render(content: dict[str, Any]) -> str:
         cells = [
             counts["worlds"],
             *(counts[name] for name in verdict.OUTCOMES),
-            "" if drawing.ALL[kind].is_member else f"{counts['at_most']:.1%}",
+            "" if drawing.ALL[kind].is_member is not False else f"{counts['at_most']:.1%}",
             *(counts[f"raw {n}"] for n in NAIVE_FIGURES),
         ]
         table.append([kind, EXPECTED[kind], *map(str, cells)])
