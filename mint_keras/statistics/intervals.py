@@ -1,6 +1,7 @@
 """How far figures would move with other people and another training: a bootstrap over identities and seeds."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -156,7 +157,8 @@ def resample(
         chunk = max(1, _CHUNK // len(columns))
         found: list[list[dict[str, np.ndarray]]] = [[] for _ in training]
         for start in range(0, share, chunk):
-            weights = _weights(training[0], min(chunk, share - start), rng, columns)
+            is_only = len(trainings) == 1 and share <= chunk
+            weights = _weights(training[0], min(chunk, share - start), seed if is_only else rng, columns)
             for k, part in enumerate(training):
                 rank = ranks[k] if ranks else None
                 found[k].append({figures.AUC: rank.areas(weights)} if rank else figures.figures(part, weights, names))
@@ -194,7 +196,7 @@ def _ranks(part: Scores) -> _Ranks | None:
     return _Ranks(above, (num[0], num[1]), columns)
 
 
-def _weights(part: Scores, num_draws: int, rng: np.random.Generator, columns: np.ndarray) -> np.ndarray:
+def _weights(part: Scores, num_draws: int, rng: np.random.Generator | int, columns: np.ndarray) -> np.ndarray:
     """Returns how often some samples are in each draw, shape (num_draws, len(columns)).
 
     Members' people, externals' people, and people with photos on both sides are drawn as three groups.
@@ -204,10 +206,21 @@ def _weights(part: Scores, num_draws: int, rng: np.random.Generator, columns: np
     people = part.samples.people()
     # Drawn apart, the two sides of one person would vary as if they were of different people.
     on_both = np.isin(people, np.intersect1d(people[is_member], people[~is_member]))
-    for mask in (is_member & ~on_both, ~is_member & ~on_both, on_both):
-        names = np.unique(people[mask])
-        if len(names):
-            times = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), num_draws)
-            wanted = mask[columns]
-            weights[:, wanted] = times[:, np.searchsorted(names, people[columns[wanted]])]
+    groups = [(mask, np.unique(people[mask])) for mask in (is_member & ~on_both, ~is_member & ~on_both, on_both)]
+    groups = [(mask, names) for mask, names in groups if len(names)]
+    sizes = tuple(len(names) for _, names in groups)
+    times = _first_times(sizes, num_draws, rng) if isinstance(rng, int) else _times(sizes, num_draws, rng)
+    for (mask, names), of_group in zip(groups, times, strict=True):
+        wanted = mask[columns]
+        weights[:, wanted] = of_group[:, np.searchsorted(names, people[columns[wanted]])]
     return weights
+
+
+def _times(sizes: tuple[int, ...], num_draws: int, rng: np.random.Generator) -> list[np.ndarray]:
+    return [rng.multinomial(size, np.full(size, 1 / size), num_draws) for size in sizes]
+
+
+# The scorers and controls of a verdict are drawn from one seed and have as many people: these are their draws.
+@functools.lru_cache(maxsize=4)
+def _first_times(sizes: tuple[int, ...], num_draws: int, seed: int) -> list[np.ndarray]:
+    return _times(sizes, num_draws, np.random.default_rng(seed))
