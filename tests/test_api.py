@@ -1,5 +1,6 @@
 """The Python door: what a user types, in memory."""
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ LAYERS = keras.layers
 
 
 def test_the_door_is_a_table_of_contents_and_loads_nothing() -> None:
-    names = {"load_model", "convert", "samples", "observe", "Head", "MintPlus", "audit", "untrained", "pixels"}
+    names = {"load_model", "convert", "samples", "observe", "Head", "MintPlus", "audit", "untrained", "pixels", "look"}
     assert names <= set(dir(mint))
     assert len((ROOT / "mint_keras" / "__init__.py").read_text().splitlines()) <= 60
     program = (
@@ -45,15 +46,24 @@ def test_evidence_on_the_lab_model() -> None:
     """The whole lab, as in the README: members are found, and every control is beaten or says so."""
     model, shelf = mint.load_model("lab"), ROOT / "mint_keras" / "shelf" / "lab"
     faces = mint.samples(shelf / "members.parquet", shelf / "held_out.parquet")
-    faces = faces.take(np.flatnonzero(np.arange(len(faces)) % 10 < 1))  # one photo of each person
+    faces = faces.take(np.flatnonzero(np.arange(len(faces)) % 10 < 2))  # two photos of each person
     seen = mint.observe(model, faces)
     is_member = np.isin(seen.people(), mint.samples(shelf / "members.parquet").people())
     known = mint.split_calibration(seen.people(), is_member, seed=1)
     scorer = mint.MintPlus().fit(seen[known], is_member[known])
-    found = mint.audit(scorer, seen[~known], is_member[~known], controls=[mint.untrained(model, 1), mint.pixels()])
+    controls = [mint.untrained(model, 1), mint.pixels(), mint.look(mint.load_model("lab2"))]
+    found = mint.audit(scorer, seen[~known], is_member[~known], controls=controls)
     assert found.outcome == verdict.EVIDENCE, found
-    (reference,) = [one for one in found.findings if one.role == "reference"]
-    assert reference.auc.value > 0.8
+    by_role = {one.role: one for one in found.findings}
+    assert by_role["reference"].auc.value > 0.8
+    assert by_role["direction"].auc.low > 0.5
+    without = mint.audit(scorer, seen[~known], is_member[~known], controls=controls[:2])
+    assert without.outcome == verdict.CANNOT_DECIDE
+    assert "look control" in without.headline
+    exchanged = mint.MintPlus().fit(seen[known], ~is_member[known])
+    found = mint.audit(exchanged, seen[~known], ~is_member[~known], controls=controls)
+    assert found.outcome == verdict.CANNOT_DECIDE
+    assert "the other side looks used" in found.headline
 
 
 class TestSevenLines:
@@ -77,7 +87,7 @@ class TestSevenLines:
         found = mint.audit(scorer, seen[~known], is_member[~known], controls=controls)
         assert found.outcome == verdict.CANNOT_DECIDE  # too few people for more
         assert "too few identities" in found.headline
-        assert {one.role for one in found.findings} >= {"reference", "untrained", "blind"}
+        assert {one.role for one in found.findings} >= {"reference", "untrained", "blind", "direction"}
         assert not list(tmp_path.iterdir()), "in memory means in memory"
         assert capsys.readouterr().out == ""
 
@@ -103,10 +113,43 @@ class TestSevenLines:
         found = mint.audit(scorer, seen[~known], is_member[~known])
         assert found.findings[0].auc.value > 0.99
         assert found.outcome == verdict.CANNOT_DECIDE
+        assert "None was given (mint_keras.look)." in found.text()
+        assert {one.role for one in found.findings} == {"reference", "null", "direction"}
         swapped = is_member[~known].copy()
         swapped[0] = ~swapped[0]  # one of a person's two photos
         with pytest.raises(mint.InputError, match="each on one side, received 1"):
             mint.audit(scorer, seen[~known], swapped)
+
+    def test_a_look_network_knows_who_is_who(self) -> None:
+        """A third of the people are there under two names; to a network that knows drawn faces they are one person."""
+        seen = mint.samples("synthetic:1/web/0-59/4")
+        person, photo = np.divmod(np.arange(240), 4)
+        rows = np.flatnonzero((photo < 2) | (person >= 40))
+        person, photo, seen = person[rows], photo[rows], seen[rows]
+        names = np.char.add(person.astype(str), np.where(photo > 1, " again", ""))
+        is_member = person % 2 == 0
+        outcome = np.where(is_member, 1.5, 1.0)[:, None] * np.random.default_rng(1).normal(size=(len(rows), 64))
+        table = dataclasses.replace(seen.table, identity=names)
+        seen = mint.Observations(table, {**seen.arrays, "outcome": outcome})
+        # Of four who are fitted on, the second names are among the others: they are left out.
+        known = (person < 24) | (photo < 2) & (person >= 40) & (person < 44)
+        scorer = mint.MintPlus(ingredients=("norm",)).fit(seen[known], is_member[known])
+        look = mint.look(mint.load_model("lab2"))
+        found = mint.audit(scorer, seen[~known], is_member[~known], controls=[look])
+        by_name = {one.name: one for one in found.findings}
+        reference = by_name["same database"]
+        assert reference.num_members + reference.num_externals == pytest.approx(60 - 24 - 4, abs=3)
+        assert {"look network", "the scorer through the look network"} <= set(by_name)
+        assert "look control" not in found.headline
+        as_named = mint.audit(scorer, seen[~known], is_member[~known]).findings[0]
+        assert as_named.num_members + as_named.num_externals == 16 + 2 * 20 - 4
+
+    def test_a_network_that_cannot_say_who_is_who_is_no_look_control(self, lab: tuple) -> None:
+        model, seen, is_member = lab
+        known = mint.split_calibration(seen.people(), is_member, seed=1)
+        scorer = mint.MintPlus().fit(seen[known], is_member[known])
+        found = mint.audit(scorer, seen[~known], is_member[~known], controls=[mint.look(model)])  # one epoch
+        assert "look" not in {one.role for one in found.findings}
 
     def test_sides_of_different_databases_decide_nothing(self, lab: tuple) -> None:
         model, seen, is_member = lab

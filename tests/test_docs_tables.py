@@ -13,7 +13,7 @@ from mint_keras.statistics import conformal
 from mint_keras.statistics.intervals import Estimate
 from studies import benchmark, measure_coverage
 from studies.plus import report as plus_report
-from studies.worlds import as_met, summary
+from studies.worlds import as_met, drawing, summary
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "docs" / "tables"
@@ -149,7 +149,7 @@ def test_tables_of_audits_are_rendered_from_their_results(path: Path) -> None:
 
 def test_the_table_of_worlds_by_command_has_the_figures_of_their_results() -> None:
     rows = [["world", "expected", "verdict", "reference", "raw MINT: head, AUC"]]
-    for world in summary.EXPECTED:
+    for world in drawing.KINDS:
         content = formats.read_json(ROOT / "docs" / "runs" / f"world-{world}.json")
         verdicts = content["verdicts"]
         scorer, head = next((name, one) for name, one in verdicts.items() if name.startswith("vanilla on "))

@@ -48,9 +48,25 @@ def test_the_columns_of_a_csv(tmp_path: Path, table: SampleTable) -> None:
     part = Scores("vanilla", "conv1", "main", 7, table, np.array([True, False]), logit)
     score_files.write_scores(tmp_path / "scores.csv", [part])
     header, first = (tmp_path / "scores.csv").read_text().splitlines()[:2]
-    assert header == "scorer,model,tap,evaluation,seed,sample_id,database,identity,group,is_member,score,logit"
+    assert header == "scorer,model,tap,evaluation,seed,sample_id,database,identity,group,is_member,score,logit,folds"
     assert first.startswith("vanilla,audited,conv1,main,7,s1,a,x,,true,")
-    assert float(first.split(",")[-2]) == part.score[0]
+    assert float(first.split(",")[-3]) == part.score[0]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_scores_that_were_cross_fitted_say_so(tmp_path: Path, table: SampleTable, name: str) -> None:
+    """Their intervals are wider: a file that lost it would make them too narrow."""
+    part = Scores("mint_plus", "photo", "main", 1, table, None, np.zeros(2, np.float32), num_folds=5)
+    score_files.write_scores(tmp_path / name, [part, dataclasses.replace(part, model="lab2", num_folds=0)])
+    assert [back.num_folds for back in score_files.read_scores(tmp_path / name)] == [5, 0]
+
+
+def test_scores_of_before_were_not_cross_fitted(tmp_path: Path, table: SampleTable) -> None:
+    part = Scores("mint_plus", "photo", "main", 1, table, None, np.zeros(2, np.float32))
+    path = tmp_path / "scores.csv"
+    score_files.write_scores(path, [part])
+    path.write_text("\n".join(line.rpartition(",")[0] for line in path.read_text().splitlines()) + "\n")
+    assert score_files.read_scores(path)[0].num_folds == 0
 
 
 @pytest.mark.parametrize("name", FORMATS)

@@ -158,7 +158,7 @@ def resample(
         found: list[list[dict[str, np.ndarray]]] = [[] for _ in training]
         for start in range(0, share, chunk):
             is_only = len(trainings) == 1 and share <= chunk
-            weights = _weights(training[0], min(chunk, share - start), seed if is_only else rng, columns)
+            weights = _weights(training[0], min(chunk, share - start), int(seed) if is_only else rng, columns)
             for k, part in enumerate(training):
                 rank = ranks[k] if ranks else None
                 found[k].append({figures.AUC: rank.areas(weights)} if rank else figures.figures(part, weights, names))

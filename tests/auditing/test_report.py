@@ -22,7 +22,8 @@ def test_everything_that_was_found_is_in_all_three_files(tmp_path: Path) -> None
     changed = [report.Changed("vanilla on conv1", change, auc, 0.123, 0.456) for change in ("unchanged", "JPEG 50")]
     verdicts = {"vanilla on conv1": verdict.decide([claim])}
     curves = {"a scorer": curve, "another": better}
-    results = report.Results(verdicts, curves, "Nothing of single photos.", changed, ["a control: no option."])
+    missing, who = ["a control: no option."], ["Two names are one person."]
+    results = report.Results(verdicts, curves, "Nothing of single photos.", changed, missing, who)
     formats.write_json(tmp_path / formats.MANIFEST, formats.make_manifest("audit", {"run": "aa"}, {"seed": 1}))
     report.write(results, tmp_path)
     said = (tmp_path / report.VERDICT).read_text()
@@ -36,7 +37,8 @@ def test_everything_that_was_found_is_in_all_three_files(tmp_path: Path) -> None
     assert "another needs 2 or more photos of each person" in said
     assert [row["change"] for row in content["robustness"]["rows"]] == ["unchanged", "JPEG 50"]
     assert page.count("data:image/png;base64,") == 3
-    for part in ("Nothing of single photos.", "a control: no option.", "JPEG 50", "0.123", "0.456"):
+    assert content["identities"] == who
+    for part in ("Nothing of single photos.", *missing, *who, "JPEG 50", "0.123", "0.456"):
         assert part in said
         assert part in page
     for name in ("findings", "power", "robustness"):

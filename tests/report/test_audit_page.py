@@ -32,12 +32,21 @@ def content(**changes: Any) -> dict[str, Any]:
     }
     found = {"outcome": "no evidence", "verdicts": {"vanilla on conv1": decided}, "people": [], "photos": "None."}
     found["robustness"] = {"max_fpr": 0.05, "rows": []}
-    return found | {"not_measured": ["a control: no option"]} | changes
+    return found | {"not_measured": ["a control: no option"], "identities": ["Look network lab2: AUC 0.99"]} | changes
 
 
 def test_page_says_what_was_found_and_nothing_from_elsewhere() -> None:
     page = audit_page.render(content(), MEANINGS, MANIFEST, {"findings": PICTURE})
-    for said in ("No evidence: nothing.", "0.751 [0.700, 0.800]", "51 + 60", "0.0123", "aa11", "bb22", "a control: no"):
+    for said in (
+        "No evidence: nothing.",
+        "0.751 [0.700, 0.800]",
+        "51 + 60",
+        "0.0123",
+        "aa11",
+        "bb22",
+        "a control: no",
+        "lab2: AUC 0.99",
+    ):
         assert said in page
     assert page.index("No evidence: nothing.") < page.index("data:image/png;base64,")
     assert "never looked at the model" not in page  # a role that no row has

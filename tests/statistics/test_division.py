@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -42,12 +44,13 @@ def test_members_and_others_of_their_database_are_the_reference_whatever_part_th
 
 
 def test_null_sides_are_of_people_who_are_no_members() -> None:
-    part = draw((10, 20), 3, 1.0, np.random.default_rng(2))
+    part = dataclasses.replace(draw((10, 20), 3, 1.0, np.random.default_rng(2)), num_folds=5)
     (null,) = division.without_membership([part], 1)
     people, claimed = null.samples.people(), null.is_member
     assert set(people) == set(part.samples.people()[~part.is_member])
     assert not set(people[claimed]) & set(people[~claimed])
     assert claimed.sum() == 30
+    assert null.num_folds == 0  # the lot was drawn after all fitting
     assert division.without_membership([draw((10, 3), 3, 1.0, np.random.default_rng(2))], 1) == []
 
 

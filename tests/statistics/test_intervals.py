@@ -37,7 +37,7 @@ def test_value_is_the_mean_over_seeds_of_the_plain_figures() -> None:
 
 def test_a_draw_repeats_people_with_all_their_photos() -> None:
     part = scores(6, 2, np.random.default_rng(2))
-    weights = intervals._weights(part, 50, np.random.default_rng(3))
+    weights = intervals._weights(part, 50, np.random.default_rng(3), np.arange(len(part.logit)))
     assert (weights[:, ::2] == weights[:, 1::2]).all()
     assert (weights[:, part.is_member].sum(1) == 12).all()
     found = figures.figures(part, weights, figures.FIGURES)
@@ -50,6 +50,32 @@ def test_a_draw_repeats_people_with_all_their_photos() -> None:
         assert found["tpr_at_0.1_fpr"][row] == pytest.approx(metrics.tpr_at_fpr(truth, score, 0.001))
         # As many are of either class: both accuracies are the same.
         assert found["balanced_accuracy"][row] == pytest.approx(metrics.accuracy(truth, score))
+
+
+@pytest.mark.parametrize("is_of_both", [False, True])
+def test_an_auc_alone_is_drawn_as_beside_other_figures(is_of_both: bool) -> None:
+    """It takes another way, by who outranks whom: unequal numbers of photos, ties, people on both sides, any order."""
+    rng = np.random.default_rng(11)
+    part = scores(15, 4, rng)
+    part.logit[:40] = 0.25
+    kept = rng.permutation(120)[:90]
+    is_member = rng.random(90) < 0.5 if is_of_both else part.is_member[kept]
+    part = dataclasses.replace(part, samples=part.samples.take(kept), is_member=is_member, logit=part.logit[kept])
+    other = dataclasses.replace(part, logit=rng.permutation(part.logit))
+    for draws in (
+        lambda names: intervals.draw([part], 60, 3, names)["auc"],
+        lambda names: intervals.draw([part, dataclasses.replace(other, seed=2)], 60, 3, names)["auc"],
+        lambda names: intervals.resample([(part, other)], 60, 3, names)[0][1]["auc"],
+        lambda names: intervals.draw([part], 60, np.int64(3), names)["auc"],  # seeds out of arrays
+    ):
+        np.testing.assert_allclose(draws(["auc"]), draws(["auc", "accuracy"]), rtol=1e-12)
+
+
+def test_draws_in_chunks_are_of_one_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    part = scores(6, 2, np.random.default_rng(12))
+    monkeypatch.setattr(intervals, "_CHUNK", 24 * 24)  # of 48 draws each; who outranks whom still fits
+    draws = intervals.draw([part], 240, 3, ["auc"])["auc"]
+    assert not np.array_equal(draws[:48], draws[48:96])
 
 
 def test_intervals_cover_the_truth_where_photos_of_a_person_are_alike() -> None:

@@ -67,7 +67,7 @@ def test_samples_that_do_not_match() -> None:
 def test_people_on_both_sides_are_drawn_with_both() -> None:
     part = draw((6, 6), 2, 0.0, np.random.default_rng(5))
     mixed = dataclasses.replace(part, is_member=np.arange(24) % 2 == 0)
-    weights = intervals._weights(mixed, 40, np.random.default_rng(6))
+    weights = intervals._weights(mixed, 40, np.random.default_rng(6), np.arange(24))
     assert (weights[:, ::2] == weights[:, 1::2]).all()
     assert (weights.sum(axis=1) == 24).all()
     assert weights.max() > 1

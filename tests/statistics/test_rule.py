@@ -76,6 +76,17 @@ def test_who_looks_different_is_not_accused_however_it_is_seen() -> None:
         assert name in found.headline
 
 
+def test_a_control_that_is_wrong_throughout_knows_as_much_unless_it_is_cross_fitted() -> None:
+    one = compared(EFFECTS, 3, look=-0.9)[0]
+    found = rule.by_rule([one], {}, 1, known_signs())[one.scorer]
+    assert "the two groups look different" in found.headline
+    of_folds = {**one.blind, findings.LOOK: dataclasses.replace(one.blind[findings.LOOK], num_folds=5)}
+    found = rule.by_rule([dataclasses.replace(one, blind=of_folds)], {}, 1, known_signs())[one.scorer]
+    assert found.outcome == verdict.EVIDENCE
+    p_values = {control.name: control.adjusted_p for control in found.findings}
+    assert p_values["look network"] == 1
+
+
 def test_dirt_at_one_level_taints_every_level_of_the_same_people() -> None:
     clean, dirty = compared(EFFECTS, 3, "person")[0], compared(EFFECTS, 3, "photo", look=0.9)[0]
     image = {

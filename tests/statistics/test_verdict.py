@@ -157,6 +157,16 @@ def test_what_was_found_beside_other_people_or_only_by_another_scorer_taints_not
     assert verdict.taints([*own, *harmless]) == own[:3]
 
 
+@pytest.mark.parametrize("role", [BLIND, LOOK])
+def test_a_cross_fitted_control_that_is_wrong_throughout_knows_nothing(role: str) -> None:
+    """It was fitted on people of the same sides: what it learned of them would be right of the others too."""
+    wrong, right = finding(role, 0.4, 0.3, num_folds=5), finding(role, 0.6, 0.1, num_folds=5)
+    assert verdict.decide(replaced(role, wrong)).outcome == EVIDENCE
+    assert verdict.decide(replaced(role, right)).outcome == CANNOT_DECIDE
+    assert verdict.taints([wrong, right]) == [right]
+    assert verdict.taints([finding(DIRECTION, 0.4, num_folds=5)])  # its sign is known before
+
+
 def test_a_control_that_was_not_run_says_why_and_what_it_takes() -> None:
     found = verdict.decide(replaced(LOOK), lacking={LOOK: "No network knows these faces."})
     assert "The look control was not run: No network knows these faces. It takes a face network" in found.text()
@@ -274,6 +284,7 @@ _FINDING = _object(
     difference={"anyOf": [_ESTIMATE, {"type": "null"}]},
     adjusted_p={"anyOf": [_RATE, {"type": "null"}]},
     certified={"anyOf": [_CERTIFIED, {"type": "null"}]},
+    num_folds=_COUNT,
 )
 
 # JSON Schema (draft 2020-12) of `Verdict.to_dict`: what readers of audit.json may rely on.
