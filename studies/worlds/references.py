@@ -25,9 +25,12 @@ _FEW = 60  # people a side where there are few
 
 def score(spec: WorldsSpec, world: World, people: PeopleSeen) -> list[Scores]:
     """Draws a reference and scores it; see `scores.of_reference`."""
-    protocol = draw(world.kind, people, spec.held_out, spec.seed_of(world))
+    seed = spec.seed_of(world)
+    drawn = draw(world.kind, people, spec.held_out, seed)
+    by_network = people.of(drawn.table)
+    protocol, is_competent = scores.who_is_who(by_network, drawn)
     hangs = functools.partial(verdicts.hangs_on_networks, world)
-    return scores.of_reference(people.of(protocol.table), protocol, spec.seed_of(world), hangs)
+    return scores.of_reference(by_network, protocol, is_competent, seed, hangs)
 
 
 def draw(kind: str, seen: PeopleSeen, num: int, seed: int) -> protocols.Protocol:

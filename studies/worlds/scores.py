@@ -51,38 +51,43 @@ def score(spec: WorldsSpec, world: World, people: PeopleSeen) -> list[Scores]:
     # In an audit of a run a scorer is chosen on some of the people. Here none is, but who is reported on is the same.
     networks = [network for network in by_network if network not in (PIXELS, findings.LOOK)]
     norms = [scored(NORM, network, same, protocols.SAME_DATABASE) for network in networks]
-    norms = division.divide(norms[0], seed).reported(norms)
     naive = scored(NAIVE, AUDITED, evaluations[protocol.main_evaluation], protocol.main_evaluation)
+    protocol, is_competent = who_is_who(by_network, protocol)
+    norms = looks.regrouped(norms, protocol)
+    norms = division.divide(norms[0], seed).reported(norms)
     hangs = functools.partial(verdicts.hangs_on_networks, world)
-    return [*norms, *of_reference(by_network, protocol, seed, hangs), naive]
+    return [*norms, *of_reference(by_network, protocol, is_competent, seed, hangs), naive]
+
+
+def who_is_who(by_network: Mapping[str, Observations], protocol: protocols.Protocol) -> tuple[protocols.Protocol, bool]:
+    """Returns a protocol by people as networks know them, and whether there is a look network that knows them."""
+    everybody = division.of_reference(protocol)
+    people = protocol.table.people()[everybody.rows]
+    outcomes = {name: by_network[name].arrays[taps.OUTCOME][everybody.rows] for name in (findings.LOOK, AUDITED)}
+    if not identities.competence(outcomes[findings.LOOK], people).is_competent:
+        return protocol, False
+    _, merged = identities.best_merged(outcomes, people)
+    return looks.regroup(protocol, merged.groups)[0], merged.is_checked
 
 
 def of_reference(
     by_network: Mapping[str, Observations],
     protocol: protocols.Protocol,
+    is_competent: bool,
     seed: int,
     hangs_on_networks: Callable[[list[Scores]], bool] = lambda parts: True,
 ) -> list[Scores]:
     """Scores a reference as an audit does, by MINT+, pixels, the look network and the known signs.
 
-    Who is who is asked first; without a look network that knows the people there are no scores of it.
-
     Args:
         by_network: What `PIXELS`, the audited model, its copies and `findings.LOOK` make of the protocol's samples.
-        protocol: Claimed members and people who were kept out.
+        protocol: Claimed members and people who were kept out, see `who_is_who`.
+        is_competent: Whether the look network knows them; if not, there are no scores of it.
         seed: Seeds folds and choices.
         hangs_on_networks: Whether the verdict on some scores could be changed by MINT+ through other networks; if not,
             these are not asked.
     """
     everybody = division.of_reference(protocol)
-    people = protocol.table.people()[everybody.rows]
-    outcomes = {name: by_network[name].arrays[taps.OUTCOME][everybody.rows] for name in (findings.LOOK, AUDITED)}
-    is_competent = identities.competence(outcomes[findings.LOOK], people).is_competent
-    if is_competent:
-        _, merged = identities.best_merged(outcomes, people)
-        is_competent = merged.is_checked
-        protocol, _ = looks.regroup(protocol, merged.groups)
-        everybody = division.of_reference(protocol)
     tasks, _ = plus.tasks_of_person(protocol, seed)
 
     def crossed(recipe: Scorer, network: str, photos: Labelled) -> Scores:
