@@ -65,7 +65,7 @@ class TestWorlds:
         found = everything.references()
         assert len({world.name for world in [*everything.all_worlds(), *found]}) == 90 + len(found)
         assert sum(world.is_member is False for world in [*everything.all_worlds(), *found]) >= 200
-        assert sum(world.is_member and world.model > 100 for world in found) >= 10
+        assert sum(world.is_member is True and world.model > 100 for world in found) >= 10
         assert not any(world.is_member or world.kind == "swapped" for world in found if world.model == 100)
 
     def test_names(self) -> None:

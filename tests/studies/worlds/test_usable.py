@@ -20,7 +20,7 @@ from studies.worlds.spec import World, WorldsSpec
 def lab(audited_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> usable.UsableLab:
     spec = usable.UsableSpec(
         first=audited_folder, trainable="stage4", data="synthetic:1/web/100-189/3", claimed=24, least_photos=2,
-        photos=3, epochs=1, batch_size=32, num_spare=22, num_untrained=1, looks={"look": audited_folder},
+        photos=3, epochs=1, batch_size=32, num_spare=22, num_untrained=1, looks={"look": Path("lab2")},
     )  # fmt: skip
     return usable.UsableLab(spec, tmp_path_factory.mktemp("usable"))
 
