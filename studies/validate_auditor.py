@@ -44,6 +44,7 @@ class ValidateAuditor(WorldsSpec, Common):
         out: Folder for validation.json, validation.md, validation.png, and the models and worlds behind them.
         quick: Make nothing, and decide 20 worlds again from their committed scores (studies/worlds/committed).
         plan: Say what would be made, what is there already and about how long it takes, and do nothing.
+        made: Make no more worlds, and decide on those that are there: what an interrupted validation says so far.
         worlds: Make only one world of each of these kinds, as an auditor meets it: a model, lists of samples, a run of
             train_mint.py; and say how audit.py is called on it. neither, shift (without people who were kept out),
             familiar, membership or both.
@@ -52,6 +53,7 @@ class ValidateAuditor(WorldsSpec, Common):
     out: Path
     quick: bool = False
     plan: bool = False
+    made: bool = False
     worlds: tuple[str, ...] = ()
 
     @property
@@ -101,7 +103,9 @@ def validate_auditor(options: ValidateAuditor) -> Validation:
         if options.worlds:
             kinds = progress.bar(options.worlds, desc="worlds", unit="world")
             return Validation("\n".join(as_met.make(lab, kind) for kind in kinds), {})
-        if not options.quick:
+        if options.made:
+            paths = {world: path for world, path in paths.items() if path.is_file()}
+        elif not options.quick:
             _make(lab, paths)
         decided = _decide(paths, options.out / "verdicts")
         content = summary.summarise(decided)
