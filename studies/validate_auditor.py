@@ -42,7 +42,7 @@ class ValidateAuditor(WorldsSpec, Common):
 
     Attributes:
         out: Folder for validation.json, validation.md, validation.png, and the models and worlds behind them.
-        quick: Make nothing, and decide 20 worlds again from their committed scores (studies/worlds/committed).
+        quick: Make nothing, and decide 18 worlds again from their committed scores (studies/worlds/committed).
         plan: Say what would be made, what is there already and about how long it takes, and do nothing.
         made: Make no more worlds, and decide on those that are there: what an interrupted validation says so far.
         worlds: Make only one world of each of these kinds, as an auditor meets it: a model, lists of samples, a run of
