@@ -86,7 +86,7 @@ class Shown:
         head = "".join(f"<th>{html.escape(name.replace('_', ' '))}</th>" for name in names)
         body = ""
         for row in rows:
-            cells = [row.get(name, "") for name in names]
+            cells = (row.get(name, "") for name in names)
             shown = [f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in cells]
             body += "<tr>" + "".join(f"<td>{html.escape(text)}</td>" for text in shown) + "</tr>"
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
@@ -313,14 +313,12 @@ class Scores(Shown):
     Attributes:
         scorer: Who scored, for example "vanilla".
         tap: What it looked at, for example "conv1" or "combination".
-        evaluation: Which comparison this is, for example "unseen_database".
-        seed: The seed of the run.
+        evaluation: Which comparison this is, for example "unseen_database"; the seed is the run's.
         samples: The scored samples, n rows, each once.
         is_member: What each sample is (claimed to be), shape (n,), bool; None where nobody knows.
         logit: The score before the sigmoid, shape (n,), float32, finite: whatever cannot be scored is left out before.
         model: Through which model it looked: `AUDITED`, `UNTRAINED` (or a numbered copy) or another model's name.
-        num_folds: In how many folds the scorer was fitted on the samples' own people, each scored by what was fitted
-            without it; 0 where it was fitted on other people, or on nobody. Intervals of cross-fitted scores are wider.
+        num_folds: Of cross-fitting, whose intervals are wider; 0 where the scorer was fitted on other people or nobody.
     """
 
     scorer: str
@@ -352,8 +350,8 @@ class Scores(Shown):
     def rows(self) -> list[dict[str, Any]]:
         """Returns a row for each sample, see `Shown`."""
         is_member = [None] * len(self.logit) if self.is_member is None else self.is_member.tolist()
-        columns = (self.samples.sample_id.tolist(), self.samples.people().tolist(), is_member, self.logit.tolist())
         names = ("sample_id", "person", "is_member", "logit")
+        columns = (self.samples.sample_id.tolist(), self.samples.people().tolist(), is_member, self.logit.tolist())
         return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
     @property
@@ -366,9 +364,8 @@ class Scores(Shown):
 class ResultRow(Shown):
     """One line of results.jsonl: one scorer, model, tap, evaluation and seed (see `Scores`), and what it is worth.
 
-    Accuracy (a fraction, at threshold 0.5), cross-entropy and loss, which adds the head's L1 penalty, are those of
-    `model.evaluate`; baselines, which have no Keras model, take them from their scores. AUC and the true-positive rate
-    at a false-positive rate of at most 1% always come from the scores.
+    Accuracy (at 0.5), cross-entropy and loss, which adds the head's L1 penalty, are those of `model.evaluate`, or of the
+    scores of baselines, which have no Keras model. AUC and TPR at 1% FPR always come from the scores.
     """
 
     scorer: str

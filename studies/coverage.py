@@ -11,10 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import norm
 
-from mint_keras.audited import taps
 from mint_keras.records import Observations, SampleTable, Scores
-from mint_keras.scorers.contract import NUM_FOLDS, cross_fit
-from mint_keras.scorers.look import Look
 from mint_keras.statistics import figures, intervals, metrics, paired
 from mint_keras.statistics.intervals import Estimate
 from studies import clustered
@@ -85,6 +82,9 @@ def measure_cross_fitted(
     Returns:
         By figure and method: "auc" by `STUDENT`, as verdicts have it, and `NAIVE`, as if folds were independent.
     """
+    from mint_keras.scorers.contract import NUM_FOLDS, cross_fit  # they load Keras
+    from mint_keras.scorers.look import Look
+
     rng, found, areas = np.random.default_rng(seed), [], []
     for run in range(num_runs):
         seen, is_member = _photos(num_people, effect, rng)
@@ -110,7 +110,7 @@ def _photos(num_people: int, effect: float, rng: np.random.Generator) -> tuple[O
     outcome[:, 0] += effect * is_member
     names = np.array([f"photo{k}" for k in range(len(person))])
     table = SampleTable(names, np.full(len(person), "drawn"), person.astype(str), names)
-    return Observations(table, {taps.OUTCOME: outcome}), is_member
+    return Observations(table, {"outcome": outcome}), is_member
 
 
 def truth(effect: float) -> dict[str, float]:

@@ -144,29 +144,21 @@ def audit(
         'no evidence'
     """
     recipe, is_member = scorer.recipe, np.asarray(is_member, bool)
-    if is_member.shape != (len(seen),) or is_member.all() or not is_member.any():
-        raise InputError(f"Expected members and others among {len(seen)} samples, received {is_member.sum()} members.")
-    people, others = set(seen.people()[is_member]), set(seen.people()[~is_member])
-    if both := (people & others) | ((people | others) & set(scorer.calibration.samples.people())):
-        raise InputError(f"Expected other people than those fitted on, each on one side, received {len(both)} of them.")
+    _check_sides(scorer.calibration, seen, is_member)
     name = f"{recipe.name.replace('_', ' ')} on {recipe.tap}"
     sides = [set(np.unique(seen.table.database[side]).tolist()) for side in (is_member, ~is_member)]
     evaluation = protocols.SAME_DATABASE if sides[0] == sides[1] else protocols.UNSEEN_DATABASE
-    look_controls = [control for control in controls if isinstance(control, LookControl)]
-    lacking = {} if look_controls else {findings.LOOK: "None was given (mint_keras.look)."}
-    for control in look_controls[:1]:
+    lacking = {findings.LOOK: "None was given (mint_keras.look)."}
+    for control in [control for control in controls if isinstance(control, LookControl)][:1]:
         seen, is_member, why = _who_is_who(control, scorer.calibration, seen, is_member)
-        lacking |= {findings.LOOK: why} if why else {}
+        lacking = {findings.LOOK: why} if why else {}
 
     def scores(of: Scorer, model: str, logit: np.ndarray) -> Scores:
         return Candidate(of.name, of.tap).scored(seen.table, logit, is_member, evaluation, seed, model)
 
     parts = {AUDITED: [scores(recipe, AUDITED, scorer(seen))]}
     if evaluation != protocols.SAME_DATABASE:
-        # Databases can be told apart without any membership: such a comparison is written down and decides nothing.
-        question = f"are members of {sorted(sides[0])} told from people of {sorted(sides[1])}"
-        claim = findings.across("members and externals", question, findings.CLAIM, parts[AUDITED], seed=seed)
-        return verdict.decide([claim])
+        return _across_databases(sides, parts[AUDITED], seed)
     without_model: dict[str, Scores] = {}
     wanted = [one for one in controls if not (isinstance(one, LookControl) and lacking)]
     for label, show, other in itertools.chain.from_iterable(control(scorer) for control in wanted):
@@ -179,6 +171,20 @@ def audit(
     is_of_persons = recipe.tap in (mint_plus.WITH_OTHERS, mint_plus.OF_PERSON)
     comparison = rule.comparison(name, parts, findings.PERSON, {evaluation: without_model}, seed, is_of_persons)
     return rule.by_rule([comparison], {}, seed, {evaluation: known}, lacking)[name]
+
+
+def _across_databases(sides: Sequence[set[str]], parts: Sequence[Scores], seed: int) -> verdict.Verdict:
+    # Databases can be told apart without any membership: such a comparison is written down and decides nothing.
+    question = f"are members of {sorted(sides[0])} told from people of {sorted(sides[1])}"
+    return verdict.decide([findings.across("members and externals", question, findings.CLAIM, parts, seed=seed)])
+
+
+def _check_sides(calibration: Calibration, seen: Observations, is_member: np.ndarray) -> None:
+    if is_member.shape != (len(seen),) or is_member.all() or not is_member.any():
+        raise InputError(f"Expected members and others among {len(seen)} samples, received {is_member.sum()} members.")
+    people, others = set(seen.people()[is_member]), set(seen.people()[~is_member])
+    if both := (people & others) | ((people | others) & set(calibration.samples.people())):
+        raise InputError(f"Expected other people than those fitted on, each on one side, received {len(both)} of them.")
 
 
 def _who_is_who(

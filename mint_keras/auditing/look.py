@@ -16,7 +16,6 @@ from mint_keras.audited import iresnet, runtime, taps, zoo
 from mint_keras.data import protocol as protocols
 from mint_keras.data import splits
 from mint_keras.records import InputError, Labelled, Observations, SampleTable, Scores
-from mint_keras.runs.run import Run
 from mint_keras.scorers.contract import cross_fit
 from mint_keras.scorers.look import Look
 from mint_keras.statistics import division, identities, paired
@@ -38,6 +37,7 @@ class Chosen:
         folder: Where it lies, or its name on the shelf; None if no network knows the faces at hand well enough to be a
             control and to say who is who.
         competence: How well it knows them.
+        native: The side to which larger images are shrunk first, in pixels; 0 for none, as in the run.
         groups: Names that are one person.
         said: What the report says of it and of the identities.
     """
@@ -45,12 +45,20 @@ class Chosen:
     name: str
     folder: Path | None
     competence: Competence
+    native: int
     groups: tuple[tuple[str, ...], ...]
     said: tuple[str, ...]
 
 
-def choose(run: Run, given: Path | None, folder: Path) -> Chosen:
+def choose(protocol: protocols.Protocol, audited: Path, native: int, given: Path | None, folder: Path) -> Chosen:
     """Returns the look network, tried on the members and on the other people of their database; what is there is read.
+
+    Args:
+        protocol: Who is compared.
+        audited: The folder of the audited model.
+        native: See `Chosen`.
+        given: The folder of the network that the user names; None for the best of the shelf.
+        folder: Where the choice is kept.
 
     Raises:
         InputError: if the network that was given is the audited one.
@@ -60,45 +68,46 @@ def choose(run: Run, given: Path | None, folder: Path) -> Chosen:
         found = formats.read_json(path)
         where = Path(found["folder"]) if found["folder"] else None
         groups = tuple(map(tuple, found["groups"]))
-        return Chosen(found["name"], where, Competence(**found["competence"]), groups, tuple(found["said"]))
+        return Chosen(found["name"], where, Competence(**found["competence"]), native, groups, tuple(found["said"]))
 
     def write(path: Path, chosen: Chosen) -> None:
         where = str(chosen.folder) if chosen.folder else ""
         competence = chosen.competence._asdict()
         formats.write_json(path, {**dataclasses.asdict(chosen), "folder": where, "competence": competence})
 
-    return formats.kept(folder / FOLDER / _CHOICE, lambda: _choose(run, given), write, read)
+    return formats.kept(folder / FOLDER / _CHOICE, lambda: _choose(protocol, audited, native, given), write, read)
 
 
-def _choose(run: Run, given: Path | None) -> Chosen:
-    if zoo.kind_of(run.spec.audited) != zoo.KIND:
+def _choose(protocol: protocols.Protocol, audited: Path, native: int, given: Path | None) -> Chosen:
+    if zoo.kind_of(audited) != zoo.KIND:
         why = "Look network: none, since those of the shelf know faces and the audited model is about pictures."
-        return Chosen("", None, Competence(None, None, 0, 0), (), (why,))
-    audited = formats.sha256_file(run.spec.model_folder / formats.MODEL)
-    table = run.protocol.table.take(division.of_reference(run.protocol).rows)
+        return Chosen("", None, Competence(None, None, 0, 0), native, (), (why,))
+    sha256 = formats.sha256_file(shelf.find(audited) / formats.MODEL)
+    table = protocol.table.take(division.of_reference(protocol).rows)
     few = table.take(_few_people(table))
     tried: dict[str, tuple[Path, Competence]] = {}
     for path in progress.bar([given] if given else [Path(name) for name in _SHELF], desc="look", unit="network"):
-        if formats.sha256_file(shelf.find(path) / formats.MODEL) != audited:
-            seen = embed(path, few, run.spec.native_resolution)
+        if formats.sha256_file(shelf.find(path) / formats.MODEL) != sha256:
+            seen = embed(path, few, native)
             tried[path.name] = path, identities.competence(seen[taps.OUTCOME], seen.people())
     if not tried:
         raise InputError(f"Expected --look to be another network than the audited one, received {given}.")
     name = max(tried, key=lambda one: tried[one][1].low or 0.0)
     path, _ = tried[name]
-    seen = embed(path, table, run.spec.native_resolution)
+    seen = embed(path, table, native)
     competence = identities.competence(seen[taps.OUTCOME], seen.people())
     # Whoever hands in another file than the one in use may hand in one that recognises nobody.
-    own = embed(run.spec.audited, table, run.spec.native_resolution)[taps.OUTCOME]
+    own = embed(audited, table, native)[taps.OUTCOME]
     known = identities.competence(own, table.people())
     said = [f"Look network {name}: {competence.describe()}", f"Audited network: {known.describe()}"]
     if not competence.is_competent:
         said.append("Who is who was not checked.")
-        return Chosen(name, None, competence, (), tuple(said))
+        return Chosen(name, None, competence, native, (), tuple(said))
     by, merged = identities.best_merged({name: seen[taps.OUTCOME], "the audited network": own}, seen.people())
     said.append(f"Who is who, by {by}: {merged.describe()}")
     # Where many people under two names would be missed, nobody knows how many independent people there are.
-    return Chosen(name, path if merged.is_checked else None, competence, merged.groups, tuple(said))
+    known_to = path if merged.is_checked else None
+    return Chosen(name, known_to, competence, native, merged.groups, tuple(said))
 
 
 def regroup(
@@ -135,13 +144,13 @@ def regrouped(scores: Iterable[Scores], protocol: protocols.Protocol) -> list[Sc
     return found
 
 
-def by_look(chosen: Chosen, run: Run, table: SampleTable, photos: Labelled, evaluation: str, folder: Path) -> Scores:
+def by_look(chosen: Chosen, table: SampleTable, photos: Labelled, evaluation: str, seed: int, folder: Path) -> Scores:
     """Returns what the look network tells apart of some rows of a table, cross-fitted; what is there is read."""
     assert chosen.folder is not None  # noqa: S101 # callers ask for the control only if there is one
-    where, seed = chosen.folder, run.spec.seed
+    where = chosen.folder
 
     def make() -> list[Scores]:
-        seen = embed(where, table.take(photos.rows), run.spec.native_resolution)
+        seen = embed(where, table.take(photos.rows), chosen.native)
         return [cross_fit(Look(), seen, photos.is_member, evaluation, seed, chosen.name)]
 
     path = folder / FOLDER / evaluation / formats.SCORES

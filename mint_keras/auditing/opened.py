@@ -157,7 +157,8 @@ def open_audit(spec: AuditSpec, run: Run, folder: Path) -> Opened:
     scores, chosen = score_files.read_scores(run.folder / formats.SCORES), None
     said: tuple[str, ...] = ()
     if protocols.SAME_DATABASE in run.protocol.evaluations():
-        chosen = looks.choose(run, spec.look, folder)
+        given = (run.spec.audited, run.spec.native_resolution, spec.look, folder)
+        chosen = looks.choose(run.protocol, *given)
         protocol, left_out = looks.regroup(run.protocol, chosen.groups)
         run, scores = dataclasses.replace(run, protocol=protocol), looks.regrouped(scores, protocol)
         said = (*chosen.said, *left_out)

@@ -111,6 +111,6 @@ def _without_the_model(opened: Opened, tasks: plus.Tasks) -> dict[str, dict[str,
     found = {name: controls.by_pixels(opened, tasks.table, name, rows) for name, rows in photos.items()}
     if opened.look is not None and opened.look.folder is not None:
         for name, rows in photos.items():
-            where = (name, opened.folder)
-            found[name][findings.LOOK] = looks.by_look(opened.look, opened.run, tasks.table, rows, *where)
+            where = (name, opened.run.spec.seed, opened.folder)
+            found[name][findings.LOOK] = looks.by_look(opened.look, tasks.table, rows, *where)
     return found

@@ -12,7 +12,6 @@ import numpy as np
 from mint_keras.audited import taps
 from mint_keras.data import images, splits
 from mint_keras.records import AUDITED, Observations, Scores
-from mint_keras.statistics.selection import Candidate
 
 NUM_FOLDS = 5  # of cross-fitting: four fifths of the people are fitted on
 
@@ -99,7 +98,7 @@ def cross_fit(
     # Scores of several fits are put side by side, which is only fair if none of them knows its fold's people.
     for others, fold in splits.folds_of_people(seen.people(), is_member, NUM_FOLDS, seed):
         logit[fold] = recipe.fit(seen.take(others), is_member[others], seed)(seen.take(fold))
-    scorer = Candidate(recipe.name, recipe.tap)
     # Whoever takes nothing from the labels has intervals as if it were fitted on nobody.
-    num = NUM_FOLDS if recipe.needs.has_labels else 0
-    return scorer.scored(seen.table, logit, is_member, evaluation, seed, model, num)
+    num, kept = NUM_FOLDS if recipe.needs.has_labels else 0, np.flatnonzero(np.isfinite(logit))
+    what = (recipe.name, recipe.tap, evaluation, seed, seen.table.take(kept), is_member[kept], logit[kept])
+    return Scores(*what, model, num)

@@ -35,12 +35,10 @@ class Candidate:
         evaluation: str,
         seed: int,
         model: str = AUDITED,
-        num_folds: int = 0,
     ) -> Scores:
-        """Returns logits, (n,), as its scores (see there), without samples that it could not score."""
+        """Returns logits, (n,), as its scores through a model, without samples that it could not score."""
         kept = np.flatnonzero(np.isfinite(logit))
-        what = (self.name, self.tap, evaluation, seed, table.take(kept), is_member[kept], logit[kept])
-        return Scores(*what, model, num_folds)
+        return Scores(self.name, self.tap, evaluation, seed, table.take(kept), is_member[kept], logit[kept], model)
 
 
 def candidates(scores: Sequence[Scores], evaluation: str) -> list[Candidate]:

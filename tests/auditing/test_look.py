@@ -92,10 +92,10 @@ def run(run_folder: Path) -> runs.Run:
 
 
 def test_a_choice_is_kept_and_read(run: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = looks.choose(run, Path("lab3"), tmp_path)
+    found = looks.choose(run.protocol, run.spec.audited, 0, Path("lab3"), tmp_path)
     assert (found.name, found.folder) == ("lab3", Path("lab3"))
     monkeypatch.setattr(looks, "embed", None)  # nothing is looked at again
-    again = looks.choose(run, Path("lab3"), tmp_path)
+    again = looks.choose(run.protocol, run.spec.audited, 0, Path("lab3"), tmp_path)
     assert again == found
 
 
@@ -106,7 +106,7 @@ def test_a_network_that_does_not_know_these_faces_is_no_control(
         return Observations(table, {taps.OUTCOME: np.random.default_rng(1).normal(size=(len(table), 8))})
 
     monkeypatch.setattr(looks, "embed", lost)
-    found = looks.choose(run, None, tmp_path)
+    found = looks.choose(run.protocol, run.spec.audited, 0, None, tmp_path)
     assert found.folder is None
     assert found.groups == ()
     assert "does not tell people apart well enough" in found.said[0]
@@ -115,7 +115,7 @@ def test_a_network_that_does_not_know_these_faces_is_no_control(
 
 def test_the_audited_network_itself_is_refused(run: runs.Run, audited_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="another network than the audited one"):
-        looks.choose(run, audited_folder, tmp_path)
+        looks.choose(run.protocol, run.spec.audited, 0, audited_folder, tmp_path)
     assert not (tmp_path / looks.FOLDER).exists()
 
 
@@ -123,14 +123,14 @@ def test_what_it_tells_apart_is_cross_fitted_and_kept(
     run: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sides of two databases, which are drawn in other ways: the network sees that."""
-    chosen = looks.choose(run, Path("lab2"), tmp_path)
+    chosen = looks.choose(run.protocol, run.spec.audited, 0, Path("lab2"), tmp_path)
     table = samples.join([samples.list_samples(f"synthetic:1/{name}/100-119/2") for name in ("web", "scan")])
     photos = Labelled(np.arange(80), np.arange(80) < 40)
-    found = looks.by_look(chosen, run, table, photos, "same_database", tmp_path)
+    found = looks.by_look(chosen, table, photos, "same_database", 1, tmp_path)
     assert (found.scorer, found.model, found.num_folds) == (Look.name, "lab2", 5)
     assert metrics.auc(found.is_member, found.logit) > 0.7
     monkeypatch.setattr(looks, "embed", None)
-    again = looks.by_look(chosen, run, table, photos, "same_database", tmp_path)
+    again = looks.by_look(chosen, table, photos, "same_database", 1, tmp_path)
     np.testing.assert_allclose(again.logit, found.logit)
     assert again.num_folds == 5
     assert (tmp_path / looks.FOLDER / "same_database" / formats.SCORES).is_file()
