@@ -364,8 +364,8 @@ class Scores(Shown):
 class ResultRow(Shown):
     """One line of results.jsonl: one scorer, model, tap, evaluation and seed (see `Scores`), and what it is worth.
 
-    Accuracy (at 0.5), cross-entropy and loss, which adds the head's L1 penalty, are those of `model.evaluate`, or of the
-    scores of baselines, which have no Keras model. AUC and TPR at 1% FPR always come from the scores.
+    Accuracy (at 0.5), cross-entropy and loss, which adds the head's L1 penalty, are those of `model.evaluate`, or of
+    the scores of baselines, which have no Keras model. AUC and TPR at 1% FPR always come from the scores.
     """
 
     scorer: str
