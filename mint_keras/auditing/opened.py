@@ -35,8 +35,8 @@ class AuditSpec:
     """
 
     run: Path
-    look: Path | None = None
     foreign: tuple[Path, ...] = ()
+    look: Path | None = None
     unseen_photos: str = ""
     swap: Path | None = None
     nulls: tuple[str, ...] = ()

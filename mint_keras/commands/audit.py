@@ -55,8 +55,8 @@ class Audit(Common):
 
     run: Path
     out: Path
-    look: Path | None = None
     foreign: tuple[Path, ...] = ()
+    look: Path | None = None
     unseen_photos: str = ""
     swap: Path | None = None
     nulls: tuple[str, ...] = ()
