@@ -226,6 +226,11 @@ def test_the_table_of_p_values_has_the_figures_of_the_bundles() -> None:
     assert f"\n{tables.format_table(rows)}\n" in (ROOT / "docs" / "results.md").read_text()
 
 
+def test_the_coverage_of_cross_fitted_scores_is_rendered_from_its_results() -> None:
+    table = measure_coverage.render(formats.read_json(ROOT / "docs" / "runs" / "coverage-folds.json"))
+    assert f"\n{table}\n" in (ROOT / "docs" / "method.md").read_text()
+
+
 def test_the_table_of_coverage_has_the_figures_of_its_results() -> None:
     table = measure_coverage.render(formats.read_json(ROOT / "docs" / "runs" / "coverage.json"))
     assert f"\n{table}\n" in (ROOT / "docs" / "method.md").read_text()
