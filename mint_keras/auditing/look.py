@@ -128,13 +128,13 @@ def regroup(
     is_out = np.isin(people, list(alias)) & (np.isin(person, both) | (np.isin(person, known) & ~training))
     said = f"{len(groups)} groups of names are one person each. Left out, because they would be on two sides: "
     said += f"{len(np.unique(people[is_out]))} names."
-    part = np.where(is_out, protocols.NOT_USED, protocol.part)
+    part = np.where(is_out, protocols.left_out(protocol.part), protocol.part)
     return dataclasses.replace(protocol, table=renamed(protocol.table, alias), part=part), (said,)
 
 
 def regrouped(scores: Iterable[Scores], protocol: protocols.Protocol) -> list[Scores]:
     """Returns scores of a protocol's samples by the people that `regroup` made of them, without those left out."""
-    used = protocol.table.take(protocol.part != protocols.NOT_USED)
+    used = protocol.table.take(protocol.part >= 0)
     place = {name: row for row, name in enumerate(used.sample_id.tolist())}
     found = []
     for one in scores:

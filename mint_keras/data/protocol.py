@@ -64,7 +64,7 @@ class Protocol:
         return Labelled(rows, self.part[rows] == TRAIN_MEMBERS)
 
     def evaluations(self) -> dict[str, Labelled]:
-        """Returns rows and membership of every balanced evaluation, by name.
+        """Returns rows and membership of every evaluation, by name: balanced before anybody was `left_out`.
 
         The main one compares held-out members with externals. `same_database` compares them with people of their
         own database whom the model never saw: only membership differs. `familiar` claims that those people are
@@ -77,12 +77,18 @@ class Protocol:
         # A further evaluation goes to the end: one stream draws all, in this order.
         rng = streams.stream(self.seed, streams.EVALUATIONS)
         chosen = {}
-        for name, (positive, negative) in pairs.items():
-            sides = splits.balance(np.flatnonzero(self.part == positive), np.flatnonzero(self.part == negative), rng)
-            if not len(sides[0]):
+        for name, of in pairs.items():
+            drawn = splits.balance(*(np.flatnonzero(np.isin(self.part, (one, left_out(one)))) for one in of), rng)
+            sides = [side[self.part[side] >= 0] for side in drawn]
+            if not min(map(len, sides)):
                 raise InputError(f"Expected test samples of both classes for {name!r}, received none of one.")
-            chosen[name] = Labelled(np.concatenate(sides), np.arange(2 * len(sides[0])) < len(sides[0]))
+            chosen[name] = Labelled(np.concatenate(sides), np.arange(sum(map(len, sides))) < len(sides[0]))
         return chosen
+
+
+def left_out(part: np.ndarray | int) -> np.ndarray | int:
+    """Returns the part of samples that were left out later: all others are drawn as if these were still there."""
+    return NOT_USED - 1 - part
 
 
 def make_protocol(sources: Sources, num_train: int, num_test: int, seed: int) -> Protocol:

@@ -60,13 +60,31 @@ def test_without_groups_nothing_changes() -> None:
 )
 def test_names_of_one_person_are_one_and_on_no_two_sides(group: tuple[str, ...], left_out: set[str]) -> None:
     found, said = looks.regroup(made(), [[f"web/{name}" for name in group]])
-    kept = {name: {protocol.NOT_USED} if name in left_out else {part} for name, part in PARTS.items()}
+    kept = {name: {protocol.left_out(part)} if name in left_out else {part} for name, part in PARTS.items()}
     assert parts_of(found) == kept
     people = found.table.people()
     given = made().table.identity
     assert set(people[np.isin(given, group)]) == {f"web/{group[0]}"}
     assert len(set(people)) == len(PARTS) - len(group) + 1
     assert "1 groups of names" in said[0]
+
+
+def test_whoever_is_left_out_changes_nothing_else_of_an_evaluation() -> None:
+    """There are three times as many members: which of them are compared is drawn."""
+    who = np.repeat([f"{row:03d}" for row in range(120)], 2)
+    names = np.array([f"photo{row:03d}" for row in range(len(who))])
+    part = np.where(np.arange(len(who)) < 180, protocol.TEST_MEMBERS, protocol.HELD_OUT)
+    part[-2:] = protocol.TEST_EXTERNALS
+    given = protocol.Protocol(SampleTable(names, np.full(len(who), "web"), who, names), part, "main", 1)
+    before = given.evaluations()[protocol.SAME_DATABASE]
+    chosen = who[before.rows]
+    group = [f"web/{chosen[0]}", f"web/{chosen[-1]}"]  # a member and somebody who is said to be none
+    found, _ = looks.regroup(given, [group])
+    after = found.evaluations()[protocol.SAME_DATABASE]
+    kept = before.where(~np.isin(chosen, (chosen[0], chosen[-1])))
+    assert len(kept.rows) < len(before.rows)
+    np.testing.assert_array_equal(after.rows, kept.rows)
+    np.testing.assert_array_equal(after.is_member, kept.is_member)
 
 
 def test_scores_follow_their_people() -> None:

@@ -67,7 +67,7 @@ def small(
     config = Audit(
         run_folder,
         out,
-        (audited_folder,),
+        foreign=(audited_folder,),
         unseen_photos="synthetic:1/web/0-39/12",  # with those that were used
         swap=other_model,
         nulls=(f"booth={booth}",),
@@ -107,8 +107,8 @@ def test_every_control_is_measured(small: tuple[Audit, Audited]) -> None:
     assert sorted(references.values()) == sorted(["same database", "same database", OWN, OWN, SWAP])
     for name, rows in found.items():
         by_role = {one["role"]: one for one in rows}
-        wanted = {findings.REFERENCE, findings.BLIND, findings.UNTRAINED}
-        wanted |= {findings.NULL} if references[name] != OWN else set()  # of two people's photos there are no two sides
+        wanted = {findings.REFERENCE, findings.BLIND, findings.UNTRAINED, findings.LOOK}
+        wanted |= {findings.DIRECTION, findings.NULL}
         wanted |= {findings.OTHER} if references[name] != SWAP else set()
         wanted |= {findings.CLAIM, findings.CONTEXT} if "vanilla" in name else set()
         assert set(by_role) == wanted
@@ -117,7 +117,11 @@ def test_every_control_is_measured(small: tuple[Audit, Audited]) -> None:
             assert by_role[findings.OTHER]["name"] == "foreign tiny"
             assert abs(by_role[findings.OTHER]["difference"]["value"]) < 0.05  # the same model
         for role, one in by_role.items():
-            assert (one["difference"] is not None) == (role in (findings.BLIND, findings.UNTRAINED, findings.OTHER))
+            paired = (findings.BLIND, findings.LOOK, findings.UNTRAINED, findings.OTHER)
+            assert (one["difference"] is not None) == (role in paired)
+        looks = [one["name"] for one in rows if one["role"] == findings.LOOK]
+        through = ["the scorer through the look network"] if "mint plus" in name else []
+        assert looks == ["look network", *through]
 
 
 @pytest.mark.slow
@@ -127,7 +131,21 @@ def test_a_swap_between_a_model_and_itself_finds_nothing(small: tuple[Audit, Aud
     by_role = {one["role"]: one["auc"]["value"] for one in rows}
     assert by_role[findings.REFERENCE] == pytest.approx(0.5)
     assert by_role[findings.BLIND] == pytest.approx(0.5)
+    assert by_role[findings.LOOK] == pytest.approx(0.5)
     assert by_role[findings.UNTRAINED] != pytest.approx(0.5)  # two networks
+
+
+@pytest.mark.slow
+def test_who_is_who_is_said(small: tuple[Audit, Audited]) -> None:
+    config, found = small
+    lines = content_of(config)["identities"]
+    assert lines[0].startswith("Look network lab")
+    assert "tells people apart: AUC 0.99" in lines[0]
+    assert lines[1].startswith("Audited network: The network does not tell people apart well enough")
+    page = (config.out / report.REPORT).read_text()
+    for line in lines:
+        assert line in found.text
+        assert line in page
 
 
 @pytest.mark.slow
@@ -175,7 +193,9 @@ def test_interrupted_audit_continues(small: tuple[Audit, Audited], tmp_path: Pat
     )
     shutil.copytree(small[0].out / "models", config.out / "models")
     done = shutil.copytree(small[0].out / "controls", config.out / "controls")
-    formats.write_json(config.out / formats.MANIFEST, manifest(AuditSpec(config.run, config.foreign, num_untrained=1)))
+    formats.write_json(
+        config.out / formats.MANIFEST, manifest(AuditSpec(config.run, foreign=config.foreign, num_untrained=1))
+    )
     kept = done / "untrained_1" / formats.SCORES
 
     def stop(*_: object, **__: object) -> None:
