@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Mapping
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -78,7 +78,8 @@ class Protocol:
         rng = streams.stream(self.seed, streams.EVALUATIONS)
         chosen = {}
         for name, of in pairs.items():
-            drawn = splits.balance(*(np.flatnonzero(np.isin(self.part, (one, left_out(one)))) for one in of), rng)
+            first, second = (np.flatnonzero(np.isin(self.part, (one, left_out(one)))) for one in of)
+            drawn = splits.balance(first, second, rng)
             sides = [side[self.part[side] >= 0] for side in drawn]
             if not min(map(len, sides)):
                 raise InputError(f"Expected test samples of both classes for {name!r}, received none of one.")
@@ -86,8 +87,8 @@ class Protocol:
         return chosen
 
 
-def left_out(part: np.ndarray | int) -> np.ndarray | int:
-    """Returns the part of samples that were left out later: all others are drawn as if these were still there."""
+def left_out(part: Any) -> Any:
+    """Returns the part, a number or (n,), of samples left out later: others are drawn as if these were still there."""
     return NOT_USED - 1 - part
 
 
