@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from mint_keras import formats, progress, score_files
 from mint_keras.commands import Result
+from mint_keras.data import samples
 from mint_keras.options import Common
 from mint_keras.records import InputError
 from studies.worlds import drawing
@@ -82,8 +83,8 @@ def validate_auditor(options: ValidateAuditor) -> Validation:
     """
     if unknown := sorted(set(options.worlds) - set(drawing.KINDS)):
         raise InputError(f"Expected worlds of {list(drawing.KINDS)}, received {unknown}.")
-    if options.worlds and (options.quick or options.plan):
-        raise InputError("Expected --worlds on its own, received it with --quick or --plan.")
+    if sum(map(bool, (options.worlds, options.quick, options.made))) > 1 or (options.worlds and options.plan):
+        raise InputError("Expected one of --worlds, --quick and --made, and --plan without --worlds, received more.")
     options.spec.check()
     worlds = _committed() if options.quick else [*options.spec.all_worlds(), *options.spec.references()]
     folder = COMMITTED if options.quick else options.out / "scores"
@@ -98,17 +99,27 @@ def validate_auditor(options: ValidateAuditor) -> Validation:
     if options.plan:
         return Validation(_plan(lab, paths), {})
     inputs = {world.name: formats.sha256_file(path) for world, path in paths.items()} if options.quick else {}
-    settings = {} if options.quick else dataclasses.asdict(options.spec)
+    # Networks and photos by what they are, not by where they lie.
+    settings = {} if options.quick else {**dataclasses.asdict(options.spec), "usable": "", "faces": ""}
+    if options.usable and not options.quick:
+        inputs["usable"] = formats.sha256_file(Path(options.usable) / formats.MODEL)
+        inputs["faces"] = samples.fingerprint(samples.list_samples(options.faces))
     with formats.output_folder(options.out, formats.make_manifest(KIND, inputs, settings), options.overwrite):
         if options.worlds:
             kinds = progress.bar(options.worlds, desc="worlds", unit="world")
             return Validation("\n".join(as_met.make(lab, kind) for kind in kinds), {})
         if options.made:
             paths = {world: path for world, path in paths.items() if path.is_file()}
+            if {True, False} - {world.is_member for world in paths}:
+                raise InputError(f"Expected worlds with and without members in {folder}, received {len(paths)} in all.")
         elif not options.quick:
             _make(lab, paths)
         decided = _decide(paths, options.out / "verdicts")
-        content = summary.summarise(decided)
+        models = {
+            int(path.parent.name): path for path in (options.out / "usable").glob(f"models/*/{formats.VERIFICATION}")
+        }
+        verified = {number: formats.read_json(models[number]) for number in sorted(models)}
+        content = summary.summarise(decided) | {"verification": {str(number): one for number, one in verified.items()}}
         said = summary.render(content)
         formats.write_json(options.out / RESULTS, content)
         formats.write_text(options.out / TEXT, said)
@@ -126,14 +137,14 @@ def _committed() -> list[World]:
 def _plan(lab: WorldsLab, paths: dict[World, Path]) -> str:
     numbers = range(1, lab.spec.num_models + 1)
     models = sum(not lab.is_trained(number) for number in numbers)
-    models += lab.spec.num_usable if lab.spec.usable else 0
     networks = sum(3 + lab.spec.num_untrained - lab.num_looked(number) for number in numbers)
     worlds = sum(not path.is_file() for path in paths.values())
     costs = {"model": models, "network": networks, "world": worlds}
     minutes = sum(_SECONDS[name] * num for name, num in costs.items()) / 60
+    beside = f" and {lab.spec.num_usable} fine-tuned networks, which are not counted" if lab.spec.usable else ""
     return (
-        f"{len(paths)} worlds of {lab.spec.num_models} audited models. To be made: {models} models, {networks} looks "
-        f"of a network at a model's people, {worlds} worlds; about {minutes:.0f} minutes of a core."
+        f"{len(paths)} worlds of {lab.spec.num_models} audited models{beside}. To be made: {models} models, {networks} "
+        f"looks of a network at a model's people, {worlds} worlds; about {minutes:.0f} minutes of a core."
     )
 
 

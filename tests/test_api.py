@@ -120,6 +120,14 @@ class TestSevenLines:
         with pytest.raises(mint.InputError, match="each on one side, received 1"):
             mint.audit(scorer, seen[~known], swapped)
 
+    def test_a_second_look_network_does_not_stand_in_for_the_first(self) -> None:
+        seen = mint.samples("synthetic:1/web/0-39/2").adding(outcome=np.random.default_rng(1).normal(size=(80, 8)))
+        is_member, known = np.arange(80) % 4 < 2, np.arange(80) < 40
+        scorer = mint.MintPlus(ingredients=("norm",)).fit(seen[known], is_member[known])
+        looks = [mint.look(mint.load_model(name)) for name in ("lab2", "lab3")]
+        with pytest.raises(mint.InputError, match="one look network, received 2"):
+            mint.audit(scorer, seen[~known], is_member[~known], looks)
+
     def test_a_look_network_knows_who_is_who(self) -> None:
         """A third of the people are there under two names; to a network that knows drawn faces they are one person."""
         seen = mint.samples("synthetic:1/web/0-59/4")

@@ -149,7 +149,10 @@ def audit(
     sides = [set(np.unique(seen.table.database[side]).tolist()) for side in (is_member, ~is_member)]
     evaluation = protocols.SAME_DATABASE if sides[0] == sides[1] else protocols.UNSEEN_DATABASE
     lacking = {findings.LOOK: "None was given (mint_keras.look)."}
-    for control in [control for control in controls if isinstance(control, LookControl)][:1]:
+    look_controls = [control for control in controls if isinstance(control, LookControl)]
+    if len(look_controls) > 1:  # a weaker one would stand in the place of the one that was tried
+        raise InputError(f"Expected one look network, received {len(look_controls)}. Take the one that knows most.")
+    for control in look_controls:
         seen, is_member, why = _who_is_who(control, scorer.calibration, seen, is_member)
         lacking = {findings.LOOK: why} if why else {}
 
@@ -211,6 +214,7 @@ def _who_is_who(
     kept = ~np.isin(person, np.concatenate([known, both]))
     alias = dict(zip(seen.people().tolist(), person.tolist(), strict=True))
     renamed = Observations(looks.renamed(seen.table, alias), seen.arrays)
+    kept &= renamed.people() == person  # who could not be renamed would be two people
     return renamed.take(kept), is_member[kept], ""
 
 

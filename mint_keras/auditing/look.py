@@ -126,10 +126,12 @@ def regroup(
     training = np.isin(protocol.part, (protocols.TRAIN_MEMBERS, protocols.TRAIN_EXTERNALS))
     both, known = (np.intersect1d(person[side], person[~side]) for side in (members, training))
     is_out = np.isin(people, list(alias)) & (np.isin(person, both) | (np.isin(person, known) & ~training))
-    said = f"{len(groups)} groups of names are one person each. Left out, because they would be on two sides: "
-    said += f"{len(np.unique(people[is_out]))} names."
+    table = renamed(protocol.table, alias)
+    is_out |= table.people() != person  # who could not be renamed would be two people
+    said = f"{len(groups)} groups of names are one person each. Left out, because they would be on two sides or in two "
+    said += f"databases: {len(np.unique(people[is_out]))} names."
     part = np.where(is_out, protocols.left_out(protocol.part), protocol.part)
-    return dataclasses.replace(protocol, table=renamed(protocol.table, alias), part=part), (said,)
+    return dataclasses.replace(protocol, table=table, part=part), (said,)
 
 
 def regrouped(scores: Iterable[Scores], protocol: protocols.Protocol) -> list[Scores]:

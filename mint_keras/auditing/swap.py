@@ -4,6 +4,7 @@ A photo counts twice, as a member's in the model that was trained on its person 
 is in the photo cancels, and so does what both models make of their common database.
 """
 
+import contextlib
 import dataclasses
 from pathlib import Path
 
@@ -41,13 +42,7 @@ def score(opened: Opened, other: Path, table: SampleTable, is_first: np.ndarray)
         is_first: Which of them are of the audited model's members, (n,), bool.
     """
     protocol, audited, seed = opened.run.protocol, opened.run.spec.audited, opened.spec.seed
-    pairs = {AUDITED: (audited, other)}
-    for number in range(1, opened.spec.num_untrained + 1):
-        name = f"{UNTRAINED}_{number}"
-        pairs[name] = (
-            controls.untrained(opened, audited, name, number),
-            controls.untrained(opened, other, f"other_{name}", _OTHER_SEEDS + number),
-        )
+    pairs = {AUDITED: (audited, other), **untrained_pairs(opened, other)}
     parts = {name: [_score(opened, models, table, is_first)] for name, models in pairs.items()}
     seen = observe(table, blind.features, opened.run.spec.framing, blind.BATCH_SIZE, is_filled=False)
     statistics = blind.PixelStatistics()
@@ -67,6 +62,19 @@ def score(opened: Opened, other: Path, table: SampleTable, is_first: np.ndarray)
         null.append(_score(opened, pairs[AUDITED], neither, is_claimed))
     # Of the person and not of the image: photos and people change sides together.
     return Comparison(SCORER, protocols.CROSS_MODEL, findings.PERSON, parts, by_pixels, False, null)
+
+
+def untrained_pairs(opened: Opened, other: Path) -> dict[str, tuple[Path, Path]]:
+    """Returns untrained copies of the audited model and of another, by name, without those that are no control."""
+    pairs = {}
+    for number in range(1, opened.spec.num_untrained + 1):
+        name = f"{UNTRAINED}_{number}"
+        with contextlib.suppress(InputError):  # a copy that has collapsed: `controls.untrained_copies` says so
+            pairs[name] = (
+                controls.untrained(opened, opened.run.spec.audited, name, number),
+                controls.untrained(opened, other, f"other_{name}", _OTHER_SEEDS + number),
+            )
+    return pairs
 
 
 def choose(opened: Opened, other: Path) -> tuple[SampleTable, np.ndarray]:

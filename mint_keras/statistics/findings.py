@@ -51,7 +51,7 @@ class Finding:
         adjusted_p: p-value of the AUC against 0.5, adjusted for everything that was tried (`selection.holm`): one-sided
             for references, two-sided for controls. None if nothing else was tried, or the choice was made before, on
             other people (`selection.choose`).
-        certified: The true-positive rate at a low false-positive rate; None for all but references.
+        certified: The true-positive rate at a low false-positive rate; None for all but references that one fit scored.
         num_folds: `Scores.num_folds` of what was measured.
     """
 
@@ -113,7 +113,8 @@ def reference(
         InputError: if membership is not known, or a side has fewer than two people.
     """
     found = _measure((name, question, REFERENCE, truth), parts, None, adjusted_p, seed)
-    return dataclasses.replace(found, certified=bounds.certify(parts))
+    # Cross-fitted scores are of several fits: no one threshold, and no order statistic, is theirs.
+    return found if found.num_folds else dataclasses.replace(found, certified=bounds.certify(parts))
 
 
 def control(

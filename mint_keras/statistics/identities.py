@@ -36,8 +36,8 @@ class Competence(NamedTuple):
     Attributes:
         auc: AUC, in which every person counts once; None where fewer than `MIN_PEOPLE` people have two photos.
         low: Lower end of its 95% interval over people.
-        num_people: People with two photos or more.
-        num_pairs: Pairs of photos of one person.
+        num_people: People with two photos or more that are no copies of one another.
+        num_pairs: Pairs of such photos of one person.
     """
 
     auc: float | None
@@ -123,6 +123,9 @@ def competence(embeddings: np.ndarray, people: np.ndarray, seed: int = 1) -> Com
     order = order[np.argsort(name_of[order], kind="stable")]
     is_same = name_of[order[1:]] == name_of[order[:-1]]
     first, second = order[1:][is_same], order[:-1][is_same]
+    genuine = np.sum(units[first] * units[second], axis=1)
+    # Any network knows a copy again.
+    first, genuine = first[genuine < COPY], genuine[genuine < COPY]
     num_pairs = np.bincount(name_of[first], minlength=len(names))
     num_people = int(np.count_nonzero(num_pairs))
     if num_people < MIN_PEOPLE:
@@ -130,7 +133,6 @@ def competence(embeddings: np.ndarray, people: np.ndarray, seed: int = 1) -> Com
     some, others = rng.integers(len(units), size=(2, _NUM_IMPOSTORS))
     is_other = name_of[some] != name_of[others]
     impostors = np.sort(vectors.cosines(units[some[is_other]], units[others[is_other]]))
-    genuine = vectors.cosines(units[first], units[second])
     below = [np.searchsorted(impostors, genuine, side) / len(impostors) for side in ("left", "right")]
     by_person = np.bincount(name_of[first], np.mean(below, axis=0))[num_pairs.nonzero()] / num_pairs[num_pairs > 0]
     auc = float(by_person.mean())

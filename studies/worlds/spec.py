@@ -119,6 +119,8 @@ class WorldsSpec:
                 f"Expected worlds of both kinds, and 1 to {self.trained_photos} photos of a person, received "
                 f"{self.num_null} and {self.num_member} worlds, {self.photos} photos."
             )
+        if bool(self.usable) != bool(self.faces):
+            raise InputError("Expected --usable and --faces together, a network and photos, received one of them.")
         if min(self.claimed // _TRAIN_SHARE, self.externals) * self.photos <= _MIN_TRAINING:
             raise InputError(
                 f"Expected more than {_MIN_TRAINING} photos of {_TRAIN_SHARE} x claimed people, and of externals, to "
@@ -172,12 +174,9 @@ class WorldsSpec:
 
     def seed_of(self, world: World) -> int:
         """Returns the seed of a world's split, fits and intervals."""
-        # No two worlds share it as long as there are fewer than 100 models, and fewer than 100 worlds of each.
-        return (
-            100_000 * self.seed + 100 * world.model + world.number
-            if world.kind in drawing.REFERENCES
-            else (10_000 * self.seed + 100 * world.model + world.number)
-        )
+        # No two worlds share it as long as each model has fewer than 100.
+        of_all = 100_000 if world.kind in drawing.REFERENCES else 10_000
+        return of_all * self.seed + 100 * world.model + world.number
 
     def sources(self, world: World, people: drawing.People) -> protocols.Sources:
         """Draws who appears in a world, and returns what an auditor is given of them."""

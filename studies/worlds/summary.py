@@ -152,6 +152,23 @@ def _by_model(decided: Sequence[WorldVerdict]) -> dict[str, dict[str, int]]:
     return found
 
 
+def _recognition(verification: dict[str, Any]) -> list[str]:
+    """Says how well usable networks recognise people whom they were not trained on; nothing if there are none."""
+    if not verification:
+        return []
+    after, before = (
+        f"{min(rates):.3f} to {max(rates):.3f}"
+        for rates in (
+            [one["tpr_at_1_fpr"] for one in verification.values()],
+            [one["before"]["tpr_at_1_fpr"] for one in verification.values()],
+        )
+    )
+    return [
+        f"- {len(verification)} fine-tuned networks still tell other people apart: true accepts at 1% false ones "
+        f"{after}, before {before}."
+    ]
+
+
 def render(content: dict[str, Any]) -> str:
     """Returns validation.md."""
     accusations, detections = content["false_accusations"], content["detections"]
@@ -173,6 +190,7 @@ def render(content: dict[str, Any]) -> str:
             f"{detections[name]['worlds']} with members found."
             for name in groups[1:]
         ),
+        *_recognition(content.get("verification", {})),
         "- Whoever takes raw MINT between claimed members and externals for membership, where its interval lies above "
         "0.5, accuses "
         + "; ".join(

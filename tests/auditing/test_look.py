@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -158,3 +159,13 @@ def test_photos_that_cannot_be_read_are_said(run: runs.Run) -> None:
     table = samples.join([samples.list_samples("synthetic:1/web/0-1/1"), made().table])
     with pytest.raises(InputError, match="14 photos that can be read, received 2"):
         looks.embed(Path("lab2"), table, run.spec.native_resolution)
+
+
+def test_a_person_of_two_databases_is_left_out_of_the_second() -> None:
+    """People are of one database: under two names on one side, the person would be in two folds of a fit."""
+    given = made()
+    database = np.where(given.table.identity == "fay", "scan", "web")
+    given = dataclasses.replace(given, table=dataclasses.replace(given.table, database=database))
+    found, _ = looks.regroup(given, [["scan/fay", "web/bob"]])
+    is_used = found.part >= 0
+    assert set(given.table.identity[~is_used]) == {"bob"}  # the first of the group keeps its place

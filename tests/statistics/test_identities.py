@@ -236,3 +236,15 @@ def test_what_is_not_a_photo_is_refused(function) -> None:
     embeddings[3, 1] = np.nan
     with pytest.raises(InputError, match="finite"):
         function(embeddings, people)
+
+
+def test_copies_say_nothing_of_what_a_network_knows() -> None:
+    """Any network knows a copy again: people whose photos are copies do not make it a judge of looks."""
+    once = np.random.default_rng(1).normal(size=(60, 32))  # a network that knows nobody
+    people = np.repeat([f"web/{row:02d}" for row in range(60)], 2)
+    found = identities.competence(np.repeat(once, 2, axis=0), people)
+    assert found.low is None
+    assert not found.is_competent
+    other = once + np.random.default_rng(2).normal(size=once.shape)
+    found = identities.competence(np.stack([once, other], axis=1).reshape(120, 32), people)
+    assert (found.num_people, found.num_pairs) == (60, 60)

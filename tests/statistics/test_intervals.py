@@ -166,3 +166,11 @@ def test_widened_draws_keep_their_mean_and_only_where_scores_are_cross_fitted() 
     wider = intervals.widened(draws, [part, dataclasses.replace(part, num_folds=5)])  # one of a pair is enough
     assert wider.mean() == pytest.approx(draws.mean())
     assert wider.std() == pytest.approx(np.sqrt(1 + 5 / 4) * draws.std())
+
+
+def test_widened_percentiles_stay_in_the_range_of_a_figure() -> None:
+    part = dataclasses.replace(scores(30, 2, np.random.default_rng(3)), num_folds=5)
+    logit = np.where(figures.membership(part), 4, 0) + np.random.default_rng(4).normal(size=len(part.logit))
+    found = intervals.estimate([dataclasses.replace(part, logit=logit)], seed=1)
+    assert found[figures.AUC].value > 0.98
+    assert all(0 <= one.low <= one.high <= 1 for one in found.values())

@@ -142,3 +142,12 @@ def test_controls_that_lack_samples_are_compared_on_those_that_both_have() -> No
     found = rule.by_rule([dataclasses.replace(one, parts=fewer)], {}, 1)[one.scorer].findings
     by_name = {one.name: one for one in found}
     assert (by_name["same database"].num_members, by_name["untrained 1"].num_members) == (60, 50)
+
+
+def test_no_threshold_is_certified_of_several_fits() -> None:
+    one, _, _ = compared(EFFECTS, 3)
+    crossed = {name: [dataclasses.replace(part, num_folds=5) for part in of] for name, of in one.parts.items()}
+    for parts, is_certified in ((one.parts, True), (crossed, False)):
+        found = rule.by_rule([dataclasses.replace(one, parts=parts)], {}, 1)[one.scorer]
+        reference = next(finding for finding in found.findings if finding.role == findings.REFERENCE)
+        assert (reference.certified is not None) == is_certified

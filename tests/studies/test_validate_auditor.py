@@ -83,7 +83,10 @@ class TestWorlds:
             ({"photos": 6}, "1 to 5 photos"),
             ({"claimed": 60}, "more than 66 photos"),
             ({"worlds": ("flat",)}, "flat"),
-            ({"worlds": ("both",), "quick": True}, "on its own"),
+            ({"worlds": ("both",), "quick": True}, "one of --worlds, --quick and --made"),
+            ({"quick": True, "made": True}, "one of --worlds, --quick and --made"),
+            ({"usable": "net"}, "--usable and --faces together"),
+            ({"made": True}, "with and without members"),
         ],
     )
     def test_bad_options_write_nothing(self, tmp_path: Path, changes: dict, message: str) -> None:
