@@ -148,13 +148,8 @@ def audit(
     name = f"{recipe.name.replace('_', ' ')} on {recipe.tap}"
     sides = [set(np.unique(seen.table.database[side]).tolist()) for side in (is_member, ~is_member)]
     evaluation = protocols.SAME_DATABASE if sides[0] == sides[1] else protocols.UNSEEN_DATABASE
-    lacking = {findings.LOOK: "None was given (mint_keras.look)."}
-    look_controls = [control for control in controls if isinstance(control, LookControl)]
-    if len(look_controls) > 1:  # a weaker one would stand in the place of the one that was tried
-        raise InputError(f"Expected one look network, received {len(look_controls)}. Take the one that knows most.")
-    for control in look_controls:
-        seen, is_member, why = _who_is_who(control, scorer.calibration, seen, is_member)
-        lacking = {findings.LOOK: why} if why else {}
+    seen, is_member, why = _who_is_who(controls, scorer.calibration, seen, is_member)
+    lacking = {findings.LOOK: why} if why else {}
 
     def scores(of: Scorer, model: str, logit: np.ndarray) -> Scores:
         return Candidate(of.name, of.tap).scored(seen.table, logit, is_member, evaluation, seed, model)
@@ -191,12 +186,18 @@ def _check_sides(calibration: Calibration, seen: Observations, is_member: np.nda
 
 
 def _who_is_who(
-    control: LookControl, calibration: Calibration, seen: Observations, is_member: np.ndarray
+    controls: Sequence[Control], calibration: Calibration, seen: Observations, is_member: np.ndarray
 ) -> tuple[Observations, np.ndarray, str]:
-    """Returns samples, and their membership, by people as a network knows them, and why it is no control, if so.
+    """Returns samples, and their membership, by people as the look network knows them, and why none does, if so.
 
     Whoever was fitted on under another name, or is on both sides, is left out.
     """
+    given = [control for control in controls if isinstance(control, LookControl)]
+    if not given:
+        return seen, is_member, "None was given (mint_keras.look)."
+    if len(given) > 1:  # a weaker one would stand in the place of the one that was tried
+        raise InputError(f"Expected one look network, received {len(given)}. Take the one that knows most.")
+    control = given[0]
     tables = [calibration.samples.table, seen.table]
     outcome = np.concatenate([observe(control.model, one)[OUTCOME] for one in (calibration.samples, seen)])
     people = np.concatenate([table.people() for table in tables])

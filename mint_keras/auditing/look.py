@@ -128,8 +128,8 @@ def regroup(
     is_out = np.isin(people, list(alias)) & (np.isin(person, both) | (np.isin(person, known) & ~training))
     table = renamed(protocol.table, alias)
     is_out |= table.people() != person  # who could not be renamed would be two people
-    said = f"{len(groups)} groups of names are one person each. Left out, because they would be on two sides or in two "
-    said += f"databases: {len(np.unique(people[is_out]))} names."
+    num = len(np.unique(people[is_out]))
+    said = f"{num} of the joined names are left out, because their person would be on two sides or in two databases."
     part = np.where(is_out, protocols.left_out(protocol.part), protocol.part)
     return dataclasses.replace(protocol, table=table, part=part), (said,)
 

@@ -11,6 +11,8 @@ from mint_keras.statistics import metrics
 ACCURACY, AUC, TPR_AT_1, BALANCED_ACCURACY = "accuracy", "auc", "tpr_at_1_fpr", "balanced_accuracy"
 _MAX_FPRS = {f"tpr_at_{100 * rate:g}_fpr": rate for rate in metrics.LOW_FPRS}
 FIGURES = (ACCURACY, BALANCED_ACCURACY, AUC, *_MAX_FPRS)
+# Of an AUC: sums of many shares are wrong after them, and then above 1 or outside of an interval that ends there.
+DECIMALS = 12
 
 
 def figures(part: Scores, weights: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -39,7 +41,7 @@ def figures(part: Scores, weights: np.ndarray, names: Sequence[str]) -> dict[str
     def figure(name: str) -> np.ndarray:
         if name == AUC:
             middles = (true_positive_rate[:, 1:] + true_positive_rate[:, :-1]) / 2
-            return np.sum(np.diff(false_positive_rate) * middles, axis=1)
+            return np.round(np.sum(np.diff(false_positive_rate) * middles, axis=1), DECIMALS)
         if name in (ACCURACY, BALANCED_ACCURACY):
             return np.mean(right, 0)
         # Sums of shares may exceed the rate by rounding alone.

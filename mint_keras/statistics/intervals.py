@@ -179,7 +179,7 @@ class _Ranks(NamedTuple):
         """Returns AUCs, (k,), from how often each person is drawn, (k, people)."""
         of_member, of_external = np.split(weights, [len(self.num[0])], axis=1)
         right = ((of_member @ self.above) * of_external).sum(axis=1)
-        return right / ((of_member @ self.num[0]) * (of_external @ self.num[1]))
+        return np.round(right / ((of_member @ self.num[0]) * (of_external @ self.num[1])), figures.DECIMALS)
 
 
 def _ranks(part: Scores) -> _Ranks | None:

@@ -174,3 +174,14 @@ def test_widened_percentiles_stay_in_the_range_of_a_figure() -> None:
     found = intervals.estimate([dataclasses.replace(part, logit=logit)], seed=1)
     assert found[figures.AUC].value > 0.98
     assert all(0 <= one.low <= one.high <= 1 for one in found.values())
+
+
+def test_what_is_told_apart_without_error_is_told_apart_with_an_auc_of_1() -> None:
+    """Sums of many shares came out above 1 by rounding, and below the end of no interval."""
+    for seed in range(20):
+        part = scores(int(np.random.default_rng(seed).integers(5, 60)), 7, np.random.default_rng(seed))
+        logit = np.where(figures.membership(part), 9, 0) + np.random.default_rng(seed).normal(size=len(part.logit))
+        part = dataclasses.replace(part, logit=logit)
+        for method in intervals.METHODS:
+            found = intervals.estimate([part], seed=1, names=[figures.AUC], method=method)[figures.AUC]
+            assert found.low <= found.value <= found.high <= 1
