@@ -3,20 +3,20 @@
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from mint_keras.aad import observe as observing
 from mint_keras.api.audited_model import AuditedModel
-from mint_keras.api.observing import observe
+from mint_keras.api.observing import embed, observe
 from mint_keras.auditing import look as looks
 from mint_keras.data import images
 from mint_keras.data import protocol as protocols
 from mint_keras.records import AUDITED, UNTRAINED, InputError, Observations, Scores
 from mint_keras.scorers import blind, mint_plus
 from mint_keras.scorers.baselines import OUTCOME
-from mint_keras.scorers.contract import Calibration, Fitted, Scorer, cross_fit
+from mint_keras.scorers.contract import Calibration, Scorer, cross_fit
 from mint_keras.scorers.direction import Direction
 from mint_keras.scorers.head import FittedHead
 from mint_keras.scorers.look import Look as LookScorer
@@ -27,9 +27,10 @@ from mint_keras.training import batches
 
 # From samples with their pixels or places to what something gave for them.
 Look = Callable[[Observations], Observations]
-# From a fitted scorer to names, how each looks at samples, and what is fitted on what it sees there. A control knows
-# nothing of the members: what it finds is not membership.
-Control = Callable[[FittedMintPlus | FittedHead], Iterator[tuple[str, Look, Scorer]]]
+# How to look at samples, and by name what is fitted on what is seen there, for one look after the other.
+Attempts = Iterator[tuple[Look, Mapping[str, Sequence[Scorer]]]]
+# From a fitted scorer to what it must beat. A control knows nothing of the members: what it finds is not membership.
+Control = Callable[[FittedMintPlus | FittedHead], Attempts]
 
 
 def untrained(model: AuditedModel, num: int = 3) -> Control:
@@ -42,14 +43,14 @@ def untrained(model: AuditedModel, num: int = 3) -> Control:
         >>> controls = [untrained(load_model("lab"), num=3), pixels()]
     """
 
-    def control(scorer: FittedMintPlus | FittedHead) -> Iterator[tuple[str, Look, Scorer]]:
+    def control(scorer: FittedMintPlus | FittedHead) -> Attempts:
         calibration = scorer.calibration
         faces = calibration.samples.arrays.get(images.PIXELS)
         if faces is None:
             _, faces = images.read_faces(calibration.samples.table, model.framing)
         for number in range(1, num + 1):
             copy = model.untrained(faces, calibration.seed + number)
-            yield f"{UNTRAINED}_{number}", functools.partial(observe, copy), scorer.recipe
+            yield functools.partial(observe, copy), {f"{UNTRAINED}_{number}": [scorer.recipe]}
 
     return control
 
@@ -61,7 +62,7 @@ def foreign(model: AuditedModel) -> Control:
         >>> from mint_keras.api.audited_model import load_model
         >>> controls = [foreign(load_model("lab2"))]
     """
-    return lambda scorer: iter([(f"foreign_{model.name}", functools.partial(observe, model), scorer.recipe)])
+    return lambda scorer: iter([(functools.partial(observe, model), {f"foreign_{model.name}": [scorer.recipe]})])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,12 +71,12 @@ class LookControl:
 
     model: AuditedModel
 
-    def __call__(self, scorer: FittedMintPlus | FittedHead) -> Iterator[tuple[str, Look, Scorer]]:
+    def __call__(self, scorer: FittedMintPlus | FittedHead) -> Attempts:
         """Gives the scorer of looks, and the scorer itself if it can look at this network."""
-        show = functools.partial(observe, self.model)
-        yield findings.LOOK, show, LookScorer()
+        recipes: list[Scorer] = [LookScorer()]
         if set(scorer.recipe.needs.taps) <= set(self.model.taps):
-            yield findings.LOOK, show, scorer.recipe
+            recipes.append(scorer.recipe)
+        yield functools.partial(observe, self.model), {findings.LOOK: recipes}
 
 
 def look(model: AuditedModel) -> LookControl:
@@ -102,13 +103,13 @@ def pixels() -> Control:
     def look(samples: Observations) -> Observations:
         return observing.observe(samples, blind.features, batch_size=blind.BATCH_SIZE, is_filled=False)
 
-    def control(scorer: FittedMintPlus | FittedHead) -> Iterator[tuple[str, Look, Scorer]]:
+    def control(scorer: FittedMintPlus | FittedHead) -> Attempts:
         recipes: list[Scorer] = [blind.PixelStatistics()]
         truth = scorer.calibration.is_member
         # A network that has not a batch of each side to learn from would see nothing, and be too easily passed.
         if min(truth.sum(), (~truth).sum()) >= batches.CLASS_BATCH:
             recipes.append(blind.PixelNetwork())
-        return ((recipe.name, look, recipe) for recipe in recipes)
+        yield look, {recipe.name: [recipe] for recipe in recipes}
 
     return control
 
@@ -159,16 +160,16 @@ def audit(
         return _across_databases(sides, parts[AUDITED], seed)
     without_model: dict[str, Scores] = {}
     wanted = [one for one in controls if not (isinstance(one, LookControl) and lacking)]
-    for label, show, other in itertools.chain.from_iterable(control(scorer) for control in wanted):
-        part = scores(other, label, _refitted(scorer.calibration, label, show, other)(show(seen)))
+    for label, other, logit in _refitted(wanted, scorer, seen):
+        part = scores(other, label, logit)
         if other.tap == blind.TAP or other.name == LookScorer.name:
             without_model[label] = part
         else:
             parts[label] = [part]
-    known = cross_fit(Direction(), seen, is_member, evaluation, seed)
+    sign = cross_fit(Direction(), seen, is_member, evaluation, seed)
     is_of_persons = recipe.tap in (mint_plus.WITH_OTHERS, mint_plus.OF_PERSON)
     comparison = rule.comparison(name, parts, findings.PERSON, {evaluation: without_model}, seed, is_of_persons)
-    return rule.by_rule([comparison], {}, seed, {evaluation: known}, lacking)[name]
+    return rule.by_rule([comparison], {}, seed, {evaluation: sign}, lacking)[name]
 
 
 def _across_databases(sides: Sequence[set[str]], parts: Sequence[Scores], seed: int) -> verdict.Verdict:
@@ -199,7 +200,7 @@ def _who_is_who(
         raise InputError(f"Expected one look network, received {len(given)}. Take the one that knows most.")
     control = given[0]
     tables = [calibration.samples.table, seen.table]
-    outcome = np.concatenate([observe(control.model, one)[OUTCOME] for one in (calibration.samples, seen)])
+    outcome = np.concatenate([embed(control.model, one) for one in (calibration.samples, seen)])
     people = np.concatenate([table.people() for table in tables])
     competence = identities.competence(outcome, people)
     if not competence.is_competent:
@@ -219,8 +220,14 @@ def _who_is_who(
     return renamed.take(kept), is_member[kept], ""
 
 
-def _refitted(calibration: Calibration, label: str, look: Look, recipe: Scorer) -> Fitted:
-    known = look(calibration.samples)
-    if len(known) < len(calibration.samples):
-        raise InputError(f"Expected the scorer's own samples to be there for {label}, received fewer.")
-    return recipe.fit(known, calibration.is_member, calibration.seed)
+def _refitted(
+    controls: Sequence[Control], scorer: FittedMintPlus | FittedHead, seen: Observations
+) -> Iterator[tuple[str, Scorer, np.ndarray]]:
+    """Gives the name and the scorer of each attempt of the controls, and its logits of samples, (n,)."""
+    fitted_on = scorer.calibration
+    for look, recipes in itertools.chain.from_iterable(control(scorer) for control in controls):
+        known, shown = look(fitted_on.samples), look(seen)
+        if len(known) < len(fitted_on.samples):
+            raise InputError(f"Expected the scorer's own samples to be there for {list(recipes)}, received fewer.")
+        for name, recipe in ((name, one) for name, given in recipes.items() for one in given):
+            yield name, recipe, recipe.fit(known, fitted_on.is_member, fitted_on.seed)(shown)
