@@ -2,42 +2,59 @@
 
 from __future__ import annotations
 
+import fcntl
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
+# From a name, and what writes a folder, to the folder.
+Once = Callable[[str, Callable[[Path], object]], Path]
+
 
 @pytest.fixture(scope="session")
-def audited_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Once:
+    """Makes a folder that all workers of the session read: the first one who asks makes it, and the others wait."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own if worker_id == "master" else own.parent
+
+    def make(name: str, write: Callable[[Path], object]) -> Path:
+        out, done = shared / "once" / name, shared / f"{name}.done"
+        with (shared / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                write(out)
+                done.touch()
+        return out
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def audited_folder(once: Once) -> Path:
     """A tiny audited model after one epoch on 20 lab people; 20 more are held out."""
     from mint_keras.commands.train_audited import TrainAudited, train_audited
 
-    out = tmp_path_factory.mktemp("audited") / "tiny"
     options = {"arch": "tiny", "epochs": 1, "batch_size": 32, "num_pairs": 100, "quiet": True}
-    train_audited(TrainAudited(data="synthetic:1/web/0-39/8", out=out, **options))
-    return out
+    return once(
+        "tiny", lambda out: train_audited(TrainAudited(data="synthetic:1/web/0-39/8", out=out, **options))
+    )
 
 
 @pytest.fixture(scope="session")
-def run_folder(audited_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run_folder(audited_folder: Path, once: Once) -> Path:
     """A small vanilla run on the tiny model."""
     from mint_keras.commands.train_mint import TrainMint, train_mint
 
-    out = tmp_path_factory.mktemp("run") / "vanilla"
-    config = TrainMint(
-        "vanilla", out, taps=("conv1", "conv4"), audited=audited_folder, num_train=70, num_test=30, quiet=True
-    )
-    train_mint(config)
-    return out
+    options = {"taps": ("conv1", "conv4"), "num_train": 70, "num_test": 30, "quiet": True}
+    return once("vanilla", lambda out: train_mint(TrainMint("vanilla", out, audited=audited_folder, **options)))
 
 
 @pytest.fixture(scope="session")
-def bundle_folder(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bundle_folder(run_folder: Path, once: Once) -> Path:
     """A bundle of the small run."""
     from mint_keras.commands.export_tflite import ExportTflite, export_tflite
 
-    out = tmp_path_factory.mktemp("bundle") / "lab"
-    export_tflite(ExportTflite(run_folder, out, samples=2))
-    return out
+    return once("lab", lambda out: export_tflite(ExportTflite(run_folder, out, samples=2)))

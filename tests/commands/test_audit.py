@@ -13,6 +13,7 @@ import pytest
 
 from mint_keras import formats
 from mint_keras.auditing import controls, report
+from mint_keras.auditing import look as looks
 from mint_keras.auditing.opened import AuditSpec, manifest
 from mint_keras.commands.audit import Audit, Audited, audit
 from mint_keras.commands.train_mint import TrainMint, train_mint
@@ -76,6 +77,12 @@ def small(
         quiet=True,
     )
     return config, audit(config)
+
+
+def without_looks(patch: pytest.MonkeyPatch, run: runs.Run) -> None:
+    """Audits are of this run, and try no look network on its people."""
+    patch.setattr(runs, "reopen", lambda _: run)
+    patch.setattr(looks, "choose", lambda *_: looks.Chosen("", None, looks.Competence(None, None, 0, 0), 0, (), ()))
 
 
 def content_of(config: Audit) -> dict:
@@ -242,7 +249,7 @@ def test_options_that_cannot_be_used_show_at_once(
     models = {"foreign": (audited_folder, audited_folder), "swap": audited_folder}
     given: dict[str, Any] = {name: models.get(name, value) for name, value in options.items()}
     with pytest.MonkeyPatch.context() as patch, pytest.raises(InputError, match=said):
-        patch.setattr(runs, "reopen", lambda _: run)
+        without_looks(patch, run)
         patch.setattr("mint_keras.auditing.controls.through", None)  # long before anything is computed
         audit(Audit(run_folder, tmp_path / "out", num_untrained=0, quiet=True, **given))
     assert not (tmp_path / "out").exists()
@@ -255,7 +262,7 @@ def test_unseen_photos_that_are_no_faces_show_at_once(run: runs.Run, run_folder:
     cv2.imwrite(str(path), np.zeros((90, 160, 3), np.uint8))
     unseen = f"{table.database[0]}={path.parent.parent}"
     with pytest.MonkeyPatch.context() as patch, pytest.raises(InputError, match="square faces"):
-        patch.setattr(runs, "reopen", lambda _: run)
+        without_looks(patch, run)
         audit(Audit(run_folder, tmp_path / "out", num_untrained=0, quiet=True, unseen_photos=unseen))
     assert not (tmp_path / "out").exists()
 

@@ -19,8 +19,8 @@ from studies.worlds.spec import World, WorldsSpec
 @pytest.fixture(scope="module")
 def lab(audited_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> usable.UsableLab:
     spec = usable.UsableSpec(
-        first=audited_folder, trainable="stage4", data="synthetic:1/web/100-189/3", claimed=24, least_photos=2,
-        photos=3, epochs=1, batch_size=32, num_spare=22, num_untrained=1, looks={"look": Path("lab2")},
+        first=audited_folder, trainable="stage4", data="synthetic:1/web/100-195/2", claimed=24, least_photos=2,
+        photos=2, epochs=1, batch_size=32, num_spare=32, num_untrained=1, looks={"look": Path("lab2")},
     )  # fmt: skip
     return usable.UsableLab(spec, tmp_path_factory.mktemp("usable"))
 
@@ -31,7 +31,7 @@ def test_everybody_is_a_member_or_not_and_nobody_is_spare(lab: usable.UsableLab)
     members = set(seen.people.members.people())
     assert len(members) == 24
     assert not members & set(others.people())
-    assert len(members | set(others.people())) == 90 - 22
+    assert len(members | set(others.people())) == 96 - 32
 
 
 def test_kept_maps_give_what_the_whole_network_gives(lab: usable.UsableLab) -> None:
@@ -44,7 +44,7 @@ def test_kept_maps_give_what_the_whole_network_gives(lab: usable.UsableLab) -> N
 
 def test_worlds_are_scored_as_those_of_drawn_networks(lab: usable.UsableLab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scores, "NAIVE", scores.NORM)  # a head wants more photos than there are here
-    spec = WorldsSpec(claimed=24, held_out=24, externals=10, photos=3)
+    spec = WorldsSpec(claimed=24, held_out=24, externals=8, photos=2)
     found = scores.score(spec, World(1, 1, "membership"), lab.look(1))
     models = {one.model for one in found}
     assert models == {AUDITED, usable.BEFORE, "untrained_1", "look"}
