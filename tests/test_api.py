@@ -42,11 +42,13 @@ def lab(audited_folder: Path) -> tuple[mint.AuditedModel, mint.Observations, np.
 
 
 @pytest.mark.slow
-def test_evidence_on_the_lab_model() -> None:
-    """The whole lab, as in the README: members are found, and every control is beaten or says so."""
+def test_evidence_on_the_lab_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two thirds of the lab: members are found, and every control is beaten."""
+    monkeypatch.setattr(blind, "MIN_STEPS", 60)
     model, shelf = mint.load_model("lab"), ROOT / "mint_keras" / "shelf" / "lab"
     faces = mint.samples(shelf / "members.parquet", shelf / "held_out.parquet")
-    faces = faces.take(np.flatnonzero(np.arange(len(faces)) % 10 < 2))  # two photos of each person
+    photo, person = np.arange(len(faces)) % 10, np.arange(len(faces)) // 10
+    faces = faces.take(np.flatnonzero((photo < 2) & (person % 3 < 2)))
     seen = mint.observe(model, faces)
     is_member = np.isin(seen.people(), mint.samples(shelf / "members.parquet").people())
     known = mint.split_calibration(seen.people(), is_member, seed=1)
@@ -57,11 +59,11 @@ def test_evidence_on_the_lab_model() -> None:
     by_role = {one.role: one for one in found.findings}
     assert by_role["reference"].auc.value > 0.8
     assert by_role["direction"].auc.low > 0.5
-    without = mint.audit(scorer, seen[~known], is_member[~known], controls=controls[:2])
+    without = mint.audit(scorer, seen[~known], is_member[~known])
     assert without.outcome == verdict.CANNOT_DECIDE
     assert "look control" in without.headline
     exchanged = mint.MintPlus().fit(seen[known], ~is_member[known])
-    found = mint.audit(exchanged, seen[~known], ~is_member[~known], controls=controls)
+    found = mint.audit(exchanged, seen[~known], ~is_member[~known])
     assert found.outcome == verdict.CANNOT_DECIDE
     assert "the other side looks used" in found.headline
 
