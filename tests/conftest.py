@@ -38,9 +38,7 @@ def audited_folder(once: Once) -> Path:
     from mint_keras.commands.train_audited import TrainAudited, train_audited
 
     options = {"arch": "tiny", "epochs": 1, "batch_size": 32, "num_pairs": 100, "quiet": True}
-    return once(
-        "tiny", lambda out: train_audited(TrainAudited(data="synthetic:1/web/0-39/8", out=out, **options))
-    )
+    return once("tiny", lambda out: train_audited(TrainAudited(data="synthetic:1/web/0-39/8", out=out, **options)))
 
 
 @pytest.fixture(scope="session")
