@@ -9,6 +9,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -74,8 +75,8 @@ def write_parts(table: SampleTable, settings: crops.CropSettings, out: Path, num
     return everything
 
 
-def write_table(out: Path, table: SampleTable, made: list[crops.Crop]) -> None:
-    """Writes the sample table of the crops, and the list of samples that gave none."""
+def write_table(out: Path, table: SampleTable, made: list[crops.Crop], left_out: Sequence[Rejected] = ()) -> None:
+    """Writes the sample table of the crops, and the list of samples that gave none and of files that are no samples."""
     files = np.array([crop.file for crop in made])
     # Boxes and landmarks are of the photos.
     faces = dataclasses.replace(table, location=files, box=None, landmarks=None).take(files != "")
@@ -83,7 +84,7 @@ def write_table(out: Path, table: SampleTable, made: list[crops.Crop]) -> None:
     rejected = [Rejected(location, crop.reason) for location, crop in pairs if crop.reason]
     assert len(table) == len(faces) + len(rejected)  # noqa: S101 # every sample is kept or rejected
     sample_tables.write_samples(out / formats.SAMPLES, faces)
-    formats.write_rejected(out / formats.REJECTED, rejected)
+    formats.write_rejected(out / formats.REJECTED, [*rejected, *left_out])
 
 
 def count(table: SampleTable, made: list[crops.Crop]) -> dict[str, dict[str, int]]:
