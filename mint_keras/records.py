@@ -105,6 +105,14 @@ def are_unknown(people: np.ndarray) -> np.ndarray:
     return np.char.find(np.asarray(people, np.str_), f"/{_UNKNOWN}") >= 0
 
 
+def known_units(people: np.ndarray) -> np.ndarray:
+    """Returns people, `SampleTable.people` of shape (n,), in which all that a database does not know are one.
+
+    So nobody can be on two sides of a split, and nobody counts as one more person.
+    """
+    return np.where(are_unknown(people), np.char.partition(np.asarray(people, np.str_), f"/{_UNKNOWN}")[:, 0], people)
+
+
 class Sample(NamedTuple):
     """One face or picture, as the readers of databases yield it; no pixels.
 
