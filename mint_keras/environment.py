@@ -10,7 +10,7 @@ _DEFAULTS = {
     "ORT_DISABLE_TELEMETRY": "1",
     # A small file may claim to be a huge image: the limit is checked before decoding. What OpenCV cannot read we say.
     "OPENCV_IO_MAX_IMAGE_PIXELS": str(2**26),
-    "OPENCV_LOG_LEVEL": "ERROR",
+    "OPENCV_LOG_LEVEL": "SILENT",
     # Notices would bury the one line that matters to the user.
     "TF_CPP_MIN_LOG_LEVEL": "2",
     "RAY_BACKEND_LOG_LEVEL": "fatal",
