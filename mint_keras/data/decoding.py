@@ -21,6 +21,7 @@ _TURNS = {2: (0, 0, 1), 3: (0, 1, 1), 4: (0, 1, 0), 5: (1, 0, 0), 6: (1, 0, 1), 
 _NETPBM = re.compile(rb"P([1-6])(?:\s+(?:#[^\n]*\n\s*)*(\d+)){3}\s")
 _TIFF = (b"II*\0", b"MM\0*")
 _HEIC = (b"hei", b"hev", b"mif1", b"msf1")
+_MAX_PIXELS = 2**26
 _PADDING = 16  # bytes before the end marker that encoders are known to add
 _TAIL = bytes(64)
 # What libjpeg says of scans that are not whole. It decodes them all the same, grey or shifted from there on.
@@ -164,11 +165,10 @@ def _tag(encoded: bytes, tag: int) -> object:
 
 
 def _by_pillow(encoded: bytes) -> np.ndarray:
-    limit = int(os.environ.get("OPENCV_IO_MAX_IMAGE_PIXELS", 2**26))
     try:
         with Image.open(io.BytesIO(encoded)) as image:
-            if image.width * image.height > limit:
-                raise InputError("Expected an image of sane size, received more pixels than OPENCV_IO_MAX_IMAGE_PIXELS.")
+            if image.width * image.height > _MAX_PIXELS:
+                raise InputError(f"Expected an image of sane size, received {image.width}x{image.height}.")
             pixels = np.asarray(image)
             if pixels.dtype.itemsize > 1:  # 16 bits, in 32
                 grey = (pixels // 257).astype(np.uint8)
