@@ -62,7 +62,9 @@ def _changed(theirs: str) -> str:
     except (ValueError, TypeError):
         return "no JSON object"
     # The backend is said by a variable, which goes first.
-    return ", ".join(f"{key} {given[key]}" for key in ours if key != "backend" and given.get(key, ours[key]) != ours[key])
+    return ", ".join(
+        f"{key} {given[key]}" for key in ours if key != "backend" and given.get(key, ours[key]) != ours[key]
+    )
 
 
 def import_tensorflow() -> None:

@@ -101,7 +101,7 @@ def unknown(name: str) -> str:
 
 
 def are_unknown(people: np.ndarray) -> np.ndarray:
-    """Returns of which of `SampleTable.people`, shape (n,), nobody knows who they are: no two may be called different."""
+    """Returns of which of `SampleTable.people`, shape (n,), nobody knows who they are."""
     return np.char.find(np.asarray(people, np.str_), f"/{_UNKNOWN}") >= 0
 
 

@@ -50,9 +50,12 @@ def test_ordinary_settings_are_left_alone(without_keras: Path) -> None:
 
 @pytest.mark.slow
 def test_keras_itself_follows(tmp_path: Path) -> None:
-    (tmp_path / "keras.json").write_text('{"floatx": "float16", "image_data_format": "channels_first", "backend": "jax"}')
-    code = "import mint_keras, keras; print(keras.backend.backend(), keras.config.floatx(), keras.config.image_data_format())"
+    (tmp_path / "keras.json").write_text(
+        '{"floatx": "float16", "image_data_format": "channels_first", "backend": "jax"}'
+    )
+    said = "keras.backend.backend(), keras.config.floatx(), keras.config.image_data_format()"
+    code = f"import mint_keras, keras; print({said})"
     variables = {**os.environ, "KERAS_HOME": str(tmp_path), "KERAS_BACKEND": "torch"}
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=variables, check=True)  # noqa: S603
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=variables, check=True)
     assert found.stdout.split() == ["tensorflow", "float32", "channels_last"]
     assert found.stderr.count("own settings") == 1

@@ -25,7 +25,9 @@ _MAX_PIXELS = 2**26
 _PADDING = 16  # bytes before the end marker that encoders are known to add
 _TAIL = bytes(64)
 # What libjpeg says of scans that are not whole. It decodes them all the same, grey or shifted from there on.
-_DAMAGE = re.compile(rb"Corrupt JPEG data: (?!bad ICC)(?:(\d+) extraneous bytes before marker 0xd9)?|Premature end of JPEG")
+_DAMAGE = re.compile(
+    rb"Corrupt JPEG data: (?!bad ICC)(?:(\d+) extraneous bytes before marker 0xd9)?|Premature end of JPEG"
+)
 _SAID = re.compile(rb"(?:Corrupt JPEG|Premature end|Invalid|Inconsistent|Unknown|Warning|Unsupported)[^\n]*\n")
 _STDERR = 2
 _ONE_AT_A_TIME = threading.Lock()
@@ -34,8 +36,8 @@ _ONE_AT_A_TIME = threading.Lock()
 def decode(encoded: bytes) -> np.ndarray:
     """Decodes an image to RGB, shape (height, width, 3), uint8.
 
-    It is turned as an EXIF orientation, or the header of an AVIF image, says. Grey becomes three equal channels, 16 bits
-    become 8, transparency is dropped, of an animation the first picture is taken.
+    It is turned as an EXIF orientation, or the header of an AVIF image, says. Grey becomes three equal channels, 16
+    bits become 8, transparency is dropped, of an animation the first picture is taken.
 
     Raises:
         InputError: if the bytes are no image, or a damaged one, or one of more pixels than
@@ -73,6 +75,14 @@ def turn(image: np.ndarray, how: int) -> np.ndarray:
     transposed, rows, columns = _TURNS[how]
     image = image.transpose(1, 0, 2) if transposed else image
     return np.ascontiguousarray(image[:: -1 if rows else 1, :: -1 if columns else 1])
+
+
+def turn_box(box: np.ndarray, shape: tuple[int, ...], how: int) -> np.ndarray:
+    """Returns a box on stored pixels (left, top, right, bottom) as one on the upright image of a shape."""
+    transposed, rows, columns = _TURNS.get(how, (0, 0, 0))
+    points = box.reshape(2, 2)[:, ::-1] if transposed else box.reshape(2, 2)
+    points = np.where([columns, rows], np.array([shape[1], shape[0]]) - points, points)
+    return np.concatenate([points.min(axis=0), points.max(axis=0)])
 
 
 def _opencv(encoded: bytes) -> np.ndarray | None:
@@ -141,7 +151,7 @@ def _refuse_zeros(encoded: bytes, image: np.ndarray) -> None:
         image = image[::-1]  # from the last row to the first
     if encoded[:2] == b"BM" or encoded[:4] in _TIFF or encoded[:1] == b"P":
         # Black borders end with a row. Lost pixels begin within one, beside and below pixels that are not black.
-        is_lit = image.any(axis=2)
+        is_lit: np.ndarray = image.max(axis=2) > 0
         row = int(np.flatnonzero(is_lit.any(axis=1))[-1]) if is_lit.any() else 0
         column = int(np.flatnonzero(is_lit[row])[-1]) + 1 if is_lit[row].any() else 0
         if not (0 < row < len(image) - 1 and 0 < column < image.shape[1]):
@@ -159,7 +169,7 @@ def _tag(encoded: bytes, tag: int) -> object:
             with Image.open(io.BytesIO(encoded)) as image:
                 tags = getattr(image, "tag_v2", None) if tag == _SAMPLE_FORMAT else image.getexif()
                 value = tags.get(tag) if tags is not None else None
-    except Exception:  # noqa: BLE001 # Pillow has many for what is damaged, and OpenCV read the pixels
+    except Exception:  # Pillow has many for what is damaged, and OpenCV read the pixels
         return None
     return value[0] if tag == _SAMPLE_FORMAT and isinstance(value, tuple) else value
 

@@ -23,12 +23,18 @@ _BEGINNINGS: tuple[tuple[int, bytes, bool, str], ...] = (
     (0, b"\0\0\0\x0cjP  ", True, "a JPEG 2000 image"),
     (0, b"\xff\x0a", True, "a JPEG XL image"),
     (0, b"\0\0\0\x0cJXL ", True, "a JPEG XL image"),
-    *((8, brand, True, "an AVIF or HEIC image") for brand in (b"avif", b"avis", b"hei", b"hev", b"mif1", b"msf1", b"crx ")),
+    *(
+        (8, brand, True, "an AVIF or HEIC image")
+        for brand in (b"avif", b"avis", b"hei", b"hev", b"mif1", b"msf1", b"crx ")
+    ),
     (4, b"ftyp", False, "a video"),
     (0, b"\x1aE\xdf\xa3", False, "a video"),
     (8, b"AVI ", False, "a video"),
     (0, b"%PDF", False, "a PDF, whose pictures are not read"),
-    *((0, start, False, "an archive, which is not unpacked") for start in (b"PK\3\4", b"Rar!", b"7z\xbc\xaf", b"\x1f\x8b", b"BZh")),
+    *(
+        (0, start, False, "an archive, which is not unpacked")
+        for start in (b"PK\3\4", b"Rar!", b"7z\xbc\xaf", b"\x1f\x8b", b"BZh")
+    ),
     (257, b"ustar", False, "an archive, which is not unpacked"),
 )
 _NETPBM = re.compile(rb"P[1-6]\s+(?:#[^\n]*\n|\s)*\d+\s")

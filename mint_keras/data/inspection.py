@@ -61,7 +61,7 @@ def _how_read(source: samples.Source) -> tuple[str, Sequence[str]]:
         return how, notes
     if source.layout == layouts.RECORDIO and source.path:
         return "the labels of the records", recordio.complaints(source.path)
-    return f"as the layout {source.layout} says", ()
+    return "the column identity" if source.layout == samples.TABLE else f"as {source.layout} has them", ()
 
 
 def _implausible(people: np.ndarray, per_person: np.ndarray) -> list[str]:

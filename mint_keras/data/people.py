@@ -5,6 +5,7 @@ larger people is taken, the other is said, and what says nothing of people leave
 """
 
 import collections
+import itertools
 import re
 import statistics
 import unicodedata
@@ -23,8 +24,8 @@ READINGS = {
 }
 # Names of parts, not people. Whoever is below several of them is one person.
 _PARTS = re.compile(
-    r"(?:my|public|private)?[-_ ]?(?:train|training|val|valid|validation|dev|devel|eval|evaluation|test|testing|hold(?:_?out)?"
-    r"|gallery|probe|query|members?|externals?|enrol+(?:ed|ment)?|kept[-_ ]?out|held[-_ ]?out)"
+    r"(?:my|public|private)?[-_ ]?(?:train|training|val|valid|validation|dev|devel|eval|evaluation|test|testing"
+    r"|hold(?:_?out)?|gallery|probe|query|members?|externals?|enrol+(?:ed|ment)?|kept[-_ ]?out|held[-_ ]?out)"
     r"(?:[-_ ]?(?:set|data|images?|imgs?|faces?|crops?|\d{1,2}))*"
     r"|images?|imgs?|photos?|pictures?|pics?|faces?|frames?|crops?|cropped|aligned|raw|data|jpe?g|png|originals?",
     re.IGNORECASE,
@@ -33,24 +34,25 @@ _PARTS = re.compile(
 _SESSIONS = re.compile(
     r"(?:19|20)\d\d|(?:19|20)\d\d[-_. ]?[01]?\d(?:[-_. ]?[0-3]?\d)?(?:[-_ T].*)?|[0-3]?\d[-_.][01]?\d[-_.](?:19|20)\d\d"
     r"|(?:session|sess|video|vid|clip|seq|sequence|take|cam|camera|day|visit|scene|shot|track|part|shard|chunk|batch"
-    r"|split|subset|fold|disk|vol|volume|bucket|album|dcim)[-_ ]?(?:\d{1,6}|[a-z])?|\d{3}(?:apple|canon|nikon|nd\w+|msdcf)"
-    r"|\d+[-_]\d+|[a-z]",
+    r"|split|subset|fold|disk|vol|volume|bucket|album|dcim)[-_ ]?(?:\d{1,6}|[a-z])?"
+    r"|\d{3}(?:apple|canon|nikon|nd\w+|msdcf)|\d+[-_]\d+|[a-z]",
     re.IGNORECASE,
 )
 # Two people of these may have one number.
-_GROUPS = frozenset(
-    "male female man men woman women boy boys girl girls asian white black indian caucasian african latino".split()
+_GROUP_WORDS = "male female man men woman women boy boys girl girls asian white black indian caucasian african latino "
+_GROUPS = frozenset(_GROUP_WORDS.split())
+_CLASS_WORDS = (
+    "child children kid kids adult adults young old baby elderly happy sad angry anger disgust disgusted "
+    "fear fearful neutral surprise surprised contempt happiness sadness smiling not_smiling real fake "
+    "spoof live attack genuine bonafide mask no_mask with_mask without_mask masked unmasked glasses "
+    "no_glasses other positive negative pos neg cat cats dog dogs non_face background good bad yes no "
 )
-_CLASSES = _GROUPS | frozenset(
-    "child children kid kids adult adults young old baby elderly happy sad angry anger disgust disgusted fear fearful "
-    "neutral surprise surprised contempt happiness sadness smiling not_smiling real fake spoof live attack genuine "
-    "bonafide mask no_mask with_mask without_mask masked unmasked glasses no_glasses other positive negative pos neg "
-    "cat cats dog dogs non_face background good bad yes no".split()
+_CLASSES = _GROUPS | frozenset(_CLASS_WORDS.split())
+_UNKNOWN_WORDS = (
+    "nan none null -1 unknown unk <na> n/a nil unlabeled unlabelled unidentified unnamed unsorted "
+    "anonymous noname nobody distractor distractors misc others "
 )
-_UNKNOWN = frozenset(
-    "nan none null -1 unknown unk <na> n/a nil unlabeled unlabelled unidentified unnamed unsorted anonymous noname "
-    "nobody distractor distractors misc others".split()
-)
+_UNKNOWN = frozenset(_UNKNOWN_WORDS.split())
 _MANY = 1000  # photos of a folder, from where it is more likely a class: MS1MV3's people have at most a few hundred
 _FULL = 100  # files of a full shard at least
 _FEW_GROUPS, _MANY_PEOPLE = 20, 50  # so few folders with so many inside are groups of people
@@ -101,12 +103,12 @@ def read(names: Sequence[str], layout: str = FOLDERS) -> Reading:
         found = collections.Counter(map(_of_file, names))
         if "" not in found and len(found) < len(names):
             notes.append(f"By the names of files there are {len(found)} people: --layout {NAMES} takes them.")
-        return _finish(names, [""] * len(names), f"identities unknown: the photos lie {where}", notes)
+        return _finish(names, [""] * len(names), f"unknown, because the photos lie {where}", notes)
     tops = [path[0] if path else "" for path in paths]
     reason = "" if _are_numbered(paths, 0) and max(map(len, paths)) > 1 else _why_no_people(names, tops)
     if reason:
         notes.append(f"If they are people: --layout {INNER}.")
-        return _finish(names, [""] * len(names), f"identities unknown: {reason}", notes)
+        return _finish(names, [""] * len(names), f"unknown, because {reason}", notes)
     inner = ["/".join(path) for path in paths]
     num_top, num_inner = len(set(tops) - {""}), len(set(inner) - {""})
     if num_top == num_inner:
@@ -207,7 +209,7 @@ def _is_full(pairs: Sequence[tuple[str, str]], stems: Sequence[str]) -> bool:
     for top, stem in pairs:
         by_folder[int(top)].append(int(stem))
     ordered = [sorted(by_folder[top]) for top in sorted(by_folder)]
-    goes_on = all(one[-1] < two[0] for one, two in zip(ordered, ordered[1:], strict=False))
+    goes_on = all(one[-1] < two[0] for one, two in itertools.pairwise(ordered))
     sizes = [len(one) for one in ordered]
     return goes_on and len(set(sizes[:-1])) == 1 and sizes[0] >= max(sizes[-1], _FULL)
 

@@ -64,34 +64,33 @@ def read_samples(path: Path, part: int | None = None) -> SampleTable:
         else:
             arrays[name] = np.array([_as_text(value) for value in columns[name]])
     if "attributes" in arrays:
-        objects = []
-        for text in arrays["attributes"].tolist():
-            try:
-                value = json.loads(text or "{}")
-            except json.JSONDecodeError:
-                value = None
-            if not isinstance(value, dict):
-                raise InputError(f"Expected a JSON object as attributes in {path}, received {text!r}.")
-            # Sorted, so that tables of equal samples have equal fingerprints.
-            objects.append(json.dumps(value, sort_keys=True))
-        arrays["attributes"] = np.array(objects)
+        arrays["attributes"] = np.array([_parse_attributes(text, path) for text in arrays["attributes"].tolist()])
     places = arrays["location"].tolist()
     is_address = [synthetic.is_synthetic(text) or bool(files.why_unusable(text)) for text in places]
     arrays["location"] = np.array(
         [text if is_whole else str(path.parent / text) for text, is_whole in zip(places, is_address, strict=True)]
     )
-    for name in {"identity", "group"} & set(arrays):
-        arrays[name] = np.array([people.canonical(text) for text in arrays[name].tolist()])
-    pairs = zip(arrays["identity"].tolist(), arrays["sample_id"].tolist(), strict=True)
+    pairs = zip(map(people.canonical, arrays["identity"].tolist()), arrays["sample_id"].tolist(), strict=True)
     arrays["identity"] = np.array([unknown(sample) if people.is_unknown(name) else name for name, sample in pairs])
     if len(np.unique(arrays["sample_id"])) != len(arrays["sample_id"]):
         raise InputError(f"Expected unique sample_ids, received repeated ones in {path}.")
     return SampleTable(**arrays)
 
 
+def _parse_attributes(text: str, path: Path) -> str:
+    """Returns a JSON object as text whose keys are sorted, so that tables of equal samples have equal fingerprints."""
+    try:
+        value = json.loads(text or "{}")
+    except json.JSONDecodeError:
+        value = None
+    if not isinstance(value, dict):
+        raise InputError(f"Expected a JSON object as attributes in {path}, received {text!r}.")
+    return json.dumps(value, sort_keys=True)
+
+
 def _as_text(value: Any) -> str:
     """Returns a cell as text; whole numbers of a column that became floats because of gaps stay whole."""
-    if value is None or value != value:  # noqa: PLR0124 # NaN is not itself
+    if value is None or value != value:  # NaN is not itself
         return ""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 

@@ -4,16 +4,14 @@ import numpy as np
 
 from mint_keras.records import InputError, are_unknown, known_units
 
-
-KNOWN = (
-    "Give a folder for each person or a table with the column identity; inspect_database.py says how identities are read."
-)
+KNOWN = "Give a folder for each person or a table with identities; inspect_database.py says how they are read."
 
 
 def split_people(people: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:
     """Puts a fraction of the people on one side, at least one on each, all samples of a person on the same side.
 
-    Those of a database of whom nobody knows who they are stay together, see `records.known_units`. `people` is the person of every sample, shape (n,), str; returns True for the samples of the first side, shape (n,).
+    Those of a database of whom nobody knows who they are stay together, see `records.known_units`. `people` is the
+    person of every sample, shape (n,), str; returns True for the samples of the first side, shape (n,).
 
     Raises:
         InputError: if there are fewer than two people, or the fraction is not between 0 and 1.
@@ -24,8 +22,8 @@ def split_people(people: np.ndarray, fraction: float, rng: np.random.Generator) 
     if len(unique) < 2:
         if num := int(are_unknown(people).sum()):
             raise InputError(
-                f"Expected people who can be divided, received {num} photos of unknown identity: one person could be on "
-                f"two sides. {KNOWN}"
+                f"Expected people who can be divided, received {num} photos of unknown identity: one person could "
+                f"be on two sides. {KNOWN}"
             )
         raise InputError(
             f"Expected at least two identities, to train on some and test on others, received {len(unique)}. "

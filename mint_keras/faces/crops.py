@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from mint_keras import formats
-from mint_keras.data import images
+from mint_keras.data import decoding, images
 from mint_keras.faces import align, detectors, policies, scrfd
 from mint_keras.records import InputError, SampleTable
 
@@ -51,10 +51,12 @@ def write_part(table: SampleTable, start: int, settings: CropSettings, out: Path
     suffix, parameters = ENCODINGS[settings.encoding]
 
     @functools.lru_cache(maxsize=1)  # the faces of one photo follow each other
-    def look(location: str) -> tuple[np.ndarray, scrfd.Detections | None]:
+    def look(location: str) -> tuple[np.ndarray, scrfd.Detections | None, int]:
         reader, detector = _tools(settings)
-        image = reader.image(location)
-        return image, detector(image) if detector else None
+        stored = reader.stored(location)
+        image = images.decode(stored) if isinstance(stored, bytes) else stored
+        how = decoding.orientation(stored) if isinstance(stored, bytes) else 1
+        return image, detector(image) if detector else None, how
 
     for position, location in enumerate(table.location.tolist()):
         row = start + position
@@ -62,9 +64,11 @@ def write_part(table: SampleTable, start: int, settings: CropSettings, out: Path
         file = f"crops/{row // 1000:06d}/{row:09d}{suffix}"
         num_faces, score = 1, 1.0
         try:
-            image, faces = look(location)
+            image, faces, how = look(location)
             if faces is not None:
                 box = None if table.box is None else table.box[position]
+                if box is not None:
+                    policies.check_upright(faces, image.shape, box, how, settings.min_overlap)
                 chosen = policies.choose(faces, image.shape, settings.policy, box, settings.min_overlap)
                 assert faces.landmarks is not None  # noqa: S101 # a detector without is refused when it is opened
                 face = align.align(image, faces.landmarks[chosen])

@@ -45,7 +45,9 @@ def test_an_orientation_of_any_type_is_followed(kind: int, order: str, suffix: s
 @pytest.mark.parametrize("how", range(1, 9))
 def test_all_turns_are_those_of_opencv(how: int) -> None:
     content = encoded("JPEG", exif=exif(3, how))
-    np.testing.assert_array_equal(decoding.decode(content), cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB))
+    np.testing.assert_array_equal(
+        decoding.decode(content), cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB)
+    )
     # Pillow writes an AVIF's orientation as turns and mirrors of its header.
     turned = decoding.decode(encoded("AVIF", quality=90, exif=exif(3, how)))
     assert np.abs(turned.astype(int) - decoding.turn(PHOTO, how)).mean() < 12
@@ -81,7 +83,12 @@ def test_jpegs_with_damaged_scans_are_rejected_and_one_without_its_end_is_kept(o
     for hole in (bytes(4096), noise, b"\x55" * 700):
         with pytest.raises(InputError, match="pixels are damaged: Corrupt JPEG"):
             decoding.decode(content[:middle] + hole + content[middle + len(hole) :])
-    for cut in (content[:middle], content[:middle] + bytes(len(content) - middle), content[:-40], content[:middle] + content[-2:]):
+    for cut in (
+        content[:middle],
+        content[:middle] + bytes(len(content) - middle),
+        content[:-40],
+        content[:middle] + content[-2:],
+    ):
         with pytest.raises(InputError, match="Expected an image"):
             decoding.decode(cut)
 
@@ -118,7 +125,9 @@ def test_netpbm_of_any_depth(kind: bytes, largest: int) -> None:
     body = values.astype(">u2" if largest > 255 else "u1").tobytes()
     if kind == b"P2":
         body = " ".join(map(str, values.ravel())).encode()
-    found = decoding.decode(b"%s\n# a comment\n120 80\n%d\n" % (kind, largest) + body + (b"\n" if kind == b"P2" else b""))
+    found = decoding.decode(
+        b"%s\n# a comment\n120 80\n%d\n" % (kind, largest) + body + (b"\n" if kind == b"P2" else b"")
+    )
     assert np.abs(found - values / largest * 255).max() <= 1
 
 
@@ -168,3 +177,13 @@ def test_black_borders_are_no_damage(kind: str, border: str) -> None:
 def test_heic_gets_a_sentence_of_its_own() -> None:
     with pytest.raises(InputError, match="HEIC: install pillow-heif"):
         decoding.decode(b"\0\0\0\x18ftypheic" + bytes(99))
+
+
+@pytest.mark.parametrize("how", range(1, 9))
+def test_boxes_turn_with_their_pixels(how: int) -> None:
+    stored = np.zeros((80, 120, 3), np.uint8)
+    stored[10:30, 50:110] = 255
+    upright = decoding.turn(stored, how)
+    left, top, right, bottom = decoding.turn_box(np.array([50.0, 10, 110, 30]), upright.shape, how).astype(int)
+    assert upright[top:bottom, left:right].min() == 255
+    assert upright.astype(bool).sum() == 3 * (bottom - top) * (right - left)

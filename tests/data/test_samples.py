@@ -40,7 +40,7 @@ def test_who_is_on_images_directly_in_a_folder_is_unknown(folder: Path) -> None:
     assert are_unknown(table.people()).all()
     assert samples.list_samples(str(folder / "anna"), "names").identity.tolist() == ["?1.png", "?2.PNG"]
     assert samples.list_samples(str(folder), "inner-folders").identity.tolist()[-1] == "x/y"
-    with pytest.raises(InputError, match="a layout of folders, .*received 'nonsense'"):
+    with pytest.raises(InputError, match=r"a layout of folders, .*received 'nonsense'"):
         samples.list_samples(str(folder), "nonsense")
 
 
@@ -60,7 +60,10 @@ def test_every_file_is_a_sample_or_left_out_with_a_reason(folder: Path) -> None:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
     table = samples.list_samples(str(folder))
-    out = {one.location.removeprefix(f"{folder}/"): one.reason for one in samples.left_out(samples.locate(str(folder)), table)}
+    out = {
+        one.location.removeprefix(f"{folder}/"): one.reason
+        for one in samples.left_out(samples.locate(str(folder)), table)
+    }
     assert set(read) <= {name.removeprefix("db/") for name in table.sample_id}
     assert set(out) == {*others, "bob/notes.txt", ".hidden.png"}
     assert len(table) + len(out) == sum(path.is_file() for path in folder.rglob("*"))

@@ -38,9 +38,7 @@ def read(folder: Path, database: str) -> Iterator[Sample]:
                     box = (x - half_width, y - half_height, x + half_width, y + half_height)
                     identity, fold = f"{name}/{face}", {"fold": path.name.split("-")[2]}
                     place = str(photos / f"{name}.jpg")
-                    yield Sample(
-                        f"{database}/{identity}", database, unknown(identity), place, box=box, attributes=fold
-                    )
+                    yield Sample(f"{database}/{identity}", database, unknown(identity), place, box=box, attributes=fold)
         except (ValueError, TypeError, StopIteration) as error:
             wanted = f"a photo, the number of its faces, and an ellipse for each in {path}"
             raise InputError(f"Expected {wanted}, received another line after line {number - 1}.") from error
