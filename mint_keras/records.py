@@ -92,34 +92,13 @@ class Shown:
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-_UNKNOWN = "?"  # begins the identity of whoever nobody knows; no person's name does
-
-
-def unknown(name: str) -> str:
-    """Returns the identity of a face of which nobody knows whose it is; each has one of its own."""
-    return _UNKNOWN + name
-
-
-def are_unknown(people: np.ndarray) -> np.ndarray:
-    """Returns of which of `SampleTable.people`, shape (n,), nobody knows who they are."""
-    return np.char.find(np.asarray(people, np.str_), f"/{_UNKNOWN}") >= 0
-
-
-def known_units(people: np.ndarray) -> np.ndarray:
-    """Returns people, `SampleTable.people` of shape (n,), in which all that a database does not know are one.
-
-    So nobody can be on two sides of a split, and nobody counts as one more person.
-    """
-    return np.where(are_unknown(people), np.char.partition(np.asarray(people, np.str_), f"/{_UNKNOWN}")[:, 0], people)
-
-
 class Sample(NamedTuple):
     """One face or picture, as the readers of databases yield it; no pixels.
 
     Attributes:
         sample_id: A unique name.
         database: The database it comes from.
-        identity: The person, unique within the database. Where nobody knows, `unknown` of the face's own name.
+        identity: The person, unique within the database. Where nobody knows, `data.people.unknown` of the face's name.
         location: Where `data.images.FaceReader` finds the pixels: a file, `FILE#KEY` inside a container, or lab faces.
         group: What else must stay on one side of a split, where that is more than the identity (two records of one
             person, say); "" means the identity.

@@ -13,7 +13,8 @@ from mint_keras.audited import runtime, taps
 from mint_keras.audited.runtime import FaceFunction
 from mint_keras.data import images
 from mint_keras.data import samples as sources
-from mint_keras.records import InputError, Observations, SampleTable, unknown
+from mint_keras.data.people import unknown
+from mint_keras.records import InputError, Observations, SampleTable
 
 
 def samples(

@@ -44,6 +44,9 @@ class PrepareFaces(Common):
         border: Black border around every photo while its face is sought, as a share of its sides. SCRFD finds hardly
             any face that fills its picture, as in UTKFace or in crops that are aligned already; 0.5 helps. Insightface
             and the paper have none.
+        min_size: Smallest face, in pixels of its photo (column size of samples.parquet); 0 rejects none.
+        max_residual: How far landmarks may lie off the template, in pixels of the crop (column residual): faces from
+            the side and wrong landmarks have more; 0 rejects none.
         workers: Number of processes; 0 takes one for each processor.
     """
 
@@ -58,6 +61,8 @@ class PrepareFaces(Common):
     encoding: Literal["png", "jpg"] = "png"
     min_score: float = scrfd.MIN_SCORE
     border: float = 0.0
+    min_size: float = 0.0
+    max_residual: float = 0.0
     workers: int = 0
 
 
@@ -102,11 +107,13 @@ def prepare_faces(config: PrepareFaces) -> PreparedFaces:
         # A detector that finds fewer externals than members would bias an audit, so the counts stay with the faces.
         formats.write_json(config.out / formats.MANIFEST, {**manifest, "counts": counts})
     lines = []
+    odd = ("small", "turned", "from the side, or wrong landmarks")
     for database, count in counts.items():
         rejected = count.get("rejected", 0)
         lines.append(
             f"{database}: {count['seen']} photos, {count.get('kept', 0)} faces, {rejected} rejected "
             f"({rejected / count['seen']:.1%}), {count['with several faces']} with several faces"
+            + "".join(f", {count[name]} {name}" for name in odd if count.get(name))
             + (f"; {count['left out']} other files left out" if "left out" in count else "")
         )
     if any(count.get("rejected") or count.get("left out") for count in counts.values()):

@@ -10,7 +10,8 @@ import numpy as np
 from mint_keras import progress
 from mint_keras.data import files, images, layouts, recordio, samples
 from mint_keras.data import people as people_of
-from mint_keras.records import InputError, Rejected, SampleTable, are_unknown
+from mint_keras.data.people import are_unknown
+from mint_keras.records import InputError, Rejected, SampleTable
 
 _BINS = (1, 2, 5, 10, 20, 50, 100, 500)
 _NUM_SIZES = 5

@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from mint_keras.records import unknown
+import numpy as np
 
 FOLDERS, INNER, NAMES, FLAT = "folders", "inner-folders", "names", "unknown"
 # Readings that a user can ask for, and what they are.
@@ -53,6 +53,7 @@ _UNKNOWN_WORDS = (
     "anonymous noname nobody distractor distractors misc others "
 )
 _UNKNOWN = frozenset(_UNKNOWN_WORDS.split())
+_MARK = "?"  # begins the identity of whoever nobody knows; no person's name does
 _MANY = 1000  # photos of a folder, from where it is more likely a class: MS1MV3's people have at most a few hundred
 _FULL = 100  # files of a full shard at least
 _FEW_GROUPS, _MANY_PEOPLE = 20, 50  # so few folders with so many inside are groups of people
@@ -65,6 +66,24 @@ class Reading(NamedTuple):
     identity: list[str]
     how: str
     notes: tuple[str, ...] = ()
+
+
+def unknown(name: str) -> str:
+    """Returns the identity of a face of which nobody knows whose it is; each has one of its own."""
+    return _MARK + name
+
+
+def are_unknown(people: np.ndarray) -> np.ndarray:
+    """Returns of which of `SampleTable.people`, shape (n,), nobody knows who they are."""
+    return np.char.find(np.asarray(people, np.str_), f"/{_MARK}") >= 0
+
+
+def known_units(people: np.ndarray) -> np.ndarray:
+    """Returns people, `SampleTable.people` of shape (n,), in which all that a database does not know are one.
+
+    So nobody can be on two sides of a split, and nobody counts as one more person.
+    """
+    return np.where(are_unknown(people), np.char.partition(np.asarray(people, np.str_), f"/{_MARK}")[:, 0], people)
 
 
 def all_match(names: Sequence[str], pattern: re.Pattern[str]) -> bool:

@@ -8,7 +8,8 @@ import numpy as np
 from mint_keras import formats
 from mint_keras.data import cases, sample_tables, samples
 from mint_keras.data import protocol as protocols
-from mint_keras.records import InputError, are_unknown
+from mint_keras.data.people import are_unknown
+from mint_keras.records import InputError
 
 KIND = "mint_protocol"
 SUMMARY = "protocol.json"

@@ -15,7 +15,8 @@ from typing import BinaryIO, Self
 
 import numpy as np
 
-from mint_keras.records import InputError, Sample, unknown
+from mint_keras.data.people import unknown
+from mint_keras.records import InputError, Sample
 
 _MAGIC = 0xCED7230A
 _FRAME = struct.Struct("<II")
@@ -52,7 +53,7 @@ class RecordFile:
         order = np.argsort(keys, kind="stable")
         self.keys, self.offsets = keys[order], offsets[order]
         # Views give Python numbers, several times as fast as arrays give theirs.
-        self._keys, self._offsets = memoryview(self.keys), memoryview(self.offsets)
+        self._keys, self._offsets = memoryview(self.keys.data), memoryview(self.offsets.data)
 
     def __enter__(self) -> Self:
         return self
@@ -149,7 +150,9 @@ class RecordFile:
             message = f"Expected an index of KEY<TAB>OFFSET lines at {self._index}, received: {error}."
             raise InputError(f"{message} Without the file the records are looked for instead.") from error
         # A line that is there twice says nothing wrong.
-        return np.unique([keys, offsets], axis=1) if len(np.unique(keys)) < len(keys) else (keys, offsets)
+        if len(np.unique(keys)) < len(keys):
+            keys, offsets = np.unique(np.stack([keys, offsets]), axis=1)
+        return keys, offsets
 
     def _complaint(self, keys: np.ndarray, offsets: np.ndarray) -> str:
         """Returns why an index is not of this file, "" if it may be; one of a truncated file is right."""

@@ -10,7 +10,8 @@ import numpy as np
 
 from mint_keras import formats
 from mint_keras.data import files, people, synthetic
-from mint_keras.records import InputError, SampleTable, unknown
+from mint_keras.data.people import unknown
+from mint_keras.records import InputError, SampleTable
 
 REQUIRED = ("sample_id", "database", "identity", "location")
 # Optional columns of numbers and the shape of one sample's.

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from mint_keras.records import InputError, are_unknown, known_units
+from mint_keras.data.people import are_unknown, known_units
+from mint_keras.records import InputError
 
 KNOWN = "Give a folder for each person or a table with identities; inspect_database.py says how they are read."
 

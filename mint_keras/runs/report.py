@@ -11,7 +11,8 @@ from mint_keras import formats, score_files
 from mint_keras.aad import pooling, signals
 from mint_keras.data import protocol as protocols
 from mint_keras.data import protocol_files, synthetic
-from mint_keras.records import AUDITED, InputError, ResultRow, Scores, are_unknown
+from mint_keras.data.people import are_unknown
+from mint_keras.records import AUDITED, InputError, ResultRow, Scores
 from mint_keras.report import plots, tables
 from mint_keras.runs import aad as run_aad
 from mint_keras.runs import run as runs

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from mint_keras.records import InputError, ResultRow, Scores, known_units
+from mint_keras.data.people import known_units
+from mint_keras.records import InputError, ResultRow, Scores
 from mint_keras.statistics import metrics
 
 ACCURACY, AUC, TPR_AT_1, BALANCED_ACCURACY = "accuracy", "auc", "tpr_at_1_fpr", "balanced_accuracy"

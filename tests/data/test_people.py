@@ -7,7 +7,7 @@ import unicodedata
 import pytest
 
 from mint_keras.data import people
-from mint_keras.records import unknown
+from mint_keras.data.people import unknown
 
 
 def photos(*folders: str, names: str = "image_{:04d}.jpg", num: int = 4, start: int = 1) -> list[str]:

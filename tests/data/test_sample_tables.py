@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from mint_keras.data import sample_tables
-from mint_keras.records import InputError, Sample, are_unknown, concatenate_tables, tabulate
+from mint_keras.data.people import are_unknown
+from mint_keras.records import InputError, Sample, concatenate_tables, tabulate
 
 
 def test_round_trip(tmp_path: Path) -> None:

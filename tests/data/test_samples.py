@@ -7,7 +7,8 @@ import pytest
 
 from mint_keras import formats
 from mint_keras.data import images, sample_tables, samples
-from mint_keras.records import InputError, are_unknown
+from mint_keras.data.people import are_unknown
+from mint_keras.records import InputError
 
 
 @pytest.fixture

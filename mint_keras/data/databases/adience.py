@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mint_keras.data import files
-from mint_keras.records import InputError, Sample, unknown
+from mint_keras.data.people import unknown
+from mint_keras.records import InputError, Sample
 
 _NAME = re.compile(r"(?:(.*)/)?(coarse_tilt_aligned|landmark_aligned)_face\.(\d+)\.(.+)")
 _COLUMNS = ["user_id", "original_image", "face_id", "age", "gender"]

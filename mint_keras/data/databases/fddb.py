@@ -7,7 +7,8 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-from mint_keras.records import InputError, Sample, unknown
+from mint_keras.data.people import unknown
+from mint_keras.records import InputError, Sample
 
 FOLDS = "FDDB-folds"
 

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mint_keras.data import files, people
-from mint_keras.records import InputError, Sample, unknown
+from mint_keras.data.people import unknown
+from mint_keras.records import InputError, Sample
 
 _CELEBA = "identity_CelebA.txt"
 _LFW = re.compile(r"(?:.*/)?([^/]+)/\1_\d{4}\.\w+")
