@@ -83,7 +83,10 @@ def known_units(people: np.ndarray) -> np.ndarray:
 
     So nobody can be on two sides of a split, and nobody counts as one more person.
     """
-    return np.where(are_unknown(people), np.char.partition(np.asarray(people, np.str_), f"/{_MARK}")[:, 0], people)
+    units = np.array(people)
+    rows = np.flatnonzero(are_unknown(units))
+    units[rows] = [name.partition(f"/{_MARK}")[0] for name in units[rows].tolist()]
+    return units
 
 
 def all_match(names: Sequence[str], pattern: re.Pattern[str]) -> bool:

@@ -11,7 +11,7 @@ KNOWN = "Give a folder for each person or a table with identities; inspect_datab
 def split_people(people: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:
     """Puts a fraction of the people on one side, at least one on each, all samples of a person on the same side.
 
-    Those of a database of whom nobody knows who they are stay together, see `records.known_units`. `people` is the
+    Those of a database of whom nobody knows who they are stay together, see `people.known_units`. `people` is the
     person of every sample, shape (n,), str; returns True for the samples of the first side, shape (n,).
 
     Raises:
