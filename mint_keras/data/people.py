@@ -171,16 +171,14 @@ def _without_parts(paths: list[list[str]]) -> tuple[list[list[str]], list[str]]:
         gone = parts if len(parts) > 1 or parts == here else set()
         if not is_last and all(_is_class(name) for name in here) and not _are_numbered(paths, level):
             gone |= here
-        # A folder around all others is the database.
-        if level == 0 and len(here) == 1 and all(len(path) > 1 for path in paths):
-            gone |= here
-        if sessions == here and not (is_last and any(len(name) < 3 for name in here)):
-            gone |= sessions
         if gone:
             if len(here) > 1 or is_last:
                 notes.append(f"Folders such as {min(gone)!r} are read as parts or sessions, not people.")
             paths = [path[:level] + path[level + 1 :] if path[level : level + 1] and path[level] in gone else path
                      for path in paths]  # fmt: skip
+    while paths and len(paths[0]) > 1 and all(len(path) > 1 and path[0] == paths[0][0] for path in paths):
+        notes.append(f"The folder {paths[0][0]!r} around all others is read as the database, not a person.")
+        paths = [path[1:] for path in paths]
     return paths, notes[::-1]
 
 

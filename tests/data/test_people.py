@@ -38,6 +38,7 @@ def who(names: list[str], layout: str = people.FOLDERS) -> set[str]:
         (photos("db/images/train/ann", "db/images/val/ann"), "ann"),
         (photos("members/ann", "externals/bob"), "ann bob"),
         (photos("lfw/Ann_Aa", "lfw/Bob_Bb"), "Ann_Aa Bob_Bb"),
+        (photos("lfw/lfw/Ann_Aa", "lfw/lfw/Bob_Bb"), "Ann_Aa Bob_Bb"),
         (photos("A/Ann", "A/Abe", "B/Bob"), "Ann Abe Bob"),
         (photos("part1/images/7381461", "part2/images/7381461"), "7381461"),
         # Years, sessions and videos inside, also uneven.
