@@ -171,6 +171,8 @@ def _without_parts(paths: list[list[str]]) -> tuple[list[list[str]], list[str]]:
         gone = parts if len(parts) > 1 or parts == here else set()
         if not is_last and all(_is_class(name) for name in here) and not _are_numbered(paths, level):
             gone |= here
+        if sessions == here and not (is_last and any(len(name) < 3 for name in here)):
+            gone |= sessions
         if gone:
             if len(here) > 1 or is_last:
                 notes.append(f"Folders such as {min(gone)!r} are read as parts or sessions, not people.")
