@@ -41,11 +41,11 @@ class InspectDatabase(Common):
 
     paths: tuple[str, ...] = dataclasses.field(metadata={"positional": True})
     out: Path | None = None
-    layout: str = ""
     num: int = 12
     # If none of a thousand is broken, at most 0.3% of all are (95%).
     num_read: int = 1000
     seed: int = 1
+    layout: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

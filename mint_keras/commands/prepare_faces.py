@@ -52,7 +52,6 @@ class PrepareFaces(Common):
 
     input: tuple[str, ...]
     out: Path
-    layout: str = ""
     detector: str = ""
     policy: Literal["largest", "central", "only"] = "largest"
     min_overlap: float = policies.MIN_OVERLAP
@@ -61,9 +60,10 @@ class PrepareFaces(Common):
     encoding: Literal["png", "jpg"] = "png"
     min_score: float = scrfd.MIN_SCORE
     border: float = 0.0
+    workers: int = 0
+    layout: str = ""
     min_size: float = 0.0
     max_residual: float = 0.0
-    workers: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
