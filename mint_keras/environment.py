@@ -1,16 +1,20 @@
 """What has to be said to other libraries before they load, and how they load without notices."""
 
 import contextlib
+import json
 import os
+import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 _DEFAULTS = {
     # ONNX Runtime's wheel would look up a host that counts its users, and keep a database under ~/.cache.
     "ORT_DISABLE_TELEMETRY": "1",
     # A small file may claim to be a huge image: the limit is checked before decoding. What OpenCV cannot read we say.
     "OPENCV_IO_MAX_IMAGE_PIXELS": str(2**26),
-    "OPENCV_LOG_LEVEL": "ERROR",
+    "OPENCV_LOG_LEVEL": "SILENT",
     # Notices would bury the one line that matters to the user.
     "TF_CPP_MIN_LOG_LEVEL": "2",
     "RAY_BACKEND_LOG_LEVEL": "fatal",
@@ -20,9 +24,47 @@ _DEFAULTS = {
 }
 
 
+# Settings of Keras with which heads would be others, or nothing would run; here is a keras.json without them.
+_KERAS_HOME = Path(__file__).with_name("keras_home")
+_KERAS_JSON = "keras.json"
+_KERAS_VARIABLES = {"KERAS_BACKEND": "tensorflow", "KERAS_MAX_EPOCHS": "", "KERAS_MAX_STEPS_PER_EPOCH": ""}
+
+
 def prepare() -> None:
-    """Sets the environment of this process, and so of its workers; whoever has said otherwise is left alone."""
+    """Sets the environment of this process, and so of its workers; whoever has said otherwise is left alone.
+
+    But for Keras: its backend, types and order of channels are those that everything here is tried with.
+    """
     os.environ.update({name: value for name, value in _DEFAULTS.items() if name not in os.environ})
+    if "keras" in sys.modules:  # too late, and somebody else's
+        return
+    overruled = [f"{name}={os.environ[name]}" for name, value in _KERAS_VARIABLES.items()
+                 if os.environ.get(name, value) != value]  # fmt: skip
+    for name, value in _KERAS_VARIABLES.items():
+        os.environ.pop(name, None)
+        if value:
+            os.environ[name] = value
+    path = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / _KERAS_JSON
+    with contextlib.suppress(OSError):  # there is none
+        theirs = path.read_text(encoding="utf-8", errors="replace")
+        if changed := _changed(theirs):
+            overruled.append(f"{path}: {changed}")
+            os.environ["KERAS_HOME"] = str(_KERAS_HOME)
+    if overruled:
+        warnings.warn(f"mint_keras runs Keras with its own settings, not with {'; '.join(overruled)}.", stacklevel=3)
+
+
+def _changed(theirs: str) -> str:
+    """Returns what a keras.json says otherwise than ours, "" if nothing."""
+    ours = json.loads((_KERAS_HOME / _KERAS_JSON).read_text(encoding="utf-8"))
+    try:
+        given = dict(json.loads(theirs))
+    except (ValueError, TypeError):
+        return "no JSON object"
+    # The backend is said by a variable, which goes first.
+    return ", ".join(
+        f"{key} {given[key]}" for key in ours if key != "backend" and given.get(key, ours[key]) != ours[key]
+    )
 
 
 def import_tensorflow() -> None:

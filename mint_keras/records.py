@@ -98,7 +98,7 @@ class Sample(NamedTuple):
     Attributes:
         sample_id: A unique name.
         database: The database it comes from.
-        identity: The person, unique within the database. Where nobody knows, every face is a person of its own.
+        identity: The person, unique within the database. Where nobody knows, `data.people.unknown` of the face's name.
         location: Where `data.images.FaceReader` finds the pixels: a file, `FILE#KEY` inside a container, or lab faces.
         group: What else must stay on one side of a split, where that is more than the identity (two records of one
             person, say); "" means the identity.

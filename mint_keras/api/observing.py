@@ -13,6 +13,7 @@ from mint_keras.audited import runtime, taps
 from mint_keras.audited.runtime import FaceFunction
 from mint_keras.data import images
 from mint_keras.data import samples as sources
+from mint_keras.data.people import unknown
 from mint_keras.records import InputError, Observations, SampleTable
 
 
@@ -24,7 +25,7 @@ def samples(
     Args:
         given: Sources as `mint train` takes them, such as "faces/members", or one array of RGB faces, (n, size, size,
             3), uint8.
-        people: Who is on each face of an array, (n,); without it every face is a person of its own.
+        people: Who is on each face of an array, (n,); without it nobody knows, and faces cannot be split by person.
         database: What database all of it is of. People who are not members are a reference only if they are of the
             members' own database, so say so where folders have other names.
 
@@ -43,7 +44,7 @@ def samples(
             raise InputError(f"Expected faces (n, size, size, 3), uint8, received {faces.shape}, {faces.dtype}.")
         databases = np.full(len(faces), database or "array")
         names = np.array([f"{name}-{row:06d}" for row, name in enumerate(databases.tolist())])
-        identity = np.asarray(people).astype(str) if len(people) else names
+        identity = np.asarray(people).astype(str) if len(people) else np.array([unknown(name) for name in names])
         if len(identity) != len(faces):
             raise InputError(f"Expected the person on each of {len(faces)} faces, received {len(identity)} names.")
         table = SampleTable(names, databases, identity, np.full(len(faces), ""))

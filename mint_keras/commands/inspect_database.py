@@ -32,6 +32,8 @@ class InspectDatabase(Common):
     Attributes:
         paths: Databases: folders, .rec or .bin files, sample tables or lab faces (synthetic:1/web/0-11/1).
         out: Folder for sheet.png, inspection.json and rejected.csv; runs/inspect-NAME by default.
+        layout: How folders are read, where that which is recognised is wrong: folders, inner-folders (the one a photo
+            lies in is the person), names (of files), unknown, or a layout such as utkface. Nothing recognises it.
         num: Images of each database on the sheet.
         num_read: Images of each database to decode, at random, for their sizes and for what is broken; 0 reads all.
         seed: Seed of the choice.
@@ -43,6 +45,7 @@ class InspectDatabase(Common):
     # If none of a thousand is broken, at most 0.3% of all are (95%).
     num_read: int = 1000
     seed: int = 1
+    layout: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,10 +62,10 @@ def inspect_database(config: InspectDatabase) -> Inspection:
         raise InputError(f"Expected --num of at least 1, received {config.num}.")
     from mint_keras.statistics import bounds
 
-    sources = [samples.locate(path) for path in config.paths]
-    tables = [samples.list_samples(path) for path in config.paths]
+    sources = [samples.locate(path, config.layout) for path in config.paths]
+    tables = [samples.list_samples(path, config.layout) for path in config.paths]
     inputs = {path: samples.fingerprint(table) for path, table in zip(config.paths, tables, strict=True)}
-    settings = {"num": config.num, "num_read": config.num_read, "seed": config.seed}
+    settings = {"layout": config.layout, "num": config.num, "num_read": config.num_read, "seed": config.seed}
     names = [str(table.database[0]) for table in tables]
     out = config.out or Path("runs") / ("inspect-" + "-".join(dict.fromkeys(names)))
     found: list[dict[str, Any]] = []
@@ -71,8 +74,9 @@ def inspect_database(config: InspectDatabase) -> Inspection:
     with formats.output_folder(out, formats.make_manifest(KIND, inputs, settings), config.overwrite):
         for source, table in zip(sources, tables, strict=True):
             seen, shown, unreadable = inspection.look(table, config.num_read, config.num, config.seed)
-            found.append(inspection.count(source, table) | seen)
-            rejected += unreadable
+            others = samples.left_out(source, table)
+            found.append(inspection.count(source, table, others) | seen)
+            rejected += unreadable + others
             if shown:
                 label = found[-1]["database"]
                 # Two sources may be of one database.

@@ -27,6 +27,7 @@ class PrepareFaces(Common):
     Attributes:
         input: Databases: folders, .rec files, sample tables.
         out: Folder for crops/, samples.parquet, rejected.csv and the manifest.
+        layout: How folders are read, as in inspect_database.py; nothing recognises it.
         detector: SCRFD with landmarks (.onnx), or insightface:buffalo_l for a pack that insightface has installed.
             A folder from convert_fr.py runs in Keras. It is needed for --treatment detect only.
         policy: Which face of a photo with several: the largest, the most central (insightface's weighing), or only:
@@ -43,6 +44,9 @@ class PrepareFaces(Common):
         border: Black border around every photo while its face is sought, as a share of its sides. SCRFD finds hardly
             any face that fills its picture, as in UTKFace or in crops that are aligned already; 0.5 helps. Insightface
             and the paper have none.
+        min_size: Smallest face, in pixels of its photo (column size of samples.parquet); 0 rejects none.
+        max_residual: How far landmarks may lie off the template, in pixels of the crop (column residual): faces from
+            the side and wrong landmarks have more; 0 rejects none.
         workers: Number of processes; 0 takes one for each processor.
     """
 
@@ -57,6 +61,9 @@ class PrepareFaces(Common):
     min_score: float = scrfd.MIN_SCORE
     border: float = 0.0
     workers: int = 0
+    layout: str = ""
+    min_size: float = 0.0
+    max_residual: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +83,10 @@ def prepare_faces(config: PrepareFaces) -> PreparedFaces:
             "Expected --min-score between 0 and 1, --border from 0 to 2, --min-overlap up to 1, received "
             f"{config.min_score}, {config.border}, {config.min_overlap}."
         )
-    table = samples.list_all(config.input)
+    sources = [samples.locate(source, config.layout) for source in config.input]
+    tables = [samples.list_samples(source, config.layout) for source in config.input]
+    table = samples.join(tables)
+    left_out = {source.database: samples.left_out(source, one) for source, one in zip(sources, tables, strict=True)}
     inputs = {"samples": samples.fingerprint(table)}
     if config.detector:
         # Of one input size, 640 pixels, because crops are to be insightface's; the laptop also asks one of 320.
@@ -90,16 +100,22 @@ def prepare_faces(config: PrepareFaces) -> PreparedFaces:
         if not any(crop.file for crop in made):
             raise InputError(f"Expected faces in {list(config.input)}, received none: {made[0].reason}")
         counts = parts.count(table, made)
-        parts.write_table(config.out, table, made)
+        for database, files in left_out.items():
+            if files:  # every file is seen, and kept or rejected
+                counts[database]["left out"] = len(files)
+        parts.write_table(config.out, table, made, [one for files in left_out.values() for one in files])
         # A detector that finds fewer externals than members would bias an audit, so the counts stay with the faces.
         formats.write_json(config.out / formats.MANIFEST, {**manifest, "counts": counts})
     lines = []
+    odd = ("small", "turned", "from the side, or wrong landmarks")
     for database, count in counts.items():
         rejected = count.get("rejected", 0)
         lines.append(
             f"{database}: {count['seen']} photos, {count.get('kept', 0)} faces, {rejected} rejected "
             f"({rejected / count['seen']:.1%}), {count['with several faces']} with several faces"
+            + "".join(f", {count[name]} {name}" for name in odd if count.get(name))
+            + (f"; {count['left out']} other files left out" if "left out" in count else "")
         )
-    if any(count.get("rejected") for count in counts.values()):
+    if any(count.get("rejected") or count.get("left out") for count in counts.values()):
         lines.append(f"Why: {config.out / formats.REJECTED}")
     return PreparedFaces("\n".join([*lines, str(config.out / formats.SAMPLES)]), counts, config.out)

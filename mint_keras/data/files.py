@@ -1,18 +1,50 @@
-"""Which images a folder holds, at any depth."""
+"""Which images a folder holds, at any depth, and what else lies there."""
 
-import itertools
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from mint_keras.records import InputError
+from mint_keras.records import InputError, Rejected
 
 SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".pgm", ".ppm", ".pnm", ".tif", ".tiff", ".jp2", ".gif"}
-    # Cameras write these; OpenCV reads some or none of them, and then they are rejected, not overlooked.
-    | {".heic", ".heif", ".avif", ".jxl"}
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".pgm", ".ppm", ".pnm", ".tif", ".tiff", ".jp2", ".gif"}
+    # OpenCV reads some or none of these, and then they are rejected, not overlooked.
+    | {".heic", ".heif", ".avif", ".jxl", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".raf", ".raw"}
 )
+# How files begin, after a number of bytes, and whether that is an image.
+_BEGINNINGS: tuple[tuple[int, bytes, bool, str], ...] = (
+    (0, b"\xff\xd8\xff", True, "a JPEG image"),
+    (0, b"\x89PNG\r\n\x1a\n", True, "a PNG image"),
+    (0, b"GIF8", True, "a GIF image"),
+    (0, b"II*\0", True, "a TIFF image"),
+    (0, b"MM\0*", True, "a TIFF image"),
+    (8, b"WEBP", True, "a WebP image"),
+    (0, b"\0\0\0\x0cjP  ", True, "a JPEG 2000 image"),
+    (0, b"\xff\x0a", True, "a JPEG XL image"),
+    (0, b"\0\0\0\x0cJXL ", True, "a JPEG XL image"),
+    *(
+        (8, brand, True, "an AVIF or HEIC image")
+        for brand in (b"avif", b"avis", b"hei", b"hev", b"mif1", b"msf1", b"crx ")
+    ),
+    (4, b"ftyp", False, "a video"),
+    (0, b"\x1aE\xdf\xa3", False, "a video"),
+    (8, b"AVI ", False, "a video"),
+    (0, b"%PDF", False, "a PDF, whose pictures are not read"),
+    *(
+        (0, start, False, "an archive, which is not unpacked")
+        for start in (b"PK\3\4", b"Rar!", b"7z\xbc\xaf", b"\x1f\x8b", b"BZh")
+    ),
+    (257, b"ustar", False, "an archive, which is not unpacked"),
+)
+_NETPBM = re.compile(rb"P[1-6]\s+(?:#[^\n]*\n|\s)*\d+\s")
+_LONGEST = 512  # bytes that tell what a file is
+# Copies that a NAS, a system or a viewer makes of photos that lie beside them, and what was thrown away.
+_COPIES = frozenset(
+    {"@eadir", "@recently-snapshot", "#recycle", "@recycle", "$recycle.bin", "#snapshot", "__macosx", "lost+found"}
+    | {"thumbs", "thumbnails", "_thumbs", "@thumb", "system volume information", "network trash folder"}
+)
+_COPY = re.compile(r"SYNO(?:PHOTO|FILE)[_@]THUMB.*|Thumbs\.db|ZbThumbnail\.info|desktop\.ini", re.IGNORECASE)
 _UNUSABLE = "unusable: "
 _ESCAPED = re.compile(rb"\\x([89a-f][0-9a-f])")
 
@@ -46,21 +78,28 @@ def why_unusable(location: str) -> str:
 def list_images(folder: Path) -> Iterator[str]:
     """Yields the images of a folder by their names relative to it, with forward slashes, in a fixed order.
 
-    Hidden files are left out; files without a suffix count. Links to folders are followed, each folder once. Names go
-    through `escape`.
+    Files of other suffixes, or none, are images if they begin as images do. Hidden files and copies that a NAS or a
+    viewer made are left out. Links to folders are followed, each folder once. Names go through `escape`.
     """
-    yield from _walk(folder, "", set())
+    for path, name in _walk(folder, "", set()):
+        if not _why_hidden(name) and (_suffix(name) in SUFFIXES or _what(path)[0]):
+            yield escape(name)
 
 
-def first_images(folder: Path, num: int = 20) -> list[str]:
-    """Returns the first few images of a folder, which show its layout."""
-    return list(itertools.islice(list_images(folder), num))
-
-
-def all_match(folder: Path, pattern: re.Pattern[str]) -> bool:
-    """Says whether a folder has images and the first few are named as a pattern says."""
-    names = first_images(folder)
-    return bool(names) and all(pattern.fullmatch(name) for name in names)
+def left_out(folder: Path, used: Iterable[str]) -> list[Rejected]:
+    """Returns every file of a folder that is not among the locations of its samples, and why."""
+    inside = f" ({folder}/"
+    known = {
+        f"{folder}/{location.partition(inside)[2].removesuffix(')')}" if why_unusable(location) else location
+        for location in used
+    }
+    found = []
+    for path, name in _walk(folder, "", set()):
+        if (location := f"{folder}/{escape(name)}") not in known:
+            is_image, what = _what(path)
+            other = f"{what}, of which the database says nothing" if is_image else what
+            found.append(Rejected(location, f"Left out: {_why_hidden(name) or other}."))
+    return found
 
 
 def read_lines(path: Path) -> list[str]:
@@ -71,7 +110,40 @@ def read_lines(path: Path) -> list[str]:
         raise InputError(f"Expected text in {path}, received bytes that are none.") from error
 
 
-def _walk(folder: Path, prefix: str, seen: set[tuple[int, int]]) -> Iterator[str]:
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower()
+
+
+def _why_hidden(name: str) -> str:
+    """Returns why a file is left out whatever it holds, "" if it is not."""
+    *folders, last = name.split("/")
+    if any(folder.casefold() in _COPIES for folder in folders) or _COPY.fullmatch(last):
+        return "a thumbnail or another copy that a system made"
+    return "hidden" if any(part.startswith(".") for part in (*folders, last)) else ""
+
+
+def _what(path: Path) -> tuple[bool, str]:
+    """Returns whether a file begins as an image does, and what it is."""
+    try:
+        # A pipe would be waited for.
+        start = b"" if not path.is_file() else _beginning(path)
+    except OSError:
+        return False, "a file that cannot be read"
+    for place, beginning, is_image, what in _BEGINNINGS:
+        if start[place : place + len(beginning)] == beginning:
+            return is_image, what
+    if _NETPBM.match(start) or (start[:2] == b"BM" and start[6:10] == b"\0\0\0\0"):
+        return True, "an image"
+    return False, f"no image ({_suffix(path.name) or 'without a suffix'})"
+
+
+def _beginning(path: Path) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(_LONGEST)
+
+
+def _walk(folder: Path, prefix: str, seen: set[tuple[int, int]]) -> Iterator[tuple[Path, str]]:
+    """Yields every file, hidden ones included, with its name relative to the folder on top."""
     # A link may lead to a folder that is above it.
     status = os.stat(folder)
     if (status.st_dev, status.st_ino) in seen:
@@ -79,7 +151,7 @@ def _walk(folder: Path, prefix: str, seen: set[tuple[int, int]]) -> Iterator[str
     seen.add((status.st_dev, status.st_ino))
     # The order of `scandir` is the file system's.
     with os.scandir(folder) as entries:
-        ordered = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+        ordered = sorted(entries, key=lambda entry: entry.name)
     for entry in ordered:
         try:
             is_folder = entry.is_dir()
@@ -87,5 +159,5 @@ def _walk(folder: Path, prefix: str, seen: set[tuple[int, int]]) -> Iterator[str
             continue
         if is_folder:
             yield from _walk(folder / entry.name, f"{prefix}{entry.name}/", seen)
-        elif os.path.splitext(entry.name)[1].lower() in SUFFIXES or "." not in entry.name:
-            yield escape(prefix + entry.name)
+        else:
+            yield folder / entry.name, prefix + entry.name

@@ -1,4 +1,4 @@
-"""The only place where images are decoded: from files, RecordIO databases and the lab, to RGB faces or pictures."""
+"""The only place where images are read: from files, RecordIO databases and the lab, to RGB faces or pictures."""
 
 import collections
 import dataclasses
@@ -15,6 +15,7 @@ import numpy as np
 from mint_keras import formats
 from mint_keras.data import files, pickles, recordio, synthetic
 from mint_keras.data.databases import tfds
+from mint_keras.data.decoding import decode as decode
 from mint_keras.records import InputError, Rejected, SampleTable
 
 IMAGE_SIZE = 112
@@ -221,32 +222,6 @@ def read_bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise InputError(f"Expected a readable file, received: {error.strerror}.") from error
-
-
-def decode(encoded: bytes) -> np.ndarray:
-    """Decodes an image to RGB, shape (height, width, 3), uint8.
-
-    An EXIF orientation is followed. Grey becomes three equal channels, 16 bits become 8, transparency is dropped, of an
-    animation the first picture is taken.
-
-    Raises:
-        InputError: if the bytes are no image, or one of more pixels than `OPENCV_IO_MAX_IMAGE_PIXELS` allows.
-    """
-    image = None
-    if encoded:
-        try:
-            image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR_RGB)
-        except cv2.error as error:
-            # OpenCV has one error for everything, so its message must tell. The limit is OpenCV's own, by its
-            # environment variable, because only OpenCV can check it before decoding.
-            if "CV_IO_MAX_IMAGE" in str(error):
-                raise InputError(
-                    "Expected an image of sane size, received more pixels than OPENCV_IO_MAX_IMAGE_PIXELS allows "
-                    "(67 million, unless you set that environment variable)."
-                ) from error
-    if image is None:
-        raise InputError("Expected an image, received bytes that OpenCV cannot decode.")
-    return image
 
 
 def write_png(path: Path, image: np.ndarray) -> None:

@@ -1,18 +1,22 @@
 """Which database a folder holds: the layouts that are recognised, and what their publishers counted."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from mint_keras.data import files, people
 from mint_keras.data.databases import adience, fddb, folders, ijbc, pictures, tfds
-from mint_keras.records import Sample
+from mint_keras.records import InputError, Sample
 
-RECORDIO, VERIFICATION, FOLDERS = "recordio", "verification pairs", "folders"
+RECORDIO, VERIFICATION, FOLDERS = "recordio", "verification pairs", people.FOLDERS
 
+# Of these, samples are no files.
+CONTAINERS = ("tensorflow_datasets", "cifar-100 pickles")
 
-# Whether a folder has a layout, by a few of its files, and how it is read under a database's name.
-# The first that fits is taken; a folder that fits none is one of people's folders.
-LAYOUTS: dict[str, tuple[Callable[[Path], bool], Callable[[Path, str], Iterator[Sample]]]] = {
+Reader = Callable[[Path, str], Iterator[Sample]]
+# Whether a folder has a layout, by files that only it has, and how it is read under a database's name.
+# The first that fits is taken.
+LAYOUTS: dict[str, tuple[Callable[[Path], bool], Reader]] = {
     "tensorflow_datasets": (tfds.is_here, tfds.read),
     "cifar-100 pickles": (pictures.is_cifar_pickles, pictures.read_cifar_pickles),
     "cifar-100 folders": (pictures.is_cifar_folders, pictures.read_cifar_folders),
@@ -21,6 +25,9 @@ LAYOUTS: dict[str, tuple[Callable[[Path], bool], Callable[[Path, str], Iterator[
     "ijb-c (insightface)": (ijbc.is_insightface, ijbc.read_insightface),
     "fddb": (fddb.is_here, fddb.read),
     "celeba": (folders.is_celeba, folders.read_celeba),
+}
+# The same by the names of all images; a folder that fits none is read as `people.read` can.
+BY_NAMES: dict[str, tuple[Callable[[Sequence[str]], bool], Reader]] = {
     "adience": (adience.is_here, adience.read),
     "coco": (pictures.is_coco, pictures.read_coco),
     "caltech-256": (pictures.is_caltech256, pictures.read_caltech),
@@ -69,11 +76,22 @@ PUBLISHED = (
 
 
 def recognise(folder: Path) -> str:
-    """Returns the layout of a folder, a key of `LAYOUTS`, or "folders"."""
-    return next((name for name, (is_here, _) in LAYOUTS.items() if is_here(folder)), FOLDERS)
+    """Returns the layout of a folder, a key of `LAYOUTS` or of `BY_NAMES`, or "folders"."""
+    if found := next((name for name, (is_here, _) in LAYOUTS.items() if is_here(folder)), ""):
+        return found
+    names = list(files.list_images(folder))
+    return next((name for name, (is_here, _) in BY_NAMES.items() if is_here(names)), FOLDERS)
 
 
-def read(folder: Path, database: str) -> Iterator[Sample]:
-    """Yields the samples of a folder, by the layout that it has."""
-    layout = recognise(folder)
-    return (folders.read if layout == FOLDERS else LAYOUTS[layout][1])(folder, database)
+def check(layout: str) -> None:
+    """Raises InputError if nothing is called so."""
+    known = [*people.READINGS, *LAYOUTS, *BY_NAMES]
+    if layout not in known:
+        raise InputError(f"Expected a layout of {', '.join(known)}, received {layout!r}.")
+
+
+def read(folder: Path, database: str, layout: str) -> Iterator[Sample]:
+    """Yields the samples of a folder in a layout that `recognise` or a user says it has."""
+    if layout in people.READINGS:
+        return folders.read(folder, database, layout)
+    return {**LAYOUTS, **BY_NAMES}[layout][1](folder, database)

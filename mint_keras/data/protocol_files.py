@@ -8,6 +8,7 @@ import numpy as np
 from mint_keras import formats
 from mint_keras.data import cases, sample_tables, samples
 from mint_keras.data import protocol as protocols
+from mint_keras.data.people import are_unknown
 from mint_keras.records import InputError
 
 KIND = "mint_protocol"
@@ -47,7 +48,8 @@ def count_parts(protocol: protocols.Protocol) -> dict[str, dict[str, Any]]:
             databases, counts = np.unique(chosen.database, return_counts=True)
             parts[name] = {
                 "images": len(chosen),
-                "identities": len(np.unique(chosen.people())),
+                "identities": len(np.unique(chosen.people()[~are_unknown(chosen.people())])),
+                "unknown": int(are_unknown(chosen.people()).sum()),
                 "databases": dict(zip(databases.tolist(), counts.tolist(), strict=True)),
             }
     return parts
@@ -58,8 +60,11 @@ def describe(summary: dict[str, Any]) -> str:
     lines = [f"Case {summary['case']}, evaluation: {summary['evaluation'].replace('_', ' ')}"]
     for name, counts in summary["parts"].items():
         databases = ", ".join(f"{database} {count:,}" for database, count in counts["databases"].items())
+        unknown = f", {counts['unknown']:,} of unknown identity" if counts.get("unknown") else ""
         title = f"{name.replace('_', ' ')}:"
-        lines.append(f"  {title:16} {counts['images']:7,} images, {counts['identities']:6,} identities ({databases})")
+        lines.append(
+            f"  {title:16} {counts['images']:7,} images, {counts['identities']:6,} identities{unknown} ({databases})"
+        )
     lines += [f"  {mine} stands for the paper's {theirs}" for mine, theirs in summary["stand_ins"].items()]
     if summary["scale"] < 1:
         lines.append(

@@ -7,6 +7,7 @@ float32 label, uint64 id, uint64 id2; with flag > 0 that many float32 labels fol
 """
 
 import array
+import contextlib
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import BinaryIO, Self
 
 import numpy as np
 
+from mint_keras.data.people import unknown
 from mint_keras.records import InputError, Sample
 
 _MAGIC = 0xCED7230A
@@ -22,12 +24,14 @@ _HEADER = struct.Struct("<IfQQ")
 _WHOLE, _FIRST, _LAST = 0, 1, 3  # 2 is a middle part
 _MAX_ID = 2**62  # a larger id is a sign of damage
 _BLOCK = 2**20  # bytes that are searched at once
+_MOST_CHECKED = 20_000  # records of an index that are compared with the file: of more, the longest
 
 
 class RecordFile:
-    """Random access to the records of one `.rec` file; without an index (`.idx`) beside it, it is scanned first.
+    """Random access to the records of one `.rec` file; without a right index (`.idx`) beside it, it is scanned first.
 
     Attributes:
+        why_scanned: What is wrong with the index; "" if nothing is, or there is none.
         keys: Keys of the records, sorted, shape (n,), int64.
         offsets: Where the records begin, in bytes, shape (n,), int64.
     """
@@ -40,14 +44,16 @@ class RecordFile:
         except OSError as error:
             raise InputError(f"Expected a RecordIO file at {self.path}, received: {error}.") from error
         keys, offsets = self._read_index() if self._index.is_file() else self._scan()
+        self.why_scanned = self._complaint(keys, offsets)
+        if self.why_scanned:
+            keys, offsets = self._scan()
         if not len(keys):
             raise InputError(f"Expected records in {self.path}, received none.")
-        # Arrays take a tenth of what a dictionary takes. Of a repeated key the last offset counts.
+        # Arrays take a tenth of what a dictionary takes.
         order = np.argsort(keys, kind="stable")
-        is_last = np.append(np.diff(keys[order]) > 0, True)
-        self.keys, self.offsets = keys[order][is_last], offsets[order][is_last]
+        self.keys, self.offsets = keys[order], offsets[order]
         # Views give Python numbers, several times as fast as arrays give theirs.
-        self._keys, self._offsets = memoryview(self.keys), memoryview(self.offsets)
+        self._keys, self._offsets = memoryview(self.keys.data), memoryview(self.offsets.data)
 
     def __enter__(self) -> Self:
         return self
@@ -143,7 +149,27 @@ class RecordFile:
         except (OSError, ValueError) as error:
             message = f"Expected an index of KEY<TAB>OFFSET lines at {self._index}, received: {error}."
             raise InputError(f"{message} Without the file the records are looked for instead.") from error
+        # A line that is there twice says nothing wrong.
+        if len(np.unique(keys)) < len(keys):
+            keys, offsets = np.unique(np.stack([keys, offsets]), axis=1)
         return keys, offsets
+
+    def _complaint(self, keys: np.ndarray, offsets: np.ndarray) -> str:
+        """Returns why an index is not of this file, "" if it may be; one of a truncated file is right."""
+        if len(np.unique(keys)) < len(keys) or len(np.unique(offsets)) < len(offsets):
+            return "repeats records"
+        if len(offsets) and (offsets.min() < 0 or (offsets % 4).any()):
+            return "points to places where no record can begin"
+        size = self._file.seek(0, 2)
+        within = np.sort(offsets[offsets < size])
+        gaps = np.diff(np.append(within, size))
+        known = set(within.tolist())
+        longest = np.sort(np.argsort(-gaps, kind="stable")[:_MOST_CHECKED])
+        for place in np.union1d(longest, [len(within) - 1] if len(within) else []).astype(int).tolist():
+            end = self._end(int(within[place]))
+            if end is not None and end < size and end not in known and self._begins_record(end):
+                return "lacks records"
+        return "lacks the first record" if 0 not in known and self._begins_record(0) else ""
 
     def _scan(self) -> tuple[np.ndarray, np.ndarray]:
         # Keys are the ids in the headers, or else the order. Where a record is damaged, it goes on at the next frame
@@ -227,20 +253,44 @@ class RecordFile:
 def read(path: Path, database: str) -> Iterator[Sample]:
     """Yields the images of a `.rec` file; the first label of a record is its identity, its location `FILE.rec#KEY`.
 
-    A damaged record stays listed, to be rejected with its reason by whoever reads its image.
+    Labels below 0, or all the same, are unknown. A damaged record stays listed, to be rejected with its reason by
+    whoever reads its image.
     """
-    num_readable, reason = 0, "none"
+    identities, reason = {}, "none"
     with RecordFile(path) as records:
         for key in map(int, records.image_keys()):
+            identities[key] = np.nan
             try:
-                identity = f"{int(records.labels(key)[0]):07d}"
-                num_readable += 1
-            except (InputError, ValueError, OverflowError) as error:
-                identity = f"damaged-{key}"
+                identities[key] = float(records.labels(key)[0])
+            except InputError as error:
                 reason = f"damaged ones only: {error}"
-            yield Sample(f"{database}/{key}", database, identity, f"{path}#{key}")
-    if not num_readable:
+    readable = np.array([label for label in identities.values() if np.isfinite(label)])
+    if not len(readable):
         raise InputError(f"Expected images in {path}, received {reason}")
+    says_nothing = bool(_why_unknown(readable))
+    for key, label in identities.items():
+        identity = f"{int(label):07d}" if np.isfinite(label) else f"damaged-{key}"
+        is_known = not says_nothing and not label < 0
+        yield Sample(f"{database}/{key}", database, identity if is_known else unknown(str(key)), f"{path}#{key}")
+
+
+def complaints(path: Path) -> list[str]:
+    """Returns what is wrong with the index of a `.rec` file and with its labels."""
+    with RecordFile(path) as records:
+        found = [f"The index {records.why_scanned}; the file was scanned instead."] if records.why_scanned else []
+        labels = []
+        for key in map(int, records.image_keys()):
+            with contextlib.suppress(InputError):
+                labels.append(float(records.labels(key)[0]))
+    why = _why_unknown(np.array([label for label in labels if np.isfinite(label)]))
+    return [*found, why] if why else found
+
+
+def _why_unknown(labels: np.ndarray) -> str:
+    """Returns why labels say nothing of who is who, "" if they may."""
+    if len(labels) > 1 and (labels == labels[0]).all():
+        return f"Labels do not tell people apart: all are {labels[0]:g}. Identities are unknown."
+    return "" if (labels % 1 == 0).all() else "Labels are no whole numbers, so no people. Identities are unknown."
 
 
 def read_property(folder: Path) -> int | None:

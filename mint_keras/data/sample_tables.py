@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from mint_keras import formats
+from mint_keras.data import files, people, synthetic
+from mint_keras.data.people import unknown
 from mint_keras.records import InputError, SampleTable
 
 REQUIRED = ("sample_id", "database", "identity", "location")
@@ -44,7 +46,8 @@ def read_samples(path: Path, part: int | None = None) -> SampleTable:
     Args:
         path: A `.parquet` or `.csv` with the columns sample_id, database, identity, location and, if you want, group,
             box ("left top right bottom" in pixels), landmarks (ten numbers) and attributes (a JSON object). Relative
-            locations are relative to the table's folder. Without an identity a sample is a person of their own.
+            locations are relative to the table's folder. An empty identity, NaN, NA, None, -1 or "unknown" is unknown.
+            Boxes are drawn on the upright photo, as an EXIF orientation turns it.
         part: Number of the only part to read, see `part_size` of `write_samples`; None reads all.
 
     Raises:
@@ -60,26 +63,37 @@ def read_samples(path: Path, part: int | None = None) -> SampleTable:
         if name in _NUMBERS:
             arrays[name] = _parse_numbers(columns[name], _NUMBERS[name], f"{name} of {path}")
         else:
-            arrays[name] = np.array(["" if value is None else str(value) for value in columns[name]])
+            arrays[name] = np.array([_as_text(value) for value in columns[name]])
     if "attributes" in arrays:
-        objects = []
-        for text in arrays["attributes"].tolist():
-            try:
-                value = json.loads(text or "{}")
-            except json.JSONDecodeError:
-                value = None
-            if not isinstance(value, dict):
-                raise InputError(f"Expected a JSON object as attributes in {path}, received {text!r}.")
-            # Sorted, so that tables of equal samples have equal fingerprints.
-            objects.append(json.dumps(value, sort_keys=True))
-        arrays["attributes"] = np.array(objects)
-    # A colon in the first part makes an address, such as synthetic:1/web/3/0, that no folder holds.
+        arrays["attributes"] = np.array([_parse_attributes(text, path) for text in arrays["attributes"].tolist()])
     places = arrays["location"].tolist()
-    arrays["location"] = np.array([text if ":" in text.split("/")[0] else str(path.parent / text) for text in places])
-    arrays["identity"] = np.where(arrays["identity"] == "", arrays["sample_id"], arrays["identity"])
+    is_address = [synthetic.is_synthetic(text) or bool(files.why_unusable(text)) for text in places]
+    arrays["location"] = np.array(
+        [text if is_whole else str(path.parent / text) for text, is_whole in zip(places, is_address, strict=True)]
+    )
+    pairs = zip(map(people.canonical, arrays["identity"].tolist()), arrays["sample_id"].tolist(), strict=True)
+    arrays["identity"] = np.array([unknown(sample) if people.is_unknown(name) else name for name, sample in pairs])
     if len(np.unique(arrays["sample_id"])) != len(arrays["sample_id"]):
         raise InputError(f"Expected unique sample_ids, received repeated ones in {path}.")
     return SampleTable(**arrays)
+
+
+def _parse_attributes(text: str, path: Path) -> str:
+    """Returns a JSON object as text whose keys are sorted, so that tables of equal samples have equal fingerprints."""
+    try:
+        value = json.loads(text or "{}")
+    except json.JSONDecodeError:
+        value = None
+    if not isinstance(value, dict):
+        raise InputError(f"Expected a JSON object as attributes in {path}, received {text!r}.")
+    return json.dumps(value, sort_keys=True)
+
+
+def _as_text(value: Any) -> str:
+    """Returns a cell as text; whole numbers of a column that became floats because of gaps stay whole."""
+    if value is None or value != value:  # NaN is not itself
+        return ""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _parse_numbers(values: list[Any], shape: tuple[int, ...], where: str) -> np.ndarray:

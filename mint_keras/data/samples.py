@@ -1,6 +1,7 @@
 """From what a user names on the command line to a sample table."""
 
 import dataclasses
+import functools
 import os
 import re
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ import numpy as np
 
 from mint_keras import formats
 from mint_keras.data import files, images, layouts, pairs, recordio, sample_tables, synthetic
-from mint_keras.records import InputError, NoSamplesError, SampleTable, concatenate_tables, tabulate
+from mint_keras.records import InputError, NoSamplesError, Rejected, SampleTable, concatenate_tables, tabulate
 
 TABLE = "sample table"
 _NAMED = re.compile(r"([\w.-]+)=(.+)", re.DOTALL)
@@ -26,7 +27,7 @@ class Source:
     layout: str
 
 
-def list_samples(source: str) -> SampleTable:
+def list_samples(source: str, layout: str = "") -> SampleTable:
     """Lists the samples of one source.
 
     Args:
@@ -34,11 +35,12 @@ def list_samples(source: str) -> SampleTable:
             a folder with `train.rec`, or a `.rec` file; an insightface verification set (`.bin`); a sample table
             (`.parquet` or `.csv`); or lab faces (`synthetic:1/web/0-399/10`, see `data.synthetic`). `NAME=SOURCE`
             names the database of a source, which is otherwise called as its folder or its table says.
+        layout: How a folder is to be read, see `locate`.
 
     Raises:
         InputError: if there is no such source or it holds no image.
     """
-    found = locate(source)
+    found = locate(source, layout)
     if found.path is None:
         return synthetic.sample_table(found.text)
     if found.layout == TABLE:
@@ -49,7 +51,7 @@ def list_samples(source: str) -> SampleTable:
             raise InputError(f"Expected one database to call {found.database}, received {names.tolist()}.")
         return dataclasses.replace(table, database=np.full(len(table), found.database))
     readers = {layouts.RECORDIO: recordio.read, layouts.VERIFICATION: pairs.read}
-    read = readers.get(found.layout, layouts.read)
+    read = readers.get(found.layout, functools.partial(layouts.read, layout=found.layout))
     try:
         table = tabulate(read(found.path, found.database))
     except NoSamplesError as error:
@@ -61,8 +63,8 @@ def list_samples(source: str) -> SampleTable:
     return table
 
 
-def locate(source: str) -> Source:
-    """Returns what a source is, without listing its samples.
+def locate(source: str, layout: str = "") -> Source:
+    """Returns what a source is, without listing its samples; a layout that is given stands for the one recognised.
 
     Raises:
         InputError: if there is no such source, or prepare_faces.py has not finished there.
@@ -87,12 +89,20 @@ def locate(source: str) -> Source:
     records = path if path.suffix == ".rec" else path / "train.rec"
     if records.is_file():
         return Source(text, name or records.parent.name, records, layouts.RECORDIO)
-    return Source(text, name or path.name, path, layouts.recognise(path))
+    if layout:
+        layouts.check(layout)
+    return Source(text, name or path.name, path, layout or layouts.recognise(path))
 
 
-def list_all(sources: Sequence[str]) -> SampleTable:
+def list_all(sources: Sequence[str], layout: str = "") -> SampleTable:
     """Lists several sources as one table."""
-    return join([list_samples(source) for source in sources])
+    return join([list_samples(source, layout) for source in sources])
+
+
+def left_out(source: Source, table: SampleTable) -> list[Rejected]:
+    """Returns every file of a folder that is none of its samples, and why; of other sources nothing."""
+    is_folder = source.path is not None and source.path.is_dir() and source.layout not in layouts.CONTAINERS
+    return files.left_out(source.path, table.location.tolist()) if is_folder and source.path else []
 
 
 def join(parts: Sequence[SampleTable]) -> SampleTable:

@@ -2,21 +2,30 @@
 
 import numpy as np
 
+from mint_keras.data.people import are_unknown, known_units
 from mint_keras.records import InputError
+
+KNOWN = "Give a folder for each person or a table with identities; inspect_database.py says how they are read."
 
 
 def split_people(people: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:
     """Puts a fraction of the people on one side, at least one on each, all samples of a person on the same side.
 
-    `people` is the person of every sample, shape (n,), str; returns True for the samples of the first side, shape (n,).
+    Those of a database of whom nobody knows who they are stay together, see `people.known_units`. `people` is the
+    person of every sample, shape (n,), str; returns True for the samples of the first side, shape (n,).
 
     Raises:
         InputError: if there are fewer than two people, or the fraction is not between 0 and 1.
     """
     if not 0.0 < fraction < 1.0:
         raise InputError(f"Expected a fraction between 0 and 1, received {fraction}.")
-    unique, person_of = np.unique(people, return_inverse=True)
+    unique, person_of = np.unique(known_units(people), return_inverse=True)
     if len(unique) < 2:
+        if num := int(are_unknown(people).sum()):
+            raise InputError(
+                f"Expected people who can be divided, received {num} photos of unknown identity: one person could "
+                f"be on two sides. {KNOWN}"
+            )
         raise InputError(
             f"Expected at least two identities, to train on some and test on others, received {len(unique)}. "
             "Give a folder with one subfolder per identity."
@@ -73,7 +82,11 @@ def folds_of_people(
 
     Takes the person of every row, shape (n,), and which rows are members', shape (n,), bool. Whoever has a member's
     photo counts as a member, for image membership.
+
+    Raises:
+        InputError: if of some photos nobody knows whose they are.
     """
+    refuse_unknown(people)
     has_member = np.isin(people, people[is_member])
     fold = np.empty(len(people), int)
     for side in (has_member, ~has_member):
@@ -81,6 +94,15 @@ def folds_of_people(
         count = number.max(initial=-1) + 1
         fold[side] = np.random.default_rng(seed).permutation(np.arange(count) % num)[number]
     return [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in range(num)]
+
+
+def refuse_unknown(people: np.ndarray) -> None:
+    """Raises InputError if of some of `SampleTable.people`, shape (n,), nobody knows who they are."""
+    if num := int(are_unknown(people).sum()):
+        raise InputError(
+            f"Expected photos of known people, which can be kept apart, received {num} of {len(people)} of unknown "
+            f"identity. {KNOWN}"
+        )
 
 
 def rows_by_person(people: np.ndarray) -> list[np.ndarray]:

@@ -6,14 +6,15 @@ up. A face that was prepared and written as PNG does not say how its photo was c
 
 import collections
 import functools
-import struct
-from collections.abc import Iterator, Mapping
+import io
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import cv2
 import numpy as np
+from PIL import Image
 
-from mint_keras.data import images
+from mint_keras.data import decoding, images
 from mint_keras.records import InputError, SampleTable
 
 GREY = "grey"
@@ -25,12 +26,7 @@ _SAMPLING = {
     "4:4:0": ((1, 2), cv2.IMWRITE_JPEG_SAMPLING_FACTOR_440),
     "4:1:1": ((4, 1), cv2.IMWRITE_JPEG_SAMPLING_FACTOR_411),
 }
-# Markers. Source: ITU-T T.81, table B.1.
-_START, _TABLES, _SCAN, _END, _TEMPORARY = 0xD8, 0xDB, 0xDA, 0xD9, 0x01
-_RESTARTS = range(0xD0, 0xD8)
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # the others there hold no sizes
 _QUALITIES = range(1, 101)
-_JPEG = bytes((0xFF, _START))
 _NOT_JPEG, _PIXELS = "no JPEG files", "drawn, or kept as pixels"
 _UNREAD = "cannot be read, too small, or a rare kind of JPEG"
 
@@ -98,7 +94,7 @@ def estimate(table: SampleTable) -> Pipeline:
     for location in table.location.tolist():
         try:
             stored = reader.stored(location)
-            if isinstance(stored, bytes) and stored.startswith(_JPEG):
+            if isinstance(stored, bytes) and stored.startswith(decoding.JPEG_START):
                 header = read_header(stored)
                 sides.append(min(header.width, header.height))
                 encodings.append(Encoding(sides[-1], *nearest(header.tables), header.sampling))
@@ -159,30 +155,18 @@ def read_header(encoded: bytes) -> Header:
     Raises:
         InputError: if it is no JPEG file, damaged, or of a kind that says less or other things.
     """
-    tables: dict[int, tuple[int, ...]] = {}
-    frame = b""
-    for marker, segment in _segments(encoded):
-        frame = segment if marker in _FRAMES else frame
-        while marker == _TABLES and segment:
-            layout = ">64H" if segment[0] >> 4 else ">64B"
-            end = 1 + struct.calcsize(layout)
-            steps = struct.unpack(layout, segment[1:end]) if len(segment) >= end else (0,)
-            if not all(steps):
-                raise InputError(
-                    "Expected a JPEG file with whole quantisation tables, of steps above 0, received a damaged one."
-                )
-            tables[segment[0] & 15], segment = steps, segment[end:]
-    if len(frame) < 6 or len(frame) < 6 + 3 * frame[5]:
-        raise InputError("Expected a JPEG file with a frame, received a damaged one.")
-    _, height, width, num = struct.unpack(">BHHB", frame[:6])
-    if min(height, width) < images.MIN_SIZE or num not in (1, 3):
+    try:
+        with Image.open(io.BytesIO(encoded), formats=("JPEG", "MPO")) as image:
+            (width, height), layers, tables = image.size, image.layer, image.quantization  # type: ignore[attr-defined] # of JPEG
+    except Exception as error:
+        raise InputError("Expected a JPEG file with pixels, received another or a damaged one.") from error
+    if min(height, width) < images.MIN_SIZE or len(layers) not in (1, 3):
         wanted = f"a JPEG file in grey or colour of at least {images.MIN_SIZE} pixels a side"
-        raise InputError(f"Expected {wanted}, received {width}x{height} of {num} channels.")
-    components = [(frame[k + 1] >> 4, frame[k + 1] & 15, frame[k + 2]) for k in range(6, 6 + 3 * num, 3)]
-    used = [number for _, _, number in components[:2]]
-    if missing := [number for number in used if number not in tables]:
-        raise InputError(f"Expected a JPEG file with its quantisation tables, received one without table {missing[0]}.")
-    luma, *chroma = [(across, down) for across, down, _ in components]
+        raise InputError(f"Expected {wanted}, received {width}x{height} of {len(layers)} channels.")
+    used = [tuple(tables.get(number, ())) for _, _, _, number in layers[:2]]
+    if not all(len(steps) == 64 and all(steps) for steps in used):
+        raise InputError("Expected a JPEG file with whole quantisation tables, of steps above 0, received another.")
+    luma, *chroma = [(across, down) for _, across, down, _ in layers]
     fitting = [GREY] if not chroma else [
         name
         for name, ((across, down), _) in _SAMPLING.items()
@@ -190,32 +174,7 @@ def read_header(encoded: bytes) -> Header:
     ]  # fmt: skip
     if not fitting:
         raise InputError(f"Expected chroma sampled as one of {list(_SAMPLING)}, received factors {[luma, *chroma]}.")
-    return Header(width, height, fitting[0], tuple(tables[number] for number in used))
-
-
-def _segments(encoded: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yields the markers of a JPEG file and what follows them, up to the pixels."""
-    if not encoded.startswith(_JPEG):
-        raise InputError("Expected a JPEG file, received another.")
-    place = 2
-    while True:
-        while encoded[place : place + 2] == b"\xff\xff":  # filling
-            place += 1
-        head = encoded[place : place + 4]
-        if len(head) < 4 or head[0] != 0xFF:
-            raise InputError("Expected a JPEG file with pixels, received a damaged one.")
-        marker = head[1]
-        if marker in (_SCAN, _END):
-            return
-        if marker in _RESTARTS or marker == _TEMPORARY:  # these have no length
-            place += 2
-            continue
-        (length,) = struct.unpack(">H", head[2:])
-        segment = encoded[place + 4 : place + 2 + length]
-        if length < 2 or len(segment) != length - 2:
-            raise InputError("Expected a JPEG file with pixels, received a damaged one.")
-        yield marker, segment
-        place += 2 + length
+    return Header(width, height, fitting[0], tuple(used))
 
 
 def encode(image: np.ndarray, quality: int, sampling: str) -> bytes:

@@ -9,18 +9,21 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from mint_keras import formats, progress
 from mint_keras.data import sample_tables
-from mint_keras.faces import crops
+from mint_keras.faces import align, crops
 from mint_keras.records import InputError, Rejected, SampleTable
 
 # What an interruption can cost. A part is a JSON list beside the crops, and stays there: a finished command that is
 # given again reads it.
 PART_SIZE = 64
+# From where crops are counted as odd; nothing is done to them. Pixels of the photo, degrees, pixels of the crop.
+_SMALL, _TURNED, _ASKEW = 32, 45, 8
 
 
 def write_parts(table: SampleTable, settings: crops.CropSettings, out: Path, num_workers: int) -> list[crops.Crop]:
@@ -74,25 +77,34 @@ def write_parts(table: SampleTable, settings: crops.CropSettings, out: Path, num
     return everything
 
 
-def write_table(out: Path, table: SampleTable, made: list[crops.Crop]) -> None:
-    """Writes the sample table of the crops, and the list of samples that gave none."""
+def write_table(out: Path, table: SampleTable, made: list[crops.Crop], left_out: Sequence[Rejected] = ()) -> None:
+    """Writes the sample table of the crops, and the list of samples that gave none and of files that are no samples."""
     files = np.array([crop.file for crop in made])
     # Boxes and landmarks are of the photos.
     faces = dataclasses.replace(table, location=files, box=None, landmarks=None).take(files != "")
     pairs = zip(table.location.tolist(), made, strict=True)
     rejected = [Rejected(location, crop.reason) for location, crop in pairs if crop.reason]
     assert len(table) == len(faces) + len(rejected)  # noqa: S101 # every sample is kept or rejected
-    sample_tables.write_samples(out / formats.SAMPLES, faces)
-    formats.write_rejected(out / formats.REJECTED, rejected)
+    kept = [crop for crop in made if crop.file]
+    fits = np.array([crop.fit or (np.nan,) * len(align.Fit._fields) for crop in kept], np.float32)
+    extra = {name: fits[:, k] for k, name in enumerate(align.Fit._fields)}
+    extra["detector_score"] = np.array([crop.score for crop in kept], np.float32)
+    sample_tables.write_samples(out / formats.SAMPLES, faces, extra)
+    formats.write_rejected(out / formats.REJECTED, [*rejected, *left_out])
 
 
 def count(table: SampleTable, made: list[crops.Crop]) -> dict[str, dict[str, int]]:
-    """Counts by database: a detector that finds fewer externals than members would bias an audit."""
+    """Counts by database: faces lost, or odd, on one side only would bias an audit."""
     counts: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
     for database, crop in zip(table.database.tolist(), made, strict=True):
         counts[database]["seen"] += 1
         counts[database]["kept" if crop.file else "rejected"] += 1
         counts[database]["with several faces"] += crop.num_faces > 1
+        if crop.fit:
+            fit = align.Fit(*crop.fit)
+            counts[database]["small"] += fit.size < _SMALL
+            counts[database]["turned"] += abs(fit.turn) > _TURNED
+            counts[database]["from the side, or wrong landmarks"] += fit.residual > _ASKEW
     return {database: {key: int(n) for key, n in counter.items()} for database, counter in counts.items()}
 
 

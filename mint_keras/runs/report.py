@@ -11,6 +11,7 @@ from mint_keras import formats, score_files
 from mint_keras.aad import pooling, signals
 from mint_keras.data import protocol as protocols
 from mint_keras.data import protocol_files, synthetic
+from mint_keras.data.people import are_unknown
 from mint_keras.records import AUDITED, InputError, ResultRow, Scores
 from mint_keras.report import plots, tables
 from mint_keras.runs import aad as run_aad
@@ -112,9 +113,10 @@ def describe(run: runs.Run) -> str:
     for part, name in parts.items():
         chosen = table.take(run.protocol.part == part)
         databases = ", ".join(np.unique(chosen.database)) or "none given"
-        lines.append(
-            f"{name + ':':17} {len(chosen):6} images, {len(np.unique(chosen.people())):5} identities ({databases})"
-        )
+        is_unknown = are_unknown(chosen.people())
+        num, unknown = len(np.unique(chosen.people()[~is_unknown])), int(is_unknown.sum())
+        said = f", {unknown} of unknown identity" if unknown else ""
+        lines.append(f"{name + ':':17} {len(chosen):6} images, {num:5} identities{said} ({databases})")
     if (run.folder / run_aad.PRECISION).is_file():
         measured: dict[str, Any] = formats.read_json(run.folder / run_aad.PRECISION)
         cosines = ", ".join(f"{tap} {cosine:.6f}" for tap, cosine in measured["cosine"].items())

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from mint_keras.data.people import known_units
 from mint_keras.records import InputError, ResultRow, Scores
 from mint_keras.statistics import metrics
 
@@ -64,9 +65,13 @@ def membership(part: Scores) -> np.ndarray:
     return part.is_member
 
 
-def count_people(part: Scores) -> tuple[int, int]:
-    """Returns the numbers of people among the members and among the externals."""
+def count_people(part: Scores, is_certain: bool = False) -> tuple[int, int]:
+    """Returns the numbers of people among the members and among the externals.
+
+    To be certain, all of a database of whom nobody knows who they are count as one.
+    """
     people, is_member = part.samples.people(), membership(part)
+    people = known_units(people) if is_certain else people
     return len(np.unique(people[is_member])), len(np.unique(people[~is_member]))
 
 

@@ -40,7 +40,9 @@ def test_counts_sizes_and_what_cannot_be_read(album: Path, tmp_path: Path) -> No
 
 
 def test_some_of_many_are_read_and_the_rest_is_bounded(tmp_path: Path) -> None:
-    config = InspectDatabase(("synthetic:1/web/0-3/10", "synthetic:1/scan/0-3/1"), tmp_path / "out", 4, 20, quiet=True)
+    config = InspectDatabase(
+        ("synthetic:1/web/0-3/10", "synthetic:1/scan/0-3/1"), tmp_path / "out", num=4, num_read=20, quiet=True
+    )
     text = inspect_database(config).text
     assert "0 of 20 read; of all 40 at most 13.9% (95%)" in text
     height, width, _ = images.decode((tmp_path / "out" / "sheet.png").read_bytes()).shape
@@ -82,7 +84,7 @@ def test_the_sheet_is_full_where_enough_can_be_read(tmp_path: Path, monkeypatch:
         images.write_png(tmp_path / "db" / f"{i}.png", np.full((20, 20, 3), i, np.uint8))
     for num, expected in ((6, 6), (12, 8)):
         out = tmp_path / f"out{num}"
-        inspect_database(InspectDatabase((str(tmp_path / "db"),), out, num, quiet=True))
+        inspect_database(InspectDatabase((str(tmp_path / "db"),), out, num=num, quiet=True))
         values = [int(image[0, 0, 0]) for image in sheets[-1]["db"]]
         assert len(values) == expected
         assert values == sorted(values)

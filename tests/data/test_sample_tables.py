@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from mint_keras.data import sample_tables
+from mint_keras.data.people import are_unknown
 from mint_keras.records import InputError, Sample, concatenate_tables, tabulate
 
 
 def test_round_trip(tmp_path: Path) -> None:
-    table = tabulate(Sample(f"db/{i}", "db", "Zoë\n", f"/somewhere/{i}.png") for i in range(3))
+    table = tabulate(Sample(f"db/{i}", "db", "Zoë, A.", f"/somewhere/{i}.png") for i in range(3))
     sample_tables.write_samples(tmp_path / "t.parquet", table)
     back = sample_tables.read_samples(tmp_path / "t.parquet")
     assert set(back.columns()) == {"sample_id", "database", "identity", "location"}
@@ -44,8 +45,37 @@ def test_csv_lies_beside_its_images_and_may_say_where_faces_are(tmp_path: Path) 
     )
     table = sample_tables.read_samples(tmp_path / "t.csv")
     assert table.location.tolist() == [str(tmp_path / "faces/1.png"), "/2.png"]
-    assert table.identity.tolist() == ["anna", "2"]
+    assert table.identity.tolist() == ["anna", "?2"]
     np.testing.assert_array_equal(table.box, [[1, 2, 3, 4], [np.nan] * 4])
+
+
+def test_whoever_is_unknown_is_nobody_else(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    words = ["", "nan", "NA", "None", "-1", "unknown", "<NA>", "null", " ", "?"]
+    lines = "".join(f"{k},db,{word},{k}.png\n" for k, word in enumerate(words))
+    (tmp_path / "t.csv").write_text(f"sample_id,database,identity,location\n{lines}")
+    table = sample_tables.read_samples(tmp_path / "t.csv")
+    assert len(np.unique(table.people())) == len(words)
+    assert are_unknown(table.people()).all()
+    columns = {"sample_id": ["a", "b", "c", "d"], "database": ["db"] * 4, "location": list("1234")}
+    for identity, expected in (
+        ([3.0, float("nan"), None, -1.0], ["3", "?b", "?c", "?d"]),
+        (["Zoe\u0308 ", "Zo\u00eb", "Na", "None"], ["Zo\u00eb", "Zo\u00eb", "Na", "?d"]),
+    ):
+        pyarrow.parquet.write_table(pyarrow.table({**columns, "identity": identity}), tmp_path / "t.parquet")
+        table = sample_tables.read_samples(tmp_path / "t.parquet")
+        assert table.identity.tolist() == expected
+    sample_tables.write_samples(tmp_path / "again.parquet", table)
+    assert sample_tables.read_samples(tmp_path / "again.parquet").identity.tolist() == expected
+
+
+def test_a_colon_in_a_name_makes_no_address(tmp_path: Path) -> None:
+    lines = "1,db,a,12:30:01.jpg\n2,db,a,synthetic:1/web/0/0\n3,db,a,C:/x.jpg\n"
+    (tmp_path / "t.csv").write_text(f"sample_id,database,identity,location\n{lines}")
+    found = sample_tables.read_samples(tmp_path / "t.csv").location.tolist()
+    assert found == [str(tmp_path / "12:30:01.jpg"), "synthetic:1/web/0/0", str(tmp_path / "C:/x.jpg")]
 
 
 HEADER = b"sample_id,database,identity,location"

@@ -7,6 +7,7 @@ import pytest
 
 from mint_keras import formats
 from mint_keras.data import images, sample_tables, samples
+from mint_keras.data.people import are_unknown
 from mint_keras.records import InputError
 
 
@@ -29,13 +30,49 @@ def folder(tmp_path: Path) -> Path:
 def test_a_folder_per_identity(folder: Path) -> None:
     table = samples.list_samples(str(folder))
     assert table.sample_id.tolist() == ["db/anna/1.png", "db/anna/2.PNG", "db/bob/1.jpg", "db/x/y/3.webp"]
-    assert table.identity.tolist() == ["anna", "anna", "bob", "x/y"]
+    assert table.identity.tolist() == ["anna", "anna", "bob", "x"]
     assert set(table.database) == {"db"}
     assert all(Path(location).is_absolute() for location in table.location)
 
 
-def test_images_directly_in_a_folder_are_people_of_their_own(folder: Path) -> None:
-    assert samples.list_samples(str(folder / "anna")).identity.tolist() == ["1.png", "2.PNG"]
+def test_who_is_on_images_directly_in_a_folder_is_unknown(folder: Path) -> None:
+    table = samples.list_samples(str(folder / "anna"))
+    assert table.identity.tolist() == ["?1.png", "?2.PNG"]
+    assert are_unknown(table.people()).all()
+    assert samples.list_samples(str(folder / "anna"), "names").identity.tolist() == ["?1.png", "?2.PNG"]
+    assert samples.list_samples(str(folder), "inner-folders").identity.tolist()[-1] == "x/y"
+    with pytest.raises(InputError, match=r"a layout of folders, .*received 'nonsense'"):
+        samples.list_samples(str(folder), "nonsense")
+
+
+def test_every_file_is_a_sample_or_left_out_with_a_reason(folder: Path) -> None:
+    others = {
+        "anna/@eaDir/1.png/SYNOPHOTO_THUMB_M.jpg": b"\xff\xd8\xff",
+        "anna/Thumbs.db": b"",
+        "anna/big.pdf": b"%PDF-1.4",
+        "anna/clip.mp4": b"\0\0\0\x18ftypisom",
+        "all.zip": b"PK\3\4",
+        "P1.txt": b"P1 is a name",
+        "bob/half": b"",
+    }
+    read = {"bob/a.jfif": b"x", "bob/b.jpg~orig": b"\xff\xd8\xff\xe0", "bob/c": b"P5\n# x\n9 9\n", "bob/d.heic": b"x"}
+    read |= {"bob/e.jpg:large": b"\xff\xd8\xff\xe1", "bob/f.bin2": b"\0\0\0\x1cftypheic", "bob/g.NEF": b"II*\0"}
+    for name, content in {**others, **read}.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    table = samples.list_samples(str(folder))
+    out = {
+        one.location.removeprefix(f"{folder}/"): one.reason
+        for one in samples.left_out(samples.locate(str(folder)), table)
+    }
+    assert set(read) <= {name.removeprefix("db/") for name in table.sample_id}
+    assert set(out) == {*others, "bob/notes.txt", ".hidden.png"}
+    assert len(table) + len(out) == sum(path.is_file() for path in folder.rglob("*"))
+    assert "PDF" in out["anna/big.pdf"]
+    assert "video" in out["anna/clip.mp4"]
+    assert "archive" in out["all.zip"]
+    assert "copy that a system made" in out["anna/@eaDir/1.png/SYNOPHOTO_THUMB_M.jpg"]
+    assert "no image (.txt)" in out["P1.txt"]
 
 
 def test_prepared_faces_are_the_table_in_their_folder(folder: Path, tmp_path: Path) -> None:
@@ -47,7 +84,7 @@ def test_prepared_faces_are_the_table_in_their_folder(folder: Path, tmp_path: Pa
     for crop in crops:
         (out / crop).write_bytes(b"x")
     (out / formats.MANIFEST).write_text("[]")  # somebody else's
-    assert samples.list_samples(str(out)).identity.tolist() == ["crops/000000"] * 2
+    assert samples.list_samples(str(out)).identity.tolist() == ["000000"] * 2
     formats.write_json(out / formats.MANIFEST, formats.make_manifest(formats.PREPARED_FACES, {}, {}))
     with pytest.raises(InputError, match="has not finished there"):
         samples.list_samples(str(out))

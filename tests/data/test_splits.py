@@ -88,3 +88,14 @@ def test_permuted_membership_moves_whole_people() -> None:
 def test_permuted_membership_needs_people_on_one_side() -> None:
     with pytest.raises(InputError, match="received 1 on both"):
         splits.permute_membership(np.array(["a", "a", "b"]), np.array([True, False, True]), rng())
+
+
+def test_whoever_is_unknown_is_on_one_side_or_no_split_is_made() -> None:
+    people = np.array([f"flat/?{k}.jpg" for k in range(9)] + ["db/a", "db/b", "db/c"])
+    for seed in range(5):
+        first = splits.split_people(people, 0.5, rng(seed))
+        assert len(set(first[:9])) == 1
+    with pytest.raises(InputError, match="received 9 photos of unknown identity: one person could be on two sides"):
+        splits.split_people(people[:9], 0.5, rng())
+    with pytest.raises(InputError, match="received 9 of 12 of unknown identity"):
+        splits.folds_of_people(people, np.arange(12) % 2 == 0, 2, 1)

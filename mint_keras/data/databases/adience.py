@@ -5,20 +5,20 @@ datasets/fr_adience quotes it.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mint_keras.data import files
+from mint_keras.data.people import unknown
 from mint_keras.records import InputError, Sample
 
 _NAME = re.compile(r"(?:(.*)/)?(coarse_tilt_aligned|landmark_aligned)_face\.(\d+)\.(.+)")
 _COLUMNS = ["user_id", "original_image", "face_id", "age", "gender"]
 
 
-def is_here(folder: Path) -> bool:
-    """Says whether most of the first images are named as Adience's are."""
-    named = [bool(_NAME.fullmatch(name)) for name in files.first_images(folder)]
-    return sum(named) > len(named) / 2
+def is_here(names: Sequence[str]) -> bool:
+    """Says whether most images are named as Adience's are."""
+    return sum(bool(_NAME.fullmatch(name)) for name in names) > len(names) / 2
 
 
 def read(folder: Path, database: str) -> Iterator[Sample]:
@@ -39,7 +39,7 @@ def read(folder: Path, database: str) -> Iterator[Sample]:
         match = _NAME.fullmatch(name)
         if not match:
             location = files.unusable("Expected Adience's names, received another", str(folder / name))
-            yield Sample(f"{database}/{name}", database, name, location)
+            yield Sample(f"{database}/{name}", database, unknown(name), location)
             continue
         parent, kind, face, photo = match.groups()
         kinds.add(kind)

@@ -1,4 +1,4 @@
-"""FDDB: photos with an ellipse around every face, in ten folds, and no names: every face is a person of its own.
+"""FDDB: photos with an ellipse around every face, in ten folds, and no names: nobody knows who is who.
 
 Source: http://vis-www.cs.umass.edu/fddb/README.txt
 """
@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
+from mint_keras.data.people import unknown
 from mint_keras.records import InputError, Sample
 
 FOLDS = "FDDB-folds"
@@ -38,7 +39,7 @@ def read(folder: Path, database: str) -> Iterator[Sample]:
                     box = (x - half_width, y - half_height, x + half_width, y + half_height)
                     identity, fold = f"{name}/{face}", {"fold": path.name.split("-")[2]}
                     place = str(photos / f"{name}.jpg")
-                    yield Sample(f"{database}/{identity}", database, identity, place, box=box, attributes=fold)
+                    yield Sample(f"{database}/{identity}", database, unknown(identity), place, box=box, attributes=fold)
         except (ValueError, TypeError, StopIteration) as error:
             wanted = f"a photo, the number of its faces, and an ellipse for each in {path}"
             raise InputError(f"Expected {wanted}, received another line after line {number - 1}.") from error

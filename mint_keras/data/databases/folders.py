@@ -1,49 +1,55 @@
 """Databases that are folders of photos, whose names, or for CelebA a file, say who is who."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mint_keras.data import files
+from mint_keras.data import files, people
+from mint_keras.data.people import unknown
 from mint_keras.records import InputError, Sample
 
 _CELEBA = "identity_CelebA.txt"
 _LFW = re.compile(r"(?:.*/)?([^/]+)/\1_\d{4}\.\w+")
-_UTKFACE = re.compile(r"(?:.*/)?(\d+)_(?:([01])_)?(?:_?([0-4])_)?\d{8,17}\..+")
+# A few names of UTKFace lack the race or the gender, and a few have a space.
+_UTKFACE = re.compile(r"(?:.*/)?(\d+)_(?:([01])_)?(?:_?([0-4])_)?\d{14,17} ?\..+")
+_UTKFACE_FOLDER = re.compile(r"utk.*|crop_part\d|part\d|.*cropped|images?", re.IGNORECASE)
 _GANDIFFFACE = re.compile(r"(?:.*/)?([A-Za-z]+)_(Male|Female)/\d+/[^/]+")
 
 
-def read(folder: Path, database: str) -> Iterator[Sample]:
-    """Yields photos: the folder a photo lies in is the person, and one directly in the database is nobody else."""
-    for name in files.list_images(folder):
-        yield Sample(f"{database}/{name}", database, name.rpartition("/")[0] or name, str(folder / name))
+def read(folder: Path, database: str, layout: str = people.FOLDERS) -> Iterator[Sample]:
+    """Yields photos; who is on them is what `people.read` makes of all of their names."""
+    names = list(files.list_images(folder))
+    for name, identity in zip(names, people.read(names, layout).identity, strict=True):
+        yield Sample(f"{database}/{name}", database, identity, str(folder / name))
 
 
-def is_lfw(folder: Path) -> bool:
+def is_lfw(names: Sequence[str]) -> bool:
     """Says whether photos are named as LFW's: PERSON/PERSON_0001.jpg."""
-    return files.all_match(folder, _LFW)
+    return people.all_match(names, _LFW)
 
 
-def is_gandiffface(folder: Path) -> bool:
+def is_gandiffface(names: Sequence[str]) -> bool:
     """Says whether photos lie as GANDiffFace's: ETHNICITY_Male or ETHNICITY_Female, then a number for the person."""
-    return files.all_match(folder, _GANDIFFFACE)
+    return people.all_match(names, _GANDIFFFACE)
 
 
 def read_gandiffface(folder: Path, database: str) -> Iterator[Sample]:
-    """Yields GANDiffFace's photos with their group as attributes."""
-    for sample in read(folder, database):
-        match = _GANDIFFFACE.fullmatch(sample.sample_id)
+    """Yields GANDiffFace's photos with their group as attributes; the person is the folder."""
+    for name in files.list_images(folder):
+        match = _GANDIFFFACE.fullmatch(name)
         attributes = {"ethnicity": match[1], "gender": match[2]} if match else {}
-        yield sample._replace(attributes=attributes)
+        identity = name.rpartition("/")[0] or unknown(name)
+        yield Sample(f"{database}/{name}", database, identity, str(folder / name), attributes=attributes)
 
 
-def is_utkface(folder: Path) -> bool:
-    """Says whether photos are named as UTKFace's: AGE_GENDER_RACE_DATE.jpg."""
-    return files.all_match(folder, _UTKFACE)
+def is_utkface(names: Sequence[str]) -> bool:
+    """Says whether photos are named as UTKFace's, AGE_GENDER_RACE_DATE.jpg, and lie in no folders of other names."""
+    inside = {name.rpartition("/")[0].rpartition("/")[2] for name in names} - {""}
+    return people.all_match(names, _UTKFACE) and all(_UTKFACE_FOLDER.fullmatch(name) for name in inside)
 
 
 def read_utkface(folder: Path, database: str) -> Iterator[Sample]:
-    """Yields UTKFace's photos with what their names say; a few lack the race, as published.
+    """Yields UTKFace's photos with what their names say; nothing says who is on them.
 
     Source: https://susanqq.github.io/UTKFace/
     """
@@ -51,7 +57,7 @@ def read_utkface(folder: Path, database: str) -> Iterator[Sample]:
         match = _UTKFACE.fullmatch(name)
         found = zip(("age", "gender", "race"), match.groups() if match else (), strict=False)
         attributes = {key: value for key, value in found if value is not None}
-        yield Sample(f"{database}/{name}", database, name, str(folder / name), attributes=attributes)
+        yield Sample(f"{database}/{name}", database, unknown(name), str(folder / name), attributes=attributes)
 
 
 def is_celeba(folder: Path) -> bool:
@@ -65,10 +71,10 @@ def read_celeba(folder: Path, database: str) -> Iterator[Sample]:
     lines = [line.split() for line in files.read_lines(file)]
     if wrong := [number for number, line in enumerate(lines, start=1) if len(line) not in (0, 2)]:
         raise InputError(f"Expected a photo and a number in each line of {file}, received others in line {wrong[0]}.")
-    people = dict(line for line in lines if line)
+    known = dict(line for line in lines if line)
     for name in files.list_images(folder):
         # The file names photos without their folder, which differs between the distributions.
-        person, location = people.get(name.rpartition("/")[2]), str(folder / name)
+        person, location = known.get(name.rpartition("/")[2]), str(folder / name)
         if person is None:
             location = files.unusable(f"Expected every photo in {_CELEBA}, received one without a person", location)
-        yield Sample(f"{database}/{name}", database, person or name, location)
+        yield Sample(f"{database}/{name}", database, person or unknown(name), location)

@@ -5,15 +5,30 @@ else.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mint_keras.data import files, pickles
+from mint_keras.data import files, people, pickles
 from mint_keras.records import InputError, Sample
 
 _CIFAR_PARTS = ("train", "test")
-_COCO = re.compile(r"(?:.*/)?((?:train|val|test)20\d\d)/(?:COCO_\w+_)?0*(\d+)\.jpg")
-_CALTECH256 = re.compile(r"(?:.*/)?(\d{3}\.[^/]+)/\d{3}_\d{4}\.jpg")
+_COCO = re.compile(r"(?:.*/)?((?:train|val|test)20\d\d)/(?=.{12,})(?:COCO_\w+_)?0*(\d+)\.jpg")
+_CALTECH256 = re.compile(r"(?:.*/)?(\d{3})\.[^/]+/\1_\d{4}\.jpg")
+# People's folders may be named as these are; the classes tell.
+_CLASSES256 = re.compile(r"001\.ak47|002\.american-flag|004\.baseball-bat|025\.cactus|127\.laptop-101|25[37]\..+")
+_NAMES101 = (
+    "accordion airplanes anchor ant BACKGROUND_Google barrel bass beaver binocular bonsai brain "
+    "brontosaurus buddha butterfly camera cannon car_side ceiling_fan cellphone chair chandelier "
+    "cougar_body cougar_face crab crayfish crocodile crocodile_head cup dalmatian dollar_bill dolphin "
+    "dragonfly electric_guitar elephant emu euphonium ewer Faces Faces_easy ferry flamingo flamingo_head "
+    "garfield gerenuk gramophone grand_piano hawksbill headphone hedgehog helicopter ibis inline_skate "
+    "joshua_tree kangaroo ketch lamp laptop Leopards llama lobster lotus mandolin mayfly menorah "
+    "metronome minaret Motorbikes nautilus octopus okapi pagoda panda pigeon pizza platypus pyramid "
+    "revolver rhino rooster saxophone schooner scissors scorpion sea_horse snoopy soccer_ball stapler "
+    "starfish stegosaurus stop_sign strawberry sunflower tick trilobite umbrella watch water_lilly "
+    "wheelchair wild_cat windsor_chair wrench yin_yang "
+)
+_CLASSES101 = frozenset(_NAMES101.split())
 _CALTECH101 = re.compile(r"(?:.*/)?([^/]+)/image_\d{4}\.jpg")
 _TINY = re.compile(r"(train)/([^/]+)/images/[^/]+|(val|test)/images/([^/]+)")
 
@@ -77,9 +92,9 @@ def read_tiny_imagenet(folder: Path, database: str) -> Iterator[Sample]:
         yield _picture(folder, database, name, {"part": part, "class": label})
 
 
-def is_coco(folder: Path) -> bool:
+def is_coco(names: Sequence[str]) -> bool:
     """Says whether pictures lie as COCO's, in train2014, val2017 and so on, of which some may be missing."""
-    return files.all_match(folder, _COCO)
+    return people.all_match(names, _COCO)
 
 
 def read_coco(folder: Path, database: str) -> Iterator[Sample]:
@@ -91,14 +106,14 @@ def read_coco(folder: Path, database: str) -> Iterator[Sample]:
         yield _picture(folder, database, name, {"part": match[1]})._replace(identity=match[2])
 
 
-def is_caltech256(folder: Path) -> bool:
-    """Says whether pictures are named as Caltech-256's: 001.ak47/001_0001.jpg, at any depth."""
-    return files.all_match(folder, _CALTECH256)
+def is_caltech256(names: Sequence[str]) -> bool:
+    """Says whether pictures are named as Caltech-256's, 001.ak47/001_0001.jpg, at any depth, in its classes."""
+    return people.all_match(names, _CALTECH256) and any(_CLASSES256.fullmatch(name.split("/")[-2]) for name in names)
 
 
-def is_caltech101(folder: Path) -> bool:
-    """Says whether pictures are named as Caltech-101's: accordion/image_0001.jpg, at any depth."""
-    return files.all_match(folder, _CALTECH101)
+def is_caltech101(names: Sequence[str]) -> bool:
+    """Says whether pictures are named as Caltech-101's, accordion/image_0001.jpg, at any depth, in its classes."""
+    return people.all_match(names, _CALTECH101) and _CLASSES101.issuperset(name.split("/")[-2] for name in names)
 
 
 def read_caltech(folder: Path, database: str) -> Iterator[Sample]:

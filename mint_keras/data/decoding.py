@@ -1,0 +1,199 @@
+"""From encoded bytes to upright RGB pixels, or the reason why not. OpenCV decodes; Pillow says how to turn."""
+
+import io
+import os
+import re
+import threading
+import warnings
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from mint_keras.records import InputError
+
+JPEG_START = b"\xff\xd8"
+_JPEG_END, _JPEG_SCAN = b"\xff\xd9", b"\xff\xda"
+_FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+_ORIENTATION, _SAMPLE_FORMAT = 0x0112, 339  # tags of TIFF and EXIF
+# What OpenCV does with an upright image for each EXIF orientation: transpose, then flip rows, then flip columns.
+_TURNS = {2: (0, 0, 1), 3: (0, 1, 1), 4: (0, 1, 0), 5: (1, 0, 0), 6: (1, 0, 1), 7: (1, 1, 1), 8: (1, 1, 0)}
+_NETPBM = re.compile(rb"P([1-6])(?:\s+(?:#[^\n]*\n\s*)*(\d+)){3}\s")
+_TIFF = (b"II*\0", b"MM\0*")
+_HEIC = (b"hei", b"hev", b"mif1", b"msf1")
+_MAX_PIXELS = 2**26
+_PADDING = 16  # bytes before the end marker that encoders are known to add
+_TAIL = bytes(64)
+# What libjpeg says of scans that are not whole. It decodes them all the same, grey or shifted from there on.
+_DAMAGE = re.compile(
+    rb"Corrupt JPEG data: (?!bad ICC)(?:(\d+) extraneous bytes before marker 0xd9)?|Premature end of JPEG"
+)
+_SAID = re.compile(rb"(?:Corrupt JPEG|Premature end|Invalid|Inconsistent|Unknown|Warning|Unsupported)[^\n]*\n")
+_STDERR = 2
+_ONE_AT_A_TIME = threading.Lock()
+
+
+def decode(encoded: bytes) -> np.ndarray:
+    """Decodes an image to RGB, shape (height, width, 3), uint8.
+
+    It is turned as an EXIF orientation, or the header of an AVIF image, says. Grey becomes three equal channels, 16
+    bits become 8, transparency is dropped, of an animation the first picture is taken.
+
+    Raises:
+        InputError: if the bytes are no image, or a damaged one, or one of more pixels than
+            `OPENCV_IO_MAX_IMAGE_PIXELS` allows.
+    """
+    netpbm = _NETPBM.match(encoded[:1024])
+    if netpbm and (netpbm[1] in b"23" or (netpbm[1] in b"56" and netpbm[2] not in (b"255", b"65535"))):
+        return _by_pillow(encoded)  # OpenCV does not scale these
+    if encoded[:4] in _TIFF and (kind := _tag(encoded, _SAMPLE_FORMAT)) not in (None, 1):
+        raise InputError(f"Expected whole numbers without a sign, received a TIFF image of sample format {kind}.")
+    if encoded[4:8] == b"ftyp" and encoded[8:12].startswith(_HEIC):
+        return _heic(encoded)
+    image = _jpeg(encoded) if encoded.startswith(JPEG_START) else _opencv(encoded)
+    if image is None:
+        raise InputError("Expected an image, received bytes that OpenCV cannot decode.")
+    _refuse_zeros(encoded, image)
+    return turn(image, orientation(encoded))
+
+
+def orientation(encoded: bytes) -> int:
+    """Returns how stored pixels have to be turned: an EXIF orientation, 1 to 8, of which 1 leaves them."""
+    # OpenCV's own reader of TIFF turns; the others are only opened where something may say so.
+    says = encoded[4:8] == b"ftyp" or any(word in encoded for word in (b"Exif", b"EXIF", b"eXIf"))
+    value = _tag(encoded, _ORIENTATION) if says and encoded[:4] not in _TIFF else 1
+    if isinstance(value, bytes):  # of type BYTE or UNDEFINED
+        value = int.from_bytes(value[:4], "little") or int.from_bytes(value[:4], "big")
+    value = value[0] if isinstance(value, tuple) and value else value
+    return int(value) if isinstance(value, int) and value in _TURNS else 1
+
+
+def turn(image: np.ndarray, how: int) -> np.ndarray:
+    """Returns an image turned and mirrored as an EXIF orientation says."""
+    if how not in _TURNS:
+        return image
+    transposed, rows, columns = _TURNS[how]
+    image = image.transpose(1, 0, 2) if transposed else image
+    return np.ascontiguousarray(image[:: -1 if rows else 1, :: -1 if columns else 1])
+
+
+def turn_box(box: np.ndarray, shape: tuple[int, ...], how: int) -> np.ndarray:
+    """Returns a box on stored pixels (left, top, right, bottom) as one on the upright image of a shape."""
+    transposed, rows, columns = _TURNS.get(how, (0, 0, 0))
+    points = box.reshape(2, 2)[:, ::-1] if transposed else box.reshape(2, 2)
+    points = np.where([columns, rows], np.array([shape[1], shape[0]]) - points, points)
+    return np.concatenate([points.min(axis=0), points.max(axis=0)])
+
+
+def _opencv(encoded: bytes) -> np.ndarray | None:
+    if not encoded:
+        return None
+    flags = cv2.IMREAD_COLOR_RGB if encoded[:4] in _TIFF else _FLAGS
+    try:
+        return cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
+    except cv2.error as error:
+        # OpenCV has one error for everything, so its message must tell. The limit is OpenCV's own, by its
+        # environment variable, because only OpenCV can check it before decoding.
+        if "CV_IO_MAX_IMAGE" in str(error):
+            raise InputError(
+                "Expected an image of sane size, received more pixels than OPENCV_IO_MAX_IMAGE_PIXELS allows "
+                "(67 million, unless you set that environment variable)."
+            ) from error
+    return None
+
+
+def _jpeg(encoded: bytes) -> np.ndarray | None:
+    # The picture may be whole without its end marker, which OpenCV waits for. Within a scan neither marker occurs.
+    has_end = encoded.rfind(_JPEG_END) > encoded.rfind(_JPEG_SCAN)
+    image, said = _overheard(encoded if has_end else encoded + _JPEG_END)
+    if image is not None and (damage := _DAMAGE.search(said)):
+        num = int(damage[1] or 0)
+        end = encoded.rfind(_JPEG_END)
+        is_padding = has_end and 0 < num <= _PADDING and len(set(encoded[end - num : end])) == 1
+        if not is_padding:
+            what = said[damage.start() :].split(b"\n")[0].decode("ascii", "replace")
+            raise InputError(f"Expected an image, received a JPEG whose pixels are damaged: {what}.")
+    return image
+
+
+def _overheard(encoded: bytes) -> tuple[np.ndarray | None, bytes]:
+    """Decodes a JPEG; returns also what libjpeg says, which OpenCV leaves to the terminal and tells nobody."""
+    with _ONE_AT_A_TIME:
+        try:
+            terminal = os.dup(_STDERR)
+        except OSError:  # there is none
+            return _opencv(encoded), b""
+        ear, mouth = os.pipe()
+        os.set_blocking(ear, False)
+        os.dup2(mouth, _STDERR)
+        try:
+            image = _opencv(encoded)
+        finally:
+            os.dup2(terminal, _STDERR)
+            os.close(terminal)
+            os.close(mouth)
+            try:
+                said = os.read(ear, 2**16)
+            except BlockingIOError:
+                said = b""
+            os.close(ear)
+        if rest := _SAID.sub(b"", said):  # of other threads
+            os.write(_STDERR, rest)
+    return image, said
+
+
+def _refuse_zeros(encoded: bytes, image: np.ndarray) -> None:
+    """Raises InputError if zeros stand where the end of a file should be, as after a copy that was broken off."""
+    end = int.from_bytes(encoded[4:8], "little") + 8 if encoded[8:12] == b"WEBP" else len(encoded)
+    if not encoded[:end].endswith(_TAIL) or encoded.startswith((JPEG_START, b"\x89PNG", b"GIF8")):
+        return
+    if encoded[:2] == b"BM" and int.from_bytes(encoded[22:26], "little", signed=True) > 0:
+        image = image[::-1]  # from the last row to the first
+    if encoded[:2] == b"BM" or encoded[:4] in _TIFF or encoded[:1] == b"P":
+        # Black borders end with a row. Lost pixels begin within one, beside and below pixels that are not black.
+        is_lit: np.ndarray = image.max(axis=2) > 0
+        row = int(np.flatnonzero(is_lit.any(axis=1))[-1]) if is_lit.any() else 0
+        column = int(np.flatnonzero(is_lit[row])[-1]) + 1 if is_lit[row].any() else 0
+        if not (0 < row < len(image) - 1 and 0 < column < image.shape[1]):
+            return
+        if min(is_lit[row, :column].mean(), is_lit[row - 1, column:].mean()) < 0.5:
+            return
+    raise InputError("Expected an image, received one whose end was overwritten with zeros.")
+
+
+def _tag(encoded: bytes, tag: int) -> object:
+    """Returns a tag of EXIF or TIFF, None without one."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of damaged tags
+            with Image.open(io.BytesIO(encoded)) as image:
+                tags = getattr(image, "tag_v2", None) if tag == _SAMPLE_FORMAT else image.getexif()
+                value = tags.get(tag) if tags is not None else None
+    except Exception:  # Pillow has many for what is damaged, and OpenCV read the pixels
+        return None
+    return value[0] if tag == _SAMPLE_FORMAT and isinstance(value, tuple) else value
+
+
+def _by_pillow(encoded: bytes) -> np.ndarray:
+    try:
+        with Image.open(io.BytesIO(encoded)) as image:
+            if image.width * image.height > _MAX_PIXELS:
+                raise InputError(f"Expected an image of sane size, received {image.width}x{image.height}.")
+            pixels = np.asarray(image)
+            if pixels.dtype.itemsize > 1:  # 16 bits, in 32
+                grey = (pixels // 257).astype(np.uint8)
+                return np.repeat(grey[..., None], 3, axis=2)
+            return np.asarray(image.convert("RGB"))
+    except (OSError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise InputError(f"Expected an image, received: {error}.") from error
+
+
+def _heic(encoded: bytes) -> np.ndarray:
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise InputError(
+            "Expected a photo that can be decoded, received HEIC: install pillow-heif, or export it as JPEG."
+        ) from error
+    pillow_heif.register_heif_opener()  # which turns it, too
+    return _by_pillow(encoded)

@@ -1,0 +1,251 @@
+"""Who is on the photos of a folder, as far as the names of folders and files say: a claim, read from all of them.
+
+A wrong reading puts one person on two sides of a comparison. So where two readings are possible, the one with fewer and
+larger people is taken, the other is said, and what says nothing of people leaves identities unknown.
+"""
+
+import collections
+import itertools
+import re
+import statistics
+import unicodedata
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+FOLDERS, INNER, NAMES, FLAT = "folders", "inner-folders", "names", "unknown"
+# Readings that a user can ask for, and what they are.
+READINGS = {
+    FOLDERS: "by folders",
+    INNER: "the folder that a photo lies in",
+    NAMES: "the name of the file, without an age before it and numbers behind it",
+    FLAT: "nobody knows",
+}
+# Names of parts, not people. Whoever is below several of them is one person.
+_PARTS = re.compile(
+    r"(?:my|public|private)?[-_ ]?(?:train|training|val|valid|validation|dev|devel|eval|evaluation|test|testing"
+    r"|hold(?:_?out)?|gallery|probe|query|members?|externals?|enrol+(?:ed|ment)?|kept[-_ ]?out|held[-_ ]?out)"
+    r"(?:[-_ ]?(?:set|data|images?|imgs?|faces?|crops?|\d{1,2}))*"
+    r"|images?|imgs?|photos?|pictures?|pics?|faces?|frames?|crops?|cropped|aligned|raw|data|jpe?g|png|originals?",
+    re.IGNORECASE,
+)
+# Of these a person may have several, too.
+_SESSIONS = re.compile(
+    r"(?:19|20)\d\d|(?:19|20)\d\d[-_. ]?[01]?\d(?:[-_. ]?[0-3]?\d)?(?:[-_ T].*)?|[0-3]?\d[-_.][01]?\d[-_.](?:19|20)\d\d"
+    r"|(?:session|sess|video|vid|clip|seq|sequence|take|cam|camera|day|visit|scene|shot|track|part|shard|chunk|batch"
+    r"|split|subset|fold|disk|vol|volume|bucket|album|dcim)[-_ ]?(?:\d{1,6}|[a-z])?"
+    r"|\d{3}(?:apple|canon|nikon|nd\w+|msdcf)|\d+[-_]\d+|[a-z]",
+    re.IGNORECASE,
+)
+# Two people of these may have one number.
+_GROUP_WORDS = "male female man men woman women boy boys girl girls asian white black indian caucasian african latino "
+_GROUPS = frozenset(_GROUP_WORDS.split())
+_CLASS_WORDS = (
+    "child children kid kids adult adults young old baby elderly happy sad angry anger disgust disgusted "
+    "fear fearful neutral surprise surprised contempt happiness sadness smiling not_smiling real fake "
+    "spoof live attack genuine bonafide mask no_mask with_mask without_mask masked unmasked glasses "
+    "no_glasses other positive negative pos neg cat cats dog dogs non_face background good bad yes no "
+)
+_CLASSES = _GROUPS | frozenset(_CLASS_WORDS.split())
+_UNKNOWN_WORDS = (
+    "nan none null -1 unknown unk <na> n/a nil unlabeled unlabelled unidentified unnamed unsorted "
+    "anonymous noname nobody distractor distractors misc others "
+)
+_UNKNOWN = frozenset(_UNKNOWN_WORDS.split())
+_MARK = "?"  # begins the identity of whoever nobody knows; no person's name does
+_MANY = 1000  # photos of a folder, from where it is more likely a class: MS1MV3's people have at most a few hundred
+_FULL = 100  # files of a full shard at least
+_FEW_GROUPS, _MANY_PEOPLE = 20, 50  # so few folders with so many inside are groups of people
+_AGE_NAME_NUMBER = re.compile(r"(?:\d{1,3}_)?(?P<name>.*?[^\W\d_].*?)[-_. (]*\d*\)?")
+
+
+class Reading(NamedTuple):
+    """Who is on the photos: the identity of each, how it was read, and what else may be meant."""
+
+    identity: list[str]
+    how: str
+    notes: tuple[str, ...] = ()
+
+
+def unknown(name: str) -> str:
+    """Returns the identity of a face of which nobody knows whose it is; each has one of its own."""
+    return _MARK + name
+
+
+def are_unknown(people: np.ndarray) -> np.ndarray:
+    """Returns of which of `SampleTable.people`, shape (n,), nobody knows who they are."""
+    return np.char.find(np.asarray(people, np.str_), f"/{_MARK}") >= 0
+
+
+def known_units(people: np.ndarray) -> np.ndarray:
+    """Returns people, `SampleTable.people` of shape (n,), in which all that a database does not know are one.
+
+    So nobody can be on two sides of a split, and nobody counts as one more person.
+    """
+    units = np.array(people)
+    rows = np.flatnonzero(are_unknown(units))
+    units[rows] = [name.partition(f"/{_MARK}")[0] for name in units[rows].tolist()]
+    return units
+
+
+def all_match(names: Sequence[str], pattern: re.Pattern[str]) -> bool:
+    """Says whether there are images and all are named as a pattern says."""
+    return bool(names) and all(pattern.fullmatch(name) for name in names)
+
+
+def canonical(name: str) -> str:
+    """Returns one form of a person's name: spaces, invisible characters and forms of Unicode tell nobody apart."""
+    visible = "".join(letter for letter in name if unicodedata.category(letter) != "Cf")
+    return unicodedata.normalize("NFC", " ".join(visible.split()))
+
+
+def is_unknown(name: str) -> bool:
+    """Says whether a name in a folder or a table stands for nobody."""
+    # Na and Nan are names of people, though not of many.
+    return name in ("", "NA", "na", "?", "-") or name.strip(" <>?_").casefold().removesuffix(".0") in _UNKNOWN
+
+
+def read(names: Sequence[str], layout: str = FOLDERS) -> Reading:
+    """Reads who is on photos from all of their names.
+
+    Args:
+        names: Files relative to the database, with forward slashes.
+        layout: A key of `READINGS`; all but `FOLDERS` are taken at their word.
+    """
+    if layout == NAMES:
+        return _finish(names, [_of_file(name) for name in names], READINGS[NAMES], ())
+    if layout == INNER:
+        return _finish(names, [name.rpartition("/")[0] for name in names], READINGS[INNER], ())
+    if layout == FLAT:
+        return _finish(names, [""] * len(names), READINGS[FLAT], ())
+    paths, notes = _without_parts([[canonical(part) for part in name.split("/")[:-1]] for name in names])
+    if not any(paths):
+        where = "in one folder" if not notes else "in folders that are no people's"
+        found = collections.Counter(map(_of_file, names))
+        if "" not in found and len(found) < len(names):
+            notes.append(f"By the names of files there are {len(found)} people: --layout {NAMES} takes them.")
+        return _finish(names, [""] * len(names), f"unknown, because the photos lie {where}", notes)
+    tops = [path[0] if path else "" for path in paths]
+    reason = "" if _are_numbered(paths, 0) and max(map(len, paths)) > 1 else _why_no_people(names, tops)
+    if reason:
+        notes.append(f"If they are people: --layout {INNER}.")
+        return _finish(names, [""] * len(names), f"unknown, because {reason}", notes)
+    inner = ["/".join(path) for path in paths]
+    num_top, num_inner = len(set(tops) - {""}), len(set(inner) - {""})
+    if num_top == num_inner:
+        return _finish(names, tops, "the folder", notes)
+    other = f"{INNER} would make {num_inner} people of the inner folders"
+    if _are_groups(paths):
+        notes.append(f"{num_top} outer folders are read as groups of people.")
+        return _finish(names, inner, "the inner folder", notes)
+    notes.append(f"Inner folders are read as a person's sessions or videos; --layout {other}.")
+    return _finish(names, tops, "the outer folder", notes)
+
+
+def _finish(names: Sequence[str], identity: Sequence[str], how: str, notes: Sequence[str]) -> Reading:
+    """Marks who is unknown, each photo by itself, and brings names into one form."""
+    found = [
+        unknown(name) if is_unknown((one := canonical(raw)).rpartition("/")[2]) else one
+        for name, raw in zip(names, identity, strict=True)
+    ]
+    return Reading(found, how, tuple(notes))
+
+
+def _of_file(name: str) -> str:
+    """Returns the person that a file's name may say: AGE_First_Last_0001.jpg or First Last (3).jpg; "" for none."""
+    match = _AGE_NAME_NUMBER.fullmatch(name.rpartition("/")[2].partition(".")[0])
+    return match["name"] if match else ""
+
+
+def _without_parts(paths: list[list[str]]) -> tuple[list[list[str]], list[str]]:
+    """Takes folders away that are parts, years, sessions or shards, at any depth; says which."""
+    notes: list[str] = []
+    depth = max(map(len, paths), default=0)
+    for level in reversed(range(depth)):
+        here = {path[level] for path in paths if len(path) > level}
+        parts = {name for name in here if _PARTS.fullmatch(name)}
+        sessions = {name for name in here if _SESSIONS.fullmatch(name)}
+        is_last = all(len(path) <= level + 1 for path in paths)
+        # One folder `test` among people may be of a Mr Test; single letters and classes need people below.
+        gone = parts if len(parts) > 1 or parts == here else set()
+        if not is_last and all(_is_class(name) for name in here) and not _are_numbered(paths, level):
+            gone |= here
+        if sessions == here and not (is_last and any(len(name) < 3 for name in here)):
+            gone |= sessions
+        if gone:
+            if len(here) > 1 or is_last:
+                notes.append(f"Folders such as {min(gone)!r} are read as parts or sessions, not people.")
+            paths = [path[:level] + path[level + 1 :] if path[level : level + 1] and path[level] in gone else path
+                     for path in paths]  # fmt: skip
+    while paths and len(paths[0]) > 1 and all(len(path) > 1 and path[0] == paths[0][0] for path in paths):
+        notes.append(f"The folder {paths[0][0]!r} around all others is read as the database, not a person.")
+        paths = [path[1:] for path in paths]
+    return paths, notes[::-1]
+
+
+def _is_class(name: str) -> bool:
+    return re.sub(r"^\d+[-_ .]+", "", name).casefold().replace(" ", "_").replace("-", "_") in _CLASSES
+
+
+def _are_numbered(paths: Sequence[Sequence[str]], level: int) -> bool:
+    """Says whether groups of people number them, each from the first."""
+    return all(path[level].casefold() in _GROUPS and path[-1].isdecimal() for path in paths if len(path) > level)
+
+
+def _why_no_people(names: Sequence[str], tops: Sequence[str]) -> str:
+    """Returns why the folders are no people, "" if they may be."""
+    counts = collections.Counter(top for top in tops if top)
+    stems = [name.rpartition("/")[2].partition(".")[0] for name in names]
+    if all(map(_is_class, counts)):
+        return f"folders such as {min(counts)!r} are classes"
+    if statistics.median(counts.values()) >= _MANY:
+        return f"folders of {int(statistics.median(counts.values())):,} photos are classes, albums or shards"
+    pairs = [(top, stem) for top, stem in zip(tops, stems, strict=True) if top]
+    if len(counts) > 1 and any(is_shard(pairs, stems) for is_shard in _SHARDS):
+        return f"folders such as {min(counts)!r} look like shards, which follow from the names of files"
+    return ""
+
+
+def _is_block(pairs: Sequence[tuple[str, str]], stems: Sequence[str]) -> bool:
+    """Says whether a folder's number is a file's without its last digits, or a file's first in the folder."""
+    if not all(top.isdecimal() and stem.isdecimal() for top, stem in pairs) or len(set(stems)) < len(stems):
+        return False
+    numbers = [(int(top), int(stem)) for top, stem in pairs]
+    return any(
+        all(stem // size * scale == top for top, stem in numbers) for size in (100, 1000, 10_000) for scale in (1, size)
+    )
+
+
+def _is_prefix(pairs: Sequence[tuple[str, str]], stems: Sequence[str]) -> bool:
+    """Says whether folders are the first digits of hashes or numbers that name the files."""
+    digits = re.compile(r"[0-9a-f]{6,}")
+    return all(len(top) <= 4 and stem.startswith(top) and digits.fullmatch(stem) for top, stem in pairs)
+
+
+def _is_full(pairs: Sequence[tuple[str, str]], stems: Sequence[str]) -> bool:
+    """Says whether numbered folders hold equally many files, whose numbers go on from one folder to the next."""
+    if not all(top.isdecimal() and stem.isdecimal() for top, stem in pairs) or len(set(stems)) < len(stems):
+        return False
+    by_folder: dict[int, list[int]] = collections.defaultdict(list)
+    for top, stem in pairs:
+        by_folder[int(top)].append(int(stem))
+    ordered = [sorted(by_folder[top]) for top in sorted(by_folder)]
+    goes_on = all(one[-1] < two[0] for one, two in itertools.pairwise(ordered))
+    sizes = [len(one) for one in ordered]
+    return goes_on and len(set(sizes[:-1])) == 1 and sizes[0] >= max(sizes[-1], _FULL)
+
+
+_SHARDS: tuple[Callable[[Sequence[tuple[str, str]], Sequence[str]], bool], ...] = (_is_block, _is_prefix, _is_full)
+
+
+def _are_groups(paths: Sequence[Sequence[str]]) -> bool:
+    """Says whether outer folders are groups of people, by what they are called or by how many they hold."""
+    inside: dict[str, set[str]] = collections.defaultdict(set)
+    for path in paths:
+        inside[path[0] if path else ""].add("/".join(path[1:]))
+    if _are_numbered(paths, 0):
+        return True
+    every = [name for names in inside.values() for name in names]
+    is_repeated = len(set(every)) < len(every)
+    return not is_repeated and len(inside) <= _FEW_GROUPS and min(map(len, inside.values())) >= _MANY_PEOPLE

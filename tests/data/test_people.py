@@ -1,0 +1,107 @@
+"""Who is on the photos of a folder, by all of its names: kinds of folders that people have."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+
+from mint_keras.data import people
+from mint_keras.data.people import unknown
+
+
+def photos(*folders: str, names: str = "image_{:04d}.jpg", num: int = 4, start: int = 1) -> list[str]:
+    return [f"{folder}/{names.format(k)}" for folder in folders for k in range(start, start + num)]
+
+
+def who(names: list[str], layout: str = people.FOLDERS) -> set[str]:
+    """The people found; "?" for photos of nobody known."""
+    return {"?" if one.startswith("?") else one for one in people.read(names, layout).identity}
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (photos("ann", "bob"), "ann bob"),
+        (photos("ann", "bob", names="{}_20230405.jpg"), "ann bob"),
+        (photos("ann", "bob", names="{:03d}_0001.jpg"), "ann bob"),
+        (photos("a", "b", "c"), "a b c"),
+        (photos("s1", "s2", names="{}.pgm"), "s1 s2"),
+        (photos("0000045", "0000099", names="{:03d}.jpg"), "0000045 0000099"),
+        (photos("n000001", "n000002", names="{:04d}_01.jpg"), "n000001 n000002"),
+        (photos("Camila", "Daye", "Victor"), "Camila Daye Victor"),
+        (photos("train", "ann"), "train ann"),
+        # Parts, at any depth and around.
+        (photos("train/ann", "train/bob", "val/ann", "Test/bob"), "ann bob"),
+        (photos("ann/train", "ann/test", "bob/train"), "ann bob"),
+        (photos("training_set/ann", "test_set/ann"), "ann"),
+        (photos("db/images/train/ann", "db/images/val/ann"), "ann"),
+        (photos("members/ann", "externals/bob"), "ann bob"),
+        (photos("lfw/Ann_Aa", "lfw/Bob_Bb"), "Ann_Aa Bob_Bb"),
+        (photos("lfw/lfw/Ann_Aa", "lfw/lfw/Bob_Bb"), "Ann_Aa Bob_Bb"),
+        (photos("A/Ann", "A/Abe", "B/Bob"), "Ann Abe Bob"),
+        (photos("part1/images/7381461", "part2/images/7381461"), "7381461"),
+        # Years, sessions and videos inside, also uneven.
+        (photos("ann/2019", "ann/2020", "bob/2019"), "ann bob"),
+        (photos("2019/ann", "2020/ann", "2020/bob"), "ann bob"),
+        (photos("ann", "ann/2020", "bob"), "ann bob"),
+        (photos("ann/2021-05-01", "bob/2021-06-11 party"), "ann bob"),
+        (photos("Ann_Aa/0", "Ann_Aa/1", "Bob_Bb/0", names="0.{}.jpg"), "Ann_Aa Bob_Bb"),
+        (photos("id10001/1zcIwhmdeo4", "id10001/7gWzIy6yIIk", "id10002/xTV-jFAUKcw"), "id10001 id10002"),
+        (photos("ann/session1", "ann/session2", "bob/session1"), "ann bob"),
+        (photos("ann/cam_a", "bob/cam_a"), "ann bob"),
+        (photos("ann/happy", "ann/sad", "bob/happy"), "ann bob"),
+        (photos("happy/ann", "sad/ann", "sad/bob"), "ann bob"),
+        (photos("ann/wedding", "ann/holiday", "bob/garden"), "ann bob"),
+        # Groups whose people are numbered.
+        (photos("male/001", "male/002", "female/001"), "male/001 male/002 female/001"),
+        # No people.
+        (photos("00000", names="{:05d}.png", start=0) + photos("00001", names="{:05d}.png", start=1000), "?"),
+        (photos("00000", names="{:05d}.png", start=0) + photos("01000", names="{:05d}.png", start=1000), "?"),
+        (photos("part_0", "part_1"), "?"),
+        (photos("0-999", "1000-1999"), "?"),
+        ([f"{n:02x}/{n:02x}{k:08x}.jpg" for n in (3, 171) for k in range(4)], "?"),
+        ([f"{n}/{n * 150 + k}.jpg" for n in range(3) for k in range(150)], "?"),
+        (photos("happy", "sad"), "?"),
+        (photos("0_Male", "1_Female"), "?"),
+        (photos("train/real", "train/fake", "test/real"), "?"),
+        (photos("2019", "2020"), "?"),
+        (photos("train", "test"), "?"),
+        (photos("cats_of_x", "dogs_of_x", num=1200), "?"),
+        ([name.partition("/")[2] for name in photos("ann", num=9)], "?"),
+        ([f"{age}_Ann_Aa_{k:04d}.jpg" for age in (20, 30) for k in range(3)], "?"),
+        # Some of them.
+        ([*photos("ann"), "loose.jpg"], "ann ?"),
+        (photos("ann", "unknown", "-1", "NaN"), "ann ?"),
+    ],
+)
+def test_who_is_on_the_photos(names: list[str], expected: str) -> None:
+    assert who(names) == set(expected.split())
+
+
+def test_many_people_in_few_groups_and_the_other_way_round() -> None:
+    assert len(who([f"group{g}/p{g}_{p}/1.jpg" for g in range(3) for p in range(60)])) == 180
+    assert len(who([f"id{p}/v{p}_{v}/1.jpg" for p in range(60) for v in range(3)])) == 60
+
+
+def test_spaces_forms_of_unicode_and_invisible_characters_are_one_name() -> None:
+    forms = ["Zoë", unicodedata.normalize("NFD", "Zoë"), "Zoë ", " Zoë", "Zo\u200bë"]
+    assert who([f"{form}/{k}.jpg" for k, form in enumerate(forms)]) == {"Zoë"}
+    assert not people.is_unknown("Nan Na")
+    assert not people.is_unknown("Na")
+
+
+def test_a_reading_that_is_asked_for() -> None:
+    flat = [f"{age}_{name}_{k:04d}.jpg" for age in (20, 30) for name in ("Ann_Aa", "Bob_Bb") for k in range(3)]
+    assert who(flat, people.NAMES) == {"Ann_Aa", "Bob_Bb"}
+    assert "--layout names" in people.read(flat).notes[0]
+    assert who(["7.jpg"], people.NAMES) == {"?"}
+    assert who(photos("ann/2019", "bob"), people.INNER) == {"ann/2019", "bob"}
+    assert people.read(photos("ann"), people.FLAT).identity[0] == unknown("ann/image_0001.jpg")
+
+
+def test_two_readings_are_said() -> None:
+    found = people.read(photos("ann/wedding", "ann/holiday", "bob/garden"))
+    assert found.how == "the outer folder"
+    assert "--layout inner-folders would make 3 people" in found.notes[0]
+    assert "look like shards" in people.read([*photos("00000", names="{:05d}.png", start=0), "00001/01000.png"]).how

@@ -1,0 +1,19 @@
+"""How faces lie in their photos."""
+
+import numpy as np
+import pytest
+
+from mint_keras.faces import align
+
+
+def test_size_and_turn_of_a_face() -> None:
+    cosine, sine = np.cos(np.pi / 6), np.sin(np.pi / 6)
+    turned = 2 * align.TEMPLATE @ np.array([[cosine, sine], [-sine, cosine]])  # clockwise, as y points down
+    assert align.fit(turned) == pytest.approx((224, 0, 30), abs=1e-3)
+    assert align.fit(align.TEMPLATE / 8) == pytest.approx((14, 0, 0), abs=1e-3)
+
+
+def test_a_face_from_the_side_has_a_residual() -> None:
+    side = align.TEMPLATE * [0.3, 1]
+    assert align.fit(side).residual > 8
+    assert align.fit(align.TEMPLATE + np.random.default_rng(1).normal(0, 1, (5, 2))).residual < 3
