@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 
@@ -10,7 +11,7 @@ _DEFAULTS = {
     "ORT_DISABLE_TELEMETRY": "1",
     # A small file may claim to be a huge image: the limit is checked before decoding. What OpenCV cannot read we say.
     "OPENCV_IO_MAX_IMAGE_PIXELS": str(2**26),
-    "OPENCV_LOG_LEVEL": "ERROR",
+    "OPENCV_LOG_LEVEL": "SILENT",
     # Notices would bury the one line that matters to the user.
     "TF_CPP_MIN_LOG_LEVEL": "2",
     "RAY_BACKEND_LOG_LEVEL": "fatal",
@@ -32,6 +33,25 @@ def import_tensorflow() -> None:
 
         tensorflow.get_logger().setLevel("ERROR")  # each new head is traced anew, which it would warn of
         tensorflow.config.list_physical_devices("GPU")  # the search prints too, on its first use
+
+
+@contextlib.contextmanager
+def silenced_libraries() -> Iterator[None]:
+    """Lets only Python write to the terminal's errors: image libraries say there what we say of a photo in a line."""
+    if sys.stderr is None or sys.stderr is not sys.__stderr__:  # somebody has redirected it, and has a reason
+        yield
+        return
+    terminal = os.dup(2)
+    with open(terminal, "w", buffering=1, encoding="utf-8", errors="backslashreplace") as ours:
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, 2)
+        os.close(nothing)
+        sys.stderr = ours
+        try:
+            yield
+        finally:
+            sys.stderr = sys.__stderr__
+            os.dup2(terminal, 2)
 
 
 @contextlib.contextmanager
