@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import contextvars
 import csv
 import dataclasses
 import hashlib
@@ -43,6 +44,8 @@ EXCLUDED_SAMPLES = "excluded_samples.csv"
 EXCLUDED_PEOPLE = "excluded_identities.csv"
 
 _WHERE = ("--out", "--workers")
+# The output folders that this process has for itself; see `alone`.
+_held: contextvars.ContextVar[frozenset] = contextvars.ContextVar("held", default=frozenset())
 # Names of temporary files and folders, see `atomic_path`; the manifest is the first file that a folder gets.
 _UNFINISHED = re.compile(r"\.[^.].*\.[a-z0-9_]{8}(\.\w+)?")
 _UNFINISHED_MANIFEST = ".manifest.????????.json"
@@ -58,9 +61,7 @@ def sha256_file(path: Path) -> str:
     Raises:
         InputError: if there is no such file.
     """
-    if not path.is_file():
-        raise InputError(f"Expected the file {path}, which is not there.")
-    with open(path, "rb") as file:
+    with reading(f"the file {path}"), open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -271,7 +272,7 @@ def output_folder(out: Path, manifest: dict[str, Any], overwrite: bool = False) 
         RefusedError: if it holds something made from other inputs and `overwrite` is not set.
         InputError: if it holds files that are not ours.
     """
-    with _lock(out) as is_there:
+    with alone(out):
         is_new = _open_output(out, manifest, overwrite)
         try:
             yield
@@ -279,24 +280,38 @@ def output_folder(out: Path, manifest: dict[str, Any], overwrite: bool = False) 
             if is_new and not getattr(error, "done", ""):
                 shutil.rmtree(out.resolve(), ignore_errors=True)
             raise
-        if not is_there():
-            raise InputError(f"Expected {out} to stay while this command writes into it; it was removed or replaced.")
 
 
 @contextlib.contextmanager
-def _lock(out: Path) -> Iterator[Callable[[], bool]]:
-    """Makes an output folder this process's alone; yields a function that says whether it is still there.
+def alone(out: Path) -> Iterator[None]:
+    """Makes an output folder this process's alone for the time of the block, which may do so again inside.
 
     Raises:
-        InputError: if another process has it.
+        InputError: if another process has it, or if it is no longer there at the end.
     """
     if out.exists() and not out.is_dir():
         raise InputError(f"Expected a folder for the output, received the file {out}.")
     out.resolve().mkdir(parents=True, exist_ok=True)
+    status = out.stat()
+    place, before = (status.st_dev, status.st_ino), _held.get()
+    with contextlib.nullcontext() if place in before else _locked(out):
+        token = _held.set(before | {place})
+        try:
+            yield
+        finally:
+            _held.reset(token)
+            with contextlib.suppress(OSError):  # of bad input that came before anything was written
+                out.resolve().rmdir()
+        if not (out.is_dir() and os.path.samestat(status, out.stat())):
+            raise InputError(f"Expected {out} to stay while this command writes into it; somebody removed it.")
+
+
+@contextlib.contextmanager
+def _locked(out: Path) -> Iterator[None]:
     try:
         import fcntl
     except ImportError:  # Windows, where folders have no locks
-        yield out.is_dir
+        yield
         return
     # The folder itself is locked: the system takes the lock away when a process ends, however it ends.
     folder = os.open(out, os.O_RDONLY)
@@ -310,13 +325,13 @@ def _lock(out: Path) -> Iterator[Callable[[], bool]]:
             ) from error
         except OSError:  # a network disk without locks
             pass
-        yield lambda: out.is_dir() and os.path.samestat(os.fstat(folder), out.stat())
+        yield
     finally:
         os.close(folder)
 
 
 def _holder(folder: int) -> str:
-    """Says which process has the lock on an open folder, where the system tells."""
+    """Says which process has the lock on a folder, where the system tells."""
     number = str(os.fstat(folder).st_ino)
     with contextlib.suppress(OSError):
         for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
