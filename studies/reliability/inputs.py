@@ -39,6 +39,7 @@ _INTEGERS = (
 )
 _WORDS = (b"nan", b"-1", b"1e999", b"=cmd()", b"\x00", b"\x1b[2J", b"\xff\xfe", b"null", b"[" * 5000, b"9" * 5000, b"*a",
           b"&a [*a]", b"'", b'"', b",", b"../../x", b"A" * 70000, b"true", b"{}", b"\r\n")  # fmt: skip
+_SIZES = (0, -1, 2**40, 3)
 _LEAVES: tuple[Any, ...] = (
     None,
     True,
@@ -131,9 +132,10 @@ def random_pickle(rng: np.random.Generator, seeds: list[bytes]) -> bytes:
         small, size = bytes([int(rng.integers(4))]), struct.pack("<I", _INTEGERS[rng.integers(12)])
         choices = [
             b"(", b")", b"]", b"}", b"N", b"K" + small, b"q" + small, b"h" + small, b"\x85", b"\x86", b"\x87", b"2", b"0",
-            b"a", b"e", b"s", b"u", b"t", b"l", b"d", b"R", b"b", b"Q", b"o", b"\x81", b"X\x01\x00\x00\x00a", b"U\x02id",
-            b"r" + size, b"j" + size, b"X" + size, b"B" + size, b"\x8b" + size, b"\x96" + size * 2, b"\x95" + size * 2,
-            b"\x94", b"\x93", b"\x8f", b"\x90", b"c" + names[rng.integers(len(names))],
+            b"a", b"e", b"s", b"u", b"t", b"l", b"d", b"R", b"b", b"Q", b"o", b"\x81", b"U\x02id",
+            b"X\x01\x00\x00\x00a", b"r" + size, b"j" + size, b"X" + size, b"B" + size, b"\x8b" + size,
+            b"\x96" + size * 2, b"\x95" + size * 2, b"\x94", b"\x93", b"\x8f", b"\x90",
+            b"c" + names[rng.integers(len(names))],
         ]  # fmt: skip
         parts.append(choices[rng.integers(len(choices))])
     return b"".join([*parts, b"."])
@@ -158,39 +160,42 @@ def damaged_onnx(rng: np.random.Generator, seeds: list[bytes]) -> bytes:
     if rng.random() < 0.3:
         return damaged(rng, seeds)
     model = onnx.ModelProto.FromString(seeds[rng.integers(len(seeds))])
-    graph = model.graph
     for _ in range(rng.integers(1, 4)):
-        node = graph.node[rng.integers(len(graph.node))]
-        tensors = graph.initializer
-        match rng.integers(8):
-            case 0:
-                node.op_type = ("Conv", "Gemm", "Reshape", "Loop", "Expand", "f", "Resize", "Pad")[rng.integers(8)]
-            case 1 if node.attribute:
-                one = node.attribute[rng.integers(len(node.attribute))]
-                values = (0, -1, 2**40, 3)
-                if one.ints:
-                    one.ints[rng.integers(len(one.ints))] = values[rng.integers(4)]
-                else:
-                    one.i = values[rng.integers(4)]
-            case 2 if node.input:
-                other = graph.node[rng.integers(len(graph.node))]
-                node.input[rng.integers(len(node.input))] = other.output[0] if rng.random() < 0.7 else "nowhere"
-            case 3 if tensors:
-                tensor = tensors[rng.integers(len(tensors))]
-                if tensor.dims:
-                    tensor.dims[rng.integers(len(tensor.dims))] = (0, -1, 2**40, 7)[rng.integers(4)]
-            case 4 if tensors:
-                tensors[rng.integers(len(tensors))].data_type = int(rng.integers(0, 25))
-            case 5:
-                shape = graph.input[0].type.tensor_type.shape.dim
-                shape[rng.integers(len(shape))].dim_value = (0, -1, 2**40, 3)[rng.integers(4)]
-            case 6:
-                del graph.node[rng.integers(len(graph.node))]
-                if not graph.node:
-                    break
-            case _:
-                node.output[0] = graph.node[0].output[0]
+        if rng.random() < 0.5 and model.graph.node:
+            _damage_node(rng, model.graph)
+        else:
+            _damage_tensor(rng, model.graph)
     return model.SerializeToString()
+
+
+def _damage_node(rng: np.random.Generator, graph: onnx.GraphProto) -> None:
+    at = int(rng.integers(len(graph.node)))
+    node, other = graph.node[at], graph.node[rng.integers(len(graph.node))]
+    match rng.integers(5):
+        case 0:
+            node.op_type = ("Conv", "Gemm", "Reshape", "Loop", "Expand", "f", "Resize", "Pad")[rng.integers(8)]
+        case 1:
+            for one in node.attribute[:1]:
+                one.i = _SIZES[rng.integers(4)]
+                one.ints[:] = [_SIZES[rng.integers(4)] for _ in one.ints]
+        case 2:
+            node.input[rng.integers(len(node.input))] = other.output[0] if rng.random() < 0.7 else "nowhere"
+        case 3:
+            node.output[0] = other.output[0]
+        case _:
+            del graph.node[at]
+
+
+def _damage_tensor(rng: np.random.Generator, graph: onnx.GraphProto) -> None:
+    tensor = graph.initializer[rng.integers(len(graph.initializer))]
+    shape = graph.input[0].type.tensor_type.shape.dim
+    match rng.integers(3):
+        case 0 if tensor.dims:
+            tensor.dims[rng.integers(len(tensor.dims))] = _SIZES[rng.integers(4)]
+        case 1:
+            shape[rng.integers(len(shape))].dim_value = _SIZES[rng.integers(4)]
+        case _:
+            tensor.data_type = int(rng.integers(0, 25))
 
 
 # --- valid files -----------------------------------------------------------------------------------------------------
