@@ -11,6 +11,7 @@ from typing import Any
 from mint_keras.records import InputError, RefusedError
 
 _MAX_YAML = 2**16  # bytes; the longest card has 4,000
+_MAX_BRACKETS = 500
 _MAX_COLUMNS = 1000  # a short row of a table has every column
 # Arrays of text are as wide as their longest, 4 bytes a character. They may take so much, or a few times their texts.
 _MAX_WIDE = 2**26  # bytes
@@ -61,6 +62,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         if (size := path.stat().st_size) > _MAX_YAML:
             raise InputError(f"Expected at most {_MAX_YAML} bytes of YAML in {path}, received {size}.")
         text = path.read_text(encoding="utf-8")
+        if text.count("[") + text.count("{") > _MAX_BRACKETS:  # the time to read them grows with their square
+            raise InputError(f"Expected at most {_MAX_BRACKETS} lists and mappings in brackets in {path}.")
         # A few lines can name gigabytes by anchors, and nobody needs them for what we read.
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
             raise InputError(f"Expected YAML without aliases in {path}, received some: write the values out.")

@@ -37,8 +37,8 @@ _INTEGERS = (
     2**63 - 1,
     2**64 - 1,
 )
-_WORDS = (b"nan", b"-1", b"1e999", b"=cmd()", b"\x00", b"\x1b[2J", b"\xff\xfe", b"null", b"[" * 5000, b"9" * 5000, b"*a",
-          b"&a [*a]", b"'", b'"', b",", b"../../x", b"A" * 70000, b"true", b"{}", b"\r\n")  # fmt: skip
+_WORDS = (b"nan", b"-1", b"1e999", b"=cmd()", b"\x00", b"\x1b[2J", b"\xff\xfe", b"null", b"[" * 5000, b"9" * 5000,
+          b"*a", b"&a [*a]", b"'", b'"', b",", b"../../x", b"A" * 70000, b"true", b"{}", b"\r\n")  # fmt: skip
 _SIZES = (0, -1, 2**40, 3)
 _LEAVES: tuple[Any, ...] = (
     None,
@@ -131,7 +131,8 @@ def random_pickle(rng: np.random.Generator, seeds: list[bytes]) -> bytes:
     for _ in range(rng.integers(2, 40)):
         small, size = bytes([int(rng.integers(4))]), struct.pack("<I", _INTEGERS[rng.integers(12)])
         choices = [
-            b"(", b")", b"]", b"}", b"N", b"K" + small, b"q" + small, b"h" + small, b"\x85", b"\x86", b"\x87", b"2", b"0",
+            b"(", b")", b"]", b"}", b"N", b"K" + small, b"q" + small, b"h" + small, b"\x85", b"\x86", b"\x87", b"2",
+            b"0",
             b"a", b"e", b"s", b"u", b"t", b"l", b"d", b"R", b"b", b"Q", b"o", b"\x81", b"U\x02id",
             b"X\x01\x00\x00\x00a", b"r" + size, b"j" + size, b"X" + size, b"B" + size, b"\x8b" + size,
             b"\x96" + size * 2, b"\x95" + size * 2, b"\x94", b"\x93", b"\x8f", b"\x90",
@@ -276,9 +277,9 @@ def network(num_outputs: int, side: int) -> bytes:
                 helper.make_node("Reshape", [f"t_{name}", f"s_{name}"], [name]),
             ]
     tensors = [numpy_helper.from_array(np.float32(value), name) for name, value in weights.items()]
-    tensors += [
-        numpy_helper.from_array(np.int64([-1, {"s": 1, "b": 4, "p": 10}[n[0]]]), f"s_{n}") for n in names if n != "out"
-    ]
+    if num_outputs > 1:
+        widths = {name: {"s": 1, "b": 4, "p": 10}[name[0]] for name in names}
+        tensors += [numpy_helper.from_array(np.int64([-1, width]), f"s_{name}") for name, width in widths.items()]
     info = helper.make_tensor_value_info
     inputs = [info("x", TensorProto.FLOAT, [1, 3, side, side])]
     graph = helper.make_graph(nodes, "g", inputs, [info(name, TensorProto.FLOAT, None) for name in names], tensors)
