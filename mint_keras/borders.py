@@ -107,7 +107,8 @@ def read_parquet(path: Path, wanted: Sequence[str], part: int | None = None) -> 
         size, facts = path.stat().st_size, pyarrow.parquet.read_metadata(path)
         fields = [field for field in facts.schema.to_arrow_schema() if field.name in wanted]
         columns = _empty(path, [field.name for field in fields])
-        if odd := [field.name for field in fields if not pyarrow.types.is_primitive(_inner(field.type))]:
+        texts = [field.name for field in fields if _is_text(field.type)]
+        if odd := [field.name for field in fields if field.name not in texts and not _is_numbers(field.type)]:
             raise InputError(f"Expected texts, numbers or lists of numbers in {path}, received other {odd}.")
         groups = [facts.row_group(k) for k in range(facts.num_row_groups)]
         num_values = [group.column(k).num_values for group in groups for k in range(facts.num_columns)]
@@ -120,7 +121,6 @@ def read_parquet(path: Path, wanted: Sequence[str], part: int | None = None) -> 
             received = f"{facts.num_rows} rows and {num_bytes} bytes in a file of {size}"
             raise InputError(f"Expected a table of samples at {path}, received {received}.")
         # As dictionaries, equal texts are there once, however many rows have them, so their sizes can be asked first.
-        texts = [field.name for field in fields if _inner(field.type) != field.type and not field.type.num_fields]
         file = pyarrow.parquet.ParquetFile(path, read_dictionary=texts)
         names = [field.name for field in fields]
         table = file.read(names) if part is None else file.read_row_group(part, names)
@@ -172,14 +172,20 @@ def _empty(path: Path, names: Sequence[str]) -> dict[str, list[Any]]:
     return {name: [] for name in names}
 
 
-def _inner(kind: Any) -> Any:
-    """Returns what a Parquet column holds: of a list its numbers, and something primitive of text."""
+def _is_text(kind: Any) -> bool:
+    """Says whether a Parquet column holds text, also one that pandas calls a category."""
     import pyarrow
 
-    is_text = any(is_one(kind) for is_one in (pyarrow.types.is_string, pyarrow.types.is_large_string))
-    if is_text or pyarrow.types.is_null(kind):
-        return pyarrow.bool_()
-    return kind.value_type if pyarrow.types.is_list(kind) or pyarrow.types.is_large_list(kind) else kind
+    kind = kind.value_type if pyarrow.types.is_dictionary(kind) else kind
+    return pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind)
+
+
+def _is_numbers(kind: Any) -> bool:
+    """Says whether a Parquet column holds numbers, lists of numbers or nothing."""
+    import pyarrow
+
+    is_list = pyarrow.types.is_list(kind) or pyarrow.types.is_large_list(kind)
+    return pyarrow.types.is_null(kind) or pyarrow.types.is_primitive(kind.value_type if is_list else kind)
 
 
 def _check_widths(path: Path, columns: dict[str, list[Any]]) -> None:

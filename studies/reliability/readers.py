@@ -132,7 +132,6 @@ def _torch(path: Path) -> None:
     from mint_keras.audited.convert import torch_file
 
     torch_file.read_state_dict(path)
-    _convert(path)
 
 
 def _detector(path: Path) -> None:
