@@ -107,7 +107,9 @@ def read_bundle(path: Path) -> Bundle:
             raise RefusedError(f"{file} has SHA-256 {received}, its manifest says {expected}.")
     with reading(f"head, tap, seed, audited model and versions in the manifest of {path}"):
         # What reports show; whoever seals a manifest again may have left it out.
-        _ = (manifest["audited_model"]["title"], manifest["inputs"]["audited"], manifest["versions"]["mint_keras"])
+        _ = manifest["inputs"]["audited"], manifest["versions"]["mint_keras"]
+        if "audited_model" in manifest:  # bundles of schema 1 have none
+            _ = manifest["audited_model"]["title"]
         head, tap = (_text(part, name) for part, name in ((manifest, "head"), (manifest["config"], "tap")))
         return Bundle(path, head, tap, int(manifest["seed"]), manifest)
 
