@@ -61,7 +61,9 @@ def sha256_file(path: Path) -> str:
     Raises:
         InputError: if there is no such file.
     """
-    with reading(f"the file {path}"), open(path, "rb") as file:
+    if not path.is_file():
+        raise InputError(f"Expected the file {path}, which is not there.")
+    with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

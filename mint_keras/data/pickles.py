@@ -18,7 +18,7 @@ from mint_keras.records import InputError
 # Bytes; a pickle is read as a whole.
 _MAX_VERIFICATION = 2**31
 _MAX_CIFAR = 2**30
-_MAX_READS = 2**23  # a minute's work; the largest set that is published takes 200,000
+_MAX_READS = 2**23  # a minute's work; CIFAR-100 takes a million
 _MAX_LINE = 2**16  # bytes of a name or number that is written as a line
 _CIFAR_SIDE = 32
 # Operations that call other things, fill sets, or refer to what lies outside of the file.

@@ -73,6 +73,13 @@ class TestFolders:
         assert not list(tmp_path.iterdir())
 
 
+def test_libraries_are_told_to_keep_quiet() -> None:
+    program = "import os, mint_keras; print(os.environ['ORT_DISABLE_TELEMETRY'], os.environ['RAY_USAGE_STATS_ENABLED'])"
+    bare = {name: value for name, value in os.environ.items() if not name.startswith(("ORT_", "RAY_"))}
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=bare, capture_output=True, text=True)
+    assert done.stdout == "1 0\n"
+
+
 class TestConfigs:
     def parse(self, text: str, path: Path, kind: type = Score, *more: str) -> object:
         path.write_text(text)
