@@ -31,18 +31,18 @@ class Reliability:
 
     Attributes:
         out: Folder for kills.jsonl, inputs.jsonl, watched.jsonl and table.md.
-        kills: Disturbances of all commands together.
-        inputs: Hostile files of all formats together.
         commands: Only these commands, by the word behind mint.
         targets: Only these formats.
+        kills: Disturbances of all commands together.
+        inputs: Hostile files of all formats together.
         watch: Run each command without a network and with an empty home directory.
     """
 
     out: Path
-    kills: int = 200
-    inputs: int = 100_000
     commands: tuple[str, ...] = tuple(kills.COMMANDS)
     targets: tuple[str, ...] = tuple(readers.TARGETS)
+    kills: int = 200
+    inputs: int = 100_000
     watch: bool = False
 
 
