@@ -8,7 +8,7 @@ import pickle
 import reprlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, ClassVar, Literal
 
 import numpy as np
 
@@ -78,7 +78,14 @@ class _Unpickler(pickle._Unpickler):
     It knows the operations that arrays and tensors need, and no others.
     """
 
-    dispatch = {key: read for key, read in pickle._Unpickler.dispatch.items() if bytes([key]) not in _NEVER}  # noqa: RUF012
+    # What the parent has, of which its types say nothing.
+    read: Callable[[int], bytes]
+    append: Callable[[Any], None]
+    pop_mark: Callable[[], list[Any]]
+    stack: list[Any]
+    dispatch: ClassVar[dict[int, Any]] = {
+        key: read for key, read in pickle._Unpickler.dispatch.items() if bytes([key]) not in _NEVER
+    }
 
     def __init__(self, allowed: Mapping, persistent_load: Callable | None, file: BinaryIO, *, encoding: str) -> None:
         super().__init__(_Bounded(file), encoding=encoding)

@@ -276,10 +276,10 @@ def network(num_outputs: int, side: int) -> bytes:
                 helper.make_node("Transpose", [f"c_{name}"], [f"t_{name}"], perm=[0, 2, 3, 1]),
                 helper.make_node("Reshape", [f"t_{name}", f"s_{name}"], [name]),
             ]
-    tensors = [numpy_helper.from_array(np.float32(value), name) for name, value in weights.items()]
+    tensors = [numpy_helper.from_array(np.asarray(value, np.float32), name) for name, value in weights.items()]
     if num_outputs > 1:
         widths = {name: {"s": 1, "b": 4, "p": 10}[name[0]] for name in names}
-        tensors += [numpy_helper.from_array(np.int64([-1, width]), f"s_{name}") for name, width in widths.items()]
+        tensors += [numpy_helper.from_array(np.array([-1, width]), f"s_{name}") for name, width in widths.items()]
     info = helper.make_tensor_value_info
     inputs = [info("x", TensorProto.FLOAT, [1, 3, side, side])]
     graph = helper.make_graph(nodes, "g", inputs, [info(name, TensorProto.FLOAT, None) for name in names], tensors)

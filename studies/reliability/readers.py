@@ -230,7 +230,8 @@ def look(name: str, number: int, folder: Path, seeds: list[bytes] | None = None)
     rng = np.random.default_rng([sorted(TARGETS).index(name), number])
     path = folder / f"hostile{target.suffix}"
     path.write_bytes(target.damage(rng, seeds or target.seeds(folder)))
-    kind, error = "", None
+    kind = ""
+    error: BaseException | None = None
     try:
         target.read(path)
     except SlowError as slow:
