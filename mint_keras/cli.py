@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     if word in ("-h", "--help"):
         width = max(map(len, COMMANDS)) + 2
         listed = "\n".join(f"  {name:{width}}{command.summary}" for name, command in COMMANDS.items())
-        print(_HELP.format(commands=listed))
+        _say(_HELP.format(commands=listed))
         return DONE
     if word == "--version":
         print(f"mint {__version__}")
@@ -94,21 +94,18 @@ def _run(module_name: str, has_keras: bool, arguments: list[str], program: str, 
         if has_keras:
             environment.import_tensorflow()
         with progress.hidden(getattr(config, "quiet", False)):
-            _say(getattr(module, name)(config).text)
+            _report(getattr(module, name)(config).text)
     except BaseException as error:
         # TensorFlow's C++ parts may turn the interruption into an error of their own, and workers that end with us too.
         if received or isinstance(error, KeyboardInterrupt):
             return _interrupted(received)
-        if isinstance(error, BrokenPipeError):  # `| head -1` has read enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            return DONE
         if isinstance(error, RefusedError):
             print(f"refused: {one_line(str(error))}", file=sys.stderr)
             return REFUSED
         if not isinstance(error, InputError | OSError | MemoryError):
             raise
         if done := getattr(error, "done", ""):
-            _say(done)
+            _report(done)
         reason = str(error)
         if isinstance(error, OSError) and error.strerror:
             where = error.filename or getattr(config, "out", None) or "a file"
@@ -119,11 +116,18 @@ def _run(module_name: str, has_keras: bool, arguments: list[str], program: str, 
     return DONE
 
 
-def _say(text: str) -> None:
+def _report(text: str) -> None:
     """Prints a report; names in it are strangers', and steer no terminal."""
     from mint_keras.borders import without_controls
 
-    print("\n".join(map(without_controls, text.split("\n"))), flush=True)
+    _say("\n".join(map(without_controls, text.split("\n"))))
+
+
+def _say(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # `| head -1` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _interrupted(received: list[int]) -> int:

@@ -1,5 +1,6 @@
 """Which detector finds faces: an ONNX, TFLite or Keras file run by our code, or an insightface pack run by its own."""
 
+import contextlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -43,8 +44,9 @@ def find_file(detector: str) -> Path:
     name = detector.removeprefix(INSIGHTFACE)
     folder = Path(name) if Path(name).is_dir() else PACKS / name
     for path in sorted(folder.glob("*.onnx")):
-        if len(open_session(path).get_outputs()) in scrfd.NUM_OUTPUTS:
-            return path
+        with contextlib.suppress(InputError):  # the pack's other models, which consist of other operators
+            if len(open_session(path).get_outputs()) in scrfd.NUM_OUTPUTS:
+                return path
     raise InputError(f"Expected insightface's pack {name} with a detector in {folder}, received none; get it by hand.")
 
 

@@ -137,11 +137,12 @@ def test_signals_end_in_one_line(name: str, code: int, tmp_path: Path) -> None:
     assert (process.returncode, said) == (code, "interrupted: the same command continues from here\n")
 
 
-def test_a_reader_that_has_read_enough_is_no_error(tmp_path: Path) -> None:
-    command = f"{sys.executable} -m mint_keras.cli inspect synthetic:1/web/0-3/1 --out {tmp_path / 'o'} --quiet"
-    done = subprocess.run(
-        ["bash", "-o", "pipefail", "-c", f"{command} | true"], cwd=ROOT, capture_output=True, text=True
-    )
+def test_a_reader_that_has_read_enough_is_no_error() -> None:
+    command = [sys.executable, "-m", "mint_keras.cli", "--help"]
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(command, cwd=ROOT, stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
     assert (done.returncode, done.stderr) == (0, "")
 
 
