@@ -126,7 +126,6 @@ def _append(path: Path, rows: Iterable[dict[str, Any]]) -> None:
 
 if __name__ == "__main__":
     try:
-        print(reliability(parse(Reliability, __doc__ or "", program="python -m studies.reliability")))  # noqa: T201
+        sys.stdout.write(reliability(parse(Reliability, __doc__ or "", program="python -m studies.reliability")) + "\n")
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
-        sys.exit(1)
+        sys.exit(f"error: {error}")

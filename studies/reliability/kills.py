@@ -53,11 +53,12 @@ class World:
     def start(self, word: str, out: Path, **event: str) -> subprocess.Popen:
         """Starts a command in a process group of its own."""
         options = [option.replace("{}", str(self.folder)) for option in COMMANDS[word]]
-        command = [sys.executable, "-m", "mint_keras.cli", word, *options, "--out", str(out)]
         preload = {"LD_PRELOAD": str(self.library), "MINT_UNDER": str(out), **event} if event else {}
-        settings = {**os.environ, **preload, "OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1"}
+        settings = {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1", **preload}
+        command = ["env", *(f"{name}={value}" for name, value in settings.items()), sys.executable]
+        command += ["-m", "mint_keras.cli", word, *options, "--out", str(out)]
         with open(f"{out}.said", "w") as said:
-            return subprocess.Popen(command, stdout=said, stderr=said, env=settings, start_new_session=True)  # noqa: S603
+            return subprocess.Popen(command, stdout=said, stderr=said, start_new_session=True)  # noqa: S603
 
 
 def prepare(folder: Path) -> World:

@@ -303,9 +303,9 @@ def run(name: str, first: int, end: int, folder: Path) -> Iterator[dict[str, Any
         at.write_text(f"{first:12d}")
         command = f'exec 3<>"{at}"; exec "$0" "$@"'
         words = [sys.executable, "-m", "studies.reliability.readers", name, str(first), str(end), str(folder)]
-        home = {**os.environ, "HOME": str(folder), "OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1"}
+        words = ["env", f"HOME={folder}", "OMP_NUM_THREADS=1", "TF_NUM_INTRAOP_THREADS=1", *words]
         with open(folder / "stdout", "w+") as said, open(folder / "stderr", "w") as errors:
-            process = subprocess.Popen(["bash", "-c", command, *words], stdout=said, stderr=errors, env=home)  # noqa: S603, S607
+            process = subprocess.Popen(["bash", "-c", command, *words], stdout=said, stderr=errors)  # noqa: S603, S607
             spent, moved, number = 0.0, time.monotonic(), first
             while process.poll() is None:
                 time.sleep(0.2)

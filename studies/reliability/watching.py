@@ -1,6 +1,5 @@
 """Watches commands: which requests they make, and what they write outside of --out, temporary folders and caches."""
 
-import os
 import re
 import subprocess
 import sys
@@ -24,11 +23,11 @@ def watch(world: World, words: Sequence[str], out: Path) -> Iterator[dict[str, A
         options = [option.replace("{}", str(world.folder)) for option in COMMANDS[word]]
         trace = out / word / "trace"
         command = [
+            "env", f"HOME={home}",
             "unshare", "-rn", "strace", "-f", "-qq", "-e", "trace=connect,sendto", "-o", str(trace),
             sys.executable, "-m", "mint_keras.cli", word, *options, "--out", str(folder),
         ]  # fmt: skip
-        settings = {**os.environ, "HOME": str(home)}
-        done = subprocess.run(command, capture_output=True, text=True, env=settings)  # noqa: S603
+        done = subprocess.run(command, capture_output=True, text=True)  # noqa: S603
         text = trace.read_text(errors="replace") if trace.is_file() else ""
         requests = [line for line in text.splitlines() if _REQUEST.search(line) and '"127.' not in line]
         written = {path for path in _files(out / word) - before if not path.startswith("out/") and path != "trace"}
