@@ -1,6 +1,7 @@
 """The command `mint`: finds a command, parses its options, runs it; one line for every error, and the exit codes."""
 
 import importlib
+import os
 import signal
 import sys
 from pathlib import Path
@@ -9,7 +10,8 @@ from types import FrameType
 from mint_keras import __version__
 from mint_keras.commands import COMMANDS, options_class
 
-DONE, BAD_INPUT, WRONG_USAGE, REFUSED, INTERRUPTED = 0, 1, 2, 3, 130
+DONE, BAD_INPUT, WRONG_USAGE, REFUSED = 0, 1, 2, 3
+_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")  # which end a command with one line and 128 + their number
 _HELP = """usage: mint COMMAND [options]
 
 Is my data in your AI? Tell whether photos were used to train a face-recognition model.
@@ -22,7 +24,7 @@ mint COMMAND --help says what a command does, with examples."""
 def main(arguments: list[str] | None = None) -> int:
     """Runs `mint COMMAND ...`, by default with the words of this process; returns the exit code.
 
-    The codes are 0 done, 1 bad input, 2 wrong usage, 3 refused by a check, 130 interrupted.
+    The codes are 0 done, 1 bad input, 2 wrong usage, 3 refused by a check, 130, 143 or 129 interrupted.
 
     Example:
         >>> main(["--version"])
@@ -34,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     if word in ("-h", "--help"):
         width = max(map(len, COMMANDS)) + 2
         listed = "\n".join(f"  {name:{width}}{command.summary}" for name, command in COMMANDS.items())
-        print(_HELP.format(commands=listed))
+        _say(_HELP.format(commands=listed))
         return DONE
     if word == "--version":
         print(f"mint {__version__}")
@@ -62,38 +64,77 @@ def run(module_name: str, has_keras: bool, arguments: list[str], program: str) -
         arguments: The command line without the command's name.
         program: How its help calls it.
     """
-    from mint_keras import environment, options, progress  # what `mint --help` has no need of
+    received: list[int] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        raise KeyboardInterrupt
+
+    # From the first moment: imports take seconds.
+    for name in _SIGNALS:
+        if hasattr(signal, name):  # Windows has no SIGHUP
+            signal.signal(getattr(signal, name), interrupt)
+    try:
+        from mint_keras import environment  # what `mint --help` has no need of
+
+        with environment.silenced_libraries():
+            return _run(module_name, has_keras, arguments, program, received)
+    except KeyboardInterrupt:
+        return _interrupted(received)
+
+
+def _run(module_name: str, has_keras: bool, arguments: list[str], program: str, received: list[int]) -> int:
+    from mint_keras import environment, options, progress
+    from mint_keras.borders import one_line
     from mint_keras.records import InputError, RefusedError
 
     module, name = importlib.import_module(module_name), module_name.rpartition(".")[2]
     config = options.parse(getattr(module, options_class(name)), module.__doc__ or "", arguments, program)
-    interruptions: list[int] = []
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        interruptions.append(number)
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, interrupt)
     try:
         if has_keras:
             environment.import_tensorflow()
         with progress.hidden(getattr(config, "quiet", False)):
-            print(getattr(module, name)(config).text)
-    except (InputError, OSError) as error:
-        if done := getattr(error, "done", ""):
-            print(done)
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
-    except RefusedError as error:
-        print(f"refused: {error}", file=sys.stderr)
-        return REFUSED
+            _report(getattr(module, name)(config).text)
     except BaseException as error:
-        # TensorFlow's C++ parts may turn the interruption into an error of their own.
-        if not interruptions and not isinstance(error, KeyboardInterrupt):
+        # TensorFlow's C++ parts may turn the interruption into an error of their own, and workers that end with us too.
+        if received or isinstance(error, KeyboardInterrupt):
+            return _interrupted(received)
+        if isinstance(error, RefusedError):
+            print(f"refused: {one_line(str(error))}", file=sys.stderr)
+            return REFUSED
+        if not isinstance(error, InputError | OSError | MemoryError):
             raise
-        print("interrupted: the same command continues from here", file=sys.stderr)
-        return INTERRUPTED
+        if done := getattr(error, "done", ""):
+            _report(done)
+        reason = str(error)
+        if isinstance(error, OSError) and error.strerror:
+            where = error.filename or getattr(config, "out", None) or "a file"
+            kept = "What is there is kept, and the same command continues from it."
+            reason = f"Expected to read and write {where}, received: {error.strerror}. Mend that; {kept}"
+        print(f"error: {one_line(reason or 'Expected more memory, received too little.')}", file=sys.stderr)
+        return BAD_INPUT
     return DONE
+
+
+def _report(text: str) -> None:
+    """Prints a report; names in it are strangers', and steer no terminal."""
+    from mint_keras.borders import without_controls
+
+    _say("\n".join(map(without_controls, text.split("\n"))))
+
+
+def _say(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # `| head -1` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def _interrupted(received: list[int]) -> int:
+    for name in filter(lambda name: hasattr(signal, name), _SIGNALS):
+        signal.signal(getattr(signal, name), signal.SIG_IGN)  # the line is said, and what is left takes no time
+    print("interrupted: the same command continues from here", file=sys.stderr)
+    return 128 + (received[0] if received else signal.SIGINT)
 
 
 if __name__ == "__main__":

@@ -77,6 +77,25 @@ def import_tensorflow() -> None:
 
 
 @contextlib.contextmanager
+def silenced_libraries() -> Iterator[None]:
+    """Lets only Python write to the terminal's errors: image libraries say there what we say of a photo in a line."""
+    if sys.stderr is None or sys.stderr is not sys.__stderr__:  # somebody has redirected it, and has a reason
+        yield
+        return
+    terminal = os.dup(2)
+    with open(terminal, "w", buffering=1, encoding="utf-8", errors="backslashreplace") as ours:
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, 2)
+        os.close(nothing)
+        sys.stderr = ours
+        try:
+            yield
+        finally:
+            sys.stderr = sys.__stderr__
+            os.dup2(terminal, 2)
+
+
+@contextlib.contextmanager
 def hidden_notices() -> Iterator[None]:
     """Hides what C++ libraries print, for the whole process, unless the block fails."""
     terminal = os.dup(2)

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import contextvars
 import csv
 import dataclasses
 import hashlib
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mint_keras import __version__
+from mint_keras.borders import inert, reading
 from mint_keras.records import InputError, RefusedError, Rejected, SampleTable
 
 SCHEMA = 1
@@ -42,6 +44,8 @@ EXCLUDED_SAMPLES = "excluded_samples.csv"
 EXCLUDED_PEOPLE = "excluded_identities.csv"
 
 _WHERE = ("--out", "--workers")
+# The output folders that this process has for itself; see `alone`.
+_held: contextvars.ContextVar[frozenset] = contextvars.ContextVar("held", default=frozenset())
 # Names of temporary files and folders, see `atomic_path`; the manifest is the first file that a folder gets.
 _UNFINISHED = re.compile(r"\.[^.].*\.[a-z0-9_]{8}(\.\w+)?")
 _UNFINISHED_MANIFEST = ".manifest.????????.json"
@@ -88,6 +92,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.chmod(0o644)
         temporary.replace(path)
+    except OSError as error:  # a full disk does not say which one
+        error.filename = error.filename or str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -178,10 +185,8 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         InputError: if the file is missing or not a JSON object.
     """
-    try:
+    with reading(f"a JSON file at {path}"):  # depth and huge numbers too: files are strangers'
         value = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:  # depth and huge numbers too: files are strangers'
-        raise InputError(f"Expected a JSON file at {path}, received: {error}.") from error
     if not isinstance(value, dict):
         raise InputError(f"Expected a JSON object in {path}, received {type(value).__name__}.")
     return value
@@ -269,19 +274,77 @@ def output_folder(out: Path, manifest: dict[str, Any], overwrite: bool = False) 
         RefusedError: if it holds something made from other inputs and `overwrite` is not set.
         InputError: if it holds files that are not ours.
     """
-    is_new = _open_output(out, manifest, overwrite)
+    with alone(out):
+        is_new = _open_output(out, manifest, overwrite)
+        try:
+            yield
+        except (InputError, RefusedError) as error:
+            if is_new and not getattr(error, "done", ""):
+                shutil.rmtree(out.resolve(), ignore_errors=True)
+            raise
+
+
+@contextlib.contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Makes an output folder this process's alone for the time of the block, which may do so again inside.
+
+    Raises:
+        InputError: if another process has it, or if it is no longer there at the end.
+    """
+    if out.exists() and not out.is_dir():
+        raise InputError(f"Expected a folder for the output, received the file {out}.")
+    out.resolve().mkdir(parents=True, exist_ok=True)
+    status = out.stat()
+    place, before = (status.st_dev, status.st_ino), _held.get()
+    with contextlib.nullcontext() if place in before else _locked(out):
+        token = _held.set(before | {place})
+        try:
+            yield
+        finally:
+            _held.reset(token)
+            with contextlib.suppress(OSError):  # of bad input that came before anything was written
+                out.resolve().rmdir()
+        if not (out.is_dir() and os.path.samestat(status, out.stat())):
+            raise InputError(f"Expected {out} to stay while this command writes into it; somebody removed it.")
+
+
+@contextlib.contextmanager
+def _locked(out: Path) -> Iterator[None]:
     try:
+        import fcntl
+    except ImportError:  # Windows, where folders have no locks
         yield
-    except (InputError, RefusedError) as error:
-        if is_new and not getattr(error, "done", ""):
-            shutil.rmtree(out.resolve())
-        raise
+        return
+    # The folder itself is locked: the system takes the lock away when a process ends, however it ends.
+    folder = os.open(out, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(
+                f"Expected {out} for this command alone, received one that another run{_holder(folder)} writes into. "
+                "Wait for it, or choose another --out."
+            ) from error
+        except OSError:  # a network disk without locks
+            pass
+        yield
+    finally:
+        os.close(folder)
+
+
+def _holder(folder: int) -> str:
+    """Says which process has the lock on a folder, where the system tells."""
+    number = str(os.fstat(folder).st_ino)
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
+            fields = line.split()
+            if fields[1] == "FLOCK" and fields[5].endswith(f":{number}"):
+                return f" (process {fields[4]})"
+    return ""
 
 
 def _open_output(out: Path, manifest: dict[str, Any], overwrite: bool) -> bool:
-    if out.exists() and not out.is_dir():
-        raise InputError(f"Expected a folder for the output, received the file {out}.")
-    if out.is_dir() and set(out.iterdir()) - set(out.glob(_UNFINISHED_MANIFEST)):
+    if set(out.iterdir()) - set(out.glob(_UNFINISHED_MANIFEST)):
         earlier = read_json(out / MANIFEST) if (out / MANIFEST).is_file() else {}
         existing = earlier.get("fingerprint")
         # --overwrite replaces a run by a run; it never deletes a model because --out named one by mistake.
@@ -298,37 +361,25 @@ def _open_output(out: Path, manifest: dict[str, Any], overwrite: bool) -> bool:
                 f"{out} was made from other inputs or settings: its fingerprint is {existing}, this command's is "
                 f"{manifest['fingerprint']}. Choose another --out, or replace it with --overwrite."
             )
-        shutil.rmtree(out.resolve())  # the folder may be a link, as models/lab is
-    out.resolve().mkdir(parents=True, exist_ok=True)
+        for path in out.iterdir():  # the folder itself stays: it is locked, and may be a link, as models/lab is
+            _remove(path)
     _remove_unfinished(out)
     write_json(out / MANIFEST, manifest)
     return True
 
 
 def _remove_unfinished(out: Path) -> None:
-    """Removes what `atomic_path` and `save_model` leave when they are killed."""
-    for path in out.iterdir():
-        if _UNFINISHED.fullmatch(path.name):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    """Removes what `atomic_path` and `save_model` leave when they are killed, at any depth."""
+    for folder, folders, files in os.walk(out):
+        for name in filter(_UNFINISHED.fullmatch, [*folders, *files]):
+            _remove(Path(folder) / name)
+
+
+def _remove(path: Path) -> None:
+    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
 
 
 # --- tables ----------------------------------------------------------------------------------------------------------
-
-
-def read_csv(path: Path) -> dict[str, list[str]]:
-    """Reads a CSV table with a header, as columns of text.
-
-    Raises:
-        InputError: if it is none.
-    """
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:  # spreadsheets begin with a mark
-            reader = csv.DictReader(file)
-            rows = list(reader)
-            names = reader.fieldnames or []
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"Expected a CSV table at {path}, received: {error}.") from error
-    return {name: [row[name] or "" for row in rows] for name in names}
 
 
 def write_rejected(path: Path, rejected: Sequence[Rejected]) -> None:
@@ -340,8 +391,8 @@ def write_rejected(path: Path, rejected: Sequence[Rejected]) -> None:
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Writes a CSV table atomically."""
+    """Writes a CSV table atomically; strangers' names are no formulas for a spreadsheet there."""
     with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
-        writer.writerows(rows)
+        writer.writerows([inert(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)

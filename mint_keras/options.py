@@ -4,14 +4,20 @@ Only `commands` and studies use this: below them nobody knows that there is a co
 """
 
 import dataclasses
+import difflib
 import inspect
+import math
 import sys
 import typing
+from pathlib import Path
 from typing import Any, TypeVar
 
 import docstring_parser
 import jsonargparse
 from jsonargparse.typing import restricted_number_type
+
+from mint_keras.borders import one_line, read_yaml
+from mint_keras.records import InputError
 
 Config = TypeVar("Config")
 
@@ -42,6 +48,7 @@ WITHOUT_EFFECT = {
 }
 # What a seed may be; counts and sizes fit as well.
 _Whole = restricted_number_type("Whole", int, [(">=", 0), ("<", 2**32)])
+_Finite = restricted_number_type("Finite", float, [(">", -math.inf), ("<", math.inf)])  # what is no number is neither
 
 
 def parse(
@@ -72,14 +79,63 @@ def parse(
     fields = dataclasses.fields(config_class)  # type: ignore[arg-type] # a dataclass
     for field in sorted(fields, key=lambda field: (field.name in shared, field.name not in own)):
         _add_option(parser, field, types[field.name], help_of[field.name])
-    given = [argument.split("=")[0] for argument in (sys.argv[1:] if arguments is None else arguments)]
+    words = _with_config(parser, sys.argv[1:] if arguments is None else arguments, list(fields), types)
+    given = [argument.split("=")[0] for argument in words]
     for option in WITHOUT_EFFECT.get(config_class.__name__, ()):
         if f"--{option}" in given:
             parser.error(f"--{option} has no effect since 0.2 (it never had one here): leave it out.")
-    values = parser.parse_args(arguments).as_dict()
+    values = parser.parse_args(words).as_dict()
     del values["config"]
     names = {_flag_name(field): field.name for field in fields}
     return config_class(**{names[name]: _plain(value) for name, value in values.items()})
+
+
+def _with_config(
+    parser: jsonargparse.ArgumentParser, words: list[str], fields: list[dataclasses.Field], types: dict[str, Any]
+) -> list[str]:
+    """Puts the options of a file in the place where a command line names it, so that both are checked alike."""
+    found: list[str] = []
+    rest = iter(words)
+    by_name = {_flag_name(field): field for field in fields}
+    for word in rest:
+        flag, equals, path = word.partition("=")
+        if flag != "--config":
+            found.append(word)
+            continue
+        path = path if equals else next(rest, "")
+        try:
+            content = read_yaml(Path(path))
+        except InputError as error:
+            parser.error(one_line(str(error)))
+        for key, value in content.items():
+            if (field := by_name.get(str(key).replace("-", "_"))) is None:
+                near = difflib.get_close_matches(str(key), by_name, 1)
+                hint = f"did you mean {near[0]}" if near else f"one of {', '.join(sorted(by_name))}"
+                parser.error(one_line(f"Expected options of this command in {path}, received {key!r}: {hint}?"))
+            try:
+                found += _as_words(field, types[field.name], value)
+            except ValueError as error:
+                parser.error(one_line(f"Expected {error} as {key} in {path}, received {value!r}."))
+    return found
+
+
+def _as_words(field: dataclasses.Field, kind: Any, value: Any) -> list[str]:
+    """Returns what a command line would say for an option of a file; ValueError with what is expected instead."""
+    flag = "--" + _flag_name(field).replace("_", "-")
+    if kind is bool:
+        if not isinstance(value, bool):
+            raise ValueError("true or false, without quotes,")
+        return [flag] if value else []
+    is_list, may_be_none = typing.get_origin(kind) is tuple, type(None) in typing.get_args(kind)
+    if value is None and may_be_none:
+        return []
+    values = value if isinstance(value, list) and is_list else [value]
+    if not all(isinstance(one, str | int | float) and not isinstance(one, bool) for one in values) or not values:
+        raise ValueError("a list of texts or numbers" if is_list else "a text or a number")
+    texts = list(map(str, values))
+    if field.metadata.get("positional"):
+        return texts
+    return [flag, *texts] if is_list else [f"{flag}={texts[0]}"]
 
 
 def _flag_name(field: dataclasses.Field) -> str:
@@ -91,7 +147,10 @@ def _plain(value: Any) -> Any:
     """Turns jsonargparse's own types into Python's, which other processes know too."""
     if isinstance(value, list):
         return tuple(_plain(entry) for entry in value)
-    return int(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    for kind in (int, float):
+        if isinstance(value, kind) and not isinstance(value, bool):
+            return kind(value)
+    return value
 
 
 def _add_option(parser: jsonargparse.ArgumentParser, field: dataclasses.Field, kind: Any, description: str) -> None:
@@ -99,9 +158,9 @@ def _add_option(parser: jsonargparse.ArgumentParser, field: dataclasses.Field, k
     if kind is bool:
         parser.add_argument(flag, action="store_true", help=description)
         return
-    settings: dict[str, Any] = {"type": _Whole if kind is int else kind, "help": description}
+    settings: dict[str, Any] = {"type": {int: _Whole, float: _Finite}.get(kind, kind), "help": description}
     if typing.get_origin(kind) is tuple:
-        settings |= {"type": typing.get_args(kind)[0], "nargs": "+"}
+        settings |= {"type": _Finite if (inner := typing.get_args(kind)[0]) is float else inner, "nargs": "+"}
     if field.metadata.get("positional"):
         if field.default is not dataclasses.MISSING:
             settings |= {"nargs": "*", "default": list(field.default)}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mint_keras import formats
+from mint_keras import borders, formats
 from mint_keras.records import AUDITED, UNTRAINED, InputError, NoSamplesError, ResultRow, SampleTable, Scores
 
 SCORE_COLUMNS = (
@@ -83,15 +83,9 @@ def read_scores(path: Path) -> list[Scores]:
     """
     columns: dict[str, list] = {}
     if path.suffix == ".parquet":
-        import pyarrow
-        import pyarrow.parquet
-
-        try:
-            columns = pyarrow.parquet.read_table(path).to_pydict()
-        except (OSError, pyarrow.ArrowException) as error:
-            raise InputError(f"Expected scores in a Parquet file at {path}, received: {error}.") from error
+        columns = borders.read_parquet(path, SCORE_COLUMNS)
     else:
-        columns |= formats.read_csv(path)
+        columns |= borders.read_csv(path)
     optional = ("model", "group", "folds", "score")  # the first three came with 0.2; the score is the logit's
     if missing := [name for name in SCORE_COLUMNS if name not in columns and name not in optional]:
         raise InputError(
@@ -108,11 +102,10 @@ def read_scores(path: Path) -> list[Scores]:
     for row, key in enumerate(zip(*(columns[name] for name in _KEY), strict=True)):
         groups.setdefault(key, []).append(row)
     try:
-        return [_scores_of(columns, key, rows) for key, rows in groups.items()]
+        with borders.reading("numbers and true/false"):
+            return [_scores_of(columns, key, rows) for key, rows in groups.items()]
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"Expected numbers and true/false in {path}, received: {error}.") from error
 
 
 def _scores_of(columns: dict[str, list], key: tuple[str, ...], rows: list[int]) -> Scores:
@@ -152,11 +145,9 @@ def read_results(path: Path) -> list[ResultRow]:
     Raises:
         InputError: if the file is missing or a line does not hold exactly the fields of a result.
     """
-    try:
+    with borders.reading(f"results at {path}"):
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         for row in rows:
             if "model" not in row:  # before 0.2 it was in the scorer's name
                 row["scorer"], row["model"] = scorer_and_model(row["scorer"])
         return [ResultRow(**row) for row in rows]
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InputError(f"Expected results at {path}, received: {error}.") from error

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import mint_keras  # noqa: F401 # tells ONNX Runtime to keep quiet, before any test imports it
+
 ROOT = Path(__file__).resolve().parents[1]
 
 # From a name, and what writes a folder, to the folder.

@@ -31,15 +31,17 @@ ROWS = [
         "options",
         "paper",
         "progress",
-        "records",
         "shelf",
         "streams",
         "vectors",
         "workers",
     ),
+    ("borders",),
+    ("records",),
     ("shown",),
 ]
 LIGHT = (
+    "borders",
     "data",
     "faces",
     "statistics",

@@ -25,6 +25,7 @@ from typing import Any, BinaryIO, Self
 import numpy as np
 
 from mint_keras import formats, progress
+from mint_keras.borders import reading
 from mint_keras.data import sample_tables
 from mint_keras.records import InputError, RefusedError, Rejected, SampleTable
 
@@ -316,11 +317,9 @@ def verify(folder: Path) -> AadStore:
 
 def _read_records(folder: Path, manifest: Mapping[str, Any]) -> tuple[int, list[tuple[Path, dict[str, Any]]]]:
     """Returns the rows of all shards and every array file with its entry, after a look at digests and sizes."""
-    try:
+    with reading(f"the index and the shards of an AAD store in {folder}"):
         records = [formats.read_json(shard_folder(folder, k) / RECORD) for k in range(int(manifest["num_shards"]))]
         digests = {"index_sha256": formats.sha256_file(folder / INDEX), "shards_sha256": formats.sha256_json(records)}
-    except (KeyError, OSError, ValueError) as error:
-        raise InputError(f"Expected the index and the shards of an AAD store in {folder}, received: {error}") from error
     if changed := [name for name, digest in digests.items() if manifest.get(name) != digest]:
         raise RefusedError(
             f"{folder} was changed after it was written: {changed}. Delete it, or use --overwrite, to make it again."

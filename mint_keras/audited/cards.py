@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from mint_keras import shelf
+from mint_keras.borders import read_yaml, reading
 from mint_keras.records import InputError
 
 _REQUIRED = {"title", "preprocessing", "licence", "get"}
 _KNOWN = _REQUIRED | {"sha256", "taps", "blocks", "paper", "training", "files", "published", "inferred", "sources"}
-_MAX_BYTES = 2**16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,21 +62,13 @@ def load_card(name_or_path: str) -> Card:
     path = shelf.path("cards") / f"{name_or_path}.yaml" if is_name else Path(name_or_path)
     if not path.is_file() or path.suffix not in (".yaml", ".yml"):
         raise InputError(f"Expected a card, one of {card_names()} or a YAML file, received {name_or_path!r}.")
-    # A few kilobytes of YAML can name gigabytes by its anchors; a card needs none of that.
-    if path.stat().st_size > _MAX_BYTES:
-        raise InputError(f"Expected a card of at most {_MAX_BYTES} bytes, received {path}.")
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"Expected YAML in {path}, received: {' '.join(str(error).split())}.") from error
-    if not isinstance(content, dict) or not _REQUIRED <= set(content) <= _KNOWN:
-        received = sorted(map(str, content)) if isinstance(content, dict) else type(content).__name__
+    content = read_yaml(path)
+    if not _REQUIRED <= set(content) <= _KNOWN:
+        received = sorted(map(str, content))
         fields = f"{sorted(_REQUIRED)}, and if you like {sorted(_KNOWN - _REQUIRED)}"
         raise InputError(f"Expected a card with {fields}, in {path}, received {received}.")
-    try:
+    with reading(f"a card as models/README.md describes it in {path}"):
         return _card(path.stem, content)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"Expected a card as models/README.md describes it in {path}, received: {error!r}.") from error
 
 
 def _card(name: str, content: dict[str, Any]) -> Card:

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from mint_keras import formats, shelf
+from mint_keras.borders import reading
 from mint_keras.data import images
 from mint_keras.records import InputError
 
@@ -26,10 +27,8 @@ def load_audited(path: Path, kind: str = KIND) -> keras.Model:
     path = shelf.find(path)
     formats.read_checked_manifest(path, kind, formats.MODEL)
     file = path / formats.MODEL
-    try:
+    with reading(f"a Keras model of built-in layers in {file}"):
         return keras.saving.load_model(file, compile=False, safe_mode=True)
-    except (ValueError, TypeError, OSError, KeyError) as error:
-        raise InputError(f"Expected a Keras model of built-in layers in {file}, received: {error}") from error
 
 
 def kind_of(path: Path) -> str:
@@ -50,7 +49,9 @@ def framing(path: Path, native: int = 0) -> images.Framing:
     path, kind = shelf.find(path), kind_of(path)
     is_there = (path / formats.MANIFEST).is_file()
     settings = formats.read_manifest(path, kind)["config"] if is_there else {}
-    return images.Framing(int(settings.get("resolution", images.IMAGE_SIZE)), kind == KIND, native)
+    with reading(f"a resolution in the manifest of {path}"):
+        side = int(settings.get("resolution", images.IMAGE_SIZE))
+    return images.Framing(side, kind == KIND, native)
 
 
 def save_audited(path: Path, model: keras.Model, facts: dict[str, Any], kind: str = KIND) -> None:

@@ -119,7 +119,8 @@ def train_mint(options: TrainMint) -> Trained:
     from mint_keras.runs.spec import RunSpec
 
     spec = spec_of(RunSpec, options)
-    opened, scores, results = report.train(spec, options.out, options.overwrite)
+    with formats.alone(options.out):  # for the heads too, which come after what opens the folder
+        opened, scores, results = report.train(spec, options.out, options.overwrite)
     written = f"Written: {options.out / formats.RESULTS}, {formats.SCORES}, heads/, roc.png, roc_controls.png"
     said = [report.describe(opened), report.summary(opened, results), *report.warn_of_dead_heads(scores), written]
     return Trained("\n\n".join(said), options.out, scores, results)

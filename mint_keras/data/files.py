@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from mint_keras.borders import without_controls
 from mint_keras.records import InputError, Rejected
 
 SUFFIXES = frozenset(
@@ -46,12 +47,15 @@ _COPIES = frozenset(
 )
 _COPY = re.compile(r"SYNO(?:PHOTO|FILE)[_@]THUMB.*|Thumbs\.db|ZbThumbnail\.info|desktop\.ini", re.IGNORECASE)
 _UNUSABLE = "unusable: "
-_ESCAPED = re.compile(rb"\\x([89a-f][0-9a-f])")
+_ESCAPED = re.compile(rb"\\x([0189a-f][0-9a-f]|7f)")
 
 
 def escape(name: str) -> str:
-    r"""Returns a name that tables can hold: bytes that are not UTF-8, as in old archives, become `\xe9` or the like."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+    r"""Returns a name that tables can hold and terminals can show.
+
+    Bytes that are not UTF-8, as in old archives, become `\xe9` or the like, and so do those that steer a terminal.
+    """
+    return without_controls(os.fsencode(name).decode("utf-8", "backslashreplace"))
 
 
 def find(location: str) -> Path:

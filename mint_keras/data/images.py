@@ -220,8 +220,8 @@ def read_bytes(path: Path) -> bytes:
         if status.st_size > _MAX_BYTES:
             raise InputError(f"Expected an image file of at most {_MAX_BYTES} bytes, received {status.st_size}.")
         return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"Expected a readable file, received: {error.strerror}.") from error
+    except (OSError, ValueError) as error:  # of a name with NUL in it
+        raise InputError(f"Expected a readable file, received: {getattr(error, 'strerror', error)}.") from error
 
 
 def write_png(path: Path, image: np.ndarray) -> None:

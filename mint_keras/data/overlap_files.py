@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mint_keras import formats
+from mint_keras import borders, formats
 from mint_keras.data import overlap
 from mint_keras.records import InputError, RefusedError, SampleTable
 
@@ -47,14 +47,16 @@ def read_scan(folder: Path, tables: Sequence[SampleTable]) -> Scan:
     """
     formats.read_manifest(folder, formats.OVERLAP)
     report = formats.read_json(folder / formats.OVERLAP_REPORT)
-    searched = report["databases"]
+    with borders.reading(f"a report of find_overlap.py in {folder}"):
+        searched = dict(report["databases"])
     if unseen := [str(table.database[0]) for table in tables if formats.sha256_table(table) not in searched]:
         raise RefusedError(
             f"{folder} has not searched {unseen} as they are now, but {list(searched.values())}. Run "
             "find_overlap.py over all databases of this protocol, under the same names."
         )
-    samples = formats.read_csv(folder / formats.EXCLUDED_SAMPLES)["sample_id"]
-    people = formats.read_csv(folder / formats.EXCLUDED_PEOPLE)["identity"]
+    with borders.reading(f"lists of find_overlap.py in {folder}"):
+        samples = borders.read_csv(folder / formats.EXCLUDED_SAMPLES)["sample_id"]
+        people = borders.read_csv(folder / formats.EXCLUDED_PEOPLE)["identity"]
     return Scan(set(samples), set(people), report)
 
 

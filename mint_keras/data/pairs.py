@@ -1,6 +1,5 @@
 """Verification pairs: two faces, and whether they show the same person; and the people whom they join."""
 
-import csv
 import hashlib
 import itertools
 from collections.abc import Iterable, Iterator
@@ -9,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mint_keras import borders
 from mint_keras.data import pickles
 from mint_keras.records import InputError, Sample
 
@@ -126,8 +126,8 @@ def _read_lfw(path: Path, images: Path) -> Iterator[tuple[Path, Path, bool, int]
 
 
 def _read_csv(path: Path, images: Path) -> Iterator[tuple[Path, Path, bool, int]]:
-    with open(path, newline="") as file:
-        rows = list(csv.DictReader(file))
+    columns = borders.read_csv(path)
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     for number, row in enumerate(rows):
         if not {"first", "second", "is_same"} <= set(row) or row["is_same"] not in ("0", "1"):
             raise InputError(

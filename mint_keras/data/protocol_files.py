@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from mint_keras import formats
+from mint_keras.borders import reading
 from mint_keras.data import cases, sample_tables, samples
 from mint_keras.data import protocol as protocols
 from mint_keras.data.people import are_unknown
@@ -33,7 +34,8 @@ def read_protocol(folder: Path) -> tuple[protocols.Protocol, dict[str, Any]]:
         raise InputError(f"Expected {missing} in {folder}, received none: make_protocol.py has not finished there.")
     parts = [sample_tables.read_samples(folder / f"{name}.parquet") for name in names]
     part = np.repeat(range(len(parts)), [len(table) for table in parts])
-    protocol = protocols.Protocol(samples.join(parts), part, str(summary["evaluation"]), int(summary["seed"]))
+    with reading(f"a protocol of make_protocol.py in {folder}"):
+        protocol = protocols.Protocol(samples.join(parts), part, str(summary["evaluation"]), int(summary["seed"]))
     # Files can be edited, and a person on two sides would make every result wrong.
     protocols.check_people(protocol)
     return protocol, summary

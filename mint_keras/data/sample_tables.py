@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mint_keras import formats
+from mint_keras import borders, formats
 from mint_keras.data import files, people, synthetic
 from mint_keras.data.people import unknown
 from mint_keras.records import InputError, SampleTable
@@ -53,13 +53,16 @@ def read_samples(path: Path, part: int | None = None) -> SampleTable:
     Raises:
         InputError: if the file is neither, is empty, lacks a column, repeats a sample_id or has a wrong value.
     """
-    columns: dict[str, list[Any]] = _read_parquet(path, part) if path.suffix == ".parquet" else formats.read_csv(path)
+    known = [field.name for field in dataclasses.fields(SampleTable)]
+    columns: dict[str, list[Any]] = (
+        borders.read_parquet(path, known, part) if path.suffix == ".parquet" else {**borders.read_csv(path)}
+    )
     if missing := [name for name in REQUIRED if name not in columns]:
         raise InputError(f"Expected a sample table with columns {list(REQUIRED)}, received {path} without {missing}.")
     if not columns["sample_id"]:
         raise InputError(f"Expected at least one sample, received the empty table {path}.")
     arrays: dict[str, Any] = {}
-    for name in (field.name for field in dataclasses.fields(SampleTable) if field.name in columns):
+    for name in (name for name in known if name in columns):
         if name in _NUMBERS:
             arrays[name] = _parse_numbers(columns[name], _NUMBERS[name], f"{name} of {path}")
         else:
@@ -80,10 +83,8 @@ def read_samples(path: Path, part: int | None = None) -> SampleTable:
 
 def _parse_attributes(text: str, path: Path) -> str:
     """Returns a JSON object as text whose keys are sorted, so that tables of equal samples have equal fingerprints."""
-    try:
+    with borders.reading(f"a JSON object as attributes in {path}"):
         value = json.loads(text or "{}")
-    except json.JSONDecodeError:
-        value = None
     if not isinstance(value, dict):
         raise InputError(f"Expected a JSON object as attributes in {path}, received {text!r}.")
     return json.dumps(value, sort_keys=True)
@@ -105,18 +106,7 @@ def _parse_numbers(values: list[Any], shape: tuple[int, ...], where: str) -> np.
             row = [float(part) for part in parts] or [np.nan] * num
         except (TypeError, ValueError):
             row = []
-        if len(row) != num:
+        if len(row) != num or np.isinf(row).any():
             raise InputError(f"Expected {num} numbers or nothing as {where}, received {value!r} in row {number}.")
         rows.append(row)
     return np.array(rows, np.float32).reshape(-1, *shape)
-
-
-def _read_parquet(path: Path, part: int | None) -> dict[str, list[Any]]:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        file = pyarrow.parquet.ParquetFile(path)
-        return (file.read() if part is None else file.read_row_group(part)).to_pydict()
-    except (OSError, pyarrow.ArrowException) as error:
-        raise InputError(f"Expected a Parquet file at {path}, received: {error}.") from error

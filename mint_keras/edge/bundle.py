@@ -11,6 +11,7 @@ import jinja2
 import numpy as np
 
 from mint_keras import formats, shelf
+from mint_keras.borders import reading
 from mint_keras.faces import quality
 from mint_keras.records import InputError, RefusedError
 from mint_keras.statistics import conformal
@@ -49,10 +50,8 @@ class Bundle:
         path = self.file(CALIBRATION)
         if path is None:
             return None
-        try:
+        with reading(f"a calibration in {path}"):
             return FieldCalibration.from_dict(formats.read_json(path))
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from error
 
 
 def seal(folder: Path, manifest: Mapping[str, Any]) -> None:
@@ -106,10 +105,13 @@ def read_bundle(path: Path) -> Bundle:
             raise InputError(f"Expected {name} in {path}, received none.")
         if (received := formats.sha256_file(file)) != expected:
             raise RefusedError(f"{file} has SHA-256 {received}, its manifest says {expected}.")
-    try:
-        return Bundle(path, manifest["head"], manifest["config"]["tap"], int(manifest["seed"]), manifest)
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"Expected head, tap and seed in the manifest of {path}, received none: {error}.") from error
+    with reading(f"head, tap, seed, audited model and versions in the manifest of {path}"):
+        # What reports show; whoever seals a manifest again may have left it out.
+        _ = manifest["inputs"]["audited"], manifest["versions"]["mint_keras"]
+        if "audited_model" in manifest:  # bundles of schema 1 have none
+            _ = manifest["audited_model"]["title"]
+        head, tap = (_text(part, name) for part, name in ((manifest, "head"), (manifest["config"], "tap")))
+        return Bundle(path, head, tap, int(manifest["seed"]), manifest)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,13 +205,11 @@ class FieldCalibration:
             )
         if content.get("domain") is not None and content.get("features") != list(quality.FEATURES):
             raise InputError(f"Expected a domain of {list(quality.FEATURES)}, received {content.get('features')}.")
-        try:
+        with reading("photos, persons, domain and wording"):
             persons = {int(num): Reference.from_dict(one) for num, one in content["persons"].items()}
             domain = None if content["domain"] is None else Domain.from_dict(content["domain"])
             wording = {name: _text(content["wording"], name) for name in WORDING}
             return cls(Reference.from_dict(content["photos"]), persons, domain, wording)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"Expected photos, persons, domain and wording, received: {error!r}.") from error
 
 
 def _text(content: Mapping[str, Any], name: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
+from mint_keras.borders import reading
 from mint_keras.data import images
 from mint_keras.records import InputError
 
@@ -31,11 +32,10 @@ class TfliteScorer:
     """
 
     def __init__(self, model: Path, threads: int = 1) -> None:
-        try:
+        self._model = model
+        with reading(f"a TFLite model with one signature in {model}"):
             interpreter = Interpreter(model_path=str(model), num_threads=threads)
             self._run = interpreter.get_signature_runner()
-        except (ValueError, RuntimeError) as error:
-            raise InputError(f"Expected a TFLite model with one signature in {model}, received: {error}") from error
         inputs, outputs = self._run.get_input_details(), self._run.get_output_details()
         received = {name: (entry["dtype"], tuple(entry["shape"][1:])) for name, entry in inputs.items()}
         expected = {FACES: (np.uint8, (images.IMAGE_SIZE, images.IMAGE_SIZE, 3))}
@@ -49,7 +49,8 @@ class TfliteScorer:
         """Returns the score of each face before the sigmoid, shape (n,), float32, from uint8 RGB (n, 112, 112, 3)."""
         # The file takes any number of faces. A free batch costs no speed (4.6 ms a face, fixed and free), but eight at
         # once gain none either, and take memory.
-        return np.array([self._run(**{FACES: face[None]})[LOGIT].item() for face in faces], np.float32)
+        with reading(f"a model that gives a logit for a face in {self._model}"):
+            return np.array([self._run(**{FACES: face[None]})[LOGIT].item() for face in faces], np.float32)
 
 
 def costs(models: Mapping[str, Path], faces: Path) -> dict[str, dict[str, Any]]:

@@ -1,17 +1,25 @@
 """Which detector finds faces: an ONNX, TFLite or Keras file run by our code, or an insightface pack run by its own."""
 
+import contextlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 
 from mint_keras import formats
+from mint_keras.borders import reading
 from mint_keras.environment import hidden_notices
 from mint_keras.faces import scrfd
 from mint_keras.records import InputError
 
 INSIGHTFACE = "insightface:"
 PACKS = Path.home() / ".insightface" / "models"
+# What files of SCRFD consist of, and their other exports may.
+_OPERATORS = {
+    "Add", "AveragePool", "BatchNormalization", "Cast", "Clip", "Concat", "Constant", "Conv", "Div", "Flatten", "Floor",
+    "Gather", "GlobalAveragePool", "Identity", "LeakyRelu", "MaxPool", "Mul", "PRelu", "ReduceMean", "Relu", "Reshape",
+    "Resize", "Shape", "Sigmoid", "Slice", "Softmax", "Squeeze", "Sub", "Transpose", "Unsqueeze", "Upsample",
+}  # fmt: skip
 Detector = Callable[[np.ndarray], scrfd.Detections]
 
 
@@ -36,8 +44,9 @@ def find_file(detector: str) -> Path:
     name = detector.removeprefix(INSIGHTFACE)
     folder = Path(name) if Path(name).is_dir() else PACKS / name
     for path in sorted(folder.glob("*.onnx")):
-        if len(open_session(path).get_outputs()) in scrfd.NUM_OUTPUTS:
-            return path
+        with contextlib.suppress(InputError):  # the pack's other models, which consist of other operators
+            if len(open_session(path).get_outputs()) in scrfd.NUM_OUTPUTS:
+                return path
     raise InputError(f"Expected insightface's pack {name} with a detector in {folder}, received none; get it by hand.")
 
 
@@ -50,6 +59,18 @@ def open_detector(detector: str, min_score: float = scrfd.MIN_SCORE) -> Detector
         InputError: if it is not SCRFD with landmarks.
     """
     path = find_file(detector)
+    with reading(f"a {path.suffix.strip('.')} file of SCRFD with landmarks in {path}"):
+        network = _network(path, detector, min_score)
+
+    def detect(image: np.ndarray) -> scrfd.Detections:
+        # What is none gives outputs of any shape, or fails when it runs.
+        with reading(f"SCRFD with landmarks in {path}"):
+            return network(image)
+
+    return detect
+
+
+def _network(path: Path, detector: str, min_score: float) -> Detector:
     if path.name == formats.MODEL:
         with hidden_notices():
             import keras  # only those who convert a detector need it
@@ -104,11 +125,8 @@ def with_border(detector: Detector, border: float) -> Detector:
 def _tflite(path: Path, min_score: float) -> Detector:
     from ai_edge_litert.interpreter import Interpreter
 
-    try:
-        interpreter = Interpreter(model_path=str(path), num_threads=1)
-        run = interpreter.get_signature_runner()
-    except (ValueError, RuntimeError) as error:
-        raise InputError(f"Expected a TFLite model with one signature in {path}, received: {error}") from error
+    interpreter = Interpreter(model_path=str(path), num_threads=1)
+    run = interpreter.get_signature_runner()
     names = _ordered(run.get_output_details(), path)
     ((entry, details),) = run.get_input_details().items()
 
@@ -139,6 +157,7 @@ def open_session(path: Path):  # type: ignore[no-untyped-def] # onnxruntime has 
     """Returns an ONNX Runtime session of one thread."""
     import onnxruntime
 
+    _check_operators(path)
     settings = onnxruntime.SessionOptions()
     # One thread: the work is spread over processes, and results do not depend on their number.
     settings.intra_op_num_threads = settings.inter_op_num_threads = 1
@@ -149,3 +168,15 @@ def open_session(path: Path):  # type: ignore[no-untyped-def] # onnxruntime has 
     except Exception as error:  # the runtime's errors share no base class
         reason = " ".join(str(error).split())
         raise InputError(f"Expected a detector that ONNX Runtime runs, received {path}: {reason}") from error
+
+
+def _check_operators(path: Path) -> None:
+    """Refuses what no SCRFD file has: functions, loops and makers of constants, by which few bytes run for ever."""
+    try:
+        import onnx
+    except ImportError:  # on a laptop, whose bundles have detectors of their own
+        return
+    with reading(f"a detector in {path}"):
+        model = onnx.load(path, load_external_data=False)
+        if odd := sorted({node.op_type for node in model.graph.node} - _OPERATORS | {f.name for f in model.functions}):
+            raise InputError(f"Expected a detector of {sorted(_OPERATORS)}, received {path} with {odd[:9]}.")

@@ -3,13 +3,14 @@
 import collections
 import concurrent.futures
 import concurrent.futures.process
+import contextlib
 import dataclasses
 import multiprocessing
 import os
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,8 +35,6 @@ def write_parts(table: SampleTable, settings: crops.CropSettings, out: Path, num
     Raises:
         InputError: If a worker was killed, or the folder holds parts of other samples.
     """
-    for unfinished in [*out.glob("crops/*/.*"), *out.glob("parts/.*")]:
-        unfinished.unlink()
     starts = [start for start in range(0, len(table), PART_SIZE) if not _path(out, start).is_file()]
     num_workers = min(num_workers or os.cpu_count() or 1, max(len(starts), 1))
     context = multiprocessing.get_context("spawn")  # TensorFlow, where it is loaded, does not survive a fork
@@ -51,7 +50,8 @@ def write_parts(table: SampleTable, settings: crops.CropSettings, out: Path, num
                 # A few parts ahead, so that memory does not grow with the database.
                 while len(waiting) < 2 * num_workers and (start := next(remaining, None)) is not None:
                     part = table.take(np.arange(start, min(start + PART_SIZE, len(table))))
-                    waiting[pool.submit(crops.write_part, part, start, settings, out)] = start
+                    with _inherited_block():
+                        waiting[pool.submit(crops.write_part, part, start, settings, out)] = start
                 if not waiting:
                     break
                 finished, _ = concurrent.futures.wait(waiting, return_when=concurrent.futures.FIRST_COMPLETED)
@@ -112,8 +112,24 @@ def _path(out: Path, start: int) -> Path:
     return out / "parts" / f"{start:09d}.json"
 
 
+@contextlib.contextmanager
+def _inherited_block() -> Iterator[None]:
+    """Starts workers that never see Ctrl-C or a closed terminal: these are the parent's business, who waits meanwhile.
+
+    A worker that is told so by its initialiser has imported for a second before, and would say so in 80 lines.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _end_with_parent(parent: int) -> None:
-    """Ends a worker whose parent was killed, which would wait for work for ever; Ctrl-C is the parent's business."""
+    """Ends a worker whose parent was killed, which would wait for work for ever."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:

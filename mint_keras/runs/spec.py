@@ -8,6 +8,7 @@ from mint_keras import formats, shelf
 from mint_keras.aad import pooling
 from mint_keras.audited import taps as taps_module
 from mint_keras.audited import zoo
+from mint_keras.borders import reading
 from mint_keras.data import images
 from mint_keras.heads import specs
 from mint_keras.records import AUDITED, UNTRAINED, InputError
@@ -140,6 +141,11 @@ def read_spec(folder: Path) -> RunSpec:
         raise InputError(
             f"Expected the options {sorted(expected)} in the manifest of {folder}, received {sorted(stored)}."
         )
+    with reading(f"the options of a run in the manifest of {folder}"):
+        return _spec_of(stored)
+
+
+def _spec_of(stored: dict[str, Any]) -> RunSpec:
     values: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in stored.items()}
     values |= {name: Path(stored[name]) if stored[name] else None for name in ("protocol", "store")}
     return RunSpec(**{**values, "audited": Path(stored["audited"])})

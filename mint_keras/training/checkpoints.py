@@ -56,7 +56,7 @@ class Checkpoint(keras.callbacks.Callback):
             return
         self._folder.mkdir(parents=True, exist_ok=True)
         name = f"{epoch + 1:06d}.weights.h5"
-        with tempfile.TemporaryDirectory(prefix=".", dir=self._folder) as temporary:
+        with tempfile.TemporaryDirectory(prefix=".weights.", dir=self._folder) as temporary:
             path = Path(temporary) / name
             self.model.save_weights(path)
             formats.flush_files([path])

@@ -78,7 +78,7 @@ def fit_audited(
     steps = len(pixels) // size
     schedule = keras.optimizers.schedules.CosineDecay(settings.learning_rate, steps * settings.epochs)
     classifier.compile(
-        optimizer=keras.optimizers.AdamW(schedule, weight_decay=settings.weight_decay),
+        optimizer=keras.optimizers.AdamW(schedule, weight_decay=settings.weight_decay, name="adamw"),
         loss=loss,
         metrics=["accuracy"],
         jit_compile=False,  # on a CPU the small IResNet trained about a third slower with XLA

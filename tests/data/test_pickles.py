@@ -39,8 +39,8 @@ def test_nothing_else_is_named_or_imported() -> None:
 
 def test_references_need_a_reader() -> None:
     with pytest.raises(InputError, match="refers to other data"):
-        load(b"Pkey\n.")
-    assert pickles.load(io.BytesIO(b"Pkey\n."), {}, lambda key: f"<{key}>") == "<key>"
+        load(b"\x80\x02K\x07Q.")
+    assert pickles.load(io.BytesIO(b"\x80\x02K\x07Q."), {}, lambda key: f"<{key}>") == "<7>"
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage", b"\x80\x02]q\x00(K\x01", b".", b"\x82\x01.", b"\x80\xff."])

@@ -169,7 +169,7 @@ class TestDetector:
 
     def test_a_tflite_file_that_is_none(self, tmp_path: Path) -> None:
         (tmp_path / "detector.tflite").write_bytes(b"no model")
-        with pytest.raises(InputError, match="TFLite"):
+        with pytest.raises(InputError, match="tflite"):
             detectors.open_detector(str(tmp_path / "detector.tflite"))
 
 

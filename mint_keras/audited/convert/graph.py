@@ -17,8 +17,8 @@ import onnx.external_data_helper
 import onnx.inliner
 import onnx.numpy_helper
 import onnxruntime
-from google.protobuf.message import DecodeError
 
+from mint_keras.borders import reading
 from mint_keras.records import InputError
 
 OPSETS = range(9, 22)
@@ -84,10 +84,8 @@ def read(path: Path) -> Graph:
     """
     if not path.is_file():
         raise InputError(f"Expected an ONNX file, received {path}, which is not a file.")
-    try:
+    with reading(f"an ONNX file at {path}"):
         model = onnx.load(path, load_external_data=False)
-    except (DecodeError, ValueError, OSError) as error:
-        raise InputError(f"Expected an ONNX file, received {path}, which cannot be read as one: {error}") from error
     if not model.graph.node:
         raise InputError(f"Expected an ONNX model, received {path}, which holds no graph.")
     locations = {
@@ -103,7 +101,8 @@ def read(path: Path) -> Graph:
         reason = str(error).strip().splitlines()[0]
         if "No Op registered" not in reason:  # the converter names the operator, and those it knows
             raise InputError(f"Expected a valid ONNX model, received {path}: {reason}") from error
-    return parse(model, path.name, [path, *(path.parent / location for location in sorted(locations))])
+    with reading(f"an ONNX model that converts in {path}"):
+        return parse(model, path.name, [path, *(path.parent / location for location in sorted(locations))])
 
 
 def parse(model: onnx.ModelProto, name: str = "model", files: list[Path] | None = None) -> Graph:

@@ -19,6 +19,7 @@ from mint_keras.audited.cards import ARCFACE, RAW, SCRFD, Preprocessing
 from mint_keras.audited.convert import naming, operators
 from mint_keras.audited.convert.graph import Graph, Node, describe, fold
 from mint_keras.audited.convert.values import MAP_ORDER, Builder, Value
+from mint_keras.borders import reading
 from mint_keras.records import InputError
 
 DEFAULT_SIZE = 112
@@ -112,7 +113,8 @@ def to_keras(
     if not all(8 <= side <= _MAX_SIZE for side in (height, width)):
         raise InputError(f"Expected an image size of 8 to {_MAX_SIZE}, received {height}x{width}.")
     images = keras.Input((height, width, 3), name="image")
-    names = naming.layer_names(graph)
+    with reading("a graph whose nodes can be named"):
+        names = naming.layer_names(graph)
     builder = Builder(graph, names)
     # Every converted model takes one scaling, so that extraction, bundles and scorer need to know one only.
     scale = [127.5 / std for std in preprocessing.std]
@@ -122,7 +124,17 @@ def to_keras(
     scaled = layer(name="preprocessing")(images)
     builder.values[graph.input] = Value(scaled, MAP_ORDER if graph.input_shape[1] == 3 else (0, 1, 2, 3))
     for node in graph.nodes:
-        _build(builder, node)
+        with reading(f"a graph that goes on after {describe(node)}"):
+            _build(builder, node)
+    with reading("a graph whose outputs can be told apart"):
+        return _finish(builder, images, names, preprocessing, name)
+
+
+def _finish(
+    builder: Builder, images: keras.KerasTensor, names: dict[str, str], preprocessing: Preprocessing, name: str
+) -> Converted:
+    """Returns what was built, once every node is there."""
+    graph = builder.graph
     outputs = {clean: graph.outputs[file] for clean, file in _output_names(graph).items()}
     tensors = {tensor: builder.settled(tensor) for tensor in builder.values if tensor != graph.input}
     if missing := [tensor for tensor in outputs.values() if tensor not in tensors]:
@@ -152,16 +164,10 @@ def _build(builder: Builder, node: Node) -> None:
             results = fold(node, [builder.constants.get(name) for name in node.inputs], builder.graph.opset)
         builder.constants.update(zip(node.outputs, results, strict=True))
         return
-    try:
-        value = operators.OPERATORS[node.op](builder, node)
-        if math.prod(value.tensor.shape[1:]) > _MAX_VALUES:
-            raise InputError(f"Expected maps of sane size, received {value.tensor.shape[1:]} from {describe(node)}.")
-        builder.values[node.outputs[0]] = value
-    except InputError:
-        raise
-    except (ValueError, TypeError, KeyError, IndexError, ArithmeticError, AttributeError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"Expected a consistent graph, received {describe(node)}: {reason}") from error
+    value = operators.OPERATORS[node.op](builder, node)
+    if math.prod(value.tensor.shape[1:]) > _MAX_VALUES:
+        raise InputError(f"Expected maps of sane size, received {value.tensor.shape[1:]} from {describe(node)}.")
+    builder.values[node.outputs[0]] = value
 
 
 def _output_names(graph: Graph) -> dict[str, str]:

@@ -11,6 +11,7 @@ from mint_keras.audited.convert import graph as graphs
 from mint_keras.audited.convert import onnx as onnx_source
 from mint_keras.audited.convert import torch, torch_file
 from mint_keras.audited.convert.onnx import Converted
+from mint_keras.borders import reading
 from mint_keras.records import InputError
 
 TORCH_SUFFIXES = (".pth", ".pt")
@@ -68,7 +69,8 @@ class ForeignModel:
             return onnx_source.to_keras(self.graph, preprocessing, image_size, name)
         if preprocessing != ARCFACE:
             raise InputError(f"Expected the preprocessing of arcface_torch, 127.5 and 127.5, received {preprocessing}.")
-        return torch.to_keras(self.state, name)
+        with reading(f"a checkpoint of arcface_torch in {self.files[0]}"):
+            return torch.to_keras(self.state, name)
 
 
 def open_source(weights: Path) -> ForeignModel:
@@ -80,7 +82,8 @@ def open_source(weights: Path) -> ForeignModel:
         raise InputError(f"Expected a model file (.onnx, .pth, .pt) or folder, received {path}: not found.")
     if path.suffix.lower() in TORCH_SUFFIXES:
         state = torch_file.read_state_dict(path)
-        graph = torch.topology(state)
+        with reading(f"a checkpoint of arcface_torch in {path}"):
+            graph = torch.topology(state)
         return ForeignModel([path], "PyTorch state dict of arcface_torch", graph, state=state)
     graph = graphs.read(path)
     maker = f"{graph.model.producer_name} {graph.model.producer_version}".strip() or "unknown exporter"

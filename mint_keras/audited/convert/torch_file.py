@@ -4,9 +4,11 @@ Both formats of `torch.save`: the zip archive (PyTorch 1.6 and later) and the le
 Source: https://github.com/pytorch/pytorch/blob/main/torch/serialization.py
 """
 
-import collections
+import functools
 import io
 import math
+import os
+import reprlib
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,12 +16,16 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from mint_keras.borders import reading
 from mint_keras.data import pickles
 from mint_keras.records import InputError
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
-_MAX_PICKLE = 64 * 2**20  # bytes; a backbone's is some 100 KB, its tensors lie beside it
+_MAX_PICKLE = 16 * 2**20  # bytes; a backbone's is some 100 KB, its tensors lie beside it
+_MAX_VALUES = 2**48  # NumPy counts bytes in 63 bits
+_MAX_AXES = 32  # NumPy's
+_MIN_TENSORS, _MAX_COPIES = 2**20, 4
 _DTYPES = {
     "FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2", "BFloat16Storage": "<u2",
     "LongStorage": "<i8", "IntStorage": "<i4", "ShortStorage": "<i2", "CharStorage": "i1", "ByteStorage": "u1",
@@ -49,7 +55,7 @@ def read_state_dict(path: Path) -> dict[str, np.ndarray]:
         InputError: The file is no complete PyTorch file, asks for anything but tensors, or holds no state dict.
     """
     try:
-        with open(path, "rb") as file:
+        with reading("a complete PyTorch file"), open(path, "rb") as file:
             if zipfile.is_zipfile(file):
                 value, read_storage = _read_zip(file)
             else:
@@ -63,11 +69,13 @@ def read_state_dict(path: Path) -> dict[str, np.ndarray]:
                 hint = "Save the backbone's alone."
                 raise InputError(f"Expected a state dict (tensors by key), received {found}. {hint}")
             prefix = "module." if all(key.startswith("module.") for key in value) else ""
+            # A few bytes may name one storage thousands of times: half floats double, and some weights are tied.
+            wanted, size = 4 * sum(math.prod(tensor.size) for tensor in value.values()), os.fstat(file.fileno()).st_size
+            if wanted > _MIN_TENSORS + _MAX_COPIES * size:
+                raise InputError(f"Expected the values of every tensor, received {wanted} bytes in a file of {size}.")
             return {key.removeprefix(prefix): _array(tensor, read_storage) for key, tensor in value.items()}
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    except (OSError, zipfile.BadZipFile, EOFError) as error:
-        raise InputError(f"Expected a complete PyTorch file, received {path}: {error}.") from error
 
 
 def _read_zip(file: BinaryIO) -> tuple[Any, Callable[[_Storage], bytes]]:
@@ -82,6 +90,7 @@ def _read_zip(file: BinaryIO) -> tuple[Any, Callable[[_Storage], bytes]]:
     if archive.getinfo(names["data.pkl"]).file_size > _MAX_PICKLE:
         raise InputError(f"Expected data.pkl of at most {_MAX_PICKLE} bytes, received a larger one.")
 
+    @functools.cache  # thousands of tensors may share one
     def read_storage(storage: _Storage) -> bytes:
         name = names.get(f"data/{storage.key}")
         if name is None:
@@ -100,7 +109,8 @@ def _read_legacy(file: BinaryIO) -> tuple[Any, Callable[[_Storage], bytes]]:
     storages: dict[str, _Storage] = {}
     value = _unpickle(file, storages)
     keys = _unpickle(file)
-    if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(storages):
+    is_list = isinstance(keys, list) and all(isinstance(key, str | int) for key in keys)
+    if not is_list or sorted(map(str, keys)) != sorted(storages):
         raise InputError("Expected the values of every tensor, received a list of other storages.")
     # The values of all storages follow, in the order of the keys, each with its number of values in front.
     contents: dict[str, bytes] = {}
@@ -109,17 +119,22 @@ def _read_legacy(file: BinaryIO) -> tuple[Any, Callable[[_Storage], bytes]]:
         num_values = int.from_bytes(file.read(8), "little")
         if num_values != storage.num_values:
             raise InputError(f"Expected {storage.num_values} values in storage {key}, received {num_values}.")
-        contents[str(key)] = file.read(num_values * np.dtype(_DTYPES[storage.kind]).itemsize)
+        size, start = num_values * np.dtype(_DTYPES[storage.kind]).itemsize, file.tell()
+        if size > os.fstat(file.fileno()).st_size - start:
+            raise InputError(f"Expected {size} bytes in storage {key}, received fewer: truncated?")
+        contents[str(key)] = file.read(size)
     return value, lambda storage: contents[storage.key]
 
 
 def _unpickle(file: BinaryIO, storages: dict[str, _Storage] | None = None) -> Any:
     def persistent_load(identifier: Any) -> _Storage:
+        # A tuple within tuples takes for ever to write out, so it is not shown whole.
         if not isinstance(identifier, tuple) or len(identifier) < 5 or identifier[0] not in ("storage", b"storage"):
-            raise InputError(f"Expected a reference to a storage, received {identifier!r}.")
-        kind, key, num_values = identifier[1], str(identifier[2]), identifier[4]
-        if kind not in _DTYPES or not isinstance(num_values, int) or (len(identifier) > 5 and identifier[5]):
-            raise InputError(f"Expected a plain storage of {sorted(_DTYPES)}, received {identifier!r}.")
+            raise InputError(f"Expected a reference to a storage, received {reprlib.repr(identifier)}.")
+        kind, key, num_values = identifier[1], str(pickles.plain_key(identifier[2])), identifier[4]
+        is_plain = isinstance(kind, str) and kind in _DTYPES and not (len(identifier) > 5 and identifier[5])
+        if not is_plain or not isinstance(num_values, int) or not 0 <= num_values < _MAX_VALUES:
+            raise InputError(f"Expected a plain storage of {sorted(_DTYPES)}, received {reprlib.repr(identifier)}.")
         storage = _Storage(kind, key, num_values)
         if storages is not None:
             storages[key] = storage
@@ -128,7 +143,7 @@ def _unpickle(file: BinaryIO, storages: dict[str, _Storage] | None = None) -> An
     # A pickle can call whatever it names: these names are all that it may, and they do no more than gather tensors.
     allowed: dict[tuple[str, str], Any] = {("torch", name): name for name in _DTYPES}
     allowed |= {
-        ("collections", "OrderedDict"): collections.OrderedDict,
+        ("collections", "OrderedDict"): lambda items=(): {pickles.plain_key(key): value for key, value in items},
         ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
         ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
         ("torch._utils", "_rebuild_parameter"): lambda data, *_: data,
@@ -138,8 +153,12 @@ def _unpickle(file: BinaryIO, storages: dict[str, _Storage] | None = None) -> An
 
 def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> _Tensor:
     """Stands for the functions of the same names in PyTorch; later arguments concern gradients."""
-    is_whole = isinstance(size, tuple) and isinstance(stride, tuple) and len(size) == len(stride)
-    if not isinstance(storage, _Storage) or not is_whole or min((offset, *size, *stride), default=0) < 0:
+    is_whole = isinstance(size, tuple) and isinstance(stride, tuple) and len(size) == len(stride) <= _MAX_AXES
+    if (
+        not isinstance(storage, _Storage)
+        or not is_whole
+        or not all(isinstance(number, int) and 0 <= number < _MAX_VALUES for number in (offset, *size, *stride))
+    ):
         raise InputError("Expected a tensor of a storage, an offset, sizes and strides, received something else.")
     last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
     if math.prod(size) and (last >= storage.num_values or math.prod(size) > storage.num_values):

@@ -5,6 +5,7 @@ import itertools
 from collections.abc import Iterator, Set
 from pathlib import Path
 
+from mint_keras.borders import reading
 from mint_keras.data import files, pairs
 from mint_keras.records import InputError, Sample
 
@@ -94,7 +95,7 @@ def _nist_root(folder: Path) -> Path | None:
 
 
 def _read_table(path: Path, needed: Set[str]) -> Iterator[dict[str, str]]:
-    with open(path, newline="", encoding="utf-8-sig") as file:
+    with reading(f"a table of IJB-C at {path}"), open(path, newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
         # Copies of the tables differ in case, and in spaces after the commas.
         reader.fieldnames = [name.strip().upper() for name in reader.fieldnames or []]

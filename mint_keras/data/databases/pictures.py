@@ -48,6 +48,10 @@ def read_cifar_pickles(folder: Path, database: str) -> Iterator[Sample]:
         content = pickles.read_cifar(path)
         labels, filenames = content.get(b"fine_labels", []), content.get(b"filenames", [])
         num = len(pickles.cifar_pictures(content))
+        if not all(isinstance(x, list) for x in (names, labels, filenames)) or not (
+            all(isinstance(name, bytes) for name in names) and all(isinstance(label, int) for label in labels)
+        ):
+            raise InputError(f"Expected lists of names and numbers of classes in {folder / 'meta'} and {path}.")
         if len(labels) != num or len(filenames) not in (0, num) or not all(0 <= label < len(names) for label in labels):
             raise InputError(f"Expected a class of {folder / 'meta'} for each picture of {path}.")
         for row, label in enumerate(labels):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from mint_keras.borders import reading
 from mint_keras.records import InputError, Sample
 
 _SHARD = re.compile(r".+-[^-]+\.tfrecord-\d{5}-of-\d{5}")
@@ -26,7 +27,8 @@ def is_here(folder: Path) -> bool:
 def read(folder: Path, database: str) -> Iterator[Sample]:
     """Yields the pictures with part and class; every picture is an identity of its own."""
     classes = folder / "label.labels.txt"
-    names = classes.read_text(encoding="utf-8").splitlines() if classes.is_file() else []
+    with reading(f"names of classes in {classes}"):
+        names = classes.read_text(encoding="utf-8").splitlines() if classes.is_file() else []
     for shard in _shards(folder):
         records = _Shard(shard)
         for key in range(len(records.places)):
@@ -69,15 +71,17 @@ class _Shard:
         # frame of four fields. Only those who have such shards import it.
         from tensorflow.core.example import example_pb2
 
-        start, length = self.places[key]
-        try:
+        with reading(f"an example at {key} of {self._path}"):
+            start, length = self.places[key]
             example = example_pb2.Example.FromString(self._content[start : start + length])
-        except Exception as error:  # protobuf's own kind of error, in one of two modules
-            raise InputError(f"Expected an example at {key} of {self._path}, received: {error}.") from error
-        feature = example.features.feature.get(name)
-        if feature is None and name == "image":
-            raise InputError(f"Expected an image in record {key} of {self._path}, received none.")
-        return [] if feature is None else list(getattr(feature, feature.WhichOneof("kind")).value)
+            feature = example.features.feature.get(name)
+            values = [] if feature is None else list(getattr(feature, feature.WhichOneof("kind")).value)
+            # An image is bytes, a label a number.
+            if name == "image" and not (values and isinstance(values[0], bytes)):
+                raise InputError(f"Expected an image in record {key} of {self._path}, received none.")
+            if name == "label" and not all(isinstance(value, int) for value in values):
+                raise InputError(f"Expected a number as label in record {key} of {self._path}, received none.")
+            return values
 
 
 def _shards(folder: Path) -> list[Path]:

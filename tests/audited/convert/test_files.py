@@ -44,7 +44,7 @@ def refusal(path: Path) -> str:
 def test_what_is_no_onnx(model_file: Path, tmp_path: Path) -> None:
     text = tmp_path / "text.onnx"
     text.write_text("This is a text file that somebody renamed.\n")
-    assert "cannot be read" in refusal(text)
+    assert "Expected an ONNX file" in refusal(text)
     (tmp_path / "empty.onnx").write_bytes(b"")
     assert "holds no graph" in refusal(tmp_path / "empty.onnx")
     content = model_file.read_bytes()

@@ -1,0 +1,198 @@
+"""The border: strangers' files become values here, or our error; few bytes never ask for much time or memory."""
+
+import collections
+import contextlib
+import csv
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from mint_keras.records import InputError, RefusedError
+
+_MAX_YAML = 2**16  # bytes; the longest card has 4,000
+_MAX_BRACKETS = 500
+_MAX_COLUMNS = 1000  # a short row of a table has every column
+# Arrays of text are as wide as their longest, 4 bytes a character. They may take so much, or a few times their texts.
+_MAX_WIDE = 2**26  # bytes
+_MAX_WIDTH_RATIO = 16
+# Rows of a Parquet file have names of their own, so each takes more than a byte; a sample has at most ten numbers.
+_MIN_ROWS, _MAX_NUMBERS = 2**16, 16
+_MAX_PACKED = 200  # bytes of text for a byte of a Parquet file
+# What a spreadsheet would take for a formula, behind the quotes that somebody may have put there.
+_FORMULA = re.compile(r"'*[=+\-@]")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*(e[+-]?\d+)?|inf|nan)", re.IGNORECASE)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+@contextlib.contextmanager
+def reading(expected: str) -> Iterator[None]:
+    """Turns whatever is raised while a stranger's file is read into our error, because libraries raise almost anything.
+
+    Args:
+        expected: What was expected and where, such as "a Parquet file at faces.parquet".
+
+    Raises:
+        InputError: if anything was raised but our own errors, which pass as they are.
+
+    Example:
+        >>> with reading("two numbers in a.txt"):
+        ...     first, second = [1.0, 2.0, 3.0]
+        Traceback (most recent call last):
+        mint_keras.records.InputError: Expected two numbers in a.txt, received: too many values to unpack (expected 2).
+    """
+    try:
+        yield
+    except (InputError, RefusedError):
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        raise InputError(f"Expected {expected}, received: {reason}.") from error
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Reads a small YAML mapping, as cards and --config are.
+
+    Raises:
+        InputError: if the file is missing, large or no mapping, or refers to parts of itself.
+    """
+    import yaml
+
+    with reading(f"YAML in {path}"):
+        if (size := path.stat().st_size) > _MAX_YAML:
+            raise InputError(f"Expected at most {_MAX_YAML} bytes of YAML in {path}, received {size}.")
+        text = path.read_text(encoding="utf-8")
+        if text.count("[") + text.count("{") > _MAX_BRACKETS:  # the time to read them grows with their square
+            raise InputError(f"Expected at most {_MAX_BRACKETS} lists and mappings in brackets in {path}.")
+        # A few lines can name gigabytes by anchors, and nobody needs them for what we read.
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            raise InputError(f"Expected YAML without aliases in {path}, received some: write the values out.")
+        value = yaml.safe_load(text)
+    if not isinstance(value, dict):
+        raise InputError(f"Expected names and values in {path}, received {type(value).__name__}.")
+    return value
+
+
+def read_csv(path: Path) -> dict[str, list[str]]:
+    """Reads a CSV table with a header, as columns of text.
+
+    Raises:
+        InputError: if it is none, or its columns would take far more memory than the file.
+    """
+    with (
+        reading(f"a CSV table at {path}"),
+        open(path, newline="", encoding="utf-8-sig") as file,  # spreadsheets begin with a mark
+    ):
+        rows = csv.DictReader(file)
+        columns: dict[str, list[str]] = _empty(path, rows.fieldnames or [])
+        for row in rows:
+            for name, values in columns.items():
+                text = row[name] or ""
+                values.append(text[1:] if text.startswith("'") and _FORMULA.match(text) else text)  # see `inert`
+    _check_widths(path, columns)
+    return columns
+
+
+def read_parquet(path: Path, wanted: Sequence[str], part: int | None = None) -> dict[str, list[Any]]:
+    """Reads columns of a Parquet table, of one of its row groups or of all, as Python values; others are not read.
+
+    Raises:
+        InputError: if it is none, or its columns would take far more memory than the file.
+    """
+    import pyarrow
+    import pyarrow.compute
+    import pyarrow.parquet
+
+    with reading(f"a Parquet file at {path}"):
+        size, facts = path.stat().st_size, pyarrow.parquet.read_metadata(path)
+        fields = [field for field in facts.schema.to_arrow_schema() if field.name in wanted]
+        columns = _empty(path, [field.name for field in fields])
+        texts = [field.name for field in fields if _is_text(field.type)]
+        if odd := [field.name for field in fields if field.name not in texts and not _is_numbers(field.type)]:
+            raise InputError(f"Expected texts, numbers or lists of numbers in {path}, received other {odd}.")
+        groups = [facts.row_group(k) for k in range(facts.num_row_groups)]
+        num_values = [group.column(k).num_values for group in groups for k in range(facts.num_columns)]
+        num_bytes = sum(group.total_byte_size for group in groups)
+        if (
+            facts.num_rows > size + _MIN_ROWS
+            or max(num_values, default=0) > _MAX_NUMBERS * (facts.num_rows + 1)
+            or num_bytes > _MAX_WIDE + _MAX_PACKED * size
+        ):
+            received = f"{facts.num_rows} rows and {num_bytes} bytes in a file of {size}"
+            raise InputError(f"Expected a table of samples at {path}, received {received}.")
+        # As dictionaries, equal texts are there once, however many rows have them, so their sizes can be asked first.
+        file = pyarrow.parquet.ParquetFile(path, read_dictionary=texts)
+        names = [field.name for field in fields]
+        table = file.read(names) if part is None else file.read_row_group(part, names)
+        num_bytes = 0
+        for chunk in (chunk for name in texts for chunk in table.column(name).chunks):
+            lengths = pyarrow.compute.binary_length(chunk.dictionary).take(chunk.indices)
+            num_bytes += pyarrow.compute.sum(lengths).as_py() or 0
+        if num_bytes > _MAX_WIDE + _MAX_PACKED * size:
+            raise InputError(f"Expected texts of sane size in {path}, received {num_bytes} bytes in a file of {size}.")
+        columns |= {name: table.column(name).to_pylist() for name in names}
+    _check_widths(path, columns)
+    return columns
+
+
+def without_controls(text: str) -> str:
+    r"""Returns a text without what steers a terminal or ends a line: these characters are written out.
+
+    Example:
+        >>> print(without_controls("a\nb"))
+        a\x0ab
+    """
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+def inert(text: str) -> str:
+    """Returns a cell of a CSV table that is no formula for a spreadsheet; `read_csv` takes the quote in front off.
+
+    Example:
+        >>> inert("=cmd"), inert("-1.5"), inert("it's")
+        ("'=cmd", '-1.5', "it's")
+    """
+    text = without_controls(text)
+    return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
+
+
+def one_line(text: str, longest: int = 500) -> str:
+    """Returns a message in one line of at most so many characters; the middle of a longer one is left out."""
+    text = without_controls(" ".join(text.split()))
+    half = longest // 2 - 3
+    return text if len(text) <= longest else f"{text[:half]} ... {text[-half:]}"
+
+
+def _empty(path: Path, names: Sequence[str]) -> dict[str, list[Any]]:
+    """Returns empty columns of those names."""
+    if len(names) > _MAX_COLUMNS:
+        raise InputError(f"Expected at most {_MAX_COLUMNS} columns in {path}, received {len(names)}.")
+    if twice := [name for name, num in collections.Counter(names).items() if num > 1]:
+        raise InputError(f"Expected each column once in {path}, received {twice} twice.")
+    return {name: [] for name in names}
+
+
+def _is_text(kind: Any) -> bool:
+    """Says whether a Parquet column holds text, also one that pandas calls a category."""
+    import pyarrow
+
+    kind = kind.value_type if pyarrow.types.is_dictionary(kind) else kind
+    return pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind)
+
+
+def _is_numbers(kind: Any) -> bool:
+    """Says whether a Parquet column holds numbers, lists of numbers or nothing."""
+    import pyarrow
+
+    is_list = pyarrow.types.is_list(kind) or pyarrow.types.is_large_list(kind)
+    return pyarrow.types.is_null(kind) or pyarrow.types.is_primitive(kind.value_type if is_list else kind)
+
+
+def _check_widths(path: Path, columns: dict[str, list[Any]]) -> None:
+    for name, values in columns.items():
+        lengths = [len(value) for value in values if isinstance(value, str)]
+        if any("\0" in value for value in values if isinstance(value, str)):  # no name of a file has it
+            raise InputError(f"Expected text as {name!r} in {path}, received bytes that are none (NUL).")
+        longest = max(lengths, default=0)
+        if 4 * len(values) * longest > max(_MAX_WIDE, 4 * _MAX_WIDTH_RATIO * sum(lengths)):
+            raise InputError(f"Expected texts of like lengths as {name!r} in {path}, received one of {longest}.")

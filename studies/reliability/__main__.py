@@ -1,0 +1,131 @@
+r"""Are nothing lost, nothing sent and no traceback shown? Kills, hostile files and watched commands, as a table.
+
+Resumable: what is done is in the folder, and the same command goes on from there.
+
+Example:
+    python -m studies.reliability --kills 200 --inputs 100000 --out runs/reliability
+"""
+
+import collections
+import dataclasses
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from mint_keras import progress
+from mint_keras.options import parse
+from mint_keras.records import InputError
+from mint_keras.report import tables
+from studies.reliability import kills, readers, watching
+
+_BLOCK = 500  # files that one process reads
+
+
+@dataclasses.dataclass(frozen=True)
+class Reliability:
+    """Options of the study.
+
+    Attributes:
+        out: Folder for kills.jsonl, inputs.jsonl, watched.jsonl and table.md.
+        commands: Only these commands, by the word behind mint.
+        targets: Only these formats.
+        kills: Disturbances of all commands together.
+        inputs: Hostile files of all formats together.
+        watch: Run each command without a network and with an empty home directory.
+    """
+
+    out: Path
+    commands: tuple[str, ...] = tuple(kills.COMMANDS)
+    targets: tuple[str, ...] = tuple(readers.TARGETS)
+    kills: int = 200
+    inputs: int = 100_000
+    watch: bool = False
+
+
+def reliability(options: Reliability) -> str:
+    """Runs what is not done yet, and returns the table."""
+    for given, known in ((options.commands, kills.COMMANDS), (options.targets, readers.TARGETS)):
+        if unknown := sorted(set(given) - set(known)):
+            raise InputError(f"Expected some of {list(known)}, received {unknown}.")
+    out = options.out.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    _read_inputs(out, options)
+    if options.kills or options.watch:
+        world = kills.prepare(out / "world")
+    if options.watch:
+        done = {one["command"] for one in _lines(out / "watched.jsonl")}
+        left = [word for word in options.commands if word not in done]
+        with tempfile.TemporaryDirectory(dir=out) as folder:
+            _append(out / "watched.jsonl", watching.watch(world, left, Path(folder)))
+    if options.kills:
+        seen = {(one["command"], one["number"]) for one in _lines(out / "kills.jsonl")}
+        each = -(-options.kills // len(options.commands))
+        tried = kills.run(world, out / "tried", list(options.commands), each, lambda *key: key in seen)
+        _append(out / "kills.jsonl", progress.bar(tried, total=each * len(options.commands), desc="kills"))
+    text = table(out)
+    (out / "table.md").write_text(text + "\n")
+    return text
+
+
+def _read_inputs(out: Path, options: Reliability) -> None:
+    each = -(-options.inputs // len(options.targets)) if options.inputs else 0
+    done = {(one["target"], one["first"]) for one in _lines(out / "inputs.jsonl") if "first" in one}
+    work = [(name, first) for name in options.targets for first in range(0, each, _BLOCK) if (name, first) not in done]
+    for name, first in progress.bar(work, desc="inputs", unit="block"):
+        end = min(first + _BLOCK, each)
+        # The temporary folder is where a file may write.
+        with tempfile.TemporaryDirectory() as folder:
+            found = list(readers.run(name, first, end, Path(folder).resolve()))
+        _append(out / "inputs.jsonl", [*found, {"target": name, "first": first, "num": end - first}])
+
+
+def table(out: Path) -> str:
+    """Returns what went wrong, by format and by command, and where."""
+    counts: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
+    sites: collections.Counter[str] = collections.Counter()
+    for one in _lines(out / "inputs.jsonl"):
+        if "first" in one:
+            counts[one["target"]]["tries"] += one["num"]
+        else:
+            counts[one["target"]][one["kind"]] += 1
+            sites[f"{one['target']} {one['kind']} {one['site']}: {one['error'][:90]}"] += 1
+    rows = [["format", "files", "crashes", "hangs", "memory", "deeds"]]
+    for name, count in counts.items():
+        rows.append([name, *(f"{count[kind]:,}" for kind in ("tries", "crash", "hang", "memory", "deed"))])
+    by_command: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
+    for one in _lines(out / "kills.jsonl"):
+        by_command[one["command"]].update({"tries": 1, "wrong": bool(one["faults"])})
+        sites.update(f"{one['command']} ({one['way']}) {fault}" for fault in one["faults"])
+    killed = [["command", "disturbed", "wrong afterwards"]]
+    killed += [[word, str(count["tries"]), str(count["wrong"])] for word, count in by_command.items()]
+    watched = [["command without a network", "exit", "requests", "files elsewhere"]]
+    for one in _lines(out / "watched.jsonl"):
+        watched.append([one["command"], str(one["code"]), str(len(one["requests"])), str(len(one["elsewhere"]))])
+        sites.update(f"{one['command']} wrote {path}" for path in one["elsewhere"])
+        sites.update(f"{one['command']} asked {line[:100]}" for line in one["requests"])
+    parts = [tables.format_table(part) for part in (rows, killed, watched) if len(part) > 1]
+    found = [f"{num} x {site}" for site, num in sites.most_common()]
+    return "\n\n".join([*parts, "\n".join(found) or "Nothing went wrong."])
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def _append(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    with open(path, "a") as file:
+        for row in rows:
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+
+if __name__ == "__main__":
+    try:
+        sys.stdout.write(reliability(parse(Reliability, __doc__ or "", program="python -m studies.reliability")) + "\n")
+    except InputError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,345 @@
+"""Gives hostile files to the readers, in processes with limits of memory and time, and notes what went wrong."""
+
+import contextlib
+import dataclasses
+import functools
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+from mint_keras import formats, shelf
+from mint_keras.borders import read_yaml
+from mint_keras.data import images, sample_tables, samples
+from mint_keras.edge import bundle, report
+from mint_keras.records import InputError, RefusedError
+from studies.reliability import inputs
+
+MEMORY = 2**30  # bytes beside what the libraries take themselves
+SECONDS = 10  # of processor time for one file
+_PATIENCE = 60  # of processor time, where a reader no longer listens; imports take some as well
+_AGES = 1800  # of the wall clock
+# What a file of a stranger never does: run a program, ask the network, write elsewhere.
+_DEEDS = (
+    "os.system",
+    "os.exec",
+    "os.posix_spawn",
+    "os.fork",
+    "subprocess.Popen",
+    "socket.connect",
+    "socket.getaddrinfo",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """A format: the suffix, its valid files, how they are damaged, and who reads it."""
+
+    suffix: str
+    seeds: Callable[[Path], list[bytes]]
+    damage: Callable[[np.random.Generator, list[bytes]], bytes]
+    read: Callable[[Path], object]
+
+
+def _whole_table(path: Path) -> None:
+    table = samples.list_samples(str(path))
+    reader = images.FaceReader()
+    for _ in reader.batches(table, 4):
+        pass
+
+
+def _cifar(path: Path) -> None:
+    folder = path.parent / "cifar"
+    folder.mkdir(exist_ok=True)
+    train, meta = inputs.cifar()
+    # One of the two is hostile.
+    is_meta = len(path.read_bytes()) < 1000
+    (folder / "train").write_bytes(train if is_meta else path.read_bytes())
+    (folder / "meta").write_bytes(path.read_bytes() if is_meta else meta)
+    _whole_table(folder)
+
+
+def _bundle(path: Path) -> None:
+    """Reads a bundle whose manifest is hostile and sealed anew, and renders the page that shows it."""
+    folder = path.parent / "bundle"
+    if not folder.is_dir():
+        folder.mkdir()
+        for name in ("scorer.tflite", "calibration.json", "card.md"):
+            (folder / name).symlink_to(shelf.path("bundles/lab") / name)
+    content = path.read_bytes()
+    with contextlib.suppress(ValueError, RecursionError, AttributeError):
+        value = json.loads(content)
+        if "head" in value:  # else damage would be found by the seal alone
+            value["seal"] = bundle._seal_of(value)
+            content = json.dumps(value).encode()
+    (folder / "manifest.json").write_bytes(content)
+    opened = bundle.read_bundle(folder)
+    opened.calibration()
+    report.environment().get_template("page.html").render(manifest=opened.manifest, limits={"bytes": 1, "photos": 1})
+
+
+def _calibration(path: Path) -> None:
+    bundle.FieldCalibration.from_dict(formats.read_json(path))
+
+
+def _manifest(path: Path) -> None:
+    folder = path.parent / "artefact"
+    folder.mkdir(exist_ok=True)
+    (folder / "manifest.json").write_bytes(path.read_bytes())
+    from mint_keras.audited import zoo
+    from mint_keras.runs import spec
+
+    zoo.framing(folder)
+    for read in (spec.read_spec, zoo.load_audited):
+        with contextlib.suppress(InputError, RefusedError):
+            read(folder)
+
+
+def _config(path: Path) -> None:
+    from mint_keras import options
+    from mint_keras.commands.score import Score
+
+    with contextlib.redirect_stderr(open(os.devnull, "w")), contextlib.suppress(SystemExit):
+        options.parse(Score, "", ["--config", str(path), "--bundle", "x"])
+
+
+def _card(path: Path) -> None:
+    from mint_keras.audited import cards
+
+    cards.load_card(str(path))
+
+
+def _convert(path: Path) -> None:
+    from mint_keras.audited.convert import sources
+
+    source = sources.open_source(path)
+    scaling = source.usual_preprocessing()
+    converted = source.to_keras(scaling, None, "hostile")
+    converted.tap_rows(converted.choose_taps(()))
+
+
+def _torch(path: Path) -> None:
+    from mint_keras.audited.convert import torch_file
+
+    torch_file.read_state_dict(path)
+
+
+def _detector(path: Path) -> None:
+    from mint_keras.faces import detectors
+
+    detectors.open_detector(str(path))(np.zeros((64, 64, 3), np.uint8))
+
+
+def _keras(path: Path) -> None:
+    from mint_keras.audited import zoo
+
+    folder = path.parent / "model"
+    folder.mkdir(exist_ok=True)
+    (folder / "model.keras").write_bytes(path.read_bytes())
+    manifest = formats.read_json(shelf.path("lab") / "manifest.json")
+    manifest["model_sha256"] = formats.sha256_file(folder / "model.keras")
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    zoo.load_audited(folder)
+
+
+def _tflite(path: Path) -> None:
+    from mint_keras.edge.scorer import TfliteScorer
+
+    TfliteScorer(path).logits(np.zeros((1, 112, 112, 3), np.uint8))
+
+
+@functools.cache
+def _client() -> Any:
+    from starlette.testclient import TestClient
+
+    from mint_keras.edge import page
+    from mint_keras.edge.photos import Looking
+
+    app = page.make_app(shelf.path("bundles/lab"), 8765, Looking(), threads=1)
+    return TestClient(app, base_url="http://127.0.0.1:8765", headers={"origin": "http://127.0.0.1:8765"})
+
+
+def _http(path: Path) -> None:
+    import httpx
+
+    content = path.read_bytes()
+    name = content[:40].decode("latin1")
+    with contextlib.suppress(httpx.HTTPError, httpx.InvalidURL, UnicodeError):  # what no client would send
+        batch = _client().post("/batches").json()["batch"]
+        place = f"/batches/{batch}" if content[:1] > b"\x40" else f"/batches/{name}"
+        for answer in (
+            _client().post(f"{place}/photos", params={"name": name}, content=content),
+            _client().get(place),
+            _client().get(f"{place}/report"),
+            _client().request(name[:6].strip() or "GET", "/batches", content=content),
+        ):
+            if answer.status_code == 500:
+                raise RuntimeError(answer.text[:200])
+
+
+def _shelf(*names: str) -> Callable[[Path], list[bytes]]:
+    return lambda _: [(shelf.path(names[0]) / name).read_bytes() for name in names[1:]]
+
+
+TARGETS = {
+    "image": Target(".png", lambda _: inputs.pictures(), inputs.damaged, lambda p: images.decode(images.read_bytes(p))),
+    "recordio": Target(".rec", lambda _: [inputs.record_file()], inputs.damaged, _whole_table),
+    "verification": Target(".bin", lambda _: inputs.verification(), inputs.random_pickle, _whole_table),
+    "cifar": Target(".cifar", lambda _: inputs.cifar(), inputs.random_pickle, _cifar),
+    "csv": Target(".csv", lambda f: [inputs.tables(f)[1]], inputs.damaged_text, _whole_table),
+    "parquet": Target(".parquet", lambda f: [inputs.tables(f)[0]], inputs.damaged, sample_tables.read_samples),
+    "bundle": Target(".json", _shelf("bundles/lab", "manifest.json"), inputs.damaged_json, _bundle),
+    "calibration": Target(".json", _shelf("bundles/lab", "calibration.json"), inputs.damaged_json, _calibration),
+    "card": Target(".yaml", _shelf("cards", "fr1.yaml", "buffalo_l.yaml"), inputs.damaged_text, _card),
+    "config": Target(
+        ".yaml", lambda _: [b"albums: true\npaths: [a, b]\nmin_score: 0.5\n"], inputs.damaged_text, _config
+    ),
+    "yaml": Target(".yaml", lambda _: [b"a: [1, {b: c}]\nd: !!str e\n"], inputs.damaged_text, read_yaml),
+    "http": Target(".png", lambda _: inputs.pictures(), inputs.damaged, _http),
+    "manifest": Target(".json", _shelf("lab", "manifest.json"), inputs.damaged_json, _manifest),
+    "torch": Target(
+        ".pth", lambda _: [inputs.checkpoint(False)], functools.partial(inputs.in_zip, inputs.random_pickle), _torch
+    ),
+    "torch_legacy": Target(".pth", lambda _: [inputs.checkpoint(True)], inputs.random_pickle, _torch),
+    "onnx": Target(".onnx", lambda _: [inputs.network(1, 32)], inputs.damaged_onnx, _convert),
+    "detector": Target(".onnx", lambda _: [inputs.network(9, 64)], inputs.damaged_onnx, _detector),
+    "keras": Target(
+        ".keras", _shelf("lab", "model.keras"), functools.partial(inputs.in_zip, inputs.damaged_json_or_bytes), _keras
+    ),
+    "tflite": Target(".tflite", _shelf("bundles/lab", "scorer.tflite"), inputs.damaged, _tflite),
+}
+
+
+class SlowError(BaseException):
+    """A reader took longer than it may."""
+
+
+def look(name: str, number: int, folder: Path, seeds: list[bytes] | None = None) -> dict[str, Any] | None:
+    """Gives file `number` of a target to its reader; returns what went wrong, None if nothing did."""
+    target = TARGETS[name]
+    rng = np.random.default_rng([sorted(TARGETS).index(name), number])
+    path = folder / f"hostile{target.suffix}"
+    path.write_bytes(target.damage(rng, seeds or target.seeds(folder)))
+    kind = ""
+    error: BaseException | None = None
+    try:
+        target.read(path)
+    except SlowError as slow:
+        kind, error = "hang", slow
+    except MemoryError as full:
+        kind, error = "memory", full
+    except (InputError, RefusedError, OSError) as said:
+        causes: list[BaseException | None] = [said]
+        while causes[-1] is not None:
+            causes.append(causes[-1].__cause__ or causes[-1].__context__)
+        if any(isinstance(cause, MemoryError) for cause in causes):
+            kind, error = "memory", said
+    except Exception as raised:
+        kind, error = "crash", raised
+    if error is None:
+        return None
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "mint_keras" in frame.filename]
+    site = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return {"target": name, "number": number, "kind": kind, "site": site, "error": repr(error)[:200]}
+
+
+def main(name: str, first: int, end: int, folder: Path) -> None:
+    """Looks at files from `first` to before `end`; what went wrong is printed, a JSON object a line."""
+    deeds: list[str] = []
+
+    def watch(event: str, arguments: tuple) -> None:
+        if event in _DEEDS and not _is_ours(event, arguments):
+            deeds.append(f"{event} {str(arguments)[:100]}")
+        elif event == "open" and isinstance(arguments[0], str) and arguments[2] & (os.O_WRONLY | os.O_RDWR):
+            place = os.path.abspath(arguments[0])
+            if not place.startswith((str(folder), "/tmp", "/dev/", "/proc/self")):  # noqa: S108
+                deeds.append(f"write {place}")
+
+    def slow(number: int, frame: FrameType | None) -> None:
+        raise SlowError
+
+    seeds = TARGETS[name].seeds(folder)
+    with contextlib.suppress(InputError, RefusedError):  # imports happen with a valid file, and are not counted
+        path = folder / f"valid{TARGETS[name].suffix}"
+        path.write_bytes(seeds[0])
+        TARGETS[name].read(path)
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    used = int(status.partition("VmData:")[2].split()[0]) * 1024
+    resource.setrlimit(resource.RLIMIT_DATA, (used + MEMORY, used + MEMORY))
+    signal.signal(signal.SIGPROF, slow)
+    sys.addaudithook(watch)
+    out = os.dup(1)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    for number in range(first, end):
+        os.pwrite(3, f"{number:12d}".encode(), 0)
+        del deeds[:]
+        signal.setitimer(signal.ITIMER_PROF, SECONDS)
+        found = look(name, number, folder, seeds)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        for one in [found] if found else [{"kind": "deed", "site": deed, "error": ""} for deed in deeds]:
+            os.write(out, (json.dumps({"target": name, "number": number, **one}) + "\n").encode())
+
+
+def _is_ours(event: str, arguments: tuple) -> bool:
+    """Says whether a deed is the test client's own: it talks to itself through a pair of sockets."""
+    return event == "socket.connect" and "127.0.0.1" in str(arguments)
+
+
+def run(name: str, first: int, end: int, folder: Path) -> Iterator[dict[str, Any]]:
+    """Yields what goes wrong with files from `first` to before `end`; after a death or a hang it goes on behind it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    at = folder / "at"
+    while first < end:
+        at.write_text(f"{first:12d}")
+        command = f'exec 3<>"{at}"; exec "$0" "$@"'
+        words = [sys.executable, "-m", "studies.reliability.readers", name, str(first), str(end), str(folder)]
+        words = ["env", f"HOME={folder}", "OMP_NUM_THREADS=1", "TF_NUM_INTRAOP_THREADS=1", *words]
+        with open(folder / "stdout", "w+") as said, open(folder / "stderr", "w") as errors:
+            process = subprocess.Popen(["bash", "-c", command, *words], stdout=said, stderr=errors)  # noqa: S603, S607
+            spent, moved, number = 0.0, time.monotonic(), first
+            while process.poll() is None:
+                time.sleep(0.2)
+                now = int(at.read_text() or first)
+                if now != number:
+                    spent, moved, number = _spent(process.pid), time.monotonic(), now
+                if _spent(process.pid) - spent > _PATIENCE or time.monotonic() - moved > _AGES:
+                    process.kill()
+            number = int(at.read_text() or first)
+            said.seek(0)
+            yield from map(json.loads, said)
+        if process.returncode:
+            kind = "hang" if process.returncode == -signal.SIGKILL else "crash"
+            last = (folder / "stderr").read_text(errors="replace").strip().splitlines()[-1:] or [""]
+            yield {
+                "target": name,
+                "number": number,
+                "kind": kind,
+                "site": f"exit {process.returncode}",
+                "error": last[0][:200],
+            }
+            first = number + 1
+        else:
+            first = end
+
+
+def _spent(process: int) -> float:
+    """Returns the seconds of processor time of a process; 0 if it has ended."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]).resolve())

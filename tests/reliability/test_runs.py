@@ -1,0 +1,154 @@
+"""Runs that are disturbed: one line, the right exit code, and the same command goes on."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mint_keras import cli, formats, options
+from mint_keras.commands.audit import Audit
+from mint_keras.commands.score import Score
+from mint_keras.records import InputError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class TestFolders:
+    manifest = formats.make_manifest("thing", {}, {})
+
+    def test_another_process_is_told_who_has_the_folder(self, tmp_path: Path) -> None:
+        program = (
+            "import sys, time\nfrom pathlib import Path\nfrom mint_keras import formats\n"
+            f"with formats.alone(Path({str(tmp_path / 'a')!r})):\n    print('here', flush=True)\n    time.sleep(60)\n"
+        )
+        with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE) as other:
+            assert other.stdout is not None
+            assert other.stdout.readline() == b"here\n"
+            try:
+                with (
+                    pytest.raises(InputError, match=rf"another run \(process {other.pid}\) writes into"),
+                    formats.output_folder(tmp_path / "a", self.manifest),
+                ):
+                    pass
+            finally:
+                other.kill()
+        with formats.output_folder(tmp_path / "a", self.manifest):  # the lock went with its process
+            (tmp_path / "a" / "x").touch()
+
+    def test_the_same_process_may_open_it_again(self, tmp_path: Path) -> None:
+        with formats.alone(tmp_path / "a"), formats.output_folder(tmp_path / "a", self.manifest):
+            (tmp_path / "a" / "x").touch()
+        assert (tmp_path / "a" / "x").is_file()
+
+    def test_bad_input_leaves_nothing(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="bad"), formats.alone(tmp_path / "a"):
+            raise InputError("bad")
+        assert not (tmp_path / "a").exists()
+
+    def test_a_folder_that_is_gone_at_the_end_is_an_error(self, tmp_path: Path) -> None:
+        with (
+            pytest.raises(InputError, match="somebody removed it"),
+            formats.output_folder(tmp_path / "a", self.manifest),
+        ):
+            (tmp_path / "a").rename(tmp_path / "b")
+
+    def test_what_a_kill_left_is_removed_at_any_depth(self, tmp_path: Path) -> None:
+        out = tmp_path / "a"
+        with formats.output_folder(out, self.manifest):
+            for name in ("heads/1/.head.abcdefg1.keras", "parts/.0001.abc_efg1.json", "heads/.keep"):
+                (out / name).parent.mkdir(parents=True, exist_ok=True)
+                (out / name).touch()
+            (out / "heads/1/.weights.abcdefg1").mkdir()
+        with formats.output_folder(out, self.manifest):
+            assert [path.name for path in sorted(out.rglob(".*"))] == [".keep"]
+
+    def test_a_full_disk_says_where(self, tmp_path: Path) -> None:
+        with pytest.raises(OSError, match="No space") as found, formats.atomic_path(tmp_path / "a.txt"):
+            raise OSError(28, "No space left on device")
+        assert found.value.filename == str(tmp_path / "a.txt")
+        assert not list(tmp_path.iterdir())
+
+
+def test_libraries_are_told_to_keep_quiet() -> None:
+    program = "import os, mint_keras; print(os.environ['ORT_DISABLE_TELEMETRY'], os.environ['RAY_USAGE_STATS_ENABLED'])"
+    bare = {name: value for name, value in os.environ.items() if not name.startswith(("ORT_", "RAY_"))}
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=bare, capture_output=True, text=True)
+    assert done.stdout == "1 0\n"
+
+
+class TestConfigs:
+    def parse(self, text: str, path: Path, kind: type = Score, *more: str) -> object:
+        path.write_text(text)
+        return options.parse(kind, "", ["--config", str(path), *more])
+
+    def test_options_of_a_file(self, tmp_path: Path) -> None:
+        text = "bundle: b\npaths: [a, c]\nalbums: true\noverwrite: false\nmin_score: 0.25\nthreads: 3\nout: null\n"
+        config = self.parse(text, tmp_path / "c.yaml")
+        assert config == Score(Path("b"), ("a", "c"), albums=True, min_score=0.25, threads=3)
+        assert self.parse("bundle: b\npaths: a\n", tmp_path / "c.yaml").paths == ("a",)  # type: ignore[attr-defined]
+        config = self.parse("bundle: b\nthreads: 3\n", tmp_path / "c.yaml", Score, "--threads", "4")
+        assert config.threads == 4  # type: ignore[attr-defined] # the command line comes later
+
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            ('bundle: b\noverwrite: "false"\n', "true or false, without quotes"),
+            ("bundle: b\noverwrite: 1\n", "true or false"),
+            ("bundle: b\nthreads: null\n", "a text or a number as threads"),
+            ("bundle: [b]\n", "a text or a number as bundle"),
+            ("bundle: b\npaths: []\n", "a list of texts or numbers"),
+            ("bundel: b\n", "did you mean bundle"),
+            ("bundle: b\nmin_score: .nan\n", "min-score"),
+            ("bundle: b\nthreads: -1\n", "threads"),
+            ("bundle: b\nx: &a [1]\ny: *a\n", "aliases"),
+        ],
+    )
+    def test_what_is_wrong_is_said(self, text: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+        with pytest.raises(SystemExit) as ended:
+            self.parse(text, tmp_path / "c.yaml")
+        assert ended.value.code == 2
+        assert said in capsys.readouterr().err
+
+    @pytest.mark.parametrize("value", ["nan", "inf", "-inf", "x"])
+    def test_no_number_is_none(self, value: str) -> None:
+        with pytest.raises(SystemExit):
+            options.parse(Audit, "", ["--run", "r", "--out", "o", f"--prevalence={value}"])
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+def test_signals_end_in_one_line(name: str, code: int, tmp_path: Path) -> None:
+    program = (
+        "import sys, time, types\nfrom mint_keras import cli\nimport mint_keras.commands.inspect_database as module\n"
+        "def wait(config):\n    print('here', flush=True)\n    time.sleep(60)\n"
+        "module.inspect_database = wait\nsys.exit(cli.main(['inspect', 'x']))\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "here\n"
+        time.sleep(0.1)
+        os.kill(process.pid, getattr(signal, name))
+        said = process.communicate(timeout=60)[1]
+    assert (process.returncode, said) == (code, "interrupted: the same command continues from here\n")
+
+
+def test_a_reader_that_has_read_enough_is_no_error() -> None:
+    command = [sys.executable, "-m", "mint_keras.cli", "--help"]
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(command, cwd=ROOT, stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_errors_are_one_short_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert cli.main(["inspect", str(tmp_path / ("\x1b[2J" + "x" * 200 + "\n") / ("y" * 200))]) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert len(said) <= 508
+    assert said.strip().isprintable()
