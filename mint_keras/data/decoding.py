@@ -1,13 +1,12 @@
-"""From encoded bytes to upright RGB pixels, or the reason why not. OpenCV decodes; Pillow says how to turn."""
+"""From encoded bytes to upright RGB pixels, or why not. OpenCV and libjpeg decode; Pillow says how to turn."""
 
 import io
-import os
 import re
-import threading
 import warnings
 
 import cv2
 import numpy as np
+import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
 from mint_keras.records import InputError
@@ -24,13 +23,10 @@ _HEIC = (b"hei", b"hev", b"mif1", b"msf1")
 _MAX_PIXELS = 2**26
 _PADDING = 16  # bytes before the end marker that encoders are known to add
 _TAIL = bytes(64)
-# What libjpeg says of scans that are not whole. It decodes them all the same, grey or shifted from there on.
+# What libjpeg says of scans that are not whole. OpenCV takes them all the same, grey or shifted from there on.
 _DAMAGE = re.compile(
-    rb"Corrupt JPEG data: (?!bad ICC)(?:(\d+) extraneous bytes before marker 0xd9)?|Premature end of JPEG"
+    r"Corrupt JPEG data: (?!bad ICC)(?:(\d+) extraneous bytes before marker 0xd9)?|Premature end of JPEG"
 )
-_SAID = re.compile(rb"(?:Corrupt JPEG|Premature end|Invalid|Inconsistent|Unknown|Warning|Unsupported)[^\n]*\n")
-_STDERR = 2
-_ONE_AT_A_TIME = threading.Lock()
 
 
 def decode(encoded: bytes) -> np.ndarray:
@@ -103,43 +99,21 @@ def _opencv(encoded: bytes) -> np.ndarray | None:
 
 
 def _jpeg(encoded: bytes) -> np.ndarray | None:
-    # The picture may be whole without its end marker, which OpenCV waits for. Within a scan neither marker occurs.
+    # The picture may be whole without its end marker, which decoders wait for. Within a scan neither marker occurs.
     has_end = encoded.rfind(_JPEG_END) > encoded.rfind(_JPEG_SCAN)
-    image, said = _overheard(encoded if has_end else encoded + _JPEG_END)
-    if image is not None and (damage := _DAMAGE.search(said)):
-        num = int(damage[1] or 0)
-        end = encoded.rfind(_JPEG_END)
+    whole = encoded if has_end else encoded + _JPEG_END
+    try:
+        height, width, _, _ = simplejpeg.decode_jpeg_header(whole)
+        if height * width > _MAX_PIXELS:
+            return _opencv(whole)  # has a limit of its own, that users may move
+        return simplejpeg.decode_jpeg(whole, "RGB")
+    except ValueError as error:
+        damage = _DAMAGE.search(str(error))
+        num, end = int(damage[1] or 0) if damage else 0, encoded.rfind(_JPEG_END)
         is_padding = has_end and 0 < num <= _PADDING and len(set(encoded[end - num : end])) == 1
-        if not is_padding:
-            what = said[damage.start() :].split(b"\n")[0].decode("ascii", "replace")
-            raise InputError(f"Expected an image, received a JPEG whose pixels are damaged: {what}.")
-    return image
-
-
-def _overheard(encoded: bytes) -> tuple[np.ndarray | None, bytes]:
-    """Decodes a JPEG; returns also what libjpeg says, which OpenCV leaves to the terminal and tells nobody."""
-    with _ONE_AT_A_TIME:
-        try:
-            terminal = os.dup(_STDERR)
-        except OSError:  # there is none
-            return _opencv(encoded), b""
-        ear, mouth = os.pipe()
-        os.set_blocking(ear, False)
-        os.dup2(mouth, _STDERR)
-        try:
-            image = _opencv(encoded)
-        finally:
-            os.dup2(terminal, _STDERR)
-            os.close(terminal)
-            os.close(mouth)
-            try:
-                said = os.read(ear, 2**16)
-            except BlockingIOError:
-                said = b""
-            os.close(ear)
-        if rest := _SAID.sub(b"", said):  # of other threads
-            os.write(_STDERR, rest)
-    return image, said
+        if damage and not is_padding:
+            raise InputError(f"Expected an image, received a JPEG whose pixels are damaged: {error}.") from error
+    return _opencv(whole)  # knows CMYK, too
 
 
 def _refuse_zeros(encoded: bytes, image: np.ndarray) -> None:
