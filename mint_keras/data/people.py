@@ -49,7 +49,7 @@ _CLASS_WORDS = (
 )
 _CLASSES = _GROUPS | frozenset(_CLASS_WORDS.split())
 _UNKNOWN_WORDS = (
-    "nan none null -1 unknown unk <na> n/a nil unlabeled unlabelled unidentified unnamed unsorted "
+    "nan none null -1 unknown unk n/a nil unlabeled unlabelled unidentified unnamed unsorted "
     "anonymous noname nobody distractor distractors misc others "
 )
 _UNKNOWN = frozenset(_UNKNOWN_WORDS.split())
@@ -103,7 +103,8 @@ def canonical(name: str) -> str:
 def is_unknown(name: str) -> bool:
     """Says whether a name in a folder or a table stands for nobody."""
     # Na and Nan are names of people, though not of many.
-    return name in ("", "NA", "na", "?", "-") or name.strip(" <>?_").casefold().removesuffix(".0") in _UNKNOWN
+    bare = name.strip(" <>?_")
+    return bare in ("", "NA", "na", "-") or bare.casefold().removesuffix(".0") in _UNKNOWN
 
 
 def read(names: Sequence[str], layout: str = FOLDERS) -> Reading:

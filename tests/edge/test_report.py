@@ -77,7 +77,7 @@ def test_names_do_not_steer_the_terminal(bundle_folder: Path, tmp_path: Path) ->
     (tmp_path / "photos" / "b\r.png").write_bytes(b"junk")
     with pytest.raises(InputError) as caught:
         score(Score(bundle_folder, (str(tmp_path / "photos"),), quiet=True))
-    assert "a\\n 0.9999 \\x1b[31mé.png" in caught.value.done
+    assert "a\\x0a 0.9999 \\x1b[31mé.png" in caught.value.done
     assert all(character.isprintable() for character in caught.value.done.replace("\n", "") + str(caught.value))
 
 
