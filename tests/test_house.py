@@ -13,8 +13,8 @@ from mint_keras.commands import COMMANDS, options_class
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "mint_keras"
 # The house was planned for 21,500. Look network, who is who, known signs, cross-fitting, copies that are copies, scores
-# checked at the border and fine-tuning came after it, for verdicts that accuse nobody falsely; then who is on a folder's
-# photos, read from all of it, and one border for files of strangers.
+# checked at the border and fine-tuning came after it, for verdicts that accuse nobody falsely; then who is on the photos of
+# a folder, read from all of it, and one border for files of strangers.
 MAX_LINES = 24_400
 MAX_LINES_OF_COMMANDS = 3_600
 # Below whatever reads a file is `borders`, which turns what libraries raise into our errors.
