@@ -13,7 +13,7 @@ from mint_keras.api.observing import embed, observe
 from mint_keras.auditing import look as looks
 from mint_keras.data import images
 from mint_keras.data import protocol as protocols
-from mint_keras.records import AUDITED, REFERENCE, UNTRAINED, InputError, Observations, Scores
+from mint_keras.records import AUDITED, UNTRAINED, InputError, Observations, Scores
 from mint_keras.scorers import blind, log_odds, mint_plus
 from mint_keras.scorers.baselines import OUTCOME
 from mint_keras.scorers.contract import Calibration, Scorer, cross_fit

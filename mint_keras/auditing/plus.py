@@ -166,11 +166,13 @@ def check_references(opened: Opened) -> None:
         if len(set(same)) == 1:
             raise InputError(f"Expected --reference to be other networks than the audited one, received {folder}.")
         if (framing := zoo.framing(folder, run.native_resolution)) != run.framing:
-            raise InputError(f"Expected --reference {folder} to see {run.framing}, as the run does, received {framing}.")
+            raise InputError(
+                f"Expected --reference {folder} to see {run.framing}, as the run does, received {framing}."
+            )
 
 
 def _function(opened: Opened, model: str, folder: Path) -> FaceFunction:
-    """Returns what a model, by its name, gives MINT+ of faces: a reference its embedding, others the references' too."""
+    """Returns what a model, by its name, gives MINT+ of faces: a reference its embedding, others all references'."""
     if model.startswith(REFERENCE):
         return looks.embedder(folder)
     own = views.face_function(zoo.load_audited(folder, zoo.kind_of(folder)))
