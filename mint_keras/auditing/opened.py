@@ -182,11 +182,11 @@ def manifest(spec: AuditSpec) -> dict[str, Any]:
         InputError: if two foreign models or references have one name, or something that was named is not there.
     """
     folders: dict[str, Path] = {}
-    for role, given in (("foreign", spec.foreign), ("reference", spec.reference)):
-        names = [folder.name for folder in given]
+    for role, paths in (("foreign", spec.foreign), ("reference", spec.reference)):
+        names = [folder.name for folder in paths]
         if len(set(names)) < len(names):
             raise InputError(f"Expected {role} models in folders of different names, received {names}.")
-        folders |= {f"{role} {folder.name}": folder for folder in given}
+        folders |= {f"{role} {folder.name}": folder for folder in paths}
     folders |= {name: of for name, of in (("look", spec.look), ("swap", spec.swap)) if of is not None}
     inputs = {"run": formats.sha256_file(spec.run / formats.SCORES)}
     inputs |= {name: formats.sha256_file(shelf.find(folder) / formats.MODEL) for name, folder in folders.items()}

@@ -61,7 +61,8 @@ def train_shadows(
         return
     made = formats.read_manifest(out, zoo.KIND)
     with fit_audited.decoded(table, framing, out) as (used, pixels, _):
-        shown, batch_of = pixels, fit_audited.batch_of_faces
+        shown: np.ndarray = pixels
+        batch_of: Callable[..., np.ndarray] = fit_audited.batch_of_faces
         if settings.trainable:  # the frozen part is every shadow's, and sees every face once
             trunk = fine_tuning.split_at(first(), settings.trainable).trunk
             shown = fine_tuning.maps_of(trunk, pixels, fine_tuning.FLIPS[: 1 + settings.flips], out / "maps.npy")
