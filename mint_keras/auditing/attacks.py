@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -118,13 +118,13 @@ def rank(
         seconds = time.process_time() - start
         part = dataclasses.replace(part, scorer=name)
         if len(part.logit):
-            ranked.append(_ranked(name, part, seconds, seed))
+            ranked.append(summarise(name, [part], seconds, seed))
             scores.append(part)
     for path in others:
         for part in _of_somebody(path, seen.table, is_member):
-            ranked.append(_ranked(f"{part.scorer} ({path.name})", part, 0.0, seed))
+            ranked.append(summarise(f"{part.scorer} ({path.name})", [part], 0.0, seed))
             scores.append(part)
-    return sorted(ranked, key=lambda one: -one.photos[figures.AUC].value), scores
+    return best_first(ranked), scores
 
 
 def _recipes(seen: Observations, is_member: np.ndarray) -> Iterator[tuple[str, Scorer, Observations]]:
@@ -149,11 +149,17 @@ def _recipes(seen: Observations, is_member: np.ndarray) -> Iterator[tuple[str, S
                 yield f"{name}_vanilla", Head("vanilla", tuple(group), name), seen
 
 
-def _ranked(name: str, part: Scores, seconds: float, seed: int) -> Ranked:
-    photos = intervals.estimate([part], seed=seed, names=_FIGURES, method="student")
-    persons = [division.mean_of_persons(part)]
+def summarise(name: str, parts: Sequence[Scores], seconds: float, seed: int) -> Ranked:
+    """Returns what an attack finds, from its scores of one or several audited models."""
+    photos = intervals.estimate(parts, seed=seed, names=_FIGURES, method="student")
+    persons = [division.mean_of_persons(part) for part in parts]
     person = intervals.estimate(persons, seed=seed, names=[figures.AUC], method="student")[figures.AUC]
-    return Ranked(name, len(part.logit), photos, person, seconds)
+    return Ranked(name, sum(len(part.logit) for part in parts), photos, person, seconds)
+
+
+def best_first(ranked: Iterable[Ranked]) -> list[Ranked]:
+    """Returns attacks by the AUC of photos."""
+    return sorted(ranked, key=lambda one: -one.photos[figures.AUC].value)
 
 
 def _of_somebody(path: Path, table: SampleTable, is_member: np.ndarray) -> Iterator[Scores]:
