@@ -29,7 +29,9 @@ LABEL = "label"  # the number of each sample's class, (n,)
 IS_IN = "is_in_"  # how names of arrays begin that say who is in a reference, (n,), bool; the reference's name follows
 _SPREAD = 1e-6  # the least standard deviation
 _PRIOR_REFERENCES = 4.0  # as much as so many references the variance of all photos counts for one photo's
-_RMIA_SLOPE, _RMIA_GAMMA = 0.3, 2.0  # `a` and `gamma` of the paper
+# `a` and `gamma` of the paper, which takes 2: at a scale of 32 most probabilities are near 1, and nearly everybody ties
+# (AUC 0.54 on a fine-tuned MobileFaceNet, where the calibrated loss has 0.85).
+_RMIA_SLOPE, _RMIA_GAMMA = 0.3, 1.0
 
 
 class Odds(NamedTuple):

@@ -91,7 +91,7 @@ def rmia(row: int) -> float:
         mean = np.mean([1 / (1 + math.exp(-value)) for value in outside])
         return 1 / (1 + math.exp(-audited)) / (0.5 * (1.3 * mean + 0.7))
 
-    return float(np.mean([ratio(SHOWN, row) / ratio(KNOWN, other) >= 2.0 for other in range(NUM)]))
+    return float(np.mean([ratio(SHOWN, row) / ratio(KNOWN, other) >= 1.0 for other in range(NUM)]))
 
 
 def cross_entropy(value: float) -> float:
