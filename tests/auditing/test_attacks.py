@@ -18,9 +18,11 @@ IS_MEMBER = np.arange(120) % 4 < 2
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_strength() -> Iterator[None]:
+def quick() -> Iterator[None]:
+    """MINT+ tries one regularisation, and two levels."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mint_plus, "STRENGTHS", mint_plus.STRENGTHS[:1])
+        patch.setattr(mint_plus, "LEVELS", {mint_plus.PHOTO: "", mint_plus.WITH_OTHERS: ""})
         yield
 
 

@@ -88,7 +88,7 @@ def bavaria(row: int) -> float:
 def rmia(row: int) -> float:
     def ratio(seen: Observations, row: int) -> float:
         audited, _, outside = sides(seen, row)
-        mean = np.mean([1 / (1 + math.exp(-value)) for value in outside])
+        mean = np.mean([1 / (1 + math.exp(-value)) for value in outside]) if outside else math.nan
         return 1 / (1 + math.exp(-audited)) / (0.5 * (1.3 * mean + 0.7))
 
     return float(np.mean([ratio(SHOWN, row) / ratio(KNOWN, other) >= 1.0 for other in range(NUM)]))
