@@ -25,6 +25,7 @@ _CONTENTS = {
     "AuditedModel": "api.audited_model",
     "Head": "scorers.head",
     "InputError": "records",
+    "LogOdds": "scorers.log_odds",
     "MintPlus": "scorers.mint_plus",
     "Observations": "records",
     "RefusedError": "records",

@@ -14,6 +14,7 @@ import numpy as np
 
 # Names of models in `Scores.model`; several untrained copies are numbered, another trained network bears its own name.
 AUDITED, UNTRAINED = "audited", "untrained"
+REFERENCE = "reference"  # how the names of networks beside the audited one begin, and of their embeddings, (n, d)
 _CHUNK = 50_000
 
 

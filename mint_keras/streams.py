@@ -22,6 +22,7 @@ SWAP_NOBODY = 11  # which of the people neither model knows are claimed
 THRESHOLD = 12  # who fixes the threshold of MINT+ on changed photos
 CHANGES = 13  # the noise of changed photos
 HELD_AT_ONCE = 14  # which photos of a comparison are held in memory at once
+SHADOWS = 15  # who is in a shadow; its number stands behind
 
 
 def stream(seed: int, *number: int) -> np.random.Generator:

@@ -122,6 +122,24 @@ class TestSevenLines:
         with pytest.raises(mint.InputError, match="each on one side, received 1"):
             mint.audit(scorer, seen[~known], swapped)
 
+    def test_every_reference_is_a_control(self) -> None:
+        """Whoever was used is nearer to their other photos; a reference that knows the other side spoils it."""
+        rng, is_member = np.random.default_rng(1), np.arange(320) % 4 < 2
+        look = rng.normal(size=(160, 16)).repeat(2, axis=0)
+
+        def network(known: np.ndarray) -> np.ndarray:
+            return look + np.where(known, 0.3, 1.0)[:, None] * rng.normal(size=look.shape)
+
+        seen = mint.samples("synthetic:1/web/0-159/2").adding(outcome=network(is_member))
+        known = np.arange(320) < 120
+        for known_to_reference, outcome in ((is_member & False, "is missing"), (~is_member, "look different")):
+            shown = seen.adding(reference_before=network(known_to_reference))
+            scorer = mint.LogOdds().fit(shown[known], is_member[known])
+            found = mint.audit(scorer, shown[~known], is_member[~known])
+            assert found.findings[0].auc.low > 0.7
+            assert "the scorer through reference before" in {one.name for one in found.findings}
+            assert outcome in found.headline, found.headline
+
     def test_a_second_look_network_does_not_stand_in_for_the_first(self) -> None:
         seen = mint.samples("synthetic:1/web/0-39/2").adding(outcome=np.random.default_rng(1).normal(size=(80, 8)))
         is_member, known = np.arange(80) % 4 < 2, np.arange(80) < 40

@@ -14,11 +14,12 @@ from mint_keras.auditing import look as looks
 from mint_keras.data import images
 from mint_keras.data import protocol as protocols
 from mint_keras.records import AUDITED, UNTRAINED, InputError, Observations, Scores
-from mint_keras.scorers import blind, mint_plus
+from mint_keras.scorers import blind, log_odds, mint_plus
 from mint_keras.scorers.baselines import OUTCOME
 from mint_keras.scorers.contract import Calibration, Scorer, cross_fit
 from mint_keras.scorers.direction import Direction
 from mint_keras.scorers.head import FittedHead
+from mint_keras.scorers.log_odds import FittedLogOdds
 from mint_keras.scorers.look import Look as LookScorer
 from mint_keras.scorers.mint_plus import FittedMintPlus
 from mint_keras.statistics import findings, identities, rule, verdict
@@ -29,8 +30,9 @@ from mint_keras.training import batches
 Look = Callable[[Observations], Observations]
 # How to look at samples, and by name what is fitted on what is seen there, for one look after the other.
 Attempts = Iterator[tuple[Look, Mapping[str, Sequence[Scorer]]]]
+FittedScorer = FittedMintPlus | FittedHead | FittedLogOdds
 # From a fitted scorer to what it must beat. A control knows nothing of the members: what it finds is not membership.
-Control = Callable[[FittedMintPlus | FittedHead], Attempts]
+Control = Callable[[FittedScorer], Attempts]
 
 
 def untrained(model: AuditedModel, num: int = 3) -> Control:
@@ -43,7 +45,7 @@ def untrained(model: AuditedModel, num: int = 3) -> Control:
         >>> controls = [untrained(load_model("lab"), num=3), pixels()]
     """
 
-    def control(scorer: FittedMintPlus | FittedHead) -> Attempts:
+    def control(scorer: FittedScorer) -> Attempts:
         calibration = scorer.calibration
         faces = calibration.samples.arrays.get(images.PIXELS)
         if faces is None:
@@ -71,7 +73,7 @@ class LookControl:
 
     model: AuditedModel
 
-    def __call__(self, scorer: FittedMintPlus | FittedHead) -> Attempts:
+    def __call__(self, scorer: FittedScorer) -> Attempts:
         """Gives the scorer of looks, and the scorer itself if it can look at this network."""
         recipes: list[Scorer] = [LookScorer()]
         if set(scorer.recipe.needs.taps) <= set(self.model.taps):
@@ -103,7 +105,7 @@ def pixels() -> Control:
     def look(samples: Observations) -> Observations:
         return observing.observe(samples, blind.features, batch_size=blind.BATCH_SIZE, is_filled=False)
 
-    def control(scorer: FittedMintPlus | FittedHead) -> Attempts:
+    def control(scorer: FittedScorer) -> Attempts:
         recipes: list[Scorer] = [blind.PixelStatistics()]
         truth = scorer.calibration.is_member
         # A network that has not a batch of each side to learn from would see nothing, and be too easily passed.
@@ -115,7 +117,7 @@ def pixels() -> Control:
 
 
 def audit(
-    scorer: FittedMintPlus | FittedHead,
+    scorer: FittedScorer,
     seen: Observations,
     is_member: np.ndarray,
     controls: Sequence[Control] = (),
@@ -127,8 +129,9 @@ def audit(
     fewer than 50 people on a side, or with sides of different databases the verdict is never "evidence".
 
     Args:
-        scorer: Fitted on other people, by `MintPlus().fit(...)` or `Head(...).fit(...)`.
-        seen: What the audited model gave for the people in question, see `observe`.
+        scorer: Fitted on other people, by `MintPlus().fit(...)`, `LogOdds().fit(...)` or `Head(...).fit(...)`.
+        seen: What the audited model gave for the people in question, see `observe`; and its references, each of which
+            is a control.
         is_member: Which samples are claimed to be members, (n,), bool.
         controls: What the scorer must beat, made by `untrained`, `foreign`, `pixels` and `look`.
         seed: Seeds the intervals.
@@ -160,14 +163,15 @@ def audit(
         return _across_databases(sides, parts[AUDITED], seed)
     without_model: dict[str, Scores] = {}
     wanted = [one for one in controls if not (isinstance(one, LookControl) and lacking)]
-    for label, other, logit in _refitted(wanted, scorer, seen):
+    beside = _through_references(scorer, seen)
+    for label, other, logit in itertools.chain(_refitted(wanted, scorer, seen), beside):
         part = scores(other, label, logit)
         if other.tap == blind.TAP or other.name == LookScorer.name:
             without_model[label] = part
         else:
             parts[label] = [part]
     sign = cross_fit(Direction(), seen, is_member, evaluation, seed)
-    is_of_persons = recipe.tap in (mint_plus.WITH_OTHERS, mint_plus.OF_PERSON)
+    is_of_persons = recipe.tap in (mint_plus.WITH_OTHERS, mint_plus.OF_PERSON) or recipe.name == log_odds.NAME
     comparison = rule.comparison(name, parts, findings.PERSON, {evaluation: without_model}, seed, is_of_persons)
     return rule.by_rule([comparison], {}, seed, {evaluation: sign}, lacking)[name]
 
@@ -221,7 +225,7 @@ def _who_is_who(
 
 
 def _refitted(
-    controls: Sequence[Control], scorer: FittedMintPlus | FittedHead, seen: Observations
+    controls: Sequence[Control], scorer: FittedScorer, seen: Observations
 ) -> Iterator[tuple[str, Scorer, np.ndarray]]:
     """Gives the name and the scorer of each attempt of the controls, and its logits of samples, (n,)."""
     fitted_on = scorer.calibration
@@ -229,5 +233,22 @@ def _refitted(
         known, shown = look(fitted_on.samples), look(seen)
         if len(known) < len(fitted_on.samples):
             raise InputError(f"Expected the scorer's own samples to be there for {list(recipes)}, received fewer.")
+        known, shown = (one.adding(**_references(of)) for one, of in ((known, fitted_on.samples), (shown, seen)))
         for name, recipe in ((name, one) for name, given in recipes.items() for one in given):
             yield name, recipe, recipe.fit(known, fitted_on.is_member, fitted_on.seed)(shown)
+
+
+def _references(seen: Observations) -> dict[str, np.ndarray]:
+    return {name: seen[name] for name in log_odds.references(seen)}
+
+
+def _through_references(scorer: FittedScorer, seen: Observations) -> Iterator[tuple[str, Scorer, np.ndarray]]:
+    """Gives what `_refitted` does of the scorer through each reference alone; nothing of heads, which look at taps."""
+    if isinstance(scorer, FittedHead):
+        return
+    recipe, fitted_on = scorer.recipe, scorer.calibration
+    if isinstance(recipe, mint_plus.MintPlus):  # of an embedding alone it may lack what it was told to look at
+        recipe = dataclasses.replace(recipe, ingredients=None)
+    for name, shown in _references(seen).items():
+        alone = (Observations(fitted_on.samples.table, {OUTCOME: fitted_on.samples[name]}), fitted_on.is_member)
+        yield name, recipe, recipe.fit(*alone, fitted_on.seed)(Observations(seen.table, {OUTCOME: shown}))

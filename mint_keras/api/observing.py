@@ -14,7 +14,7 @@ from mint_keras.audited.runtime import FaceFunction
 from mint_keras.data import images
 from mint_keras.data import samples as sources
 from mint_keras.data.people import unknown
-from mint_keras.records import InputError, Observations, SampleTable
+from mint_keras.records import REFERENCE, InputError, Observations, SampleTable
 
 
 def samples(
@@ -57,19 +57,24 @@ def samples(
     return Observations(table, {})
 
 
-def observe(model: AuditedModel, faces: Observations, with_maps: bool = False) -> Observations:
+def observe(
+    model: AuditedModel, faces: Observations, with_maps: bool = False, references: Sequence[AuditedModel] = ()
+) -> Observations:
     """Shows faces to a model and keeps what its taps give, the answer to small changes of each face, and more.
 
     Args:
         model: The model to look into, see `load_model`.
         faces: What `samples` returned, or some rows of it.
         with_maps: Whether whole maps are kept, which cnn heads take: 401 KB a face for R100's conv1.
+        references: Networks that look at the same faces and were not trained on the members in question, such as the
+            checkpoint before fine-tuning. MINT+ and `LogOdds` look at what the model says beyond them, and `audit`
+            takes each of them as a control.
 
     Returns:
         The faces that could be read, with an array for each thing that was observed.
 
     Raises:
-        InputError: if none could be read.
+        InputError: if none could be read, or two references have one name.
 
     Example:
         >>> from mint_keras.api.audited_model import load_model
@@ -77,7 +82,11 @@ def observe(model: AuditedModel, faces: Observations, with_maps: bool = False) -
         >>> seen["outcome"].shape[0], "conv1_max" in seen.arrays
         (4, True)
     """
-    return _show(model, faces, views.face_function(model.network, model.taps, with_maps, model.normalise))
+    if len({one.name for one in references}) < len(references):
+        raise InputError(f"Expected references of different names, received {[one.name for one in references]}.")
+    seen = _show(model, faces, views.face_function(model.network, model.taps, with_maps, model.normalise))
+    shown = Observations(seen.table, {name: seen[name] for name in (images.PIXELS,) if name in faces.arrays})
+    return seen.adding(**{f"{REFERENCE}_{one.name}": embed(one, shown) for one in references})
 
 
 def embed(model: AuditedModel, faces: Observations) -> np.ndarray:

@@ -13,6 +13,7 @@ import numpy as np
 from mint_keras import formats, progress, score_files, shelf
 from mint_keras.aad.observe import observe
 from mint_keras.audited import iresnet, runtime, taps, zoo
+from mint_keras.audited.runtime import FaceFunction
 from mint_keras.data import protocol as protocols
 from mint_keras.data import splits
 from mint_keras.records import InputError, Labelled, Observations, SampleTable, Scores
@@ -159,14 +160,19 @@ def by_look(chosen: Chosen, table: SampleTable, photos: Labelled, evaluation: st
     return formats.kept(path, make, score_files.write_scores, score_files.read_scores)[0]
 
 
+def embedder(path: Path) -> FaceFunction:
+    """Returns a function from faces to the embeddings of a network in a folder, "outcome", (n, d)."""
+    forward = runtime.forward(taps.extractor(zoo.load_audited(path, zoo.kind_of(path)), [taps.OUTCOME]))
+    return lambda faces: forward(iresnet.normalise(faces))
+
+
 def embed(path: Path, table: SampleTable, native: int) -> Observations:
     """Returns the embeddings of samples by a network in a folder, "outcome", (n, d).
 
     Raises:
         InputError: if a photo cannot be read, because rows are found by their place.
     """
-    forward = runtime.forward(taps.extractor(zoo.load_audited(path, zoo.kind_of(path)), [taps.OUTCOME]))
-    seen = observe(table, lambda faces: forward(iresnet.normalise(faces)), zoo.framing(path, native))
+    seen = observe(table, embedder(path), zoo.framing(path, native))
     if len(seen) < len(table):
         raise InputError(f"Expected {len(table)} photos that can be read, received {len(seen)}.")
     return seen

@@ -35,6 +35,7 @@ class AuditSpec:
     """
 
     run: Path
+    reference: tuple[Path, ...] = ()
     foreign: tuple[Path, ...] = ()
     look: Path | None = None
     unseen_photos: str = ""
@@ -178,12 +179,14 @@ def manifest(spec: AuditSpec) -> dict[str, Any]:
     """Returns the manifest of an audit.
 
     Raises:
-        InputError: if two foreign models have one name, or something that was named is not there.
+        InputError: if two foreign models or references have one name, or something that was named is not there.
     """
-    names = [folder.name for folder in spec.foreign]
-    if len(set(names)) < len(names):
-        raise InputError(f"Expected foreign models in folders of different names, received {names}.")
-    folders = {f"foreign {folder.name}": folder for folder in spec.foreign}
+    folders: dict[str, Path] = {}
+    for role, paths in (("foreign", spec.foreign), ("reference", spec.reference)):
+        names = [folder.name for folder in paths]
+        if len(set(names)) < len(names):
+            raise InputError(f"Expected {role} models in folders of different names, received {names}.")
+        folders |= {f"{role} {folder.name}": folder for folder in paths}
     folders |= {name: of for name, of in (("look", spec.look), ("swap", spec.swap)) if of is not None}
     inputs = {"run": formats.sha256_file(spec.run / formats.SCORES)}
     inputs |= {name: formats.sha256_file(shelf.find(folder) / formats.MODEL) for name, folder in folders.items()}

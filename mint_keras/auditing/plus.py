@@ -11,15 +11,17 @@ from pathlib import Path
 
 import numpy as np
 
-from mint_keras import formats, score_files
+from mint_keras import formats, score_files, shelf
 from mint_keras.aad import views
 from mint_keras.aad.observe import observe, run
-from mint_keras.audited import zoo
+from mint_keras.audited import taps, zoo
+from mint_keras.audited.runtime import FaceFunction
+from mint_keras.auditing import look as looks
 from mint_keras.auditing.opened import Opened
 from mint_keras.data import images, samples
 from mint_keras.data import protocol as protocols
-from mint_keras.records import AUDITED, InputError, Labelled, Observations, SampleTable, Scores
-from mint_keras.scorers import direction, mint_plus
+from mint_keras.records import AUDITED, REFERENCE, InputError, Labelled, Observations, SampleTable, Scores
+from mint_keras.scorers import direction, log_odds, mint_plus
 from mint_keras.scorers.contract import NUM_FOLDS, Fitted, cross_fit
 from mint_keras.statistics import division, findings, verdict
 from mint_keras.statistics.rule import UNSEEN_PHOTOS
@@ -31,6 +33,7 @@ _LEVELS = {
     mint_plus.WITH_OTHERS: "photo with others",
     mint_plus.OF_PERSON: "person",
     direction.NAME: "known signs",
+    log_odds.NAME: "log-odds",
 }
 
 
@@ -38,8 +41,9 @@ _LEVELS = {
 class Task:
     """One way to ask MINT+: a key of `mint_plus.LEVELS`, a key of `findings.TRUTHS`, and rows of `Tasks.table`.
 
-    Every person has `num_photos` on a side; it is 0 where the number does not matter. The level `direction.NAME` asks
-    for the side that was used, by statistics whose sign no label set.
+    Every person has `num_photos` on a side; it is 0 where the number does not matter. Two levels ask no MINT+:
+    `direction.NAME` asks for the side that was used, by statistics whose sign no label set, and `log_odds.NAME` for
+    what the audited model says beyond its references, with nothing fitted.
     """
 
     level: str
@@ -48,10 +52,12 @@ class Task:
     photos: Labelled
 
     @property
-    def recipe(self) -> mint_plus.MintPlus | direction.Direction:
-        """MINT+, or the known signs, unfitted."""
-        is_direction = self.level == direction.NAME
-        return direction.Direction() if is_direction else mint_plus.MintPlus(_TRUTHS[self.truth], self.level)
+    def recipe(self) -> mint_plus.MintPlus | direction.Direction | log_odds.LogOdds:
+        """MINT+, the known signs or the log-odds, unfitted."""
+        if self.level == direction.NAME:
+            return direction.Direction()
+        is_odds = self.level == log_odds.NAME
+        return log_odds.LogOdds() if is_odds else mint_plus.MintPlus(_TRUTHS[self.truth], self.level)
 
     @property
     def evaluation(self) -> str:
@@ -63,7 +69,8 @@ class Task:
         """How a verdict names it."""
         seen = f", {self.num_photos} photos each" if self.level != mint_plus.PHOTO else ""
         whose = ", image" if self.truth == findings.IMAGE else ""
-        return f"mint plus on {_LEVELS[self.level]}{seen}{whose}"
+        scorer = "" if self.level == log_odds.NAME else "mint plus on "
+        return f"{scorer}{_LEVELS[self.level]}{seen}{whose}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +123,9 @@ def plan(opened: Opened) -> Tasks:
     # One direction for all levels, from the photos of which most can be said: those beside others, if there are any.
     last = {task.truth: task for task in tasks if task.level in (mint_plus.PHOTO, mint_plus.WITH_OTHERS)}
     tasks += [dataclasses.replace(task, level=direction.NAME) for task in last.values()]
+    if opened.spec.reference:
+        beside = [task for task in last.values() if task.level == mint_plus.WITH_OTHERS]
+        tasks += [dataclasses.replace(task, level=log_odds.NAME) for task in beside]
     return Tasks(table, tasks, missing)
 
 
@@ -131,7 +141,7 @@ def score(opened: Opened, tasks: Tasks, model: str, audited: Path) -> dict[str, 
     if missing:
         # All tasks share photos, so every photo passes through the model once.
         rows = np.unique(np.concatenate([task.photos.rows for task in missing]))
-        seen = _look(opened, tasks.table.take(rows), audited)
+        seen = _look(opened, tasks.table.take(rows), _function(opened, model, audited))
         folder.mkdir(parents=True, exist_ok=True)
         for task in missing:
             shown = seen.take(np.searchsorted(rows, task.photos.rows))
@@ -143,14 +153,35 @@ def score(opened: Opened, tasks: Tasks, model: str, audited: Path) -> dict[str, 
 def open_scorer(opened: Opened, tasks: Tasks, task: Task, fitted_on: Labelled) -> Fitted:
     """Returns MINT+, fitted for a task on some rows of the table, as a function of faces, through the audited model."""
     audited, seed = opened.run.spec.audited, opened.spec.seed
-    fitted = task.recipe.fit(_look(opened, tasks.table.take(fitted_on.rows), audited), fitted_on.is_member, seed)
-    function = views.face_function(zoo.load_audited(audited, zoo.kind_of(audited)))
+    function = _function(opened, AUDITED, audited)
+    fitted = task.recipe.fit(_look(opened, tasks.table.take(fitted_on.rows), function), fitted_on.is_member, seed)
     return lambda shown: fitted(Observations(shown.table, run(function, shown[images.PIXELS])))
 
 
-def _look(opened: Opened, table: SampleTable, audited: Path) -> Observations:
+def check_references(opened: Opened) -> None:
+    """Raises InputError if a reference is the audited model, or sees faces of another size."""
+    run = opened.run.spec
+    for folder in opened.spec.reference:
+        same = (formats.sha256_file(shelf.find(path) / formats.MODEL) for path in (folder, run.audited))
+        if len(set(same)) == 1:
+            raise InputError(f"Expected --reference to be other networks than the audited one, received {folder}.")
+        if (framing := zoo.framing(folder, run.native_resolution)) != run.framing:
+            raise InputError(
+                f"Expected --reference {folder} to see {run.framing}, as the run does, received {framing}."
+            )
+
+
+def _function(opened: Opened, model: str, folder: Path) -> FaceFunction:
+    """Returns what a model, by its name, gives MINT+ of faces: a reference its embedding, others all references'."""
+    if model.startswith(REFERENCE):
+        return looks.embedder(folder)
+    own = views.face_function(zoo.load_audited(folder, zoo.kind_of(folder)))
+    beside = {f"{REFERENCE}_{path.name}": looks.embedder(path) for path in opened.spec.reference}
+    return lambda faces: own(faces) | {name: embed(faces)[taps.OUTCOME] for name, embed in beside.items()}
+
+
+def _look(opened: Opened, table: SampleTable, function: FaceFunction) -> Observations:
     """Returns what a model gives MINT+ for samples."""
-    function = views.face_function(zoo.load_audited(audited, zoo.kind_of(audited)))
     seen = observe(table, function, opened.run.spec.framing)
     # Rows are found by their place, so none may be missing.
     if len(seen) < len(table):

@@ -8,9 +8,9 @@ from mint_keras.auditing import across, changed_photos, controls, plus, report, 
 from mint_keras.auditing import look as looks
 from mint_keras.auditing.opened import AuditSpec, Opened, manifest, open_audit
 from mint_keras.data import protocol as protocols
-from mint_keras.records import AUDITED, Scores
+from mint_keras.records import AUDITED, REFERENCE, Scores
 from mint_keras.runs import run as runs
-from mint_keras.scorers import direction, mint_plus
+from mint_keras.scorers import direction, log_odds, mint_plus
 from mint_keras.statistics import division, findings, rule
 from mint_keras.statistics.rule import Comparison
 
@@ -37,6 +37,8 @@ def audit(spec: AuditSpec, folder: Path, overwrite: bool = False) -> report.Resu
         missing = list(tasks.not_measured)
         if not opened.has_reference:
             missing.append("Same database: no people of the members' own database who were kept out of the training.")
+        if not spec.reference:
+            missing.append("References: no network that was not trained on these members beside it (--reference).")
         if not spec.foreign:
             missing.append("Foreign model: none was given (--foreign).")
         if not spec.swap:
@@ -64,6 +66,7 @@ def _compare(opened: Opened, tasks: plus.Tasks) -> tuple[list[Comparison], dict[
     across.null_databases(opened)
     for folder in spec.foreign:
         controls.check(opened.recipe, folder, [taps.OUTCOME] if has_plus else [])
+    plus.check_references(opened)
     models: dict[str, Path] = {}
     lacking: dict[str, str] = {}
     if opened.has_reference or has_plus:
@@ -85,6 +88,7 @@ def _compare(opened: Opened, tasks: plus.Tasks) -> tuple[list[Comparison], dict[
     everybody = {AUDITED: opened.run.spec.audited, **models}
     if opened.look is not None and opened.look.folder is not None:
         everybody[findings.LOOK] = opened.look.folder
+    everybody |= {f"{REFERENCE}_{folder.name}": folder for folder in spec.reference}
     by_model = {
         name: plus.score(opened, tasks, name, folder)
         for name, folder in progress.bar(list(everybody.items() if has_plus else ()), desc="MINT+", unit="model")
@@ -95,7 +99,7 @@ def _compare(opened: Opened, tasks: plus.Tasks) -> tuple[list[Comparison], dict[
             directions[task.evaluation] = by_model[AUDITED][task.name]
             continue
         parts = {name: [scores[task.name]] for name, scores in by_model.items()}
-        is_of_persons = task.level in (mint_plus.WITH_OTHERS, mint_plus.OF_PERSON)
+        is_of_persons = task.level in (mint_plus.WITH_OTHERS, mint_plus.OF_PERSON, log_odds.NAME)
         found.append(rule.comparison(task.name, parts, task.truth, blind, seed, is_of_persons))
     if spec.swap and swapped:
         found.append(swap.score(opened, spec.swap, *swapped))

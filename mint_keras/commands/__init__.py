@@ -50,6 +50,7 @@ COMMANDS = {
     "train": Command("train_mint", "train MINT heads, and say what their figures are worth"),
     "evaluate": Command("evaluate_mint", "evaluate the heads of a run again"),
     "audit": Command("audit", "say whether a run is evidence of training use"),
+    "attacks": Command("attacks", "rank attacks on members and others who are known"),
     "tables": Command("make_tables", "make the paper's tables and Figure 5"),
     "export": Command("export_tflite", "export a run's head as a bundle for a laptop"),
     "score": Command("score", "score photos with a bundle, offline and without TensorFlow", has_keras=False),

@@ -8,6 +8,7 @@ Examples:
     python scripts/train_mint.py --head vanilla --baselines --out runs/mint
     python scripts/audit.py --run runs/mint --out runs/audit
     python scripts/audit.py --run runs/mint --look models/lab3 --foreign models/lab2 --out runs/audit-foreign
+    python scripts/audit.py --run runs/tuned --reference models/before --look models/before --out runs/audit-tuned
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ class Audit(Common):
             fine-tuning is best. If it tells the two groups apart they look different, and nothing can be decided. It is
             also asked who is who. Left out, that network of the shelf is taken which knows the faces at hand best;
             without one that does there is no evidence.
+        reference: Folders of networks that look at the same faces and were not trained on these members: the checkpoint
+            before fine-tuning, or shadows of train_audited.py --shadows. What the audited model says beyond them finds
+            more. Each is a control too, and the one before fine-tuning can be given to --look as well.
         foreign: Folders of other audited models of the same task that were not trained on these members. Whatever they
             find is not membership.
         unseen_photos: Other photos of the members' people that the audited model was not trained on: a folder with a
@@ -55,6 +59,7 @@ class Audit(Common):
 
     run: Path
     out: Path
+    reference: tuple[Path, ...] = ()
     foreign: tuple[Path, ...] = ()
     look: Path | None = None
     unseen_photos: str = ""

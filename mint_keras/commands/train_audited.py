@@ -3,15 +3,16 @@ r"""Train a face-recognition model, or a classifier of pictures, whose training 
 Of faces, half of the identities (--split-identities) are trained on; the others are held out, for the verification ROC
 and as same-database externals of an audit. Of pictures (--task classification), the part train of a database is trained
 on and its other parts are held out, for the accuracy and as the same externals. With --from the end of a network that
-recognises faces already goes on learning, as when somebody else's model is adapted to one's own people. Run the same
-command again to continue an interrupted training.
+recognises faces already goes on learning, as when somebody else's model is adapted to one's own people. With --shadows
+models of the same kind are trained on people drawn by lot, as references of an audit. Run the same command again to
+continue an interrupted training.
 
 Examples:
     python scripts/train_audited.py --data lfw/train.rec --out runs/lfw-audited --epochs 20
     python scripts/train_audited.py --task classification --arch mobilenet --data cifar-100-python --resolution 32 \
         --epochs 1 --out runs/cifar-mobilenet
     python scripts/train_audited.py --from models/mobilefacenet --trainable conv_046 --data lfw/train.rec \
-        --split-identities 0.12 --epochs 10 --batch-size 64 --out runs/lfw-fine-tuned
+        --split-identities 0.12 --epochs 10 --batch-size 64 --shadows 7 --out runs/lfw-fine-tuned
 """
 
 import dataclasses
@@ -28,7 +29,7 @@ from mint_keras.options import Common
 from mint_keras.records import InputError, SampleTable
 
 # What training pictures has no use for.
-_ONLY_RECOGNITION = ("from_", "trainable", "loss", "split_identities", "no_flips", "scale", "num_pairs")
+_ONLY_RECOGNITION = ("from_", "trainable", "loss", "split_identities", "no_flips", "scale", "num_pairs", "shadows")
 # What a network that is there already has decided.
 _ONLY_NEW = ("arch", "resolution")
 _PICTURE_SIZE = 32  # pixels
@@ -79,6 +80,9 @@ class TrainAudited(Common):
             before --trainable stays as it is, and so do all batch normalisations.
         trainable: Where what is trained of --from begins: the name of a layer, or of a stage, such as stage4, where
             layers are named so. A name that is none is answered with those that there are.
+        shadows: Also train so many shadows, for recognition only: each as the model is, on people of --data by a coin
+            flip each, with the chance of --split-identities. They go to the folders shadows/1, shadows/2 ... of --out,
+            for `mint audit --reference`; shadows.csv says who is in which. A larger number later adds some.
     """
 
     data: str
@@ -101,6 +105,7 @@ class TrainAudited(Common):
     seed: int = 1
     from_: Path | None = None
     trainable: str = ""
+    shadows: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,11 +141,14 @@ def train_audited(config: TrainAudited) -> TrainedModel:
 def _train_recognition(config: TrainAudited) -> TrainedModel:
     from mint_keras.audited import iresnet, margins, zoo
     from mint_keras.training import checkpoints, fit_audited
+    from mint_keras.training import shadows as shadow_models
 
     table = samples.list_samples(config.data)
     is_member = splits.split_people(table.people(), config.split_identities, np.random.default_rng(config.seed))
     members, held_out = table.take(is_member), table.take(~is_member)
-    settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in ("out", "task", "overwrite", "quiet")}
+    settings = {
+        k: v for k, v in dataclasses.asdict(config).items() if k not in ("out", "task", "overwrite", "quiet", "shadows")
+    }
     inputs = {"data": samples.fingerprint(table)}
     if config.from_ is None:
         _check_new(config)
@@ -165,6 +173,13 @@ def _train_recognition(config: TrainAudited) -> TrainedModel:
             sample_tables.write_samples(config.out / formats.HELD_OUT, held_out)
             model = iresnet.build(config.arch, resolution) if config.from_ is None else first
             fit_audited.fit_members(model, members, framing, fitting, config.out)
+        if config.shadows:
+
+            def begin() -> Any:
+                return iresnet.build(config.arch, resolution) if config.from_ is None else _open_first(config)
+
+            share = config.split_identities
+            shadow_models.train_shadows(begin, table, framing, fitting, config.shadows, share, config.out)
         figures = _verify(config, held_out, framing)
     return _report(config, figures, resolution)
 

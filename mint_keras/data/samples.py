@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import json
 import os
 import re
 from collections.abc import Sequence
@@ -150,3 +151,9 @@ def _is_prepared(folder: Path) -> bool:
             f"Expected {formats.SAMPLES} in {folder}, received none: prepare_faces.py has not finished there."
         )
     return kind == formats.PREPARED_FACES
+
+
+def attribute(table: SampleTable, name: str) -> np.ndarray:
+    """Returns an attribute of every sample as text, "" where there is none."""
+    texts = ["{}"] * len(table) if table.attributes is None else table.attributes.tolist()
+    return np.array([str(json.loads(text).get(name, "")) for text in texts])

@@ -23,7 +23,7 @@ MAXIMA = "maxima"  # the largest value of every channel of the taps in question,
 FIRST_MAXIMA = "first_maxima"  # those of the run's first tap, the nearest to the pixels
 
 EMBEDDING_NORM = "embedding_norm"
-ALPHA = 0.05  # the false-positive rate that `fit_qmia` puts its threshold at
+ALPHA = 0.05  # the false-positive rate that `fit_quantile` puts its threshold at
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,19 +131,21 @@ def fit_logistic_regression(name: str, train: Observations, is_member: np.ndarra
     return lambda seen: model.decision_function(np.asarray(seen[name], np.float64)).astype(np.float32)
 
 
-def fit_qmia(train: Observations, is_member: np.ndarray) -> Fitted:
-    """Scores a face by how much its embedding is longer than an external's of its kind may be (arXiv 2307.03694).
+def fit_quantile(value: Callable[[Observations], np.ndarray], train: Observations, is_member: np.ndarray) -> Fitted:
+    """Scores a face by how much a value of it is larger than an external's of its kind may be (arXiv 2307.03694).
 
-    From externals alone, boosted trees learn the 95% quantile of the embedding's length, given the maxima of the first
-    tap: how a face looks, before the model has recognised anybody. Half of the people train the trees, the other half
-    move the quantile to where 5% of their faces lie above it (conformalised quantile regression, arXiv 1905.03222), so
-    that a logit above 0 has a false-positive rate of 5% for externals like these. Members teach it nothing.
+    From externals alone, boosted trees learn the 95% quantile of the value, given the maxima of the first tap: how a
+    face looks, before the model has recognised anybody. Half of the people train the trees, the other half move the
+    quantile to where 5% of their faces lie above it (conformalised quantile regression, arXiv 1905.03222), so that a
+    logit above 0 has a false-positive rate of 5% for externals like these. Members teach it nothing.
     """
     from sklearn.ensemble import HistGradientBoostingRegressor
 
     # It looks at the first tap and not at the embedding, of which its score is a function.
-    norm, look = _lengths(train)[~is_member], train[FIRST_MAXIMA][~is_member]
-    _, number = np.unique(train.people()[~is_member], return_inverse=True)
+    values = value(train)
+    known = ~is_member & np.isfinite(values)
+    norm, look = values[known], train[FIRST_MAXIMA][known]
+    _, number = np.unique(train.people()[known], return_inverse=True)
     is_fitted = number % 2 == 0
     num = int((~is_fitted).sum())
     place = math.ceil((num + 1) * (1 - ALPHA))
@@ -158,7 +160,7 @@ def fit_qmia(train: Observations, is_member: np.ndarray) -> Fitted:
     threshold, scale = np.sort(excess)[place - 1], max(excess.std(), 1e-12)
 
     def score(seen: Observations) -> np.ndarray:
-        above = _lengths(seen) - trees.predict(seen[FIRST_MAXIMA]) - threshold
+        above = value(seen) - trees.predict(seen[FIRST_MAXIMA]) - threshold
         return (above / scale).astype(np.float32)
 
     return score
@@ -194,7 +196,7 @@ BASELINES = {
         "logistic regression on the distances to the running statistics of each batch normalisation",
     ),
     "qmia": Baseline(
-        fit_qmia,
+        functools.partial(fit_quantile, _lengths),
         (OUTCOME, FIRST_MAXIMA),
         OUTCOME,
         "length of the embedding above its 95% quantile among externals that look alike; accuracy is at 5% FPR",

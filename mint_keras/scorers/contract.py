@@ -11,7 +11,7 @@ import numpy as np
 
 from mint_keras.audited import taps
 from mint_keras.data import images, splits
-from mint_keras.records import AUDITED, Observations, Scores
+from mint_keras.records import AUDITED, REFERENCE, Observations, Scores
 
 NUM_FOLDS = 5  # of cross-fitting: four fifths of the people are fitted on
 
@@ -45,7 +45,7 @@ class Needs:
 class Calibration:
     """The samples that a scorer was fitted on, with pixels and embeddings if these were in memory, and the fit's seed.
 
-    With them a control can fit the same on what another model gives.
+    With them a control can fit the same on what another model gives, beside the same references.
     """
 
     samples: Observations
@@ -55,7 +55,9 @@ class Calibration:
 
 def calibration_of(seen: Observations, is_member: np.ndarray, seed: int) -> Calibration:
     """Returns what a scorer keeps of the observations that it is fitted on."""
-    kept = {name: values for name, values in seen.arrays.items() if name in (images.PIXELS, taps.OUTCOME)}
+    beside = [name for name in seen.arrays if name.startswith(REFERENCE)]
+    names = [name for name in (images.PIXELS, taps.OUTCOME) if name in seen.arrays]
+    kept = {name: seen[name] for name in (*names, *beside)}
     return Calibration(Observations(seen.table, kept), np.asarray(is_member, bool), seed)
 
 

@@ -13,12 +13,11 @@ from mint_keras import vectors
 from mint_keras.aad import views
 from mint_keras.data import splits
 from mint_keras.records import Observations
-from mint_keras.scorers.baselines import OUTCOME, compactness
+from mint_keras.scorers.baselines import OUTCOME
 from mint_keras.scorers.contract import Fitted, Needs
-from mint_keras.scorers.ingredients import centroids
+from mint_keras.scorers.log_odds import People, log_odds, people_of
 
 NAME = "direction"
-_SCALE = 32.0  # of the softmax over people, half of arcface_torch's
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,10 +37,8 @@ class Direction:
     def fit(self, seen: Observations, is_member: np.ndarray, seed: int = 1) -> Fitted:
         """Takes scales, and the other people, from samples; what is a member's among them makes no difference."""
         del is_member, seed
-        people = seen.people()
-        _, first = np.unique(people, return_index=True)
-        others = centroids(seen[OUTCOME], people)[first]
-        known = _statistics(seen, others, is_fitted=True)
+        others = people_of(seen[OUTCOME], seen.people())
+        known = _statistics(seen, others)
         scale = {name: (values.mean(), max(float(values.std()), 1e-12)) for name, values in known.items()}
 
         def score(shown: Observations) -> np.ndarray:
@@ -53,24 +50,11 @@ class Direction:
         return score
 
 
-def _statistics(seen: Observations, others: np.ndarray, is_fitted: bool = False) -> dict[str, np.ndarray]:
-    """Returns statistics of n photos, (n,) each; `others` are the unit centroids of other people, (people, d).
-
-    The people of the centroids are among those who are fitted on: each is then no other to itself.
-    """
+def _statistics(seen: Observations, others: People) -> dict[str, np.ndarray]:
+    """Returns statistics of n photos, (n,) each."""
     found = {"norm": vectors.log_norms(seen[OUTCOME])}
     if views.COSINES in seen.arrays:
         found["stability"] = np.asarray(seen[views.COSINES], np.float64).mean(axis=1)
-    people = seen.people()
-    if all(len(rows) > 1 for rows in splits.rows_by_person(people)):
-        unit = vectors.unit_rows(seen[OUTCOME])
-        cosines = unit @ others.T
-        if is_fitted:
-            _, who = np.unique(people, return_inverse=True)
-            cosines[np.arange(len(people)), who] = -np.inf
-        logits = _SCALE * cosines
-        most = logits.max(axis=1, keepdims=True)
-        log_sum = np.log(np.exp(logits - most).sum(axis=1)) + most[:, 0]
-        # The mean cosine, and not the cosine with the mean, which is larger for people with more photos.
-        found["log-odds"] = _SCALE * compactness(seen[OUTCOME], people) - log_sum
+    if all(len(rows) > 1 for rows in splits.rows_by_person(seen.people())):
+        found["log-odds"] = log_odds(seen[OUTCOME], seen.people(), others)
     return found

@@ -80,7 +80,7 @@ class MintPlus:
         Args:
             seen: What `aad.views.face_function` of the audited model gave for n samples of one database; and, where
                 there are other models that were not trained on these people, their embeddings under names that begin
-                with `ingredients.REFERENCE`. Take as many photos of each person as will be scored.
+                with `records.REFERENCE`. Take as many photos of each person as will be scored.
             is_member: Which of the samples are members, (n,), bool.
             seed: Seeds the folds.
 

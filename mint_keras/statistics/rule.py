@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from mint_keras.data import protocol as protocols
-from mint_keras.records import AUDITED, UNTRAINED, Scores
+from mint_keras.records import AUDITED, REFERENCE, UNTRAINED, Scores
 from mint_keras.statistics import division, findings, paired, selection, verdict
 from mint_keras.statistics.findings import Finding
 
@@ -27,7 +27,6 @@ REFERENCES = {
         "does it make a difference to the same photos which of two models was trained on them",
     ),
 }
-_THROUGH_LOOK = "the scorer through the look network"
 _QUESTIONS = {
     findings.BLIND: "can pixels alone tell the two sides apart",
     findings.LOOK: "does a face network that is not the audited one tell the two sides apart",
@@ -47,7 +46,8 @@ class Comparison:
         evaluation: A key of `REFERENCES`.
         truth: A key of `findings.TRUTHS`.
         parts: The scores of the reported people by the model's name: through the audited model (`AUDITED`), untrained
-            copies (names that begin with `UNTRAINED`), the look network (`findings.LOOK`) and foreign models.
+            copies (names that begin with `UNTRAINED`), the look network (`findings.LOOK`), references (names that begin
+            with `REFERENCE`), each without references beside it, and foreign models.
         blind: Scores of what knows nothing of the audited model on these samples, and perhaps on more, by name: of the
             look network under `findings.LOOK`, and of pixels.
         is_of_persons: Whether the scorer judges whole people: pixels are then averaged over a person's photos.
@@ -130,19 +130,22 @@ def _measure(
     if one.is_of_persons:
         # Or it would be asked about a photo what the scorer is asked about all photos of a person.
         apart = {name: ([division.mean_of_persons(part) for part in parts], of) for name, (parts, of) in apart.items()}
-    if findings.LOOK in one.parts:
-        apart[_THROUGH_LOOK] = _shared(one.parts[findings.LOOK], audited)
+    # A reference that knows one side better makes the audited model differ from it by side.
+    others = {name for name in one.parts if name == findings.LOOK or name.startswith(REFERENCE)}
+    for model in sorted(others):
+        what = "the look network" if model == findings.LOOK else model.replace("_", " ", 1)
+        apart[f"the scorer through {what}"] = _shared(one.parts[model], audited)
     # What is fitted on the same people can be right in one direction only, see `Finding.tells_sides_apart`.
     tests = {
         name: selection.p_above if parts[0].num_folds else selection.p_differs for name, (parts, _) in apart.items()
     }
     adjusted = selection.holm({name: tests[name](parts, seed=seed) for name, (parts, _) in apart.items()})
     for model, parts in one.parts.items():
-        if model not in (AUDITED, findings.LOOK):
+        if model not in (AUDITED, *others):
             role = findings.UNTRAINED if model.startswith(UNTRAINED) else findings.OTHER
             add(model.replace("_", " "), role, *_shared(parts, audited))
     for name, (parts, of_parts) in apart.items():
-        role = findings.LOOK if name in (findings.LOOK, _THROUGH_LOOK) else findings.BLIND
+        role = findings.BLIND if name in one.blind and name != findings.LOOK else findings.LOOK
         add(f"{name} network" if name == findings.LOOK else name, role, parts, of_parts, adjusted[name])
     if one.null:
         add("nobody a member", findings.NULL, one.null, audited, p_values[1])

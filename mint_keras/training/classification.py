@@ -1,7 +1,6 @@
 """Trains a classifier of pictures on the part train of a database, and tests it on the other parts."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,7 +69,7 @@ def train_classifier(spec: ClassifierSpec, out: Path, overwrite: bool = False) -
     model = classifiers.build(spec.arch, spec.resolution, len(classes))
 
     def number(pictures: SampleTable) -> np.ndarray:
-        return np.searchsorted(classes, _attribute(pictures, "class"))
+        return np.searchsorted(classes, samples.attribute(pictures, "class"))
 
     figures, rejected = {}, []
     with formats.output_folder(out, spec.manifest(table), overwrite):
@@ -113,15 +112,9 @@ def untrained(spec: ClassifierSpec) -> tuple[keras.Model, int]:
     return classifiers.build(spec.arch, spec.resolution, len(classes)), len(members)
 
 
-def _attribute(table: SampleTable, name: str) -> np.ndarray:
-    """Returns an attribute of every sample as text, "" where there is none."""
-    texts = ["{}"] * len(table) if table.attributes is None else table.attributes.tolist()
-    return np.array([str(json.loads(text).get(name, "")) for text in texts])
-
-
 def _divide(table: SampleTable, data: str) -> tuple[SampleTable, SampleTable, np.ndarray]:
     """Returns what a classifier is trained on, what is held out, and the names of the classes."""
-    labels, parts = _attribute(table, "class"), _attribute(table, "part")
+    labels, parts = samples.attribute(table, "class"), samples.attribute(table, "part")
     is_member = (parts == "train") & (labels != "")
     is_held_out = (parts != "") & (parts != "train") & (labels != "")
     if not is_member.any() or not is_held_out.any():

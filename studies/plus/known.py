@@ -14,8 +14,7 @@ from mint_keras.aad.observe import observe
 from mint_keras.audited import iresnet, runtime, taps, zoo
 from mint_keras.commands.train_audited import TrainAudited, train_audited
 from mint_keras.data import sample_tables, synthetic
-from mint_keras.records import InputError, Observations, concatenate_tables
-from mint_keras.scorers.ingredients import REFERENCE
+from mint_keras.records import REFERENCE, InputError, Observations, concatenate_tables
 from studies import arrays
 
 _DATABASE = "web"

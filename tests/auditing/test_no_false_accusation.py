@@ -15,17 +15,19 @@ import pytest
 from mint_keras.aad import views
 from mint_keras.auditing import look as looks
 from mint_keras.data import protocol
-from mint_keras.records import AUDITED, Observations, Scores
+from mint_keras.records import AUDITED, REFERENCE, Observations, Scores
 from mint_keras.scorers import blind, mint_plus
 from mint_keras.scorers.baselines import OUTCOME
 from mint_keras.scorers.contract import Scorer, cross_fit
 from mint_keras.scorers.direction import Direction
+from mint_keras.scorers.log_odds import LogOdds
 from mint_keras.scorers.look import Look
 from mint_keras.scorers.mint_plus import MintPlus
 from mint_keras.statistics import division, figures, findings, identities, intervals, rule, verdict
 from tests.scorers.seen import observed
 
 PIXELS, DIM, PHOTOS = "pixels", 64, 2
+BEFORE = f"{REFERENCE}_before"
 World = Mapping[str, Observations]
 
 
@@ -37,7 +39,13 @@ def one_strength() -> Iterator[None]:
         yield
 
 
-def world(is_female: np.ndarray, was_used: np.ndarray, seed: int, name_of: np.ndarray | None = None) -> World:
+def world(
+    is_female: np.ndarray,
+    was_used: np.ndarray,
+    seed: int,
+    name_of: np.ndarray | None = None,
+    known_to_reference: np.ndarray | None = None,
+) -> World:
     """What networks make of two photos of everybody; who was used has larger, steadier embeddings, by the audited one.
 
     Args:
@@ -46,6 +54,7 @@ def world(is_female: np.ndarray, was_used: np.ndarray, seed: int, name_of: np.nd
         seed: Seeds all.
         name_of: Under which name each photo goes, (2 people,); by default the person's own. Then photos of a person are
             as alike as good networks make them, and women look like men.
+        known_to_reference: Whom the reference was trained on, (people,); without it there is none.
     """
     rng, num = np.random.default_rng(seed), len(is_female)
     person = np.repeat(np.arange(num), PHOTOS)
@@ -65,12 +74,17 @@ def world(is_female: np.ndarray, was_used: np.ndarray, seed: int, name_of: np.nd
 
     pixels = rng.normal(size=(len(person), 10))
     pixels[:, 0] += 0.1 * is_female
-    return {
+    found = {
         AUDITED: network(known),
         "untrained_1": network(0 * known, knows=0.03),
         findings.LOOK: network(0 * known),
         PIXELS: observed(names, {blind.STATISTICS: pixels}),
     }
+    if known_to_reference is not None:
+        outcome = network(known_to_reference[person].astype(float))[OUTCOME]
+        found = {name: seen.adding(**{BEFORE: outcome}) for name, seen in found.items()}
+        found[BEFORE] = observed(names, {OUTCOME: outcome})  # alone, as in an audit
+    return found
 
 
 def crossed(recipe: Scorer, shown: World, network: str, is_member: np.ndarray) -> Scores:
@@ -78,9 +92,12 @@ def crossed(recipe: Scorer, shown: World, network: str, is_member: np.ndarray) -
     return cross_fit(recipe, shown[network], is_member, protocol.SAME_DATABASE, 1, model)
 
 
-def decided(shown: World, is_member: np.ndarray, level: str = mint_plus.PHOTO) -> verdict.Verdict:
-    """The verdict on MINT+, as an audit comes by it."""
-    parts = {name: [crossed(MintPlus(level=level), shown, name, is_member)] for name in shown if name != PIXELS}
+def decided(
+    shown: World, is_member: np.ndarray, level: str = mint_plus.PHOTO, recipe: Scorer | None = None
+) -> verdict.Verdict:
+    """The verdict on MINT+, or on another recipe, as an audit comes by it."""
+    recipe = recipe or MintPlus(level=level)
+    parts = {name: [crossed(recipe, shown, name, is_member)] for name in shown if name != PIXELS}
     blind_ones = {
         PIXELS: crossed(blind.PixelStatistics(), shown, PIXELS, is_member),
         findings.LOOK: crossed(Look(), shown, findings.LOOK, is_member),
@@ -161,6 +178,32 @@ def test_one_person_under_two_names_is_one_person() -> None:
     assert found.outcome != verdict.EVIDENCE
     auc = _auc(crossed(MintPlus(), again, AUDITED, is_member))
     assert auc.low < 0.5 < auc.high
+
+
+REFERENCED = (MintPlus(), MintPlus(level=mint_plus.WITH_OTHERS), LogOdds())
+
+
+@pytest.mark.parametrize("recipe", REFERENCED, ids=("photo", "with_others", "log_odds"))
+def test_a_reference_finds_who_was_used_and_nobody_where_nobody_was(recipe: Scorer) -> None:
+    is_claimed, is_female = sides(60)
+    is_member, nobody = np.repeat(is_claimed, PHOTOS), np.zeros(120, bool)
+    for was_used in (is_claimed, nobody):
+        shown = world(is_female, was_used, seed=1, known_to_reference=nobody)
+        found = decided(shown, is_member, recipe.tap, recipe)
+        assert (found.outcome == verdict.EVIDENCE) == was_used.any(), found.headline
+        assert "the scorer through reference before" in {one.name for one in found.findings}
+
+
+@pytest.mark.parametrize("recipe", REFERENCED, ids=("photo", "with_others", "log_odds"))
+def test_a_reference_that_knows_the_other_side_accuses_nobody(recipe: Scorer) -> None:
+    """Nobody was used, and the reference was trained on those kept out: the claimed members stand out beside it."""
+    is_claimed, is_female = sides(60)
+    is_member = np.repeat(is_claimed, PHOTOS)
+    shown = world(is_female, np.zeros(120, bool), seed=1, known_to_reference=~is_claimed)
+    assert _auc(crossed(recipe, shown, AUDITED, is_member)).low > 0.5
+    found = decided(shown, is_member, recipe.tap, recipe)
+    assert found.outcome == verdict.CANNOT_DECIDE
+    assert "through reference before" in found.headline
 
 
 def _auc(part: Scores) -> intervals.Estimate:

@@ -10,7 +10,7 @@ from mint_keras.audited import iresnet, taps, zoo
 from mint_keras.commands.train_audited import TrainAudited, TrainedModel, train_audited
 from mint_keras.data import sample_tables
 from mint_keras.records import InputError
-from mint_keras.training import fit_audited
+from mint_keras.training import fit_audited, shadows
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -107,6 +107,20 @@ class TestFromAModel:
         members = sample_tables.read_samples(tuned.out / "members.parquet")
         assert not set(members.identity) & set(sample_tables.read_samples(tuned.out / "held_out.parquet").identity)
         assert not (tuned.out / "maps.npy").exists()
+
+    def test_shadows_are_of_everybody_and_come_later_as_well(
+        self, audited_folder: Path, tuned: TrainedModel, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        given: list[tuple] = []
+        monkeypatch.setattr(shadows, "train_shadows", lambda *arguments: given.append(arguments))
+        before = formats.sha256_file(tuned.out / "model.keras")
+        tune(audited_folder, tuned.out, shadows=3)
+        first, table, _, settings, num, share, out = given[0]
+        assert (num, share, out, settings.trainable) == (3, 0.5, tuned.out, "stage4")
+        assert len(np.unique(table.people())) == 20
+        start = zoo.load_audited(audited_folder).get_weights()
+        assert all(np.array_equal(a, b) for a, b in zip(first().get_weights(), start, strict=True))
+        assert formats.sha256_file(tuned.out / "model.keras") == before
 
     def test_it_may_be_gone_on_with(self, tuned: TrainedModel, tmp_path: Path) -> None:
         again = tune(tuned.out, tmp_path / "again", trainable="stage4_block1_bn1")

@@ -107,27 +107,30 @@ def looks(num: int, excess: float, rng: np.random.Generator) -> Observations:
     return observed(rng.permutation(num), {OUTCOME: norm[:, None], FIRST_MAXIMA: look})
 
 
+QMIA = baselines.BASELINES["qmia"].fit
+
+
 def test_qmia_keeps_its_false_positive_rate_whatever_a_face_looks_like() -> None:
     rng = np.random.default_rng(4)
     external, member, fresh = looks(2000, 0.0, rng), looks(500, 6.0, rng), looks(4000, 0.0, rng)
     both = {name: np.concatenate([external[name], member[name]]) for name in external.arrays}
     train = Observations(concatenate_tables([external.table, member.table]), both)
     is_member = np.arange(2500) >= 2000
-    score = baselines.fit_qmia(train, is_member)
+    score = QMIA(train, is_member)
     is_accused, is_sharp = score(fresh) > 0, fresh[FIRST_MAXIMA][:, 0] > 0.5
     assert np.mean(is_accused) == pytest.approx(ALPHA, abs=0.02)
     assert np.mean(is_accused[is_sharp]) == pytest.approx(ALPHA, abs=0.03)
     assert np.mean(is_accused[~is_sharp]) == pytest.approx(ALPHA, abs=0.03)
     assert np.mean(score(member) > 0) > 0.5  # most of them are shorter than a sharp external
     train[OUTCOME][is_member] = 0.0  # members teach it nothing
-    np.testing.assert_array_equal(baselines.fit_qmia(train, is_member)(fresh), score(fresh))
+    np.testing.assert_array_equal(QMIA(train, is_member)(fresh), score(fresh))
 
 
 def test_qmia_refuses_a_rate_that_so_few_externals_cannot_show() -> None:
     rng = np.random.default_rng(5)
     for num, can_score in ((38, True), (37, False)):  # 19 and 18 are left to set the threshold
         train = observed(np.array([f"{k:02d}" for k in range(num)]), looks(num, 0.0, rng).arrays)
-        logits = baselines.fit_qmia(train, np.zeros(num, bool))(train)
+        logits = QMIA(train, np.zeros(num, bool))(train)
         assert np.isfinite(logits).all() == can_score
         assert np.isnan(logits).any() != can_score
 

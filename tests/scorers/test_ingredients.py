@@ -121,22 +121,26 @@ def test_margin_is_the_gradient_of_the_loss() -> None:
         assert found["margin/gap"][k] == pytest.approx(own @ start - (cohort.members @ start).max())
 
 
-def test_the_reference_says_who_is_alike() -> None:
-    features, cohort = draw()
-    found = ingredients.columns(features, cohort, ["reference", "others", "reference_others"])
-    audited, reference = unit(features[OUTCOME][3]), unit(features["reference"][3])
-    theirs = cohort.references["reference"][0] @ reference
-    order = np.argsort(-theirs)
-    ours = cohort.members @ audited
-    assert found["reference/reference_members_difference_3"][3] == pytest.approx(
-        ours[order[:3]].mean() - theirs[order[:3]].mean()
-    )
-    weight = special.softmax(16 * theirs)
-    assert found["reference/reference_members_audited_16"][3] == pytest.approx(weight @ ours)
-    assert found["reference/reference_members_own_16"][3] == pytest.approx(weight @ theirs)
-    assert found["reference/reference_members_correlation"][3] == pytest.approx(np.corrcoef(ours, theirs)[0, 1])
-    assert found["reference/reference_norm"][3] == pytest.approx(np.log(np.linalg.norm(features["reference"][3])))
-    swapped = ingredients.columns(observed(PEOPLE, {OUTCOME: features["reference"]}), cohort, ["others"])
-    np.testing.assert_allclose(
-        found["reference_others/reference_mean_difference"], found["others/mean"] - swapped["others/mean"]
-    )
+def test_references_are_looked_at_as_the_audited_network_is() -> None:
+    """Each column of the other ingredients, less its mean through two references, one after the other."""
+    features, _ = draw()
+    rng = np.random.default_rng(2)
+    others = {name: rng.normal(size=(40, 5)) for name in (OUTCOME, "reference_a", "reference_b")}
+    features = observed(PEOPLE, {name: rng.normal(size=(7, 5)) for name in others})
+    people, is_member = np.repeat(np.arange(20), 2), np.arange(40) < 24
+    cohort = ingredients.cohort_of(observed(people, others), is_member)
+    found = ingredients.columns(features, cohort, ["reference", "reference_others"])
+    names = ["norm", "cohort", "others", "centroid", "margin", "log_odds"]
+    alone = {
+        name: ingredients.columns(
+            observed(PEOPLE, {OUTCOME: features[name]}),
+            ingredients.cohort_of(observed(people, {OUTCOME: others[name]}), is_member),
+            names,
+        )
+        for name in others
+    }
+    assert {name.partition("/")[2] for name in found} == set(alone[OUTCOME])
+    for name, values in found.items():
+        column = name.partition("/")[2]
+        theirs = (alone["reference_a"][column] + alone["reference_b"][column]) / 2
+        np.testing.assert_allclose(values, alone[OUTCOME][column] - theirs, err_msg=name)

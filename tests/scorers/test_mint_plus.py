@@ -8,7 +8,7 @@ from mint_keras.aad import signals, views
 from mint_keras.aad.observe import observe
 from mint_keras.audited import iresnet
 from mint_keras.data import synthetic
-from mint_keras.records import InputError, Observations, Scores, concatenate_tables
+from mint_keras.records import REFERENCE, InputError, Observations, Scores, concatenate_tables
 from mint_keras.scorers import ingredients, mint_plus
 from mint_keras.scorers.baselines import OUTCOME
 from mint_keras.scorers.mint_plus import IMAGE, OF_PERSON, PHOTO, WITH_OTHERS, MintPlus
@@ -16,7 +16,7 @@ from mint_keras.statistics import intervals, metrics
 from tests.scorers.seen import observed
 
 NUM_PHOTOS, SIZE = 4, 24
-REFERENCE = f"{ingredients.REFERENCE}_model"
+REFERENCE = f"{REFERENCE}_model"
 World = tuple[Observations, np.ndarray]
 
 

@@ -4,8 +4,7 @@ import numpy as np
 
 from mint_keras.aad import signals
 from mint_keras.audited.taps import OUTCOME
-from mint_keras.records import Observations, SampleTable
-from mint_keras.scorers.ingredients import REFERENCE
+from mint_keras.records import REFERENCE, Observations, SampleTable
 from mint_keras.scorers.mint_plus import MintPlus
 from studies.plus.ablation import Known, ablate
 

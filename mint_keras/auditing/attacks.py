@@ -1,0 +1,196 @@
+"""Attacks beside one another: every scorer of membership, ours and published ones, on people of whom it is known."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mint_keras import formats, progress, score_files, shelf
+from mint_keras.aad import pooling, views
+from mint_keras.aad.observe import observe
+from mint_keras.audited import taps, zoo
+from mint_keras.auditing import look as looks
+from mint_keras.data import protocol as protocols
+from mint_keras.data import samples
+from mint_keras.records import REFERENCE, InputError, Observations, SampleTable, Scores
+from mint_keras.scorers import attacks, log_odds, mint_plus
+from mint_keras.scorers.baselines import FIRST_MAXIMA
+from mint_keras.scorers.contract import Scorer, cross_fit
+from mint_keras.scorers.direction import Direction
+from mint_keras.scorers.head import Head
+from mint_keras.statistics import division, figures, intervals
+from mint_keras.statistics.intervals import Estimate
+from mint_keras.training import batches
+
+_FIGURES = (figures.AUC, figures.TPR_AT_1, "tpr_at_0.1_fpr")
+
+
+@dataclasses.dataclass(frozen=True)
+class AttackSpec:
+    """What is attacked. `mint attacks --help` says what each field is."""
+
+    audited: Path
+    members: str = ""
+    others: str = ""
+    reference: tuple[Path, ...] = ()
+    scores: tuple[Path, ...] = ()
+    seed: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Ranked:
+    """What an attack finds: figures of photos, and the AUC of the mean of a person's; seconds of CPU, 0 if unknown."""
+
+    name: str
+    num_photos: int
+    photos: dict[str, Estimate]
+    person: Estimate
+    seconds: float
+
+
+def measure(spec: AttackSpec) -> tuple[list[Ranked], list[Scores]]:
+    """Returns what every attack finds, the best first, and the scores behind it.
+
+    Raises:
+        InputError: if a person is on both sides, samples cannot be read, or scores are of other samples.
+    """
+    seen, is_member = look(spec)
+    return rank(seen, is_member, spec.scores, spec.seed)
+
+
+def look(spec: AttackSpec) -> tuple[Observations, np.ndarray]:
+    """Returns what the audited model and the references give of members and others, and who is a member, (n,)."""
+    folder = shelf.find(spec.audited)
+    sides = [
+        samples.list_samples(given or str(folder / name))
+        for given, name in ((spec.members, formats.MEMBERS), (spec.others, formats.HELD_OUT))
+    ]
+    if both := sorted(set(sides[0].people()) & set(sides[1].people())):
+        raise InputError(f"Expected people on one side each, received {len(both)} on both, such as {both[0]!r}.")
+    is_of_faces, table = zoo.kind_of(folder) == zoo.KIND, samples.join(sides)
+    function = looks.embedder(folder)
+    if is_of_faces:
+        function = views.face_function(zoo.load_audited(folder))
+    seen = observe(table, function, zoo.framing(folder))
+    found = dict(seen.arrays)
+    if (first := pooling.array_name(taps.CONV_TAPS[0], pooling.MAX)) in found:
+        found[FIRST_MAXIMA] = found[first]
+    if not is_of_faces:
+        classes = formats.read_manifest(folder, zoo.CLASSIFIER)["classes"]
+        found[attacks.LABEL] = np.array([classes.index(name) for name in samples.attribute(seen.table, "class")])
+    for number, path in enumerate(spec.reference, start=1):
+        name = f"{REFERENCE}_{number:03d}"
+        found[name] = looks.embed(path, seen.table, 0)[taps.OUTCOME]
+        if (listed := shelf.find(path) / formats.MEMBERS).is_file():
+            found[f"{attacks.IS_IN}{name}"] = _is_in(seen.table, samples.list_samples(str(listed)), is_of_faces)
+    return Observations(seen.table, found), np.isin(seen.people(), sides[0].people())
+
+
+def _is_in(table: SampleTable, trained_on: SampleTable, by_person: bool) -> np.ndarray:
+    if by_person:
+        return np.isin(table.people(), trained_on.people())
+    return np.isin(table.sample_id, trained_on.sample_id)
+
+
+def rank(
+    seen: Observations, is_member: np.ndarray, others: Sequence[Path] = (), seed: int = 1
+) -> tuple[list[Ranked], list[Scores]]:
+    """Does what `measure` does with what was seen already.
+
+    Args:
+        seen: What `look` returns, or its like.
+        is_member: Which of the samples are members, (n,), bool.
+        others: Files of scores by somebody else's attack.
+        seed: Seeds folds, fits and intervals.
+    """
+    ranked, scores = [], []
+    for name, recipe, shown in progress.bar(list(_recipes(seen, is_member)), desc="attacks", unit="attack"):
+        start = time.process_time()
+        try:
+            part = cross_fit(recipe, shown, is_member, protocols.SAME_DATABASE, seed)
+        except InputError:  # too few people, or photos of each, for this one
+            continue
+        seconds = time.process_time() - start
+        part = dataclasses.replace(part, scorer=name)
+        if len(part.logit):
+            ranked.append(summarise(name, [part], seconds, seed))
+            scores.append(part)
+    for path in others:
+        for part in _of_somebody(path, seen.table, is_member):
+            ranked.append(summarise(f"{part.scorer} ({path.name})", [part], 0.0, seed))
+            scores.append(part)
+    return best_first(ranked), scores
+
+
+def _recipes(seen: Observations, is_member: np.ndarray) -> Iterator[tuple[str, Scorer, Observations]]:
+    """Yields all that there is to try: how it is called, and on what it is fitted."""
+    names = log_odds.references(seen)
+    alone = Observations(seen.table, {key: values for key, values in seen.arrays.items() if key not in names})
+    if attacks.LABEL not in seen.arrays:
+        for level in mint_plus.LEVELS:
+            yield f"mint_plus_{level}", mint_plus.MintPlus(level=level), alone
+            if names:
+                yield f"mint_plus_{level}_with_references", mint_plus.MintPlus(level=level), seen
+        yield "known_signs", Direction(), alone
+        if names:
+            yield "log_odds_less_references", log_odds.LogOdds(), seen
+    for name in attacks.available(seen):
+        yield name, attacks.Attack(name), seen
+    # The paper's own, and its adaptation of the attack [19] of Table 6.
+    groups = {"mint": [tap for tap in taps.CONV_TAPS if f"{tap}_max" in seen.arrays], "mia_19": [taps.OUTCOME]}
+    if min(is_member.sum(), (~is_member).sum()) * 4 // 5 >= batches.CLASS_BATCH:
+        for name, group in groups.items():
+            if group:
+                yield f"{name}_vanilla", Head("vanilla", tuple(group), name), seen
+
+
+def summarise(name: str, parts: Sequence[Scores], seconds: float, seed: int) -> Ranked:
+    """Returns what an attack finds, from its scores of one or several audited models."""
+    photos = intervals.estimate(parts, seed=seed, names=_FIGURES, method="student")
+    persons = [division.mean_of_persons(part) for part in parts]
+    person = intervals.estimate(persons, seed=seed, names=[figures.AUC], method="student")[figures.AUC]
+    return Ranked(name, sum(len(part.logit) for part in parts), photos, person, seconds)
+
+
+def best_first(ranked: Iterable[Ranked]) -> list[Ranked]:
+    """Returns attacks by the AUC of photos."""
+    return sorted(ranked, key=lambda one: -one.photos[figures.AUC].value)
+
+
+def _of_somebody(path: Path, table: SampleTable, is_member: np.ndarray) -> Iterator[Scores]:
+    """Yields scores of a file with our knowledge of who is a member."""
+    place = {name: row for row, name in enumerate(table.sample_id.tolist())}
+    for part in score_files.read_scores(path):
+        ids = part.samples.sample_id.tolist()
+        if unknown := [name for name in ids if name not in place]:
+            raise InputError(
+                f"Expected scores of the members and others in {path}, received {len(unknown)} of other samples, such "
+                f"as {unknown[0]!r}. Leave them out."
+            )
+        rows = np.array([place[name] for name in ids])
+        yield dataclasses.replace(
+            part, evaluation=protocols.SAME_DATABASE, samples=table.take(rows), is_member=is_member[rows]
+        )
+
+
+def table_of(ranked: Sequence[Ranked]) -> list[list[str]]:
+    """Returns the rows of a table, the header first."""
+    header = ["attack", "photos", "AUC per photo", "TPR at 1% FPR", "TPR at 0.1% FPR", "AUC per person", "CPU seconds"]
+    rows = [
+        [
+            one.name.replace("_", " "), str(one.num_photos), *(str(one.photos[name]) for name in _FIGURES),
+            str(one.person), f"{one.seconds:.1f}" if one.seconds else "-",
+        ]
+        for one in ranked
+    ]  # fmt: skip
+    return [header, *rows]
+
+
+def to_json(ranked: Sequence[Ranked]) -> str:
+    """Returns a line of JSON for each attack."""
+    return "".join(json.dumps(dataclasses.asdict(one)) + "\n" for one in ranked)

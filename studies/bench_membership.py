@@ -1,0 +1,153 @@
+r"""Rank attacks on networks that are any good: a public network whose end was trained on some people of real photos.
+
+Each network is attacked alone, beside the network before its training, and beside shadows, which are other networks of
+the bench. Figures are means over networks; an interval is that of one network, on other people like these. To rank an
+attack of one's own, score the samples of scores.csv, and give the file to `mint attacks --scores` on one network.
+
+Examples:
+    python scripts/bench_membership.py --first models/mobilefacenet --trainable conv_046 --data lfw/train.rec \
+        --out runs/bench
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mint_keras import formats, progress, score_files, shelf
+from mint_keras.commands import Result
+from mint_keras.options import Common
+
+if TYPE_CHECKING:
+    from mint_keras.auditing.attacks import Ranked
+    from mint_keras.records import Observations, Scores
+    from studies.worlds.usable import UsableLab
+
+KIND = "bench_membership"
+RESULTS, TEXT = "bench.json", "bench.md"
+BEFORE, SHADOWS, NOBODY = "before", "shadows", "nobody"
+_NUM_SHADOWS = 7
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchMembership(Common):
+    """Options of bench_membership.py.
+
+    Attributes:
+        first: The network before: a folder of convert_fr.py or train_audited.py.
+        trainable: Where what is trained of it begins, see train_audited.py.
+        data: Photos of people, as train_audited.py takes them.
+        out: Folder for bench.md and bench.json, and for the networks with their scores. Networks that are there, in
+            epochs_N, are not trained again.
+        epochs: Passes of the trainings that are compared.
+        num_targets: Networks that are attacked, of each number of epochs.
+        num_networks: Networks that are trained; the others are shadows of each.
+        people: People, at most.
+        seed: Seed of everything.
+    """
+
+    first: Path
+    trainable: str
+    data: str
+    out: Path
+    epochs: tuple[int, ...] = (3, 10, 30)
+    num_targets: int = 6
+    num_networks: int = 12
+    people: int = 480
+    seed: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class MembershipBench(Result):
+    """The content of bench.json."""
+
+    content: dict[str, Any]
+
+
+def bench_membership(options: BenchMembership) -> MembershipBench:
+    """Trains the networks that are missing, and ranks all attacks on them."""
+    from mint_keras.auditing import attacks
+    from mint_keras.report.tables import format_table
+    from studies.worlds.usable import UsableLab, UsableSpec
+
+    settings = {name: getattr(options, name) for name in ("trainable", "data", "epochs", "people", "seed")}
+    settings |= {"num_targets": options.num_targets, "num_networks": options.num_networks}
+    inputs = {"first": formats.sha256_file(shelf.find(options.first) / formats.MODEL)}
+    content: dict[str, Any] = {}
+    text = []
+    with formats.output_folder(options.out, formats.make_manifest(KIND, inputs, settings), options.overwrite):
+        for epochs in options.epochs:
+            spec = UsableSpec(
+                first=options.first, trainable=options.trainable, data=options.data, least_photos=4,
+                num_people=options.people, epochs=epochs, num_untrained=0, seed=options.seed,
+            )  # fmt: skip
+            lab = UsableLab(spec, options.out / f"epochs_{epochs}")
+            for beside in (BEFORE, SHADOWS, NOBODY):
+                ranked = _rank(lab, beside, options)
+                name = f"{epochs} epochs, {'nobody a member' if beside == NOBODY else f'beside {beside}'}"
+                content[name] = [dataclasses.asdict(one) for one in ranked]
+                text.append(f"{name}\n\n{format_table(attacks.table_of(ranked))}\n")
+        formats.write_json(options.out / RESULTS, content)
+        formats.write_text(options.out / TEXT, "\n".join(text))
+    return MembershipBench("\n".join([*text, f"Written: {options.out / TEXT}, {RESULTS}"]), content)
+
+
+def _rank(lab: UsableLab, beside: str, options: BenchMembership) -> list[Ranked]:
+    """Returns what every attack finds over all targets; scores of a target that are there are read."""
+    from mint_keras.auditing import attacks
+
+    parts: dict[str, list[Scores]] = {}
+    seconds: dict[str, float] = {}
+    for target in progress.bar(range(1, options.num_targets + 1), desc=beside, unit="network"):
+        folder = lab.out / "bench" / beside / str(target)
+        if not (folder / formats.SCORES).is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            found, scores = attacks.rank(*observed(lab, target, beside, options.num_networks), seed=options.seed)
+            formats.write_json(folder / "seconds.json", {one.name: one.seconds for one in found})
+            score_files.write_scores(folder / formats.SCORES, scores)
+        for part in score_files.read_scores(folder / formats.SCORES):
+            parts.setdefault(part.scorer, []).append(part)
+        for name, value in formats.read_json(folder / "seconds.json").items():
+            seconds[name] = seconds.get(name, 0.0) + value / options.num_targets
+    return attacks.best_first(
+        attacks.summarise(name, of, seconds[name], options.seed) for name, of in parts.items() if len(of) > 0
+    )
+
+
+def observed(lab: UsableLab, target: int, beside: str, num_networks: int) -> tuple[Observations, np.ndarray]:
+    """Returns what attacks are shown of a target's members and as many others, and who is a member, (n,).
+
+    Args:
+        lab: The networks.
+        target: The number of the one that is attacked; its people are also those of `NOBODY`, through the one before.
+        beside: Which references there are: `BEFORE`, or `SHADOWS` for the other two.
+        num_networks: Networks from which shadows are taken.
+    """
+    from mint_keras import streams
+    from mint_keras.data import sample_tables
+    from mint_keras.records import AUDITED, REFERENCE, Observations
+    from mint_keras.scorers.attacks import IS_IN
+    from mint_keras.scorers.baselines import FIRST_MAXIMA
+    from studies.worlds import usable
+
+    def members(number: int) -> np.ndarray:
+        lab.train(number)
+        return np.isin(people, sample_tables.read_samples(lab.folder(number) / formats.MEMBERS).people())
+
+    people = lab.people.table.people()
+    is_member, seen = members(target), lab.observe(lab.people, target)
+    audited = seen[usable.BEFORE if beside == NOBODY else AUDITED]
+    found = dict(audited.arrays) | {FIRST_MAXIMA: audited["conv1_max"]}
+    if beside == BEFORE:
+        found[f"{REFERENCE}_001"] = seen[usable.BEFORE]["outcome"]
+    else:
+        for number in [one for one in range(1, num_networks + 1) if one != target][:_NUM_SHADOWS]:
+            name = f"{REFERENCE}_{number:03d}"
+            found[name] = lab.observe(lab.people, number)[AUDITED]["outcome"]
+            found[f"{IS_IN}{name}"] = members(number)
+    others = streams.stream(lab.spec.seed, streams.DIVISION, target).permutation(np.unique(people[~is_member]))
+    kept = is_member | np.isin(people, others[: lab.spec.claimed])
+    return Observations(audited.table, found).take(np.flatnonzero(kept)), is_member[kept]

@@ -1,0 +1,65 @@
+"""The table of attacks, and somebody else's scores in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mint_keras import score_files
+from mint_keras.auditing import attacks
+from mint_keras.records import InputError, Observations, Sample, Scores, tabulate
+from mint_keras.scorers import mint_plus
+from mint_keras.statistics import figures
+
+IS_MEMBER = np.arange(120) % 4 < 2
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick() -> Iterator[None]:
+    """MINT+ tries one regularisation, and two levels."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mint_plus, "STRENGTHS", mint_plus.STRENGTHS[:1])
+        patch.setattr(mint_plus, "LEVELS", {mint_plus.PHOTO: "", mint_plus.WITH_OTHERS: ""})
+        yield
+
+
+@pytest.fixture(scope="module")
+def seen() -> Observations:
+    table = tabulate([Sample(f"photo{row}", "web", str(row // 2), "") for row in range(120)])
+    rng = np.random.default_rng(1)
+    look = rng.normal(size=(60, 12)).repeat(2, axis=0)
+    near = np.where(IS_MEMBER, 0.4, 1.0)[:, None] * rng.normal(size=look.shape)
+    return Observations(table, {"outcome": look + near, "reference_001": look + rng.normal(size=look.shape)})
+
+
+def test_the_best_come_first_and_somebody_else_s_beside_them(seen: Observations, tmp_path: Path) -> None:
+    path = tmp_path / "theirs.csv"
+    rows = np.flatnonzero(np.arange(120) % 8 != 7)  # without some, in another order, and wrong about who is a member
+    given = Scores("theirs", "outcome", "any", 7, seen.table.take(rows[::-1]), None, IS_MEMBER[rows[::-1]] * 1.0)
+    score_files.write_scores(path, [given])
+    ranked, scores = attacks.rank(seen, IS_MEMBER, [path])
+    names = [one.name for one in ranked]
+    assert names[0] == "theirs (theirs.csv)"
+    assert ranked[0].num_photos == len(rows)
+    assert ranked[0].person.value == 1.0
+    assert {"mint_plus_photo", "mint_plus_with_others_with_references", "log_odds_less_references", "rmia"} <= set(
+        names
+    )
+    assert not {"lira_offline", "lira_online", "confidence"} & set(names)  # of one reference, nobody known in it
+    values = [one.photos[figures.AUC].value for one in ranked]
+    assert values == sorted(values, reverse=True)
+    assert len(scores) == len(ranked)
+    table = attacks.table_of(ranked)
+    assert len(table) == len(ranked) + 1
+    assert table[1][0] == "theirs (theirs.csv)"
+
+
+def test_scores_of_other_samples_are_refused(seen: Observations, tmp_path: Path) -> None:
+    path = tmp_path / "theirs.csv"
+    table = tabulate([Sample(f"other{row}", "web", str(row), "") for row in range(4)])
+    score_files.write_scores(path, [Scores("theirs", "outcome", "any", 1, table, None, np.zeros(4))])
+    with pytest.raises(InputError, match="other samples, such as 'other0'"):
+        attacks.rank(seen, IS_MEMBER, [path])

@@ -1,0 +1,57 @@
+"""The bench of attacks: what a target's people are shown to attacks with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mint_keras import formats
+from mint_keras.data import sample_tables
+from mint_keras.records import AUDITED, Observations, Sample, tabulate
+from mint_keras.scorers import attacks
+from studies import bench_membership as bench
+from studies.worlds import usable
+
+TABLE = tabulate([Sample(f"photo{row:03d}", "web", f"p{row // 2:02d}", "") for row in range(80)])
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> usable.UsableLab:
+    """Networks of which the first ten people, the next ten ... are members; what they give is their number."""
+    lab = usable.UsableLab(usable.UsableSpec(tmp_path, "stage4", "none", claimed=10), tmp_path)
+    lab.__dict__["people"] = usable.Photos(TABLE, tmp_path)
+    for number in range(1, 5):
+        lab.folder(number).mkdir(parents=True)
+        rows = np.arange(20 * (number - 1), 20 * number)
+        sample_tables.write_samples(lab.folder(number) / formats.MEMBERS, TABLE.take(rows))
+
+    def observe(self: usable.UsableLab, photos: usable.Photos, number: int) -> dict[str, Observations]:
+        def network(value: float) -> Observations:
+            return Observations(TABLE, {"outcome": np.full((80, 2), value), "conv1_max": np.zeros((80, 3))})
+
+        return {AUDITED: network(number), usable.BEFORE: network(0)}
+
+    monkeypatch.setattr(usable.UsableLab, "observe", observe)
+    monkeypatch.setattr(usable.UsableLab, "train", lambda self, number: {})
+    return lab
+
+
+@pytest.mark.parametrize(
+    ("beside", "audited", "theirs"),
+    [(bench.BEFORE, 2, [0]), (bench.SHADOWS, 2, [1, 3, 4]), (bench.NOBODY, 0, [1, 3, 4])],
+)
+def test_a_target_is_seen_beside_its_references(
+    lab: usable.UsableLab, beside: str, audited: int, theirs: list[int]
+) -> None:
+    seen, is_member = bench.observed(lab, 2, beside, 4)
+    people = np.unique(seen.people()[is_member])
+    assert people.tolist() == [f"p{k}" for k in range(10, 20)]
+    assert len(np.unique(seen.people()[~is_member])) == 10
+    assert seen["outcome"][0, 0] == audited
+    names = [name for name in seen.arrays if name.startswith("reference")]
+    assert [seen[name][0, 0] for name in names] == theirs
+    if beside != bench.BEFORE:
+        is_in = seen[f"{attacks.IS_IN}{names[0]}"]
+        assert is_in.tolist() == [name < "p10" for name in seen.people().tolist()]
