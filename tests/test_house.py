@@ -12,9 +12,9 @@ from mint_keras.commands import COMMANDS, options_class
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "mint_keras"
-# The house was planned for 21,500. Look network, who is who, known signs, cross-fitting, copies that are copies, scores
-# checked at the border and fine-tuning came after it, for verdicts that accuse nobody falsely; then who is on photos, read
-# from a whole folder, one border for files of strangers, and references and attacks of the literature.
+# The house was planned for 21,500. What came after it: look network, who is who, known signs, cross-fitting and scores
+# checked at the border, for verdicts that accuse nobody falsely; who is on photos, read from a whole folder; one border
+# for files of strangers; references and attacks of the literature.
 MAX_LINES = 25_300
 MAX_LINES_OF_COMMANDS = 3_600
 # Below whatever reads a file is `borders`, which turns what libraries raise into our errors.
