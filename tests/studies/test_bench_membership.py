@@ -20,7 +20,7 @@ TABLE = tabulate([Sample(f"photo{row:03d}", "web", f"p{row // 2:02d}", "") for r
 @pytest.fixture
 def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> usable.UsableLab:
     """Networks of which the first ten people, the next ten ... are members; what they give is their number."""
-    lab = usable.UsableLab(usable.UsableSpec(tmp_path, "stage4", "none", claimed=10), tmp_path)
+    lab = usable.UsableLab(usable.UsableSpec(first=tmp_path, trainable="stage4", data="none", claimed=10), tmp_path)
     lab.__dict__["people"] = usable.Photos(TABLE, tmp_path)
     for number in range(1, 5):
         lab.folder(number).mkdir(parents=True)
@@ -47,11 +47,11 @@ def test_a_target_is_seen_beside_its_references(
 ) -> None:
     seen, is_member = bench.observed(lab, 2, beside, 4)
     people = np.unique(seen.people()[is_member])
-    assert people.tolist() == [f"p{k}" for k in range(10, 20)]
+    assert people.tolist() == [f"web/p{k}" for k in range(10, 20)]
     assert len(np.unique(seen.people()[~is_member])) == 10
     assert seen["outcome"][0, 0] == audited
     names = [name for name in seen.arrays if name.startswith("reference")]
     assert [seen[name][0, 0] for name in names] == theirs
     if beside != bench.BEFORE:
         is_in = seen[f"{attacks.IS_IN}{names[0]}"]
-        assert is_in.tolist() == [name < "p10" for name in seen.people().tolist()]
+        assert is_in.tolist() == [name < "web/p10" for name in seen.people().tolist()]
