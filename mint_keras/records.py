@@ -12,9 +12,8 @@ from typing import Any, NamedTuple, overload
 
 import numpy as np
 
-# Names of models in `Scores.model`; several untrained copies are numbered, another trained network bears its own name.
-AUDITED, UNTRAINED = "audited", "untrained"
-REFERENCE = "reference"  # how the names of networks beside the audited one begin, and of their embeddings, (n, d)
+# How names of models in `Scores.model` begin, and of references' embeddings, (n, d); other networks bear their own.
+AUDITED, UNTRAINED, REFERENCE = "audited", "untrained", "reference"
 _CHUNK = 50_000
 
 
