@@ -41,7 +41,7 @@ def lab(audited_folder: Path) -> tuple[mint.AuditedModel, mint.Observations, np.
     return model, seen, np.isin(seen.people(), members.people())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_evidence_on_the_lab_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two thirds of the lab: members are found, and every control is beaten."""
     monkeypatch.setattr(blind, "MIN_STEPS", 60)
