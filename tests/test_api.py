@@ -3,6 +3,7 @@
 import dataclasses
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -41,7 +42,7 @@ def lab(audited_folder: Path) -> tuple[mint.AuditedModel, mint.Observations, np.
     return model, seen, np.isin(seen.people(), members.people())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_evidence_on_the_lab_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two thirds of the lab: members are found, and every control is beaten."""
     monkeypatch.setattr(blind, "MIN_STEPS", 60)
@@ -147,6 +148,29 @@ class TestSevenLines:
         looks = [mint.look(mint.load_model(name)) for name in ("lab2", "lab3")]
         with pytest.raises(mint.InputError, match="one look network, received 2"):
             mint.audit(scorer, seen[~known], is_member[~known], looks)
+
+    @pytest.mark.parametrize("num_there", [39, 40])
+    def test_a_control_that_misses_a_photo_is_refused(self, num_there: int) -> None:
+        """Its other photos would be taken for those of others, and chance is easily beaten."""
+        seen = mint.samples("synthetic:1/web/0-39/2").adding(outcome=np.random.default_rng(1).normal(size=(80, 8)))
+        is_member, known = np.arange(80) % 4 < 2, np.arange(80) < 40
+        scorer = mint.MintPlus(ingredients=("norm",)).fit(seen[known], is_member[known])
+
+        fitted_on = set(scorer.calibration.samples.people())
+
+        def look(shown: mint.Observations) -> mint.Observations:
+            is_fitted_on = set(shown.people()) == fitted_on
+            full = shown if "outcome" in shown.arrays else seen[known]
+            return full if is_fitted_on else full.take(np.arange(num_there))
+
+        def control(_: object) -> Iterator[tuple]:
+            yield look, {"foreign": [scorer.recipe]}
+
+        if num_there == 40:
+            assert mint.audit(scorer, seen[~known], is_member[~known], [control]).outcome != verdict.EVIDENCE
+        else:
+            with pytest.raises(mint.InputError, match="every sample to be there"):
+                mint.audit(scorer, seen[~known], is_member[~known], [control])
 
     def test_a_look_network_knows_who_is_who(self) -> None:
         """A third of the people are there under two names; to a network that knows drawn faces they are one person."""

@@ -33,7 +33,7 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="reads the peak of memory from /proc")
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_r100_in_3_gb(tmp_path: Path) -> None:
     """Random weights in the dialect of 2021, 260 MB: it fits an auditor's laptop."""
     spec = iresnet.ARCHITECTURES["r100"]

@@ -206,6 +206,8 @@ def _who_is_who(
     tables = [calibration.samples.table, seen.table]
     outcome = np.concatenate([embed(control.model, one) for one in (calibration.samples, seen)])
     people = np.concatenate([table.people() for table in tables])
+    if len(outcome) < len(people):
+        raise InputError(f"Expected {len(people)} photos that the look network can be shown, received {len(outcome)}.")
     competence = identities.competence(outcome, people)
     if not competence.is_competent:
         return seen, is_member, competence.describe()
@@ -231,8 +233,8 @@ def _refitted(
     fitted_on = scorer.calibration
     for look, recipes in itertools.chain.from_iterable(control(scorer) for control in controls):
         known, shown = look(fitted_on.samples), look(seen)
-        if len(known) < len(fitted_on.samples):
-            raise InputError(f"Expected the scorer's own samples to be there for {list(recipes)}, received fewer.")
+        if len(known) < len(fitted_on.samples) or len(shown) < len(seen):  # rows are found by their place
+            raise InputError(f"Expected every sample to be there for {list(recipes)}, received fewer.")
         known, shown = (one.adding(**_references(of)) for one, of in ((known, fitted_on.samples), (shown, seen)))
         for name, recipe in ((name, one) for name, given in recipes.items() for one in given):
             yield name, recipe, recipe.fit(known, fitted_on.is_member, fitted_on.seed)(shown)

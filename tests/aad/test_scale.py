@@ -40,7 +40,7 @@ def files(folder: Path) -> dict[str, bytes]:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_workers_one_of_whom_dies(audited_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = models.ModelSpec(audited_folder, ("conv4", "outcome"), untrained_seed=1)
     table = synthetic.sample_table("synthetic:1/web/0-29/3")

@@ -164,7 +164,7 @@ def test_no_room_on_the_disk(audited_folder: Path, tmp_path: Path, monkeypatch: 
         extract_aad(config(audited_folder, tmp_path / "out"))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_killed_and_continued_the_bytes_are_those_of_a_whole_run(audited_folder: Path, tmp_path: Path) -> None:
     options = ["--audited", str(audited_folder), "--samples", "synthetic:1/web/0-119/5", "--taps", "conv4"]
     options += ["--batch-size", "8", "--shard-size", "40", "--quiet"]

@@ -150,7 +150,7 @@ def test_a_missing_protocol_is_named_with_its_command(audited_folder: Path, tmp_
         make_tables(config)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_small_table_is_run_planned_and_reused_in_the_lab_and_at_the_papers_scale(
     audited_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

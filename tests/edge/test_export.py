@@ -202,7 +202,7 @@ class TestStage:
         with pytest.raises(RefusedError, match="tells faces apart"):
             self.export(run_folder, tmp_path / "out")
 
-    @pytest.mark.slow
+    @pytest.mark.long
     def test_sweep(self, run_folder: Path, tmp_path: Path) -> None:
         out = tmp_path / "sweep"
         text = self.export(run_folder, out, sweep=True, tolerance=1.0)

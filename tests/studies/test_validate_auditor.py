@@ -222,7 +222,7 @@ class TestQuick:
         assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_worlds_are_made_and_an_interrupted_validation_continues(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -254,7 +254,7 @@ def test_worlds_are_made_and_an_interrupted_validation_continues(
     assert {(part.scorer, part.model) for part in score_files.read_scores(first)} >= scorers
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_world_as_an_auditor_meets_it(tmp_path: Path) -> None:
     options = ValidateAuditor(
         tmp_path / "out", worlds=("shift",), num_models=2, claimed=69, held_out=40, externals=23, photos=3,

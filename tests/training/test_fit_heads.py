@@ -253,7 +253,7 @@ print("done")
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_devices_and_xla_train_the_same_head(tmp_path: Path) -> None:
     """Two virtual CPU devices: members on one, externals on the other, so batch normalisation has to see both."""
     command = [sys.executable, "-c", PROGRAM, str(tmp_path)]
