@@ -98,13 +98,11 @@ def validate_auditor(options: ValidateAuditor) -> Validation:
     lab = networks.WorldsLab(options.spec, options.out)
     if options.plan:
         return Validation(_plan(lab, paths), {})
-    inputs = {world.name: formats.sha256_file(path) for world, path in paths.items()} if options.quick else {}
-    # Networks and photos by what they are, not by where they lie.
-    settings = {} if options.quick else {**dataclasses.asdict(options.spec), "usable": "", "faces": ""}
-    if options.usable and not options.quick:
-        inputs["usable"] = formats.sha256_file(Path(options.usable) / formats.MODEL)
-        inputs["faces"] = samples.fingerprint(samples.list_samples(options.faces))
-    with formats.output_folder(options.out, formats.make_manifest(KIND, inputs, settings), options.overwrite):
+    if options.quick:
+        manifest = formats.make_manifest(KIND, {one.name: formats.sha256_file(path) for one, path in paths.items()}, {})
+    else:
+        manifest = _manifest(options.spec)
+    with formats.output_folder(options.out, manifest, options.overwrite):
         if options.worlds:
             kinds = progress.bar(options.worlds, desc="worlds", unit="world")
             return Validation("\n".join(as_met.make(lab, kind) for kind in kinds), {})
@@ -125,6 +123,15 @@ def validate_auditor(options: ValidateAuditor) -> Validation:
         formats.write_text(options.out / TEXT, said)
         picture.save(options.out / PLOT, decided, "Worlds of known truth: the verdicts, and raw MINT")
     return Validation(f"{said}\nWritten: {options.out / RESULTS}, {TEXT}, {PLOT}", content)
+
+
+def _manifest(spec: WorldsSpec) -> dict[str, Any]:
+    """Returns the manifest of worlds that are made: networks and photos by what they are, not by where they lie."""
+    photos = {"faces": spec.faces, "labelled": spec.labelled}
+    inputs = {name: samples.fingerprint(samples.list_samples(one)) for name, one in photos.items() if one}
+    if spec.usable:
+        inputs["usable"] = formats.sha256_file(Path(spec.usable) / formats.MODEL)
+    return formats.make_manifest(KIND, inputs, {**dataclasses.asdict(spec), "usable": "", **dict.fromkeys(photos, "")})
 
 
 def _committed() -> list[World]:

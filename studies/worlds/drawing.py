@@ -38,6 +38,7 @@ KINDS = {
     "both": Kind(is_member=True, is_home=True, is_shifted=True),
 }
 PIXELS = "pixels"  # stands where networks are named, for what looks at no network
+TRAITS = ("sex", "age", "race")  # what is guessed of people: being female, of age 40 or more, not being white
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,8 +49,11 @@ class Reference:
         is_member: The model was trained on the claimed members; None if it was trained on both sides alike, where
             nothing can be found.
         is_swapped: It was trained on those who are said to have been kept out.
-        axis: What people are sorted by: a principal axis of what a network here sees of them; "" for nothing.
-        share: The share of the claimed members, and of nobody else's but the rest, who are in the upper half by it.
+        axis: What people are sorted by: a principal axis of what a network here sees of them, or a trait; "" for
+            nothing.
+        is_recompressed: People differ by this: their photos were compressed once more, as strong JPEG.
+        share: The share of the claimed members who are in the upper half by it, or are recompressed; of those who were
+            kept out it is the rest.
         has_twins: Half of the people are there under two names.
         has_more_photos: Claimed members have all of their photos, the others half.
         has_few: There are 60 people a side.
@@ -58,6 +62,7 @@ class Reference:
     is_member: bool | None = False
     is_swapped: bool = False
     axis: str = ""
+    is_recompressed: bool = False
     share: float = 0.5
     has_twins: bool = False
     has_more_photos: bool = False
@@ -76,6 +81,11 @@ REFERENCES = {
     "used": Reference(is_member=True),
     "used_few": Reference(is_member=True, has_few=True),
     "all_used": Reference(is_member=None),
+    "sex65": Reference(axis="sex", share=0.65),
+    "sex75": Reference(axis="sex", share=0.75),
+    "age75": Reference(axis="age", share=0.75),
+    "race75": Reference(axis="race", share=0.75),
+    "jpeg75": Reference(is_recompressed=True, share=0.75),
 }
 
 
@@ -106,6 +116,11 @@ class Sizes:
     claimed: int
     held_out: int
     externals: int
+
+
+def recompressed(table: SampleTable) -> SampleTable:
+    """Returns the same samples under the names that they have after strong compression."""
+    return dataclasses.replace(table, sample_id=np.array([f"{name}~jpeg" for name in table.sample_id.tolist()]))
 
 
 def draw(kind: str, people: People, sizes: Sizes, rng: np.random.Generator) -> protocols.Sources:

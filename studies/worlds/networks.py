@@ -45,10 +45,12 @@ class PeopleSeen:
         people: Who may appear in its worlds.
         by_network: What was observed of all of their samples, by network: `PIXELS`, `AUDITED`, untrained copies, and a
             foreign model.
+        traits: What is guessed of people, log-odds by `drawing.TRAITS` and by person; empty where nothing is.
     """
 
     people: drawing.People
     by_network: Mapping[str, Observations]
+    traits: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
 
     def of(self, table: SampleTable) -> dict[str, Observations]:
         """Returns what each network made of some of the samples, in their order."""

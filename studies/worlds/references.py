@@ -55,14 +55,13 @@ def draw(kind: str, seen: PeopleSeen, num: int, seed: int) -> protocols.Protocol
         is_upper = np.zeros(len(names), bool)
         if truth.axis:
             place = _along_axis(truth.axis, seen, names, rng)
-            is_upper = place > np.median(place)
+            # A trait has a natural bound, log-odds of 0; an axis of looks has none.
+            is_upper = place > (0 if truth.axis in drawing.TRAITS else np.median(place))
         else:
             is_upper[: len(names) // 2] = True  # in random order
-        first = round(truth.share * num)
         upper, lower = names[is_upper], names[~is_upper]
-        if min(len(upper), len(lower)) < max(first, num - first):
-            num = int(min(len(upper), len(lower)) / max(truth.share, 1 - truth.share))
-            first = round(truth.share * num)
+        num = min(num, len(upper), len(lower))  # each half is divided between the sides
+        first = round(truth.share * num)
         claimed = _some(others, [*upper[:first], *lower[: num - first]])
         kept_out = _some(others, [*upper[first:num], *lower[num - first : num]])
     if (least := min(len(np.unique(side.people())) for side in (claimed, kept_out))) < verdict.MIN_PEOPLE:
@@ -70,6 +69,10 @@ def draw(kind: str, seen: PeopleSeen, num: int, seed: int) -> protocols.Protocol
     if truth.has_more_photos:
         most = int(np.unique(kept_out.people(), return_counts=True)[1].max())
         kept_out = kept_out.take(splits.choose_photos(kept_out.people(), kept_out.sample_id, max(1, most // 2), seed))
+    if truth.is_recompressed:
+        claimed, kept_out = (
+            _recompressed(side, share, rng) for side, share in ((claimed, truth.share), (kept_out, 1 - truth.share))
+        )
     if truth.has_twins:
         claimed, kept_out = _twins(claimed, rng), _twins(kept_out, rng)
     part = np.repeat([protocols.TEST_MEMBERS, protocols.HELD_OUT], [len(claimed), len(kept_out)])
@@ -81,7 +84,9 @@ def _some(table: SampleTable, names: np.ndarray | list[str]) -> SampleTable:
 
 
 def _along_axis(network: str, seen: PeopleSeen, names: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Returns where people lie along a principal axis of what a network, or pixels, say of them."""
+    """Returns where people lie along a trait, or along a principal axis of what a network, or pixels, say of them."""
+    if network in drawing.TRAITS:
+        return np.array([seen.traits[network][name] for name in names.tolist()])
     table = _some(next(iter(seen.people.others.values())), names)
     shown = seen.of(table)[network]
     if network == PIXELS:
@@ -94,6 +99,14 @@ def _along_axis(network: str, seen: PeopleSeen, names: np.ndarray, rng: np.rando
     centred = means - means.mean(axis=0)
     axis = np.linalg.svd(centred, full_matrices=False)[2][rng.integers(_NUM_AXES)]
     return centred @ axis
+
+
+def _recompressed(table: SampleTable, share: float, rng: np.random.Generator) -> SampleTable:
+    """Returns photos in which those of a share of the people are the compressed ones."""
+    people = np.unique(table.people())
+    chosen = rng.permutation(people)[: round(share * len(people))]
+    again = np.isin(table.people(), chosen)
+    return dataclasses.replace(table, sample_id=np.where(again, drawing.recompressed(table).sample_id, table.sample_id))
 
 
 def _twins(table: SampleTable, rng: np.random.Generator) -> SampleTable:

@@ -14,6 +14,8 @@ from studies.worlds import drawing
 _TRAIN_SHARE = 3
 USABLE = 100  # the network that others begin as; the first of these is the next number
 _MORE_OF_FIRST = 4
+# Behind all others, whose numbers and seeds stay as they were.
+_LATER = ("jpeg75", "sex65", "sex75", "age75", "race75")
 # What leads auditors of the drawn models astray; usable networks have all references.
 _OF_DRAWN = ("look65", "look75", "other_look75", "pixels75", "photos", "twins", "few", "swapped")
 # Photos of each side: what a head's batch takes, and a person more.
@@ -86,6 +88,9 @@ class WorldsSpec:
             leaves these worlds out.
         trainable: The layer from which on it is trained.
         faces: Photos of people with four photos or more each, such as lfw/train.rec.
+        labelled: Faces whose attributes say sex, age and race, such as UTKFace's after prepare_faces.py: what is
+            learned from them is guessed of the people of --faces, for references that are skewed by it; "" leaves these
+            out.
         num_usable: Networks that are made so, besides the one that they begin as.
         seed: Seed of everything.
     """
@@ -106,6 +111,7 @@ class WorldsSpec:
     usable: str = ""
     trainable: str = "conv_046"
     faces: str = ""
+    labelled: str = ""
     num_usable: int = 12
     seed: int = 1
 
@@ -119,8 +125,11 @@ class WorldsSpec:
                 f"Expected worlds of both kinds, and 1 to {self.trained_photos} photos of a person, received "
                 f"{self.num_null} and {self.num_member} worlds, {self.photos} photos."
             )
-        if bool(self.usable) != bool(self.faces):
-            raise InputError("Expected --usable and --faces together, a network and photos, received one of them.")
+        if bool(self.usable) != bool(self.faces) or (self.labelled and not self.faces):
+            raise InputError(
+                "Expected --usable and --faces together, a network and photos, and --labelled only with them, received "
+                "one alone."
+            )
         if min(self.claimed // _TRAIN_SHARE, self.externals) * self.photos <= _MIN_TRAINING:
             raise InputError(
                 f"Expected more than {_MIN_TRAINING} photos of {_TRAIN_SHARE} x claimed people, and of externals, to "
@@ -149,7 +158,7 @@ class WorldsSpec:
             kinds = (
                 [*_OF_DRAWN]
                 if model < USABLE
-                else [name for name, of in drawing.REFERENCES.items() if of.is_member is False]
+                else [name for name, of in drawing.REFERENCES.items() if of.is_member is False and name not in _LATER]
             )
             if model == USABLE:
                 kinds.remove("swapped")  # it was trained on none of these people
@@ -157,6 +166,8 @@ class WorldsSpec:
             num = self.num_astray * (_MORE_OF_FIRST if model == USABLE else 1)
             kinds = [kind for kind in kinds for _ in range(num)]
             kinds += ["used", "all_used", "used_few"] if model > USABLE else []
+            later = [name for name in _LATER if self.labelled or drawing.REFERENCES[name].is_recompressed]
+            kinds += [name for name in later for _ in range(num)] if model >= USABLE else []
             # Behind the numbers of the worlds with externals.
             first = self.num_null + self.num_member + 1 if model < USABLE else 1
             found += [World(model, first + k, kind) for k, kind in enumerate(kinds)]

@@ -14,15 +14,17 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import simplejpeg
 from keras import layers
+from sklearn import linear_model
 
-from mint_keras import formats, streams
+from mint_keras import formats, streams, vectors
 from mint_keras.aad import pooling, views
-from mint_keras.aad.observe import observe
+from mint_keras.aad.observe import observe, run
 from mint_keras.audited import iresnet, margins, recalibration, runtime, taps, zoo
 from mint_keras.audited.runtime import FaceFunction
 from mint_keras.data import images, sample_tables, samples, splits
-from mint_keras.records import AUDITED, UNTRAINED, InputError, Observations, SampleTable
+from mint_keras.records import AUDITED, UNTRAINED, InputError, Observations, SampleTable, concatenate_tables
 from mint_keras.scorers import blind
 from mint_keras.statistics import findings
 from mint_keras.training import checkpoints, fine_tuning, fit_audited
@@ -35,9 +37,11 @@ from studies.worlds.spec import WorldsSpec
 # How the network is called that the audited ones began as.
 BEFORE = "before"
 # Streams of their own, far from those of `mint_keras.streams`.
-_PEOPLE, _PHOTOS, _MEMBERS = 101, 102, 103
+_PEOPLE, _PHOTOS, _MEMBERS, _LABELLED = 101, 102, 103, 104
 _NUM_PAIRS = 3000
 _NUM_PEOPLE = 480  # of the worlds: a network has 110 of them as members
+_NUM_LABELLED = 2000  # faces from which traits are learned
+_STRONG = 15  # the quality of compressed photos
 _BATCH_SIZE = 64
 
 
@@ -56,6 +60,8 @@ class UsableSpec:
         epochs: Passes of a training.
         batch_size: Photos a step.
         learning_rate: The peak rate of AdamW.
+        labelled: Faces whose attributes say sex, age and race, from which these are guessed of others; "" guesses
+            nothing.
         num_spare: People who give untrained copies their statistics, and appear in no world.
         num_untrained: Untrained copies of the network.
         looks: Folders of other networks that look at the photos, by name.
@@ -72,6 +78,7 @@ class UsableSpec:
     epochs: int = 10
     batch_size: int = 64
     learning_rate: float = 1e-3
+    labelled: str = ""
     num_spare: int = 30
     num_untrained: int = 3
     looks: Mapping[str, Path] = dataclasses.field(default_factory=dict)
@@ -80,10 +87,17 @@ class UsableSpec:
 
 @dataclasses.dataclass(frozen=True)
 class Photos:
-    """Photos that networks look at, and where what they make of them is kept."""
+    """Photos that networks look at, and where what they make of them is kept.
+
+    Attributes:
+        table: The samples.
+        folder: The folder.
+        quality: Of the JPEG that faces go through before networks look at them; 0 leaves them as they are.
+    """
 
     table: SampleTable
     folder: Path
+    quality: int = 0
 
     @functools.cached_property
     def faces(self) -> np.ndarray:
@@ -91,7 +105,10 @@ class Photos:
         rows, faces = images.read_faces(self.table)
         if len(rows) < len(self.table):  # rows are found by their place
             raise InputError(f"Expected {len(self.table)} photos that can be read, received {len(rows)}.")
-        return faces
+        if not self.quality:
+            return faces
+        files = (simplejpeg.encode_jpeg(np.ascontiguousarray(face), self.quality) for face in faces)
+        return np.stack([simplejpeg.decode_jpeg(file, "RGB") for file in files])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,6 +174,8 @@ class UsableLab:
     def look(self, number: int) -> PeopleSeen:
         """Returns what every network makes of all people, who are members of a fine-tuned one, or are not.
 
+        Beside every photo there is what strong compression leaves of it, see `drawing.recompressed`.
+
         The number 0 is the network that the others begin as, of which nobody is a member.
 
         The people are of one database, so that their worlds are those of `drawing.KINDS` whose externals are at home.
@@ -168,7 +187,11 @@ class UsableLab:
             members = sample_tables.read_samples(self.folder(number) / formats.MEMBERS)
             is_member = np.isin(table.sample_id, members.sample_id)
         people = drawing.People(table.take(is_member), {str(table.database[0]): table.take(~is_member)})
-        return PeopleSeen(people, self.observe(self.people, number))
+        plain = self.observe(self.people, number)
+        again = self.observe(Photos(table, self.out / "recompressed", _STRONG), number)
+        both = concatenate_tables([table, drawing.recompressed(table)])
+        by_network = {name: Observations(both, _stacked(seen, again[name])) for name, seen in plain.items()}
+        return PeopleSeen(people, by_network, self._traits if self.spec.labelled else {})
 
     def observe(self, photos: Photos, number: int = 0) -> dict[str, Observations]:
         """Returns what every network makes of photos.
@@ -214,6 +237,29 @@ class UsableLab:
         kept = np.sort(np.concatenate([rng.permutation(rows)[: spec.photos] for rows in splits.rows_by_person(people)]))
         chosen, others = (listed.take(kept[np.isin(people[kept], some)]) for some in (used, spare))
         return chosen, others
+
+    @functools.cached_property
+    def _traits(self) -> dict[str, dict[str, float]]:
+        """Returns the log-odds of every person's traits, of the mean of what the first network makes of the photos."""
+
+        def guess() -> dict[str, dict[str, float]]:
+            look, photos = _maxima(taps.extractor(zoo.load_audited(self.spec.first), [taps.OUTCOME])), self.people
+            listed = samples.list_samples(self.spec.labelled)
+            listed = listed.take(
+                np.sort(streams.stream(self.spec.seed, _LABELLED).permutation(len(listed))[:_NUM_LABELLED])
+            )
+            rows, faces = images.read_faces(listed)
+            shown = vectors.unit_rows(run(look, faces)[taps.OUTCOME])
+            others = vectors.unit_rows(self._through_tail(photos, self.spec.first)[taps.OUTCOME])
+            people, found = photos.table.people(), {}
+            for name, values in traits(listed.take(rows)).items():
+                said, bound = values >= 0, {"sex": 1, "age": 40, "race": 1}[name]
+                model = linear_model.LogisticRegression(max_iter=1000).fit(shown[said], values[said] >= bound)
+                each = model.decision_function(others)
+                found[name] = {one: float(each[people == one].mean()) for one in np.unique(people).tolist()}
+            return found
+
+        return formats.kept(self.people.folder / "traits.json", guess, formats.write_json, formats.read_json)
 
     def _maps(self, photos: Photos) -> np.ndarray:
         """Returns what the frozen part makes of faces and their views, (n, 1 + views, height, width, channels)."""
@@ -262,9 +308,8 @@ def of_worlds(spec: WorldsSpec, out: Path) -> UsableLab:
     """Returns the usable networks of worlds, which `--usable` and `--faces` name."""
     looks = {findings.LOOK: Path("dlib")}
     sizes = {"least_photos": 4, "num_people": _NUM_PEOPLE, "num_untrained": spec.num_untrained, "seed": spec.seed}
-    return UsableLab(
-        UsableSpec(first=Path(spec.usable), trainable=spec.trainable, data=spec.faces, looks=looks, **sizes), out
-    )
+    photos = {"data": spec.faces, "labelled": spec.labelled}
+    return UsableLab(UsableSpec(first=Path(spec.usable), trainable=spec.trainable, looks=looks, **photos, **sizes), out)
 
 
 def from_maps(model: keras.Model, trainable: str, maps: np.ndarray) -> dict[str, np.ndarray]:
@@ -313,6 +358,10 @@ def _behind(model: keras.Model, trainable: str) -> dict[str, keras.KerasTensor]:
                 continue
             found[tap] = tensor
     return found
+
+
+def _stacked(seen: Observations, again: Observations) -> dict[str, np.ndarray]:
+    return {name: np.concatenate([seen[name], again[name]]) for name in seen.arrays}
 
 
 def _maxima(extractor: keras.Model) -> FaceFunction:

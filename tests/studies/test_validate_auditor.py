@@ -67,6 +67,9 @@ class TestWorlds:
         assert sum(world.is_member is False for world in [*everything.all_worlds(), *found]) >= 200
         assert sum(world.is_member is True and world.model > 100 for world in found) >= 10
         assert not any(world.is_member or world.kind == "swapped" for world in found if world.model == 100)
+        labelled = ValidateAuditor(Path("out"), usable="net", faces="faces", labelled="named").spec.references()
+        assert set(found) < set(labelled)  # the others keep their numbers, and with them their seeds
+        assert {world.kind for world in set(labelled) - set(found)} >= {"sex65", "sex75", "age75", "race75"}
 
     def test_names(self) -> None:
         world = World(3, 7, "familiar")
@@ -86,6 +89,7 @@ class TestWorlds:
             ({"worlds": ("both",), "quick": True}, "one of --worlds, --quick and --made"),
             ({"quick": True, "made": True}, "one of --worlds, --quick and --made"),
             ({"usable": "net"}, "--usable and --faces together"),
+            ({"labelled": "faces"}, "--labelled only with them"),
             ({"made": True}, "with and without members"),
         ],
     )

@@ -26,7 +26,10 @@ def seen() -> PeopleSeen:
     statistics = rng.normal(size=(930, 4))
     by_network = {name: Observations(table, {taps.OUTCOME: outcome}) for name in (AUDITED, findings.LOOK)}
     by_network[PIXELS] = Observations(table, {blind.STATISTICS: statistics})
-    return PeopleSeen(drawing.People(table.take(is_member), {"web": table.take(~is_member)}), by_network)
+    guessed = {
+        trait: dict(zip(np.unique(table.people()), rng.normal(size=310), strict=True)) for trait in drawing.TRAITS
+    }
+    return PeopleSeen(drawing.People(table.take(is_member), {"web": table.take(~is_member)}), by_network, guessed)
 
 
 def sides(drawn: protocols.Protocol) -> tuple[set[str], set[str]]:
@@ -70,6 +73,25 @@ def test_a_skew_is_of_the_share_that_its_name_says(seen: PeopleSeen) -> None:
             shares.append((np.mean([name in upper for name in claimed]), np.mean([name in upper for name in kept_out])))
         # By one of the axes; an axis has no sign.
         assert any(abs(max(one) - share) < 0.01 and abs(min(one) - (1 - share)) < 0.01 for one in shares)
+
+
+def test_a_trait_is_skewed_by_what_is_guessed_even_if_few_have_it(seen: PeopleSeen) -> None:
+    drawn = references.draw("age75", seen, 70, 5)
+    claimed, kept_out = ([seen.traits["age"][name] > 0 for name in side] for side in sides(drawn))
+    assert (len(claimed), sum(claimed), len(kept_out), sum(kept_out)) == (70, 52, 70, 18)
+    few = {name: 1.0 if int(name[-3:]) % 3 == 0 else -1.0 for name in seen.traits["sex"]}
+    drawn = references.draw("sex75", PeopleSeen(seen.people, seen.by_network, {"sex": few}), 70, 5)
+    claimed, kept_out = ([few[name] > 0 for name in side] for side in sides(drawn))
+    assert (len(claimed), sum(claimed), len(kept_out), sum(kept_out)) == (67, 50, 67, 17)
+
+
+def test_photos_of_a_share_of_people_are_compressed(seen: PeopleSeen) -> None:
+    drawn = references.draw("jpeg75", seen, 80, 5)
+    is_again = np.array([name.endswith("~jpeg") for name in drawn.table.sample_id.tolist()])
+    for part, num in ((protocols.TEST_MEMBERS, 60), (protocols.HELD_OUT, 20)):
+        people = drawn.table.people()[(drawn.part == part) & is_again]
+        assert set(np.unique(people, return_counts=True)[1].tolist()) == {3}
+        assert len(np.unique(people)) == num
 
 
 def test_twins_and_unequal_photos(seen: PeopleSeen) -> None:

@@ -1,17 +1,19 @@
 """Fine-tuned networks and what is made of photos, from maps that were kept: the same as the whole network makes."""
 
+import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mint_keras import formats
+from mint_keras import formats, vectors
 from mint_keras.aad import views
 from mint_keras.aad.observe import run
 from mint_keras.audited import zoo
 from mint_keras.data import samples
 from mint_keras.records import AUDITED, InputError, Sample, tabulate
-from studies.worlds import scores, usable
+from studies.worlds import drawing, scores, usable
 from studies.worlds.networks import PIXELS
 from studies.worlds.spec import World, WorldsSpec
 
@@ -49,6 +51,34 @@ def test_worlds_are_scored_as_those_of_drawn_networks(lab: usable.UsableLab, mon
     models = {one.model for one in found}
     assert models == {AUDITED, usable.BEFORE, "look"}
     assert all(np.isfinite(one.logit).all() for one in found)
+
+
+def test_every_photo_is_there_compressed_as_well(lab: usable.UsableLab) -> None:
+    seen = lab.look(1)
+    again = drawing.recompressed(seen.people.members)
+    plain, compressed = (seen.of(table)[AUDITED]["outcome"] for table in (seen.people.members, again))
+    cosines = (vectors.unit_rows(plain) * vectors.unit_rows(compressed)).sum(axis=1)
+    assert 0.5 < np.median(cosines) < 0.9999
+
+
+def test_traits_are_learned_from_other_faces(
+    lab: usable.UsableLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of drawn people it is said that whoever has an even number is old, female and not white."""
+    listed = samples.list_samples("synthetic:1/web/100-163/2")
+    even, odd = (json.dumps({"age": 20 + 30 * k, "gender": k, "race": k}) for k in (1, 0))
+    said = [even if name[-1] in "02468" else odd for name in listed.people().tolist()]
+    monkeypatch.setattr(
+        usable.samples, "list_samples", lambda source: dataclasses.replace(listed, attributes=np.array(said))
+    )
+    told = usable.UsableLab(dataclasses.replace(lab.spec, labelled="named"), lab.out)
+    guessed = told.look(0).traits
+    assert set(guessed) == set(drawing.TRAITS)
+    for of in guessed.values():
+        even, odd = (
+            [value for name, value in of.items() if (name[-1] in "02468") == is_even] for is_even in (True, False)
+        )
+        assert np.mean(even) > np.mean(odd)
 
 
 def test_another_database_is_seen_by_the_same_networks(lab: usable.UsableLab) -> None:
