@@ -14,6 +14,7 @@ import shlex
 import shutil
 import sys
 import tempfile
+import time
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -45,6 +46,7 @@ EXCLUDED_PEOPLE = "excluded_identities.csv"
 
 _WHERE = ("--out", "--workers")
 # The output folders that this process has for itself; see `alone`.
+PATIENCE = 10.0  # seconds: whoever only reads what a folder holds has it for no longer
 _held: contextvars.ContextVar[frozenset] = contextvars.ContextVar("held", default=frozenset())
 # Names of temporary files and folders, see `atomic_path`; the manifest is the first file that a folder gets.
 _UNFINISHED = re.compile(r"\.[^.].*\.[a-z0-9_]{8}(\.\w+)?")
@@ -319,7 +321,15 @@ def _locked(out: Path) -> Iterator[None]:
     folder = os.open(out, os.O_RDONLY)
     try:
         try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            deadline = time.monotonic() + PATIENCE
+            while True:
+                try:
+                    fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.05)
         except BlockingIOError as error:
             raise InputError(
                 f"Expected {out} for this command alone, received one that another run{_holder(folder)} writes into. "

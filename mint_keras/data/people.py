@@ -30,12 +30,12 @@ _PARTS = re.compile(
     r"|images?|imgs?|photos?|pictures?|pics?|faces?|frames?|crops?|cropped|aligned|raw|data|jpe?g|png|originals?",
     re.IGNORECASE,
 )
-# Of these a person may have several, too.
+# Of these a person may have several, too. 1-000003 is somebody, the third person of the first source.
 _SESSIONS = re.compile(
     r"(?:19|20)\d\d|(?:19|20)\d\d[-_. ]?[01]?\d(?:[-_. ]?[0-3]?\d)?(?:[-_ T].*)?|[0-3]?\d[-_.][01]?\d[-_.](?:19|20)\d\d"
     r"|(?:session|sess|video|vid|clip|seq|sequence|take|cam|camera|day|visit|scene|shot|track|part|shard|chunk|batch"
     r"|split|subset|fold|disk|vol|volume|bucket|album|dcim)[-_ ]?(?:\d{1,6}|[a-z])?"
-    r"|\d{3}(?:apple|canon|nikon|nd\w+|msdcf)|\d+[-_]\d+|[a-z]",
+    r"|\d{3}(?:apple|canon|nikon|nd\w+|msdcf)|\d+[-_](?!0\d{4})\d+|[a-z]",
     re.IGNORECASE,
 )
 # Two people of these may have one number.

@@ -198,7 +198,7 @@ def test_again_changes_nothing_elsewhere_neither_and_another_seed_is_refused(
 def test_interrupted_audit_continues(small: tuple[Audit, Audited], tmp_path: Path) -> None:
     """A Ctrl-C after the first model leaves its scores; a file that was cut off is noticed."""
     config = dataclasses.replace(
-        small[0], out=tmp_path / "out", swap=None, unseen_photos="", nulls=(), robustness=False
+        small[0], out=tmp_path / "out", swap=None, unseen_photos="", nulls=(), reference=(), robustness=False
     )
     shutil.copytree(small[0].out / "models", config.out / "models")
     done = shutil.copytree(small[0].out / "controls", config.out / "controls")

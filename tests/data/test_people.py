@@ -60,6 +60,7 @@ def who(names: list[str], layout: str = people.FOLDERS) -> set[str]:
         (photos("00000", names="{:05d}.png", start=0) + photos("01000", names="{:05d}.png", start=1000), "?"),
         (photos("part_0", "part_1"), "?"),
         (photos("0-999", "1000-1999"), "?"),
+        (photos("1-000003", "1-000004"), "1-000003 1-000004"),
         ([f"{n:02x}/{n:02x}{k:08x}.jpg" for n in (3, 171) for k in range(4)], "?"),
         ([f"{n}/{n * 150 + k}.jpg" for n in range(3) for k in range(150)], "?"),
         (photos("happy", "sad"), "?"),

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -20,7 +21,8 @@ ROOT = Path(__file__).resolve().parents[2]
 class TestFolders:
     manifest = formats.make_manifest("thing", {}, {})
 
-    def test_another_process_is_told_who_has_the_folder(self, tmp_path: Path) -> None:
+    def test_another_process_is_told_who_has_the_folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(formats, "PATIENCE", 0.0)
         program = (
             "import sys, time\nfrom pathlib import Path\nfrom mint_keras import formats\n"
             f"with formats.alone(Path({str(tmp_path / 'a')!r})):\n    print('here', flush=True)\n    time.sleep(60)\n"
@@ -38,6 +40,22 @@ class TestFolders:
                 other.kill()
         with formats.output_folder(tmp_path / "a", self.manifest):  # the lock went with its process
             (tmp_path / "a" / "x").touch()
+
+    def test_whoever_has_it_for_a_moment_is_waited_for(self, tmp_path: Path) -> None:
+        has_it = threading.Event()
+
+        def read() -> None:
+            with formats.alone(tmp_path / "a"):
+                (tmp_path / "a" / "x").touch()
+                has_it.set()
+                time.sleep(0.2)
+
+        other = threading.Thread(target=read)
+        other.start()
+        assert has_it.wait(10)
+        with formats.alone(tmp_path / "a"):
+            pass
+        other.join()
 
     def test_the_same_process_may_open_it_again(self, tmp_path: Path) -> None:
         with formats.alone(tmp_path / "a"), formats.output_folder(tmp_path / "a", self.manifest):

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from mint_keras import formats
+from mint_keras import borders, formats
 from mint_keras.audited import iresnet, zoo
 from mint_keras.audited.margins import MARGINS
 from mint_keras.data import images, sample_tables, samples
@@ -56,7 +56,7 @@ def test_who_is_in_which_is_written_down_and_none_is_trained_twice(
     assert len(maps) == 1  # of all shadows
     train(3)
     assert len(trained) == 3
-    who = formats.read_csv(tmp_path / "out" / shadows.WHO)
+    who = borders.read_csv(tmp_path / "out" / shadows.WHO)
     for number in (1, 2, 3):
         folder = tmp_path / "out" / shadows.FOLDER / str(number)
         members = sample_tables.read_samples(folder / formats.MEMBERS)
