@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -217,7 +218,7 @@ class UsableLab:
             make = functools.partial(self._untrained, copy)
             found[name] = functools.partial(self._kept, photos, name, make)
         for name, folder in spec.looks.items():
-            make = functools.partial(_face_function, folder)
+            make = functools.partial(face_function, folder)
             found[name] = functools.partial(self._kept, photos, name, make)
         return {name: Observations(photos.table, see()) for name, see in found.items()}
 
@@ -252,9 +253,8 @@ class UsableLab:
             shown = vectors.unit_rows(run(look, faces)[taps.OUTCOME])
             others = vectors.unit_rows(self._through_tail(photos, self.spec.first)[taps.OUTCOME])
             people, found = photos.table.people(), {}
-            for name, values in traits(listed.take(rows)).items():
-                said, bound = values >= 0, {"sex": 1, "age": 40, "race": 1}[name]
-                model = linear_model.LogisticRegression(max_iter=1000).fit(shown[said], values[said] >= bound)
+            for name, has_it in has_traits(listed.take(rows)).items():
+                model = linear_model.LogisticRegression(max_iter=1000).fit(shown, has_it)
                 each = model.decision_function(others)
                 found[name] = {one: float(each[people == one].mean()) for one in np.unique(people).tolist()}
             return found
@@ -301,14 +301,14 @@ class UsableLab:
     def _untrained(self, copy: int) -> FaceFunction:
         spare = Photos(self._divided[1], self.out / "spare")
         first = zoo.load_audited(self.spec.first)
-        return _face_function(recalibration.recalibrated_copy(first, spare.faces, self.spec.seed + copy))
+        return face_function(recalibration.recalibrated_copy(first, spare.faces, self.spec.seed + copy))
 
 
 def of_worlds(spec: WorldsSpec, out: Path) -> UsableLab:
     """Returns the usable networks of worlds, which `--usable` and `--faces` name."""
     looks = {findings.LOOK: Path("dlib")}
-    sizes = {"least_photos": 4, "num_people": _NUM_PEOPLE, "num_untrained": spec.num_untrained, "seed": spec.seed}
-    photos = {"data": spec.faces, "labelled": spec.labelled}
+    sizes: dict[str, Any] = {"least_photos": 4, "num_people": _NUM_PEOPLE, "num_untrained": spec.num_untrained, "seed": spec.seed}
+    photos: dict[str, Any] = {"data": spec.faces, "labelled": spec.labelled}
     return UsableLab(UsableSpec(first=Path(spec.usable), trainable=spec.trainable, looks=looks, **photos, **sizes), out)
 
 
@@ -346,6 +346,18 @@ def traits(table: SampleTable) -> dict[str, np.ndarray]:
     return {name: np.array([int(one.get(key, -1)) for one in said]) for name, key in keys.items()}
 
 
+def has_traits(table: SampleTable) -> dict[str, np.ndarray]:
+    """Returns who is female, of age 40 or more, not white: by `drawing.TRAITS`, shape (n,), bool.
+
+    Raises:
+        InputError: if that is not said of everybody.
+    """
+    said = traits(table)
+    if any((values < 0).any() for values in said.values()):
+        raise InputError("Expected sex, age and race of everybody in the faces' attributes, received some without.")
+    return {name: said[name] >= bound for name, bound in zip(drawing.TRAITS, (1, 40, 1), strict=True)}
+
+
 def _behind(model: keras.Model, trainable: str) -> dict[str, keras.KerasTensor]:
     """Returns the outcome, and those of the convolutional taps that what is trained can change."""
     cut = fine_tuning.split_at(model, trainable).trunk.output[taps.OUTCOME]
@@ -369,7 +381,7 @@ def _maxima(extractor: keras.Model) -> FaceFunction:
     return lambda faces: forward(iresnet.normalise(faces))
 
 
-def _face_function(model: keras.Model | Path) -> FaceFunction:
+def face_function(model: keras.Model | Path) -> FaceFunction:
     """Returns what worlds keep of `views.face_function`: of maps, the maxima only."""
     look = views.face_function(zoo.load_audited(model) if isinstance(model, Path) else model)
     dropped = tuple(pooling.array_name(tap, kind) for tap in taps.CONV_TAPS for kind in views.POOLINGS[1:])
