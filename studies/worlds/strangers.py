@@ -101,7 +101,7 @@ def look(listed: SampleTable, network: Path, out: Path) -> tuple[SampleTable, di
     return table, found
 
 
-def draw(has_it: np.ndarray, share: float, rng: np.random.Generator, num: int = _NUM_A_SIDE) -> np.ndarray:
+def draw(has_it: np.ndarray, share: float, rng: np.random.Generator, num: int) -> np.ndarray:
     """Returns rows: the claimed, of whom a share has a trait, then as many others, of whom the rest has it.
 
     Args:
@@ -109,10 +109,15 @@ def draw(has_it: np.ndarray, share: float, rng: np.random.Generator, num: int = 
         share: The share of the claimed.
         rng: Draws them.
         num: The number of people a side.
+
+    Raises:
+        InputError: if too few people have it, or have it not.
     """
     first, second = rng.permutation(np.flatnonzero(has_it)), rng.permutation(np.flatnonzero(~has_it))
     most = round(num * share)
     least = num - most
+    if min(len(first), len(second)) < num:
+        raise InputError(f"Expected {num} people with and without a trait, received {len(first)} and {len(second)}.")
     return np.concatenate([first[:most], second[:least], first[most:num], second[least:num]])
 
 
@@ -121,7 +126,7 @@ def decide(
 ) -> dict[str, Any]:
     """Draws two groups and returns what the auditor says of them, and the AUC of every scorer."""
     rng = np.random.default_rng([number, round(100 * share), _STREAMS[trait]])
-    drawn = draw(usable.has_traits(table)[trait], share, rng)
+    drawn = draw(usable.has_traits(table)[trait], share, rng, _NUM_A_SIDE)
     part = np.repeat([protocols.TEST_MEMBERS, protocols.HELD_OUT], _NUM_A_SIDE)
     protocol = protocols.Protocol(table.take(drawn), part, protocols.UNSEEN_DATABASE, 1)
     seen = {name: one.take(drawn) for name, one in by_network.items()}

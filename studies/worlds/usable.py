@@ -307,7 +307,12 @@ class UsableLab:
 def of_worlds(spec: WorldsSpec, out: Path) -> UsableLab:
     """Returns the usable networks of worlds, which `--usable` and `--faces` name."""
     looks = {findings.LOOK: Path("dlib")}
-    sizes: dict[str, Any] = {"least_photos": 4, "num_people": _NUM_PEOPLE, "num_untrained": spec.num_untrained, "seed": spec.seed}
+    sizes: dict[str, Any] = {
+        "least_photos": 4,
+        "num_people": _NUM_PEOPLE,
+        "num_untrained": spec.num_untrained,
+        "seed": spec.seed,
+    }
     photos: dict[str, Any] = {"data": spec.faces, "labelled": spec.labelled}
     return UsableLab(UsableSpec(first=Path(spec.usable), trainable=spec.trainable, looks=looks, **photos, **sizes), out)
 
