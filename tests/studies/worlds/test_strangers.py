@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from mint_keras.aad import views
 from mint_keras.audited import taps
 from mint_keras.records import AUDITED, InputError, Observations, Sample, tabulate
 from mint_keras.scorers import blind
@@ -31,7 +32,11 @@ def test_single_photos_show_nobody_that_a_look_network_is_competent(monkeypatch:
             for k, sex in enumerate(is_woman)]  # fmt: skip
     table = tabulate(said)
     outcome = rng.normal(size=(160, 16)) + 3 * np.eye(16)[0] * is_woman[:, None]  # the network sees who is a woman
-    arrays = {taps.OUTCOME: outcome, "view_cosines": rng.random((160, 8)), "view_norm_ratios": rng.random((160, 8))}
+    arrays = {
+        taps.OUTCOME: outcome,
+        "view_cosines": rng.random((160, len(views.VIEWS))),
+        "view_norm_ratios": rng.random((160, len(views.VIEWS))),
+    }
     by_network = {name: Observations(table, arrays) for name in (AUDITED, findings.LOOK)}
     by_network[PIXELS] = Observations(table, {blind.STATISTICS: rng.normal(size=(160, 5))})
     found = strangers.decide("sex", 0.75, 0, table, by_network)
