@@ -36,7 +36,8 @@ class FindOverlap(Common):
             on each other, as other photos of a person are as close.
         known: Lists of duplicates that others have published, text or CSV: names of samples or people, several in a
             line for one photo; a name alone is left out.
-        plant: So many copies, altered in each of 13 ways, are hidden among the others, to measure how many are found.
+        plant: So many copies, altered in each of 13 ways, are hidden among the others, to measure how many are found;
+            fewer among few photos.
         seed: Seed of their choice.
     """
 

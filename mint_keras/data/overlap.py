@@ -26,6 +26,7 @@ MAX_BITS = 31
 MIN_QUALITY = 50
 _NEIGHBOURS = 8
 _CANDIDATES = 5  # itself, and four that are laid on it: a copy is nearer than other photos
+_MOST_COPIES = 3  # planted of one photo on average: more would hide it from each other
 _MOST_NEIGHBOURS = 2048  # further copies of a photo are joined through each other
 _BATCH_SIZE = 64
 _CHUNK = 2**16  # pairs whose embeddings are copied at once
@@ -291,7 +292,7 @@ def fingerprint(
 
     Args:
         table: The samples to look at.
-        num_planted: How many of them are copied, at most, by each alteration.
+        num_planted: How many of them are copied by each alteration; fewer where there are too few photos.
         seed: Seeds the choice of what is copied, and how.
         embed: Turns uint8 RGB faces, (n, 112, 112, 3), into embeddings of length 1; None searches without.
 
@@ -299,7 +300,7 @@ def fingerprint(
         What to search, or None if no photo could be read.
     """
     rng = np.random.default_rng(seed)
-    num = min(num_planted, len(table))
+    num = min(num_planted, -(-_MOST_COPIES * len(table) // len(ALTERATIONS)))
     kinds: dict[int, list[str]] = collections.defaultdict(list)
     for kind in ALTERATIONS:
         for row in rng.choice(len(table), num, replace=False).tolist():

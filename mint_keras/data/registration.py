@@ -87,7 +87,7 @@ def is_copy(first: np.ndarray, second: np.ndarray) -> bool:
 
 
 def agreement(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
-    """Lays one picture on the other, perhaps mirrored, and returns the correlations of both and of their fine detail."""
+    """Lays one picture on the other, perhaps mirrored; returns the correlations of both, and of their fine detail."""
     # Laying them on each other takes a thousand times as long as asking which way round they are more alike.
     second = max((second, np.ascontiguousarray(second[:, ::-1])), key=lambda other: _correlation(first, other))
     best = (0.0, 0.0)

@@ -140,7 +140,7 @@ def test_prepared_faces_keep_their_people(databases: dict[str, Path], tmp_path: 
 
 def test_members_among_the_externals_are_left_out(databases: dict[str, Path], tmp_path: Path) -> None:
     sources = tuple(map(str, databases.values()))
-    find_overlap(FindOverlap(sources, tmp_path / "scan", plant=10, quiet=True))
+    find_overlap(FindOverlap(sources, tmp_path / "scan", plant=1, quiet=True))
     config = {
         "members": sources[:1],
         "externals": sources[1:2],
@@ -152,7 +152,7 @@ def test_members_among_the_externals_are_left_out(databases: dict[str, Path], tm
     }
     with pytest.raises(RefusedError, match=r"has not searched \['cctv'\]"):
         make(tmp_path / "out", "member-database", **config)
-    find_overlap(FindOverlap((*sources, "synthetic:1/cctv/0-9/2"), tmp_path / "all", plant=10, quiet=True))
+    find_overlap(FindOverlap((*sources, "synthetic:1/cctv/0-9/2"), tmp_path / "all", plant=1, quiet=True))
     text = make(tmp_path / "out", "member-database", **{**config, "scan": tmp_path / "all"})
     assert "Searched for members among the externals: 2 of" in text
     found = people(tmp_path / "out")

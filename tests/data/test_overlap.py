@@ -32,13 +32,13 @@ def test_pixels_and_hashes() -> None:
 
 def test_alike_photos_are_laid_on_each_other() -> None:
     """The whole way: copies of every kind are found among people who look alike, and no two people are one photo."""
-    table = synthetic.sample_table("synthetic:1/web/0-39/2")
-    searched = overlap.fingerprint(table, 4, 1, None)
+    table = synthetic.sample_table("synthetic:1/web/0-19/2")
+    searched = overlap.fingerprint(table, 2, 1, None)
     assert searched is not None
     found = overlap.find_overlap(searched.prints, 1.0, (), searched.is_copy())
     hits = searched.hits(found)
     assert set(hits) == set(overlap.ALTERATIONS)
-    assert sum(map(sum, hits.values())) >= 0.9 * 4 * len(hits)
+    assert sum(map(sum, hits.values())) >= 0.9 * 2 * len(hits)
     assert overlap.REGISTERED in found.reason
     assert not (found.second < len(table)).any()
 
