@@ -117,6 +117,8 @@ def describe(run: runs.Run) -> str:
         num, unknown = len(np.unique(chosen.people()[~is_unknown])), int(is_unknown.sum())
         said = f", {unknown} of unknown identity" if unknown else ""
         lines.append(f"{name + ':':17} {len(chosen):6} images, {num:5} identities{said} ({databases})")
+    if are_unknown(table.people()).any():
+        lines.append("Intervals take all of a database of whom nobody knows who they are for one person.")
     if (run.folder / run_aad.PRECISION).is_file():
         measured: dict[str, Any] = formats.read_json(run.folder / run_aad.PRECISION)
         cosines = ", ".join(f"{tap} {cosine:.6f}" for tap, cosine in measured["cosine"].items())
