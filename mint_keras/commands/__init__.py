@@ -42,7 +42,7 @@ def spec_of(kind: type[Spec], options: Any) -> Spec:
 COMMANDS = {
     "convert": Command("convert_fr", "convert a face-recognition model to Keras, proven tap by tap"),
     "verify": Command("verify_fr", "say how well a model recognises faces"),
-    "inspect": Command("inspect_database", "say what a folder or file of photos holds"),
+    "inspect": Command("inspect_database", "say what a folder or file of photos holds", has_keras=False),
     "prepare": Command("prepare_faces", "find faces on photos and cut them out for the models", has_keras=False),
     "overlap": Command("find_overlap", "find photos and people that two databases share"),
     "protocol": Command("make_protocol", "choose who trains and who tests, as in the paper", has_keras=False),

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from mint_keras import formats, shelf
+from mint_keras import environment, formats, shelf
 from mint_keras.commands import Result
 from mint_keras.data import identity_list, inspection, samples
 from mint_keras.options import Common
@@ -93,6 +93,7 @@ def inspect_database(config: InspectDatabase) -> Inspection:
         lines = [inspection.describe(c, bounds.upper_limit(c["unreadable"], c["read"])) for c in found]
         written = [INSPECTION, *([formats.REJECTED] if rejected else [])]
         if config.audited is not None:
+            environment.import_tensorflow()  # which nothing else here needs
             from mint_keras.auditing import who
 
             checked = who.look(tables, config.audited)
