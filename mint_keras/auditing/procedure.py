@@ -9,6 +9,7 @@ from mint_keras.auditing import look as looks
 from mint_keras.auditing.opened import AuditSpec, Opened, manifest, open_audit
 from mint_keras.data import protocol as protocols
 from mint_keras.records import AUDITED, REFERENCE, Scores
+from mint_keras.runs import face_quality
 from mint_keras.runs import run as runs
 from mint_keras.scorers import direction, log_odds, mint_plus
 from mint_keras.statistics import division, findings, rule
@@ -50,7 +51,8 @@ def audit(spec: AuditSpec, folder: Path, overwrite: bool = False) -> report.Resu
         changed, not_changed = changed_photos.changed(opened, tasks)
         curves, accusations = changed_photos.power_curves(opened, tasks), changed_photos.accusations(opened)
         not_measured = [*missing, *not_found, *not_changed]
-        results = report.Results(verdicts, curves, accusations, changed, not_measured, opened.said)
+        said = [*opened.said, *face_quality.compare(opened.run.protocol)]
+        results = report.Results(verdicts, curves, accusations, changed, not_measured, said)
         report.write(results, folder)
     return results
 

@@ -42,7 +42,7 @@ class Results:
     accusations: str  # what may be said of single photos
     changed: Sequence[Changed]  # nothing if it was not asked for
     not_measured: Sequence[str]  # which controls are missing, and why
-    identities: Sequence[str] = ()  # who is who, and what network said so
+    identities: Sequence[str] = ()  # who is who, what network said so, and how faces differ
 
     @property
     def outcome(self) -> str:

@@ -2,27 +2,30 @@
 
 The layout is recognised: RecordIO, IJB-C, FDDB, Adience, CelebA, UTKFace, LFW, GANDiffFace, insightface's verification
 sets, CIFAR-100, Tiny-ImageNet, COCO, Caltech, prepared tensorflow_datasets, any folder of photos, or a table of your
-own. Counts are compared with those published.
+own. Counts are compared with those published. With --audited a face-recognition model looks at aligned faces: whose
+names look like one person, and which like several? It proposes a list that make_protocol.py --identities obeys.
 
 Example:
     python scripts/inspect_database.py faces/ms1mv3
     python scripts/inspect_database.py adience=downloads/aligned photos --num-read 0 --out runs/sheet
+    python scripts/inspect_database.py faces/members faces/externals --audited dlib --out runs/who
 """
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mint_keras import formats
+from mint_keras import environment, formats, shelf
 from mint_keras.commands import Result
-from mint_keras.data import inspection, samples
+from mint_keras.data import identity_list, inspection, samples
 from mint_keras.options import Common
 from mint_keras.records import InputError, Rejected
 
 KIND = "database_sheet"
-SHEET, INSPECTION = "sheet.png", "inspection.json"
+SHEET, PEOPLE, INSPECTION = "sheet.png", "people.png", "inspection.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +40,8 @@ class InspectDatabase(Common):
         num: Images of each database on the sheet.
         num_read: Images of each database to decode, at random, for their sizes and for what is broken; 0 reads all.
         seed: Seed of the choice.
+        audited: A face-recognition model, such as dlib of the shelf or one of convert_fr.py. It compares all faces and
+            writes identities.csv and people.png: what it proposes, and a sheet to look at. Strike out what is wrong.
     """
 
     paths: tuple[str, ...] = dataclasses.field(metadata={"positional": True})
@@ -46,6 +51,7 @@ class InspectDatabase(Common):
     num_read: int = 1000
     seed: int = 1
     layout: str = ""
+    audited: Path | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +71,8 @@ def inspect_database(config: InspectDatabase) -> Inspection:
     sources = [samples.locate(path, config.layout) for path in config.paths]
     tables = [samples.list_samples(path, config.layout) for path in config.paths]
     inputs = {path: samples.fingerprint(table) for path, table in zip(config.paths, tables, strict=True)}
+    if config.audited is not None:
+        inputs["audited"] = formats.sha256_file(shelf.find(config.audited) / formats.MODEL)
     settings = {"layout": config.layout, "num": config.num, "num_read": config.num_read, "seed": config.seed}
     names = [str(table.database[0]) for table in tables]
     out = config.out or Path("runs") / ("inspect-" + "-".join(dict.fromkeys(names)))
@@ -81,12 +89,24 @@ def inspect_database(config: InspectDatabase) -> Inspection:
                 label = found[-1]["database"]
                 # Two sources may be of one database.
                 rows[f"{label}, {len(rows) + 1}" if label in rows else label] = shown
-        formats.write_json(out / INSPECTION, {"databases": found})
-        formats.write_rejected(out / formats.REJECTED, rejected)
-        if rows:
-            from mint_keras.report import plots  # with matplotlib, which --help has no need of
+        sheets: dict[str, tuple[str, Mapping[str, Sequence[np.ndarray | None]]]] = {SHEET: ("Databases", rows)}
+        lines = [inspection.describe(c, bounds.upper_limit(c["unreadable"], c["read"])) for c in found]
+        written = [INSPECTION, *([formats.REJECTED] if rejected else [])]
+        if config.audited is not None:
+            environment.import_tensorflow()  # which nothing else here needs
+            from mint_keras.auditing import who
 
-            plots.save_sheet(out / SHEET, rows, "Databases")
-    lines = [inspection.describe(c, bounds.upper_limit(c["unreadable"], c["read"])) for c in found]
-    written = [INSPECTION, *([SHEET] if rows else []), *([formats.REJECTED] if rejected else [])]
+            checked = who.look(tables, config.audited)
+            identity_list.write(out / identity_list.FILE, checked.lines)
+            sheets[PEOPLE] = ("Do these look like one person, or like several?", checked.sheet)
+            lines.append("\n".join(checked.said))
+            written.append(identity_list.FILE)
+        formats.write_json(out / INSPECTION, {"databases": found, "names": checked.said if config.audited else []})
+        formats.write_rejected(out / formats.REJECTED, rejected)
+        for file, (title, sheet) in sheets.items():
+            if sheet:
+                from mint_keras.report import plots  # with matplotlib, which --help has no need of
+
+                plots.save_sheet(out / file, sheet, title)
+                written.append(file)
     return Inspection("\n\n".join([*lines, f"Written: {out}: {', '.join(written)}"]), found, out)

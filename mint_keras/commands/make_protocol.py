@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from mint_keras import formats
 from mint_keras.commands import Result
-from mint_keras.data import cases, overlap_files, protocol_files, samples
+from mint_keras.data import cases, identity_list, overlap_files, protocol_files, samples
 from mint_keras.data.protocol import Protocol
 from mint_keras.data.protocol_files import SUMMARY as SUMMARY
 from mint_keras.records import InputError, RefusedError
@@ -43,6 +43,7 @@ class MakeProtocol:
             out.
         held_out: People of the members' database whom the model never saw: the control of every table.
         scan: Folder of find_overlap.py over all of these databases. What it says to leave out is left out.
+        identities: List of inspect_database.py --audited, as you left it: whom to merge, split and drop.
         unscanned: Go on without. Every table will say that externals may be members.
         size: Size of the training set, both classes together, as in the paper. With fewer samples all sizes shrink
             alike.
@@ -61,6 +62,7 @@ class MakeProtocol:
     test_externals: tuple[str, ...] = ()
     held_out: tuple[str, ...] = ()
     scan: Path | None = None
+    identities: Path | None = None
     # A switch of its own, because externals that are members make every result wrong.
     unscanned: bool = False
     size: Literal["100k", "50k", "1k"] = "100k"
@@ -110,16 +112,25 @@ def make_protocol(config: MakeProtocol) -> Chosen:
     everything = samples.join(sources)
     scan = overlap_files.read_scan(config.scan, sources) if config.scan is not None else None
     joined = {name: samples.join(parts) if parts else None for name, parts in listed.items()}
-    if scan is not None:
-        joined = {name: scan.leave_out(table) if table is not None else None for name, table in joined.items()}
+    lines = identity_list.read(config.identities) if config.identities is not None else []
+    obeyed: set[int] = set()
+    for name, table in joined.items():
+        if table is not None:
+            renamed, kept, known = identity_list.obey(table, lines)
+            obeyed |= known
+            kept &= ~scan.names(table, renamed) if scan is not None else True
+            joined[name] = renamed.take(kept)
     sides = cases.make_sides(config.case, joined, stand_ins)
     numbers = cases.plan(sides, config.size, config.num_train, config.num_test)
     protocol = cases.compose(sides, numbers, config.seed)
     inputs = {"samples": samples.fingerprint(everything)}
     if config.scan is not None:
         inputs["scan"] = formats.sha256_file(config.scan / formats.OVERLAP_REPORT)
-    # The folder of the search may be moved: its content is among the inputs.
-    settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in ("out", "scan", "overwrite")}
+    if config.identities is not None:
+        inputs["identities"] = formats.sha256_file(config.identities)
+    # What may be moved is among the inputs, by its content.
+    moved = ("out", "scan", "identities", "overwrite")
+    settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in moved}
     summary = {
         "case": config.case,
         "evaluation": protocol.main_evaluation,
@@ -130,6 +141,7 @@ def make_protocol(config: MakeProtocol) -> Chosen:
         "stand_ins": stand_ins,
         "parts": protocol_files.count_parts(protocol),
         "scan": scan.summary(len(everything)) if scan is not None else None,
+        "identities": {"lines": len(lines), "obeyed": len(obeyed)} if config.identities is not None else None,
     }
     manifest = formats.make_manifest(protocol_files.KIND, inputs, settings)
     with formats.output_folder(config.out, manifest, config.overwrite):

@@ -1,4 +1,4 @@
-"""Are there photos on both sides? Exact copies, near copies by perceptual hash, and near copies by embedding.
+"""Are there photos on both sides? Exact copies, near copies by perceptual hash, and by laying photos on each other.
 
 A claim that an external was not used in training is worth what this search is worth, so it comes with its own recall:
 plant altered copies, and count how many are found.
@@ -6,28 +6,31 @@ plant altered copies, and count how many are found.
 
 import collections
 import dataclasses
+import functools
 import hashlib
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Self
 
-import cv2
 import numpy as np
 
 from mint_keras import progress
-from mint_keras.data import images
+from mint_keras.data import images, registration
+from mint_keras.data.alterations import ALTERATIONS
 from mint_keras.records import SampleTable
 
-EXACT, PERCEPTUAL, EMBEDDING, KNOWN = "exact", "perceptual", "embedding", "known"
+EXACT, PERCEPTUAL, REGISTERED, EMBEDDING, KNOWN = "exact", "perceptual", "registered", "embedding", "known"
 # PDQ's authors take two photos for one up to a distance of 31 of 256 bits, and trust hashes from a quality of 50.
 # Source: https://github.com/facebook/ThreatExchange/tree/main/pdq
 MAX_BITS = 31
 MIN_QUALITY = 50
 _NEIGHBOURS = 8
+_CANDIDATES = 5  # itself, and four that are laid on it: a copy is nearer than other photos
+_MOST_COPIES = 3  # planted of one photo on average: more would hide it from each other
 _MOST_NEIGHBOURS = 2048  # further copies of a photo are joined through each other
 _BATCH_SIZE = 64
 _CHUNK = 2**16  # pairs whose embeddings are copied at once
-_NUM_STEPS = 4  # of parts, each way
+_KEPT = 2**15  # small pictures in memory, 100 MB
 _LINKS, _EFFORT = 32, 64  # of the graph of neighbours; more find more and take longer
 
 
@@ -42,7 +45,7 @@ class Fingerprints:
         quality: Quality of the hashes, 0 to 100, shape (n,); flat pictures have little.
         embedding: Embeddings of length 1, shape (n, d), by a face-recognition model that gives the mirrored photo the
             same one; None if there is no model.
-        cropped: Perceptual hashes of parts of the photos, shape (n, number of parts, 32); None leaves them out.
+        rough: Small grey pictures, shape (n, 24, 24), uint8, see `registration`; None if they are not searched.
     """
 
     digest: np.ndarray
@@ -50,7 +53,7 @@ class Fingerprints:
     mirrored: np.ndarray
     quality: np.ndarray
     embedding: np.ndarray | None
-    cropped: np.ndarray | None = None
+    rough: np.ndarray | None = None
 
 
 class Overlap(NamedTuple):
@@ -81,69 +84,74 @@ def hash_faces(faces: np.ndarray) -> tuple[list[str], np.ndarray, np.ndarray, np
     return digests, plain, mirrored, np.array([h[1] for h in hashed], np.int64)
 
 
-def hash_crops(faces: np.ndarray) -> np.ndarray:
-    """Returns hashes of the parts of faces that lack 5% of width and height, shape (n, number of parts, 32), uint8."""
-    import pdqhash
-
-    # A hash survives a shift of one pixel in a hundred, so parts are taken at steps of two.
-    height, width = faces.shape[1:3]
-    new_height, new_width = round(0.95 * height), round(0.95 * width)
-    places = [
-        (round(top), round(left))
-        for top in np.linspace(0, height - new_height, _NUM_STEPS)
-        for left in np.linspace(0, width - new_width, _NUM_STEPS)
-    ]
-    hashes = [
-        pdqhash.compute(cv2.resize(face[top : top + new_height, left : left + new_width], (width, height)))[0]
-        for face in faces
-        for top, left in places
-    ]
-    return np.packbits(np.array(hashes, np.uint8), axis=1).reshape(len(faces), len(places), -1)
-
-
-def find_overlap(fingerprints: Fingerprints, min_cosine: float, known: Sequence[tuple[int, int]] = ()) -> Overlap:
+def find_overlap(
+    fingerprints: Fingerprints,
+    min_cosine: float,
+    known: Sequence[tuple[int, int]] = (),
+    is_copy: Callable[[int, int], bool] | None = None,
+) -> Overlap:
     """Finds the pairs of rows that show the same photo, in about n log n steps, and adds those that others have found.
 
-    Embeddings whose cosine is at least `min_cosine` are taken for one photo.
+    Args:
+        fingerprints: What photos are told apart by.
+        min_cosine: From which cosine of their embeddings two photos may be one.
+        known: Pairs of rows that others have found.
+        is_copy: Looks at two photos that may be one, by their rows; None takes all of them for one.
     """
-    import faiss
-
     first_of = first_equal(fingerprints.digest)
     rows = np.arange(len(first_of))
-    parts = [(EXACT, first_of, rows)]
-    # Equal photos are searched for once: thousands of them would be millions of pairs.
-    distinct = np.flatnonzero(first_of == rows)
-    usable = distinct[fingerprints.quality[distinct] >= MIN_QUALITY]
-    # A mirrored photo has another hash, but the embedding is the same for both.
-    queries = [fingerprints.mirrored[usable]]
-    if fingerprints.cropped is not None:
-        queries += list(fingerprints.cropped[usable].swapaxes(0, 1))
-    if len(usable):
-        hashes = fingerprints.pdq[usable]
-        index = faiss.IndexBinaryHNSW(8 * hashes.shape[1], _LINKS)
-        for place, found in _near(index, hashes, [hashes, *queries], lambda distances: distances <= MAX_BITS):
-            parts.append((PERCEPTUAL, usable[place], usable[found]))
-    embedding = fingerprints.embedding
-    if embedding is not None:
-        vectors = np.ascontiguousarray(embedding[distinct], np.float32)
-        graph = faiss.IndexHNSWFlat(vectors.shape[1], _LINKS, faiss.METRIC_INNER_PRODUCT)
-        for place, found in _near(graph, vectors, [vectors], lambda cosines: cosines >= min_cosine):
-            parts.append((EMBEDDING, distinct[place], distinct[found]))
+    parts = [(EXACT, first_of, rows), *_candidates(fingerprints, np.flatnonzero(first_of == rows), min_cosine, is_copy)]
     parts.append((KNOWN, *np.array(known, int).reshape(-1, 2).T))
     # Each pair once, for the first reason that found it: `unique` keeps the first of equal ones.
     reasons, ones, others = zip(*parts, strict=True)
     reason = np.repeat(reasons, [len(part) for part in ones])
     pairs = np.sort(np.stack([np.concatenate(ones), np.concatenate(others)]), axis=0)
     is_pair = pairs[0] != pairs[1]
-    first, second = pairs[:, is_pair]
+    (first, second), reason = pairs[:, is_pair], reason[is_pair]
     _, kept = np.unique(first * (pairs.max(initial=0) + 1) + second, return_index=True)
-    first, second = first[kept], second[kept]
-    cosine = np.full(len(first), np.nan)
-    if embedding is not None:
-        for start in range(0, len(first), _CHUNK):
+    found = Overlap(first[kept], second[kept], reason[kept], np.full(len(kept), np.nan))
+    if is_copy is not None:
+        is_sure = ~np.isin(found.reason, (REGISTERED, EMBEDDING))
+        looked = zip(is_sure.tolist(), found.first.tolist(), found.second.tolist(), strict=True)
+        bar = progress.bar(looked, total=len(is_sure), desc="pairs", unit="pair")
+        found = found.take(np.array([sure or is_copy(a, b) for sure, a, b in bar], bool))
+    if fingerprints.embedding is not None:
+        for start in range(0, len(found.first), _CHUNK):
             part = slice(start, start + _CHUNK)
-            cosine[part] = np.sum(embedding[first[part]] * embedding[second[part]], axis=1)
-    return Overlap(first, second, reason[is_pair][kept], cosine)
+            ends = (fingerprints.embedding[rows[part]] for rows in (found.first, found.second))
+            found.cosine[part] = np.sum(np.prod(list(ends), axis=0), axis=1)
+    return found
+
+
+def _candidates(
+    fingerprints: Fingerprints, distinct: np.ndarray, min_cosine: float, is_copy: Callable[[int, int], bool] | None
+) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Yields a reason and pairs of rows, for each search among distinct photos.
+
+    Equal photos are searched for once: thousands of them would be millions of pairs.
+    """
+    import faiss
+
+    usable = distinct[fingerprints.quality[distinct] >= MIN_QUALITY]
+    if len(usable):
+        hashes = fingerprints.pdq[usable]
+        index = faiss.IndexBinaryHNSW(8 * hashes.shape[1], _LINKS)
+        # A mirrored photo has another hash, but the embedding is the same for both.
+        queries = (hashes, fingerprints.mirrored[usable])
+        for place, found in _near(index, hashes, queries, lambda distances: distances <= MAX_BITS):
+            yield PERCEPTUAL, usable[place], usable[found]
+    most = _MOST_NEIGHBOURS if is_copy is None else _CANDIDATES
+    searches: list[tuple[str, float, Iterator[np.ndarray]]] = []
+    if fingerprints.rough is not None:
+        searches.append((REGISTERED, registration.MIN_COSINE, registration.describe(fingerprints.rough[distinct])))
+    if fingerprints.embedding is not None:
+        vectors = np.ascontiguousarray(fingerprints.embedding[distinct], np.float32)
+        searches.append((EMBEDDING, min_cosine, iter((vectors, vectors))))
+    for reason, least, described in searches:
+        rows = next(described)
+        graph = faiss.IndexHNSWFlat(rows.shape[1], _LINKS, faiss.METRIC_INNER_PRODUCT)
+        for place, found in _near(graph, rows, described, functools.partial(np.less_equal, least), most):
+            yield reason, distinct[place], distinct[found]
 
 
 def first_equal(digest: np.ndarray) -> np.ndarray:
@@ -206,32 +214,16 @@ def match_known(table: SampleTable, lines: Sequence[Sequence[str]]) -> tuple[lis
     return pairs, alone, num_unknown
 
 
-def _cropped(face: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    height, width = face.shape[:2]
-    new_height, new_width = round(0.95 * height), round(0.95 * width)
-    top, left = rng.integers(0, [height - new_height + 1, width - new_width + 1])
-    return cv2.resize(face[top : top + new_height, left : left + new_width], (width, height))
-
-
-# From a face, RGB, uint8, to a near copy of it as photos are changed on the net; only a crop is drawn at random.
-ALTERATIONS: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
-    # OpenCV takes the channels for BGR both ways, so they come back in their order.
-    "encoded again": lambda face, _: cv2.imdecode(
-        cv2.imencode(".jpg", face, [cv2.IMWRITE_JPEG_QUALITY, 75])[1], cv2.IMREAD_COLOR
-    ),
-    "cropped 5%": _cropped,
-    "mirrored": lambda face, _: np.ascontiguousarray(face[:, ::-1]),
-    "brighter 10%": lambda face, _: np.clip(np.rint(face * 1.1), 0, 255).astype(np.uint8),
-    "darker 10%": lambda face, _: np.clip(np.rint(face * 0.9), 0, 255).astype(np.uint8),
-}
-
-
 def _near(
-    index: Any, rows: np.ndarray, queries: Sequence[np.ndarray], is_near: Callable[[np.ndarray], np.ndarray]
+    index: Any,
+    rows: np.ndarray,
+    queries: Iterable[np.ndarray],
+    is_near: Callable[[np.ndarray], np.ndarray],
+    most: int = _MOST_NEIGHBOURS,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Fills a graph with rows, and yields for each array of queries the pairs (query, row) that are near.
 
-    Queries whose last neighbour is near as well are asked again for more.
+    Queries whose last neighbour is near as well are asked again for more, up to the most.
     """
     import faiss
 
@@ -242,11 +234,11 @@ def _near(
         waiting, num = np.arange(len(asked)), _NEIGHBOURS
         found = []
         while len(waiting):
-            num = min(num, index.ntotal, _MOST_NEIGHBOURS)
+            num = min(num, index.ntotal, most)
             values, neighbours = index.search(asked[waiting], num)
             # Where faiss finds fewer than it is asked for, it answers -1.
             near = is_near(values) & (neighbours >= 0)
-            is_done = ~near[:, -1] | (num in (index.ntotal, _MOST_NEIGHBOURS))
+            is_done = ~near[:, -1] | (num in (index.ntotal, most))
             places, columns = np.nonzero(near & is_done[:, None])
             found.append((waiting[places], neighbours[places, columns]))
             waiting, num = waiting[~is_done], 4 * num
@@ -257,27 +249,40 @@ def _near(
 class Searched(NamedTuple):
     """What a search compares.
 
-    `rows` are those of the table that could be read, shape (n,). `prints` are their fingerprints, and behind them those
-    of the planted copies. `planted` says of every copy the place in `rows` of what it copies, and the alteration.
+    `table` are the samples that could be read, n rows. `prints` are their fingerprints, and behind them those of the
+    planted copies. `planted` says of every copy the row of what it copies and the alteration, and `copies` are grey
+    pictures of them, (m, 56, 56).
     """
 
-    rows: np.ndarray
+    table: SampleTable
     prints: Fingerprints
     planted: list[tuple[int, str]]
+    copies: np.ndarray
 
     def hits(self, found: Overlap) -> dict[str, list[bool]]:
-        """Tells of every planted copy whether the search found it, by alteration, and of all of them.
+        """Tells of every planted copy whether the search found it, by alteration.
 
         Of photos with equal pixels the first stands for all, because only it was searched for.
         """
         pairs = set(zip(found.first.tolist(), found.second.tolist(), strict=True))
         first = first_equal(self.prints.digest).tolist()
-        hits = [(first[place], row) in pairs for row, (place, _) in enumerate(self.planted, start=len(self.rows))]
-        by_kind = {
-            kind: [hit for hit, (_, other) in zip(hits, self.planted, strict=True) if other == kind]
-            for kind in ALTERATIONS
-        }
-        return {kind: hits for kind, hits in {**by_kind, "all": hits}.items() if hits}
+        hits: dict[str, list[bool]] = {}
+        for row, (place, kind) in enumerate(self.planted, start=len(self.table)):
+            hits.setdefault(kind, []).append((first[place], row) in pairs)
+        return hits
+
+    def is_copy(self) -> Callable[[int, int], bool]:
+        """Returns what looks at two photos, by their rows, and says whether they are one."""
+        reader = images.FaceReader()
+
+        @functools.lru_cache(_KEPT)
+        def grey(row: int) -> np.ndarray:
+            if row >= len(self.table):
+                return self.copies[row - len(self.table)]
+            face = images.FACE.apply(reader.image(str(self.table.location[row])))
+            return registration.grey(face[None], registration.FINE)[0]
+
+        return lambda first, second: registration.is_copy(grey(first), grey(second))
 
 
 def fingerprint(
@@ -287,43 +292,45 @@ def fingerprint(
 
     Args:
         table: The samples to look at.
-        num_planted: How many of them are copied, at most.
-        seed: Seeds the choice of what is copied, and the place of crops.
+        num_planted: How many of them are copied by each alteration; fewer where there are too few photos.
+        seed: Seeds the choice of what is copied, and how.
         embed: Turns uint8 RGB faces, (n, 112, 112, 3), into embeddings of length 1; None searches without.
 
     Returns:
         What to search, or None if no photo could be read.
     """
     rng = np.random.default_rng(seed)
-    chosen = set(rng.choice(len(table), min(num_planted, len(table)), replace=False).tolist())
-    kinds = list(ALTERATIONS)
+    num = min(num_planted, -(-_MOST_COPIES * len(table) // len(ALTERATIONS)))
+    kinds: dict[int, list[str]] = collections.defaultdict(list)
+    for kind in ALTERATIONS:
+        for row in rng.choice(len(table), num, replace=False).tolist():
+            kinds[row].append(kind)
     parts: list[tuple] = []
     copies: list[tuple] = []
     rows: list[int] = []
     planted: list[tuple[int, str]] = []
+    fine: list[np.ndarray] = [np.empty((0, registration.FINE, registration.FINE), np.uint8)]
 
     def look(faces: np.ndarray) -> tuple:
-        return *hash_faces(faces), embed(faces) if embed else None, hash_crops(faces)
+        return *hash_faces(faces), embed(faces) if embed else None, registration.grey(faces, registration.ROUGH)
 
     with progress.bar(total=len(table), desc="photos", unit="photo") as bar:
         for batch_rows, faces in images.FaceReader().batches(table, _BATCH_SIZE):
             parts.append(look(faces))
-            altered = []
-            for position, row in enumerate(batch_rows.tolist()):
-                if row in chosen:
-                    # The alterations take turns, so that each is tried equally often.
-                    kind = kinds[len(planted) % len(kinds)]
-                    planted.append((len(rows) + position, kind))
-                    altered.append(ALTERATIONS[kind](faces[position], rng))
-            if altered:
-                copies.append(look(np.stack(altered)))
+            new = [(position, kind) for position, row in enumerate(batch_rows.tolist()) for kind in kinds[row]]
+            planted += [(len(rows) + position, kind) for position, kind in new]
+            altered = np.array([ALTERATIONS[kind](faces[position], rng) for position, kind in new], np.uint8)
+            for start in range(0, len(altered), _BATCH_SIZE):
+                some = altered[start : start + _BATCH_SIZE]
+                copies.append(look(some))
+                fine.append(registration.grey(some, registration.FINE))
             rows += batch_rows.tolist()
             bar.update(len(batch_rows))
     if not rows:
         return None
     # Copies come last: whatever is found at a row beyond the photos is one of them.
-    *columns, embedding, cropped = zip(*parts, *copies, strict=True)
+    *columns, embedding, rough = zip(*parts, *copies, strict=True)
     digest, pdq, mirrored, quality = map(np.concatenate, columns)
     embeddings = np.concatenate(embedding) if embed else None
-    prints = Fingerprints(digest, pdq, mirrored, quality, embeddings, np.concatenate(cropped))
-    return Searched(np.array(rows), prints, planted)
+    prints = Fingerprints(digest, pdq, mirrored, quality, embeddings, np.concatenate(rough))
+    return Searched(table.take(np.array(rows)), prints, planted, np.concatenate(fine))

@@ -21,19 +21,24 @@ class Scan(NamedTuple):
     people: set[str]
     report: dict[str, Any]
 
-    def leave_out(self, table: SampleTable) -> SampleTable:
-        """Returns a table without what the search says to leave out."""
-        out = np.isin(table.sample_id, list(self.samples)) | np.isin(table.people(), list(self.people))
-        return table.take(~out)
+    def names(self, table: SampleTable, renamed: SampleTable) -> np.ndarray:
+        """Returns which samples of a table are to be left out, shape (n,).
+
+        `renamed` are the same samples as a list of identities calls them: people go under all of their names.
+        """
+        is_person = np.isin(table.people(), list(self.people))
+        is_person = np.isin(renamed.people(), renamed.people()[is_person]) | is_person
+        return np.isin(table.sample_id, list(self.samples)) | is_person
 
     def summary(self, num_samples: int) -> dict[str, Any]:
         """Returns what a protocol keeps of the search, which could choose from so many before any was left out."""
-        planted = self.report["planted"].get("all")
+        # The worst kind of copy, for nobody knows of which kind one is.
+        missed = [kind["missed_at_most"] for kind in self.report["planted"].values()]
         return {
             "left_out": len(self.samples),
             "left_out_people": len(self.people),
             "num_samples": num_samples,
-            "missed_at_most": planted["missed_at_most"] if planted else None,
+            "missed_at_most": max(missed, default=None),
             "by_embedding": self.report["audited"] is not None,
         }
 

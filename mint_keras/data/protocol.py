@@ -110,7 +110,8 @@ def make_protocol(sources: Sources, num_train: int, num_test: int, seed: int) ->
         )
     _refuse_shared(
         {name: table.people() for name, table in sources._asdict().items() if table is not None},
-        " Databases are told apart by their folder names: rename one if they are different.",
+        " Databases are told apart by their folder names: rename one if they are different. One who was merged across "
+        "sides can be dropped in --identities.",
     )
     rng = streams.stream(seed, streams.PROTOCOL)
     # One stream draws all of them: in another order, old seeds would give other samples.

@@ -75,6 +75,10 @@ def describe(summary: dict[str, Any]) -> str:
         )
     if (num_train := summary["parts"]["train_members"]["images"]) < cases.MIN_TRAIN:
         lines.append(f"Too few to train a head: batches take {cases.MIN_TRAIN} of each class, received {num_train}.")
+    if listed := summary.get("identities"):
+        lines.append(
+            f"Who is who: {listed['obeyed']:,} of {listed['lines']:,} lines of --identities name somebody here."
+        )
     return "\n".join([*lines, scan_text(summary["scan"])])
 
 

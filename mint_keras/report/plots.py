@@ -114,8 +114,8 @@ def save_curves(path: Path, panels: Mapping[str, Mapping[str, Sequence[Point]]],
     save(figure, path)
 
 
-def save_sheet(path: Path, rows: Mapping[str, Sequence[np.ndarray]], title: str) -> None:
-    """Draws rows of faces, RGB of any shape, each beside its label, into a PNG."""
+def save_sheet(path: Path, rows: Mapping[str, Sequence[np.ndarray | None]], title: str) -> None:
+    """Draws rows of faces, RGB of any shape, each beside its label, into a PNG; None leaves a gap."""
     num_columns = max(len(faces) for faces in rows.values())
     figure = Figure(figsize=(num_columns, len(rows) * 1.05 + 0.4), layout="constrained")
     grid = figure.subplots(len(rows), num_columns, squeeze=False)

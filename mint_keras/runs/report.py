@@ -15,6 +15,7 @@ from mint_keras.data.people import are_unknown
 from mint_keras.records import AUDITED, InputError, ResultRow, Scores
 from mint_keras.report import plots, tables
 from mint_keras.runs import aad as run_aad
+from mint_keras.runs import face_quality
 from mint_keras.runs import run as runs
 from mint_keras.runs.spec import COMBINATION, RunSpec
 from mint_keras.scorers.baselines import BASELINES, EMBEDDING_NORM
@@ -117,6 +118,9 @@ def describe(run: runs.Run) -> str:
         num, unknown = len(np.unique(chosen.people()[~is_unknown])), int(is_unknown.sum())
         said = f", {unknown} of unknown identity" if unknown else ""
         lines.append(f"{name + ':':17} {len(chosen):6} images, {num:5} identities{said} ({databases})")
+    lines += face_quality.compare(run.protocol)
+    if are_unknown(table.people()).any():
+        lines.append("Intervals take all of a database of whom nobody knows who they are for one person.")
     if (run.folder / run_aad.PRECISION).is_file():
         measured: dict[str, Any] = formats.read_json(run.folder / run_aad.PRECISION)
         cosines = ", ".join(f"{tap} {cosine:.6f}" for tap, cosine in measured["cosine"].items())

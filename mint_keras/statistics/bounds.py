@@ -110,7 +110,7 @@ def certify(parts: Sequence[Scores], max_fpr: float = metrics.LOW_FPR, confidenc
     thresholds, rates = [], []
     for part in parts:
         is_member = figures.membership(part)
-        people, logit = part.samples.people(), np.asarray(part.logit, np.float64)
+        people, logit = figures.people_of(part), np.asarray(part.logit, np.float64)
         # A threshold from a person's own other photos would make that person's trial depend on it.
         both = np.intersect1d(people[is_member], people[~is_member])
         is_counted = np.where(is_member, ~np.isin(people, both[::2]), ~np.isin(people, both[1::2]))

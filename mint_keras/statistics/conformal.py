@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from mint_keras.data.people import known_units
 from mint_keras.records import InputError, RefusedError, Scores
 from mint_keras.statistics import figures
 
@@ -116,9 +117,9 @@ class Calibration:
 def calibrate(externals: Scores, head_people: np.ndarray) -> Calibration:
     """Collects what external people score.
 
-    A person counts once, with the largest logit of all photos. A new external person's photo then exceeds it no more
-    often than a photo among n + 1 people should, and neither does the largest of as many photos of that person as the
-    calibration people have.
+    A person counts once, with the largest logit of all photos, and so do all together of whom a database does not
+    know who they are. A new external person's photo then exceeds it no more often than a photo among n + 1 people
+    should, and neither does the largest of as many photos of that person as the calibration people have.
 
     Args:
         externals: Scores of people of one or several databases, none of them a member.
@@ -130,10 +131,10 @@ def calibrate(externals: Scores, head_people: np.ndarray) -> Calibration:
     if externals.is_member is not None and externals.is_member.any():
         num = np.count_nonzero(externals.is_member)
         raise InputError(f"Expected externals only to calibrate with, received {num} members. Leave them out.")
-    people, logit = externals.samples.people(), np.asarray(externals.logit, np.float64)
+    people, logit = figures.people_of(externals), np.asarray(externals.logit, np.float64)
     if not len(people) or not np.isfinite(logit).all():
         raise InputError(f"Expected finite scores of external people, received {len(people)} samples.")
-    _check_disjoint(people, head_people, "that trained the head")
+    _check_disjoint(people, known_units(head_people), "that trained the head")
     names, first = np.unique(people, return_index=True)
     # Taking all photos as they come would pretend to have more people than there are. This costs power, and prefers
     # silence to a wrong accusation.
@@ -165,7 +166,7 @@ def verify(calibration: Calibration, held_out: Scores, head_people: np.ndarray, 
         )
     if calibration.floor > alpha:
         raise InputError(f"Expected an alpha of at least {calibration.floor:.2g}, the smallest p-value, got {alpha:g}.")
-    _check_disjoint(held_out.samples.people(), calibration.people, "of the calibration")
+    _check_disjoint(figures.people_of(held_out), calibration.people, "of the calibration")
     tried = calibrate(held_out, head_people).logits[str(databases[0])]
     num_accused = int(np.count_nonzero(_p_values(calibration, tried) <= alpha))
     rate = bounds.exact_interval(num_accused, len(tried))

@@ -65,13 +65,14 @@ def membership(part: Scores) -> np.ndarray:
     return part.is_member
 
 
-def count_people(part: Scores, is_certain: bool = False) -> tuple[int, int]:
-    """Returns the numbers of people among the members and among the externals.
+def people_of(part: Scores) -> np.ndarray:
+    """Returns the person of every sample, shape (n,); all of a database of whom nobody knows who they are are one."""
+    return known_units(part.samples.people())
 
-    To be certain, all of a database of whom nobody knows who they are count as one.
-    """
-    people, is_member = part.samples.people(), membership(part)
-    people = known_units(people) if is_certain else people
+
+def count_people(part: Scores) -> tuple[int, int]:
+    """Returns the numbers of people among the members and among the externals, see `people_of`."""
+    people, is_member = people_of(part), membership(part)
     return len(np.unique(people[is_member])), len(np.unique(people[~is_member]))
 
 
@@ -88,7 +89,7 @@ def one_photo_each(part: Scores, is_counted: np.ndarray) -> np.ndarray:
     rows = np.flatnonzero(is_counted)
     # The photo whose sample_id comes first: that has nothing to do with its score.
     rows = rows[np.argsort(part.samples.sample_id[rows], kind="stable")]
-    _, first = np.unique(part.samples.people()[rows], return_index=True)
+    _, first = np.unique(people_of(part)[rows], return_index=True)
     return rows[first]
 
 

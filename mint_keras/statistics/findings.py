@@ -167,6 +167,6 @@ def _measure(
     difference = None
     if reference_parts is not None:
         difference = paired.difference(reference_parts, parts, seed=seed, names=[figures.AUC])[figures.AUC]
-    people = figures.count_people(parts[0], is_certain=True)
+    people = figures.count_people(parts[0])
     what_of = (name, question, role, truth, parts[0].evaluation, area, *people, difference, adjusted_p)
     return Finding(*what_of, num_folds=max(part.num_folds for part in parts))

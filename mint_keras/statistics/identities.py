@@ -1,4 +1,4 @@
-"""One person under several names, found by the embeddings of a face network; and does that network know people at all?
+"""One person under several names, and several under one, by the embeddings of a face network. Does it know people?
 
 Names of one person are not independent: with some in the calibration or on the other side, whatever was learnt of the
 person looks like membership.
@@ -11,6 +11,7 @@ import numpy as np
 from scipy import sparse, stats
 from scipy.cluster import hierarchy
 from scipy.sparse import csgraph
+from scipy.spatial import distance
 
 from mint_keras import vectors
 from mint_keras.records import InputError
@@ -27,6 +28,7 @@ _TAIL = 0.025  # of the cosines of different names, from where a normal tail goe
 _STRETCH = 1.05  # of that tail: between LFW's people, and between drawn ones, cosines go so much farther
 _ROUNDING = 1e-6  # of directions, in float32
 _NUM_IMPOSTORS = 20_000
+_FOUND, _NUM_JOINED = 0.99, 500  # share of so many pairs of names, taken for one, that must be told from a person
 _BLOCK = 512
 
 
@@ -105,6 +107,35 @@ class Merged(NamedTuple):
         )
 
 
+class Several(NamedTuple):
+    """Which names are of several people.
+
+    Attributes:
+        part: The part of each photo within its name, shape (n,), int: 0 of the largest, then 1, 2 ...
+        cosine: Mean cosine of the photos of a name's two most different parts, by name; of names with two photos.
+        threshold: Cosine below which a name is of several people; None where fewer than `MIN_PEOPLE` have two photos.
+        recall: Share of pairs of names, taken for one, that lie below.
+    """
+
+    part: np.ndarray
+    cosine: dict[str, float]
+    threshold: float | None
+    recall: float | None
+
+    def describe(self) -> str:
+        """Returns what was found, in plain English."""
+        if self.threshold is None or self.recall is None:
+            return (
+                f"Several people under one name cannot be found: {len(self.cosine)} names have two photos or more, "
+                f"{MIN_PEOPLE} are needed."
+            )
+        num = sum(cosine < self.threshold for cosine in self.cosine.values())
+        return (
+            f"{num} of {len(self.cosine)} names look like several people: parts of their photos have a mean cosine "
+            f"below {self.threshold:.3f}. Of pairs of names, taken for one, a share of {self.recall:.3f} has."
+        )
+
+
 def competence(embeddings: np.ndarray, people: np.ndarray, seed: int = 1) -> Competence:
     """Returns how well a network tells people apart on the photos at hand.
 
@@ -179,6 +210,57 @@ def same_people(embeddings: np.ndarray, people: np.ndarray) -> Merged:
     return Merged(merged, groups, threshold, recall, false_alarm, len(names), len(halves), len(copies))
 
 
+def several_people(embeddings: np.ndarray, people: np.ndarray, seed: int = 1) -> Several:
+    """Finds names whose photos fall into parts that are as different as people are: by average linkage.
+
+    The photos at hand set the threshold, from pairs of names that are taken for one. A part may be a single photo: of
+    somebody else, or one that the network cannot make out.
+
+    Args:
+        embeddings: Embeddings of photos, shape (n, d), of any length, by a competent network.
+        people: The name of who is on them, shape (n,).
+        seed: Seeds the pairs.
+
+    Raises:
+        InputError: if embeddings are not finite, or not as many as names.
+    """
+    units, names, name_of = _prepare(embeddings, people)
+    rows_of = np.split(np.argsort(name_of, kind="stable"), np.cumsum(np.bincount(name_of))[:-1])
+    trees = {name: _tree(units[rows]) for name, rows in zip(names.tolist(), rows_of, strict=True) if len(rows) > 1}
+    part, cosine = np.zeros(len(units), int), {name: float(1 - tree[-1, 2]) for name, tree in trees.items()}
+    if len(trees) < MIN_PEOPLE:
+        return Several(part, cosine, None, None)
+    order = np.random.default_rng(seed).permutation(len(names))
+    pairs = list(zip(order[::2], order[1::2], strict=False))[:_NUM_JOINED]
+    joined = [1 - _tree(units[np.concatenate([rows_of[one], rows_of[other]])])[-1, 2] for one, other in pairs]
+    threshold = float(np.quantile(joined, _FOUND))
+    for name, rows in zip(names.tolist(), rows_of, strict=True):
+        if cosine.get(name, 1.0) < threshold:
+            number = hierarchy.fcluster(trees[name], 1 - threshold, "distance") - 1
+            part[rows] = np.argsort(np.argsort(-np.bincount(number), kind="stable"))[number]
+    return Several(part, cosine, threshold, float(np.mean(np.array(joined) < threshold)))
+
+
+def unnamed_people(embeddings: np.ndarray) -> tuple[np.ndarray, float]:
+    """Proposes who is one person among photos of which nobody knows whose they are: by average linkage.
+
+    The threshold is a tail of all cosines, as nearly all pairs of photos are of two people.
+
+    Returns:
+        The number of the person on each photo, shape (n,), from 0 as they come, and the cosine of the threshold.
+    """
+    units, *_ = _prepare(embeddings, np.zeros(len(embeddings)))
+    threshold, _ = _threshold(units, None)
+    links = np.concatenate([_average_linkage(units, threshold), _pairs(units, COPY, np.arange(len(units)))])
+    _, first, group = np.unique(_groups(links, len(units)), return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[group], threshold
+
+
+def _tree(units: np.ndarray) -> np.ndarray:
+    """Returns the average linkage of unit rows by 1 less the cosine; rows of zeros have a cosine of 0 with all."""
+    return hierarchy.linkage(distance.squareform(1 - np.clip(units @ units.T, -1, 1), checks=False), "average")
+
+
 def _prepare(embeddings: np.ndarray, people: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns directions seen from the middle of all, the names in order, and which of them each photo has."""
     rows, people = np.asarray(embeddings, np.float64), np.asarray(people)
@@ -214,8 +296,11 @@ def _halves(units: np.ndarray, name_of: np.ndarray) -> np.ndarray:
     return np.sum(means[::2] * means[1::2], axis=1)
 
 
-def _threshold(means: np.ndarray, halves: np.ndarray) -> tuple[float, float]:
-    """Returns from which cosine two names are one person, and the share of different people that reach it."""
+def _threshold(means: np.ndarray, halves: np.ndarray | None) -> tuple[float, float]:
+    """Returns from which cosine two names are one person, and the share of different people that reach it.
+
+    Without halves of known people there is no gap to leave to anybody.
+    """
     some = np.arange(0, len(means), max(1, len(means) // 500))
     cosines = (means @ means[some].T)[np.arange(len(means))[:, None] != some]
     # Twins are each other's nearest, which is the far tail: it is continued from where they have little weight.
@@ -223,7 +308,8 @@ def _threshold(means: np.ndarray, halves: np.ndarray) -> tuple[float, float]:
     scale = _STRETCH * max(upper - middle, np.finfo(float).eps) / stats.norm.isf(_TAIL)
     limit = middle + scale * stats.norm.isf(min(0.5, 2 * _MAX_FALSE_LINKS / (len(means) - 1)))
     # Photos of one occasion are more alike than a person's are under two names: half of any gap is left to the latter.
-    threshold = min((limit + max(limit, float(np.quantile(halves, _MAX_MISSED)))) / 2, COPY)
+    gap = 0.0 if halves is None else max(0.0, float(np.quantile(halves, _MAX_MISSED)) - limit)
+    threshold = min(limit + gap / 2, COPY)
     return float(threshold), float(stats.norm.sf((threshold - middle) / scale))
 
 

@@ -103,7 +103,8 @@ def percentile(values: Sequence[float], draws: np.ndarray, num_people: int, kind
 
     It is exact neither for few people nor near 0 and 1, where it is too short (`coverage`, docs/method.md).
     """
-    del num_people  # what `student` needs
+    if num_people < 2:
+        return _anything(values, kind)
     # Too short for verdicts (93.5% in place of 95%, less near an AUC of 1): it stays for the tables published with it.
     tail = (1 - CONFIDENCE) / 2
     # Widened draws leave the range that a figure has.
@@ -115,14 +116,11 @@ def student(values: Sequence[float], draws: np.ndarray, num_people: int, kind: s
     """Returns the mean of a figure's values with a t interval from the draws' standard deviation; needs SciPy.
 
     Degrees of freedom are the people of the smaller side, less one. The kind is `RATE`, or `DIFFERENCE` of rates.
-
-    Raises:
-        InputError: if there are fewer than two people.
     """
     from scipy import special, stats  # tables and the laptop do without
 
     if num_people < 2:
-        raise InputError(f"Expected at least two people on each side, received {num_people}.")
+        return _anything(values, kind)
     value = float(np.mean(values))
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, num_people - 1) * np.std(draws))
     if kind == DIFFERENCE:
@@ -136,6 +134,11 @@ def student(values: Sequence[float], draws: np.ndarray, num_people: int, kind: s
     half /= value * (1 - value)
     low, high = special.expit(special.logit(value) + np.array([-half, half]))
     return Estimate(value, float(low), float(high), len(values))
+
+
+def _anything(values: Sequence[float], kind: str) -> Estimate:
+    """Returns the mean of a figure's values with all that it can be: one person on a side says nothing of others."""
+    return Estimate(float(np.mean(values)), -1.0 if kind == DIFFERENCE else 0.0, 1.0, len(values))
 
 
 METHODS = {"percentile": percentile, "student": student}
@@ -184,7 +187,7 @@ class _Ranks(NamedTuple):
 
 def _ranks(part: Scores) -> _Ranks | None:
     """Returns who outranks whom; None for too many photos."""
-    is_member, people = figures.membership(part), part.samples.people()
+    is_member, people = figures.membership(part), figures.people_of(part)
     sides = [np.flatnonzero(is_member), np.flatnonzero(~is_member)]
     if len(sides[0]) * len(sides[1]) > _CHUNK:
         return None
@@ -205,7 +208,7 @@ def _weights(part: Scores, num_draws: int, rng: np.random.Generator | int, colum
     """
     is_member = figures.membership(part)
     weights = np.empty((num_draws, len(columns)))
-    people = part.samples.people()
+    people = figures.people_of(part)
     # Drawn apart, the two sides of one person would vary as if they were of different people.
     on_both = np.isin(people, np.intersect1d(people[is_member], people[~is_member]))
     groups = [(mask, np.unique(people[mask])) for mask in (is_member & ~on_both, ~is_member & ~on_both, on_both)]

@@ -12,6 +12,7 @@ import pytest
 from mint_keras import formats
 from mint_keras.commands.find_overlap import FindOverlap, find_overlap
 from mint_keras.data import overlap, synthetic
+from mint_keras.data.alterations import ALTERATIONS
 from mint_keras.records import InputError
 from mint_keras.report import plots
 
@@ -39,9 +40,9 @@ def rows(path: Path) -> list[list[str]]:
 
 
 def test_copies_across_databases_are_left_out(databases: tuple[Path, Path], tmp_path: Path) -> None:
-    text = find_overlap(FindOverlap(tuple(map(str, databases)), tmp_path / "out", plant=10, quiet=True)).text
+    text = find_overlap(FindOverlap(tuple(map(str, databases)), tmp_path / "out", plant=2, quiet=True)).text
     assert "20 photos, 1 unreadable" in text
-    assert "Without --audited, crops are hardly found" in text
+    assert "the worst kind: " in text
     pairs = {(first, second): reason for first, second, reason, _ in rows(tmp_path / "out" / "pairs.csv")}
     assert pairs["members/3/a.png", "externals/51/a.png"] == overlap.PERCEPTUAL
     assert pairs["externals/55/a.png", "externals/57/a.png"] == overlap.EXACT
@@ -50,21 +51,23 @@ def test_copies_across_databases_are_left_out(databases: tuple[Path, Path], tmp_
     assert rows(tmp_path / "out" / "excluded_identities.csv") == [["externals/51"]]
     report = formats.read_json(tmp_path / "out" / "overlap.json")
     assert report["across"] == 1
-    assert report["planted"]["all"]["planted"] == 10
-    assert report["planted"]["mirrored"] == {"planted": 2, "found": 2, "missed_at_most": pytest.approx(0.776, abs=1e-3)}
+    assert set(report["planted"]) == set(ALTERATIONS)
+    assert report["planted"]["mirrored"] == {
+        "planted": 2, "found": 2, "low": pytest.approx(0.158, abs=1e-3), "high": 1.0,
+        "missed_at_most": pytest.approx(0.776, abs=1e-3),
+    }  # fmt: skip
     assert (tmp_path / "out" / "review.png").is_file()
 
 
 def test_embeddings_add_what_hashes_miss(databases: tuple[Path, Path], audited_folder: Path, tmp_path: Path) -> None:
     config = FindOverlap(
-        (str(databases[0]),), tmp_path / "out", audited=audited_folder, min_cosine=0.5, plant=12, quiet=True
+        (str(databases[0]),), tmp_path / "out", audited=audited_folder, min_cosine=0.5, plant=2, quiet=True
     )
-    text = find_overlap(config).text
-    assert "Without --audited" not in text
-    planted = formats.read_json(tmp_path / "out" / "overlap.json")["planted"]
-    assert planted["cropped 5%"]["found"] == planted["cropped 5%"]["planted"] == 3
-    cosines = [float(row[3]) for row in rows(tmp_path / "out" / "pairs.csv") if row[2] == overlap.EMBEDDING]
-    assert all(cosine >= 0.5 for cosine in cosines)
+    report = find_overlap(config).report
+    assert report["audited"]
+    assert report["planted"]["cropped 5%"]["found"] == report["planted"]["cropped 5%"]["planted"] == 2
+    # Embeddings of a weak network are alike for all: whether photos are one is seen in the photos.
+    assert not rows(tmp_path / "out" / "pairs.csv")
 
 
 def test_the_review_sheet_says_its_order(
@@ -98,7 +101,7 @@ def test_published_lists(databases: tuple[Path, Path], tmp_path: Path) -> None:
 
 def test_the_same_command_gives_the_same_bytes(databases: tuple[Path, Path], tmp_path: Path) -> None:
     for name in ("a", "b"):
-        find_overlap(FindOverlap(tuple(map(str, databases)), tmp_path / name, plant=10, quiet=True))
+        find_overlap(FindOverlap(tuple(map(str, databases)), tmp_path / name, plant=1, quiet=True))
     for name in ("pairs.csv", "excluded_samples.csv", "overlap.json", "review.png"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 

@@ -140,7 +140,7 @@ def test_prepared_faces_keep_their_people(databases: dict[str, Path], tmp_path: 
 
 def test_members_among_the_externals_are_left_out(databases: dict[str, Path], tmp_path: Path) -> None:
     sources = tuple(map(str, databases.values()))
-    find_overlap(FindOverlap(sources, tmp_path / "scan", plant=10, quiet=True))
+    find_overlap(FindOverlap(sources, tmp_path / "scan", plant=1, quiet=True))
     config = {
         "members": sources[:1],
         "externals": sources[1:2],
@@ -152,7 +152,7 @@ def test_members_among_the_externals_are_left_out(databases: dict[str, Path], tm
     }
     with pytest.raises(RefusedError, match=r"has not searched \['cctv'\]"):
         make(tmp_path / "out", "member-database", **config)
-    find_overlap(FindOverlap((*sources, "synthetic:1/cctv/0-9/2"), tmp_path / "all", plant=10, quiet=True))
+    find_overlap(FindOverlap((*sources, "synthetic:1/cctv/0-9/2"), tmp_path / "all", plant=1, quiet=True))
     text = make(tmp_path / "out", "member-database", **{**config, "scan": tmp_path / "all"})
     assert "Searched for members among the externals: 2 of" in text
     found = people(tmp_path / "out")
@@ -163,3 +163,18 @@ def test_members_among_the_externals_are_left_out(databases: dict[str, Path], tm
     cv2.imwrite(str(databases["one"] / "58.png"), np.zeros((112, 112, 3), np.uint8))
     with pytest.raises(RefusedError, match=r"has not searched \['one'\] as they are now"):
         make(tmp_path / "again", "member-database", **{**config, "scan": tmp_path / "all"})
+
+
+def test_a_list_of_identities_is_obeyed(tmp_path: Path) -> None:
+    """Two members are one person, one is dropped; a line about nobody is counted."""
+    (tmp_path / "list.csv").write_text(
+        "action,identity,sample_id,as\nmerge,web/1-000001,,web/1-000000\ndrop,web/1-000002,,\nmerge,web/777,,web/1-000000\n"
+    )
+    text = make(tmp_path / "p", identities=tmp_path / "list.csv")
+    assert "2 of 3 lines of --identities name somebody here" in text
+    protocol, _ = read_protocol(tmp_path / "p")
+    assert "web/1-000002" not in protocol.table.people()
+    of_both = np.isin(protocol.table.identity, ["1-000000", "1-000001"]) & (protocol.table.database == "web")
+    assert len(np.unique(protocol.part[of_both])) == 1
+    assert set(protocol.table.people()[of_both]) == {"web/1-000000"}
+    assert set(protocol.table.identity[of_both]) == {"1-000000", "1-000001"}

@@ -20,7 +20,7 @@ def test_what_is_written_is_left_out(tmp_path: Path) -> None:
         formats.write_json(tmp_path / "scan" / formats.OVERLAP_REPORT, report)
     assert counts == {"excluded_samples": 2, "excluded_identities": 1}
     scan = overlap_files.read_scan(tmp_path / "scan", [table])
-    assert scan.leave_out(table).sample_id.tolist() == table.sample_id[[0, 1, 2, 6, 7]].tolist()
+    assert table.take(~scan.names(table, table)).sample_id.tolist() == table.sample_id[[0, 1, 2, 6, 7]].tolist()
     assert scan.summary(8) == {
         "left_out": 2, "left_out_people": 1, "num_samples": 8, "missed_at_most": None, "by_embedding": False,
     }  # fmt: skip

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mint_keras.records import InputError, RefusedError, Scores
+from mint_keras.data.people import unknown
+from mint_keras.records import InputError, RefusedError, Sample, Scores, tabulate
 from mint_keras.statistics import conformal, domain
 from tests.statistics.worlds import draw, scores_of
 
@@ -271,3 +272,15 @@ def test_photos_of_one_person_are_not_different_people(monkeypatch: pytest.Monke
 def test_an_alpha_is_refused_before_anything_is_measured() -> None:
     with pytest.raises(InputError, match=r"rate in \[0, 1\], received 1.5"):
         conformal.verify(by_hand(), externals(5, "a", np.random.default_rng(1)), NOBODY, alpha=1.5)
+
+
+def test_people_whom_nobody_knows_calibrate_as_one() -> None:
+    """A hundred photos of perhaps one person are no hundred people."""
+    names = [unknown(str(k)) for k in range(100)] + ["Ann"]
+    table = tabulate([Sample(str(k), "db", name, "") for k, name in enumerate(names)])
+    externals = Scores("a", "t", "e", 1, table, np.zeros(101, bool), np.arange(101))
+    calibration = conformal.calibrate(externals, np.array([], str))
+    assert calibration.logits["db"].tolist() == [99.0, 100.0]
+    assert calibration.floor == 1 / 3
+    with pytest.raises(InputError, match="1 of 2 who are the same"):
+        conformal.calibrate(externals, np.array([f"db/{unknown('another')}"]))

@@ -248,3 +248,47 @@ def test_copies_say_nothing_of_what_a_network_knows() -> None:
     other = once + np.random.default_rng(2).normal(size=once.shape)
     found = identities.competence(np.stack([once, other], axis=1).reshape(120, 32), people)
     assert (found.num_people, found.num_pairs) == (60, 60)
+
+
+@pytest.mark.parametrize(("spread", "least"), [(CLUSTERED, 18), (WEAK, 18)])
+def test_people_who_share_a_name_are_told_apart(spread: float, least: int) -> None:
+    embeddings, people = simulate(200, 6, spread)
+    shared = np.where(people >= "person 0180", np.char.replace(people, "person 01", "person 00"), people)
+    found = identities.several_people(embeddings, shared)
+    mixed = {name for name, cosine in found.cosine.items() if cosine < found.threshold}
+    planted = {f"person {number:04d}" for number in range(80, 100)}
+    assert len(mixed & planted) >= least
+    assert len(mixed - planted) <= 2
+    assert found.recall == pytest.approx(0.99, abs=0.011)
+    assert f"{len(mixed)} of 180 names look like several people" in found.describe()
+    for name in sorted(mixed & planted)[:5]:  # the parts are the two people
+        rows = shared == name
+        assert set(zip(people[rows].tolist(), found.part[rows].tolist(), strict=True)).__len__() == 2
+    assert (found.part[~np.isin(shared, list(mixed))] == 0).all()
+
+
+def test_the_largest_part_keeps_the_name() -> None:
+    embeddings, people = simulate(60, 5, CLUSTERED)
+    people[people == "person 0001"] = "person 0000"
+    people[np.flatnonzero(people == "person 0000")[:2]] = "person 0002"
+    found = identities.several_people(embeddings, people)
+    assert found.part[people == "person 0002"].tolist() == [1, 1, 0, 0, 0, 0, 0]
+    assert found.part[people == "person 0000"].tolist() == [1, 1, 1, 0, 0, 0, 0, 0]
+
+
+def test_few_people_cannot_be_checked_for_several() -> None:
+    embeddings, people = simulate(10, 3, CLUSTERED)
+    found = identities.several_people(embeddings, people)
+    assert found.threshold is None
+    assert not found.part.any()
+    assert "10 names have two photos or more, 20 are needed" in found.describe()
+
+
+def test_photos_without_names_fall_into_people() -> None:
+    embeddings, people = simulate(100, 4, CLUSTERED)
+    order = np.random.default_rng(2).permutation(len(people))
+    person, threshold = identities.unnamed_people(embeddings[order])
+    pairs = {(name, number) for name, number in zip(people[order].tolist(), person.tolist(), strict=True)}
+    assert len(pairs) == len(np.unique(person)) == 100
+    assert 0 < threshold < 1
+    assert person[0] == 0

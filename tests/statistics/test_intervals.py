@@ -6,9 +6,10 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from mint_keras.records import InputError, Observations, SampleTable, Scores
+from mint_keras.data.people import unknown
+from mint_keras.records import InputError, Observations, Sample, SampleTable, Scores, tabulate
 from mint_keras.scorers import contract
-from mint_keras.statistics import figures, intervals, metrics
+from mint_keras.statistics import figures, intervals, metrics, paired
 from tests.scorers.seen import observed
 
 
@@ -185,3 +186,25 @@ def test_what_is_told_apart_without_error_is_told_apart_with_an_auc_of_1() -> No
         for method in intervals.METHODS:
             found = intervals.estimate([part], seed=1, names=[figures.AUC], method=method)[figures.AUC]
             assert found.low <= found.value <= found.high <= 1
+
+
+@pytest.mark.parametrize("method", intervals.METHODS)
+def test_photos_of_nobody_knows_whom_are_one_person(method: str) -> None:
+    """A side of them alone says nothing of others; among 40 known people their photos move together."""
+    rng = np.random.default_rng(1)
+
+    def part(num_unknown: int) -> Scores:
+        names = [f"m{k}" for k in range(40)] + [f"e{k}" for k in range(40 - num_unknown)]
+        names += [unknown(str(k)) for k in range(num_unknown)]
+        table = tabulate([Sample(str(k), "db", name, "") for k, name in enumerate(names)])
+        return Scores("a", "t", "e", 1, table, np.arange(80) < 40, np.where(np.arange(80) < 40, 1, 0) + logits)
+
+    logits = rng.normal(size=80) + np.where(np.arange(80) < 60, 0, 1)  # one person's are alike
+    whole, mixed, known = (
+        intervals.estimate([part(num)], names=[figures.AUC], method=method)[figures.AUC] for num in (40, 20, 0)
+    )
+    assert (whole.low, whole.high) == (0.0, 1.0)
+    assert whole.value == mixed.value == known.value
+    assert mixed.half_width > 1.3 * known.half_width
+    difference = paired.difference([part(40)], [part(40)], names=[figures.AUC], method=method)[figures.AUC]
+    assert (difference.low, difference.high) == (-1.0, 1.0)

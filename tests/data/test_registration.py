@@ -1,0 +1,38 @@
+"""A photo is itself again after small changes, and nobody else."""
+
+import numpy as np
+import pytest
+
+from mint_keras.data import alterations, registration, synthetic
+
+
+def fine(face: np.ndarray) -> np.ndarray:
+    return registration.grey(face[None], registration.FINE)[0]
+
+
+@pytest.mark.parametrize("kind", alterations.ALTERATIONS)
+def test_a_copy_is_a_copy(kind: str) -> None:
+    rng = np.random.default_rng(1)
+    for person in (3, 4):
+        face = synthetic.render(f"synthetic:1/web/{person}/0")
+        assert registration.is_copy(fine(face), fine(alterations.ALTERATIONS[kind](face, rng)))
+
+
+def test_others_are_no_copies() -> None:
+    one, again, other = (fine(synthetic.render(f"synthetic:1/web/{who}")) for who in ("3/0", "3/1", "5/0"))
+    assert not registration.is_copy(one, again)
+    assert not registration.is_copy(one, other)
+    flat = np.full_like(one, 100)
+    assert not registration.is_copy(one, flat)
+    assert not registration.is_copy(flat, flat)  # nothing to see: their digests say whether they are equal
+
+
+def test_rough_pictures_find_views_of_themselves() -> None:
+    faces = np.stack([synthetic.render(f"synthetic:1/web/{who}/0") for who in range(20)])
+    copies = np.stack([alterations.ALTERATIONS["mirrored, cropped"](face, np.random.default_rng(1)) for face in faces])
+    plain, *views = registration.describe(registration.grey(np.concatenate([faces, copies]), registration.ROUGH))
+    assert len(views) == 2 * len(registration.VIEWS)
+    np.testing.assert_allclose(np.linalg.norm(plain, axis=1), 1, rtol=1e-5)
+    best = np.max([view[20:] @ plain[:20].T for view in views], axis=0)
+    assert (best.argmax(axis=1) == np.arange(20)).all()
+    assert np.diag(best).min() > registration.MIN_COSINE
