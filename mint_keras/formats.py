@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mint_keras import __version__
-from mint_keras.borders import inert, reading
+from mint_keras.borders import inert, named, reading
 from mint_keras.records import InputError, RefusedError, Rejected, SampleTable
 
 SCHEMA = 1
@@ -43,7 +43,7 @@ OVERLAP_REPORT = "overlap.json"
 EXCLUDED_SAMPLES = "excluded_samples.csv"
 EXCLUDED_PEOPLE = "excluded_identities.csv"
 
-_WHERE = ("--out", "--workers")
+_WHERE, _OURS = ("--out", "--workers"), ("mint", "cli")
 # The output folders that this process has for itself; see `alone`.
 _held: contextvars.ContextVar[frozenset] = contextvars.ContextVar("held", default=frozenset())
 # Names of temporary files and folders, see `atomic_path`; the manifest is the first file that a folder gets.
@@ -206,12 +206,13 @@ def make_manifest(kind: str, inputs: dict[str, str], config: dict[str, Any]) -> 
     Returns:
         The manifest; `fingerprint` covers kind, inputs and config, so equal fingerprints mean the same artefact.
     """
-    made_from = {"kind": kind, "inputs": inputs, "config": json.loads(json.dumps(config, default=str))}
+    made_from = {"kind": kind, "inputs": inputs, "config": named(json.loads(json.dumps(config, default=str)))}
     # Without --out and --workers: the same work gives the same manifest everywhere.
     script, *arguments = sys.argv
     kept = [argument for before, argument in zip([script, *arguments], arguments, strict=False) if before not in _WHERE]
     kept = [argument for argument in kept if argument.split("=")[0] not in _WHERE]
-    program = ["mint"] if Path(script).name == "mint" else ["python", os.path.relpath(script)]
+    is_below = not (program := os.path.relpath(script)).startswith(os.pardir)
+    words = ["python", program if is_below else Path(script).name] if Path(script).stem not in _OURS else ["mint"]
     versions = {}
     for package in _VERSIONED:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -220,7 +221,7 @@ def make_manifest(kind: str, inputs: dict[str, str], config: dict[str, Any]) -> 
         "schema": SCHEMA,
         **made_from,
         "fingerprint": sha256_json(made_from),
-        "command": shlex.join([*program, *kept]),
+        "command": shlex.join([*words, *named(kept)]),
         "versions": {"mint_keras": __version__, **versions},
     }
 

@@ -64,7 +64,7 @@ def inspect_database(config: InspectDatabase) -> Inspection:
 
     sources = [samples.locate(path, config.layout) for path in config.paths]
     tables = [samples.list_samples(path, config.layout) for path in config.paths]
-    inputs = {path: samples.fingerprint(table) for path, table in zip(config.paths, tables, strict=True)}
+    inputs = {f"source {number}": samples.fingerprint(table) for number, table in enumerate(tables, 1)}
     settings = {"layout": config.layout, "num": config.num, "num_read": config.num_read, "seed": config.seed}
     names = [str(table.database[0]) for table in tables]
     out = config.out or Path("runs") / ("inspect-" + "-".join(dict.fromkeys(names)))

@@ -18,12 +18,12 @@ from mint_keras.commands import Result
 from mint_keras.data import cases, overlap_files, protocol_files, samples
 from mint_keras.data.protocol import Protocol
 from mint_keras.data.protocol_files import SUMMARY as SUMMARY
+from mint_keras.options import Writing
 from mint_keras.records import InputError, RefusedError
 
 
-# Not of `options.Common`: nothing here draws bars that --quiet could hide.
 @dataclasses.dataclass(frozen=True)
-class MakeProtocol:
+class MakeProtocol(Writing):
     """Options of make_protocol.py.
 
     Attributes:
@@ -49,7 +49,6 @@ class MakeProtocol:
         num_train: Training samples of each class, instead of a size.
         num_test: Evaluation samples of each class at most; 0 takes all that the externals have.
         seed: Seed of every choice.
-        overwrite: Replace what --out holds instead of continuing or refusing.
     """
 
     case: Literal["baseline", "a", "b", "same-database", "member-database", "cross-model"]
@@ -67,7 +66,6 @@ class MakeProtocol:
     num_train: int = 0
     num_test: int = 0
     seed: int = 1
-    overwrite: bool = False
 
     def check(self) -> dict[str, str]:
         """Refuses options that do not go together; returns which database stands for which of the paper's."""
@@ -119,7 +117,8 @@ def make_protocol(config: MakeProtocol) -> Chosen:
     if config.scan is not None:
         inputs["scan"] = formats.sha256_file(config.scan / formats.OVERLAP_REPORT)
     # The folder of the search may be moved: its content is among the inputs.
-    settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in ("out", "scan", "overwrite")}
+    dropped = ("out", "scan", "overwrite", "absolute_paths")
+    settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in dropped}
     summary = {
         "case": config.case,
         "evaluation": protocol.main_evaluation,

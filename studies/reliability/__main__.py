@@ -22,7 +22,7 @@ from mint_keras.records import InputError
 from mint_keras.report import tables
 from studies.reliability import kills, readers, watching
 
-_BLOCK = 500  # files that one process reads
+_BLOCK = 2500  # files that one process reads
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,8 +73,10 @@ def reliability(options: Reliability) -> str:
 
 def _read_inputs(out: Path, options: Reliability) -> None:
     each = -(-options.inputs // len(options.targets)) if options.inputs else 0
-    done = {(one["target"], one["first"]) for one in _lines(out / "inputs.jsonl") if "first" in one}
-    work = [(name, first) for name in options.targets for first in range(0, each, _BLOCK) if (name, first) not in done]
+    done = collections.Counter({name: 0 for name in options.targets})
+    for one in _lines(out / "inputs.jsonl"):
+        done[one["target"]] += one.get("num", 0)
+    work = [(name, first) for name in options.targets for first in range(done[name], each, _BLOCK)]
     for name, first in progress.bar(work, desc="inputs", unit="block"):
         end = min(first + _BLOCK, each)
         # The temporary folder is where a file may write.
@@ -102,9 +104,11 @@ def table(out: Path) -> str:
         sites.update(f"{one['command']} ({one['way']}) {fault}" for fault in one["faults"])
     killed = [["command", "disturbed", "wrong afterwards"]]
     killed += [[word, str(count["tries"]), str(count["wrong"])] for word, count in by_command.items()]
-    watched = [["command without a network", "exit", "requests", "files elsewhere"]]
+    watched = [["command without a network", "exit", "requests", "files elsewhere", "files with paths"]]
     for one in _lines(out / "watched.jsonl"):
-        watched.append([one["command"], str(one["code"]), str(len(one["requests"])), str(len(one["elsewhere"]))])
+        counts = [str(len(one[what])) for what in ("requests", "elsewhere", "places")]
+        watched.append([one["command"], str(one["code"]), *counts])
+        sites.update(f"{one['command']} names a place in {path}" for path in one["places"])
         sites.update(f"{one['command']} wrote {path}" for path in one["elsewhere"])
         sites.update(f"{one['command']} asked {line[:100]}" for line in one["requests"])
     parts = [tables.format_table(part) for part in (rows, killed, watched) if len(part) > 1]

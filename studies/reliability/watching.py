@@ -1,8 +1,9 @@
-"""Watches commands: which requests they make, and what they write outside of --out, temporary folders and caches."""
+"""Watches commands: which requests they make, what they write elsewhere, and what they say of where files lie."""
 
 import re
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,27 @@ def watch(world: World, words: Sequence[str], out: Path) -> Iterator[dict[str, A
             "code": done.returncode,
             "requests": requests[:5],
             "elsewhere": elsewhere[:5],
+            "places": places(folder, (str(world.folder), str(out)))[:5],
             "said": lines,
         }
+
+
+def places(folder: Path, known: Sequence[str]) -> list[str]:
+    """Returns the files of a folder that name one of some places of this machine."""
+    import pyarrow.parquet
+
+    found = []
+    for name in sorted(_files(folder)):
+        path = folder / name
+        texts = [path.read_bytes()]
+        if path.suffix == ".parquet":
+            texts = [str(pyarrow.parquet.read_table(path).to_pylist()).encode()]
+        elif zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                texts = [archive.read(inner) for inner in archive.namelist()]
+        if any(place.encode() in text for place in known for text in texts):
+            found.append(name)
+    return found
 
 
 def _files(folder: Path) -> set[str]:
