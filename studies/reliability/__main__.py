@@ -73,7 +73,7 @@ def reliability(options: Reliability) -> str:
 
 def _read_inputs(out: Path, options: Reliability) -> None:
     each = -(-options.inputs // len(options.targets)) if options.inputs else 0
-    done = collections.Counter({name: 0 for name in options.targets})
+    done = collections.Counter(dict.fromkeys(options.targets, 0))
     for one in _lines(out / "inputs.jsonl"):
         done[one["target"]] += one.get("num", 0)
     work = [(name, first) for name in options.targets for first in range(done[name], each, _BLOCK)]
