@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help mint test lint clean
+.PHONY: help mint test lint advisories clean
 help:
 	@echo "make mint   virtual environment, pip install -r requirements.txt, scripts/train_mint.py on the lab"
 	@echo "make test   virtual environment, pip install -r requirements-dev.txt, pytest"
 	@echo "make lint   ruff and mypy"
+	@echo "make advisories  pip-audit over the pinned packages: asks the network what is known of them"
 	@echo "make clean  removes $(VENV) and the runs of make mint"
 
 mint: $(VENV)/installed-requirements.txt
@@ -20,6 +21,13 @@ lint: $(VENV)/installed-requirements-dev.txt
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m mypy
+
+# In an environment of its own, because it brings packages that nothing here needs. A report: what it finds fails nobody's change.
+advisories: $(VENV)/bin/python
+	$(PYTHON) -m venv $(VENV)/advisories
+	$(VENV)/advisories/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	-for pins in requirements.txt requirements-*.txt; do \
+	  $(VENV)/advisories/bin/pip-audit --no-deps --disable-pip --progress-spinner off -r $$pins; done
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else \

@@ -1,10 +1,16 @@
-"""The border: strangers' files become values here, or our error; few bytes never ask for much time or memory."""
+"""The border: strangers' files become values here, or our error; few bytes never ask for much time or memory.
+
+What leaves says nothing of the machine either: no formulas, nothing that steers a terminal, no places of files.
+"""
 
 import collections
 import contextlib
+import contextvars
 import csv
+import functools
+import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +29,9 @@ _MAX_PACKED = 200  # bytes of text for a byte of a Parquet file
 _FORMULA = re.compile(r"'*[=+\-@]")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*(e[+-]?\d+)?|inf|nan)", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_NAMED = re.compile(r"([\w.-]+=)?(.*)", re.DOTALL)  # NAME=SOURCE, --option=VALUE
+# Whether places are written is no business of the functions that write, so it is no argument of theirs.
+_has_places = contextvars.ContextVar("has_places", default=False)
 
 
 @contextlib.contextmanager
@@ -161,6 +170,73 @@ def one_line(text: str, longest: int = 500) -> str:
     text = without_controls(" ".join(text.split()))
     half = longest // 2 - 3
     return text if len(text) <= longest else f"{text[:half]} ... {text[-half:]}"
+
+
+@contextlib.contextmanager
+def absolute_paths(are_written: bool = True) -> Iterator[None]:
+    """Lets files say where other files lie on this machine, inside the block."""
+    token = _has_places.set(are_written)
+    try:
+        yield
+    finally:
+        _has_places.reset(token)
+
+
+def named(value: Any) -> Any:
+    """Returns a JSON value whose absolute paths are names: who has what is made learns nothing of this machine.
+
+    Example:
+        >>> named({"data": "/home/ann/faces", "more": ["web=/home/ann/web", "synthetic:1/web/0-9/2", "a/b"]})
+        {'data': 'faces', 'more': ['web=web', 'synthetic:1/web/0-9/2', 'a/b']}
+    """
+    if _has_places.get():
+        return value
+    if isinstance(value, dict):
+        return {key: named(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [named(inner) for inner in value]
+    return _with_path(value, lambda path: Path(path).name) if isinstance(value, str) else value
+
+
+def placed(text: str, folder: Path, mark: str = "") -> str:
+    """Returns a path that is absolute, also one of NAME=PATH, relative to a folder and behind a mark.
+
+    Example:
+        >>> placed("web=/home/ann/web", Path("/home/ann/runs")), placed("web", Path("/home/ann/runs"))
+        ('web=../web', 'web')
+    """
+    if _has_places.get():
+        return text
+    return _with_path(text, lambda path: mark + _relative(path, str(folder.resolve())))
+
+
+def found(text: str, folder: Path) -> str:
+    """Returns a path that may be relative to a folder, itself absolute and without links, as `placed` makes it."""
+    path = folder / text
+    return os.path.normpath(path) if text.startswith(os.pardir) else str(path)
+
+
+def shown(name: str, place: str) -> str:
+    """Returns where a sample lies as others may know it: by its name, where its place is one of this machine."""
+    return name if os.path.isabs(place) and not _has_places.get() else place
+
+
+def _with_path(text: str, change: Callable[[str], str]) -> str:
+    name, path = _NAMED.fullmatch(text).groups("")  # type: ignore[union-attr] # anything fits
+    return name + change(path) if os.path.isabs(path) else text
+
+
+def _relative(path: str, folder: str) -> str:
+    above, name = os.path.split(path)  # a database has few folders
+    return os.path.join(_relative_folder(above, folder), name)
+
+
+@functools.lru_cache(2**12)
+def _relative_folder(path: str, folder: str) -> str:
+    try:
+        return "" if (found := os.path.relpath(path, folder)) == "." else found
+    except ValueError:  # another drive of Windows
+        return path
 
 
 def _empty(path: Path, names: Sequence[str]) -> dict[str, list[Any]]:

@@ -85,7 +85,7 @@ def run(module_name: str, has_keras: bool, arguments: list[str], program: str) -
 
 def _run(module_name: str, has_keras: bool, arguments: list[str], program: str, received: list[int]) -> int:
     from mint_keras import environment, options, progress
-    from mint_keras.borders import one_line
+    from mint_keras.borders import absolute_paths, one_line
     from mint_keras.records import InputError, RefusedError
 
     module, name = importlib.import_module(module_name), module_name.rpartition(".")[2]
@@ -93,7 +93,8 @@ def _run(module_name: str, has_keras: bool, arguments: list[str], program: str, 
     try:
         if has_keras:
             environment.import_tensorflow()
-        with progress.hidden(getattr(config, "quiet", False)):
+        has_places = getattr(config, "absolute_paths", False)
+        with progress.hidden(getattr(config, "quiet", False)), absolute_paths(has_places):
             _report(getattr(module, name)(config).text)
     except BaseException as error:
         # TensorFlow's C++ parts may turn the interruption into an error of their own, and workers that end with us too.

@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import contextlib
-import contextvars
 import csv
 import dataclasses
 import hashlib
@@ -14,14 +13,14 @@ import shlex
 import shutil
 import sys
 import tempfile
-import time
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from mint_keras import __version__
-from mint_keras.borders import inert, reading
+from mint_keras.borders import inert, named, reading
+from mint_keras.locks import alone as alone
 from mint_keras.records import InputError, RefusedError, Rejected, SampleTable
 
 SCHEMA = 1
@@ -44,10 +43,7 @@ OVERLAP_REPORT = "overlap.json"
 EXCLUDED_SAMPLES = "excluded_samples.csv"
 EXCLUDED_PEOPLE = "excluded_identities.csv"
 
-_WHERE = ("--out", "--workers")
-# The output folders that this process has for itself; see `alone`.
-PATIENCE = 10.0  # seconds: whoever only reads what a folder holds has it for no longer
-_held: contextvars.ContextVar[frozenset] = contextvars.ContextVar("held", default=frozenset())
+_WHERE, _OURS = ("--out", "--workers"), ("mint", "cli")
 # Names of temporary files and folders, see `atomic_path`; the manifest is the first file that a folder gets.
 _UNFINISHED = re.compile(r"\.[^.].*\.[a-z0-9_]{8}(\.\w+)?")
 _UNFINISHED_MANIFEST = ".manifest.????????.json"
@@ -208,12 +204,13 @@ def make_manifest(kind: str, inputs: dict[str, str], config: dict[str, Any]) -> 
     Returns:
         The manifest; `fingerprint` covers kind, inputs and config, so equal fingerprints mean the same artefact.
     """
-    made_from = {"kind": kind, "inputs": inputs, "config": json.loads(json.dumps(config, default=str))}
+    made_from = {"kind": kind, "inputs": inputs, "config": named(json.loads(json.dumps(config, default=str)))}
     # Without --out and --workers: the same work gives the same manifest everywhere.
     script, *arguments = sys.argv
     kept = [argument for before, argument in zip([script, *arguments], arguments, strict=False) if before not in _WHERE]
     kept = [argument for argument in kept if argument.split("=")[0] not in _WHERE]
-    program = ["mint"] if Path(script).name == "mint" else ["python", os.path.relpath(script)]
+    is_below = not (program := os.path.relpath(script)).startswith(os.pardir)
+    words = ["python", program if is_below else Path(script).name] if Path(script).stem not in _OURS else ["mint"]
     versions = {}
     for package in _VERSIONED:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -222,7 +219,7 @@ def make_manifest(kind: str, inputs: dict[str, str], config: dict[str, Any]) -> 
         "schema": SCHEMA,
         **made_from,
         "fingerprint": sha256_json(made_from),
-        "command": shlex.join([*program, *kept]),
+        "command": shlex.join([*words, *named(kept)]),
         "versions": {"mint_keras": __version__, **versions},
     }
 
@@ -269,8 +266,8 @@ def read_checked_manifest(folder: Path, kind: str, model: str) -> dict[str, Any]
 def output_folder(out: Path, manifest: dict[str, Any], overwrite: bool = False) -> Iterator[None]:
     """Opens an output folder: new, or continued if it was begun from the same inputs with the same settings.
 
-    Bad input or a failed check inside the block removes the folder again if it was new; an interruption leaves it, to
-    be continued.
+    Bad input or a failed check inside the block empties the folder again if it was new; an interruption leaves it, to
+    be continued, and so does a disk that fails or memory that is full, even if that is met while something is read.
 
     Raises:
         RefusedError: if it holds something made from other inputs and `overwrite` is not set.
@@ -282,75 +279,18 @@ def output_folder(out: Path, manifest: dict[str, Any], overwrite: bool = False) 
             yield
         except (InputError, RefusedError) as error:
             if is_new and not getattr(error, "done", ""):
-                shutil.rmtree(out.resolve(), ignore_errors=True)
+                with contextlib.suppress(OSError):  # a folder that is gone, or a disk that fails again
+                    there = list(out.iterdir())
+                    for path in there if len(there) == 1 or not _is_passing(error) else ():
+                        _remove(path)
             raise
 
 
-@contextlib.contextmanager
-def alone(out: Path) -> Iterator[None]:
-    """Makes an output folder this process's alone for the time of the block, which may do so again inside.
-
-    Raises:
-        InputError: if another process has it, or if it is no longer there at the end.
-    """
-    if out.exists() and not out.is_dir():
-        raise InputError(f"Expected a folder for the output, received the file {out}.")
-    out.resolve().mkdir(parents=True, exist_ok=True)
-    status = out.stat()
-    place, before = (status.st_dev, status.st_ino), _held.get()
-    with contextlib.nullcontext() if place in before else _locked(out):
-        token = _held.set(before | {place})
-        try:
-            yield
-        finally:
-            _held.reset(token)
-            with contextlib.suppress(OSError):  # of bad input that came before anything was written
-                out.resolve().rmdir()
-        if not (out.is_dir() and os.path.samestat(status, out.stat())):
-            raise InputError(f"Expected {out} to stay while this command writes into it; somebody removed it.")
-
-
-@contextlib.contextmanager
-def _locked(out: Path) -> Iterator[None]:
-    try:
-        import fcntl
-    except ImportError:  # Windows, where folders have no locks
-        yield
-        return
-    # The folder itself is locked: the system takes the lock away when a process ends, however it ends.
-    folder = os.open(out, os.O_RDONLY)
-    try:
-        try:
-            deadline = time.monotonic() + PATIENCE
-            while True:
-                try:
-                    fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > deadline:
-                        raise
-                    time.sleep(0.05)
-        except BlockingIOError as error:
-            raise InputError(
-                f"Expected {out} for this command alone, received one that another run{_holder(folder)} writes into. "
-                "Wait for it, or choose another --out."
-            ) from error
-        except OSError:  # a network disk without locks
-            pass
-        yield
-    finally:
-        os.close(folder)
-
-
-def _holder(folder: int) -> str:
-    """Says which process has the lock on a folder, where the system tells."""
-    number = str(os.fstat(folder).st_ino)
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
-            fields = line.split()
-            if fields[1] == "FLOCK" and fields[5].endswith(f":{number}"):
-                return f" (process {fields[4]})"
-    return ""
+def _is_passing(error: BaseException | None) -> bool:
+    """Says whether an error comes of the machine, not of what was given to it: the same command may end well."""
+    while error is not None and not isinstance(error, OSError | MemoryError):
+        error = error.__cause__
+    return error is not None
 
 
 def _open_output(out: Path, manifest: dict[str, Any], overwrite: bool) -> bool:

@@ -23,15 +23,27 @@ Config = TypeVar("Config")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Common:
-    """Options that all commands share.
+class Writing:
+    """Options of all commands.
 
     Attributes:
         overwrite: Replace what --out holds instead of continuing or refusing.
-        quiet: Show no progress bars.
+        absolute_paths: Write where files lie on this machine. Without it, whatever is written holds names, or paths
+            relative to its own folder, which may be moved together with them.
     """
 
     overwrite: bool = False
+    absolute_paths: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Common(Writing):
+    """Options of all commands that show progress.
+
+    Attributes:
+        quiet: Show no progress bars.
+    """
+
     quiet: bool = False
 
 

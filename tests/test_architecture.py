@@ -36,7 +36,7 @@ ROWS = [
         "vectors",
         "workers",
     ),
-    ("borders",),
+    ("borders", "locks"),
     ("records",),
     ("shown",),
 ]
@@ -55,6 +55,7 @@ LIGHT = (
     "edge.scorer",
     "edge.scoring",
     "formats",
+    "locks",
     "commands",
     "options",
     "paper",

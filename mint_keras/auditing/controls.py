@@ -16,7 +16,7 @@ from mint_keras.data import protocol as protocols
 from mint_keras.records import AUDITED, UNTRAINED, InputError, Labelled, SampleTable, Scores
 from mint_keras.runs import aad as run_aad
 from mint_keras.runs.run import fit_and_score
-from mint_keras.runs.spec import RunSpec
+from mint_keras.runs.spec import PLACES, RunSpec
 from mint_keras.scorers import blind
 from mint_keras.scorers.contract import NUM_FOLDS, Scorer, cross_fit
 from mint_keras.training import batches
@@ -24,8 +24,6 @@ from mint_keras.training import batches
 KIND = "audit_control"
 FOLDER = "controls"
 _RECALIBRATION = 1024  # faces at most
-# What of a run says where inputs are; the manifest's inputs say what is there, so that a control can be moved.
-_PLACES = ("audited", "members", "externals", "evaluate", "held_out", "protocol", "store")
 
 
 def through(opened: Opened, audited: Path, name: str, native: int = 0) -> list[Scores]:
@@ -76,7 +74,7 @@ def _kept(
     spec: RunSpec, recipe: Scorer, folder: Path, inputs: dict[str, str], score: Callable[[], list[Scores]]
 ) -> list[Scores]:
     """Returns the scores in the folder of a control; makes them if they are not there."""
-    settings = {name: value for name, value in spec.settings().items() if name not in _PLACES}
+    settings = {name: value for name, value in spec.settings().items() if name not in PLACES}
     settings["scorer"] = {"name": recipe.name, "tap": recipe.tap}
     with formats.output_folder(folder, formats.make_manifest(KIND, inputs, settings)):
         return formats.kept(folder / formats.SCORES, score, score_files.write_scores, score_files.read_scores)

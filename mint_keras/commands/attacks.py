@@ -66,7 +66,7 @@ def attacks(options: Attacks) -> RankedAttacks:
     from mint_keras.auditing import attacks as attacking
     from mint_keras.report.tables import format_table
 
-    models = {"audited": options.audited} | {f"reference {path}": path for path in options.reference}
+    models = {"audited": options.audited} | {f"reference {k}": path for k, path in enumerate(options.reference, 1)}
     inputs = {name: formats.sha256_file(shelf.find(path) / formats.MODEL) for name, path in models.items()}
     inputs |= {f"scores {path.name}": formats.sha256_file(path) for path in options.scores}
     settings = {name: getattr(options, name) for name in ("members", "others", "seed")}

@@ -15,14 +15,14 @@ from typing import Literal
 
 from mint_keras import formats
 from mint_keras.commands import Result
+from mint_keras.options import Writing
 from mint_keras.records import ParityRecord
 
 EXTRACTOR = "extractor.onnx"
 
 
-# Not of `options.Common`: nothing here draws bars that --quiet could hide.
 @dataclasses.dataclass(frozen=True)
-class ConvertFr:
+class ConvertFr(Writing):
     """Options of convert_fr.py.
 
     Attributes:
@@ -44,7 +44,6 @@ class ConvertFr:
         to: onnx also writes extractor.onnx by tf2onnx, checked in ONNX Runtime.
         export_taps: The taps extractor.onnx keeps; nothing after the deepest remains. All by default.
         seed: Seed of the noise to compare on.
-        overwrite: Replace what --out holds instead of continuing or refusing.
     """
 
     weights: Path
@@ -60,7 +59,6 @@ class ConvertFr:
     to: Literal["keras", "onnx"] = "keras"
     export_taps: tuple[str, ...] = ()
     seed: int = 1
-    overwrite: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

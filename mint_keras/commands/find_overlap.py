@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from mint_keras import formats, shelf
+from mint_keras.borders import named
 from mint_keras.commands import Result
 from mint_keras.data import images, overlap, overlap_files, samples
 from mint_keras.options import Common
@@ -103,7 +104,7 @@ def find_overlap(config: FindOverlap) -> FoundOverlap:
             "num_samples": len(table),
             "num_unreadable": num_unreadable,
             # A protocol asks by content whether its databases were searched as they are now.
-            "databases": dict(zip(map(formats.sha256_table, tables), config.samples, strict=True)),
+            "databases": dict(zip(map(formats.sha256_table, tables), named(list(config.samples)), strict=True)),
             "audited": inputs.get("audited"),
             "known_names_without_sample": num_unknown,
             "pairs": {str(reason): int((real.reason == reason).sum()) for reason in np.unique(real.reason)},

@@ -70,7 +70,7 @@ def inspect_database(config: InspectDatabase) -> Inspection:
 
     sources = [samples.locate(path, config.layout) for path in config.paths]
     tables = [samples.list_samples(path, config.layout) for path in config.paths]
-    inputs = {path: samples.fingerprint(table) for path, table in zip(config.paths, tables, strict=True)}
+    inputs = {f"source {number}": samples.fingerprint(table) for number, table in enumerate(tables, 1)}
     if config.audited is not None:
         inputs["audited"] = formats.sha256_file(shelf.find(config.audited) / formats.MODEL)
     settings = {"layout": config.layout, "num": config.num, "num_read": config.num_read, "seed": config.seed}

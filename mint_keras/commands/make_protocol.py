@@ -18,12 +18,12 @@ from mint_keras.commands import Result
 from mint_keras.data import cases, identity_list, overlap_files, protocol_files, samples
 from mint_keras.data.protocol import Protocol
 from mint_keras.data.protocol_files import SUMMARY as SUMMARY
+from mint_keras.options import Writing
 from mint_keras.records import InputError, RefusedError
 
 
-# Not of `options.Common`: nothing here draws bars that --quiet could hide.
 @dataclasses.dataclass(frozen=True)
-class MakeProtocol:
+class MakeProtocol(Writing):
     """Options of make_protocol.py.
 
     Attributes:
@@ -50,7 +50,6 @@ class MakeProtocol:
         num_train: Training samples of each class, instead of a size.
         num_test: Evaluation samples of each class at most; 0 takes all that the externals have.
         seed: Seed of every choice.
-        overwrite: Replace what --out holds instead of continuing or refusing.
     """
 
     case: Literal["baseline", "a", "b", "same-database", "member-database", "cross-model"]
@@ -69,7 +68,6 @@ class MakeProtocol:
     num_train: int = 0
     num_test: int = 0
     seed: int = 1
-    overwrite: bool = False
 
     def check(self) -> dict[str, str]:
         """Refuses options that do not go together; returns which database stands for which of the paper's."""
@@ -129,7 +127,7 @@ def make_protocol(config: MakeProtocol) -> Chosen:
     if config.identities is not None:
         inputs["identities"] = formats.sha256_file(config.identities)
     # What may be moved is among the inputs, by its content.
-    moved = ("out", "scan", "identities", "overwrite")
+    moved = ("out", "scan", "identities", "overwrite", "absolute_paths")
     settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in moved}
     summary = {
         "case": config.case,

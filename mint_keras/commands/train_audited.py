@@ -146,9 +146,8 @@ def _train_recognition(config: TrainAudited) -> TrainedModel:
     table = samples.list_samples(config.data)
     is_member = splits.split_people(table.people(), config.split_identities, np.random.default_rng(config.seed))
     members, held_out = table.take(is_member), table.take(~is_member)
-    settings = {
-        k: v for k, v in dataclasses.asdict(config).items() if k not in ("out", "task", "overwrite", "quiet", "shadows")
-    }
+    other = ("out", "task", "overwrite", "absolute_paths", "quiet", "shadows")
+    settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in other}
     inputs = {"data": samples.fingerprint(table)}
     if config.from_ is None:
         _check_new(config)

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from mint_keras.borders import without_controls
+from mint_keras.borders import shown, without_controls
 from mint_keras.records import InputError, Rejected
 
 SUFFIXES = frozenset(
@@ -66,17 +66,24 @@ def find(location: str) -> Path:
     return Path(os.fsdecode(_ESCAPED.sub(lambda match: bytes([int(match[1], 16)]), os.fsencode(location))))
 
 
-def unusable(reason: str, path: str) -> str:
+def unusable(reason: str, name: str) -> str:
     """Returns the location of a photo that a database has, but does not say enough about: reading it gives the reason.
 
     So it is rejected and counted like one that cannot be decoded.
     """
-    return f"{_UNUSABLE}{reason} ({path})"
+    return f"{_UNUSABLE}{reason} ({name})"
 
 
 def why_unusable(location: str) -> str:
     """Returns the reason why a photo was listed as `unusable`, "" if it was not."""
     return location.removeprefix(_UNUSABLE) if location.startswith(_UNUSABLE) else ""
+
+
+def reason(error: Exception, location: str) -> str:
+    """Returns in a line why a photo could not be used; in which folder it lies is nobody's business."""
+    folder = os.path.dirname(location)
+    text = str(error).replace(f"{folder}/", "") if folder else str(error)
+    return " ".join(text.split())
 
 
 def list_images(folder: Path) -> Iterator[str]:
@@ -90,11 +97,10 @@ def list_images(folder: Path) -> Iterator[str]:
             yield escape(name)
 
 
-def left_out(folder: Path, used: Iterable[str]) -> list[Rejected]:
-    """Returns every file of a folder that is not among the locations of its samples, and why."""
-    inside = f" ({folder}/"
+def left_out(folder: Path, database: str, used: Iterable[str]) -> list[Rejected]:
+    """Returns every file of a database's folder that is not among the locations of its samples, and why."""
     known = {
-        f"{folder}/{location.partition(inside)[2].removesuffix(')')}" if why_unusable(location) else location
+        f"{folder}/{location.partition(' (')[2].removesuffix(')')}" if why_unusable(location) else location
         for location in used
     }
     found = []
@@ -102,7 +108,8 @@ def left_out(folder: Path, used: Iterable[str]) -> list[Rejected]:
         if (location := f"{folder}/{escape(name)}") not in known:
             is_image, what = _what(path)
             other = f"{what}, of which the database says nothing" if is_image else what
-            found.append(Rejected(location, f"Left out: {_why_hidden(name) or other}."))
+            place = shown(f"{database}/{escape(name)}", location)
+            found.append(Rejected(place, f"Left out: {_why_hidden(name) or other}."))
     return found
 
 

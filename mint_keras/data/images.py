@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from mint_keras import formats
+from mint_keras.borders import shown
 from mint_keras.data import files, pickles, recordio, synthetic
 from mint_keras.data.databases import tfds
 from mint_keras.data.decoding import decode as decode
@@ -103,12 +104,13 @@ class FaceReader:
         rows: list[int] = []
         faces: list[np.ndarray] = []
         for row, location in enumerate(table.location.tolist()):
+            name = str(table.sample_id[row])
             try:
                 image = self.image(location)
                 face = self.framing.apply(image)
             except InputError as error:
                 # A damaged photo does not end a run of a million: whoever runs it counts and lists what was rejected.
-                self.rejected.append(Rejected(location, str(error)))
+                self.rejected.append(Rejected(shown(name, location), files.reason(error, location)))
             else:
                 if face.shape != image.shape:
                     self.resized[str(table.database[row])] += 1

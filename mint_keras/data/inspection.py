@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mint_keras import progress
+from mint_keras import borders, progress
 from mint_keras.data import files, images, layouts, recordio, samples
 from mint_keras.data import people as people_of
 from mint_keras.data.people import are_unknown
@@ -31,7 +31,7 @@ def count(source: samples.Source, table: SampleTable, left_out: Sequence[Rejecte
     order = np.argsort(per_person, kind="stable")
     how, notes = _how_read(source)
     counts: dict[str, Any] = {
-        "source": source.text,
+        "source": borders.named(source.text),
         "layout": source.layout,
         "database": "+".join(np.unique(table.database).tolist()),
         "samples": len(table),
@@ -92,7 +92,7 @@ def look(
         How many were read, how many could not be, and how many there are of each size; images to show; and what could
         not be read.
     """
-    locations = np.unique(table.location)
+    locations, first = np.unique(table.location, return_index=True)
     num = min(num_read or len(locations), len(locations))
     chosen = np.random.default_rng(seed).choice(len(locations), num, replace=False)
     turns = dict(zip(chosen.tolist(), range(num), strict=True))
@@ -102,7 +102,8 @@ def look(
         try:
             image = reader.image(str(locations[row]))
         except InputError as error:
-            unreadable.append(Rejected(str(locations[row]), str(error)))
+            name, place = str(table.sample_id[first[row]]), str(locations[row])
+            unreadable.append(Rejected(borders.shown(name, place), files.reason(error, place)))
             continue
         sizes[image.shape[1], image.shape[0]] += 1
         # The sheet shows those of the readable ones that were drawn first, in their order.

@@ -1,6 +1,7 @@
 """Sample tables on disk: Parquet, as every stage writes it, or a CSV of one's own."""
 
 import dataclasses
+import functools
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,7 @@ def write_samples(
     """Writes a sample table as Parquet; boxes and landmarks are lists of numbers, null where there are none.
 
     `extra` are further columns of numbers, for others to read; `read_samples` can read `part_size` samples as one part.
+    Locations become relative to the table's folder, see `borders.absolute_paths`.
     """
     import pyarrow
     import pyarrow.parquet
@@ -35,7 +37,9 @@ def write_samples(
             numbers = [None if np.isnan(row).any() else row.tolist() for row in flat]
             columns[name] = pyarrow.array(numbers, pyarrow.list_(pyarrow.float32()))
         else:
-            columns[name] = pyarrow.array(column.tolist(), pyarrow.string())
+            texts = column.tolist()
+            places = map(functools.partial(borders.placed, folder=path.parent), texts) if name == "location" else texts
+            columns[name] = pyarrow.array(places, pyarrow.string())
     with formats.atomic_path(path) as temporary:
         pyarrow.parquet.write_table(pyarrow.table(columns), temporary, row_group_size=part_size)
 
@@ -69,10 +73,10 @@ def read_samples(path: Path, part: int | None = None) -> SampleTable:
             arrays[name] = np.array([_as_text(value) for value in columns[name]])
     if "attributes" in arrays:
         arrays["attributes"] = np.array([_parse_attributes(text, path) for text in arrays["attributes"].tolist()])
-    places = arrays["location"].tolist()
+    folder, places = path.parent.resolve(), arrays["location"].tolist()
     is_address = [synthetic.is_synthetic(text) or bool(files.why_unusable(text)) for text in places]
     arrays["location"] = np.array(
-        [text if is_whole else str(path.parent / text) for text, is_whole in zip(places, is_address, strict=True)]
+        [text if is_whole else borders.found(text, folder) for text, is_whole in zip(places, is_address, strict=True)]
     )
     pairs = zip(map(people.canonical, arrays["identity"].tolist()), arrays["sample_id"].tolist(), strict=True)
     arrays["identity"] = np.array([unknown(sample) if people.is_unknown(name) else name for name, sample in pairs])

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mint_keras.borders import shown
 from mint_keras.edge.bundle import FieldCalibration
 from mint_keras.records import SampleTable, Scores, sigmoid
 from mint_keras.statistics import conformal, figures, paired, person
@@ -83,7 +84,8 @@ def table_of(photos: SampleTable, faces: Sequence[ScoredFace]) -> SampleTable:
     sample_id = np.char.add(table.sample_id.astype(str), found)
     group = None if table.group is None else np.where(several == "", table.group, "")
     identity = np.char.add(table.identity.astype(str), several)
-    return SampleTable(sample_id, table.database, identity, table.location, group)
+    places = np.array(list(map(shown, table.sample_id.tolist(), table.location.tolist())), np.str_)
+    return SampleTable(sample_id, table.database, identity, places, group)
 
 
 def judge(

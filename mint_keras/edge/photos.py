@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import glob
 import importlib.util
+import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ import cv2
 import numpy as np
 
 from mint_keras import formats, shelf
+from mint_keras.borders import shown
 from mint_keras.data import files, images, samples
 from mint_keras.edge.bundle import DETECTORS, Bundle
 from mint_keras.faces import align, detectors, policies, scrfd
@@ -39,7 +41,10 @@ def list_photos(paths: Sequence[str | Path], are_albums: bool = False) -> Sample
         raise InputError("Expected photos to score, received none: name images or folders, or use --serve.")
     table = concatenate_tables([_list(str(path)) for path in paths])
     first = np.sort(np.unique(table.location, return_index=True)[1])
-    table = samples.join([table.take(first)])
+    table = table.take(first)
+    names = _without_top(table.sample_id)
+    identity = np.where(table.identity == table.sample_id, names, table.identity)
+    table = samples.join([dataclasses.replace(table, sample_id=names, identity=identity)])
     return dataclasses.replace(table, identity=table.sample_id, group=None) if are_albums else table
 
 
@@ -63,6 +68,14 @@ def _list(path: str) -> SampleTable:
             raise InputError(f"Expected files that fit the pattern {path}, received none.")
         return concatenate_tables([_list(name) for name in found])
     return samples.list_samples(str(file) if file.is_dir() else path)
+
+
+def _without_top(names: np.ndarray) -> np.ndarray:
+    """Returns names, those that are absolute paths relative to the folder that these have in common."""
+    with contextlib.suppress(ValueError):  # there is none, or Windows has several drives
+        top = os.path.commonpath([os.path.dirname(name) for name in names.tolist() if os.path.isabs(name)])
+        return np.array([shown(os.path.relpath(name, top), name) for name in names.tolist()])
+    return names
 
 
 def _photo(path: str) -> SampleTable:

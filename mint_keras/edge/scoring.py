@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 
 from mint_keras import formats, progress, workers
-from mint_keras.data import images, samples
+from mint_keras.borders import shown
+from mint_keras.data import files, images, samples
 from mint_keras.edge import judgement, report
 from mint_keras.edge.bundle import SCORER, Bundle, read_bundle
 from mint_keras.edge.judgement import ScoredFace
@@ -118,22 +119,24 @@ class FaceScorer:
             self._mine.scorer = TfliteScorer(self._model, self._own_threads)
         return float(self._mine.scorer.logits(face[None])[0]), quality.features(face[None])[0].tolist()
 
-    def score_files(self, locations: list[str], rows: range) -> Found:
-        """Scores the faces of photo files, given with their rows in the table of photos."""
+    def score_files(self, photos: SampleTable, rows: range) -> Found:
+        """Scores the faces of photo files, given with their rows in the whole table of photos."""
 
         def look(location: str) -> list[Face] | str:
             try:
                 return self._finder.faces(location)
             except InputError as error:
-                return " ".join(str(error).split())
+                return files.reason(error, location)
 
+        locations = photos.location.tolist()
         try:
             found = list(self._pool.map(look, locations))
         except BaseException:
             # Ctrl-C does not wait for photos that nobody has begun.
             self._pool.shutdown(wait=False, cancel_futures=True)
             raise
-        rejected = [Rejected(at, what) for at, what in zip(locations, found, strict=True) if isinstance(what, str)]
+        lines = zip(photos.sample_id.tolist(), locations, found, strict=True)
+        rejected = [Rejected(shown(name, at), what) for name, at, what in lines if isinstance(what, str)]
         with_faces = [(row, what) for row, what in zip(rows, found, strict=True) if not isinstance(what, str)]
         return self.score_faces(with_faces), rejected
 
@@ -175,7 +178,7 @@ class _Work(NamedTuple):
 
         def score(number: int) -> tuple[int, Found]:
             rows = self.rows(number)
-            return number, scorer.score_files([str(self.table.location[row]) for row in rows], rows)
+            return number, scorer.score_files(self.table.take(np.array(rows)), rows)
 
         return score
 

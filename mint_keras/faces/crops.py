@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from mint_keras import formats
-from mint_keras.data import decoding, images
+from mint_keras.data import decoding, files, images
 from mint_keras.faces import align, detectors, policies, scrfd
 from mint_keras.records import InputError, SampleTable
 
@@ -84,7 +84,7 @@ def write_part(table: SampleTable, start: int, settings: CropSettings, out: Path
             fit = () if points is None else _checked(align.fit(points), settings)
             face = images.FACE.apply(image) if points is None else align.align(image, points)
         except (InputError, cv2.error) as error:  # OpenCV has limits of its own, such as 32,767 pixels a side
-            crops.append(Crop(row, "", " ".join(str(error).split()), 0, 0.0))
+            crops.append(Crop(row, "", files.reason(error, location), 0, 0.0))
             continue
         encoded = cv2.imencode(suffix, cv2.cvtColor(face, cv2.COLOR_RGB2BGR), parameters)[1]
         (out / file).parent.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from mint_keras import formats, progress
+from mint_keras.borders import shown
 from mint_keras.data import sample_tables
 from mint_keras.faces import align, crops
 from mint_keras.records import InputError, Rejected, SampleTable
@@ -82,8 +83,8 @@ def write_table(out: Path, table: SampleTable, made: list[crops.Crop], left_out:
     files = np.array([crop.file for crop in made])
     # Boxes and landmarks are of the photos.
     faces = dataclasses.replace(table, location=files, box=None, landmarks=None).take(files != "")
-    pairs = zip(table.location.tolist(), made, strict=True)
-    rejected = [Rejected(location, crop.reason) for location, crop in pairs if crop.reason]
+    lines = zip(table.sample_id.tolist(), table.location.tolist(), made, strict=True)
+    rejected = [Rejected(shown(name, location), crop.reason) for name, location, crop in lines if crop.reason]
     assert len(table) == len(faces) + len(rejected)  # noqa: S101 # every sample is kept or rejected
     kept = [crop for crop in made if crop.file]
     fits = np.array([crop.fit or (np.nan,) * len(align.Fit._fields) for crop in kept], np.float32)

@@ -64,7 +64,7 @@ def open_run(spec: RunSpec, folder: Path, overwrite: bool = False) -> Run:
         recipe.build({tap: shapes[tap].shape[1:] for tap in recipe.taps})
     protocol = choose_samples(spec)
     _check_sizes(protocol)
-    manifest = _manifest(spec, protocol)
+    manifest = _manifest(spec, protocol, folder)
     with formats.output_folder(folder, manifest, overwrite):
         needs = Needs(tuple(taps), "" if specs.find(spec.head).takes_maps else spec.pooling, needed)
         aad = run_aad.open_aad(spec, needs, folder, manifest["inputs"], protocol.table, spec.seed)
@@ -87,11 +87,11 @@ def is_finished(spec: RunSpec, folder: Path) -> bool:
     """Returns whether a folder holds the results of exactly this run."""
     if not (folder / formats.RESULTS).is_file():
         return False
-    made = _manifest(spec, choose_samples(spec))
+    made = _manifest(spec, choose_samples(spec), folder)
     return bool(formats.read_manifest(folder, KIND)["fingerprint"] == made["fingerprint"])
 
 
-def _manifest(spec: RunSpec, protocol: protocols.Protocol) -> dict[str, Any]:
+def _manifest(spec: RunSpec, protocol: protocols.Protocol, folder: Path) -> dict[str, Any]:
     inputs = {
         "audited": formats.sha256_file(spec.model_folder / formats.MODEL),
         "samples": samples.fingerprint(protocol.table),
@@ -100,7 +100,7 @@ def _manifest(spec: RunSpec, protocol: protocols.Protocol) -> dict[str, Any]:
         inputs["protocol"] = formats.sha256_file(spec.protocol / protocol_files.SUMMARY)
     if spec.store is not None:
         inputs["store"] = formats.sha256_json(formats.read_manifest(spec.store, store.KIND))
-    return formats.make_manifest(KIND, inputs, spec.settings())
+    return formats.make_manifest(KIND, inputs, spec.stored(folder))
 
 
 def _check_sizes(protocol: protocols.Protocol) -> None:

@@ -8,12 +8,15 @@ from mint_keras import formats, shelf
 from mint_keras.aad import pooling
 from mint_keras.audited import taps as taps_module
 from mint_keras.audited import zoo
-from mint_keras.borders import reading
+from mint_keras.borders import found, placed, reading
 from mint_keras.data import images
 from mint_keras.heads import specs
 from mint_keras.records import AUDITED, UNTRAINED, InputError
 
 KIND = "mint_run"
+# What says where inputs are. What they are is said by their content, so that runs can be moved.
+PLACES = ("audited", "protocol", "store", "members", "externals", "evaluate", "held_out")
+_BESIDE = "beside:"  # in front of a path that is relative to the run's folder
 COMBINATION, COMBINATION_OUTCOME = "combination", "combination+outcome"
 
 
@@ -106,8 +109,18 @@ class RunSpec:
         return [HeadKey(model, name, seed) for model in seeds for seed in seeds[model] for name in self.groups]
 
     def settings(self) -> dict[str, Any]:
-        """Returns what a manifest says of the run."""
+        """Returns the fields by name."""
         return dataclasses.asdict(self)
+
+    def stored(self, folder: Path) -> dict[str, Any]:
+        """Returns what the manifest of the run's folder says of it, see `borders.absolute_paths`."""
+
+        def place(value: Any) -> Any:
+            if isinstance(value, tuple):
+                return [place(inner) for inner in value]
+            return value and placed(str(value), folder, _BESIDE)
+
+        return {name: place(value) if name in PLACES else value for name, value in self.settings().items()}
 
     def check(self) -> None:
         """Raises InputError for fields that contradict each other."""
@@ -142,10 +155,16 @@ def read_spec(folder: Path) -> RunSpec:
             f"Expected the options {sorted(expected)} in the manifest of {folder}, received {sorted(stored)}."
         )
     with reading(f"the options of a run in the manifest of {folder}"):
-        return _spec_of(stored)
+        return _spec_of(stored, folder.resolve())
 
 
-def _spec_of(stored: dict[str, Any]) -> RunSpec:
-    values: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in stored.items()}
-    values |= {name: Path(stored[name]) if stored[name] else None for name in ("protocol", "store")}
-    return RunSpec(**{**values, "audited": Path(stored["audited"])})
+def _spec_of(stored: dict[str, Any], folder: Path) -> RunSpec:
+    def find(value: Any) -> Any:
+        if isinstance(value, list):
+            return tuple(map(find, value))
+        name, mark, path = str(value).partition(_BESIDE)
+        return name + found(path, folder) if mark else value
+
+    values = {name: find(value) for name, value in stored.items()}
+    values |= {name: Path(values[name]) if values[name] else None for name in ("protocol", "store")}
+    return RunSpec(**{**values, "audited": Path(values["audited"])})

@@ -20,9 +20,11 @@ from mint_keras import progress
 from mint_keras.options import parse
 from mint_keras.records import InputError
 from mint_keras.report import tables
+from mint_keras.statistics import bounds
 from studies.reliability import kills, readers, watching
 
-_BLOCK = 500  # files that one process reads
+_WATCHED = ("requests", "elsewhere", "places")
+_BLOCK = 2500  # files that one process reads
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Reliability:
     """Options of the study.
 
     Attributes:
-        out: Folder for kills.jsonl, inputs.jsonl, watched.jsonl and table.md.
+        out: Folder for kills.jsonl, inputs.jsonl, watched.jsonl, summary.json and table.md.
         commands: Only these commands, by the word behind mint.
         targets: Only these formats.
         kills: Disturbances of all commands together.
@@ -66,15 +68,19 @@ def reliability(options: Reliability) -> str:
         each = -(-options.kills // len(options.commands))
         tried = kills.run(world, out / "tried", list(options.commands), each, lambda *key: key in seen)
         _append(out / "kills.jsonl", progress.bar(tried, total=each * len(options.commands), desc="kills"))
-    text = table(out)
+    summary = summarise(out)
+    (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+    text = table(summary)
     (out / "table.md").write_text(text + "\n")
     return text
 
 
 def _read_inputs(out: Path, options: Reliability) -> None:
     each = -(-options.inputs // len(options.targets)) if options.inputs else 0
-    done = {(one["target"], one["first"]) for one in _lines(out / "inputs.jsonl") if "first" in one}
-    work = [(name, first) for name in options.targets for first in range(0, each, _BLOCK) if (name, first) not in done]
+    done = collections.Counter(dict.fromkeys(options.targets, 0))
+    for one in _lines(out / "inputs.jsonl"):
+        done[one["target"]] += one.get("num", 0)
+    work = [(name, first) for name in options.targets for first in range(done[name], each, _BLOCK)]
     for name, first in progress.bar(work, desc="inputs", unit="block"):
         end = min(first + _BLOCK, each)
         # The temporary folder is where a file may write.
@@ -83,33 +89,52 @@ def _read_inputs(out: Path, options: Reliability) -> None:
         _append(out / "inputs.jsonl", [*found, {"target": name, "first": first, "num": end - first}])
 
 
-def table(out: Path) -> str:
-    """Returns what went wrong, by format and by command, and where."""
-    counts: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
+def summarise(out: Path) -> dict[str, Any]:
+    """Returns how often each format, command and watched command was tried, what went wrong, and where."""
+    formats: dict[str, collections.Counter[str]] = {}
     sites: collections.Counter[str] = collections.Counter()
     for one in _lines(out / "inputs.jsonl"):
-        if "first" in one:
-            counts[one["target"]]["tries"] += one["num"]
-        else:
-            counts[one["target"]][one["kind"]] += 1
+        count = formats.setdefault(one["target"], collections.Counter())
+        count["tries"] += one.get("num", 0)
+        if "kind" in one:
+            count[one["kind"]] += 1
             sites[f"{one['target']} {one['kind']} {one['site']}: {one['error'][:90]}"] += 1
-    rows = [["format", "files", "crashes", "hangs", "memory", "deeds"]]
-    for name, count in counts.items():
-        rows.append([name, *(f"{count[kind]:,}" for kind in ("tries", "crash", "hang", "memory", "deed"))])
-    by_command: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
+    commands: dict[str, collections.Counter[str]] = {}
     for one in _lines(out / "kills.jsonl"):
-        by_command[one["command"]].update({"tries": 1, "wrong": bool(one["faults"])})
+        ways = commands.setdefault(one["command"], collections.Counter())
+        ways.update({one["way"]: 1, "wrong": bool(one["faults"])})
         sites.update(f"{one['command']} ({one['way']}) {fault}" for fault in one["faults"])
-    killed = [["command", "disturbed", "wrong afterwards"]]
-    killed += [[word, str(count["tries"]), str(count["wrong"])] for word, count in by_command.items()]
-    watched = [["command without a network", "exit", "requests", "files elsewhere"]]
+    watched = {}
     for one in _lines(out / "watched.jsonl"):
-        watched.append([one["command"], str(one["code"]), str(len(one["requests"])), str(len(one["elsewhere"]))])
-        sites.update(f"{one['command']} wrote {path}" for path in one["elsewhere"])
-        sites.update(f"{one['command']} asked {line[:100]}" for line in one["requests"])
-    parts = [tables.format_table(part) for part in (rows, killed, watched) if len(part) > 1]
+        watched[one["command"]] = {"code": one["code"], **{what: len(one[what]) for what in _WATCHED}}
+        sites.update(f"{one['command']} {what}: {each[:100]}" for what in _WATCHED for each in one[what])
     found = [f"{num} x {site}" for site, num in sites.most_common()]
-    return "\n\n".join([*parts, "\n".join(found) or "Nothing went wrong."])
+    return {"formats": formats, "commands": commands, "watched": watched, "found": found}
+
+
+def table(summary: dict[str, Any]) -> str:
+    """Returns what `summarise` counted as tables, and what went wrong as lines."""
+    kinds = ("crash", "hang", "memory", "deed")
+    of_formats = [["format", "files", *kinds, "at most wrong (95%)"]]
+    for name, count in [*summary["formats"].items(), ("all", _sum(summary["formats"]))]:
+        wrong = sum(count.get(kind, 0) for kind in kinds)
+        limit = f"{bounds.upper_limit(min(wrong, count['tries']), count['tries']):.2%}" if count["tries"] else ""
+        of_formats.append([name, f"{count['tries']:,}", *(str(count.get(kind, 0)) for kind in kinds), limit])
+    of_commands = [["command", *kills.WAYS, "wrong afterwards"]]
+    for word, count in [*summary["commands"].items(), ("all", _sum(summary["commands"]))]:
+        of_commands.append([word, *(str(count.get(way, 0)) for way in (*kills.WAYS, "wrong"))])
+    of_watched = [["command without a network", "exit code", "requests", "files elsewhere", "files with paths"]]
+    of_watched += [[word, *map(str, count.values())] for word, count in summary["watched"].items()]
+    given = (of_formats, summary["formats"]), (of_commands, summary["commands"]), (of_watched, summary["watched"])
+    parts = [tables.format_table(part) for part, counted in given if counted]
+    return "\n\n".join([*parts, "\n".join(f"- {line}" for line in summary["found"]) or "Nothing went wrong."])
+
+
+def _sum(counts: dict[str, Any]) -> collections.Counter[str]:
+    total: collections.Counter[str] = collections.Counter({"tries": 0})
+    for count in counts.values():
+        total.update(count)
+    return total
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

@@ -314,3 +314,19 @@ def damaged_json_or_bytes(rng: np.random.Generator, seeds: list[bytes]) -> bytes
         name = (b'"Lambda"', b'"TFSMLayer"', b'"os.system"', b'"Custom"')[rng.integers(4)]
         return re.sub(rb'"(ReLU|PReLU|Conv2D|BatchNormalization|Add)"', name, seeds[0], count=int(rng.integers(1, 4)))
     return damaged_json(rng, seeds)
+
+
+def request(method: str, target: str, body: bytes = b"") -> bytes:
+    """Returns a request of the page's own script; whoever sends it puts the port in the place of PORT."""
+    head = f"{method} {target} HTTP/1.1\r\nHost: 127.0.0.1:PORT\r\nOrigin: http://127.0.0.1:PORT\r\n"
+    return f"{head}Connection: close\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def requests() -> list[bytes]:
+    """Returns a request of every kind that the page answers, of the batch BATCH."""
+    return [
+        *(request("POST", "/batches/BATCH/photos?name=a.png", picture) for picture in pictures()[:2]),
+        *(request("GET", target) for target in ("/", "/page.js", "/batches/BATCH", "/batches/BATCH/report")),
+        request("POST", "/batches"),
+        request("DELETE", "/batches/BATCH"),
+    ]

@@ -78,6 +78,13 @@ def prepare(folder: Path) -> World:
     return world
 
 
+def make_ready(world: World, word: str) -> None:
+    """Makes the run that a command reads, if it reads one."""
+    run = world.folder / "run"
+    if any("{}/run" in option for option in COMMANDS[word]) and not (run / "results.jsonl").is_file():
+        reference(world, "train", run)
+
+
 def content(out: Path) -> dict[str, str]:
     """Returns the SHA-256 of every file of a folder but logs."""
     files = sorted(path for path in out.rglob("*") if path.is_file() and not _LOGS.search(str(path)))
@@ -168,8 +175,7 @@ def run(
     for word in words:
         if all(is_done(word, number) for number in range(num)):
             continue
-        if word in ("export", "audit") and not (world.folder / "run" / "results.jsonl").is_file():
-            reference(world, "train", world.folder / "run")
+        make_ready(world, word)
         folder = out / word
         folder.mkdir(parents=True, exist_ok=True)
         _remove(folder)

@@ -7,8 +7,10 @@ import json
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -29,6 +31,7 @@ MEMORY = 2**30  # bytes beside what the libraries take themselves
 SECONDS = 10  # of processor time for one file
 _PATIENCE = 60  # of processor time, where a reader no longer listens; imports take some as well
 _AGES = 1800  # of the wall clock
+_WAITED = 0.5  # of the wall clock, for an answer to half a request
 # What a file of a stranger never does: run a program, ask the network, write elsewhere.
 _DEEDS = (
     "os.system",
@@ -159,32 +162,42 @@ def _tflite(path: Path) -> None:
 
 
 @functools.cache
-def _client() -> Any:
-    from starlette.testclient import TestClient
+def _served() -> int:
+    """Serves the page of a bundle in a thread, as `mint score --serve` does; returns its port."""
+    import uvicorn
 
     from mint_keras.edge import page
     from mint_keras.edge.photos import Looking
 
-    app = page.make_app(shelf.path("bundles/lab"), 8765, Looking(), threads=1)
-    return TestClient(app, base_url="http://127.0.0.1:8765", headers={"origin": "http://127.0.0.1:8765"})
+    listener = socket.create_server((page.HOST, 0))
+    port = listener.getsockname()[1]
+    app = page.make_app(shelf.path("bundles/lab"), port, Looking(), threads=1)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", access_log=False))
+    threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True).start()
+    return port
 
 
 def _http(path: Path) -> None:
-    import httpx
+    """Sends a request of hostile bytes; the page answers something, and goes on answering others."""
+    batch = _answer(inputs.request("POST", "/batches")).rpartition(b'"batch":"')[2].partition(b'"')[0]
+    answer = _answer(path.read_bytes().replace(b"BATCH", batch), _WAITED)
+    for one in (answer, _answer(inputs.request("GET", "/"))):
+        if one.startswith(b"HTTP/1.1 5") or (one is not answer and not one.startswith(b"HTTP/1.1 200")):
+            raise RuntimeError(one[:200])
 
-    content = path.read_bytes()
-    name = content[:40].decode("latin1")
-    with contextlib.suppress(httpx.HTTPError, httpx.InvalidURL, UnicodeError):  # what no client would send
-        batch = _client().post("/batches").json()["batch"]
-        place = f"/batches/{batch}" if content[:1] > b"\x40" else f"/batches/{name}"
-        for answer in (
-            _client().post(f"{place}/photos", params={"name": name}, content=content),
-            _client().get(place),
-            _client().get(f"{place}/report"),
-            _client().request(name[:6].strip() or "GET", "/batches", content=content),
-        ):
-            if answer.status_code == 500:
-                raise RuntimeError(answer.text[:200])
+
+def _answer(request: bytes, seconds: float = _PATIENCE) -> bytes:
+    """Returns what the page says to a request; nothing after so many seconds, if it waits for the rest of one."""
+    port = _served()
+    answer = b""
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=seconds) as connection,
+        contextlib.suppress(BrokenPipeError, ConnectionResetError, TimeoutError),
+    ):
+        connection.sendall(request.replace(b"PORT", b"%d" % port))
+        while part := connection.recv(2**16):
+            answer += part
+    return answer
 
 
 def _shelf(*names: str) -> Callable[[Path], list[bytes]]:
@@ -205,7 +218,7 @@ TARGETS = {
         ".yaml", lambda _: [b"albums: true\npaths: [a, b]\nmin_score: 0.5\n"], inputs.damaged_text, _config
     ),
     "yaml": Target(".yaml", lambda _: [b"a: [1, {b: c}]\nd: !!str e\n"], inputs.damaged_text, read_yaml),
-    "http": Target(".png", lambda _: inputs.pictures(), inputs.damaged, _http),
+    "http": Target(".http", lambda _: inputs.requests(), inputs.damaged_text, _http),
     "manifest": Target(".json", _shelf("lab", "manifest.json"), inputs.damaged_json, _manifest),
     "torch": Target(
         ".pth", lambda _: [inputs.checkpoint(False)], functools.partial(inputs.in_zip, inputs.random_pickle), _torch
@@ -291,8 +304,8 @@ def main(name: str, first: int, end: int, folder: Path) -> None:
 
 
 def _is_ours(event: str, arguments: tuple) -> bool:
-    """Says whether a deed is the test client's own: it talks to itself through a pair of sockets."""
-    return event == "socket.connect" and "127.0.0.1" in str(arguments)
+    """Says whether a deed is our own: it asks the page, on this machine."""
+    return event in ("socket.connect", "socket.getaddrinfo") and "127.0.0.1" in str(arguments)
 
 
 def run(name: str, first: int, end: int, folder: Path) -> Iterator[dict[str, Any]]:

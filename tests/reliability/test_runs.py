@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mint_keras import cli, formats, options
+from mint_keras import borders, cli, formats, options
 from mint_keras.commands.audit import Audit
 from mint_keras.commands.score import Score
 from mint_keras.records import InputError
@@ -22,7 +22,7 @@ class TestFolders:
     manifest = formats.make_manifest("thing", {}, {})
 
     def test_another_process_is_told_who_has_the_folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(formats, "PATIENCE", 0.0)
+        monkeypatch.setattr(locks, "PATIENCE", 0.0)
         program = (
             "import sys, time\nfrom pathlib import Path\nfrom mint_keras import formats\n"
             f"with formats.alone(Path({str(tmp_path / 'a')!r})):\n    print('here', flush=True)\n    time.sleep(60)\n"
@@ -66,6 +66,28 @@ class TestFolders:
         with pytest.raises(InputError, match="bad"), formats.alone(tmp_path / "a"):
             raise InputError("bad")
         assert not (tmp_path / "a").exists()
+
+    @pytest.mark.parametrize("is_work_lost", [False, True])
+    def test_a_disk_that_fails_while_something_is_read_costs_no_work(self, is_work_lost: bool, tmp_path: Path) -> None:
+        def read() -> None:
+            with borders.reading("a part"):
+                raise ValueError("no part") if is_work_lost else OSError(5, "Input/output error")
+
+        with pytest.raises(InputError), formats.output_folder(tmp_path / "a", self.manifest):
+            (tmp_path / "a" / "hours of work").touch()
+            read()
+        assert (tmp_path / "a" / "hours of work").exists() != is_work_lost
+        with pytest.raises(InputError), formats.output_folder(tmp_path / "b", self.manifest):
+            read()
+        assert not (tmp_path / "b").exists()  # nothing but the manifest was there
+
+    def test_a_folder_of_the_users_stays(self, tmp_path: Path) -> None:
+        (tmp_path / "empty").mkdir()
+        (tmp_path / "link").symlink_to(tmp_path / "empty")
+        with pytest.raises(InputError, match="bad"), formats.output_folder(tmp_path / "link", self.manifest):
+            raise InputError("bad")
+        assert (tmp_path / "link").is_dir()
+        assert not list((tmp_path / "empty").iterdir())
 
     def test_a_folder_that_is_gone_at_the_end_is_an_error(self, tmp_path: Path) -> None:
         with (

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mint_keras import formats
+from mint_keras import borders, formats
 from mint_keras.commands.train_mint import TrainMint
 from mint_keras.options import Common
 from mint_keras.records import AUDITED, UNTRAINED, InputError
@@ -57,9 +57,21 @@ def test_the_command_asks_for_every_field_with_the_same_default() -> None:
 
 
 def test_a_run_is_read_as_it_was_written(tmp_path: Path) -> None:
-    spec = RunSpec("cnn", tmp_path / "m", ("conv1",), externals=("a", "b"), store=tmp_path / "s", num_seeds=3)
-    formats.write_json(tmp_path / formats.MANIFEST, formats.make_manifest(KIND, {}, spec.settings()))
-    assert read_spec(tmp_path) == spec
+    externals = ("a", f"web={tmp_path}/b", f"{tmp_path}/run/c")
+    spec = RunSpec("cnn", tmp_path / "m", ("conv1",), externals=externals, store=tmp_path / "s", num_seeds=3)
+    for may_say_where in (False, True):
+        with borders.absolute_paths(may_say_where):
+            manifest = formats.make_manifest(KIND, {}, spec.stored(tmp_path / "run"))
+        formats.write_json(tmp_path / "run" / formats.MANIFEST, manifest)
+        assert (str(tmp_path) in (tmp_path / "run" / formats.MANIFEST).read_text()) == may_say_where
+        assert read_spec(tmp_path / "run") == spec
+
+
+def test_a_run_finds_what_was_moved_with_it(tmp_path: Path) -> None:
+    spec = RunSpec("cnn", tmp_path / "a" / "m")
+    manifest = formats.make_manifest(KIND, {}, spec.stored(tmp_path / "a" / "run"))
+    formats.write_json(tmp_path / "b" / "run" / formats.MANIFEST, manifest)
+    assert read_spec(tmp_path / "b" / "run").audited == tmp_path / "b" / "m"
 
 
 def test_options_of_another_version_are_named(run_folder: Path, tmp_path: Path) -> None:

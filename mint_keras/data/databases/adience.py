@@ -38,7 +38,7 @@ def read(folder: Path, database: str) -> Iterator[Sample]:
     for name in files.list_images(folder):
         match = _NAME.fullmatch(name)
         if not match:
-            location = files.unusable("Expected Adience's names, received another", str(folder / name))
+            location = files.unusable("Expected Adience's names, received another", name)
             yield Sample(f"{database}/{name}", database, unknown(name), location)
             continue
         parent, kind, face, photo = match.groups()

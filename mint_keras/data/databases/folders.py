@@ -76,5 +76,5 @@ def read_celeba(folder: Path, database: str) -> Iterator[Sample]:
         # The file names photos without their folder, which differs between the distributions.
         person, location = known.get(name.rpartition("/")[2]), str(folder / name)
         if person is None:
-            location = files.unusable(f"Expected every photo in {_CELEBA}, received one without a person", location)
+            location = files.unusable(f"Expected every photo in {_CELEBA}, received one without a person", name)
         yield Sample(f"{database}/{name}", database, person or unknown(name), location)

@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import os
 from collections.abc import Iterator, Set
 from pathlib import Path
 
@@ -41,7 +42,8 @@ def read_nist(folder: Path, database: str) -> Iterator[Sample]:
             x, y, width, height = (float(row[f"FACE_{part}"]) for part in ("X", "Y", "WIDTH", "HEIGHT"))
             box = x, y, x + width, y + height
         except (TypeError, ValueError):
-            location = files.unusable("Expected numbers as FACE_X ... FACE_HEIGHT, received others", location)
+            inside = os.path.relpath(location, folder)
+            location = files.unusable("Expected numbers as FACE_X ... FACE_HEIGHT, received others", inside)
         if Path(name).is_absolute() or ".." in Path(name).parts:
             location = files.unusable("Expected a name inside images/, received another", name)
         attributes = {key.lower(): value for key, value in row.items() if key and key not in _NEEDED and value}
