@@ -27,7 +27,12 @@ from mint_keras.statistics import division, figures, intervals
 from mint_keras.statistics.intervals import Estimate
 from mint_keras.training import batches
 
-_FIGURES = (figures.AUC, figures.TPR_AT_1, "tpr_at_0.1_fpr")
+_FIGURES = {
+    figures.AUC: "AUC per photo",
+    figures.TPR_AT_1: "TPR at 1% FPR",
+    "tpr_at_0.1_fpr": "TPR at 0.1% FPR",
+    figures.TNR_AT_1: "TNR at 1% FNR",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,9 +78,7 @@ def look(spec: AttackSpec) -> tuple[Observations, np.ndarray]:
     if both := sorted(set(sides[0].people()) & set(sides[1].people())):
         raise InputError(f"Expected people on one side each, received {len(both)} on both, such as {both[0]!r}.")
     is_of_faces, table = zoo.kind_of(folder) == zoo.KIND, samples.join(sides)
-    function = looks.embedder(folder)
-    if is_of_faces:
-        function = views.face_function(zoo.load_audited(folder))
+    function = views.face_function(zoo.load_audited(folder, zoo.kind_of(folder)))
     seen = observe(table, function, zoo.framing(folder))
     found = dict(seen.arrays)
     if (first := pooling.array_name(taps.CONV_TAPS[0], pooling.MAX)) in found:
@@ -151,7 +154,7 @@ def _recipes(seen: Observations, is_member: np.ndarray) -> Iterator[tuple[str, S
 
 def summarise(name: str, parts: Sequence[Scores], seconds: float, seed: int) -> Ranked:
     """Returns what an attack finds, from its scores of one or several audited models."""
-    photos = intervals.estimate(parts, seed=seed, names=_FIGURES, method="student")
+    photos = intervals.estimate(parts, seed=seed, names=list(_FIGURES), method="student")
     persons = [division.mean_of_persons(part) for part in parts]
     person = intervals.estimate(persons, seed=seed, names=[figures.AUC], method="student")[figures.AUC]
     return Ranked(name, sum(len(part.logit) for part in parts), photos, person, seconds)
@@ -180,7 +183,7 @@ def _of_somebody(path: Path, table: SampleTable, is_member: np.ndarray) -> Itera
 
 def table_of(ranked: Sequence[Ranked]) -> list[list[str]]:
     """Returns the rows of a table, the header first."""
-    header = ["attack", "photos", "AUC per photo", "TPR at 1% FPR", "TPR at 0.1% FPR", "AUC per person", "CPU seconds"]
+    header = ["attack", "photos", *_FIGURES.values(), "AUC per person", "CPU seconds"]
     rows = [
         [
             one.name.replace("_", " "), str(one.num_photos), *(str(one.photos[name]) for name in _FIGURES),
