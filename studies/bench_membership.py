@@ -1,8 +1,9 @@
 r"""Rank attacks on networks that are any good: a public network whose end was trained on some people of real photos.
 
 Each network is attacked alone, beside the network before its training, and beside shadows, which are other networks of
-the bench. Figures are means over networks; an interval is that of one network, on other people like these. To rank an
-attack of one's own, score the samples of scores.csv, and give the file to `mint attacks --scores` on one network.
+the bench: who was trained on, and which photos of a person were. Figures are means over networks; an interval is that
+of one network, on other people like these. To rank an attack of one's own, score the samples of scores.csv, and give
+the file to `mint attacks --scores` on one network.
 
 Examples:
     python scripts/bench_membership.py --first models/mobilefacenet --trainable conv_046 --data lfw/train.rec \
@@ -23,13 +24,22 @@ from mint_keras.options import Common
 
 if TYPE_CHECKING:
     from mint_keras.auditing.attacks import Ranked
-    from mint_keras.records import Observations, Scores
-    from studies.worlds.usable import UsableLab
+    from mint_keras.records import Observations, SampleTable, Scores
+    from studies.worlds.usable import Photos, UsableLab
 
 KIND = "bench_membership"
 RESULTS, TEXT = "bench.json", "bench.md"
 BEFORE, SHADOWS, NOBODY = "before", "shadows", "nobody"
+IMAGES = "images_"  # how names begin where members' photos are told from other photos of the same people
+ASKED = {
+    BEFORE: "beside the network before",
+    SHADOWS: "beside shadows",
+    NOBODY: "nobody a member",
+    f"{IMAGES}{BEFORE}": "images, beside the network before",
+    f"{IMAGES}{SHADOWS}": "images, beside shadows",
+}
 _NUM_SHADOWS = 7
+_LEAST_PEOPLE = 30  # with as many photos that were used as others
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,9 +95,8 @@ def bench_membership(options: BenchMembership) -> MembershipBench:
                 num_people=options.people, epochs=epochs, num_untrained=0, seed=options.seed,
             )  # fmt: skip
             lab = UsableLab(spec, options.out / f"epochs_{epochs}")
-            for beside in (BEFORE, SHADOWS, NOBODY):
-                ranked = _rank(lab, beside, options)
-                name = f"{epochs} epochs, {'nobody a member' if beside == NOBODY else f'beside {beside}'}"
+            for beside, said in ASKED.items():
+                ranked, name = _rank(lab, beside, options), f"{epochs} epochs, {said}"
                 content[name] = [dataclasses.asdict(one) for one in ranked]
                 text.append(f"{name}\n\n{format_table(attacks.table_of(ranked))}\n")
         formats.write_json(options.out / RESULTS, content)
@@ -123,31 +132,66 @@ def observed(lab: UsableLab, target: int, beside: str, num_networks: int) -> tup
     Args:
         lab: The networks.
         target: The number of the one that is attacked; its people are also those of `NOBODY`, through the one before.
-        beside: Which references there are: `BEFORE`, or `SHADOWS` for the other two.
+        beside: What is asked, a key of `ASKED`.
         num_networks: Networks from which shadows are taken.
     """
     from mint_keras import streams
+    from mint_keras.data import samples
+    from mint_keras.records import Labelled, Observations
+    from mint_keras.statistics import division
+
+    seed, by_image = lab.spec.seed, beside.startswith(IMAGES)
+    pictures = [lab.people, _unused(lab)] if by_image else [lab.people]
+    parts = [_shown(lab, one, target, beside.removeprefix(IMAGES), num_networks) for one in pictures]
+    table = samples.join([part.table for part in parts])
+    seen = Observations(table, {name: np.concatenate([part[name] for part in parts]) for name in parts[0].arrays})
+    people, is_member = table.people(), _is_used(lab, table, target)
+    if by_image:
+        known = np.flatnonzero(np.isin(people, people[is_member]))
+        _, kept = division.equal_photos(
+            Labelled(known, is_member[known]), _LEAST_PEOPLE, people, table.sample_id, seed
+        )  # fmt: skip
+        return seen.take(kept.rows), kept.is_member
+    others = streams.stream(seed, streams.DIVISION, target).permutation(np.unique(people[~is_member]))
+    rows = np.flatnonzero(is_member | np.isin(people, others[: lab.spec.claimed]))
+    return seen.take(rows), is_member[rows]
+
+
+def _is_used(lab: UsableLab, table: SampleTable, number: int) -> np.ndarray:
+    """Says which samples a network was trained on, (n,)."""
     from mint_keras.data import sample_tables
+
+    lab.train(number)
+    return np.isin(table.sample_id, sample_tables.read_samples(lab.folder(number) / formats.MEMBERS).sample_id)
+
+
+def _unused(lab: UsableLab) -> Photos:
+    """Returns further photos of the lab's people, which no network was trained on: at most as many of each person."""
+    from mint_keras import streams
+    from mint_keras.data import samples, splits
+
+    known, listed = lab.people.table, samples.list_samples(lab.spec.data)
+    others = listed.take(np.isin(listed.people(), known.people()) & ~np.isin(listed.sample_id, known.sample_id))
+    rng = streams.stream(lab.spec.seed, streams.DIVISION, 0)
+    rows = [rng.permutation(one)[: lab.spec.photos] for one in splits.rows_by_person(others.people())]
+    return lab.photos(others.take(np.sort(np.concatenate(rows))), "unused")
+
+
+def _shown(lab: UsableLab, photos: Photos, target: int, beside: str, num_networks: int) -> Observations:
+    """Returns what the network that is attacked, and those beside it, give of photos."""
     from mint_keras.records import AUDITED, REFERENCE, Observations
     from mint_keras.scorers.attacks import IS_IN
     from mint_keras.scorers.baselines import FIRST_MAXIMA
     from studies.worlds import usable
 
-    def members(number: int) -> np.ndarray:
-        lab.train(number)
-        return np.isin(people, sample_tables.read_samples(lab.folder(number) / formats.MEMBERS).people())
-
-    people = lab.people.table.people()
-    is_member, seen = members(target), lab.observe(lab.people, target)
+    seen = lab.observe(photos, target)
     audited = seen[usable.BEFORE if beside == NOBODY else AUDITED]
     found = dict(audited.arrays) | {FIRST_MAXIMA: audited["conv1_max"]}
     if beside == BEFORE:
         found[f"{REFERENCE}_001"] = seen[usable.BEFORE]["outcome"]
-    else:
-        for number in [one for one in range(1, num_networks + 1) if one != target][:_NUM_SHADOWS]:
-            name = f"{REFERENCE}_{number:03d}"
-            found[name] = lab.observe(lab.people, number)[AUDITED]["outcome"]
-            found[f"{IS_IN}{name}"] = members(number)
-    others = streams.stream(lab.spec.seed, streams.DIVISION, target).permutation(np.unique(people[~is_member]))
-    kept = is_member | np.isin(people, others[: lab.spec.claimed])
-    return Observations(audited.table, found).take(np.flatnonzero(kept)), is_member[kept]
+        return Observations(audited.table, found)
+    for number in [one for one in range(1, num_networks + 1) if one != target][:_NUM_SHADOWS]:
+        name = f"{REFERENCE}_{number:03d}"
+        found[name] = lab.observe(photos, number)[AUDITED]["outcome"]
+        found[f"{IS_IN}{name}"] = _is_used(lab, audited.table, number)
+    return Observations(audited.table, found)

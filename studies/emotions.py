@@ -11,6 +11,7 @@ import numpy as np
 from scipy import sparse, special
 from scipy.sparse import csgraph
 
+from mint_keras import formats
 from mint_keras.aad import pooling, signals
 from mint_keras.audited import runtime, taps
 from mint_keras.audited.runtime import FaceFunction
@@ -20,6 +21,7 @@ from mint_keras.records import Observations, Sample, SampleTable, tabulate
 from mint_keras.scorers.attacks import LABEL, Attack, of_class
 from mint_keras.scorers.baselines import OUTCOME, fit_logistic_regression
 from mint_keras.scorers.contract import Fitted, Needs
+from studies import arrays
 
 CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")  # in the order of the logits
 DATABASE = "fer2013"
@@ -75,8 +77,11 @@ class Photos:
         return np.array([CLASSES.index(name) for name in samples.attribute(self.table, "class")])
 
 
-def read_photos(data: Path) -> Photos:
-    """Returns all photos in folders `PART/EMOTION`, without those that have a near copy on the other side."""
+def read_photos(data: Path, folder: Path) -> Photos:
+    """Returns all photos in folders `PART/EMOTION`, without those that have a near copy on the other side.
+
+    Which photos are copies of one another is kept in a folder.
+    """
     files = [(part, path) for part in PARTS for path in sorted((data / part).glob("*/*.png"))]
     listed = tabulate(
         Sample(
@@ -91,10 +96,14 @@ def read_photos(data: Path) -> Photos:
     )
     rows, faces = images.read_faces(listed, images.Framing(_SIZE))
     table, part = listed.take(rows), np.array([files[row][0] for row in rows])
-    digest, *hashes = overlap.hash_faces(faces)
-    found = overlap.find_overlap(overlap.Fingerprints(np.array(digest), *hashes, None), 1.0)
-    edges = sparse.coo_array((np.ones(len(found.first), bool), (found.first, found.second)), (len(table), len(table)))
-    _, group = csgraph.connected_components(edges, directed=False)
+
+    def find() -> dict[str, np.ndarray]:
+        digest, *hashes = overlap.hash_faces(faces)
+        pairs = overlap.find_overlap(overlap.Fingerprints(np.array(digest), *hashes, None), 1.0)
+        edges = sparse.coo_array((np.ones(len(pairs.first), bool), pairs[:2]), (len(faces), len(faces)))
+        return {"group": csgraph.connected_components(edges, directed=False)[1]}
+
+    group = formats.kept(folder / "copies.npz", find, arrays.write, arrays.read)["group"]
     # Of both sides, or those who are left would differ in whether others are like them.
     on_both = np.isin(group, np.intersect1d(group[part == MEMBERS], group[part != MEMBERS]))
     first = np.unique(group, return_index=True)[1][group]

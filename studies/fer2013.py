@@ -74,7 +74,7 @@ def fer2013(options: Fer2013) -> Fer2013Audit:
     inputs["look"] = formats.sha256_file(shelf.find(options.look) / formats.MODEL)
     manifest = formats.make_manifest(KIND, inputs, {"photos": options.photos, "seed": options.seed})
     with formats.output_folder(options.out, manifest, options.overwrite):
-        photos = emotions.read_photos(options.data).draw(options.photos, options.seed)
+        photos = emotions.read_photos(options.data, options.out).draw(options.photos, options.seed)
         content: dict[str, Any] = {"copies": photos.copies, "checkpoints": {}}
         content["photos"] = {part: int((photos.part == part).sum()) for part in emotions.PARTS}
         for number, path in enumerate(progress.bar(checkpoints, desc="checkpoints", unit="checkpoint"), start=1):

@@ -23,6 +23,7 @@ from mint_keras.scorers.baselines import FIRST_MAXIMA
 from mint_keras.scorers.contract import Scorer, cross_fit
 from mint_keras.scorers.direction import Direction
 from mint_keras.scorers.head import Head
+from mint_keras.scorers.ingredients import IDENTITY, IMAGE
 from mint_keras.statistics import division, figures, intervals
 from mint_keras.statistics.intervals import Estimate
 from mint_keras.training import batches
@@ -49,12 +50,15 @@ class AttackSpec:
 
 @dataclasses.dataclass(frozen=True)
 class Ranked:
-    """What an attack finds: figures of photos, and the AUC of the mean of a person's; seconds of CPU, 0 if unknown."""
+    """What an attack finds: figures of photos, and the AUC of the mean of a person's; seconds of CPU, 0 if unknown.
+
+    There is no figure of persons where each has photos on both sides.
+    """
 
     name: str
     num_photos: int
     photos: dict[str, Estimate]
-    person: Estimate
+    person: Estimate | None
     seconds: float
 
 
@@ -62,21 +66,26 @@ def measure(spec: AttackSpec) -> tuple[list[Ranked], list[Scores]]:
     """Returns what every attack finds, the best first, and the scores behind it.
 
     Raises:
-        InputError: if a person is on both sides, samples cannot be read, or scores are of other samples.
+        InputError: if a sample is on both sides or cannot be read, or scores are of other samples.
     """
     seen, is_member = look(spec)
     return rank(seen, is_member, spec.scores, spec.seed)
 
 
 def look(spec: AttackSpec) -> tuple[Observations, np.ndarray]:
-    """Returns what the audited model and the references give of members and others, and who is a member, (n,)."""
+    """Returns what the audited model and the references give of members and others, and who is a member, (n,).
+
+    Where there are people on both sides only they are looked at: which of their photos were used is the question.
+    """
     folder = shelf.find(spec.audited)
     sides = [
         samples.list_samples(given or str(folder / name))
         for given, name in ((spec.members, formats.MEMBERS), (spec.others, formats.HELD_OUT))
     ]
-    if both := sorted(set(sides[0].people()) & set(sides[1].people())):
-        raise InputError(f"Expected people on one side each, received {len(both)} on both, such as {both[0]!r}.")
+    by_image = np.isin(sides[0].people(), sides[1].people()).any()
+    if by_image:
+        both = np.intersect1d(sides[0].people(), sides[1].people())
+        sides = [side.take(np.isin(side.people(), both)) for side in sides]
     is_of_faces, table = zoo.kind_of(folder) == zoo.KIND, samples.join(sides)
     function = views.face_function(zoo.load_audited(folder, zoo.kind_of(folder)))
     seen = observe(table, function, zoo.framing(folder))
@@ -90,8 +99,10 @@ def look(spec: AttackSpec) -> tuple[Observations, np.ndarray]:
         name = f"{REFERENCE}_{number:03d}"
         found[name] = looks.embed(path, seen.table, 0)[taps.OUTCOME]
         if (listed := shelf.find(path) / formats.MEMBERS).is_file():
-            found[f"{attacks.IS_IN}{name}"] = _is_in(seen.table, samples.list_samples(str(listed)), is_of_faces)
-    return Observations(seen.table, found), np.isin(seen.people(), sides[0].people())
+            found[f"{attacks.IS_IN}{name}"] = _is_in(
+                seen.table, samples.list_samples(str(listed)), is_of_faces and not by_image
+            )
+    return Observations(seen.table, found), np.isin(seen.table.sample_id, sides[0].sample_id)
 
 
 def _is_in(table: SampleTable, trained_on: SampleTable, by_person: bool) -> np.ndarray:
@@ -135,10 +146,12 @@ def _recipes(seen: Observations, is_member: np.ndarray) -> Iterator[tuple[str, S
     names = log_odds.references(seen)
     alone = Observations(seen.table, {key: values for key, values in seen.arrays.items() if key not in names})
     if attacks.LABEL not in seen.arrays:
+        truth = IMAGE if _is_by_image(seen.people(), is_member) else IDENTITY
         for level in mint_plus.LEVELS:
-            yield f"mint_plus_{level}", mint_plus.MintPlus(level=level), alone
+            recipe = mint_plus.MintPlus(truth, level)  # of images there is none at the level of persons
+            yield f"mint_plus_{level}", recipe, alone
             if names:
-                yield f"mint_plus_{level}_with_references", mint_plus.MintPlus(level=level), seen
+                yield f"mint_plus_{level}_with_references", recipe, seen
         yield "known_signs", Direction(), alone
         if names:
             yield "log_odds_less_references", log_odds.LogOdds(), seen
@@ -155,9 +168,16 @@ def _recipes(seen: Observations, is_member: np.ndarray) -> Iterator[tuple[str, S
 def summarise(name: str, parts: Sequence[Scores], seconds: float, seed: int) -> Ranked:
     """Returns what an attack finds, from its scores of one or several audited models."""
     photos = intervals.estimate(parts, seed=seed, names=list(_FIGURES), method="student")
-    persons = [division.mean_of_persons(part) for part in parts]
-    person = intervals.estimate(persons, seed=seed, names=[figures.AUC], method="student")[figures.AUC]
+    person = None
+    if not any(_is_by_image(part.samples.people(), figures.membership(part)) for part in parts):
+        persons = [division.mean_of_persons(part) for part in parts]
+        person = intervals.estimate(persons, seed=seed, names=[figures.AUC], method="student")[figures.AUC]
     return Ranked(name, sum(len(part.logit) for part in parts), photos, person, seconds)
+
+
+def _is_by_image(people: np.ndarray, is_member: np.ndarray) -> bool:
+    """Says whether people have photos on both sides, so that photos and not people are members."""
+    return bool(np.isin(people[is_member], people[~is_member]).any())
 
 
 def best_first(ranked: Iterable[Ranked]) -> list[Ranked]:
@@ -187,7 +207,7 @@ def table_of(ranked: Sequence[Ranked]) -> list[list[str]]:
     rows = [
         [
             one.name.replace("_", " "), str(one.num_photos), *(str(one.photos[name]) for name in _FIGURES),
-            str(one.person), f"{one.seconds:.1f}" if one.seconds else "-",
+            str(one.person or "-"), f"{one.seconds:.1f}" if one.seconds else "-",
         ]
         for one in ranked
     ]  # fmt: skip

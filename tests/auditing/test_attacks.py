@@ -57,6 +57,14 @@ def test_the_best_come_first_and_somebody_else_s_beside_them(seen: Observations,
     assert table[1][0] == "theirs (theirs.csv)"
 
 
+def test_of_images_there_is_no_figure_of_persons(seen: Observations) -> None:
+    used = np.arange(120) % 2 == 0  # one photo of everybody
+    ranked, _ = attacks.rank(seen, used)
+    assert {one.person for one in ranked} == {None}
+    assert "mint_plus_photo" in {one.name for one in ranked}
+    assert attacks.table_of(ranked)[1][-2] == "-"
+
+
 def test_scores_of_other_samples_are_refused(seen: Observations, tmp_path: Path) -> None:
     path = tmp_path / "theirs.csv"
     table = tabulate([Sample(f"other{row}", "web", str(row), "") for row in range(4)])
