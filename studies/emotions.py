@@ -83,16 +83,10 @@ def read_photos(data: Path, folder: Path) -> Photos:
     Which photos are copies of one another is kept in a folder.
     """
     files = [(part, path) for part in PARTS for path in sorted((data / part).glob("*/*.png"))]
+    names = [f"{part}/{path.stem}" for part, path in files]
     listed = tabulate(
-        Sample(
-            f"{DATABASE}/{part}/{path.stem}",
-            DATABASE,
-            f"{part}/{path.stem}",
-            str(path),
-            "",
-            {"class": path.parent.name},
-        )
-        for part, path in files
+        Sample(f"{DATABASE}/{name}", DATABASE, name, str(path), attributes={"class": path.parent.name})
+        for name, (_, path) in zip(names, files, strict=True)
     )
     rows, faces = images.read_faces(listed, images.Framing(_SIZE))
     table, part = listed.take(rows), np.array([files[row][0] for row in rows])
