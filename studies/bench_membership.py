@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -31,12 +31,13 @@ KIND = "bench_membership"
 RESULTS, TEXT = "bench.json", "bench.md"
 BEFORE, SHADOWS, NOBODY = "before", "shadows", "nobody"
 IMAGES = "images_"  # how names begin where members' photos are told from other photos of the same people
-ASKED = {
-    BEFORE: "beside the network before",
-    SHADOWS: "beside shadows",
-    NOBODY: "nobody a member",
-    f"{IMAGES}{BEFORE}": "images, beside the network before",
-    f"{IMAGES}{SHADOWS}": "images, beside shadows",
+Asked = Literal["before", "shadows", "nobody", "images_before", "images_shadows"]
+ASKED: dict[Asked, str] = {
+    "before": "beside the network before",
+    "shadows": "beside shadows",
+    "nobody": "nobody a member",
+    "images_before": "images, beside the network before",
+    "images_shadows": "images, beside shadows",
 }
 _NUM_SHADOWS = 7
 _LEAST_PEOPLE = 30  # with as many photos that were used as others
@@ -55,6 +56,8 @@ class BenchMembership(Common):
         epochs: Passes of the trainings that are compared.
         num_targets: Networks that are attacked, of each number of epochs.
         num_networks: Networks that are trained; the others are shadows of each.
+        asked: What is asked of each.
+        without_heads: Leave out the paper's heads, which take most of the time.
         people: People, at most.
         seed: Seed of everything.
     """
@@ -66,6 +69,8 @@ class BenchMembership(Common):
     epochs: tuple[int, ...] = (3, 10, 30)
     num_targets: int = 6
     num_networks: int = 12
+    asked: tuple[Asked, ...] = tuple(ASKED)
+    without_heads: bool = False
     people: int = 480
     seed: int = 1
 
@@ -84,6 +89,7 @@ def bench_membership(options: BenchMembership) -> MembershipBench:
     from studies.worlds.usable import UsableLab, UsableSpec
 
     settings = {name: getattr(options, name) for name in ("trainable", "data", "epochs", "people", "seed")}
+    settings |= {name: getattr(options, name) for name in ("asked", "without_heads")}
     settings |= {"num_targets": options.num_targets, "num_networks": options.num_networks}
     inputs = {"first": formats.sha256_file(shelf.find(options.first) / formats.MODEL)}
     content: dict[str, Any] = {}
@@ -95,8 +101,8 @@ def bench_membership(options: BenchMembership) -> MembershipBench:
                 num_people=options.people, epochs=epochs, num_untrained=0, seed=options.seed,
             )  # fmt: skip
             lab = UsableLab(spec, options.out / f"epochs_{epochs}")
-            for beside, said in ASKED.items():
-                ranked, name = _rank(lab, beside, options), f"{epochs} epochs, {said}"
+            for beside in options.asked:
+                ranked, name = _rank(lab, beside, options), f"{epochs} epochs, {ASKED[beside]}"
                 content[name] = [dataclasses.asdict(one) for one in ranked]
                 text.append(f"{name}\n\n{format_table(attacks.table_of(ranked))}\n")
         formats.write_json(options.out / RESULTS, content)
@@ -114,7 +120,8 @@ def _rank(lab: UsableLab, beside: str, options: BenchMembership) -> list[Ranked]
         folder = lab.out / "bench" / beside / str(target)
         if not (folder / formats.SCORES).is_file():
             folder.mkdir(parents=True, exist_ok=True)
-            found, scores = attacks.rank(*observed(lab, target, beside, options.num_networks), seed=options.seed)
+            shown = observed(lab, target, beside, options.num_networks)
+            found, scores = attacks.rank(*shown, seed=options.seed, with_heads=not options.without_heads)
             formats.write_json(folder / "seconds.json", {one.name: one.seconds for one in found})
             score_files.write_scores(folder / formats.SCORES, scores)
         for part in score_files.read_scores(folder / formats.SCORES):

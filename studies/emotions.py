@@ -104,7 +104,7 @@ def read_photos(data: Path, folder: Path) -> Photos:
     copies = {name: int((on_both & (part == name)).sum()) for name in PARTS}
     copies["on one side"] = int((~on_both & (first != np.arange(len(first)))).sum())
     kept = np.flatnonzero(~on_both)
-    table = dataclasses.replace(table, group=table.group[first])
+    table = dataclasses.replace(table, group=table.identity[first])
     return Photos(table.take(kept), faces[kept], part[kept], copies)
 
 
