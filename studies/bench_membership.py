@@ -13,6 +13,7 @@ Examples:
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -84,8 +85,6 @@ class MembershipBench(Result):
 
 def bench_membership(options: BenchMembership) -> MembershipBench:
     """Trains the networks that are missing, and ranks all attacks on them."""
-    from mint_keras.auditing import attacks
-    from mint_keras.report.tables import format_table
     from studies.worlds.usable import UsableLab, UsableSpec
 
     settings = {name: getattr(options, name) for name in ("trainable", "data", "epochs", "people", "seed")}
@@ -93,7 +92,6 @@ def bench_membership(options: BenchMembership) -> MembershipBench:
     settings |= {"num_targets": options.num_targets, "num_networks": options.num_networks}
     inputs = {"first": formats.sha256_file(shelf.find(options.first) / formats.MODEL)}
     content: dict[str, Any] = {}
-    text = []
     with formats.output_folder(options.out, formats.make_manifest(KIND, inputs, settings), options.overwrite):
         for epochs in options.epochs:
             spec = UsableSpec(
@@ -104,10 +102,18 @@ def bench_membership(options: BenchMembership) -> MembershipBench:
             for beside in options.asked:
                 ranked, name = _rank(lab, beside, options), f"{epochs} epochs, {ASKED[beside]}"
                 content[name] = [dataclasses.asdict(one) for one in ranked]
-                text.append(f"{name}\n\n{format_table(attacks.table_of(ranked))}\n")
         formats.write_json(options.out / RESULTS, content)
-        formats.write_text(options.out / TEXT, "\n".join(text))
-    return MembershipBench("\n".join([*text, f"Written: {options.out / TEXT}, {RESULTS}"]), content)
+        formats.write_text(options.out / TEXT, render(content))
+    return MembershipBench(f"{render(content)}\nWritten: {options.out / TEXT}, {RESULTS}", content)
+
+
+def render(content: Mapping[str, Any]) -> str:
+    """Returns a table for each thing that was asked, under its name."""
+    from mint_keras.auditing import attacks
+    from mint_keras.report.tables import format_table
+
+    tables = {name: format_table(attacks.table_of([*map(attacks.from_json, of)])) for name, of in content.items()}
+    return "\n".join(f"{name}:\n\n{table}\n" for name, table in tables.items())
 
 
 def _rank(lab: UsableLab, beside: str, options: BenchMembership) -> list[Ranked]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -215,6 +216,13 @@ def table_of(ranked: Sequence[Ranked]) -> list[list[str]]:
         for one in ranked
     ]  # fmt: skip
     return [header, *rows]
+
+
+def from_json(content: Mapping[str, Any]) -> Ranked:
+    """Reads back what `dataclasses.asdict` made of an attack's figures."""
+    photos = {name: Estimate(**value) for name, value in content["photos"].items()}
+    person = Estimate(**content["person"]) if content["person"] else None
+    return Ranked(content["name"], content["num_photos"], photos, person, content["seconds"])
 
 
 def to_json(ranked: Sequence[Ranked]) -> str:

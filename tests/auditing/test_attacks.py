@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -65,6 +66,7 @@ def test_of_images_there_is_no_figure_of_persons(seen: Observations) -> None:
     one = attacks.summarise("mine", [part], 0.0, seed=1)
     assert (one.photos[figures.AUC].value, one.person) == (1.0, None)
     assert attacks.table_of([one])[1][-2] == "-"
+    assert attacks.from_json(json.loads(attacks.to_json([one]))) == one
 
 
 def test_scores_of_other_samples_are_refused(seen: Observations, tmp_path: Path) -> None:
