@@ -26,6 +26,7 @@ from mint_keras.records import InputError
 
 if TYPE_CHECKING:
     from mint_keras.records import Observations, Scores
+    from mint_keras.scorers.contract import Scorer
     from mint_keras.statistics.verdict import Verdict
     from studies.emotions import Photos
 
@@ -89,34 +90,46 @@ def fer2013(options: Fer2013) -> Fer2013Audit:
 def _audited(options: Fer2013, photos: Photos, checkpoints: Sequence[Path]) -> dict[str, Any]:
     """Returns what attacks find in the last checkpoint, beside those before it, and the verdicts on it."""
     from mint_keras.auditing import attacks
-    from mint_keras.data import protocol
-    from mint_keras.scorers.contract import cross_fit
+    from mint_keras.scorers.attacks import Attack
     from mint_keras.statistics import figures, intervals
     from studies import emotions
 
     *before, path = checkpoints
     seen = _seen(options.out, photos, path)
     beside = {f"reference_{one.stem}": _seen(options.out, photos, one)["outcome"] for one in before}
-    ranked, scores = attacks.rank(seen.adding(**beside), photos.is_member, seed=options.seed)
-    white = cross_fit(emotions.WhiteBox(), seen, photos.is_member, protocol.SAME_DATABASE, options.seed)
-    ranked = attacks.best_first([*ranked, attacks.summarise(white.scorer, [white], 0.0, options.seed)])
-    loss = next(part for part in scores if part.scorer == "loss")
-    folder = options.out / path.stem
-    folder.mkdir(exist_ok=True)
-    score_files.write_scores(folder / formats.SCORES, [*scores, white])
-    out = ~photos.is_member
+    deciding = {"loss": Attack("loss"), "white_box": emotions.WhiteBox()}
+    tried = [(name, recipe, seen) for name, recipe in deciding.items()]
+    tried += [one for one in attacks.recipes(seen.adding(**beside), photos.is_member) if one[0] not in deciding]
+    scores = {name: _kept(options, path.stem, name, recipe, shown, photos.is_member) for name, recipe, shown in tried}
+    ranked = attacks.best_first(attacks.summarise(name, [part], 0.0, options.seed) for name, part in scores.items())
+    loss, out = scores["loss"], ~photos.is_member
     null = dataclasses.replace(
         loss, samples=photos.table.take(out), is_member=photos.part[out] == emotions.PUBLIC, logit=loss.logit[out]
     )
     is_right = np.argmax(seen["outcome"], axis=1) == photos.label
     auc = intervals.estimate([null], seed=options.seed, names=[figures.AUC], method="student")[figures.AUC]
-    verdicts = _decided(options, photos, path, {"loss": loss, "white box": white})
+    verdicts = _decided(options, photos, path, deciding, scores)
     return {
         "accuracy": {part: float(is_right[photos.part == part].mean()) for part in emotions.PARTS},
         "attacks": [dataclasses.asdict(one) for one in ranked],
         "public against private": dataclasses.asdict(auc),
         "verdicts": {name: [one.to_dict() for one in both] for name, both in verdicts.items()},
     }
+
+
+def _kept(
+    options: Fer2013, folder: str, name: str, recipe: Scorer, seen: Observations, is_member: np.ndarray
+) -> Scores:
+    """Returns cross-fitted scores under a name; what is there is read."""
+    from mint_keras.data import protocol
+    from mint_keras.scorers.contract import cross_fit
+
+    def make() -> list[Scores]:
+        part = cross_fit(recipe, seen, is_member, protocol.SAME_DATABASE, options.seed)
+        return [dataclasses.replace(part, scorer=name)]
+
+    path = options.out / folder / f"{name}.csv"
+    return formats.kept(path, make, score_files.write_scores, score_files.read_scores)[0]
 
 
 def _seen(out: Path, photos: Photos, path: Path, copy: int = 0) -> Observations:
@@ -134,7 +147,7 @@ def _seen(out: Path, photos: Photos, path: Path, copy: int = 0) -> Observations:
             model = recalibration.recalibrated_copy(model, photos.faces[::8], copy, emotions.normalise)
         return observe.run(emotions.face_function(model), photos.faces)
 
-    # An untrained copy has nothing of the checkpoint but its architecture.
+    # An untrained copy has of the checkpoint its architecture, and the scale of the logits: that of the first will do.
     name = f"untrained_{copy}" if copy else path.stem
     found = formats.kept(out / f"{name}.npz", make, arrays.write, arrays.read)
     return Observations(photos.table, {**found, LABEL: photos.label, FIRST_MAXIMA: found["conv1_max"]})
@@ -148,7 +161,7 @@ def _blind(options: Fer2013, photos: Photos) -> dict[str, Scores]:
     from mint_keras.records import Observations
     from mint_keras.scorers import blind
     from mint_keras.scorers.attacks import LABEL
-    from mint_keras.scorers.contract import Scorer, cross_fit
+    from mint_keras.scorers.contract import cross_fit
     from mint_keras.scorers.look import Look
     from mint_keras.statistics import findings
     from studies import emotions
@@ -171,49 +184,38 @@ def _blind(options: Fer2013, photos: Photos) -> dict[str, Scores]:
 
 
 def _decided(
-    options: Fer2013, photos: Photos, path: Path, parts: Mapping[str, Scores]
-) -> dict[str, tuple[Verdict, Verdict]]:
+    options: Fer2013, photos: Photos, path: Path, recipes: Mapping[str, Scorer], parts: Mapping[str, Scores]
+) -> dict[str, list[Verdict]]:
     """Returns two verdicts on each scorer: by the rule as it is, and as if the look network were known to be good."""
     from mint_keras.data import protocol
     from mint_keras.records import UNTRAINED
-    from mint_keras.scorers.attacks import Attack
-    from mint_keras.scorers.contract import Scorer, cross_fit
-    from mint_keras.statistics import division, findings, paired, rule, selection, verdict
-    from studies import emotions
+    from mint_keras.statistics import division, findings, intervals, paired, rule, selection, verdict
 
-    recipes: dict[str, Scorer] = {"loss": Attack("loss"), "white box": emotions.WhiteBox()}
-    p_values = {name: selection.p_above([part], 1002, options.seed) for name, part in parts.items()}
-    adjusted, found = selection.holm(p_values), {}
+    seed, found = options.seed, {}
     name, question = rule.REFERENCES[protocol.SAME_DATABASE]
-    question = question.replace("people", "photos")
-    for scorer, part in parts.items():
-        of = findings.reference(name, question, findings.PERSON, [part], adjusted[scorer], options.seed)
-        measured = [of]
-
-        def add(
-            name: str, role: str, other: Scores, of: findings.Finding = of, part: Scores = part,
-            measured: list[findings.Finding] = measured,
-        ) -> None:  # fmt: skip
-            both = ([other], [part])
-            if role not in (findings.NULL, findings.DIRECTION):
-                both = tuple([one] for one in paired.shared([other, part]))
-            measured.append(
-                findings.control((name, findings.ROLES[role], role), both[0], of, both[1], None, options.seed)
-            )
-
+    p_values = {scorer: selection.p_above([parts[scorer]], intervals.NUM_DRAWS, seed) for scorer in recipes}
+    for scorer, p in selection.holm(p_values).items():
+        part = parts[scorer]
+        # A small loss is a member's by what training is: no label set the sign.
+        controls = {"known sign": (findings.DIRECTION, parts["loss"])}
+        controls["nobody a member"] = findings.NULL, division.without_membership([part], seed)[0]
+        for control, scores in _blind(options, photos).items():
+            controls[control] = findings.LOOK if control == findings.LOOK else findings.BLIND, scores
         for copy in range(1, _NUM_UNTRAINED + 1):
             seen = _seen(options.out, photos, path, copy)
-            fit = cross_fit(recipes[scorer], seen, photos.is_member, protocol.SAME_DATABASE, options.seed)
-            add(f"{UNTRAINED} {copy}", findings.UNTRAINED, fit)
-        for control, scores in _blind(options, photos).items():
-            add(control, findings.LOOK if control == findings.LOOK else findings.BLIND, scores)
-        add("nobody a member", findings.NULL, division.without_membership([part], options.seed)[0])
-        # A small loss is a member's by what training is: no label set the sign.
-        add("loss", findings.DIRECTION, parts["loss"])
+            scores = _kept(options, f"{UNTRAINED}_{copy}", scorer, recipes[scorer], seen, photos.is_member)
+            controls[f"{UNTRAINED} {copy}"] = findings.UNTRAINED, scores
+        measured = [findings.reference(name, question, findings.PERSON, [part], p, seed)]
+        for control, (role, scores) in controls.items():
+            others, of_parts = [scores], [part]
+            if role not in (findings.NULL, findings.DIRECTION):
+                (scores, shared) = paired.shared([scores, part])
+                others, of_parts = [scores], [shared]
+            what = (control, findings.ROLES[role], role)
+            measured.append(findings.control(what, others, measured[0], of_parts, None, seed))
+        tainted = {protocol.SAME_DATABASE: verdict.taints(measured)}
         strict = [one for one in measured if one.role != findings.LOOK]
-        spoiled = {protocol.SAME_DATABASE: verdict.taints(measured)}
-        lacking = {findings.LOOK: _NO_LOOK}
-        found[scorer] = (verdict.decide(strict, spoiled, lacking), verdict.decide(measured))
+        found[scorer] = [verdict.decide(strict, tainted, {findings.LOOK: _NO_LOOK}), verdict.decide(measured)]
     return found
 
 
@@ -234,9 +236,11 @@ def render(content: Mapping[str, Any]) -> str:
         verdicts = [one["verdicts"][scorer] for one in checkpoints.values()]
         for finding in verdicts[0][1]["findings"]:
             same = [next(f for f in both[1]["findings"] if f["name"] == finding["name"]) for both in verdicts]
-            rows.append([f"{scorer}: {finding['name']}", *(str(Estimate(**one["auc"])) for one in same)])
+            rows.append(
+                [f"{scorer.replace('_', ' ')}: {finding['name']}", *(str(Estimate(**one["auc"])) for one in same)]
+            )
         for place, said in enumerate(("verdict", "verdict, if the look network counts")):
-            rows.append([f"{scorer}: {said}", *(both[place]["outcome"] for both in verdicts)])
+            rows.append([f"{scorer.replace('_', ' ')}: {said}", *(both[place]["outcome"] for both in verdicts)])
     every = list(dict.fromkeys(a["name"] for one in reversed(checkpoints.values()) for a in one["attacks"]))
     figures = {"auc": "AUC", "tpr_at_1_fpr": "TPR at 1% FPR", "tnr_at_1_fnr": "TNR at 1% FNR"}
     attacks = [["attack", *(f"AUC, epoch {int(name[-3:])}" for name in checkpoints), *list(figures.values())[1:]]]

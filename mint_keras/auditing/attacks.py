@@ -126,7 +126,7 @@ def rank(
     """
     theirs = [(path, part) for path in others for part in _of_somebody(path, seen.table, is_member)]
     ranked, scores = [], []
-    for name, recipe, shown in progress.bar(list(_recipes(seen, is_member, with_heads)), desc="attacks", unit="attack"):
+    for name, recipe, shown in progress.bar(list(recipes(seen, is_member, with_heads)), desc="attacks", unit="attack"):
         start = time.process_time()
         try:
             part = cross_fit(recipe, shown, is_member, protocols.SAME_DATABASE, seed)
@@ -143,10 +143,10 @@ def rank(
     return best_first(ranked), scores
 
 
-def _recipes(
+def recipes(
     seen: Observations, is_member: np.ndarray, with_heads: bool = True
 ) -> Iterator[tuple[str, Scorer, Observations]]:
-    """Yields all that there is to try: how it is called, and on what it is fitted."""
+    """Yields all that there is to try: how it is called, and on what it is fitted; see `rank`."""
     names = log_odds.references(seen)
     alone = Observations(seen.table, {key: values for key, values in seen.arrays.items() if key not in names})
     if attacks.LABEL not in seen.arrays:

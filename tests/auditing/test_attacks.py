@@ -60,7 +60,7 @@ def test_the_best_come_first_and_somebody_else_s_beside_them(seen: Observations,
 
 def test_of_images_there_is_no_figure_of_persons(seen: Observations) -> None:
     used = np.arange(120) % 2 == 0  # one photo of everybody
-    recipes = {name: recipe for name, recipe, _ in attacks._recipes(seen, used)}
+    recipes = {name: recipe for name, recipe, _ in attacks.recipes(seen, used)}
     assert recipes["mint_plus_with_others_with_references"] == mint_plus.MintPlus("image", "with_others")
     part = Scores("mine", "outcome", "any", 1, seen.table, used, used * 1.0)
     one = attacks.summarise("mine", [part], 0.0, seed=1)
