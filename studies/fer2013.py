@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 KIND, RESULTS, TEXT = "fer2013", "fer2013.json", "fer2013.md"
 _NUM_UNTRAINED = 3
-_NUM_LOOKED_AT = 1000  # photos of a side that the look network sees
+_NUM_LOOKED_AT = 500  # photos of a side that the look network sees
 _NO_LOOK = "Nobody knows who is on these photos, so no network can be shown to know them."
 
 
