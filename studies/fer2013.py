@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mint_keras.records import Observations, Scores
     from mint_keras.scorers.contract import Scorer
     from mint_keras.statistics.verdict import Verdict
-    from studies.emotions import Photos
+    from studies.worlds.emotions import Photos
 
 KIND, RESULTS, TEXT = "fer2013", "fer2013.json", "fer2013.md"
 _NUM_UNTRAINED = 3
@@ -66,7 +66,7 @@ class Fer2013Audit(Result):
 
 def fer2013(options: Fer2013) -> Fer2013Audit:
     """Attacks every checkpoint, decides on it by the rule, and writes both down."""
-    from studies import emotions
+    from studies.worlds import emotions
 
     checkpoints = sorted(options.models.glob("epoch_*.hdf5"))
     if not checkpoints:
@@ -92,7 +92,7 @@ def _audited(options: Fer2013, photos: Photos, checkpoints: Sequence[Path]) -> d
     from mint_keras.auditing import attacks
     from mint_keras.scorers.attacks import Attack
     from mint_keras.statistics import figures, intervals
-    from studies import emotions
+    from studies.worlds import emotions
 
     *before, path = checkpoints
     seen = _seen(options.out, photos, path)
@@ -139,7 +139,8 @@ def _seen(out: Path, photos: Photos, path: Path, copy: int = 0) -> Observations:
     from mint_keras.records import Observations
     from mint_keras.scorers.attacks import LABEL
     from mint_keras.scorers.baselines import FIRST_MAXIMA
-    from studies import arrays, emotions
+    from studies import arrays
+    from studies.worlds import emotions
 
     def make() -> Mapping[str, np.ndarray]:
         model = emotions.open_checkpoint(path)
@@ -164,7 +165,7 @@ def _blind(options: Fer2013, photos: Photos) -> dict[str, Scores]:
     from mint_keras.scorers.contract import cross_fit
     from mint_keras.scorers.look import Look
     from mint_keras.statistics import findings
-    from studies import emotions
+    from studies.worlds import emotions
 
     def make() -> list[Scores]:
         pixels = observe.run(blind.features, photos.faces, blind.BATCH_SIZE, is_filled=False)

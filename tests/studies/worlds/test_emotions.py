@@ -15,7 +15,7 @@ from mint_keras.records import InputError
 from mint_keras.scorers.attacks import LABEL
 from mint_keras.scorers.contract import cross_fit
 from mint_keras.statistics import metrics
-from studies import emotions
+from studies.worlds import emotions
 from tests.scorers.seen import observed
 
 
