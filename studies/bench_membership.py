@@ -1,8 +1,9 @@
 r"""Rank attacks on networks that are any good: a public network whose end was trained on some people of real photos.
 
 Each network is attacked alone, beside the network before its training, and beside shadows, which are other networks of
-the bench. Figures are means over networks; an interval is that of one network, on other people like these. To rank an
-attack of one's own, score the samples of scores.csv, and give the file to `mint attacks --scores` on one network.
+the bench: who was trained on, and which photos of a person were. Figures are means over networks; an interval is that
+of one network, on other people like these. To rank an attack of one's own, score the samples of scores.csv, and give
+the file to `mint attacks --scores` on one network.
 
 Examples:
     python scripts/bench_membership.py --first models/mobilefacenet --trainable conv_046 --data lfw/train.rec \
@@ -12,8 +13,9 @@ Examples:
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -23,13 +25,23 @@ from mint_keras.options import Common
 
 if TYPE_CHECKING:
     from mint_keras.auditing.attacks import Ranked
-    from mint_keras.records import Observations, Scores
-    from studies.worlds.usable import UsableLab
+    from mint_keras.records import Observations, SampleTable, Scores
+    from studies.worlds.usable import Photos, UsableLab
 
 KIND = "bench_membership"
 RESULTS, TEXT = "bench.json", "bench.md"
 BEFORE, SHADOWS, NOBODY = "before", "shadows", "nobody"
+IMAGES = "images_"  # how names begin where members' photos are told from other photos of the same people
+Asked = Literal["before", "shadows", "nobody", "images_before", "images_shadows"]
+ASKED: dict[Asked, str] = {
+    "before": "beside the network before",
+    "shadows": "beside shadows",
+    "nobody": "nobody a member",
+    "images_before": "images, beside the network before",
+    "images_shadows": "images, beside shadows",
+}
 _NUM_SHADOWS = 7
+_LEAST_PEOPLE = 30  # with as many photos that were used as others
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +57,8 @@ class BenchMembership(Common):
         epochs: Passes of the trainings that are compared.
         num_targets: Networks that are attacked, of each number of epochs.
         num_networks: Networks that are trained; the others are shadows of each.
+        asked: What is asked of each.
+        without_heads: Leave out the paper's heads, which take most of the time.
         people: People, at most.
         seed: Seed of everything.
     """
@@ -56,6 +70,8 @@ class BenchMembership(Common):
     epochs: tuple[int, ...] = (3, 10, 30)
     num_targets: int = 6
     num_networks: int = 12
+    asked: tuple[Asked, ...] = tuple(ASKED)
+    without_heads: bool = False
     people: int = 480
     seed: int = 1
 
@@ -69,15 +85,13 @@ class MembershipBench(Result):
 
 def bench_membership(options: BenchMembership) -> MembershipBench:
     """Trains the networks that are missing, and ranks all attacks on them."""
-    from mint_keras.auditing import attacks
-    from mint_keras.report.tables import format_table
     from studies.worlds.usable import UsableLab, UsableSpec
 
     settings = {name: getattr(options, name) for name in ("trainable", "data", "epochs", "people", "seed")}
+    settings |= {name: getattr(options, name) for name in ("asked", "without_heads")}
     settings |= {"num_targets": options.num_targets, "num_networks": options.num_networks}
     inputs = {"first": formats.sha256_file(shelf.find(options.first) / formats.MODEL)}
     content: dict[str, Any] = {}
-    text = []
     with formats.output_folder(options.out, formats.make_manifest(KIND, inputs, settings), options.overwrite):
         for epochs in options.epochs:
             spec = UsableSpec(
@@ -85,14 +99,21 @@ def bench_membership(options: BenchMembership) -> MembershipBench:
                 num_people=options.people, epochs=epochs, num_untrained=0, seed=options.seed,
             )  # fmt: skip
             lab = UsableLab(spec, options.out / f"epochs_{epochs}")
-            for beside in (BEFORE, SHADOWS, NOBODY):
-                ranked = _rank(lab, beside, options)
-                name = f"{epochs} epochs, {'nobody a member' if beside == NOBODY else f'beside {beside}'}"
+            for beside in options.asked:
+                ranked, name = _rank(lab, beside, options), f"{epochs} epochs, {ASKED[beside]}"
                 content[name] = [dataclasses.asdict(one) for one in ranked]
-                text.append(f"{name}\n\n{format_table(attacks.table_of(ranked))}\n")
         formats.write_json(options.out / RESULTS, content)
-        formats.write_text(options.out / TEXT, "\n".join(text))
-    return MembershipBench("\n".join([*text, f"Written: {options.out / TEXT}, {RESULTS}"]), content)
+        formats.write_text(options.out / TEXT, render(content))
+    return MembershipBench(f"{render(content)}\nWritten: {options.out / TEXT}, {RESULTS}", content)
+
+
+def render(content: Mapping[str, Any]) -> str:
+    """Returns a table for each thing that was asked, under its name."""
+    from mint_keras.auditing import attacks
+    from mint_keras.report.tables import format_table
+
+    tables = {name: format_table(attacks.table_of([*map(attacks.from_json, of)])) for name, of in content.items()}
+    return "\n".join(f"{name}:\n\n{table}\n" for name, table in tables.items())
 
 
 def _rank(lab: UsableLab, beside: str, options: BenchMembership) -> list[Ranked]:
@@ -105,7 +126,8 @@ def _rank(lab: UsableLab, beside: str, options: BenchMembership) -> list[Ranked]
         folder = lab.out / "bench" / beside / str(target)
         if not (folder / formats.SCORES).is_file():
             folder.mkdir(parents=True, exist_ok=True)
-            found, scores = attacks.rank(*observed(lab, target, beside, options.num_networks), seed=options.seed)
+            shown = observed(lab, target, beside, options.num_networks)
+            found, scores = attacks.rank(*shown, seed=options.seed, with_heads=not options.without_heads)
             formats.write_json(folder / "seconds.json", {one.name: one.seconds for one in found})
             score_files.write_scores(folder / formats.SCORES, scores)
         for part in score_files.read_scores(folder / formats.SCORES):
@@ -123,31 +145,66 @@ def observed(lab: UsableLab, target: int, beside: str, num_networks: int) -> tup
     Args:
         lab: The networks.
         target: The number of the one that is attacked; its people are also those of `NOBODY`, through the one before.
-        beside: Which references there are: `BEFORE`, or `SHADOWS` for the other two.
+        beside: What is asked, a key of `ASKED`.
         num_networks: Networks from which shadows are taken.
     """
     from mint_keras import streams
+    from mint_keras.data import samples
+    from mint_keras.records import Labelled, Observations
+    from mint_keras.statistics import division
+
+    seed, by_image = lab.spec.seed, beside.startswith(IMAGES)
+    pictures = [lab.people, _unused(lab)] if by_image else [lab.people]
+    parts = [_shown(lab, one, target, beside.removeprefix(IMAGES), num_networks) for one in pictures]
+    table = samples.join([part.table for part in parts])
+    seen = Observations(table, {name: np.concatenate([part[name] for part in parts]) for name in parts[0].arrays})
+    people, is_member = table.people(), _is_used(lab, table, target)
+    if by_image:
+        known = np.flatnonzero(np.isin(people, people[is_member]))
+        _, kept = division.equal_photos(
+            Labelled(known, is_member[known]), _LEAST_PEOPLE, people, table.sample_id, seed
+        )  # fmt: skip
+        return seen.take(kept.rows), kept.is_member
+    others = streams.stream(seed, streams.DIVISION, target).permutation(np.unique(people[~is_member]))
+    rows = np.flatnonzero(is_member | np.isin(people, others[: lab.spec.claimed]))
+    return seen.take(rows), is_member[rows]
+
+
+def _is_used(lab: UsableLab, table: SampleTable, number: int) -> np.ndarray:
+    """Says which samples a network was trained on, (n,)."""
     from mint_keras.data import sample_tables
+
+    lab.train(number)
+    return np.isin(table.sample_id, sample_tables.read_samples(lab.folder(number) / formats.MEMBERS).sample_id)
+
+
+def _unused(lab: UsableLab) -> Photos:
+    """Returns further photos of the lab's people, which no network was trained on: at most as many of each person."""
+    from mint_keras import streams
+    from mint_keras.data import samples, splits
+
+    known, listed = lab.people.table, samples.list_samples(lab.spec.data)
+    others = listed.take(np.isin(listed.people(), known.people()) & ~np.isin(listed.sample_id, known.sample_id))
+    rng = streams.stream(lab.spec.seed, streams.DIVISION, 0)
+    rows = [rng.permutation(one)[: lab.spec.photos] for one in splits.rows_by_person(others.people())]
+    return lab.photos(others.take(np.sort(np.concatenate(rows))), "unused")
+
+
+def _shown(lab: UsableLab, photos: Photos, target: int, beside: str, num_networks: int) -> Observations:
+    """Returns what the network that is attacked, and those beside it, give of photos."""
     from mint_keras.records import AUDITED, REFERENCE, Observations
     from mint_keras.scorers.attacks import IS_IN
     from mint_keras.scorers.baselines import FIRST_MAXIMA
     from studies.worlds import usable
 
-    def members(number: int) -> np.ndarray:
-        lab.train(number)
-        return np.isin(people, sample_tables.read_samples(lab.folder(number) / formats.MEMBERS).people())
-
-    people = lab.people.table.people()
-    is_member, seen = members(target), lab.observe(lab.people, target)
+    seen = lab.observe(photos, target)
     audited = seen[usable.BEFORE if beside == NOBODY else AUDITED]
     found = dict(audited.arrays) | {FIRST_MAXIMA: audited["conv1_max"]}
     if beside == BEFORE:
         found[f"{REFERENCE}_001"] = seen[usable.BEFORE]["outcome"]
-    else:
-        for number in [one for one in range(1, num_networks + 1) if one != target][:_NUM_SHADOWS]:
-            name = f"{REFERENCE}_{number:03d}"
-            found[name] = lab.observe(lab.people, number)[AUDITED]["outcome"]
-            found[f"{IS_IN}{name}"] = members(number)
-    others = streams.stream(lab.spec.seed, streams.DIVISION, target).permutation(np.unique(people[~is_member]))
-    kept = is_member | np.isin(people, others[: lab.spec.claimed])
-    return Observations(audited.table, found).take(np.flatnonzero(kept)), is_member[kept]
+        return Observations(audited.table, found)
+    for number in [one for one in range(1, num_networks + 1) if one != target][:_NUM_SHADOWS]:
+        name = f"{REFERENCE}_{number:03d}"
+        found[name] = lab.observe(photos, number)[AUDITED]["outcome"]
+        found[f"{IS_IN}{name}"] = _is_used(lab, audited.table, number)
+    return Observations(audited.table, found)

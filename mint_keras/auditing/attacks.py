@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,11 +24,17 @@ from mint_keras.scorers.baselines import FIRST_MAXIMA
 from mint_keras.scorers.contract import Scorer, cross_fit
 from mint_keras.scorers.direction import Direction
 from mint_keras.scorers.head import Head
+from mint_keras.scorers.ingredients import IDENTITY, IMAGE
 from mint_keras.statistics import division, figures, intervals
 from mint_keras.statistics.intervals import Estimate
 from mint_keras.training import batches
 
-_FIGURES = (figures.AUC, figures.TPR_AT_1, "tpr_at_0.1_fpr")
+_FIGURES = {
+    figures.AUC: "AUC per photo",
+    figures.TPR_AT_1: "TPR at 1% FPR",
+    "tpr_at_0.1_fpr": "TPR at 0.1% FPR",
+    figures.TNR_AT_1: "TNR at 1% FNR",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,12 +51,15 @@ class AttackSpec:
 
 @dataclasses.dataclass(frozen=True)
 class Ranked:
-    """What an attack finds: figures of photos, and the AUC of the mean of a person's; seconds of CPU, 0 if unknown."""
+    """What an attack finds: figures of photos, and the AUC of the mean of a person's; seconds of CPU, 0 if unknown.
+
+    There is no figure of persons where each has photos on both sides.
+    """
 
     name: str
     num_photos: int
     photos: dict[str, Estimate]
-    person: Estimate
+    person: Estimate | None
     seconds: float
 
 
@@ -57,25 +67,28 @@ def measure(spec: AttackSpec) -> tuple[list[Ranked], list[Scores]]:
     """Returns what every attack finds, the best first, and the scores behind it.
 
     Raises:
-        InputError: if a person is on both sides, samples cannot be read, or scores are of other samples.
+        InputError: if a sample is on both sides or cannot be read, or scores are of other samples.
     """
     seen, is_member = look(spec)
     return rank(seen, is_member, spec.scores, spec.seed)
 
 
 def look(spec: AttackSpec) -> tuple[Observations, np.ndarray]:
-    """Returns what the audited model and the references give of members and others, and who is a member, (n,)."""
+    """Returns what the audited model and the references give of members and others, and who is a member, (n,).
+
+    Where there are people on both sides only they are looked at: which of their photos were used is the question.
+    """
     folder = shelf.find(spec.audited)
     sides = [
         samples.list_samples(given or str(folder / name))
         for given, name in ((spec.members, formats.MEMBERS), (spec.others, formats.HELD_OUT))
     ]
-    if both := sorted(set(sides[0].people()) & set(sides[1].people())):
-        raise InputError(f"Expected people on one side each, received {len(both)} on both, such as {both[0]!r}.")
+    by_image = np.isin(sides[0].people(), sides[1].people()).any()
+    if by_image:
+        both = np.intersect1d(sides[0].people(), sides[1].people())
+        sides = [side.take(np.isin(side.people(), both)) for side in sides]
     is_of_faces, table = zoo.kind_of(folder) == zoo.KIND, samples.join(sides)
-    function = looks.embedder(folder)
-    if is_of_faces:
-        function = views.face_function(zoo.load_audited(folder))
+    function = views.face_function(zoo.load_audited(folder, zoo.kind_of(folder)))
     seen = observe(table, function, zoo.framing(folder))
     found = dict(seen.arrays)
     if (first := pooling.array_name(taps.CONV_TAPS[0], pooling.MAX)) in found:
@@ -87,8 +100,10 @@ def look(spec: AttackSpec) -> tuple[Observations, np.ndarray]:
         name = f"{REFERENCE}_{number:03d}"
         found[name] = looks.embed(path, seen.table, 0)[taps.OUTCOME]
         if (listed := shelf.find(path) / formats.MEMBERS).is_file():
-            found[f"{attacks.IS_IN}{name}"] = _is_in(seen.table, samples.list_samples(str(listed)), is_of_faces)
-    return Observations(seen.table, found), np.isin(seen.people(), sides[0].people())
+            found[f"{attacks.IS_IN}{name}"] = _is_in(
+                seen.table, samples.list_samples(str(listed)), is_of_faces and not by_image
+            )
+    return Observations(seen.table, found), np.isin(seen.table.sample_id, sides[0].sample_id)
 
 
 def _is_in(table: SampleTable, trained_on: SampleTable, by_person: bool) -> np.ndarray:
@@ -98,7 +113,7 @@ def _is_in(table: SampleTable, trained_on: SampleTable, by_person: bool) -> np.n
 
 
 def rank(
-    seen: Observations, is_member: np.ndarray, others: Sequence[Path] = (), seed: int = 1
+    seen: Observations, is_member: np.ndarray, others: Sequence[Path] = (), seed: int = 1, with_heads: bool = True
 ) -> tuple[list[Ranked], list[Scores]]:
     """Does what `measure` does with what was seen already.
 
@@ -107,9 +122,11 @@ def rank(
         is_member: Which of the samples are members, (n,), bool.
         others: Files of scores by somebody else's attack.
         seed: Seeds folds, fits and intervals.
+        with_heads: Whether the paper's heads are tried, which take most of the time.
     """
+    theirs = [(path, part) for path in others for part in _of_somebody(path, seen.table, is_member)]
     ranked, scores = [], []
-    for name, recipe, shown in progress.bar(list(_recipes(seen, is_member)), desc="attacks", unit="attack"):
+    for name, recipe, shown in progress.bar(list(recipes(seen, is_member, with_heads)), desc="attacks", unit="attack"):
         start = time.process_time()
         try:
             part = cross_fit(recipe, shown, is_member, protocols.SAME_DATABASE, seed)
@@ -120,22 +137,25 @@ def rank(
         if len(part.logit):
             ranked.append(summarise(name, [part], seconds, seed))
             scores.append(part)
-    for path in others:
-        for part in _of_somebody(path, seen.table, is_member):
-            ranked.append(summarise(f"{part.scorer} ({path.name})", [part], 0.0, seed))
-            scores.append(part)
+    for path, part in theirs:
+        ranked.append(summarise(f"{part.scorer} ({path.name})", [part], 0.0, seed))
+        scores.append(part)
     return best_first(ranked), scores
 
 
-def _recipes(seen: Observations, is_member: np.ndarray) -> Iterator[tuple[str, Scorer, Observations]]:
-    """Yields all that there is to try: how it is called, and on what it is fitted."""
+def recipes(
+    seen: Observations, is_member: np.ndarray, with_heads: bool = True
+) -> Iterator[tuple[str, Scorer, Observations]]:
+    """Yields all that there is to try: how it is called, and on what it is fitted; see `rank`."""
     names = log_odds.references(seen)
     alone = Observations(seen.table, {key: values for key, values in seen.arrays.items() if key not in names})
     if attacks.LABEL not in seen.arrays:
+        truth = IMAGE if _is_by_image(seen.people(), is_member) else IDENTITY
         for level in mint_plus.LEVELS:
-            yield f"mint_plus_{level}", mint_plus.MintPlus(level=level), alone
+            recipe = mint_plus.MintPlus(truth, level)  # of images there is none at the level of persons
+            yield f"mint_plus_{level}", recipe, alone
             if names:
-                yield f"mint_plus_{level}_with_references", mint_plus.MintPlus(level=level), seen
+                yield f"mint_plus_{level}_with_references", recipe, seen
         yield "known_signs", Direction(), alone
         if names:
             yield "log_odds_less_references", log_odds.LogOdds(), seen
@@ -143,7 +163,7 @@ def _recipes(seen: Observations, is_member: np.ndarray) -> Iterator[tuple[str, S
         yield name, attacks.Attack(name), seen
     # The paper's own, and its adaptation of the attack [19] of Table 6.
     groups = {"mint": [tap for tap in taps.CONV_TAPS if f"{tap}_max" in seen.arrays], "mia_19": [taps.OUTCOME]}
-    if min(is_member.sum(), (~is_member).sum()) * 4 // 5 >= batches.CLASS_BATCH:
+    if with_heads and min(is_member.sum(), (~is_member).sum()) * 4 // 5 >= batches.CLASS_BATCH:
         for name, group in groups.items():
             if group:
                 yield f"{name}_vanilla", Head("vanilla", tuple(group), name), seen
@@ -151,10 +171,17 @@ def _recipes(seen: Observations, is_member: np.ndarray) -> Iterator[tuple[str, S
 
 def summarise(name: str, parts: Sequence[Scores], seconds: float, seed: int) -> Ranked:
     """Returns what an attack finds, from its scores of one or several audited models."""
-    photos = intervals.estimate(parts, seed=seed, names=_FIGURES, method="student")
-    persons = [division.mean_of_persons(part) for part in parts]
-    person = intervals.estimate(persons, seed=seed, names=[figures.AUC], method="student")[figures.AUC]
+    photos = intervals.estimate(parts, seed=seed, names=list(_FIGURES), method="student")
+    person = None
+    if not any(_is_by_image(part.samples.people(), figures.membership(part)) for part in parts):
+        persons = [division.mean_of_persons(part) for part in parts]
+        person = intervals.estimate(persons, seed=seed, names=[figures.AUC], method="student")[figures.AUC]
     return Ranked(name, sum(len(part.logit) for part in parts), photos, person, seconds)
+
+
+def _is_by_image(people: np.ndarray, is_member: np.ndarray) -> bool:
+    """Says whether people have photos on both sides, so that photos and not people are members."""
+    return bool(np.isin(people[is_member], people[~is_member]).any())
 
 
 def best_first(ranked: Iterable[Ranked]) -> list[Ranked]:
@@ -180,15 +207,22 @@ def _of_somebody(path: Path, table: SampleTable, is_member: np.ndarray) -> Itera
 
 def table_of(ranked: Sequence[Ranked]) -> list[list[str]]:
     """Returns the rows of a table, the header first."""
-    header = ["attack", "photos", "AUC per photo", "TPR at 1% FPR", "TPR at 0.1% FPR", "AUC per person", "CPU seconds"]
+    header = ["attack", "photos", *_FIGURES.values(), "AUC per person", "CPU seconds"]
     rows = [
         [
             one.name.replace("_", " "), str(one.num_photos), *(str(one.photos[name]) for name in _FIGURES),
-            str(one.person), f"{one.seconds:.1f}" if one.seconds else "-",
+            str(one.person or "-"), f"{one.seconds:.1f}" if one.seconds else "-",
         ]
         for one in ranked
     ]  # fmt: skip
     return [header, *rows]
+
+
+def from_json(content: Mapping[str, Any]) -> Ranked:
+    """Reads back what `dataclasses.asdict` made of an attack's figures."""
+    photos = {name: Estimate(**value) for name, value in content["photos"].items()}
+    person = Estimate(**content["person"]) if content["person"] else None
+    return Ranked(content["name"], content["num_photos"], photos, person, content["seconds"])
 
 
 def to_json(ranked: Sequence[Ranked]) -> str:

@@ -36,7 +36,8 @@ class Attacks(Common):
         audited: Folder of the model that is attacked.
         out: Folder for attacks.md, attacks.jsonl and scores.csv.
         members: What it was trained on, as train_mint.py takes it; by default its members.parquet.
-        others: People of the same database who were kept out; by default its held_out.parquet.
+        others: People of the same database who were kept out; by default its held_out.parquet. If they are other photos
+            of the members' people, attacks are asked which photos were used, of people with photos on both sides.
         reference: Folders of references.
         scores: Files of scores of other attacks on the same samples, with the columns of scores.csv; what they say of
             membership is not used.

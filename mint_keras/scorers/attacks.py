@@ -17,6 +17,7 @@ from scipy import special, stats
 from scipy.spatial import distance
 
 from mint_keras import vectors
+from mint_keras.aad.signals import BN_DISTANCE
 from mint_keras.audited import taps
 from mint_keras.data import splits
 from mint_keras.records import Observations
@@ -27,7 +28,7 @@ from mint_keras.scorers.ingredients import cohort_of, columns
 
 LABEL = "label"  # the number of each sample's class, (n,)
 IS_IN = "is_in_"  # how names of arrays begin that say who is in a reference, (n,), bool; the reference's name follows
-_SPREAD = 1e-6  # the least standard deviation
+_SPREAD, _TINY = 1e-6, 1e-12  # the least standard deviation; the least that a logarithm is taken of
 _PRIOR_REFERENCES = 4.0  # as much as so many references the variance of all photos counts for one photo's
 # `a` and `gamma` of the paper, which takes 2: at a scale of 32 most probabilities are near 1, and nearly everybody ties
 # (AUC 0.54 on a fine-tuned MobileFaceNet, where the calibrated loss has 0.85).
@@ -249,7 +250,7 @@ def _gradient_norm(known: _Known) -> Fitted:
         def of_logits(shown: Observations) -> np.ndarray:
             gradient = special.softmax(np.asarray(shown[taps.OUTCOME], np.float64), axis=1)
             gradient[np.arange(len(shown)), shown[LABEL]] -= 1
-            return -np.log(np.maximum(np.linalg.norm(gradient, axis=1), 1e-12))
+            return -np.log(np.maximum(np.linalg.norm(gradient, axis=1), _TINY))
 
         return of_logits
     cohort = cohort_of(known.seen, known.is_member)
@@ -276,14 +277,42 @@ def _confidence(known: _Known) -> Fitted:
     return score
 
 
+def _entropy(known: _Known) -> Fitted:
+    """Entropy (Salem et al., arXiv 1806.01246) of the probabilities, whichever class is true; low for members."""
+    del known
+    return lambda shown: -stats.entropy(special.softmax(np.asarray(shown[taps.OUTCOME], np.float64), axis=1), axis=1)
+
+
+def _modified_entropy(known: _Known) -> Fitted:
+    """The modified entropy (Song and Mittal, arXiv 2003.10595), which knows the true class; low for members."""
+    del known
+
+    def score(shown: Observations) -> np.ndarray:
+        logits = np.asarray(shown[taps.OUTCOME], np.float64)
+        # The log-odds of every class: log(1 - p) of a p near 1 would be rounded.
+        odds = np.stack([of_class(logits, np.full(len(logits), k)) for k in range(logits.shape[1])], axis=1)
+        right, wrong = special.expit(-odds) * special.log_expit(odds), special.expit(odds) * special.log_expit(-odds)
+        return np.where(np.eye(logits.shape[1], dtype=bool)[shown[LABEL]], right, wrong).sum(axis=1)
+
+    return score
+
+
+def _batch_norm(known: _Known) -> Fitted:
+    """Batch normalisation (arXiv 2401.13719): logistic regression on the distances to running statistics."""
+    return _regression(lambda shown: np.log(np.maximum(np.asarray(shown[BN_DISTANCE], np.float64), _TINY)), known)
+
+
 # By name: what is fitted on known samples. From the calibrated loss on they look at references.
 ATTACKS: dict[str, Callable[[_Known], Fitted]] = {
     # Yeom et al., arXiv 1709.01604: a small loss.
     "loss": _plain(lambda odds: -_loss(odds.audited)),
     "confidence": _confidence,
+    "entropy": _entropy,
+    "modified_entropy": _modified_entropy,
     "gradient_norm": _gradient_norm,
     "qmia": _qmia,
     "user_embedding": _user_embedding,
+    BN_DISTANCE: _batch_norm,
     # Watson et al., arXiv 2111.08440: a smaller loss than the references'.
     "calibrated_loss": _plain(lambda odds: _loss(odds.references).mean(axis=1) - _loss(odds.audited)),
     "loss_trajectory": _trajectory,
@@ -295,14 +324,16 @@ ATTACKS: dict[str, Callable[[_Known], Fitted]] = {
     "lira_online": functools.partial(_lira, is_online=True, is_fixed=False),
 }
 _OF_SEVERAL = ("lira_offline_fixed", "lira_offline", "lira_online_fixed", "lira_online")
-_LEARNING = ("gradient_norm", "qmia", "user_embedding", "loss_trajectory")  # from labels
+_OF_CLASSES = ("confidence", "entropy", "modified_entropy")
+_LEARNING = ("gradient_norm", "qmia", "user_embedding", BN_DISTANCE, "loss_trajectory")  # from labels
 
 
 def available(seen: Observations) -> list[str]:
     """Returns the keys of `ATTACKS` that have what they look at: references, who is in them, classes, maxima."""
     names, has_labels = log_odds.references(seen), LABEL in seen.arrays
     is_in = [seen[f"{IS_IN}{name}"] for name in names if f"{IS_IN}{name}" in seen.arrays]
-    lacking = {"confidence": not has_labels, "user_embedding": has_labels, "qmia": FIRST_MAXIMA not in seen.arrays}
+    lacking = {"user_embedding": has_labels} | dict.fromkeys(_OF_CLASSES, not has_labels)
+    lacking |= {"qmia": FIRST_MAXIMA not in seen.arrays, BN_DISTANCE: BN_DISTANCE not in seen.arrays}
     lacking |= {name: len(names) < 2 for name in _OF_SEVERAL}
     lacking |= dict.fromkeys(("calibrated_loss", "loss_trajectory", "rmia", "bavaria_t"), not names)
     for name in ("lira_online_fixed", "lira_online"):

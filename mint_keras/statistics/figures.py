@@ -11,7 +11,10 @@ from mint_keras.statistics import metrics
 
 ACCURACY, AUC, TPR_AT_1, BALANCED_ACCURACY = "accuracy", "auc", "tpr_at_1_fpr", "balanced_accuracy"
 _MAX_FPRS = {f"tpr_at_{100 * rate:g}_fpr": rate for rate in metrics.LOW_FPRS}
-FIGURES = (ACCURACY, BALANCED_ACCURACY, AUC, *_MAX_FPRS)
+# The share of externals below all but 1% of the members. Of a loss it is the high-loss tail that members lack, which
+# says without references about what LiRA would find (arXiv 2510.19773).
+TNR_AT_1 = "tnr_at_1_fnr"
+FIGURES = (ACCURACY, BALANCED_ACCURACY, AUC, *_MAX_FPRS, TNR_AT_1)
 # Of an AUC: sums of many shares are wrong after them, and then above 1 or outside of an interval that ends there.
 DECIMALS = 12
 
@@ -45,6 +48,9 @@ def figures(part: Scores, weights: np.ndarray, names: Sequence[str]) -> dict[str
             return np.round(np.sum(np.diff(false_positive_rate) * middles, axis=1), DECIMALS)
         if name in (ACCURACY, BALANCED_ACCURACY):
             return np.mean(right, 0)
+        if name == TNR_AT_1:
+            allowed = true_positive_rate >= 1 - metrics.LOW_FPR - 1e-12
+            return np.where(allowed, 1 - false_positive_rate, 0.0).max(axis=1)
         # Sums of shares may exceed the rate by rounding alone.
         allowed = false_positive_rate <= _MAX_FPRS[name] + 1e-12
         return np.where(allowed, true_positive_rate, 0.0).max(axis=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,6 +56,17 @@ def test_the_best_come_first_and_somebody_else_s_beside_them(seen: Observations,
     table = attacks.table_of(ranked)
     assert len(table) == len(ranked) + 1
     assert table[1][0] == "theirs (theirs.csv)"
+
+
+def test_of_images_there_is_no_figure_of_persons(seen: Observations) -> None:
+    used = np.arange(120) % 2 == 0  # one photo of everybody
+    recipes = {name: recipe for name, recipe, _ in attacks.recipes(seen, used)}
+    assert recipes["mint_plus_with_others_with_references"] == mint_plus.MintPlus("image", "with_others")
+    part = Scores("mine", "outcome", "any", 1, seen.table, used, used * 1.0)
+    one = attacks.summarise("mine", [part], 0.0, seed=1)
+    assert (one.photos[figures.AUC].value, one.person) == (1.0, None)
+    assert attacks.table_of([one])[1][-2] == "-"
+    assert attacks.from_json(json.loads(attacks.to_json([one]))) == one
 
 
 def test_scores_of_other_samples_are_refused(seen: Observations, tmp_path: Path) -> None:

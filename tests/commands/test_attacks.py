@@ -40,5 +40,5 @@ def test_a_table_and_the_scores_behind_it(
     scores = {part.scorer: part for part in score_files.read_scores(out / formats.SCORES)}
     assert set(scores) == names
     assert len(scores["rmia"].logit) == 80
-    with pytest.raises(InputError, match="one side each, received 20"):
+    with pytest.raises(InputError, match="received 40 twice"):
         attacks(Attacks(audited_folder, tmp_path / "same", members, members, quiet=True))

@@ -49,6 +49,7 @@ def test_a_draw_repeats_people_with_all_their_photos() -> None:
         assert found["auc"][row] == pytest.approx(metrics.auc(truth, score))
         assert found["tpr_at_1_fpr"][row] == pytest.approx(metrics.tpr_at_fpr(truth, score))
         assert found["tpr_at_0.1_fpr"][row] == pytest.approx(metrics.tpr_at_fpr(truth, score, 0.001))
+        assert found["tnr_at_1_fnr"][row] == pytest.approx(metrics.tpr_at_fpr(~truth, -score))
         # As many are of either class: both accuracies are the same.
         assert found["balanced_accuracy"][row] == pytest.approx(metrics.accuracy(truth, score))
 

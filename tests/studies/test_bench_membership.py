@@ -29,13 +29,27 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> usable.UsableLab:
 
     def observe(self: usable.UsableLab, photos: usable.Photos, number: int) -> dict[str, Observations]:
         def network(value: float) -> Observations:
-            return Observations(TABLE, {"outcome": np.full((80, 2), value), "conv1_max": np.zeros((80, 3))})
+            return Observations(photos.table, {"outcome": np.full((80, 2), value), "conv1_max": np.zeros((80, 3))})
 
         return {AUDITED: network(number), usable.BEFORE: network(0)}
 
     monkeypatch.setattr(usable.UsableLab, "observe", observe)
     monkeypatch.setattr(usable.UsableLab, "train", lambda self, number: {})
     return lab
+
+
+def test_photos_that_were_used_are_asked_for_beside_others_of_the_same_people(
+    lab: usable.UsableLab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    other = tabulate([Sample(f"other{row:03d}", "web", f"p{row // 2:02d}", "") for row in range(80)])
+    monkeypatch.setattr(bench, "_unused", lambda lab: usable.Photos(other, tmp_path))
+    monkeypatch.setattr(bench, "_LEAST_PEOPLE", 8)
+    seen, is_member = bench.observed(lab, 2, "images_shadows", 4)
+    assert {name[:5] for name in seen.table.sample_id[is_member]} == {"photo"}
+    assert {name[:5] for name in seen.table.sample_id[~is_member]} == {"other"}
+    for side in (is_member, ~is_member):
+        assert np.unique(seen.people()[side], return_counts=True)[1].tolist() == [2] * 10
+    assert not seen[f"{attacks.IS_IN}reference_001"].any()  # whose people are others
 
 
 @pytest.mark.parametrize(
