@@ -61,7 +61,9 @@ class TrainMint(Common):
         baselines: Score also by what is no head: stability under mirroring and moving (four passes through the models
             in place of one), compactness of a person, distance to the statistics of batch normalisation, quantile
             regression, logistic regression. Without it the table has the length of the embedding only.
-        literal: Build the vanilla head exactly as the paper prints it, without standardised inputs.
+        literal: Train exactly as the paper prints it: the vanilla head without standardised inputs; cnn heads without
+            the warm-up of their first 24 steps, without which many die, and without a second training of those that
+            die all the same.
         aad: Where the AAD comes from. stored keeps what the taps give on the disk; live keeps the faces and runs the
             audited model, cut behind the tap, in front of the head in every epoch, for maps that fill the disk (401 KB
             a face for R100's conv1); auto measures disk and model and says why it takes one. Vanilla heads take

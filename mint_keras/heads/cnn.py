@@ -13,6 +13,9 @@ EPOCHS = paper.CNN_EPOCHS
 KERNEL = paper.KERNEL_SIZE
 # The paper leaves the size of the pool open; with 2 a head on R100's conv1 has 2.9 million parameters.
 POOL = 2
+# The dense layer sees thousands of values that are never negative: a first step of Adam, 1e-3 a weight whatever the
+# gradient, moves its units by tens, and all of them may end where no gradient comes back.
+WARMUP = 24  # steps
 Convolution = Callable[..., layers.Layer]
 LITERAL: Convolution = functools.partial(layers.Conv2D, paper.NUM_FILTERS)
 

@@ -18,13 +18,14 @@ class HeadSpec:
     build: Callable[..., keras.Model]  # makes the head from {tap: shape}
     epochs: int = cnn.EPOCHS
     takes_maps: bool = True  # whether it looks at maps; otherwise it looks at the maximum of every channel
+    warmup: int = 0  # steps over which the learning rate rises to the paper's
     combines: bool = False  # whether several taps together train one too; Table 7 of the paper has one tap only
 
 
 HEADS = {
     "vanilla": HeadSpec(vanilla.build, vanilla.EPOCHS, takes_maps=False, combines=True),
-    "cnn": HeadSpec(cnn.build, combines=True),
-    **{name: HeadSpec(build) for name, build in variants.CNN.items()},
+    "cnn": HeadSpec(cnn.build, warmup=cnn.WARMUP, combines=True),
+    **{name: HeadSpec(build, warmup=cnn.WARMUP) for name, build in variants.CNN.items()},
     "resnet50": HeadSpec(variants.build_resnet50),
     "resnet50_reduced": HeadSpec(variants.build_resnet50_reduced),
     "vit": HeadSpec(variants.build_vit),

@@ -131,6 +131,16 @@ def describe(run: runs.Run) -> str:
     if (run.folder / run_aad.SOURCE).is_file():
         choice = formats.read_json(run.folder / run_aad.SOURCE)
         lines.append(f"AAD {choice['source']} ({choice['asked']} was asked for): {choice['why']}.")
+    again = [
+        f"{key.name} ({key.model}, seed {key.seed}; {formats.read_json(path)['trainings']})"
+        for key in spec.keys
+        if (path := key.path(run.folder, spec.seed).with_name(runs.DIED)).is_file()
+    ]
+    if again:
+        lines.append(
+            "Heads whose training failed, the same score for everybody, and that were trained again from another "
+            f"seed, how often behind them: {', '.join(again)}."
+        )
     if spec.pooling != pooling.MAX:
         lines.append(f"Heads take the {spec.pooling} of every channel; the paper's take its maximum.")
     if met["resized"]:

@@ -22,6 +22,7 @@ from mint_keras.scorers.contract import Needs, Scorer
 from mint_keras.statistics.figures import summarise
 from mint_keras.training import batches
 
+DIED = "died.json"  # beside a head: how often its training failed before
 LAB_EXTERNALS = (
     "synthetic:1/news/10000-10199/10",
     "synthetic:1/phone/11000-11199/10",
@@ -147,7 +148,10 @@ def fit_heads(run: Run, keys: Sequence[HeadKey]) -> None:
             bar.set_postfix_str(f"{key.name}, {key.model}, seed {key.seed}")
             recipe, path = recipes[key.name], key.path(run.folder, spec.seed)
             front, seen = run.aad.front(key.model, recipe.taps), run.aad.seen(key.model).take(rows)
-            recipe.fit(seen, is_member, key.seed, path.parent, front, bar.update).save(path)
+            fitted = recipe.fit(seen, is_member, key.seed, path.parent, front, bar.update)
+            if fitted.num_dead:
+                formats.write_json(path.parent / DIED, {"trainings": fitted.num_dead})
+            fitted.save(path)
 
 
 def load_head(run: Run, key: HeadKey) -> head.FittedHead:

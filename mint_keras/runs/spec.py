@@ -124,11 +124,12 @@ class RunSpec:
 
     def check(self) -> None:
         """Raises InputError for fields that contradict each other."""
-        if specs.find(self.head).takes_maps:
-            if self.literal:
+        head = specs.find(self.head)
+        if head.takes_maps:
+            if self.literal and not head.warmup:
                 raise InputError(
-                    f"Expected --literal with the vanilla head only, which standardises its inputs; received "
-                    f"{self.head}."
+                    "Expected --literal with the vanilla head, which standardises its inputs, or with a cnn head, "
+                    f"whose training warms up; received {self.head}, which is as printed in any case."
                 )
             if self.baselines or self.pooling != pooling.MAX:
                 raise InputError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from mint_keras import formats
+from mint_keras import formats, streams
 from mint_keras.aad import pooling
 from mint_keras.audited import runtime
 from mint_keras.audited.taps import OUTCOME
@@ -20,6 +21,10 @@ from mint_keras.records import AUDITED, InputError, Labelled, Observations, Resu
 from mint_keras.scorers.contract import Calibration, Needs, calibration_of
 from mint_keras.statistics.figures import summarise
 from mint_keras.training import batches, checkpoints, fit_heads
+
+# How often a head that died is trained again, and on how many samples that shows.
+_RETRIES = 3
+_PROBES = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +36,8 @@ class Head:
         taps: What it looks at.
         tap: How its scores name that, for example "combination"; by default the taps, joined by "+".
         pooling: What a vanilla head takes of every channel, a key of `aad.pooling.POOLINGS`; the others take maps.
-        literal: Whether a vanilla head is exactly as the paper prints it, without standardised inputs.
+        literal: Whether the head is exactly as the paper prints it: vanilla without standardised inputs, cnn heads
+            without a warm-up, and trained once even if they die.
         precision: The precision of its training, see `training.fit_heads.place_head`.
         xla: Whether its training is compiled; the same seed then no longer gives the same digits.
 
@@ -76,8 +82,9 @@ class Head:
 
     def build(self, shapes: Mapping[str, tuple[int, ...]]) -> keras.Model:
         """Returns the Keras model for taps of these shapes, without the samples."""
-        build = specs.find(self.name).build
-        return build(shapes, literal=True) if self.literal else build(shapes)
+        spec = specs.find(self.name)
+        # A head on maps has the paper's layers in any case.
+        return spec.build(shapes) if spec.takes_maps else spec.build(shapes, literal=self.literal)
 
     def fit(
         self,
@@ -102,20 +109,34 @@ class Head:
             InputError: if a class has fewer than 64 samples, or the head does not fit what was seen.
         """
         inputs = self.inputs(seen, front is not None)
-        checkpoints.seed_everything(seed, is_deterministic=not self.xla)
         if front is None:
             shapes = {tap: tuple(values.shape[1:]) for tap, values in inputs.items()}
         else:
             shapes = {tap: tuple(front.output[tap].shape[1:]) for tap in self.taps}
-        head = self.build(shapes)
-        trained = fit_heads.place_head(head, self.precision, runtime.strategy())
         data = batches.LabelledAad(inputs, np.arange(len(is_member)), is_member)
-        settings = fit_heads.HeadTraining(specs.find(self.name).epochs, seed, self.xla)
-        whole = trained if front is None else fit_heads.live_head(trained, front)
-        fit_heads.fit_head(whole, data, settings, folder, on_epoch)
-        if trained is not head:
-            head.set_weights(trained.get_weights())
-        return FittedHead(self, head, seed, front, calibration_of(seen, is_member, seed))
+        spec = specs.find(self.name)
+        warmup = 0 if self.literal else spec.warmup
+        some = np.unique(np.linspace(0, len(seen) - 1, _PROBES, dtype=int))
+        trainings = 1 + _RETRIES if warmup else 1
+        for num_dead in range(trainings):
+            # Its own stream tells a second training from that of another seed of the run.
+            drawn = int(streams.stream(seed, streams.RETRIES, num_dead).integers(2**31)) if num_dead else seed
+            checkpoints.seed_everything(drawn, is_deterministic=not self.xla)
+            head = self.build(shapes)
+            trained = fit_heads.place_head(head, self.precision, runtime.strategy())
+            whole = trained if front is None else fit_heads.live_head(trained, front)
+            settings = fit_heads.HeadTraining(spec.epochs, drawn, self.xla, warmup)
+            # A folder of its own, or a killed second training would go on as the first.
+            place = folder / f"again_{num_dead}" if folder and num_dead else folder
+            fit_heads.fit_head(whole, data, settings, place, on_epoch)
+            if trained is not head:
+                head.set_weights(trained.get_weights())
+            fitted = FittedHead(self, head, seed, front, calibration_of(seen, is_member, seed), num_dead)
+            if num_dead == trainings - 1 or np.ptp(fitted(seen.take(some))) > 0:
+                break
+            said = f"The {self.name} head on {self.tap} (seed {seed}) died: it scores every sample alike."
+            warnings.warn(f"{said} It is trained again from another seed.", stacklevel=2)
+        return fitted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,6 +148,7 @@ class FittedHead:
     seed: int  # of its training
     front: keras.Model | None = None  # the part of the audited model in front of it, where it is fed faces
     fitted_on: Calibration | None = None  # None for a head that was loaded
+    num_dead: int = 0  # trainings before it that died, each from a seed of its own
 
     @property
     def calibration(self) -> Calibration:

@@ -18,21 +18,25 @@ from mint_keras.training import batches, checkpoints
 _STEPS_AT_ONCE = 32  # at most; small heads train as fast as Python gives them steps
 
 
-def compile_head(head: keras.Model, xla: bool = False, steps_at_once: int = 1) -> None:
+def compile_head(head: keras.Model, xla: bool = False, steps_at_once: int = 1, warmup: int = 0) -> None:
     """Compiles a head as in the paper: Adam, binary cross-entropy; `evaluate` also gives accuracy.
 
     Args:
         head: A model from `heads`, or from `live_head`.
         xla: Whether to compile the training step.
         steps_at_once: Training steps between two returns to Python, a divisor of an epoch's; the steps are the same.
+        warmup: Over how many steps the learning rate rises in a straight line to the paper's; 0 begins with it.
 
     Raises:
         InputError: XLA is wanted and cannot be had, for example with deterministic kernels.
     """
+    rate = paper.LEARNING_RATE
+    if warmup:
+        rate = keras.optimizers.schedules.PolynomialDecay(rate / warmup, warmup, rate)  # of power 1, upwards
     with head.distribute_strategy.scope():
         head.compile(
             # Named, or its name would count the heads of the process, and equal heads would not be equal files.
-            optimizer=keras.optimizers.Adam(paper.LEARNING_RATE, name="adam"),
+            optimizer=keras.optimizers.Adam(rate, name="adam"),
             loss="binary_crossentropy",
             metrics=[keras.metrics.BinaryAccuracy("accuracy"), keras.metrics.BinaryCrossentropy("cross_entropy")],
             jit_compile=xla,
@@ -113,6 +117,7 @@ class HeadTraining:
     epochs: int  # passes over the larger class
     seed: int  # seeds batch order and dropout
     xla: bool = False  # whether to compile the training step
+    warmup: int = 0  # steps over which the learning rate rises to the paper's
     checkpoint_seconds: float = 60.0  # least time between two checkpoints; most heads are trained sooner and need none
 
 
@@ -144,7 +149,7 @@ def fit_head(
     # epoch with any number but a divisor of its steps.
     is_plain = not settings.xla and model.distribute_strategy.num_replicas_in_sync == 1
     divisors = [num for num in range(1, _STEPS_AT_ONCE + 1) if steps % num == 0]
-    compile_head(model, settings.xla, divisors[-1] if is_plain else 1)
+    compile_head(model, settings.xla, divisors[-1] if is_plain else 1, settings.warmup)
     on_epoch(start)
     callbacks: list[keras.callbacks.Callback] = []
     if folder:

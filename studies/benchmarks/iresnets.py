@@ -50,24 +50,34 @@ def to_state(model: keras.Model) -> dict[str, np.ndarray]:
     return state
 
 
-def torch_forward(state: dict[str, np.ndarray]) -> Callable[[np.ndarray], dict[str, np.ndarray]] | None:
+def torch_forward(
+    state: dict[str, np.ndarray], device: str = "cpu", kind: str = "float32"
+) -> Callable[[np.ndarray], dict[str, np.ndarray]] | None:
     """Returns PyTorch's way: the network with hooks on the last convolution's normalisation of every stage.
 
     It is None without PyTorch, which the project does not need.
+
+    Args:
+        state: A state dict of `to_state`.
+        device: Where it runs; the CPU, where there is no CUDA.
+        kind: The type in which products are computed, a name of PyTorch's.
     """
     try:
         import torch
     except ImportError:
         return None
     module, hooks = _torch_module(torch, state)
+    place = torch.device(device if torch.cuda.is_available() else "cpu")
+    module.to(place)
+    lower = torch.autocast(place.type, getattr(torch, kind), enabled=kind != "float32")
     caught: dict[str, Any] = {}
     for tap, inner in hooks.items():
         inner.register_forward_hook(lambda _, __, output, tap=tap: caught.__setitem__(tap, output.amax((2, 3))))
 
     def forward(images: np.ndarray) -> dict[str, np.ndarray]:
-        with torch.inference_mode():
-            outcome = module(torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))))
-        return {**{tap: value.numpy() for tap, value in caught.items()}, "outcome": outcome.numpy()}
+        with torch.inference_mode(), lower:
+            outcome = module(torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).to(place))
+        return {tap: value.float().cpu().numpy() for tap, value in {**caught, "outcome": outcome}.items()}
 
     return forward
 

@@ -191,7 +191,6 @@ def test_without_other_databases_people_are_held_out(folders: Path, audited_fold
         ({"members": "synthetic:1/web/0-0/90"}, "two identities"),
         ({"num_train": 63}, "at least 64"),
         ({"num_test": 0}, "test samples"),
-        ({"head": "cnn", "literal": True}, "--literal"),
         ({"head": "vit_reduced", "literal": True}, "--literal"),
         ({"head": "vit_reduced", "taps": ("outcome",)}, "Expected maps for the vit head"),
         ({"head": "cnn_x4"}, "received 'cnn_x4'"),

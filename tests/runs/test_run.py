@@ -88,3 +88,11 @@ def test_a_dead_head_is_named(run_folder: Path) -> None:
     (text,) = report.warn_of_dead_heads(dead)
     both = "vanilla on conv1 (seed 1), vanilla on conv1 through the untrained copy (seed 1)."
     assert f"same score for everybody: {both}" in text
+
+
+def test_a_head_that_was_trained_again_is_named(run_folder: Path, tmp_path: Path) -> None:
+    run = dataclasses.replace(reopen(run_folder), folder=tmp_path)
+    assert "trained again" not in report.describe(run)
+    key = HeadKey(UNTRAINED, "conv4", 1)
+    formats.write_json(key.path(tmp_path, 1).with_name("died.json"), {"trainings": 2})
+    assert "how often behind them: conv4 (untrained, seed 1; 2)." in report.describe(run)

@@ -45,6 +45,9 @@ def test_literal_has_no_standardisation() -> None:
         recipe = heads_of(RunSpec("vanilla", taps=("conv4",), literal=literal))["conv4"]
         head = recipe.build({"conv4": (16,)})
         assert ("standardise" in [layer.name for layer in head.layers]) != literal
+    RunSpec("cnn_x3", literal=True).check()
+    with pytest.raises(InputError, match="received vit_reduced, which is as printed in any case"):
+        RunSpec("vit_reduced", literal=True).check()
 
 
 def test_the_command_asks_for_every_field_with_the_same_default() -> None:

@@ -152,6 +152,44 @@ def test_a_live_head_scores_faces_as_the_stored_one_scores_maps() -> None:
     assert figures[0].cross_entropy == pytest.approx(figures[1].cross_entropy, abs=1e-2)
 
 
+class TestDeadHeads:
+    """A training that ends with all ReLUs dead, without any training: the dense layer is told to be far below zero."""
+
+    @pytest.fixture
+    def trainings(self, monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
+        """What was trained, (seed, warm-up, folder); the first two die."""
+        seen: list[tuple] = []
+
+        def fit_head(model, data, settings, folder, on_epoch) -> None:  # type: ignore[no-untyped-def]
+            seen.append((settings.seed, settings.warmup, folder))
+            if len(seen) < 3:
+                hidden = model.get_layer("hidden")
+                hidden.bias.assign(hidden.bias - 1e6)
+
+        monkeypatch.setattr(fit_heads, "fit_head", fit_head)
+        return seen
+
+    def test_they_are_trained_again_from_other_seeds(self, trainings: list[tuple], tmp_path: Path) -> None:
+        recipe, seen = Head("cnn", ("conv1",)), draw(1)
+        with pytest.warns(UserWarning, match=r"cnn head on conv1 \(seed 7\) died") as warned:
+            head = recipe.fit(seen, IS_MEMBER, 7, tmp_path)
+        assert (len(warned), head.num_dead, head.seed) == (2, 2, 7)
+        assert np.ptp(head(seen)) > 0
+        seeds, warmups, folders = zip(*trainings, strict=True)
+        assert (seeds[0], len(set(seeds)), set(warmups)) == (7, 3, {24})
+        assert folders == (tmp_path, tmp_path / "again_1", tmp_path / "again_2")
+
+    def test_the_letter_of_the_paper_trains_once(self, trainings: list[tuple]) -> None:
+        seen = draw(1)
+        head = Head("cnn", ("conv1",), literal=True).fit(seen, IS_MEMBER, 7)
+        assert trainings == [(7, 0, None)]
+        assert np.ptp(head(seen)) == 0
+
+    def test_vanilla_heads_do_not_warm_up(self, trainings: list[tuple]) -> None:
+        Head("vanilla", ("conv1",)).fit(draw(1), IS_MEMBER, 7)
+        assert trainings == [(7, 0, None)]
+
+
 def test_a_runs_head_gives_the_runs_scores(run_folder: Path) -> None:
     run = reopen(run_folder)
     written = {

@@ -112,7 +112,7 @@ def test_without_a_folder_nothing_is_written(
 def test_an_interrupted_training_ends_where_a_whole_one_does(
     kind: str, arrays: dict[str, store.ShardedArray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = fit_heads.HeadTraining(5, 5, checkpoint_seconds=0.0)
+    settings = fit_heads.HeadTraining(5, 5, warmup=3, checkpoint_seconds=0.0)  # interrupted before it has risen
     whole = build(kind)
     fit_heads.fit_head(whole, data({TAP: arrays[TAP]}), settings, tmp_path / "whole")
 

@@ -122,6 +122,14 @@ def test_compiled_as_in_the_paper() -> None:
     assert (vanilla.EPOCHS, cnn.EPOCHS) == (20, 30)
 
 
+def test_a_warm_up_ends_at_the_papers_learning_rate() -> None:
+    head = cnn.build({"conv1": (6, 6, 2)})
+    fit_heads.compile_head(head, warmup=cnn.WARMUP)
+    for step, rate in ((0, 1e-3 / 24), (12, 1e-3 / 24 + 0.5 * 1e-3 * 23 / 24), (24, 1e-3), (1000, 1e-3)):
+        head.optimizer.iterations.assign(step)
+        assert float(head.optimizer.learning_rate) == pytest.approx(rate)
+
+
 @pytest.mark.parametrize("num", [1, 255, 256, 600])
 def test_evaluate_equals_the_scores_and_the_whole_head(num: int) -> None:
     """model.evaluate behind the logits against plain statistics over the scores, and model.evaluate of everything."""
