@@ -37,7 +37,7 @@ class ForeignModel:
 
     def oracle_model(self) -> onnx.ModelProto:
         """Returns what ONNX Runtime runs as the oracle: the file itself, or the graph written from a checkpoint."""
-        return self.graph.model if self.state is None else torch.to_onnx(self.state)
+        return self.graph.read if self.state is None else torch.to_onnx(self.state)
 
     def choose_preprocessing(
         self, mean: tuple[float, ...], std: tuple[float, ...], card: Card | None
