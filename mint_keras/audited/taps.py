@@ -97,6 +97,10 @@ def extractor(model: keras.Model, taps: Sequence[str], pooling: str | None = Non
 def flops(model: keras.Model) -> int:
     """Counts the floating-point operations of a model's products for one image, two per multiply-add."""
     total = 0
+    for operation in model.operations:
+        if not isinstance(operation, layers.Layer) and type(operation).__name__ == "Matmul":
+            # The attention of a converted transformer: as many products as numbers come out, times what is summed.
+            total += 2 * int(np.prod(operation.output.shape[1:])) * operation.input[0].shape[-1]
     for layer in model.layers:
         kernels: list[keras.Variable] = []
         if isinstance(layer, layers.SeparableConv2D):

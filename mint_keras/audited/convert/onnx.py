@@ -70,6 +70,17 @@ class Converted:
         """Returns what the manifest says of where a tensor is, in Keras and in the source."""
         return {"layer": self.layers[tensor], "node": self.nodes[tensor], "tensor": tensor}
 
+    def remarks(self, chosen: Mapping[str, str], notes: Sequence[str]) -> list[str]:
+        """Says what an auditor should know of a conversion: notes of its reading, and what these taps lack."""
+        said = [f"Read: {note}." for note in notes]
+        if self.seems:
+            said.append(f"No face-recognition model, by its looks: it seems to be {self.seems}.")
+        if self.taps and (missing := blocks.describe_missing(chosen)):
+            said.append(missing)
+        if kinds.UNIT in chosen:
+            said.append(f"{kinds.UNIT} has length 1 whatever the face: its norm says nothing, that of outcome may.")
+        return said
+
     def tap_rows(self, chosen: Mapping[str, str]) -> list[tuple[str, ...]]:
         """Returns a table of taps with its header: name, shape, layer, node, operations from the image to there."""
         rows: list[tuple[str, ...]] = [("tap", "shape", "layer", "node", "GFLOPs so far")]

@@ -64,7 +64,7 @@ def describe(graph: Graph, sizes: Mapping[str, int], height: int) -> str:
     if "Softmax" in last:
         return f"a classifier, by its Softmax over {max(widths)} classes"
     if any(widths) and max(widths) < _MIN_EMBEDDING:
-        return f"a net for age, gender, emotion or spoofing, which give few numbers, as this one does ({max(widths)})"
+        return f"a net for age, gender, emotion or spoofing, by its {max(widths)} numbers; embeddings have 64 and more"
     if widths and max(widths) in _LANDMARKS and height >= 128:
         return f"a landmark model, by its {max(widths)} numbers"
     return ""

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from mint_keras.audited import iresnet, parity, runtime, taps
 from mint_keras.audited.cards import ARCFACE
-from mint_keras.audited.convert import blocks, sources
+from mint_keras.audited.convert import blocks
 from mint_keras.audited.convert import graph as graphs
 from mint_keras.audited.convert import onnx as onnx_source
 from mint_keras.audited.convert.onnx import Converted
@@ -190,6 +190,12 @@ def test_a_transformer_has_taps_at_quarters_of_its_depth(has_class_token: bool) 
     assert [converted.taps[f"conv{i}"] for i in (1, 2, 3, 4)] == [convolution for convolution, _ in chosen]
     assert [converted.taps[f"stage{i}"] for i in (1, 2, 3, 4)] == [total for _, total in chosen]
     assert not any(layer.name.startswith("permute") for layer in converted.model.layers)
+    attended = 4 * (16 + has_class_token) ** 2 * 8  # queries by keys and weights by values, of two heads of 4
+    linear = 2 * (16 + has_class_token) * (8 * 24 + 8 * 8 + 2 * 8 * 16)
+    patches = 2 * 16 * 4 * 4 * 3 * 8
+    assert taps.flops(converted.model) == patches + 5 * (attended + linear)
+    if not has_class_token:
+        return
     # Saved, the tokens are maps without the class token, and pooled by channel like any other.
     saved = taps.with_taps(converted.model, {tap: converted.tensors[t].tensor for tap, t in converted.taps.items()})
     again = keras.Model.from_config(saved.get_config())
@@ -264,7 +270,7 @@ def test_what_a_detector_gives_makes_it_one() -> None:
     assert "boxes and key points" in convert(net.model(*reordered), is_compared=False).seems
 
 
-def test_a_file_of_integers_is_read_as_its_float_network(tmp_path) -> None:
+def test_a_file_of_integers_is_read_as_its_float_network() -> None:
     """Weights exactly; activations without rounding, but cut off at 0 where the integers end: no ReLU stands there."""
     net = Net()
     scales = [net.constant(np.float32(0.02)), net.constant(np.uint8(0))]
@@ -281,14 +287,13 @@ def test_a_file_of_integers_is_read_as_its_float_network(tmp_path) -> None:
     scaled = net.add(
         "Mul", net.add("Cast", product, to=TensorProto.FLOAT), net.add("Mul", scale, net.constant(np.float32(0.01)))
     )
-    onnx.save(net.model(scaled), tmp_path / "int8.onnx")
-    source = sources.open_source(tmp_path / "int8.onnx")
-    converted = source.to_keras(ARCFACE, None, "read")
+    graph = graphs.parse(net.model(scaled))
+    converted = onnx_source.to_keras(graph, ARCFACE)
     noise = np.random.default_rng(1).uniform(0, 255, (8, SIDE, SIDE, 3)).astype(np.float32)
-    parity.check(converted, converted.choose_taps(()), parity.Oracle(lambda: source.graph.read), {"noise": noise}, (8,))
-    assert "read as float" in source.graph.notes[0]
+    parity.check(converted, converted.choose_taps(()), parity.Oracle(lambda: graph.read), {"noise": noise}, (8,))
+    assert "read as float" in graph.notes[0]
     ours = runtime.forward(converted.model)(iresnet.normalise(noise))["outcome"]
-    theirs = parity.Oracle(lambda: source.graph.model).session([scaled])(ARCFACE.apply(noise))[0]
+    theirs = parity.Oracle(lambda: graph.model).session([scaled])(ARCFACE.apply(noise))[0]
     assert 1e-4 < np.linalg.norm(ours - theirs) / np.linalg.norm(theirs) < 0.05
     cut = runtime.forward(converted.cut({"cut": rounded}))(iresnet.normalise(noise))["cut"]
     assert cut.min() == 0
