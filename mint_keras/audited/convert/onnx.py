@@ -110,7 +110,8 @@ def to_keras(
     for node in graph.nodes:
         is_standard = node.proto.domain in ("", "ai.onnx")
         if not is_standard or (node.op not in operators.OPERATORS and not graph.is_static(node)):
-            raise InputError(f"Expected operators of {sorted(operators.OPERATORS)}, received {describe(node)}.")
+            known = sorted(operators.OPERATORS)
+            raise InputError(f"Expected operators of {known}, received {describe(node)}. {operators.remedy(node)}")
     height, width = graph.input_shape[2:] if graph.input_shape[1] == 3 else graph.input_shape[1:3]
     if image_size and {height, width} - {None, image_size}:
         raise InputError(f"Expected the image size of the file, {height}x{width}, received {image_size}.")

@@ -87,6 +87,8 @@ def arithmetic(b: Builder, node: Node) -> Value:
     if node.op in ("Pow", "Max", "Min") or (node.op == "Div" and position == 1):
         arguments = (value.tensor, number) if position == 0 else (number, value.tensor)
         return Value(b.operation(name, _FUNCTIONS[node.op], *arguments), value.order)
+    if node.op == "Div" and not number.all():
+        raise InputError(f"Expected a division by numbers other than 0 in node {node.name!r}, received some.")
     scale, offset = {
         "Add": (1.0, number.tolist()),
         "Sum": (1.0, number.tolist()),
