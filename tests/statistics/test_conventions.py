@@ -14,7 +14,7 @@ def test_margins_tell_what_differs_on_the_same_pairs_and_not_what_does_not() -> 
     seen = {
         "worse": right - 0.3 * genuine + 0.05 * rng.normal(size=400),
         "right": right,
-        "other": right * 2 + 1e-3 * noise,
+        "other": right * 2 + 1e-3 * rng.normal(size=400),
     }
     found = conventions.by_margin(seen, genuine, 1)
     assert {found[0].name, found[1].name} == {"right", "other"}
