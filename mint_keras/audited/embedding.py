@@ -36,24 +36,24 @@ def open_model(folder: Path) -> Embedder:
 
 
 def open_onnx(path: Path, card_name: str, mean: tuple[float, ...], std: tuple[float, ...]) -> Embedder:
-    """Opens a face model of `convert.sources.open_source`, to be run by ONNX Runtime.
+    """Opens a face model of `convert.sources.open_source`, to be run as it is by its own runtime.
 
     The user's mean and std, the named card, or else the card that knows the file's SHA-256 say how it wants its pixels
     (`sources.ForeignModel.choose_preprocessing`).
     """
     # onnx and onnxruntime take seconds to load, and a converted model needs neither.
-    from mint_keras.audited import parity
-    from mint_keras.audited.convert import sources
+    from mint_keras.audited.convert import pixels, sources
 
     source = sources.open_source(path)
-    side = {size or images.IMAGE_SIZE for size in source.graph.input_shape[1:]} - {3}
-    if source.is_detector or side != {images.IMAGE_SIZE}:
-        raise InputError(f"Expected a model of faces of 112x112, received {path}, which takes or gives others.")
     digest = formats.sha256_file(source.files[0])
     card = cards.load_card(card_name) if card_name else cards.find_card(digest)
     preprocessing, _ = source.choose_preprocessing(mean, std, card)
-    session = parity.Oracle(source.oracle_model).session(list(source.graph.outputs.values())[:1])
-    return Embedder(lambda faces: session(preprocessing.apply(faces))[0], source.files[0].stem, digest, "onnxruntime")
+    contract = pixels.contract(source.graph.input_shape, preprocessing, None, images.IMAGE_SIZE)
+    if source.is_detector or set(contract.size) != {images.IMAGE_SIZE}:
+        raise InputError(f"Expected a model of faces of 112x112, received {path}, which takes or gives others.")
+    oracle = source.oracles[-1]
+    session = oracle.session(list(source.graph.outputs.values())[:1])
+    return Embedder(lambda faces: session(contract.apply(faces))[0], source.files[0].stem, digest, oracle.name)
 
 
 def open_unit(folder: Path) -> Embed:
