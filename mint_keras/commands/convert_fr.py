@@ -1,7 +1,7 @@
-"""Convert a face-recognition model to Keras, proven tap by tap against its own runtime; above tolerance nothing is saved.
+"""Convert a face-recognition model to Keras, proven tap by tap against its own runtime, or save nothing.
 
-Takes ONNX files, Keras files (.keras, .h5), SavedModels, TFLite files (float and int8), arcface_torch checkpoints, plain
-or within those of a training, and folders in insightface's layout, by their content whatever they are called. The model
+Takes ONNX and Keras files (.keras, .h5), SavedModels, TFLite files (float and int8), arcface_torch's checkpoints, alone
+or within those of a training, and folders in insightface's layout, by their content whatever their name. The model
 that is saved gives every tap by name: conv1 ... (last convolution of each stage), stage1 ... (after the residual sum),
 outcome (the embedding). SCRFD face detectors are converted too.
 

@@ -148,10 +148,12 @@ def _open_onnx(path: Path) -> ForeignModel:
     graph = graphs.read(path)
     maker = f"{graph.model.producer_name} {graph.model.producer_version}".strip() or "unknown exporter"
     tolerance, numbers = parity.EXACT, ""
-    if any(node.op_type in ("QuantizeLinear", "DynamicQuantizeLinear") for node in graph.model.graph.node):
+    halves = {t.name for t in graph.model.graph.initializer if t.data_type == onnx.TensorProto.FLOAT16}
+    nodes = graph.model.graph.node
+    if any(node.op_type in ("QuantizeLinear", "DynamicQuantizeLinear") for node in nodes):
         tolerance, numbers = parity.ROUNDED, ", int8: its weights dequantised, its activations not rounded"
-    elif any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in graph.model.graph.initializer):
-        tolerance, numbers = parity.HALF, ", half precision: computed in float32"
+    elif any(name in halves for node in nodes if node.op_type != "Cast" for name in node.input):
+        tolerance, numbers = parity.HALF, ", half precision: here computed in float32"
     about = f"ONNX, opset {graph.opset}, {maker}{numbers}"
     oracle = parity.Oracle(lambda: graph.model, tolerance=tolerance)
     return ForeignModel(graph.files, about, graph, [oracle], onnx_source.is_detector(graph))

@@ -333,12 +333,10 @@ class TfliteFile:
 
     def _view(self, kind: str, inputs: list[int], options: Any, name: str) -> str:
         output = self._names.index(name.rpartition("/")[0])
-        shape = self._shape(output)
-        # The batch of 1 that a file was made for is the batch.
-        batch = self._shape(inputs[0])[0]
-        target = [-1 if axis == 0 and size in (batch, -1) else size for axis, size in enumerate(shape)]
-        if target.count(-1) > 1:
-            raise InputError(f"Expected a shape with an open batch only as {self._names[output]!r}, received {shape}.")
+        shape = [int(size) for size in self._graph.tensors[output].shape]
+        # The batch of 1 that a file was made for is the batch, also where it is merged into another axis.
+        is_batch = len(shape) > 0 and (self._shape(output)[0] == -1 or shape[0] == self._shape(inputs[0])[0])
+        target = [-1, *shape[1:]] if is_batch else shape
         sizes = self._array(f"{name}/shape", np.array(target, np.int64))
         return self._as_map(self._add("Reshape", [self._as_file(inputs[0]), sizes], name), len(shape))
 

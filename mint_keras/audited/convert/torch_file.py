@@ -30,7 +30,8 @@ _MAX_DEPTH = 3
 # Where trainings keep the weights of the network, in the order in which they are looked for.
 _WRAPPERS = (
     "state_dict_backbone", "backbone_state_dict", "net_state_dict", "model_state_dict", "state_dict", "backbone",
-    "model", "net", "network", "ema", "model_ema", "state_dict_ema", "ema_state_dict", "student", "teacher", "state", "weights",
+    "model", "net", "network", "ema", "model_ema", "state_dict_ema", "ema_state_dict", "student", "teacher", "state",
+    "weights",
 )  # fmt: skip
 _REMEDY = (
     " A file that names code is not read. Where its code is, write the weights alone: x = torch.load("
