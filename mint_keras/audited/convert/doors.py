@@ -31,10 +31,10 @@ _OTHERS = {
     b"ftrt": ("an engine of TensorRT", _BEFORE),
     b"RKNN": ("a model of RKNN", _BEFORE),
     b"\x93NUMPY": ("an array of NumPy", _BEFORE),
-    b"version https://git-lfs": (
-        "a pointer of Git LFS instead of the file",
-        "Run git lfs pull, and name the file again",
-    ),
+    b"version https://git-lfs": ("a pointer of Git LFS in place of the file", "Run git lfs pull, and try again"),
+    b"<?xml": ("XML, as OpenVINO has it", _OPENVINO),
+    b"<net": ("XML, as OpenVINO has it", _OPENVINO),
+    b"{": ("JSON without weights", _BEFORE),
 }
 
 

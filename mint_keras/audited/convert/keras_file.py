@@ -209,7 +209,7 @@ class _Layers(parity.Oracle):
         cut = keras.Model(self._network.inputs, [self._tensors[tensor] for tensor in tensors])
 
         def run(images: np.ndarray) -> list[np.ndarray]:
-            found = [np.asarray(value) for value in keras.tree.flatten(cut(images, training=False))]
+            found = [np.asarray(value) for value in keras.tree.flatten(cut([images], training=False))]
             return [value.transpose(MAP_ORDER) if value.ndim == 4 else value for value in found]
 
         return run

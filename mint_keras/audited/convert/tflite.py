@@ -64,7 +64,7 @@ class TfliteFile:
             counts += [graph.TensorsLength(), graph.OperatorsLength()] if graph else []
             if graph is None or graph.InputsLength() != 1 or max(counts) > _MAX_PARTS:
                 received = f"{whole.SubgraphsLength()} graphs, up to {max(counts)} parts"
-                raise InputError(f"Expected one graph with one input, the image, received {received}.")
+                raise InputError(f"Expected a TFLite file of one graph with one input, the image, received {received}.")
             tree = schema.ModelT.InitFromObj(whole)
             self.content, self._tree, self._graph = content, tree, tree.subgraphs[0]
             builtin = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}

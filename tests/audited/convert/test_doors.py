@@ -274,7 +274,7 @@ def test_the_oracle_runs_the_file_as_it_is() -> None:
                   node("PRelu", "c p", "y")], slopes)  # fmt: skip
     converted = onnx_source.to_keras(graphs.parse(made), ARCFACE)
     oracle, noise = parity.Oracle(lambda: made), {"noise": NOISE[:, :12, :12]}
-    with pytest.raises(RefusedError, match="layer 'p_relu_001'"):
+    with pytest.raises(RefusedError, match="layer 'prelu_001'"):
         parity.check(converted, converted.outputs, oracle, noise, (1,))
     assert "MXNet" not in oracle.about
     narrow = model([node("Conv", "x w", "c", kernel_shape=[5, 5]), node("PRelu", "c p", "y")],
