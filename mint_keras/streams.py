@@ -23,6 +23,7 @@ THRESHOLD = 12  # who fixes the threshold of MINT+ on changed photos
 CHANGES = 13  # the noise of changed photos
 HELD_AT_ONCE = 14  # which photos of a comparison are held in memory at once
 SHADOWS = 15  # who is in a shadow; its number stands behind
+PIXELS = 23  # which pairs or faces rank the ways of scaling pixels
 
 
 def stream(seed: int, *number: int) -> np.random.Generator:

@@ -7,22 +7,34 @@ from typing import NamedTuple
 import numpy as np
 
 from mint_keras import formats, progress, shelf, vectors
-from mint_keras.audited import cards, iresnet, runtime, taps, zoo
+from mint_keras.audited import cards, conventions, iresnet, runtime, taps, zoo
+from mint_keras.borders import reading
 from mint_keras.data import images
 from mint_keras.records import InputError
 
 BATCH_SIZE = 64
-# From uint8 RGB faces, (batch, 112, 112, 3), to embeddings that are not normalised, (batch, d).
+# From RGB faces in 0..255, (batch, 112, 112, 3), to embeddings that are not normalised, (batch, d).
 Embed = Callable[[np.ndarray], np.ndarray]
 
 
 class Embedder(NamedTuple):
-    """A model that embeds faces, with its name in reports, the SHA-256 of its file, and who runs it."""
+    """A model that embeds faces.
+
+    Attributes:
+        embed: Runs it; faces may be float32.
+        name: Its name in reports.
+        sha256: Of its file.
+        runtime: Who runs it.
+        pixels: How it scales what it is given.
+        moments: What goes into its first normalisation, see `conventions.first_moments`; None where that is not known.
+    """
 
     embed: Embed
     name: str
     sha256: str
     runtime: str
+    pixels: cards.Preprocessing
+    moments: tuple[conventions.Moments, np.ndarray] | None = None
 
 
 def open_model(folder: Path) -> Embedder:
@@ -31,8 +43,17 @@ def open_model(folder: Path) -> Embedder:
     model = zoo.load_audited(folder)
     runtime.exact_float32()
     forward = runtime.forward(taps.extractor(model, [taps.OUTCOME]))
-    digest = formats.read_manifest(folder, zoo.KIND)["model_sha256"]
-    return Embedder(lambda faces: forward(iresnet.normalise(faces))[taps.OUTCOME], folder.name, digest, "keras")
+    manifest = formats.read_manifest(folder, zoo.KIND)
+    with reading(f"a scaling of pixels in the manifest of {folder}"):
+        said = manifest["config"].get("preprocessing", {})
+        kept = {field: said[field] for field in ("mean", "std", "bgr") if field in said}
+        pixels = cards.Preprocessing(**kept) if kept else cards.ARCFACE
+
+    def embed(faces: np.ndarray) -> np.ndarray:
+        return forward(iresnet.normalise(faces))[taps.OUTCOME]
+
+    moments = conventions.first_moments(model)
+    return Embedder(embed, folder.name, manifest["model_sha256"], "keras", pixels, moments)
 
 
 def open_onnx(path: Path, card_name: str, mean: tuple[float, ...], std: tuple[float, ...]) -> Embedder:
@@ -53,7 +74,11 @@ def open_onnx(path: Path, card_name: str, mean: tuple[float, ...], std: tuple[fl
         raise InputError(f"Expected a model of faces of 112x112, received {path}, which takes or gives others.")
     oracle = source.oracles[-1]
     session = oracle.session(list(source.graph.outputs.values())[:1])
-    return Embedder(lambda faces: session(contract.apply(faces))[0], source.files[0].stem, digest, oracle.name)
+
+    def embed(faces: np.ndarray) -> np.ndarray:
+        return session(contract.apply(faces))[0]
+
+    return Embedder(embed, source.files[0].stem, digest, oracle.name, preprocessing)
 
 
 def open_unit(folder: Path) -> Embed:

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from mint_keras import formats, shelf
+from mint_keras.audited import taps
 from mint_keras.borders import reading
 from mint_keras.data import images
 from mint_keras.records import InputError
@@ -54,6 +55,19 @@ def framing(path: Path, native: int = 0) -> images.Framing:
         size = settings.get("preprocessing", {}).get("size", settings.get("image_size"))
         side = max(map(int, size)) if size else int(settings.get("resolution", images.IMAGE_SIZE))
     return images.Framing(side, kind == KIND, native)
+
+
+def conv_taps(path: Path) -> tuple[str, ...]:
+    """Returns the taps that heads look at by default: conv1 to conv4, or those of them that a conversion found.
+
+    A network without any gives its stages instead, or nothing. A plan may be of a model that is not there.
+    """
+    file = shelf.find(path) / formats.MANIFEST
+    found = formats.read_json(file).get("taps") if file.is_file() else None
+    if found is None:  # trained here, an IResNet
+        return taps.CONV_TAPS
+    kinds = ([tap for tap in sorted(found) if tap.startswith(kind)] for kind in ("conv", "stage"))
+    return tuple(next((taps_ for taps_ in kinds if taps_), ()))
 
 
 def save_audited(path: Path, model: keras.Model, facts: dict[str, Any], kind: str = KIND) -> None:

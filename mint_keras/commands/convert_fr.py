@@ -92,8 +92,9 @@ def convert_fr(config: ConvertFr) -> Conversion:
     name, out = source.files[0].stem, config.out or Path("models") / source.files[0].stem
     converted = source.to_keras(preprocessing, config.image_size, "".join(c if c.isalnum() else "_" for c in name))
     chosen = converted.choose_taps(config.taps)
+    remarks = converted.remarks(chosen, source.graph.notes)
     if config.list_taps:
-        return Conversion(tables.format_table(converted.tap_rows(chosen)))
+        return Conversion("\n".join([tables.format_table(converted.tap_rows(chosen)), *remarks]))
     if card is not None:
         claims.check_card(card, digest, converted, chosen)
     settings = {
@@ -119,7 +120,8 @@ def convert_fr(config: ConvertFr) -> Conversion:
             formats.write_json(out / formats.PARITY, {"statement": statement, "oracles": oracles, "records": rows})
             located = {tap: converted.locate(tensor) for tap, tensor in chosen.items()}
             facts = {"source": source.format, "preprocessing_reason": reason, "trust": trust, "taps": located}
-            zoo.save_audited(out, model, {**facts, "is_iresnet": converted.is_iresnet}, manifest["kind"])
+            facts |= {"is_iresnet": converted.is_iresnet, "remarks": remarks}
+            zoo.save_audited(out, model, facts, manifest["kind"])
             # What was written is what was proven: the file is opened and run once more.
             proof.check_saved(out, manifest["kind"], model, pixels["noise"])
     record = formats.read_json(out / formats.PARITY)
@@ -130,5 +132,6 @@ def convert_fr(config: ConvertFr) -> Conversion:
         tables.parity_table(shown),
         f"{out / formats.MODEL}: {source.format}; {size}",
         f"Pixels: {reason}.\nFile: {trust}.\nParity: {'; '.join(proven)}.",
+        *remarks,
     ]
     return Conversion("\n".join(lines), out, shown, record["statement"])

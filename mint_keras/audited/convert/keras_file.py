@@ -165,9 +165,15 @@ class KerasFile:
             return result
 
         outputs = keras.tree.flatten(_run(model, model.inputs[0], call))
-        found = {names[id(output)]: names[id(output)] for output in outputs}
+        found = {names[id(output)]: output for output in outputs}
         sizes = tuple(None if size is None else int(size) for size in shape)
-        self.graph = Graph(nodes, constants, "image", sizes, found, set(), 0, onnx.ModelProto(), [])
+        given = [
+            onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, list(tensor.shape))
+            for name, tensor in found.items()
+        ]
+        told = onnx.ModelProto(graph=onnx.GraphProto(output=given))  # what asks for the outputs' sizes looks there
+        same = {name: name for name in found}
+        self.graph = Graph(nodes, constants, "image", sizes, same, set(), 0, told, [], told)
 
     def oracle(self) -> parity.Oracle:
         """Returns the model as it was read, which gives every tensor."""

@@ -7,7 +7,6 @@ Every tensor of the graph stays findable, so that parity can be checked anywhere
 
 import dataclasses
 import math
-import re
 from collections.abc import Mapping, Sequence
 
 import keras
@@ -15,16 +14,16 @@ import numpy as np
 
 from mint_keras.audited import taps
 from mint_keras.audited.cards import Preprocessing
-from mint_keras.audited.convert import naming, operators, pixels
+from mint_keras.audited.convert import blocks, naming, operators, pixels
+from mint_keras.audited.convert import outputs as kinds
 from mint_keras.audited.convert.graph import Graph, Node, describe, fold
+from mint_keras.audited.convert.outputs import is_detector as is_detector
 from mint_keras.audited.convert.values import MAP_ORDER, Builder, Value
 from mint_keras.borders import reading
 from mint_keras.records import InputError
 
 DEFAULT_SIZE = 112
 DETECTOR_SIZE = 640
-# Scores, boxes and, in some, key points for three or five strides: SCRFD as insightface recognises it.
-_DETECTOR_OUTPUTS = {6: (2, 3), 9: (3, 3), 10: (2, 5), 15: (3, 5)}
 # Of one tensor and one image: 256 MiB. SCRFD's largest at 640x640 is a fortieth of it.
 _MAX_VALUES = 2**26
 
@@ -42,6 +41,7 @@ class Converted:
     taps: dict[str, str]  # tensors by tap, found automatically; empty for a detector
     is_iresnet: bool  # whether the layers carry the names of `audited.iresnet`
     contract: pixels.Contract  # how the source wants its images
+    seems: str = ""  # what the network seems to be by its outputs, if no face-recognition model
 
     def cut(self, tensors: Mapping[str, str]) -> keras.Model:
         """Returns the part of the model that gives some tensors of the source, by the names that are their keys."""
@@ -68,6 +68,17 @@ class Converted:
         """Returns what the manifest says of where a tensor is, in Keras and in the source."""
         return {"layer": self.layers[tensor], "node": self.nodes[tensor], "tensor": tensor}
 
+    def remarks(self, chosen: Mapping[str, str], notes: Sequence[str]) -> list[str]:
+        """Says what an auditor should know of a conversion: notes of its reading, and what these taps lack."""
+        said = [f"Read: {note}." for note in notes]
+        if self.seems:
+            said.append(f"No face-recognition model, by its looks: it seems to be {self.seems}.")
+        if self.taps and (missing := blocks.describe_missing(chosen)):
+            said.append(missing)
+        if kinds.UNIT in chosen:
+            said.append(f"{kinds.UNIT} has length 1 whatever the face: its norm says nothing, that of outcome may.")
+        return said
+
     def tap_rows(self, chosen: Mapping[str, str]) -> list[tuple[str, ...]]:
         """Returns a table of taps with its header: name, shape, layer, node, operations from the image to there."""
         rows: list[tuple[str, ...]] = [("tap", "shape", "layer", "node", "GFLOPs so far")]
@@ -76,11 +87,6 @@ class Converted:
             flops = f"{taps.flops(keras.Model(self.model.input, output)) / 1e9:.3f}"
             rows.append((tap, "x".join(map(str, output.shape[1:])), self.layers[tensor], self.nodes[tensor], flops))
         return rows
-
-
-def is_detector(graph: Graph) -> bool:
-    """Tells whether a graph has the outputs of an SCRFD face detector."""
-    return len(graph.outputs) in _DETECTOR_OUTPUTS
 
 
 def to_keras(
@@ -114,24 +120,34 @@ def finish(
 ) -> Converted:
     """Returns what was built, once every node is there."""
     graph = builder.graph
-    outputs = {clean: graph.outputs[file] for clean, file in _output_names(graph).items()}
     tensors = {tensor: builder.settled(tensor) for tensor in builder.values if tensor != graph.input}
+    shapes = {tensor: builder.shape_of(value)[1:] for tensor, value in tensors.items()}
+    vectors = {
+        tensor: math.prod(shape) for tensor, shape in shapes.items() if math.prod(shape) == max(shape, default=1)
+    }
+    outputs = kinds.names(graph, vectors)
     if missing := [tensor for tensor in outputs.values() if tensor not in tensors]:
         raise InputError(f"Expected outputs that depend on the image, received {missing}.")
     model = keras.Model(images, {key: tensors[tensor].tensor for key, tensor in outputs.items()}, name=name)
-    maps = {tensor: value.tensor.shape for tensor, value in tensors.items() if value.order == MAP_ORDER}
-    sizes = {tensor: (int(shape[1]), int(shape[2])) for tensor, shape in maps.items()}
-    node_of = {node.outputs[0]: node.name for node in graph.nodes}
+    sizes = {tensor: size for tensor, value in tensors.items() if (size := _places(value))}
+    node_of = {tensor: node.name for node in graph.nodes for tensor in node.outputs}
     return Converted(
         model=model,
         tensors=tensors,
         layers={tensor: names[tensor] for tensor in tensors},
         nodes={tensor: node_of[tensor] for tensor in tensors},
         outputs=outputs,
-        taps={} if is_detector(graph) else {**naming.find_taps(graph, sizes), **outputs},
+        taps={} if is_detector(graph) else {**blocks.find_taps(graph, sizes), **outputs},
+        seems="" if is_detector(graph) else kinds.describe(graph, vectors, int(images.shape[1])),
         is_iresnet=naming.iresnet_names(graph) is not None,
         contract=contract,
     )
+
+
+def _places(value: Value) -> tuple[int, ...]:
+    """Returns height and width of a map, or the number of tokens in a sequence; empty for anything else."""
+    is_known = value.order in (MAP_ORDER, (0, 1, 2, 3), (0, 1, 2))
+    return tuple(int(size) for size in value.tensor.shape[1:-1]) if is_known else ()
 
 
 def _build(builder: Builder, node: Node) -> None:
@@ -143,19 +159,8 @@ def _build(builder: Builder, node: Node) -> None:
             results = fold(node, [builder.constants.get(name) for name in node.inputs], builder.graph.opset)
         builder.constants.update(zip(node.outputs, results, strict=True))
         return
-    value = operators.OPERATORS[node.op](builder, node)
-    if math.prod(value.tensor.shape[1:]) > _MAX_VALUES:
-        raise InputError(f"Expected maps of sane size, received {value.tensor.shape[1:]} from {describe(node)}.")
-    builder.values[node.outputs[0]] = value
-
-
-def _output_names(graph: Graph) -> dict[str, str]:
-    """Returns the file's names by ours: `outcome`, or `score_8`, `bbox_8`, `kps_8` ... of a detector."""
-    names = list(graph.outputs)
-    if len(names) == 1:
-        return {"outcome": names[0]}
-    if is_detector(graph):
-        roles, strides = _DETECTOR_OUTPUTS[len(names)]
-        ours = [f"{role}_{8 * 2**i}" for role in ("score", "bbox", "kps")[:roles] for i in range(strides)]
-        return dict(zip(ours, names, strict=True))
-    return {name if name.isidentifier() else re.sub(r"\W", "_", f"output_{name}"): name for name in names}
+    made = operators.OPERATORS[node.op](builder, node)
+    for tensor, value in zip(node.outputs, made if isinstance(made, list) else [made], strict=False):
+        if math.prod(value.tensor.shape[1:]) > _MAX_VALUES:
+            raise InputError(f"Expected maps of sane size, received {value.tensor.shape[1:]} from {describe(node)}.")
+        builder.values[tensor] = value

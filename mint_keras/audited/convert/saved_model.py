@@ -63,20 +63,17 @@ def read(folder: Path) -> tuple[TfliteFile, parity.Oracle]:
                 f"Expected operations that TFLite has in {folder}, received: {reason} {_REMEDY}."
             ) from error
     file = TfliteFile(content)
-    outputs = [entry.name for entry in file.model.graph.output]
-    return file, _Signature(signature, loaded, outputs[0] if len(outputs) == 1 else "")
+    return file, _Signature(signature, loaded, [entry.name for entry in file.model.graph.output])
 
 
 class _Signature(parity.Oracle):
     """Runs a SavedModel as it is, which gives its one output only."""
 
-    def __init__(self, signature: Any, loaded: object, output: str) -> None:
-        super().__init__(name="tensorflow", about=f"the SavedModel as it is, TensorFlow {tf.__version__}")
+    def __init__(self, signature: Any, loaded: object, outputs: Sequence[str]) -> None:
+        about = f"the SavedModel as it is, TensorFlow {tf.__version__}"
+        # The order of several is TensorFlow's.
+        super().__init__(name="tensorflow", about=about, only=outputs if len(outputs) == 1 else ())
         self._signature, self._loaded = signature, loaded  # the weights live as long as what was loaded
-        self._output = output
-
-    def gives(self, tensor: str) -> bool:
-        return tensor == self._output
 
     def session(self, tensors: Sequence[str]) -> Callable[[np.ndarray], list[np.ndarray]]:
         (name,) = self._signature.structured_input_signature[1]

@@ -5,11 +5,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import onnx
 
 from mint_keras.audited import parity
 from mint_keras.audited.cards import ARCFACE, Card, Preprocessing
-from mint_keras.audited.convert import doors, keras_file, pixels, saved_model, tflite, torch, torch_file
+from mint_keras.audited.convert import (
+    doors,
+    keras_file,
+    pixels,
+    quantised,
+    saved_model,
+    tflite,
+    torch,
+    torch_file,
+)
 from mint_keras.audited.convert import graph as graphs
 from mint_keras.audited.convert import onnx as onnx_source
 from mint_keras.audited.convert.onnx import Converted
@@ -129,8 +137,7 @@ def open_source(weights: Path) -> ForeignModel:
         if path.stat().st_size > _MAX_TFLITE:
             raise InputError(f"Expected a TFLite file of at most {_MAX_TFLITE} bytes, received {path}, a larger one.")
         file = tflite.TfliteFile(path.read_bytes())
-        rounded = ", int8: its weights dequantised, its activations not rounded" if file.quantised else ", float"
-        return _from_tflite(file, [path], f"TFLite{rounded}", [])
+        return _from_tflite(file, [path], f"TFLite, {'int8' if file.quantised else 'float'}", [])
     return _open_onnx(path)
 
 
@@ -138,8 +145,10 @@ def _from_tflite(
     file: tflite.TfliteFile, files: list[Path], about: str, oracles: Sequence[parity.Oracle]
 ) -> ForeignModel:
     graph = graphs.parse(file.model, files[0].name)
+    if file.quantised:
+        graph = dataclasses.replace(graph, notes=(quantised.ROUNDED,))
     # The graph first, which has every tap; then whoever runs the file as it is.
-    mapped = parity.Oracle(lambda: file.model, about="its graph with weights in float32")
+    mapped = parity.Oracle(lambda: file.model, "float32", about="the graph of the file in float32")
     found = [mapped, file.oracle(), *oracles]
     return ForeignModel(files, about, graph, found, onnx_source.is_detector(graph), scale=file.input_scale)
 
@@ -147,16 +156,18 @@ def _from_tflite(
 def _open_onnx(path: Path) -> ForeignModel:
     graph = graphs.read(path)
     maker = f"{graph.model.producer_name} {graph.model.producer_version}".strip() or "unknown exporter"
-    tolerance, numbers = parity.EXACT, ""
-    halves = {t.name for t in graph.model.graph.initializer if t.data_type == onnx.TensorProto.FLOAT16}
-    nodes = graph.model.graph.node
-    if any(node.op_type in ("QuantizeLinear", "DynamicQuantizeLinear") for node in nodes):
-        tolerance, numbers = parity.ROUNDED, ", int8: its weights dequantised, its activations not rounded"
-    elif any(name in halves for node in nodes if node.op_type != "Cast" for name in node.input):
-        tolerance, numbers = parity.HALF, ", half precision: here computed in float32"
-    about = f"ONNX, opset {graph.opset}, {maker}{numbers}"
-    oracle = parity.Oracle(lambda: graph.model, tolerance=tolerance)
-    return ForeignModel(graph.files, about, graph, [oracle], onnx_source.is_detector(graph))
+    oracles = [parity.Oracle(lambda: graph.read)]
+    if graph.notes:  # what is proven is the float network; beside it stands what the file itself gives
+        tolerance = parity.ROUNDED if quantised.ROUNDED in graph.notes else parity.HALF
+        given = set(graph.outputs.values())  # what is inside may be integers there
+        oracles[0].name, oracles[0].about = (
+            "float32",
+            f"the file read in float32, {oracles[0].about.partition(', ')[2]}",
+        )
+        oracles.append(parity.Oracle(lambda: graph.model, tolerance=tolerance, only=given))
+    return ForeignModel(
+        graph.files, f"ONNX, opset {graph.opset}, {maker}", graph, oracles, onnx_source.is_detector(graph)
+    )
 
 
 def _recognition_model(folder: Path) -> Path:

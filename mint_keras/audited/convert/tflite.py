@@ -365,11 +365,8 @@ class _Interpreter(parity.Oracle):
     """Runs a TFLite file as it is and gives its tensors, quantised ones as the numbers that they stand for."""
 
     def __init__(self, content: bytes, places: dict[str, int], image: int, tolerance: parity.Tolerance) -> None:
-        super().__init__(name="litert", tolerance=tolerance, about="LiteRT, the file as it is, no delegates")
+        super().__init__(None, "litert", tolerance, "the file as it is, LiteRT without delegates", places)
         self._content, self._places, self._image = content, places, image
-
-    def gives(self, tensor: str) -> bool:
-        return tensor in self._places
 
     def session(self, tensors: Sequence[str]) -> Callable[[np.ndarray], list[np.ndarray]]:
         from ai_edge_litert.interpreter import Interpreter, OpResolverType

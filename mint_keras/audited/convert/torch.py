@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from mint_keras.audited import iresnet
 from mint_keras.audited.cards import ARCFACE
-from mint_keras.audited.convert import naming
+from mint_keras.audited.convert import blocks, naming
 from mint_keras.audited.convert.graph import Graph, parse
 from mint_keras.audited.convert.onnx import Converted
 from mint_keras.audited.convert.pixels import Contract
@@ -90,7 +90,7 @@ def to_keras(state: dict[str, np.ndarray], model_name: str = "audited") -> Conve
         layers=places,
         nodes={tensor: tensor for tensor in tensors},
         outputs=outputs,
-        taps={**naming.find_taps(graph, sizes), **outputs},
+        taps={**blocks.find_taps(graph, sizes), **outputs},
         is_iresnet=True,
         contract=Contract(ARCFACE, (image_size, image_size)),
     )
