@@ -33,7 +33,7 @@ _OPS = {
     "Conv2D": "Conv", "DepthwiseConv2D": "Conv", "SeparableConv2D": "Conv", "Dense": "Gemm", "PReLU": "PRelu",
     "ReLU": "Relu", "Multiply": "Mul", "Subtract": "Sub", "Rescaling": "Mul", "Normalization": "Sub",
     "GlobalAveragePooling2D": "GlobalAveragePool", "MaxPooling2D": "MaxPool", "AveragePooling2D": "AveragePool",
-    "ZeroPadding2D": "Pad", "Dropout": "Identity", "Concatenate": "Concat",
+    "ZeroPadding2D": "Pad", "Dropout": "Identity", "Concatenate": "Concat", "UnitNormalization": "LpNormalization",
 }  # fmt: skip
 
 

@@ -160,10 +160,7 @@ def _open_onnx(path: Path) -> ForeignModel:
     if graph.notes:  # what is proven is the float network; beside it stands what the file itself gives
         tolerance = parity.ROUNDED if quantised.ROUNDED in graph.notes else parity.HALF
         given = set(graph.outputs.values())  # what is inside may be integers there
-        oracles[0].name, oracles[0].about = (
-            "float32",
-            f"the file read in float32, {oracles[0].about.partition(', ')[2]}",
-        )
+        oracles = [parity.Oracle(lambda: graph.read, "float32", about="the file read in float32")]
         oracles.append(parity.Oracle(lambda: graph.model, tolerance=tolerance, only=given))
     return ForeignModel(
         graph.files, f"ONNX, opset {graph.opset}, {maker}", graph, oracles, onnx_source.is_detector(graph)

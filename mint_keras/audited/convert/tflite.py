@@ -5,6 +5,7 @@ blocks are found in it as in any other. Quantised weights become float32, and ac
 rounding of a deployed file changes, the interpreter shows.
 """
 
+import collections
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from mint_keras.audited import parity
+from mint_keras.audited.convert import litert_oracle
 from mint_keras.borders import reading
 from mint_keras.records import InputError
 
@@ -88,11 +90,12 @@ class TfliteFile:
     def oracle(self) -> parity.Oracle:
         """Returns the file's own interpreter, which gives every tensor of the file."""
         tolerance = parity.ROUNDED if self.quantised else parity.EXACT
-        return _Interpreter(self.content, self.places, self._graph.inputs[0], tolerance)
+        return litert_oracle.Interpreter(self.content, self.places, self._graph.inputs[0], tolerance)
 
     def _unique_names(self) -> list[str]:
         names = [(tensor.name or b"").decode(errors="replace") for tensor in self._graph.tensors]
-        return [name if name and names.count(name) == 1 else f"{name}:{i}" for i, name in enumerate(names)]
+        times = collections.Counter(names)
+        return [name if name and times[name] == 1 else f"{name}:{i}" for i, name in enumerate(names)]
 
     def _input_scale(self) -> tuple[float, float] | None:
         tensor = self._graph.tensors[self._graph.inputs[0]]
@@ -156,7 +159,8 @@ class TfliteFile:
         """Adds the activation that is fused into an operator, and gives what comes out its name in the file."""
         fused = self._activation.get(getattr(options, "fusedActivationFunction", 0), "another one")
         tensor = self._graph.tensors[output]
-        if fused == "NONE" and kind in _CUT_BY_RANGE and tensor.type == 9 and _scales(tensor)[1][0] == -128:
+        lowest = {3: 0, 9: -128}.get(tensor.type)
+        if fused == "NONE" and kind in _CUT_BY_RANGE and lowest is not None and _scales(tensor)[1][0] == lowest:
             fused = "RELU"
         ops = {"RELU": "Relu", "TANH": "Tanh"}
         if fused in ops:
@@ -359,49 +363,6 @@ class TfliteFile:
         found = [self._graph_axis(axis, inputs[0]) for axis in axes] if is_pooling else axes
         numbers = self._array(f"{name}/axes", np.array(sorted(found), np.int64))
         return self._add(_REDUCTIONS[kind], [source, numbers], name, keepdims=int(bool(options.keepDims)))
-
-
-class _Interpreter(parity.Oracle):
-    """Runs a TFLite file as it is and gives its tensors, quantised ones as the numbers that they stand for."""
-
-    def __init__(self, content: bytes, places: dict[str, int], image: int, tolerance: parity.Tolerance) -> None:
-        super().__init__(None, "litert", tolerance, "the file as it is, LiteRT without delegates", places)
-        self._content, self._places, self._image = content, places, image
-
-    def session(self, tensors: Sequence[str]) -> Callable[[np.ndarray], list[np.ndarray]]:
-        from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-        with reading("a TFLite file that LiteRT runs"):
-            interpreter = Interpreter(
-                model_content=self._content,
-                experimental_preserve_all_tensors=True,
-                experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-            )
-        (entry,) = interpreter.get_input_details()
-        details = {detail["index"]: detail for detail in interpreter.get_tensor_details()}
-
-        def one(image: np.ndarray) -> list[np.ndarray]:
-            scale, zero = entry["quantization"]
-            if scale:
-                limits = np.iinfo(entry["dtype"])
-                image = np.clip(np.rint(image / scale + zero), limits.min, limits.max)
-            interpreter.set_tensor(self._image, image[None].astype(entry["dtype"]))
-            interpreter.invoke()
-            found = []
-            for tensor in tensors:
-                place = self._places[tensor]
-                values, (scale, zero) = interpreter.get_tensor(place), details[place]["quantization"]
-                values = (values.astype(np.float32) - zero) * scale if scale else values.astype(np.float32)
-                found.append(values.transpose(_TO_NCHW) if values.ndim == 4 else values)
-            return found
-
-        def run(images: np.ndarray) -> list[np.ndarray]:
-            with reading("a TFLite file that LiteRT runs"):
-                interpreter.resize_tensor_input(self._image, [1, *images.shape[1:]])
-                interpreter.allocate_tensors()
-                return [np.concatenate(parts) for parts in zip(*map(one, images), strict=True)]
-
-        return run
 
 
 def _scales(tensor: Any) -> tuple[np.ndarray, np.ndarray]:
