@@ -12,7 +12,7 @@ Example:
 
 import dataclasses
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from mint_keras import formats
 from mint_keras.commands import Result
@@ -119,7 +119,12 @@ def convert_fr(config: ConvertFr) -> Conversion:
             rows = [dataclasses.asdict(record) for record in records]
             formats.write_json(out / formats.PARITY, {"statement": statement, "oracles": oracles, "records": rows})
             located = {tap: converted.locate(tensor) for tap, tensor in chosen.items()}
-            facts = {"source": source.format, "preprocessing_reason": reason, "trust": trust, "taps": located}
+            facts: dict[str, Any] = {
+                "source": source.format,
+                "preprocessing_reason": reason,
+                "trust": trust,
+                "taps": located,
+            }
             facts |= {"is_iresnet": converted.is_iresnet, "remarks": remarks}
             zoo.save_audited(out, model, facts, manifest["kind"])
             # What was written is what was proven: the file is opened and run once more.

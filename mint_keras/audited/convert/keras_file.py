@@ -27,6 +27,7 @@ REMEDY = (
     'output_path="model.onnx")'
 )
 _MAX_CONFIG = 2**24  # bytes
+_MAX_ENTRIES = 100_000
 _MIN_WEIGHTS, _MAX_COPIES = 2**20, 4
 # Layers by the names that ONNX has for them, where taps are found by the structure.
 _OPS = {
@@ -85,11 +86,14 @@ def read(path: Path) -> keras.Model:
 
 def _check_weights(file: h5py.File, size: int) -> None:
     """Refuses weights that lie in other files, or that are larger than a file of that size could hold."""
-    total = 0
+    total = num = 0
 
     def visit(group: h5py.Group) -> None:
-        nonlocal total
+        nonlocal total, num
         for name in group:
+            num += 1
+            if num > _MAX_ENTRIES:  # groups that hold each other have no end
+                raise InputError(f"Expected at most {_MAX_ENTRIES} weights, received more.")
             if not isinstance(group.get(name, getlink=True), h5py.HardLink):
                 raise InputError(f"Expected weights in the file itself, received a link, {name!r}.")
             entry = group[name]

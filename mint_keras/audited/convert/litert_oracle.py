@@ -17,6 +17,7 @@ class Interpreter(parity.Oracle):
         self._content, self._places, self._image = content, places, image
 
     def session(self, tensors: Sequence[str]) -> Callable[[np.ndarray], list[np.ndarray]]:
+        """Returns a function from images, NHWC as the file wants them scaled, to some tensors, maps N, C, H, W."""
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
         with reading("a TFLite file that LiteRT runs"):
