@@ -1,5 +1,6 @@
 """Audited models on disk: a folder with `model.keras` and its manifest."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def conv_taps(path: Path) -> tuple[str, ...]:
     found = formats.read_json(file).get("taps") if file.is_file() else None
     if found is None:  # trained here, an IResNet
         return taps.CONV_TAPS
-    kinds = ([tap for tap in sorted(found) if tap.startswith(kind)] for kind in ("conv", "stage"))
+    kinds = ([tap for tap in sorted(found) if re.fullmatch(rf"{kind}\d+", tap)] for kind in ("conv", "stage"))
     return tuple(next((taps_ for taps_ in kinds if taps_), ()))
 
 

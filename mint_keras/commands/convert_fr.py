@@ -119,13 +119,8 @@ def convert_fr(config: ConvertFr) -> Conversion:
             rows = [dataclasses.asdict(record) for record in records]
             formats.write_json(out / formats.PARITY, {"statement": statement, "oracles": oracles, "records": rows})
             located = {tap: converted.locate(tensor) for tap, tensor in chosen.items()}
-            facts: dict[str, Any] = {
-                "source": source.format,
-                "preprocessing_reason": reason,
-                "trust": trust,
-                "taps": located,
-            }
-            facts |= {"is_iresnet": converted.is_iresnet, "remarks": remarks}
+            facts: dict[str, Any] = {"source": source.format, "preprocessing_reason": reason, "trust": trust}
+            facts |= {"taps": located, "is_iresnet": converted.is_iresnet, "remarks": remarks}
             zoo.save_audited(out, model, facts, manifest["kind"])
             # What was written is what was proven: the file is opened and run once more.
             proof.check_saved(out, manifest["kind"], model, pixels["noise"])

@@ -47,7 +47,7 @@ class PrepareFaces(Common):
         min_size: Smallest face, in pixels of its photo (column size of samples.parquet); 0 rejects none.
         max_residual: How far landmarks may lie off the template, in pixels of the crop (column residual): faces from
             the side and wrong landmarks have more; 0 rejects none.
-        size: Side of the crops in pixels: that of the audited model, where it takes more than 112 (its manifest says so).
+        size: Side of the crops in pixels: that of the audited model, where it takes more (its manifest says so).
         workers: Number of processes; 0 takes one for each processor.
     """
 

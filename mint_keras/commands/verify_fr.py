@@ -49,7 +49,7 @@ class VerifyFr(Common):
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     flip: bool = False
-    num_ranked: int = 150
+    num_ranked: int = 300
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,7 +15,7 @@ TEMPLATE = synthetic.TEMPLATE.astype(np.float32)
 def align(image: np.ndarray, landmarks: np.ndarray, size: int = IMAGE_SIZE) -> np.ndarray:
     """Cuts an aligned face, shape (size, size, 3), uint8, out of a photo; it is black where the photo ends.
 
-    Landmarks are five points x, y in pixels, in the order of `TEMPLATE`, shape (5, 2). The template grows with the size.
+    Landmarks are five points x, y in pixels, in the order of `TEMPLATE`, shape (5, 2), which grows with the size.
 
     Raises:
         InputError: if the points cannot be those of a face: fewer, not finite, or all in one line.

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from mint_keras import shelf
-from mint_keras.audited import cards, embedding
+from mint_keras.audited import cards, conventions, embedding
 from mint_keras.auditing import pixel_ranking
 from mint_keras.data import images, pairs, synthetic
 
@@ -25,5 +25,13 @@ def test_the_lab_model_tells_how_it_was_trained() -> None:
     assert ranked["built"] == ranked["ranking"][0]["name"] == "RGB, -1..1"
     assert ranked["is_right"]
     assert "is the right one" in pixel_ranking.describe(ranked)[-1]
-    wrong = pixel_ranking.rank(model._replace(pixels=cards.UNIT), table_of_pairs, 32)
+    moments, running = model.moments or (None, None)
+
+    def converted_for_others(pixels: np.ndarray) -> np.ndarray:
+        return moments(conventions.shown(pixels, cards.UNIT, cards.ARCFACE))
+
+    other = model._replace(pixels=cards.UNIT, moments=(converted_for_others, running))
+    wrong = pixel_ranking.rank(other, table_of_pairs, 32)
+    assert (wrong["built"], wrong["ranking"][0]["name"]) == ("RGB, 0..1", "RGB, -1..1")
     assert wrong["is_wrong"]
+    assert "is wrong: RGB, -1..1 does better" in pixel_ranking.describe(wrong)[-1]

@@ -111,37 +111,35 @@ class _Network:
 
     def _is_sum(self, node: Node) -> bool:
         both = self._dynamic(node)
-        return node.op in ("Add", "Sum") and len(both) == 2 and all(self._size_of(t) == self._size(node) for t in both)
-
-    def _size_of(self, tensor: str) -> tuple[int, ...] | None:
-        return self._sizes.get(tensor)
+        is_alike = {self._sizes.get(t) for t in both} == {self._sizes.get(node.outputs[0])}
+        return node.op in ("Add", "Sum") and len(both) == 2 and is_alike and bool(self._size(node))
 
     def _main(self, total: Node) -> str:
         """Returns the branch of a sum that is no shortcut: the one with more convolutions, else the wider kernel."""
 
-        def area(branch: str) -> tuple[int, int, int]:
-            convolution = self._maker(self._convolution(branch, is_normalised=False) or "")
-            kernel = self._graph.constants.get(convolution.inputs[1]) if convolution is not None else None
-            place = self._place.get(branch, -1)
-            return self._depth[branch], math.prod(kernel.shape[2:]) if kernel is not None else 0, place
+        def rank(branch: str) -> tuple[int, int, int]:
+            node = self._maker(branch)
+            if node is not None and node.op == "BatchNormalization":
+                node = self._maker(node.inputs[0])
+            is_convolution = node is not None and node.op == "Conv" and node.inputs[1] in self._graph.constants
+            area = math.prod(self._graph.constants[node.inputs[1]].shape[2:]) if node and is_convolution else 0
+            return self._depth[branch], area, self._place.get(branch, -1)
 
-        return max(self._dynamic(total), key=area)
+        return max(self._dynamic(total), key=rank)
 
-    def _convolution(self, branch: str, is_normalised: bool = True) -> str | None:
+    def _convolution(self, branch: str) -> str | None:
         """Returns what the last convolution of a branch gives, or the joined ones of a Concat; None without."""
         node = self._maker(branch)
         while node is not None and not self._is_weighted(node) and node.op != "Concat":
             if node.op not in _PASSING:
                 return None
             node = self._maker(self._main(node) if self._is_sum(node) else self._ungated(node))
-        if node is None:
-            return None
-        return self._normalised(node) if is_normalised else node.outputs[0]
+        return None if node is None else self._normalised(node)
 
     def _ungated(self, node: Node) -> str:
         """Returns the input that is carried on: of a product of a map and its gate, the map."""
         inputs = self._dynamic(node)
-        whole = [name for name in inputs if self._size_of(name) == self._size(node)] or inputs
+        whole = [name for name in inputs if self._sizes.get(name) == self._size(node)] or inputs
         gates = {name for name in whole if (maker := self._maker(name)) is not None and maker.op in _GATES}
         return max([name for name in whole if name not in gates] or whole, key=lambda name: self._depth[name])
 

@@ -100,10 +100,8 @@ def to_keras(
     for node in graph.nodes:
         is_standard = node.proto.domain in ("", "ai.onnx")
         if not is_standard or (node.op not in operators.OPERATORS and not graph.is_static(node)):
-            raise InputError(
-                f"Expected operators of {sorted(operators.OPERATORS)}, received {describe(node)}. Export the model for "
-                "inference and without it (PyTorch: model.eval(), opset_version=17), or name it in another format."
-            )
+            known = sorted(operators.OPERATORS)
+            raise InputError(f"Expected operators of {known}, received {describe(node)}. {operators.remedy(node)}")
     default = DETECTOR_SIZE if is_detector(graph) else DEFAULT_SIZE
     contract = pixels.contract(graph.input_shape, preprocessing, image_size, default)
     images, scaled = contract.layers()

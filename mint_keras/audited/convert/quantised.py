@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from mint_keras.records import InputError
 
-_LIMITS = {TensorProto.UINT8: (0, 255), TensorProto.INT8: (-128, 127)}
+_LIMITS: dict[int, tuple[int, int]] = {TensorProto.UINT8: (0, 255), TensorProto.INT8: (-128, 127)}
 _LIMITS |= {TensorProto.UINT16: (0, 65535), TensorProto.INT16: (-32768, 32767)}
 _HALF = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 _INTEGER_PRODUCTS = {"ConvInteger": "Conv", "MatMulInteger": "MatMul"}
@@ -110,7 +110,7 @@ def _clip(node: onnx.NodeProto, constants: dict[str, TensorProto]) -> list[onnx.
     if not all(name in constants for name in known):
         raise InputError(f"Expected constant scales of activations, received node {node.name!r} (QuantizeLinear).")
     scale = numpy_helper.to_array(constants[known[0]]).astype(np.float64)
-    zero = constants[known[1]] if len(known) > 1 else numpy_helper.from_array(np.uint8(0))
+    zero = constants[known[1]] if len(known) > 1 else numpy_helper.from_array(np.array(0, np.uint8))
     if scale.size != 1 or zero.data_type not in _LIMITS:
         wanted = "one scale for all of a tensor's activations, and 8 or 16 bits"
         raise InputError(f"Expected {wanted}, received others in node {node.name!r}. The float model is needed.")
@@ -118,7 +118,7 @@ def _clip(node: onnx.NodeProto, constants: dict[str, TensorProto]) -> list[onnx.
     low, high = ends.reshape(-1).astype(np.float32).tolist()
     # As two operators that take their numbers as constants in every opset.
     names = [f"{node.output[0]}_{end}" for end in ("low", "high")]
-    made = [helper.make_node("Constant", [], [name], value=numpy_helper.from_array(np.float32(end)))
+    made = [helper.make_node("Constant", [], [name], value=numpy_helper.from_array(np.array(end, np.float32)))
             for name, end in zip(names, (low, high), strict=True)]  # fmt: skip
     cut = helper.make_node("Max", [node.input[0], names[0]], [f"{node.output[0]}_cut"])
     return [*made, cut, helper.make_node("Min", [cut.output[0], names[1]], node.output, node.name)]

@@ -6,6 +6,7 @@ Source of the semantics: https://onnx.ai/onnx/operators/
 import keras
 from keras import layers
 
+from mint_keras.audited.convert.graph import Node
 from mint_keras.audited.convert.operators import axes, pointwise, windows
 from mint_keras.audited.convert.values import Operator
 
@@ -67,3 +68,12 @@ OPERATORS: dict[str, Operator] = {
     "Unsqueeze": axes.unsqueeze,
     "Upsample": windows.resize,
 }
+
+
+def remedy(node: Node) -> str:
+    """Says what whoever has a file with an operator that is not supported may do."""
+    if node.op.startswith(("QLinear", "QGemm")) or node.op.endswith(("Integer", "NBits")):
+        return "The float model is needed, or one quantised with QuantizeLinear and DequantizeLinear (QDQ)."
+    if node.proto.domain not in ("", "ai.onnx"):
+        return "Export the model without the optimisations of a runtime, whose operators these are."
+    return "Export the network alone, without what comes before and behind it, or ask for this operator."

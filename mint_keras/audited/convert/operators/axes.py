@@ -94,6 +94,8 @@ def concat(b: Builder, node: Node) -> Value:
     """Concat along any axis but the batch; a constant, such as a class token, stands in every sample."""
     position = next(i for i, name in enumerate(node.inputs) if name not in b.constants)
     model, axis = b.input(node, position), node.attributes["axis"] % len(b.shape(node.inputs[position]))
+    if model.order[axis] == 0:
+        raise InputError(f"Expected Concat along any axis but the batch in node {node.name!r}, received axis {axis}.")
     values = []
     for i, tensor in enumerate(node.inputs):
         name = f"{b.name(node)}_part{i}"

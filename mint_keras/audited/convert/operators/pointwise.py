@@ -87,6 +87,8 @@ def arithmetic(b: Builder, node: Node) -> Value:
     if node.op in ("Pow", "Max", "Min") or (node.op == "Div" and position == 1):
         arguments = (value.tensor, number) if position == 0 else (number, value.tensor)
         return Value(b.operation(name, _FUNCTIONS[node.op], *arguments), value.order)
+    if node.op == "Div" and not number.all():
+        raise InputError(f"Expected a division by numbers other than 0 in node {node.name!r}, received some.")
     scale, offset = {
         "Add": (1.0, number.tolist()),
         "Sum": (1.0, number.tolist()),
@@ -109,9 +111,14 @@ def function(operation: Callable[..., keras.KerasTensor]) -> Operator:
 
 def gelu(b: Builder, node: Node) -> Value:
     """Gelu, exact or by tanh."""
-    value = b.input(node)
-    is_tanh = node.attributes.get("approximate", "none") == "tanh"
-    return Value(b.operation(b.name(node), keras.ops.gelu, value.tensor, approximate=is_tanh), value.order)
+    value, name = b.input(node), b.name(node)
+    if node.attributes.get("approximate", "none") == "tanh":
+        return Value(b.operation(name, keras.ops.gelu, value.tensor, approximate=True), value.order)
+    # Written out: tf2onnx knows no erfc, of which Keras makes it, and TFLite fuses it from this order of factors only.
+    scaled = layers.Rescaling(0.5**0.5, name=f"{name}_scaled")(value.tensor)
+    risen = layers.Rescaling(1.0, offset=1.0, name=f"{name}_risen")(b.operation(f"{name}_erf", keras.ops.erf, scaled))
+    half = layers.Rescaling(0.5, name=f"{name}_half")(value.tensor)
+    return Value(layers.Multiply(name=name)([half, risen]), value.order)
 
 
 def softmax(b: Builder, node: Node) -> Value:
