@@ -52,7 +52,9 @@ def framing(path: Path, native: int = 0) -> images.Framing:
     is_there = (path / formats.MANIFEST).is_file()
     settings = formats.read_manifest(path, kind)["config"] if is_there else {}
     with reading(f"a resolution in the manifest of {path}"):
-        side = int(settings.get("resolution", images.IMAGE_SIZE))
+        # Conversions of before there was one record kept the size apart.
+        size = settings.get("preprocessing", {}).get("size", settings.get("image_size"))
+        side = max(map(int, size)) if size else int(settings.get("resolution", images.IMAGE_SIZE))
     return images.Framing(side, kind == KIND, native)
 
 

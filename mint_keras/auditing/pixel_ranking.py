@@ -42,7 +42,7 @@ def rank(model: Embedder, table: Pairs, num_ranked: int, seed: int = 1) -> dict[
     faces = [table.images[i] for i in used]
     run = model.moments[0] if model.moments is not None else model.embed
     seen = {
-        name: embedding.embed_all(functools.partial(_seen, run, wanted, model.pixels), faces, False)
+        name: embedding.embed_all(functools.partial(_seen, run, wanted, model.pixels), faces, False, model.framing)
         for name, wanted in ways.items()
     }
     if model.moments is not None:

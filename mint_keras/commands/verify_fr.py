@@ -83,7 +83,7 @@ def verify_fr(config: VerifyFr) -> FaceVerification:
     # A model that was trained here has a verification.json of its own training.
     is_converted = config.model is not None and (config.model / formats.PARITY).is_file()
     out = config.out or (config.model if is_converted else None) or Path("runs") / f"verification-{model.name}"
-    embeddings = embedding.embed_all(model.embed, table.images, config.flip)
+    embeddings = embedding.embed_all(model.embed, table.images, config.flip, model.framing)
     result = verification.verify(embeddings[table.first], embeddings[table.second], table.genuine, table.folds)
     ranked = pixel_ranking.rank(model, table, config.num_ranked)
     told = {"pairs_sha256": digest, "pairs": config.pairs.name, "flip": config.flip, "pixels": ranked}

@@ -76,6 +76,12 @@ class Graph:
                     readers[name].append(node)
         return readers
 
+    @property
+    def takes_integers(self) -> bool:
+        """Tells whether the file takes pixels as whole numbers."""
+        kinds = {entry.name: entry.type.tensor_type.elem_type for entry in self.model.graph.input}
+        return kinds.get(self.input) in (onnx.TensorProto.UINT8, onnx.TensorProto.INT8)
+
     def is_static(self, node: Node) -> bool:
         """Tells whether a node computes with shapes and constants only."""
         return all(name in self.static for name in node.outputs)

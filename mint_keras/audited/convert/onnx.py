@@ -6,7 +6,6 @@ Every tensor of the graph stays findable, so that parity can be checked anywhere
 """
 
 import dataclasses
-import functools
 import math
 from collections.abc import Mapping, Sequence
 
@@ -14,8 +13,8 @@ import keras
 import numpy as np
 
 from mint_keras.audited import taps
-from mint_keras.audited.cards import ARCFACE, RAW, SCRFD, Preprocessing
-from mint_keras.audited.convert import blocks, naming, operators
+from mint_keras.audited.cards import Preprocessing
+from mint_keras.audited.convert import blocks, naming, operators, pixels
 from mint_keras.audited.convert import outputs as kinds
 from mint_keras.audited.convert.graph import Graph, Node, describe, fold
 from mint_keras.audited.convert.outputs import is_detector as is_detector
@@ -25,7 +24,6 @@ from mint_keras.records import InputError
 
 DEFAULT_SIZE = 112
 DETECTOR_SIZE = 640
-_MAX_SIZE = 4096
 # Of one tensor and one image: 256 MiB. SCRFD's largest at 640x640 is a fortieth of it.
 _MAX_VALUES = 2**26
 
@@ -34,7 +32,7 @@ _MAX_VALUES = 2**26
 class Converted:
     """A Keras model and where the tensors of its source are in it."""
 
-    # The model from RGB images, (x - 127.5) / 127.5 whatever the source wants, to its outputs by name.
+    # The model from RGB squares, (x - 127.5) / 127.5 whatever the source wants, to its outputs by name.
     model: keras.Model
     tensors: dict[str, Value]  # Keras tensors by tensor of the source, in topological order
     layers: dict[str, str]  # name of the layer behind each tensor
@@ -42,7 +40,7 @@ class Converted:
     outputs: dict[str, str]  # tensors by output name
     taps: dict[str, str]  # tensors by tap, found automatically; empty for a detector
     is_iresnet: bool  # whether the layers carry the names of `audited.iresnet`
-    preprocessing: Preprocessing  # how the source wants its pixels
+    contract: pixels.Contract  # how the source wants its images
     seems: str = ""  # what the network seems to be by its outputs, if no face-recognition model
 
     def cut(self, tensors: Mapping[str, str]) -> keras.Model:
@@ -91,14 +89,6 @@ class Converted:
         return rows
 
 
-def usual_preprocessing(graph: Graph) -> Preprocessing:
-    """Returns the scaling of insightface's models: none if the graph does it, (x - 127.5) / 127.5, or / 128 (SCRFD)."""
-    readers = graph.consumers()[graph.input]
-    if len(readers) == 1 and readers[0].op in ("Sub", "Mul", "Div"):  # as MXNet's models scale pixels themselves
-        return RAW
-    return SCRFD if is_detector(graph) else ARCFACE
-
-
 def to_keras(
     graph: Graph, preprocessing: Preprocessing, image_size: int | None = None, name: str = "audited"
 ) -> Converted:
@@ -112,33 +102,22 @@ def to_keras(
         if not is_standard or (node.op not in operators.OPERATORS and not graph.is_static(node)):
             known = sorted(operators.OPERATORS)
             raise InputError(f"Expected operators of {known}, received {describe(node)}. {operators.remedy(node)}")
-    height, width = graph.input_shape[2:] if graph.input_shape[1] == 3 else graph.input_shape[1:3]
-    if image_size and {height, width} - {None, image_size}:
-        raise InputError(f"Expected the image size of the file, {height}x{width}, received {image_size}.")
-    default = image_size or (DETECTOR_SIZE if is_detector(graph) else DEFAULT_SIZE)
-    height, width = height or default, width or default
-    if not all(8 <= side <= _MAX_SIZE for side in (height, width)):
-        raise InputError(f"Expected an image size of 8 to {_MAX_SIZE}, received {height}x{width}.")
-    images = keras.Input((height, width, 3), name="image")
+    default = DETECTOR_SIZE if is_detector(graph) else DEFAULT_SIZE
+    contract = pixels.contract(graph.input_shape, preprocessing, image_size, default)
+    images, scaled = contract.layers()
     with reading("a graph whose nodes can be named"):
         names = naming.layer_names(graph)
     builder = Builder(graph, names)
-    # Every converted model takes one scaling, so that extraction, bundles and scorer need to know one only.
-    scale = [127.5 / std for std in preprocessing.std]
-    offset = [(127.5 - mean) / std for mean, std in zip(preprocessing.mean, preprocessing.std, strict=True)]
-    is_same = scale == [1.0] * 3 and offset == [0.0] * 3
-    layer = keras.layers.Identity if is_same else functools.partial(keras.layers.Rescaling, scale, offset)
-    scaled = layer(name="preprocessing")(images)
     builder.values[graph.input] = Value(scaled, MAP_ORDER if graph.input_shape[1] == 3 else (0, 1, 2, 3))
     for node in graph.nodes:
         with reading(f"a graph that goes on after {describe(node)}"):
             _build(builder, node)
     with reading("a graph whose outputs can be told apart"):
-        return _finish(builder, images, names, preprocessing, name)
+        return finish(builder, images, names, contract, name)
 
 
-def _finish(
-    builder: Builder, images: keras.KerasTensor, names: dict[str, str], preprocessing: Preprocessing, name: str
+def finish(
+    builder: Builder, images: keras.KerasTensor, names: dict[str, str], contract: pixels.Contract, name: str
 ) -> Converted:
     """Returns what was built, once every node is there."""
     graph = builder.graph
@@ -162,7 +141,7 @@ def _finish(
         taps={} if is_detector(graph) else {**blocks.find_taps(graph, sizes), **outputs},
         seems="" if is_detector(graph) else kinds.describe(graph, vectors, int(images.shape[1])),
         is_iresnet=naming.iresnet_names(graph) is not None,
-        preprocessing=preprocessing,
+        contract=contract,
     )
 
 

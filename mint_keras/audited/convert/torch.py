@@ -18,6 +18,7 @@ from mint_keras.audited.cards import ARCFACE
 from mint_keras.audited.convert import blocks, naming
 from mint_keras.audited.convert.graph import Graph, parse
 from mint_keras.audited.convert.onnx import Converted
+from mint_keras.audited.convert.pixels import Contract
 from mint_keras.audited.convert.values import MAP_ORDER, Value, rows_as_flattened
 from mint_keras.records import InputError
 
@@ -91,7 +92,7 @@ def to_keras(state: dict[str, np.ndarray], model_name: str = "audited") -> Conve
         outputs=outputs,
         taps={**blocks.find_taps(graph, sizes), **outputs},
         is_iresnet=True,
-        preprocessing=ARCFACE,
+        contract=Contract(ARCFACE, (image_size, image_size)),
     )
 
 
