@@ -123,13 +123,23 @@ class Builder:
         return self.to_order(value, MAP_ORDER, f"{self.name(node)}_nhwc")
 
     def to_order(self, value: Value, order: tuple[int, ...], name: str) -> Value:
-        """Transposes a value so that its ONNX axes have the given Keras axes behind them."""
+        """Transposes a value so that its ONNX axes have the given Keras axes behind them.
+
+        Where the source merged the batch of 1 into another axis, an axis of size 1 that stands where the batch is
+        wanted is the batch again.
+        """
         if value.order == order:
             return value
-        if value.order.index(0) != order.index(0):
+        batch = order.index(0) if 0 in order else None
+        is_merged = batch is not None and 0 not in value.order and self.shape_of(value)[batch] == 1
+        if not is_merged and (value.order.index(0) if 0 in value.order else None) != batch:
             raise InputError(f"Expected the batch to stay the same axis, received a transposed one at {name!r}.")
         source_of = dict(zip(order, value.order, strict=True))
-        return Value(layers.Permute([source_of[axis] for axis in range(1, len(order))], name=name)(value.tensor), order)
+        others = [source_of[axis] for axis in sorted(order) if axis]
+        if not is_merged:
+            return Value(layers.Permute(others, name=name)(value.tensor), order)
+        moved = layers.Permute([*others, source_of[0]], name=name)(value.tensor)
+        return Value(layers.Reshape(moved.shape[1:-1], name=f"{name}_batch")(moved), order)
 
     def name(self, node: Node) -> str:
         """Returns the name of a node's layer."""

@@ -42,8 +42,9 @@ def _reshaped(b: Builder, node: Node, target: list[int]) -> Value:
     first, rest = target[0], target[1:]
     is_batch = first in (1, BATCH) or (first == -1 and -1 not in rest and math.prod(rest) == per_sample)
     # Where the source merged the batch of 1 into another axis, the 1 in front is the batch again.
-    has_batch = is_batch and (0 in value.order or first == 1)
-    sizes = rest if has_batch else [1 if s == BATCH else s for s in target]
+    has_batch = is_batch and (0 in value.order or first in (1, BATCH))
+    # Attention of PyTorch merges the batch and the heads: the same for a batch of 1.
+    sizes = rest if has_batch else [s // BATCH if s >= BATCH and s % BATCH == 0 else s for s in target]
     known = math.prod(size for size in sizes if size != -1)
     if sizes.count(-1) > 1 or known <= 0 or per_sample % known:
         raise InputError(f"Expected a shape of {per_sample} values in node {node.name!r}, received {sizes}.")
@@ -55,11 +56,10 @@ def _reshaped(b: Builder, node: Node, target: list[int]) -> Value:
         return Value(layers.Reshape(sizes[::-1], name=b.name(node))(value.tensor), (0, 2, 1))
     if value.order == (0, 2, 1) and has_batch and len(sizes) == 3 and sizes[0] == value.tensor.shape[2]:
         return Value(layers.Reshape([*sizes[1:], sizes[0]], name=b.name(node))(value.tensor), MAP_ORDER)
-    if 0 in value.order:
-        # The source may count the batch anywhere; in Keras it stays first, which is the same for a batch of 1.
-        others = [axis for axis in value.order if axis]
-        if others != sorted(others):
-            value = Value(layers.Permute(others, name=f"{b.name(node)}_order")(value.tensor), value.order)
+    # The source may count the batch anywhere; in Keras it stays first, which is the same for a batch of 1.
+    others = [axis for axis in value.order if axis]
+    if others != sorted(others):
+        value = Value(layers.Permute(others, name=f"{b.name(node)}_order")(value.tensor), value.order)
     tensor = layers.Reshape(sizes, name=b.name(node))(value.tensor)
     return Value(tensor, tuple(range(0 if has_batch else 1, len(sizes) + 1)))
 
