@@ -141,6 +141,40 @@ def test_what_stands_before_a_sum_hides_no_convolution(kind: str, main_first: bo
     assert (found["conv1"], found["stage1"]) == (tap, total)
 
 
+def test_a_ghost_block_ends_in_the_maps_that_it_joins() -> None:
+    net = Net()
+    x = net.add("Relu", net.conv("x", (3, 8), 3, 2))
+    primary = net.conv(x, (8, 4), 1)
+    joined = net.add("Concat", primary, net.conv(primary, (4, 4), 3, 1, 4), axis=1)
+    cut = net.add("Slice", joined, net.constant([0]), net.constant([8]), net.constant([1]))
+    total = net.add("Add", cut, x)
+    found = convert(net.model(net.pooled(total)), is_compared=False).taps
+    assert (found["conv1"], found["stage1"]) == (joined, total)
+
+
+@pytest.mark.parametrize("batch", [1, "n"])
+def test_attention_that_merges_batch_and_heads(batch: int | str) -> None:
+    """As PyTorch's MultiheadAttention: tokens first, heads in the batch, whose number a dynamic graph computes."""
+    net, width, tokens = Net(), 8, 16
+    x = net.add("Conv", "x", net.weight(width, 3, 4, 4), strides=[4, 4])
+    x = net.add("Transpose", net.add("Reshape", x, net.constant([0, width, -1])), perm=[0, 2, 1])
+    y = net.add("Transpose", x, perm=[1, 0, 2])
+    num = net.add("Gather", net.add("Shape", y), net.constant([1]), axis=0)
+    heads = net.add("Concat", net.constant([tokens]), net.add("Mul", num, net.constant([2])), net.constant([4]), axis=0)
+    query, key, value = (
+        net.add("Transpose", net.add("Reshape", net.linear(y, (width, width)), heads), perm=[1, 0, 2]) for _ in range(3)
+    )
+    weights = net.add("Softmax", net.add("MatMul", query, net.add("Transpose", key, perm=[0, 2, 1])), axis=-1)
+    y = net.add("Transpose", net.add("MatMul", weights, value), perm=[1, 0, 2])
+    shape = net.add("Concat", net.constant([tokens]), num, net.constant([width]), axis=0)
+    y = net.linear(net.add("Reshape", y, shape), (width, width))
+    x = net.add("Add", x, net.add("Transpose", y, perm=[1, 0, 2]))
+    model = net.model(net.add("ReduceMean", x, axes=[1], keepdims=0))
+    if batch == 1:
+        model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    assert convert(model).tensors[x].tensor.shape == (None, tokens, width)
+
+
 def attention(net: Net, x: str, tokens: int, width: int, heads: int) -> str:
     """As timm and insightface write it: queries, keys and values in one product, taken apart by Gather."""
     y = net.add("LayerNormalization", x, net.weight(width), net.weight(width))
