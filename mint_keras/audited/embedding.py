@@ -28,6 +28,7 @@ class Embedder(NamedTuple):
         pixels: How it scales what it is given.
         framing: What photos become before it sees them.
         moments: What goes into its first normalisation, see `conventions.first_moments`; None where that is not known.
+        is_whole: Whether it takes whole numbers of 0..255 only, so that other scalings cannot be shown to it.
     """
 
     embed: Embed
@@ -37,6 +38,7 @@ class Embedder(NamedTuple):
     pixels: cards.Preprocessing
     framing: images.Framing = images.FACE
     moments: tuple[conventions.Moments, np.ndarray] | None = None
+    is_whole: bool = False
 
 
 def open_model(folder: Path) -> Embedder:
@@ -81,7 +83,8 @@ def open_onnx(path: Path, card_name: str, mean: tuple[float, ...], std: tuple[fl
         return session(contract.apply(faces))[0]
 
     framing = images.Framing(max(contract.size))
-    return Embedder(embed, source.files[0].stem, digest, oracle.name, preprocessing, framing)
+    is_whole = source.graph.takes_integers or source.scale is not None
+    return Embedder(embed, source.files[0].stem, digest, oracle.name, preprocessing, framing, is_whole=is_whole)
 
 
 def open_unit(folder: Path) -> Embed:

@@ -31,6 +31,10 @@ def rank(model: Embedder, table: Pairs, num_ranked: int, seed: int = 1) -> dict[
     """
     ways = conventions.candidates(model.pixels)
     built = next(iter(ways))
+    if model.is_whole:
+        pixels = np.array([[0.0] * 3, [255.0] * 3])
+        seen_as = {name: conventions.shown(pixels, wanted, model.pixels) for name, wanted in ways.items()}
+        ways = {name: ways[name] for name, x in seen_as.items() if x.min() > -0.5 and x.max() < 255.5}
     if not num_ranked:
         return {"by": "nothing", "built": built, "ranking": [], "is_right": False, "is_wrong": False}
     kinds = [np.flatnonzero(table.genuine == kind) for kind in (True, False)]

@@ -158,9 +158,9 @@ def fold(node: Node, inputs: list[np.ndarray | None], opset: int) -> list[np.nda
     if node.op not in FOLDABLE:
         raise InputError(f"Expected constants made by {sorted(FOLDABLE)}, received {describe(node)}.")
     try:
-        if node.op in ("Expand", "ConstantOfShape"):  # the same in every sample of a batch, so that one will do
-            shape = len(inputs) - 1
-            inputs = [*inputs[:shape], np.where(inputs[shape] == BATCH, 1, inputs[shape])]
+        if node.op in ("Expand", "ConstantOfShape") and inputs[-1] is not None:
+            # The same in every sample of a batch, so that one will do.
+            inputs = [*inputs[:-1], np.where(inputs[-1] == BATCH, 1, inputs[-1])]
         # Asked before it takes the memory: files of strangers may ask for all of it.
         size = _folded_size(node, [array for array in inputs if array is not None])
         if size > _MAX_FOLDED:

@@ -17,7 +17,7 @@ def layer_names(graph: Graph) -> dict[str, str]:
     """Returns a layer name for every node that depends on the image, by its outputs."""
     known = iresnet_names(graph) or {}
     counts: collections.Counter[str] = collections.Counter()
-    names = {}
+    names: dict[str, str] = {}
     for node in graph.nodes:
         if not graph.is_static(node):
             kind = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", node.op).lower()

@@ -25,15 +25,11 @@ def as_float(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[str]]:
     Raises:
         InputError: The scale of activations is not a constant number.
     """
-    ops = {node.op_type for node in model.graph.node}
-    weights = {tensor.name for tensor in model.graph.initializer}
-    weights |= {node.output[0] for node in model.graph.node if node.op_type == "Constant"}
-    is_rounded = any(
-        node.op_type in ("QuantizeLinear", "DynamicQuantizeLinear") and node.input[0] not in weights
-        for node in model.graph.node
-    )
+    seen = _seen(model)
+    rounding = ("QuantizeLinear", "DynamicQuantizeLinear")
+    is_rounded = any(node.op_type in rounding and node.input[0] in seen for node in model.graph.node)
     # Half-precision weights behind a Cast are float32 to any runtime; half-precision activations are not.
-    is_half = "Cast" in ops and any(_cast_to(node) in _HALF for node in model.graph.node)
+    is_half = any(_cast_to(node) in _HALF and node.input[0] in seen for node in model.graph.node)
     is_half = is_half or any(entry.type.tensor_type.elem_type in _HALF for entry in model.graph.input)
     notes = [note for is_there, note in ((is_rounded, ROUNDED), (is_half, HALF)) if is_there]
     if not notes:
@@ -43,8 +39,17 @@ def as_float(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[str]]:
     if is_half:
         _to_float32(read)
     if is_rounded:
-        _without_rounding(read, weights)
+        _without_rounding(read, seen)
     return read, notes
+
+
+def _seen(model: onnx.ModelProto) -> set[str]:
+    """Returns the tensors that depend on the image."""
+    seen = {entry.name for entry in model.graph.input} - {tensor.name for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if seen.intersection(node.input):
+            seen.update(node.output)
+    return seen
 
 
 def _cast_to(node: onnx.NodeProto) -> int:
@@ -68,18 +73,18 @@ def _to_float32(model: onnx.ModelProto) -> None:
     del model.graph.value_info[:]  # types of what is between
 
 
-def _without_rounding(model: onnx.ModelProto, weights: set[str]) -> None:
+def _without_rounding(model: onnx.ModelProto, seen: set[str]) -> None:
     """Takes the rounding of activations out of a model, in place."""
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type == "Constant":
             constants.update((node.output[0], a.t) for a in node.attribute if a.name == "value")
-    integers = {name for name in weights if name in constants and constants[name].data_type in _LIMITS}
+    integers = {name for name, tensor in constants.items() if tensor.data_type in _LIMITS}
     nodes: list[onnx.NodeProto] = []
     for node in model.graph.node:
-        if node.op_type == "QuantizeLinear" and node.input[0] not in weights:
+        if node.op_type == "QuantizeLinear" and node.input[0] in seen:
             nodes += _clip(node, constants)
-        elif node.op_type == "DequantizeLinear" and node.input[0] not in weights:
+        elif node.op_type == "DequantizeLinear" and node.input[0] in seen:
             nodes.append(helper.make_node("Identity", node.input[:1], node.output, node.name))
         elif node.op_type == "DynamicQuantizeLinear":
             # Of scale 1 and zero point 0, which the product behind it multiplies with.

@@ -242,6 +242,13 @@ CASES: dict[str, tuple[list[onnx.NodeProto], Weights, int]] = {
         [node("Flatten", "c", "f"), node("Gemm", "f k", "g"), node("PRelu", "g s", "y")],
         {"k": weights(1152, 5), "s": weights(1, 5)}, 11,
     ),
+    "prelu after a dense layer, slopes (C,)": (
+        [node("Flatten", "c", "f"), node("Gemm", "f k", "g"), node("PRelu", "g s", "y")],
+        {"k": weights(1152, 5), "s": weights(5)}, 11,
+    ),
+    "prelu, slopes (C,) on a map as wide": (
+        [node("Conv", "c k", "d"), node("PRelu", "d s", "y")], {"k": weights(12, 8, 1, 1), "s": weights(12)}, 11
+    ),
     "prelu, slopes of rows": ([node("PRelu", "c s", "y")], {"s": weights(12, 1)}, 11),
     "slices": (
         [node("Slice", "c a l i s", "d"), node("Slice", "d e f", "y")],

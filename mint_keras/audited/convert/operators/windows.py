@@ -12,6 +12,7 @@ from mint_keras.audited.convert.graph import Node
 from mint_keras.audited.convert.values import Builder, Operator, Value
 from mint_keras.records import InputError
 
+_Function = Callable[..., keras.KerasTensor]
 _MAX_PADDING = 1024
 _LARGEST = 3.4e38
 
@@ -46,10 +47,15 @@ def global_pool(layer: type[keras.layers.Layer]) -> Operator:
     return lambda b, node: b.apply(layer(keepdims=True, name=b.name(node)), b.map(node))
 
 
-def reduction(layer: type[keras.layers.Layer] | None, *functions: Callable[..., keras.KerasTensor]) -> Operator:
-    """Returns an operator that reduces axes: maps by a layer, others by functions of `keras.ops`.
+def reduction(
+    layer: type[keras.layers.Layer] | None,
+    reduce: _Function,
+    before: _Function | None = None,
+    after: _Function | None = None,
+) -> Operator:
+    """Returns an operator that reduces axes: height and width of maps by a layer, others by functions of `keras.ops`.
 
-    Of the functions, the one that reduces is second of three, or the only one.
+    What works on every value alone may come before and after.
     """
 
     def build(b: Builder, node: Node) -> Value:
@@ -61,7 +67,6 @@ def reduction(layer: type[keras.layers.Layer] | None, *functions: Callable[..., 
             value = b.apply(layer(keepdims=keeps, name=name), b.map(node))
             return value if keeps else Value(value.tensor, (0, 1))
         tensor, places = value.tensor, [value.order[axis] for axis in axes]
-        before, reduce, after = functions if len(functions) == 3 else (None, functions[0], None)
         if before is not None:
             tensor = b.operation(f"{name}_before", before, tensor)
         tensor = b.operation(f"{name}_reduced" if after else name, reduce, tensor, axis=places, keepdims=keeps)
