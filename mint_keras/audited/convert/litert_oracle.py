@@ -1,12 +1,22 @@
 """A TFLite file's own interpreter, for what a conversion is compared with."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from mint_keras.audited import parity
 from mint_keras.audited.convert.values import MAP_ORDER
 from mint_keras.borders import reading
+
+
+def shapes(content: bytes) -> dict[int, list[int]]:
+    """Returns the shape that every tensor of a file has once one image went through, by its number."""
+    with reading("a TFLite file that LiteRT runs"):
+        interpreter = _open(content)
+        interpreter.allocate_tensors()
+        interpreter.invoke()
+        return {detail["index"]: detail["shape"].tolist() for detail in interpreter.get_tensor_details()}
 
 
 class Interpreter(parity.Oracle):
@@ -18,14 +28,8 @@ class Interpreter(parity.Oracle):
 
     def session(self, tensors: Sequence[str]) -> Callable[[np.ndarray], list[np.ndarray]]:
         """Returns a function from images, NHWC as the file wants them scaled, to some tensors, maps N, C, H, W."""
-        from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
         with reading("a TFLite file that LiteRT runs"):
-            interpreter = Interpreter(
-                model_content=self._content,
-                experimental_preserve_all_tensors=True,
-                experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-            )
+            interpreter = _open(self._content)
         (entry,) = interpreter.get_input_details()
         details = {detail["index"]: detail for detail in interpreter.get_tensor_details()}
 
@@ -51,3 +55,14 @@ class Interpreter(parity.Oracle):
                 return [np.concatenate(parts) for parts in zip(*map(one, images), strict=True)]
 
         return run
+
+
+def _open(content: bytes) -> Any:
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    return Interpreter(
+        model_content=content,
+        experimental_preserve_all_tensors=True,
+        # Delegates would hide the tensors between the operations that they take over.
+        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+    )

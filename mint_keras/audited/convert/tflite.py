@@ -81,6 +81,7 @@ class TfliteFile:
             self._nodes: list[onnx.NodeProto] = []
             self._arrays: dict[str, np.ndarray] = {}
             self._left = _MAX_COPIES * len(content) + 2**20
+            self._measured: dict[int, list[int]] = {}
             self._weights: dict[int, int] = {}  # constants by the tensor that they are dequantised to
             self.places: dict[str, int] = {}
             self.input_scale = self._input_scale()
@@ -337,7 +338,10 @@ class TfliteFile:
 
     def _view(self, kind: str, inputs: list[int], options: Any, name: str) -> str:
         output = self._names.index(name.rpartition("/")[0])
-        shape = [int(size) for size in self._graph.tensors[output].shape]
+        shape = self._shape(output)
+        if sum(size < 0 for size in shape) > 1:  # only running the file tells
+            self._measured = self._measured or litert_oracle.shapes(self.content)
+            shape = self._measured[output]
         # The batch of 1 that a file was made for is the batch, also where it is merged into another axis.
         is_batch = len(shape) > 0 and (self._shape(output)[0] == -1 or shape[0] == self._shape(inputs[0])[0])
         target = [-1, *shape[1:]] if is_batch else shape

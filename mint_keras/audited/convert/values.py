@@ -38,6 +38,7 @@ class Builder:
         self.graph = graph
         self.values: dict[str, Value] = {}  # tensors that depend on the image
         self.constants = dict(graph.constants)  # the others, shapes included once they are computed
+        self.has_mxnet_slopes = False  # whether PRelu had slopes (C,) that the standard does not allow
         self._names = names
         self._settled: dict[str, Value] = {}
 

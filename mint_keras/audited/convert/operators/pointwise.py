@@ -160,9 +160,10 @@ def prelu(b: Builder, node: Node) -> Value:
     if slope.size == 1:
         slope = np.broadcast_to(slope.reshape(-1), (channels,)).reshape(-1, *(1,) * (len(sizes) - 2))
     # MXNet's converters wrote one slope per channel as (C,), which ONNX would lay along the width; where both are
-    # possible the standard stands.
-    elif slope.ndim == 1 and len(sizes) == 4 and slope.size == channels != sizes[3]:
-        slope = slope.reshape(-1, 1, 1)
+    # possible the standard stands, unless an earlier layer showed who wrote the file.
+    elif slope.ndim == 1 and len(sizes) == 4 and slope.size == channels:
+        b.has_mxnet_slopes |= channels != sizes[3]
+        slope = slope.reshape(-1, 1, 1) if b.has_mxnet_slopes else slope
     placed = b.placed(node, slope, value)
     alphas = placed.reshape((1,) * (len(value.tensor.shape) - 1 - placed.ndim) + placed.shape)
     shared = [axis for axis, size in enumerate(alphas.shape, start=1) if size == 1]
