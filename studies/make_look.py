@@ -212,4 +212,4 @@ def _convolution(x: keras.KerasTensor, weights: dict[str, np.ndarray], name: str
 
 def _verify(folder: Path, pairs: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as out:
-        return verify_fr.verify_fr(verify_fr.VerifyFr(pairs=pairs, model=folder, out=Path(out))).record
+        return verify_fr.verify_fr(verify_fr.VerifyFr(pairs=pairs, model=folder, out=Path(out), num_ranked=0)).record

@@ -90,7 +90,7 @@ def measure_cost(
     reference = models.face_functions(exact, {AUDITED: extractor})[AUDITED]
     cost = runtime.compare(reference, function, faces)
     # Lower precisions differ, and say by how much; another backend in float32 has no excuse.
-    if spec.precision == runtime.FLOAT32 and min(cost.cosine.values()) < parity.MIN_COSINE:
+    if spec.precision == runtime.FLOAT32 and min(cost.cosine.values()) < parity.EXACT.cosine:
         raise RefusedError(f"Expected Keras' AAD from {spec.backend}, received cosines of {cost.cosine}.")
     # Signals of baselines are no taps, and their cosines say nothing about them.
     cosine = {name: value for name, value in cost.cosine.items() if name not in spec.signals}

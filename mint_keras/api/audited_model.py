@@ -102,13 +102,17 @@ def _with_taps(source: keras.Model, named: Mapping[str, str]) -> keras.Model:
     return taps_module.with_taps(network, tensors)
 
 
-def convert(weights: str | Path, mean: Sequence[float] = (), std: Sequence[float] = ()) -> AuditedModel:
-    """Converts a model of somebody else's in memory; `mint convert` also proves every tap against ONNX Runtime.
+def convert(
+    weights: str | Path, mean: Sequence[float] = (), std: Sequence[float] = (), bgr: bool | None = None
+) -> AuditedModel:
+    """Converts a model of somebody else's in memory; `mint convert` also proves every tap against its own runtime.
 
     Args:
-        weights: An ONNX file, a checkpoint of arcface_torch, or a folder in insightface's layout.
-        mean: How it wants its pixels, 0..255, one number or red, green, blue; by default insightface's rule.
+        weights: An ONNX, Keras or TFLite file, a SavedModel, a checkpoint of arcface_torch, or a folder in
+            insightface's layout.
+        mean: How it wants its pixels, 0..255, one number or red, green, blue; by default what the file tells.
         std: Standard deviations in the same way.
+        bgr: Whether it takes blue, green, red; by default it takes red, green, blue.
 
     Raises:
         InputError: if it cannot be converted.
@@ -123,7 +127,7 @@ def convert(weights: str | Path, mean: Sequence[float] = (), std: Sequence[float
 
     source, name = sources.open_source(Path(weights)), Path(weights).stem
     card = cards.find_card(formats.sha256_file(source.files[0]))
-    preprocessing, _ = source.choose_preprocessing(tuple(mean), tuple(std), card)
+    preprocessing, _ = source.choose_preprocessing(tuple(mean), tuple(std), card, bgr)
     converted = source.to_keras(preprocessing, None, "".join(c if c.isalnum() else "_" for c in name))
     chosen = {tap: converted.tensors[place].tensor for tap, place in converted.choose_taps(()).items()}
     network = taps_module.with_taps(converted.model, chosen)

@@ -16,20 +16,29 @@ _KNOWN = _REQUIRED | {"sha256", "taps", "blocks", "paper", "training", "files", 
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """(pixel - mean) / std, per channel: of red, green and blue, pixels in 0..255."""
+    """(pixel - mean) / std, per channel, pixels in 0..255.
+
+    Attributes:
+        mean: Of red, green and blue, in whichever order the model takes them.
+        std: Likewise.
+        bgr: Whether the model takes blue, green and red, as OpenCV reads them.
+    """
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    bgr: bool = False
 
     def apply(self, pixels: np.ndarray) -> np.ndarray:
-        """Scales RGB pixels of 0..255, shape (..., 3), to float32."""
-        return (np.asarray(pixels, np.float32) - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
+        """Scales RGB pixels of 0..255, shape (..., 3), to float32 in the model's order of colours."""
+        scaled = (np.asarray(pixels, np.float32) - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
+        return scaled[..., ::-1] if self.bgr else scaled
 
 
 # Insightface divides by 127.5 in front of recognition models and by 128 in front of detectors.
 ARCFACE = Preprocessing((127.5,) * 3, (127.5,) * 3)
 SCRFD = Preprocessing((127.5,) * 3, (128.0,) * 3)
 RAW = Preprocessing((0.0,) * 3, (1.0,) * 3)
+UNIT = Preprocessing((0.0,) * 3, (255.0,) * 3)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +81,7 @@ def load_card(name_or_path: str) -> Card:
 
 
 def _card(name: str, content: dict[str, Any]) -> Card:
-    scaling = {}
+    scaling: dict[str, Any] = {"bgr": bool(content["preprocessing"].get("bgr", False))}
     for key in ("mean", "std"):
         value = content["preprocessing"][key]
         values = tuple(float(v) for v in (value if isinstance(value, list) else [value] * 3))

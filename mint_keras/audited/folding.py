@@ -27,8 +27,10 @@ def fold(model: keras.Model) -> keras.Model:
         if isinstance(layer, layers.InputLayer) or id(layer.output) in made:
             continue
         inputs = [made[id(tensor)] for tensor in _inputs(layer)]
-        if not isinstance(layer, layers.Layer):  # a pooling is made of such: they have no weights and take tensors
-            made |= zip(map(id, _listed(layer.output)), _listed(layer(*inputs)), strict=True)
+        if not isinstance(layer, layers.Layer):  # poolings and converted operators are made of such, without weights
+            # With what it was called with beside tensors: places to take, numbers to compare with.
+            arguments, named = layer._inbound_nodes[0].arguments.fill_in(made)
+            made |= zip(map(id, _listed(layer.output)), _listed(layer(*arguments, **named)), strict=True)
             continue
         # The padding goes only where every reader can take it over: otherwise somebody would see unpadded maps.
         followers = users[id(layer.output)]

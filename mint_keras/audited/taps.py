@@ -5,6 +5,7 @@ after the residual sum, `outcome` the embedding. The paper ("the final convoluti
 block of each primary layer") allows both readings; `conv` is literal and exists for every source of models.
 """
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 
@@ -45,9 +46,24 @@ def tap_layers(model: keras.Model) -> dict[str, str]:
     return {**taps, OUTCOME: model.layers[-1].name}
 
 
+def _as_map(tensor: keras.KerasTensor, name: str) -> keras.KerasTensor:
+    """Lays tokens, (batch, tokens, channels), on their grid, without the class token in front; others as they are."""
+    if len(tensor.shape) != 3:
+        return tensor
+    num, channels = tensor.shape[1:]
+    side = math.isqrt(num)
+    if side**2 != num and math.isqrt(num - 1) ** 2 == num - 1:
+        tensor, side = layers.Cropping1D((1, 0), name=f"{name}_patches")(tensor), math.isqrt(num - 1)
+    grid = (side, side, channels) if side**2 == tensor.shape[1] else (num, 1, channels)
+    return layers.Reshape(grid, name=f"{name}_grid")(tensor)
+
+
 def with_taps(model: keras.Model, tensors: Mapping[str, keras.KerasTensor]) -> keras.Model:
-    """Gives a model its taps as named outputs, the form in which converted models are kept."""
-    outputs = {tap: layers.Identity(name=tap)(tensor) for tap, tensor in tensors.items()}
+    """Gives a model its taps as named outputs, the form in which converted models are kept.
+
+    The tokens of a transformer become a map of the places that they stand for, so that every head takes them.
+    """
+    outputs = {tap: layers.Identity(name=tap)(_as_map(tensor, tap)) for tap, tensor in tensors.items()}
     return keras.Model(model.input, outputs, name=model.name)
 
 
@@ -81,6 +97,10 @@ def extractor(model: keras.Model, taps: Sequence[str], pooling: str | None = Non
 def flops(model: keras.Model) -> int:
     """Counts the floating-point operations of a model's products for one image, two per multiply-add."""
     total = 0
+    for operation in model.operations:
+        if not isinstance(operation, layers.Layer) and type(operation).__name__ == "Matmul":
+            # The attention of a converted transformer: as many products as numbers come out, times what is summed.
+            total += 2 * int(np.prod(operation.output.shape[1:])) * operation.input[0].shape[-1]
     for layer in model.layers:
         kernels: list[keras.Variable] = []
         if isinstance(layer, layers.SeparableConv2D):

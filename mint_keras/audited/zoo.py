@@ -1,11 +1,13 @@
 """Audited models on disk: a folder with `model.keras` and its manifest."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import keras
 
 from mint_keras import formats, shelf
+from mint_keras.audited import taps
 from mint_keras.borders import reading
 from mint_keras.data import images
 from mint_keras.records import InputError
@@ -50,8 +52,23 @@ def framing(path: Path, native: int = 0) -> images.Framing:
     is_there = (path / formats.MANIFEST).is_file()
     settings = formats.read_manifest(path, kind)["config"] if is_there else {}
     with reading(f"a resolution in the manifest of {path}"):
-        side = int(settings.get("resolution", images.IMAGE_SIZE))
+        # Conversions of before there was one record kept the size apart.
+        size = settings.get("preprocessing", {}).get("size", settings.get("image_size"))
+        side = max(map(int, size)) if size else int(settings.get("resolution", images.IMAGE_SIZE))
     return images.Framing(side, kind == KIND, native)
+
+
+def conv_taps(path: Path) -> tuple[str, ...]:
+    """Returns the taps that heads look at by default: conv1 to conv4, or those of them that a conversion found.
+
+    A network without any gives its stages instead, or nothing. A plan may be of a model that is not there.
+    """
+    file = shelf.find(path) / formats.MANIFEST
+    found = formats.read_json(file).get("taps") if file.is_file() else None
+    if found is None:  # trained here, an IResNet
+        return taps.CONV_TAPS
+    kinds = ([tap for tap in sorted(found) if re.fullmatch(rf"{kind}\d+", tap)] for kind in ("conv", "stage"))
+    return tuple(next((taps_ for taps_ in kinds if taps_), ()))
 
 
 def save_audited(path: Path, model: keras.Model, facts: dict[str, Any], kind: str = KIND) -> None:

@@ -1,6 +1,7 @@
-"""Convert a face-recognition model to Keras, proven tap by tap against ONNX Runtime; above tolerance nothing is saved.
+"""Convert a face-recognition model to Keras, proven tap by tap against its own runtime, or save nothing.
 
-Takes ONNX files, arcface_torch checkpoints (backbone.pth, model.pt) and folders in insightface's layout. The model
+Takes ONNX and Keras files (.keras, .h5), SavedModels, TFLite files (float and int8), arcface_torch's checkpoints, alone
+or within those of a training, and folders in insightface's layout, by their content whatever their name. The model
 that is saved gives every tap by name: conv1 ... (last convolution of each stage), stage1 ... (after the residual sum),
 outcome (the embedding). SCRFD face detectors are converted too.
 
@@ -11,7 +12,7 @@ Example:
 
 import dataclasses
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from mint_keras import formats
 from mint_keras.commands import Result
@@ -26,8 +27,8 @@ class ConvertFr(Writing):
     """Options of convert_fr.py.
 
     Attributes:
-        weights: The model: .onnx, arcface_torch's backbone.pth or model.pt, or a folder in insightface's layout
-            (~/.insightface/models/buffalo_l).
+        weights: The model: an ONNX, Keras or TFLite file, arcface_torch's backbone.pth or model.pt, a SavedModel, or a
+            folder in insightface's layout (~/.insightface/models/buffalo_l).
         out: Folder for model.keras, manifest.json and parity.json; models/<name of the file> by default.
         card: What the file is said to be: a name of models/cards (fr1, fr2, fr3, buffalo_l ...) or a YAML file. Its
             structure, and its SHA-256 where known, are checked. By default the card that knows the file's SHA-256.
@@ -37,6 +38,8 @@ class ConvertFr(Writing):
         mean: Mean of the pixels (0..255) the model wants, red green blue, or one number; from the card, or
             insightface's rule, by default.
         std: Standard deviation of the pixels, one number or three as for --mean.
+        bgr: Whether the model takes blue, green, red, as OpenCV reads them; from the card, or red, green, blue, by
+            default.
         image_size: Side of the input where the file leaves it open (112; detectors 640).
         faces: Aligned faces to compare on: a folder, .rec file or sample table; faces drawn by the lab by default.
         cross_check: A second opinion: onnx-tf (installs it into ~/.cache/mint_keras the first time), or another file
@@ -53,6 +56,7 @@ class ConvertFr(Writing):
     taps: tuple[str, ...] = ()
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    bgr: bool | None = None
     image_size: int | None = None
     faces: str = ""
     cross_check: str = ""
@@ -72,7 +76,7 @@ class Conversion(Result):
 
 def convert_fr(config: ConvertFr) -> Conversion:
     """Converts, compares, saves; or lists the taps."""
-    from mint_keras.audited import cards, parity, runtime, taps, zoo
+    from mint_keras.audited import cards, runtime, taps, zoo
     from mint_keras.audited.convert import claims, proof, sources
     from mint_keras.report import tables
 
@@ -82,18 +86,19 @@ def convert_fr(config: ConvertFr) -> Conversion:
     # A card knows the file itself, not the external weights that an ONNX file may have beside it.
     digest = digests[source.files[0].name]
     card = cards.load_card(config.card) if config.card else cards.find_card(digest)
-    preprocessing, reason = source.choose_preprocessing(config.mean, config.std, card)
+    preprocessing, reason = source.choose_preprocessing(config.mean, config.std, card, config.bgr)
     name, out = source.files[0].stem, config.out or Path("models") / source.files[0].stem
     converted = source.to_keras(preprocessing, config.image_size, "".join(c if c.isalnum() else "_" for c in name))
     chosen = converted.choose_taps(config.taps)
+    remarks = converted.remarks(chosen, source.graph.notes)
     if config.list_taps:
-        return Conversion(tables.format_table(converted.tap_rows(chosen)))
+        return Conversion("\n".join([tables.format_table(converted.tap_rows(chosen)), *remarks]))
     if card is not None:
         claims.check_card(card, digest, converted, chosen)
     settings = {
-        "preprocessing": dataclasses.asdict(preprocessing), "card": card.name if card else "", "taps": chosen,
+        "preprocessing": converted.contract.record(), "card": card.name if card else "", "taps": chosen,
         "faces": config.faces, "cross_check": config.cross_check, "to": config.to, "seed": config.seed,
-        "image_size": list(converted.model.input.shape[1:3]), "export_taps": list(config.export_taps),
+        "export_taps": list(config.export_taps),
     }  # fmt: skip
     manifest = formats.make_manifest(formats.FACE_DETECTOR if source.is_detector else zoo.KIND, digests, settings)
     trust = claims.trusted(card, digest, out)
@@ -106,12 +111,15 @@ def convert_fr(config: ConvertFr) -> Conversion:
                 extractor = taps.extractor(model, config.export_taps or list(chosen))
                 records += proof.export_onnx(extractor, out / EXTRACTOR, pixels)
             # The record comes before the model: whoever finds a model finds its proof.
-            tolerance = {"max_relative": parity.MAX_RELATIVE, "min_cosine": parity.MIN_COSINE}
+            oracles = {
+                oracle.name: {"runs": oracle.about, **dataclasses.asdict(oracle.tolerance)} for oracle in source.oracles
+            }
             rows = [dataclasses.asdict(record) for record in records]
-            formats.write_json(out / formats.PARITY, {"statement": statement, "tolerance": tolerance, "records": rows})
+            formats.write_json(out / formats.PARITY, {"statement": statement, "oracles": oracles, "records": rows})
             located = {tap: converted.locate(tensor) for tap, tensor in chosen.items()}
-            facts = {"source": source.format, "preprocessing_reason": reason, "trust": trust, "taps": located}
-            zoo.save_audited(out, model, {**facts, "is_iresnet": converted.is_iresnet}, manifest["kind"])
+            facts: dict[str, Any] = {"source": source.format, "preprocessing_reason": reason, "trust": trust}
+            facts |= {"taps": located, "is_iresnet": converted.is_iresnet, "remarks": remarks}
+            zoo.save_audited(out, model, facts, manifest["kind"])
             # What was written is what was proven: the file is opened and run once more.
             proof.check_saved(out, manifest["kind"], model, pixels["noise"])
     record = formats.read_json(out / formats.PARITY)
@@ -122,5 +130,6 @@ def convert_fr(config: ConvertFr) -> Conversion:
         tables.parity_table(shown),
         f"{out / formats.MODEL}: {source.format}; {size}",
         f"Pixels: {reason}.\nFile: {trust}.\nParity: {'; '.join(proven)}.",
+        *remarks,
     ]
     return Conversion("\n".join(lines), out, shown, record["statement"])

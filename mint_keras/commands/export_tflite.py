@@ -150,10 +150,10 @@ def _open(config: ExportTflite) -> tuple[TrainedHead, RunSpec, dict[str, str]]:
             f"{spec.audited} is no longer the model this run was made with: its SHA-256 is {model}, the run's is "
             f"{made_from['audited']}."
         )
-    if spec.framing != images.FACE:
+    if not spec.framing.is_face or spec.framing.native or spec.framing.size < images.IMAGE_SIZE:
         raise InputError(
             f"Expected a run on faces as they are, received {config.run}, on a classifier of pictures, on faces of "
-            "another resolution or with --native-resolution: a bundle cannot hold these."
+            f"less than {images.IMAGE_SIZE} pixels or with --native-resolution: a bundle cannot hold these."
         )
     extractor = taps.extractor(zoo.load_audited(spec.audited), spec.groups[config.tap])
     if not specs.find(spec.head).takes_maps:

@@ -33,7 +33,8 @@ class ExtractAad(Common):
         audited: Folder of the audited model. For --dry-run also a card (fr1) of a model you do not have yet: a network
             of its architecture with random weights is measured.
         samples: Folders, .rec files, sample tables, lab faces.
-        taps: What to keep: conv1 to conv4, stage1 to stage4, outcome.
+        taps: What to keep: conv1 to conv4, stage1 to stage4, outcome. By default those of conv1 to conv4 that the
+            model has, and the outcome.
         pooling: Keep vectors in place of maps: max (what vanilla heads take), mean, std, topk (mean of the ten
             largest); several are allowed. Maps are never written then.
         baselines: Also keep what train_mint.py --baselines asks for beside the taps; takes four passes through the
@@ -107,10 +108,11 @@ def extract_aad(config: ExtractAad) -> Extracted:
     from mint_keras.audited import zoo
 
     audited = shelf.find(Path(config.audited))
+    is_default = config.taps == ExtractAad.taps
     spec = models.ModelSpec(
         audited=audited,
         # Named twice, a tap is kept once.
-        taps=tuple(dict.fromkeys(config.taps)),
+        taps=(*zoo.conv_taps(audited), "outcome") if is_default else tuple(dict.fromkeys(config.taps)),
         poolings=tuple(dict.fromkeys(config.pooling)),
         untrained_seed=config.seed if config.untrained else None,
         precision=config.precision,

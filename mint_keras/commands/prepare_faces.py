@@ -47,6 +47,7 @@ class PrepareFaces(Common):
         min_size: Smallest face, in pixels of its photo (column size of samples.parquet); 0 rejects none.
         max_residual: How far landmarks may lie off the template, in pixels of the crop (column residual): faces from
             the side and wrong landmarks have more; 0 rejects none.
+        size: Side of the crops in pixels: that of the audited model, where it takes more (its manifest says so).
         workers: Number of processes; 0 takes one for each processor.
     """
 
@@ -64,6 +65,7 @@ class PrepareFaces(Common):
     layout: str = ""
     min_size: float = 0.0
     max_residual: float = 0.0
+    size: int = 112
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +80,8 @@ def prepare_faces(config: PrepareFaces) -> PreparedFaces:
     """Finds, aligns and writes the faces, part by part; parts that are there already are not made again."""
     if (config.treatment == crops.DETECT) != bool(config.detector):
         raise InputError("Expected --detector, or else --treatment annotated or stored, received both or neither.")
+    if not 112 <= config.size <= 1024:
+        raise InputError(f"Expected --size from 112 to 1024 pixels, received {config.size}.")
     if not 0 < config.min_score < 1 or not 0 <= config.border <= 2 or not 0 < config.min_overlap <= 1:
         raise InputError(
             "Expected --min-score between 0 and 1, --border from 0 to 2, --min-overlap up to 1, received "

@@ -35,9 +35,9 @@ class TrainMint(Common):
             resnet50_reduced and vit_reduced are small enough for a CPU.
         out: Folder for the heads, scores.csv, results.jsonl and the manifest.
         taps: What the heads look at, each on its own: conv1 to conv4, stage1 to stage4, outcome. By default they look
-            at conv1 to conv4 and, for vanilla, the outcome; the conv (or stage) taps together make the combination.
-            Where combination is named, it is conv1 to conv4, and no other heads are trained than those named. Heads of
-            Table 7 have no combination and look at conv1 by default, as there.
+            at those of conv1 to conv4 that the model has and, for vanilla, the outcome; the conv (or stage) taps
+            together make the combination. Where combination is named, it is of the conv taps, and no other heads are
+            trained than those named. Heads of Table 7 have no combination and look at conv1 by default, as there.
         audited: Folder of the audited model, from train_audited.py. The committed lab model is the default.
         protocol: Folder of make_protocol.py, in place of the next six options. It says whether the externals were
             searched for members, and so does every table.

@@ -37,7 +37,10 @@ def fuse(extractor: keras.Model, head: keras.Model, image_size: int = 112) -> ke
         A model from RGB pixels, uint8 of shape (batch, size, size, 3), to {"logit", "score"}, float32 (batch, 1) each.
     """
     faces = keras.Input((image_size, image_size, 3), dtype="uint8", name=FACES)
-    aad = extractor(layers.Rescaling(1 / 127.5, offset=-1.0, name=_NORMALISE)(faces))
+    pixels = layers.Rescaling(1 / 127.5, offset=-1.0, name=_NORMALISE)(faces)
+    if (side := extractor.input.shape[1]) != image_size:  # bundles cut faces of one size
+        pixels = layers.Resizing(side, side, name="enlarge")(pixels)
+    aad = extractor(pixels)
     # The embedding is no further output: XNNPACK fails on an int8 tensor that is an output and is also read.
     outputs = {LOGIT: head.get_layer("logit").output, SCORE: head.output}
     return keras.Model(faces, keras.Model(head.input, outputs, name=head.name)(aad), name="scorer")

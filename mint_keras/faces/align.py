@@ -12,16 +12,17 @@ IMAGE_SIZE = 112
 TEMPLATE = synthetic.TEMPLATE.astype(np.float32)
 
 
-def align(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """Cuts an aligned face, shape (112, 112, 3), uint8, out of a photo; it is black where the photo ends.
+def align(image: np.ndarray, landmarks: np.ndarray, size: int = IMAGE_SIZE) -> np.ndarray:
+    """Cuts an aligned face, shape (size, size, 3), uint8, out of a photo; it is black where the photo ends.
 
-    Landmarks are five points x, y in pixels, in the order of `TEMPLATE`, shape (5, 2).
+    Landmarks are five points x, y in pixels, in the order of `TEMPLATE`, shape (5, 2), which grows with the size.
 
     Raises:
         InputError: if the points cannot be those of a face: fewer, not finite, or all in one line.
     """
     # OpenCV 5 changed this function; the crops of released models were made with 2 to 4.
-    return cv2.warpAffine(image, similarity(landmarks), (IMAGE_SIZE, IMAGE_SIZE), borderValue=0.0)
+    matrix = similarity(landmarks) * (size / IMAGE_SIZE)
+    return cv2.warpAffine(image, matrix, (size, size), borderValue=0.0)
 
 
 class Fit(NamedTuple):

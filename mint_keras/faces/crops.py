@@ -23,7 +23,7 @@ class CropSettings:
     The treatment "detect" finds the face with a detector that `detectors.find_file` knows ("" for the others),
     "annotated" aligns by the database's landmarks, and "stored" takes a square image as it is. The policy and the
     overlap are those of `policies.choose`, the border that of `detectors.with_border`. Faces of a smaller size or a
-    larger residual (see `align.Fit`) are rejected; 0 rejects none.
+    larger residual (see `align.Fit`) are rejected; 0 rejects none. Crops have `size` pixels a side.
     """
 
     treatment: str
@@ -35,6 +35,7 @@ class CropSettings:
     encoding: str
     min_size: float = 0.0
     max_residual: float = 0.0
+    size: int = images.IMAGE_SIZE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +83,8 @@ def write_part(table: SampleTable, start: int, settings: CropSettings, out: Path
                     raise InputError("Expected landmarks that the database gives, received a sample without.")
                 points = table.landmarks[position]
             fit = () if points is None else _checked(align.fit(points), settings)
-            face = images.FACE.apply(image) if points is None else align.align(image, points)
+            framed = images.Framing(settings.size)
+            face = framed.apply(image) if points is None else align.align(image, points, settings.size)
         except (InputError, cv2.error) as error:  # OpenCV has limits of its own, such as 32,767 pixels a side
             crops.append(Crop(row, "", files.reason(error, location), 0, 0.0))
             continue

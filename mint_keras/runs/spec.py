@@ -1,6 +1,7 @@
 """What a MINT run is: which model, which samples, which taps and heads. Where it lies is no part of it."""
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -80,15 +81,17 @@ class RunSpec:
         spec = specs.find(self.head)
         taps = list(dict.fromkeys(self.taps))
         if not taps and not spec.combines:
-            taps = [taps_module.CONV_TAPS[0]]  # as in the paper's Table 7
+            taps = [*self._conv_taps[:1]]  # conv1, as in the paper's Table 7
         elif not taps:
-            taps = [*taps_module.CONV_TAPS, *([] if spec.takes_maps else [taps_module.OUTCOME])]
+            taps = [*self._conv_taps, *([] if spec.takes_maps else [taps_module.OUTCOME])]
+        if not taps:
+            raise InputError(f"Expected an audited model with taps of maps, such as conv1, received {self.audited}.")
         if COMBINATION in taps:
             if not spec.combines:
                 raise InputError(
                     f"Expected single taps for {self.head}, which has no combination in the paper's Table 7."
                 )
-            return {tap: list(taps_module.CONV_TAPS) if tap == COMBINATION else [tap] for tap in taps}
+            return {tap: list(self._conv_taps) if tap == COMBINATION else [tap] for tap in taps}
         groups = {tap: [tap] for tap in taps}
         maps = [tap for tap in taps if tap != taps_module.OUTCOME]
         if len(maps) > 1 and spec.combines:
@@ -96,6 +99,10 @@ class RunSpec:
             if taps_module.OUTCOME in taps:
                 groups[COMBINATION_OUTCOME] = [*maps, taps_module.OUTCOME]
         return groups
+
+    @functools.cached_property
+    def _conv_taps(self) -> tuple[str, ...]:
+        return zoo.conv_taps(self.audited)
 
     @property
     def all_taps(self) -> list[str]:

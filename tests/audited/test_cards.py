@@ -1,5 +1,6 @@
 """The cards of models/cards say what can be checked, and the checks are right."""
 
+import dataclasses
 import re
 from pathlib import Path
 
@@ -70,6 +71,8 @@ def test_a_card_of_your_own(tmp_path: Path) -> None:
     card = cards.load_card(str(path))
     assert card.preprocessing == Preprocessing((1, 2, 3), (4, 4, 4))
     np.testing.assert_allclose(card.preprocessing.apply(np.array([[5, 6, 7]])), [[1, 1, 1]])
+    turned = dataclasses.replace(card.preprocessing, bgr=True)
+    np.testing.assert_allclose(turned.apply(np.array([[5, 6, 11]])), [[2, 1, 1]])
 
 
 GOOD = "title: t\nlicence: l\nget: g\npreprocessing: {mean: 0, std: 1}\n"

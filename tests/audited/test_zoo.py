@@ -6,6 +6,7 @@ import pytest
 
 from mint_keras import formats
 from mint_keras.audited import zoo
+from mint_keras.data import images
 from mint_keras.records import InputError, RefusedError
 
 
@@ -48,3 +49,13 @@ def test_a_file_that_is_no_model(audited_folder: Path, tmp_path: Path) -> None:
     formats.write_json(folder / formats.MANIFEST, {**manifest, "model_sha256": sha256})
     with pytest.raises(InputError, match="Keras model"):
         zoo.load_audited(folder)
+
+
+@pytest.mark.parametrize(
+    ("config", "side"),
+    [({"preprocessing": {"size": [112, 96]}}, 112), ({"preprocessing": {"size": [160, 160]}}, 160),
+     ({"image_size": [128, 128]}, 128), ({"resolution": 48}, 48), ({}, 112)],
+)  # fmt: skip
+def test_faces_are_framed_as_the_record_of_the_model_says(config: dict, side: int, tmp_path: Path) -> None:
+    formats.write_json(tmp_path / formats.MANIFEST, formats.make_manifest(zoo.KIND, {}, config))
+    assert zoo.framing(tmp_path) == images.Framing(side)

@@ -18,7 +18,7 @@ import pytest
 
 from mint_keras import formats
 from mint_keras.audited import parity, runtime, taps, zoo
-from mint_keras.audited.convert import onnx_tf
+from mint_keras.audited.convert import claims, onnx_tf
 from mint_keras.commands.convert_fr import ConvertFr, convert_fr
 from mint_keras.commands.export_tflite import ExportTflite, export_tflite
 from mint_keras.commands.train_mint import TrainMint, train_mint
@@ -75,7 +75,9 @@ def test_the_saved_model_gives_every_tap_of_the_file(converted: Path, shelf: Pat
 
 def test_the_record_says_what_was_compared(converted: Path) -> None:
     record = json.loads((converted / "parity.json").read_text())
-    assert record["statement"] == "the same file run by ONNX Runtime gives the same values"
+    assert record["statement"].startswith("onnxruntime (the file as it is, ONNX Runtime")
+    assert record["statement"].endswith("not optimised) gives the same values")
+    assert record["oracles"]["onnxruntime"]["relative"] == 1e-4
     assert {(row["tap"], row["input"], row["batch"]) for row in record["records"]} == {
         (tap, shown, batch) for tap in [*TAPS, "early"] for shown in ("noise", "faces") for batch in (1, 8)
     }
@@ -118,13 +120,17 @@ def test_a_checkpoint_is_verified_only_by_verification(shelf: Path, tmp_path: Pa
     out = tmp_path / "checkpoint"
     assert "mapping verified, file not" in convert_fr(ConvertFr(shelf / "backbone.pth", out)).text
     write_pairs(tmp_path / "lfw.bin", same_image=True)
-    text = verify_fr(VerifyFr(tmp_path / "lfw.bin", model=out, quiet=True)).text
+    text = verify_fr(VerifyFr(tmp_path / "lfw.bin", model=out, num_ranked=0, quiet=True)).text
     assert "(keras), 20 pairs: accuracy 1.0000" in text
-    record = formats.read_json(out / "parity.json")
-    assert record["verification"].startswith("file verified: accuracy 1.0000 on 20 pairs of lfw.bin")
-    assert "file not: what checked it was written from the same file (verify_fr.py); file verified" in (
+    assert "Pixels: nothing was compared" in text
+    recognises = "the file recognises people, but how it wants its pixels is not verified: accuracy 1.0000 on 20 pairs"
+    assert formats.read_json(out / "parity.json")["verification"].startswith(recognises)
+    assert f"file not: what checked it was written from the same file (verify_fr.py); {recognises}" in (
         convert_fr(ConvertFr(shelf / "backbone.pth", out)).text
     )
+    record = formats.read_json(out / "verification.json")
+    claims.add_verification(out, record | {"pixels": {"is_right": True}})
+    assert formats.read_json(out / "parity.json")["verification"].startswith("file verified: accuracy 1.0000")
     text = convert_fr(ConvertFr(shelf / "backbone.pth", tmp_path / "b", cross_check=str(shelf / "model.onnx"))).text
     assert "mapping verified, and model.onnx is the same model" in text
     assert "| conv4   | model.onnx" in text
@@ -137,7 +143,8 @@ def test_two_files_that_are_not_the_same_model(shelf: Path, tmp_path: Path) -> N
 
 
 def test_above_tolerance_nothing_is_saved(shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parity, "MAX_RELATIVE", 0.0)
+    monkeypatch.setattr(parity.Oracle.__init__, "__defaults__", (None, "onnxruntime", parity.Tolerance(0.0, 1.0), ""))
+    monkeypatch.setattr(parity, "EXACT", parity.Tolerance(0.0, 1.0))
     with pytest.raises(RefusedError, match="Nothing was saved"):
         convert_fr(ConvertFr(shelf / "model.onnx", tmp_path / "out"))
     assert not (tmp_path / "out" / "model.keras").exists()
@@ -234,15 +241,21 @@ def write_pairs(path: Path, same_image: bool) -> None:
 
 def test_verification_of_model_and_file_agree(converted: Path, shelf: Path, tmp_path: Path) -> None:
     write_pairs(tmp_path / "pairs.bin", same_image=False)
-    text = verify_fr(VerifyFr(tmp_path / "pairs.bin", model=converted, out=tmp_path / "keras", quiet=True)).text
+    text = verify_fr(
+        VerifyFr(tmp_path / "pairs.bin", model=converted, out=tmp_path / "keras", num_ranked=0, quiet=True)
+    ).text
     assert "Below 0.97: not verified" in text
     assert "verification" not in formats.read_json(converted / "parity.json")
-    verify_fr(VerifyFr(tmp_path / "pairs.bin", onnx=shelf / "model.onnx", out=tmp_path / "onnx", quiet=True))
+    verify_fr(
+        VerifyFr(tmp_path / "pairs.bin", onnx=shelf / "model.onnx", out=tmp_path / "onnx", num_ranked=0, quiet=True)
+    )
     keras_record, onnx_record = (formats.read_json(tmp_path / name / "verification.json") for name in ("keras", "onnx"))
     for name in ("accuracy", "auc", "accuracy_std"):
         assert keras_record[name] == pytest.approx(onnx_record[name], abs=1e-4)
     assert (keras_record["runtime"], onnx_record["runtime"]) == ("keras", "onnxruntime")
-    flipped = verify_fr(VerifyFr(tmp_path / "pairs.bin", model=converted, out=tmp_path / "flip", flip=True))
+    flipped = verify_fr(
+        VerifyFr(tmp_path / "pairs.bin", model=converted, out=tmp_path / "flip", flip=True, num_ranked=0)
+    )
     assert "accuracy" in flipped.text
     assert not flipped.is_passed
     assert flipped.record == formats.read_json(tmp_path / "flip" / "verification.json")
@@ -345,11 +358,13 @@ def test_onnx_tf_that_fails_says_why(shelf: Path, tmp_path: Path) -> None:
 def test_verification_of_what_is_not_a_converted_face_model(audited_folder: Path, tmp_path: Path) -> None:
     write_pairs(tmp_path / "pairs.bin", same_image=True)
     before = (audited_folder / "verification.json").read_bytes()
-    verify_fr(VerifyFr(tmp_path / "pairs.bin", model=audited_folder, out=tmp_path / "trained", quiet=True))
+    verify_fr(
+        VerifyFr(tmp_path / "pairs.bin", model=audited_folder, out=tmp_path / "trained", num_ranked=0, quiet=True)
+    )
     with pytest.raises(InputError, match="Choose another --out"):
         verify_fr(VerifyFr(tmp_path / "pairs.bin", model=audited_folder, out=audited_folder, quiet=True))
     assert (audited_folder / "verification.json").read_bytes() == before
     small = files.make_onnx(files.random_state(side=32), files.Dialect(input_shape=("n", 3, 32, 32)))
     onnx.save(small, tmp_path / "small.onnx")
-    with pytest.raises(InputError, match="faces of 112x112"):
-        verify_fr(VerifyFr(tmp_path / "pairs.bin", onnx=tmp_path / "small.onnx", quiet=True))
+    found = verify_fr(VerifyFr(tmp_path / "pairs.bin", onnx=tmp_path / "small.onnx", out=tmp_path / "o", num_ranked=0))
+    assert found.record["accuracy"] == 1.0

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mint_keras import borders, cli, formats, options
+from mint_keras import borders, cli, formats, locks, options
 from mint_keras.commands.audit import Audit
 from mint_keras.commands.score import Score
 from mint_keras.records import InputError

@@ -58,10 +58,15 @@ def trusted(card: Card | None, digest: str, out: Path) -> str:
 def add_verification(folder: Path, record: Mapping[str, Any]) -> None:
     """Adds a verification that passes, the content of verification.json, to a conversion's record.
 
-    It shows that the file is a face-recognition model, mapped and scaled right; parity alone cannot.
+    It shows that the file is a face-recognition model and, where that could be told, scaled right; parity alone cannot.
     """
     if record["accuracy"] >= MIN_ACCURACY:
         pairs = f"{record['num_pairs']} pairs of {record['pairs']}"
-        verification = f"file verified: accuracy {record['accuracy']:.4f} on {pairs}"
+        # Accuracy alone passes nearly every wrong scaling.
+        is_told = record["pixels"]["is_right"]
+        verified = (
+            "file verified" if is_told else "the file recognises people, but how it wants its pixels is not verified"
+        )
+        verification = f"{verified}: accuracy {record['accuracy']:.4f} on {pairs}"
         document = formats.read_json(folder / formats.PARITY)
         formats.write_json(folder / formats.PARITY, document | {"verification": verification})

@@ -8,6 +8,7 @@ here are nodes that depend on the image, in order, and arrays.
 import collections
 import dataclasses
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ import onnx.inliner
 import onnx.numpy_helper
 import onnxruntime
 
+from mint_keras.audited.convert import quantised
 from mint_keras.borders import reading
 from mint_keras.records import InputError
 
-OPSETS = range(9, 22)
+OPSETS = range(7, 24)
 # Stands for the batch dimension inside shapes that the graph computes; a prime, so that it survives no arithmetic.
 BATCH = 1_000_003
 # Limits for files of strangers; an R200 has some 1,000 nodes.
@@ -29,7 +31,8 @@ _MAX_NODES = 20_000
 _MAX_DEPTH = 20
 _MAX_FOLDED = 2**28
 _KEEP_SIZE = {"Identity", "Cast", "CastLike", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Neg", "Sqrt"}
-_KEEP_SIZE |= {"Reciprocal", "Floor", "Ceil", "Slice", "Constant", "Not", "Abs", "Exp"}
+_KEEP_SIZE |= {"Reciprocal", "Floor", "Ceil", "Slice", "Constant", "Not", "Abs", "Exp", "Clip", "Split", "ReduceProd"}
+_KEEP_SIZE |= {"DequantizeLinear", "QuantizeLinear"}
 _ELEMENTWISE = {"Add", "Sub", "Mul", "Div", "Equal", "Where", "Pow", "Max", "Min", "Mod", "Greater", "Less", "And"}
 FOLDABLE = _KEEP_SIZE | _ELEMENTWISE | {"Gather", "Concat", "Expand", "ConstantOfShape", "Range", "Shape", "Size"}
 # What changes nothing at inference. Casts between float types count: everything here is float32.
@@ -59,8 +62,10 @@ class Graph:
     outputs: dict[str, str]  # tensors by output name in the file (they differ where an alias stood last)
     static: set[str]  # tensors that depend on shapes only, never on pixels
     opset: int  # version of the standard operators
-    model: onnx.ModelProto  # the model as read, with its weights, for an oracle that runs it
+    model: onnx.ModelProto  # the model as it is in the file, with its weights, for an oracle that runs it
     files: list[Path]  # the file and its external weights
+    read: onnx.ModelProto  # the float network that was read from it; mostly the model itself
+    notes: tuple[str, ...] = ()  # what was read otherwise than the file computes it
 
     def consumers(self) -> dict[str, list[Node]]:
         """Returns the nodes that read each tensor, shape computations left out."""
@@ -71,6 +76,12 @@ class Graph:
                     readers[name].append(node)
         return readers
 
+    @property
+    def takes_integers(self) -> bool:
+        """Tells whether the file takes pixels as whole numbers."""
+        kinds = {entry.name: entry.type.tensor_type.elem_type for entry in self.model.graph.input}
+        return kinds.get(self.input) in (onnx.TensorProto.UINT8, onnx.TensorProto.INT8)
+
     def is_static(self, node: Node) -> bool:
         """Tells whether a node computes with shapes and constants only."""
         return all(name in self.static for name in node.outputs)
@@ -80,7 +91,7 @@ def read(path: Path) -> Graph:
     """Reads an ONNX file.
 
     Raises:
-        InputError: It is not a complete ONNX model with one image input, of opset 9 to 21.
+        InputError: It is not a complete ONNX model with one image input, of opset 7 to 23.
     """
     if not path.is_file():
         raise InputError(f"Expected an ONNX file, received {path}, which is not a file.")
@@ -115,23 +126,26 @@ def parse(model: onnx.ModelProto, name: str = "model", files: list[Path] | None 
         raise InputError(f"Expected ONNX of opset {OPSETS[0]} to {OPSETS[-1]} in {name}, received opset {opset}.")
     if not 0 < len(model.graph.node) <= _MAX_NODES:
         raise InputError(f"Expected 1 to {_MAX_NODES} nodes in {name}, received {len(model.graph.node)}.")
+    read, notes = quantised.as_float(model)
     constants = {}
-    for tensor in model.graph.initializer:
+    for tensor in read.graph.initializer:
         try:
             constants[tensor.name] = _as_float32(onnx.numpy_helper.to_array(tensor))
         except (ValueError, TypeError) as error:
             raise InputError(f"Expected complete weights in {name}, received {tensor.name!r}: {error}") from error
-    images = [entry for entry in model.graph.input if entry.name not in constants]
+    images = [entry for entry in read.graph.input if entry.name not in constants]
     if len(images) != 1:
         raise InputError(f"Expected one input, the image, in {name}, received {[entry.name for entry in images]}.")
     dimensions = images[0].type.tensor_type.shape.dim
     shape = tuple(d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None for d in dimensions)
     if len(shape) != 4 or 3 not in (shape[1], shape[3]):
         raise InputError(f"Expected an input of RGB images, [n, 3, height, width], in {name}, received {list(shape)}.")
-    nodes, aliases, static = _simplify(model, opset, constants)
+    nodes, aliases, static = _simplify(read, opset, constants)
     outputs = {entry.name: aliases.get(entry.name, entry.name) for entry in model.graph.output}
-    graph = Graph(nodes, constants, images[0].name, shape, outputs, static, opset, model, files or [])
-    return _with_biases(graph)
+    graph = Graph(
+        nodes, constants, images[0].name, shape, outputs, static, opset, model, files or [], read, tuple(notes)
+    )
+    return _without_unread(_with_gelu(_with_biases(graph)))
 
 
 def fold(node: Node, inputs: list[np.ndarray | None], opset: int) -> list[np.ndarray]:
@@ -144,20 +158,11 @@ def fold(node: Node, inputs: list[np.ndarray | None], opset: int) -> list[np.nda
     if node.op not in FOLDABLE:
         raise InputError(f"Expected constants made by {sorted(FOLDABLE)}, received {describe(node)}.")
     try:
+        if node.op in ("Expand", "ConstantOfShape") and inputs[-1] is not None:
+            # The same in every sample of a batch, so that one will do.
+            inputs = [*inputs[:-1], np.where(inputs[-1] == BATCH, 1, inputs[-1])]
         # Asked before it takes the memory: files of strangers may ask for all of it.
-        arrays = [array for array in inputs if array is not None]
-        if node.op in _ELEMENTWISE:
-            size = math.prod(np.broadcast_shapes(*(array.shape for array in arrays)))
-        elif node.op == "ConstantOfShape":
-            size = math.prod(int(d) for d in arrays[0])
-        elif node.op == "Expand":
-            size = math.prod(max(int(d), 1) for d in arrays[1]) * arrays[0].size
-        elif node.op == "Gather":
-            size = arrays[0].size * max(arrays[1].size, 1)
-        elif node.op == "Range":
-            size = int(abs(float(arrays[1]) - float(arrays[0])) / max(abs(float(arrays[2])), 1e-9))
-        else:
-            size = sum(array.size for array in arrays)
+        size = _folded_size(node, [array for array in inputs if array is not None])
         if size > _MAX_FOLDED:
             raise InputError(f"Expected constants of sane size, received {describe(node)}.")
         feeds = {name: array for name, array in zip(node.inputs, inputs, strict=True) if array is not None}
@@ -175,6 +180,21 @@ def fold(node: Node, inputs: list[np.ndarray | None], opset: int) -> list[np.nda
     except Exception as error:  # whatever a hostile graph makes the runtime raise
         raise InputError(f"Expected constants that can be computed, received {describe(node)}: {error}") from error
     return [_as_float32(np.asarray(result)) for result in results]
+
+
+def _folded_size(node: Node, arrays: list[np.ndarray]) -> int:
+    """Returns how many numbers a node of constants makes, at most."""
+    if node.op in _ELEMENTWISE:
+        return math.prod(np.broadcast_shapes(*(array.shape for array in arrays)))
+    if node.op == "ConstantOfShape":
+        return math.prod(int(d) for d in arrays[0])
+    if node.op == "Expand":
+        return math.prod(max(int(d), 1) for d in arrays[1]) * arrays[0].size
+    if node.op == "Gather":
+        return arrays[0].size * max(arrays[1].size, 1)
+    if node.op == "Range":
+        return int(abs(float(arrays[1]) - float(arrays[0])) / max(abs(float(arrays[2])), 1e-9))
+    return sum(array.size for array in arrays)
 
 
 def describe(node: Node) -> str:
@@ -237,6 +257,45 @@ def _simplify(
             continue
         nodes.append(node)
     return nodes, aliases, static
+
+
+def _with_gelu(graph: Graph) -> Graph:
+    """Joins x * (1 + erf(x / sqrt 2)) / 2, as exporters write Gelu before opset 20, into one node."""
+    readers, makers = graph.consumers(), {node.outputs[0]: node for node in graph.nodes}
+
+    def has(names: Iterable[str], value: float) -> bool:
+        numbers = [graph.constants[name] for name in names if name in graph.constants]
+        return any(number.size == 1 and bool(np.isclose(number.item(), value, rtol=1e-3)) for number in numbers)
+
+    def factors(tensor: str) -> list[str]:
+        """Returns what is multiplied, products of products taken apart."""
+        node = makers.get(tensor)
+        return [f for name in node.inputs for f in factors(name)] if node is not None and node.op == "Mul" else [tensor]
+
+    found: dict[str, Node] = {}
+    for erf in (node for node in graph.nodes if node.op == "Erf"):
+        scaled, total = makers.get(erf.inputs[0]), readers[erf.outputs[0]]
+        root = {"Div": 2**0.5, "Mul": 0.5**0.5}.get(scaled.op, 0.0) if scaled else 0.0
+        if scaled is None or not has(scaled.inputs, root) or len(total) != 1 or not has(total[0].inputs, 1):
+            continue
+        ends = readers[total[0].outputs[0]]
+        while total[0].op == "Add" and len(ends) == 1 and ends[0].op == "Mul":
+            parts = factors(ends[0].outputs[0])
+            if len(parts) == 3 and scaled.inputs[0] in parts and has(parts, 0.5):
+                found[ends[0].outputs[0]] = dataclasses.replace(ends[0], op="Gelu", inputs=scaled.inputs[:1])
+                break
+            ends = readers[ends[0].outputs[0]]
+    return dataclasses.replace(graph, nodes=[found.get(node.outputs[0], node) for node in graph.nodes])
+
+
+def _without_unread(graph: Graph) -> Graph:
+    """Leaves out nodes that no output depends on."""
+    needed, nodes = set(graph.outputs.values()), []
+    for node in reversed(graph.nodes):
+        if needed.intersection(node.outputs):
+            needed.update(node.inputs)
+            nodes.append(node)
+    return dataclasses.replace(graph, nodes=nodes[::-1])
 
 
 def _with_biases(graph: Graph) -> Graph:

@@ -1,11 +1,10 @@
-"""Recognises an IResNet by its topology, and names the layers and taps of any convolutional network.
+"""Recognises an IResNet by its topology, and names the layers of any network.
 
 Names in a file are the exporter's; the shape of the graph is the network's. An IResNet gets the layer names of
 `audited.iresnet`, whatever its source.
 """
 
 import collections
-import math
 import re
 from collections.abc import Iterable
 
@@ -15,15 +14,16 @@ _NORMALISATION = ("Sub", "Mul", "Div", "Add")
 
 
 def layer_names(graph: Graph) -> dict[str, str]:
-    """Returns a layer name for every node that depends on the image, by the node's first output."""
+    """Returns a layer name for every node that depends on the image, by its outputs."""
     known = iresnet_names(graph) or {}
     counts: collections.Counter[str] = collections.Counter()
-    names = {}
+    names: dict[str, str] = {}
     for node in graph.nodes:
         if not graph.is_static(node):
             kind = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", node.op).lower()
             counts[kind] += 1
-            names[node.outputs[0]] = known.get(node.outputs[0], f"{kind}_{counts[kind]:03d}")
+            first = known.get(node.outputs[0], f"{kind}_{counts[kind]:03d}")
+            names |= {tensor: f"{first}_{i}" if i > 1 else first for i, tensor in enumerate(node.outputs, start=1)}
     return names
 
 
@@ -110,54 +110,3 @@ class _Reader:
             raise _NotAnIResNet
         self._found[node.outputs[0]] = name
         return node.outputs[0]
-
-
-def find_taps(graph: Graph, sizes: dict[str, tuple[int, int]]) -> dict[str, str]:
-    """Finds the taps of a network: what closes each resolution.
-
-    A residual network's stage closes with an Add (`stage1` ...) and the convolution, with its batch normalisation,
-    that feeds it (`conv1` ...). In other networks, and in those with depthwise convolutions, whose residual sums close
-    nothing, `conv1` ... are the last convolution at each resolution.
-
-    Args:
-        graph: The network as ONNX describes it.
-        sizes: Height and width of every map, by tensor.
-
-    Returns:
-        Tensors by tap, highest resolution first.
-    """
-    maps = [node for node in graph.nodes if sizes.get(node.outputs[0], (1, 1)) > (1, 1)]
-    convolutions = [node for node in maps if node.op == "Conv"]
-    sums = [node for node in maps if node.op == "Add" and not any(name in graph.constants for name in node.inputs)]
-    # The sums of depthwise networks join blocks within a resolution, and their strided blocks have none.
-    is_residual = bool(sums) and all(node.attributes.get("group", 1) == 1 for node in convolutions)
-    taps: dict[str, str] = {}
-    if is_residual:
-        behind = {_normalised(node.outputs[0], graph): node for node in convolutions}
-
-        def area(branch: str) -> tuple[int, int]:
-            """Sorts branches: the main path has the later convolution, a shortcut's may come after it, but is 1x1."""
-            kernel = graph.constants.get(behind[branch].inputs[1])
-            return math.prod(kernel.shape[2:4]) if kernel is not None else 0, graph.nodes.index(behind[branch])
-
-        for number, total in enumerate(_last_of_each_size(sums, sizes), start=1):
-            branches = [name for name in total.inputs if name in behind]
-            if branches:
-                taps[f"conv{number}"] = max(branches, key=area)
-            taps[f"stage{number}"] = total.outputs[0]
-    else:
-        for number, convolution in enumerate(_last_of_each_size(convolutions, sizes), start=1):
-            taps[f"conv{number}"] = _normalised(convolution.outputs[0], graph)
-    return dict(sorted(taps.items()))
-
-
-def _last_of_each_size(nodes: list[Node], sizes: dict[str, tuple[int, int]]) -> list[Node]:
-    last = {sizes[node.outputs[0]]: node for node in nodes}
-    return [last[size] for size in sorted(last, reverse=True)]
-
-
-def _normalised(tensor: str, graph: Graph) -> str:
-    """Returns the output of the batch normalisation behind a convolution, or the convolution's own."""
-    followers = graph.consumers()[tensor]
-    is_normalised = len(followers) == 1 and followers[0].op == "BatchNormalization"
-    return followers[0].outputs[0] if is_normalised else tensor

@@ -6,27 +6,24 @@ Every tensor of the graph stays findable, so that parity can be checked anywhere
 """
 
 import dataclasses
-import functools
 import math
-import re
 from collections.abc import Mapping, Sequence
 
 import keras
 import numpy as np
 
 from mint_keras.audited import taps
-from mint_keras.audited.cards import ARCFACE, RAW, SCRFD, Preprocessing
-from mint_keras.audited.convert import naming, operators
+from mint_keras.audited.cards import Preprocessing
+from mint_keras.audited.convert import blocks, naming, operators, pixels
+from mint_keras.audited.convert import outputs as kinds
 from mint_keras.audited.convert.graph import Graph, Node, describe, fold
+from mint_keras.audited.convert.outputs import is_detector as is_detector
 from mint_keras.audited.convert.values import MAP_ORDER, Builder, Value
 from mint_keras.borders import reading
 from mint_keras.records import InputError
 
 DEFAULT_SIZE = 112
 DETECTOR_SIZE = 640
-# Scores, boxes and, in some, key points for three or five strides: SCRFD as insightface recognises it.
-_DETECTOR_OUTPUTS = {6: (2, 3), 9: (3, 3), 10: (2, 5), 15: (3, 5)}
-_MAX_SIZE = 4096
 # Of one tensor and one image: 256 MiB. SCRFD's largest at 640x640 is a fortieth of it.
 _MAX_VALUES = 2**26
 
@@ -35,7 +32,7 @@ _MAX_VALUES = 2**26
 class Converted:
     """A Keras model and where the tensors of its source are in it."""
 
-    # The model from RGB images, (x - 127.5) / 127.5 whatever the source wants, to its outputs by name.
+    # The model from RGB squares, (x - 127.5) / 127.5 whatever the source wants, to its outputs by name.
     model: keras.Model
     tensors: dict[str, Value]  # Keras tensors by tensor of the source, in topological order
     layers: dict[str, str]  # name of the layer behind each tensor
@@ -43,7 +40,8 @@ class Converted:
     outputs: dict[str, str]  # tensors by output name
     taps: dict[str, str]  # tensors by tap, found automatically; empty for a detector
     is_iresnet: bool  # whether the layers carry the names of `audited.iresnet`
-    preprocessing: Preprocessing  # how the source wants its pixels
+    contract: pixels.Contract  # how the source wants its images
+    seems: str = ""  # what the network seems to be by its outputs, if no face-recognition model
 
     def cut(self, tensors: Mapping[str, str]) -> keras.Model:
         """Returns the part of the model that gives some tensors of the source, by the names that are their keys."""
@@ -70,6 +68,17 @@ class Converted:
         """Returns what the manifest says of where a tensor is, in Keras and in the source."""
         return {"layer": self.layers[tensor], "node": self.nodes[tensor], "tensor": tensor}
 
+    def remarks(self, chosen: Mapping[str, str], notes: Sequence[str]) -> list[str]:
+        """Says what an auditor should know of a conversion: notes of its reading, and what these taps lack."""
+        said = [f"Read: {note}." for note in notes]
+        if self.seems:
+            said.append(f"No face-recognition model, by its looks: it seems to be {self.seems}.")
+        if self.taps and (missing := blocks.describe_missing(chosen)):
+            said.append(missing)
+        if kinds.UNIT in chosen:
+            said.append(f"{kinds.UNIT} has length 1 whatever the face: its norm says nothing, that of outcome may.")
+        return said
+
     def tap_rows(self, chosen: Mapping[str, str]) -> list[tuple[str, ...]]:
         """Returns a table of taps with its header: name, shape, layer, node, operations from the image to there."""
         rows: list[tuple[str, ...]] = [("tap", "shape", "layer", "node", "GFLOPs so far")]
@@ -78,19 +87,6 @@ class Converted:
             flops = f"{taps.flops(keras.Model(self.model.input, output)) / 1e9:.3f}"
             rows.append((tap, "x".join(map(str, output.shape[1:])), self.layers[tensor], self.nodes[tensor], flops))
         return rows
-
-
-def is_detector(graph: Graph) -> bool:
-    """Tells whether a graph has the outputs of an SCRFD face detector."""
-    return len(graph.outputs) in _DETECTOR_OUTPUTS
-
-
-def usual_preprocessing(graph: Graph) -> Preprocessing:
-    """Returns the scaling of insightface's models: none if the graph does it, (x - 127.5) / 127.5, or / 128 (SCRFD)."""
-    readers = graph.consumers()[graph.input]
-    if len(readers) == 1 and readers[0].op in ("Sub", "Mul", "Div"):  # as MXNet's models scale pixels themselves
-        return RAW
-    return SCRFD if is_detector(graph) else ARCFACE
 
 
 def to_keras(
@@ -104,55 +100,55 @@ def to_keras(
     for node in graph.nodes:
         is_standard = node.proto.domain in ("", "ai.onnx")
         if not is_standard or (node.op not in operators.OPERATORS and not graph.is_static(node)):
-            raise InputError(f"Expected operators of {sorted(operators.OPERATORS)}, received {describe(node)}.")
-    height, width = graph.input_shape[2:] if graph.input_shape[1] == 3 else graph.input_shape[1:3]
-    if image_size and {height, width} - {None, image_size}:
-        raise InputError(f"Expected the image size of the file, {height}x{width}, received {image_size}.")
-    default = image_size or (DETECTOR_SIZE if is_detector(graph) else DEFAULT_SIZE)
-    height, width = height or default, width or default
-    if not all(8 <= side <= _MAX_SIZE for side in (height, width)):
-        raise InputError(f"Expected an image size of 8 to {_MAX_SIZE}, received {height}x{width}.")
-    images = keras.Input((height, width, 3), name="image")
+            known = sorted(operators.OPERATORS)
+            raise InputError(f"Expected operators of {known}, received {describe(node)}. {operators.remedy(node)}")
+    default = DETECTOR_SIZE if is_detector(graph) else DEFAULT_SIZE
+    contract = pixels.contract(graph.input_shape, preprocessing, image_size, default)
+    images, scaled = contract.layers()
     with reading("a graph whose nodes can be named"):
         names = naming.layer_names(graph)
     builder = Builder(graph, names)
-    # Every converted model takes one scaling, so that extraction, bundles and scorer need to know one only.
-    scale = [127.5 / std for std in preprocessing.std]
-    offset = [(127.5 - mean) / std for mean, std in zip(preprocessing.mean, preprocessing.std, strict=True)]
-    is_same = scale == [1.0] * 3 and offset == [0.0] * 3
-    layer = keras.layers.Identity if is_same else functools.partial(keras.layers.Rescaling, scale, offset)
-    scaled = layer(name="preprocessing")(images)
     builder.values[graph.input] = Value(scaled, MAP_ORDER if graph.input_shape[1] == 3 else (0, 1, 2, 3))
     for node in graph.nodes:
         with reading(f"a graph that goes on after {describe(node)}"):
             _build(builder, node)
     with reading("a graph whose outputs can be told apart"):
-        return _finish(builder, images, names, preprocessing, name)
+        return finish(builder, images, names, contract, name)
 
 
-def _finish(
-    builder: Builder, images: keras.KerasTensor, names: dict[str, str], preprocessing: Preprocessing, name: str
+def finish(
+    builder: Builder, images: keras.KerasTensor, names: dict[str, str], contract: pixels.Contract, name: str
 ) -> Converted:
     """Returns what was built, once every node is there."""
     graph = builder.graph
-    outputs = {clean: graph.outputs[file] for clean, file in _output_names(graph).items()}
     tensors = {tensor: builder.settled(tensor) for tensor in builder.values if tensor != graph.input}
+    shapes = {tensor: builder.shape_of(value)[1:] for tensor, value in tensors.items()}
+    vectors = {
+        tensor: math.prod(shape) for tensor, shape in shapes.items() if math.prod(shape) == max(shape, default=1)
+    }
+    outputs = kinds.names(graph, vectors)
     if missing := [tensor for tensor in outputs.values() if tensor not in tensors]:
         raise InputError(f"Expected outputs that depend on the image, received {missing}.")
     model = keras.Model(images, {key: tensors[tensor].tensor for key, tensor in outputs.items()}, name=name)
-    maps = {tensor: value.tensor.shape for tensor, value in tensors.items() if value.order == MAP_ORDER}
-    sizes = {tensor: (int(shape[1]), int(shape[2])) for tensor, shape in maps.items()}
-    node_of = {node.outputs[0]: node.name for node in graph.nodes}
+    sizes = {tensor: size for tensor, value in tensors.items() if (size := _places(value))}
+    node_of = {tensor: node.name for node in graph.nodes for tensor in node.outputs}
     return Converted(
         model=model,
         tensors=tensors,
         layers={tensor: names[tensor] for tensor in tensors},
         nodes={tensor: node_of[tensor] for tensor in tensors},
         outputs=outputs,
-        taps={} if is_detector(graph) else {**naming.find_taps(graph, sizes), **outputs},
+        taps={} if is_detector(graph) else {**blocks.find_taps(graph, sizes), **outputs},
+        seems="" if is_detector(graph) else kinds.describe(graph, vectors, int(images.shape[1])),
         is_iresnet=naming.iresnet_names(graph) is not None,
-        preprocessing=preprocessing,
+        contract=contract,
     )
+
+
+def _places(value: Value) -> tuple[int, ...]:
+    """Returns height and width of a map, or the number of tokens in a sequence; empty for anything else."""
+    is_known = value.order in (MAP_ORDER, (0, 1, 2, 3), (0, 1, 2))
+    return tuple(int(size) for size in value.tensor.shape[1:-1]) if is_known else ()
 
 
 def _build(builder: Builder, node: Node) -> None:
@@ -164,19 +160,8 @@ def _build(builder: Builder, node: Node) -> None:
             results = fold(node, [builder.constants.get(name) for name in node.inputs], builder.graph.opset)
         builder.constants.update(zip(node.outputs, results, strict=True))
         return
-    value = operators.OPERATORS[node.op](builder, node)
-    if math.prod(value.tensor.shape[1:]) > _MAX_VALUES:
-        raise InputError(f"Expected maps of sane size, received {value.tensor.shape[1:]} from {describe(node)}.")
-    builder.values[node.outputs[0]] = value
-
-
-def _output_names(graph: Graph) -> dict[str, str]:
-    """Returns the file's names by ours: `outcome`, or `score_8`, `bbox_8`, `kps_8` ... of a detector."""
-    names = list(graph.outputs)
-    if len(names) == 1:
-        return {"outcome": names[0]}
-    if is_detector(graph):
-        roles, strides = _DETECTOR_OUTPUTS[len(names)]
-        ours = [f"{role}_{8 * 2**i}" for role in ("score", "bbox", "kps")[:roles] for i in range(strides)]
-        return dict(zip(ours, names, strict=True))
-    return {name if name.isidentifier() else re.sub(r"\W", "_", f"output_{name}"): name for name in names}
+    made = operators.OPERATORS[node.op](builder, node)
+    for tensor, value in zip(node.outputs, made if isinstance(made, list) else [made], strict=False):
+        if math.prod(value.tensor.shape[1:]) > _MAX_VALUES:
+            raise InputError(f"Expected maps of sane size, received {value.tensor.shape[1:]} from {describe(node)}.")
+        builder.values[tensor] = value

@@ -9,7 +9,7 @@ import onnx
 
 from mint_keras import formats
 from mint_keras.audited import iresnet, onnx_forward, parity, runtime, zoo
-from mint_keras.audited.convert import onnx_tf, sources
+from mint_keras.audited.convert import onnx_tf, sources, torch
 from mint_keras.audited.convert.onnx import Converted
 from mint_keras.data import images, samples
 from mint_keras.records import InputError, ParityRecord, RefusedError
@@ -17,6 +17,7 @@ from mint_keras.records import InputError, ParityRecord, RefusedError
 ONNX_TF = "onnx-tf"
 DRAWN_FACES = "synthetic:1/web/0-7/1"
 _NUM_IMAGES = 8
+_MAX_FACE = 256  # pixels a side; detectors take more
 
 
 def sample_pixels(model: keras.Model, faces: str, seed: int) -> dict[str, np.ndarray]:
@@ -24,17 +25,18 @@ def sample_pixels(model: keras.Model, faces: str, seed: int) -> dict[str, np.nda
 
     They are RGB pixels in 0..255, float32, (n, height, width, 3), called noise and faces.
     """
-    _, height, width, channels = model.input.shape
-    is_face = (height, width) == (images.IMAGE_SIZE,) * 2
+    side = model.input.shape[1]
+    is_face = side <= _MAX_FACE
     # Detectors take 640 pixels a side: eight such pictures would be slow, and two tell as much.
     num = _NUM_IMAGES if is_face else 2
-    noise = np.random.default_rng(seed).uniform(0, 255, (num, height, width, channels)).astype(np.float32)
+    # Whole numbers, as pixels are: some files take no others.
+    noise = np.rint(np.random.default_rng(seed).uniform(0, 255, (num, *model.input.shape[1:]))).astype(np.float32)
     if not is_face:
         return {"noise": noise}
     table = samples.list_samples(faces)
     some = table.take(np.arange(min(len(table), 4 * _NUM_IMAGES)))  # the first may be unreadable
     try:
-        found = images.first_faces(some, _NUM_IMAGES)
+        found = images.first_faces(some, _NUM_IMAGES, images.Framing(side))
     except InputError as error:
         wanted = (
             f"an aligned face, a square of {images.MIN_SIZE} pixels or more, among the first {len(some)} of {faces}"
@@ -67,20 +69,28 @@ def prove(
     Raises:
         RefusedError: If a tap is out of tolerance.
     """
-    oracle = parity.Oracle(source.oracle_model, "graph of the checkpoint" if source.is_checkpoint else "onnxruntime")
     sizes = parity.BATCH_SIZES[:1] if source.is_detector else parity.BATCH_SIZES
-    records = parity.check(converted, chosen, oracle, pixels, sizes)
+    records = [r for oracle in source.oracles for r in parity.check(converted, chosen, oracle, pixels, sizes)]
     if cross_check == ONNX_TF:
         other = _OnnxTf(source, onnx_tf.environment())
         records += parity.check(converted, chosen, other, {"noise": pixels["noise"][:1]}, (1,))
     elif cross_check:
         records += _compare_files(source, converted, chosen, pixels, sources.open_source(Path(cross_check)), image_size)
     if not source.is_checkpoint:
-        return records, "the same file run by ONNX Runtime gives the same values"
+        return records, "; ".join(
+            f"{oracle.name} ({oracle.about}) gives {_how_close(oracle)}" for oracle in source.oracles
+        )
     # The oracle of a checkpoint is a graph that we wrote from it; so is what onnx-tf gets.
     if cross_check in ("", ONNX_TF):
         return records, "mapping verified, file not: what checked it was written from the same file (verify_fr.py)"
     return records, f"mapping verified, and {Path(cross_check).name} is the same model"
+
+
+def _how_close(oracle: parity.Oracle) -> str:
+    if oracle.tolerance == parity.EXACT:
+        return "the same values"
+    limits = f"relative error up to {oracle.tolerance.relative:g}, cosine from {oracle.tolerance.cosine:g}"
+    return f"values as near as its rounding allows ({limits})"
 
 
 def check_saved(folder: Path, kind: str, model: keras.Model, noise: np.ndarray) -> None:
@@ -147,13 +157,16 @@ class _OnnxTf(parity.Oracle):
     """onnx-tf in an environment of its own."""
 
     def __init__(self, source: sources.ForeignModel, python: Path) -> None:
-        super().__init__(source.oracle_model, ONNX_TF)
+        super().__init__(name=ONNX_TF, about="the graph, converted by onnx-tf")
+        self._graph = source.graph.model if source.state is None else torch.to_onnx(source.state)
+        if not self._graph.graph.node:
+            raise InputError("Expected a file that ONNX describes for --cross-check onnx-tf, received a Keras file.")
         self._input, self._python = source.graph.input, python
 
     def session(self, tensors: Sequence[str]) -> Callable[[np.ndarray], list[np.ndarray]]:
         def run(images_: np.ndarray) -> list[np.ndarray]:
             feed = np.ascontiguousarray(images_.transpose(0, 3, 1, 2))
-            outputs = onnx_tf.run(self._model(), {self._input: feed}, tensors, self._python)
+            outputs = onnx_tf.run(self._graph, {self._input: feed}, tensors, self._python)
             return [outputs[tensor] for tensor in tensors]
 
         return run

@@ -1,70 +1,107 @@
-"""Opens whatever holds an audited model: an ONNX file, a PyTorch checkpoint, or a folder in insightface's layout."""
+"""Opens whatever holds an audited model, by its content: see `doors`."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import onnx
 
+from mint_keras.audited import parity
 from mint_keras.audited.cards import ARCFACE, Card, Preprocessing
+from mint_keras.audited.convert import (
+    doors,
+    keras_file,
+    pixels,
+    quantised,
+    saved_model,
+    tflite,
+    torch,
+    torch_file,
+)
 from mint_keras.audited.convert import graph as graphs
 from mint_keras.audited.convert import onnx as onnx_source
-from mint_keras.audited.convert import torch, torch_file
 from mint_keras.audited.convert.onnx import Converted
 from mint_keras.borders import reading
 from mint_keras.records import InputError
 
-TORCH_SUFFIXES = (".pth", ".pt")
 # As insightface tells its models: 192 pixels are a landmark model's, whose vectors of 212 or 3309 numbers look like
 # embeddings.
 _FACE_SIDES = set(range(112, 257, 16)) - {192}
+_MAX_TFLITE = 2**31  # bytes, as the format has it
 
 
 @dataclasses.dataclass(frozen=True)
 class ForeignModel:
-    """A model as its makers wrote it."""
+    """A model as its makers wrote it.
 
-    files: list[Path]  # the file and, of ONNX, its external weights
-    format: str  # what the file is, for the record
-    graph: graphs.Graph  # the file's graph; of a checkpoint, one of the same topology with cut weights
-    is_detector: bool = False  # whether the model is a face detector
-    state: dict | None = None  # arrays of a checkpoint
+    Attributes:
+        files: The file and, of ONNX, its external weights; all files of a SavedModel.
+        format: What the file is, for the record.
+        graph: The file's graph; of a checkpoint, one of the same topology with cut weights.
+        oracles: What runs it, the file as it is last.
+        is_detector: Whether the model is a face detector.
+        state: Arrays of a checkpoint.
+        layers: Layers of a Keras file.
+        scale: Mean and divisor that a quantised input stands for, of TFLite.
+    """
+
+    files: list[Path]
+    format: str
+    graph: graphs.Graph
+    oracles: Sequence[parity.Oracle]
+    is_detector: bool = False
+    state: dict | None = None
+    layers: keras_file.KerasFile | None = None
+    scale: tuple[float, float] | None = None
 
     @property
     def is_checkpoint(self) -> bool:
         """Tells whether the oracle's graph is ours, so that parity proves the mapping but not the file."""
         return self.state is not None
 
-    def oracle_model(self) -> onnx.ModelProto:
-        """Returns what ONNX Runtime runs as the oracle: the file itself, or the graph written from a checkpoint."""
-        return self.graph.model if self.state is None else torch.to_onnx(self.state)
-
     def choose_preprocessing(
-        self, mean: tuple[float, ...], std: tuple[float, ...], card: Card | None
+        self, mean: tuple[float, ...], std: tuple[float, ...], card: Card | None, bgr: bool | None = None
     ) -> tuple[Preprocessing, str]:
-        """Decides how the model wants its pixels, and says why: the user, its card, or insightface's rule.
+        """Decides how the model wants its pixels, and says why: the user, its card, or what the file tells.
 
-        The user's mean and std, of pixels in 0..255, are one number, or red, green and blue, or empty.
+        The user's mean and std, of pixels in 0..255, are one number, or red, green and blue, or empty; bgr, where it is
+        said, goes before what the card says of the order of colours.
         """
         if not mean and not std:
+            found, reason = self._usual()
             if card is not None:
-                return card.preprocessing, f"scaled as the card {card.name} says"
-            usual = self.usual_preprocessing()
-            return usual, (
-                f"scaled as insightface's rule has it, (x - {usual.mean[0]:g}) / {usual.std[0]:g}; nobody said so of "
-                "this file: verify_fr.py shows whether it is right, --mean and --std change it"
-            )
+                found, reason = card.preprocessing, f"scaled as the card {card.name} says"
+            else:
+                reason += (
+                    "; nobody said so of this file: verify_fr.py shows whether it is right, --mean and --std change it"
+                )
+            if bgr is not None and bgr != found.bgr:
+                found, reason = dataclasses.replace(found, bgr=bgr), f"{reason}; colours as the command says"
+            return found, reason + ("; blue, green, red" if found.bgr else "")
         if {len(mean), len(std)} - {1, 3} or not all(np.isfinite([*mean, *std])) or min(std) <= 0:
             raise InputError(f"Expected --mean and --std of 1 or 3 numbers, --std above 0, received {mean} and {std}.")
         wide_mean, wide_std = (values if len(values) == 3 else values * 3 for values in (mean, std))
-        return Preprocessing(wide_mean, wide_std), "scaled as the command says"  # type: ignore[arg-type]
+        order = "; blue, green, red" if bgr else ""
+        return Preprocessing(wide_mean, wide_std, bool(bgr)), f"scaled as the command says{order}"  # type: ignore[arg-type]
 
     def usual_preprocessing(self) -> Preprocessing:
-        """Returns how models of this kind usually want their pixels."""
-        return ARCFACE if self.is_checkpoint else onnx_source.usual_preprocessing(self.graph)
+        """Returns how the file most likely wants its pixels."""
+        return self._usual()[0]
+
+    def _usual(self) -> tuple[Preprocessing, str]:
+        if self.scale is not None:
+            mean, std = self.scale
+            return Preprocessing(
+                (mean,) * 3, (std,) * 3
+            ), "scaled as the file quantises its input: pixels go in as bytes"
+        return pixels.usual(self.graph, self.is_detector)
 
     def to_keras(self, preprocessing: Preprocessing, image_size: int | None, name: str) -> Converted:
         """Converts the model; see `convert.onnx.to_keras` and `convert.torch.to_keras`."""
+        if self.layers is not None:
+            size = pixels.contract(self.graph.input_shape, preprocessing, image_size, onnx_source.DEFAULT_SIZE)
+            with reading(f"a Keras model of built-in layers in {self.files[0]}"):
+                return self.layers.to_keras(size, name)
         if self.state is None:
             return onnx_source.to_keras(self.graph, preprocessing, image_size, name)
         if preprocessing != ARCFACE:
@@ -74,21 +111,60 @@ class ForeignModel:
 
 
 def open_source(weights: Path) -> ForeignModel:
-    """Opens a file .onnx, .pth or .pt, or the recognition model of a folder such as ~/.insightface/models/buffalo_l."""
+    """Opens a file or folder of any kind that `doors.recognise` knows, such as ~/.insightface/models/buffalo_l.
+
+    Raises:
+        InputError: if it is of another kind, or broken.
+    """
     path = weights.expanduser()
-    if path.is_dir():
-        path = _recognition_model(path)
-    if not path.is_file():
-        raise InputError(f"Expected a model file (.onnx, .pth, .pt) or folder, received {path}: not found.")
-    if path.suffix.lower() in TORCH_SUFFIXES:
-        state = torch_file.read_state_dict(path)
+    kind = doors.recognise(path)
+    if kind == doors.PACK:
+        return _open_onnx(_recognition_model(path))
+    if kind == doors.TORCH:
+        state, where = torch_file.read_checkpoint(path)
         with reading(f"a checkpoint of arcface_torch in {path}"):
             graph = torch.topology(state)
-        return ForeignModel([path], "PyTorch state dict of arcface_torch", graph, state=state)
+        oracle = parity.Oracle(lambda: torch.to_onnx(state), "graph of the checkpoint", about="a graph of the weights")
+        return ForeignModel([path], f"PyTorch state dict of arcface_torch{where}", graph, [oracle], state=state)
+    if kind == doors.KERAS:
+        layers = keras_file.KerasFile(keras_file.read(path))
+        return ForeignModel([path], "Keras file", layers.graph, [layers.oracle()], layers=layers)
+    if kind == doors.SAVED_MODEL:
+        files = [path / saved_model.FILE, *sorted((path / "variables").glob("variables.*"))]
+        file, oracle = saved_model.read(path)
+        return _from_tflite(file, files, "SavedModel, read as TFLite", [oracle])
+    if kind == doors.TFLITE:
+        if path.stat().st_size > _MAX_TFLITE:
+            raise InputError(f"Expected a TFLite file of at most {_MAX_TFLITE} bytes, received {path}, a larger one.")
+        file = tflite.TfliteFile(path.read_bytes())
+        return _from_tflite(file, [path], f"TFLite, {'int8' if file.quantised else 'float'}", [])
+    return _open_onnx(path)
+
+
+def _from_tflite(
+    file: tflite.TfliteFile, files: list[Path], about: str, oracles: Sequence[parity.Oracle]
+) -> ForeignModel:
+    graph = graphs.parse(file.model, files[0].name)
+    if file.quantised:
+        graph = dataclasses.replace(graph, notes=(quantised.ROUNDED,))
+    # The graph first, which has every tap; then whoever runs the file as it is.
+    mapped = parity.Oracle(lambda: file.model, "float32", about="the graph of the file in float32")
+    found = [mapped, file.oracle(), *oracles]
+    return ForeignModel(files, about, graph, found, onnx_source.is_detector(graph), scale=file.input_scale)
+
+
+def _open_onnx(path: Path) -> ForeignModel:
     graph = graphs.read(path)
     maker = f"{graph.model.producer_name} {graph.model.producer_version}".strip() or "unknown exporter"
-    about = f"ONNX, opset {graph.opset}, {maker}"
-    return ForeignModel(graph.files, about, graph, onnx_source.is_detector(graph))
+    oracles = [parity.Oracle(lambda: graph.read)]
+    if graph.notes:  # what is proven is the float network; beside it stands what the file itself gives
+        tolerance = parity.ROUNDED if quantised.ROUNDED in graph.notes else parity.HALF
+        given = set(graph.outputs.values())  # what is inside may be integers there
+        oracles = [parity.Oracle(lambda: graph.read, "float32", about="the file read in float32")]
+        oracles.append(parity.Oracle(lambda: graph.model, tolerance=tolerance, only=given))
+    return ForeignModel(
+        graph.files, f"ONNX, opset {graph.opset}, {maker}", graph, oracles, onnx_source.is_detector(graph)
+    )
 
 
 def _recognition_model(folder: Path) -> Path:

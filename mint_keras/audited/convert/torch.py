@@ -15,9 +15,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from mint_keras.audited import iresnet
 from mint_keras.audited.cards import ARCFACE
-from mint_keras.audited.convert import naming
+from mint_keras.audited.convert import blocks, naming
 from mint_keras.audited.convert.graph import Graph, parse
 from mint_keras.audited.convert.onnx import Converted
+from mint_keras.audited.convert.pixels import Contract
 from mint_keras.audited.convert.values import MAP_ORDER, Value, rows_as_flattened
 from mint_keras.records import InputError
 
@@ -89,9 +90,9 @@ def to_keras(state: dict[str, np.ndarray], model_name: str = "audited") -> Conve
         layers=places,
         nodes={tensor: tensor for tensor in tensors},
         outputs=outputs,
-        taps={**naming.find_taps(graph, sizes), **outputs},
+        taps={**blocks.find_taps(graph, sizes), **outputs},
         is_iresnet=True,
-        preprocessing=ARCFACE,
+        contract=Contract(ARCFACE, (image_size, image_size)),
     )
 
 

@@ -26,6 +26,19 @@ _MAX_PICKLE = 16 * 2**20  # bytes; a backbone's is some 100 KB, its tensors lie 
 _MAX_VALUES = 2**48  # NumPy counts bytes in 63 bits
 _MAX_AXES = 32  # NumPy's
 _MIN_TENSORS, _MAX_COPIES = 2**20, 4
+_MAX_DEPTH = 3
+# Where trainings keep the weights of the network, in the order in which they are looked for.
+_WRAPPERS = (
+    "state_dict_backbone", "backbone_state_dict", "net_state_dict", "model_state_dict", "state_dict", "backbone",
+    "model", "net", "network", "ema", "model_ema", "state_dict_ema", "ema_state_dict", "student", "teacher", "state",
+    "weights",
+)  # fmt: skip
+_REMEDY = (
+    " A file that names code is not read. Where its code is, write the weights alone: x = torch.load("
+    '"{name}", "cpu", weights_only=False); torch.save(x["state_dict"] if isinstance(x, dict) else x.state_dict(), '
+    '"backbone.pth").'
+)
+_PREFIXES = ("module.", "_orig_mod.", "backbone.", "model.", "net.", "encoder.")
 _DTYPES = {
     "FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2", "BFloat16Storage": "<u2",
     "LongStorage": "<i8", "IntStorage": "<i4", "ShortStorage": "<i2", "CharStorage": "i1", "ByteStorage": "u1",
@@ -47,9 +60,14 @@ class _Tensor(NamedTuple):
 
 
 def read_state_dict(path: Path) -> dict[str, np.ndarray]:
-    """Reads a state dict, such as arcface_torch's `backbone.pth` or `model.pt`, in the file's order.
+    """Reads a state dict, such as arcface_torch's `backbone.pth` or `model.pt`, in the file's order."""
+    return read_checkpoint(path)[0]
 
-    A common prefix `module.` of the keys (DistributedDataParallel) is taken off.
+
+def read_checkpoint(path: Path) -> tuple[dict[str, np.ndarray], str]:
+    """Reads a state dict, also one that lies within a checkpoint of a training, and says where it was found there.
+
+    What wrappers (DistributedDataParallel, Lightning, torch.compile) put before all keys is taken off.
 
     Raises:
         InputError: The file is no complete PyTorch file, asks for anything but tensors, or holds no state dict.
@@ -63,19 +81,36 @@ def read_state_dict(path: Path) -> dict[str, np.ndarray]:
                 if file.peek(4).startswith(b"PK"):
                     raise InputError("Expected a whole PyTorch archive, received the beginning of one: truncated?")
                 value, read_storage = _read_legacy(file)
-            is_state_dict = isinstance(value, dict) and value and all(isinstance(v, _Tensor) for v in value.values())
-            if not is_state_dict or not all(isinstance(key, str) for key in value):
-                found = f"a dict with keys {list(value)[:5]}" if isinstance(value, dict) else type(value).__name__
-                hint = "Save the backbone's alone."
-                raise InputError(f"Expected a state dict (tensors by key), received {found}. {hint}")
-            prefix = "module." if all(key.startswith("module.") for key in value) else ""
+            found, where = _find(value)
             # A few bytes may name one storage thousands of times: half floats double, and some weights are tied.
-            wanted, size = 4 * sum(math.prod(tensor.size) for tensor in value.values()), os.fstat(file.fileno()).st_size
+            wanted, size = 4 * sum(math.prod(tensor.size) for tensor in found.values()), os.fstat(file.fileno()).st_size
             if wanted > _MIN_TENSORS + _MAX_COPIES * size:
                 raise InputError(f"Expected the values of every tensor, received {wanted} bytes in a file of {size}.")
-            return {key.removeprefix(prefix): _array(tensor, read_storage) for key, tensor in value.items()}
+            return {key: _array(tensor, read_storage) for key, tensor in found.items()}, where
     except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+        hint = _REMEDY.format(name=path.name) if "asks for" in str(error) else ""
+        raise InputError(f"{path}: {error}{hint}") from error
+
+
+def _find(value: Any) -> tuple[dict[str, _Tensor], str]:
+    """Returns the state dict in what a file holds, without prefixes, and says where it lay."""
+    where = ""
+    for _ in range(_MAX_DEPTH):
+        if isinstance(value, dict) and value and all(isinstance(v, _Tensor) for v in value.values()):
+            break
+        inner = [key for key in _WRAPPERS if isinstance(value, dict) and isinstance(value.get(key), dict)]
+        if not inner:
+            found = f"a dict with keys {list(value)[:5]}" if isinstance(value, dict) else type(value).__name__
+            hint = 'Save the backbone\'s alone: torch.save(backbone.state_dict(), "backbone.pth").'
+            raise InputError(f"Expected a state dict (tensors by key), received {found}. {hint}")
+        where += f", its {inner[0]!r}" + (f" and not its {inner[1:]}" if inner[1:] else "")
+        value = value[inner[0]]
+    if not all(isinstance(key, str) and isinstance(tensor, _Tensor) for key, tensor in value.items()):
+        raise InputError("Expected a state dict (tensors by key), received other keys, or dicts within dicts.")
+    while prefix := next((p for p in _PREFIXES if any(key.startswith(p) for key in value)), ""):
+        # What is beside the backbone, the classifier of the training, is no part of the face model.
+        value = {key.removeprefix(prefix): tensor for key, tensor in value.items() if key.startswith(prefix)}
+    return value, where
 
 
 def _read_zip(file: BinaryIO) -> tuple[Any, Callable[[_Storage], bytes]]:

@@ -14,6 +14,8 @@ from mint_keras.audited.convert.graph import BATCH, Graph, Node
 from mint_keras.records import InputError
 
 MAP_ORDER = (0, 3, 1, 2)
+# Constants within a layer's settings are text in the file: position embeddings and the like, not weights.
+_MAX_PLACED = 2**20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Builder:
         self.graph = graph
         self.values: dict[str, Value] = {}  # tensors that depend on the image
         self.constants = dict(graph.constants)  # the others, shapes included once they are computed
+        self.has_mxnet_slopes = False  # whether PRelu had slopes (C,) that the standard does not allow
         self._names = names
         self._settled: dict[str, Value] = {}
 
@@ -85,9 +88,33 @@ class Builder:
         return self.settled(node.inputs[position])
 
     def channels_last(self, node: Node) -> Value:
-        """Returns the first input of a node with its channels last: a map, or vectors as they are."""
+        """Returns the first input of a node with its channels, the source's second axis, last."""
         value = self.input(node)
-        return self.map(node) if len(value.order) == 4 else value
+        if len(value.order) < 3 or 0 not in value.order:
+            return value
+        order = (0, len(value.order) - 1, *range(1, len(value.order) - 1))
+        return self.to_order(value, order, f"{self.name(node)}_nhwc")
+
+    def in_order(self, node: Node, position: int = 0) -> Value:
+        """Returns an input of a node with its axes in Keras in the source's order."""
+        value = self.input(node, position)
+        return self.to_order(value, tuple(sorted(value.order)), f"{self.name(node)}_order{position or ''}")
+
+    def placed(self, node: Node, number: np.ndarray, value: Value) -> np.ndarray:
+        """Returns a constant that the source lays along the axes of a value as Keras lays it there, float32."""
+        sizes = self.shape_of(value)
+        wide = number.reshape((1,) * (len(sizes) - number.ndim) + number.shape) if number.ndim <= len(sizes) else number
+        fits = wide.ndim == len(sizes) and all(have in (1, want) for have, want in zip(wide.shape, sizes, strict=True))
+        if number.size > _MAX_PLACED or not (number.size == 1 or fits):
+            received = f"shape {number.shape} for {sizes}"
+            raise InputError(f"Expected a constant of the size of its map in node {node.name!r}, received {received}.")
+        if number.size == 1:
+            return number.reshape(()).astype(np.float32)
+        moved = wide.transpose([value.order.index(axis) for axis in sorted(value.order)]).astype(np.float32)
+        # What is left out in front is broadcast, so that one number per channel stays a plain list in the layer.
+        while moved.shape[0] == 1:
+            moved = moved[0]
+        return moved
 
     def map(self, node: Node, position: int = 0) -> Value:
         """Returns an input of a node as a map, N, H, W, C in Keras; InputError if it has not four axes."""
@@ -97,17 +124,34 @@ class Builder:
         return self.to_order(value, MAP_ORDER, f"{self.name(node)}_nhwc")
 
     def to_order(self, value: Value, order: tuple[int, ...], name: str) -> Value:
-        """Transposes a value so that its ONNX axes have the given Keras axes behind them."""
+        """Transposes a value so that its ONNX axes have the given Keras axes behind them.
+
+        Where the source merged the batch of 1 into another axis, an axis of size 1 that stands where the batch is
+        wanted is the batch again.
+        """
         if value.order == order:
             return value
-        if value.order.index(0) != order.index(0):
+        batch = order.index(0) if 0 in order else None
+        is_merged = batch is not None and 0 not in value.order and self.shape_of(value)[batch] == 1
+        if not is_merged and (value.order.index(0) if 0 in value.order else None) != batch:
             raise InputError(f"Expected the batch to stay the same axis, received a transposed one at {name!r}.")
         source_of = dict(zip(order, value.order, strict=True))
-        return Value(layers.Permute([source_of[axis] for axis in range(1, len(order))], name=name)(value.tensor), order)
+        others = [source_of[axis] for axis in sorted(order) if axis]
+        if not is_merged:
+            return Value(layers.Permute(others, name=name)(value.tensor), order)
+        moved = layers.Permute([*others, source_of[0]], name=name)(value.tensor)
+        return Value(layers.Reshape(moved.shape[1:-1], name=f"{name}_batch")(moved), order)
 
     def name(self, node: Node) -> str:
         """Returns the name of a node's layer."""
         return self._names[node.outputs[0]]
+
+    def operation(self, name: str, function: Callable[..., Any], *arguments: Any, **options: Any) -> keras.KerasTensor:
+        """Applies a function of `keras.ops` that is one operation, for what no layer of Keras does, and names it."""
+        tensor = function(*arguments, **options)
+        # Keras numbers operations within a process; by their nodes the same file gives the same model.
+        tensor._keras_history.operation.name = name
+        return tensor
 
     def apply(self, layer: keras.layers.Layer, value: Value, weights: list[np.ndarray] | None = None) -> Value:
         """Applies a layer that keeps the axes, and sets its weights."""
@@ -123,4 +167,4 @@ def rows_as_flattened(kernel: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return kernel[np.arange(len(kernel)).reshape(channels, height, width).transpose(1, 2, 0).reshape(-1)]
 
 
-Operator = Callable[[Builder, Node], Value]
+Operator = Callable[[Builder, Node], Value | list[Value]]

@@ -141,8 +141,8 @@ def test_broken_checkpoints(state: dict[str, np.ndarray], tmp_path: Path) -> Non
     assert "without data.pkl" in refusal(zipped(tmp_path / "other.pth", b"", name="readme.txt"))
     compressed = zipped(tmp_path / "bomb.pth", bytes(10**6), zipfile.ZIP_DEFLATED)
     assert "never compressed" in refusal(compressed)
-    files.save_torch_zip(tmp_path / "nested.pth", {"epoch": 3, "state_dict": collections.OrderedDict(state)})
-    assert "dict with keys ['epoch', 'state_dict']" in refusal(tmp_path / "nested.pth")
+    files.save_torch_zip(tmp_path / "nested.pth", {"epoch": 3, "other": collections.OrderedDict(state)})
+    assert "dict with keys ['epoch', 'other']" in refusal(tmp_path / "nested.pth")
     files.save_torch_zip(tmp_path / "list.pth", [1, 2])
     assert "received list" in refusal(tmp_path / "list.pth")
 

@@ -58,7 +58,7 @@ def test_every_dialect_gives_the_network_of_the_checkpoint(
     onnx.save(files.make_onnx(state, files.DIALECTS[name]), path)
     source, converted = convert(path)
     assert list(converted.taps) == TAPS
-    records = parity.check(converted, converted.taps, parity.Oracle(source.oracle_model), {"noise": NOISE})
+    records = parity.check(converted, converted.taps, source.oracles[0], {"noise": NOISE})
     assert {record.batch for record in records} == {1, 8}
     received = outputs(converted)
     assert max(relative(received[tap], reference[tap]) for tap in TAPS) < 1e-5
@@ -95,7 +95,7 @@ def test_weights_in_half_precision(state: dict[str, np.ndarray], tmp_path: Path)
     path = tmp_path / "half.onnx"
     onnx.save(files.make_onnx(state, files.Dialect(half=True, opset=13)), path)
     source, converted = convert(path)
-    records = parity.check(converted, converted.taps, parity.Oracle(source.oracle_model), {"noise": NOISE})
+    records = parity.check(converted, converted.taps, source.oracles[0], {"noise": NOISE})
     assert max(record.relative for record in records) < 1e-5
     rounded = {key: array.astype(np.float16) for key, array in state.items()}
     assert not np.array_equal(rounded["fc.weight"], state["fc.weight"])
@@ -110,7 +110,7 @@ def test_mxnet_graph_that_scales_its_pixels(state: dict[str, np.ndarray], tmp_pa
     assert source.usual_preprocessing().std == (1.0, 1.0, 1.0)
     assert converted.is_iresnet
     assert list(converted.taps) == TAPS
-    parity.check(converted, converted.taps, parity.Oracle(source.oracle_model), {"noise": NOISE})
+    parity.check(converted, converted.taps, source.oracles[0], {"noise": NOISE})
     plain = dataclasses.replace(dialect, mxnet=False)
     onnx.save(files.make_onnx(state, plain), path)
     assert relative(outputs(converted)["conv4"], outputs(convert(path)[1])["conv4"]) < 1e-5

@@ -189,6 +189,125 @@ CASES: dict[str, tuple[list[onnx.NodeProto], Weights, int]] = {
         {"a": np.array([2, 3])},
         13,
     ),
+    "clip to 2 at most": ([node("Clip", "c - hi", "y")], {"hi": np.float32(2)}, 13),
+    "clip to nothing": ([node("Clip", "c", "y")], {}, 13),
+    "a number per place": ([node("Add", "c k", "y")], {"k": weights(8, 12, 12)}, 13),
+    "a number per row": ([node("Mul", "c k", "y")], {"k": weights(12, 1)}, 13),
+    "maximum and minimum with numbers": (
+        [node("Max", "c k", "m"), node("Min", "k m", "n"), node("Max", "m n", "y")], {"k": weights(8, 1, 1)}, 13
+    ),
+    "quotients, powers, roots": (
+        [
+            node("Abs", "c", "a"), node("Add", "a one", "g"), node("Sqrt", "g", "r"), node("Div", "c r", "d"),
+            node("Reciprocal", "g", "i"), node("Pow", "i two", "p"), node("Div", "one g", "q"), node("Exp", "q", "e"),
+            node("Sum", "d p", "s"), node("Min", "s e", "y"),
+        ],
+        {"one": ONE, "two": np.float32(2)},
+        13,
+    ),
+    "activations": (
+        [node("Elu", "c", "a", alpha=0.5), node("Softplus", "a", "g"), node("Mish", "g", "d"), node("Erf", "d", "y")], {}, 18
+    ),
+    "gelu by erf": (
+        [
+            node("Div", "c root", "d"), node("Erf", "d", "e"), node("Add", "e one", "f"), node("Mul", "c f", "g"),
+            node("Mul", "g half", "h"), node("Mul", "c half", "i"), node("Div", "i root", "j"), node("Erf", "i", "k"),
+            node("Add", "h k", "y"),
+        ],
+        {"root": np.float32(2**0.5), "one": ONE, "half": np.float32(0.5)},
+        13,
+    ),
+    "gelu, both ways": ([node("Gelu", "c", "g"), node("Gelu", "g", "y", approximate="tanh")], {}, 20),
+    "max pool, SAME_UPPER": ([node("MaxPool", "c", "y", kernel_shape=[3, 3], strides=[2, 2], auto_pad="SAME_UPPER")], {}, 13),
+    "max pool, SAME_LOWER": ([node("MaxPool", "c", "y", kernel_shape=[2, 2], strides=[1, 1], auto_pad="SAME_LOWER")], {}, 13),
+    "max pool, uneven pads": ([node("MaxPool", "c", "y", kernel_shape=[3, 2], strides=[2, 3], pads=[0, 1, 1, 0])], {}, 13),
+    "max pool, ceil and pads": (
+        [node("MaxPool", "c", "y", kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4, ceil_mode=1)], {}, 13
+    ),
+    "average pool, SAME_UPPER": (
+        [node("AveragePool", "c", "y", kernel_shape=[3, 3], strides=[2, 2], auto_pad="SAME_UPPER")], {}, 13
+    ),
+    "average pool, uneven pads": (
+        [node("AveragePool", "c", "y", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 0, 0, 1])], {}, 13
+    ),
+    "average pool, ceil, pads counted": (
+        [node("AveragePool", "c", "y", kernel_shape=[4, 4], strides=[3, 3], pads=[1] * 4, ceil_mode=1, count_include_pad=1)],
+        {}, 19,
+    ),
+    "flatten from the last axis but two": ([node("Flatten", "c", "y", axis=-3)], {}, 13),
+    "gemm, bias (1, n)": (
+        [node("Flatten", "c", "f"), node("Gemm", "f k z", "y")], {"k": weights(1152, 5), "z": weights(1, 5)}, 11
+    ),
+    "prelu after a dense layer": (
+        [node("Flatten", "c", "f"), node("Gemm", "f k", "g"), node("PRelu", "g s", "y")],
+        {"k": weights(1152, 5), "s": weights(1, 5)}, 11,
+    ),
+    "prelu after a dense layer, slopes (C,)": (
+        [node("Flatten", "c", "f"), node("Gemm", "f k", "g"), node("PRelu", "g s", "y")],
+        {"k": weights(1152, 5), "s": weights(5)}, 11,
+    ),
+    "prelu, slopes (C,) on a map as wide": (
+        [node("Conv", "c k", "d"), node("PRelu", "d s", "y")], {"k": weights(12, 8, 1, 1), "s": weights(12)}, 11
+    ),
+    "prelu, slopes of rows": ([node("PRelu", "c s", "y")], {"s": weights(12, 1)}, 11),
+    "slices": (
+        [node("Slice", "c a l i s", "d"), node("Slice", "d e f", "y")],
+        {"a": np.array([7, 1]), "l": np.array([-100, 9]), "i": np.array([1, -1]), "s": np.array([-2, 3]),
+         "e": np.array([0, 1]), "f": np.array([2**31 - 1, 3])}, 13,
+    ),
+    "slice by attributes": ([node("Slice", "c", "y", starts=[1], ends=[-1], axes=[2])], {}, 9),
+    "red and blue exchanged": ([node("Gather", "x k", "g", axis=1), node("Conv", "g w b", "y")], {"k": np.array([2, 1, 0])}, 13),
+    "gather of one": ([node("Gather", "c k", "y", axis=-1)], {"k": np.array(-2)}, 13),
+    "split in equal parts": ([node("Split", "c", "p q", axis=1), node("Sub", "q p", "y")], {}, 13),
+    "split by sizes": ([node("Split", "c s", "p q r", axis=3), node("Concat", "r p", "y", axis=2)], {"s": np.array([3, 6, 3])}, 13),
+    "expand": (
+        [node("ReduceMean", "c", "m", axes=[2]), node("Expand", "m s", "e"), node("Sub", "c e", "y")],
+        {"s": np.array([1, 8, 12, 1])}, 13,
+    ),
+    "pad of channels": ([node("Pad", "c p", "y")], {"p": np.array([0, 4, 0, 0, 0, 4, 0, 0])}, 13),
+    "pad by reflection, and cut": ([node("Pad", "c p", "y", mode="reflect")], {"p": np.array([0, 0, 2, -1, 0, 0, 1, 0])}, 13),
+    "softmax over channels": ([node("Softmax", "c", "y", axis=1)], {}, 13),
+    "softmax of vectors, opset 11": ([node("Flatten", "c", "f"), node("Softmax", "f", "y")], {}, 11),
+    "unit length by ReduceL2": (
+        [node("Flatten", "c", "f"), node("ReduceL2", "f", "n", axes=[1]), node("Div", "f n", "y")], {}, 11
+    ),
+    "unit length by LpNormalization": ([node("LpNormalization", "c", "y", axis=1)], {}, 11),
+    "sums and extremes": (
+        [
+            node("ReduceSum", "c a", "s"), node("ReduceSumSquare", "c", "q", axes=[1]), node("ReduceMin", "q", "m", axes=[2, 3]),
+            node("Add", "s m", "y"),
+        ],
+        {"a": np.array([1])}, 13,
+    ),
+    "layer normalisation of tokens": (
+        [node("Reshape", "c q", "r"), node("Transpose", "r", "t", perm=[0, 2, 1]), node("LayerNormalization", "t g h", "y")],
+        {"q": np.array([0, 8, -1]), "g": weights(8), "h": weights(8) + 1}, 17,
+    ),
+    "layer normalisation in parts": (
+        [
+            node("Transpose", "c", "t", perm=[0, 2, 3, 1]), node("ReduceMean", "t", "m", axes=[-1]), node("Sub", "t m", "d"),
+            node("Pow", "d two", "p"), node("ReduceMean", "p", "v", axes=[-1]), node("Add", "v e", "z"), node("Sqrt", "z", "s"),
+            node("Div", "d s", "n"), node("Mul", "n g", "o"), node("Add", "o h", "y"),
+        ],
+        {"two": np.float32(2), "e": np.float32(1e-6), "g": weights(8), "h": weights(8)}, 13,
+    ),
+    "tokens and back": (
+        [
+            node("Reshape", "c q", "r"), node("Transpose", "r", "t", perm=[0, 2, 1]), node("MatMul", "t k", "m"),
+            node("Transpose", "m", "u", perm=[0, 2, 1]), node("Reshape", "u z", "v"), node("Relu", "v", "y"),
+        ],
+        {"q": np.array([0, 8, -1]), "k": weights(8, 6), "z": np.array([0, 6, 12, 12])}, 13,
+    ),
+    "a class token": (
+        [
+            node("Reshape", "c q", "r"), node("Transpose", "r", "t", perm=[0, 2, 1]), node("Shape", "t", "s"),
+            node("Gather", "s zero", "n"), node("Unsqueeze", "n zero1", "n1"), node("Concat", "n1 rest", "shape", axis=0),
+            node("Expand", "k shape", "e"), node("Concat", "e t", "j", axis=1), node("Gather", "j zero", "y", axis=1),
+        ],
+        {"q": np.array([0, 8, -1]), "k": weights(1, 1, 8), "zero": np.array(0), "zero1": np.array([0]), "rest": np.array([1, 8])},
+        13,
+    ),
+    "matmul along the width": ([node("MatMul", "c k", "y")], {"k": weights(12, 5)}, 13),
 }  # fmt: skip
 
 
@@ -239,13 +358,14 @@ REFUSED: dict[str, tuple[list[onnx.NodeProto], Weights, str]] = {
     "cubic resize": (
         [node("Resize", "c - s", "y", mode="cubic")], {"s": np.float32([1, 1, 2, 2])}, "nearest-neighbour.*cubic"
     ),
-    "softmax": ([node("Softmax", "c", "y", name="the_softmax")], {}, "AveragePool.*received operator Softmax in node 'the_"),
+    "a cosine": ([node("Cos", "c", "y", name="the_cosine")], {}, "AveragePool.*received operator Cos in node 'the_"),
     "transposed gemm": (
         [node("Flatten", "c", "f"), node("Gemm", "f k", "y", transA=1)], {"k": weights(3, 5)}, "transA"
     ),
     "flatten from axis 2": ([node("Flatten", "c", "y", axis=2)], {}, "axis 1"),
-    "a constant per pixel": ([node("Add", "c k", "y")], {"k": weights(12, 12)}, "per channel"),
-    "reflection": ([node("Pad", "c p", "y", mode="reflect")], {"p": np.array([0, 0, 1, 1, 0, 0, 1, 1])}, "zeros"),
+    "a constant that does not fit": ([node("Add", "c k", "y")], {"k": weights(12, 11)}, "size of its map"),
+    "edges repeated": ([node("Pad", "c p", "y", mode="edge")], {"p": np.array([0, 0, 1, 1, 0, 0, 1, 1])}, "reflection"),
+    "a part of the batch": ([node("Gather", "c k", "y", axis=0)], {"k": np.array(0)}, "whole batch"),
     "weights from the image": ([node("Conv", "c x", "y")], {}, "constant weights"),
     "weights that do not fit": ([node("Conv", "c k", "y")], {"k": weights(8, 5, 3, 3)}, "kernel for 8 channels"),
     "a dense layer that does not fit": (

@@ -1,14 +1,20 @@
 """Operators on windows of a map: convolution, pooling, padding, enlarging."""
 
+import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
+import numpy as np
 from keras import layers
 
 from mint_keras.audited.convert.graph import Node
 from mint_keras.audited.convert.values import Builder, Operator, Value
 from mint_keras.records import InputError
+
+_Function = Callable[..., keras.KerasTensor]
+_MAX_PADDING = 1024
+_LARGEST = 3.4e38
 
 
 def conv(b: Builder, node: Node) -> Value:
@@ -41,74 +47,140 @@ def global_pool(layer: type[keras.layers.Layer]) -> Operator:
     return lambda b, node: b.apply(layer(keepdims=True, name=b.name(node)), b.map(node))
 
 
-def reduction(layer: type[keras.layers.Layer]) -> Operator:
-    """Returns an operator that reduces over height and width."""
+def reduction(
+    layer: type[keras.layers.Layer] | None,
+    reduce: _Function,
+    before: _Function | None = None,
+    after: _Function | None = None,
+) -> Operator:
+    """Returns an operator that reduces axes: height and width of maps by a layer, others by functions of `keras.ops`.
+
+    What works on every value alone may come before and after.
+    """
 
     def build(b: Builder, node: Node) -> Value:
-        if sorted(axis % 4 for axis in b.given(node, 1, "axes", ())) != [2, 3]:
-            raise InputError(f"Expected {node.op} over height and width in node {node.name!r}, received other axes.")
-        keeps = bool(node.attributes.get("keepdims", 1))
-        value = b.apply(layer(keepdims=keeps, name=b.name(node)), b.map(node))
-        return value if keeps else Value(value.tensor, (0, 1))
+        value, keeps, name = b.input(node), bool(node.attributes.get("keepdims", 1)), b.name(node)
+        axes = sorted(int(axis) % len(value.order) for axis in b.given(node, 1, "axes", ()))
+        if not axes or 0 in {value.order[axis] for axis in axes}:
+            raise InputError(f"Expected {node.op} over axes but the batch in node {node.name!r}, received {axes}.")
+        if layer is not None and axes == [2, 3] and len(value.order) == 4:
+            value = b.apply(layer(keepdims=keeps, name=name), b.map(node))
+            return value if keeps else Value(value.tensor, (0, 1))
+        tensor, places = value.tensor, [value.order[axis] for axis in axes]
+        if before is not None:
+            tensor = b.operation(f"{name}_before", before, tensor)
+        tensor = b.operation(f"{name}_reduced" if after else name, reduce, tensor, axis=places, keepdims=keeps)
+        if after is not None:
+            tensor = b.operation(name, after, tensor)
+        if keeps:
+            return Value(tensor, value.order)
+        kept = [axis for axis in value.order if axis not in places]
+        return Value(tensor, tuple(axis - sum(place < axis for place in places) for axis in kept))
 
     return build
 
 
+def unit(b: Builder, node: Node) -> Value:
+    """LpNormalization with the Euclidean norm."""
+    value = b.input(node)
+    if node.attributes.get("p", 2) != 2:
+        raise InputError(f"Expected LpNormalization of p 2 in node {node.name!r}, received {node.attributes['p']}.")
+    axis = value.order[node.attributes.get("axis", -1)]
+    return b.apply(layers.UnitNormalization(axis=axis, name=b.name(node)), value)
+
+
 def pool(layer: type[keras.layers.Layer]) -> Operator:
-    """Returns an operator that pools windows."""
+    """Returns an operator that pools windows, with whatever padding."""
 
     def build(b: Builder, node: Node) -> Value:
         kernel, strides = _two_sizes(node, "kernel_shape"), _two_sizes(node, "strides")
         if _two_sizes(node, "dilations") != (1, 1):
             raise InputError(f"Expected pooling without dilation in node {node.name!r}.")
-        value, name = b.map(node), b.name(node)
+        value, name, is_average = b.map(node), b.name(node), node.op == "AveragePool"
         pads = _padding_of(b, node, kernel, strides, (1, 1))
-        counts_padding = node.op == "AveragePool" and bool(node.attributes.get("count_include_pad", 0))
-        if counts_padding and any(pads) and not node.attributes.get("ceil_mode", 0):
-            value, pads = _padded(b, node, value, pads), (0, 0, 0, 0)
-        if not any(pads):
-            padding = _ceil_padding(node, value, kernel, strides)
-            return b.apply(layer(kernel, strides, padding=padding, name=name), value)
-        half = tuple((size - 1) / 2 for size in kernel)
-        if pads != (*half, *half) or node.attributes.get("ceil_mode", 0) or counts_padding:
-            raise InputError(f"Expected pooling padded by half its kernel in node {node.name!r}, received {pads}.")
-        # Keras pads a strided window at the bottom right only: take every position, then every stride-th.
-        value = b.apply(layer(kernel, 1, padding="same", name=f"{name}_all" if strides != (1, 1) else name), value)
-        if strides == (1, 1):
-            return value
-        return b.apply(layers.MaxPooling2D(1, strides, name=name), value)
+        if max(pads) > _MAX_PADDING:
+            raise InputError(f"Expected pooling with sane padding in node {node.name!r}, received {pads}.")
+        # What ceil_mode adds at the end is padding too, but never counted in an average.
+        sides = [
+            _Side(*part, is_ceiled=bool(node.attributes.get("ceil_mode", 0)))
+            for part in zip(value.tensor.shape[1:3], kernel, strides, pads[:2], pads[2:], strict=True)
+        ]
+        around = [side.around for side in sides]
+        counts = bool(node.attributes.get("count_include_pad", 0))
+        if not any(sum(pair) for pair in around):
+            return b.apply(layer(kernel, strides, name=name), value)
+        if all(side.is_same for side in sides) and not (is_average and counts):
+            return b.apply(layer(kernel, strides, padding="same", name=name), value)
+        filling = 0.0 if is_average else -_LARGEST
+        widths = [(0, 0), *around, (0, 0)]
+        padded = b.operation(f"{name}pad", keras.ops.pad, value.tensor, widths, "constant", filling)
+        pooled = Value(layer(kernel, strides, name=f"{name}_all" if is_average else name)(padded), value.order)
+        if not is_average:
+            return pooled
+        share = math.prod(kernel) / np.multiply.outer(*(side.num_counted(counts) for side in sides))
+        return b.apply(layers.Rescaling(share[..., None].tolist(), name=name), pooled)
 
     return build
 
 
-def _ceil_padding(node: Node, value: Value, kernel: Sequence[int], strides: Sequence[int]) -> str:
-    """Returns the Keras padding that keeps the partial windows at the end which ceil_mode asks for."""
-    if not node.attributes.get("ceil_mode", 0):
-        return "valid"
-    # Keras' "same" adds rows at the bottom right as ceil_mode does, but by another count: taken where the two agree.
-    extras = []
-    for size, window, stride in zip(value.tensor.shape[1:3], kernel, strides, strict=True):
-        extra = math.ceil((size - window) / stride) * stride + window - size
-        same = max((math.ceil(size / stride) - 1) * stride + window - size, 0)
-        if extra and (extra != same or extra > 1):
-            raise InputError(f"Expected ceil_mode with one row more at most in node {node.name!r}, received {extra}.")
-        extras.append((extra, same))
-    if not any(extra for extra, _ in extras):
-        return "valid"
-    if any(extra != same for extra, same in extras):
-        raise InputError(f"Expected ceil_mode alike in height and width in node {node.name!r}.")
-    return "same"
+@dataclasses.dataclass(frozen=True)
+class _Side:
+    """A pooling along one side of a map."""
+
+    size: int
+    window: int
+    stride: int
+    before: int
+    after: int
+    is_ceiled: bool
+
+    @property
+    def num(self) -> int:
+        """The number of windows."""
+        room = self.size + self.before + self.after - self.window
+        num = (math.ceil if self.is_ceiled else math.floor)(room / self.stride) + 1
+        # The last window must begin on the map or the padding before it.
+        return num - 1 if self.is_ceiled and (num - 1) * self.stride >= self.size + self.before else num
+
+    @property
+    def around(self) -> tuple[int, int]:
+        """What is put before and after the map, at least what the last window needs."""
+        reach = (self.num - 1) * self.stride + self.window
+        return self.before, max(reach - self.size - self.before, 0)
+
+    @property
+    def is_same(self) -> bool:
+        """Whether Keras' "same" pads like this."""
+        total = max((math.ceil(self.size / self.stride) - 1) * self.stride + self.window - self.size, 0)
+        return self.num == math.ceil(self.size / self.stride) and self.around == (total // 2, total - total // 2)
+
+    def num_counted(self, counts_padding: bool) -> np.ndarray:
+        """Returns how many places each window counts."""
+        starts = np.arange(self.num) * self.stride - self.before
+        low, high = (-self.before, self.size + self.after) if counts_padding else (0, self.size)
+        return np.minimum(starts + self.window, high) - np.maximum(starts, low)
 
 
 def pad(b: Builder, node: Node) -> Value:
-    """Pad with zeros around maps."""
+    """Pad with a constant or by reflection, on any side but the batch's; negative padding cuts off."""
     pads = [int(size) for size in b.given(node, 1, "pads", ())]
-    filling = float(b.given(node, 2, "value", 0.0))
-    is_spatial = len(pads) == 8 and not any(pads[axis] for axis in (0, 1, 4, 5)) and min(pads) >= 0
-    if node.attributes.get("mode", "constant") != "constant" or filling or not is_spatial:
-        raise InputError(f"Expected zeros around a map in node {node.name!r} (Pad), received {pads}, {filling}.")
-    sides = ((pads[2], pads[6]), (pads[3], pads[7]))
-    return b.apply(layers.ZeroPadding2D(sides, name=b.name(node)), b.map(node))
+    filling, mode = float(b.given(node, 2, "value", 0.0)), node.attributes.get("mode", "constant")
+    value, name = b.input(node), b.name(node)
+    axes = [int(axis) % len(value.order) for axis in b.given(node, 3, "axes", range(len(value.order)))]
+    around = {value.order[axis]: (pads[i], pads[i + len(axes)]) for i, axis in enumerate(axes)}
+    if mode not in ("constant", "reflect") or any(around.pop(0, ())) or max(map(max, around.values())) > _MAX_PADDING:
+        wanted = f"padding of maps by a constant or reflection in node {node.name!r} (Pad)"
+        raise InputError(f"Expected {wanted}, received {mode}, {pads}.")
+    is_plain = len(value.order) == 4 and mode == "constant" and filling == 0 and min(pads) >= 0
+    if is_plain and not any(pads[i] for i in (0, 1, 4, 5)[: len(pads)]):
+        sides = ((pads[2], pads[6]), (pads[3], pads[7]))
+        return b.apply(layers.ZeroPadding2D(sides, name=name), b.map(node))
+    whole = [around.get(axis, (0, 0)) for axis in range(len(value.tensor.shape))]
+    cut = tuple(slice(max(-low, 0), min(high, 0) or None) for low, high in whole)
+    inner = b.operation(f"{name}_cut", lambda x: x[cut], value.tensor) if min(pads) < 0 else value.tensor
+    widths = [(max(low, 0), max(high, 0)) for low, high in whole]
+    filled = {"constant_values": filling} if mode == "constant" else {}
+    return Value(b.operation(name, keras.ops.pad, inner, widths, mode, **filled), value.order)
 
 
 def resize(b: Builder, node: Node) -> Value:

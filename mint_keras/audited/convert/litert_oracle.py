@@ -1,0 +1,68 @@
+"""A TFLite file's own interpreter, for what a conversion is compared with."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from mint_keras.audited import parity
+from mint_keras.audited.convert.values import MAP_ORDER
+from mint_keras.borders import reading
+
+
+def shapes(content: bytes) -> dict[int, list[int]]:
+    """Returns the shape that every tensor of a file has once one image went through, by its number."""
+    with reading("a TFLite file that LiteRT runs"):
+        interpreter = _open(content)
+        interpreter.allocate_tensors()
+        interpreter.invoke()
+        return {detail["index"]: detail["shape"].tolist() for detail in interpreter.get_tensor_details()}
+
+
+class Interpreter(parity.Oracle):
+    """Runs a TFLite file as it is and gives its tensors, quantised ones as the numbers that they stand for."""
+
+    def __init__(self, content: bytes, places: dict[str, int], image: int, tolerance: parity.Tolerance) -> None:
+        super().__init__(None, "litert", tolerance, "the file as it is, LiteRT without delegates", places)
+        self._content, self._places, self._image = content, places, image
+
+    def session(self, tensors: Sequence[str]) -> Callable[[np.ndarray], list[np.ndarray]]:
+        """Returns a function from images, NHWC as the file wants them scaled, to some tensors, maps N, C, H, W."""
+        with reading("a TFLite file that LiteRT runs"):
+            interpreter = _open(self._content)
+        (entry,) = interpreter.get_input_details()
+        details = {detail["index"]: detail for detail in interpreter.get_tensor_details()}
+
+        def one(image: np.ndarray) -> list[np.ndarray]:
+            scale, zero = entry["quantization"]
+            if scale:
+                limits = np.iinfo(entry["dtype"])
+                image = np.clip(np.rint(image / scale + zero), limits.min, limits.max)
+            interpreter.set_tensor(self._image, image[None].astype(entry["dtype"]))
+            interpreter.invoke()
+            found = []
+            for tensor in tensors:
+                place = self._places[tensor]
+                values, (scale, zero) = interpreter.get_tensor(place), details[place]["quantization"]
+                values = (values.astype(np.float32) - zero) * scale if scale else values.astype(np.float32)
+                found.append(values.transpose(MAP_ORDER) if values.ndim == 4 else values)
+            return found
+
+        def run(images: np.ndarray) -> list[np.ndarray]:
+            with reading("a TFLite file that LiteRT runs"):
+                interpreter.resize_tensor_input(self._image, [1, *images.shape[1:]])
+                interpreter.allocate_tensors()
+                return [np.concatenate(parts) for parts in zip(*map(one, images), strict=True)]
+
+        return run
+
+
+def _open(content: bytes) -> Any:
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    return Interpreter(
+        model_content=content,
+        experimental_preserve_all_tensors=True,
+        # Delegates would hide the tensors between the operations that they take over.
+        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+    )

@@ -1,0 +1,129 @@
+"""Reads what phones and servers run, 8 bits or half precision, as the float network that it stands for.
+
+Weights are dequantised, which is exact. Activations are not rounded any more, only cut off where their integers end:
+exporters leave out a ReLU that the cutting does. So the values of taps are those of a float network near the deployed
+one, and that network is what the mapping is proven against.
+"""
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from mint_keras.records import InputError
+
+_LIMITS: dict[int, tuple[int, int]] = {TensorProto.UINT8: (0, 255), TensorProto.INT8: (-128, 127)}
+_LIMITS |= {TensorProto.UINT16: (0, 65535), TensorProto.INT16: (-32768, 32767)}
+_HALF = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
+_INTEGER_PRODUCTS = {"ConvInteger": "Conv", "MatMulInteger": "MatMul"}
+ROUNDED = "activations that the file rounds to integers are read as float, cut off where the integers end"
+HALF = "half precision is read as float32"
+
+
+def as_float(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[str]]:
+    """Returns the float network of a model, which is the model itself if it is one, and what was read otherwise.
+
+    Raises:
+        InputError: The scale of activations is not a constant number.
+    """
+    seen = _seen(model)
+    rounding = ("QuantizeLinear", "DynamicQuantizeLinear")
+    is_rounded = any(node.op_type in rounding and node.input[0] in seen for node in model.graph.node)
+    # Half-precision weights behind a Cast are float32 to any runtime; half-precision activations are not.
+    is_half = any(_cast_to(node) in _HALF and node.input[0] in seen for node in model.graph.node)
+    is_half = is_half or any(entry.type.tensor_type.elem_type in _HALF for entry in model.graph.input)
+    notes = [note for is_there, note in ((is_rounded, ROUNDED), (is_half, HALF)) if is_there]
+    if not notes:
+        return model, []
+    read = onnx.ModelProto()
+    read.CopyFrom(model)
+    if is_half:
+        _to_float32(read)
+    if is_rounded:
+        _without_rounding(read, seen)
+    return read, notes
+
+
+def _seen(model: onnx.ModelProto) -> set[str]:
+    """Returns the tensors that depend on the image."""
+    seen = {entry.name for entry in model.graph.input} - {tensor.name for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if seen.intersection(node.input):
+            seen.update(node.output)
+    return seen
+
+
+def _cast_to(node: onnx.NodeProto) -> int:
+    return next((a.i for a in node.attribute if node.op_type == "Cast" and a.name == "to"), 0)
+
+
+def _to_float32(model: onnx.ModelProto) -> None:
+    """Makes every half-precision number of a model float32, in place."""
+    constants = [a.t for node in model.graph.node for a in node.attribute if a.type == onnx.AttributeProto.TENSOR]
+    for tensor in [*model.graph.initializer, *constants]:
+        if tensor.data_type in _HALF:
+            wide = np.asarray(numpy_helper.to_array(tensor), np.float32)
+            tensor.CopyFrom(numpy_helper.from_array(wide, tensor.name))
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if attribute.name == "to" and attribute.i in _HALF:
+                attribute.i = TensorProto.FLOAT
+    for entry in [*model.graph.input, *model.graph.output]:
+        if entry.type.tensor_type.elem_type in _HALF:
+            entry.type.tensor_type.elem_type = TensorProto.FLOAT
+    del model.graph.value_info[:]  # types of what is between
+
+
+def _without_rounding(model: onnx.ModelProto, seen: set[str]) -> None:
+    """Takes the rounding of activations out of a model, in place."""
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Constant":
+            constants.update((node.output[0], a.t) for a in node.attribute if a.name == "value")
+    integers = {name for name, tensor in constants.items() if tensor.data_type in _LIMITS}
+    nodes: list[onnx.NodeProto] = []
+    for node in model.graph.node:
+        if node.op_type == "QuantizeLinear" and node.input[0] in seen:
+            nodes += _clip(node, constants)
+        elif node.op_type == "DequantizeLinear" and node.input[0] in seen:
+            nodes.append(helper.make_node("Identity", node.input[:1], node.output, node.name))
+        elif node.op_type == "DynamicQuantizeLinear":
+            # Of scale 1 and zero point 0, which the product behind it multiplies with.
+            nodes.append(helper.make_node("Identity", node.input[:1], node.output[:1], node.name))
+            for name, value in zip(node.output[1:], (np.float32(1), np.uint8(0)), strict=False):
+                model.graph.initializer.append(numpy_helper.from_array(np.array(value), name))
+        elif node.op_type in _INTEGER_PRODUCTS and node.input[1] in integers:
+            weight = numpy_helper.to_array(constants[node.input[1]]).astype(np.float32)
+            if len(node.input) > 3 and node.input[3]:
+                zero = numpy_helper.to_array(constants[node.input[3]]).astype(np.float32)
+                # One zero point, or one per output: the rows of a kernel, the columns of a matrix.
+                weight -= zero.reshape(-1, *(1,) * (weight.ndim - 1)) if node.op_type == "ConvInteger" else zero
+            model.graph.initializer.append(numpy_helper.from_array(weight, f"{node.output[0]}_float"))
+            product = helper.make_node(_INTEGER_PRODUCTS[node.op_type], [node.input[0], f"{node.output[0]}_float"], [])
+            product.output.extend(node.output)
+            product.attribute.extend(node.attribute)
+            nodes.append(product)
+        else:
+            nodes.append(node)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    del model.graph.value_info[:]
+
+
+def _clip(node: onnx.NodeProto, constants: dict[str, TensorProto]) -> list[onnx.NodeProto]:
+    """Returns what cuts activations off where the integers of a QuantizeLinear end."""
+    known = [name for name in node.input[1:] if name]
+    if not all(name in constants for name in known):
+        raise InputError(f"Expected constant scales of activations, received node {node.name!r} (QuantizeLinear).")
+    scale = numpy_helper.to_array(constants[known[0]]).astype(np.float64)
+    zero = constants[known[1]] if len(known) > 1 else numpy_helper.from_array(np.array(0, np.uint8))
+    if scale.size != 1 or zero.data_type not in _LIMITS:
+        wanted = "one scale for all of a tensor's activations, and 8 or 16 bits"
+        raise InputError(f"Expected {wanted}, received others in node {node.name!r}. The float model is needed.")
+    ends = (np.array(_LIMITS[zero.data_type], np.float64) - numpy_helper.to_array(zero).astype(np.float64)) * scale
+    low, high = ends.reshape(-1).astype(np.float32).tolist()
+    # As two operators that take their numbers as constants in every opset.
+    names = [f"{node.output[0]}_{end}" for end in ("low", "high")]
+    made = [helper.make_node("Constant", [], [name], value=numpy_helper.from_array(np.array(end, np.float32)))
+            for name, end in zip(names, (low, high), strict=True)]  # fmt: skip
+    cut = helper.make_node("Max", [node.input[0], names[0]], [f"{node.output[0]}_cut"])
+    return [*made, cut, helper.make_node("Min", [cut.output[0], names[1]], node.output, node.name)]

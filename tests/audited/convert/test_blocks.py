@@ -1,0 +1,347 @@
+"""Taps and outputs are found by the shape of a network, whatever the family; each family in small."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from mint_keras.audited import folding, iresnet, parity, runtime, taps
+from mint_keras.audited.cards import ARCFACE
+from mint_keras.audited.convert import blocks
+from mint_keras.audited.convert import graph as graphs
+from mint_keras.audited.convert import onnx as onnx_source
+from mint_keras.audited.convert.onnx import Converted
+
+SIDE = 16
+
+
+class Net:
+    """Writes a network; what a method gives is the name of a tensor."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.weights: dict[str, np.ndarray] = {}
+        self._rng = np.random.default_rng(3)
+
+    def weight(self, *shape: int) -> str:
+        name = f"w{len(self.weights)}"
+        self.weights[name] = (self._rng.normal(size=shape) / np.sqrt(np.prod(shape[1:]) or 1)).astype(np.float32)
+        return name
+
+    def constant(self, value: Any) -> str:
+        name = f"k{len(self.weights)}"
+        self.weights[name] = np.asarray(value)
+        return name
+
+    def add(self, op: str, *inputs: str, **attributes: Any) -> str:
+        name = f"{op}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(op, list(inputs), [name], name, **attributes))
+        return name
+
+    def conv(self, x: str, wide: tuple[int, int], size: int = 3, stride: int = 1, group: int = 1) -> str:
+        kernel = self.weight(wide[1], wide[0] // group, size, size)
+        return self.add("Conv", x, kernel, strides=[stride] * 2, pads=[size // 2] * 4, group=group)
+
+    def separable(self, x: str, channels: int, stride: int = 1) -> str:
+        return self.add("Relu", self.conv(x, (channels, channels), 3, stride, channels))
+
+    def inverted(self, x: str, wide: tuple[int, int, int], stride: int) -> str:
+        y = self.add("Relu", self.conv(x, wide[:2], 1))
+        return self.conv(self.separable(y, wide[1], stride), wide[1:], 1)
+
+    def gate(self, x: str, channels: int) -> str:
+        y = self.add("Relu", self.conv(self.add("GlobalAveragePool", x), (channels, 2), 1))
+        return self.add("Mul", x, self.add("Sigmoid", self.conv(y, (2, channels), 1)))
+
+    def linear(self, x: str, wide: tuple[int, int]) -> str:
+        return self.add("Add", self.add("MatMul", x, self.weight(*wide)), self.weight(wide[1]))
+
+    def pooled(self, x: str) -> str:
+        return self.add("Flatten", self.add("GlobalAveragePool", x))
+
+    def model(self, *outputs: str, opset: int = 17) -> onnx.ModelProto:
+        graph = helper.make_graph(
+            self.nodes,
+            "small",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, SIDE, SIDE])],
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
+            [numpy_helper.from_array(array, name) for name, array in self.weights.items()],
+        )
+        made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+        made.ir_version = 8
+        return made
+
+
+def convert(model: onnx.ModelProto, is_compared: bool = True) -> Converted:
+    graph = graphs.parse(model)
+    converted = onnx_source.to_keras(graph, ARCFACE)
+    if is_compared:
+        noise = np.random.default_rng(1).uniform(0, 255, (2, SIDE, SIDE, 3)).astype(np.float32)
+        parity.check(converted, converted.choose_taps(()), parity.Oracle(lambda: graph.read), {"noise": noise}, (2,))
+    return converted
+
+
+def test_the_expansion_of_an_inverted_bottleneck_belongs_to_the_next_resolution() -> None:
+    """MobileFaceNet: a stem of separable convolutions, then bottlenecks, the last with a convolution behind it."""
+    net = Net()
+    x = net.add("Relu", net.conv("x", (3, 8), 3, 2))
+    stem = net.conv(net.separable(x, 8), (8, 8), 1)
+    first = net.inverted(net.add("Relu", stem), (8, 16, 8), 2)
+    second = net.inverted(first, (8, 16, 8), 1)
+    total = net.add("Add", first, second)
+    third = net.inverted(total, (8, 24, 12), 2)
+    fourth = net.inverted(third, (12, 24, 12), 1)
+    closing = net.add("Add", fourth, third)
+    converted = convert(net.model(net.pooled(net.add("Relu", net.conv(closing, (12, 20), 1)))))
+    found = {tap: tensor for tap, tensor in converted.taps.items() if tap != "outcome"}
+    assert found == {"conv1": stem, "conv2": second, "conv3": fourth, "stage2": total, "stage3": closing}
+    assert "Without conv4, stage1, stage4" in blocks.describe_missing(found | {"outcome": ""})
+
+
+def test_a_plain_separable_network_ends_blocks_with_pointwise_convolutions() -> None:
+    net = Net()
+    x = net.add("Relu", net.conv("x", (3, 8), 3, 2))
+    x = net.add("Relu", one := net.conv(net.separable(x, 8), (8, 16), 1))
+    x = net.add("Relu", two := net.conv(net.separable(x, 16, 2), (16, 32), 1))
+    found = convert(net.model(net.pooled(x))).taps
+    assert (found["conv1"], found["conv2"]) == (one, two)
+
+
+def bottleneck(net: Net, x: str, main_first: bool) -> tuple[str, str]:
+    def shortcut() -> str:
+        return net.conv(x, (8, 8), 1, 2)
+
+    before = None if main_first else shortcut()
+    y = net.add("Relu", net.conv(x, (8, 4), 1))
+    y = net.conv(net.add("Relu", net.conv(y, (4, 4), 3, 2)), (4, 8), 1)
+    return y, before or shortcut()
+
+
+@pytest.mark.parametrize("main_first", [True, False])
+@pytest.mark.parametrize("kind", ["plain", "gated", "scaled", "normalised and scaled"])
+def test_what_stands_before_a_sum_hides_no_convolution(kind: str, main_first: bool) -> None:
+    """The branch of a bottleneck has three convolutions, whichever the exporter wrote first; the shortcut has one."""
+    net = Net()
+    branch, shortcut = bottleneck(net, net.add("Relu", net.conv("x", (3, 8), 3, 2)), main_first)
+    tap = branch
+    if kind.startswith("normalised"):
+        statistics = [net.weight(8), net.weight(8), net.weight(8), net.constant(np.full(8, 0.5, np.float32))]
+        branch = tap = net.add("BatchNormalization", branch, *statistics)
+    if kind == "gated":
+        branch = net.gate(branch, 8)
+    if kind.endswith("scaled"):
+        branch = net.add("Mul", branch, net.constant(np.float32(0.17)))
+    total = net.add("Add", branch, shortcut)
+    found = convert(net.model(net.pooled(net.add("Relu", total))), is_compared=main_first).taps
+    assert (found["conv1"], found["stage1"]) == (tap, total)
+
+
+def test_a_ghost_block_ends_in_the_maps_that_it_joins() -> None:
+    net = Net()
+    x = net.add("Relu", net.conv("x", (3, 8), 3, 2))
+    primary = net.conv(x, (8, 4), 1)
+    joined = net.add("Concat", primary, net.conv(primary, (4, 4), 3, 1, 4), axis=1)
+    cut = net.add("Slice", joined, net.constant([0]), net.constant([8]), net.constant([1]))
+    total = net.add("Add", cut, x)
+    found = convert(net.model(net.pooled(total)), is_compared=False).taps
+    assert (found["conv1"], found["stage1"]) == (joined, total)
+
+
+@pytest.mark.parametrize("batch", [1, "n"])
+def test_attention_that_merges_batch_and_heads(batch: int | str) -> None:
+    """As PyTorch's MultiheadAttention: tokens first, heads in the batch, whose number a dynamic graph computes."""
+    net, width, tokens = Net(), 8, 16
+    x = net.add("Conv", "x", net.weight(width, 3, 4, 4), strides=[4, 4])
+    x = net.add("Transpose", net.add("Reshape", x, net.constant([0, width, -1])), perm=[0, 2, 1])
+    y = net.add("Transpose", x, perm=[1, 0, 2])
+    num = net.add("Gather", net.add("Shape", y), net.constant([1]), axis=0)
+    heads = net.add("Concat", net.constant([tokens]), net.add("Mul", num, net.constant([2])), net.constant([4]), axis=0)
+    query, key, value = (
+        net.add("Transpose", net.add("Reshape", net.linear(y, (width, width)), heads), perm=[1, 0, 2]) for _ in range(3)
+    )
+    weights = net.add("Softmax", net.add("MatMul", query, net.add("Transpose", key, perm=[0, 2, 1])), axis=-1)
+    y = net.add("Transpose", net.add("MatMul", weights, value), perm=[1, 0, 2])
+    shape = net.add("Concat", net.constant([tokens]), num, net.constant([width]), axis=0)
+    y = net.linear(net.add("Reshape", y, shape), (width, width))
+    x = net.add("Add", x, net.add("Transpose", y, perm=[1, 0, 2]))
+    model = net.model(net.add("ReduceMean", x, axes=[1], keepdims=0))
+    if batch == 1:
+        model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    assert convert(model).tensors[x].tensor.shape == (None, tokens, width)
+
+
+def attention(net: Net, x: str, tokens: int, width: int, heads: int) -> str:
+    """As timm and insightface write it: queries, keys and values in one product, taken apart by Gather."""
+    y = net.add("LayerNormalization", x, net.weight(width), net.weight(width))
+    y = net.add("Reshape", net.linear(y, (width, 3 * width)), net.constant([0, tokens, 3, heads, width // heads]))
+    y = net.add("Transpose", y, perm=[2, 0, 3, 1, 4])
+    query, key, value = (net.add("Gather", y, net.constant(np.array(i)), axis=0) for i in range(3))
+    weights = net.add("MatMul", query, net.add("Transpose", key, perm=[0, 1, 3, 2]))
+    weights = net.add("Softmax", net.add("Mul", weights, net.constant(np.float32(0.5))), axis=-1)
+    y = net.add("Transpose", net.add("MatMul", weights, value), perm=[0, 2, 1, 3])
+    return net.linear(net.add("Reshape", y, net.constant([0, tokens, width])), (width, width))
+
+
+def vision_transformer(depth: int, has_class_token: bool) -> tuple[Net, str, list[tuple[str, str]]]:
+    net, width, tokens = Net(), 8, 16
+    x = net.add("Conv", "x", net.weight(width, 3, 4, 4), strides=[4, 4])
+    x = net.add("Transpose", net.add("Reshape", x, net.constant([0, width, -1])), perm=[0, 2, 1])
+    if has_class_token:
+        tokens += 1
+        shape = net.add("Concat", net.add("Slice", net.add("Shape", x), net.constant([0]), net.constant([1])),
+                        net.constant([1, width]), axis=0)  # fmt: skip
+        x = net.add("Concat", net.add("Expand", net.weight(1, 1, width), shape), x, axis=1)
+    x = net.add("Add", x, net.weight(1, tokens, width))
+    ends = []
+    for _ in range(depth):
+        x = net.add("Add", x, attention(net, x, tokens, width, 2))
+        y = net.linear(net.add("LayerNormalization", x, net.weight(width), net.weight(width)), (width, 16))
+        error = net.add("Erf", net.add("Div", y, net.constant(np.float32(2**0.5))))
+        product = net.add("Mul", y, net.add("Add", error, net.constant(np.float32(1))))
+        y = net.linear(net.add("Mul", product, net.constant(np.float32(0.5))), (16, width))
+        x = net.add("Add", x, y)
+        ends.append((y, x))
+    x = net.add("LayerNormalization", x, net.weight(width), net.weight(width))
+    pooled = (
+        net.add("Gather", x, net.constant(np.array(0)), axis=1)
+        if has_class_token
+        else net.add("ReduceMean", x, axes=[1], keepdims=0)
+    )
+    return net, pooled, ends
+
+
+def test_a_transformer_has_taps_at_quarters_of_its_depth() -> None:
+    net, pooled, ends = vision_transformer(5, has_class_token=False)
+    converted = convert(net.model(pooled), is_compared=False)
+    chosen = [ends[i] for i in (1, 2, 3, 4)]
+    assert [converted.taps[f"conv{i}"] for i in (1, 2, 3, 4)] == [convolution for convolution, _ in chosen]
+    assert [converted.taps[f"stage{i}"] for i in (1, 2, 3, 4)] == [total for _, total in chosen]
+    assert not any(layer.name.startswith("permute") for layer in converted.model.layers)
+    attended = 4 * 16**2 * 8  # queries by keys and weights by values, of two heads of 4
+    linear = 2 * 16 * (8 * 24 + 8 * 8 + 2 * 8 * 16)
+    assert taps.flops(converted.model) == 2 * 16 * 4 * 4 * 3 * 8 + 5 * (attended + linear)
+
+
+def test_tokens_are_kept_as_a_map_without_the_class_token() -> None:
+    """So every head takes them, and the maximum of every channel is over the tokens of the patches."""
+    net, pooled, _ = vision_transformer(1, has_class_token=True)
+    converted = convert(net.model(pooled))
+    saved = taps.with_taps(converted.model, {tap: converted.tensors[t].tensor for tap, t in converted.taps.items()})
+    again = keras.Model.from_config(saved.get_config())
+    again.set_weights(saved.get_weights())
+    assert taps.tap_tensors(again)["stage1"].shape[1:] == (4, 4, 8)
+    noise = iresnet.normalise(np.random.default_rng(2).uniform(0, 255, (2, SIDE, SIDE, 3)))
+    extractor = taps.extractor(again, ["stage1"], "max")
+    received, folded = (runtime.forward(m)(noise)["stage1"] for m in (extractor, folding.fold(extractor)))
+    np.testing.assert_allclose(folded, received, rtol=1e-5, atol=1e-6)
+    tokens = runtime.forward(converted.cut({"t": converted.taps["stage1"]}))(noise)["t"]
+    np.testing.assert_allclose(received, tokens[:, 1:].max(axis=1), rtol=1e-5, atol=1e-6)
+
+
+def unit(net: Net, x: str, how: str) -> tuple[str, str]:
+    """Returns a vector of length 1, and what it was divided by."""
+    if how == "LpNormalization":
+        return net.add("LpNormalization", x, axis=1), ""
+    if how == "ReduceL2":
+        norm = net.add("ReduceL2", x, axes=[1], keepdims=1)
+        return net.add("Div", x, norm), norm
+    if how == "torch":
+        norm = net.add("Clip", net.add("ReduceL2", x, axes=[1], keepdims=1), net.constant(np.float32(1e-12)))
+        return net.add("Div", x, net.add("Expand", norm, net.add("Shape", x))), norm
+    square = net.add("ReduceSum", net.add("Mul", x, x), net.constant([1]))
+    norm = net.add("Sqrt", net.add("Add", square, net.constant(np.float32(1e-12))))
+    return net.add("Mul", x, net.add("Reciprocal", norm)), norm
+
+
+@pytest.mark.parametrize("how", ["LpNormalization", "ReduceL2", "torch", "by hand"])
+def test_the_outcome_is_the_embedding_before_it_gets_length_1(how: str) -> None:
+    net = Net()
+    embedding = net.pooled(net.conv("x", (3, 6), 3, 2))
+    normed, norm = unit(net, embedding, how)
+    converted = convert(net.model(normed))
+    assert converted.outputs == {"outcome": embedding, "outcome_l2": normed}
+    if norm:  # as AdaFace gives both
+        found = convert(net.model(norm, normed), is_compared=False).outputs
+        assert (found["outcome"], found["outcome_l2"], found[norm]) == (embedding, normed, norm)
+
+
+def test_the_embedding_among_several_outputs() -> None:
+    net = Net()
+    embedding = net.pooled(net.conv("x", (3, 6), 3, 2))
+    classes = net.add("Gemm", embedding, net.weight(6, 30))
+    age = net.add("Gemm", embedding, net.weight(6, 1))
+    assert convert(net.model(classes, embedding, age), is_compared=False).outputs == {
+        "outcome": embedding, classes: classes, age: age
+    }  # fmt: skip
+    nine = [net.add("Gemm", embedding, net.weight(6, 8)) for _ in range(9)]
+    graph = graphs.parse(net.model(*nine))
+    assert not onnx_source.is_detector(graph)
+    found = onnx_source.to_keras(graph, ARCFACE)
+    assert "outcome" not in found.outputs
+    assert "age, gender, emotion or spoofing" in found.seems
+    softmax = net.add("Softmax", classes)
+    assert "Softmax over 30 classes" in convert(net.model(softmax), is_compared=False).seems
+
+
+def test_what_a_detector_gives_makes_it_one() -> None:
+    net = Net()
+    x = net.conv("x", (3, 30), 3, 2)
+    outputs = [
+        net.add(
+            "Reshape",
+            net.add("Transpose", net.conv(x, (30, 2 * wide), 1, stride), perm=[0, 2, 3, 1]),
+            net.constant([0, -1, wide]),
+        )
+        for wide in (1, 4, 10)
+        for stride in (1, 2, 4)
+    ]
+    assert onnx_source.is_detector(graphs.parse(net.model(*outputs)))
+    reordered = outputs[3:] + outputs[:3]
+    assert not onnx_source.is_detector(graphs.parse(net.model(*reordered)))
+    assert "boxes and key points" in convert(net.model(*reordered), is_compared=False).seems
+
+
+def test_a_file_of_integers_is_read_as_its_float_network() -> None:
+    """Weights exactly; activations without rounding, but cut off at 0 where the integers end: no ReLU stands there."""
+    net = Net()
+    scales = [net.constant(np.float32(0.02)), net.constant(np.uint8(0))]
+    integers = net.constant(np.random.default_rng(4).integers(-127, 127, (3, 6, 3, 3), np.int8))
+    each = [net.constant(np.full(6, 0.004, np.float32)), net.constant(np.zeros(6, np.int8))]
+    # As TensorFlow's exporter leaves it: turned before it is dequantised.
+    kernel = net.add("DequantizeLinear", net.add("Transpose", integers, perm=[1, 0, 2, 3]), *each, axis=0)
+    convolved = net.add("Conv", "x", kernel, strides=[2, 2])
+    rounded = net.add("QuantizeLinear", convolved, *scales)
+    x = net.pooled(net.conv(net.add("DequantizeLinear", rounded, *scales), (6, 6), 3, 2))
+    quantised, scale, zero = (f"q{i}" for i in range(3))
+    net.nodes.append(helper.make_node("DynamicQuantizeLinear", [x], [quantised, scale, zero]))
+    weight = net.constant(np.random.default_rng(5).integers(0, 255, (6, 7), np.uint8))
+    product = net.add("MatMulInteger", quantised, weight, zero, net.constant(np.uint8(120)))
+    scaled = net.add(
+        "Mul", net.add("Cast", product, to=TensorProto.FLOAT), net.add("Mul", scale, net.constant(np.float32(0.01)))
+    )
+    graph = graphs.parse(net.model(scaled))
+    converted = onnx_source.to_keras(graph, ARCFACE)
+    noise = np.random.default_rng(1).uniform(0, 255, (8, SIDE, SIDE, 3)).astype(np.float32)
+    parity.check(converted, converted.choose_taps(()), parity.Oracle(lambda: graph.read), {"noise": noise}, (8,))
+    assert "read as float" in graph.notes[0]
+    ours = runtime.forward(converted.model)(iresnet.normalise(noise))["outcome"]
+    theirs = parity.Oracle(lambda: graph.model).session([scaled])(ARCFACE.apply(noise))[0]
+    assert 1e-4 < np.linalg.norm(ours - theirs) / np.linalg.norm(theirs) < 0.05
+    cut = runtime.forward(converted.cut({"cut": rounded}))(iresnet.normalise(noise))["cut"]
+    assert cut.min() == 0
+    assert 0 < cut.max() <= 0.02 * 255 * 1.0001
+
+
+def test_half_precision_is_read_as_float32() -> None:
+    net = Net()
+    half = net.add("Cast", "x", to=TensorProto.FLOAT16)
+    kernel = net.constant(np.random.default_rng(4).normal(size=(6, 3, 3, 3)).astype(np.float16))
+    convolved = net.add("Conv", half, kernel, strides=[2, 2])
+    model = net.model(net.pooled(net.add("Cast", convolved, to=TensorProto.FLOAT)))
+    assert graphs.parse(model).notes == ("half precision is read as float32",)
+    convert(model)
