@@ -4,18 +4,21 @@ from pathlib import Path
 
 from mint_keras import formats, progress
 from mint_keras.audited import taps
-from mint_keras.auditing import across, changed_photos, controls, plus, report, swap
+from mint_keras.auditing import across, changed_photos, controls, facts, plus, report, swap
 from mint_keras.auditing import look as looks
 from mint_keras.auditing.opened import AuditSpec, Opened, manifest, open_audit
 from mint_keras.data import protocol as protocols
 from mint_keras.records import AUDITED, REFERENCE, Scores
+from mint_keras.report import dossier
 from mint_keras.runs import run as runs
 from mint_keras.scorers import direction, log_odds, mint_plus
 from mint_keras.statistics import division, findings, rule
 from mint_keras.statistics.rule import Comparison
 
 
-def audit(spec: AuditSpec, folder: Path, overwrite: bool = False) -> report.Results:
+def audit(
+    spec: AuditSpec, folder: Path, overwrite: bool = False, case: dossier.Case | None = None
+) -> tuple[report.Results, list[str]]:
     """Measures a run's best scorer and MINT+ against every control, and decides on each by the rule.
 
     Args:
@@ -23,6 +26,10 @@ def audit(spec: AuditSpec, folder: Path, overwrite: bool = False) -> report.Resu
         folder: The folder for report.html, audit.json and verdict.txt, and the scores behind them. An audit that was
             interrupted there continues.
         overwrite: Whether to replace another audit there.
+        case: Whose audit it is, for the report.
+
+    Returns:
+        What was found, and the names of the report's files.
 
     Raises:
         InputError: if the run cannot be used.
@@ -43,6 +50,8 @@ def audit(spec: AuditSpec, folder: Path, overwrite: bool = False) -> report.Resu
             missing.append("Foreign model: none was given (--foreign).")
         if not spec.swap:
             missing.append("Cross-model swap: no other model of the members' database (--swap).")
+        if not spec.num_untrained:
+            missing.append("Untrained control: none was asked for (--num-untrained).")
         comparisons, directions, lacking = _compare(opened, tasks)
         missing += [f"{role.capitalize()} control: {why}" for role, why in lacking.items()]
         found, not_found = across.measure(opened)
@@ -51,8 +60,9 @@ def audit(spec: AuditSpec, folder: Path, overwrite: bool = False) -> report.Resu
         curves, accusations = changed_photos.power_curves(opened, tasks), changed_photos.accusations(opened)
         not_measured = [*missing, *not_found, *not_changed]
         results = report.Results(verdicts, curves, accusations, changed, not_measured, opened.said)
-        report.write(results, folder)
-    return results
+        audited = {"model": facts.model(run.spec.audited), "photos": facts.photos(run)}
+        written = report.write(results, audited, folder, case or dossier.Case())
+    return results, written
 
 
 def _compare(opened: Opened, tasks: plus.Tasks) -> tuple[list[Comparison], dict[str, Scores], dict[str, str]]:

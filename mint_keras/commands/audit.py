@@ -9,6 +9,7 @@ Examples:
     python scripts/audit.py --run runs/mint --out runs/audit
     python scripts/audit.py --run runs/mint --look models/lab3 --foreign models/lab2 --out runs/audit-foreign
     python scripts/audit.py --run runs/tuned --reference models/before --look models/before --out runs/audit-tuned
+    python scripts/audit.py --render --run runs/audit --out runs/audit --case "AZ 12/2026" --author "A. Auditor"
 """
 
 from __future__ import annotations
@@ -71,6 +72,10 @@ class Audit(Common):
     num_untrained: int = 3
     prevalence: float = 0.01
     seed: int = 1
+    render: bool = False
+    case: str = ""
+    author: str = ""
+    release: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,10 +89,18 @@ class Audited(Result):
 
 def audit(options: Audit) -> Audited:
     """Measures a run's best scorer and MINT+ against every control, and decides on each by the rule."""
-    from mint_keras.auditing import procedure, report
-    from mint_keras.auditing.opened import AuditSpec
+    from mint_keras.report import dossier
 
-    spec = spec_of(AuditSpec, options)
-    found = procedure.audit(spec, options.out, options.overwrite)
-    written = f"Written: {options.out / report.REPORT}, {report.AUDIT}, {report.VERDICT}, {report.FINDINGS}.png"
-    return Audited(f"{report.text(found)}\n{written}", options.out, found.outcome, found.verdicts)
+    case = dossier.Case(options.case, options.author, options.release)
+    if options.render:
+        written = dossier.copy(options.run, options.out, case)
+    else:
+        from mint_keras.auditing import procedure
+        from mint_keras.auditing.opened import AuditSpec
+
+        written = procedure.audit(spec_of(AuditSpec, options), options.out, options.overwrite, case)[1]
+    found = dossier.read(options.out)
+    said = f"{dossier.text(found)}\nWritten: {options.out / dossier.AUDIT}, {', '.join(written)}"
+    if dossier.PDF not in written:
+        said += f"\nNo {dossier.PDF}: it takes WeasyPrint and Pango (pip install mint_keras[pdf], apt install libpangoft2-1.0-0)."
+    return Audited(said, options.out, found.outcome, found.verdicts)

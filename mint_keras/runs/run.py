@@ -119,6 +119,22 @@ def choose_samples(spec: RunSpec) -> protocols.Protocol:
         if spec.members or spec.externals or spec.evaluate or spec.held_out:
             raise InputError("Expected --protocol, or samples by other options, received both.")
         return protocol_files.read_protocol(spec.protocol)[0]
+    named = named_samples(spec)
+    sources = protocols.Sources(
+        members=samples.list_all(named["members"]),
+        externals=samples.list_all(named["externals"]),
+        evaluate=samples.list_all(named["evaluate"]) if named["evaluate"] else None,
+        held_out=samples.list_all(named["held_out"]) if named["held_out"] else None,
+    )
+    return protocols.make_protocol(sources, spec.num_train, spec.num_test, spec.seed)
+
+
+def named_samples(spec: RunSpec) -> dict[str, tuple[str, ...]]:
+    """Returns what samples a run without a protocol takes, as `samples.list_samples` takes them, by their part.
+
+    Raises:
+        InputError: if there are no externals.
+    """
     externals, evaluate = spec.externals, spec.evaluate
     manifest = formats.read_manifest(spec.model_folder, zoo.kind_of(spec.audited))
     if not externals:
@@ -127,13 +143,11 @@ def choose_samples(spec: RunSpec) -> protocols.Protocol:
         externals, evaluate = LAB_EXTERNALS, evaluate or LAB_EVALUATE
     listed = spec.model_folder / formats.HELD_OUT
     held_out = spec.held_out or (str(listed) if listed.is_file() else "")
-    sources = protocols.Sources(
-        members=samples.list_samples(spec.members or str(spec.model_folder / formats.MEMBERS)),
-        externals=samples.list_all(externals),
-        evaluate=samples.list_all(evaluate) if evaluate else None,
-        held_out=samples.list_samples(held_out) if held_out else None,
-    )
-    return protocols.make_protocol(sources, spec.num_train, spec.num_test, spec.seed)
+    members = spec.members or str(spec.model_folder / formats.MEMBERS)
+    return {
+        "members": (members,), "externals": externals, "evaluate": evaluate,
+        "held_out": (held_out,) if held_out else (),
+    }  # fmt: skip
 
 
 def fit_heads(run: Run, keys: Sequence[HeadKey]) -> None:
