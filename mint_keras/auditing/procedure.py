@@ -2,14 +2,17 @@
 
 from pathlib import Path
 
-from mint_keras import formats, progress
-from mint_keras.audited import taps
+import numpy as np
+
+from mint_keras import formats, progress, shelf
+from mint_keras.audited import taps, zoo
 from mint_keras.auditing import across, changed_photos, controls, facts, plus, report, swap
 from mint_keras.auditing import look as looks
 from mint_keras.auditing.opened import AuditSpec, Opened, manifest, open_audit
 from mint_keras.data import protocol as protocols
+from mint_keras.data import samples
 from mint_keras.records import AUDITED, REFERENCE, Scores
-from mint_keras.report import dossier
+from mint_keras.report import dossier, preflight
 from mint_keras.runs import run as runs
 from mint_keras.scorers import direction, log_odds, mint_plus
 from mint_keras.statistics import division, findings, rule
@@ -37,6 +40,7 @@ def audit(
     """
     run = runs.reopen(spec.run)
     with formats.output_folder(folder, manifest(spec), overwrite):
+        progress.say(preflight.describe(_material(spec, run)))
         opened = open_audit(spec, run, folder)
         tasks = plus.plan(opened)
         # What an audit did not measure is part of its result, and no error: most auditors have no second model and no
@@ -63,6 +67,19 @@ def audit(
         audited = {"model": facts.model(run.spec.audited), "photos": facts.photos(run)}
         written = report.write(results, audited, folder, case or dossier.Case())
     return results, written
+
+
+def _material(spec: AuditSpec, run: runs.Run) -> preflight.Material:
+    """Returns the people that there are for an audit, before anything is computed."""
+    table, part = run.protocol.table, run.protocol.part
+    members = table.take(np.isin(part, (protocols.TRAIN_MEMBERS, protocols.TEST_MEMBERS)))
+    others = shelf.find(spec.swap) / formats.MEMBERS if spec.swap else None
+    return preflight.with_options(
+        preflight.of_protocol(run.protocol, zoo.kind_of(run.spec.audited) == zoo.KIND),
+        members,
+        samples.list_samples(spec.unseen_photos) if spec.unseen_photos else None,
+        samples.list_samples(str(others)) if others and others.is_file() else None,
+    )
 
 
 def _compare(opened: Opened, tasks: plus.Tasks) -> tuple[list[Comparison], dict[str, Scores], dict[str, str]]:

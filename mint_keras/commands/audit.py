@@ -102,5 +102,5 @@ def audit(options: Audit) -> Audited:
     found = dossier.read(options.out)
     said = f"{dossier.text(found)}\nWritten: {options.out / dossier.AUDIT}, {', '.join(written)}"
     if dossier.PDF not in written:
-        said += f"\nNo {dossier.PDF}: it takes WeasyPrint and Pango (pip install mint_keras[pdf], apt install libpangoft2-1.0-0)."
+        said += f"\nNo {dossier.PDF}: it takes WeasyPrint (pip install mint_keras[pdf]) and Pango (libpangoft2-1.0-0)."
     return Audited(said, options.out, found.outcome, found.verdicts)

@@ -102,7 +102,7 @@ def _of_photos(content: Mapping[str, Any], why_not: Any) -> list[State]:
         State(_PHOTOS, "single photos", RUN if is_single else NOT_POSSIBLE,
               "" if is_single else single.removeprefix("Single photos: no p-values").lstrip(". ")),
         State(_PHOTOS, "several photos of a person", RUN if content["people"] else NOT_POSSIBLE,
-              "" if content["people"] else f"It takes {verdict.MIN_PEOPLE} people with photos on both sides of a reference."),
+              "" if content["people"] else f"It takes {verdict.MIN_PEOPLE} people with photos on both sides."),
         State(_PHOTOS, "photos that were changed", RUN if content["robustness"]["rows"] else _unmeasured(changed),
               " ".join(changed)),
         State(_PHOTOS, "search for copies and shared people", RUN if has_scan else NOT_RUN,
@@ -118,6 +118,6 @@ def _left(lines: Iterable[str]) -> list[State]:
 
 
 def _unmeasured(said: Iterable[str]) -> str:
-    """Says whether something could have been run: then its sentence names the option, or nobody knows why it was not."""
+    """Says whether something could have been run: its sentence names the option, or nobody knows why it was not."""
     said = list(said)
     return NOT_RUN if not said or any("--" in line for line in said) else NOT_POSSIBLE

@@ -15,6 +15,7 @@ from mint_keras.data import protocol as protocols
 from mint_keras.data import protocol_files, samples, splits, synthetic
 from mint_keras.heads import specs
 from mint_keras.records import AUDITED, UNTRAINED, InputError, ResultRow, Scores
+from mint_keras.report import preflight
 from mint_keras.runs import aad as run_aad
 from mint_keras.runs.spec import KIND, HeadKey, RunSpec, read_spec
 from mint_keras.scorers import baselines, head
@@ -64,6 +65,8 @@ def open_run(spec: RunSpec, folder: Path, overwrite: bool = False) -> Run:
         recipe.build({tap: shapes[tap].shape[1:] for tap in recipe.taps})
     protocol = choose_samples(spec)
     _check_sizes(protocol)
+    if not (folder / formats.MANIFEST).is_file():  # hours may follow, and no audit of them would decide anything
+        progress.say(preflight.describe(preflight.of_protocol(protocol, zoo.kind_of(spec.audited) == zoo.KIND)))
     manifest = _manifest(spec, protocol)
     with formats.output_folder(folder, manifest, overwrite):
         needs = Needs(tuple(taps), "" if specs.find(spec.head).takes_maps else spec.pooling, needed)

@@ -119,7 +119,7 @@ def _reconcile(said: str, of: Mapping[str, Assessment], agreeing: Sequence[str],
     reasons = "; ".join(dict.fromkeys(one.reason for one in others.values()))
     if said == EVIDENCE:
         return (
-            f"{len(agreeing)} of {len(of)} scorers find it; by {names} less is found ({reasons}), which takes nothing back: all "
-            "that were tried share the chance of a wrong accusation, and p-values are adjusted for them."
+            f"{len(agreeing)} of {len(of)} scorers find it; by {names} less is found ({reasons}), which takes nothing "
+            "back: all that were tried share the chance of a wrong accusation, and p-values are adjusted for them."
         )
     return f"By {names} nothing can be said ({reasons}), which takes nothing back of what the others say."

@@ -13,8 +13,13 @@ from mint_keras.statistics import findings, person, verdict
 from mint_keras.statistics.intervals import Estimate
 
 AUDITED = {
-    "model": {"name": "a", "file": "model.keras", "sha256": "aa", "made_from": {}, "card": None, "verification": "", "parity": ""},
-    "photos": {"list_sha256": "bb", "pixels_sha256": "", "parts": {}, "num_rejected": 0, "scan": "", "identities_read": []},
+    "model": {
+        "name": "a", "file": "model.keras", "sha256": "aa", "made_from": {}, "card": None, "verification": "",
+        "parity": "",
+    },
+    "photos": {
+        "list_sha256": "bb", "pixels_sha256": "", "parts": {}, "num_rejected": 0, "scan": "", "identities_read": [],
+    },
 }  # fmt: skip
 
 

@@ -31,7 +31,8 @@ MANIFEST = {
     "versions": {"mint_keras": "0", "numpy": "2"},
 }
 MODEL = {
-    "name": "lab", "kind": "audited_model", "file": "model.keras", "sha256": "ab" * 32, "made_from": {"x.onnx": "cd" * 32},
+    "name": "lab", "kind": "audited_model", "file": "model.keras", "sha256": "ab" * 32,
+    "made_from": {"x.onnx": "cd" * 32},
     "card": {"name": "lab", "title": "small IResNet", "licence": "Apache-2.0"}, "verification": "AUC 0.99 on 6 pairs",
     "parity": "conv1 within 1e-6",
 }  # fmt: skip
