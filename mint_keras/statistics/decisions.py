@@ -45,8 +45,8 @@ def decide_once(verdicts: Mapping[str, Verdict]) -> tuple[Decision, ...]:
     findings = [finding for decided in verdicts.values() for finding in decided.findings]
     name_of = {one.evaluation: one.name for one in findings if one.role == REFERENCE}
     spoiled = {name_of[one.evaluation] for one in verdict.taints(findings)}
-    decided = [_decide(name, of, verdicts, name in spoiled) for name, of in looked.items()]
-    return tuple(sorted(decided, key=lambda one: verdict.OUTCOMES.index(one.outcome)))
+    found = [_decide(name, of, verdicts, name in spoiled) for name, of in looked.items()]
+    return tuple(sorted(found, key=lambda one: verdict.OUTCOMES.index(one.outcome)))
 
 
 def outcome(decisions: Sequence[Decision]) -> str:
