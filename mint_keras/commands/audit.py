@@ -32,8 +32,10 @@ class Audit(Common):
 
     Attributes:
         run: Folder that train_mint.py wrote. Its held-out people of the members' database are the reference, without
-            which nothing can be decided; with --baselines there is more than heads to choose from.
-        out: Folder for report.html, audit.json and verdict.txt, and for the scores through other models behind them.
+            which nothing can be decided; with --baselines there is more than heads to choose from. With --render, the
+            folder of a finished audit.
+        out: Folder for report.pdf (with mint_keras[pdf]), report.html, audit.json and verdict.txt, and for the scores
+            through other models behind them.
         look: Folder of a face network other than the audited one that knows such faces: the checkpoint before
             fine-tuning is best. If it tells the two groups apart they look different, and nothing can be decided. It is
             also asked who is who. Left out, that network of the shelf is taken which knows the faces at hand best;
@@ -52,6 +54,11 @@ class Audit(Common):
             of databases has to exceed.
         robustness: Score photos also after they were compressed, shrunk or made noisy, as by a re-upload, or by a
             developer who hides.
+        render: Measure nothing, and make the report of a finished audit again from its audit.json.
+        case: Number of the case, for the first page and every foot.
+        author: Who makes the audit.
+        release: How the model is released, in your words, such as "weights for anybody to download" or "answers to
+            customers only". What tests it should stand depends on that; it is never guessed.
         num_untrained: How many untrained copies of the audited model the scorer must beat.
         prevalence: Share of members that you believe among photos like those tested, for the sentence about how many
             accusations would be right.
