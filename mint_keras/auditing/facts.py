@@ -37,16 +37,17 @@ def model(path: Path) -> dict[str, Any]:
 def photos(run: Run) -> dict[str, Any]:
     """Returns which photos a run compares, who is on them and how that was read, and whether copies were looked for."""
     spec, table = run.spec, run.protocol.table
-    scan, read = None, []
+    scan, read = None, {}
     if spec.protocol is not None:
         scan = protocol_files.read_protocol(spec.protocol)[1]["scan"]
-        databases = ", ".join(np.unique(table.database).tolist())
-        read.append({"database": databases, "how": "as the tables of make_protocol.py say", "notes": []})
+        read["as the tables of make_protocol.py say"] = np.unique(table.database).tolist()
     else:
         for text in dict.fromkeys(text for texts in named_samples(spec).values() for text in texts):
-            how, notes = inspection.how_read(source := samples.locate(text))
-            database = str(samples.list_samples(text).database[0])
-            read.append({"database": source.database or database, "how": how, "notes": list(notes)})
+            how, notes = inspection.how_read(samples.locate(text))
+            databases = read.setdefault(" ".join([how, *notes]), [])
+            databases += [
+                one for one in np.unique(samples.list_samples(text).database).tolist() if one not in databases
+            ]
     return {
         # Of the list without its places, so that whoever has the same photos elsewhere finds the same.
         "list_sha256": formats.sha256_table(table),
@@ -54,5 +55,5 @@ def photos(run: Run) -> dict[str, Any]:
         "parts": protocol_files.count_parts(run.protocol),
         "num_rejected": int(run.aad.manifest.get("rejected", 0)),
         "scan": protocol_files.scan_text(scan),
-        "identities_read": read,
+        "identities_read": read,  # the databases by how it is read who is on their photos
     }

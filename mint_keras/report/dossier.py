@@ -199,8 +199,9 @@ def text(found: Read) -> str:
         lines += ["", f"== {one.reference or 'no reference'}{speaks}: {one.outcome} ==", "", *one.plain]
         lines += [one.others] if one.others else []
         lines += ["", *one.sentences] if one.scorer else []
-        measured = [found.verdicts[scorer] for scorer in one.scorers if one.scorer not in ("", scorer)]
-        lines += [str(line) for decided in measured for line in decided.assessments[0].sentences[:1]]
+        for scorer in one.scorers if one.reference else ():
+            reference = next(iter(_of_reference(found.verdicts[scorer], one.reference).values()))
+            lines.append(f"{scorer}: AUC {reference.auc}.")
     if across := _across(found):
         lines += ["", "For the record, and deciding nothing:"]
         lines += [f"{row.name} ({row.question}): AUC {row.auc}, by {scorer}." for scorer, row in across]
@@ -222,7 +223,7 @@ def text(found: Read) -> str:
         for one in content["robustness"]["rows"]
     ]
     lines += [""]
-    lines += [f"{one.state.capitalize()}: {one.name}. {one.why}" for one in found.states if one.state != RUN]
+    lines += [f"{one.state.capitalize()}: {one.name}: {one.why}" for one in found.states if one.state != RUN]
     return "\n".join([*lines, "", verdict.LIMITS, ""])
 
 

@@ -9,15 +9,13 @@ import matplotlib
 
 from mint_keras import formats
 
-# What browsers cannot do: a line and numbers in the margin of every page. And fonts of matplotlib, so that paper looks
-# alike on every machine, also on one without any.
+# What browsers cannot do: a line in the margin of every page. And fonts of matplotlib, so that paper looks alike on
+# every machine, also on one without any.
 _STYLE = """
 @font-face { font-family: report; src: url(%s); }
 @font-face { font-family: report; font-weight: bold; src: url(%s); }
 @font-face { font-family: report-mono; src: url(%s); }
-@page { size: A4; margin: 13mm 14mm 16mm 14mm;
-  @bottom-left { content: element(running); width: 160mm; }
-  @bottom-right { content: counter(page) " / " counter(pages); font: 7pt report; } }
+@page { @bottom-left { content: element(running); width: 160mm; } @bottom-right { font-family: report !important; } }
 #running { display: block !important; position: running(running); font: 6.5pt report; color: #444; }
 html, body { font-family: report !important; }
 code, pre { font-family: report-mono !important; }

@@ -30,13 +30,13 @@ class _Item(NamedTuple):
 
 
 _ITEMS = (
-    _Item(_REFERENCE, "same database: people who were kept out", "same database", findings.REFERENCE, "Same database"),
+    _Item(_REFERENCE, "same database (people who were kept out)", "same database", findings.REFERENCE, "Same database"),
     _Item(_REFERENCE, "own unseen photos", "own unseen photos", findings.REFERENCE, "Image membership"),
     _Item(_REFERENCE, "cross-model swap", "cross-model swap", findings.REFERENCE, "Cross-model swap"),
     _Item(_CONTROL, "pixels alone", "", findings.BLIND, "Blind control"),
     _Item(_CONTROL, "another face network (look)", "", findings.LOOK, "Look control"),
     _Item(_CONTROL, "untrained copies", "", findings.UNTRAINED, "Untrained control"),
-    _Item(_CONTROL, "known signs: which side was used", "", findings.DIRECTION, "Direction control"),
+    _Item(_CONTROL, "known signs (which side was used)", "", findings.DIRECTION, "Direction control"),
     _Item(_CONTROL, "two sides neither of which was used", "", findings.NULL),
     _Item(_CONTROL, "a foreign model", "", findings.OTHER, "Foreign model"),
     _Item(_CONTROL, "networks beside the audited one", "the scorer through reference", findings.LOOK, "References"),

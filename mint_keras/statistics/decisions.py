@@ -93,13 +93,13 @@ def _plain(said: str, stands: Assessment, reference: Finding, decided: Verdict, 
         found[1] = f"Nothing follows from the number itself: b{number}"
     elif said == NO_EVIDENCE:
         found.append(stands.sentences[1])
-    # Where there is no evidence no control has to explain anything.
-    if controls and (said == EVIDENCE or (said == CANNOT_DECIDE and min(of.low for _, of in controls) <= 0)):
+    # Elsewhere there is nothing that a control has to explain, or to be beaten by.
+    may_explain = said == CANNOT_DECIDE and reference.num_people >= verdict.MIN_PEOPLE
+    if controls and (said == EVIDENCE or (may_explain and min(of.low for _, of in controls) <= 0)):
         nearest, difference = min(controls, key=lambda one: one[1].low)
         found.append(
-            f"The control that comes nearest, {nearest.name} ({nearest.question}), reaches {_times(nearest.auc)}: the "
-            f"audited model exceeds it by {100 * difference.value:.1f} ({100 * difference.low:.1f} to "
-            f"{100 * difference.high:.1f})."
+            f"The control that comes nearest, {nearest.name} ({nearest.question}), reaches {_times(nearest.auc)}. The "
+            f"difference is {100 * difference.value:.1f} ({100 * difference.low:.1f} to {100 * difference.high:.1f})."
         )
     return found
 

@@ -18,7 +18,7 @@ AUDITED = {
         "parity": "",
     },
     "photos": {
-        "list_sha256": "bb", "pixels_sha256": "", "parts": {}, "num_rejected": 0, "scan": "", "identities_read": [],
+        "list_sha256": "bb", "pixels_sha256": "", "parts": {}, "num_rejected": 0, "scan": "", "identities_read": {},
     },
 }  # fmt: skip
 

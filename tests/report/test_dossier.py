@@ -39,7 +39,7 @@ MODEL = {
 PHOTOS = {
     "list_sha256": "ef" * 32, "pixels_sha256": "01" * 32, "num_rejected": 3, "scan": "NOT SCANNED: externals were not.",
     "parts": {"test_members": {"images": 1234, "identities": 51, "unknown": 0, "databases": {"web": 1234}}},
-    "identities_read": [{"database": "web", "how": "the outer folder", "notes": []}],
+    "identities_read": {"the outer folder": ["web"]},
 }  # fmt: skip
 
 
@@ -195,7 +195,7 @@ class TestStates:
 
     def test_run(self) -> None:
         found = self.of()
-        assert found["same database: people who were kept out"].state == RUN
+        assert found["same database (people who were kept out)"].state == RUN
         assert found["vanilla on conv1"].state == RUN
         assert found["single photos"].state == RUN
 
