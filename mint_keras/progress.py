@@ -35,6 +35,17 @@ def verbosity() -> int:
     return 1 if sys.stderr.isatty() else 2
 
 
+def say(text: str) -> None:
+    """Shows what is to be known before something long begins, on the terminal's side of bars.
+
+    Example:
+        >>> with hidden():
+        ...     say("This takes an hour.")
+    """
+    if not _is_hidden.get():
+        tqdm.write(text, file=sys.stderr)
+
+
 def bar(iterable: Iterable | None = None, **settings: Any) -> tqdm:
     """Returns a bar over an iterable, or one that is moved by hand.
 

@@ -24,7 +24,7 @@ CHANGES = 13  # the noise of changed photos
 HELD_AT_ONCE = 14  # which photos of a comparison are held in memory at once
 SHADOWS = 15  # who is in a shadow; its number stands behind
 RETRIES = 16  # from which seed a head that died is trained again; how often it died stands behind
-PIXELS = 17  # which pairs or faces rank the ways of scaling pixels
+PIXELS = 23  # which pairs or faces rank the ways of scaling pixels
 
 
 def stream(seed: int, *number: int) -> np.random.Generator:

@@ -2,21 +2,27 @@
 
 from pathlib import Path
 
-from mint_keras import formats, progress
-from mint_keras.audited import taps
-from mint_keras.auditing import across, changed_photos, controls, plus, report, swap
+import numpy as np
+
+from mint_keras import formats, progress, shelf
+from mint_keras.audited import taps, zoo
+from mint_keras.auditing import across, changed_photos, controls, facts, plus, report, swap
 from mint_keras.auditing import look as looks
 from mint_keras.auditing.opened import AuditSpec, Opened, manifest, open_audit
 from mint_keras.data import protocol as protocols
+from mint_keras.data import samples
 from mint_keras.records import AUDITED, REFERENCE, Scores
 from mint_keras.runs import face_quality
+from mint_keras.report import dossier, preflight
 from mint_keras.runs import run as runs
 from mint_keras.scorers import direction, log_odds, mint_plus
 from mint_keras.statistics import division, findings, rule
 from mint_keras.statistics.rule import Comparison
 
 
-def audit(spec: AuditSpec, folder: Path, overwrite: bool = False) -> report.Results:
+def audit(
+    spec: AuditSpec, folder: Path, overwrite: bool = False, case: dossier.Case | None = None
+) -> tuple[report.Results, list[str]]:
     """Measures a run's best scorer and MINT+ against every control, and decides on each by the rule.
 
     Args:
@@ -24,6 +30,10 @@ def audit(spec: AuditSpec, folder: Path, overwrite: bool = False) -> report.Resu
         folder: The folder for report.html, audit.json and verdict.txt, and the scores behind them. An audit that was
             interrupted there continues.
         overwrite: Whether to replace another audit there.
+        case: Whose audit it is, for the report.
+
+    Returns:
+        What was found, and the names of the report's files.
 
     Raises:
         InputError: if the run cannot be used.
@@ -31,6 +41,7 @@ def audit(spec: AuditSpec, folder: Path, overwrite: bool = False) -> report.Resu
     """
     run = runs.reopen(spec.run)
     with formats.output_folder(folder, manifest(spec), overwrite):
+        progress.say(preflight.describe(_material(spec, run)))
         opened = open_audit(spec, run, folder)
         tasks = plus.plan(opened)
         # What an audit did not measure is part of its result, and no error: most auditors have no second model and no
@@ -44,6 +55,8 @@ def audit(spec: AuditSpec, folder: Path, overwrite: bool = False) -> report.Resu
             missing.append("Foreign model: none was given (--foreign).")
         if not spec.swap:
             missing.append("Cross-model swap: no other model of the members' database (--swap).")
+        if not spec.num_untrained:
+            missing.append("Untrained control: none was asked for (--num-untrained).")
         comparisons, directions, lacking = _compare(opened, tasks)
         missing += [f"{role.capitalize()} control: {why}" for role, why in lacking.items()]
         found, not_found = across.measure(opened)
@@ -53,8 +66,22 @@ def audit(spec: AuditSpec, folder: Path, overwrite: bool = False) -> report.Resu
         not_measured = [*missing, *not_found, *not_changed]
         said = [*opened.said, *face_quality.compare(opened.run.protocol)]
         results = report.Results(verdicts, curves, accusations, changed, not_measured, said)
-        report.write(results, folder)
-    return results
+        audited = {"model": facts.model(run.spec.audited), "photos": facts.photos(run)}
+        written = report.write(results, audited, folder, case or dossier.Case())
+    return results, written
+
+
+def _material(spec: AuditSpec, run: runs.Run) -> preflight.Material:
+    """Returns the people that there are for an audit, before anything is computed."""
+    table, part = run.protocol.table, run.protocol.part
+    members = table.take(np.isin(part, (protocols.TRAIN_MEMBERS, protocols.TEST_MEMBERS)))
+    others = shelf.find(spec.swap) / formats.MEMBERS if spec.swap else None
+    return preflight.with_options(
+        preflight.of_protocol(run.protocol, zoo.kind_of(run.spec.audited) == zoo.KIND),
+        members,
+        samples.list_samples(spec.unseen_photos) if spec.unseen_photos else None,
+        samples.list_samples(str(others)) if others and others.is_file() else None,
+    )
 
 
 def _compare(opened: Opened, tasks: plus.Tasks) -> tuple[list[Comparison], dict[str, Scores], dict[str, str]]:

@@ -47,6 +47,7 @@ COMMANDS = {
     "overlap": Command("find_overlap", "find photos and people that two databases share"),
     "protocol": Command("make_protocol", "choose who trains and who tests, as in the paper", has_keras=False),
     "extract": Command("extract_aad", "keep what the taps of an audited model give"),
+    "check": Command("check", "say what verdicts are possible at all, before anything long", has_keras=False),
     "train": Command("train_mint", "train MINT heads, and say what their figures are worth"),
     "evaluate": Command("evaluate_mint", "evaluate the heads of a run again"),
     "audit": Command("audit", "say whether a run is evidence of training use"),

@@ -9,6 +9,7 @@ Examples:
     python scripts/audit.py --run runs/mint --out runs/audit
     python scripts/audit.py --run runs/mint --look models/lab3 --foreign models/lab2 --out runs/audit-foreign
     python scripts/audit.py --run runs/tuned --reference models/before --look models/before --out runs/audit-tuned
+    python scripts/audit.py --render --run runs/audit --out runs/audit --case "AZ 12/2026" --author "A. Auditor"
 """
 
 from __future__ import annotations
@@ -31,8 +32,10 @@ class Audit(Common):
 
     Attributes:
         run: Folder that train_mint.py wrote. Its held-out people of the members' database are the reference, without
-            which nothing can be decided; with --baselines there is more than heads to choose from.
-        out: Folder for report.html, audit.json and verdict.txt, and for the scores through other models behind them.
+            which nothing can be decided; with --baselines there is more than heads to choose from. With --render, the
+            folder of a finished audit.
+        out: Folder for report.pdf (with mint_keras[pdf]), report.html, audit.json and verdict.txt, and for the scores
+            through other models behind them.
         look: Folder of a face network other than the audited one that knows such faces: the checkpoint before
             fine-tuning is best. If it tells the two groups apart they look different, and nothing can be decided. It is
             also asked who is who. Left out, that network of the shelf is taken which knows the faces at hand best;
@@ -51,6 +54,11 @@ class Audit(Common):
             of databases has to exceed.
         robustness: Score photos also after they were compressed, shrunk or made noisy, as by a re-upload, or by a
             developer who hides.
+        render: Measure nothing, and make the report of a finished audit again from its audit.json.
+        case: Number of the case, for the first page and every foot.
+        author: Who makes the audit.
+        release: How the model is released, in your words, such as "weights for anybody to download" or "answers to
+            customers only". What tests it should stand depends on that; it is never guessed.
         num_untrained: How many untrained copies of the audited model the scorer must beat.
         prevalence: Share of members that you believe among photos like those tested, for the sentence about how many
             accusations would be right.
@@ -71,6 +79,10 @@ class Audit(Common):
     num_untrained: int = 3
     prevalence: float = 0.01
     seed: int = 1
+    render: bool = False
+    case: str = ""
+    author: str = ""
+    release: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,10 +96,18 @@ class Audited(Result):
 
 def audit(options: Audit) -> Audited:
     """Measures a run's best scorer and MINT+ against every control, and decides on each by the rule."""
-    from mint_keras.auditing import procedure, report
-    from mint_keras.auditing.opened import AuditSpec
+    from mint_keras.report import dossier
 
-    spec = spec_of(AuditSpec, options)
-    found = procedure.audit(spec, options.out, options.overwrite)
-    written = f"Written: {options.out / report.REPORT}, {report.AUDIT}, {report.VERDICT}, {report.FINDINGS}.png"
-    return Audited(f"{report.text(found)}\n{written}", options.out, found.outcome, found.verdicts)
+    case = dossier.Case(options.case, options.author, options.release)
+    if options.render:
+        written = dossier.copy(options.run, options.out, case)
+    else:
+        from mint_keras.auditing import procedure
+        from mint_keras.auditing.opened import AuditSpec
+
+        written = procedure.audit(spec_of(AuditSpec, options), options.out, options.overwrite, case)[1]
+    found = dossier.read(options.out)
+    said = f"{dossier.text(found)}\nWritten: {options.out / dossier.AUDIT}, {', '.join(written)}"
+    if dossier.PDF not in written:
+        said += f"\nNo {dossier.PDF}: it takes WeasyPrint (pip install mint_keras[pdf]) and Pango (libpangoft2-1.0-0)."
+    return Audited(said, options.out, found.outcome, found.verdicts)

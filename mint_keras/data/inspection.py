@@ -29,7 +29,7 @@ def count(source: samples.Source, table: SampleTable, left_out: Sequence[Rejecte
     people, per_person = np.unique(names[~is_unknown], return_counts=True)
     histogram = np.histogram(per_person, [*_BINS, np.inf])[0]
     order = np.argsort(per_person, kind="stable")
-    how, notes = _how_read(source)
+    how, notes = how_read(source)
     counts: dict[str, Any] = {
         "source": borders.named(source.text),
         "layout": source.layout,
@@ -55,7 +55,7 @@ def count(source: samples.Source, table: SampleTable, left_out: Sequence[Rejecte
     return counts
 
 
-def _how_read(source: samples.Source) -> tuple[str, Sequence[str]]:
+def how_read(source: samples.Source) -> tuple[str, Sequence[str]]:
     """Returns how a source says who is who, and what else may be meant."""
     if source.path is not None and source.layout in (*people_of.READINGS, "lfw"):
         _, how, notes = people_of.read(list(files.list_images(source.path)), source.layout)

@@ -1,6 +1,7 @@
 """Pictures: ROC curves and sheets of faces."""
 
 import itertools
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from mint_keras import formats
 
 Curve = tuple[np.ndarray, np.ndarray]  # false- and true-positive rates
 Point = tuple[object, float, float, float]  # place on the horizontal axis, value, lower and upper end
-_Row = tuple[str, str, tuple[float, float, float]]  # name, kind, and value, lower and upper end
+Row = tuple[str, str, tuple[float, float, float]]  # name, kind, and value, lower and upper end
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -65,52 +66,59 @@ def save_roc_panels(paths: Sequence[Path], panels: Mapping[str, Mapping[str, Cur
             save(figure, path)
 
 
-def save_findings(path: Path, panels: Mapping[str, Sequence[_Row]], title: str) -> None:
-    """Draws AUCs with their intervals, one under the other, into a PNG.
+def save_findings(path: Path, groups: Mapping[str, Mapping[str, Sequence[Row]]]) -> None:
+    """Draws AUCs with their intervals, the groups one under the other, the scorers of each side by side, into a PNG.
 
-    A scorer has a panel, and the rows of one kind have one colour.
+    Rows of one kind have one colour and mark, and rows of one name stand at one height in a group.
     """
-    heights = [len(rows) for rows in panels.values()]
-    figure = Figure(figsize=(9, 1.6 + 0.27 * sum(heights) + 0.5 * len(panels)), layout="constrained")
-    grid = figure.subplots(len(panels), 1, squeeze=False, sharex=True, height_ratios=heights)
-    kinds = list(dict.fromkeys(kind for rows in panels.values() for _, kind, _ in rows))
-    for axes, (scorer, rows) in zip(grid[:, 0], panels.items(), strict=True):
-        for place, (_, kind, (value, low, high)) in enumerate(rows):
-            colour = f"C{kinds.index(kind)}"
-            axes.errorbar(value, place, xerr=[[value - low], [high - value]], fmt="o", capsize=3, color=colour)
-        axes.axvline(0.5, linestyle=":", color="grey")
-        axes.set(xlim=(0, 1))
-        axes.set_title(scorer, fontsize=9)
-        axes.set_yticks(range(len(rows)), [name for name, _, _ in rows])
-        axes.invert_yaxis()
-        axes.grid(axis="x", alpha=0.3)
-    grid[-1, 0].set_xlabel("AUC, 95% interval over people; chance is 0.5")
+    names = [list(dict.fromkeys(row[0] for rows in of.values() for row in rows)) for of in groups.values()]
+    heights = [0.75 + 0.17 * len(of) for of in names]
+    figure = Figure(figsize=(9, 0.6 + sum(heights)), layout="constrained")
+    parts = figure.subfigures(len(groups), 1, height_ratios=heights, squeeze=False)[:, 0]
+    kinds = list(dict.fromkeys(row[1] for of in groups.values() for rows in of.values() for row in rows))
+    for part, (title, of), places in zip(parts, groups.items(), names, strict=True):
+        part.suptitle(title, fontsize=9, fontweight="bold", x=0.01, ha="left")
+        for axes, (scorer, rows) in zip(
+            part.subplots(1, len(of), sharey=True, squeeze=False)[0], of.items(), strict=True
+        ):
+            for name, kind, (value, low, high) in rows:
+                number = kinds.index(kind)
+                look = {"fmt": "osD^vP*Xh"[number % 9], "color": f"C{number}", "markersize": 4, "capsize": 2}
+                axes.errorbar(value, places.index(name), xerr=[[value - low], [high - value]], **look)
+            axes.axvline(0.5, linestyle=":", color="grey")
+            axes.set(xlim=(0, 1))
+            axes.set_title("\n".join(textwrap.wrap(scorer, 34)), fontsize=7)
+            axes.set_yticks(range(len(places)), [name.replace("_", " ") for name in places], fontsize=7)
+            axes.tick_params(axis="x", labelsize=7)
+            axes.grid(axis="x", alpha=0.3)
+        axes.set_ylim(len(places) - 0.5, -0.5)
     # Empty curves for the legend: the rows of a kind are in several panels.
-    for number, kind in enumerate(kinds):
-        grid[0, 0].plot([], [], "o", color=f"C{number}", label=kind)
-    figure.legend(loc="outside lower center", ncols=len(kinds), fontsize=8)
-    figure.suptitle(title)
+    shown = [
+        figure.axes[0].plot([], [], "osD^vP*Xh"[k % 9], color=f"C{k}", label=kind)[0] for k, kind in enumerate(kinds)
+    ]
+    figure.legend(handles=shown, loc="outside lower center", ncols=len(kinds), fontsize=7)
     save(figure, path)
 
 
-def save_curves(path: Path, panels: Mapping[str, Mapping[str, Sequence[Point]]], across: str, title: str) -> None:
-    """Draws curves with their intervals, one panel under the other, into a PNG.
+def save_curves(path: Path, panels: Mapping[str, Mapping[str, Sequence[Point]]], across: str) -> None:
+    """Draws curves with their intervals, one panel beside the other, into a PNG.
 
     A panel is named by its vertical axis, and a curve by its label. All curves have the same places.
     """
-    figure = Figure(figsize=(8, 1.6 + 2.6 * len(panels)), layout="constrained")
-    grid = figure.subplots(len(panels), 1, squeeze=False, sharex=True)
-    for axes, (name, curves) in zip(grid[:, 0], panels.items(), strict=True):
-        for label, points in curves.items():
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    for axes, (name, curves) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+        for mark, (label, points) in zip(itertools.cycle("osD^v"), curves.items(), strict=False):
             places, values, lows, highs = zip(*points, strict=True)
             ends = np.abs(np.array([lows, highs]) - values)
-            axes.errorbar([str(place) for place in places], values, yerr=ends, fmt="o-", capsize=3, label=label)
-        axes.set(ylabel=name, ylim=(-0.03, 1.03))
+            look = {"fmt": f"{mark}-", "markersize": 4, "capsize": 2}
+            axes.errorbar([str(place) for place in places], values, yerr=ends, label=label, **look)
+        axes.set_title(name, fontsize=9)
+        axes.set(ylim=(-0.03, 1.03))
+        axes.tick_params(labelsize=7)
+        axes.tick_params(axis="x", labelrotation=60 if len(places) > 9 else 0)
         axes.grid(alpha=0.3)
-    grid[0, 0].legend(fontsize=8)
-    grid[-1, 0].set_xlabel(across)
-    grid[-1, 0].tick_params(axis="x", labelrotation=30 if len(places) > 9 else 0)
-    figure.suptitle(title)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=len(curves), fontsize=8)
+    figure.supxlabel(across, fontsize=8)
     save(figure, path)
 
 

@@ -15,6 +15,7 @@ from mint_keras.data import protocol as protocols
 from mint_keras.data import protocol_files, samples, splits, synthetic
 from mint_keras.heads import specs
 from mint_keras.records import AUDITED, UNTRAINED, InputError, ResultRow, Scores
+from mint_keras.report import preflight
 from mint_keras.runs import aad as run_aad
 from mint_keras.runs.spec import KIND, HeadKey, RunSpec, read_spec
 from mint_keras.scorers import baselines, head
@@ -65,6 +66,8 @@ def open_run(spec: RunSpec, folder: Path, overwrite: bool = False) -> Run:
         recipe.build({tap: shapes[tap].shape[1:] for tap in recipe.taps})
     protocol = choose_samples(spec)
     _check_sizes(protocol)
+    if not (folder / formats.MANIFEST).is_file():  # hours may follow, and no audit of them would decide anything
+        progress.say(preflight.describe(preflight.of_protocol(protocol, zoo.kind_of(spec.audited) == zoo.KIND)))
     manifest = _manifest(spec, protocol, folder)
     with formats.output_folder(folder, manifest, overwrite):
         needs = Needs(tuple(taps), "" if specs.find(spec.head).takes_maps else spec.pooling, needed)
@@ -120,6 +123,22 @@ def choose_samples(spec: RunSpec) -> protocols.Protocol:
         if spec.members or spec.externals or spec.evaluate or spec.held_out:
             raise InputError("Expected --protocol, or samples by other options, received both.")
         return protocol_files.read_protocol(spec.protocol)[0]
+    named = named_samples(spec)
+    sources = protocols.Sources(
+        members=samples.list_all(named["members"]),
+        externals=samples.list_all(named["externals"]),
+        evaluate=samples.list_all(named["evaluate"]) if named["evaluate"] else None,
+        held_out=samples.list_all(named["held_out"]) if named["held_out"] else None,
+    )
+    return protocols.make_protocol(sources, spec.num_train, spec.num_test, spec.seed)
+
+
+def named_samples(spec: RunSpec) -> dict[str, tuple[str, ...]]:
+    """Returns what samples a run without a protocol takes, as `samples.list_samples` takes them, by their part.
+
+    Raises:
+        InputError: if there are no externals.
+    """
     externals, evaluate = spec.externals, spec.evaluate
     manifest = formats.read_manifest(spec.model_folder, zoo.kind_of(spec.audited))
     if not externals:
@@ -128,13 +147,11 @@ def choose_samples(spec: RunSpec) -> protocols.Protocol:
         externals, evaluate = LAB_EXTERNALS, evaluate or LAB_EVALUATE
     listed = spec.model_folder / formats.HELD_OUT
     held_out = spec.held_out or (str(listed) if listed.is_file() else "")
-    sources = protocols.Sources(
-        members=samples.list_samples(spec.members or str(spec.model_folder / formats.MEMBERS)),
-        externals=samples.list_all(externals),
-        evaluate=samples.list_all(evaluate) if evaluate else None,
-        held_out=samples.list_samples(held_out) if held_out else None,
-    )
-    return protocols.make_protocol(sources, spec.num_train, spec.num_test, spec.seed)
+    members = spec.members or str(spec.model_folder / formats.MEMBERS)
+    return {
+        "members": (members,), "externals": externals, "evaluate": evaluate,
+        "held_out": (held_out,) if held_out else (),
+    }  # fmt: skip
 
 
 def fit_heads(run: Run, keys: Sequence[HeadKey]) -> None:

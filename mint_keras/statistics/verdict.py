@@ -12,7 +12,7 @@ these comparisons need no correction for their number; references do (`Finding.a
 import dataclasses
 import html
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from mint_keras.records import InputError, Shown
 from mint_keras.statistics.findings import (
@@ -27,7 +27,7 @@ from mint_keras.statistics.findings import (
     UNTRAINED,
     Finding,
 )
-from mint_keras.statistics.intervals import CONFIDENCE
+from mint_keras.statistics.intervals import CONFIDENCE, Estimate
 
 SCHEMA_VERSION = 3  # 1 had no certified rates, 2 no folds
 EVIDENCE, NO_EVIDENCE, CANNOT_DECIDE = "evidence of training use", "no evidence", "cannot decide"
@@ -80,11 +80,7 @@ class Verdict(Shown):
     @property
     def headline(self) -> str:
         """The verdict in one sentence."""
-        deciding = [one for one in self.assessments if one.outcome == self.outcome]
-        if self.outcome == CANNOT_DECIDE:
-            return f"Cannot decide: {'; '.join(dict.fromkeys(one.reason for one in deciding))}."
-        references = " and ".join(f"{one.reference} (of the {one.truth})" for one in deciding)
-        return f"{self.outcome.capitalize()}, by {references}."
+        return headline(self.outcome, self.assessments)
 
     def __str__(self) -> str:
         return self.text()
@@ -119,6 +115,32 @@ class Verdict(Shown):
             "findings": [dataclasses.asdict(finding) for finding in self.findings],
             "limits": LIMITS,
         }
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> Self:
+        """Reads back what `to_dict` wrote, of this version or an older one, but for certified rates.
+
+        Their sentences are among the assessments'.
+        """
+
+        def estimate(one: Mapping[str, Any] | None) -> Estimate | None:
+            return Estimate(**one) if one else None
+
+        assessments = [Assessment(**{**one, "sentences": tuple(one["sentences"])}) for one in content["assessments"]]
+        read = [
+            {**one, "auc": estimate(one["auc"]), "difference": estimate(one["difference"]), "certified": None}
+            for one in content["findings"]
+        ]
+        return cls(content["outcome"], tuple(assessments), tuple(Finding(**one) for one in read))
+
+
+def headline(outcome: str, said: Iterable[Assessment]) -> str:
+    """Returns an outcome in one sentence, with the references that it rests on or the reasons against them."""
+    deciding = [one for one in said if one.outcome == outcome]
+    if outcome == CANNOT_DECIDE:
+        return f"Cannot decide: {'; '.join(dict.fromkeys(one.reason for one in deciding))}."
+    references = " and ".join(f"{one.reference} (of the {one.truth})" for one in deciding)
+    return f"{outcome.capitalize()}, by {references}."
 
 
 def decide(

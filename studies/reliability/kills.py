@@ -36,7 +36,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "audit": ("--run", "{}/run", "--num-untrained", "1"),
 }
 # What the promise leaves out: logs that say when something happened.
-_LOGS = re.compile(r"events\.out\.tfevents|measured|seconds")
+_LOGS = re.compile(r"events\.out\.tfevents|measured|seconds|audit.*/(case\.json|report\.(html|pdf))$")
 _SECONDS = 1800
 _SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 _ERRORS = (errno.ENOSPC, errno.EIO, errno.EACCES)

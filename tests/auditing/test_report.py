@@ -8,8 +8,19 @@ from pathlib import Path
 
 from mint_keras import formats
 from mint_keras.auditing import report
+from mint_keras.report import dossier
 from mint_keras.statistics import findings, person, verdict
 from mint_keras.statistics.intervals import Estimate
+
+AUDITED = {
+    "model": {
+        "name": "a", "file": "model.keras", "sha256": "aa", "made_from": {}, "card": None, "verification": "",
+        "parity": "",
+    },
+    "photos": {
+        "list_sha256": "bb", "pixels_sha256": "", "parts": {}, "num_rejected": 0, "scan": "", "identities_read": {},
+    },
+}  # fmt: skip
 
 
 def test_everything_that_was_found_is_in_all_three_files(tmp_path: Path) -> None:
@@ -25,12 +36,12 @@ def test_everything_that_was_found_is_in_all_three_files(tmp_path: Path) -> None
     missing, who = ["a control: no option."], ["Two names are one person."]
     results = report.Results(verdicts, curves, "Nothing of single photos.", changed, missing, who)
     formats.write_json(tmp_path / formats.MANIFEST, formats.make_manifest("audit", {"run": "aa"}, {"seed": 1}))
-    report.write(results, tmp_path)
-    said = (tmp_path / report.VERDICT).read_text()
-    assert said == report.text(results)
-    page = (tmp_path / report.REPORT).read_text()
-    content = json.loads((tmp_path / report.AUDIT).read_text())
+    written = report.write(results, AUDITED, tmp_path, dossier.Case())
+    said, page = (tmp_path / dossier.VERDICT).read_text(), (tmp_path / dossier.REPORT).read_text()
+    content = json.loads((tmp_path / dossier.AUDIT).read_text())
     assert content["outcome"] == verdict.CANNOT_DECIDE
+    assert [one["outcome"] for one in content["decisions"]] == [verdict.CANNOT_DECIDE]
+    assert content["audited"] == AUDITED
     assert [point["num_photos"] for point in content["people"]["a scorer"]] == [1, 2]
     assert content["photos_needed"]["by_scorer"] == {"a scorer": None, "another": 2}
     assert "a scorer needs more than 2 photos of each person" in said
@@ -38,8 +49,9 @@ def test_everything_that_was_found_is_in_all_three_files(tmp_path: Path) -> None
     assert [row["change"] for row in content["robustness"]["rows"]] == ["unchanged", "JPEG 50"]
     assert page.count("data:image/png;base64,") == 3
     assert content["identities"] == who
-    for part in ("Nothing of single photos.", *missing, *who, "JPEG 50", "0.123", "0.456"):
+    for part in ("Nothing of single photos.", "no option.", *who, "JPEG 50", "0.123", "0.456"):
         assert part in said
         assert part in page
-    for name in ("findings", "power", "robustness"):
-        assert (tmp_path / f"{name}.png").stat().st_size > 5_000
+    for name in ("findings.png", "power.png", "robustness.png"):
+        assert name in written
+        assert (tmp_path / name).stat().st_size > 5_000

@@ -1,0 +1,269 @@
+"""The report of an audit from its audit.json: a first page for people, annexes for experts, as HTML, PDF and text.
+
+Nothing is measured or decided here: whoever has the folder of an audit can make its report again.
+"""
+
+import base64
+import dataclasses
+import shlex
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jinja2
+
+from mint_keras import formats
+from mint_keras.records import InputError, RefusedError
+from mint_keras.report import pdf, plots
+from mint_keras.report.states import RUN, State, states
+from mint_keras.statistics import decisions, findings, verdict
+from mint_keras.statistics.decisions import Decision
+from mint_keras.statistics.findings import Finding
+from mint_keras.statistics.intervals import Estimate
+from mint_keras.statistics.verdict import Verdict
+
+AUDIT, CASE = "audit.json", "case.json"
+VERDICT, REPORT, PDF = "verdict.txt", "report.html", "report.pdf"
+FINDINGS, POWER, ROBUSTNESS = "findings", "power", "robustness"
+SCHEMA_VERSION = 2  # of audit.json; 1 knew neither what was audited nor the decisions
+_MOST_COLUMNS = 4  # scorers of a table: more would be a word a line on paper
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """Whose audit it is, all of it said by the auditor and nothing of it inferred; "" for what is not said."""
+
+    case: str = ""
+    author: str = ""
+    release: str = ""
+
+
+class Table(NamedTuple):
+    """Rows of one reference with a column for each scorer: what is compared, and what each found."""
+
+    decision: Decision
+    scorers: Sequence[str]
+    rows: Mapping[str, Sequence[Finding | None]]
+
+
+class Read(NamedTuple):
+    """An audit as its folder has it."""
+
+    content: Mapping[str, Any]
+    verdicts: Mapping[str, Verdict]
+    decisions: Sequence[Decision]
+    states: Sequence[State]
+
+    @property
+    def outcome(self) -> str:
+        """What the audit says."""
+        return decisions.outcome(self.decisions)
+
+
+def read(folder: Path) -> Read:
+    """Reads the audit.json of a folder, and decides once more from what it says that was found.
+
+    Raises:
+        InputError: if there is no audit.
+        RefusedError: if its outcome is not what follows from its verdicts.
+    """
+    if not (folder / AUDIT).is_file():
+        raise InputError(f"Expected the folder of a finished audit with {AUDIT}, received {folder}.")
+    content = {"identities": [], **formats.read_json(folder / AUDIT)}  # the first version asked nobody who is who
+    verdicts = {name: Verdict.of(decided) for name, decided in content["verdicts"].items()}
+    found = Read(content, verdicts, decisions.decide_once(verdicts), states(content, verdicts))
+    if found.outcome != content["outcome"]:
+        raise RefusedError(
+            f"{folder / AUDIT} says {content['outcome']!r}, and from its verdicts follows {found.outcome!r}: it was "
+            "changed. Make the audit again."
+        )
+    return found
+
+
+def write(folder: Path, case: Case, time: str = "") -> list[str]:
+    """Writes the report of a finished audit beside its audit.json; returns the names of the files.
+
+    Args:
+        folder: The folder of the audit.
+        case: Whose audit it is. What it says replaces what was said before.
+        time: When the audit was made, if no report has said so yet; "" if nobody knows any more.
+    """
+    found = read(folder)
+    manifest = formats.read_json(folder / formats.MANIFEST) if (folder / formats.MANIFEST).is_file() else {}
+    earlier = formats.read_json(folder / CASE) if (folder / CASE).is_file() else {}
+    said = {name: value or earlier.get(name, "") for name, value in dataclasses.asdict(case).items()}
+    formats.write_json(folder / CASE, {**said, "time": earlier.get("time") or time})
+    formats.write_text(folder / VERDICT, text(found))
+    pictures = _draw(found, folder)
+    files = {path.name: formats.sha256_file(path) for path in (folder / AUDIT, folder / CASE, *pictures.values())}
+    page = render(
+        found, manifest, formats.read_json(folder / CASE), files, {k: p.read_bytes() for k, p in pictures.items()}
+    )
+    formats.write_text(folder / REPORT, page)
+    has_pdf = pdf.write(folder / PDF, page)
+    return [*([PDF] if has_pdf else []), REPORT, VERDICT, *(path.name for path in pictures.values())]
+
+
+def copy(audit: Path, out: Path, case: Case) -> list[str]:
+    """Makes the report of a finished audit again, in its own folder or in an empty one; see `write`.
+
+    Raises:
+        InputError: if there is no audit, or another one in the folder for the report.
+        RefusedError: if it was changed.
+    """
+    read(audit)
+    with formats.alone(out):
+        if audit.resolve() != out.resolve():
+            if any(out.iterdir()):
+                raise InputError(f"Expected --out to be an empty folder or the audit's own, received {out}.")
+            for name in (AUDIT, CASE, formats.MANIFEST):
+                if (audit / name).is_file():
+                    shutil.copyfile(audit / name, out / name)
+        return write(out, case)
+
+
+def render(
+    found: Read,
+    manifest: Mapping[str, Any],
+    case: Mapping[str, str],
+    files: Mapping[str, str],
+    pictures: Mapping[str, bytes],
+) -> str:
+    """Returns the page of an audit: one HTML file that needs nothing else, for the screen and for paper.
+
+    Args:
+        found: The audit.
+        manifest: Its manifest; {} if it is lost.
+        case: The content of case.json.
+        files: SHA-256 of the files that are its result, by name.
+        pictures: PNG files by name, `FINDINGS`, and `POWER` and `ROBUSTNESS` where there are such curves.
+    """
+    # Autoescape, because names come from files; StrictUndefined, because a page with a gap must not be written.
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("mint_keras.report"), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters["estimate"] = lambda one: str(Estimate(**one) if isinstance(one, Mapping) else one)
+    rows = [row for decided in found.verdicts.values() for row in decided.findings]
+    return environment.get_template("audit.html").render(
+        found=found,
+        content=found.content,
+        audited=found.content.get("audited"),
+        headline=verdict.headline(found.outcome, found.decisions),
+        tables=tables(found),
+        changes=list(dict.fromkeys(row["change"] for row in found.content["robustness"]["rows"])),
+        across=_across(found),
+        meanings={role: meaning for role, meaning in findings.ROLES.items() if any(row.role == role for row in rows)},
+        limits=verdict.LIMITS,
+        manifest=manifest,
+        command=_without_places(str(manifest.get("command", ""))),
+        case=case,
+        files=files,
+        # The page is one file that loads nothing: its pictures are in it.
+        pictures={name: f"data:image/png;base64,{base64.b64encode(png).decode()}" for name, png in pictures.items()},
+    )
+
+
+def tables(found: Read) -> list[Table]:
+    """Returns what was measured of every reference, with at most a few scorers beside one another."""
+    made = []
+    for one in found.decisions:
+        for start in range(0, len(one.scorers) if one.reference else 0, _MOST_COLUMNS):
+            scorers = one.scorers[start : start + _MOST_COLUMNS]
+            columns = [_of_reference(found.verdicts[scorer], one.reference) for scorer in scorers]
+            names = dict.fromkeys(name for column in columns for name in column)
+            made.append(Table(one, scorers, {name: [column.get(name) for column in columns] for name in names}))
+    return made
+
+
+def _of_reference(decided: Verdict, reference: str) -> dict[str, Finding]:
+    """Returns a reference and its controls by name, as one scorer has them."""
+    evaluation = next(one.evaluation for one in decided.findings if one.name == reference)
+    aside = (findings.CLAIM, findings.CONTEXT)
+    return {one.name: one for one in decided.findings if one.evaluation == evaluation and one.role not in aside}
+
+
+def _across(found: Read) -> list[tuple[str, Finding]]:
+    """Returns what was measured across databases, with its scorer: for the record, and deciding nothing."""
+    aside = (findings.CLAIM, findings.CONTEXT)
+    return [(name, one) for name, decided in found.verdicts.items() for one in decided.findings if one.role in aside]
+
+
+def text(found: Read) -> str:
+    """Returns the report as text: the verdict, every reference with what it rests on, and what was not run."""
+    content = found.content
+    lines = [f"Verdict: {found.outcome}", verdict.headline(found.outcome, found.decisions)]
+    for one in found.decisions:
+        speaks = f", of the {one.truth}" if one.truth else ""
+        lines += ["", f"== {one.reference or 'no reference'}{speaks}: {one.outcome} ==", "", *one.plain]
+        lines += [one.others] if one.others else []
+        lines += ["", *one.sentences] if one.scorer else []
+        for scorer in one.scorers if one.reference else ():
+            reference = next(iter(_of_reference(found.verdicts[scorer], one.reference).values()))
+            lines.append(f"{scorer}: AUC {reference.auc}.")
+    if across := _across(found):
+        lines += ["", "For the record, and deciding nothing:"]
+        lines += [f"{row.name} ({row.question}): AUC {row.auc}, by {scorer}." for scorer, row in across]
+    lines += ["", *content.get("identities", [])]
+    lines += ["", *(
+        f"{point['num_photos']} photo{'s' * (point['num_photos'] > 1)} of each person, {name}: AUC "
+        f"{Estimate(**point['auc'])}."
+        for name, curve in content["people"].items()
+        for point in curve
+    )]  # fmt: skip
+    for name, num in content["photos_needed"]["by_scorer"].items():
+        enough = f"{num} or more" if num else f"more than {len(content['people'][name])}"
+        wanted = content["photos_needed"]["auc"]
+        lines.append(f"For an AUC over people of {wanted:g}, {name} needs {enough} photos of each person.")
+    lines.append(content["photos"])
+    lines += [
+        f"{one['change']}, {one['scorer']}: AUC {Estimate(**one['auc'])}, false positives "
+        f"{one['false_positives']:.3f}, true ones {one['true_positives']:.3f}."
+        for one in content["robustness"]["rows"]
+    ]
+    lines += [""]
+    lines += [f"{one.state.capitalize()}: {one.name}: {one.why}" for one in found.states if one.state != RUN]
+    return "\n".join([*lines, "", verdict.LIMITS, ""])
+
+
+def _draw(found: Read, folder: Path) -> dict[str, Path]:
+    """Draws the pictures of the page; returns their files by name."""
+
+    def interval(one: Estimate) -> tuple[float, float, float]:
+        return one.value, one.low, one.high
+
+    content, paths = found.content, {FINDINGS: folder / f"{FINDINGS}.png"}
+    groups: dict[str, dict[str, list[plots.Row]]] = {}
+    for one in found.decisions:
+        of = {scorer: _of_reference(found.verdicts[scorer], one.reference) for scorer in one.scorers if one.reference}
+        groups[f"{one.reference}: {one.outcome}"] = {
+            scorer: [(row.name, row.role, interval(row.auc)) for row in rows.values()] for scorer, rows in of.items()
+        }
+    for scorer, row in _across(found):
+        aside = groups.setdefault("across databases, deciding nothing", {}).setdefault(scorer, [])
+        aside.append((row.name, row.role, interval(row.auc)))
+    plots.save_findings(paths[FINDINGS], {name: of for name, of in groups.items() if of})
+    if content["people"]:
+        paths[POWER] = folder / f"{POWER}.png"
+        axes: dict[str, dict[str, list[plots.Point]]] = {"AUC": {}, "TPR at 1% FPR": {}}
+        for name, curve in content["people"].items():
+            for figure, key in zip(axes, ("auc", "tpr_at_1_fpr"), strict=True):
+                axes[figure][name] = [(point["num_photos"], *interval(Estimate(**point[key]))) for point in curve]
+        plots.save_curves(paths[POWER], axes, "photos of each person")
+    if changed := content["robustness"]["rows"]:
+        paths[ROBUSTNESS] = folder / f"{ROBUSTNESS}.png"
+        panels: dict[str, dict[str, list[plots.Point]]] = {"AUC": {}, "true positives": {}, "false positives": {}}
+        for row in changed:
+            true, false = row["true_positives"], row["false_positives"]
+            shown = (interval(Estimate(**row["auc"])), (true, true, true), (false, false, false))
+            for curves, values in zip(panels.values(), shown, strict=True):
+                curves.setdefault(row["scorer"], []).append((row["change"], *values))
+        plots.save_curves(paths[ROBUSTNESS], panels, "change of the photos")
+    return paths
+
+
+def _without_places(command: str) -> str:
+    """Returns a command with the names of what lay somewhere on the auditor's machine, and not the places."""
+    words = [Path(word).name if Path(word).is_absolute() else word for word in shlex.split(command)]
+    return shlex.join(words)

@@ -1,0 +1,48 @@
+"""What an audit could say of a model and folders, before anything is computed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mint_keras import formats
+from mint_keras.commands.check import Check, check
+from mint_keras.data import sample_tables, samples
+from mint_keras.statistics.verdict import CANNOT_DECIDE, EVIDENCE
+
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+
+
+def test_a_file_and_a_folder_cannot_decide_and_it_is_said_what_would_change_that(tmp_path: Path) -> None:
+    found = check(Check(tmp_path / "net.onnx", "synthetic:1/web/0-399/2", ("synthetic:1/phone/0-9/1",)))
+    assert found.outcomes == (CANNOT_DECIDE,)
+    assert "You have no people who were kept out" in found.text
+    assert "people or more of web" in found.text
+    assert "members: 800 photos of 400 people" in found.text
+    assert [one.split(":")[0] for one in found.missing] == ["a converted model"]
+
+
+def test_the_lab_can_say_all(tmp_path: Path) -> None:
+    found = check(Check())
+    assert found.outcomes[0] == EVIDENCE
+    assert found.missing == ()
+    assert "120 claimed members and 300 people who were kept out" in found.text
+    other = tmp_path / "other"
+    sample_tables.write_samples(other / formats.MEMBERS, samples.list_samples("synthetic:1/web/700-799/1"))
+    more = check(Check(unseen_photos="synthetic:1/web/0-599/12", swap=other)).text
+    assert "300 claimed members with photos that were not used" in more
+    assert "100 people of the other model" in more
+
+
+def test_nothing_at_all_is_missing_all(tmp_path: Path) -> None:
+    found = check(Check(tmp_path, swap=tmp_path))
+    assert found.outcomes == (CANNOT_DECIDE,)
+    assert len(found.missing) == 3
+
+
+@pytest.mark.skipif(not (DATA / "lfw").is_dir(), reason="shared/data has LFW, and is not there")
+def test_mobilefacenet_and_lfw_cannot_decide() -> None:
+    found = check(Check(DATA / "models" / "mobilefacenet.onnx", str(DATA / "lfw"), (str(DATA / "utkface"),)))
+    assert found.outcomes == (CANNOT_DECIDE,)
+    assert "members: 7,606 photos of 901 people" in found.text
