@@ -194,8 +194,7 @@ class FaceFinder:
             seen = (detect(image) for detect in self._mine.detect)
             found: scrfd.Detections | None = next((faces for faces in seen if len(faces)), None)
             if found is None:
-                none = "Expected a face, received a photo in which none was found."
-                raise InputError(f"{none} If one fills it, try --border 0.5.")
+                raise InputError("Expected a face, received a photo in which none was found.")
             # Detectors without landmarks are refused when they are opened.
             assert found.landmarks is not None  # noqa: S101
             is_all = looking.policy == ALL

@@ -71,7 +71,7 @@ class PhotoScores:
             return (
                 f"No scores: {sum(face.is_odd for face in self.faces):,} of {len(self.faces):,} faces look unlike all "
                 "that this bundle was calibrated with, so its scores would say nothing about them. Use a bundle that was "
-                "made with such photos; --anyway shows the scores all the same."
+                "made with such photos. The option --anyway shows the scores all the same."
             )
         wording, units = self.calibration.wording, [*self.faces, *self.persons]
         if all(unit.p_value is None for unit in units):
