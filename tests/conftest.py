@@ -53,7 +53,7 @@ def run_folder(audited_folder: Path, once: Once) -> Path:
 
 
 @pytest.fixture(scope="session")
-def bundle_folder(run_folder: Path, once: Once) -> Path:
+def exported_folder(run_folder: Path, once: Once) -> Path:
     """A bundle of the small run."""
     from mint_keras.commands.export_tflite import ExportTflite, export_tflite
 

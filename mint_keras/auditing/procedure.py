@@ -12,8 +12,8 @@ from mint_keras.auditing.opened import AuditSpec, Opened, manifest, open_audit
 from mint_keras.data import protocol as protocols
 from mint_keras.data import samples
 from mint_keras.records import AUDITED, REFERENCE, Scores
-from mint_keras.runs import face_quality
 from mint_keras.report import dossier, preflight
+from mint_keras.runs import face_quality
 from mint_keras.runs import run as runs
 from mint_keras.scorers import direction, log_odds, mint_plus
 from mint_keras.statistics import division, findings, rule

@@ -8,7 +8,8 @@ Exit codes:
     0    every photo was scored
     1    some photos, or the bundle, could not be used; the others were scored, and rejected.csv lists these
     2    wrong usage
-    3    refused: the bundle was changed, or --out holds something else
+    3    refused: the bundle was changed, --out holds something else, or most faces are unlike those that the bundle was
+         calibrated with, so that no score is shown (see --anyway)
     130  interrupted; with --out the same command continues
 """
 
@@ -23,7 +24,7 @@ from mint_keras import formats, progress, workers
 from mint_keras.commands import Result
 from mint_keras.faces import scrfd
 from mint_keras.options import Common
-from mint_keras.records import InputError
+from mint_keras.records import InputError, RefusedError
 
 if TYPE_CHECKING:
     from mint_keras.edge.photos import Looking
@@ -45,17 +46,21 @@ class Score(Common):
         serve: Open a page on this machine instead, at 127.0.0.1, onto which photos are dropped (needs
             requirements-serve.txt). Nothing leaves the machine, and nothing is kept.
         port: The port of the page; 0 takes any that is free.
+        address: Where the page listens. 0.0.0.0 is for a container whose port is published to 127.0.0.1 only: others
+            than this machine could ask otherwise.
         albums: Folders are no persons: everybody on the photos is somebody else.
         aligned: Every image is a face already: squares of other sizes are resized as they are.
         policy: Which of several faces in a photo are scored: all, the largest, or the most central. only rejects photos
             with several.
-        detector: The SCRFD that finds the faces: a file (.tflite or .onnx), or insightface:PACK. By default it is the
-            bundle's own (of 640 pixels, and where that finds nothing of 320), or else one that insightface has
-            installed, if onnxruntime is there to run it.
+        detector: What finds the faces: an SCRFD file (.tflite, or .onnx where onnxruntime is), insightface:PACK, or
+            mediapipe. By default it is the bundle's own (of 640 pixels, and where that finds nothing of 320), or else
+            mediapipe, which comes along.
         min_score: Faces of which the detector is less certain do not count.
         border: The width of a black border around every photo while its faces are sought, as a share of its sides; 0.5
             helps where a face fills the picture.
         pictures: Show the faces in report.html. Think of who will read it.
+        anyway: Show scores although most faces are unlike those that the bundle was calibrated with, as photographed
+            ones are for a bundle of drawn faces. They mean nothing then.
         threads: The number of processors to use; all by default.
         workers: 1 is this process; ray starts one for each processor core, ray://HOST:PORT uses a cluster, whose
             machines see bundle and photos under the same paths (needs requirements-scale.txt).
@@ -66,6 +71,7 @@ class Score(Common):
     out: Path | None = None
     serve: bool = False
     port: int = 8765
+    address: str = "127.0.0.1"
     albums: bool = False
     aligned: bool = False
     policy: Literal["all", "largest", "central", "only"] = "all"
@@ -73,6 +79,7 @@ class Score(Common):
     min_score: float = scrfd.MIN_SCORE
     border: float = 0.0
     pictures: bool = False
+    anyway: bool = False
     threads: int = 0
     workers: str = workers.HERE
 
@@ -90,7 +97,9 @@ def score(config: Score) -> Result:
     from mint_keras.edge.bundle import read_bundle
 
     named = (config.detector,) if config.detector else ()
-    looking = photos.Looking(named, config.aligned, config.policy, config.min_score, config.border, config.pictures)
+    looking = photos.Looking(
+        named, config.aligned, config.policy, config.min_score, config.border, config.pictures, config.anyway
+    )
     if not 0 < config.min_score < 1 or not 0 <= config.border <= 2:
         raise InputError(
             f"Expected --min-score between 0 and 1 and --border from 0 to 2, received {config.min_score} and "
@@ -99,13 +108,15 @@ def score(config: Score) -> Result:
     workers.check(config.workers)
     if config.serve:
         return _serve(config, looking)
-    bundle, table = read_bundle(config.bundle), photos.list_photos(config.paths, config.albums)
+    bundle, listed = read_bundle(config.bundle), photos.list_photos(config.paths, config.albums)
     # Where nobody watches, an error is the only line: photos are a matter of seconds.
     with progress.hidden(config.quiet or not sys.stderr.isatty()):
         made = scoring.score_photos(
-            bundle, table, config.out, looking, config.threads, config.workers, config.overwrite
+            bundle, listed, config.out, looking, config.threads, config.workers, config.overwrite
         )
     text = report.text(made, config.out)
+    if made.is_withheld:
+        raise RefusedError(f"{made.verdict} {made.counts}")
     # A person named these files, so one that could not be scored is an error, after the others were scored.
     if made.rejected:
         first = made.rejected[0]
@@ -127,5 +138,5 @@ def _serve(config: Score, looking: Looking) -> Result:
         raise InputError(
             "Expected photos and --out, or --serve, received both: the page takes photos and keeps nothing."
         )
-    page.serve(config.bundle, config.port, looking, config.threads, opens_browser=not config.quiet)
+    page.serve(config.bundle, config.port, looking, config.threads, not config.quiet, config.address)
     return Result("The page is closed; nothing was kept.")

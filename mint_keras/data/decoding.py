@@ -1,7 +1,9 @@
 """From encoded bytes to upright RGB pixels, or why not. OpenCV and libjpeg decode; Pillow says how to turn."""
 
+import contextlib
 import io
 import re
+import struct
 import warnings
 
 import cv2
@@ -9,6 +11,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
+from mint_keras.data import files
 from mint_keras.records import InputError
 
 JPEG_START = b"\xff\xd8"
@@ -19,6 +22,8 @@ _ORIENTATION, _SAMPLE_FORMAT = 0x0112, 339  # tags of TIFF and EXIF
 _TURNS = {2: (0, 0, 1), 3: (0, 1, 1), 4: (0, 1, 0), 5: (1, 0, 0), 6: (1, 0, 1), 7: (1, 1, 1), 8: (1, 1, 0)}
 _NETPBM = re.compile(rb"P([1-6])(?:\s+(?:#[^\n]*\n\s*)*(\d+)){3}\s")
 _TIFF = (b"II*\0", b"MM\0*")
+_RAW = (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0")
+_SUBFILE, _DNG_VERSION = 0x00FE, 0xC612
 _HEIC = (b"hei", b"hev", b"mif1", b"msf1")
 _MAX_PIXELS = 2**26
 _PADDING = 16  # bytes before the end marker that encoders are known to add
@@ -46,9 +51,13 @@ def decode(encoded: bytes) -> np.ndarray:
         raise InputError(f"Expected whole numbers without a sign, received a TIFF image of sample format {kind}.")
     if encoded[4:8] == b"ftyp" and encoded[8:12].startswith(_HEIC):
         return _heic(encoded)
+    if _is_raw(encoded):
+        raise InputError("Expected a developed photo, received a camera's RAW file: export it as JPEG.")
     image = _jpeg(encoded) if encoded.startswith(JPEG_START) else _opencv(encoded)
     if image is None:
-        raise InputError("Expected an image, received bytes that OpenCV cannot decode.")
+        is_image, what = files.describe(encoded)
+        received = what if what and not is_image else f"{what or 'bytes'} that OpenCV cannot decode"
+        raise InputError(f"Expected an image, received {received}. Save it as JPEG or PNG.")
     _refuse_zeros(encoded, image)
     return turn(image, orientation(encoded))
 
@@ -79,6 +88,24 @@ def turn_box(box: np.ndarray, shape: tuple[int, ...], how: int) -> np.ndarray:
     points = box.reshape(2, 2)[:, ::-1] if transposed else box.reshape(2, 2)
     points = np.where([columns, rows], np.array([shape[1], shape[0]]) - points, points)
     return np.concatenate([points.min(axis=0), points.max(axis=0)])
+
+
+def _is_raw(encoded: bytes) -> bool:
+    """Tells whether a file is a camera's RAW: of some OpenCV reads the thumbnail, and of most nothing."""
+    if encoded.startswith(_RAW) or encoded[4:12] == b"ftypcrx " or (encoded[:4] in _TIFF and encoded[8:10] == b"CR"):
+        return True
+    if encoded[:4] not in _TIFF:
+        return False
+    order = "<" if encoded[:2] == b"II" else ">"
+    with contextlib.suppress(struct.error):  # cut off
+        (start,) = struct.unpack_from(f"{order}I", encoded, 4)
+        (num,) = struct.unpack_from(f"{order}H", encoded, start)
+        for place in range(start + 2, start + 2 + 12 * num, 12):
+            tag, _, _, value = struct.unpack_from(f"{order}HHII", encoded, place)
+            # The first picture of a photo's own file is the photo. In RAW files it is a small copy.
+            if tag == _DNG_VERSION or (tag == _SUBFILE and value & 1):
+                return True
+    return False
 
 
 def _opencv(encoded: bytes) -> np.ndarray | None:
@@ -167,7 +194,8 @@ def _heic(encoded: bytes) -> np.ndarray:
         import pillow_heif
     except ImportError as error:
         raise InputError(
-            "Expected a photo that can be decoded, received HEIC: install pillow-heif, or export it as JPEG."
+            "Expected a photo that can be decoded, received HEIC (an iPhone's): pip install pillow-heif, or export it "
+            "as JPEG."
         ) from error
     pillow_heif.register_heif_opener()  # which turns it, too
     return _by_pillow(encoded)

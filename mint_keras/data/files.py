@@ -33,6 +33,14 @@ _BEGINNINGS: tuple[tuple[int, bytes, bool, str], ...] = (
     (8, b"AVI ", False, "a video"),
     (0, b"%PDF", False, "a PDF, whose pictures are not read"),
     *(
+        (place, start, False, "a document, whose pictures are not read")
+        for place, start in (
+            (30, b"[Content_Types].xml"),
+            (30, b"mimetypeapplication/vnd.oasis"),
+            (0, b"\xd0\xcf\x11\xe0"),
+        )
+    ),
+    *(
         (0, start, False, "an archive, which is not unpacked")
         for start in (b"PK\3\4", b"Rar!", b"7z\xbc\xaf", b"\x1f\x8b", b"BZh")
     ),
@@ -47,6 +55,8 @@ _COPIES = frozenset(
 )
 _COPY = re.compile(r"SYNO(?:PHOTO|FILE)[_@]THUMB.*|Thumbs\.db|ZbThumbnail\.info|desktop\.ini", re.IGNORECASE)
 _UNUSABLE = "unusable: "
+# How reasons begin of what nobody took for a photo, or for another one.
+LEFT_OUT = "Left out: "
 _ESCAPED = re.compile(rb"\\x([0189a-f][0-9a-f]|7f)")
 
 
@@ -109,7 +119,7 @@ def left_out(folder: Path, database: str, used: Iterable[str]) -> list[Rejected]
             is_image, what = _what(path)
             other = f"{what}, of which the database says nothing" if is_image else what
             place = shown(f"{database}/{escape(name)}", location)
-            found.append(Rejected(place, f"Left out: {_why_hidden(name) or other}."))
+            found.append(Rejected(place, f"{LEFT_OUT}{_why_hidden(name) or other}."))
     return found
 
 
@@ -140,12 +150,18 @@ def _what(path: Path) -> tuple[bool, str]:
         start = b"" if not path.is_file() else _beginning(path)
     except OSError:
         return False, "a file that cannot be read"
+    is_image, what = describe(start)
+    return is_image, what or f"no image ({_suffix(path.name) or 'without a suffix'})"
+
+
+def describe(start: bytes) -> tuple[bool, str]:
+    """Returns whether a file that begins so is an image, and what it is; "" where nobody knows."""
     for place, beginning, is_image, what in _BEGINNINGS:
         if start[place : place + len(beginning)] == beginning:
             return is_image, what
-    if _NETPBM.match(start) or (start[:2] == b"BM" and start[6:10] == b"\0\0\0\0"):
+    if _NETPBM.match(start[:_LONGEST]) or (start[:2] == b"BM" and start[6:10] == b"\0\0\0\0"):
         return True, "an image"
-    return False, f"no image ({_suffix(path.name) or 'without a suffix'})"
+    return False, ""
 
 
 def _beginning(path: Path) -> bytes:

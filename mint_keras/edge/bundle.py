@@ -132,6 +132,16 @@ class Reference:
             return np.full(len(logits), np.nan)
         return conformal.p_values(self.calibration, logits, is_inside)
 
+    def silence_in_words(self) -> str:
+        """Returns for people who know no statistics why there are no p-values; "" if there are."""
+        validity = self.calibration.validity
+        if not self.silence or validity is None:
+            return self.silence
+        return (
+            f"Tried on {validity.num_people:,} people who were not in the training data, this bundle would have pointed "
+            f"at {validity.num_accused:,} of them. That is too often, so it points at nobody."
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Returns what `from_dict` reads, of types that JSON has."""
         validity = self.calibration.validity

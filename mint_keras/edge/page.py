@@ -4,6 +4,7 @@ Photos stay in memory while they are scored, and results until the program ends 
 """
 
 import contextlib
+import hashlib
 import itertools
 import os
 import secrets
@@ -31,7 +32,7 @@ from mint_keras.data import images
 from mint_keras.edge import report, scoring
 from mint_keras.edge.bundle import SCORER, Bundle, read_bundle
 from mint_keras.edge.judgement import ScoredFace
-from mint_keras.edge.photos import Looking
+from mint_keras.edge.photos import Looking, same_photo
 from mint_keras.records import InputError, Rejected, SampleTable
 
 HOST = "127.0.0.1"
@@ -56,11 +57,17 @@ _HEADERS = {
 
 
 def serve(
-    bundle: Path, port: int = 8765, looking: Looking | None = None, threads: int = 0, opens_browser: bool = True
+    bundle: Path,
+    port: int = 8765,
+    looking: Looking | None = None,
+    threads: int = 0,
+    opens_browser: bool = True,
+    address: str = HOST,
 ) -> None:
     """Serves the page of a bundle's folder until Ctrl-C, and opens it in a browser if wanted and this is a terminal.
 
-    Port 0 is any that is free; 0 threads are as many as there are processors.
+    Port 0 is any that is free; 0 threads are as many as there are processors. The address is where it listens: another
+    than this machine's own is for a container, and there too the page answers to this machine's names only.
 
     Raises:
         InputError: if the bundle cannot be used, or the port is taken.
@@ -68,9 +75,12 @@ def serve(
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            listener.bind((HOST, port))
+            listener.bind((address, port))
         except (OSError, OverflowError) as error:
-            raise InputError(f"Expected a free port, received --port {port}: {error}. 0 takes any.") from error
+            given = f"--address {address} --port {port}"
+            raise InputError(
+                f"Expected a free port of this machine, received {given}: {error}. 0 takes any."
+            ) from error
         taken = listener.getsockname()[1]
         app = make_app(bundle, taken, looking, threads)
         url = f"http://{HOST}:{taken}/"
@@ -88,7 +98,7 @@ def make_app(folder: Path, port: int, looking: Looking | None = None, threads: i
     bundle = read_bundle(folder)
     looking = (looking or Looking()).with_bundle(bundle)
     scorer = scoring.FaceScorer(bundle.path / SCORER, looking, threads or os.cpu_count() or 1)
-    page = _Page(bundle, scorer)
+    page = _Page(bundle, scorer, looking.anyway)
     routes = [
         Route("/", page.show),
         *(Route(f"/{name}", page.asset) for name in _ASSETS),
@@ -106,7 +116,9 @@ class _Guard(BaseHTTPMiddleware):
 
     def __init__(self, app: ASGIApp, port: int) -> None:
         super().__init__(app)
-        self._hosts = {f"{name}:{port}" for name in (HOST, "localhost")}
+        # Browsers leave out the port of HTTP.
+        ends = (f":{port}", "") if port == 80 else (f":{port}",)
+        self._hosts = {f"{name}{end}" for name in (HOST, "localhost") for end in ends}
 
     async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
         host, origin = request.headers.get("host", ""), request.headers.get("origin", "")
@@ -124,9 +136,13 @@ class _Guard(BaseHTTPMiddleware):
 
 
 class _Photo(NamedTuple):
-    """A photo that was dropped, its width and height (0 if unreadable), and its faces or why there are none."""
+    """A photo that was dropped, its width and height (0 if unreadable), and its faces or why there are none.
+
+    The content is the SHA-256 of its bytes.
+    """
 
     name: str
+    content: str
     size: tuple[int, int]
     faces: list[ScoredFace]
     error: Rejected | None
@@ -138,8 +154,8 @@ class _Page:
     Photos come one by one and are not kept: the browser draws the boxes over the file that it has anyway.
     """
 
-    def __init__(self, bundle: Bundle, scorer: scoring.FaceScorer) -> None:
-        self._bundle, self._scorer = bundle, scorer
+    def __init__(self, bundle: Bundle, scorer: scoring.FaceScorer, anyway: bool) -> None:
+        self._bundle, self._scorer, self._anyway = bundle, scorer, anyway
         self._batches: dict[str, list[_Photo]] = {}
         # Photos of one batch get their numbers one after the other, and all threads work on one photo.
         self._lock = threading.Lock()
@@ -184,9 +200,12 @@ class _Page:
                 # Others may have come while this one was read.
                 if len(batch) >= MAX_PHOTOS:
                     return f"Expected at most {MAX_PHOTOS} photos at once."
-                photo = _Photo(name, (0, 0), [], None)
+                encoded = b"".join(parts)
+                photo = _Photo(name, hashlib.sha256(encoded).hexdigest(), (0, 0), [], None)
                 try:
-                    image = images.decode(b"".join(parts))
+                    if first := next((one.name for one in batch if one.content == photo.content), ""):
+                        raise InputError(same_photo(first))
+                    image = images.decode(encoded)
                     photo = photo._replace(size=(image.shape[1], image.shape[0]))
                     photo = photo._replace(faces=self._scorer.score_image(image, len(batch)))
                 except InputError as error:
@@ -208,7 +227,8 @@ class _Page:
             {**photo._asdict(), "row": row, "faces": list(itertools.islice(judgements, len(photo.faces)))}
             for row, photo in enumerate(batch)
         ]
-        drawn, template = report.histogram(made.calibration, made.faces), self._templates.get_template("results.html")
+        drawn = None if made.is_withheld else report.histogram(made.calibration, made.faces)
+        template = self._templates.get_template("results.html")
         return HTMLResponse(template.render(made=made, photos=photos, histogram=drawn))
 
     async def download(self, request: Request) -> Response:
@@ -232,7 +252,8 @@ class _Page:
         names = np.array([photo.name for photo in photos], np.str_)
         ids = np.array([f"{row + 1}: {name}" for row, name in enumerate(names)], np.str_)
         table = SampleTable(ids, np.full(len(names), "page"), ids, names)
-        return scoring.judge(self._bundle, table, faces, [photo.error for photo in photos if photo.error])
+        unused = [photo.error for photo in photos if photo.error]
+        return scoring.judge(self._bundle, table, faces, unused, self._anyway)
 
     def _find(self, request: Request) -> list[_Photo]:
         batch = self._batches.get(request.path_params["batch"])

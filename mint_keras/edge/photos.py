@@ -1,9 +1,9 @@
 """Lists the photos that somebody wants scored, and finds the faces in them; every photo is decoded once."""
 
+import collections
 import contextlib
 import dataclasses
 import glob
-import importlib.util
 import os
 import threading
 from collections.abc import Sequence
@@ -17,17 +17,22 @@ from mint_keras import formats, shelf
 from mint_keras.borders import shown
 from mint_keras.data import files, images, samples
 from mint_keras.edge.bundle import DETECTORS, Bundle
-from mint_keras.faces import align, detectors, policies, scrfd
-from mint_keras.records import InputError, SampleTable, concatenate_tables
+from mint_keras.faces import align, detectors, mediapipe, policies, scrfd
+from mint_keras.records import InputError, Rejected, SampleTable, concatenate_tables
 
 ALL = "all"
 _TABLES = (".rec", ".bin", ".csv", ".parquet")
-# The names of detectors in insightface's packs.
-_PACKED = ("*/det_*.onnx", "**/scrfd*.onnx")
 
 
-def list_photos(paths: Sequence[str | Path], are_albums: bool = False) -> SampleTable:
-    """Lists photos; a photo that is named twice counts once, and in albums everybody is somebody else.
+class Listed(NamedTuple):
+    """Photos, and what lies beside them: files that are none, and copies of the photos, each with the reason."""
+
+    table: SampleTable
+    left_out: list[Rejected]
+
+
+def list_photos(paths: Sequence[str | Path], are_albums: bool = False) -> Listed:
+    """Lists photos; one that is named twice or lies there twice counts once, and in albums everybody is somebody else.
 
     Args:
         paths: Images, folders, patterns of files such as `"photos/**/*.jpg"`, lists (`.txt`, a path a line, relative to
@@ -45,7 +50,37 @@ def list_photos(paths: Sequence[str | Path], are_albums: bool = False) -> Sample
     names = _without_top(table.sample_id)
     identity = np.where(table.identity == table.sample_id, names, table.identity)
     table = samples.join([dataclasses.replace(table, sample_id=names, identity=identity)])
-    return dataclasses.replace(table, identity=table.sample_id, group=None) if are_albums else table
+    copies = _copies(table)
+    place = dict(zip(table.location.tolist(), map(shown, table.sample_id, table.location), strict=True))
+    left_out = [Rejected(place[location], same_photo(place[first])) for location, first in copies.items()]
+    for path in dict.fromkeys(str(shelf.find(Path(path), shelf.EXPORT)) for path in paths):
+        if Path(path).is_dir():
+            left_out += samples.left_out(samples.locate(path), table)
+    table = table.take(~np.isin(table.location, list(copies)))
+    table = dataclasses.replace(table, identity=table.sample_id, group=None) if are_albums else table
+    return Listed(table, left_out)
+
+
+def same_photo(first: str) -> str:
+    """Returns the reason why a photo is left out that has the bytes of another."""
+    return f"{files.LEFT_OUT}the same photo as {first}."
+
+
+def _copies(table: SampleTable) -> dict[str, str]:
+    """Returns the locations of files that hold what an earlier one holds, each with that one."""
+    by_size = collections.defaultdict(list)
+    for location in table.location.tolist():
+        path = files.find(location)
+        if path.is_file():
+            by_size[os.path.getsize(path)].append(location)
+    copies: dict[str, str] = {}
+    for alike in by_size.values():
+        first: dict[str, str] = {}
+        for location in alike if len(alike) > 1 else ():
+            content = formats.sha256_file(files.find(location))
+            if first.setdefault(content, location) != location:
+                copies[location] = first[content]
+    return copies
 
 
 def _list(path: str) -> SampleTable:
@@ -89,13 +124,14 @@ class Looking:
     """How faces are looked for.
 
     Attributes:
-        detectors: Names that `detectors.find_file` knows; where one finds nothing the next is asked. Nothing stands for
-            those of a bundle.
+        detectors: Names that `detectors.find_file` knows; where one finds nothing the next is asked. `with_bundle` puts
+            some in place of none.
         is_aligned: Whether every image is a face already, whatever its size.
         policy: Which of several faces are taken: "all", or one of `policies.POLICIES`.
         min_score: The certainty, 0 to 1, below which a face does not count.
         border: The width of a black border around every photo while its faces are sought, as a share of its sides.
         pictures: Whether faces are kept as pictures for the report.
+        anyway: Whether scores are shown although most faces are unlike those that the bundle was calibrated with.
     """
 
     detectors: tuple[str, ...] = ()
@@ -104,14 +140,18 @@ class Looking:
     min_score: float = scrfd.MIN_SCORE
     border: float = 0.0
     pictures: bool = False
+    anyway: bool = False
 
     def settings(self) -> dict[str, Any]:
         """Returns what decides the faces, for a manifest: detectors by their content."""
         hashes = [formats.sha256_file(detectors.find_file(name)) for name in self.detectors]
-        return {**dataclasses.asdict(self), "detectors": hashes}
+        settings = {**dataclasses.asdict(self), "detectors": hashes}
+        # The faces are the same with it and without.
+        del settings["anyway"]
+        return settings
 
     def with_bundle(self, bundle: Bundle) -> Self:
-        """Returns the same with detectors: those named, or the bundle's own, or one that insightface has installed.
+        """Returns the same with detectors: those named, or the bundle's own, or else MediaPipe's.
 
         Raises:
             InputError: if a named detector is none.
@@ -120,21 +160,8 @@ class Looking:
             # This shows early whether it is one.
             detectors.open_detector(name)
         own = [str(path.resolve()) for name in DETECTORS.values() if (path := bundle.file(name)) is not None]
-        found = () if self.is_aligned else self.detectors or tuple(own) or _installed_detector()
+        found = () if self.is_aligned else self.detectors or tuple(own) or (mediapipe.NAME,)
         return dataclasses.replace(self, detectors=found)
-
-
-def _installed_detector() -> tuple[str, ...]:
-    if importlib.util.find_spec("onnxruntime") is None:
-        return ()
-    # pathlib's glob would stop at a home that may not be read.
-    found = [glob.glob(pattern, root_dir=detectors.PACKS, recursive=True) for pattern in _PACKED]
-    for path in (detectors.PACKS / name for names in found for name in sorted(names)):
-        with contextlib.suppress(InputError):
-            # Those with landmarks have so many outputs.
-            if len(detectors.open_session(path).get_outputs()) in (9, 15):
-                return (str(path),)
-    return ()
 
 
 class Face(NamedTuple):
@@ -164,21 +191,14 @@ class FaceFinder:
         """Returns the faces of a photo (its location, or as `decode` returns it), the most certain first.
 
         Raises:
-            InputError: if it cannot be decoded, has no face, or there is no detector.
+            InputError: if it cannot be decoded, or has no face.
         """
         image, looking = self.decode(photo) if isinstance(photo, str) else photo, self._looking
-        height, width = image.shape[:2]
         # An image of 112x112 is a face and any other is a photo: the laptop cannot know better, and resizes nothing
         # unless somebody says that crops of other sizes are faces.
-        if looking.is_aligned or (height, width) == (images.IMAGE_SIZE, images.IMAGE_SIZE):
+        if looking.is_aligned or image.shape[:2] == (images.IMAGE_SIZE, images.IMAGE_SIZE):
             face = images.FACE.apply(image)
             return [Face(face, is_resized=face.shape != image.shape)]
-        if not looking.detectors:
-            raise InputError(
-                f"Expected a detector for a photo of {width}x{height}, received a bundle without: export it with "
-                "--detector, or name an SCRFD file by --detector here, or install onnxruntime and a pack of "
-                "insightface's; --aligned takes square crops as faces."
-            )
         if not hasattr(self._mine, "detect"):
             opened = [detectors.open_detector(name, looking.min_score) for name in looking.detectors]
             self._mine.detect = [detectors.with_border(one, looking.border) for one in opened]
@@ -188,8 +208,7 @@ class FaceFinder:
             seen = (detect(image) for detect in self._mine.detect)
             found: scrfd.Detections | None = next((faces for faces in seen if len(faces)), None)
             if found is None:
-                none = "Expected a face, received a photo in which none was found."
-                raise InputError(f"{none} If one fills it, try --border 0.5.")
+                raise InputError("Expected a face, received a photo in which none was found.")
             # Detectors without landmarks are refused when they are opened.
             assert found.landmarks is not None  # noqa: S101
             is_all = looking.policy == ALL

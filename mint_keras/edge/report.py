@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -31,7 +30,9 @@ _WIDTH, _HEIGHT, _BINS = 600.0, 120.0, 40
 class PhotoScores:
     """What a bundle says about some photos: of each face, in the order of the scores, and of everybody with several.
 
-    Rejected photos have no usable face. Resized faces were crops of other sizes than 112x112.
+    Rejected photos have no usable face; what was left out is no photo, or the same as another. Resized faces were crops
+    of other sizes than 112x112. Scores are withheld where they would mean nothing: most faces are unlike those that the
+    bundle was calibrated with.
     """
 
     bundle: Bundle
@@ -42,24 +43,40 @@ class PhotoScores:
     rejected: Sequence[Rejected]
     num_photos: int
     num_resized: int
+    left_out: Sequence[Rejected] = ()
+    is_withheld: bool = False
 
     @property
     def counts(self) -> str:
         """How many photos there were, and what came of them."""
         num_used = self.num_photos - len(self.rejected)
-        return (
-            f"Photos: {self.num_photos:,}, of them {num_used:,} with scored faces ({len(self.faces):,}) and "
+        counts = (
+            f"Photos: {self.num_photos:,}, of them {num_used:,} with faces ({len(self.faces):,}) and "
             f"{len(self.rejected):,} without a usable one."
         )
+        return f"{counts} Other files, not looked at: {len(self.left_out):,}." if self.left_out else counts
+
+    @property
+    def num_people(self) -> int:
+        """How many people faces are compared with."""
+        of_databases = {} if self.calibration is None else self.calibration.photos.calibration.logits
+        return sum(map(len, of_databases.values()))
 
     @property
     def verdict(self) -> str:
         """What may be concluded, in the bundle's own words."""
         if self.calibration is None:
             return "The bundle is not calibrated: no verdict. Scores rank the photos; they say nothing else."
+        if self.is_withheld:
+            return (
+                f"No scores: {sum(face.is_odd for face in self.faces):,} of {len(self.faces):,} faces look unlike all "
+                "that this bundle was calibrated with, so its scores would say nothing about them. Use a bundle that was "
+                "made with such photos. The option --anyway shows the scores all the same."
+            )
         wording, units = self.calibration.wording, [*self.faces, *self.persons]
         if all(unit.p_value is None for unit in units):
-            why = self.calibration.photos.silence or "No face is like those that the bundle was calibrated with."
+            why = self.calibration.photos.silence_in_words()
+            why = why or "No face is like those that the bundle was calibrated with."
             return f"No verdict. {why} {wording['silent']}"
         judged = [sum(unit.is_selected is not None for unit in side) for side in (self.faces, self.persons)]
         found = [sum(bool(unit.is_selected) for unit in side) for side in (self.faces, self.persons)]
@@ -76,12 +93,13 @@ class PhotoScores:
             notes.append(
                 f"{self.num_resized:,} images were not 112x112 and were resized without alignment: trust them less."
             )
-        if num_odd := sum(face.is_odd for face in self.faces):
+        num_odd = sum(face.is_odd for face in self.faces)
+        if num_odd and not self.is_withheld:
             notes.append(f"{num_odd:,} of {len(self.faces):,} faces are unlike the calibration's, so take care.")
         if judged := [one.face for one in self.persons if one.face and one.p_value is None]:
             # Without a calibration nobody is judged.
             assert self.calibration is not None  # noqa: S101
-            notes.append(f"No p-values for persons: {self.calibration.persons[min(judged)].silence}")
+            notes.append(f"No p-values for persons: {self.calibration.persons[min(judged)].silence_in_words()}")
         num = sum(unit.is_selected is not None for unit in [*self.faces, *self.persons])
         if self.calibration is not None and not self.calibration.photos.silence and num:
             notes.append(conformal.describe_floor(self.calibration.photos.calibration, num))
@@ -99,26 +117,43 @@ class PhotoScores:
         return self.calibration.wording["limits"]
 
 
+def rank(share: float | None, num: int) -> str:
+    """Says in words how many of so many people who are no members score as high, from their share; "" without."""
+    if share is None:
+        return ""
+    if not share:
+        return f"Nobody of {num:,} people who were not in the training data scores as high."
+    of = 100 if share >= 0.005 else 1000
+    return f"Of {of:,} people who were not in the training data, about {max(1, round(of * share)):,} score as high."
+
+
 def write(out: Path, made: PhotoScores) -> None:
     """Writes scores.csv, faces.csv, scores.json, report.html, and rejected.csv if there is something in it."""
-    formats.write_rejected(out / formats.REJECTED, made.rejected)
+    formats.write_rejected(out / formats.REJECTED, [*made.rejected, *made.left_out])
     # scores.csv has the columns of every other scores.csv, so that whatever reads scores need not change.
-    score_files.write_scores(out / formats.SCORES, [made.scores])
+    if made.is_withheld:
+        (out / formats.SCORES).unlink(missing_ok=True)
+    else:
+        score_files.write_scores(out / formats.SCORES, [made.scores])
     rows = []
     for face in made.faces:
         box = [""] * 4 if face.box is None else [f"{edge:.1f}" for edge in face.box]
         is_selected = "" if face.is_selected is None else str(face.is_selected).lower()
         place = (face.name, face.file, face.face, face.of, *box, _number(face.certainty))
-        said = (_number(face.share_above), _number(face.p_value), is_selected, face.abstained, _number(face.mistakes))
-        rows.append((*place, repr(face.score), str(np.float32(face.logit)), *said))
+        logits = ("", "") if made.is_withheld else (repr(face.score), str(np.float32(face.logit)))
+        share = "" if made.is_withheld else _number(face.share_above)
+        rows.append((
+            *place, *logits, share, _number(face.p_value), is_selected, face.abstained, _number(face.mistakes)
+        ))  # fmt: skip
     formats.write_csv(out / FACES, _COLUMNS, rows)
     made_by = {name: made.bundle.manifest[name] for name in ("seal", "inputs")}
+    hidden = {"score": None, "logit": None, "share_above": None} if made.is_withheld else {}
     content = {
         "bundle": {"head": made.bundle.head, "tap": made.bundle.tap, **made_by},
-        **{name: getattr(made, name) for name in ("verdict", "notes", "limits", "num_photos")},
-        "faces": [face.to_dict() for face in made.faces],
-        "persons": [one.to_dict() for one in made.persons],
-        "rejected": [dataclasses.asdict(entry) for entry in made.rejected],
+        **{name: getattr(made, name) for name in ("verdict", "notes", "limits", "num_photos", "is_withheld")},
+        "faces": [face.to_dict() | hidden for face in made.faces],
+        "persons": [] if made.is_withheld else [one.to_dict() for one in made.persons],
+        **{name: [dataclasses.asdict(one) for one in getattr(made, name)] for name in ("rejected", "left_out")},
     }
     formats.write_json(out / JSON, content)
     formats.write_text(out / REPORT, html(made))
@@ -135,7 +170,11 @@ def text(made: PhotoScores, out: Path | None) -> str:
         lines += ["", *_table(made.persons, "person"), ""]
     where = "" if out is None else f": {out / formats.SCORES}, {FACES}, {JSON}, {REPORT}"
     scored = f"{len(made.faces):,} faces scored by the {made.bundle.head} head on {made.bundle.tap}{where}"
-    return "\n".join([*lines, made.counts, scored, made.verdict, *made.notes, made.limits])
+    best = max(made.faces, key=lambda face: face.logit)
+    highest = f"The highest: {rank(best.share_above, made.num_people)}" if made.num_people else ""
+    return "\n".join(
+        filter(None, [*lines, highest, made.counts, scored, made.verdict, *made.notes, made.limits])
+    )  # fmt: skip
 
 
 def printable(name: str) -> str:
@@ -144,20 +183,23 @@ def printable(name: str) -> str:
 
 
 def _table(findings: Sequence[Judgement], what: str) -> list[str]:
-    """Returns the highest scores; columns that say nothing are left out."""
+    """Returns the highest scores first, with the share of others who score as high, and not the scores themselves.
+
+    A score looks like a probability, and is none. Columns that say nothing are left out.
+    """
     ordered = sorted(findings, key=lambda one: -one.logit)
     has_above = any(one.share_above is not None for one in findings)
     has_p = any(one.p_value is not None for one in findings)
-    rows = [("  score", "   logit", " above", "      p", "mistakes", what)]
+    rows = [("as high", "      p", "mistakes", what)]
     for one in ordered[:_SHOWN]:
         above = "-" if one.share_above is None else f"{one.share_above:.1%}"
-        p = "-" if one.p_value is None else f"{one.p_value:.4f}"
+        p = "-" if one.p_value is None else f"{one.p_value:.2g}"
         mistakes = "-" if one.mistakes is None else f"<= {one.mistakes}"
         mark = " * stands out" if one.is_selected else ""
         why = f" ({one.abstained})" if one.abstained and has_p else ""
         name = f"{printable(one.name)}{mark}{why}"
-        rows.append((f"{one.score:7.4f}", f"{one.logit:8.3f}", f"{above:>6}", f"{p:>7}", f"{mistakes:>8}", name))
-    lines = ["  ".join(itertools.compress(row, (True, True, has_above, has_p, has_p, True))) for row in rows]
+        rows.append((f"{above:>7}", f"{p:>7}", f"{mistakes:>8}", name))
+    lines = ["  ".join(itertools.compress(row, (has_above, has_p, has_p, True))) for row in rows]
     if len(ordered) > _SHOWN:
         lines.append(f"... and {len(ordered) - _SHOWN:,} more")
     return lines
@@ -172,7 +214,7 @@ def html(made: PhotoScores) -> str:
         faces=ordered[:_SHOWN_IN_PAGE],
         num_left_out=max(0, len(ordered) - _SHOWN_IN_PAGE),
         persons=sorted(made.persons, key=lambda one: -one.logit),
-        histogram=histogram(made.calibration, ordered),
+        histogram=None if made.is_withheld else histogram(made.calibration, ordered),
         has_p=any(face.p_value is not None for face in ordered),
         has_pictures=any(face.picture for face in ordered),
         manifest=made.bundle.manifest,
@@ -184,21 +226,20 @@ def environment() -> jinja2.Environment:
     # Files have whatever names people give them, so everything is escaped.
     found = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     found.loader = jinja2.PackageLoader("mint_keras.edge")
-    found.filters["percent"] = lambda value: "" if value is None else f"{value:.1%}"
+    found.filters["rank"] = rank
     found.filters["up_to"] = lambda value: "" if value is None else f"≤ {value}"
-    found.filters["number"] = lambda value, digits=4: "" if value is None else f"{value:.{digits}f}"
+    found.filters["number"] = lambda value: "" if value is None else f"{value:.2g}"
     return found
 
 
 class Histogram(NamedTuple):
-    """Bars (x, y, width, height) of calibration people, marks (x, stands out) of faces, and ticks (x, label) of logits.
+    """Bars (x, y, width, height) of calibration people, and marks (x, stands out) of faces, by their logits.
 
     All are in units of a drawing of 600x120; the caption says whose the bars are.
     """
 
     bars: list[tuple[float, float, float, float]]
     marks: list[tuple[float, bool]]
-    ticks: list[tuple[float, str]]
     caption: str
 
 
@@ -221,13 +262,10 @@ def histogram(calibration: FieldCalibration | None, faces: Sequence[Judgement]) 
     width = round(_WIDTH / _BINS - 1, 2)
     sides = zip(edges[:-1].tolist(), heights.tolist(), strict=True)
     bars = [(at(edge), round(_HEIGHT - height, 2), width, round(height, 2)) for edge, height in sides if height]
-    # About six ticks, 1, 2 or 5 times a power of ten apart; the margin forgives what rounding takes away.
-    sixth = (high - low) / 6
-    power = 10.0 ** math.floor(math.log10(sixth))
-    step = next(round(factor * power, 12) for factor in (1, 2, 5, 10) if factor * power >= sixth * 0.999)
-    values = [step * k for k in range(math.ceil(low / step), math.floor(high / step) + 1)]
-    ticks = [(at(value), f"{value:g}") for value in values]
     marks = [(at(face.logit), bool(face.is_selected)) for face in faces[:_SHOWN_IN_PAGE]]
     names = ", ".join(f"{len(values):,} of {name}" for name, values in of_databases.items())
-    caption = f"Bars: people who are no members ({names}), each with the highest logit of all photos. Lines: the faces."
-    return Histogram(bars, marks, ticks, caption)
+    caption = (
+        f"Grey bars: people who were not in the training data ({names}), each with their highest score. Lines below: the "
+        "faces in these photos. Farther right is higher."
+    )
+    return Histogram(bars, marks, caption)

@@ -2,12 +2,13 @@
 
 import base64
 import concurrent.futures
+import contextlib
 import dataclasses
 import os
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import cv2
 import numpy as np
@@ -18,7 +19,7 @@ from mint_keras.data import files, images, samples
 from mint_keras.edge import judgement, report
 from mint_keras.edge.bundle import SCORER, Bundle, read_bundle
 from mint_keras.edge.judgement import ScoredFace
-from mint_keras.edge.photos import Face, FaceFinder, Looking, list_photos
+from mint_keras.edge.photos import Face, FaceFinder, Listed, Looking, list_photos
 from mint_keras.edge.report import PhotoScores
 from mint_keras.edge.scorer import TfliteScorer
 from mint_keras.environment import hidden_notices
@@ -39,7 +40,7 @@ Found = tuple[list[ScoredFace], list[Rejected]]
 
 def score_photos(
     bundle: Path | Bundle,
-    photos: Sequence[str | Path] | SampleTable,
+    photos: Sequence[str | Path] | Listed,
     out: Path | None = None,
     looking: Looking | None = None,
     threads: int = 0,
@@ -50,7 +51,7 @@ def score_photos(
 
     Args:
         bundle: The bundle, or its folder.
-        photos: The paths that `photos.list_photos` takes, or its table.
+        photos: The paths that `photos.list_photos` takes, or what it returned.
         out: The folder for scores.csv, faces.csv, scores.json, report.html and rejected.csv; an interrupted call
             continues there. Without it nothing is written.
         looking: How faces are looked for; with the bundle's detectors by default.
@@ -68,17 +69,24 @@ def score_photos(
         (8, [])
     """
     opened = bundle if isinstance(bundle, Bundle) else read_bundle(bundle)
-    table = photos if isinstance(photos, SampleTable) else list_photos(photos)
+    table, left_out = photos if isinstance(photos, Listed) else list_photos(photos)
     looking = (looking or Looking()).with_bundle(opened)
     # Ray has a worker on every processor core, so each of them takes one thread.
     threads = (threads or os.cpu_count() or 1) if where == workers.HERE else 1
     work = _Work((opened.path / SCORER).resolve(), table, looking, threads)
+
+    def judged() -> PhotoScores:
+        faces, rejected = _score_all(work, where, out)
+        if not faces:
+            _refuse(len(table), [*rejected, *left_out], out)
+        return judge(opened, table, faces, [*rejected, *left_out], looking.anyway)
+
     if out is None:
-        return judge(opened, table, *_score_all(work, where, None))
+        return judged()
     inputs = {"bundle": formats.sha256_file(opened.path / formats.MANIFEST), "samples": samples.fingerprint(table)}
     try:
         with formats.output_folder(out, formats.make_manifest(KIND, inputs, looking.settings()), overwrite):
-            made = judge(opened, table, *_score_all(work, where, out))
+            made = judged()
             report.write(out, made)
     except OSError as error:
         kept = "What is there is kept, and the same command continues from it."
@@ -86,14 +94,30 @@ def score_photos(
     return made
 
 
-def judge(bundle: Bundle, table: SampleTable, faces: list[ScoredFace], rejected: list[Rejected]) -> PhotoScores:
-    """Returns what a bundle says of the faces that it scored in a table of photos."""
+def judge(
+    bundle: Bundle, table: SampleTable, faces: list[ScoredFace], unused: list[Rejected], anyway: bool = False
+) -> PhotoScores:
+    """Returns what a bundle says of the faces that it scored in a table of photos.
+
+    Args:
+        bundle: The bundle.
+        table: The photos.
+        faces: Their faces.
+        unused: Photos without a usable face, and what was left out (`files.LEFT_OUT`).
+        anyway: Whether scores are shown although most faces are unlike those that the bundle was calibrated with.
+    """
     calibration = bundle.calibration()
     logit = np.array([face.logit for face in faces], np.float32)
     scores = Scores(bundle.head, bundle.tap, EVALUATION, bundle.seed, judgement.table_of(table, faces), None, logit)
     of_faces, of_persons = judgement.judge(scores, faces, calibration)
     num_resized = sum(face.is_resized for face in faces)
-    return PhotoScores(bundle, calibration, scores, of_faces, of_persons, rejected, len(table), num_resized)
+    left_out = [entry for entry in unused if entry.reason.startswith(files.LEFT_OUT)]
+    rejected = [entry for entry in unused if entry not in left_out]
+    num_odd = 0 if anyway else sum(face.is_odd for face in of_faces)
+    return PhotoScores(
+        bundle, calibration, scores, of_faces, of_persons, rejected, len(table), num_resized, left_out,
+        is_withheld=2 * num_odd > len(of_faces),
+    )  # fmt: skip
 
 
 class FaceScorer:
@@ -110,9 +134,10 @@ class FaceScorer:
         self._has_pictures = looking.pictures
         # Each thread has a scorer of its own: an interpreter works on one face at a time.
         self._mine = threading.local()
-        # LiteRT prints on the first face what it runs on.
-        with hidden_notices():
+        # LiteRT prints on the first face, and in the first photo, what it runs on.
+        with hidden_notices(), contextlib.suppress(InputError):
             self._scoring.submit(self._measure, np.zeros((images.IMAGE_SIZE, images.IMAGE_SIZE, 3), np.uint8)).result()
+            self._pool.submit(self._finder.faces, np.zeros((64, 64, 3), np.uint8)).result()
 
     def _measure(self, face: np.ndarray) -> tuple[float, list[float]]:
         if not hasattr(self._mine, "scorer"):
@@ -197,14 +222,17 @@ def _score_all(work: _Work, where: str, out: Path | None) -> Found:
                 formats.write_json(files[k], {"faces": faces, "rejected": rejected})
             parts[k] = found
             bar.update(len(work.rows(k)))
-    scored, unusable = (
-        [face for k in numbers for face in parts[k][0]],
-        [entry for k in numbers for entry in parts[k][1]],
-    )
-    if not scored:
-        first = f"{report.printable(unusable[0].location)}: {unusable[0].reason}"
-        raise InputError(f"None of {len(work.table)} photos could be scored. {first}")
-    return scored, unusable
+    return [face for k in numbers for face in parts[k][0]], [entry for k in numbers for entry in parts[k][1]]
+
+
+def _refuse(num: int, unusable: list[Rejected], out: Path | None) -> NoReturn:
+    """Says why none of the photos could be scored, and of each into the folder, if any."""
+    done = ""
+    if out is not None:
+        formats.write_rejected(out / formats.REJECTED, unusable)
+        done = f"Why, photo by photo: {out / formats.REJECTED}"
+    first = f"{report.printable(unusable[0].location)}: {unusable[0].reason}"
+    raise InputError(f"None of {num} photos could be scored. {first}", done)
 
 
 def _read_part(path: Path) -> Found:

@@ -1,4 +1,7 @@
-"""Which detector finds faces: an ONNX, TFLite or Keras file run by our code, or an insightface pack run by its own."""
+"""Which detector finds faces: an ONNX, TFLite or Keras file run by our code, or an insightface pack run by its own, or MediaPipe's.
+
+SCRFD is what audited models' training crops were made with; MediaPipe's lies on the shelf, since it may be passed on.
+"""
 
 import contextlib
 from collections.abc import Callable, Iterable
@@ -6,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mint_keras import formats
+from mint_keras import formats, shelf
 from mint_keras.borders import reading
 from mint_keras.environment import hidden_notices
-from mint_keras.faces import scrfd
-from mint_keras.records import InputError
+from mint_keras.faces import mediapipe, scrfd
+from mint_keras.records import InputError, RefusedError
 
 INSIGHTFACE = "insightface:"
 PACKS = Path.home() / ".insightface" / "models"
@@ -27,19 +30,28 @@ def find_file(detector: str) -> Path:
     """Returns the file that a detector's name stands for; nothing is downloaded.
 
     The name is that of an SCRFD file (`.onnx`, or `.tflite` of a bundle), of a folder in which convert_fr.py wrote one,
-    or `insightface:buffalo_l` for an installed pack.
+    `insightface:buffalo_l` for an installed pack, or `mediapipe` for the shelf's (see `faces.mediapipe`), whose
+    manifest stands for its files.
 
     Raises:
         InputError: if there is no such file, or the folder or pack holds no detector.
-        RefusedError: if a converted model is not the one that its manifest describes.
+        RefusedError: if a model is not the one that its manifest describes.
     """
+    if detector == mediapipe.NAME:
+        folder = shelf.path(mediapipe.NAME)
+        for name, expected in formats.read_json(folder / formats.MANIFEST)["files"].items():
+            if (received := formats.sha256_file(folder / name)) != expected:
+                raise RefusedError(f"{folder / name} has SHA-256 {received}, its manifest says {expected}.")
+        return folder / formats.MANIFEST
     if not detector.startswith(INSIGHTFACE):
         path = Path(detector).expanduser()
         if path.is_dir():
             formats.read_checked_manifest(path, formats.FACE_DETECTOR, formats.MODEL)
             return path / formats.MODEL
         if not path.is_file():
-            raise InputError(f"Expected an SCRFD file (.onnx) or insightface:PACK, received {detector}: not found.")
+            raise InputError(
+                f"Expected {mediapipe.NAME}, an SCRFD file (.onnx) or insightface:PACK, received {detector}: not found."
+            )
         return path
     name = detector.removeprefix(INSIGHTFACE)
     folder = Path(name) if Path(name).is_dir() else PACKS / name
@@ -71,6 +83,8 @@ def open_detector(detector: str, min_score: float = scrfd.MIN_SCORE) -> Detector
 
 
 def _network(path: Path, detector: str, min_score: float) -> Detector:
+    if detector == mediapipe.NAME:
+        return mediapipe.open_detector(path.parent, min_score)
     if path.name == formats.MODEL:
         with hidden_notices():
             import keras  # only those who convert a detector need it
@@ -154,9 +168,14 @@ def _with_landmarks(names: list[str], path: Path) -> list[str]:
 
 
 def open_session(path: Path):  # type: ignore[no-untyped-def] # onnxruntime has no types, and is imported only here
-    """Returns an ONNX Runtime session of one thread."""
-    import onnxruntime
-
+    """Returns an ONNX Runtime session of one thread; InputError without ONNX Runtime."""
+    try:
+        import onnxruntime
+    except ModuleNotFoundError as error:  # on a laptop
+        raise InputError(
+            f"Expected ONNX Runtime to run {path}, received an environment without: leave --detector out (the one that "
+            "comes along needs nothing), or pip install onnxruntime, or export a bundle with --detector."
+        ) from error
     _check_operators(path)
     settings = onnxruntime.SessionOptions()
     # One thread: the work is spread over processes, and results do not depend on their number.

@@ -1,4 +1,4 @@
-"""What is on the shelf of the package: cards of audited models, the lab's models and bundle, a face network.
+"""What is on the shelf of the package: cards of audited models, the lab's models and bundle, a face network, a detector.
 
 In a clone the folders `models/` and `export/` link here, so the names used there work in commands and in manifests.
 """
@@ -11,7 +11,7 @@ MODELS, EXPORT = "models", "export"
 LAB = Path(MODELS) / "lab"
 # By the name in a clone, which is what commands and the manifests of runs say: the folder of the package.
 _PLACES = {
-    **{f"{MODELS}/{name}": name for name in ("cards", "lab", "lab2", "lab3", "dlib")},
+    **{f"{MODELS}/{name}": name for name in ("cards", "lab", "lab2", "lab3", "dlib", "mediapipe")},
     f"{EXPORT}/lab": "bundles/lab",
 }
 
@@ -20,7 +20,7 @@ def path(name: str) -> Path:
     """Returns a folder of the shelf.
 
     Args:
-        name: "cards", "lab", "lab2", "lab3", "dlib" or "bundles/lab".
+        name: "cards", "lab", "lab2", "lab3", "dlib", "mediapipe" or "bundles/lab".
 
     Raises:
         FileNotFoundError: if the shelf holds no such thing.

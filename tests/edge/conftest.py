@@ -10,11 +10,27 @@ import cv2
 import numpy as np
 import pytest
 
-from mint_keras import formats
+from mint_keras import formats, shelf
 from mint_keras.edge import bundle
 from mint_keras.edge.bundle import FieldCalibration
 from mint_keras.faces import detectors, scrfd
+from tests.conftest import Once
 from tests.edge.field import WORDING, reference
+
+
+@pytest.fixture(scope="session")
+def bundle_folder(once: Once) -> Path:
+    """The shelf's bundle with two samples a side, for all faces: nothing is trained for what a laptop does."""
+
+    def make(out: Path) -> None:
+        shutil.copytree(shelf.path("bundles/lab"), out)
+        for path in out.glob("samples/*_[23].png"):
+            path.unlink()
+        calibration = formats.read_json(out / bundle.CALIBRATION)
+        formats.write_json(out / bundle.CALIBRATION, {**calibration, "domain": None})
+        bundle.seal(out, formats.read_json(out / formats.MANIFEST))
+
+    return once("bundle", make)
 
 
 @pytest.fixture

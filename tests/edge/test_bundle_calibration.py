@@ -79,9 +79,9 @@ def test_it_reads_what_it_writes() -> None:
     assert bundle.FieldCalibration.from_dict(found.to_dict()).to_dict() == found.to_dict()
 
 
-def test_the_bundle_of_a_run(run_folder: Path, bundle_folder: Path) -> None:
+def test_the_bundle_of_a_run(run_folder: Path, exported_folder: Path) -> None:
     """Its calibration people are the run's test externals, scored as in scores.csv."""
-    found = bundle.read_bundle(bundle_folder).calibration()
+    found = bundle.read_bundle(exported_folder).calibration()
     assert found is not None
     parts = score_files.read_scores(run_folder / "scores.csv")
     key = ("vanilla", "audited", "combination", "unseen_database")

@@ -52,9 +52,9 @@ def test_photos_are_scored_and_boxed(client: TestClient, tmp_path: Path) -> None
     )
     text = client.get(where).text
     assert "2 of 2 faces stand out" in text
-    assert "Photos: 3, of them 1 with scored faces (2) and 2 without" in text
+    assert "Photos: 3, of them 1 with faces (2) and 2 without" in text
     assert text.count('<rect class="box out"') == 2
-    assert text.count(", p 0.0050, mistakes ≤ 1") == 2
+    assert text.count("p 0.005, mistakes ≤ 1") == 2
     assert text.count(conformal.MARGINAL) == text.count(conformal.PICKED) == 1
     assert 'x="200.0" y="30.0" width="60.0" height="60.0"' in text
     assert 'data-row="0"' in text
@@ -90,7 +90,7 @@ def test_names_are_escaped(client: TestClient) -> None:
 
 def test_nothing_usable(client: TestClient) -> None:
     where = drop(client, ("junk.jpg", b"junk"))
-    assert "No face could be scored" in client.get(where).text
+    assert "No face could be looked at" in client.get(where).text
     assert client.get(f"{where}/report").status_code == 404
 
 
@@ -112,6 +112,32 @@ def test_other_names_are_refused(client: TestClient, host: str) -> None:
     answer = client.get("/", headers={"host": host})
     assert answer.status_code == 421
     assert "default-src 'none'" in answer.headers["content-security-policy"]
+
+
+@pytest.mark.parametrize(
+    ("port", "host", "status"), [(80, "localhost", 200), (80, "127.0.0.1:80", 200), (81, "localhost", 421)]
+)
+def test_browsers_leave_out_the_port_of_http(bundle_folder: Path, port: int, host: str, status: int) -> None:
+    with TestClient(page.make_app(bundle_folder, port, threads=1), base_url=f"http://127.0.0.1:{port}") as client:
+        assert client.get("/", headers={"host": host}).status_code == status
+
+
+def test_the_same_photo_twice_counts_once(client: TestClient) -> None:
+    same = png(photo((20, 30)))
+    text = client.get(drop(client, ("a.png", same), ("b.png", same), ("scan.pdf", b"%PDF-1.7"))).text
+    assert "Photos: 2, of them 1 with faces (1) and 1 without a usable one. Other files, not looked at: 1." in text
+    assert "the same photo as a.png" in text
+    assert "a PDF, whose pictures are not read" in text
+
+
+def test_scores_that_mean_nothing_are_not_shown() -> None:
+    grey = png(photo())
+    app = page.make_app(Path("lab"), PORT, Looking(is_aligned=True), threads=1)
+    with TestClient(app, base_url=HERE, headers={"origin": HERE}) as client:
+        text = client.get(drop(client, ("a.png", grey))).text
+    assert "No scores: 1 of 1 faces look unlike" in text
+    assert '<rect class="box"' in text
+    assert "score as high" not in text
 
 
 def test_localhost_is_this_machine(client: TestClient) -> None:

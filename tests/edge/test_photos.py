@@ -1,6 +1,7 @@
 """What a user names becomes photos, and photos become faces."""
 
 import shutil
+import sys
 from pathlib import Path
 
 import cv2
@@ -18,14 +19,14 @@ from tests.edge.field import photo
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    for name in ("a.png", "anna/1.png", "anna/deep/2.png", "bob/3.png"):
-        images.write_png(tmp_path / "photos" / name, photo())
+    for k, name in enumerate(("a.png", "anna/1.png", "anna/deep/2.png", "bob/3.png")):
+        images.write_png(tmp_path / "photos" / name, photo((k, k)))
     return tmp_path / "photos"
 
 
 class TestListing:
     def names(self, *paths: object) -> list[str]:
-        table = photos.list_photos(tuple(map(str, paths)))
+        table = photos.list_photos(tuple(map(str, paths))).table
         return sorted(Path(location).name for location in table.location)
 
     def test_folder_pattern_and_image(self, folder: Path) -> None:
@@ -44,13 +45,13 @@ class TestListing:
         assert self.names(folder / "list.txt") == ["1.png", "2.png", "a.png", "missing.png"]
 
     def test_folders_are_persons(self, folder: Path) -> None:
-        table = photos.list_photos((str(folder),))
+        table = photos.list_photos((str(folder),)).table
         assert sorted(table.identity) == ["?a.png", "anna", "anna", "bob"]
 
     def test_photos_named_one_by_one_are_of_different_people(self, folder: Path) -> None:
-        for name in ("x/anna/1.png", "y/anna/1.png"):
-            images.write_png(folder / name, photo())
-        table = photos.list_photos((str(folder / "?" / "anna" / "*.png"),))
+        for k, name in enumerate(("x/anna/1.png", "y/anna/1.png")):
+            images.write_png(folder / name, photo((k, 0)))
+        table = photos.list_photos((str(folder / "?" / "anna" / "*.png"),)).table
         assert len(np.unique(table.people())) == len(np.unique(table.sample_id)) == 2
 
     @pytest.mark.parametrize("name", ["nothing", "*.tiff", "empty.txt"])
@@ -60,6 +61,26 @@ class TestListing:
             photos.list_photos((str(folder / name),))
         with pytest.raises(InputError, match="--serve"):
             photos.list_photos(())
+
+    def test_what_lies_beside_is_said(self, folder: Path) -> None:
+        """Nothing vanishes: files that are no photos, and the same photo under another name."""
+        contents = {
+            "scan.pdf": b"%PDF-1.7", "clip.mp4": b"\0\0\0\x18ftypmp42", "notes.txt": b"x",
+            "letter.docx": b"PK\3\4" + bytes(26) + b"[Content_Types].xml",
+        }  # fmt: skip
+        for name, content in contents.items():
+            (folder / name).write_bytes(content)
+        shutil.copy(folder / "a.png", folder / "bob" / "b.png")
+        listed = photos.list_photos((str(folder),))
+        assert sorted(Path(location).name for location in listed.table.location) == ["1.png", "2.png", "3.png", "a.png"]
+        reasons = {Path(entry.location).name: entry.reason for entry in listed.left_out}
+        assert "the same photo as" in reasons.pop("b.png")
+        assert reasons == {
+            "scan.pdf": "Left out: a PDF, whose pictures are not read.",
+            "clip.mp4": "Left out: a video.",
+            "letter.docx": "Left out: a document, whose pictures are not read.",
+            "notes.txt": "Left out: no image (.txt).",
+        }
 
     def test_a_list_that_is_none(self, folder: Path) -> None:
         (folder / "list.txt").write_bytes(b"\xff\xfe\x00")
@@ -73,10 +94,6 @@ class TestFaces:
         (found,) = FaceFinder(Looking()).faces(face)
         np.testing.assert_array_equal(found.pixels, face)
         assert (found.box, found.certainty, found.is_resized) == (None, None, False)
-
-    def test_a_photo_without_a_detector_says_what_to_do(self) -> None:
-        with pytest.raises(InputError, match=r"300x300.*--detector.*onnxruntime.*--aligned"):
-            FaceFinder(Looking()).faces(photo())
 
     def test_aligned_takes_squares_only(self) -> None:
         finder = FaceFinder(Looking(is_aligned=True))
@@ -145,27 +162,16 @@ class TestDetector:
         with pytest.raises(InputError, match="not found"):
             Looking((str(tmp_path / "other.onnx"),)).with_bundle(self.open(copy))
 
-    def test_then_insightfaces_if_it_can_be_run(
+    def test_then_mediapipes(self, bundle_folder: Path) -> None:
+        assert Looking().with_bundle(self.open(bundle_folder)).detectors == ("mediapipe",)
+
+    def test_onnx_files_without_onnx_runtime(
         self, bundle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        class Session:
-            def __init__(self, path: Path) -> None:
-                if path.name != "det_10g.onnx":
-                    raise InputError("not a detector")
-
-            def get_outputs(self) -> list[int]:
-                return [0] * 9
-
-        monkeypatch.setattr(detectors, "PACKS", tmp_path)
-        monkeypatch.setattr(detectors, "open_session", Session)
-        assert Looking().with_bundle(self.open(bundle_folder)).detectors == ()
-        for name in ("antelope/det_broken.onnx", "buffalo/det_10g.onnx", "buffalo/w600k_r50.onnx"):
-            (tmp_path / name).parent.mkdir(exist_ok=True)
-            (tmp_path / name).write_bytes(b"")
-        found = (str(tmp_path / "buffalo" / "det_10g.onnx"),)
-        assert Looking().with_bundle(self.open(bundle_folder)).detectors == found
-        monkeypatch.setattr(photos.importlib.util, "find_spec", lambda name: None)
-        assert Looking().with_bundle(self.open(bundle_folder)).detectors == ()
+        monkeypatch.setitem(sys.modules, "onnxruntime", None)
+        (tmp_path / "scrfd.onnx").write_bytes(b"any")
+        with pytest.raises(InputError, match=r"received an environment without: leave --detector out.*pip install"):
+            Looking((str(tmp_path / "scrfd.onnx"),)).with_bundle(self.open(bundle_folder))
 
     def test_a_tflite_file_that_is_none(self, tmp_path: Path) -> None:
         (tmp_path / "detector.tflite").write_bytes(b"no model")
@@ -197,8 +203,9 @@ DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="no real photos beside the project (../shared/data)")
-def test_real_photos() -> None:
-    finder = FaceFinder(Looking((str(DATA / "models" / "scrfd_500m_bnkps.onnx"),)))
+@pytest.mark.parametrize("detector", [str(DATA / "models" / "scrfd_500m_bnkps.onnx"), "mediapipe"])
+def test_real_photos(detector: str) -> None:
+    finder = FaceFinder(Looking((detector,)))
     found = finder.faces(str(DATA / "photos" / "group_t1.jpg"))
     assert len(found) == 6
     assert all(face.certainty is not None and face.certainty > 0.5 for face in found)

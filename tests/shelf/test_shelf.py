@@ -12,7 +12,7 @@ from mint_keras import formats, shelf
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize("name", ["cards", "lab", "lab2", "lab3", "dlib"])
+@pytest.mark.parametrize("name", ["cards", "lab", "lab2", "lab3", "dlib", "mediapipe"])
 def test_old_paths_of_a_clone_are_the_shelf(name: str) -> None:
     assert (ROOT / "models" / name).resolve() == shelf.path(name)
 

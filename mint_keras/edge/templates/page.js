@@ -24,21 +24,31 @@ async function score(files) {
     const { batch } = await (await ask("/batches", { method: "POST" })).json();
     const sent = [];
     const large = [];
+    const unread = [];
     for (const [number, file] of kept.entries()) {
-      progress.textContent = `${number + 1} of ${kept.length}: ${file.name}`;
+      progress.textContent = `Looking at photo ${number + 1} of ${kept.length}: ${file.name}`;
       if (file.size > Number(drop.dataset.maxBytes)) {
         large.push(file.name);
         continue;
       }
-      await ask(`/batches/${batch}/photos?name=${encodeURIComponent(file.name)}`, { method: "POST", body: file });
+      let body;
+      try {
+        body = await file.arrayBuffer();
+      } catch {
+        unread.push(file.name); // a folder that was dropped, or a file that went away
+        continue;
+      }
+      await ask(`/batches/${batch}/photos?name=${encodeURIComponent(file.name)}`, { method: "POST", body });
       sent.push(file);
     }
     results.innerHTML = await (await ask(`/batches/${batch}`)).text(); // escaped there, and scripts in it would not run
     show(sent, batch);
+    results.focus();
     const left = files.length - kept.length;
     progress.textContent = [
       left ? `${left} photos were left out: at most ${kept.length} at once.` : "",
       large.length ? `Too large: ${large.join(", ")}.` : "",
+      unread.length ? `Not read (folders? Drop the photos that are in them): ${unread.join(", ")}.` : "",
     ].join(" ").trim();
   } catch (error) {
     progress.textContent = `It did not work: ${error.message}`;
