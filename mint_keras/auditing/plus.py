@@ -141,7 +141,7 @@ def score(opened: Opened, tasks: Tasks, model: str, audited: Path) -> dict[str, 
     if missing:
         # All tasks share photos, so every photo passes through the model once.
         rows = np.unique(np.concatenate([task.photos.rows for task in missing]))
-        seen = _look(opened, tasks.table.take(rows), _function(opened, model, audited))
+        seen = _look(opened, tasks.table.take(rows), model, audited)
         folder.mkdir(parents=True, exist_ok=True)
         for task in missing:
             shown = seen.take(np.searchsorted(rows, task.photos.rows))
@@ -152,10 +152,18 @@ def score(opened: Opened, tasks: Tasks, model: str, audited: Path) -> dict[str, 
 
 def open_scorer(opened: Opened, tasks: Tasks, task: Task, fitted_on: Labelled) -> Fitted:
     """Returns MINT+, fitted for a task on some rows of the table, as a function of faces, through the audited model."""
-    audited, seed = opened.run.spec.audited, opened.spec.seed
-    function = _function(opened, AUDITED, audited)
-    fitted = task.recipe.fit(_look(opened, tasks.table.take(fitted_on.rows), function), fitted_on.is_member, seed)
-    return lambda shown: fitted(Observations(shown.table, run(function, shown[images.PIXELS])))
+    audited = opened.run.spec.audited
+    known = _look(opened, tasks.table.take(fitted_on.rows), AUDITED, audited)
+    fitted = task.recipe.fit(known, fitted_on.is_member, opened.spec.seed)
+    # References see faces of the run's size, see `check_references`.
+    functions = [_function(AUDITED, audited), *(_function(name, path) for name, path in _references(opened).items())]
+
+    def score_faces(shown: Observations) -> np.ndarray:
+        own, *beside = (run(function, shown[images.PIXELS]) for function in functions)
+        outcomes = {name: one[taps.OUTCOME] for name, one in zip(_references(opened), beside, strict=True)}
+        return fitted(Observations(shown.table, own | outcomes))
+
+    return score_faces
 
 
 def check_references(opened: Opened) -> None:
@@ -171,22 +179,29 @@ def check_references(opened: Opened) -> None:
             )
 
 
-def _function(opened: Opened, model: str, folder: Path) -> FaceFunction:
-    """Returns what a model, by its name, gives MINT+ of faces: a reference its embedding, others all references'."""
+def _function(model: str, folder: Path) -> FaceFunction:
+    """Returns what a model, by its name, gives MINT+ of faces: a reference its embedding only."""
     if model.startswith(REFERENCE):
         return looks.embedder(folder)
-    own = views.face_function(zoo.load_audited(folder, zoo.kind_of(folder)))
-    beside = {f"{REFERENCE}_{path.name}": looks.embedder(path) for path in opened.spec.reference}
-    return lambda faces: own(faces) | {name: embed(faces)[taps.OUTCOME] for name, embed in beside.items()}
+    return views.face_function(zoo.load_audited(folder, zoo.kind_of(folder)))
 
 
-def _look(opened: Opened, table: SampleTable, function: FaceFunction) -> Observations:
-    """Returns what a model gives MINT+ for samples."""
-    seen = observe(table, function, opened.run.spec.framing)
-    # Rows are found by their place, so none may be missing.
+def _references(opened: Opened) -> dict[str, Path]:
+    return {f"{REFERENCE}_{path.name}": path for path in opened.spec.reference}
+
+
+def _look(opened: Opened, table: SampleTable, model: str, folder: Path) -> Observations:
+    """Returns what a model gives MINT+ for samples, beside the references' embeddings; each sees faces of its own size.
+
+    Raises:
+        InputError: if a photo cannot be read, because rows are found by their place.
+    """
+    native = opened.run.spec.native_resolution
+    seen = observe(table, _function(model, folder), zoo.framing(folder, native))
     if len(seen) < len(table):
         raise InputError(f"Expected {len(table)} photos that can be read, received {len(seen)}.")
-    return seen
+    beside = {} if model.startswith(REFERENCE) else _references(opened)
+    return seen.adding(**{name: looks.embed(path, table, native)[taps.OUTCOME] for name, path in beside.items()})
 
 
 def tasks_of_person(protocol: protocols.Protocol, seed: int) -> tuple[list[Task], list[str]]:

@@ -92,8 +92,8 @@ def read_photos(data: Path, folder: Path) -> Photos:
     table, part = listed.take(rows), np.array([files[row][0] for row in rows])
 
     def find() -> dict[str, np.ndarray]:
-        digest, *hashes = overlap.hash_faces(faces)
-        pairs = overlap.find_overlap(overlap.Fingerprints(np.array(digest), *hashes, None), 1.0)
+        digest, pdq, mirrored, quality = overlap.hash_faces(faces)
+        pairs = overlap.find_overlap(overlap.Fingerprints(np.array(digest), pdq, mirrored, quality, None), 1.0)
         edges = sparse.coo_array((np.ones(len(pairs.first), bool), pairs[:2]), (len(faces), len(faces)))
         return {"group": csgraph.connected_components(edges, directed=False)[1]}
 

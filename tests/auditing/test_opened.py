@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from mint_keras import formats, score_files
-from mint_keras.auditing import controls
+from mint_keras.audited import iresnet, zoo
+from mint_keras.auditing import controls, plus
 from mint_keras.auditing import look as looks
 from mint_keras.auditing.opened import AuditSpec, Opened, open_audit, open_scorer, recipe_of
 from mint_keras.commands.audit import Audit, audit
@@ -122,6 +123,15 @@ def test_a_control_through_the_audited_model_itself_finds_the_same(run: Run, ope
     again = controls.through(opened, run.spec.audited, "itself")
     assert path.read_bytes() == kept
     np.testing.assert_array_equal(again[0].logit, found[0].logit)
+
+
+def test_mint_plus_through_a_network_of_another_size_sees_faces_of_that_size(opened: Opened, tmp_path: Path) -> None:
+    folder = tmp_path / "small"
+    with formats.output_folder(folder, formats.make_manifest(zoo.KIND, {}, {"resolution": 48})):
+        zoo.save_audited(folder, iresnet.build("tiny", 48), {})
+    found = plus.score(opened, plus.plan(opened), "foreign_small", folder)
+    assert found
+    assert all(np.isfinite(part.logit).all() for part in found.values())
 
 
 @pytest.mark.parametrize(
