@@ -24,6 +24,10 @@ from mint_keras.statistics.selection import Candidate
 from mint_keras.training import fit_heads
 
 KIND = "audit"
+_STRANGERS = (
+    "There is no reference, and it is not known who is on the photos of one side of the comparison across databases: a "
+    "scorer cannot be chosen on some people and reported on others, so the run's first stands for all."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,8 +172,14 @@ def open_audit(spec: AuditSpec, run: Run, folder: Path) -> Opened:
     evaluation = protocols.SAME_DATABASE if protocols.SAME_DATABASE in evaluations else run.protocol.main_evaluation
     parts = {scorer: scorer.parts(scores, evaluation) for scorer in selection.candidates(scores, evaluation)}
     of_heads = next(iter(parts.values()))
-    divided = division.divide(of_heads[0], spec.seed)
     by_name = {str(scorer): scorer for scorer in parts}
+    if evaluation != protocols.SAME_DATABASE and min(figures.count_people(of_heads[0])) < 2:
+        # Nothing can be decided without a reference, but the audit is to say so, and what the other side lacks.
+        said = (*said, _STRANGERS)
+        return Opened(
+            spec, folder, run, scores, next(iter(parts)), division.Division(np.empty(0, np.str_)), chosen, said
+        )
+    divided = division.divide(of_heads[0], spec.seed)
     validation = {str(scorer): divided.choosing(of_scorer) for scorer, of_scorer in parts.items()}
     scorer = by_name[selection.choose(validation, divided.reported(of_heads))]
     return Opened(spec, folder, run, scores, scorer, divided, chosen, said)
