@@ -19,7 +19,7 @@ from mint_keras.runs.spec import HeadKey, RunSpec
 from mint_keras.scorers import baselines
 from mint_keras.scorers.contract import Fitted, Needs, Scorer
 from mint_keras.scorers.head import Head
-from mint_keras.statistics import division, selection
+from mint_keras.statistics import division, figures, selection
 from mint_keras.statistics.selection import Candidate
 from mint_keras.training import fit_heads
 
