@@ -103,7 +103,8 @@ def _compare(opened: Opened, tasks: plus.Tasks) -> tuple[list[Comparison], dict[
         models |= {f"foreign_{folder.name}": folder for folder in spec.foreign}
         lacking |= {findings.UNTRAINED: why} if why else {}
     if not opened.knows_looks:
-        lacking[findings.LOOK] = " ".join(opened.said) or "There is no reference to try a network on."
+        has_people = opened.look is not None
+        lacking[findings.LOOK] = " ".join(opened.said) if has_people else "There is no reference to try a network on."
     blind = _without_the_model(opened, tasks)
     found = []
     if opened.has_reference:
