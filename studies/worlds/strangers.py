@@ -4,7 +4,7 @@ The look network cannot show on single photos that it knows people, so the rule 
 column supposes that it had shown it: what else keeps the auditor from accusing. An interrupted command continues.
 
 Example:
-    python -m studies.worlds.strangers --network models/mobilefacenet --faces utkface-faces --out runs/strangers
+    python -m studies.worlds.strangers --network models/mobilefacenet --faces utkface --out runs/strangers
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Strangers:
 
     Attributes:
         network: The audited network, a folder of convert_fr.py.
-        faces: Aligned faces whose attributes say sex, age and race, such as UTKFace's after prepare_faces.py.
+        faces: Square faces whose attributes say sex, age and race, such as UTKFace's, each of another person.
         out: Folder for strangers.json, and what networks make of the faces.
     """
 
@@ -79,6 +79,7 @@ def look(listed: SampleTable, network: Path, out: Path) -> tuple[SampleTable, di
     """Returns the faces that can be read, and what the network, a copy of it, `dlib` and pixels make of them."""
     rows, faces = images.read_faces(listed)
     table = listed.take(rows)
+    table = dataclasses.replace(table, identity=table.sample_id, group=None)  # nobody says so: it is supposed
 
     def untrained() -> FaceFunction:
         spare = faces[np.random.default_rng(_SPARE).permutation(len(faces))[:_NUM_SPARE]]

@@ -24,6 +24,7 @@ from mint_keras.aad import pooling, views
 from mint_keras.aad.observe import observe, run
 from mint_keras.audited import iresnet, margins, recalibration, runtime, taps, zoo
 from mint_keras.audited.runtime import FaceFunction
+from mint_keras.auditing import look as looks
 from mint_keras.data import images, sample_tables, samples, splits
 from mint_keras.records import AUDITED, UNTRAINED, InputError, Observations, SampleTable, concatenate_tables
 from mint_keras.scorers import blind
@@ -241,22 +242,25 @@ class UsableLab:
 
     @functools.cached_property
     def _traits(self) -> dict[str, dict[str, float]]:
-        """Returns the log-odds of every person's traits, of the mean of what the first network makes of the photos."""
+        """Returns the log-odds of every person's traits, the mean of what is guessed of each photo.
+
+        The guesses are of the first of `UsableSpec.looks`: not every face network tells men from women.
+        """
 
         def guess() -> dict[str, dict[str, float]]:
-            look, photos = _maxima(taps.extractor(zoo.load_audited(self.spec.first), [taps.OUTCOME])), self.people
-            listed = samples.list_samples(self.spec.labelled)
+            (name, folder), *_ = self.spec.looks.items()
+            photos, listed = self.people, samples.list_samples(self.spec.labelled)
             listed = listed.take(
                 np.sort(streams.stream(self.spec.seed, _LABELLED).permutation(len(listed))[:_NUM_LABELLED])
             )
             rows, faces = images.read_faces(listed)
-            shown = vectors.unit_rows(run(look, faces)[taps.OUTCOME])
-            others = vectors.unit_rows(self._through_tail(photos, self.spec.first)[taps.OUTCOME])
+            shown = vectors.unit_rows(run(looks.embedder(folder), faces)[taps.OUTCOME])
+            seen = self._kept(photos, name, functools.partial(face_function, folder))
+            others = vectors.unit_rows(np.asarray(seen[taps.OUTCOME], np.float64))
             people, found = photos.table.people(), {}
-            for name, has_it in has_traits(listed.take(rows)).items():
-                model = linear_model.LogisticRegression(max_iter=1000).fit(shown, has_it)
-                each = model.decision_function(others)
-                found[name] = {one: float(each[people == one].mean()) for one in np.unique(people).tolist()}
+            for trait, has_it in has_traits(listed.take(rows)).items():
+                each = linear_model.LogisticRegression(max_iter=1000).fit(shown, has_it).decision_function(others)
+                found[trait] = {one: float(each[people == one].mean()) for one in np.unique(people).tolist()}
             return found
 
         return formats.kept(self.people.folder / "traits.json", guess, formats.write_json, formats.read_json)
@@ -306,7 +310,7 @@ class UsableLab:
 
 def of_worlds(spec: WorldsSpec, out: Path) -> UsableLab:
     """Returns the usable networks of worlds, which `--usable` and `--faces` name."""
-    looks = {findings.LOOK: Path("dlib")}
+    others = {findings.LOOK: Path("dlib")}
     sizes: dict[str, Any] = {
         "least_photos": 4,
         "num_people": _NUM_PEOPLE,
@@ -314,7 +318,7 @@ def of_worlds(spec: WorldsSpec, out: Path) -> UsableLab:
         "seed": spec.seed,
     }
     photos: dict[str, Any] = {"data": spec.faces, "labelled": spec.labelled}
-    return UsableLab(UsableSpec(first=Path(spec.usable), trainable=spec.trainable, looks=looks, **photos, **sizes), out)
+    return UsableLab(UsableSpec(first=Path(spec.usable), trainable=spec.trainable, looks=others, **photos, **sizes), out)
 
 
 def from_maps(model: keras.Model, trainable: str, maps: np.ndarray) -> dict[str, np.ndarray]:
