@@ -310,15 +310,14 @@ class UsableLab:
 
 def of_worlds(spec: WorldsSpec, out: Path) -> UsableLab:
     """Returns the usable networks of worlds, which `--usable` and `--faces` name."""
-    others = {findings.LOOK: Path("dlib")}
-    sizes: dict[str, Any] = {
-        "least_photos": 4,
+    given: dict[str, Any] = {
+        "first": Path(spec.usable),
+        "data": spec.faces,
         "num_people": _NUM_PEOPLE,
-        "num_untrained": spec.num_untrained,
-        "seed": spec.seed,
+        "least_photos": 4,
     }
-    photos: dict[str, Any] = {"data": spec.faces, "labelled": spec.labelled}
-    return UsableLab(UsableSpec(first=Path(spec.usable), trainable=spec.trainable, looks=others, **photos, **sizes), out)
+    given |= {name: getattr(spec, name) for name in ("trainable", "labelled", "num_untrained", "seed")}
+    return UsableLab(UsableSpec(looks={findings.LOOK: Path("dlib")}, **given), out)
 
 
 def from_maps(model: keras.Model, trainable: str, maps: np.ndarray) -> dict[str, np.ndarray]:
