@@ -59,8 +59,8 @@ class Fingerprints:
 class Overlap(NamedTuple):
     """Pairs of rows that show the same photo, the smaller row first, as columns of shape (m,).
 
-    The reason is `EXACT`, `PERCEPTUAL`, `EMBEDDING` or `KNOWN`, the first that applies; the cosine is that of the
-    embeddings, NaN without.
+    The reason is `EXACT`, `PERCEPTUAL`, `REGISTERED`, `EMBEDDING` or `KNOWN`, the first that applies; the cosine is of
+    the embeddings, NaN without.
     """
 
     first: np.ndarray

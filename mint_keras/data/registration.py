@@ -108,7 +108,8 @@ def agreement(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
             continue
         pair = [picture.astype(np.float32) for picture in (first, placed)]
         details = [cv2.GaussianBlur(picture, (0, 0), 1) - cv2.GaussianBlur(picture, (0, 0), 4) for picture in pair]
-        best = max(best, tuple(_correlation(one[shared], other[shared]) for one, other in (pair, details)))
+        whole, detail = (_correlation(one[shared], other[shared]) for one, other in (pair, details))
+        best = max(best, (whole, detail))
     return best
 
 

@@ -230,8 +230,8 @@ def several_people(embeddings: np.ndarray, people: np.ndarray, seed: int = 1) ->
     part, cosine = np.zeros(len(units), int), {name: float(1 - tree[-1, 2]) for name, tree in trees.items()}
     if len(trees) < MIN_PEOPLE:
         return Several(part, cosine, None, None)
-    order = np.random.default_rng(seed).permutation(len(names))
-    pairs = list(zip(order[::2], order[1::2], strict=False))[:_NUM_JOINED]
+    pairs = np.random.default_rng(seed).integers(len(names), size=(_NUM_JOINED, 2))
+    pairs = pairs[pairs[:, 0] != pairs[:, 1]]
     joined = [1 - _tree(units[np.concatenate([rows_of[one], rows_of[other]])])[-1, 2] for one, other in pairs]
     threshold = float(np.quantile(joined, _FOUND))
     for name, rows in zip(names.tolist(), rows_of, strict=True):

@@ -88,7 +88,7 @@ def copies(bench: Bench) -> Iterator[Measurement]:
     for num in (small, 10 * small):
         fingerprints = _fingerprints(num)
         start = time.perf_counter()
-        found = overlap.find_overlap(fingerprints, 0.86)
+        found = overlap.find_overlap(fingerprints, 0.8, (), lambda first, second: True)
         seconds.append(time.perf_counter() - start)
         if len(found.first) < num // 20:
             raise InputError(f"Expected {num // 20} planted pairs, received {len(found.first)}.")
@@ -168,9 +168,11 @@ def _fingerprints(num: int) -> overlap.Fingerprints:
     rng = np.random.default_rng(1)
     pdq = rng.integers(0, 256, (num, 32), dtype=np.uint8)
     embedding = rng.standard_normal((num, _EMBEDDING)).astype(np.float32)
+    rough = rng.integers(0, 256, (num, 12, 12), dtype=np.uint8).repeat(2, axis=1).repeat(2, axis=2)
+    rough[1::20] = rough[::20][: len(rough[1::20])]
     pdq[1::20] = pdq[::20][: len(pdq[1::20])]
     embedding[1::20] = embedding[::20][: len(embedding[1::20])]
     embedding /= np.linalg.norm(embedding, axis=1, keepdims=True)
     digest = np.array([f"{i:064x}" for i in range(num)])
     mirrored = rng.integers(0, 256, (num, 32), dtype=np.uint8)
-    return overlap.Fingerprints(digest, pdq, mirrored, np.full(num, 100), embedding)
+    return overlap.Fingerprints(digest, pdq, mirrored, np.full(num, 100), embedding, rough)
