@@ -104,7 +104,8 @@ def _missing(
         yield "samples of other databases, which mint train needs (--externals)"
     if options.swap and not (shelf.find(options.swap) / formats.MEMBERS).is_file():
         yield f"the members of --swap, {formats.MEMBERS} beside it"
-    if len(tables) > 1 and len(both := np.intersect1d(*(table.people() for table in tables.values()))):
+    sides = [np.unique(table.people()) for table in tables.values()]
+    if len(sides) > 1 and len(both := np.intersect1d(sides[0], sides[1])):
         yield f"people on one side each: {len(both):,} are among the members and kept out, such as {both[0]}"
 
 
