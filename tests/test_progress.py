@@ -42,3 +42,10 @@ def test_what_keras_prints(is_terminal: bool, expected: int, monkeypatch: pytest
     assert progress.verbosity() == expected
     with progress.hidden():
         assert progress.verbosity() == 0
+
+
+def test_what_is_to_be_known_is_said_unless_somebody_asked_for_quiet(capsys: pytest.CaptureFixture[str]) -> None:
+    progress.say("It takes an hour.")
+    with progress.hidden():
+        progress.say("nothing")
+    assert capsys.readouterr().err == "It takes an hour.\n"

@@ -1,7 +1,7 @@
 r"""Say what verdicts are possible with this model and these folders at all, before anything takes long.
 
-Nothing is computed with the model. It reads who is on the photos, says which references there are and how small an
-effect they could find, what is missing, and what would change the answer.
+Nothing is computed with the model unless --minutes is given. It reads who is on the photos, says which references there
+are and how small an effect they could find, what is missing, and what would change the answer.
 
 Examples:
     python scripts/check.py --audited lab
@@ -11,11 +11,20 @@ Examples:
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from mint_keras import formats, shelf
 from mint_keras.commands import Result
+from mint_keras.records import SampleTable
 from mint_keras.shelf import LAB
+
+if TYPE_CHECKING:  # with SciPy, which the help has no need of
+    from mint_keras.report.preflight import Material
+
+_MOST = 1000  # photos that an audit looks at by default: 500 test members, and as many of people who were kept out
+_PASSES = 5  # the audited model, three untrained copies, a look network
 
 
 # Not of `options.Common`: nothing is written, and nothing draws bars.
@@ -32,6 +41,7 @@ class Check:
             default, where there is one.
         unseen_photos: Other photos of the members' people that were not used.
         swap: Folder of another audited model, trained on other people of the members' own database.
+        minutes: Run the model for some seconds, and say how long looking at the photos will take here at least.
     """
 
     audited: Path = LAB
@@ -40,6 +50,8 @@ class Check:
     held_out: str = ""
     unseen_photos: str = ""
     swap: Path | None = None
+    # A switch: it loads TensorFlow, and all else is said in seconds.
+    minutes: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,50 +64,85 @@ class Checked(Result):
 
 def check(options: Check) -> Checked:
     """Lists the samples, and says what an audit could say of them."""
-    import numpy as np
-
     from mint_keras.data import samples
-    from mint_keras.data.people import are_unknown
     from mint_keras.report import preflight
 
     folder = shelf.find(options.audited)
-    manifest = formats.read_json(folder / formats.MANIFEST) if (folder / formats.MANIFEST).is_file() else {}
-    missing = []
-    if not (folder / formats.MODEL).is_file():
-        missing.append(f"a converted model: {options.audited} holds none (mint convert --weights FILE)")
-    elif not any((folder / name).is_file() for name in (formats.VERIFICATION, formats.PARITY)):
-        missing.append("a proof that the model recognises faces (mint verify)")
-
-    def beside(given: str, name: str) -> str:
-        return given or (str(folder / name) if (folder / name).is_file() else "")
-
-    named = {
-        "members": beside(options.members, formats.MEMBERS),
-        "held out": beside(options.held_out, formats.HELD_OUT),
+    is_there = (folder / formats.MANIFEST).is_file()
+    manifest = formats.read_json(folder / formats.MANIFEST) if is_there else {}
+    named = {"members": (options.members, formats.MEMBERS), "kept out": (options.held_out, formats.HELD_OUT)}
+    tables = {
+        name: samples.list_samples(given or str(folder / listed))
+        for name, (given, listed) in named.items()
+        if given or (folder / listed).is_file()
     }
-    tables = {name: samples.list_samples(source) for name, source in named.items() if source}
-    if "members" not in tables:
-        missing.append("samples that the model was trained on (--members)")
-    if not options.externals and not manifest.get("config", {}).get("data"):
-        missing.append("samples of other databases, which mint train needs (--externals)")
-    said, material = [], preflight.Material(0)
-    if (members := tables.get("members")) is not None:
-        material = preflight.of_tables(
-            preflight.members_of(members), tables.get("held out"), manifest.get("kind") != "audited_classifier"
-        )
-        others = shelf.find(options.swap) / formats.MEMBERS if options.swap else None
-        if others and not others.is_file():
-            missing.append(f"the members of --swap, {formats.MEMBERS} beside it")
-        material = preflight.with_options(
-            material,
-            members,
-            samples.list_samples(options.unseen_photos) if options.unseen_photos else None,
-            samples.list_samples(str(others)) if others and others.is_file() else None,
-        )
-    for name, table in [*tables.items(), *((source, samples.list_samples(source)) for source in options.externals)]:
-        is_unknown = are_unknown(table.people())
-        known, num_unknown = len(np.unique(table.people()[~is_unknown])), int(is_unknown.sum())
-        unknown = f", {num_unknown:,} of unknown identity" if num_unknown else ""
-        said.append(f"{name}: {len(table):,} photos of {known:,} people{unknown}")
-    lines = [preflight.describe(material), *(f"Missing: {one}." for one in missing), *said]
+    missing = list(_missing(options, folder, manifest, tables))
+    material = _material(options, tables, manifest) if "members" in tables else preflight.Material(0)
+    listed = {**tables, **{source: samples.list_samples(source) for source in options.externals}}
+    lines = [preflight.describe(material), *(f"Missing: {one}." for one in missing)]
+    lines += [f"{name}: {preflight.count(table)}" for name, table in listed.items()]
+    if options.minutes and (folder / formats.MODEL).is_file():
+        lines.append(_minutes(folder, min(sum(map(len, tables.values())), _MOST)))
     return Checked("\n".join(lines), preflight.outcomes(material), tuple(missing))
+
+
+def _missing(
+    options: Check, folder: Path, manifest: Mapping[str, Any], tables: Mapping[str, SampleTable]
+) -> Iterator[str]:
+    """Yields what an audit wants and is not there."""
+    import numpy as np
+
+    from mint_keras.data import synthetic
+
+    if not (folder / formats.MODEL).is_file():
+        yield f"a converted model: {options.audited} holds none (mint convert --weights FILE)"
+    elif not any((folder / name).is_file() for name in (formats.VERIFICATION, formats.PARITY)):
+        yield "a proof that the model recognises faces (mint verify)"
+    if "members" not in tables:
+        yield "samples that the model was trained on (--members)"
+    if not options.externals and not synthetic.is_synthetic(str(manifest.get("config", {}).get("data"))):
+        yield "samples of other databases, which mint train needs (--externals)"
+    if options.swap and not (shelf.find(options.swap) / formats.MEMBERS).is_file():
+        yield f"the members of --swap, {formats.MEMBERS} beside it"
+    sides = [np.unique(table.people()) for table in tables.values()]
+    if len(sides) > 1 and len(both := np.intersect1d(sides[0], sides[1])):
+        yield f"people on one side each: {len(both):,} are among the members and kept out, such as {both[0]}"
+
+
+def _material(options: Check, tables: Mapping[str, SampleTable], manifest: Mapping[str, Any]) -> Material:
+    """Returns the people of an audit."""
+    import numpy as np
+
+    from mint_keras.data import samples
+    from mint_keras.report import preflight
+
+    members, kept_out = tables["members"], tables.get("kept out")
+    if kept_out is not None:
+        kept_out = kept_out.take(~np.isin(kept_out.people(), members.people()))
+    others = shelf.find(options.swap) / formats.MEMBERS if options.swap else None
+    return preflight.with_options(
+        preflight.of_tables(preflight.members_of(members), kept_out, manifest.get("kind") != "audited_classifier"),
+        members,
+        samples.list_samples(options.unseen_photos) if options.unseen_photos else None,
+        samples.list_samples(str(others)) if others and others.is_file() else None,
+    )
+
+
+def _minutes(folder: Path, num_photos: int) -> str:
+    """Says how long the passes of an audit take on this machine, from a few seconds of them."""
+    import numpy as np
+
+    from mint_keras import environment
+
+    environment.import_tensorflow()
+    from mint_keras.aad import plan, views
+    from mint_keras.audited import zoo
+
+    kind, size = zoo.kind_of(folder), zoo.framing(folder).size
+    faces = np.random.default_rng(1).integers(0, 255, (32, size, size, 3), np.uint8)
+    rate = plan.rate({"audited": views.face_function(zoo.load_audited(folder, kind))}, faces, len(faces))
+    seconds = _PASSES * num_photos / rate
+    return (
+        f"Looking at {num_photos:,} photos through {_PASSES} networks, as an audit does, takes "
+        f"{plan.duration(seconds)} here, as busy as this machine is now; fitting comes on top."
+    )

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jinja2
 
 from mint_keras import formats
+from mint_keras.borders import reading
 from mint_keras.records import InputError, RefusedError
 from mint_keras.report import pdf, plots
 from mint_keras.report.states import RUN, State, states
@@ -66,14 +67,17 @@ def read(folder: Path) -> Read:
 
     Raises:
         InputError: if there is no audit.
-        RefusedError: if its outcome is not what follows from its verdicts.
+        RefusedError: if its outcome or its decisions are not what follows from its verdicts.
     """
     if not (folder / AUDIT).is_file():
         raise InputError(f"Expected the folder of a finished audit with {AUDIT}, received {folder}.")
     content = {"identities": [], **formats.read_json(folder / AUDIT)}  # the first version asked nobody who is who
-    verdicts = {name: Verdict.of(decided) for name, decided in content["verdicts"].items()}
-    found = Read(content, verdicts, decisions.decide_once(verdicts), states(content, verdicts))
-    if found.outcome != content["outcome"]:
+    with reading(f"an audit in {folder / AUDIT}"):
+        verdicts = {name: Verdict.of(decided) for name, decided in content["verdicts"].items()}
+        found = Read(content, verdicts, decisions.decide_once(verdicts), states(content, verdicts))
+        said = [(one["reference"], one["outcome"]) for one in content.get("decisions", ())]
+    decided = [(one.reference, one.outcome) for one in found.decisions]
+    if found.outcome != content["outcome"] or (said and said != decided):
         raise RefusedError(
             f"{folder / AUDIT} says {content['outcome']!r}, and from its verdicts follows {found.outcome!r}: it was "
             "changed. Make the audit again."
@@ -94,14 +98,16 @@ def write(folder: Path, case: Case, time: str = "") -> list[str]:
     earlier = formats.read_json(folder / CASE) if (folder / CASE).is_file() else {}
     said = {name: value or earlier.get(name, "") for name, value in dataclasses.asdict(case).items()}
     formats.write_json(folder / CASE, {**said, "time": earlier.get("time") or time})
-    formats.write_text(folder / VERDICT, text(found))
-    pictures = _draw(found, folder)
+    with reading(f"the figures of an audit in {folder / AUDIT}"):
+        plain, pictures = text(found), _draw(found, folder)
+    formats.write_text(folder / VERDICT, plain)
     files = {path.name: formats.sha256_file(path) for path in (folder / AUDIT, folder / CASE, *pictures.values())}
-    page = render(
-        found, manifest, formats.read_json(folder / CASE), files, {k: p.read_bytes() for k, p in pictures.items()}
-    )
+    with reading(f"an audit with its manifest in {folder}"):
+        shown = {name: path.read_bytes() for name, path in pictures.items()}
+        page = render(found, manifest, formats.read_json(folder / CASE), files, shown)
     formats.write_text(folder / REPORT, page)
-    has_pdf = pdf.write(folder / PDF, page)
+    if not (has_pdf := pdf.write(folder / PDF, page)):
+        (folder / PDF).unlink(missing_ok=True)  # one of before would say something else
     return [*([PDF] if has_pdf else []), REPORT, VERDICT, *(path.name for path in pictures.values())]
 
 
@@ -265,5 +271,7 @@ def _draw(found: Read, folder: Path) -> dict[str, Path]:
 
 def _without_places(command: str) -> str:
     """Returns a command with the names of what lay somewhere on the auditor's machine, and not the places."""
-    words = [Path(word).name if Path(word).is_absolute() else word for word in shlex.split(command)]
-    return shlex.join(words)
+    words = [word.rpartition("=") for word in shlex.split(command)]
+    return shlex.join(
+        f"{name}{equals}{Path(place).name if Path(place).is_absolute() else place}" for name, equals, place in words
+    )

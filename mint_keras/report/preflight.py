@@ -43,9 +43,8 @@ class Material(NamedTuple):
 
 def of_protocol(protocol: protocols.Protocol, is_of_faces: bool = True) -> Material:
     """Returns what the samples that a run has chosen are for its audit."""
-    known = protocol.table.take(~are_unknown(protocol.table.people()))
-    part = protocol.part[~are_unknown(protocol.table.people())]
-    claimed, kept_out = (known.take(part == one) for one in (protocols.TEST_MEMBERS, protocols.HELD_OUT))
+    parts = (protocols.TEST_MEMBERS, protocols.HELD_OUT)
+    claimed, kept_out = (protocol.table.take(protocol.part == one) for one in parts)
     return of_tables(claimed, kept_out, is_of_faces)
 
 
@@ -83,6 +82,13 @@ def with_options(
         is_other = np.isin(other.database, members.database) & ~np.isin(other.people(), members.people())
         material = material._replace(other_model=len(np.unique(other.people()[is_other])))
     return material
+
+
+def count(table: SampleTable) -> str:
+    """Says how many photos of how many people a table has."""
+    is_unknown = are_unknown(table.people())
+    unknown = f", {is_unknown.sum():,} of unknown identity" if is_unknown.any() else ""
+    return f"{len(table):,} photos of {len(np.unique(table.people()[~is_unknown])):,} people{unknown}"
 
 
 def members_of(table: SampleTable) -> SampleTable:

@@ -66,7 +66,7 @@ def open_run(spec: RunSpec, folder: Path, overwrite: bool = False) -> Run:
         recipe.build({tap: shapes[tap].shape[1:] for tap in recipe.taps})
     protocol = choose_samples(spec)
     _check_sizes(protocol)
-    if not (folder / formats.MANIFEST).is_file():  # hours may follow, and no audit of them would decide anything
+    if not (folder / formats.MANIFEST).is_file():  # what follows may take hours, and its audit may decide nothing
         progress.say(preflight.describe(preflight.of_protocol(protocol, zoo.kind_of(spec.audited) == zoo.KIND)))
     manifest = _manifest(spec, protocol, folder)
     with formats.output_folder(folder, manifest, overwrite):
@@ -125,10 +125,10 @@ def choose_samples(spec: RunSpec) -> protocols.Protocol:
         return protocol_files.read_protocol(spec.protocol)[0]
     named = named_samples(spec)
     sources = protocols.Sources(
-        members=samples.list_all(named["members"]),
+        members=samples.list_samples(named["members"][0]),
         externals=samples.list_all(named["externals"]),
         evaluate=samples.list_all(named["evaluate"]) if named["evaluate"] else None,
-        held_out=samples.list_all(named["held_out"]) if named["held_out"] else None,
+        held_out=samples.list_samples(named["held_out"][0]) if named["held_out"] else None,
     )
     return protocols.make_protocol(sources, spec.num_train, spec.num_test, spec.seed)
 

@@ -92,11 +92,17 @@ def content_of(config: Audit) -> dict:
 
 
 @pytest.mark.slow
-def test_few_people_decide_nothing(small: tuple[Audit, Audited]) -> None:
+def test_few_people_decide_nothing(small: tuple[Audit, Audited], run_folder: Path) -> None:
     config, found = small
     content, said = content_of(config), found.text
     assert content["outcome"] == found.outcome == verdict.CANNOT_DECIDE
     assert found.out == config.out
+    audited = content["audited"]
+    assert audited["model"]["sha256"] == formats.sha256_file(run_folder.parent / "tiny" / formats.MODEL)
+    assert audited["photos"]["parts"]["held_out"]["databases"].keys() == {"web"}
+    assert audited["photos"]["identities_read"]["the column identity"] == ["web"]
+    assert audited["photos"]["scan"].startswith("NOT SCANNED")
+    assert str(config.run.parent) not in json.dumps(content)  # no place of this machine
     returned = {name: decided.to_dict() for name, decided in found.verdicts.items()}
     assert json.dumps(content["verdicts"], sort_keys=True) == json.dumps(returned, sort_keys=True)
     for decided in content["verdicts"].values():

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mint_keras import formats
+from mint_keras.aad import plan
 from mint_keras.commands.check import Check, check
 from mint_keras.data import sample_tables, samples
 from mint_keras.statistics.verdict import CANNOT_DECIDE, EVIDENCE
@@ -35,10 +36,22 @@ def test_the_lab_can_say_all(tmp_path: Path) -> None:
     assert "100 people of the other model" in more
 
 
+def test_nobody_is_a_member_and_kept_out() -> None:
+    found = check(Check(members="synthetic:1/web/0-199/2", held_out="synthetic:1/web/150-209/2"))
+    assert found.outcomes == (CANNOT_DECIDE,)
+    assert "50 are among the members and kept out" in found.missing[-1]
+    assert "80 claimed members and 10 people" in found.text
+
+
+def test_minutes_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "_SECONDS", 0.0)
+    assert "Looking at 1,000 photos through 5 networks" in check(Check(minutes=True)).text
+
+
 def test_nothing_at_all_is_missing_all(tmp_path: Path) -> None:
     found = check(Check(tmp_path, swap=tmp_path))
     assert found.outcomes == (CANNOT_DECIDE,)
-    assert len(found.missing) == 3
+    assert len(found.missing) == 4
 
 
 @pytest.mark.skipif(not (DATA / "lfw").is_dir(), reason="shared/data has LFW, and is not there")

@@ -24,7 +24,7 @@ COMMITTED = sorted(RUNS.glob("audit-*.json"))
 FILES = {"audit.json": "cc33", "case.json": "dd44"}
 CASE = {"case": "<i>7</i>", "author": "", "release": "", "time": "2026-11-29T01:02+00:00"}
 MANIFEST = {
-    "command": "python scripts/audit.py --run '<b>' --look /home/somebody/nets/dlib",
+    "command": "python scripts/audit.py --run '<b>' --look /home/somebody/nets/dlib --nulls=a=/home/somebody/orl",
     "inputs": {"run": "aa11"},
     "fingerprint": "bb22",
     "config": {"seed": 1},
@@ -99,7 +99,7 @@ def test_the_page_is_no_markup_of_strangers_loads_nothing_and_says_no_place(tmp_
     assert "<b>" not in page
     assert "<i>" not in page
     assert "/home/somebody" not in page
-    assert "--look dlib" in page
+    assert "--look dlib --nulls=a=orl" in page
     assert not re.search(r"""(src|href)=["'](?!data:)|https?://|@import|url\(""", page)
 
 
@@ -159,7 +159,30 @@ def test_headline_first_box_json_and_text_agree_on_all_committed_audits(path: Pa
         assert line.partition(": ")[2] in said
 
 
+@pytest.mark.usefixtures("quick")
+def test_a_pdf_that_cannot_be_made_again_does_not_stay(tmp_path: Path) -> None:
+    formats.write_json(tmp_path / dossier.AUDIT, content())
+    (tmp_path / dossier.PDF).write_bytes(b"of another case")
+    assert dossier.PDF not in dossier.write(tmp_path, dossier.Case())
+    assert not (tmp_path / dossier.PDF).exists()
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(
+    "changes",
+    [{"verdicts": {"a": {}}}, {"verdicts": 7}, {"people": {"a": [{}]}}, {"not_measured": None}, {"decisions": [{}]},
+     {"audited": {"model": {}}}, {"robustness": {}}],
+)  # fmt: skip
+def test_a_file_that_is_no_audit_is_one_error_of_ours(changes: dict[str, Any], tmp_path: Path) -> None:
+    formats.write_json(tmp_path / dossier.AUDIT, content(**changes))
+    with pytest.raises(InputError, match="Expected"):
+        dossier.write(tmp_path, dossier.Case())
+
+
 def test_an_audit_that_was_changed_is_refused(tmp_path: Path) -> None:
+    formats.write_json(tmp_path / dossier.AUDIT, content(decisions=[{"reference": "x", "outcome": "no evidence"}]))
+    with pytest.raises(RefusedError, match="was changed"):
+        dossier.read(tmp_path)
     formats.write_json(tmp_path / dossier.AUDIT, content(outcome=verdict.EVIDENCE))
     with pytest.raises(RefusedError, match="was changed"):
         dossier.read(tmp_path)
