@@ -29,6 +29,7 @@ _MAX_PACKED = 200  # bytes of text for a byte of a Parquet file
 _FORMULA = re.compile(r"'*[=+\-@]")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*(e[+-]?\d+)?|inf|nan)", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_BESIDE = "beside:"
 _NAMED = re.compile(r"([\w.-]+=)?(.*)", re.DOTALL)  # NAME=SOURCE, --option=VALUE
 # Whether places are written is no business of the functions that write, so it is no argument of theirs.
 _has_places = contextvars.ContextVar("has_places", default=False)
@@ -201,19 +202,32 @@ def named(value: Any) -> Any:
 def placed(text: str, folder: Path, mark: str = "") -> str:
     """Returns a path that is absolute, also one of NAME=PATH, relative to a folder and behind a mark.
 
+    The folder is absolute and without links, see `found`.
+
     Example:
         >>> placed("web=/home/ann/web", Path("/home/ann/runs")), placed("web", Path("/home/ann/runs"))
         ('web=../web', 'web')
     """
     if _has_places.get():
         return text
-    return _with_path(text, lambda path: mark + _relative(path, str(folder.resolve())))
+    return _with_path(text, lambda path: mark + _relative(path, str(folder)))
 
 
 def found(text: str, folder: Path) -> str:
     """Returns a path that may be relative to a folder, itself absolute and without links, as `placed` makes it."""
     path = folder / text
     return os.path.normpath(path) if text.startswith(os.pardir) else str(path)
+
+
+def beside(text: str, folder: Path) -> str:
+    """Returns a path as `placed` does, with a mark by which `find_beside` knows it from one that was given so."""
+    return placed(text, folder.resolve(), _BESIDE)
+
+
+def find_beside(text: str, folder: Path) -> str:
+    """Returns the path that `beside` was given."""
+    name, mark, path = text.partition(_BESIDE)
+    return name + found(path, folder.resolve()) if mark else text
 
 
 def shown(name: str, place: str) -> str:

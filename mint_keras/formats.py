@@ -240,7 +240,19 @@ def read_manifest(folder: Path, kind: str) -> dict[str, Any]:
         )
     if not isinstance(manifest.get("config"), dict) or not isinstance(manifest.get("inputs"), dict):
         raise InputError(f"Expected config and inputs in {folder / MANIFEST}, received a manifest without.")
-    return manifest
+    parts = {part: _Fields(manifest[part], folder / MANIFEST) for part in ("config", "inputs")}
+    return _Fields(manifest | parts, folder / MANIFEST)
+
+
+class _Fields(dict):
+    """What a manifest says. It may be a stranger's, so what it lacks is bad input, whoever asks for it."""
+
+    def __init__(self, fields: dict[str, Any], path: Path) -> None:
+        super().__init__(fields)
+        self._path = path
+
+    def __missing__(self, name: str) -> Any:
+        raise InputError(f"Expected {name!r} in {self._path}, received a manifest without.")
 
 
 def read_checked_manifest(folder: Path, kind: str, model: str) -> dict[str, Any]:

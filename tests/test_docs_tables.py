@@ -13,6 +13,7 @@ from mint_keras.statistics import conformal
 from mint_keras.statistics.intervals import Estimate
 from studies import benchmark, measure_coverage
 from studies.plus import report as plus_report
+from studies.reliability import __main__ as reliability
 from studies.worlds import as_met, drawing, summary
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -98,6 +99,11 @@ def test_tables_of_runs_are_rendered_from_their_results(path: Path) -> None:
     results = score_files.read_results(path)
     table = tables.mint_table(results, results[0].scorer, protocol.UNSEEN_DATABASE)
     assert f"\n{table}\n" in (ROOT / "docs" / "results.md").read_text()
+
+
+def test_the_figures_of_the_harness_are_rendered_from_their_counts() -> None:
+    counts = formats.read_json(ROOT / "docs" / "runs" / "reliability.json")
+    assert f"\n{reliability.table(counts)}\n" in (ROOT / "docs" / "reliability.md").read_text()
 
 
 def test_the_readme_shows_the_lab_run() -> None:

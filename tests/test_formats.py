@@ -150,6 +150,23 @@ def test_manifest_kind_is_checked(tmp_path: Path) -> None:
         formats.read_manifest(tmp_path / "out", "aad")
 
 
+def test_what_a_manifest_lacks_is_bad_input_whoever_asks(tmp_path: Path) -> None:
+    formats.write_json(tmp_path / "manifest.json", formats.make_manifest("aad", {}, {"a": 1}))
+    manifest = formats.read_manifest(tmp_path, "aad")
+    assert manifest["config"] == {"a": 1}
+    for ask in (lambda: manifest["model_sha256"], lambda: manifest["config"]["b"], lambda: manifest["inputs"]["c"]):
+        with pytest.raises(InputError, match=r"manifest\.json, received a manifest without"):
+            ask()
+
+
+def test_a_manifest_names_paths_and_does_not_say_where_they_lie(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["/opt/tool/cli.py", "score", "/home/ann/a b.png", "--bundle=/home/ann/lab", "web=/home/ann/web", "c/d"]
+    monkeypatch.setattr("sys.argv", words)
+    manifest = formats.make_manifest("x", {}, {"data": Path("/home/ann/faces"), "more": ["web=/home/ann/web", "c/d"]})
+    assert manifest["command"] == "mint score 'a b.png' --bundle=lab web=web c/d"
+    assert manifest["config"] == {"data": "faces", "more": ["web=web", "c/d"]}
+
+
 def test_the_command_in_a_manifest_does_not_say_where_it_was_written(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = "python scripts/x.py --input 'a b' --quiet"
     for out in (["--out", "somewhere"], ["--out=somewhere"], []):

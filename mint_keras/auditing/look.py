@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mint_keras import formats, progress, score_files, shelf
+from mint_keras import borders, formats, progress, score_files, shelf
 from mint_keras.aad.observe import observe
 from mint_keras.audited import iresnet, runtime, taps, zoo
 from mint_keras.audited.runtime import FaceFunction
@@ -67,12 +67,12 @@ def choose(protocol: protocols.Protocol, audited: Path, native: int, given: Path
 
     def read(path: Path) -> Chosen:
         found = formats.read_json(path)
-        where = Path(found["folder"]) if found["folder"] else None
+        where = Path(borders.find_beside(found["folder"], path.parent)) if found["folder"] else None
         groups = tuple(map(tuple, found["groups"]))
         return Chosen(found["name"], where, Competence(**found["competence"]), native, groups, tuple(found["said"]))
 
     def write(path: Path, chosen: Chosen) -> None:
-        where = str(chosen.folder) if chosen.folder else ""
+        where = borders.beside(str(chosen.folder), path.parent) if chosen.folder else ""
         competence = chosen.competence._asdict()
         formats.write_json(path, {**dataclasses.asdict(chosen), "folder": where, "competence": competence})
 

@@ -1,7 +1,6 @@
 """Sample tables on disk: Parquet, as every stage writes it, or a CSV of one's own."""
 
 import dataclasses
-import functools
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,8 +36,8 @@ def write_samples(
             numbers = [None if np.isnan(row).any() else row.tolist() for row in flat]
             columns[name] = pyarrow.array(numbers, pyarrow.list_(pyarrow.float32()))
         else:
-            texts = column.tolist()
-            places = map(functools.partial(borders.placed, folder=path.parent), texts) if name == "location" else texts
+            texts, folder = column.tolist(), path.parent.resolve()
+            places = [borders.placed(text, folder) for text in texts] if name == "location" else texts
             columns[name] = pyarrow.array(places, pyarrow.string())
     with formats.atomic_path(path) as temporary:
         pyarrow.parquet.write_table(pyarrow.table(columns), temporary, row_group_size=part_size)

@@ -9,7 +9,7 @@ from mint_keras import formats, shelf
 from mint_keras.aad import pooling
 from mint_keras.audited import taps as taps_module
 from mint_keras.audited import zoo
-from mint_keras.borders import found, placed, reading
+from mint_keras.borders import beside, find_beside, reading
 from mint_keras.data import images
 from mint_keras.heads import specs
 from mint_keras.records import AUDITED, UNTRAINED, InputError
@@ -17,7 +17,6 @@ from mint_keras.records import AUDITED, UNTRAINED, InputError
 KIND = "mint_run"
 # What says where inputs are. What they are is said by their content, so that runs can be moved.
 PLACES = ("audited", "protocol", "store", "members", "externals", "evaluate", "held_out")
-_BESIDE = "beside:"  # in front of a path that is relative to the run's folder
 COMBINATION, COMBINATION_OUTCOME = "combination", "combination+outcome"
 
 
@@ -125,7 +124,7 @@ class RunSpec:
         def place(value: Any) -> Any:
             if isinstance(value, tuple):
                 return [place(inner) for inner in value]
-            return value and placed(str(value), folder, _BESIDE)
+            return value and beside(str(value), folder)
 
         return {name: place(value) if name in PLACES else value for name, value in self.settings().items()}
 
@@ -163,15 +162,14 @@ def read_spec(folder: Path) -> RunSpec:
             f"Expected the options {sorted(expected)} in the manifest of {folder}, received {sorted(stored)}."
         )
     with reading(f"the options of a run in the manifest of {folder}"):
-        return _spec_of(stored, folder.resolve())
+        return _spec_of(stored, folder)
 
 
 def _spec_of(stored: dict[str, Any], folder: Path) -> RunSpec:
     def find(value: Any) -> Any:
         if isinstance(value, list):
             return tuple(map(find, value))
-        name, mark, path = str(value).partition(_BESIDE)
-        return name + found(path, folder) if mark else value
+        return find_beside(value, folder) if isinstance(value, str) else value
 
     values = {name: find(value) for name, value in stored.items()}
     values |= {name: Path(values[name]) if values[name] else None for name in ("protocol", "store")}

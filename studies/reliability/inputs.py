@@ -282,7 +282,8 @@ def network(num_outputs: int, side: int) -> bytes:
         tensors += [numpy_helper.from_array(np.array([-1, width]), f"s_{name}") for name, width in widths.items()]
     info = helper.make_tensor_value_info
     inputs = [info("x", TensorProto.FLOAT, [1, 3, side, side])]
-    graph = helper.make_graph(nodes, "g", inputs, [info(name, TensorProto.FLOAT, None) for name in names], tensors)
+    outputs = [info(name, TensorProto.FLOAT, [None, None]) for name in names]
+    graph = helper.make_graph(nodes, "g", inputs, outputs, tensors)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8).SerializeToString()
 
 

@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -76,9 +77,7 @@ def _bundle(path: Path) -> None:
     """Reads a bundle whose manifest is hostile and sealed anew, and renders the page that shows it."""
     folder = path.parent / "bundle"
     if not folder.is_dir():
-        folder.mkdir()
-        for name in ("scorer.tflite", "calibration.json", "card.md"):
-            (folder / name).symlink_to(shelf.path("bundles/lab") / name)
+        shutil.copytree(shelf.path("bundles/lab"), folder)
     content = path.read_bytes()
     with contextlib.suppress(ValueError, RecursionError, AttributeError):
         value = json.loads(content)
@@ -96,16 +95,30 @@ def _calibration(path: Path) -> None:
 
 
 def _manifest(path: Path) -> None:
-    folder = path.parent / "artefact"
-    folder.mkdir(exist_ok=True)
-    (folder / "manifest.json").write_bytes(path.read_bytes())
+    """Reads the manifest of an audited model, whose model is there, or of a run."""
     from mint_keras.audited import zoo
     from mint_keras.runs import spec
 
+    folder = path.parent / "artefact"
+    if not folder.is_dir():
+        folder.mkdir()
+        shutil.copyfile(shelf.path("lab") / formats.MODEL, folder / formats.MODEL)
+    content = path.read_bytes()
+    (folder / formats.MANIFEST).write_bytes(content)
+    if b'"mint_run"' in content:
+        found = spec.read_spec(folder)
+        found.check()
+        _ = found.groups, found.keys
+        return
     zoo.framing(folder)
-    for read in (spec.read_spec, zoo.load_audited):
-        with contextlib.suppress(InputError, RefusedError):
-            read(folder)
+    formats.read_checked_manifest(folder, zoo.KIND, formats.MODEL)
+
+
+def _manifests(folder: Path) -> list[bytes]:
+    from mint_keras.runs import spec
+
+    run = formats.make_manifest(spec.KIND, {}, spec.RunSpec("vanilla", externals=("a", "b")).stored(folder))
+    return [(shelf.path("lab") / formats.MANIFEST).read_bytes(), json.dumps(run).encode()]
 
 
 def _config(path: Path) -> None:
@@ -219,7 +232,7 @@ TARGETS = {
     ),
     "yaml": Target(".yaml", lambda _: [b"a: [1, {b: c}]\nd: !!str e\n"], inputs.damaged_text, read_yaml),
     "http": Target(".http", lambda _: inputs.requests(), inputs.damaged_text, _http),
-    "manifest": Target(".json", _shelf("lab", "manifest.json"), inputs.damaged_json, _manifest),
+    "manifest": Target(".json", _manifests, inputs.damaged_json, _manifest),
     "torch": Target(
         ".pth", lambda _: [inputs.checkpoint(False)], functools.partial(inputs.in_zip, inputs.random_pickle), _torch
     ),
@@ -282,9 +295,9 @@ def main(name: str, first: int, end: int, folder: Path) -> None:
         raise SlowError
 
     seeds = TARGETS[name].seeds(folder)
-    with contextlib.suppress(InputError, RefusedError):  # imports happen with a valid file, and are not counted
-        path = folder / f"valid{TARGETS[name].suffix}"
-        path.write_bytes(seeds[0])
+    path = folder / f"valid{TARGETS[name].suffix}"
+    for seed in seeds:  # which raises if one is refused: nothing behind that would be tried. Imports are not counted.
+        path.write_bytes(seed)
         TARGETS[name].read(path)
     status = Path("/proc/self/status").read_text(encoding="ascii")
     used = int(status.partition("VmData:")[2].split()[0]) * 1024

@@ -61,10 +61,7 @@ def test_every_file_is_a_sample_or_left_out_with_a_reason(folder: Path) -> None:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
     table = samples.list_samples(str(folder))
-    out = {
-        one.location.removeprefix(f"{folder}/"): one.reason
-        for one in samples.left_out(samples.locate(str(folder)), table)
-    }
+    out = {one.location.removeprefix("db/"): one.reason for one in samples.left_out(samples.locate(str(folder)), table)}
     assert set(read) <= {name.removeprefix("db/") for name in table.sample_id}
     assert set(out) == {*others, "bob/notes.txt", ".hidden.png"}
     assert len(table) + len(out) == sum(path.is_file() for path in folder.rglob("*"))

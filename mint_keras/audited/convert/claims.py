@@ -8,6 +8,7 @@ from mint_keras import formats
 from mint_keras.audited.cards import Card
 from mint_keras.audited.convert import naming
 from mint_keras.audited.convert.onnx import Converted
+from mint_keras.borders import reading
 from mint_keras.records import RefusedError
 
 # The paper's models are published with 0.984 (AgeDB-30) to 0.999 (LFW); conversions gone wrong were seen at 0.90.
@@ -46,12 +47,13 @@ def trusted(card: Card | None, digest: str, out: Path) -> str:
         return f"SHA-256 {digest}, the one card {card.name} knows"
     for manifest_file in sorted(out.parent.glob(f"*/{formats.MANIFEST}")):
         manifest = formats.read_json(manifest_file)
-        is_same_card = manifest.get("config", {}).get("card") == card.name and manifest_file.parent != out
-        if is_same_card and digest not in manifest.get("inputs", {}).values():
-            raise RefusedError(
-                f"{manifest_file.parent} was converted from another file for card {card.name}: its SHA-256 are "
-                f"{sorted(manifest['inputs'].values())}, this one's is {digest}. One of them is not {card.title}."
-            )
+        with reading(f"a manifest at {manifest_file}"):
+            is_same_card = manifest.get("config", {}).get("card") == card.name and manifest_file.parent != out
+            if is_same_card and digest not in manifest.get("inputs", {}).values():
+                raise RefusedError(
+                    f"{manifest_file.parent} was converted from another file for card {card.name}: its SHA-256 are "
+                    f"{sorted(manifest['inputs'].values())}, this one's is {digest}. One of them is not {card.title}."
+                )
     return f"SHA-256 {digest}, trusted on first use: nobody published the hash of {card.title}"
 
 
