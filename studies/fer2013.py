@@ -22,7 +22,7 @@ import numpy as np
 from mint_keras import formats, progress, score_files, shelf
 from mint_keras.commands import Result
 from mint_keras.options import Common
-from mint_keras.records import InputError
+from mint_keras.records import REFERENCE, InputError
 
 if TYPE_CHECKING:
     from mint_keras.records import Observations, Scores
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 KIND, RESULTS, TEXT = "fer2013", "fer2013.json", "fer2013.md"
 _NUM_UNTRAINED = 3
-_NUM_LOOKED_AT = 500  # photos of a side that the look network sees
+_NUM_LOOKED_AT = 1000  # photos of a side that the look network sees
 _NO_LOOK = "Nobody knows who is on these photos, so no network can be shown to know them."
 
 
@@ -96,10 +96,15 @@ def _audited(options: Fer2013, photos: Photos, checkpoints: Sequence[Path]) -> d
 
     *before, path = checkpoints
     seen = _seen(options.out, photos, path)
-    beside = {f"reference_{one.stem}": _seen(options.out, photos, one)["outcome"] for one in before}
-    deciding = {"loss": Attack("loss"), "white_box": emotions.WhiteBox()}
+    beside = seen
+    for one in before:
+        other = _seen(options.out, photos, one)
+        beside = beside.adding(**{f"{REFERENCE}_{one.stem}": other["outcome"]})
+        beside = beside.adding(**{f"{emotions.MIRRORED}_{one.stem}": other[emotions.MIRRORED]})
+    deciding: dict[str, Scorer] = {"loss": Attack("loss"), "joint": emotions.Joint()}
     tried = [(name, recipe, seen) for name, recipe in deciding.items()]
-    tried += [one for one in attacks.recipes(seen.adding(**beside), photos.is_member) if one[0] not in deciding]
+    tried += [one for one in attacks.recipes(beside, photos.is_member) if one[0] not in deciding]
+    tried += [("joint_with_references", emotions.Joint(), beside)] if before else []
     scores = {name: _kept(options, path.stem, name, recipe, shown, photos.is_member) for name, recipe, shown in tried}
     ranked = attacks.best_first(attacks.summarise(name, [part], 0.0, options.seed) for name, part in scores.items())
     loss, out = scores["loss"], ~photos.is_member
