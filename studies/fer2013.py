@@ -226,7 +226,7 @@ def render(content: Mapping[str, Any]) -> str:
     rows.append([f"loss, {null}: AUC", *(str(Estimate(**one[null])) for one in checkpoints.values())])
     verdicts = [one["verdicts"] for one in checkpoints.values()]
     for place, finding in enumerate(verdicts[0][1]["findings"]):
-        aucs = (str(Estimate(**of[1]["findings"][place]["auc"])) for of in verdicts)
+        aucs = [str(Estimate(**of[1]["findings"][place]["auc"])) for of in verdicts]
         rows.append([f"loss, {finding['name']}: AUC", *aucs])
     for place, said in enumerate(("verdict", "verdict, if the look network counts")):
         rows.append([said, *(of[place]["outcome"] for of in verdicts)])
