@@ -22,7 +22,7 @@ import numpy as np
 from mint_keras import formats, progress, score_files, shelf
 from mint_keras.commands import Result
 from mint_keras.options import Common
-from mint_keras.records import InputError
+from mint_keras.records import REFERENCE, InputError
 
 if TYPE_CHECKING:
     from mint_keras.records import Observations, Scores
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 KIND, RESULTS, TEXT = "fer2013", "fer2013.json", "fer2013.md"
 _NUM_UNTRAINED = 3
-_NUM_LOOKED_AT = 500  # photos of a side that the look network sees
+_NUM_LOOKED_AT = 1000  # photos of a side that the look network sees
 _NO_LOOK = "Nobody knows who is on these photos, so no network can be shown to know them."
 
 
@@ -90,16 +90,18 @@ def fer2013(options: Fer2013) -> Fer2013Audit:
 def _audited(options: Fer2013, photos: Photos, checkpoints: Sequence[Path]) -> dict[str, Any]:
     """Returns what attacks find in the last checkpoint, beside those before it, and the verdicts on it."""
     from mint_keras.auditing import attacks
-    from mint_keras.scorers.attacks import Attack
     from mint_keras.statistics import figures, intervals
     from studies.worlds import emotions
 
     *before, path = checkpoints
     seen = _seen(options.out, photos, path)
-    beside = {f"reference_{one.stem}": _seen(options.out, photos, one)["outcome"] for one in before}
-    deciding = {"loss": Attack("loss"), "white_box": emotions.WhiteBox()}
-    tried = [(name, recipe, seen) for name, recipe in deciding.items()]
-    tried += [one for one in attacks.recipes(seen.adding(**beside), photos.is_member) if one[0] not in deciding]
+    beside = seen
+    for one in before:
+        other = _seen(options.out, photos, one)
+        beside = beside.adding(**{f"{REFERENCE}_{one.stem}": other["outcome"]})
+        beside = beside.adding(**{f"{emotions.MIRRORED}_{one.stem}": other[emotions.MIRRORED]})
+    tried = [*attacks.recipes(beside, photos.is_member), ("joint", emotions.Joint(), seen)]
+    tried += [("joint_with_references", emotions.Joint(), beside)] if before else []
     scores = {name: _kept(options, path.stem, name, recipe, shown, photos.is_member) for name, recipe, shown in tried}
     ranked = attacks.best_first(attacks.summarise(name, [part], 0.0, options.seed) for name, part in scores.items())
     loss, out = scores["loss"], ~photos.is_member
@@ -108,12 +110,11 @@ def _audited(options: Fer2013, photos: Photos, checkpoints: Sequence[Path]) -> d
     )
     is_right = np.argmax(seen["outcome"], axis=1) == photos.label
     auc = intervals.estimate([null], seed=options.seed, names=[figures.AUC], method="student")[figures.AUC]
-    verdicts = _decided(options, photos, path, deciding, scores)
     return {
         "accuracy": {part: float(is_right[photos.part == part].mean()) for part in emotions.PARTS},
         "attacks": [dataclasses.asdict(one) for one in ranked],
         "public against private": dataclasses.asdict(auc),
-        "verdicts": {name: [one.to_dict() for one in both] for name, both in verdicts.items()},
+        "verdicts": [one.to_dict() for one in _decided(options, photos, path, loss)],
     }
 
 
@@ -184,40 +185,31 @@ def _blind(options: Fer2013, photos: Photos) -> dict[str, Scores]:
     return {one.scorer: one for one in formats.kept(path, make, score_files.write_scores, score_files.read_scores)}
 
 
-def _decided(
-    options: Fer2013, photos: Photos, path: Path, recipes: Mapping[str, Scorer], parts: Mapping[str, Scores]
-) -> dict[str, list[Verdict]]:
-    """Returns two verdicts on each scorer: by the rule as it is, and as if the look network were known to be good."""
+def _decided(options: Fer2013, photos: Photos, path: Path, loss: Scores) -> list[Verdict]:
+    """Returns two verdicts by the loss: by the rule as it is, and as if the look network were known to be good."""
     from mint_keras.data import protocol
     from mint_keras.records import UNTRAINED
-    from mint_keras.statistics import division, findings, intervals, paired, rule, selection, verdict
+    from mint_keras.scorers.attacks import Attack
+    from mint_keras.statistics import division, findings, paired, rule, verdict
 
-    seed, found = options.seed, {}
-    name, question = rule.REFERENCES[protocol.SAME_DATABASE]
-    p_values = {scorer: selection.p_above([parts[scorer]], intervals.NUM_DRAWS, seed) for scorer in recipes}
-    for scorer, p in selection.holm(p_values).items():
-        part = parts[scorer]
-        # A small loss is a member's by what training is: no label set the sign.
-        controls = {"known sign": (findings.DIRECTION, parts["loss"])}
-        controls["nobody a member"] = findings.NULL, division.without_membership([part], seed)[0]
-        for control, scores in _blind(options, photos).items():
-            controls[control] = findings.LOOK if control == findings.LOOK else findings.BLIND, scores
-        for copy in range(1, _NUM_UNTRAINED + 1):
-            seen = _seen(options.out, photos, path, copy)
-            scores = _kept(options, f"{UNTRAINED}_{copy}", scorer, recipes[scorer], seen, photos.is_member)
-            controls[f"{UNTRAINED} {copy}"] = findings.UNTRAINED, scores
-        measured = [findings.reference(name, question, findings.PERSON, [part], p, seed)]
-        for control, (role, scores) in controls.items():
-            others, of_parts = [scores], [part]
-            if role not in (findings.NULL, findings.DIRECTION):
-                (scores, shared) = paired.shared([scores, part])
-                others, of_parts = [scores], [shared]
-            what = (control, findings.ROLES[role], role)
-            measured.append(findings.control(what, others, measured[0], of_parts, None, seed))
-        tainted = {protocol.SAME_DATABASE: verdict.taints(measured)}
-        strict = [one for one in measured if one.role != findings.LOOK]
-        found[scorer] = [verdict.decide(strict, tainted, {findings.LOOK: _NO_LOOK}), verdict.decide(measured)]
-    return found
+    seed = options.seed
+    # A small loss is a member's by what training is: no label set the sign.
+    controls = {"known sign": (findings.DIRECTION, loss)}
+    controls["nobody a member"] = findings.NULL, division.without_membership([loss], seed)[0]
+    for name, scores in _blind(options, photos).items():
+        controls[name] = findings.LOOK if name == findings.LOOK else findings.BLIND, scores
+    for copy in range(1, _NUM_UNTRAINED + 1):
+        seen = _seen(options.out, photos, path, copy)
+        scores = _kept(options, f"{UNTRAINED}_{copy}", "loss", Attack("loss"), seen, photos.is_member)
+        controls[f"{UNTRAINED} {copy}"] = findings.UNTRAINED, scores
+    measured = [findings.reference(*rule.REFERENCES[protocol.SAME_DATABASE], findings.PERSON, [loss], seed=seed)]
+    for name, (role, scores) in controls.items():
+        shared, of = (scores, loss) if role in (findings.NULL, findings.DIRECTION) else paired.shared([scores, loss])
+        what = (name, findings.ROLES[role], role)
+        measured.append(findings.control(what, [shared], measured[0], [of], seed=seed))
+    tainted = {protocol.SAME_DATABASE: verdict.taints(measured)}
+    strict = [one for one in measured if one.role != findings.LOOK]
+    return [verdict.decide(strict, tainted, {findings.LOOK: _NO_LOOK}), verdict.decide(measured)]
 
 
 def render(content: Mapping[str, Any]) -> str:
@@ -232,16 +224,12 @@ def render(content: Mapping[str, Any]) -> str:
         rows.append([f"accuracy, {said}", *(f"{one['accuracy'][part]:.3f}" for one in checkpoints.values())])
     null = "public against private"
     rows.append([f"loss, {null}: AUC", *(str(Estimate(**one[null])) for one in checkpoints.values())])
-    names = list(next(iter(checkpoints.values()))["verdicts"])
-    for scorer in names:
-        verdicts = [one["verdicts"][scorer] for one in checkpoints.values()]
-        for finding in verdicts[0][1]["findings"]:
-            same = [next(f for f in both[1]["findings"] if f["name"] == finding["name"]) for both in verdicts]
-            rows.append(
-                [f"{scorer.replace('_', ' ')}: {finding['name']}", *(str(Estimate(**one["auc"])) for one in same)]
-            )
-        for place, said in enumerate(("verdict", "verdict, if the look network counts")):
-            rows.append([f"{scorer.replace('_', ' ')}: {said}", *(both[place]["outcome"] for both in verdicts)])
+    verdicts = [one["verdicts"] for one in checkpoints.values()]
+    for place, finding in enumerate(verdicts[0][1]["findings"]):
+        aucs = [str(Estimate(**of[1]["findings"][place]["auc"])) for of in verdicts]
+        rows.append([f"loss, {finding['name']}: AUC", *aucs])
+    for place, said in enumerate(("verdict", "verdict, if the look network counts")):
+        rows.append([said, *(of[place]["outcome"] for of in verdicts)])
     every = list(dict.fromkeys(a["name"] for one in reversed(checkpoints.values()) for a in one["attacks"]))
     figures = {"auc": "AUC", "tpr_at_1_fpr": "TPR at 1% FPR", "tnr_at_1_fnr": "TNR at 1% FNR"}
     attacks = [["attack", *(f"AUC, epoch {int(name[-3:])}" for name in checkpoints), *list(figures.values())[1:]]]

@@ -11,7 +11,7 @@ from mint_keras.edge import parity
 from mint_keras.report import paper_tables, tables
 from mint_keras.statistics import conformal
 from mint_keras.statistics.intervals import Estimate
-from studies import benchmark, measure_coverage
+from studies import bench_membership, benchmark, fer2013, measure_coverage
 from studies.plus import report as plus_report
 from studies.reliability import __main__ as reliability
 from studies.worlds import as_met, drawing, summary
@@ -242,6 +242,16 @@ def test_the_table_of_coverage_has_the_figures_of_its_results() -> None:
 
 def test_the_goal_worlds_are_rendered_from_their_results() -> None:
     text = plus_report.render(formats.read_json(ROOT / "docs" / "runs" / "goal.json"))
+    assert f"\n{text}" in (ROOT / "docs" / "results.md").read_text()
+
+
+def test_the_audit_of_the_emotion_network_is_rendered_from_its_results() -> None:
+    text = fer2013.render(formats.read_json(ROOT / "docs" / "runs" / "fer2013.json"))
+    assert f"\n{text}\n" in (ROOT / "docs" / "results.md").read_text()
+
+
+def test_the_bench_of_attacks_is_rendered_from_its_results() -> None:
+    text = bench_membership.render(formats.read_json(ROOT / "docs" / "runs" / "bench.json"))
     assert f"\n{text}" in (ROOT / "docs" / "results.md").read_text()
 
 

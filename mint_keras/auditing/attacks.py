@@ -67,7 +67,8 @@ def measure(spec: AttackSpec) -> tuple[list[Ranked], list[Scores]]:
     """Returns what every attack finds, the best first, and the scores behind it.
 
     Raises:
-        InputError: if a sample is on both sides or cannot be read, or scores are of other samples.
+        InputError: if a sample is on both sides or cannot be read, some people are on both and some are not, or scores
+            are of other samples.
     """
     seen, is_member = look(spec)
     return rank(seen, is_member, spec.scores, spec.seed)
@@ -76,17 +77,25 @@ def measure(spec: AttackSpec) -> tuple[list[Ranked], list[Scores]]:
 def look(spec: AttackSpec) -> tuple[Observations, np.ndarray]:
     """Returns what the audited model and the references give of members and others, and who is a member, (n,).
 
-    Where there are people on both sides only they are looked at: which of their photos were used is the question.
+    Where the others are photos of the members' people only these people are looked at: which photos were used is the
+    question.
     """
     folder = shelf.find(spec.audited)
     sides = [
         samples.list_samples(given or str(folder / name))
         for given, name in ((spec.members, formats.MEMBERS), (spec.others, formats.HELD_OUT))
     ]
-    by_image = np.isin(sides[0].people(), sides[1].people()).any()
+    members, others = (side.people() for side in sides)
+    is_known = np.isin(others, members)
+    by_image = bool(is_known.all())
+    if is_known.any() and not by_image:
+        raise InputError(
+            f"Expected others who are not the members' people, or other photos of the members' people only, received "
+            f"{len(np.unique(others[is_known]))} of {len(np.unique(others))} people on both sides, such as "
+            f"{str(others[is_known][0])!r}. Leave them out."
+        )
     if by_image:
-        both = np.intersect1d(sides[0].people(), sides[1].people())
-        sides = [side.take(np.isin(side.people(), both)) for side in sides]
+        sides[0] = sides[0].take(np.isin(members, others))
     is_of_faces, table = zoo.kind_of(folder) == zoo.KIND, samples.join(sides)
     function = views.face_function(zoo.load_audited(folder, zoo.kind_of(folder)))
     seen = observe(table, function, zoo.framing(folder))

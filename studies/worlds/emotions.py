@@ -18,7 +18,8 @@ from mint_keras.audited.runtime import FaceFunction
 from mint_keras.borders import reading
 from mint_keras.data import images, overlap, samples
 from mint_keras.records import Observations, Sample, SampleTable, tabulate
-from mint_keras.scorers.attacks import LABEL, Attack, of_class
+from mint_keras.scorers import log_odds
+from mint_keras.scorers.attacks import LABEL, of_class
 from mint_keras.scorers.baselines import OUTCOME, fit_logistic_regression
 from mint_keras.scorers.contract import Fitted, Needs
 from studies import arrays
@@ -27,7 +28,7 @@ CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")  #
 DATABASE = "fer2013"
 MEMBERS, PUBLIC, PRIVATE = "training", "public_test", "private_test"
 PARTS = (MEMBERS, PUBLIC, PRIVATE)
-MIRRORED = "mirrored"  # the logits of the mirrored photo, (n, classes)
+MIRRORED = "mirrored"  # the logits of the mirrored photo, (n, classes); those of a reference begin so
 _SIZE = 64  # pixels
 # The last convolution of each of the four modules with its batch normalisation, and the logits before the softmax.
 LAYERS = {
@@ -37,7 +38,6 @@ LAYERS = {
     "conv4": "batch_normalization_14",
     OUTCOME: "global_average_pooling2d_1",
 }
-_TINY = 1e-12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,14 +138,13 @@ def face_function(model: keras.Model) -> FaceFunction:
 
 
 @dataclasses.dataclass(frozen=True)
-class WhiteBox:
-    """Logistic regression on all that one checkpoint says of a photo and its class; see `scorers.contract.Scorer`.
+class Joint:
+    """Logistic regression on all log-odds and losses of the true class, and the class; see `scorers.contract.Scorer`.
 
-    These are the log-odds of the photo and of its mirror image, what other attacks make of the logits, the distances of
-    batch normalisation, and the class, by itself and times the log-odds.
+    These are of the photo and of its mirror image, through the checkpoint and those before it that were observed.
     """
 
-    name: ClassVar[str] = "white_box"
+    name: ClassVar[str] = "joint"
     tap: ClassVar[str] = OUTCOME
     needs: ClassVar[Needs] = Needs((OUTCOME,))
 
@@ -154,7 +153,12 @@ class WhiteBox:
         del seed
 
         def given(shown: Observations) -> Observations:
-            return Observations(shown.table, {self.name: _columns(shown)})
+            networks = [OUTCOME, *log_odds.references(shown)]
+            mirrored = [name for name in shown.arrays if name.startswith(MIRRORED)]
+            odds = [of_class(np.asarray(shown[name], np.float64), shown[LABEL]) for name in networks + mirrored]
+            is_class = np.eye(len(CLASSES))[shown[LABEL]]
+            columns = [*odds, *map(special.log_expit, odds), is_class, is_class * odds[0][:, None]]
+            return Observations(shown.table, {self.name: np.column_stack(columns)})
 
         fitted = fit_logistic_regression(self.name, given(seen), is_member)
         return lambda shown: fitted(given(shown))
@@ -177,15 +181,3 @@ class ClassAlone:
 
         fitted = fit_logistic_regression(LABEL, given(seen), is_member)
         return lambda shown: fitted(given(shown))
-
-
-def _columns(seen: Observations) -> np.ndarray:
-    own, mirrored = (of_class(np.asarray(seen[name], np.float64), seen[LABEL]) for name in (OUTCOME, MIRRORED))
-    # Nothing of these is fitted, so membership may be anything.
-    nobody = np.zeros(len(seen), bool)
-    attacks = [Attack(name).fit(seen, nobody)(seen) for name in ("entropy", "modified_entropy", "gradient_norm")]
-    distance = np.log(np.maximum(np.asarray(seen[signals.BN_DISTANCE], np.float64), _TINY))
-    is_class = np.eye(len(CLASSES))[seen[LABEL]]
-    return np.column_stack(
-        [own, mirrored, special.log_expit(own), *attacks, distance, is_class, is_class * own[:, None]]
-    )

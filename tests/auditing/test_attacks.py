@@ -69,6 +69,12 @@ def test_of_images_there_is_no_figure_of_persons(seen: Observations) -> None:
     assert attacks.from_json(json.loads(attacks.to_json([one]))) == one
 
 
+def test_some_people_on_both_sides_are_neither_people_nor_images() -> None:
+    spec = attacks.AttackSpec(Path("lab"), "synthetic:1/web/0-9/2", "synthetic:1/web/8-11/2")
+    with pytest.raises(InputError, match="2 of 4 people on both sides, such as 'web/"):
+        attacks.look(spec)
+
+
 def test_scores_of_other_samples_are_refused(seen: Observations, tmp_path: Path) -> None:
     path = tmp_path / "theirs.csv"
     table = tabulate([Sample(f"other{row}", "web", str(row), "") for row in range(4)])

@@ -78,21 +78,21 @@ def test_near_copies_are_on_no_two_sides(tmp_path: Path) -> None:
     assert photos.draw(1, seed=1).is_member.tolist() == [True, False]
 
 
-@pytest.mark.parametrize("where", ["logits", "normalisation", "class", "nowhere"])
-def test_what_the_white_box_sees(where: str) -> None:
+@pytest.mark.parametrize("where", ["outcome", "mirrored_before", "reference_before", "class", "nowhere"])
+def test_what_is_seen_of_a_member(where: str) -> None:
     rng = np.random.default_rng(1)
     is_member = np.arange(400) % 2 == 0
     label = rng.integers(7, size=400)
     if where == "class":
         label[is_member] = rng.integers(4, size=200)
-    logits, distance = rng.normal(size=(400, 7)), rng.gamma(2, size=(400, 2))
-    logits[np.arange(400), label] += 2 * is_member * (where == "logits")
-    distance[is_member] *= 0.3 if where == "normalisation" else 1.0
-    arrays = {"outcome": logits, emotions.MIRRORED: logits, BN_DISTANCE: distance, LABEL: label}
-    seen = observed(np.arange(400), arrays)
+    names = ("outcome", "mirrored", "reference_before", "mirrored_before")
+    arrays = {name: rng.normal(size=(400, 7)) for name in names}
+    if where in arrays:
+        arrays[where][np.arange(400), label] += 2 * is_member
+    seen = observed(np.arange(400), {**arrays, LABEL: label})
     aucs = {}
-    for recipe in (emotions.WhiteBox(), emotions.ClassAlone()):
+    for recipe in (emotions.Joint(), emotions.ClassAlone()):
         part = cross_fit(recipe, seen, is_member, "same_database", 1)
         aucs[recipe.name] = metrics.auc(part.is_member, part.logit)
-    assert (aucs["white_box"] > 0.65) == (where != "nowhere")
+    assert (aucs["joint"] > 0.65) == (where != "nowhere")
     assert (aucs["class alone"] > 0.65) == (where == "class")
