@@ -103,7 +103,8 @@ def gpu_check(options: GpuCheck) -> Checked:
             # Whatever a driver or a library raises is what whoever reads the file has to know, beside the other parts.
             except Exception as error:
                 content["rows"].append({"part": name, "error": f"{type(error).__name__}: {error}"[:500]})
-            formats.write_json(options.out / RESULTS, content)
+            formats.write_json(options.out / RESULTS, content)  # a driver may take the process with it
+        formats.write_json(options.out / RESULTS, content)
         said = render(content)
         formats.write_text(options.out / TEXT, f"{said}\n")
     return Checked(f"{said}\nWritten: {options.out / RESULTS}, {TEXT}", content)
