@@ -32,6 +32,7 @@ from mint_keras.report import tables
 
 if TYPE_CHECKING:
     import keras
+    import onnx
 
 KIND = "gpu_check"
 RESULTS, TEXT = "gpu_check.json", "gpu_check.md"
@@ -133,17 +134,18 @@ def _parts(options: GpuCheck) -> Iterator[tuple[str, Callable[[], list[Row]]]]:
 def _extraction(arch: str, options: GpuCheck) -> list[Row]:
     """Parity, rates and cosines of one network, maxima of all taps."""
     from mint_keras.audited import folding, iresnet, taps
+    from mint_keras.audited.convert import torch as torch_layout
     from studies.benchmarks import iresnets
 
     model = iresnets.random_iresnet(arch)
     state, images = iresnets.to_state(model), iresnet.normalise(iresnets.faces(options.batch_size))
     extractor = taps.extractor(model, _TAPS, "max")
-    runs: dict[str, Forward] = {"Keras float32": extractor.predict_on_batch}
+    runs = {"Keras float32": _forward(extractor)}
     for policy in POLICIES[1:]:
-        runs[f"Keras {policy}"] = folding.recast(folding.fold(extractor), policy).predict_on_batch
-    onnx_names = _onnx_names(model)
+        runs[f"Keras {policy}"] = _forward(folding.recast(folding.fold(extractor), policy))
     if importlib.util.find_spec("onnxruntime"):
-        runs |= _onnxruntime(state, onnx_names)
+        names = {tap: torch_layout.torch_name(taps.tap_layers(model)[tap]) for tap in _TAPS}
+        runs |= _onnxruntime(torch_layout.to_onnx(state), names)
     for kind in ("float32", "bfloat16"):
         if torch_run := iresnets.torch_forward(state, "cuda", kind):
             runs[f"PyTorch {kind}"] = torch_run
@@ -158,6 +160,18 @@ def _extraction(arch: str, options: GpuCheck) -> list[Row]:
     return rows
 
 
+def _forward(model: keras.Model) -> Forward:
+    """Returns what the package runs, without XLA; JAX always compiles, and PyTorch never does here."""
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        from mint_keras.audited import runtime
+
+        return runtime.forward(model)
+    run: Forward = model.predict_on_batch
+    return run
+
+
 def _distance(given: np.ndarray, exact: np.ndarray) -> dict[str, float]:
     from mint_keras import vectors
 
@@ -165,22 +179,11 @@ def _distance(given: np.ndarray, exact: np.ndarray) -> dict[str, float]:
     return {"relative": relative, "cosine": float(vectors.cosines(given, exact, of_zeros=1.0).min())}
 
 
-def _onnx_names(model: keras.Model) -> dict[str, str]:
-    """Returns by tap the tensor of the network's ONNX graph."""
-    from mint_keras.audited import taps
-    from mint_keras.audited.convert import torch as torch_layout
-
-    return {tap: torch_layout.torch_name(taps.tap_layers(model)[tap]) for tap in _TAPS}
-
-
-def _onnxruntime(state: dict[str, np.ndarray], names: dict[str, str]) -> dict[str, Forward]:
-    """Returns ONNX Runtime's way, on each of the CPU and CUDA that it has."""
+def _onnxruntime(model: onnx.ModelProto, names: dict[str, str]) -> dict[str, Forward]:
+    """Returns ONNX Runtime's way to the tensors of some taps, on each of the CPU and CUDA that it has."""
     import onnx
     import onnxruntime
 
-    from mint_keras.audited.convert import torch as torch_layout
-
-    model = torch_layout.to_onnx(state)
     there = {output.name for output in model.graph.output}
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names.values() if name not in there)
     content = model.SerializeToString()
@@ -216,7 +219,8 @@ def _head(policy: str, options: GpuCheck) -> list[Row]:
         head = cnn.build({"conv1": shape})
     finally:
         keras.config.set_dtype_policy(before)
-    head.compile(keras.optimizers.Adam(1e-3), "binary_crossentropy")
+    is_jax = keras.backend.backend() == "jax"
+    head.compile(keras.optimizers.Adam(1e-3), "binary_crossentropy", jit_compile=is_jax)
 
     def epoch() -> None:
         head.fit({"conv1": maps}, labels, batch_size=128, verbose=0)

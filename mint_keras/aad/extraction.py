@@ -89,9 +89,9 @@ def measure_engines(spec: models.ModelSpec, extractor: keras.Model, faces: np.nd
     if spec.precision != runtime.FLOAT32 or spec.xla:
         raise InputError("Expected --backend auto with float32 and without --xla, which it chooses, received others.")
     engine, measured = engines.choose(extractor, iresnet.normalise(faces))
-    cost = next(({"speedup": m.speedup, "cosine": m.cosine} for m in measured if m.engine == engine), None)
-    said = engines.describe(engine, measured)
-    return {"engine": engine._asdict(), "engine_said": said, "cost": None if engine == engines.KERAS else cost}
+    costs = {one.engine: {"speedup": one.speedup, "cosine": one.cosine} for one in measured}
+    cost = None if engine == engines.KERAS else costs[engine]
+    return {"engine": engine._asdict(), "engine_said": engines.describe(engine, measured), "cost": cost}
 
 
 def measure_cost(
