@@ -12,6 +12,7 @@ Examples:
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib.metadata
 import importlib.util
 import os
@@ -126,9 +127,9 @@ def choose_backend(asked: str) -> str:
 
 def _parts(options: GpuCheck) -> Iterator[tuple[str, Callable[[], list[Row]]]]:
     for arch in options.archs:
-        yield f"extraction, {arch}", lambda arch=arch: _extraction(arch, options)
+        yield f"extraction, {arch}", functools.partial(_extraction, arch, options)
     for policy in POLICIES:
-        yield f"cnn head, {policy}", lambda policy=policy: _head(policy, options)
+        yield f"cnn head, {policy}", functools.partial(_head, policy, options)
 
 
 def _extraction(arch: str, options: GpuCheck) -> list[Row]:
@@ -155,7 +156,7 @@ def _extraction(arch: str, options: GpuCheck) -> list[Row]:
     for name, run in runs.items():
         given = {tap: np.asarray(values, np.float32) for tap, values in run(images).items()}
         taps_found = {tap: _distance(given[tap], exact[tap]) for tap in _TAPS}
-        rate = options.batch_size * _per_second(lambda run=run: run(images), options.seconds)
+        rate = options.batch_size * _per_second(functools.partial(run, images), options.seconds)
         rows.append({"run": name, "rate": rate, "unit": "faces/s", "taps": taps_found})
     return rows
 
