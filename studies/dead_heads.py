@@ -153,8 +153,8 @@ def render(content: dict[str, Any]) -> str:
     groups: dict[tuple[Any, ...], dict[bool, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
     for one in content["trainings"]:
         groups[one["head"], one["tap"], one["size"], one["epochs"] or 30][one["literal"]].append(one)
-    rows = [["head", "tap", "samples of each class", "epochs", "dead as printed", "accuracy of the living",
-             "dead with the warm-up", "accuracy of the living "]]  # fmt: skip
+    rows = [["head", "tap", "samples of each class", "epochs", "as printed: dead", "accuracy of the living",
+             "with the warm-up: dead", "accuracy of the living"]]  # fmt: skip
     total = {True: [0, 0], False: [0, 0]}
     for key, by_variant in sorted(groups.items()):
         cells = []

@@ -15,9 +15,7 @@ import dataclasses
 import functools
 import importlib.metadata
 import importlib.util
-import os
 import platform
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from mint_keras import formats
+from mint_keras import environment, formats
 from mint_keras.commands import Result
 from mint_keras.options import Common
 from mint_keras.records import InputError
@@ -87,8 +85,7 @@ def gpu_check(options: GpuCheck) -> Checked:
     """
     end = time.monotonic() + 60 * options.minutes
     backend = choose_backend(options.backend)
-    if "keras" not in sys.modules:
-        os.environ["KERAS_BACKEND"] = backend  # which the package has set to its own
+    environment.use_backend(backend)
     import keras
 
     if keras.backend.backend() != backend:
