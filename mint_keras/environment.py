@@ -55,7 +55,7 @@ def prepare() -> None:
 
 
 def use_backend(name: str) -> None:
-    """Lets Keras run on "jax" or "torch" where nothing of the package but its layers is used; too late once it is loaded."""
+    """Lets Keras run on JAX or PyTorch, for the layers of the package alone; too late once Keras is loaded."""
     if "keras" not in sys.modules:
         os.environ["KERAS_BACKEND"] = name
 
