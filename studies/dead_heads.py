@@ -46,7 +46,8 @@ class DeadHeads(Common):
         taps: What they look at.
         sizes: Training samples of each class.
         num_seeds: Trainings of each head, with seeds from 1.
-        epochs: Passes over the training samples; 0 is as many as the head has, 30. Heads die in the first.
+        epochs: Passes over the training samples; 0 is as many as the head has, 30. Fewer may end within the
+            warm-up of 24 steps.
         variants: literal is the head as printed, warm-up the default.
         minutes: Begin no training after so many minutes; 0 ends with the last.
     """
