@@ -54,6 +54,12 @@ def prepare() -> None:
         warnings.warn(f"mint_keras runs Keras with its own settings, not with {'; '.join(overruled)}.", stacklevel=3)
 
 
+def use_backend(name: str) -> None:
+    """Lets Keras run on JAX or PyTorch, for the layers of the package alone; too late once Keras is loaded."""
+    if "keras" not in sys.modules:
+        os.environ["KERAS_BACKEND"] = name
+
+
 def _changed(theirs: str) -> str:
     """Returns what a keras.json says otherwise than ours, "" if nothing."""
     ours = json.loads((_KERAS_HOME / _KERAS_JSON).read_text(encoding="utf-8"))

@@ -46,7 +46,8 @@ class DeadHeads(Common):
         taps: What they look at.
         sizes: Training samples of each class.
         num_seeds: Trainings of each head, with seeds from 1.
-        epochs: Passes over the training samples; 0 is as many as the head has, 30. Heads die in the first.
+        epochs: Passes over the training samples; 0 is as many as the head has, 30. Fewer may end within the
+            warm-up of 24 steps.
         variants: literal is the head as printed, warm-up the default.
         minutes: Begin no training after so many minutes; 0 ends with the last.
     """
@@ -153,8 +154,8 @@ def render(content: dict[str, Any]) -> str:
     groups: dict[tuple[Any, ...], dict[bool, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
     for one in content["trainings"]:
         groups[one["head"], one["tap"], one["size"], one["epochs"] or 30][one["literal"]].append(one)
-    rows = [["head", "tap", "samples of each class", "epochs", "dead as printed", "accuracy of the living",
-             "dead with the warm-up", "accuracy of the living "]]  # fmt: skip
+    rows = [["head", "tap", "samples of each class", "epochs", "as printed: dead", "accuracy of the living",
+             "with the warm-up: dead", "accuracy of the living"]]  # fmt: skip
     total = {True: [0, 0], False: [0, 0]}
     for key, by_variant in sorted(groups.items()):
         cells = []

@@ -12,11 +12,10 @@ Examples:
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib.metadata
 import importlib.util
-import os
 import platform
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from mint_keras import formats
+from mint_keras import environment, formats
 from mint_keras.commands import Result
 from mint_keras.options import Common
 from mint_keras.records import InputError
@@ -32,6 +31,7 @@ from mint_keras.report import tables
 
 if TYPE_CHECKING:
     import keras
+    import onnx
 
 KIND = "gpu_check"
 RESULTS, TEXT = "gpu_check.json", "gpu_check.md"
@@ -85,8 +85,7 @@ def gpu_check(options: GpuCheck) -> Checked:
     """
     end = time.monotonic() + 60 * options.minutes
     backend = choose_backend(options.backend)
-    if "keras" not in sys.modules:
-        os.environ["KERAS_BACKEND"] = backend  # which the package has set to its own
+    environment.use_backend(backend)
     import keras
 
     if keras.backend.backend() != backend:
@@ -103,7 +102,8 @@ def gpu_check(options: GpuCheck) -> Checked:
             # Whatever a driver or a library raises is what whoever reads the file has to know, beside the other parts.
             except Exception as error:
                 content["rows"].append({"part": name, "error": f"{type(error).__name__}: {error}"[:500]})
-            formats.write_json(options.out / RESULTS, content)
+            formats.write_json(options.out / RESULTS, content)  # a driver may take the process with it
+        formats.write_json(options.out / RESULTS, content)
         said = render(content)
         formats.write_text(options.out / TEXT, f"{said}\n")
     return Checked(f"{said}\nWritten: {options.out / RESULTS}, {TEXT}", content)
@@ -124,25 +124,26 @@ def choose_backend(asked: str) -> str:
 
 def _parts(options: GpuCheck) -> Iterator[tuple[str, Callable[[], list[Row]]]]:
     for arch in options.archs:
-        yield f"extraction, {arch}", lambda arch=arch: _extraction(arch, options)
+        yield f"extraction, {arch}", functools.partial(_extraction, arch, options)
     for policy in POLICIES:
-        yield f"cnn head, {policy}", lambda policy=policy: _head(policy, options)
+        yield f"cnn head, {policy}", functools.partial(_head, policy, options)
 
 
 def _extraction(arch: str, options: GpuCheck) -> list[Row]:
     """Parity, rates and cosines of one network, maxima of all taps."""
     from mint_keras.audited import folding, iresnet, taps
+    from mint_keras.audited.convert import torch as torch_layout
     from studies.benchmarks import iresnets
 
     model = iresnets.random_iresnet(arch)
     state, images = iresnets.to_state(model), iresnet.normalise(iresnets.faces(options.batch_size))
     extractor = taps.extractor(model, _TAPS, "max")
-    runs: dict[str, Forward] = {"Keras float32": extractor.predict_on_batch}
+    runs = {"Keras float32": _forward(extractor)}
     for policy in POLICIES[1:]:
-        runs[f"Keras {policy}"] = folding.recast(folding.fold(extractor), policy).predict_on_batch
-    onnx_names = _onnx_names(model)
+        runs[f"Keras {policy}"] = _forward(folding.recast(folding.fold(extractor), policy))
     if importlib.util.find_spec("onnxruntime"):
-        runs |= _onnxruntime(state, onnx_names)
+        names = {tap: torch_layout.torch_name(taps.tap_layers(model)[tap]) for tap in _TAPS}
+        runs |= _onnxruntime(torch_layout.to_onnx(state), names)
     for kind in ("float32", "bfloat16"):
         if torch_run := iresnets.torch_forward(state, "cuda", kind):
             runs[f"PyTorch {kind}"] = torch_run
@@ -152,9 +153,21 @@ def _extraction(arch: str, options: GpuCheck) -> list[Row]:
     for name, run in runs.items():
         given = {tap: np.asarray(values, np.float32) for tap, values in run(images).items()}
         taps_found = {tap: _distance(given[tap], exact[tap]) for tap in _TAPS}
-        rate = options.batch_size * _per_second(lambda run=run: run(images), options.seconds)
+        rate = options.batch_size * _per_second(functools.partial(run, images), options.seconds)
         rows.append({"run": name, "rate": rate, "unit": "faces/s", "taps": taps_found})
     return rows
+
+
+def _forward(model: keras.Model) -> Forward:
+    """Returns what the package runs, without XLA; JAX always compiles, and PyTorch never does here."""
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        from mint_keras.audited import runtime
+
+        return runtime.forward(model)
+    run: Forward = model.predict_on_batch
+    return run
 
 
 def _distance(given: np.ndarray, exact: np.ndarray) -> dict[str, float]:
@@ -164,22 +177,11 @@ def _distance(given: np.ndarray, exact: np.ndarray) -> dict[str, float]:
     return {"relative": relative, "cosine": float(vectors.cosines(given, exact, of_zeros=1.0).min())}
 
 
-def _onnx_names(model: keras.Model) -> dict[str, str]:
-    """Returns by tap the tensor of the network's ONNX graph."""
-    from mint_keras.audited import taps
-    from mint_keras.audited.convert import torch as torch_layout
-
-    return {tap: torch_layout.torch_name(taps.tap_layers(model)[tap]) for tap in _TAPS}
-
-
-def _onnxruntime(state: dict[str, np.ndarray], names: dict[str, str]) -> dict[str, Forward]:
-    """Returns ONNX Runtime's way, on each of the CPU and CUDA that it has."""
+def _onnxruntime(model: onnx.ModelProto, names: dict[str, str]) -> dict[str, Forward]:
+    """Returns ONNX Runtime's way to the tensors of some taps, on each of the CPU and CUDA that it has."""
     import onnx
     import onnxruntime
 
-    from mint_keras.audited.convert import torch as torch_layout
-
-    model = torch_layout.to_onnx(state)
     there = {output.name for output in model.graph.output}
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names.values() if name not in there)
     content = model.SerializeToString()
@@ -215,7 +217,8 @@ def _head(policy: str, options: GpuCheck) -> list[Row]:
         head = cnn.build({"conv1": shape})
     finally:
         keras.config.set_dtype_policy(before)
-    head.compile(keras.optimizers.Adam(1e-3), "binary_crossentropy")
+    is_jax = keras.backend.backend() == "jax"
+    head.compile(keras.optimizers.Adam(1e-3), "binary_crossentropy", jit_compile=is_jax)
 
     def epoch() -> None:
         head.fit({"conv1": maps}, labels, batch_size=128, verbose=0)

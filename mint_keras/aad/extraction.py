@@ -11,7 +11,7 @@ import numpy as np
 
 from mint_keras import formats, progress, workers
 from mint_keras.aad import extract, models, plan, scale, store
-from mint_keras.audited import backends, cards, iresnet, parity, runtime, zoo
+from mint_keras.audited import backends, cards, engines, iresnet, parity, runtime, zoo
 from mint_keras.data import images, synthetic
 from mint_keras.records import AUDITED, UNTRAINED, InputError, RefusedError, SampleTable
 
@@ -22,7 +22,6 @@ def extract_missing(
     spec: models.ModelSpec,
     cut: Mapping[str, keras.Model],
     layout: extract.Layout,
-    manifest: dict[str, Any],
     address: str,
 ) -> store.AadStore:
     """Writes what a store in `out` lacks, and finishes and opens it; a killed run goes on.
@@ -33,15 +32,20 @@ def extract_missing(
         InputError: If the store does not fit the disk, or an activation does not fit its type.
         RefusedError: If another backend does not give the numbers of Keras.
     """
-    functions = models.face_functions(spec, cut, runtime.strategy())
     faces = images.first_faces(table, extract.BATCH_SIZE, layout.framing)
     facts = formats.read_manifest(out, store.KIND)  # of an earlier start, with what it measured
+    if spec.backend == runtime.AUTO:
+        if "engine" not in facts:
+            facts |= measure_engines(spec, cut[AUDITED], faces)
+            formats.write_json(out / formats.MANIFEST, facts)
+        spec = dataclasses.replace(spec, **facts["engine"])
+    functions = models.face_functions(spec, cut, runtime.strategy())
     if "batch_size" not in facts:
         # A batch size of 0 is measured once: a store keeps one size, also when it is continued, and fills every batch,
         # because outputs differ in the last bits between sizes.
         size = layout.batch_size or plan.best_batch_size(functions, faces)[0]
-        cost = measure_cost(spec, cut[AUDITED], functions[AUDITED], faces)
-        facts = {**manifest, "batch_size": size, "cost": cost}
+        cost = facts["cost"] if "engine" in facts else measure_cost(spec, cut[AUDITED], functions[AUDITED], faces)
+        facts |= {"batch_size": size, "cost": cost}
         formats.write_json(out / formats.MANIFEST, facts)
     layout = dataclasses.replace(layout, batch_size=int(facts["batch_size"]))
     num_bytes = plan.bytes_per_sample(functions, faces, layout.dtype)
@@ -71,6 +75,23 @@ def extract_missing(
     opened = store.open_store(out)
     assert opened is not None  # noqa: S101 # it has just been finished
     return opened
+
+
+def measure_engines(spec: models.ModelSpec, extractor: keras.Model, faces: np.ndarray) -> dict[str, Any]:
+    """Chooses who runs a cut audited model on this machine.
+
+    Returns:
+        The engine, what it gives and takes against Keras (see `measure_cost`), and a line for people, for the manifest.
+
+    Raises:
+        InputError: If something is asked for that only some engines have.
+    """
+    if spec.precision != runtime.FLOAT32 or spec.xla:
+        raise InputError("Expected --backend auto with float32 and without --xla, which it chooses, received others.")
+    engine, measured = engines.choose(extractor, iresnet.normalise(faces))
+    costs = {one.engine: {"speedup": one.speedup, "cosine": one.cosine} for one in measured}
+    cost = None if engine == engines.KERAS else costs[engine]
+    return {"engine": engine._asdict(), "engine_said": engines.describe(engine, measured), "cost": cost}
 
 
 def measure_cost(
@@ -108,7 +129,7 @@ def describe(folder: Path, opened: store.AadStore, why_resized: str, note: str =
     if cost := manifest.get("cost"):
         cosines = ", ".join(f"{tap} {cosine:.6f}" for tap, cosine in cost["cosine"].items())
         lines.append(f"{cost['speedup']:.2f} times as fast as Keras in float32; smallest cosine with it: {cosines}")
-    lines += [note] if note else []
+    lines += [line for line in (manifest.get("engine_said"), note) if line]
     lines += [f"{why_resized}: {database} {num}." for database, num in manifest["resized"].items()]
     if manifest["rejected"]:
         lines.append(f"{manifest['rejected']:,} samples could not be used: {folder / formats.REJECTED}")
@@ -134,9 +155,11 @@ def forecast(
     Returns:
         The bytes, and lines for people: the same model by model and tap by tap, and the time.
     """
-    functions = models.face_functions(spec, cut, runtime.strategy())
     table = synthetic.sample_table("synthetic:1/web/0-7/1") if shown is None else shown
     faces = images.first_faces(table, extract.BATCH_SIZE, layout.framing)
+    chosen = measure_engines(spec, cut[AUDITED], faces) if spec.backend == runtime.AUTO else {}
+    spec = dataclasses.replace(spec, **chosen.get("engine", {}))
+    functions = models.face_functions(spec, cut, runtime.strategy())
     size = layout.batch_size
     rates = {size: plan.rate(functions, faces, size)} if size else plan.best_batch_size(functions, faces)[1]
     lines, total = [f"{num:,} samples through {', '.join(cut)}:"], 0
@@ -154,6 +177,7 @@ def forecast(
     lines += [
         f"  in all {total / 1e9:.1f} GB in {layout.num_shards(num):,} shards; {free / 1e9:.1f} GB are free there.",
         f"Images per second here, by batch size: {speeds}. All of them: {duration}.",
+        *([chosen["engine_said"]] if chosen else []),
     ]
     return total, lines
 

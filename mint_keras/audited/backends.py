@@ -1,4 +1,4 @@
-"""Who runs an extractor: Keras in one precision or another, ONNX Runtime, or LiteRT in int8."""
+"""Who runs an extractor: Keras in one precision or another, ONNX Runtime, or LiteRT in float32 or int8."""
 
 import keras
 import tensorflow as tf
@@ -6,8 +6,8 @@ import tensorflow as tf
 from mint_keras.audited import litert, runtime
 from mint_keras.records import InputError
 
-KERAS, ONNXRUNTIME = "keras", "onnxruntime"
-BACKENDS = (KERAS, ONNXRUNTIME)
+KERAS, ONNXRUNTIME, LITERT = "keras", "onnxruntime", "litert"
+BACKENDS = (KERAS, ONNXRUNTIME, LITERT)
 INT8 = "int8"
 PRECISIONS = (*runtime.POLICIES, INT8)
 
@@ -24,7 +24,7 @@ def open_forward(
     Args:
         extractor: A model from `taps.extractor`, in float32.
         precision: One of `PRECISIONS`; int8 is LiteRT's dynamic range, on CPUs.
-        backend: One of `BACKENDS`; ONNX Runtime gives float32 only.
+        backend: One of `BACKENDS`; the others than Keras give float32 only.
         xla: Whether Keras compiles the model.
         devices: Where Keras runs the model.
     """
@@ -33,9 +33,11 @@ def open_forward(
     # int8 serves where the cosine says so (conv1), not everywhere: R100's outcome keeps 0.97 only.
     if precision == INT8:
         return litert.forward(extractor)
+    if backend != KERAS and precision != runtime.FLOAT32:
+        raise InputError(f"Expected --backend {backend} with float32 only, received {precision}.")
+    if backend == LITERT:
+        return litert.forward(extractor, litert.FP32)
     if backend == ONNXRUNTIME:
-        if precision != runtime.FLOAT32:
-            raise InputError(f"Expected --backend onnxruntime with float32 only, received {precision}.")
         # onnx and onnxruntime take seconds to load, and most runs need neither.
         from mint_keras.audited import onnx_forward
 

@@ -3,7 +3,8 @@
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from typing import TypeVar
 
 import keras
 import numpy as np
@@ -20,6 +21,7 @@ POLICIES = (FLOAT32, "mixed_float16", "mixed_bfloat16")
 MIN_SPEEDUP = 1.1
 MIN_COSINE = 0.999
 _SECONDS = 5.0
+_Name = TypeVar("_Name", bound=Hashable)
 Forward = Callable[[np.ndarray], dict[str, np.ndarray]]
 # From uint8 RGB faces, (batch, size, size, 3), to named outputs, (batch, ...).
 FaceFunction = Callable[[np.ndarray], dict[str, np.ndarray]]
@@ -102,17 +104,22 @@ def measure(model: keras.Model, policy: str, images: np.ndarray, seconds: float 
 
 def compare(reference: Forward, candidate: Forward, images: np.ndarray, seconds: float = _SECONDS) -> Cost:
     """Measures another way to run a model against float32, for about `seconds` and as long again for the first runs."""
-    functions = (reference, candidate)
-    expected, received = (run(images) for run in functions)  # compiles, which is not to be timed
-    fastest = [math.inf, math.inf]
+    expected, received = reference(images), candidate(images)  # compiles, which is not to be timed
+    times = fastest({0: reference, 1: candidate}, images, seconds)
+    return Cost(times[0] / times[1], smallest_cosines(received, expected))
+
+
+def fastest(functions: Mapping[_Name, Forward], images: np.ndarray, seconds: float = _SECONDS) -> dict[_Name, float]:
+    """Returns the seconds of the fastest run of each of some functions, which have run before."""
+    times = dict.fromkeys(functions, math.inf)
     start = time.perf_counter()
     # In turns, and the fastest run of each, because other work on the machine slows whichever runs meanwhile.
-    while math.inf in fastest or time.perf_counter() - start < seconds:
-        for position, run in enumerate(functions):
+    while math.inf in times.values() or time.perf_counter() - start < seconds:
+        for name, run in functions.items():
             before = time.perf_counter()
             run(images)
-            fastest[position] = min(fastest[position], time.perf_counter() - before)
-    return Cost(fastest[0] / fastest[1], smallest_cosines(received, expected))
+            times[name] = min(times[name], time.perf_counter() - before)
+    return times
 
 
 def smallest_cosines(received: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> dict[str, float]:

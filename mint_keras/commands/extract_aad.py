@@ -42,7 +42,9 @@ class ExtractAad(Common):
         untrained: Also run the model's untrained copy of this --seed, the control that train_mint.py asks for.
         precision: float32; mixed_bfloat16 (CPU with avx512_bf16), mixed_float16 (GPU) or int8 (LiteRT, CPU) are faster;
             the output says what they cost.
-        backend: Who runs float32: keras, or onnxruntime (by tf2onnx), which is faster on some processors.
+        backend: Who runs float32: keras, or onnxruntime (by tf2onnx) or litert, which are faster on some processors.
+            auto measures them here for five seconds, and Keras under XLA, takes the fastest that gives Keras' numbers
+            at every tap, keeps to it, and says so; it is worth its start from some hundred faces on.
         xla: Compile Keras models.
         dtype: Type of stored maps; vectors are float32.
         batch_size: Faces at once; 0 measures on the first run, and keeps to it.
@@ -65,7 +67,7 @@ class ExtractAad(Common):
     baselines: bool = False
     untrained: bool = False
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16", "int8"] = "float32"
-    backend: Literal["keras", "onnxruntime"] = "keras"
+    backend: Literal["keras", "onnxruntime", "litert", "auto"] = "keras"
     xla: bool = False
     dtype: Literal["float16", "float32"] = "float16"
     batch_size: int = 0
@@ -140,7 +142,7 @@ def extract_aad(config: ExtractAad) -> Extracted:
     with formats.output_folder(config.out, manifest, config.overwrite):
         opened = store.open_store(config.out, manifest["fingerprint"])
         if opened is None:
-            opened = extraction.extract_missing(config.out, table, spec, cut, layout, manifest, config.workers)
+            opened = extraction.extract_missing(config.out, table, spec, cut, layout, config.workers)
     note = signals.NO_NORMALISATION if config.baselines and signals.BN_DISTANCE not in spec.signals else ""
     text = extraction.describe(config.out, opened, framing.why_resized(), note)
     return Extracted(text, config.out, len(opened.table), opened.num_bytes)

@@ -13,7 +13,7 @@ import pytest
 
 from mint_keras import formats
 from mint_keras.aad import extract, plan, store
-from mint_keras.audited import taps
+from mint_keras.audited import backends, engines, taps
 from mint_keras.commands.extract_aad import ExtractAad, extract_aad
 from mint_keras.commands.train_mint import TrainMint, train_mint
 from mint_keras.records import InputError, RefusedError
@@ -114,6 +114,22 @@ def test_onnx_runtime_gives_the_same(maps: Path, audited_folder: Path, tmp_path:
     np.testing.assert_allclose(arrays[1], arrays[0], atol=2e-3)  # float16
     with pytest.raises(InputError, match="float32 only"):
         extract_aad(config(audited_folder, tmp_path / "other", backend="onnxruntime", precision="mixed_float16"))
+
+
+@pytest.mark.slow
+def test_auto_is_decided_once_and_kept(
+    maps: Path, audited_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    litert = engines.Engine(backends.LITERT)
+    found = [engines.Measured(engines.KERAS, 1.0), engines.Measured(litert, 3.5, {"conv4": 0.9999999})]
+    monkeypatch.setattr(engines, "choose", lambda extractor, images: (litert, found))
+    text = extract_aad(config(audited_folder, tmp_path / "out", backend="auto")).text
+    assert "Run by litert. Images per second here, over Keras': keras 1.00; litert 3.50." in text
+    assert "3.50 times as fast as Keras in float32; smallest cosine with it: conv4 1.000000" in text
+    manifest = formats.read_json(tmp_path / "out" / formats.MANIFEST)
+    assert (manifest["config"]["backend"], manifest["engine"]) == ("auto", {"backend": "litert", "xla": False})
+    arrays = [store.open_store(folder).arrays["audited"]["conv4"][:] for folder in (maps, tmp_path / "out")]
+    np.testing.assert_allclose(arrays[1], arrays[0], atol=2e-3)  # float16
 
 
 def test_a_plan_writes_nothing(audited_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
