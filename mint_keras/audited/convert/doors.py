@@ -62,9 +62,15 @@ def recognise(path: Path) -> str:
         return TFLITE
     if start.startswith(b"\x89HDF\r\n\x1a\n"):
         return KERAS
-    # A pickle begins with its version, as PyTorch's files did before 1.6. ONNX has nothing that it begins with.
+    # A pickle begins with its version, as PyTorch's files did before 1.6.
     is_pickle = start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
-    return TORCH if is_pickle or path.suffix.lower() in (".pth", ".pt") else ONNX
+    if is_pickle or path.suffix.lower() in (".pth", ".pt"):
+        return TORCH
+    # ONNX begins with the number of its version; a damaged one is known by its name.
+    if start and (start[:1] == b"\x08" or path.suffix.lower() == ".onnx"):
+        return ONNX
+    kind = "which begins as none of them" if start else "an empty file"
+    raise InputError(f"Expected {READ}, received {path}, {kind}. Export the model again, or name another of its files.")
 
 
 def _archive(path: Path) -> str:

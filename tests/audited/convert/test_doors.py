@@ -168,6 +168,7 @@ def zipped(path: Path, *names: str) -> Path:
         (b"PK\x03\x04 and no more", "truncated", "Copy it again"),
         (b"\x1c\x00\x00\x00TFL3" + bytes(40), "TFLite", "TFLite"),
         (b"\x89HDF\r\n\x1a\n" + bytes(40), "Keras", "Keras"),
+        (b"", "an empty file", "Export the model again"),
     ],
 )  # fmt: skip
 def test_what_is_not_read_says_what_to_do(content: bytes, kind: str, remedy: str, tmp_path: Path) -> None:
