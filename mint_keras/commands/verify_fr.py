@@ -29,7 +29,7 @@ class VerifyFr(Common):
     Attributes:
         pairs: insightface's verification file (.bin), LFW's pairs.txt, or a CSV of path, path, 0 or 1.
         model: An audited model: a folder of convert_fr.py or train_audited.py.
-        onnx: The file itself instead, run by ONNX Runtime.
+        onnx: The file itself instead, in any format that convert_fr.py takes, run by its own runtime.
         images: Folder of the aligned images that a pairs file names; its own by default.
         out: Folder for verification.json; by default the converted model's own, else runs/verification-<name>.
         card: Card that says how --onnx wants its pixels, a name of models/cards or a YAML file; by default the card

@@ -8,6 +8,7 @@ from mint_keras import formats
 from mint_keras.audited import zoo
 from mint_keras.data import images
 from mint_keras.records import InputError, RefusedError
+from mint_keras.runs.spec import RunSpec
 
 
 def test_untrained_copy_is_the_same_architecture_with_other_weights(audited_folder: Path) -> None:
@@ -59,3 +60,23 @@ def test_a_file_that_is_no_model(audited_folder: Path, tmp_path: Path) -> None:
 def test_faces_are_framed_as_the_record_of_the_model_says(config: dict, side: int, tmp_path: Path) -> None:
     formats.write_json(tmp_path / formats.MANIFEST, formats.make_manifest(zoo.KIND, {}, config))
     assert zoo.framing(tmp_path) == images.Framing(side)
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        ({"conv1": {}, "conv2": {}, "stage2": {}, "convex": {}, "outcome": {}}, ("conv1", "conv2")),
+        ({"stage1": {}, "stage2": {}, "outcome": {}}, ("stage1", "stage2")),
+        ({"outcome": {}}, ()),
+    ],
+)
+def test_heads_look_at_the_taps_that_a_conversion_found(found: dict, expected: tuple[str, ...], tmp_path: Path) -> None:
+    formats.write_json(tmp_path / formats.MANIFEST, {"taps": found})
+    assert zoo.conv_taps(tmp_path) == expected
+    spec = RunSpec(head="vanilla", audited=tmp_path)
+    combination = {"combination": [*expected], "combination+outcome": [*expected, "outcome"]} if expected else {}
+    assert spec.groups == {tap: [tap] for tap in (*expected, "outcome")} | combination
+    if not expected:
+        with pytest.raises(InputError, match="taps of maps"):
+            _ = RunSpec(head="cnn", audited=tmp_path).groups
+    assert zoo.conv_taps(tmp_path / "planned") == ("conv1", "conv2", "conv3", "conv4")

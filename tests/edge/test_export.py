@@ -52,14 +52,6 @@ def test_fused_model_and_tflite_equal_the_parts(head: str, faces: np.ndarray, tm
     np.testing.assert_allclose(run(litert.to_tflite(joined), faces, tmp_path), outputs["logit"][:, 0], atol=1e-5)
 
 
-def test_faces_are_enlarged_for_a_model_of_more_pixels(faces: np.ndarray) -> None:
-    extractor = taps.extractor(iresnet.build("tiny", 160), ["conv1"], "max")
-    head = vanilla.build({"conv1": extractor.output["conv1"].shape[1:]})
-    enlarged = np.stack([images.Framing(160).apply(face) for face in faces])  # rounded to whole numbers there
-    expected = head(extractor(iresnet.normalise(enlarged)))
-    np.testing.assert_allclose(export.fuse(extractor, head)(faces)["score"], expected, atol=0.01)
-
-
 @pytest.mark.parametrize("head", ["cnn_counted_x3", "vit_reduced"])
 @pytest.mark.slow
 def test_heads_of_table_7_as_tflite(head: str, faces: np.ndarray, tmp_path: Path) -> None:

@@ -18,7 +18,12 @@ _FROM_TORCH = (
 )
 _OPENVINO = "Name the ONNX, Keras, TFLite or PyTorch file that it was made from: OpenVINO's own graph is not read"
 _BEFORE = "Name the model that it was made from: its ONNX, Keras, TFLite or PyTorch file"
-# By how a file begins.
+# By how a file begins, from which byte on. A pickle, as PyTorch wrote before 1.6, and ONNX begin with their versions.
+_STARTS = (
+    (4, tflite.MAGIC, TFLITE), (0, b"\x89HDF\r\n\x1a\n", KERAS), (0, b"\x80\x02", TORCH), (0, b"\x80\x03", TORCH),
+    (0, b"\x80\x04", TORCH), (0, b"\x80\x05", TORCH), (0, b"\x08", ONNX),
+)  # fmt: skip
+_SUFFIXES = {".onnx": ONNX, ".pth": TORCH, ".pt": TORCH}
 _OTHERS = {
     b"\x1f\x8b": ("a gzip archive", "Unpack it, and name the model in it"),
     b"7z\xbc\xaf": ("a 7-Zip archive", "Unpack it, and name the model in it"),
@@ -58,13 +63,14 @@ def recognise(path: Path) -> str:
     if start[8:10] == b'{"':
         remedy = 'torch.save(safetensors.torch.load_file("FILE"), "backbone.pth")'
         raise InputError(f"Expected {READ}, received safetensors, {path}. Where PyTorch is: {remedy}.")
-    if start[4:8] == tflite.MAGIC:
-        return TFLITE
-    if start.startswith(b"\x89HDF\r\n\x1a\n"):
-        return KERAS
-    # A pickle begins with its version, as PyTorch's files did before 1.6. ONNX has nothing that it begins with.
-    is_pickle = start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
-    return TORCH if is_pickle or path.suffix.lower() in (".pth", ".pt") else ONNX
+    for place, magic, kind in _STARTS:
+        if start[place:].startswith(magic):
+            return kind
+    # What is damaged is known by its name.
+    if start and path.suffix.lower() in _SUFFIXES:
+        return _SUFFIXES[path.suffix.lower()]
+    kind = "which begins as none of them" if start else "an empty file"
+    raise InputError(f"Expected {READ}, received {path}, {kind}. Export the model again, or name another of its files.")
 
 
 def _archive(path: Path) -> str:

@@ -95,8 +95,13 @@ def read(path: Path) -> Graph:
     """
     if not path.is_file():
         raise InputError(f"Expected an ONNX file, received {path}, which is not a file.")
-    with reading(f"an ONNX file at {path}"):
+    try:
         model = onnx.load(path, load_external_data=False)
+    except Exception as error:  # protobuf's own
+        raise InputError(
+            f"Expected an ONNX file at {path}, received another kind of file, or a part of one. Copy it again, or "
+            "export the model again."
+        ) from error
     if not model.graph.node:
         raise InputError(f"Expected an ONNX model, received {path}, which holds no graph.")
     locations = {

@@ -118,12 +118,16 @@ def open_source(weights: Path) -> ForeignModel:
     """
     path = weights.expanduser()
     kind = doors.recognise(path)
+    with reading(f"a model that can be read in {path}"):
+        return _open(kind, path)
+
+
+def _open(kind: str, path: Path) -> ForeignModel:
     if kind == doors.PACK:
         return _open_onnx(_recognition_model(path))
     if kind == doors.TORCH:
         state, where = torch_file.read_checkpoint(path)
-        with reading(f"a checkpoint of arcface_torch in {path}"):
-            graph = torch.topology(state)
+        graph = torch.topology(state)
         oracle = parity.Oracle(lambda: torch.to_onnx(state), "graph of the checkpoint", about="a graph of the weights")
         return ForeignModel([path], f"PyTorch state dict of arcface_torch{where}", graph, [oracle], state=state)
     if kind == doors.KERAS:

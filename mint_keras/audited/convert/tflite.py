@@ -196,9 +196,16 @@ class TfliteFile:
         axis %= max(rank, 1)
         return _TO_NCHW.index(axis) if rank == 4 else axis
 
-    def _is_constant(self, index: int) -> bool:
+    def _raw(self, index: int) -> np.ndarray:
+        """Returns the bytes of a constant, none of what is computed; large files have them behind their tables."""
         buffer = self._tree.buffers[self._graph.tensors[self._weights.get(index, index)].buffer]
-        return buffer.data is not None and len(buffer.data) > 0
+        if buffer.data is not None:
+            return np.asarray(buffer.data, np.uint8)
+        end = buffer.offset + buffer.size if buffer.offset > 1 else 0
+        return np.frombuffer(self.content, np.uint8)[buffer.offset : end]
+
+    def _is_constant(self, index: int) -> bool:
+        return self._raw(index).size > 0
 
     def _constant(self, index: int) -> np.ndarray:
         """Returns a constant of the file as the file lays it out, in float32 where it is quantised."""
@@ -208,7 +215,7 @@ class TfliteFile:
                 f"Expected constant weights of float or int8 as {self._names[index]!r}, received others: convert the "
                 "float model that this file was made from."
             )
-        values = np.frombuffer(bytes(self._tree.buffers[tensor.buffer].data), _TYPES[tensor.type])
+        values = np.frombuffer(self._raw(index).tobytes(), _TYPES[tensor.type])
         self._left -= 4 * values.size
         if self._left < 0:
             raise InputError("Expected weights about as large as the file, received more.")

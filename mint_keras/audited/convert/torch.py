@@ -37,7 +37,11 @@ def infer_spec(state: dict[str, np.ndarray]) -> tuple[iresnet.IResNetSpec, int]:
     needed = ["conv1.weight", "fc.weight", *(f"layer{stage}.0.conv1.weight" for stage in stages)]
     missing = [key for key in needed if key not in state]
     if missing or stages != list(range(1, len(stages) + 1)) or not stages:
-        raise InputError(f"Expected the keys of an arcface_torch IResNet, received none of {missing or ['layer1.0.']}.")
+        raise InputError(
+            f"Expected the keys of an arcface_torch IResNet, received none of {missing or ['layer1.0.']}. What other "
+            "networks compute, weights alone do not say: where the code is, torch.onnx.export(model.eval(), "
+            'torch.zeros(1, 3, 112, 112), "model.onnx", opset_version=17).'
+        )
     widths = tuple(int(state[f"layer{stage}.0.conv1.weight"].shape[0]) for stage in stages)
     embedding_size, num_features = state["fc.weight"].shape if state["fc.weight"].ndim == 2 else (0, 0)
     side = math.isqrt(num_features // widths[-1])

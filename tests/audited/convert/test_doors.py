@@ -99,6 +99,22 @@ def test_tflite_operators_against_the_interpreter() -> None:
         assert parity.check(converted, known, oracle, {"noise": noise}, (2,))
 
 
+def test_damaged_files_are_refused_in_one_line_or_read_as_something(shelf: Path, tmp_path: Path) -> None:
+    rng, content = np.random.default_rng(1), (shelf / "int8.tflite").read_bytes()
+    refusals: list[str] = []
+    for place in range(60):
+        damaged = bytearray(content if place else content[: len(content) // 2])
+        for position in rng.integers(0, len(damaged), 40):
+            damaged[position] = rng.integers(256)
+        (tmp_path / "model.tflite").write_bytes(bytes(damaged))
+        try:
+            sources.open_source(tmp_path / "model.tflite")
+        except InputError as error:
+            refusals.append(str(error))
+    assert len(refusals) > 10
+    assert not [reason for reason in refusals if "\n" in reason]
+
+
 def nested() -> keras.Model:
     """A network of a backbone within a network, with layers named as our taps and layers used twice."""
     inner = keras.Input((SIDE, SIDE, 3))
@@ -152,6 +168,7 @@ def zipped(path: Path, *names: str) -> Path:
         (b"PK\x03\x04 and no more", "truncated", "Copy it again"),
         (b"\x1c\x00\x00\x00TFL3" + bytes(40), "TFLite", "TFLite"),
         (b"\x89HDF\r\n\x1a\n" + bytes(40), "Keras", "Keras"),
+        (b"", "an empty file", "Export the model again"),
     ],
 )  # fmt: skip
 def test_what_is_not_read_says_what_to_do(content: bytes, kind: str, remedy: str, tmp_path: Path) -> None:

@@ -139,6 +139,7 @@ CASES: dict[str, tuple[list[onnx.NodeProto], Weights, int]] = {
         [node("Resize", "c - - s", "y", mode="nearest")], {"s": np.array([1, 8, 24, 36])}, 13
     ),
     "upsample": ([node("Upsample", "c s", "y", mode="nearest")], {"s": np.float32([1, 1, 2, 3])}, 9),
+    "upsample, opset 7": ([node("Upsample", "c", "y", scales=[1.0, 1.0, 3.0, 2.0])], {}, 7),
     "pad by attribute": ([node("Pad", "c", "y", pads=[0, 0, 1, 2, 0, 0, 3, 0])], {}, 9),
     "pad by input": ([node("Pad", "c p", "y")], {"p": np.array([0, 0, 1, 1, 0, 0, 1, 1])}, 13),
     "concat of channels": ([node("Relu", "c", "r"), node("Concat", "c r", "y", axis=1)], {}, 11),

@@ -186,9 +186,9 @@ def pad(b: Builder, node: Node) -> Value:
 def resize(b: Builder, node: Node) -> Value:
     """Resize and Upsample: nearest neighbour by whole factors."""
     value = b.map(node)
-    scales = b.optional(node, 1 if node.op == "Upsample" or b.graph.opset < 11 else 2)
+    scales = b.given(node, 1 if node.op == "Upsample" or b.graph.opset < 11 else 2, "scales", ())
     factors = None
-    if scales is not None and scales.size == 4:
+    if len(scales) == 4:
         factors = float(scales[2]), float(scales[3])
     elif (sizes := b.optional(node, 3)) is not None and sizes.size == 4:
         factors = sizes[2] / value.tensor.shape[1], sizes[3] / value.tensor.shape[2]
