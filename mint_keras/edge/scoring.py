@@ -112,9 +112,10 @@ def judge(
     num_resized = sum(face.is_resized for face in faces)
     left_out = [entry for entry in unused if entry.reason.startswith(files.LEFT_OUT)]
     rejected = [entry for entry in unused if entry not in left_out]
+    num_photos = len({face.row for face in faces}) + len(rejected)
     num_odd = 0 if anyway else sum(face.is_odd for face in of_faces)
     return PhotoScores(
-        bundle, calibration, scores, of_faces, of_persons, rejected, len(table), num_resized, left_out,
+        bundle, calibration, scores, of_faces, of_persons, rejected, num_photos, num_resized, left_out,
         is_withheld=2 * num_odd > len(of_faces),
     )  # fmt: skip
 
