@@ -96,7 +96,13 @@ class PhotoScores:
         num_odd = sum(face.is_odd for face in self.faces)
         if num_odd and not self.is_withheld:
             notes.append(f"{num_odd:,} of {len(self.faces):,} faces are unlike the calibration's, so take care.")
-        if judged := [one.face for one in self.persons if one.face and one.p_value is None]:
+        if num_several := sum(one.is_several for one in self.persons):
+            notes.append(
+                f"{num_several:,} of {len(self.persons):,} folders seem to show several people, and are not judged as "
+                "one. Give each person a folder of their own, or use --albums."
+            )
+        alone = [one for one in self.persons if not one.is_several]
+        if judged := [one.face for one in alone if one.face and one.p_value is None]:
             # Without a calibration nobody is judged.
             assert self.calibration is not None  # noqa: S101
             notes.append(f"No p-values for persons: {self.calibration.persons[min(judged)].silence_in_words()}")

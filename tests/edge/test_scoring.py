@@ -345,7 +345,7 @@ def test_ten_thousand_listed_one_percent_broken(
         (tmp_path / "photos" / f"{k % 10}").mkdir(parents=True, exist_ok=True)
         (tmp_path / "photos" / f"{k % 10}" / f"{k}.png").write_bytes(b"junk%d" % k if k % 100 == 7 else face + b"%d" % k)
     with pytest.raises(InputError, match="20 of 2000") as caught:
-        run(bundle_folder, tmp_path / "photos", out=tmp_path / "out")
+        run(bundle_folder, tmp_path / "photos", out=tmp_path / "out", albums=True)
     assert "Photos: 2,000, of them 1,980 with faces (1,980) and 20 without" in caught.value.done
     assert len(rows_of(tmp_path / "out" / report.FACES)) == 1980
     assert len(rows_of(tmp_path / "out" / "rejected.csv")) == 20
