@@ -34,7 +34,11 @@ _BEGINNINGS: tuple[tuple[int, bytes, bool, str], ...] = (
     (0, b"%PDF", False, "a PDF, whose pictures are not read"),
     *(
         (place, start, False, "a document, whose pictures are not read")
-        for place, start in ((30, b"[Content_Types].xml"), (30, b"mimetypeapplication/vnd.oasis"), (0, b"\xd0\xcf\x11\xe0"))
+        for place, start in (
+            (30, b"[Content_Types].xml"),
+            (30, b"mimetypeapplication/vnd.oasis"),
+            (0, b"\xd0\xcf\x11\xe0"),
+        )
     ),
     *(
         (0, start, False, "an archive, which is not unpacked")

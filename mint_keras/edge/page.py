@@ -78,7 +78,9 @@ def serve(
             listener.bind((address, port))
         except (OSError, OverflowError) as error:
             given = f"--address {address} --port {port}"
-            raise InputError(f"Expected a free port of this machine, received {given}: {error}. 0 takes any.") from error
+            raise InputError(
+                f"Expected a free port of this machine, received {given}: {error}. 0 takes any."
+            ) from error
         taken = listener.getsockname()[1]
         app = make_app(bundle, taken, looking, threads)
         url = f"http://{HOST}:{taken}/"

@@ -70,8 +70,8 @@ class PhotoScores:
         if self.is_withheld:
             return (
                 f"No scores: {sum(face.is_odd for face in self.faces):,} of {len(self.faces):,} faces look unlike all "
-                "that this bundle was calibrated with, so its scores would say nothing about them. Use a bundle that was "
-                "made with such photos. The option --anyway shows the scores all the same."
+                "that this bundle was calibrated with, so its scores would say nothing about them. Use a bundle that "
+                "was made with such photos. The option --anyway shows the scores all the same."
             )
         wording, units = self.calibration.wording, [*self.faces, *self.persons]
         if all(unit.p_value is None for unit in units):
@@ -271,7 +271,7 @@ def histogram(calibration: FieldCalibration | None, faces: Sequence[Judgement]) 
     marks = [(at(face.logit), bool(face.is_selected)) for face in faces[:_SHOWN_IN_PAGE]]
     names = ", ".join(f"{len(values):,} of {name}" for name, values in of_databases.items())
     caption = (
-        f"Grey bars: people who were not in the training data ({names}), each with their highest score. Lines below: the "
-        "faces in these photos. Farther right is higher."
+        f"Grey bars: people who were not in the training data ({names}), each with their highest score. Lines below: "
+        "the faces in these photos. Farther right is higher."
     )
     return Histogram(bars, marks, caption)

@@ -242,7 +242,10 @@ def _read_part(path: Path) -> Found:
     content = formats.read_json(path)
     try:
         # JSON has lists where faces have tuples.
-        tuples = [{name: face[name] and tuple(face[name]) for name in ("box", "features", "look")} for face in content["faces"]]
+        tuples = [
+            {name: face[name] and tuple(face[name]) for name in ("box", "features", "look")}
+            for face in content["faces"]
+        ]
         faces = [ScoredFace(**(face | known)) for face, known in zip(content["faces"], tuples, strict=True)]
         return faces, [Rejected(**entry) for entry in content["rejected"]]
     except (KeyError, TypeError) as error:

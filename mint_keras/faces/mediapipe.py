@@ -101,9 +101,7 @@ def _seek(
     scores = sigmoid(logits[:, 0])
     chosen = np.flatnonzero(scores >= min_score)
     places = [np.divmod(np.repeat(np.arange(cells * cells), num), cells) for cells, num in grids]
-    middles = [
-        (np.stack(place[::-1], axis=1) + 0.5) / cells for place, (cells, _) in zip(places, grids, strict=True)
-    ]
+    middles = [(np.stack(place[::-1], axis=1) + 0.5) / cells for place, (cells, _) in zip(places, grids, strict=True)]
     anchors = np.concatenate(middles)[chosen] * network.side
     # The box's middle and size, then the points, all but the size from the anchor's middle.
     values = offsets[chosen].reshape(-1, 8, 2)

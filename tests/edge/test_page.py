@@ -116,7 +116,9 @@ def test_other_names_are_refused(client: TestClient, host: str) -> None:
     assert "default-src 'none'" in answer.headers["content-security-policy"]
 
 
-@pytest.mark.parametrize(("port", "host", "status"), [(80, "localhost", 200), (80, "127.0.0.1:80", 200), (81, "localhost", 421)])
+@pytest.mark.parametrize(
+    ("port", "host", "status"), [(80, "localhost", 200), (80, "127.0.0.1:80", 200), (81, "localhost", 421)]
+)
 def test_browsers_leave_out_the_port_of_http(bundle_folder: Path, port: int, host: str, status: int) -> None:
     with TestClient(page.make_app(bundle_folder, port, threads=1), base_url=f"http://127.0.0.1:{port}") as client:
         assert client.get("/", headers={"host": host}).status_code == status

@@ -343,7 +343,9 @@ def test_ten_thousand_listed_one_percent_broken(
     face = (bundle_folder / "samples" / "member_0.png").read_bytes()
     for k in range(2000):
         (tmp_path / "photos" / f"{k % 10}").mkdir(parents=True, exist_ok=True)
-        (tmp_path / "photos" / f"{k % 10}" / f"{k}.png").write_bytes(b"junk%d" % k if k % 100 == 7 else face + b"%d" % k)
+        (tmp_path / "photos" / f"{k % 10}" / f"{k}.png").write_bytes(
+            b"junk%d" % k if k % 100 == 7 else face + b"%d" % k
+        )
     with pytest.raises(InputError, match="20 of 2000") as caught:
         run(bundle_folder, tmp_path / "photos", out=tmp_path / "out", albums=True)
     assert "Photos: 2,000, of them 1,980 with faces (1,980) and 20 without" in caught.value.done
