@@ -65,8 +65,8 @@ dlib's face recognition network by Davis E. King, a ResNet of 29 convolutions, {
 - The databases that it was trained on are for research only. This network is here to compare groups of photos, not to
   recognise people.
 - `manifest.json` has the command and the SHA-256 of the weights, `verification.json` the figures.
-- `laptop.tflite` is the same network with weights of int8, for the laptop's scorer, which asks it whether a folder's photos
-  show one person (`mint_keras/edge/resemblance.py`).
+- `laptop.tflite` is the same network with weights of int8, for the laptop's scorer, which asks it whether a folder's
+  photos show one person (`mint_keras/edge/resemblance.py`).
 """
 
 

@@ -1,4 +1,4 @@
-"""The image of the page: built and run where podman or docker work, and in any case nobody is root and nothing floats."""
+"""The image of the page: built and run where podman or docker work, and nobody is root in it and nothing floats."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""What is on the shelf of the package: cards of audited models, the lab's models and bundle, a face network, a detector.
+"""What is on the shelf of the package: cards of audited models, the lab's models and bundle, a face network, detector.
 
 In a clone the folders `models/` and `export/` link here, so the names used there work in commands and in manifests.
 """
