@@ -114,7 +114,7 @@ def judge(
         if num > 1:
             rows = is_alone & (people == name)
             found = _judge_person(name, paired.take(scores, rows), is_inside[rows], calibration)
-            looks = np.array([faces[row].look for row in np.flatnonzero(rows)])
+            looks = np.array([face.look for face, counts in zip(faces, rows, strict=True) if counts])
             # Whose folder holds somebody else's photos, too, is not judged by their mean.
             if looks.size and not resemblance.are_one_person(looks):
                 found = dataclasses.replace(found, share_above=None, p_value=None, abstained=_SEVERAL)
