@@ -65,6 +65,8 @@ dlib's face recognition network by Davis E. King, a ResNet of 29 convolutions, {
 - The databases that it was trained on are for research only. This network is here to compare groups of photos, not to
   recognise people.
 - `manifest.json` has the command and the SHA-256 of the weights, `verification.json` the figures.
+- `laptop.tflite` is the same network with weights of int8, for the laptop's scorer, which asks it whether a folder's
+  photos show one person (`mint_keras/edge/resemblance.py`).
 """
 
 
@@ -91,7 +93,7 @@ def make_look(config: MakeLook) -> Result:
         RefusedError: If a file is another than the one this was written for.
     """
     weights = read_weights(config.package / "model")
-    from mint_keras.audited import zoo
+    from mint_keras.audited import litert, zoo
 
     settings = {"chip": CHIP, "top": TOP, "sides": SIDES, "below": BELOW, "mean": MEAN, "scale": SCALE}
     manifest = formats.make_manifest(zoo.KIND, SHA256, settings)
@@ -99,6 +101,7 @@ def make_look(config: MakeLook) -> Result:
         model = build(weights)
         formats.save_model(config.out / formats.MODEL, model)
         deflate(config.out / formats.MODEL)
+        (config.out / "laptop.tflite").write_bytes(litert.quantise(litert.to_tflite(model), litert.INT8_DYNAMIC))
         digest = formats.sha256_file(config.out / formats.MODEL)
         formats.write_json(config.out / formats.MANIFEST, {**manifest, "model_sha256": digest})
         shutil.copyfile(config.package / "LICENSE", config.out / "LICENSE")

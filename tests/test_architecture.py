@@ -52,6 +52,7 @@ LIGHT = (
     "edge.parity",
     "edge.photos",
     "edge.report",
+    "edge.resemblance",
     "edge.scorer",
     "edge.scoring",
     "formats",

@@ -11,7 +11,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
-from mint_keras.data import files
+from mint_keras.data import kinds
 from mint_keras.records import InputError
 
 JPEG_START = b"\xff\xd8"
@@ -55,7 +55,7 @@ def decode(encoded: bytes) -> np.ndarray:
         raise InputError("Expected a developed photo, received a camera's RAW file: export it as JPEG.")
     image = _jpeg(encoded) if encoded.startswith(JPEG_START) else _opencv(encoded)
     if image is None:
-        is_image, what = files.describe(encoded)
+        is_image, what = kinds.describe(encoded)
         received = what if what and not is_image else f"{what or 'bytes'} that OpenCV cannot decode"
         raise InputError(f"Expected an image, received {received}. Save it as JPEG or PNG.")
     _refuse_zeros(encoded, image)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mint_keras.borders import shown
+from mint_keras.edge import resemblance
 from mint_keras.edge.bundle import FieldCalibration
 from mint_keras.records import SampleTable, Scores, sigmoid
 from mint_keras.statistics import conformal, figures, paired, person
@@ -16,6 +17,7 @@ _UNCALIBRATED = "the bundle is not calibrated"
 _UNLIKE = "unlike the calibration's faces"
 _WITH_OTHERS = "judged with the person's other photos"
 _AFTER_FIRST = "another photo of the person counts"
+_SEVERAL = "not judged: its photos seem to show several people"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +33,7 @@ class ScoredFace:
     logit: float
     features: tuple[float, ...]  # the numbers of `quality.features`
     picture: str = ""  # the face as JPEG in base64 if it was asked for
+    look: tuple[float, ...] = ()  # the vector of `resemblance.Looks.of` where persons are judged
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +73,11 @@ class Judgement:
         """Whether a face is outside of the calibration's domain."""
         return self.abstained.startswith(_UNLIKE)
 
+    @property
+    def is_several(self) -> bool:
+        """Whether the photos of a person seem to show several people."""
+        return self.abstained == _SEVERAL
+
     def to_dict(self) -> dict[str, Any]:
         """Returns its fields without the picture."""
         return {key: value for key, value in dataclasses.asdict(self).items() if key != "picture"}
@@ -107,7 +115,12 @@ def judge(
     for name, num in sorted(collections.Counter(people[is_alone].tolist()).items()):
         if num > 1:
             rows = is_alone & (people == name)
-            of_persons.append(_judge_person(name, paired.take(scores, rows), is_inside[rows], calibration))
+            found = _judge_person(name, paired.take(scores, rows), is_inside[rows], calibration)
+            looks = np.array([face.look for face, counts in zip(faces, rows, strict=True) if counts])
+            # Whose folder holds somebody else's photos, too, is not judged by their mean.
+            if looks.size and not resemblance.are_one_person(looks):
+                found = dataclasses.replace(found, share_above=None, p_value=None, abstained=_SEVERAL)
+            of_persons.append(found)
     judged = {one.name for one in of_persons if one.p_value is not None}
     of_faces = _judge_faces(scores, faces, oddities, calibration)
     # The selection is among people: whoever is judged by several photos counts once, with these, and others count with

@@ -132,6 +132,7 @@ class Looking:
         border: The width of a black border around every photo while its faces are sought, as a share of its sides.
         pictures: Whether faces are kept as pictures for the report.
         anyway: Whether scores are shown although most faces are unlike those that the bundle was calibrated with.
+        compares: Whether it is asked if a person's photos show one person.
     """
 
     detectors: tuple[str, ...] = ()
@@ -141,6 +142,7 @@ class Looking:
     border: float = 0.0
     pictures: bool = False
     anyway: bool = False
+    compares: bool = False
 
     def settings(self) -> dict[str, Any]:
         """Returns what decides the faces, for a manifest: detectors by their content."""

@@ -70,8 +70,8 @@ class PhotoScores:
         if self.is_withheld:
             return (
                 f"No scores: {sum(face.is_odd for face in self.faces):,} of {len(self.faces):,} faces look unlike all "
-                "that this bundle was calibrated with, so its scores would say nothing about them. Use a bundle that was "
-                "made with such photos. The option --anyway shows the scores all the same."
+                "that this bundle was calibrated with, so its scores would say nothing about them. Use a bundle that "
+                "was made with such photos. The option --anyway shows the scores all the same."
             )
         wording, units = self.calibration.wording, [*self.faces, *self.persons]
         if all(unit.p_value is None for unit in units):
@@ -96,7 +96,13 @@ class PhotoScores:
         num_odd = sum(face.is_odd for face in self.faces)
         if num_odd and not self.is_withheld:
             notes.append(f"{num_odd:,} of {len(self.faces):,} faces are unlike the calibration's, so take care.")
-        if judged := [one.face for one in self.persons if one.face and one.p_value is None]:
+        if num_several := sum(one.is_several for one in self.persons):
+            notes.append(
+                f"{num_several:,} of {len(self.persons):,} folders seem to show several people, and are not judged as "
+                "one. Give each person a folder of their own, or use --albums."
+            )
+        alone = [one for one in self.persons if not one.is_several]
+        if judged := [one.face for one in alone if one.face and one.p_value is None]:
             # Without a calibration nobody is judged.
             assert self.calibration is not None  # noqa: S101
             notes.append(f"No p-values for persons: {self.calibration.persons[min(judged)].silence_in_words()}")
@@ -265,7 +271,7 @@ def histogram(calibration: FieldCalibration | None, faces: Sequence[Judgement]) 
     marks = [(at(face.logit), bool(face.is_selected)) for face in faces[:_SHOWN_IN_PAGE]]
     names = ", ".join(f"{len(values):,} of {name}" for name, values in of_databases.items())
     caption = (
-        f"Grey bars: people who were not in the training data ({names}), each with their highest score. Lines below: the "
-        "faces in these photos. Farther right is higher."
+        f"Grey bars: people who were not in the training data ({names}), each with their highest score. Lines below: "
+        "the faces in these photos. Farther right is higher."
     )
     return Histogram(bars, marks, caption)

@@ -21,6 +21,7 @@ from mint_keras.edge.bundle import SCORER, Bundle, read_bundle
 from mint_keras.edge.judgement import ScoredFace
 from mint_keras.edge.photos import Face, FaceFinder, Listed, Looking, list_photos
 from mint_keras.edge.report import PhotoScores
+from mint_keras.edge.resemblance import Looks
 from mint_keras.edge.scorer import TfliteScorer
 from mint_keras.environment import hidden_notices
 from mint_keras.faces import quality
@@ -70,7 +71,8 @@ def score_photos(
     """
     opened = bundle if isinstance(bundle, Bundle) else read_bundle(bundle)
     table, left_out = photos if isinstance(photos, Listed) else list_photos(photos)
-    looking = (looking or Looking()).with_bundle(opened)
+    _, counts = np.unique(table.people(), return_counts=True)
+    looking = dataclasses.replace((looking or Looking()).with_bundle(opened), compares=bool((counts > 1).any()))
     # Ray has a worker on every processor core, so each of them takes one thread.
     threads = (threads or os.cpu_count() or 1) if where == workers.HERE else 1
     work = _Work((opened.path / SCORER).resolve(), table, looking, threads)
@@ -113,9 +115,10 @@ def judge(
     num_resized = sum(face.is_resized for face in faces)
     left_out = [entry for entry in unused if entry.reason.startswith(files.LEFT_OUT)]
     rejected = [entry for entry in unused if entry not in left_out]
+    num_photos = len({face.row for face in faces}) + len(rejected)
     num_odd = 0 if anyway else sum(face.is_odd for face in of_faces)
     return PhotoScores(
-        bundle, calibration, scores, of_faces, of_persons, rejected, len(table), num_resized, left_out,
+        bundle, calibration, scores, of_faces, of_persons, rejected, num_photos, num_resized, left_out,
         is_withheld=2 * num_odd > len(of_faces),
     )  # fmt: skip
 
@@ -131,7 +134,7 @@ class FaceScorer:
         self._pool = concurrent.futures.ThreadPoolExecutor(threads)
         self._scoring = self._pool if is_small else concurrent.futures.ThreadPoolExecutor(1)
         self._finder = FaceFinder(looking)
-        self._has_pictures = looking.pictures
+        self._has_pictures, self._compares = looking.pictures, looking.compares
         # Each thread has a scorer of its own: an interpreter works on one face at a time.
         self._mine = threading.local()
         # LiteRT prints on the first face, and in the first photo, what it runs on.
@@ -139,10 +142,13 @@ class FaceScorer:
             self._scoring.submit(self._measure, np.zeros((images.IMAGE_SIZE, images.IMAGE_SIZE, 3), np.uint8)).result()
             self._pool.submit(self._finder.faces, np.zeros((64, 64, 3), np.uint8)).result()
 
-    def _measure(self, face: np.ndarray) -> tuple[float, list[float]]:
+    def _measure(self, face: np.ndarray) -> tuple[float, list[float], list[float]]:
+        """Returns a face's logit, its features, and its look where persons are asked for."""
         if not hasattr(self._mine, "scorer"):
             self._mine.scorer = TfliteScorer(self._model, self._own_threads)
-        return float(self._mine.scorer.logits(face[None])[0]), quality.features(face[None])[0].tolist()
+            self._mine.looks = Looks() if self._compares else None
+        look = [] if self._mine.looks is None else self._mine.looks.of(face).round(4).tolist()
+        return float(self._mine.scorer.logits(face[None])[0]), quality.features(face[None])[0].tolist(), look
 
     def score_files(self, photos: SampleTable, rows: range) -> Found:
         """Scores the faces of photo files, given with their rows in the whole table of photos."""
@@ -176,13 +182,13 @@ class FaceScorer:
         entries = [(row, k, len(faces), face) for row, faces in found for k, face in enumerate(faces, 1)]
         measured = self._scoring.map(self._measure, [face.pixels for *_, face in entries])
         scored = []
-        for (row, number, of, face), (logit, features) in zip(entries, measured, strict=True):
+        for (row, number, of, face), (logit, features, look) in zip(entries, measured, strict=True):
             picture = ""
             if self._has_pictures:
                 bgr = cv2.cvtColor(face.pixels, cv2.COLOR_RGB2BGR)
                 jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
                 picture = base64.b64encode(jpeg.tobytes()).decode()
-            scored.append(ScoredFace(row, number, of, *face[1:], logit, tuple(features), picture))
+            scored.append(ScoredFace(row, number, of, *face[1:], logit, tuple(features), picture, tuple(look)))
         return scored
 
 
@@ -239,7 +245,10 @@ def _read_part(path: Path) -> Found:
     content = formats.read_json(path)
     try:
         # JSON has lists where faces have tuples.
-        tuples = [{name: face[name] and tuple(face[name]) for name in ("box", "features")} for face in content["faces"]]
+        tuples = [
+            {name: face[name] and tuple(face[name]) for name in ("box", "features", "look")}
+            for face in content["faces"]
+        ]
         faces = [ScoredFace(**(face | known)) for face, known in zip(content["faces"], tuples, strict=True)]
         return faces, [Rejected(**entry) for entry in content["rejected"]]
     except (KeyError, TypeError) as error:

@@ -1,4 +1,4 @@
-"""Which detector finds faces: an ONNX, TFLite or Keras file run by our code, or an insightface pack run by its own, or MediaPipe's.
+"""What finds faces: files (ONNX, TFLite, Keras) run by our code, insightface's packs by its own, or MediaPipe's.
 
 SCRFD is what audited models' training crops were made with; MediaPipe's lies on the shelf, since it may be passed on.
 """

@@ -57,7 +57,9 @@ def open_detector(folder: Path, min_score: float = scrfd.MIN_SCORE) -> Callable[
         boxes, scores, points = map(np.concatenate, zip(*found, strict=True))
         order = np.argsort(-scores, kind="stable")
         rough = scrfd.suppress(Detections(boxes[order], scores[order], points[order]))
-        laid = [_lay(image, mesh, box, eyes[:2]) for box, eyes in zip(rough.boxes, rough.landmarks, strict=True)]
+        laid = [
+            _lay(image, mesh, box, eyes[:2]) for box, eyes in zip(rough.boxes, np.asarray(rough.landmarks), strict=True)
+        ]
         kept = np.array([k for k, entry in enumerate(laid) if entry is not None], int)
         faces = [entry for entry in laid if entry is not None]
         meshes = np.array([box for box, _ in faces], np.float32).reshape(-1, 4)

@@ -1,9 +1,8 @@
-"""What is on the shelf of the package: cards of audited models, the lab's models and bundle, a face network, a detector.
+"""What is on the shelf of the package: cards of audited models, the lab's models and bundle, a face network, detector.
 
 In a clone the folders `models/` and `export/` link here, so the names used there work in commands and in manifests.
 """
 
-import importlib.resources
 from pathlib import Path
 
 MODELS, EXPORT = "models", "export"
@@ -25,7 +24,7 @@ def path(name: str) -> Path:
     Raises:
         FileNotFoundError: if the shelf holds no such thing.
     """
-    folder = Path(str(importlib.resources.files(__name__))) / name
+    folder = Path(__file__).parent / name
     if name not in _PLACES.values() or not folder.is_dir():
         raise FileNotFoundError(f"Expected one of {list(_PLACES.values())} on the shelf, received {name!r}.")
     return folder

@@ -153,7 +153,7 @@ def test_black_borders_are_no_damage(kind: str, border: str) -> None:
 
 
 def test_heic_gets_a_sentence_of_its_own() -> None:
-    with pytest.raises(InputError, match="HEIC .*pip install pillow-heif"):
+    with pytest.raises(InputError, match=r"HEIC .*pip install pillow-heif"):
         decoding.decode(b"\0\0\0\x18ftypheic" + bytes(99))
 
 

@@ -8,6 +8,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import pytest
@@ -23,6 +24,7 @@ from mint_keras.statistics import conformal
 from tests.edge.field import photo
 
 ROOT = Path(__file__).resolve().parents[2]
+AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
 PORT = 8765
 HERE = f"http://127.0.0.1:{PORT}"
 
@@ -216,37 +218,81 @@ def test_it_ends_with_0_on_ctrl_c(served: tuple[subprocess.Popen, str]) -> None:
     assert "Traceback" not in errors
 
 
-def test_in_a_browser(served: tuple[subprocess.Popen, str], bundle_folder: Path, tmp_path: Path) -> None:
-    """Drops photos, sees a box over each, downloads the report; the page asks this machine only and logs no error."""
-    # Neither Playwright nor Chromium is pinned: the page is tested without them above.
-    sync = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
-    browser_path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if browser_path is None:
-        pytest.skip("needs Chromium")
-    _, url = served
-    images.write_png(tmp_path / "photo.png", photo())
-    files = [
-        bundle_folder / "samples" / "member_0.png",
-        bundle_folder / "samples" / "external_0.png",
-        tmp_path / "photo.png",
-    ]
+@pytest.fixture
+def browser() -> Iterator[Any]:
+    """Chromium without a window; `.ci/run` installs it, Playwright, and axe-core."""
+    sync = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install -r requirements-dev.txt")
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if path is None:
+        pytest.skip("needs Chromium: apt-get install chromium")
     with sync.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
-        tab = browser.new_page()
-        asked, said = [], []
-        tab.on("request", lambda request: asked.append(request.url))
-        tab.on("console", lambda message: said.append(message.text))
-        tab.on("pageerror", lambda error: said.append(str(error)))
-        tab.goto(url)
-        tab.set_input_files("#choose", files)
-        tab.wait_for_selector("#report")
-        assert tab.locator(".photo rect.box").count() == 2
-        tab.wait_for_function("[...document.querySelectorAll('.photo image')].every((i) => i.getAttribute('href'))")
-        assert "Expected a detector" in tab.locator(".photo").nth(2).inner_text()
-        with tab.expect_download() as download:
-            tab.click("#report")
-        download.value.save_as(tmp_path / "report.html")
-        browser.close()
+        found = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def dropped(bundle_folder: Path, tmp_path: Path) -> list[Path]:
+    images.write_png(tmp_path / "photo.png", photo())
+    return [*(bundle_folder / "samples" / f"{name}_0.png" for name in ("member", "external")), tmp_path / "photo.png"]
+
+
+@pytest.mark.slow
+def test_in_a_browser(served: tuple[subprocess.Popen, str], browser: Any, dropped: list[Path], tmp_path: Path) -> None:
+    """Drops photos, sees a box over each, downloads the report; the page asks this machine only and logs no error."""
+    _, url = served
+    tab = browser.new_page()
+    asked, said = [], []
+    tab.on("request", lambda request: asked.append(request.url))
+    tab.on("console", lambda message: said.append(message.text))
+    tab.on("pageerror", lambda error: said.append(str(error)))
+    tab.goto(url)
+    tab.set_input_files("#choose", dropped)
+    tab.wait_for_selector("#report")
+    assert tab.locator(".photo rect.box").count() == 2
+    tab.wait_for_function("[...document.querySelectorAll('.photo image')].every((i) => i.getAttribute('href'))")
+    assert "none was found" in tab.locator(".photo").nth(2).inner_text()
+    with tab.expect_download() as download:
+        tab.click("#report")
+    download.value.save_as(tmp_path / "report.html")
     assert "1: member_0.png" in (tmp_path / "report.html").read_text()
     assert all(address.startswith((url, f"blob:{url}", "data:")) for address in asked)
     assert said == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "scheme"), [(1100, "light"), (390, "dark")])
+def test_everybody_can_read_and_use_it(
+    served: tuple[subprocess.Popen, str], browser: Any, dropped: list[Path], tmp_path: Path, width: int, scheme: str
+) -> None:
+    """By axe-core (contrasts, names, landmarks), by keyboard, and as wide as a phone."""
+    if not AXE.is_file():
+        pytest.skip(f"needs axe-core at {AXE}: npm install --no-save axe-core@4.14.1")
+    context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme, bypass_csp=True)
+    tab = context.new_page()
+
+    def check(where: str) -> None:
+        tab.evaluate(AXE.read_text())
+        found = tab.evaluate("axe.run()")
+        assert len(found["passes"]) > 10
+        assert [(one["id"], one["nodes"][0]["html"]) for one in found["violations"]] == [], where
+        assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth"), where
+
+    tab.goto(served[1])
+    check("empty")
+    tab.keyboard.press("Tab")
+    assert tab.evaluate("document.activeElement.id") == "choose"
+    with tab.expect_file_chooser() as chooser:
+        tab.keyboard.press("Space")
+    chooser.value.set_files(dropped)
+    tab.wait_for_selector("#report")
+    # Whoever reads by ear is where the results begin, and the report is the next stop.
+    assert tab.evaluate("document.activeElement.id") == "results"
+    tab.keyboard.press("Tab")
+    assert tab.evaluate("document.activeElement.id") == "report"
+    check("results")
+    with tab.expect_download() as download:
+        tab.keyboard.press("Enter")
+    download.value.save_as(tmp_path / "report.html")
+    tab.goto(f"file://{tmp_path / 'report.html'}")
+    check("report")
