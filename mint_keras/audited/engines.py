@@ -94,7 +94,7 @@ def check(given: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> dict
     for name, values in expected.items():
         error = float(np.abs(given[name] - values).max() / max(np.abs(values).max(), np.finfo(np.float32).tiny))
         # Not above, so that a NaN is no excuse.
-        if not (error <= parity.MAX_RELATIVE and cosine[name] >= parity.MIN_COSINE):
+        if not (error <= parity.EXACT.relative and cosine[name] >= parity.EXACT.cosine):
             raise RefusedError(f"Expected Keras' {name}, received a relative error of {error:.1e}.")
     return cosine
 
