@@ -111,6 +111,16 @@ def test_one_file_takes_any_number_of_faces(plain: bytes, fused: keras.Model, fa
     np.testing.assert_allclose(run_all(faces=faces)["logit"], fused(faces)["logit"], atol=1e-5)
 
 
+def test_faces_are_enlarged_for_a_model_of_more_pixels(faces: np.ndarray) -> None:
+    keras.utils.set_random_seed(1)
+    extractor = taps.extractor(iresnet.build("tiny", 160), ["conv1"], "max")
+    head = vanilla.build({"conv1": extractor.output["conv1"].shape[1:]})
+    enlarged = np.stack([images.Framing(160).apply(face) for face in faces])  # rounded to whole numbers there
+    expected = head.predict(extractor.predict(iresnet.normalise(enlarged), verbose=0), verbose=0)
+    found = export.fuse(extractor, head).predict(faces, verbose=0)["score"]
+    np.testing.assert_allclose(found, expected, atol=0.002)
+
+
 def test_operations_outside_tflite_are_refused() -> None:
     inputs = keras.Input((8, 8, 3))
     x = keras.layers.Flatten()(inputs)
