@@ -72,7 +72,8 @@ def test_a_small_file_that_claims_to_be_a_huge_image(tmp_path: Path) -> None:
     done = run("score.py", "--bundle", "export/lab", huge, "--out", tmp_path / "out")
     assert done.returncode == 1
     assert "more pixels than OPENCV_IO_MAX_IMAGE_PIXELS" in done.stderr
-    assert not (tmp_path / "out").exists()
+    assert (tmp_path / "out" / "rejected.csv").is_file()
+    assert not (tmp_path / "out" / "scores.csv").exists()
 
 
 def test_refused_is_3(tmp_path: Path) -> None:

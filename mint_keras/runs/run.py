@@ -17,7 +17,7 @@ from mint_keras.heads import specs
 from mint_keras.records import AUDITED, UNTRAINED, InputError, ResultRow, Scores
 from mint_keras.report import preflight
 from mint_keras.runs import aad as run_aad
-from mint_keras.runs.spec import KIND, HeadKey, RunSpec, read_spec
+from mint_keras.runs.spec import KIND, PLACES, HeadKey, RunSpec, read_spec
 from mint_keras.scorers import baselines, head
 from mint_keras.scorers.contract import Needs, Scorer
 from mint_keras.statistics.figures import summarise
@@ -104,7 +104,10 @@ def _manifest(spec: RunSpec, protocol: protocols.Protocol, folder: Path) -> dict
         inputs["protocol"] = formats.sha256_file(spec.protocol / protocol_files.SUMMARY)
     if spec.store is not None:
         inputs["store"] = formats.sha256_json(formats.read_manifest(spec.store, store.KIND))
-    return formats.make_manifest(KIND, inputs, spec.stored(folder))
+    inputs["parts"] = formats.sha256_json(protocol.part.tolist())
+    # What decides the run is what its inputs are, see above; where they lie is only said.
+    decisive = {name: value for name, value in spec.settings().items() if name not in PLACES}
+    return {**formats.make_manifest(KIND, inputs, decisive), "config": spec.stored(folder)}
 
 
 def _check_sizes(protocol: protocols.Protocol) -> None:

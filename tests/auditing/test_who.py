@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mint_keras.audited.cards import ARCFACE
 from mint_keras.auditing import who
 from mint_keras.commands.inspect_database import InspectDatabase, inspect_database
 from mint_keras.data import identity_list, images
@@ -29,7 +30,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Any:
         embeddings = centres[true] + 0.3 * rng.normal(size=(len(true), 64))
         monkeypatch.setattr(who, "observe", lambda found, *_: Observations(found, {"outcome": embeddings}))
         monkeypatch.setattr(who.zoo, "framing", lambda _: images.FACE)
-        monkeypatch.setattr(who.embedding, "open_model", lambda _: who.embedding.Embedder(len, "", "", ""))
+        monkeypatch.setattr(who.embedding, "open_model", lambda _: who.embedding.Embedder(len, "", "", "", ARCFACE))
 
     return show
 

@@ -20,8 +20,9 @@ def test_evaluating_again_gives_the_same(run_folder: Path, tmp_path: Path) -> No
     assert (tmp_path / "again" / "results.jsonl").read_bytes() == (run_folder / "results.jsonl").read_bytes()
 
 
-def test_evaluating_a_changed_head_is_refused(run_folder: Path, tmp_path: Path) -> None:
+def test_evaluating_a_changed_head_is_refused(run_folder: Path, audited_folder: Path, tmp_path: Path) -> None:
     run = shutil.copytree(run_folder, tmp_path / "run")
+    shutil.copytree(audited_folder, tmp_path / audited_folder.name)  # the run says where it lies from there
     heads = [run / "heads" / model / "conv4" / "head.keras" for model in ("untrained", "audited")]
     shutil.copy(*heads)
     with pytest.raises(RefusedError, match="differ"):

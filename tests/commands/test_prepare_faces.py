@@ -362,5 +362,5 @@ def test_an_image_beyond_opencvs_limits_is_rejected(tmp_path: Path) -> None:
     table = write_table(tmp_path / "t.csv", [f"1,wide.png,{points}", f"2,good.png,{points}"], "landmarks")
     assert "2 photos, 1 faces, 1 rejected" in run(table, tmp_path / "out", "", treatment="annotated")
     (rejected,) = csv.DictReader((tmp_path / "out" / "rejected.csv").open(newline=""))
-    assert rejected["location"] == "1"  # as the table calls it
+    assert rejected["location"] == "0"  # as the table calls it
     assert "OpenCV" in rejected["reason"]

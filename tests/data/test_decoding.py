@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import struct
+import sys
 from collections.abc import Callable
 
 import cv2
@@ -152,7 +153,8 @@ def test_black_borders_are_no_damage(kind: str, border: str) -> None:
     np.testing.assert_array_equal(decoding.decode(encoded(kind, image)), image)
 
 
-def test_heic_gets_a_sentence_of_its_own() -> None:
+def test_heic_gets_a_sentence_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
     with pytest.raises(InputError, match=r"HEIC .*pip install pillow-heif"):
         decoding.decode(b"\0\0\0\x18ftypheic" + bytes(99))
 

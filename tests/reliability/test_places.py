@@ -45,9 +45,9 @@ def test_no_file_says_where_it_was_made(word: str, is_asked: bool, photos: Path,
 def test_photos_that_are_named_one_by_one_keep_their_names_apart(photos: Path, tmp_path: Path) -> None:
     from mint_keras.edge.photos import list_photos
 
-    table = list_photos([photos / "p1" / "a.png", photos / "p2" / "a.png"])
+    table = list_photos([photos / "p1" / "a.png", photos / "p2" / "a.png"]).table
     assert table.sample_id.tolist() == table.identity.tolist() == ["p1/a.png", "p2/a.png"]
-    assert list_photos([photos / "p1" / "a.png"]).sample_id.tolist() == ["a.png"]
+    assert list_photos([photos / "p1" / "a.png"]).table.sample_id.tolist() == ["a.png"]
 
 
 def test_tables_find_their_photos_where_both_were_moved(photos: Path, tmp_path: Path) -> None:

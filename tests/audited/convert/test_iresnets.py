@@ -12,6 +12,7 @@ import onnx
 import pytest
 
 from mint_keras.audited import iresnet, parity, runtime, taps
+from mint_keras.audited.cards import ARCFACE
 from mint_keras.audited.convert import graph as graphs
 from mint_keras.audited.convert import naming, sources, torch
 from mint_keras.audited.convert import onnx as onnx_source
@@ -222,4 +223,4 @@ def test_parse_refuses_other_opsets_and_inputs(state: dict[str, np.ndarray]) -> 
     with pytest.raises(InputError, match="RGB images"):
         graphs.parse(files.make_onnx(state, files.Dialect(input_shape=(1, 4, 32, 32))))
     with pytest.raises(InputError, match="image size"):
-        onnx_source.to_keras(graphs.parse(files.make_onnx(state)), onnx_source.ARCFACE, image_size=64)
+        onnx_source.to_keras(graphs.parse(files.make_onnx(state)), ARCFACE, image_size=64)
