@@ -16,6 +16,7 @@ import numpy as np
 from mint_keras import formats, shelf
 from mint_keras.borders import shown
 from mint_keras.data import files, images, samples
+from mint_keras.data.people import are_unknown
 from mint_keras.edge.bundle import DETECTORS, Bundle
 from mint_keras.faces import align, detectors, mediapipe, policies, scrfd
 from mint_keras.records import InputError, Rejected, SampleTable, concatenate_tables
@@ -48,7 +49,9 @@ def list_photos(paths: Sequence[str | Path], are_albums: bool = False) -> Listed
     first = np.sort(np.unique(table.location, return_index=True)[1])
     table = table.take(first)
     names = _without_top(table.sample_id)
-    identity = np.where(table.identity == table.sample_id, names, table.identity)
+    # Where nobody says who is on a photo it is judged by itself, as the report says; folders are judged as persons.
+    is_alone = (table.identity == table.sample_id) | are_unknown(table.people())
+    identity = np.where(is_alone, names, table.identity)
     table = samples.join([dataclasses.replace(table, sample_id=names, identity=identity)])
     copies = _copies(table)
     place = dict(zip(table.location.tolist(), map(shown, table.sample_id, table.location), strict=True))
