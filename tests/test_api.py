@@ -70,7 +70,7 @@ def test_evidence_on_the_lab_model(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class TestSevenLines:
-    @pytest.mark.slow
+    @pytest.mark.long
     def test_on_the_lab(
         self, lab: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
     ) -> None:

@@ -202,7 +202,7 @@ def test_a_copy_without_faces_is_the_plain_one_where_that_is_a_control(model: ke
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="no real models and faces beside the project (../shared/data)")
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_untrained_mobilefacenet_differs_between_people_and_does_not_know_them() -> None:
     network = convert(DATA / "models" / "mobilefacenet.onnx").network
     table = pairs.read_pairs(DATA / "lfw" / "lfw_1200pairs.bin", None)

@@ -272,7 +272,7 @@ def test_verification_needs_one_model_and_readable_images(converted: Path, tmp_p
         verify_fr(VerifyFr(tmp_path / "pairs.bin", model=converted, quiet=True))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_mint_on_a_converted_model(converted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime, "measure", functools.partial(runtime.measure, seconds=0.2))
     options = {

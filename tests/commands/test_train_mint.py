@@ -94,7 +94,7 @@ def test_cnn_on_maps(audited_folder: Path, tmp_path: Path) -> None:
     assert np.load(tmp_path / "out/aad/shards/000000/audited/conv4.npy", mmap_mode="r").shape[1:] == (7, 7, 16)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_live_aad_gives_the_table_of_stored_aad(
     audited_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,7 +116,7 @@ def test_live_aad_gives_the_table_of_stored_aad(
     assert first == pytest.approx(second, abs=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_heads_of_table_7(audited_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     head = "cnn_counted_third"
     monkeypatch.setitem(specs.HEADS, head, dataclasses.replace(specs.HEADS[head], epochs=2))

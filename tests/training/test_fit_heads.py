@@ -172,7 +172,7 @@ def test_heads_in_lower_precision(policy: str, arrays: dict[str, store.ShardedAr
 
 
 @pytest.mark.parametrize("name", ["resnet50_reduced", "vit_reduced"])
-@pytest.mark.slow
+@pytest.mark.long
 def test_networks_of_table_7_learn_in_lower_precision(
     name: str, arrays: dict[str, store.ShardedArray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
