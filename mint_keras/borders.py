@@ -96,6 +96,9 @@ def read_csv(path: Path) -> dict[str, list[str]]:
         rows = csv.DictReader(file)
         columns: dict[str, list[str]] = _empty(path, rows.fieldnames or [])
         for row in rows:
+            # A comma too many would move texts into other columns; a cell too few costs more memory than file.
+            if None in row or None in row.values():
+                raise InputError(f"Expected {len(columns)} cells in line {rows.line_num} of {path}, received others.")
             for name, values in columns.items():
                 text = row[name] or ""
                 values.append(text[1:] if text.startswith("'") and _FORMULA.match(text) else text)  # see `inert`

@@ -25,8 +25,9 @@ from mint_keras.training import fit_heads
 
 KIND = "audit"
 _STRANGERS = (
-    "There is no reference, and it is not known who is on the photos of one side of the comparison across databases: a "
-    "scorer cannot be chosen on some people and reported on others, so the run's first stands for all."
+    "Nobody was kept out of the training, and it is not known who is on the photos of one side of the comparison "
+    "across databases: a scorer cannot be chosen on some people and reported on others, so the run's first stands for "
+    "all."
 )
 
 

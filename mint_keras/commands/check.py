@@ -121,7 +121,7 @@ def _material(options: Check, tables: Mapping[str, SampleTable], manifest: Mappi
         kept_out = kept_out.take(~np.isin(kept_out.people(), members.people()))
     others = shelf.find(options.swap) / formats.MEMBERS if options.swap else None
     return preflight.with_options(
-        preflight.of_tables(preflight.members_of(members), kept_out, manifest.get("kind") != "audited_classifier"),
+        preflight.of_tables(members, kept_out, manifest.get("kind") != "audited_classifier"),
         members,
         samples.list_samples(options.unseen_photos) if options.unseen_photos else None,
         samples.list_samples(str(others)) if others and others.is_file() else None,

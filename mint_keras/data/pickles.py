@@ -19,6 +19,7 @@ from mint_keras.records import InputError
 _MAX_VERIFICATION = 2**31
 _MAX_CIFAR = 2**30
 _MAX_READS = 2**23  # a minute's work; CIFAR-100 takes a million
+_MAX_GIVEN = 4  # times the file's size: what calls are given
 _MAX_LINE = 2**16  # bytes of a name or number that is written as a line
 _CIFAR_SIDE = 32
 # Operations that call other things, fill sets, or refer to what lies outside of the file.
@@ -56,7 +57,7 @@ class _Bounded:
     def __init__(self, file: BinaryIO) -> None:
         self._file, self._num_reads = file, 0
         start = file.tell()
-        self._left = file.seek(0, 2) - start
+        self._left = self.left = file.seek(0, 2) - start
         file.seek(start)
 
     def read(self, num: int) -> bytes:
@@ -88,7 +89,9 @@ class _Unpickler(pickle._Unpickler):
     }
 
     def __init__(self, allowed: Mapping, persistent_load: Callable | None, file: BinaryIO, *, encoding: str) -> None:
-        super().__init__(_Bounded(file), encoding=encoding)
+        bounded = _Bounded(file)
+        super().__init__(bounded, encoding=encoding)
+        self._left = _MAX_GIVEN * bounded.left + _MAX_LINE
         self._allowed, self._persistent_load = allowed, persistent_load
 
     # Called for every name in a pickle. The parent's would import the module, which already runs it.
@@ -119,6 +122,14 @@ class _Unpickler(pickle._Unpickler):
         elif not isinstance(item, dict):  # what else an ordered dictionary of PyTorch knows is left out
             raise InputError(f"Expected the state of an array, received one of {type(item).__name__}.")
 
+    def load_reduce(self) -> None:
+        """Calls what the file names; it may give no more to calls than it holds, however often it names one text."""
+        arguments, called = self.stack.pop(), self.stack.pop()
+        self._left -= sum(len(one) for one in arguments if isinstance(one, str | bytes | list | tuple | dict))
+        if self._left < 0:
+            raise InputError("Expected a pickle that gives about as much to calls as it holds, received one with more.")
+        self.append(called(*arguments))
+
     def load_setitem(self) -> None:
         """Sets an item."""
         value, key = self.stack.pop(), self.stack.pop()
@@ -136,7 +147,8 @@ class _Unpickler(pickle._Unpickler):
 
     dispatch |= {
         pickle.FRAME[0]: load_frame, pickle.BYTEARRAY8[0]: load_bytearray8, pickle.BUILD[0]: load_build,
-        pickle.SETITEM[0]: load_setitem, pickle.SETITEMS[0]: load_setitems, pickle.DICT[0]: load_dict,
+        pickle.REDUCE[0]: load_reduce, pickle.SETITEM[0]: load_setitem,
+        pickle.SETITEMS[0]: load_setitems, pickle.DICT[0]: load_dict,
     }  # fmt: skip
 
 

@@ -79,6 +79,11 @@ def read_samples(path: Path, part: int | None = None) -> SampleTable:
     )
     pairs = zip(map(people.canonical, arrays["identity"].tolist()), arrays["sample_id"].tolist(), strict=True)
     arrays["identity"] = np.array([unknown(sample) if people.is_unknown(name) else name for name, sample in pairs])
+    if wrong := [text for text in np.unique(arrays["database"]).tolist() if "/" in text]:
+        raise InputError(f"Expected names of databases without /, which people's names follow, received {wrong[0]!r}.")
+    for name in ("sample_id", "database", "identity"):  # lists of them are written as text, and read again
+        if wrong := [text for text in np.unique(arrays[name]).tolist() if text != borders.without_controls(text)]:
+            raise InputError(f"Expected {name} without control characters in {path}, received {wrong[0]!r}.")
     if len(np.unique(arrays["sample_id"])) != len(arrays["sample_id"]):
         raise InputError(f"Expected unique sample_ids, received repeated ones in {path}.")
     return SampleTable(**arrays)

@@ -112,7 +112,8 @@ def _without_top(names: np.ndarray) -> np.ndarray:
     """Returns names, those that are absolute paths relative to the folder that these have in common."""
     with contextlib.suppress(ValueError):  # there is none, or Windows has several drives
         top = os.path.commonpath([os.path.dirname(name) for name in names.tolist() if os.path.isabs(name)])
-        return np.array([shown(os.path.relpath(name, top), name) for name in names.tolist()])
+        short = np.array([shown(os.path.relpath(name, top), name) for name in names.tolist()])
+        return short if len(np.unique(short)) == len(np.unique(names)) else names
     return names
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from mint_keras.data import protocol as protocols
 from mint_keras.data.people import are_unknown
 from mint_keras.records import SampleTable
-from mint_keras.statistics import identities, verdict
+from mint_keras.statistics import division, identities, verdict
 from mint_keras.statistics.verdict import CANNOT_DECIDE, NO_EVIDENCE, OUTCOMES
 
 POWER = 0.8
@@ -16,7 +16,6 @@ _Z = 1.96 + 0.84  # of an interval of 95%, and of a power of 80%
 # MINT+ is cross-fitted in five folds, which widens its intervals (`intervals.widened`).
 _WIDER = math.sqrt(1 + 5 / 4)
 _SMALLEST = (0.55, 0.6, 0.7)  # AUCs for which it is said how many people they take
-_CLAIMED = 0.4  # of the members: the others train the heads
 
 
 class Material(NamedTuple):
@@ -43,9 +42,8 @@ class Material(NamedTuple):
 
 def of_protocol(protocol: protocols.Protocol, is_of_faces: bool = True) -> Material:
     """Returns what the samples that a run has chosen are for its audit."""
-    parts = (protocols.TEST_MEMBERS, protocols.HELD_OUT)
-    claimed, kept_out = (protocol.table.take(protocol.part == one) for one in parts)
-    return of_tables(claimed, kept_out, is_of_faces)
+    rows, is_claimed = division.of_reference(protocol)
+    return of_tables(protocol.table.take(rows[is_claimed]), protocol.table.take(rows[~is_claimed]), is_of_faces)
 
 
 def of_tables(claimed: SampleTable, kept_out: SampleTable | None, is_of_faces: bool = True) -> Material:
@@ -91,12 +89,6 @@ def count(table: SampleTable) -> str:
     return f"{len(table):,} photos of {len(np.unique(table.people()[~is_unknown])):,} people{unknown}"
 
 
-def members_of(table: SampleTable) -> SampleTable:
-    """Returns as many of the members' people as a run would leave for its audit."""
-    names = np.unique(table.people())
-    return table.take(np.isin(table.people(), names[: math.ceil(_CLAIMED * len(names))]))
-
-
 def outcomes(material: Material) -> tuple[str, ...]:
     """Returns the verdicts that are possible, the strongest first."""
     if not any(num for _, num, _ in _references(material)):
@@ -120,11 +112,10 @@ def describe(material: Material) -> str:
         least = verdict.MIN_PEOPLE
         whose = f" of {material.databases}" if material.databases else ""
         lines += [
-            "What would change this, any one of:",
-            f"  {least} people or more{whose} whom the developer kept out of the training, drawn by lot (--held-out of "
-            f"mint train), beside {least} of the members",
-            f"  other photos, not used, of {least} or more of the members (--unseen-photos of mint audit)",
-            f"  a second model, trained on {least} or more other people{whose} (--swap of mint audit)",
+            f"What would change this: {least} people or more{whose} whom the developer kept out of the training, drawn "
+            f"by lot (--held-out of mint train), beside {least} of the members.",
+            f"  Beside them other photos, not used, of {least} or more of the members (--unseen-photos of mint audit), "
+            f"or a second model, trained on {least} or more other people{whose} (--swap), say more.",
         ]
     needed = ", ".join(f"{people_needed(auc):,} for an AUC of {auc:g}" for auc in _SMALLEST)
     lines.append(
@@ -157,6 +148,8 @@ def _references(material: Material) -> list[tuple[str, tuple[int, int] | None, s
 def _why_no_look(material: Material) -> str:
     if not material.is_of_faces:
         return "The model is about pictures, and those of the shelf know faces."
+    if not material.kept_out:
+        return "It is tried on people who were kept out, beside the claimed members."
     if material.with_two < identities.MIN_PEOPLE:
         return f"{material.with_two} people have two photos, and it takes {identities.MIN_PEOPLE} to try it on."
     return ""

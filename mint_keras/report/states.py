@@ -39,7 +39,7 @@ _ITEMS = (
     _Item(_CONTROL, "known signs (which side was used)", "", findings.DIRECTION, "Direction control"),
     _Item(_CONTROL, "two sides neither of which was used", "", findings.NULL),
     _Item(_CONTROL, "a foreign model", "", findings.OTHER, "Foreign model"),
-    _Item(_CONTROL, "networks beside the audited one", "the scorer through reference", findings.LOOK, "References"),
+    _Item(_CONTROL, "networks beside the audited one", "", findings.BESIDE, "References"),
     _Item(
         _ACROSS,
         "members and externals, as in the paper",

@@ -6,7 +6,7 @@ import numpy as np
 
 from mint_keras import borders, formats
 from mint_keras.data import protocol as protocols
-from mint_keras.records import SampleTable
+from mint_keras.records import InputError, SampleTable
 from mint_keras.statistics import metrics
 
 # Columns of what prepare_faces.py writes, and what they are called.
@@ -41,13 +41,21 @@ def compare(protocol: protocols.Protocol) -> list[str]:
     return lines
 
 
+def _is_prepared(folder: Path) -> bool:
+    """Says whether a folder is one of prepare_faces.py: others may hold tables of that name, and be anybody's."""
+    try:
+        return (folder / formats.SAMPLES).is_file() and bool(formats.read_manifest(folder, formats.PREPARED_FACES))
+    except InputError:
+        return False
+
+
 def read(table: SampleTable) -> dict[str, np.ndarray]:
     """Returns what was recorded of each sample by column, shape (n,), NaN where nothing was."""
     found = {name: np.full(len(table), np.nan) for name in _COLUMNS}
     # Crops lie in FOLDER/crops/NUMBER/, see `faces.crops`.
     folder = [path.parents[2] if len(path.parents) > 2 else path for path in map(Path, table.location.tolist())]
     for one in dict.fromkeys(folder):
-        if not (one / formats.SAMPLES).is_file():
+        if not _is_prepared(one):
             continue
         recorded = borders.read_parquet(one / formats.SAMPLES, ["sample_id", *_COLUMNS])
         if "sample_id" not in recorded:

@@ -14,7 +14,7 @@ from mint_keras.audited import zoo
 from mint_keras.data import protocol as protocols
 from mint_keras.data import protocol_files, samples, splits, synthetic
 from mint_keras.heads import specs
-from mint_keras.records import AUDITED, UNTRAINED, InputError, ResultRow, Scores
+from mint_keras.records import AUDITED, UNTRAINED, InputError, RefusedError, ResultRow, Scores
 from mint_keras.report import preflight
 from mint_keras.runs import aad as run_aad
 from mint_keras.runs.spec import KIND, PLACES, HeadKey, RunSpec, read_spec
@@ -82,9 +82,15 @@ def reopen(folder: Path) -> Run:
 
     Raises:
         InputError: if there is none, or the inputs it was made from are gone.
-        RefusedError: if they have changed.
+        RefusedError: if they have changed, or another version of mint_keras trained it.
     """
-    return open_run(read_spec(folder), folder)
+    try:
+        return open_run(read_spec(folder), folder)
+    except RefusedError as error:
+        raise RefusedError(
+            f"{folder} was trained by an earlier version of mint_keras, or what it was made from has changed since. "
+            "Train it again, into another folder."
+        ) from error
 
 
 def is_finished(spec: RunSpec, folder: Path) -> bool:

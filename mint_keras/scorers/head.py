@@ -132,7 +132,8 @@ class Head:
             if trained is not head:
                 head.set_weights(trained.get_weights())
             fitted = FittedHead(self, head, seed, front, calibration_of(seen, is_member, seed), num_dead)
-            if num_dead == trainings - 1 or np.ptp(fitted(seen.take(some))) > 0:
+            logits = fitted(seen.take(some))
+            if num_dead == trainings - 1 or not np.isfinite(logits).all() or np.ptp(logits) > 0:
                 break
             said = f"The {self.name} head on {self.tap} (seed {seed}) died: it scores every sample alike."
             warnings.warn(f"{said} It is trained again from another seed.", stacklevel=2)

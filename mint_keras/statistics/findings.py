@@ -9,7 +9,7 @@ from mint_keras.statistics.bounds import Certified
 from mint_keras.statistics.intervals import Estimate
 
 REFERENCE, BLIND, UNTRAINED, OTHER, NULL = "reference", "blind", "untrained", "other", "null"
-LOOK, DIRECTION = "look", "direction"
+LOOK, BESIDE, DIRECTION = "look", "beside", "direction"
 CLAIM, CONTEXT = "claim", "context"
 ROLES = {
     REFERENCE: "the audited model where only membership differs between the sides: people of the members' own database "
@@ -17,6 +17,8 @@ ROLES = {
     BLIND: "a scorer that never looked at the audited model, on a reference's samples: it must see no difference",
     LOOK: "a face network other than the audited one that knows these faces, on a reference's samples: it must see no "
     "difference",
+    BESIDE: "a network beside the audited one that was not trained on the claimed members (--reference), on a "
+    "reference's samples: it must see no difference",
     DIRECTION: "the audited model by statistics whose sign no label set, on a reference's people: it must point to the "
     "claimed members",
     UNTRAINED: "an untrained copy of the audited model, on a reference's samples: it must do worse than the reference",

@@ -30,6 +30,7 @@ REFERENCES = {
 _QUESTIONS = {
     findings.BLIND: "can pixels alone tell the two sides apart",
     findings.LOOK: "does a face network that is not the audited one tell the two sides apart",
+    findings.BESIDE: "does a network that was not trained on the claimed members tell the two sides apart",
     findings.DIRECTION: "do the claimed members have what networks do to people that they were trained on",
     findings.NULL: "does the scorer see a difference where neither side was used",
     findings.UNTRAINED: "does a network that was never trained tell the two sides apart",
@@ -131,27 +132,37 @@ def _measure(
         # Or it would be asked about a photo what the scorer is asked about all photos of a person.
         apart = {name: ([division.mean_of_persons(part) for part in parts], of) for name, (parts, of) in apart.items()}
     # A reference that knows one side better makes the audited model differ from it by side.
-    others = {name for name in one.parts if name == findings.LOOK or name.startswith(REFERENCE)}
-    for model in sorted(others):
-        what = "the look network" if model == findings.LOOK else model.replace("_", " ", 1)
-        apart[f"the scorer through {what}"] = _shared(one.parts[model], audited)
-    # What is fitted on the same people can be right in one direction only, see `Finding.tells_sides_apart`.
-    tests = {
-        name: selection.p_above if parts[0].num_folds else selection.p_differs for name, (parts, _) in apart.items()
+    if findings.LOOK in one.parts:
+        apart["the scorer through the look network"] = _shared(one.parts[findings.LOOK], audited)
+    beside = {name for name in one.parts if name.startswith(REFERENCE)}
+    others = {findings.LOOK, *beside}
+    through = {
+        f"the scorer through {name.replace('_', ' ', 1)}": _shared(one.parts[name], audited) for name in sorted(beside)
     }
-    adjusted = selection.holm({name: tests[name](parts, seed=seed) for name, (parts, _) in apart.items()})
+    # A family of its own: who gives more references must not make it harder for the others to be heard.
+    adjusted = {**_adjusted(apart, seed), **_adjusted(through, seed)}
     for model, parts in one.parts.items():
         if model not in (AUDITED, *others):
             role = findings.UNTRAINED if model.startswith(UNTRAINED) else findings.OTHER
             add(model.replace("_", " "), role, *_shared(parts, audited))
-    for name, (parts, of_parts) in apart.items():
+    for name, (parts, of_parts) in {**apart, **through}.items():
         role = findings.BLIND if name in one.blind and name != findings.LOOK else findings.LOOK
+        role = findings.BESIDE if name in through else role
         add(f"{name} network" if name == findings.LOOK else name, role, parts, of_parts, adjusted[name])
     if one.null:
         add("nobody a member", findings.NULL, one.null, audited, p_values[1])
     if direction is not None:
         add("known signs", findings.DIRECTION, [direction], audited)
     return found
+
+
+def _adjusted(apart: Mapping[str, tuple[list[Scores], list[Scores]]], seed: int) -> dict[str, float]:
+    """Returns adjusted p-values of what must not tell the sides apart."""
+    # What is fitted on the same people can be right in one direction only, see `Finding.tells_sides_apart`.
+    tests = {
+        name: selection.p_above if parts[0].num_folds else selection.p_differs for name, (parts, _) in apart.items()
+    }
+    return selection.holm({name: tests[name](parts, seed=seed) for name, (parts, _) in apart.items()})
 
 
 def _shared(parts: Sequence[Scores], of_parts: Sequence[Scores]) -> tuple[list[Scores], list[Scores]]:

@@ -16,6 +16,7 @@ from typing import Any, Self
 
 from mint_keras.records import InputError, Shown
 from mint_keras.statistics.findings import (
+    BESIDE,
     BLIND,
     CLAIM,
     CONTEXT,
@@ -194,7 +195,7 @@ def taints(findings: Iterable[Finding]) -> list[Finding]:
     return [
         one
         for one in findings
-        if (one.role in (BLIND, LOOK) and one.tells_sides_apart(ALPHA))
+        if (one.role in (BLIND, LOOK, BESIDE) and one.tells_sides_apart(ALPHA))
         or (one.role == DIRECTION and one.is_below_chance)
     ]
 
@@ -280,6 +281,10 @@ def _not_enough(one: Finding, controls: Sequence[Finding], lacking: Mapping[str,
 _SEES = {
     BLIND: ("the sides differ", "the sides can be told apart without the audited model"),
     LOOK: ("the two groups look different", "the sides can be told apart by how they look to another face network"),
+    BESIDE: (
+        "a network beside the audited one tells them apart",
+        "the sides can be told apart through a network that was not trained on the claimed members",
+    ),
     NULL: ("the scorer sees what is not there", "the scorer tells sides apart that have the same membership"),
     DIRECTION: (
         "the other side looks used",

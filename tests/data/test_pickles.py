@@ -49,6 +49,13 @@ def test_broken_ones_are_one_error(content: bytes) -> None:
         load(content)
 
 
+def test_a_text_that_is_given_to_calls_again_and_again_is_refused() -> None:
+    text = b"X" + (100_000).to_bytes(4, "little") + b"a" * 100_000 + b"q\x00"
+    many = b"\x80\x02" + text + b"(" + b"c_codecs\nencode\nh\x00\x85R" * 50 + b"t."
+    with pytest.raises(InputError, match="as much to calls"):
+        pickles.load(io.BytesIO(many), pickles.ARRAYS)
+
+
 def test_the_file_is_left_behind_the_pickle() -> None:
     file = io.BytesIO(pickle.dumps(1) + pickle.dumps([2]) + b"rest")
     assert [pickles.load(file, {}), pickles.load(file, {}), file.read()] == [1, [2], b"rest"]

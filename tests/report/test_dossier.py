@@ -190,6 +190,19 @@ def test_an_audit_that_was_changed_is_refused(tmp_path: Path) -> None:
         dossier.read(tmp_path / "elsewhere")
 
 
+def test_evidence_that_does_not_follow_from_its_findings_is_refused(tmp_path: Path) -> None:
+    said = content(schema_version=dossier.SCHEMA_VERSION)
+    formats.write_json(tmp_path / dossier.AUDIT, said)
+    assert dossier.read(tmp_path).outcome == verdict.CANNOT_DECIDE
+    (one,) = said["verdicts"].values()
+    for assessment in one["assessments"]:
+        assessment |= {"outcome": verdict.EVIDENCE, "reason": ""}
+    one["outcome"] = said["outcome"] = verdict.EVIDENCE
+    formats.write_json(tmp_path / dossier.AUDIT, said)
+    with pytest.raises(RefusedError, match="does not follow"):
+        dossier.read(tmp_path)
+
+
 @pytest.mark.usefixtures("quick")
 def test_a_report_is_made_again_and_a_case_is_added_without_touching_the_audit(tmp_path: Path) -> None:
     audit, out = tmp_path / "audit", tmp_path / "out"

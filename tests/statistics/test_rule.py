@@ -66,6 +66,29 @@ def test_evidence_takes_a_look_network_and_a_direction() -> None:
     assert "The look control was not run: None was given." in found.text()
 
 
+def test_a_reference_is_a_control_and_no_look_network() -> None:
+    """Nobody has seen that it knows faces: it can refute, and not stand for a network of which that was seen."""
+    one, parts, pixels = compared({**EFFECTS, "reference_before": 0.0}, 3)
+    assert rule.by_rule([one], {}, 1, known_signs())[one.scorer].outcome == verdict.EVIDENCE
+    without = {name: of for name, of in parts.items() if name != findings.LOOK}
+    alone = dataclasses.replace(one, parts=without, blind={"pixel statistics": pixels})
+    found = rule.by_rule([alone], {}, 1, known_signs(), LACKING)[one.scorer]
+    assert found.outcome == verdict.CANNOT_DECIDE
+    assert "The look control was not run" in found.text()
+    knows = compared({**EFFECTS, "reference_before": 0.9}, 3)[0]
+    assert "a network beside the audited one" in rule.by_rule([knows], {}, 1, known_signs())[one.scorer].headline
+
+
+def test_more_references_do_not_make_other_controls_harder_to_hear() -> None:
+    few, many = (compared({**EFFECTS, **{f"reference_{k}": 0.0 for k in range(num)}}, 3)[0] for num in (0, 6))
+    p_values = [
+        {one.name: one.adjusted_p for one in rule.by_rule([given], {}, 1, known_signs())[few.scorer].findings}
+        for given in (few, dataclasses.replace(few, parts={**many.parts, **few.parts}))
+    ]
+    for name in ("look network", "pixel statistics", "the scorer through the look network"):
+        assert p_values[0][name] == p_values[1][name]
+
+
 def test_who_looks_different_is_not_accused_however_it_is_seen() -> None:
     for one, name in (
         (compared(EFFECTS, 3, look=0.9)[0], "look network"),

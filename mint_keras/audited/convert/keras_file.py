@@ -28,6 +28,7 @@ REMEDY = (
 )
 _MAX_CONFIG = 2**24  # bytes
 _MAX_ENTRIES = 100_000
+_MAX_SIZE = 100_000  # units of a layer
 _MIN_WEIGHTS, _MAX_COPIES = 2**20, 4
 # Layers by the names that ONNX has for them, where taps are found by the structure.
 _OPS = {
@@ -36,6 +37,16 @@ _OPS = {
     "GlobalAveragePooling2D": "GlobalAveragePool", "MaxPooling2D": "MaxPool", "AveragePooling2D": "AveragePool",
     "ZeroPadding2D": "Pad", "Dropout": "Identity", "Concatenate": "Concat", "UnitNormalization": "LpNormalization",
 }  # fmt: skip
+
+
+def _sizes(description: Any) -> Iterator[int]:
+    """Gives whatever numbers decide how large layers become, before there are weights to compare them with."""
+    inside = description.items() if isinstance(description, dict) else enumerate(description)
+    for name, value in inside:
+        if isinstance(value, dict | list):
+            yield from _sizes(value)
+        elif name in ("units", "filters", "input_dim", "output_dim", "depth_multiplier", "num_heads", "key_dim"):
+            yield value if isinstance(value, int) else 0
 
 
 def read(path: Path) -> keras.Model:
@@ -65,7 +76,10 @@ def read(path: Path) -> keras.Model:
             _check_weights(file, size)
         if len(config) > _MAX_CONFIG:
             raise InputError(f"Expected a description of at most {_MAX_CONFIG} bytes in {path}, received more.")
-        if own := sorted(set(_own_code(json.loads(config)))):
+        description = json.loads(config)
+        if huge := [number for number in _sizes(description) if number > _MAX_SIZE]:
+            raise InputError(f"Expected layers of at most {_MAX_SIZE:,} units in {path}, received {huge[0]:,}.")
+        if own := sorted(set(_own_code(description))):
             raise InputError(
                 f"Expected a Keras model of built-in layers, received {', '.join(own)} in {path}. {REMEDY}."
             )
