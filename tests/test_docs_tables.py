@@ -14,7 +14,7 @@ from mint_keras.statistics.intervals import Estimate
 from studies import bench_membership, benchmark, dead_heads, fer2013, measure_coverage
 from studies.plus import report as plus_report
 from studies.reliability import __main__ as reliability
-from studies.worlds import as_met, drawing, summary
+from studies.worlds import as_met, drawing, strangers, summary
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "docs" / "tables"
@@ -178,6 +178,11 @@ def test_the_validation_is_rendered_from_its_results() -> None:
     content = formats.read_json(ROOT / "docs" / "runs" / "validation.json")
     text = summary.render(content).partition("\n\n")[2]
     assert f"\n\n{text}\n" in (ROOT / "docs" / "results.md").read_text()
+
+
+def test_the_strangers_are_rendered_from_their_results() -> None:
+    table = strangers.render(formats.read_json(ROOT / "docs" / "runs" / "strangers.json"))
+    assert f"\n{table}\n" in (ROOT / "docs" / "results.md").read_text()
 
 
 @pytest.mark.parametrize("path", BENCHMARKS, ids=lambda path: path.stem)

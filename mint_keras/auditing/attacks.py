@@ -104,7 +104,10 @@ def look(spec: AttackSpec) -> tuple[Observations, np.ndarray]:
         found[FIRST_MAXIMA] = found[first]
     if not is_of_faces:
         classes = formats.read_manifest(folder, zoo.CLASSIFIER)["classes"]
-        found[attacks.LABEL] = np.array([classes.index(name) for name in samples.attribute(seen.table, "class")])
+        names = [str(name) for name in samples.attribute(seen.table, "class")]
+        if strange := sorted(set(names) - set(classes)):
+            raise InputError(f"Expected pictures of the {len(classes)} classes of {folder}, received {strange[0]!r}.")
+        found[attacks.LABEL] = np.array([classes.index(name) for name in names])
     for number, path in enumerate(spec.reference, start=1):
         name = f"{REFERENCE}_{number:03d}"
         found[name] = looks.embed(path, seen.table, 0)[taps.OUTCOME]

@@ -71,6 +71,7 @@ def save_findings(path: Path, groups: Mapping[str, Mapping[str, Sequence[Row]]])
 
     Rows of one kind have one colour and mark, and rows of one name stand at one height in a group.
     """
+    groups = {title: of for title, of in groups.items() if any(of.values())} or {"Nothing was measured": {"": []}}
     names = [list(dict.fromkeys(row[0] for rows in of.values() for row in rows)) for of in groups.values()]
     heights = [0.75 + 0.17 * len(of) for of in names]
     figure = Figure(figsize=(9, 0.6 + sum(heights)), layout="constrained")
