@@ -79,7 +79,7 @@ def read(folder: Path) -> Read:
         decided = [(one.reference, one.outcome) for one in found.decisions]
         # Audits of the first version asked no look network, which evidence takes since.
         is_forged = content.get("schema_version", 1) > 1 and _is_stronger_than_found(verdicts)
-        if found.outcome != content["outcome"] or (said and said != decided) or is_forged:
+        if found.outcome != content["outcome"] or (said and sorted(said) != sorted(decided)) or is_forged:
             raise RefusedError(
                 f"{folder / AUDIT} says {content['outcome']!r}, which does not follow from what it says was found: it "
                 "was changed. Make the audit again."
