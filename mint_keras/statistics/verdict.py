@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
 from mint_keras.records import InputError, Shown
+from mint_keras.statistics.bounds import Certified
 from mint_keras.statistics.findings import (
     BESIDE,
     BLIND,
@@ -119,17 +120,24 @@ class Verdict(Shown):
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> Self:
-        """Reads back what `to_dict` wrote, of this version or an older one, but for certified rates.
-
-        Their sentences are among the assessments'.
-        """
+        """Reads back what `to_dict` wrote, of this version or an older one."""
 
         def estimate(one: Mapping[str, Any] | None) -> Estimate | None:
             return Estimate(**one) if one else None
 
+        def certified(one: Mapping[str, Any] | None) -> Certified | None:
+            if not one:
+                return None
+            return Certified(**{**one, "thresholds": tuple(one["thresholds"]), "tpr": Estimate(**one["tpr"])})
+
         assessments = [Assessment(**{**one, "sentences": tuple(one["sentences"])}) for one in content["assessments"]]
         read = [
-            {**one, "auc": estimate(one["auc"]), "difference": estimate(one["difference"]), "certified": None}
+            {
+                **one,
+                "auc": estimate(one["auc"]),
+                "difference": estimate(one["difference"]),
+                "certified": certified(one.get("certified")),
+            }
             for one in content["findings"]
         ]
         return cls(content["outcome"], tuple(assessments), tuple(Finding(**one) for one in read))

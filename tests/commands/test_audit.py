@@ -26,6 +26,7 @@ from mint_keras.runs import run as runs
 from mint_keras.scorers import blind, mint_plus
 from mint_keras.statistics import division, findings, verdict
 
+
 OWN, SWAP = "own unseen photos", "cross-model swap"
 
 
@@ -124,6 +125,8 @@ def test_every_control_is_measured(small: tuple[Audit, Audited]) -> None:
         wanted = {findings.REFERENCE, findings.BLIND, findings.UNTRAINED, findings.LOOK}
         wanted |= {findings.DIRECTION, findings.NULL}
         wanted |= {findings.OTHER} if references[name] != SWAP else set()
+        has_references = "mint plus" in name or "log-odds" in name
+        wanted |= {findings.BESIDE} if has_references else set()
         wanted |= {findings.CLAIM, findings.CONTEXT} if "vanilla" in name else set()
         assert set(by_role) == wanted
         assert rows[0]["truth"] == (findings.IMAGE if references[name] == OWN else findings.PERSON)
@@ -131,12 +134,10 @@ def test_every_control_is_measured(small: tuple[Audit, Audited]) -> None:
             assert by_role[findings.OTHER]["name"] == "foreign tiny"
             assert abs(by_role[findings.OTHER]["difference"]["value"]) < 0.05  # the same model
         for role, one in by_role.items():
-            paired = (findings.BLIND, findings.LOOK, findings.UNTRAINED, findings.OTHER)
+            paired = (findings.BLIND, findings.LOOK, findings.BESIDE, findings.UNTRAINED, findings.OTHER)
             assert (one["difference"] is not None) == (role in paired)
         looks = [one["name"] for one in rows if one["role"] == findings.LOOK]
-        through = ["the scorer through the look network", "the scorer through reference lab3"]
-        through = through if "mint plus" in name or "log-odds" in name else []
-        assert looks == ["look network", *through]
+        assert looks == ["look network", *(["the scorer through the look network"] if has_references else [])]
 
 
 @pytest.mark.slow
