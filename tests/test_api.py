@@ -14,7 +14,6 @@ import mint_keras as mint
 from mint_keras.scorers import blind
 from mint_keras.statistics import verdict
 
-
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = keras.layers
 

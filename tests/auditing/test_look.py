@@ -17,7 +17,6 @@ from mint_keras.runs import run as runs
 from mint_keras.scorers.look import Look
 from mint_keras.statistics import metrics
 
-
 PARTS = {
     "ann": protocol.TRAIN_MEMBERS,
     "bob": protocol.TEST_MEMBERS,

@@ -26,7 +26,6 @@ from mint_keras.runs import run as runs
 from mint_keras.scorers import blind, mint_plus
 from mint_keras.statistics import division, findings, verdict
 
-
 OWN, SWAP = "own unseen photos", "cross-model swap"
 
 

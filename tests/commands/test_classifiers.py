@@ -21,7 +21,6 @@ from mint_keras.data import images, sample_tables
 from mint_keras.heads import specs
 from mint_keras.records import AUDITED, UNTRAINED, InputError, RefusedError
 
-
 NUM_TRAIN, NUM_TEST = 130, 40
 COLOURS = np.array([(200, 40, 40), (40, 200, 40), (40, 40, 200)])
 

@@ -20,7 +20,6 @@ from mint_keras.records import InputError, RefusedError
 from mint_keras.runs.run import open_run
 from mint_keras.runs.spec import RunSpec
 
-
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ("synthetic:1/web/0-39/2", "synthetic:1/news/100-119/2")
 

@@ -23,7 +23,6 @@ from mint_keras.records import InputError
 from mint_keras.statistics import conformal
 from tests.edge.field import photo
 
-
 ROOT = Path(__file__).resolve().parents[2]
 AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
 PORT = 8765

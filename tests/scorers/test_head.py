@@ -21,7 +21,6 @@ from mint_keras.statistics import metrics
 from mint_keras.training import fit_heads
 from tests.scorers.seen import observed, only
 
-
 IS_MEMBER = np.arange(160) % 2 == 0
 
 
