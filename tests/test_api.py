@@ -133,7 +133,7 @@ class TestSevenLines:
 
         seen = mint.samples("synthetic:1/web/0-159/2").adding(outcome=network(is_member))
         known = np.arange(320) < 120
-        for known_to_reference, outcome in ((is_member & False, "is missing"), (~is_member, "look different")):
+        for known_to_reference, outcome in ((is_member & False, "is missing"), (~is_member, "beside the audited")):
             shown = seen.adding(reference_before=network(known_to_reference))
             scorer = mint.LogOdds().fit(shown[known], is_member[known])
             found = mint.audit(scorer, shown[~known], is_member[~known])

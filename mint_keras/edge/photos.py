@@ -16,7 +16,7 @@ import numpy as np
 from mint_keras import formats, shelf
 from mint_keras.borders import shown
 from mint_keras.data import files, images, samples
-from mint_keras.data.people import are_unknown
+from mint_keras.data.people import unknown
 from mint_keras.edge.bundle import DETECTORS, Bundle
 from mint_keras.faces import align, detectors, mediapipe, policies, scrfd
 from mint_keras.records import InputError, Rejected, SampleTable, concatenate_tables
@@ -50,8 +50,8 @@ def list_photos(paths: Sequence[str | Path], are_albums: bool = False) -> Listed
     table = table.take(first)
     names = _without_top(table.sample_id)
     # Where nobody says who is on a photo it is judged by itself, as the report says; folders are judged as persons.
-    is_alone = (table.identity == table.sample_id) | are_unknown(table.people())
-    identity = np.where(is_alone, names, table.identity)
+    is_unknown = np.array([name.startswith(unknown("")) for name in table.identity.tolist()])
+    identity = np.where((table.identity == table.sample_id) | is_unknown, names, table.identity)
     table = samples.join([dataclasses.replace(table, sample_id=names, identity=identity)])
     copies = _copies(table)
     place = dict(zip(table.location.tolist(), map(shown, table.sample_id, table.location), strict=True))

@@ -17,6 +17,7 @@ def prepared(folder: Path, name: str, num: int, size: float) -> SampleTable:
     rows = [Sample(f"{name}/{k}", name, str(k), f"crops/000000/{k:09d}.png") for k in range(num)]
     extra = {"size": size * rng.uniform(0.9, 1.1, num), "turn": rng.normal(0, 5, num)}
     sample_tables.write_samples(folder / formats.SAMPLES, tabulate(rows), extra)
+    formats.write_json(folder / formats.MANIFEST, formats.make_manifest(formats.PREPARED_FACES, {}, {}))
     return sample_tables.read_samples(folder / formats.SAMPLES)
 
 
@@ -35,6 +36,15 @@ def test_what_differs_is_said(tmp_path: Path) -> None:
     assert "AUC 1.000" in line
     assert not face_quality.compare(protocol(large, prepared(tmp_path / "c", "c", 40, 200)))
     assert not face_quality.compare(protocol(large, small.take(np.arange(10))))  # too few to say
+
+
+def test_a_table_of_somebody_else_is_not_asked(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    sides = prepared(tmp_path / "a", "a", 40, 200), prepared(tmp_path / "b", "b", 30, 40)
+    for name in ("a", "b"):
+        (tmp_path / name / formats.MANIFEST).unlink()
+    assert not face_quality.compare(protocol(*sides))
 
 
 def test_of_other_faces_nothing_is_known(tmp_path: Path) -> None:
