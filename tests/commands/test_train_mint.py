@@ -3,7 +3,10 @@
 import csv
 import dataclasses
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +23,7 @@ from mint_keras.records import AUDITED, UNTRAINED, InputError, RefusedError
 from mint_keras.runs.run import choose_samples
 from mint_keras.runs.spec import RunSpec
 from mint_keras.statistics import metrics
-from tests.conftest import Once
+from tests.conftest import ROOT, Once
 
 
 def small(audited: Path, out: Path, **options: object) -> TrainMint:
@@ -149,6 +152,25 @@ def test_several_trainings_are_reproducible_byte_for_byte(three: Path, audited_f
     for path in sorted(three.rglob("*")):
         if path.suffix in (".csv", ".jsonl", ".keras", ".png") or path.name == "table.json":
             assert path.read_bytes() == (again / path.relative_to(three)).read_bytes(), path
+
+
+@pytest.mark.slow
+def test_other_kernels_change_no_conclusion(three: Path, audited_folder: Path, tmp_path: Path) -> None:
+    """Without oneDNN the last bits differ, and with them every head: each cell stays within the other's interval."""
+    options = ["--head", "vanilla", "--audited", str(audited_folder), "--taps", "conv4", "outcome"]
+    sizes = ["--num-train", "70", "--num-test", "20", "--quiet", "--out", str(tmp_path / "plain")]
+    environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": "0"}
+    command = [sys.executable, "scripts/train_mint.py", *options, *sizes]
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, timeout=300)
+    tables = [json.loads((folder / "table.json").read_text()) for folder in (three, tmp_path / "plain")]
+    assert tables[0]["outcome"] == tables[1]["outcome"]
+    assert [list(row) for row in tables[0]["rows"].values()] == [list(row) for row in tables[1]["rows"].values()]
+    for one, other in (tables, tables[::-1]):
+        for name, row in one["rows"].items():
+            for column, found in row.items():
+                assert found["low"] <= other["rows"][name][column]["value"] <= found["high"], (name, column)
+    heads = [(folder / "heads/audited/outcome/head.keras").read_bytes() for folder in (three, tmp_path / "plain")]
+    assert heads[0] != heads[1]
 
 
 def test_several_trainings_share_samples(three: Path) -> None:
