@@ -1,5 +1,8 @@
 """MINT+ of a run: what the embeddings that the run has anyway say where only membership differs."""
 
+import contextlib
+import itertools
+
 import numpy as np
 
 from mint_keras.audited.taps import OUTCOME
@@ -17,23 +20,17 @@ def scores(run: Run) -> list[Scores]:
     It sees less than MINT+ of an audit, which shows the model changed faces too. There are none for runs without
     embeddings, without such people, or with too few of them.
     """
-    if run.aad.fronts or OUTCOME not in run.aad.seen(AUDITED).arrays:
+    photos = division.limited(division.of_reference(run.protocol), run.spec.seed)
+    if not photos.smaller_side or run.aad.fronts or OUTCOME not in run.aad.seen(AUDITED).arrays:
         return []
-    photos, people = division.limited(division.of_reference(run.protocol), run.spec.seed), run.protocol.table.people()
-    asked = {mint_plus.PHOTO: photos}
-    num, several = division.equal_photos(
-        photos, verdict.MIN_PEOPLE, people, run.protocol.table.sample_id, run.spec.seed
-    )
+    table, asked, found = run.protocol.table, {mint_plus.PHOTO: photos}, []
+    num, several = division.equal_photos(photos, verdict.MIN_PEOPLE, table.people(), table.sample_id, run.spec.seed)
     if num:
         asked[mint_plus.OF_PERSON] = several
-    found = []
-    for level, (rows, is_member) in asked.items():
-        for model in (AUDITED, UNTRAINED):
-            seen = run.aad.seen(model).take(rows)
-            seen = Observations(seen.table, {OUTCOME: np.asarray(seen[OUTCOME][:])})
-            recipe = mint_plus.MintPlus(level=level)
-            try:
-                found.append(cross_fit(recipe, seen, is_member, protocols.SAME_DATABASE, run.spec.seed, model))
-            except InputError:  # too few people
-                return []
+    for (level, (rows, is_member)), model in itertools.product(asked.items(), (AUDITED, UNTRAINED)):
+        seen = run.aad.seen(model).take(rows)
+        embeddings = Observations(seen.table, {OUTCOME: np.asarray(seen[OUTCOME][:])})
+        where = (protocols.SAME_DATABASE, run.spec.seed, model)
+        with contextlib.suppress(InputError):  # too few people
+            found.append(cross_fit(mint_plus.MintPlus(level=level), embeddings, is_member, *where))
     return found

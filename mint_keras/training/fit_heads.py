@@ -262,7 +262,8 @@ def evaluate_logits(
     figures = {}
     for name, (rows, is_member) in evaluations.items():
         labels = is_member[:, None].astype(np.float32)
-        found = rest.evaluate(logit[rows, None], labels, batch_size=len(rows), return_dict=True, verbose=0)
+        everything = tf.data.Dataset.from_tensors((logit[rows, None], labels))  # of arrays it takes seven times as long
+        found = rest.evaluate(everything, return_dict=True, verbose=0)
         figures[name] = {key: float(found[key]) for key in ("accuracy", "loss", "cross_entropy")}
         figures[name]["loss"] += penalty
     return figures
