@@ -13,7 +13,7 @@ from mint_keras import formats, score_files
 from mint_keras.data import protocol
 from mint_keras.edge import parity
 from mint_keras.records import AUDITED, ResultRow
-from mint_keras.report import paper_tables, tables
+from mint_keras.report import paper_tables, run_table, tables
 from mint_keras.statistics import conformal
 from mint_keras.statistics.intervals import Estimate
 from studies import bench_membership, benchmark, dead_heads, fer2013, measure_coverage, results_index
@@ -151,6 +151,16 @@ def test_the_figures_of_the_harness_are_rendered_from_their_counts() -> None:
 def test_the_readme_shows_the_lab_run() -> None:
     results = score_files.read_results(ROOT / "docs" / "runs" / "lab-vanilla.jsonl")
     assert table_of_run(results, "vanilla", protocol.UNSEEN_DATABASE) in (ROOT / "README.md").read_text()
+
+
+def test_the_table_of_the_main_job_is_rendered_from_its_figures() -> None:
+    content = formats.read_json(ROOT / "docs" / "runs" / "lab-table.json")
+    rows = {of["row"]: {place: Estimate(**one) for place, one in of["figures"].items()} for of in content["rows"]}
+    table = run_table.RunTable(content["head"], rows, content["adjusted_p"])
+    assert f"\n{run_table.render(table)}\n" in pages()
+    outcome, text = run_table.conclude(table)
+    assert outcome == content["outcome"] == run_table.MEMBERSHIP
+    assert f"\n> {text}\n" in pages()
 
 
 def test_there_are_sweeps() -> None:

@@ -46,7 +46,9 @@ class RunTable:
     def to_dict(self) -> dict[str, Any]:
         """Returns it as JSON has it, with what it says."""
         outcome, text = conclude(self)
-        return {**dataclasses.asdict(self), "outcome": outcome, "conclusion": text}
+        content = dataclasses.asdict(self)
+        rows = [{"row": name, "figures": row} for name, row in content["rows"].items()]  # JSON keeps no other order
+        return {**content, "rows": rows, "outcome": outcome, "conclusion": text}
 
 
 def measure(scores: Sequence[Scores], plus: Sequence[Scores], head: str, main: str, seed: int = 1) -> RunTable:
@@ -135,14 +137,20 @@ def conclude(table: RunTable) -> tuple[str, str]:
             if name.startswith(_PLUS) == is_plus
         }
         best = max(ranks, key=ranks.__getitem__, default="")
+        found_by = best[:1].upper() + best[1:]
         what, same = "members from other people of their database", cell(asked.get(best, {}).get(SAME))
         if best in spoiled:
             control = f"{spoiled[best]}, {cell(asked[best][spoiled[best]])}"
-            said.append(f"By {best} one tells {what}, {same}, but so does its control ({control}).")
+            said.append(f"{found_by} tells {what}, {same}, but so does its control ({control}).")
         elif best in found:
-            said.append(f"By {best} one tells {what}: {same}, untrained {cell(asked[best].get(UNTRAINED_SAME))}.")
-        elif best or is_plus:
-            said.append(f"{nobody} {what} (at most {best}: {same})." if best else "MINT+ was not run.")
+            said.append(f"{found_by} tells {what}: {same}, untrained {cell(asked[best].get(UNTRAINED_SAME))}.")
+        elif best:
+            by_luck = (
+                f", p = {table.adjusted_p[best]:.2f} as the best of {len(asked)}" if asked[best][SAME].low > 0.5 else ""
+            )
+            said.append(f"{nobody} {what} (at most {best}: {same}{by_luck}).")
+        elif is_plus:
+            said.append("MINT+ was not run.")
         if across and not is_plus:
             most = max(across, key=across.__getitem__)
             gives, familiar = (cell(table.rows[most].get(column)) for column in (AUC, FAMILIAR))

@@ -164,11 +164,12 @@ def test_other_kernels_change_no_conclusion(three: Path, audited_folder: Path, t
     subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, timeout=300)
     tables = [json.loads((folder / "table.json").read_text()) for folder in (three, tmp_path / "plain")]
     assert tables[0]["outcome"] == tables[1]["outcome"]
-    assert [list(row) for row in tables[0]["rows"].values()] == [list(row) for row in tables[1]["rows"].values()]
     for one, other in (tables, tables[::-1]):
-        for name, row in one["rows"].items():
-            for column, found in row.items():
-                assert found["low"] <= other["rows"][name][column]["value"] <= found["high"], (name, column)
+        for row, same in zip(one["rows"], other["rows"], strict=True):
+            assert row["row"] == same["row"]
+            assert row["figures"].keys() == same["figures"].keys()
+            for column, found in row["figures"].items():
+                assert found["low"] <= same["figures"][column]["value"] <= found["high"], (row["row"], column)
     heads = [(folder / "heads/audited/outcome/head.keras").read_bytes() for folder in (three, tmp_path / "plain")]
     assert heads[0] != heads[1]
 
@@ -182,7 +183,9 @@ def test_several_trainings_share_samples(three: Path) -> None:
     assert (UNTRAINED, "unseen_database", 3) in parts
     each = [parts[AUDITED, "unseen_database", seed] for seed in (1, 2, 3)]
     accuracies = [metrics.accuracy(part.is_member, part.logit) for part in each]  # type: ignore[arg-type]
-    found = json.loads((three / "table.json").read_text())["rows"]["conv4"]["accuracy"]
+    row = json.loads((three / "table.json").read_text())["rows"][0]
+    assert row["row"] == "conv4"
+    found = row["figures"]["accuracy"]
     assert found["num_seeds"] == 3
     assert found["value"] == pytest.approx(np.mean(accuracies))
 

@@ -49,8 +49,8 @@ def measured(scores: list[Scores], of_plus: list[Scores]) -> run_table.RunTable:
         (head(), plus(0.0), run_table.NOTHING, "No head or baseline tells members from other people"),
         (head(across=2.0), plus(0.0), run_table.DATABASE, "Across databases conv1 gives"),
         (head(across=-2.0), [], run_table.DATABASE, "MINT+ was not run."),
-        (head(across=2.0), plus(2.0), run_table.MEMBERSHIP, "By MINT+ by photo one tells members"),
-        (head(same=2.0), [], run_table.MEMBERSHIP, "By conv1 one tells members"),
+        (head(across=2.0), plus(2.0), run_table.MEMBERSHIP, "MINT+ by photo tells members"),
+        (head(same=2.0), [], run_table.MEMBERSHIP, "Conv1 tells members"),
         (
             head(same=2.0, untrained=2.0),
             plus(0.0),
@@ -59,7 +59,7 @@ def measured(scores: list[Scores], of_plus: list[Scores]) -> run_table.RunTable:
         ),
         (head(across=2.0), plus(2.0, untrained=2.0), run_table.MIXED, "but so does its control"),
         (head(same=-2.0), plus(-2.0), run_table.NOTHING, "MINT+ does not tell"),
-        (head(same=2.0, untrained=2.0), plus(2.0), run_table.MEMBERSHIP, "By MINT+ by photo one tells"),
+        (head(same=2.0, untrained=2.0), plus(2.0), run_table.MEMBERSHIP, "MINT+ by photo tells"),
     ],
 )
 def test_the_rule(scores: list[Scores], of_plus: list[Scores], outcome: str, words: str) -> None:
@@ -83,7 +83,8 @@ def test_what_was_not_run_is_never_zero() -> None:
     assert lines["conv2"].split("|")[5].strip() == "-"
     assert lines[PHOTO].split("|")[2].strip() == lines[PHOTO].split("|")[3].strip() == "-"
     content = table.to_dict()
-    assert "same database" not in content["rows"]["conv2"]
+    assert [row["row"] for row in content["rows"]] == ["conv1", "conv2", PHOTO]
+    assert "same database" not in content["rows"][1]["figures"]
     assert set(content["adjusted_p"]) == {"conv1", PHOTO}
     assert content["outcome"] == run_table.DATABASE
 
@@ -98,6 +99,7 @@ def test_a_row_that_was_the_best_of_many_is_not_yet_found() -> None:
     of_many = run_table.RunTable("vanilla", {"conv1": row(0.51), "conv2": row(0.45)}, {"conv1": 0.4, "conv2": 1.0})
     assert run_table.conclude(alone)[0] == run_table.MEMBERSHIP
     assert run_table.conclude(of_many)[0] == run_table.NOTHING
+    assert "(at most conv1: .56 [.51,.62], p = 0.40 as the best of 2)" in run_table.conclude(of_many)[1]
 
 
 def test_the_order_and_the_width_of_the_table() -> None:
