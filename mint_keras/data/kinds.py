@@ -13,6 +13,7 @@ _BEGINNINGS: tuple[tuple[int, bytes, bool, str], ...] = (
     (0, b"MM\0+", True, "a TIFF image"),
     (8, b"WEBP", True, "a WebP image"),
     (0, b"\0\0\0\x0cjP  ", True, "a JPEG 2000 image"),
+    (0, b"\xff\x4f\xff\x51", True, "a JPEG 2000 image"),
     (0, b"\xff\x0a", True, "a JPEG XL image"),
     (0, b"\0\0\0\x0cJXL ", True, "a JPEG XL image"),
     *(

@@ -64,7 +64,7 @@ _CLASS_WORDS = (
 )
 _CLASSES = _GROUPS | frozenset(_CLASS_WORDS.split())
 _UNKNOWN = re.compile(
-    r"nan|none|null|-1|unk|n/a|n\.a\.|nil|nobody|misc|others|to[-_ ]?sort|anonym(?:ous)?"
+    r"na[nt]|none|null|-1|unk|n/a|n\.a\.|nil|nobody|misc|others|to[-_ ]?sort|anonym(?:ous)?"
     r"|(?:un(?:known|labell?ed|identified|named|sorted|defined|assigned|tagged|classified)|no[-_ ]?name|stranger"
     r"|distractor)s?(?:[-_ ]?(?:person|people|face|identity|id|subject|user)s?)?[-_ ]*\d*",
     re.IGNORECASE,
@@ -113,7 +113,9 @@ def all_match(names: Sequence[str], pattern: re.Pattern[str]) -> bool:
 def canonical(name: str) -> str:
     """Returns one form of a person's name: spaces, invisible characters and forms of Unicode tell nobody apart."""
     visible = "".join(letter for letter in name if unicodedata.category(letter) != "Cf")
-    return " ".join(unicodedata.normalize("NFKC", visible).split())
+    name = " ".join(unicodedata.normalize("NFKC", visible).split())
+    # Whole numbers of a column with gaps were written as floats by somebody.
+    return name.removesuffix(".0") if name.removesuffix(".0").isdecimal() else name
 
 
 def is_unknown(name: str) -> bool:

@@ -92,11 +92,8 @@ class RecordFile:
         return np.frombuffer(body, np.float32, flag), body[4 * flag :]
 
     def image(self, key: int) -> bytes:
-        """Returns the encoded image of one record, whose label has to say an identity."""
-        labels, payload = self.read(key)
-        if not np.isfinite(labels[0]):
-            raise InputError(f"Expected an identity at key {key} of {self.path}, received the label {labels[0]}.")
-        return payload
+        """Returns the encoded image of one record."""
+        return self.read(key)[1]
 
     def labels(self, key: int) -> np.ndarray:
         """Returns the labels of one record without reading its image: whoever lists millions must not read theirs."""
@@ -115,21 +112,21 @@ class RecordFile:
         It says so in float32, which holds whole numbers up to 2**24 only (Glint360K has more images), so the records
         around that place are looked at. Where record 0 is damaged, the identities are looked for from the end.
         """
-        if self._keys[0] != 0:
-            return self.keys
-        behind = self._keys[-1] + 1
-        about = self._is_identity(0)
-        if about is False:
-            return self.keys
-        stated = float(self.read(0)[0][0]) if about else np.nan
-        end = min(max(int(stated), 1), behind) if np.isfinite(stated) else behind
-        while end > 1 and self._is_identity(end - 1) is True:
-            end -= 1
-        while self._is_identity(end) is False:
-            end += 1
-        # A damaged record 0 with no identities behind the images may have been an image.
-        first = 0 if np.isnan(stated) and end == behind else 1
-        return self.keys[(self.keys >= first) & (self.keys < end)]
+        keys = self.keys
+        if self._keys[0] == 0 and (about := self._is_identity(0)) is not False:
+            behind = self._keys[-1] + 1
+            stated = float(self.read(0)[0][0]) if about else np.nan
+            end = min(max(int(stated), 1), behind) if np.isfinite(stated) else behind
+            while end > 1 and self._is_identity(end - 1) is True:
+                end -= 1
+            while self._is_identity(end) is False:
+                end += 1
+            # A damaged record 0 with no identities behind the images may have been an image.
+            first = 0 if np.isnan(stated) and end == behind else 1
+            keys = keys[(keys >= first) & (keys < end)]
+        # An index may number records otherwise, and then these are anywhere.
+        is_odd = len(keys) and any(self._is_identity(int(key)) for key in (keys[0], keys[-1]))
+        return np.array([key for key in keys.tolist() if not self._is_identity(key)]) if is_odd else keys
 
     def _is_identity(self, key: int) -> bool | None:
         """Says whether a record is about people, not an image; None if it cannot be read, as in a truncated file."""
@@ -158,7 +155,7 @@ class RecordFile:
         """Returns why an index is not of this file, "" if it may be; one of a truncated file is right."""
         if len(np.unique(keys)) < len(keys) or len(np.unique(offsets)) < len(offsets):
             return "repeats records"
-        if len(offsets) and (offsets.min() < 0 or (offsets % 4).any()):
+        if len(offsets) and (min(keys.min(), offsets.min()) < 0 or (offsets % 4).any()):
             return "points to places where no record can begin"
         size = self._file.seek(0, 2)
         within = np.sort(offsets[offsets < size])
@@ -256,41 +253,44 @@ def read(path: Path, database: str) -> Iterator[Sample]:
     Labels below 0, or all the same, are unknown. A damaged record stays listed, to be rejected with its reason by
     whoever reads its image.
     """
-    identities, reason = {}, "none"
     with RecordFile(path) as records:
-        for key in map(int, records.image_keys()):
-            identities[key] = np.nan
-            try:
-                identities[key] = float(records.labels(key)[0])
-            except InputError as error:
-                reason = f"damaged ones only: {error}"
-    readable = np.array([label for label in identities.values() if np.isfinite(label)])
-    if not len(readable):
-        raise InputError(f"Expected images in {path}, received {reason}")
-    says_nothing = bool(_why_unknown(readable))
-    for key, label in identities.items():
-        identity = f"{int(label):07d}" if np.isfinite(label) else f"damaged-{key}"
-        is_known = not says_nothing and not label < 0
-        yield Sample(f"{database}/{key}", database, identity if is_known else unknown(str(key)), f"{path}#{key}")
+        labels, reason = _labels(records)
+    if reason and np.isnan(list(labels.values())).all():
+        raise InputError(f"Expected images in {path}, received damaged ones only: {reason}")
+    says_nothing = bool(_why_unknown(labels))
+    for key, label in labels.items():
+        is_known = not says_nothing and np.isfinite(label) and label >= 0
+        identity = f"{int(label):07d}" if is_known else unknown(str(key))
+        yield Sample(f"{database}/{key}", database, identity, f"{path}#{key}")
 
 
 def complaints(path: Path) -> list[str]:
     """Returns what is wrong with the index of a `.rec` file and with its labels."""
     with RecordFile(path) as records:
         found = [f"The index {records.why_scanned}; the file was scanned instead."] if records.why_scanned else []
-        labels = []
-        for key in map(int, records.image_keys()):
-            with contextlib.suppress(InputError):
-                labels.append(float(records.labels(key)[0]))
-    why = _why_unknown(np.array([label for label in labels if np.isfinite(label)]))
+        why = _why_unknown(_labels(records)[0])
     return [*found, why] if why else found
 
 
-def _why_unknown(labels: np.ndarray) -> str:
+def _labels(records: RecordFile) -> tuple[dict[int, float], str]:
+    """Returns the first label of each image, NaN of a damaged record, and why the last of these is damaged."""
+    labels, reason = {}, ""
+    for key in map(int, records.image_keys()):
+        labels[key] = np.nan
+        try:
+            labels[key] = float(records.labels(key)[0])
+        except InputError as error:
+            reason = str(error)
+    return labels, reason
+
+
+def _why_unknown(labels: dict[int, float]) -> str:
     """Returns why labels say nothing of who is who, "" if they may."""
-    if len(labels) > 1 and (labels == labels[0]).all():
-        return f"Labels do not tell people apart: all are {labels[0]:g}. Identities are unknown."
-    return "" if (labels % 1 == 0).all() else "Labels are no whole numbers, so no people. Identities are unknown."
+    known = np.array([label for label in labels.values() if np.isfinite(label)])
+    if len(known) == 0 or (len(known) > 1 and (known == known[0]).all()):
+        said = f"all are {known[0]:g}" if len(known) else "none is a number"
+        return f"Labels do not tell people apart: {said}. Identities are unknown."
+    return "" if (known % 1 == 0).all() else "Labels are no whole numbers, so no people. Identities are unknown."
 
 
 def read_property(folder: Path) -> int | None:
