@@ -250,15 +250,22 @@ class RecordFile:
 def read(path: Path, database: str) -> Iterator[Sample]:
     """Yields the images of a `.rec` file; the first label of a record is its identity, its location `FILE.rec#KEY`.
 
-    Labels below 0, or all the same, are unknown. A damaged record stays listed, to be rejected with its reason by
+    Labels below 0, no numbers, or all the same, are unknown. A damaged record stays listed, to be rejected by
     whoever reads its image.
     """
+    identities, reason = {}, "none"
     with RecordFile(path) as records:
-        labels, reason = _labels(records)
-    if reason and np.isnan(list(labels.values())).all():
-        raise InputError(f"Expected images in {path}, received damaged ones only: {reason}")
-    says_nothing = bool(_why_unknown(labels))
-    for key, label in labels.items():
+        for key in map(int, records.image_keys()):
+            identities[key] = np.nan
+            try:
+                identities[key] = float(records.labels(key)[0])
+            except InputError as error:
+                reason = f"damaged ones only: {error}"
+    readable = np.array([label for label in identities.values() if np.isfinite(label)])
+    if not len(readable):
+        raise InputError(f"Expected images in {path}, received {reason}")
+    says_nothing = bool(_why_unknown(readable))
+    for key, label in identities.items():
         is_known = not says_nothing and np.isfinite(label) and label >= 0
         identity = f"{int(label):07d}" if is_known else unknown(str(key))
         yield Sample(f"{database}/{key}", database, identity, f"{path}#{key}")
@@ -268,29 +275,19 @@ def complaints(path: Path) -> list[str]:
     """Returns what is wrong with the index of a `.rec` file and with its labels."""
     with RecordFile(path) as records:
         found = [f"The index {records.why_scanned}; the file was scanned instead."] if records.why_scanned else []
-        why = _why_unknown(_labels(records)[0])
+        labels = []
+        for key in map(int, records.image_keys()):
+            with contextlib.suppress(InputError):
+                labels.append(float(records.labels(key)[0]))
+    why = _why_unknown(np.array([label for label in labels if np.isfinite(label)]))
     return [*found, why] if why else found
 
 
-def _labels(records: RecordFile) -> tuple[dict[int, float], str]:
-    """Returns the first label of each image, NaN of a damaged record, and why the last of these is damaged."""
-    labels, reason = {}, ""
-    for key in map(int, records.image_keys()):
-        labels[key] = np.nan
-        try:
-            labels[key] = float(records.labels(key)[0])
-        except InputError as error:
-            reason = str(error)
-    return labels, reason
-
-
-def _why_unknown(labels: dict[int, float]) -> str:
+def _why_unknown(labels: np.ndarray) -> str:
     """Returns why labels say nothing of who is who, "" if they may."""
-    known = np.array([label for label in labels.values() if np.isfinite(label)])
-    if len(known) == 0 or (len(known) > 1 and (known == known[0]).all()):
-        said = f"all are {known[0]:g}" if len(known) else "none is a number"
-        return f"Labels do not tell people apart: {said}. Identities are unknown."
-    return "" if (known % 1 == 0).all() else "Labels are no whole numbers, so no people. Identities are unknown."
+    if len(labels) > 1 and (labels == labels[0]).all():
+        return f"Labels do not tell people apart: all are {labels[0]:g}. Identities are unknown."
+    return "" if (labels % 1 == 0).all() else "Labels are no whole numbers, so no people. Identities are unknown."
 
 
 def read_property(folder: Path) -> int | None:
