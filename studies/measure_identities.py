@@ -286,8 +286,8 @@ def render(content: dict[str, Any]) -> str:
             looked.append([world["faces"], world["network"], *(share(one[name], of) for name, of in pairs)])
             of = world["flat"]
             flat.append(
-                f"As a flat folder, {of['num_photos']:,} of the {world['num_photos']:,} photos of {world['faces']} fall "
-                f"into {of['num_groups']:,} groups by {world['network']}, {of['num_of_one']:,} of them of one person; "
+                f"As a flat folder, {of['num_photos']:,} of the {world['num_photos']:,} photos of {world['faces']} "
+                f"fall into {of['num_groups']:,} groups by {world['network']}, {of['num_of_one']:,} of one person; "
                 f"{of['num_pairs_found'] / of['num_pairs']:.0%} of the pairs of one person's photos are in one."
             )
     return "\n\n".join([tables.format_table(rows), tables.format_table(looked), *flat])
