@@ -33,7 +33,6 @@ RESULTS, TEXT = "copies.json", "copies.md"
 DEFAULT, AUDITED = "default", "--audited"
 _RARE = 0.001  # of copies may lie below what is settled, and of other photos above
 _SETTLED = 100  # copies of each kind that settle it
-_BATCH = 1024  # faces that are embedded before they are kept
 _NEAREST = 4  # others that each photo is laid on, as find_overlap.py does
 
 # From faces to embeddings of length 1.
@@ -120,9 +119,12 @@ def measure_copies(options: MeasureCopies) -> FoundCopies:
             rounds.append(kept(f"round_{number}", plant))
         files = [arrays.read(options.out / f"missed_{number}.npz") for number in range(options.rounds)]
         missed = {name: np.concatenate([file[name] for file in files]) for name in ("faces", "row", "kind")}
-        sources = {options.faces: lambda: again(quoted, missed, options.min_cosine, _keeping(embed, options.out / "0"))}
-        for number, source in enumerate(options.others, 1):
-            kept_in = _keeping(embed, options.out / str(number))
+        keeping = [
+            embed and arrays.keeping(embed, options.out / f"embeddings_{number}")
+            for number in range(len(options.others) + 1)
+        ]
+        sources = {options.faces: lambda: again(quoted, missed, options.min_cosine, keeping[0])}
+        for source, kept_in in zip(options.others, keeping[1:], strict=True):
             sources[source] = functools.partial(look, source, options.min_cosine, kept_in)
         looked = {_short(name): kept(f"source_{k}", one) for k, (name, one) in enumerate(sources.items())}
         found = looked[_short(options.faces)]
@@ -141,22 +143,6 @@ def measure_copies(options: MeasureCopies) -> FoundCopies:
 
 def _short(source: str) -> str:
     return source if "synthetic:" in source else Path(source).name
-
-
-def _keeping(embed: Embed | None, folder: Path) -> Embed | None:
-    """Returns what embeds and keeps each batch on the disk, so that nothing is done twice."""
-    if embed is None:
-        return None
-
-    def look(faces: np.ndarray) -> np.ndarray:
-        parts = []
-        for start in range(0, len(faces), _BATCH):
-            batch = [faces[k : k + 64] for k in range(start, min(start + _BATCH, len(faces)), 64)]
-            make = functools.partial(lambda batch: {"embedding": np.concatenate(list(map(embed, batch)))}, batch)
-            parts.append(formats.kept(folder / f"{start}.npz", make, arrays.write, arrays.read)["embedding"])
-        return np.concatenate(parts)
-
-    return look
 
 
 def read(source: str, embed: Embed | None) -> Photos:

@@ -112,16 +112,17 @@ def measure_identities(options: MeasureIdentities) -> FoundIdentities:
 
 def _seen(faces: str, network: Path, path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Returns embeddings and names; embeds the faces if that was not done."""
-    from mint_keras.aad import observe
     from mint_keras.audited import embedding
-    from mint_keras.data import samples
+    from mint_keras.data import images, samples
     from studies import arrays
 
     def embed() -> dict[str, np.ndarray]:
         is_file = network.suffix == ".onnx"
         model = embedding.open_onnx(network, "", (), ()) if is_file else embedding.open_model(network)
-        seen = observe.observe(samples.list_all([faces]), lambda shown: {"embedding": model.embed(shown)})
-        return {"embedding": seen["embedding"], "people": seen.people().astype(str)}
+        table = samples.list_samples(faces)
+        rows, shown = images.read_faces(table, model.framing)
+        seen = arrays.keeping(model.embed, path.with_suffix(""))(shown)
+        return {"embedding": seen, "people": table.people()[rows].astype(str)}
 
     found = formats.kept(path, embed, arrays.write, arrays.read)
     return found["embedding"], found["people"]
