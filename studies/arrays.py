@@ -28,7 +28,7 @@ def read(path: Path) -> Mapping[str, np.ndarray]:
 
 
 def keeping(embed: Callable[[np.ndarray], np.ndarray], folder: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """Returns what embeds faces, (n, height, width, 3), and keeps them by batches in a folder: nothing is done twice."""
+    """Returns what embeds faces, (n, height, width, 3), and keeps it by batches in a folder: nothing is done twice."""
 
     def batch(faces: np.ndarray) -> dict[str, np.ndarray]:
         parts = [embed(faces[start : start + _SMALL]) for start in range(0, len(faces), _SMALL)]

@@ -104,7 +104,7 @@ def measure_copies(options: MeasureCopies) -> FoundCopies:
         def kept(name: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
             return formats.kept(options.out / f"{name}.json", measure, formats.write_json, formats.read_json)
 
-        everybody = read(options.faces, None)
+        everybody = read(options.faces)
         is_chosen = is_in_half(everybody.people, options.seed)
         chosen, quoted = (
             Photos(everybody.faces[rows], everybody.people[rows], None) for rows in (is_chosen, ~is_chosen)
@@ -145,11 +145,11 @@ def _short(source: str) -> str:
     return source if "synthetic:" in source else Path(source).name
 
 
-def read(source: str, embed: Embed | None) -> Photos:
+def read(source: str) -> Photos:
     """Reads the photos of a source that are usable."""
     table = samples.list_samples(source)
     rows, faces = images.read_faces(table)
-    return Photos(faces, table.people()[rows], embed(faces) if embed else None)
+    return Photos(faces, table.people()[rows], None)
 
 
 def is_in_half(people: np.ndarray, seed: int) -> np.ndarray:
@@ -254,7 +254,7 @@ def prints(faces: np.ndarray, embedding: np.ndarray | None) -> overlap.Fingerpri
 
 def look(source: str, min_cosine: float, embed: Embed | None) -> dict[str, Any]:
     """Counts the photos of a database that are taken for one, without the network and with it."""
-    return again(read(source, None), None, min_cosine, embed)
+    return again(read(source), None, min_cosine, embed)
 
 
 def again(
