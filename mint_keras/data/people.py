@@ -9,7 +9,7 @@ import itertools
 import re
 import statistics
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -35,7 +35,7 @@ _PARTS = re.compile(
 )
 _TAKES = (
     r"(?:session|sess|video|vid|clip|seq|sequence|take|cam|camera|day|visit|scene|shot|track|part|shard|chunk|batch"
-    r"|split|subset|fold|disk|vol|volume|bucket|album|dcim|age)"
+    r"|split|subset|fold|disk|vol|volume|bucket|album|dcim|age|upload|import|export|folder|dir|page|set|dataset|block)"
 )
 _YEAR = r"(?:19|20)\d\d"
 # Of these a person may have several, too. 1-000003 is somebody, the third person of the first source.
@@ -167,10 +167,12 @@ def read(names: Sequence[str], layout: str = FOLDERS) -> Reading:
 
 def _finish(names: Sequence[str], identity: Sequence[str], how: str, notes: Sequence[str]) -> Reading:
     """Marks who is unknown, each photo by itself, and brings names into one form."""
-    found = [
-        unknown(name) if is_unknown((one := canonical(raw)).rpartition("/")[2]) else one
-        for name, raw in zip(names, identity, strict=True)
-    ]
+    form_of: dict[str, str] = {}  # of names that differ in case alone, the first
+    found = []
+    for name, raw in zip(names, identity, strict=True):
+        one = canonical(raw)
+        one = form_of.setdefault(one.casefold(), one)
+        found.append(unknown(name) if is_unknown(one.rpartition("/")[2]) else one)
     return Reading(found, how, tuple(notes))
 
 
@@ -230,6 +232,9 @@ def _why_no_people(names: Sequence[str], tops: Sequence[str]) -> str:
         return f"folders such as {min(counts)!r} are classes"
     if statistics.median(counts.values()) >= _MANY:
         return f"folders of {int(statistics.median(counts.values())):,} photos are classes, albums or shards"
+    without_number = set(map(_of_file, counts)) - {""}
+    if max(counts.values()) == 1 and 1 < len(without_number) <= len(counts) / 2:
+        return f"folders of one photo each, such as {min(counts)!r}, may number a person's photos"
     pairs = [(top, stem) for top, stem in zip(tops, stems, strict=True) if top]
     if len(counts) > 1 and any(is_shard(pairs, stems) for is_shard in _SHARDS):
         return f"folders such as {min(counts)!r} look like shards, which follow from the names of files"
@@ -265,21 +270,16 @@ def _is_full(pairs: Sequence[tuple[str, str]], stems: Sequence[str]) -> bool:
     return goes_on and len(set(sizes[:-1])) == 1 and sizes[0] >= max(sizes[-1], _FULL)
 
 
-def _is_last(pairs: Sequence[tuple[str, str]], stems: Sequence[str]) -> bool:
-    """Says whether folders are the last digits of the longer numbers with which files begin, as in IMDB-WIKI."""
-    first = (re.match(r"\D*(\d+)", stem) for _, stem in pairs)
-    return all(
-        match and len(top) == 2 and top.isdecimal() and match[1].endswith(top) and match[1] != top
-        for match, (top, _) in zip(first, pairs, strict=True)
+def _is_end(pairs: Sequence[tuple[str, str]], stems: Sequence[str]) -> bool:
+    """Says whether folders are the last digits of hashes, or of the longer numbers with which files begin."""
+    number = re.compile(r"([0-9a-f]{6,})|\D*(\d+).*")
+    ends = [(top, match[1] or match[2]) for top, stem in pairs if (match := number.fullmatch(stem))]
+    return len(ends) == len(pairs) > len({top for top, _ in pairs}) and all(
+        len(top) < len(digits) and digits.endswith(top) for top, digits in ends
     )
 
 
-_SHARDS: tuple[Callable[[Sequence[tuple[str, str]], Sequence[str]], bool], ...] = (
-    _is_block,
-    _is_prefix,
-    _is_full,
-    _is_last,
-)
+_SHARDS = (_is_block, _is_prefix, _is_full, _is_end)
 
 
 def _are_groups(paths: Sequence[Sequence[str]]) -> bool:

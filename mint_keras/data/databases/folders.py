@@ -13,7 +13,7 @@ _LFW = re.compile(r"(?:.*/)?([^/]+)/\1_\d{4}\.\w+")
 # A few names of UTKFace lack the race or the gender, and a few have a space.
 _UTKFACE = re.compile(r"(?:.*/)?(\d+)_(?:([01])_)?(?:_?([0-4])_)?\d{14,17} ?\..+")
 _UTKFACE_FOLDER = re.compile(r"utk.*|crop_part\d|part\d|.*cropped|images?", re.IGNORECASE)
-_GANDIFFFACE = re.compile(r"(?:.*/)?([A-Za-z]+)_(Male|Female)/\d+/[^/]+")
+_GANDIFFFACE = re.compile(r"(?:.*/)?(Asian|Black|Indian|White|Hispanic|Latino|Arab|Middle\w*)_(Male|Female)/\d+/[^/]+")
 
 
 def read(folder: Path, database: str, layout: str = people.FOLDERS) -> Iterator[Sample]:
