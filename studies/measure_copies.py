@@ -114,8 +114,9 @@ def measure_copies(options: MeasureCopies) -> FoundCopies:
         share = -(-options.plant // options.rounds)
         rounds = []
         for number in range(options.rounds):
-            missed = options.out / f"missed_{number}.npz"
-            plant = functools.partial(search.plant, share, options.seed + 1 + number, missed)
+            plant = functools.partial(
+                search.plant, share, options.seed + 1 + number, options.out / f"missed_{number}.npz"
+            )
             rounds.append(kept(f"round_{number}", plant))
         files = [arrays.read(options.out / f"missed_{number}.npz") for number in range(options.rounds)]
         missed = {name: np.concatenate([file[name] for file in files]) for name in ("faces", "row", "kind")}
@@ -210,7 +211,8 @@ class Searches:
         both, fine = self._prints, self._fine
         if len(copies):
             parts = zip(vars(self._prints).values(), vars(prints(copies, embedding)).values(), strict=True)
-            both = overlap.Fingerprints(*(None if one is None else np.concatenate([one, two]) for one, two in parts))
+            joined: list[Any] = [None if one is None else np.concatenate([one, two]) for one, two in parts]
+            both = overlap.Fingerprints(*joined)
             fine = np.concatenate([self._fine, registration.grey(copies, registration.FINE)])
 
         def is_copy(first: int, second: int) -> bool:
@@ -248,8 +250,9 @@ class Searches:
 
 def prints(faces: np.ndarray, embedding: np.ndarray | None) -> overlap.Fingerprints:
     """Takes the fingerprints of faces."""
-    digest, *hashes = overlap.hash_faces(faces)
-    return overlap.Fingerprints(np.array(digest), *hashes, embedding, registration.grey(faces, registration.ROUGH))
+    digest, plain, mirrored, quality = overlap.hash_faces(faces)
+    rough = registration.grey(faces, registration.ROUGH)
+    return overlap.Fingerprints(np.array(digest), plain, mirrored, quality, embedding, rough)
 
 
 def look(source: str, min_cosine: float, embed: Embed | None) -> dict[str, Any]:
@@ -265,7 +268,7 @@ def again(
     search = Searches(photos, min_cosine)
     counts = np.unique(photos.people, return_counts=True)[1]
     num, num_same = len(photos.people), int((counts * (counts - 1) // 2).sum())
-    result = {"num_photos": num, "pairs_of_one_person": num_same, "other_pairs": num * (num - 1) // 2 - num_same,
+    result: dict[str, Any] = {"num_photos": num, "pairs_of_one_person": num_same, "other_pairs": num * (num - 1) // 2 - num_same,
               "found": {DEFAULT: search.count(search.find(nothing))}, "planted": {}}  # fmt: skip
     if embed is not None:
         copies, row, kind = (missed["faces"], missed["row"], missed["kind"]) if missed else (nothing, nothing, nothing)

@@ -132,12 +132,9 @@ def read(names: Sequence[str], layout: str = FOLDERS) -> Reading:
         names: Files relative to the database, with forward slashes.
         layout: A key of `READINGS`; all but `FOLDERS` are taken at their word.
     """
-    if layout == NAMES:
-        return _finish(names, [_of_file(name) for name in names], READINGS[NAMES], ())
-    if layout == INNER:
-        return _finish(names, [name.rpartition("/")[0] for name in names], READINGS[INNER], ())
-    if layout == FLAT:
-        return _finish(names, [""] * len(names), READINGS[FLAT], ())
+    asked = {NAMES: _of_file, INNER: lambda name: name.rpartition("/")[0], FLAT: lambda name: ""}
+    if layout in asked:
+        return _finish(names, [asked[layout](name) for name in names], READINGS[layout], ())
     paths, notes = _without_parts([[canonical(part) for part in name.split("/")[:-1]] for name in names])
     if not any(paths):
         where = "in one folder" if not notes else "in folders that are no people's"
@@ -151,8 +148,11 @@ def read(names: Sequence[str], layout: str = FOLDERS) -> Reading:
         notes.append(f"If they are people: --layout {INNER}.")
         return _finish(names, [""] * len(names), f"unknown, because {reason}", notes)
     if _are_conditions(paths):
+        inside = ["/".join(path[1:]) for path in paths]
+        if all(not name or name[-1].isdecimal() for name in inside):  # of people or of their videos
+            return _finish(names, [""] * len(names), "unknown, because outer or inner folders may be people", notes)
         notes.append(f"Folders such as {min(tops)!r} have the same folders inside, which are read as people.")
-        return _finish(names, ["/".join(path[1:]) for path in paths], "the inner folder", notes)
+        return _finish(names, inside, "the inner folder", notes)
     inner = ["/".join(path) for path in paths]
     num_top, num_inner = len(set(tops) - {""}), len(set(inner) - {""})
     if num_top == num_inner:
@@ -198,17 +198,15 @@ def _without_parts(paths: list[list[str]]) -> tuple[list[list[str]], list[str]]:
         if sessions == here and not (is_last and any(len(name) < 3 for name in here)):
             gone |= sessions
         bare = {name: match["name"] for name in here - gone if (match := _BEHIND.fullmatch(name))}
+        one_of = {name: one for name, one in bare.items() if one in here or len(bare) == len(here)}
         if len(bare) == len(here) > len(set(bare.values())) == 1:
-            gone |= here  # lfw_train and lfw_test
-        elif one_of := {name: one for name, one in bare.items() if one in here or len(bare) == len(here)}:
+            gone, one_of = here, {}  # lfw_train and lfw_test
+        if one_of:
             notes.append(f"Folders such as {min(one_of)!r} are read as {one_of[min(one_of)]!r}.")
-            paths = [[*path[:level], *(one_of.get(name, name) for name in path[level : level + 1]), *path[level + 1 :]]
-                     for path in paths]  # fmt: skip
-        if gone:
-            if len(here) > 1 or is_last:
-                notes.append(f"Folders such as {min(gone)!r} are read as parts or sessions, not people.")
-            paths = [path[:level] + path[level + 1 :] if path[level : level + 1] and path[level] in gone else path
-                     for path in paths]  # fmt: skip
+        if gone and (len(here) > 1 or is_last):
+            notes.append(f"Folders such as {min(gone)!r} are read as parts or sessions, not people.")
+        paths = [[*path[:level], *(one_of.get(name, name) for name in path[level : level + 1] if name not in gone),
+                  *path[level + 1 :]] for path in paths]  # fmt: skip
     while paths and len(paths[0]) > 1 and all(len(path) > 1 and path[0] == paths[0][0] for path in paths):
         notes.append(f"The folder {paths[0][0]!r} around all others is read as the database, not a person.")
         paths = [path[1:] for path in paths]
@@ -251,10 +249,16 @@ def _is_block(pairs: Sequence[tuple[str, str]], stems: Sequence[str]) -> bool:
     )
 
 
-def _is_prefix(pairs: Sequence[tuple[str, str]], stems: Sequence[str]) -> bool:
-    """Says whether folders are the first digits of hashes or numbers that name the files."""
-    digits = re.compile(r"[0-9a-f]{6,}(?:-[0-9a-f]+)*")
-    return all(len(top) <= 4 and stem.startswith(top) and digits.fullmatch(stem) for top, stem in pairs)
+def _is_digits(pairs: Sequence[tuple[str, str]], stems: Sequence[str]) -> bool:
+    """Says whether folders are the first or last digits of hashes, or the last of numbers with which files begin."""
+    number = re.compile(r"([0-9a-f]{6,})(?:-[0-9a-f]+)*|\D*(\d+).*")
+    found = [(top, match) for top, stem in pairs if (match := number.fullmatch(stem))]
+    if len(found) < len(pairs) or any(len(top) >= len(match[1] or match[2]) for top, match in found):
+        return False
+    is_many = len(pairs) > len({top for top, _ in pairs})
+    return all(len(top) <= 4 and (match[1] or "").startswith(top) for top, match in found) or (
+        is_many and all((match[1] or match[2]).endswith(top) for top, match in found)
+    )
 
 
 def _is_full(pairs: Sequence[tuple[str, str]], stems: Sequence[str]) -> bool:
@@ -270,16 +274,7 @@ def _is_full(pairs: Sequence[tuple[str, str]], stems: Sequence[str]) -> bool:
     return goes_on and len(set(sizes[:-1])) == 1 and sizes[0] >= max(sizes[-1], _FULL)
 
 
-def _is_end(pairs: Sequence[tuple[str, str]], stems: Sequence[str]) -> bool:
-    """Says whether folders are the last digits of hashes, or of the longer numbers with which files begin."""
-    number = re.compile(r"([0-9a-f]{6,})|\D*(\d+).*")
-    ends = [(top, match[1] or match[2]) for top, stem in pairs if (match := number.fullmatch(stem))]
-    return len(ends) == len(pairs) > len({top for top, _ in pairs}) and all(
-        len(top) < len(digits) and digits.endswith(top) for top, digits in ends
-    )
-
-
-_SHARDS = (_is_block, _is_prefix, _is_full, _is_end)
+_SHARDS = (_is_block, _is_digits, _is_full)
 
 
 def _are_groups(paths: Sequence[Sequence[str]]) -> bool:

@@ -91,10 +91,6 @@ class RecordFile:
             raise InputError(f"Expected {flag} labels at key {key} of {self.path}, received {len(body)} bytes.")
         return np.frombuffer(body, np.float32, flag), body[4 * flag :]
 
-    def image(self, key: int) -> bytes:
-        """Returns the encoded image of one record."""
-        return self.read(key)[1]
-
     def labels(self, key: int) -> np.ndarray:
         """Returns the labels of one record without reading its image: whoever lists millions must not read theirs."""
         self._seek(key)

@@ -82,11 +82,9 @@ def read_samples(path: Path, part: int | None = None) -> SampleTable:
     pairs = zip(map(people.canonical, arrays["identity"].tolist()), arrays["sample_id"].tolist(), strict=True)
     is_old = path.suffix == ".parquet" and _is_old(path)
     arrays["identity"] = np.array(
-        [
-            unknown(sample) if people.is_unknown(name) or (is_old and _is_file(name, sample)) else name
-            for name, sample in pairs
-        ]
-    )
+        [unknown(of) if people.is_unknown(name) or (is_old and of.endswith(f"/{name}") and "." in name) else name
+         for name, of in pairs]
+    )  # fmt: skip
     if wrong := [text for text in np.unique(arrays["database"]).tolist() if "/" in text]:
         raise InputError(f"Expected names of databases without /, which people's names follow, received {wrong[0]!r}.")
     for name in ("sample_id", "database", "identity"):  # lists of them are written as text, and read again
@@ -103,10 +101,6 @@ def _is_old(path: Path) -> bool:
 
     said = pyarrow.parquet.read_metadata(path).metadata or {}
     return (path.parent / formats.MANIFEST).is_file() and not _VERSION.keys() <= said.keys()
-
-
-def _is_file(name: str, sample: str) -> bool:
-    return Path(name).suffix.lower() in files.SUFFIXES and sample.partition("/")[2] == name
 
 
 def _parse_attributes(text: str, path: Path) -> str:
