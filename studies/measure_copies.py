@@ -268,8 +268,13 @@ def again(
     search = Searches(photos, min_cosine)
     counts = np.unique(photos.people, return_counts=True)[1]
     num, num_same = len(photos.people), int((counts * (counts - 1) // 2).sum())
-    result: dict[str, Any] = {"num_photos": num, "pairs_of_one_person": num_same, "other_pairs": num * (num - 1) // 2 - num_same,
-              "found": {DEFAULT: search.count(search.find(nothing))}, "planted": {}}  # fmt: skip
+    result: dict[str, Any] = {
+        "num_photos": num,
+        "pairs_of_one_person": num_same,
+        "other_pairs": num * (num - 1) // 2 - num_same,
+        "found": {DEFAULT: search.count(search.find(nothing))},
+        "planted": {},
+    }
     if embed is not None:
         copies, row, kind = (missed["faces"], missed["row"], missed["kind"]) if missed else (nothing, nothing, nothing)
         embedding = embed(np.concatenate([photos.faces, copies]))
