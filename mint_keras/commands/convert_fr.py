@@ -29,6 +29,8 @@ class ConvertFr(Writing):
     Attributes:
         weights: The model: an ONNX, Keras or TFLite file, arcface_torch's backbone.pth or model.pt, a SavedModel, or a
             folder in insightface's layout (~/.insightface/models/buffalo_l).
+        download: Where to fetch the file of --weights from if it is not there: https://... or hf://OWNER/REPOSITORY/FILE,
+            with its SHA-256 behind as #sha256=HEX unless --card knows it. Without this option nothing asks the network.
         out: Folder for model.keras, manifest.json and parity.json; models/<name of the file> by default.
         card: What the file is said to be: a name of models/cards (fr1, fr2, fr3, buffalo_l ...) or a YAML file. Its
             structure, and its SHA-256 where known, are checked. By default the card that knows the file's SHA-256.
@@ -50,6 +52,7 @@ class ConvertFr(Writing):
     """
 
     weights: Path
+    download: str = ""
     out: Path | None = None
     card: str = ""
     list_taps: bool = False
@@ -76,11 +79,14 @@ class Conversion(Result):
 
 def convert_fr(config: ConvertFr) -> Conversion:
     """Converts, compares, saves; or lists the taps."""
-    from mint_keras.audited import cards, runtime, taps, zoo
+    from mint_keras.audited import cards, download, runtime, taps, zoo
     from mint_keras.audited.convert import claims, proof, sources
     from mint_keras.report import tables
 
     runtime.exact_float32()  # else GPUs would round what is proven to TF32
+    if config.download:
+        known = cards.load_card(config.card).sha256 if config.card else ()
+        download.fetch(config.download, known, config.weights)
     source = sources.open_source(config.weights)
     digests = {file.name: formats.sha256_file(file) for file in source.files}
     # A card knows the file itself, not the external weights that an ONNX file may have beside it.
