@@ -84,14 +84,14 @@ def convert_fr(config: ConvertFr) -> Conversion:
     from mint_keras.report import tables
 
     runtime.exact_float32()  # else GPUs would round what is proven to TF32
+    card = cards.load_card(config.card) if config.card else None
     if config.download:
-        known = cards.load_card(config.card).sha256 if config.card else ()
-        download.fetch(config.download, known, config.weights)
+        download.fetch(config.download, card.sha256 if card else (), config.weights)
     source = sources.open_source(config.weights)
     digests = {file.name: formats.sha256_file(file) for file in source.files}
     # A card knows the file itself, not the external weights that an ONNX file may have beside it.
     digest = digests[source.files[0].name]
-    card = cards.load_card(config.card) if config.card else cards.find_card(digest)
+    card = card or cards.find_card(digest)
     preprocessing, reason = source.choose_preprocessing(config.mean, config.std, card, config.bgr)
     name, out = source.files[0].stem, config.out or Path("models") / source.files[0].stem
     converted = source.to_keras(preprocessing, config.image_size, "".join(c if c.isalnum() else "_" for c in name))
@@ -131,11 +131,7 @@ def convert_fr(config: ConvertFr) -> Conversion:
     record = formats.read_json(out / formats.PARITY)
     shown = tuple(ParityRecord(**row) for row in record["records"])
     size = f"{converted.model.count_params():,} parameters, {taps.flops(converted.model) / 1e9:.2f} GFLOPs an image"
-    proven = [record[name] for name in ("statement", "verification") if name in record]
-    lines = [
-        tables.parity_table(shown),
-        f"{out / formats.MODEL}: {source.format}; {size}",
-        f"Pixels: {reason}.\nFile: {trust}.\nParity: {'; '.join(proven)}.",
-        *remarks,
-    ]
+    proven = "; ".join(record[name] for name in ("statement", "verification") if name in record)
+    said = f"Pixels: {reason}.\nFile: {trust}.\nParity: {proven}."
+    lines = [tables.parity_table(shown), f"{out / formats.MODEL}: {source.format}; {size}", said, *remarks]
     return Conversion("\n".join(lines), out, shown, record["statement"])
