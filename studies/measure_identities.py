@@ -115,7 +115,7 @@ def _seen(faces: str, network: Path, path: Path) -> tuple[np.ndarray, np.ndarray
 
     def embed() -> dict[str, np.ndarray]:
         is_file = network.suffix == ".onnx"
-        model = embedding.open_onnx(network, "", (), ()) if is_file else embedding.open_model(network)
+        model = embedding.open_onnx(network) if is_file else embedding.open_model(network)
         seen = observe.observe(samples.list_all([faces]), lambda shown: {"embedding": model.embed(shown)})
         return {"embedding": seen["embedding"], "people": seen.people().astype(str)}
 

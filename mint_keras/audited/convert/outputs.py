@@ -10,6 +10,8 @@ UNIT = f"{OUTCOME}_l2"
 # Scores, boxes and, in some, key points for three or five strides: SCRFD as insightface recognises it.
 _DETECTOR_OUTPUTS = {6: (2, 3), 9: (3, 3), 10: (2, 5), 15: (3, 5)}
 _ROLES = {"score": 1, "bbox": 4, "kps": 10}
+# By how wide their outputs are.
+_DETECTORS = {(1,) * 6 + (4,) * 3 + (10,) * 3: "YuNet by its strides", (2, 4, 10): "RetinaFace by its anchors"}
 _VIEWS = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity")
 # What lies between a vector and what it is divided by, as exporters write the Euclidean norm.
 _NORM_PARTS = {"ReduceL2", "ReduceSum", "ReduceSumSquare", "Mul", "Pow", "Sqrt", "Clip", "Max", "Add", "Expand", "Abs"}
@@ -58,15 +60,18 @@ def describe(graph: Graph, sizes: Mapping[str, int], height: int) -> str:
     makers = {tensor: node for node in graph.nodes for tensor in node.outputs}
     widths = [sizes.get(tensor, 0) for tensor in graph.outputs.values()]
     last = [makers[tensor].op for tensor in graph.outputs.values() if tensor in makers]
-    roles = {_width(graph, name) for name in graph.outputs}
-    if {4, 10} <= roles:
-        return "a detector of a kind that is not known here (SCRFD is), by its boxes and key points"
+    roles = sorted(_width(graph, name) or 0 for name in graph.outputs)
+    if {4, 10} <= set(roles):
+        kind = _DETECTORS.get(tuple(roles), "one of a kind that is not known here")
+        return f"a face detector, {kind}, by its boxes and key points; of detectors, SCRFD is taken"
     if "Softmax" in last:
         return f"a classifier, by its Softmax over {max(widths)} classes"
     if any(widths) and max(widths) < _MIN_EMBEDDING:
         return f"a net for age, gender, emotion or spoofing, by its {max(widths)} numbers; embeddings have 64 and more"
     if widths and max(widths) in _LANDMARKS and height >= 128:
         return f"a landmark model, by its {max(widths)} numbers"
+    if not any(widths):
+        return "a detector, or another net that says something of every place: no output is one vector for an image"
     return ""
 
 
