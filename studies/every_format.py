@@ -141,8 +141,8 @@ def _write(network: str, kind: str, file: Path) -> None:
 
             model = float16.convert_float_to_float16(model)
         onnx.save(model, file)
-        return None if kind in ("onnx", "onnx_half") else _quantise(file, kind)
-    model = _OF_KERAS[network]() if network in _OF_KERAS else _of_state(network)
+        return None if kind in ("onnx", "onnx_half") else quantise(file, kind)
+    model = _OF_KERAS[network]() if network in _OF_KERAS else of_state(network)
     if kind in ("keras", "h5"):
         model.save(file)
     elif kind == "saved_model":
@@ -152,8 +152,8 @@ def _write(network: str, kind: str, file: Path) -> None:
 
         precision = {"tflite": "fp32", "tflite_half": "fp16", "tflite_int8": "int8"}[kind]
         content = litert.to_tflite(keras.Model(model.input, {"outcome": model.output}))
-        faces = iresnet.normalise(_faces(model.input.shape[1]))
-        file.write_bytes(litert.quantise(content, precision, faces))
+        seen = iresnet.normalise(faces(model.input.shape[1]))
+        file.write_bytes(litert.quantise(content, precision, seen))
     return None
 
 
@@ -169,7 +169,8 @@ def _onnx(network: str) -> onnx.ModelProto:
     return onnx_forward.to_onnx(keras.Model(model.input, {"outcome": model.output}))
 
 
-def _of_state(network: str) -> keras.Model:
+def of_state(network: str) -> keras.Model:
+    """Returns a network of PyTorch in Keras, from RGB, (x - 127.5) / 127.5, to the embedding."""
     import keras
 
     from mint_keras.audited.cards import ARCFACE
@@ -179,7 +180,8 @@ def _of_state(network: str) -> keras.Model:
     return keras.Model(converted.model.input, converted.model.output["outcome"])
 
 
-def _faces(side: int, num: int = 16) -> np.ndarray:
+def faces(side: int, num: int = 16) -> np.ndarray:
+    """Returns drawn faces, uint8 RGB, shape (num, side, side, 3)."""
     import numpy as np
 
     from mint_keras.data import images, synthetic
@@ -188,7 +190,7 @@ def _faces(side: int, num: int = 16) -> np.ndarray:
     return np.stack([framing.apply(synthetic.render(f"synthetic:1/web/{i}/0")) for i in range(num)])
 
 
-def _quantise(file: Path, kind: str) -> None:
+def quantise(file: Path, kind: str) -> None:
     """Quantises an ONNX file in place, by the ranges of drawn faces."""
     from onnxruntime import InferenceSession, quantization
 
@@ -196,8 +198,8 @@ def _quantise(file: Path, kind: str) -> None:
 
     (entry,) = InferenceSession(file, providers=["CPUExecutionProvider"]).get_inputs()
     is_first = entry.shape[1] == 3
-    faces = iresnet.normalise(_faces(entry.shape[2]))
-    shown = faces.transpose(0, 3, 1, 2) if is_first else faces
+    shown = iresnet.normalise(faces(entry.shape[2]))
+    shown = shown.transpose(0, 3, 1, 2) if is_first else shown
 
     class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:

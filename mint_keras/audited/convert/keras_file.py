@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -255,7 +256,11 @@ def _run(model: keras.Model, start: keras.KerasTensor, call: Callable[..., Any])
 def _told(operation: keras.Operation) -> list[np.ndarray]:
     """Returns the constants of a layer that tell taps and pixels, in ONNX's order; of kernels the shape only."""
     if isinstance(operation, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
-        return [np.broadcast_to(np.float32(0), (1, 1, *operation.kernel_size))]
+        shape = operation.kernel.shape
+        width = math.prod(shape[2:]) if isinstance(operation, keras.layers.DepthwiseConv2D) else shape[3]
+        return [np.broadcast_to(np.float32(0), (width, 1, *shape[:2]))]
+    if isinstance(operation, keras.layers.Dense):
+        return [np.broadcast_to(np.float32(0), operation.kernel.shape)]
     if isinstance(operation, keras.layers.Rescaling):
         return [np.asarray(operation.scale, np.float32)]
     if isinstance(operation, keras.layers.Normalization):

@@ -79,16 +79,6 @@ def infer_spec(state: State) -> tuple[iresnet.IResNetSpec, int]:
     return spec, side * 2 ** len(stages)
 
 
-def torch_name(layer: str) -> str:
-    """Returns arcface_torch's name of a layer of `audited.iresnet`."""
-    whole = {"stem": "conv1", "stem_bn": "bn1", "stem_prelu": "prelu", "head_bn": "bn2"}
-    match = re.fullmatch(r"stage(\d+)_block(\d+)_(\w+)", layer)
-    if not match:
-        return whole.get(layer, layer)
-    inner = {"shortcut": "downsample.0", "shortcut_bn": "downsample.1"}.get(match[3], match[3])
-    return f"layer{match[1]}.{int(match[2]) - 1}.{inner}"
-
-
 class _Writer:
     """Writes modules of PyTorch as nodes; what a module gives has its name."""
 
@@ -194,15 +184,17 @@ def _iresnet(w: _Writer) -> tuple[int, str]:
 def _mobilefacenet(w: _Writer) -> tuple[int, str]:
     channels = 3
 
-    def block(x: str, name: str, stride: int = 1, pad: int | None = None) -> str:
-        """Writes a convolution, its normalisation and, but for linear ones, its activation."""
+    def linear(x: str, name: str, stride: int = 1, pad: int | None = None) -> str:
         nonlocal channels
         x = w.norm(w.conv(x, f"{name}.layers.0", stride, channels, pad), f"{name}.layers.1")
         channels = w.weight(f"{name}.layers.0.weight", 4).shape[0]
-        return w.prelu(x, f"{name}.layers.2") if f"{name}.layers.2.weight" in w.state else x
+        return x
+
+    def block(x: str, name: str, stride: int = 1) -> str:
+        return w.prelu(linear(x, name, stride), f"{name}.layers.2")
 
     def bottleneck(x: str, name: str, stride: int) -> str:
-        return block(block(block(x, f"{name}.layers.0"), f"{name}.layers.1", stride), f"{name}.layers.2")
+        return linear(block(block(x, f"{name}.layers.0"), f"{name}.layers.1", stride), f"{name}.layers.2")
 
     x = block("image", "layers.0", stride=2)
     for part in range(1, 8):
@@ -216,7 +208,7 @@ def _mobilefacenet(w: _Writer) -> tuple[int, str]:
                 y = bottleneck(x, f"{name}.layers.{inner}", stride=1)
                 x, inner = w.add("Add", f"{name}.layers.{inner}", [x, y]), inner + 1
     last = w.weight("features.layers.0.layers.0.weight", 4).shape[2]  # as large as the last map
-    x = block(block(x, "conv_sep"), "features.layers.0", pad=0)
+    x = linear(block(x, "conv_sep"), "features.layers.0", pad=0)
     x = w.linear(w.add("Flatten", "features.layers.1", [x]), "features.layers.2", biased=False)
     return last * 16, w.norm(x, "features.layers.3")
 

@@ -8,12 +8,14 @@ import pickle
 import zipfile
 from pathlib import Path
 
+import flatbuffers
 import h5py
 import keras
 import numpy as np
 import onnx
 import pytest
 from keras import layers
+from tensorflow.lite.python import schema_py_generated as schema
 
 from mint_keras.audited import iresnet, litert, parity, runtime
 from mint_keras.audited.cards import ARCFACE, RAW, UNIT, Preprocessing
@@ -97,6 +99,29 @@ def test_tflite_operators_against_the_interpreter() -> None:
     for oracle in (parity.Oracle(lambda: file.model), file.oracle()):
         known = {f"t{i}": tensor for i, tensor in enumerate(converted.tensors)}
         assert parity.check(converted, known, oracle, {"noise": noise}, (2,))
+
+
+@pytest.mark.parametrize(("kind", "is_read"), [("SHAPE", True), ("EXP", False)])
+def test_operators_that_no_output_depends_on(kind: str, is_read: bool, shelf: Path, tmp_path: Path) -> None:
+    """The interpreter runs them with the others: what computes shapes stands in many files, the rest is refused."""
+    tree = schema.ModelT.InitFromObj(schema.Model.GetRootAs((shelf / "fp32.tflite").read_bytes(), 0))
+    graph, code, unread = tree.subgraphs[0], schema.OperatorCodeT(), schema.OperatorT()
+    code.builtinCode = getattr(schema.BuiltinOperator, kind)
+    code.deprecatedBuiltinCode = min(code.builtinCode, 127)
+    tree.operatorCodes.append(code)
+    given = schema.TensorT()
+    given.type, given.shape, given.name, given.buffer = (2 if is_read else 0), [4], b"unread", 0
+    graph.tensors.append(given)
+    unread.opcodeIndex, unread.inputs = len(tree.operatorCodes) - 1, list(graph.inputs)
+    unread.outputs = [len(graph.tensors) - 1]
+    graph.operators.append(unread)
+    builder = flatbuffers.Builder()
+    builder.Finish(tree.Pack(builder), b"TFL3")
+    (tmp_path / "model.tflite").write_bytes(bytes(builder.Output()))
+    if is_read:
+        assert sources.open_source(tmp_path / "model.tflite").format == "TFLite, float"
+    else:
+        assert f"that an output depends on, received {kind}" in refusal(tmp_path / "model.tflite")
 
 
 def test_damaged_files_are_refused_in_one_line_or_read_as_something(shelf: Path, tmp_path: Path) -> None:

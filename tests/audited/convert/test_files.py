@@ -15,6 +15,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from mint_keras.audited.cards import UNIT
 from mint_keras.audited.convert import sources, torch_file
 from mint_keras.records import InputError
 from tests.audited.convert import files
@@ -199,3 +200,13 @@ def test_a_folder_as_insightface_keeps_it(state: dict[str, np.ndarray], tmp_path
     assert "Its folder buffalo_x has some" in refusal(pack.parent)
     (pack / "w600k.onnx").unlink()
     assert "Expected a recognition model" in refusal(pack)
+
+
+def test_the_user_names_how_pixels_go_in(state: dict[str, np.ndarray], tmp_path: Path) -> None:
+    onnx.save(files.make_onnx(state), tmp_path / "model.onnx")
+    source = sources.open_source(tmp_path / "model.onnx")
+    assert source.choose_preprocessing(None, "RGB, 0..1")[0] == UNIT
+    assert source.choose_preprocessing(None, "BGR, ImageNet")[0].bgr
+    for wrong in ({"name": "0..1"}, {"name": "RGB, 0..1", "bgr": True}, {"name": "RGB, 0..1", "std": (1.0,)}):
+        with pytest.raises(InputError, match=r"Expected --pixels, one of \['RGB, -1..1'"):
+            source.choose_preprocessing(None, **wrong)
