@@ -102,7 +102,7 @@ def _convert(network: str, kind: str, folder: Path) -> dict[str, Any]:
     _write(network, kind, file)
     try:
         # Networks that begin with whole numbers or their own scaling say so; of the others it is said here.
-        found = convert_fr(ConvertFr(file, folder / "model", pixels="RGB, -1..1", overwrite=True, quiet=True))
+        found = convert_fr(ConvertFr(file, folder / "model", pixels="RGB, -1..1", overwrite=True))
     except (InputError, RefusedError) as error:
         return {"refused": str(error).replace(str(file), "the file")}
     own = [r for r in found.records if r.oracle not in ("litert", "onnxruntime") or "int8" not in kind]

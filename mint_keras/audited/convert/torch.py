@@ -22,6 +22,7 @@ _COUNTER = "num_batches_tracked"
 _OPSET = 17  # the first with LayerNormalization
 _SIDE = 112  # pixels, of what patches do not tell
 _HEADS = 8  # of every transformer of arcface_torch
+IRESNET, MOBILEFACENET, TRANSFORMER = "IResNet", "MobileFaceNet", "vision transformer"
 HEADS = f"weights do not say how many heads a transformer has: read as {_HEADS}, as all of arcface_torch have"
 State = dict[str, np.ndarray]
 
@@ -33,26 +34,21 @@ def to_graph(state: State) -> Graph:
         InputError: The keys are of none of arcface_torch's networks, or not exactly those of one.
     """
     graph = parse(to_onnx(state), "a state dict")
-    return dataclasses.replace(graph, notes=(HEADS,)) if about(state) == "vision transformer" else graph
+    return dataclasses.replace(graph, notes=(HEADS,)) if about(state) == TRANSFORMER else graph
 
 
 def to_onnx(state: State) -> onnx.ModelProto:
     """Writes the network of a state dict as an ONNX graph with nothing folded; see `to_graph`."""
     writer = _Writer(state)
-    if "patch_embed.proj.weight" in state:
-        side, outcome = _transformer(writer)
-    elif "conv_sep.layers.0.weight" in state:
-        side, outcome = _mobilefacenet(writer)
-    else:
-        side, outcome = _iresnet(writer)
-    return writer.model(side, outcome)
+    write = {TRANSFORMER: _transformer, MOBILEFACENET: _mobilefacenet, IRESNET: _iresnet}[about(state)]
+    return writer.model(*write(writer))
 
 
 def about(state: State) -> str:
     """Names the network that the keys of a state dict are of."""
-    if "patch_embed.proj.weight" in state:
-        return "vision transformer"
-    return "MobileFaceNet" if "conv_sep.layers.0.weight" in state else "IResNet"
+    if {"patch_embed.proj.weight", "pos_embed", "feature.0.weight"} <= set(state):
+        return TRANSFORMER
+    return MOBILEFACENET if "conv_sep.layers.0.weight" in state else IRESNET
 
 
 def infer_spec(state: State) -> tuple[iresnet.IResNetSpec, int]:
@@ -62,7 +58,7 @@ def infer_spec(state: State) -> tuple[iresnet.IResNetSpec, int]:
         if match := re.match(r"layer(\d+)\.(\d+)\.", key):
             blocks[int(match[1])] = max(blocks.get(int(match[1]), 0), int(match[2]) + 1)
     stages = sorted(blocks)
-    needed = ["conv1.weight", "fc.weight", *(f"layer{stage}.0.conv1.weight" for stage in stages)]
+    needed = ["conv1.weight", "prelu.weight", "fc.weight", *(f"layer{stage}.0.conv1.weight" for stage in stages)]
     missing = [key for key in needed if key not in state]
     if missing or stages != list(range(1, len(stages) + 1)) or not stages:
         raise InputError(
@@ -158,7 +154,7 @@ class _Writer:
             raise InputError(f"Expected the {len(self._used)} keys of this {about(self.state)}, received {found}.")
         image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, side, side])
         given = helper.make_tensor_value_info(outcome, TensorProto.FLOAT, ["batch", None])
-        arrays = [numpy_helper.from_array(np.ascontiguousarray(a), name) for name, a in self._arrays.items()]
+        arrays = [numpy_helper.from_array(np.asarray(a, order="C"), name) for name, a in self._arrays.items()]
         graph = helper.make_graph(self._nodes, about(self.state), [image], [given], arrays)
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=8)
 

@@ -17,6 +17,7 @@ from mint_keras.audited.convert import blocks
 from mint_keras.audited.convert import graph as graphs
 from mint_keras.audited.convert import onnx as onnx_source
 from mint_keras.audited.convert.onnx import Converted
+from mint_keras.records import RefusedError
 from studies import every_format
 
 SIDE = 16
@@ -272,6 +273,31 @@ def test_the_outcome_is_the_embedding_before_it_gets_length_1(how: str) -> None:
         assert (found["outcome"], found["outcome_l2"], found[norm]) == (embedding, normed, norm)
 
 
+def test_a_vector_of_length_1_may_be_scaled() -> None:
+    net = Net()
+    embedding = net.pooled(net.conv("x", (3, 6), 3, 2))
+    scaled = net.add("Mul", net.constant(np.float32(64)), net.add("LpNormalization", embedding))
+    assert convert(net.model(scaled)).outputs == {"outcome": embedding, "outcome_l2": scaled}
+    doubled = net.add("Mul", embedding, net.constant(np.float32(2)))
+    assert convert(net.model(doubled)).outputs == {"outcome": doubled}
+
+
+@pytest.mark.parametrize(("value", "what"), [(np.nan, "NaN or infinite"), (0.0, "the same for every image")])
+def test_a_source_that_is_damaged_or_empty_itself(value: float, what: str) -> None:
+    net = Net()
+    kernel = net.constant(np.full((6, 3, 3, 3), value, np.float32))
+    model = net.model(net.pooled(net.add("Conv", "x", kernel)))
+    with pytest.raises(RefusedError, match=f"source itself gives as (conv1|outcome) .* is {what}"):
+        convert(model)
+
+
+def test_a_file_of_a_fixed_batch() -> None:
+    net = Net()
+    model = net.model(net.pooled(net.conv("x", (3, 6), 3, 2)))
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 4
+    convert(model)
+
+
 def test_the_embedding_among_several_outputs() -> None:
     net = Net()
     embedding = net.pooled(net.conv("x", (3, 6), 3, 2))
@@ -314,7 +340,7 @@ def test_what_a_detector_gives_makes_it_one() -> None:
     assert "YuNet" in convert(net.model(*twelve), is_compared=False).seems
     classes = net.add("Softmax", net.add("Concat", joined[0], joined[0], axis=2), axis=2)
     assert "RetinaFace" in convert(net.model(joined[1], classes, joined[2]), is_compared=False).seems
-    assert "something of every place" in convert(net.model(joined[0]), is_compared=False).seems
+    assert "something of every place" in convert(net.model(joined[1]), is_compared=False).seems
 
 
 def test_a_file_of_integers_is_read_as_its_float_network() -> None:
