@@ -6,6 +6,7 @@ rounding of a deployed file changes, the interpreter shows.
 """
 
 import collections
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -37,18 +38,7 @@ _VIEWS = ("EXPAND_DIMS", "RESHAPE", "SQUEEZE")
 _SPELT_OUT = ("GELU", "L2_NORMALIZATION", "LEAKY_RELU", "RSQRT", "SOFTMAX", "SQUARE", "SQUARED_DIFFERENCE")
 _WITH_WEIGHTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 # What computes the shapes of views, and is left out.
-_OF_SHAPES = {
-    "ADD",
-    "CAST",
-    "CONCATENATION",
-    "FLOOR_DIV",
-    "MUL",
-    "PACK",
-    "REDUCE_PROD",
-    "SHAPE",
-    "STRIDED_SLICE",
-    "SUB",
-}
+_OF_SHAPES = set("ADD CAST CONCATENATION FLOOR_DIV GATHER MUL PACK REDUCE_PROD SHAPE STRIDED_SLICE SUB".split())
 _MAX_SHAPE = 4096  # bytes
 _INTEGERS = {3, 7, 9, 17}  # uint8, int16, int8, int4
 _CLIPS = {"RELU_N1_TO_1": (-1.0, 1.0), "RELU6": (0.0, 6.0), "RELU_0_TO_1": (0.0, 1.0)}
@@ -155,7 +145,7 @@ class TfliteFile:
         for operator in operators:
             kind = self._codes[operator.opcodeIndex]
             given = [sizes.get(i, self._raw(i).size or np.inf) for i in operator.inputs if i >= 0]
-            size = 64 if kind == "SHAPE" else sum(given)
+            size = 64 if kind == "SHAPE" else math.prod(given) if kind == "GATHER" else sum(given)
             if kind not in _OF_SHAPES or size > _MAX_SHAPE:
                 raise InputError(f"Expected operators that an output depends on, received {kind}: export it without.")
             sizes |= dict.fromkeys(operator.outputs, size)

@@ -36,7 +36,7 @@ FLOAT = ["model.keras", "keras_in_disguise.bin", "model.h5", "saved", "fp32.tfli
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shelf")
     network = files.from_state(STATE).model
-    network = keras.Model(network.input, network.output)
+    network = keras.Model(network.input, network.output["outcome"])
     network.save(folder / "model.keras")
     network.save(folder / "model.h5")
     (folder / "keras_in_disguise.bin").write_bytes((folder / "model.h5").read_bytes())
@@ -64,7 +64,7 @@ def outcome(source: sources.ForeignModel) -> np.ndarray:
 
 @pytest.mark.parametrize("name", FLOAT)
 def test_every_format_gives_the_same_network(name: str, shelf: Path) -> None:
-    expected = np.asarray(files.from_state(STATE).model(iresnet.normalise(NOISE)))
+    expected = np.asarray(files.from_state(STATE).model(iresnet.normalise(NOISE))["outcome"])
     received = outcome(sources.open_source(shelf / name))
     assert np.linalg.norm(received - expected) < (1e-3 if "fp16" in name else 1e-5) * np.linalg.norm(expected)
 
@@ -75,7 +75,7 @@ def test_int8_is_dequantised_and_stands_beside_its_interpreter(name: str, shelf:
     assert source.format == "TFLite, int8"
     assert source.graph.notes == (quantised.ROUNDED,)
     assert [oracle.tolerance for oracle in source.oracles] == [parity.EXACT, parity.ROUNDED]
-    expected = np.asarray(files.from_state(STATE).model(iresnet.normalise(NOISE)))
+    expected = np.asarray(files.from_state(STATE).model(iresnet.normalise(NOISE))["outcome"])
     received = outcome(source)
     assert 1e-5 < np.linalg.norm(received - expected) / np.linalg.norm(expected) < 0.2
 
