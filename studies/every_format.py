@@ -40,10 +40,8 @@ FORMATS = {
 }  # fmt: skip
 _SIDE, _EMBEDDING = 64, 64
 _SUFFIXES = {"keras": ".keras", "h5": ".h5", "saved_model": "", "torch": ".pth"}
-_FACES = {
-    "members": "synthetic:1/web/0-23/4", "held_out": "synthetic:1/web/40-63/4",
-    "externals": ("synthetic:1/news/100-123/4",), "evaluate": ("synthetic:1/scan/200-211/4",),
-}  # fmt: skip
+_MEMBERS, _HELD_OUT = "synthetic:1/web/0-23/4", "synthetic:1/web/40-63/4"
+_EXTERNALS, _EVALUATE = ("synthetic:1/news/100-123/4",), ("synthetic:1/scan/200-211/4",)
 State = dict[str, "np.ndarray"]
 
 
@@ -117,8 +115,11 @@ def _take_on(folder: Path, look: Path) -> dict[str, Any]:
     from mint_keras.commands.export_tflite import ExportTflite, export_tflite
     from mint_keras.commands.train_mint import TrainMint, train_mint
 
-    run = TrainMint("vanilla", folder / "run", audited=folder / "model", **_FACES, quiet=True, overwrite=True)
-    done: dict[str, Any] = {"heads": len({row.tap for row in train_mint(run).rows})}
+    run = TrainMint(
+        "vanilla", folder / "run", audited=folder / "model", members=_MEMBERS, held_out=_HELD_OUT, externals=_EXTERNALS,
+        evaluate=_EVALUATE, quiet=True, overwrite=True,
+    )  # fmt: skip
+    done: dict[str, Any] = {"heads": len({row.tap for row in train_mint(run).results})}
     audited = Audit(run.out, folder / "audit", look=look, num_untrained=1, quiet=True, overwrite=True)
     done["audit"] = audit(audited).outcome
     exported = ExportTflite(run.out, folder / "bundle", quiet=True, overwrite=True, force=True)
@@ -201,7 +202,7 @@ def quantise(file: Path, kind: str) -> None:
     shown = iresnet.normalise(faces(entry.shape[2]))
     shown = shown.transpose(0, 3, 1, 2) if is_first else shown
 
-    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
+    class Reader(quantization.CalibrationDataReader):
         def __init__(self) -> None:
             self._left = iter(shown)
 

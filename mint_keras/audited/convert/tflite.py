@@ -37,8 +37,9 @@ _POOLS = {"AVERAGE_POOL_2D": "AveragePool", "MAX_POOL_2D": "MaxPool"}
 _VIEWS = ("EXPAND_DIMS", "RESHAPE", "SQUEEZE")
 _SPELT_OUT = ("GELU", "L2_NORMALIZATION", "LEAKY_RELU", "RSQRT", "SOFTMAX", "SQUARE", "SQUARED_DIFFERENCE")
 _WITH_WEIGHTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
-# What computes the shapes of views, and is left out.
-_OF_SHAPES = set("ADD CAST CONCATENATION FLOOR_DIV GATHER MUL PACK REDUCE_PROD SHAPE STRIDED_SLICE SUB".split())
+# What may stand in a file that no output depends on: what gives no more than it takes, and arithmetic of shapes.
+_AS_LARGE = {"CAST", "DEQUANTIZE", "QUANTIZE", "RESHAPE", "SHAPE"}
+_OF_SHAPES = {"ADD", "CONCATENATION", "FLOOR_DIV", "GATHER", "MUL", "PACK", "REDUCE_PROD", "STRIDED_SLICE", "SUB"}
 _MAX_SHAPE = 4096  # bytes
 _INTEGERS = {3, 7, 9, 17}  # uint8, int16, int8, int4
 _CLIPS = {"RELU_N1_TO_1": (-1.0, 1.0), "RELU6": (0.0, 6.0), "RELU_0_TO_1": (0.0, 1.0)}
@@ -146,7 +147,7 @@ class TfliteFile:
             kind = self._codes[operator.opcodeIndex]
             given = [sizes.get(i, self._raw(i).size or np.inf) for i in operator.inputs if i >= 0]
             size = 64 if kind == "SHAPE" else math.prod(given) if kind == "GATHER" else sum(given)
-            if kind not in _OF_SHAPES or size > _MAX_SHAPE:
+            if kind not in _AS_LARGE and (kind not in _OF_SHAPES or size > _MAX_SHAPE):
                 raise InputError(f"Expected operators that an output depends on, received {kind}: export it without.")
             sizes |= dict.fromkeys(operator.outputs, size)
 

@@ -232,13 +232,13 @@ def _transformer(w: _Writer) -> tuple[int, str]:
         rows = {c: slice(i * width, (i + 1) * width) for i, c in enumerate("qkv")}
         thirds = [w.linear(x, f"{name}.qkv", biased, part, f"{name}.{c}") for c, part in rows.items()]
         q, k, v = (heads(x, x, [0, 2, 3, 1] if x.endswith("k") else [0, 2, 1, 3]) for x in thirds)
-        scale = w.constant(f"{name}.scale", np.float32(size**-0.5))
+        scale = w.constant(f"{name}.scale", np.array(size**-0.5, np.float32))
         weights = w.add("Mul", f"{name}.scaled", [w.add("MatMul", f"{name}.products", [q, k]), scale])
         weights = w.add("Softmax", f"{name}.softmax", [weights], axis=-1)
         x = w.add("Transpose", f"{name}.joined", [w.add("MatMul", f"{name}.mixed", [weights, v])], perm=[0, 2, 1, 3])
         return w.linear(w.reshape(x, f"{name}.tokens", [0, tokens, width]), f"{name}.proj")
 
-    ends = [w.constant("lowest", np.float32(0)), w.constant("highest", np.float32(6))]
+    ends = [w.constant(end, np.array(value, np.float32)) for end, value in (("lowest", 0), ("highest", 6))]
     depth = len({key.split(".")[1] for key in w.state if key.startswith("blocks.")})
     for name in (f"blocks.{i}" for i in range(depth)):
         x = w.add("Add", f"{name}.attended", [x, attention(w.layer_norm(x, f"{name}.norm1"), f"{name}.attn")])
