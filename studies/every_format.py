@@ -40,8 +40,8 @@ FORMATS = {
 }  # fmt: skip
 _SIDE, _EMBEDDING = 64, 64
 _SUFFIXES = {"keras": ".keras", "h5": ".h5", "saved_model": "", "torch": ".pth"}
-_MEMBERS, _HELD_OUT = "synthetic:1/web/0-23/4", "synthetic:1/web/40-63/4"
-_EXTERNALS, _EVALUATE = ("synthetic:1/news/100-123/4",), ("synthetic:1/scan/200-211/4",)
+_MEMBERS, _HELD_OUT = "synthetic:1/web/0-39/4", "synthetic:1/web/40-79/4"
+_EXTERNALS, _EVALUATE = ("synthetic:1/news/100-139/4",), ("synthetic:1/scan/200-219/4",)
 State = dict[str, "np.ndarray"]
 
 
