@@ -1,6 +1,7 @@
 """The tables in docs are rendered from the figures beside them: nothing is typed by hand."""
 
 import csv
+import re
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from mint_keras.edge import parity
 from mint_keras.report import paper_tables, tables
 from mint_keras.statistics import conformal
 from mint_keras.statistics.intervals import Estimate
-from studies import bench_membership, benchmark, dead_heads, every_format, fer2013, measure_coverage
+from studies import bench_membership, benchmark, dead_heads, every_format, fer2013, measure_coverage, results_index
 from studies.plus import report as plus_report
 from studies.reliability import __main__ as reliability
 from studies.worlds import as_met, drawing, strangers, summary
@@ -19,7 +20,7 @@ from studies.worlds import as_met, drawing, strangers, summary
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "docs" / "tables"
 FILES = sorted(FOLDER.glob("table_*.csv"))
-RUNS = sorted((ROOT / "docs" / "runs").glob("*.jsonl"))  # results.jsonl of the runs in docs/results.md
+RUNS = sorted((ROOT / "docs" / "runs").glob("*.jsonl"))  # results.jsonl of the runs in docs/results
 SWEEPS = sorted((ROOT / "docs" / "runs").glob("*sweep.json"))  # of export_tflite.py
 AUDITS = sorted((ROOT / "docs" / "runs").glob("audit-*.json"))  # of audit.py
 OVER_FITTING = {  # mint_plus.json of measure_plus.py on small models
@@ -40,6 +41,11 @@ CONVERSIONS = {  # parity.json of convert_fr.py
 PRECISIONS = {"lab model": "lab", "MobileFaceNet": "mobilefacenet"}  # precision.json of runs of train_mint.py
 BENCHMARKS = sorted((ROOT / "docs" / "runs").glob("benchmark-*.json"))
 Key = tuple[str, str]
+
+
+def pages() -> str:
+    """The appendices of docs/results, and their first page."""
+    return "\n".join(path.read_text() for path in sorted((ROOT / "docs" / "results").glob("*.md")))
 
 
 def read_rows(path: Path) -> tuple[tuple[str, ...], list[paper_tables.Row]]:
@@ -90,6 +96,18 @@ def test_tables_are_rendered_from_their_figures(path: Path) -> None:
     assert {row.name for row in rows if row.control == "untrained copy"} == expected
 
 
+def test_the_first_page_of_results_is_written_from_their_files() -> None:
+    text = results_index.PAGE.read_text()
+    assert results_index.written(text) == text
+    headings = re.findall(r"^#+ (.*)$", pages(), re.MULTILINE)
+    anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    for claim in results_index.CLAIMS:
+        page, _, anchor = claim.page.partition("#")
+        text = (results_index.PAGE.parent / page).read_text()
+        assert claim.command.replace("studies.", "-m studies.") in text, claim.says
+        assert not anchor or anchor in anchors, claim.page
+
+
 def test_there_are_runs() -> None:
     assert {"lab-vanilla", "lab-literal", "lab-baselines"} <= {path.stem for path in RUNS}
 
@@ -98,7 +116,7 @@ def test_there_are_runs() -> None:
 def test_tables_of_runs_are_rendered_from_their_results(path: Path) -> None:
     results = score_files.read_results(path)
     table = tables.mint_table(results, results[0].scorer, protocol.UNSEEN_DATABASE)
-    assert f"\n{table}\n" in (ROOT / "docs" / "results.md").read_text()
+    assert f"\n{table}\n" in pages()
 
 
 def test_the_figures_of_the_harness_are_rendered_from_their_counts() -> None:
@@ -106,9 +124,13 @@ def test_the_figures_of_the_harness_are_rendered_from_their_counts() -> None:
     assert f"\n{reliability.table(counts)}\n" in (ROOT / "docs" / "reliability.md").read_text()
 
 
-def test_the_readme_shows_the_lab_run() -> None:
-    results = score_files.read_results(ROOT / "docs" / "runs" / "lab-vanilla.jsonl")
-    assert tables.mint_table(results, "vanilla", protocol.UNSEEN_DATABASE) in (ROOT / "README.md").read_text()
+def test_the_readme_quotes_what_stands_in_the_results() -> None:
+    """Figures of three digits, and counts such as "33 of 34"; those of the main job are in the table of the lab."""
+    text = re.sub(r"\s*\|\s*", " | ", (ROOT / "README.md").read_text())
+    shown = re.sub(r"\s*\|\s*", " | ", pages())
+    quoted = re.findall(r"\b\d\.\d{3}\b|\[\d\.\d+, \d\.\d+\]|\b\d+ of \d{2,}\b", text)
+    assert len(quoted) >= 10
+    assert [figure for figure in quoted if figure not in shown] == []
 
 
 def test_there_are_sweeps() -> None:
@@ -119,7 +141,7 @@ def test_there_are_sweeps() -> None:
 def test_tables_of_sweeps_are_rendered_from_their_results(path: Path) -> None:
     sweep = formats.read_json(path)
     table, _, _ = parity.table(sweep["artefacts"], sweep["recommended"]).partition("\n\n")
-    assert f"\n{table}\n" in (ROOT / "docs" / "results.md").read_text()
+    assert f"\n{table}\n" in pages()
 
 
 def audit_table(verdicts: dict) -> str:
@@ -150,10 +172,10 @@ def test_tables_of_audits_are_rendered_from_their_results(path: Path) -> None:
     rows = content["robustness"]["rows"]
     made = [audit_table(content["verdicts"]), *([changes_table(rows)] if rows else [])]
     for table in made:
-        assert f"\n{table}\n" in (ROOT / "docs" / "results.md").read_text()
+        assert f"\n{table}\n" in pages()
 
 
-def test_the_table_of_worlds_by_command_has_the_figures_of_their_results() -> None:
+def test_the_table_of_worlds_by_command_has_the_figures_of_their_pages() -> None:
     rows = [["world", "expected", "verdict", "reference", "raw MINT: head, AUC"]]
     for world in drawing.KINDS:
         content = formats.read_json(ROOT / "docs" / "runs" / f"world-{world}.json")
@@ -171,27 +193,27 @@ def test_the_table_of_worlds_by_command_has_the_figures_of_their_results() -> No
                 f"{scorer.removeprefix('vanilla on ')}, {raw}",
             ]
         )
-    assert f"\n{tables.format_table(rows)}\n" in (ROOT / "docs" / "results.md").read_text()
+    assert f"\n{tables.format_table(rows)}\n" in pages()
 
 
-def test_the_validation_is_rendered_from_its_results() -> None:
+def test_the_validation_is_rendered_from_its_pages() -> None:
     content = formats.read_json(ROOT / "docs" / "runs" / "validation.json")
     text = summary.render(content).partition("\n\n")[2]
-    assert f"\n\n{text}\n" in (ROOT / "docs" / "results.md").read_text()
+    assert f"\n\n{text}\n" in pages()
 
 
-def test_the_strangers_are_rendered_from_their_results() -> None:
+def test_the_strangers_are_rendered_from_their_pages() -> None:
     table = strangers.render(formats.read_json(ROOT / "docs" / "runs" / "strangers.json"))
-    assert f"\n{table}\n" in (ROOT / "docs" / "results.md").read_text()
+    assert f"\n{table}\n" in pages()
 
 
 @pytest.mark.parametrize("path", BENCHMARKS, ids=lambda path: path.stem)
 def test_benchmarks_are_rendered_from_their_results(path: Path) -> None:
     table = benchmark.render(formats.read_json(path)["measurements"])
-    assert f"\n{table}\n" in (ROOT / "docs" / "results.md").read_text()
+    assert f"\n{table}\n" in pages()
 
 
-def test_the_table_of_conversions_has_the_figures_of_their_results() -> None:
+def test_the_table_of_conversions_has_the_figures_of_their_pages() -> None:
     rows = [["model", "against", "taps", "relative error, largest", "cosine, smallest"]]
     for label, name in CONVERSIONS.items():
         records = formats.read_json(ROOT / "docs" / "runs" / f"parity-{name}.json")["records"]
@@ -200,7 +222,7 @@ def test_the_table_of_conversions_has_the_figures_of_their_results() -> None:
             taps = dict.fromkeys(record["tap"] for record in found)
             worst, least = max(one["relative"] for one in found), min(one["cosine"] for one in found)
             rows.append([label, oracle, ", ".join(taps), f"{worst:.1e}", f"{least:.8f}"])
-    assert f"\n{tables.format_table(rows)}\n" in (ROOT / "docs" / "results.md").read_text()
+    assert f"\n{tables.format_table(rows)}\n" in pages()
 
 
 def test_the_table_of_precisions_has_the_figures_of_their_runs() -> None:
@@ -213,7 +235,7 @@ def test_the_table_of_precisions_has_the_figures_of_their_runs() -> None:
             tap = min(cost["cosine"], key=cost["cosine"].get)
             cells.append(f"{cost['speedup']:.2f} x, {cost['cosine'][tap]:.6f} ({tap})")
         rows.append([label, *cells])
-    assert f"\n{tables.format_table(rows)}\n" in (ROOT / "docs" / "results.md").read_text()
+    assert f"\n{tables.format_table(rows)}\n" in pages()
 
 
 def test_the_table_of_planted_copies_has_the_figures_of_the_search() -> None:
@@ -222,7 +244,7 @@ def test_the_table_of_planted_copies_has_the_figures_of_the_search() -> None:
     for kind, one in sorted(planted.items(), key=lambda item: item[1]["found"]):
         share = f"{one['found'] / one['planted']:.3f} [{one['low']:.3f}, {one['high']:.3f}]"
         rows.append([kind, f"{one['found']} of {one['planted']}", share, f"{one['missed_at_most']:.1%}"])
-    assert f"\n{tables.format_table(rows)}\n" in (ROOT / "docs" / "results.md").read_text()
+    assert f"\n{tables.format_table(rows)}\n" in pages()
 
 
 def test_the_table_of_p_values_has_the_figures_of_the_bundles() -> None:
@@ -232,22 +254,22 @@ def test_the_table_of_p_values_has_the_figures_of_the_bundles() -> None:
         given = "given" if validity.is_valid else "no"
         between = f"{validity.low:.3f} to {validity.high:.3f}"
         rows.append([tap, str(validity.num_accused), str(validity.num_people), between, given])
-    assert f"\n{tables.format_table(rows)}\n" in (ROOT / "docs" / "results.md").read_text()
+    assert f"\n{tables.format_table(rows)}\n" in pages()
 
 
-def test_the_coverage_of_cross_fitted_scores_is_rendered_from_its_results() -> None:
+def test_the_coverage_of_cross_fitted_scores_is_rendered_from_its_pages() -> None:
     table = measure_coverage.render(formats.read_json(ROOT / "docs" / "runs" / "coverage-folds.json"))
     assert f"\n{table}\n" in (ROOT / "docs" / "method.md").read_text()
 
 
-def test_the_table_of_coverage_has_the_figures_of_its_results() -> None:
+def test_the_table_of_coverage_has_the_figures_of_its_pages() -> None:
     table = measure_coverage.render(formats.read_json(ROOT / "docs" / "runs" / "coverage.json"))
     assert f"\n{table}\n" in (ROOT / "docs" / "method.md").read_text()
 
 
-def test_the_count_of_dead_heads_is_rendered_from_its_results() -> None:
+def test_the_count_of_dead_heads_is_rendered_from_its_pages() -> None:
     table = dead_heads.render(formats.read_json(ROOT / "docs" / "runs" / "dead-heads.json"))
-    assert f"\n{table}\n" in (ROOT / "docs" / "results.md").read_text()
+    assert f"\n{table}\n" in pages()
 
 
 def test_the_table_of_formats_is_rendered_from_its_results() -> None:
@@ -255,22 +277,22 @@ def test_the_table_of_formats_is_rendered_from_its_results() -> None:
     assert f"\n{table}\n" in (ROOT / "docs" / "converting.md").read_text()
 
 
-def test_the_goal_worlds_are_rendered_from_their_results() -> None:
+def test_the_goal_worlds_are_rendered_from_their_pages() -> None:
     text = plus_report.render(formats.read_json(ROOT / "docs" / "runs" / "goal.json"))
-    assert f"\n{text}" in (ROOT / "docs" / "results.md").read_text()
+    assert f"\n{text}" in pages()
 
 
-def test_the_audit_of_the_emotion_network_is_rendered_from_its_results() -> None:
+def test_the_audit_of_the_emotion_network_is_rendered_from_its_pages() -> None:
     text = fer2013.render(formats.read_json(ROOT / "docs" / "runs" / "fer2013.json"))
-    assert f"\n{text}\n" in (ROOT / "docs" / "results.md").read_text()
+    assert f"\n{text}\n" in pages()
 
 
-def test_the_bench_of_attacks_is_rendered_from_its_results() -> None:
+def test_the_bench_of_attacks_is_rendered_from_its_pages() -> None:
     text = bench_membership.render(formats.read_json(ROOT / "docs" / "runs" / "bench.json"))
-    assert f"\n{text}" in (ROOT / "docs" / "results.md").read_text()
+    assert f"\n{text}" in pages()
 
 
-def test_the_table_of_over_fitting_has_the_figures_of_its_results() -> None:
+def test_the_table_of_over_fitting_has_the_figures_of_its_pages() -> None:
     columns = {
         "one photo": "identity_photo",
         "beside the person's others": "identity_with_others",
@@ -284,4 +306,4 @@ def test_the_table_of_over_fitting_has_the_figures_of_its_results() -> None:
         found = formats.read_json(ROOT / "docs" / "runs" / f"{name}.json")["mint_plus"]
         cells = [found[measure] for measure in columns.values()]
         rows.append([label, *map(tables.interval, cells)])
-    assert f"\n{tables.format_table(rows)}\n" in (ROOT / "docs" / "results.md").read_text()
+    assert f"\n{tables.format_table(rows)}\n" in pages()
