@@ -118,17 +118,11 @@ def _seen(faces: str, network: Path, path: Path) -> tuple[np.ndarray, np.ndarray
 
     def embed() -> dict[str, np.ndarray]:
         is_file = network.suffix == ".onnx"
-<<<<<<< HEAD
         model = embedding.open_onnx(network) if is_file else embedding.open_model(network)
-        seen = observe.observe(samples.list_all([faces]), lambda shown: {"embedding": model.embed(shown)})
-        return {"embedding": seen["embedding"], "people": seen.people().astype(str)}
-=======
-        model = embedding.open_onnx(network, "", (), ()) if is_file else embedding.open_model(network)
         table = samples.list_samples(faces)
         rows, shown = images.read_faces(table, model.framing)
         seen = arrays.keeping(model.embed, path.with_suffix(""))(shown)
         return {"embedding": seen, "people": table.people()[rows].astype(str)}
->>>>>>> main
 
     found = formats.kept(path, embed, arrays.write, arrays.read)
     return found["embedding"], found["people"]

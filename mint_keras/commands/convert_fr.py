@@ -92,13 +92,8 @@ def convert_fr(config: ConvertFr) -> Conversion:
     digests = {file.name: formats.sha256_file(file) for file in source.files}
     # A card knows the file itself, not the external weights that an ONNX file may have beside it.
     digest = digests[source.files[0].name]
-<<<<<<< HEAD
-    card = cards.load_card(config.card) if config.card else cards.find_card(digest)
-    preprocessing, reason = source.choose_preprocessing(card, config.pixels, config.mean, config.std, config.bgr)
-=======
     card = card or cards.find_card(digest)
-    preprocessing, reason = source.choose_preprocessing(config.mean, config.std, card, config.bgr)
->>>>>>> main
+    preprocessing, reason = source.choose_preprocessing(card, config.pixels, config.mean, config.std, config.bgr)
     name, out = source.files[0].stem, config.out or Path("models") / source.files[0].stem
     converted = source.to_keras(preprocessing, config.image_size, "".join(c if c.isalnum() else "_" for c in name))
     chosen = converted.choose_taps(config.taps)
