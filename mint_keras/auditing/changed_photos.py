@@ -15,6 +15,7 @@ from mint_keras.data import images, splits
 from mint_keras.data import protocol as protocols
 from mint_keras.data.changes import CHANGES
 from mint_keras.records import AUDITED, InputError, Labelled, NoSamplesError, Observations, SampleTable, Scores
+from mint_keras.report.states import CHANGED, NOT_POSSIBLE, NOT_RUN, Gap
 from mint_keras.scorers import mint_plus
 from mint_keras.scorers.contract import Fitted
 from mint_keras.statistics import bounds, conformal, division, figures, intervals, paired, person, verdict
@@ -94,19 +95,20 @@ class _Asked(NamedTuple):
     others: np.ndarray
 
 
-def changed(opened: Opened, tasks: plus.Tasks) -> tuple[list[Changed], list[str]]:
+def changed(opened: Opened, tasks: plus.Tasks) -> tuple[list[Changed], list[Gap]]:
     """Returns how the run's scorer and MINT+ do on photos that were changed, and what was not measured.
 
     A re-upload changes photos, and so does a developer who hides.
     """
     if not opened.spec.robustness:
-        return [], ["Photos that were changed: not asked for (--robustness)."]
+        return [], [Gap(CHANGED, NOT_RUN, "not asked for (--robustness).")]
     asked = list(_asked(opened, tasks))
     with progress.bar(total=len(asked) * len(CHANGES), desc="changes") as bar:
         found = [one for single in asked for one in _measure(opened, single, bar.update)]
     made = {one.scorer for one in found}
     lacking = [name for name in (str(opened.scorer), _PLUS) if name not in made]
-    return found, [f"Photos that were changed, {name}: too few people to fix a threshold on." for name in lacking]
+    why = "by {}: too few people to fix a threshold on."
+    return found, [Gap(CHANGED, NOT_POSSIBLE, why.format(name)) for name in lacking]
 
 
 def _asked(opened: Opened, tasks: plus.Tasks) -> Iterator[_Asked]:

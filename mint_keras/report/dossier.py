@@ -16,8 +16,8 @@ import jinja2
 from mint_keras import formats
 from mint_keras.borders import reading
 from mint_keras.records import InputError, RefusedError
-from mint_keras.report import pdf, plots
-from mint_keras.report.states import RUN, State, states
+from mint_keras.report import pdf, plots, states
+from mint_keras.report.states import RUN, State
 from mint_keras.statistics import decisions, findings, verdict
 from mint_keras.statistics.decisions import Decision
 from mint_keras.statistics.findings import Finding
@@ -27,7 +27,7 @@ from mint_keras.statistics.verdict import Verdict
 AUDIT, CASE = "audit.json", "case.json"
 VERDICT, REPORT, PDF = "verdict.txt", "report.html", "report.pdf"
 FINDINGS, POWER, ROBUSTNESS = "findings", "power", "robustness"
-SCHEMA_VERSION = 2  # of audit.json; 1 knew neither what was audited nor the decisions
+SCHEMA_VERSION = 3  # of audit.json; 1 knew neither what was audited nor the decisions, 2 had sentences for states
 _MOST_COLUMNS = 4  # scorers of a table: more would be a word a line on paper
 
 
@@ -74,7 +74,7 @@ def read(folder: Path) -> Read:
     content = {"identities": [], **formats.read_json(folder / AUDIT)}  # the first version asked nobody who is who
     with reading(f"an audit in {folder / AUDIT}"):
         verdicts = {name: Verdict.of(decided) for name, decided in content["verdicts"].items()}
-        found = Read(content, verdicts, decisions.decide_once(verdicts), states(content, verdicts))
+        found = Read(content, verdicts, decisions.decide_once(verdicts), states.read(content, verdicts))
         said = [(one["reference"], one["outcome"]) for one in content.get("decisions", ())]
         decided = [(one.reference, one.outcome) for one in found.decisions]
         # Audits of the first version asked no look network, which evidence takes since.

@@ -14,8 +14,8 @@ import pytest
 
 from mint_keras import formats
 from mint_keras.records import InputError, RefusedError
-from mint_keras.report import dossier, pdf, plots
-from mint_keras.report.states import NOT_POSSIBLE, NOT_RUN, RUN, states
+from mint_keras.report import dossier, pdf, plots, states
+from mint_keras.report.states import NOT_POSSIBLE, NOT_RUN, RUN, Gap
 from mint_keras.statistics import findings, verdict
 from mint_keras.statistics.findings import Finding
 from mint_keras.statistics.intervals import Estimate
@@ -157,8 +157,8 @@ def test_headline_first_box_json_and_text_agree_on_all_committed_audits(path: Pa
             others = [other for other in verdict.OUTCOMES if other != one.outcome]
             assert not re.search(f"{one.reference}[^.;<]{{0,40}}: ({'|'.join(others)})", page + said, re.IGNORECASE)
     assert "when was not recorded" in page
-    for line in found.content["not_measured"]:
-        assert line.partition(": ")[2] in said
+    for one in found.states:
+        assert one.state == RUN or one.why in said
 
 
 @pytest.mark.usefixtures("quick")
@@ -229,7 +229,7 @@ class TestStates:
     def of(self, **changes: Any) -> dict[str, Any]:
         found = content(**changes)
         verdicts = {name: Verdict.of(one) for name, one in found["verdicts"].items()}
-        return {name: one for one in states(found, verdicts) for name in one.name.split("; ")}
+        return {name: one for one in states.read(found, verdicts) for name in one.name.split("; ")}
 
     def test_run(self) -> None:
         found = self.of()
@@ -268,6 +268,34 @@ class TestStates:
         )
         found = self.of(verdicts={"a": verdict.decide([row]).to_dict()}, not_measured=["Null pairs with orl: no face."])
         assert found["pairs of databases without members"][2:] == (RUN, "with orl: no face.")
+
+
+    @pytest.mark.parametrize("state", [NOT_RUN, NOT_POSSIBLE])
+    def test_every_item_has_each_state_in_the_file_and_says_why(self, state: str, tmp_path: Path) -> None:
+        found = content()
+        verdicts = {name: Verdict.of(one) for name, one in found["verdicts"].items()}
+        names = [item.name for item in states._ITEMS]
+        gaps = [Gap(name, state, f"why of {name}") for name in [*names, states.PLUS, states.PERSONS, states.CHANGED]]
+        made = states.states(found, verdicts, gaps)
+        told = {one.name: one for one in made}
+        for gap in gaps:
+            is_run = gap.name == states.KEPT_OUT  # the one that `content` has
+            assert told[gap.name][2:] == (RUN if is_run else state, gap.why)
+        # What the file says is what is read back, and a gap in it is no state.
+        del found["not_measured"]
+        found |= {"states": [one._asdict() for one in made], "schema_version": dossier.SCHEMA_VERSION}
+        formats.write_json(tmp_path / dossier.AUDIT, found)
+        assert dossier.read(tmp_path).states == made
+        for broken in ({"state": ""}, {"why": ""}, {"state": "0"}):
+            changed = [one | broken if one["state"] == state else one for one in found["states"]]
+            formats.write_json(tmp_path / dossier.AUDIT, found | {"states": changed})
+            with pytest.raises(InputError, match="run, or not and why"):
+                dossier.read(tmp_path)
+
+    def test_of_several_reasons_what_could_have_run_counts(self) -> None:
+        gaps = [Gap(states.NULL_PAIRS, NOT_POSSIBLE, "with a: b."), Gap(states.NULL_PAIRS, NOT_RUN, "--nulls adds.")]
+        found = {one.name: one for one in states.states(content(), {}, gaps)}
+        assert found[states.NULL_PAIRS][2:] == (NOT_RUN, "with a: b. --nulls adds.")
 
 
 def test_a_picture_holds_every_scorer_and_control(tmp_path: Path) -> None:
