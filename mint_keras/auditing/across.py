@@ -26,8 +26,8 @@ _FAMILIAR = "are people of the members' database whom the model never saw told f
 _BLIND = "do pixels alone tell the databases apart"
 _MEMBER_DATABASE = "are members of a database that the scorer was not fitted on told from externals"
 _PERMUTED = "does our own code see a difference between sides that were dealt out by lot"
-_TRANSPLANT = "is it still so if the {whose} files are compressed and sized like the others'"
-_RESOLUTION = "is it still so if all photos are first shrunk to {side} pixels, which those of both sides have"
+_TRANSPLANT = "is it still so if the {0} files are compressed and sized like the others'"
+_RESOLUTION = "is it still so if all photos are first shrunk to {0} pixels, which those of both sides have"
 _NULL_PAIR = "does the scorer tell two databases apart, nobody of which is a member"
 Found = Iterator[Finding | Gap]
 
@@ -145,7 +145,7 @@ def transplanted(opened: Opened) -> Found:
         logit = scorer(Observations(table, {images.PIXELS: changed}))
         part = opened.scorer.scored(table, logit, is_member, main, seed)
         name = f"pipeline transplant, {whose} files"
-        yield findings.across(name, _TRANSPLANT.format(whose=whose), findings.CLAIM, [part], seed=seed)
+        yield findings.across(name, _TRANSPLANT.format(whose), findings.CLAIM, [part], seed=seed)
 
 
 def same_resolution(opened: Opened) -> Found:
@@ -166,7 +166,7 @@ def same_resolution(opened: Opened) -> Found:
         return
     scores = controls.through(opened, spec.audited, "resolution", native)
     parts = opened.scorer.parts(scores, protocol.main_evaluation)
-    yield findings.across("resolution match", _RESOLUTION.format(side=native), findings.CLAIM, parts, seed=seed)
+    yield findings.across("resolution match", _RESOLUTION.format(native), findings.CLAIM, parts, seed=seed)
 
 
 def null_pairs(opened: Opened) -> Found:

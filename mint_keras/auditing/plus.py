@@ -69,10 +69,10 @@ class Task:
     @property
     def name(self) -> str:
         """How a verdict names it."""
-        seen = f", {self.num_photos} photos each" if self.level != mint_plus.PHOTO else ""
-        whose = ", image" if self.truth == findings.IMAGE else ""
-        scorer = "" if self.level == log_odds.NAME else "mint plus on "
-        return f"{scorer}{_LEVELS[self.level]}{seen}{whose}"
+        name = _LEVELS[self.level] if self.level == log_odds.NAME else f"mint plus on {_LEVELS[self.level]}"
+        if self.level != mint_plus.PHOTO:
+            name = f"{name}, {self.num_photos} photos each"
+        return f"{name}, image" if self.truth == findings.IMAGE else name
 
 
 @dataclasses.dataclass(frozen=True)

@@ -52,7 +52,11 @@ def audit(
             why = "no people of the members' own database who were kept out of the training."
             missing.append(Gap(states.KEPT_OUT, NOT_POSSIBLE, why))
         for given, name, why in (
-            (spec.reference, states.BESIDE, "no network beside it that was not trained on these members (--reference)."),
+            (
+                spec.reference,
+                states.BESIDE,
+                "no network beside it that was not trained on them (--reference).",
+            ),
             (spec.foreign, states.FOREIGN, "none was given (--foreign)."),
             (spec.swap, states.SWAP, "no other model of the members' database (--swap)."),
             (spec.num_untrained, states.OF_ROLE[findings.UNTRAINED], "none was asked for (--num-untrained)."),
@@ -68,7 +72,8 @@ def audit(
         said = [*opened.said, *face_quality.compare(opened.run.protocol)]
         results = report.Results(verdicts, curves, accusations, changed, [*missing, *not_found, *not_changed], said)
         audited = {"model": facts.model(run.spec.audited), "photos": facts.photos(run)}
-        written = report.write(results, audited, folder, case or dossier.Case())
+        of = {"audited": audited, "steps": facts.steps(run)}
+        written = report.write(results, of, folder, case or dossier.Case())
     return results, written
 
 

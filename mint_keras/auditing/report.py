@@ -47,7 +47,7 @@ def write(results: Results, audited: Mapping[str, Any], out: Path, case: dossier
 
     Args:
         results: What was found.
-        audited: Of what and on which photos, see `facts`.
+        audited: Of what and on which photos, and the steps that led here, see `facts`.
         out: The folder of the audit.
         case: Whose audit it is.
     """
@@ -63,7 +63,7 @@ def content(results: Results, audited: Mapping[str, Any]) -> dict[str, Any]:
         "schema_version": dossier.SCHEMA_VERSION,
         "outcome": decisions.outcome(decided),
         "decisions": [dataclasses.asdict(one) for one in decided],
-        "audited": audited,
+        **audited,
         "verdicts": {name: one.to_dict() for name, one in results.verdicts.items()},
         "photos_needed": {"auc": _WANTED_AUC, "by_scorer": needed},
         "people": {name: [dataclasses.asdict(point) for point in curve] for name, curve in results.curves.items()},

@@ -120,11 +120,11 @@ def states(content: Mapping[str, Any], verdicts: Mapping[str, Verdict], gaps: It
 
 
 def _of_photos(content: Mapping[str, Any]) -> list[State]:
-    single, without = str(content["photos"]), "Single photos: no p-values"
+    single = str(content["photos"]).removeprefix("Single photos: ")
     scan = str(content.get("audited", {}).get("photos", {}).get("scan", ""))
     return [
-        State(_PHOTOS, "single photos", NOT_POSSIBLE, single.removeprefix(without).lstrip(". "))
-        if single.startswith(without)
+        State(_PHOTOS, "single photos", NOT_POSSIBLE, single)
+        if single.startswith("no p-values")
         else State(_PHOTOS, "single photos", RUN),
         State(_PHOTOS, "several photos of a person", RUN)
         if content["people"]

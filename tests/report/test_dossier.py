@@ -269,7 +269,6 @@ class TestStates:
         found = self.of(verdicts={"a": verdict.decide([row]).to_dict()}, not_measured=["Null pairs with orl: no face."])
         assert found["pairs of databases without members"][2:] == (RUN, "with orl: no face.")
 
-
     @pytest.mark.parametrize("state", [NOT_RUN, NOT_POSSIBLE])
     def test_every_item_has_each_state_in_the_file_and_says_why(self, state: str, tmp_path: Path) -> None:
         found = content()
