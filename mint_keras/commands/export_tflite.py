@@ -85,11 +85,11 @@ def export_tflite(config: ExportTflite) -> Exported:
             f"Expected --tolerance of at least 0 and --num-test of at least 1, received {config.tolerance} and "
             f"{config.num_test}."
         )
+    languages.of(config.language)  # one that there is none of shows before anything takes long
     from mint_keras.edge import bundle_calibration, detector, export
     from mint_keras.faces import detectors
     from mint_keras.runs.run import choose_samples
 
-    languages.of(config.language)
     head, spec, inputs = _open(config)
     content = ("tap", "head_seed", "tolerance", "force", "num_test", "samples")
     settings = {name: getattr(config, name) for name in content}

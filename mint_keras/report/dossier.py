@@ -298,12 +298,12 @@ def _draw(found: Read, folder: Path, language: languages.Language) -> dict[str, 
     for one in found.decisions:
         of = {scorer: _of_reference(found.verdicts[scorer], one.reference) for scorer in one.scorers if one.reference}
         groups[f"{say(one.reference)}: {say(one.outcome)}"] = {
-            scorer: [(say(row.name), row.role, interval(row.auc)) for row in rows.values()]
+            scorer: [(say(row.name), say(row.role), interval(row.auc)) for row in rows.values()]
             for scorer, rows in of.items()
         }
     for scorer, row in _across(found):
         aside = groups.setdefault(say("across databases, deciding nothing"), {}).setdefault(scorer, [])
-        aside.append((say(row.name), row.role, interval(row.auc)))
+        aside.append((say(row.name), say(row.role), interval(row.auc)))
     plots.save_findings(paths[FINDINGS], {name: of for name, of in groups.items() if of})
     if content["people"]:
         paths[POWER] = folder / f"{POWER}.png"
