@@ -78,7 +78,7 @@ class PhotoScores:
         if all(unit.p_value is None for unit in units):
             why = self.calibration.photos.silence_in_words()
             why = why or "No face is like those that the bundle was calibrated with."
-            return f"No verdict. {why} {wording['silent']}"
+            return " ".join(("No verdict.", why, wording["silent"]))
         judged = [sum(unit.is_selected is not None for unit in side) for side in (self.faces, self.persons)]
         found = [sum(bool(unit.is_selected) for unit in side) for side in (self.faces, self.persons)]
         said = f"{found[0]:,} of {judged[0]:,} faces stand out"
@@ -273,7 +273,7 @@ def histogram(calibration: FieldCalibration | None, faces: Sequence[Judgement]) 
     sides = zip(edges[:-1].tolist(), heights.tolist(), strict=True)
     bars = [(at(edge), round(_HEIGHT - height, 2), width, round(height, 2)) for edge, height in sides if height]
     marks = [(at(face.logit), bool(face.is_selected)) for face in faces[:_SHOWN_IN_PAGE]]
-    names = ", ".join(f"{len(values):,} of {name}" for name, values in of_databases.items())
+    names = ", ".join(f"{name}: {len(values):,}" for name, values in of_databases.items())
     caption = (
         f"Grey bars: people who were not in the training data ({names}), each with their highest score. Lines below: "
         "the faces in these photos. Farther right is higher."

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from mint_keras import formats
+from mint_keras import formats, languages
 from mint_keras.records import InputError, RefusedError
 from mint_keras.report import dossier, pdf, plots, states
 from mint_keras.report.states import NOT_POSSIBLE, NOT_RUN, RUN, Gap
-from mint_keras.statistics import findings, verdict
+from mint_keras.statistics import findings, names, verdict
 from mint_keras.statistics.findings import Finding
 from mint_keras.statistics.intervals import Estimate
 from mint_keras.statistics.verdict import Verdict
@@ -67,7 +67,8 @@ def content(name: str = "same database", **changes: Any) -> dict[str, Any]:
 
 def page_of(folder: Path, found: dict[str, Any]) -> str:
     formats.write_json(folder / dossier.AUDIT, found)
-    return dossier.render(dossier.read(folder), MANIFEST, CASE, FILES, {"findings": b"PNG"})
+    english = languages.of(languages.ENGLISH)
+    return dossier.render(dossier.read(folder), MANIFEST, CASE, FILES, {"findings": b"PNG"}, english)
 
 
 @pytest.fixture
@@ -101,7 +102,7 @@ def test_the_page_is_no_markup_of_strangers_loads_nothing_and_says_no_place(tmp_
     assert "<b>" not in page
     assert "<i>" not in page
     assert "/home/somebody" not in page
-    assert "--look dlib --nulls=a=orl" in page
+    assert "--look [dlib] --nulls=a=[orl]" in page
     assert not re.search(r"""(src|href)=["'](?!data:)|https?://|@import|url\(""", page)
 
 
@@ -161,6 +162,39 @@ def test_headline_first_box_json_and_text_agree_on_all_committed_audits(path: Pa
         assert one.state == RUN or one.why in said
 
 
+def test_the_command_says_what_to_fill_in_and_its_sha256(tmp_path: Path) -> None:
+    steps = [
+        {"name": "net", "command": "python scripts/convert_fr.py --weights net.onnx", "inputs": {"net.onnx": "a1"}},
+        {"name": "mint", "command": "mint train --audited net --members=lfw --externals a=/home/me/b synthetic:1/web/0-9/2",
+         "inputs": {"audited": "b2", "samples": "c3"}},
+    ]  # fmt: skip
+    page = page_of(tmp_path, content(steps=steps))
+    commands = page[page.index("<pre>") + 5 : page.index("</pre>")].splitlines()
+    assert commands[0] == "python scripts/convert_fr.py --weights [net.onnx] --out [net]"
+    assert commands[1] == (
+        "mint train --audited [net] --members=[lfw] --externals a=[b] synthetic:1/web/0-9/2 --out [mint]"
+    )
+    assert commands[2].endswith("--look [dlib] --nulls=a=[orl] --out [AUDIT]")
+    assert commands[3] == "mint audit --render --run [AUDIT] --out [AUDIT]"
+    rows = re.findall("<tr><td>(.*?)</td><td><code>(.*?)</code>", page)
+    for row in (("[net.onnx]: the file itself", "a1"), ("[net]: its model.keras", "b2"),
+                ("[lfw]: the list of all photos of the run", "c3"), ("[b]: the list of all photos of the run", "c3")):  # fmt: skip
+        assert row in rows
+    assert ("[&lt;b&gt;]: its scores.csv", "aa11") in rows
+    assert "/home" not in page
+
+
+def test_the_first_page_has_names_for_everybody_and_the_annexes_those_of_experts(tmp_path: Path) -> None:
+    page = page_of(tmp_path, content())
+    first, annexes = page[: page.index("<h2>A.")], page[page.index("<h2>A.") :]
+    plain = names.plain("vanilla on conv1")
+    assert plain.name in first
+    assert plain.sentence in first
+    assert "vanilla on conv1" not in first
+    assert "vanilla on conv1" in annexes
+    assert plain.name in annexes  # which is which
+
+
 @pytest.mark.usefixtures("quick")
 def test_a_pdf_that_cannot_be_made_again_does_not_stay(tmp_path: Path) -> None:
     formats.write_json(tmp_path / dossier.AUDIT, content())
@@ -217,7 +251,13 @@ def test_a_report_is_made_again_and_a_case_is_added_without_touching_the_audit(t
     dossier.copy(audit, out, dossier.Case(case="AZ 12"))
     assert (out / dossier.AUDIT).read_bytes() == before[dossier.AUDIT]
     case = formats.read_json(out / dossier.CASE)
-    assert case == {"case": "AZ 12", "author": "A. Auditor", "release": "", "time": "2026-11-29T01:02+00:00"}
+    assert case == {
+        "case": "AZ 12",
+        "author": "A. Auditor",
+        "release": "",
+        "language": "",
+        "time": "2026-11-29T01:02+00:00",
+    }
     assert "AZ 12" in (out / dossier.REPORT).read_text()
     with pytest.raises(InputError, match="empty folder"):
         dossier.copy(audit, tmp_path, dossier.Case())
