@@ -122,7 +122,7 @@ def _reconcile(said: str, of: Mapping[str, Assessment], agreeing: Sequence[str],
     others = {scorer: one for scorer, one in of.items() if scorer not in agreeing}
     if not others:
         return ""
-    whose = ", ".join(names.plain(one).name for one in others)
+    whose = ", ".join(dict.fromkeys(names.plain(one).name for one in others))
     if is_spoiled:
         return f"By {whose} alone it would be otherwise, but what spoils a reference for one scorer spoils it for all."
     reasons = "; ".join(dict.fromkeys(one.reason for one in others.values()))

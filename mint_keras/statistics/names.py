@@ -42,7 +42,8 @@ _OTHERS = Plain("a simple measure", "It looks at a few numbers that the model gi
 def plain(scorer: str) -> Plain:
     """Returns what a scorer of an audit is called for everybody, with the number of photos where it has one."""
     begins = next((one for one in _NAMES if scorer.startswith(one)), "")
-    found = _NAMES.get(begins, _OTHERS)
+    # A baseline is called by its name and its tap; whoever calls a scorer otherwise knows it by that.
+    found = _NAMES.get(begins, _OTHERS if " on " in scorer else Plain(scorer, ""))
     # What is behind the name, such as how many photos each, is plain already.
     rest = scorer.removeprefix(begins) if begins else ""
     return found._replace(name=f"{found.name}{rest}") if rest.startswith(", ") else found

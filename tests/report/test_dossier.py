@@ -132,7 +132,7 @@ def test_contrast_is_that_of_wcag_aa_in_both_modes(tmp_path: Path) -> None:
 
 
 def test_a_page_with_something_missing_is_not_written(tmp_path: Path) -> None:
-    del (found := content())["photos_needed"], found["audited"]["photos"]["scan"]
+    del (found := content())["audited"]["photos"]["scan"]
     with pytest.raises(Exception, match="scan"):
         page_of(tmp_path, found)
 
@@ -165,8 +165,8 @@ def test_headline_first_box_json_and_text_agree_on_all_committed_audits(path: Pa
 def test_the_command_says_what_to_fill_in_and_its_sha256(tmp_path: Path) -> None:
     steps = [
         {"name": "net", "command": "python scripts/convert_fr.py --weights net.onnx", "inputs": {"net.onnx": "a1"}},
-        {"name": "mint", "command": "mint train --audited net --members=lfw --externals a=/home/me/b synthetic:1/web/0-9/2",
-         "inputs": {"audited": "b2", "samples": "c3"}},
+        {"name": "mint", "inputs": {"audited": "b2", "samples": "c3"},
+         "command": "mint train --audited net --members=lfw --externals a=/home/me/b synthetic:1/web/0-9/2"},
     ]  # fmt: skip
     page = page_of(tmp_path, content(steps=steps))
     commands = page[page.index("<pre>") + 5 : page.index("</pre>")].splitlines()
@@ -177,10 +177,11 @@ def test_the_command_says_what_to_fill_in_and_its_sha256(tmp_path: Path) -> None
     assert commands[2].endswith("--look [dlib] --nulls=a=[orl] --out [AUDIT]")
     assert commands[3] == "mint audit --render --run [AUDIT] --out [AUDIT]"
     rows = re.findall("<tr><td>(.*?)</td><td><code>(.*?)</code>", page)
-    for row in (("[net.onnx]: the file itself", "a1"), ("[net]: its model.keras", "b2"),
-                ("[lfw]: the list of all photos of the run", "c3"), ("[b]: the list of all photos of the run", "c3")):  # fmt: skip
-        assert row in rows
-    assert ("[&lt;b&gt;]: its scores.csv", "aa11") in rows
+    listed = "the list of all photos of the run"
+    assert [
+        ("[net.onnx]: the file itself", "a1"), ("[net]: its model.keras", "b2"), (f"[lfw]: {listed}", "c3"),
+        (f"[b]: {listed}", "c3"), ("[&lt;b&gt;]: its scores.csv", "aa11"),
+    ] == rows[-6:-1]  # fmt: skip
     assert "/home" not in page
 
 
@@ -251,13 +252,8 @@ def test_a_report_is_made_again_and_a_case_is_added_without_touching_the_audit(t
     dossier.copy(audit, out, dossier.Case(case="AZ 12"))
     assert (out / dossier.AUDIT).read_bytes() == before[dossier.AUDIT]
     case = formats.read_json(out / dossier.CASE)
-    assert case == {
-        "case": "AZ 12",
-        "author": "A. Auditor",
-        "release": "",
-        "language": "",
-        "time": "2026-11-29T01:02+00:00",
-    }
+    assert case.pop("time") == "2026-11-29T01:02+00:00"
+    assert case == {"case": "AZ 12", "author": "A. Auditor", "release": "", "language": ""}
     assert "AZ 12" in (out / dossier.REPORT).read_text()
     with pytest.raises(InputError, match="empty folder"):
         dossier.copy(audit, tmp_path, dossier.Case())
