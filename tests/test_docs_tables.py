@@ -16,7 +16,7 @@ from mint_keras.records import AUDITED, ResultRow
 from mint_keras.report import paper_tables, run_table, tables
 from mint_keras.statistics import conformal
 from mint_keras.statistics.intervals import Estimate
-from studies import bench_membership, benchmark, dead_heads, fer2013, measure_coverage, results_index
+from studies import bench_membership, benchmark, dead_heads, every_format, fer2013, measure_coverage, results_index
 from studies.plus import report as plus_report
 from studies.reliability import __main__ as reliability
 from studies.worlds import as_met, drawing, strangers, summary
@@ -148,9 +148,13 @@ def test_the_figures_of_the_harness_are_rendered_from_their_counts() -> None:
     assert f"\n{reliability.table(counts)}\n" in (ROOT / "docs" / "reliability.md").read_text()
 
 
-def test_the_readme_shows_the_lab_run() -> None:
-    results = score_files.read_results(ROOT / "docs" / "runs" / "lab-vanilla.jsonl")
-    assert table_of_run(results, "vanilla", protocol.UNSEEN_DATABASE) in (ROOT / "README.md").read_text()
+def test_the_readme_quotes_what_stands_in_the_results() -> None:
+    """Figures of three digits, and counts such as "33 of 34"; those of the main job are in the table of the lab."""
+    text = re.sub(r"\s*\|\s*", " | ", (ROOT / "README.md").read_text())
+    shown = re.sub(r"\s*\|\s*", " | ", pages())
+    quoted = re.findall(r"\b\d\.\d{3}\b|\[\d\.\d+, \d\.\d+\]|\b\d+ of \d{2,}\b", text)
+    assert len(quoted) >= 10
+    assert [figure for figure in quoted if figure not in shown] == []
 
 
 def test_the_table_of_the_main_job_is_rendered_from_its_figures() -> None:
@@ -300,6 +304,11 @@ def test_the_table_of_coverage_has_the_figures_of_its_pages() -> None:
 def test_the_count_of_dead_heads_is_rendered_from_its_pages() -> None:
     table = dead_heads.render(formats.read_json(ROOT / "docs" / "runs" / "dead-heads.json"))
     assert f"\n{table}\n" in pages()
+
+
+def test_the_table_of_formats_is_rendered_from_its_results() -> None:
+    table = every_format.render(formats.read_json(ROOT / "docs" / "runs" / "formats.json"))
+    assert f"\n{table}\n" in (ROOT / "docs" / "converting.md").read_text()
 
 
 def test_the_goal_worlds_are_rendered_from_their_pages() -> None:

@@ -21,7 +21,7 @@ from mint_keras.data import protocol, sample_tables, samples
 from mint_keras.data.changes import CHANGES
 from mint_keras.options import Common
 from mint_keras.records import InputError, RefusedError
-from mint_keras.report import dossier
+from mint_keras.report import dossier, states
 from mint_keras.runs import run as runs
 from mint_keras.scorers import blind, mint_plus
 from mint_keras.statistics import division, findings, verdict
@@ -165,10 +165,11 @@ def test_who_is_who_is_said(small: tuple[Audit, Audited]) -> None:
 
 @pytest.mark.slow
 def test_what_is_missing_is_said(small: tuple[Audit, Audited]) -> None:
-    lines = content_of(small[0])["not_measured"]
-    for missing in ("Pipeline transplant", "Resolution match", "Member database held out", "Sides dealt out by lot"):
-        assert [line for line in lines if line.startswith(missing)]
-    assert not [line for line in lines if "--" in line]  # every option was given
+    found = {name: one for one in content_of(small[0])["states"] for name in one["name"].split("; ")}
+    for missing in (states.FILES, states.SHRUNK, states.HELD_OUT, states.LOTS):
+        assert found[missing]["state"] == states.NOT_POSSIBLE
+        assert found[missing]["why"]
+    assert not [one for one in found.values() if "--" in one["why"]]  # every option was given
 
 
 @pytest.mark.slow
@@ -287,4 +288,4 @@ def test_without_held_out_people_nothing_is_decided(audited_folder: Path, tmp_pa
     content = content_of(Audit(run.out, tmp_path / "out"))
     (decided,) = content["verdicts"].values()
     assert {one["role"] for one in decided["findings"]} == {findings.CLAIM, findings.CONTEXT}
-    assert any(line.startswith("Same database") for line in content["not_measured"])
+    assert any(states.KEPT_OUT in one["name"] and one["state"] == states.NOT_POSSIBLE for one in content["states"])
