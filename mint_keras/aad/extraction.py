@@ -11,7 +11,7 @@ import numpy as np
 
 from mint_keras import formats, progress, workers
 from mint_keras.aad import extract, models, plan, scale, store
-from mint_keras.audited import backends, cards, engines, iresnet, parity, runtime, zoo
+from mint_keras.audited import backends, cards, iresnet, parity, runtime, zoo
 from mint_keras.data import images, synthetic
 from mint_keras.records import AUDITED, UNTRAINED, InputError, RefusedError, SampleTable
 
@@ -30,21 +30,24 @@ def extract_missing(
 
     Raises:
         InputError: If the store does not fit the disk, or an activation does not fit its type.
-        RefusedError: If another backend does not give the numbers of Keras.
+        RefusedError: If another backend does not give the numbers of Keras here, also one that was chosen before.
     """
     faces = images.first_faces(table, extract.BATCH_SIZE, layout.framing)
     facts = formats.read_manifest(out, store.KIND)  # of an earlier start, with what it measured
-    if spec.backend == runtime.AUTO:
-        if "engine" not in facts:
-            facts |= measure_engines(spec, cut[AUDITED], faces)
-            formats.write_json(out / formats.MANIFEST, facts)
+    forwards = None
+    if spec.backend == runtime.AUTO and "engine" in facts:
         spec = dataclasses.replace(spec, **facts["engine"])
-    functions = models.face_functions(spec, cut, runtime.strategy())
+        forwards = models.open_exact(spec, cut, faces)
+    elif spec.backend == runtime.AUTO:
+        spec, chosen, forwards = models.settle(spec, cut, faces, len(table))
+        facts |= chosen
+        formats.write_json(out / formats.MANIFEST, facts)
+    functions = models.face_functions(spec, cut, forwards)
     if "batch_size" not in facts:
         # A batch size of 0 is measured once: a store keeps one size, also when it is continued, and fills every batch,
         # because outputs differ in the last bits between sizes.
         size = layout.batch_size or plan.best_batch_size(functions, faces)[0]
-        cost = facts["cost"] if "engine" in facts else measure_cost(spec, cut[AUDITED], functions[AUDITED], faces)
+        cost = facts["cost"] if "cost" in facts else measure_cost(spec, cut[AUDITED], functions[AUDITED], faces)
         facts |= {"batch_size": size, "cost": cost}
         formats.write_json(out / formats.MANIFEST, facts)
     layout = dataclasses.replace(layout, batch_size=int(facts["batch_size"]))
@@ -75,23 +78,6 @@ def extract_missing(
     opened = store.open_store(out)
     assert opened is not None  # noqa: S101 # it has just been finished
     return opened
-
-
-def measure_engines(spec: models.ModelSpec, extractor: keras.Model, faces: np.ndarray) -> dict[str, Any]:
-    """Chooses who runs a cut audited model on this machine.
-
-    Returns:
-        The engine, what it gives and takes against Keras (see `measure_cost`), and a line for people, for the manifest.
-
-    Raises:
-        InputError: If something is asked for that only some engines have.
-    """
-    if spec.precision != runtime.FLOAT32 or spec.xla:
-        raise InputError("Expected --backend auto with float32 and without --xla, which it chooses, received others.")
-    engine, measured = engines.choose(extractor, iresnet.normalise(faces))
-    costs = {one.engine: {"speedup": one.speedup, "cosine": one.cosine} for one in measured}
-    cost = None if engine == engines.KERAS else costs[engine]
-    return {"engine": engine._asdict(), "engine_said": engines.describe(engine, measured), "cost": cost}
 
 
 def measure_cost(
@@ -157,9 +143,8 @@ def forecast(
     """
     table = synthetic.sample_table("synthetic:1/web/0-7/1") if shown is None else shown
     faces = images.first_faces(table, extract.BATCH_SIZE, layout.framing)
-    chosen = measure_engines(spec, cut[AUDITED], faces) if spec.backend == runtime.AUTO else {}
-    spec = dataclasses.replace(spec, **chosen.get("engine", {}))
-    functions = models.face_functions(spec, cut, runtime.strategy())
+    spec, chosen, forwards = models.settle(spec, cut, faces, num)
+    functions = models.face_functions(spec, cut, forwards)
     size = layout.batch_size
     rates = {size: plan.rate(functions, faces, size)} if size else plan.best_batch_size(functions, faces)[1]
     lines, total = [f"{num:,} samples through {', '.join(cut)}:"], 0

@@ -9,10 +9,12 @@ import keras
 import numpy as np
 
 from mint_keras import formats, shelf
-from mint_keras.audited import iresnet, recalibration, zoo
+from mint_keras.audited import engines, iresnet, recalibration, zoo
 from mint_keras.audited import taps as taps_module
 from mint_keras.data import images
-from mint_keras.records import InputError
+from mint_keras.records import InputError, Observations
+
+_MEASURED = 32  # faces at most
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +38,19 @@ class AuditedModel:
     taps: tuple[str, ...]
     framing: images.Framing
     normalise: Callable[[np.ndarray], np.ndarray] = iresnet.normalise
+    # Chosen when faces are first shown, for all faces: who is compared with whom has gone through one engine.
+    _engine: list[engines.Engine] = dataclasses.field(default_factory=list, repr=False, compare=False)
+
+    def opener(self, faces: Observations, num_passes: int) -> engines.Opener:
+        """Returns what opens the network for some faces, each of which passes through it so many times.
+
+        The first call that shows faces measures engines if these are many (see `audited.engines.choose`). All later
+        ones keep to what it took, also for untrained copies.
+        """
+        some = faces.arrays.get(images.PIXELS)
+        some = images.first_faces(faces.table, _MEASURED, self.framing) if some is None else some[:_MEASURED]
+        resized = np.stack([self.framing.apply(face) for face in some])
+        return engines.once(self.normalise(resized), len(faces) * num_passes, self._engine)
 
     def untrained(self, faces: np.ndarray, seed: int) -> Self:
         """Returns the same network with fresh random weights, normalised to faces, (n, size, size, 3), uint8."""

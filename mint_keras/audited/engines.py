@@ -1,18 +1,29 @@
-"""Which engine runs a network fastest on this machine and gives Keras' numbers: measured, because no rule says it."""
+"""Which engine runs a network fastest on this machine and gives Keras' numbers: measured, because no rule says it.
+
+Whoever compares samples shows all of them to one engine: a channel that is constant but for its last bits would tell
+what one engine has seen from what another has. So the choice is made once and kept, and `choose` is asked with `like`.
+"""
 
 import dataclasses
-from collections.abc import Sequence
-from typing import NamedTuple
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from mint_keras.audited import backends, parity, runtime
+from mint_keras import progress
+from mint_keras.audited import backends, iresnet, runtime
+from mint_keras.data import images, synthetic
 from mint_keras.records import RefusedError
 
-_NUM_IMAGES = 8  # a few seconds for the slowest network
-_SECONDS = 5.0
+_SECONDS = 5.0  # of measuring at most, without what engines take to start
+_PAYS = 0.1  # of what is left of a job: no engine is tried whose start takes longer
+_RELATIVE, _COSINE = 1e-5, 0.999999  # the largest error, over an output's largest value; the smallest of an image
+_CHUNK = 4  # XLA compiles for one size: that which was compared with Keras
+_DRAWN = "synthetic:1/web/0-15/1"
 
 
 class Engine(NamedTuple):
@@ -28,7 +39,13 @@ class Engine(NamedTuple):
 
 
 KERAS = Engine(backends.KERAS)
-ENGINES = (KERAS, Engine(backends.KERAS, xla=True), Engine(backends.ONNXRUNTIME), Engine(backends.LITERT))
+# In the order in which they are tried: who starts fast comes first.
+ENGINES = (
+    Engine(backends.ONNXRUNTIME), Engine(backends.LITERT), Engine(backends.OPENVINO), Engine(backends.KERAS, xla=True),
+)  # fmt: skip
+Networks = Mapping[str, keras.Model]  # from `taps.extractor`, in float32, by name
+Forwards = dict[str, runtime.Forward]
+Opener = Callable[[Networks], Forwards]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,58 +65,173 @@ class Measured:
     refused: str = ""
 
 
-def choose(extractor: keras.Model, images: np.ndarray, seconds: float = _SECONDS) -> tuple[Engine, list[Measured]]:
-    """Measures all engines on CPUs, in turns, and takes the fastest that gives Keras' numbers; on GPUs takes Keras.
+class Choice(NamedTuple):
+    """An engine, networks as it runs them, and what was measured of each engine that was tried."""
+
+    engine: Engine
+    forwards: Forwards
+    measured: Sequence[Measured] = ()
+
+    def facts(self) -> dict[str, Any]:
+        """Returns what a manifest keeps: the engine, a line for people, and what it gives and takes against Keras."""
+        costs = {one.engine: {"speedup": one.speedup, "cosine": one.cosine} for one in self.measured}
+        return {
+            "engine": self.engine._asdict(),
+            "engine_said": describe(self.engine, self.measured),
+            "cost": None if self.engine == KERAS else costs[self.engine],
+        }
+
+
+def choose(networks: Networks, shown: np.ndarray, num_passes: float) -> Choice:
+    """Measures engines on CPUs and takes the one that ends a job first and gives Keras' numbers; on GPUs takes Keras.
+
+    Every output of every network must be Keras', to 1e-5 of its largest value. A further engine is tried only while a
+    tenth of what the job takes, at the best rate so far, is more than what the last one took to start. So a small job
+    stays with Keras, where nothing has to be converted.
 
     Args:
-        extractor: A model from `taps.extractor`, in float32.
-        images: Its input, shape (n, size, size, 3), float32; a few are taken.
-        seconds: Time of the measurement, without what engines take to start.
-
-    Returns:
-        The engine, and what was measured of each.
+        networks: What is run; the first of them is measured.
+        shown: Its input, shape (n, size, size, 3), float32; a few are taken.
+        num_passes: How many images go through networks in all.
     """
     if tf.config.list_logical_devices("GPU"):
-        return KERAS, []
-    images = images[:_NUM_IMAGES]
-    runs: dict[Engine, runtime.Forward] = {}
+        return Choice(KERAS, open_all(networks, KERAS))
+    (first, network), *others = networks.items()
+    some = np.resize(shown, (-(-2 * (os.cpu_count() or 1) // _CHUNK) * _CHUNK, *shown.shape[1:]))
+    start = time.perf_counter()
+    runs = {KERAS: open_all({first: network}, KERAS)[first]}
+    expected = runs[KERAS](some)
+    starts = {KERAS: time.perf_counter() - start}
     cosines: dict[Engine, dict[str, float]] = {}
-    found: list[Measured] = []
-    for engine in ENGINES:
+    refused: dict[Engine, str] = {}
+    times = runtime.fastest(runs, some, 0.0)
+
+    def left(engine: Engine) -> float:
+        return times[engine] * num_passes / len(some) + starts[engine] * len(others)
+
+    for engine in filter(lambda one: backends.is_installed(one.backend), ENGINES):
+        if _PAYS * min(map(left, runs)) < [*starts.values()][-1]:
+            break
+        start = time.perf_counter()
         try:
-            run = backends.open_forward(extractor, backend=engine.backend, xla=engine.xla)
-            given = run(images)
-            if engine == KERAS:
-                expected = given
-            cosines[engine] = check(given, expected)
+            run = open_all({first: network}, engine)[first]
+            cosines[engine] = check(run(some), expected)
             runs[engine] = run
-        # Converters and compilers raise whatever they like of a network that they do not know; Keras' own errors count.
+            times |= runtime.fastest({engine: run}, some, 0.0)
+        # Converters and compilers raise whatever they like of a network that they do not know.
         except Exception as error:
+            refused[engine] = str(error).partition("\n")[0] or type(error).__name__
+        starts[engine] = time.perf_counter() - start
+    if len(runs) > 1:
+        times = runtime.fastest(runs, some, min(_SECONDS, _PAYS * min(map(left, runs))))
+    for engine in sorted(runs, key=lambda one: left(one) * (1.0 if one == KERAS else runtime.MIN_SPEEDUP)):
+        try:
+            forwards = {first: runs[engine], **exact(dict(others), some, engine)}
+            break
+        except RefusedError as error:
             if engine == KERAS:
                 raise
-            found.append(Measured(engine, refused=str(error).partition("\n")[0] or type(error).__name__))
-    fastest = runtime.fastest(runs, images, seconds)
-    found += [Measured(e, fastest[KERAS] / fastest[e], cosines[e]) for e in runs]
-    best = max(found, key=lambda one: one.speedup)
-    return (best.engine if best.speedup >= runtime.MIN_SPEEDUP else KERAS), found
+            refused[engine] = str(error)
+    measured = [
+        Measured(e, 0.0 if e in refused else times[KERAS] / times[e], cosines.get(e, {}), refused.get(e, ""))
+        for e in starts
+    ]
+    return Choice(engine, forwards, measured)
+
+
+def like(engine: Engine) -> Opener:
+    """Returns a function that opens networks in an engine that was chosen for a like network, or all of them in Keras.
+
+    Keras it is where the engine does not give its numbers, of drawn faces, for one of them. So whatever an audit shows
+    to its networks goes through one engine, and which one depends on nothing else.
+    """
+
+    def opened(networks: Networks) -> Forwards:
+        if engine == KERAS:
+            return open_all(networks, KERAS)
+        size = next(iter(networks.values())).input.shape[1]
+        _, faces = images.read_faces(synthetic.sample_table(_DRAWN), images.Framing(int(size)))
+        try:
+            return exact(networks, iresnet.normalise(faces), engine)
+        except RefusedError:
+            return open_all(networks, KERAS)
+
+    return opened
+
+
+def once(shown: np.ndarray, num_passes: float, kept: list[Engine]) -> Opener:
+    """Returns a function that chooses an engine for what it opens first, see `choose`, says so, and keeps to it.
+
+    What was chosen goes into `kept`; what is in there is no longer asked.
+    """
+
+    def opened(networks: Networks) -> Forwards:
+        if kept:
+            return like(kept[0])(networks)
+        choice = choose(networks, shown, num_passes)
+        kept.append(choice.engine)
+        if choice.engine != KERAS:
+            progress.say(describe(choice.engine, choice.measured))
+        return choice.forwards
+
+    return opened
+
+
+def open_all(networks: Networks, engine: Engine) -> Forwards:
+    """Opens networks as an engine runs them; Keras shares batches among several GPUs."""
+    if engine.xla and not tf.config.list_logical_devices("GPU"):
+        return {name: _in_chunks(backends.open_forward(network, xla=True)) for name, network in networks.items()}
+    devices = runtime.strategy()
+    return {n: backends.open_forward(net, "float32", *engine, devices) for n, net in networks.items()}
+
+
+def exact(networks: Networks, shown: np.ndarray, engine: Engine) -> Forwards:
+    """Opens networks and compares every output with Keras'.
+
+    Raises:
+        RefusedError: If the engine does not run one of them, or gives other numbers, see `check`.
+    """
+    plain = open_all(networks, KERAS)
+    if engine == KERAS:
+        return plain
+    try:
+        forwards = open_all(networks, engine)
+        for name, run in plain.items():
+            check(forwards[name](shown), run(shown))
+    # Converters and compilers raise whatever they like of a network that they do not know.
+    except Exception as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise RefusedError(f"Expected Keras' numbers from {engine.name} on this machine: {reason}") from error
+    return forwards
+
+
+def _in_chunks(run: runtime.Forward) -> runtime.Forward:
+    def padded(batch: np.ndarray) -> dict[str, np.ndarray]:
+        filled = np.concatenate([batch, np.zeros((-len(batch) % _CHUNK, *batch.shape[1:]), batch.dtype)])
+        return {name: values[: len(batch)] for name, values in runtime.predict(run, filled, _CHUNK).items()}
+
+    return padded
 
 
 def check(given: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> dict[str, float]:
     """Returns by output the smallest cosine of an image with Keras' numbers.
 
     Raises:
-        RefusedError: If an output is further from Keras' than a conversion may be from its source.
+        RefusedError: If an output is further from Keras' than 1e-5 of its largest value.
     """
     cosine = runtime.smallest_cosines(given, expected)
     for name, values in expected.items():
         error = float(np.abs(given[name] - values).max() / max(np.abs(values).max(), np.finfo(np.float32).tiny))
         # Not above, so that a NaN is no excuse.
-        if not (error <= parity.EXACT.relative and cosine[name] >= parity.EXACT.cosine):
+        if not (error <= _RELATIVE and cosine[name] >= _COSINE):
             raise RefusedError(f"Expected Keras' {name}, received a relative error of {error:.1e}.")
     return cosine
 
 
 def describe(engine: Engine, measured: Sequence[Measured]) -> str:
     """Says in a line which engine runs a network, and what the others would give."""
+    if len(measured) < 2:
+        why = "the job is too short for trying others to pay" if measured else "not measured on a GPU"
+        return f"Run by {engine.name}: {why}."
     told = (f"{one.engine.name} {one.refused or f'{one.speedup:.2f}'}" for one in measured)
-    return f"Run by {engine.name}. Images per second here, over Keras': {'; '.join(told) or 'not measured on a GPU'}."
+    return f"Run by {engine.name}. Images per second here, over Keras': {'; '.join(told)}."

@@ -1,9 +1,12 @@
 """How an extractor runs: in which precision, on how many devices, with XLA or without."""
 
+import concurrent.futures
 import dataclasses
 import math
+import os
+import queue
 import time
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TypeVar
 
 import keras
@@ -95,6 +98,35 @@ def forward(model: keras.Model, xla: bool = False) -> Forward:
         return {name: np.asarray(outputs[name]) for name in model.output}
 
     return single
+
+
+def num_threads() -> int:
+    """Returns how many threads a network may take; workers that share a machine are told so by TensorFlow's setting."""
+    return int(tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count() or 1)
+
+
+def one_by_one(runs: Sequence[Forward]) -> Forward:
+    """Returns a function that shows the images of a batch, each alone, to whichever of some functions is free.
+
+    Each function has a thread. What is given for an image depends on no other image, and not on their number.
+    """
+    # Cheaper than threads that share an image (the lab's model in LiteRT, AVX2: 233 images/s by one, 337 by two).
+    pool, free = concurrent.futures.ThreadPoolExecutor(len(runs)), queue.SimpleQueue[Forward]()
+    for run in runs:
+        free.put(run)
+
+    def show(image: np.ndarray) -> dict[str, np.ndarray]:
+        run = free.get()
+        try:
+            return run(image[None])
+        finally:
+            free.put(run)
+
+    def predict(images: np.ndarray) -> dict[str, np.ndarray]:
+        found = list(pool.map(show, images))
+        return {name: np.concatenate([one[name] for one in found]) for name in found[0]}
+
+    return predict
 
 
 def measure(model: keras.Model, policy: str, images: np.ndarray, seconds: float = _SECONDS) -> Cost:

@@ -9,6 +9,7 @@ import numpy as np
 
 from mint_keras import formats, score_files, shelf
 from mint_keras.aad import extract, models, store
+from mint_keras.audited import runtime
 from mint_keras.auditing import look as looks
 from mint_keras.data import images, samples
 from mint_keras.data import protocol as protocols
@@ -125,9 +126,15 @@ def open_scorer(run: Run, scorer: Candidate) -> Fitted:
         poolings=(needs.pooling,) if needs.pooling else (),
         signals=needs.signals,
         precision=run.aad.precision,
-        xla=run.spec.xla,
+        **run.aad.engine._asdict(),
     )
-    function = {AUDITED: models.face_functions(spec, models.extractors(spec, models.load(spec)))[AUDITED]}
+    cut, forwards = models.extractors(spec, models.load(spec)), None
+    if spec.precision == runtime.FLOAT32:
+        # Exactly the run's: what the scorer was fitted on is compared with what it is shown now.
+        forwards = models.open_exact(
+            spec, cut, images.first_faces(run.protocol.table, extract.BATCH_SIZE, run.spec.framing)
+        )
+    function = {AUDITED: models.face_functions(spec, cut, forwards)[AUDITED]}
 
     def seen(shown: Observations) -> Iterator[Observations]:
         for start in range(0, len(shown), extract.BATCH_SIZE):

@@ -1,7 +1,8 @@
 """The AAD of a MINT run: stored by the run itself, taken from a store, or computed live in front of the heads."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,8 @@ import keras
 import numpy as np
 
 from mint_keras import formats, progress
-from mint_keras.aad import extract, models, plan, pooling, store
-from mint_keras.audited import iresnet, runtime, taps
+from mint_keras.aad import extract, live, models, plan, pooling, store
+from mint_keras.audited import backends, engines, iresnet, runtime, taps
 from mint_keras.audited.runtime import FaceFunction
 from mint_keras.data import images, sample_tables
 from mint_keras.heads import specs
@@ -19,7 +20,7 @@ from mint_keras.runs.spec import RunSpec
 from mint_keras.scorers.contract import Needs
 
 STORED, LIVE, AUTO = "stored", "live", "auto"
-PRECISION = "precision.json"
+PRECISION, ENGINE = "precision.json", "engine.json"
 SOURCE = "aad.json"
 
 
@@ -36,6 +37,8 @@ class RunAad:
     models: Mapping[str, Observations]
     fronts: Mapping[str, keras.Model]
     manifest: dict[str, Any]
+    # What an engine computes for live heads, by model and taps: engines take seconds to start.
+    _live: dict[tuple[str, ...], Mapping[str, Any]] = dataclasses.field(default_factory=dict)
 
     @property
     def table(self) -> SampleTable:
@@ -47,13 +50,33 @@ class RunAad:
         """In which the audited model ran."""
         return str(self.manifest["config"]["precision"])
 
-    def seen(self, model: str) -> Observations:
-        """Returns what a model gave: its AAD, or the faces for live heads."""
-        return self.models[images.PIXELS if self.fronts else model]
+    @property
+    def engine(self) -> engines.Engine:
+        """Who ran the models, and runs whatever is compared with them."""
+        config = self.manifest["config"]
+        is_open = config["backend"] == runtime.AUTO  # a store's, which keeps the choice beside what was asked for
+        return (
+            engines.Engine(**self.manifest.get("engine", {"backend": backends.KERAS}))
+            if is_open
+            else engines.Engine(config["backend"], config["xla"])
+        )
+
+    def seen(self, model: str, chosen: Sequence[str] = ()) -> Observations:
+        """Returns what a model gave: its AAD; for live heads on some taps the faces, or AAD that an engine computes."""
+        if not self.fronts:
+            return self.models[model]
+        faces = self.models[images.PIXELS]
+        if self.engine == engines.KERAS or not chosen:
+            return faces
+        if (key := (model, *chosen)) not in self._live:
+            cut, pixels = taps.extractor(self.fronts[model], chosen), faces[images.PIXELS]
+            forwards = engines.exact({model: cut}, iresnet.normalise(pixels[: extract.BATCH_SIZE]), self.engine)
+            self._live[key] = live.arrays(pixels, cut, forwards[model])
+        return Observations(faces.table, self._live[key])
 
     def front(self, model: str, chosen: Sequence[str]) -> keras.Model | None:
-        """Returns the part of a model that live heads on some taps need in front of them; None if AAD is stored."""
-        if not self.fronts:
+        """Returns the part of a model that live heads on some taps need in front of them; None if they get AAD."""
+        if not self.fronts or self.engine != engines.KERAS:
             return None
         return runtime.place(taps.extractor(self.fronts[model], chosen), self.precision, runtime.strategy())
 
@@ -93,37 +116,67 @@ def open_aad(
         poolings=(needs.pooling,) if needs.pooling else (),
         signals=needs.signals,
         untrained_seed=untrained_seed,
+        backend=spec.backend,
         xla=spec.xla,
     )
     whole = models.load(model_spec)
     taps_only = models.extractors(dataclasses.replace(model_spec, signals=()), whole)
-    precision = _precision(spec, folder, taps_only[AUDITED], table)
-    model_spec = dataclasses.replace(model_spec, precision=precision)
-    functions = models.face_functions(model_spec, models.extractors(model_spec, whole), runtime.strategy())
+    model_spec = dataclasses.replace(model_spec, precision=_precision(spec, folder, taps_only[AUDITED], table))
+    cut = models.extractors(model_spec, whole)
+    model_spec, functions = _functions(spec, model_spec, cut, folder, table)
     is_live = not needs.pooling and _source(spec, folder, functions, table) == LIVE
-    opened = _extract(spec, model_spec, models.keep_pixels() if is_live else functions, folder, inputs, table)
+    opened = _extract(spec, model_spec, models.keep_pixels if is_live else functions, folder, inputs, table)
     seen = {name: Observations(opened.table, arrays) for name, arrays in opened.arrays.items()}
     return RunAad(seen, whole if is_live else {}, opened.manifest)
+
+
+def _functions(
+    spec: RunSpec, model_spec: models.ModelSpec, cut: Mapping[str, keras.Model], folder: Path, table: SampleTable
+) -> tuple[models.ModelSpec, Callable[[], dict[str, FaceFunction]]]:
+    """Decides who runs the models; a resumed run keeps to it. The functions are opened when they are asked for."""
+    forwards, path = None, folder / ENGINE
+
+    def faces() -> np.ndarray:
+        return images.first_faces(table, extract.BATCH_SIZE, spec.framing)
+
+    if path.is_file():
+        model_spec = dataclasses.replace(model_spec, **formats.read_json(path)["engine"])
+    elif model_spec.backend == runtime.AUTO:
+        # Live heads show every face to the models in every epoch.
+        num = len(table) * (specs.find(spec.head).epochs * spec.num_seeds if spec.aad == LIVE else 1)
+        model_spec, chosen, forwards = models.settle(model_spec, cut, faces(), num)
+        if chosen:
+            formats.write_json(path, chosen)
+
+    @functools.cache
+    def opened() -> dict[str, FaceFunction]:
+        is_exact = forwards is not None or model_spec.precision != runtime.FLOAT32
+        return models.face_functions(
+            model_spec, cut, forwards if is_exact else models.open_exact(model_spec, cut, faces())
+        )
+
+    return model_spec, opened
 
 
 def _extract(
     spec: RunSpec,
     model_spec: models.ModelSpec,
-    functions: Mapping[str, FaceFunction],
+    functions: Callable[[], dict[str, FaceFunction]],
     folder: Path,
     inputs: Mapping[str, str],
     table: SampleTable,
 ) -> store.AadStore:
     place, layout, devices = folder / "aad", extract.Layout(framing=spec.framing), runtime.strategy()
+    names = [images.PIXELS] if functions is models.keep_pixels else list(model_spec.names)
     settings = {
-        **model_spec.settings(), **layout.settings(), "models": list(functions),
+        **model_spec.settings(), **layout.settings(), "models": names,
         "devices": devices.num_replicas_in_sync if devices else 1,
     }  # fmt: skip
     manifest = formats.make_manifest(store.KIND, dict(inputs), settings)
     opened = store.open_store(place, manifest["fingerprint"])
     if opened is None:
         with progress.bar(total=len(table), desc="AAD", unit="face") as bar:
-            extract.extract(table, functions, place, layout, bar.update)
+            extract.extract(table, functions(), place, layout, bar.update)
         store.finish(place, manifest, table, layout.shard_size)
         opened = store.open_store(place, manifest["fingerprint"])
     assert opened is not None  # noqa: S101 # it has just been finished
@@ -146,14 +199,14 @@ def _precision(spec: RunSpec, folder: Path, extractor: keras.Model, table: Sampl
     return str(formats.kept(folder / PRECISION, measure, formats.write_json, formats.read_json)["precision"])
 
 
-def _source(spec: RunSpec, folder: Path, functions: Mapping[str, FaceFunction], table: SampleTable) -> str:
+def _source(spec: RunSpec, folder: Path, functions: Callable[[], dict[str, FaceFunction]], table: SampleTable) -> str:
     """Returns where the maps come from: stored or live. `auto` is decided once, by the first run, and written down."""
 
     def choose() -> dict[str, Any]:
         faces = images.first_faces(table, extract.BATCH_SIZE, spec.framing)
         # Every epoch of every head of one model reads all AAD.
         num_reads = specs.find(spec.head).epochs * spec.num_seeds * len(spec.groups)
-        choice = plan.choose(plan.measure(functions, faces, folder), len(table), num_reads)
+        choice = plan.choose(plan.measure(functions(), faces, folder), len(table), num_reads)
         if spec.aad == STORED and not choice.fits:
             raise InputError(f"Expected room for the AAD on the disk, received less: {choice.why}. Use --aad live.")
         source = (LIVE if choice.is_live else STORED) if spec.aad == AUTO else spec.aad
