@@ -96,17 +96,16 @@ def settle(
     return dataclasses.replace(spec, **choice.engine._asdict()), choice.facts(), choice.forwards
 
 
-def open_exact(spec: ModelSpec, cut: Mapping[str, keras.Model], faces: np.ndarray) -> engines.Forwards:
-    """Opens models in float32 in the engine of a spec; RefusedError if it does not give Keras' numbers here."""
-    return engines.exact(cut, iresnet.normalise(faces), spec.engine)
-
-
 def face_functions(
     spec: ModelSpec, cut: Mapping[str, keras.Model], forwards: engines.Forwards | None = None
 ) -> dict[str, FaceFunction]:
-    """Makes functions from uint8 faces of the extractors; opens these in their precision, by their backend."""
+    """Makes functions from uint8 faces of the extractors; opens these in their precision, by their backend.
+
+    Raises:
+        RefusedError: If the backend does not give the numbers of Keras' float32 here.
+    """
     if forwards is None and spec.precision == runtime.FLOAT32:
-        forwards = engines.open_all(cut, spec.engine)
+        forwards = engines.exact(cut, spec.engine)
     elif forwards is None:
         devices = runtime.strategy()
         forwards = {

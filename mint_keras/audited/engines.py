@@ -126,7 +126,7 @@ def choose(networks: Networks, shown: np.ndarray, num_passes: float) -> Choice:
         times = runtime.fastest(runs, some, min(_SECONDS, _PAYS * min(map(left, runs))))
     for engine in sorted(runs, key=lambda one: left(one) * (1.0 if one == KERAS else runtime.MIN_SPEEDUP)):
         try:
-            forwards = {first: runs[engine], **exact(dict(others), some, engine)}
+            forwards = {first: runs[engine], **exact(dict(others), engine, some)}
             break
         except RefusedError as error:
             if engine == KERAS:
@@ -142,17 +142,15 @@ def choose(networks: Networks, shown: np.ndarray, num_passes: float) -> Choice:
 def like(engine: Engine) -> Opener:
     """Returns a function that opens networks in an engine that was chosen for a like network, or all of them in Keras.
 
-    Keras it is where the engine does not give its numbers, of drawn faces, for one of them. So whatever an audit shows
+    Keras it is where the engine does not give its numbers for one of them. So whatever an audit shows
     to its networks goes through one engine, and which one depends on nothing else.
     """
 
     def opened(networks: Networks) -> Forwards:
         if engine == KERAS:
             return open_all(networks, KERAS)
-        size = next(iter(networks.values())).input.shape[1]
-        _, faces = images.read_faces(synthetic.sample_table(_DRAWN), images.Framing(int(size)))
         try:
-            return exact(networks, iresnet.normalise(faces), engine)
+            return exact(networks, engine)
         except RefusedError:
             return open_all(networks, KERAS)
 
@@ -185,8 +183,8 @@ def open_all(networks: Networks, engine: Engine) -> Forwards:
     return {n: backends.open_forward(net, "float32", *engine, devices) for n, net in networks.items()}
 
 
-def exact(networks: Networks, shown: np.ndarray, engine: Engine) -> Forwards:
-    """Opens networks and compares every output with Keras'.
+def exact(networks: Networks, engine: Engine, shown: np.ndarray | None = None) -> Forwards:
+    """Opens networks and compares every output with Keras', for a few images or, by default, drawn faces.
 
     Raises:
         RefusedError: If the engine does not run one of them, or gives other numbers, see `check`.
@@ -194,6 +192,9 @@ def exact(networks: Networks, shown: np.ndarray, engine: Engine) -> Forwards:
     plain = open_all(networks, KERAS)
     if engine == KERAS:
         return plain
+    if shown is None:
+        size = next(iter(networks.values())).input.shape[1]
+        shown = iresnet.normalise(images.read_faces(synthetic.sample_table(_DRAWN), images.Framing(int(size)))[1])
     try:
         forwards = open_all(networks, engine)
         for name, run in plain.items():

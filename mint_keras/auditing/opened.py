@@ -9,7 +9,6 @@ import numpy as np
 
 from mint_keras import formats, score_files, shelf
 from mint_keras.aad import extract, models, store
-from mint_keras.audited import runtime
 from mint_keras.auditing import look as looks
 from mint_keras.data import images, samples
 from mint_keras.data import protocol as protocols
@@ -128,13 +127,7 @@ def open_scorer(run: Run, scorer: Candidate) -> Fitted:
         precision=run.aad.precision,
         **run.aad.engine._asdict(),
     )
-    cut, forwards = models.extractors(spec, models.load(spec)), None
-    if spec.precision == runtime.FLOAT32:
-        # Exactly the run's: what the scorer was fitted on is compared with what it is shown now.
-        forwards = models.open_exact(
-            spec, cut, images.first_faces(run.protocol.table, extract.BATCH_SIZE, run.spec.framing)
-        )
-    function = {AUDITED: models.face_functions(spec, cut, forwards)[AUDITED]}
+    function = {AUDITED: models.face_functions(spec, models.extractors(spec, models.load(spec)))[AUDITED]}
 
     def seen(shown: Observations) -> Iterator[Observations]:
         for start in range(0, len(shown), extract.BATCH_SIZE):

@@ -69,9 +69,9 @@ class RunAad:
         if self.engine == engines.KERAS or not chosen:
             return faces
         if (key := (model, *chosen)) not in self._live:
-            cut, pixels = taps.extractor(self.fronts[model], chosen), faces[images.PIXELS]
-            forwards = engines.exact({model: cut}, iresnet.normalise(pixels[: extract.BATCH_SIZE]), self.engine)
-            self._live[key] = live.arrays(pixels, cut, forwards[model])
+            cut = taps.extractor(self.fronts[model], chosen)
+            forward = engines.exact({model: cut}, self.engine)[model]
+            self._live[key] = live.arrays(faces[images.PIXELS], cut, forward)
         return Observations(faces.table, self._live[key])
 
     def front(self, model: str, chosen: Sequence[str]) -> keras.Model | None:
@@ -135,26 +135,16 @@ def _functions(
 ) -> tuple[models.ModelSpec, Callable[[], dict[str, FaceFunction]]]:
     """Decides who runs the models; a resumed run keeps to it. The functions are opened when they are asked for."""
     forwards, path = None, folder / ENGINE
-
-    def faces() -> np.ndarray:
-        return images.first_faces(table, extract.BATCH_SIZE, spec.framing)
-
     if path.is_file():
         model_spec = dataclasses.replace(model_spec, **formats.read_json(path)["engine"])
     elif model_spec.backend == runtime.AUTO:
         # Live heads show every face to the models in every epoch.
         num = len(table) * (specs.find(spec.head).epochs * spec.num_seeds if spec.aad == LIVE else 1)
-        model_spec, chosen, forwards = models.settle(model_spec, cut, faces(), num)
+        faces = images.first_faces(table, extract.BATCH_SIZE, spec.framing)
+        model_spec, chosen, forwards = models.settle(model_spec, cut, faces, num)
         if chosen:
             formats.write_json(path, chosen)
-
-    @functools.cache
-    def opened() -> dict[str, FaceFunction]:
-        is_exact = forwards is not None or model_spec.precision != runtime.FLOAT32
-        return models.face_functions(
-            model_spec, cut, forwards if is_exact else models.open_exact(model_spec, cut, faces())
-        )
-
+    opened = functools.cache(lambda: models.face_functions(model_spec, cut, forwards))
     return model_spec, opened
 
 

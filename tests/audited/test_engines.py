@@ -35,7 +35,9 @@ def engine(seconds: float, changes: Mapping[str, float] | None = None) -> Forwar
 def choose(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Choice]:
     """Chooses among what is given, by engine, or by engine and network; a job of 10,000 images is long for all."""
 
-    def of(given: Mapping[Engine, Forward], num_passes: float = 1e4, networks: tuple[str, ...] = ("audited",)) -> Choice:
+    def of(
+        given: Mapping[Engine, Forward], num_passes: float = 1e4, networks: tuple[str, ...] = ("audited",)
+    ) -> Choice:
         def open_all(asked: Mapping[str, keras.Model], by: Engine) -> engines.Forwards:
             if by not in given:
                 raise RefusedError("Expected only operations built in\nand much more")

@@ -9,6 +9,7 @@ import pytest
 
 from mint_keras import formats, score_files
 from mint_keras.aad import plan
+from mint_keras.audited import backends, engines
 from mint_keras.data import images
 from mint_keras.records import AUDITED, UNTRAINED, InputError
 from mint_keras.runs import report
@@ -79,6 +80,35 @@ def test_auto_says_why(audited_folder: Path, tmp_path: Path, monkeypatch: pytest
     with pytest.raises(InputError, match="a stored vector is smaller"):
         open_run(small(audited_folder, aad="live"), tmp_path / "vanilla")
     assert [plan.duration(seconds) for seconds in (45, 720, 12_240, 181_440)] == ["45 s", "12 min", "3.4 h", "2.1 days"]
+
+
+@pytest.mark.parametrize("aad", ["stored", "live"])
+def test_a_resumed_run_keeps_its_engine(
+    aad: str, audited_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    onnx, folder = engines.Engine(backends.ONNXRUNTIME), tmp_path / "run"
+
+    def choose(networks: engines.Networks, shown: np.ndarray, num_passes: float) -> engines.Choice:
+        return engines.Choice(onnx, engines.open_all(networks, onnx), [engines.Measured(onnx, 2.0, {"conv4": 1.0})] * 2)
+
+    monkeypatch.setattr(engines, "choose", choose)
+    spec = small(audited_folder, head="cnn", aad=aad)
+    run, rows = open_run(spec, folder), np.arange(5)
+    assert run.aad.engine == onnx
+    assert "Run by onnxruntime." in report.describe(run)
+    assert run.aad.front(AUDITED, ["conv4"]) is None
+    maps = run.aad.seen(AUDITED, ["conv4"])["conv4"][rows]
+    # Another engine would be faster now, and is not asked; what is lost is made again by the same.
+    monkeypatch.setattr(engines, "choose", lambda *given: pytest.fail("chosen again"))
+    if aad == "stored":
+        shutil.rmtree(folder / "aad")
+    again = open_run(spec, folder)
+    assert again.aad.engine == onnx
+    np.testing.assert_array_equal(again.aad.seen(AUDITED, ["conv4"])["conv4"][rows], maps)
+    # By Keras they are the same but for roundings to float16.
+    by_keras = open_run(small(audited_folder, head="cnn", aad="stored", backend="keras"), tmp_path / "keras")
+    np.testing.assert_allclose(maps, by_keras.aad.seen(AUDITED)["conv4"][rows], atol=2e-3)
+    assert maps.dtype == np.float16
 
 
 def test_a_dead_head_is_named(run_folder: Path) -> None:
