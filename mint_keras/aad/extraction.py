@@ -34,10 +34,9 @@ def extract_missing(
     """
     faces = images.first_faces(table, extract.BATCH_SIZE, layout.framing)
     facts = formats.read_manifest(out, store.KIND)  # of an earlier start, with what it measured
-    forwards = None
-    if spec.backend == runtime.AUTO and "engine" in facts:
-        spec = dataclasses.replace(spec, **facts["engine"])
-    elif spec.backend == runtime.AUTO:
+    if "engine" in facts:
+        spec, forwards = dataclasses.replace(spec, **facts["engine"]), None
+    else:
         spec, chosen, forwards = models.settle(spec, cut, faces, len(table))
         facts |= chosen
         formats.write_json(out / formats.MANIFEST, facts)
@@ -155,7 +154,7 @@ def forecast(
     lines += [
         f"  in all {total / 1e9:.1f} GB in {layout.num_shards(num):,} shards; {free / 1e9:.1f} GB are free there.",
         f"Images per second here, by batch size: {speeds}. All of them: {duration}.",
-        *([chosen["engine_said"]] if chosen else []),
+        *filter(None, [chosen.get("engine_said")]),
     ]
     return total, lines
 

@@ -40,11 +40,6 @@ class ModelSpec:
     xla: bool = False
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """The models by name."""
-        return (AUDITED,) if self.untrained_seed is None else (AUDITED, UNTRAINED)
-
-    @property
     def engine(self) -> engines.Engine:
         """Who runs the models."""
         return engines.Engine(self.backend, self.xla)
@@ -76,21 +71,15 @@ def extractors(spec: ModelSpec, models: Mapping[str, keras.Model]) -> dict[str, 
 def settle(
     spec: ModelSpec, cut: Mapping[str, keras.Model], faces: np.ndarray, num_faces: int
 ) -> tuple[ModelSpec, dict[str, Any], engines.Forwards | None]:
-    """Decides who runs the models where that is left open (`runtime.AUTO`): Keras, unless another engine pays.
-
-    Args:
-        spec: What the models are.
-        cut: The models from `extractors`.
-        faces: Some of the faces, (n, size, size, 3), uint8.
-        num_faces: How many faces there are; those that pass through the models several times count as often.
+    """Decides who runs the models where that is left open (`runtime.AUTO`), from some of so many faces.
 
     Returns:
-        The spec with its backend; what is to be kept of the choice, see `engines.Choice.facts`; the open models.
+        The spec with its backend, what is to be kept of the choice, see `engines.Choice.facts`, and the open models.
     """
+    if spec.backend == runtime.AUTO and (spec.precision != runtime.FLOAT32 or spec.xla):  # which only Keras has
+        spec = dataclasses.replace(spec, backend=backends.KERAS)
     if spec.backend != runtime.AUTO:
-        return spec, {}, None
-    if spec.precision != runtime.FLOAT32 or spec.xla:  # which only Keras has
-        return dataclasses.replace(spec, backend=backends.KERAS), {}, None
+        return spec, {"engine": spec.engine._asdict()}, None
     passes = num_faces * len(cut) * (signals.NUM_PASSES if signals.STABILITY in spec.signals else 1)
     choice = engines.choose(cut, iresnet.normalise(faces), passes)
     return dataclasses.replace(spec, **choice.engine._asdict()), choice.facts(), choice.forwards

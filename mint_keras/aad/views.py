@@ -81,7 +81,7 @@ def face_function(
     chosen: Sequence[str] | None = None,
     with_maps: bool = False,
     normalise: Callable[[np.ndarray], np.ndarray] = iresnet.normalise,
-    opener: engines.Opener = engines.like(engines.KERAS),  # noqa: B008 # opens nothing yet
+    opener: engines.Opener = engines.opener([engines.KERAS]),  # noqa: B008 # opens nothing yet
 ) -> FaceFunction:
     """Returns a function from faces to all that `scorers.mint_plus` asks of a face-recognition model.
 

@@ -38,19 +38,15 @@ class AuditedModel:
     taps: tuple[str, ...]
     framing: images.Framing
     normalise: Callable[[np.ndarray], np.ndarray] = iresnet.normalise
-    # Chosen when faces are first shown, for all faces: who is compared with whom has gone through one engine.
+    # Chosen when faces are first shown, and kept for all: who is compared has gone through one engine.
     _engine: list[engines.Engine] = dataclasses.field(default_factory=list, repr=False, compare=False)
 
     def opener(self, faces: Observations, num_passes: int) -> engines.Opener:
-        """Returns what opens the network for some faces, each of which passes through it so many times.
-
-        The first call that shows faces measures engines if these are many (see `audited.engines.choose`). All later
-        ones keep to what it took, also for untrained copies.
-        """
-        some = faces.arrays.get(images.PIXELS)
-        some = images.first_faces(faces.table, _MEASURED, self.framing) if some is None else some[:_MEASURED]
-        resized = np.stack([self.framing.apply(face) for face in some])
-        return engines.once(self.normalise(resized), len(faces) * num_passes, self._engine)
+        """Returns what opens the network for some faces, each of which passes through it so many times."""
+        given = faces.arrays.get(images.PIXELS)
+        some = images.first_faces(faces.table, _MEASURED, self.framing) if given is None else given[:_MEASURED]
+        shown = self.normalise(np.stack([self.framing.apply(face) for face in some]))
+        return engines.opener(self._engine, shown, len(faces) * num_passes)
 
     def untrained(self, faces: np.ndarray, seed: int) -> Self:
         """Returns the same network with fresh random weights, normalised to faces, (n, size, size, 3), uint8."""

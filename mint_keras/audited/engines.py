@@ -1,10 +1,10 @@
 """Which engine runs a network fastest on this machine and gives Keras' numbers: measured, because no rule says it.
 
 Whoever compares samples shows all of them to one engine: a channel that is constant but for its last bits would tell
-what one engine has seen from what another has. So the choice is made once and kept, and `choose` is asked with `like`.
+what one engine has seen from what another has. So the choice is made once and kept.
 """
 
-import dataclasses
+import functools
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -48,20 +48,12 @@ Forwards = dict[str, runtime.Forward]
 Opener = Callable[[Networks], Forwards]
 
 
-@dataclasses.dataclass(frozen=True)
-class Measured:
-    """What an engine gives here.
-
-    Attributes:
-        engine: Which one.
-        speedup: Images per second over those of Keras.
-        cosine: The smallest cosine of an image with Keras' numbers, by output.
-        refused: Why it is not taken however fast it is; "" for no reason.
-    """
+class Measured(NamedTuple):
+    """What an engine gives here: images per second over Keras', the smallest cosine by output, or why it is refused."""
 
     engine: Engine
     speedup: float = 0.0
-    cosine: dict[str, float] = dataclasses.field(default_factory=dict)
+    cosine: Mapping[str, float] = {}
     refused: str = ""
 
 
@@ -74,10 +66,13 @@ class Choice(NamedTuple):
 
     def facts(self) -> dict[str, Any]:
         """Returns what a manifest keeps: the engine, a line for people, and what it gives and takes against Keras."""
+        told = "; ".join(f"{one.engine.name} {one.refused or f'{one.speedup:.2f}'}" for one in self.measured)
+        said = f" Images per second here, over Keras': {told}." if len(self.measured) > 1 else ""
+        why = ": measuring others would not pay, or this is a GPU" if not said else ""
         costs = {one.engine: {"speedup": one.speedup, "cosine": one.cosine} for one in self.measured}
         return {
             "engine": self.engine._asdict(),
-            "engine_said": describe(self.engine, self.measured),
+            "engine_said": f"Run by {self.engine.name}{why}.{said}",
             "cost": None if self.engine == KERAS else costs[self.engine],
         }
 
@@ -139,38 +134,25 @@ def choose(networks: Networks, shown: np.ndarray, num_passes: float) -> Choice:
     return Choice(engine, forwards, measured)
 
 
-def like(engine: Engine) -> Opener:
-    """Returns a function that opens networks in an engine that was chosen for a like network, or all of them in Keras.
+def opener(kept: list[Engine], shown: np.ndarray | None = None, num_passes: float = 0.0) -> Opener:
+    """Returns a function that opens networks in the engine in `kept`, or chooses one, says so, and puts it there.
 
-    Keras it is where the engine does not give its numbers for one of them. So whatever an audit shows
-    to its networks goes through one engine, and which one depends on nothing else.
+    Keras runs all of the networks where the engine does not give its numbers for one: whatever an audit compares has
+    gone through one engine.
     """
 
     def opened(networks: Networks) -> Forwards:
-        if engine == KERAS:
-            return open_all(networks, KERAS)
+        if not kept:
+            assert shown is not None  # noqa: S101 # or there is nothing to choose by
+            choice = choose(networks, shown, num_passes)
+            kept.append(choice.engine)
+            if choice.engine != KERAS:
+                progress.say(choice.facts()["engine_said"])
+            return choice.forwards
         try:
-            return exact(networks, engine)
+            return exact(networks, kept[0])
         except RefusedError:
             return open_all(networks, KERAS)
-
-    return opened
-
-
-def once(shown: np.ndarray, num_passes: float, kept: list[Engine]) -> Opener:
-    """Returns a function that chooses an engine for what it opens first, see `choose`, says so, and keeps to it.
-
-    What was chosen goes into `kept`; what is in there is no longer asked.
-    """
-
-    def opened(networks: Networks) -> Forwards:
-        if kept:
-            return like(kept[0])(networks)
-        choice = choose(networks, shown, num_passes)
-        kept.append(choice.engine)
-        if choice.engine != KERAS:
-            progress.say(describe(choice.engine, choice.measured))
-        return choice.forwards
 
     return opened
 
@@ -178,7 +160,8 @@ def once(shown: np.ndarray, num_passes: float, kept: list[Engine]) -> Opener:
 def open_all(networks: Networks, engine: Engine) -> Forwards:
     """Opens networks as an engine runs them; Keras shares batches among several GPUs."""
     if engine.xla and not tf.config.list_logical_devices("GPU"):
-        return {name: _in_chunks(backends.open_forward(network, xla=True)) for name, network in networks.items()}
+        opened = {name: backends.open_forward(network, xla=True) for name, network in networks.items()}
+        return {name: functools.partial(runtime.predict, run, batch_size=_CHUNK) for name, run in opened.items()}
     devices = runtime.strategy()
     return {n: backends.open_forward(net, "float32", *engine, devices) for n, net in networks.items()}
 
@@ -206,12 +189,21 @@ def exact(networks: Networks, engine: Engine, shown: np.ndarray | None = None) -
     return forwards
 
 
-def _in_chunks(run: runtime.Forward) -> runtime.Forward:
-    def padded(batch: np.ndarray) -> dict[str, np.ndarray]:
-        filled = np.concatenate([batch, np.zeros((-len(batch) % _CHUNK, *batch.shape[1:]), batch.dtype)])
-        return {name: values[: len(batch)] for name, values in runtime.predict(run, filled, _CHUNK).items()}
+def as_model(network: keras.Model, engine: Engine) -> keras.Model:
+    """Returns a model that lets an engine compute a network's outputs, to stand in front of heads that are trained."""
+    forward = exact({"": network}, engine)[""]
 
-    return padded
+    def run(batch: tf.Tensor) -> dict[str, tf.Tensor]:
+        found = tf.numpy_function(
+            lambda values: list(map(forward(values).__getitem__, network.output)),
+            [batch],
+            [tf.float32] * len(network.output),
+        )
+        shapes = [(None, *values.shape[1:]) for values in network.output.values()]
+        return dict(zip(network.output, map(tf.ensure_shape, found, shapes), strict=True))
+
+    pixels = keras.Input(network.input.shape[1:])
+    return keras.Model(pixels, keras.layers.Lambda(run)(pixels), name=network.name)
 
 
 def check(given: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> dict[str, float]:
@@ -227,12 +219,3 @@ def check(given: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> dict
         if not (error <= _RELATIVE and cosine[name] >= _COSINE):
             raise RefusedError(f"Expected Keras' {name}, received a relative error of {error:.1e}.")
     return cosine
-
-
-def describe(engine: Engine, measured: Sequence[Measured]) -> str:
-    """Says in a line which engine runs a network, and what the others would give."""
-    if len(measured) < 2:
-        why = "the job is too short for trying others to pay" if measured else "not measured on a GPU"
-        return f"Run by {engine.name}: {why}."
-    told = (f"{one.engine.name} {one.refused or f'{one.speedup:.2f}'}" for one in measured)
-    return f"Run by {engine.name}. Images per second here, over Keras': {'; '.join(told)}."

@@ -99,7 +99,7 @@ def look(spec: AttackSpec) -> tuple[Observations, np.ndarray]:
     is_of_faces, table = zoo.kind_of(folder) == zoo.KIND, samples.join(sides)
     framing = zoo.framing(folder)
     shown = iresnet.normalise(images.first_faces(table, batches.CLASS_BATCH, framing))
-    opener = engines.once(shown, len(table) * views.NUM_PASSES, [])
+    opener = engines.opener([], shown, len(table) * views.NUM_PASSES)
     function = views.face_function(zoo.load_audited(folder, zoo.kind_of(folder)), opener=opener)
     seen = observe(table, function, framing)
     found = dict(seen.arrays)

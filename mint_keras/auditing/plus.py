@@ -157,7 +157,7 @@ def open_scorer(opened: Opened, tasks: Tasks, task: Task, fitted_on: Labelled) -
     fitted = task.recipe.fit(known, fitted_on.is_member, opened.spec.seed)
     # References see faces of the run's size, see `check_references`.
     beside = [looks.embedder(path) for path in _references(opened).values()]
-    functions = [views.face_function(_network(audited), opener=engines.like(opened.run.aad.engine)), *beside]
+    functions = [views.face_function(_network(audited), opener=engines.opener([opened.run.aad.engine])), *beside]
 
     def score_faces(shown: Observations) -> np.ndarray:
         own, *beside = (run(function, shown[images.PIXELS]) for function in functions)
@@ -197,7 +197,7 @@ def _look(opened: Opened, table: SampleTable, model: str, folder: Path) -> Obser
     native = opened.run.spec.native_resolution
     # A reference gives its embedding only.
     is_beside = model.startswith(REFERENCE)
-    opener = engines.like(opened.run.aad.engine)
+    opener = engines.opener([opened.run.aad.engine])
     function = looks.embedder(folder) if is_beside else views.face_function(_network(folder), opener=opener)
     seen = observe(table, function, zoo.framing(folder, native))
     if len(seen) < len(table):

@@ -10,8 +10,8 @@ import keras
 import numpy as np
 
 from mint_keras import formats, progress
-from mint_keras.aad import extract, live, models, plan, pooling, store
-from mint_keras.audited import backends, engines, iresnet, runtime, taps
+from mint_keras.aad import extract, models, plan, pooling, store
+from mint_keras.audited import engines, iresnet, runtime, taps
 from mint_keras.audited.runtime import FaceFunction
 from mint_keras.data import images, sample_tables
 from mint_keras.heads import specs
@@ -37,8 +37,6 @@ class RunAad:
     models: Mapping[str, Observations]
     fronts: Mapping[str, keras.Model]
     manifest: dict[str, Any]
-    # What an engine computes for live heads, by model and taps: engines take seconds to start.
-    _live: dict[tuple[str, ...], Mapping[str, Any]] = dataclasses.field(default_factory=dict)
 
     @property
     def table(self) -> SampleTable:
@@ -53,32 +51,20 @@ class RunAad:
     @property
     def engine(self) -> engines.Engine:
         """Who ran the models, and runs whatever is compared with them."""
-        config = self.manifest["config"]
-        is_open = config["backend"] == runtime.AUTO  # a store's, which keeps the choice beside what was asked for
-        return (
-            engines.Engine(**self.manifest.get("engine", {"backend": backends.KERAS}))
-            if is_open
-            else engines.Engine(config["backend"], config["xla"])
-        )
+        return engines.Engine(**self.manifest["engine"])
 
-    def seen(self, model: str, chosen: Sequence[str] = ()) -> Observations:
-        """Returns what a model gave: its AAD; for live heads on some taps the faces, or AAD that an engine computes."""
-        if not self.fronts:
-            return self.models[model]
-        faces = self.models[images.PIXELS]
-        if self.engine == engines.KERAS or not chosen:
-            return faces
-        if (key := (model, *chosen)) not in self._live:
-            cut = taps.extractor(self.fronts[model], chosen)
-            forward = engines.exact({model: cut}, self.engine)[model]
-            self._live[key] = live.arrays(faces[images.PIXELS], cut, forward)
-        return Observations(faces.table, self._live[key])
+    def seen(self, model: str) -> Observations:
+        """Returns what a model gave: its AAD, or the faces for live heads."""
+        return self.models[images.PIXELS if self.fronts else model]
 
     def front(self, model: str, chosen: Sequence[str]) -> keras.Model | None:
-        """Returns the part of a model that live heads on some taps need in front of them; None if they get AAD."""
-        if not self.fronts or self.engine != engines.KERAS:
+        """Returns the part of a model that live heads on some taps need in front of them; None if AAD is stored."""
+        if not self.fronts:
             return None
-        return runtime.place(taps.extractor(self.fronts[model], chosen), self.precision, runtime.strategy())
+        part = taps.extractor(self.fronts[model], chosen)
+        if self.engine != engines.KERAS:
+            return engines.as_model(part, self.engine)
+        return runtime.place(part, self.precision, runtime.strategy())
 
 
 def open_aad(
@@ -142,7 +128,7 @@ def _functions(
         num = len(table) * (specs.find(spec.head).epochs * spec.num_seeds if spec.aad == LIVE else 1)
         faces = images.first_faces(table, extract.BATCH_SIZE, spec.framing)
         model_spec, chosen, forwards = models.settle(model_spec, cut, faces, num)
-        if chosen:
+        if "engine_said" in chosen:
             formats.write_json(path, chosen)
     opened = functools.cache(lambda: models.face_functions(model_spec, cut, forwards))
     return model_spec, opened
@@ -157,12 +143,16 @@ def _extract(
     table: SampleTable,
 ) -> store.AadStore:
     place, layout, devices = folder / "aad", extract.Layout(framing=spec.framing), runtime.strategy()
-    names = [images.PIXELS] if functions is models.keep_pixels else list(model_spec.names)
+    names = (
+        [images.PIXELS]
+        if functions is models.keep_pixels
+        else [AUDITED, UNTRAINED][: 1 if model_spec.untrained_seed is None else 2]
+    )
     settings = {
         **model_spec.settings(), **layout.settings(), "models": names,
         "devices": devices.num_replicas_in_sync if devices else 1,
     }  # fmt: skip
-    manifest = formats.make_manifest(store.KIND, dict(inputs), settings)
+    manifest = formats.make_manifest(store.KIND, dict(inputs), settings) | {"engine": model_spec.engine._asdict()}
     opened = store.open_store(place, manifest["fingerprint"])
     if opened is None:
         with progress.bar(total=len(table), desc="AAD", unit="face") as bar:

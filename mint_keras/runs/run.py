@@ -173,7 +173,7 @@ def fit_heads(run: Run, keys: Sequence[HeadKey]) -> None:
         for key in missing:
             bar.set_postfix_str(f"{key.name}, {key.model}, seed {key.seed}")
             recipe, path = recipes[key.name], key.path(run.folder, spec.seed)
-            front, seen = run.aad.front(key.model, recipe.taps), run.aad.seen(key.model, recipe.taps).take(rows)
+            front, seen = run.aad.front(key.model, recipe.taps), run.aad.seen(key.model).take(rows)
             fitted = recipe.fit(seen, is_member, key.seed, path.parent, front, bar.update)
             if fitted.num_dead:
                 formats.write_json(path.parent / DIED, {"trainings": fitted.num_dead})
@@ -192,8 +192,7 @@ def evaluate(run: Run) -> tuple[list[Scores], list[ResultRow]]:
     parts: list[tuple[Scores, ResultRow]] = []
     evaluations = run.protocol.evaluations()
     for key in progress.bar(run.spec.keys, desc="evaluate", unit="head"):
-        fitted = load_head(run, key)
-        parts += fitted.judge(run.aad.seen(key.model, fitted.recipe.taps), evaluations, key.model)
+        parts += load_head(run, key).judge(run.aad.seen(key.model), evaluations, key.model)
     for recipe in baselines.scorers_of(baseline_names(run), run.spec.groups):
         for model in filter(run.aad.models.__contains__, (AUDITED, UNTRAINED)):
             found = fit_and_score(recipe, run.aad, model, run.protocol, run.spec.seed)
@@ -231,7 +230,7 @@ def fit_and_score(
         Scores of what could be scored, as many members as externals; nothing for an evaluation without any.
     """
     rows, is_member = protocol.training_rows()
-    seen, found = aad.seen(model, scorer.taps if isinstance(scorer, head.Head) else ()), []
+    seen, found = aad.seen(model), []
     if isinstance(scorer, head.Head):
         trained = scorer.fit(seen.take(rows), is_member, seed, folder, aad.front(model, scorer.taps))
         return [scores for scores, _ in trained.judge(seen, protocol.evaluations(), model)]

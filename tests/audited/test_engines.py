@@ -90,7 +90,7 @@ def test_a_little_faster_is_no_reason(choose: Callable[..., Choice]) -> None:
 def test_a_small_job_tries_nobody(choose: Callable[..., Choice]) -> None:
     chosen = choose({KERAS: engine(0.01), ONNX: engine(0.001)}, num_passes=0)
     assert chosen.engine == KERAS
-    assert chosen.facts()["engine_said"] == "Run by keras: the job is too short for trying others to pay."
+    assert chosen.facts()["engine_said"] == "Run by keras: measuring others would not pay, or this is a GPU."
 
 
 def test_what_keras_cannot_run_is_no_matter_of_engines(choose: Callable[..., Choice]) -> None:
@@ -103,10 +103,10 @@ def test_another_network_of_an_audit_runs_by_keras_where_its_engine_is_wrong(cho
     choose({KERAS: plain, ONNX: plain, ("second", ONNX): wrong})
     pixels = keras.Input((112, 112, 3))
     network = keras.Model(pixels, {"outcome": pixels})
-    right = engines.like(ONNX)({"first": network})
+    right = engines.opener([ONNX])({"first": network})
     assert set(right) == {"first"}
     # One of two: both go through Keras, since what is compared goes through one engine.
-    both = engines.like(ONNX)({"first": network, "second": network})
+    both = engines.opener([ONNX])({"first": network, "second": network})
     assert both == {"first": plain, "second": plain}
 
 
@@ -115,10 +115,10 @@ def test_who_has_chosen_keeps_to_it(choose: Callable[..., Choice], monkeypatch: 
     pixels = keras.Input((112, 112, 3))
     network = keras.Model(pixels, {"outcome": pixels})
     kept: list[Engine] = []
-    engines.once(IMAGES, 10, kept)({"": network})
+    engines.opener(kept, IMAGES, 10)({"": network})
     assert kept == [KERAS]
     monkeypatch.setattr(engines, "choose", lambda *given: pytest.fail("chosen twice"))
-    engines.once(IMAGES, 1e9, kept)({"": network})
+    engines.opener(kept, IMAGES, 1e9)({"": network})
 
 
 def test_every_backend_gives_the_same_one_by_one() -> None:
