@@ -51,7 +51,8 @@ class RunAad:
     @property
     def engine(self) -> engines.Engine:
         """Who ran the models, and runs whatever is compared with them."""
-        return engines.Engine(**self.manifest["engine"])
+        config = self.manifest["config"]  # which tells it of stores of before it was kept
+        return engines.Engine(**self.manifest.get("engine", {name: config[name] for name in ("backend", "xla")}))
 
     def seen(self, model: str) -> Observations:
         """Returns what a model gave: its AAD, or the faces for live heads."""
