@@ -45,7 +45,7 @@ def extract_missing(
         # A batch size of 0 is measured once: a store keeps one size, also when it is continued, and fills every batch,
         # because outputs differ in the last bits between sizes.
         size = layout.batch_size or plan.best_batch_size(functions, faces)[0]
-        cost = facts["cost"] if "cost" in facts else measure_cost(spec, cut[AUDITED], functions[AUDITED], faces)
+        cost = None if "engine_said" in facts else measure_cost(spec, cut[AUDITED], functions[AUDITED], faces)
         facts |= {"batch_size": size, "cost": cost}
         formats.write_json(out / formats.MANIFEST, facts)
     layout = dataclasses.replace(layout, batch_size=int(facts["batch_size"]))

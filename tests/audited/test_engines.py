@@ -61,15 +61,14 @@ def test_the_fastest_is_taken_and_whoever_fails_is_named(choose: Callable[..., C
     assert "litert Expected only operations built in;" in said
     assert "much more" not in said
     assert chosen.facts()["engine"] == {"backend": "onnxruntime", "xla": False}
-    assert chosen.facts()["cost"]["speedup"] > 2
+    assert chosen.measured[ONNX] == pytest.approx(5.0)
 
 
 @pytest.mark.parametrize("changes", [{"conv1": 1.0001}, {"outcome": 1.0001}, {"outcome": np.nan}])
 def test_one_wrong_tap_is_one_too_many(changes: dict[str, float], choose: Callable[..., Choice]) -> None:
     chosen = choose({KERAS: engine(0.01), LITERT: engine(0.001, changes)})
     assert chosen.engine == KERAS
-    refused = {one.engine: one.refused for one in chosen.measured if one.refused}
-    assert f"Expected Keras' {next(iter(changes))}" in refused[LITERT]
+    assert f"Expected Keras' {next(iter(changes))}" in str(chosen.measured[LITERT])
     assert choose({KERAS: engine(0.01), LITERT: engine(0.001, {"conv1": 1 + 2e-6})}).engine == LITERT
 
 
@@ -90,7 +89,7 @@ def test_a_little_faster_is_no_reason(choose: Callable[..., Choice]) -> None:
 def test_a_small_job_tries_nobody(choose: Callable[..., Choice]) -> None:
     chosen = choose({KERAS: engine(0.01), ONNX: engine(0.001)}, num_passes=0)
     assert chosen.engine == KERAS
-    assert chosen.facts()["engine_said"] == "Run by keras: measuring others would not pay, or this is a GPU."
+    assert chosen.facts()["engine_said"] == "Run by keras: measuring would not pay."
 
 
 def test_what_keras_cannot_run_is_no_matter_of_engines(choose: Callable[..., Choice]) -> None:
