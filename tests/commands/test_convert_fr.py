@@ -285,7 +285,7 @@ def test_a_mint_on_a_converted_model(converted: Path, tmp_path: Path, monkeypatc
     options = {
         "audited": converted, "members": "synthetic:1/web/0-29/4", "externals": ("synthetic:1/news/100-129/4",),
         "evaluate": ("synthetic:1/scan/200-219/2",), "held_out": "synthetic:1/web/40-59/2", "num_train": 70,
-        "num_test": 20, "quiet": True,
+        "num_test": 20, "num_seeds": 1, "quiet": True,
     }  # fmt: skip
     text = train_mint(TrainMint("vanilla", tmp_path / "run", ("conv4",), precision="mixed_bfloat16", **options)).text
     assert "AAD in mixed_bfloat16" in text
