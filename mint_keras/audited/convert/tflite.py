@@ -109,7 +109,8 @@ class TfliteFile:
     def _walk(self) -> onnx.ModelProto:
         graph = self._graph
         live: list[tuple[int, Any]] = []
-        unread, wanted = [], set(graph.outputs)
+        unread: list[tuple[str, Any]] = []
+        wanted = set(graph.outputs)
         for position, operator in reversed(list(enumerate(graph.operators))):
             if wanted & set(operator.outputs):
                 live.append((position, operator))
