@@ -12,6 +12,8 @@ from typing import Any, NamedTuple, overload
 
 import numpy as np
 
+from mint_keras import texts
+
 # How names of models in `Scores.model` begin, and of references' embeddings, (n, d); other networks bear their own.
 AUDITED, UNTRAINED, REFERENCE = "audited", "untrained", "reference"
 _CHUNK = 50_000
@@ -121,7 +123,7 @@ class Sample(NamedTuple):
 class SampleTable:
     """Samples as columns of n rows; see `Sample` for what they hold. Optional columns are None where no sample has any.
 
-    Text is of shape (n,). Boxes are (n, 4) and landmarks (n, 5, 2), float32, NaN where there are none; attributes are
+    Text is of shape (n,): arrays of str, or `Texts`, which act as such and take megabytes for millions. Boxes are (n, 4) and landmarks (n, 5, 2), float32, NaN where there are none; attributes are
     JSON objects as text. The names travel with every array that is made from the samples.
     """
 
@@ -154,7 +156,7 @@ class SampleTable:
     def people(self) -> np.ndarray:
         """Returns `database/group` of every sample, shape (n,): the unit that splits respect, usually the identity."""
         group = self.identity if self.group is None else np.where(self.group == "", self.identity, self.group)
-        return np.char.add(np.char.add(self.database.astype(str), "/"), group.astype(str))
+        return texts.paired(self.database, group)
 
 
 def tabulate(samples: Iterable[Sample]) -> SampleTable:
@@ -175,6 +177,8 @@ def tabulate(samples: Iterable[Sample]) -> SampleTable:
 
 def concatenate_tables(tables: Sequence[SampleTable]) -> SampleTable:
     """Returns one table with the rows of all, in order."""
+    if len(tables) == 1:
+        return tables[0]
     return SampleTable(**_join([table.columns() for table in tables]))
 
 

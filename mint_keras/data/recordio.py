@@ -9,21 +9,25 @@ float32 label, uint64 id, uint64 id2; with flag > 0 that many float32 labels fol
 import array
 import contextlib
 import struct
-from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Self
 
 import numpy as np
 
 from mint_keras.data.people import unknown
-from mint_keras.records import InputError, Sample
+from mint_keras.records import InputError, SampleTable
+from mint_keras.texts import Texts
 
 _MAGIC = 0xCED7230A
 _FRAME = struct.Struct("<II")
 _HEADER = struct.Struct("<IfQQ")
+# What a record of an image begins with, up to its first label: in the header, or behind it where there are several.
+_START = np.dtype([("magic", "<u4"), ("length", "<u4"), ("flag", "<u4"), ("label", "<f4"), ("ids", "V16"), ("first", "<f4")])
 _WHOLE, _FIRST, _LAST = 0, 1, 3  # 2 is a middle part
 _MAX_ID = 2**62  # a larger id is a sign of damage
 _BLOCK = 2**20  # bytes that are searched at once
+_MOST_READ = 2**26  # bytes that are read at once for the labels in them
+_LABELS = 2**13  # records whose labels are read at once
 _MOST_CHECKED = 20_000  # records of an index that are compared with the file: of more, the longest
 
 
@@ -50,8 +54,10 @@ class RecordFile:
         if not len(keys):
             raise InputError(f"Expected records in {self.path}, received none.")
         # Arrays take a tenth of what a dictionary takes.
-        order = np.argsort(keys, kind="stable")
-        self.keys, self.offsets = keys[order], offsets[order]
+        if (keys[1:] < keys[:-1]).any():
+            order = np.argsort(keys, kind="stable")
+            keys, offsets = keys[order], offsets[order]
+        self.keys, self.offsets = keys, offsets
         # Views give Python numbers, several times as fast as arrays give theirs.
         self._keys, self._offsets = memoryview(self.keys.data), memoryview(self.offsets.data)
 
@@ -109,6 +115,35 @@ class RecordFile:
             return self.read(key)[0]  # split or damaged within its labels
         return np.frombuffer(rest, np.float32) if flag else np.array([_HEADER.unpack(start)[1]], np.float32)
 
+    def first_labels(self, keys: np.ndarray) -> tuple[np.ndarray, str]:
+        """Returns the first label of each record, float32, NaN where it cannot be read; and why the first of those."""
+        found, reason = np.full(len(keys), np.nan, np.float32), ""
+        offsets = self.offsets[np.searchsorted(self.keys, keys)]
+        order = np.argsort(offsets, kind="stable")
+        for begin in range(0, len(order), _LABELS):
+            rows = order[begin : begin + _LABELS]
+            # A block at once where records lie close together, which is a hundred times as fast as one by one.
+            first, size = int(offsets[rows[0]]), int(offsets[rows[-1]] - offsets[rows[0]]) + _START.itemsize
+            data = b""
+            if size <= _MOST_READ and first >= 0:
+                self._file.seek(first)
+                data = self._file.read(size)
+            places = offsets[rows] - first
+            whole = places + _START.itemsize <= len(data)
+            starts = np.zeros(len(rows), _START)
+            bytes_of = np.frombuffer(data, np.uint8)
+            starts[whole] = bytes_of[places[whole, None] + np.arange(_START.itemsize)].view(_START)[:, 0]
+            is_known = whole & (starts["magic"] == _MAGIC)
+            is_known &= starts["length"] >= _HEADER.size + 4 * starts["flag"].astype(np.int64)  # so it is a whole one
+            is_known &= starts["length"] < 2**29
+            found[rows] = np.where(is_known, np.where(starts["flag"] > 0, starts["first"], starts["label"]), np.nan)
+            for row in rows[~is_known].tolist():
+                try:
+                    found[row] = self.labels(int(keys[row]))[0]
+                except InputError as error:
+                    reason = reason or str(error)
+        return found, reason
+
     def image_keys(self) -> np.ndarray:
         """Returns the keys that hold images: record 0, where present, says where they end and identities begin.
 
@@ -163,13 +198,15 @@ class RecordFile:
         size = self._file.seek(0, 2)
         within = np.sort(offsets[offsets < size])
         gaps = np.diff(np.append(within, size))
-        known = set(within.tolist())
         longest = np.sort(np.argsort(-gaps, kind="stable")[:_MOST_CHECKED])
         for place in np.union1d(longest, [len(within) - 1] if len(within) else []).astype(int).tolist():
             end = self._end(int(within[place]))
-            if end is not None and end < size and end not in known and self._begins_record(end):
+            if end is None or end >= size:
+                continue
+            if within[min(np.searchsorted(within, end), len(within) - 1)] != end and self._begins_record(end):
                 return "lacks records"
-        return "lacks the first record" if 0 not in known and self._begins_record(0) else ""
+        has_first = bool(len(within)) and within[0] == 0
+        return "lacks the first record" if not has_first and self._begins_record(0) else ""
 
     def _scan(self) -> tuple[np.ndarray, np.ndarray]:
         # Keys are the ids in the headers, or else the order. Where a record is damaged, it goes on at the next frame
@@ -250,39 +287,37 @@ class RecordFile:
         return frame
 
 
-def read(path: Path, database: str) -> Iterator[Sample]:
-    """Yields the images of a `.rec` file; the first label of a record is its identity, its location `FILE.rec#KEY`.
+def read(path: Path, database: str) -> SampleTable:
+    """Lists the images of a `.rec` file; the first label of a record is its identity, its location `FILE.rec#KEY`.
 
     Labels below 0, or all the same, are unknown. A damaged record stays listed, to be rejected with its reason by
     whoever reads its image.
     """
-    identities, reason = {}, "none"
     with RecordFile(path) as records:
-        for key in map(int, records.image_keys()):
-            identities[key] = np.nan
-            try:
-                identities[key] = float(records.labels(key)[0])
-            except InputError as error:
-                reason = f"damaged ones only: {error}"
-    readable = np.array([label for label in identities.values() if np.isfinite(label)])
-    if not len(readable):
-        raise InputError(f"Expected images in {path}, received {reason}")
-    says_nothing = bool(_why_unknown(readable))
-    for key, label in identities.items():
-        identity = f"{int(label):07d}" if np.isfinite(label) else f"damaged-{key}"
-        is_known = not says_nothing and not label < 0
-        yield Sample(f"{database}/{key}", database, identity if is_known else unknown(str(key)), f"{path}#{key}")
+        keys = records.image_keys()
+        labels, reason = records.first_labels(keys)
+    is_readable = np.isfinite(labels)
+    if not is_readable.any():
+        raise InputError(f"Expected images in {path}, received {reason and f'damaged ones only: {reason}' or 'none'}")
+    is_known = ~(labels < 0) & (not _why_unknown(labels[is_readable]))
+    # The stems of those who have no label, and of each label; what has no label is told apart by its key.
+    values, label_of = np.unique(np.where(is_readable, labels, 0), return_inverse=True)
+    stems = np.array([unknown(""), "damaged-", *(f"{int(label):07d}" for label in values)])
+    stem_of = np.where(is_known, np.where(is_readable, label_of + 2, 1), 0)
+    same = np.zeros(len(keys), np.uint8)
+    sample_id = Texts(np.array([f"{database}/"]), same, keys)
+    number = sample_id.number if (stem_of < 2).any() else None
+    identity = Texts(stems, stem_of, None if number is None else np.where(stem_of < 2, number, -1))
+    location = Texts(np.array([f"{path}#"]), same, sample_id.number)
+    return SampleTable(sample_id, Texts(np.array([database]), same), identity, location)
 
 
 def complaints(path: Path) -> list[str]:
     """Returns what is wrong with the index of a `.rec` file and with its labels."""
     with RecordFile(path) as records:
         found = [f"The index {records.why_scanned}; the file was scanned instead."] if records.why_scanned else []
-        labels = []
-        for key in map(int, records.image_keys()):
-            with contextlib.suppress(InputError):
-                labels.append(float(records.labels(key)[0]))
-    why = _why_unknown(np.array([label for label in labels if np.isfinite(label)]))
+        labels, _ = records.first_labels(records.image_keys())
+    why = _why_unknown(labels[np.isfinite(labels)])
     return [*found, why] if why else found
 
 

@@ -1,5 +1,6 @@
 """Sample tables on disk: Parquet, as every stage writes it, or a CSV of one's own."""
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from mint_keras.data import files, people, synthetic
 from mint_keras.data.people import unknown
 from mint_keras.records import InputError, SampleTable
 
+_BLOCK = 2**16  # rows that are written at once, or a few more
 REQUIRED = ("sample_id", "database", "identity", "location")
 # Optional columns of numbers and the shape of one sample's.
 _NUMBERS = {"box": (4,), "landmarks": (5, 2)}
@@ -29,18 +31,24 @@ def write_samples(
     import pyarrow
     import pyarrow.parquet
 
-    columns = {name: pyarrow.array(values) for name, values in (extra or {}).items()}
-    for name, column in table.columns().items():
-        if name in _NUMBERS:
-            flat = column.reshape(len(column), -1)
-            numbers = [None if np.isnan(row).any() else row.tolist() for row in flat]
-            columns[name] = pyarrow.array(numbers, pyarrow.list_(pyarrow.float32()))
-        else:
-            texts, folder = column.tolist(), path.parent.resolve()
-            places = [borders.placed(text, folder) for text in texts] if name == "location" else texts
-            columns[name] = pyarrow.array(places, pyarrow.string())
-    with formats.atomic_path(path) as temporary:
-        pyarrow.parquet.write_table(pyarrow.table(columns), temporary, row_group_size=part_size)
+    folder, writer = path.parent.resolve(), None
+    block = -(-_BLOCK // part_size) * part_size
+    with formats.atomic_path(path) as temporary, contextlib.ExitStack() as closing:
+        for start in range(0, max(len(table), 1), block):
+            rows = slice(start, start + block)
+            columns = {name: pyarrow.array(values[rows]) for name, values in (extra or {}).items()}
+            for name, column in table.columns().items():
+                if name in _NUMBERS:
+                    flat = column[rows].reshape(-1, int(np.prod(_NUMBERS[name])))
+                    numbers = [None if np.isnan(row).any() else row.tolist() for row in flat]
+                    columns[name] = pyarrow.array(numbers, pyarrow.list_(pyarrow.float32()))
+                else:
+                    texts = column[rows].tolist()
+                    places = [borders.placed(text, folder) for text in texts] if name == "location" else texts
+                    columns[name] = pyarrow.array(places, pyarrow.string())
+            part = pyarrow.table(columns)
+            writer = writer or closing.enter_context(pyarrow.parquet.ParquetWriter(temporary, part.schema))
+            writer.write_table(part, row_group_size=part_size)
 
 
 def read_samples(path: Path, part: int | None = None) -> SampleTable:
