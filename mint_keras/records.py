@@ -212,11 +212,11 @@ def _columns(rows: list[Sample]) -> dict[str, Any]:
 
 
 # What stands in an optional column of so many samples that have nothing there.
-_EMPTY: dict[str, Callable[[int], np.ndarray]] = {
-    "group": lambda num: np.full(num, ""),
+_EMPTY: dict[str, Callable[[int], Any]] = {
+    "group": lambda num: texts.Texts(np.array([""]), np.zeros(num, int)),
     "box": lambda num: np.full((num, 4), np.nan, np.float32),
     "landmarks": lambda num: np.full((num, 5, 2), np.nan, np.float32),
-    "attributes": lambda num: np.full(num, "{}"),
+    "attributes": lambda num: texts.Texts(np.array(["{}"]), np.zeros(num, int)),
 }
 
 

@@ -28,9 +28,8 @@ class Texts:
         self.stems = np.asarray(stems, np.str_)
         # One byte a row, where all have one stem.
         self.stem_of = np.asarray(stem_of).astype(np.min_scalar_type(max(len(self.stems) - 1, 0)), copy=False)
-        self.number = number
-        if number is not None and len(number):
-            self.number = np.asarray(number).astype(np.min_scalar_type(-int(number.max()) - 1), copy=False)
+        most = -1 if number is None else int(np.max(number, initial=-1))
+        self.number = number.astype(np.min_scalar_type(-most - 1), copy=False) if most >= 0 else None
         self.shape = (len(self.stem_of),)
 
     def __len__(self) -> int:
@@ -38,7 +37,8 @@ class Texts:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         texts = self.stems[self.stem_of]
-        if self.number is not None and (has := self.number >= 0).any():
+        if self.number is not None:
+            has = self.number >= 0
             texts = np.where(has, np.strings.add(texts, self.number.astype(np.str_)), texts)
         return texts if dtype is None else texts.astype(dtype)
 
@@ -58,6 +58,8 @@ class Texts:
             yield from np.asarray(self[start : start + _BLOCK]).tolist()
 
     def __eq__(self, other: object) -> Any:
+        if isinstance(other, str) and self.number is None:
+            return (self.stems == other)[self.stem_of]
         return np.asarray(self) == np.asarray(other)
 
     def __ne__(self, other: object) -> Any:
@@ -84,6 +86,16 @@ def column(texts: Any) -> Texts:
 def first_rows(texts: Any) -> np.ndarray:
     """Returns the rows of shape (k,), sorted, where the k different texts are first, with a few bytes a row."""
     return np.sort(np.unique(_hashes(texts), return_index=True)[1])
+
+
+def one_a_stem(texts: Any, mark: str) -> Texts:
+    """Returns the texts without all but one of those that begin with one stem, which ends with a mark, and a number."""
+    whole = column(texts)
+    row, _ = _groups(whole.stem_of, len(whole.stems))
+    if whole.number is not None:
+        others = (whole.number >= 0) & ~np.strings.endswith(whole.stems, mark)[whole.stem_of]
+        row = np.union1d(row, np.flatnonzero(others))
+    return whole[row]
 
 
 def repeated(texts: Any) -> list[str]:
@@ -167,7 +179,15 @@ def _concatenate(parts: Sequence) -> Texts:
     return Texts(np.concatenate([one.stems for one in columns]), np.concatenate(stem_of), number)
 
 
-_FUNCTIONS: dict[Callable, Callable] = {np.unique: _unique, np.isin: _isin, np.concatenate: _concatenate}
+def _where(condition: np.ndarray, first: Any, second: Any) -> Texts:
+    rows = np.arange(len(condition))
+    sides = [side if isinstance(side, Texts) else np.broadcast_to(side, rows.shape) for side in (first, second)]
+    return _concatenate(sides)[np.where(condition, rows, rows + len(rows))]
+
+
+_FUNCTIONS: dict[Callable, Callable] = {
+    np.unique: _unique, np.isin: _isin, np.concatenate: _concatenate, np.where: _where
+}  # fmt: skip
 
 
 def _written(value: Any) -> Any:

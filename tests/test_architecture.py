@@ -38,6 +38,7 @@ ROWS = [
     ),
     ("borders", "locks"),
     ("records",),
+    ("texts",),
     ("shown",),
 ]
 LIGHT = (
@@ -65,6 +66,7 @@ LIGHT = (
     "score_files",
     "shelf",
     "streams",
+    "texts",
     "vectors",
 )
 OURS = ("mint_keras", "studies")
