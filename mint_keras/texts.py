@@ -1,10 +1,11 @@
 """A column of texts that takes megabytes for millions of rows, and that NumPy takes for an array of str."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+_DIGITS = "0123456789"
 _BLOCK = 2**16  # rows that are written out at once
 
 
@@ -78,6 +79,18 @@ class Texts:
         return function(*_written(args), **{name: _written(value) for name, value in kwargs.items()})
 
 
+def packed(texts: Iterable[str]) -> Texts:
+    """Returns texts without the numbers that they end with, as far as these have neither a 0 in front nor 13 digits."""
+    stems: dict[str, int] = {}
+    stem_of, numbers = [], []
+    for text in texts:
+        number = text[len(text.rstrip(_DIGITS)) :].lstrip("0")
+        number = number if len(number) < 13 else ""
+        stem_of.append(stems.setdefault(text[: len(text) - len(number)], len(stems)))
+        numbers.append(int(number or -1))
+    return Texts(np.array(list(stems), np.str_), np.array(stem_of, np.int64), np.array(numbers, np.int64))
+
+
 def column(texts: Any) -> Texts:
     """Returns texts as a column, if they are none yet."""
     return texts if isinstance(texts, Texts) else Texts(texts, np.arange(len(texts)))
@@ -88,13 +101,14 @@ def first_rows(texts: Any) -> np.ndarray:
     return np.sort(np.unique(_hashes(texts), return_index=True)[1])
 
 
-def one_a_stem(texts: Any, mark: str) -> Texts:
-    """Returns the texts without all but one of those that begin with one stem, which ends with a mark, and a number."""
+def one_a_stem(texts: Any, is_enough: Callable[[str], bool]) -> Texts:
+    """Returns the texts; of those that are a stem and a number, and of whose stem one is enough, no other."""
     whole = column(texts)
     row, _ = _groups(whole.stem_of, len(whole.stems))
     if whole.number is not None:
-        others = (whole.number >= 0) & ~np.strings.endswith(whole.stems, mark)[whole.stem_of]
-        row = np.union1d(row, np.flatnonzero(others))
+        stem = np.unique(whole.stem_of[whole.number >= 0])
+        others = stem[[not is_enough(text) for text in whole.stems[stem].tolist()]]
+        row = np.union1d(row, np.flatnonzero(np.isin(whole.stem_of, others)))
     return whole[row]
 
 

@@ -75,8 +75,17 @@ def test_pairs_are_those_of_arrays(column: Texts) -> None:
 
 def test_of_a_container_one_text_stays() -> None:
     column = Texts(np.array(["a.rec#", "b", "c.jpg"]), np.array([0, 0, 1, 1, 2]), np.array([1, 2, 3, 4, -1]))
-    assert sorted(texts.one_a_stem(column, "#")) == ["a.rec#1", "b3", "b4", "c.jpg"]
-    assert texts.one_a_stem(np.array(["x", "y"]), "#").tolist() == ["x", "y"]
+    assert sorted(texts.one_a_stem(column, lambda stem: stem.endswith("#"))) == ["a.rec#1", "b3", "b4", "c.jpg"]
+    assert texts.one_a_stem(np.array(["x", "y"]), bool).tolist() == ["x", "y"]
+
+
+def test_numbers_at_the_end_are_packed_and_nothing_is_lost() -> None:
+    given = ["web/17", "web/007", "web/0", "", "7", "a" + 13 * "9", "a\u0663", "web/18", "Ann", "web/17"]
+    column = texts.packed(given)
+    assert column.tolist() == given
+    assert "web/" in column.stems
+    assert len(column.stems) == 9 - 2
+    assert np.unique(column).tolist() == sorted(set(given))
 
 
 def test_a_million_names_take_megabytes() -> None:

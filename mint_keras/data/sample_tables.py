@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from mint_keras import borders, formats
+from mint_keras import borders, formats, texts
 from mint_keras.data import files, people, synthetic
 from mint_keras.data.people import unknown
-from mint_keras.records import InputError, SampleTable
+from mint_keras.records import InputError, SampleTable, concatenate_tables
 
 _BLOCK = 2**16  # rows that are written at once, or a few more
 REQUIRED = ("sample_id", "database", "identity", "location")
@@ -43,8 +43,8 @@ def write_samples(
                     numbers = [None if np.isnan(row).any() else row.tolist() for row in flat]
                     columns[name] = pyarrow.array(numbers, pyarrow.list_(pyarrow.float32()))
                 else:
-                    texts = column[rows].tolist()
-                    places = [borders.placed(text, folder) for text in texts] if name == "location" else texts
+                    said = column[rows].tolist()
+                    places = [borders.placed(text, folder) for text in said] if name == "location" else said
                     columns[name] = pyarrow.array(places, pyarrow.string())
             part = pyarrow.table(columns)
             writer = writer or closing.enter_context(pyarrow.parquet.ParquetWriter(temporary, part.schema))
@@ -65,36 +65,48 @@ def read_samples(path: Path, part: int | None = None) -> SampleTable:
         InputError: if the file is neither, is empty, lacks a column, repeats a sample_id or has a wrong value.
     """
     known = [field.name for field in dataclasses.fields(SampleTable)]
-    columns: dict[str, list[Any]] = (
-        borders.read_parquet(path, known, part) if path.suffix == ".parquet" else {**borders.read_csv(path)}
-    )
-    if missing := [name for name in REQUIRED if name not in columns]:
-        raise InputError(f"Expected a sample table with columns {list(REQUIRED)}, received {path} without {missing}.")
-    if not columns["sample_id"]:
+    is_parquet = path.suffix == ".parquet"
+    blocks = borders.parquet_blocks(path, known, part) if is_parquet else iter([{**borders.read_csv(path)}])
+    tables: list[SampleTable] = []
+    for columns in blocks:
+        if missing := [name for name in REQUIRED if name not in columns]:
+            raise InputError(
+                f"Expected a sample table with columns {list(REQUIRED)}, received {path} without {missing}."
+            )
+        if columns["sample_id"]:
+            here = {name: columns[name] for name in known if name in columns}
+            tables.append(_parse(here, path, first_row=1 + sum(map(len, tables))))
+    if not tables:
         raise InputError(f"Expected at least one sample, received the empty table {path}.")
-    arrays: dict[str, Any] = {}
-    for name in (name for name in known if name in columns):
-        if name in _NUMBERS:
-            arrays[name] = _parse_numbers(columns[name], _NUMBERS[name], f"{name} of {path}")
-        else:
-            arrays[name] = np.array([_as_text(value) for value in columns[name]])
-    if "attributes" in arrays:
-        arrays["attributes"] = np.array([_parse_attributes(text, path) for text in arrays["attributes"].tolist()])
-    folder, places = path.parent.resolve(), arrays["location"].tolist()
-    is_address = [synthetic.is_synthetic(text) or bool(files.why_unusable(text)) for text in places]
-    arrays["location"] = np.array(
-        [text if is_whole else borders.found(text, folder) for text, is_whole in zip(places, is_address, strict=True)]
-    )
-    pairs = zip(map(people.canonical, arrays["identity"].tolist()), arrays["sample_id"].tolist(), strict=True)
-    arrays["identity"] = np.array([unknown(sample) if people.is_unknown(name) else name for name, sample in pairs])
-    if wrong := [text for text in np.unique(arrays["database"]).tolist() if "/" in text]:
+    table = concatenate_tables(tables)
+    if texts.repeated(table.sample_id):
+        raise InputError(f"Expected unique sample_ids, received repeated ones in {path}.")
+    return table
+
+
+def _parse(columns: Mapping[str, list[Any]], path: Path, first_row: int) -> SampleTable:
+    """Returns some rows of a table of samples, the first of which has a number in the file."""
+    numbers = {
+        name: _parse_numbers(columns[name], shape, f"{name} of {path}", first_row)
+        for name, shape in _NUMBERS.items()
+        if name in columns
+    }
+    said = {name: list(map(_as_text, values)) for name, values in columns.items() if name not in numbers}
+    if "attributes" in said:
+        said["attributes"] = [_parse_attributes(text, path) for text in said["attributes"]]
+    folder = path.parent.resolve()
+    said["location"] = [
+        text if synthetic.is_synthetic(text) or files.why_unusable(text) else borders.found(text, folder)
+        for text in said["location"]
+    ]
+    pairs = zip(map(people.canonical, said["identity"]), said["sample_id"], strict=True)
+    said["identity"] = [unknown(sample) if people.is_unknown(name) else name for name, sample in pairs]
+    if wrong := sorted(text for text in set(said["database"]) if "/" in text):
         raise InputError(f"Expected names of databases without /, which people's names follow, received {wrong[0]!r}.")
     for name in ("sample_id", "database", "identity"):  # lists of them are written as text, and read again
-        if wrong := [text for text in np.unique(arrays[name]).tolist() if text != borders.without_controls(text)]:
+        if wrong := sorted(text for text in set(said[name]) if text != borders.without_controls(text)):
             raise InputError(f"Expected {name} without control characters in {path}, received {wrong[0]!r}.")
-    if len(np.unique(arrays["sample_id"])) != len(arrays["sample_id"]):
-        raise InputError(f"Expected unique sample_ids, received repeated ones in {path}.")
-    return SampleTable(**arrays)
+    return SampleTable(**{name: texts.packed(values) for name, values in said.items()}, **numbers)
 
 
 def _parse_attributes(text: str, path: Path) -> str:
@@ -113,10 +125,10 @@ def _as_text(value: Any) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def _parse_numbers(values: list[Any], shape: tuple[int, ...], where: str) -> np.ndarray:
+def _parse_numbers(values: list[Any], shape: tuple[int, ...], where: str, first_row: int) -> np.ndarray:
     num = int(np.prod(shape))
     rows = []
-    for number, value in enumerate(values, start=1):
+    for number, value in enumerate(values, start=first_row):
         parts = value.split() if isinstance(value, str) else (value or [])
         try:
             row = [float(part) for part in parts] or [np.nan] * num
