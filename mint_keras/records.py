@@ -123,8 +123,9 @@ class Sample(NamedTuple):
 class SampleTable:
     """Samples as columns of n rows; see `Sample` for what they hold. Optional columns are None where no sample has any.
 
-    Text is of shape (n,): arrays of str, or `Texts`, which act as such and take megabytes for millions. Boxes are (n, 4) and landmarks (n, 5, 2), float32, NaN where there are none; attributes are
-    JSON objects as text. The names travel with every array that is made from the samples.
+    Text is of shape (n,): arrays of str, or `Texts`, which act as such and take megabytes for millions. Boxes are
+    (n, 4) and landmarks (n, 5, 2), float32, NaN where there are none; attributes are JSON objects as text. The names
+    travel with every array that is made from the samples.
     """
 
     sample_id: np.ndarray

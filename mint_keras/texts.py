@@ -29,8 +29,9 @@ class Texts:
         self.stems = np.asarray(stems, np.str_)
         # One byte a row, where all have one stem.
         self.stem_of = np.asarray(stem_of).astype(np.min_scalar_type(max(len(self.stems) - 1, 0)), copy=False)
-        most = -1 if number is None else int(np.max(number, initial=-1))
-        self.number = number.astype(np.min_scalar_type(-most - 1), copy=False) if most >= 0 else None
+        self.number = None
+        if number is not None and (most := int(np.max(number, initial=-1))) >= 0:
+            self.number = number.astype(np.min_scalar_type(-most - 1), copy=False)
         self.shape = (len(self.stem_of),)
 
     def __len__(self) -> int:
@@ -151,14 +152,12 @@ def _groups(key: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     return first[used], place[key]
 
 
-def _unique(
-    texts: Texts, return_index: bool = False, return_inverse: bool = False, return_counts: bool = False
-) -> Any:
+def _unique(texts: Texts, return_index: bool = False, return_inverse: bool = False, return_counts: bool = False) -> Any:
     key, size = texts.stem_of, len(texts.stems)
     if texts.number is not None:
         span = int(texts.number.max(initial=-1)) + 2
         if size * span > np.iinfo(np.int64).max:
-            return np.unique(np.asarray(texts), return_index, return_inverse, return_counts)
+            return _unique(column(np.asarray(texts)), return_index, return_inverse, return_counts)
         key, size = key.astype(np.int64) * span + texts.number + 1, size * span
     row, code = _groups(key, size)
     names, name_of = np.unique(np.asarray(texts[row]), return_inverse=True)
@@ -189,7 +188,9 @@ def _concatenate(parts: Sequence) -> Texts:
     number = None
     if any(one.number is not None for one in columns):
         number = np.concatenate([np.full(len(one), -1) if one.number is None else one.number for one in columns])
-    stem_of = [one.stem_of.astype(np.min_scalar_type(starts[-1])) + start for one, start in zip(columns, starts, strict=False)]
+    stem_of = [
+        one.stem_of.astype(np.min_scalar_type(starts[-1])) + start for one, start in zip(columns, starts, strict=False)
+    ]
     return Texts(np.concatenate([one.stems for one in columns]), np.concatenate(stem_of), number)
 
 

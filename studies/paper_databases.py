@@ -4,7 +4,6 @@ Pictures are patches of colour in JPEG; nobody is on them. A database that is fi
 interrupted goes on where it stopped; the same seed gives the same bytes.
 """
 
-import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -22,7 +21,9 @@ _IMAGE, _SPAN = np.dtype([*_HEAD, ("image", "u1", _BYTES)]), np.dtype([*_HEAD, (
 _MAGIC, _FRAME = 0xCED7230A, 8
 _PART = 2**16  # records that are written at once
 _DONE = "finished.json"
-_GROUPS = [f"{group}_{sex}" for group in ("Asian", "Black", "Hispanic", "Indian", "White") for sex in ("Female", "Male")]
+_GROUPS = [
+    f"{group}_{sex}" for group in ("Asian", "Black", "Hispanic", "Indian", "White") for sex in ("Female", "Male")
+]
 
 
 def write_glint360k(folder: Path, num: int, num_people: int, num_distinct: int, seed: int) -> None:
@@ -35,7 +36,6 @@ def write_glint360k(folder: Path, num: int, num_people: int, num_distinct: int, 
         return
     folder.mkdir(parents=True, exist_ok=True)
     ends = _ends(num, num_people, np.random.default_rng(seed))
-    starts = [0, *range(0, num, _PART)]
     num_drawn = -(-min(num_distinct, num) // _PART)
     with open(folder / "train.rec", "ab+") as file:
         done = max(file.tell() - _SPAN.itemsize, 0) // (_PART * _IMAGE.itemsize)

@@ -126,7 +126,7 @@ def _measure(command: list[str], log: Path) -> dict[str, Any]:
     script, *arguments = command
     start = time.monotonic()
     with open(log, "w", encoding="utf-8") as file:
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: S603 # our own scripts
             [sys.executable, str(_SCRIPTS / f"{script}.py"), *arguments, "--overwrite"], stdout=file, stderr=file
         )
         _, status, used = os.wait4(process.pid, 0)

@@ -45,7 +45,7 @@ def test_numpy_gets_what_an_array_gives_it(column: Texts) -> None:
         lambda given: array != given[::-1],
         lambda given: given == "b",
         lambda given: given.astype(object),
-        lambda given: pickle.loads(pickle.dumps(copy.deepcopy(given))),  # noqa: S301 # our own
+        lambda given: pickle.loads(pickle.dumps(copy.deepcopy(given))),  # our own
     ):
         np.testing.assert_array_equal(function(column), function(array))
 

@@ -99,8 +99,9 @@ def divide_externals(externals: SampleTable, case: str, stand_ins: dict[str, str
     train, evaluate = PAPER_CASES[case]
     if set(parts.tolist()) != {*train, evaluate}:
         raise InputError(
-            f"Expected externals of {sorted([*train, evaluate])}, received {mine.tolist()}. Name a folder (ijbc=PATH), or say "
-            "which of yours stands for which (--stand-in utkface=ijbc): the protocol keeps both names."
+            f"Expected externals of {sorted([*train, evaluate])}, received {mine.tolist()}. Name a "
+            "folder (ijbc=PATH), or say which of yours stands for which (--stand-in utkface=ijbc): the protocol keeps "
+            "both names."
         )
     is_test = (parts == evaluate)[database_of]
     return externals.take(~is_test), externals.take(is_test)

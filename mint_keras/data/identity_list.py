@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -99,5 +99,5 @@ def obey(table: SampleTable, lines: Sequence[Line]) -> tuple[SampleTable, np.nda
     # Names are in order, and those that came later are behind them.
     if (code == before).all():
         return table, kept, known
-    group = np.array([name.partition("/")[2] for name in number])
-    return dataclasses.replace(table, group=Texts(group, code)), kept, known
+    group: Any = Texts(np.array([name.partition("/")[2] for name in number]), code)
+    return dataclasses.replace(table, group=group), kept, known

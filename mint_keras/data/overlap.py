@@ -250,9 +250,9 @@ def _near(
 class Searched(NamedTuple):
     """What a search compares.
 
-    `rows` are those of the samples that could be read, and `table` these n samples. `prints` are their fingerprints, and behind them those of the
-    planted copies. `planted` says of every copy the row of what it copies and the alteration, and `copies` are grey
-    pictures of them, (m, 56, 56).
+    `rows` are those of samples that could be read, and `table` these n. `prints` are their fingerprints, and behind
+    them those of the planted copies. `planted` says of every copy the row of what it copies and the alteration, and
+    `copies` are grey pictures of them, (m, 56, 56).
     """
 
     rows: np.ndarray

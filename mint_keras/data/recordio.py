@@ -9,7 +9,7 @@ float32 label, uint64 id, uint64 id2; with flag > 0 that many float32 labels fol
 import array
 import struct
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 
@@ -21,12 +21,13 @@ _MAGIC = 0xCED7230A
 _FRAME = struct.Struct("<II")
 _HEADER = struct.Struct("<IfQQ")
 # What a record of an image begins with, up to its first label: in the header, or behind it where there are several.
-_START = np.dtype([("magic", "<u4"), ("length", "<u4"), ("flag", "<u4"), ("label", "<f4"), ("ids", "V16"), ("first", "<f4")])
+_START = np.dtype(
+    [("magic", "<u4"), ("length", "<u4"), ("flag", "<u4"), ("label", "<f4"), ("ids", "V16"), ("first", "<f4")]
+)
 _WHOLE, _FIRST, _LAST = 0, 1, 3  # 2 is a middle part
 _MAX_ID = 2**62  # a larger id is a sign of damage
 _BLOCK = 2**20  # bytes that are searched at once
-_MOST_READ = 2**26  # bytes that are read at once for the labels in them
-_LABELS = 2**13  # records whose labels are read at once
+_LABELS = 2**14  # records whose labels are read at once
 _MOST_CHECKED = 20_000  # records of an index that are compared with the file: of more, the longest
 
 
@@ -100,44 +101,27 @@ class RecordFile:
         """Returns the encoded image of one record."""
         return self.read(key)[1]
 
-    def labels(self, key: int) -> np.ndarray:
-        """Returns the labels of one record without reading its image: whoever lists millions must not read theirs."""
-        self._seek(key)
-        continuation, length = self._frame_of(key)
-        start = self._file.read(min(length, _HEADER.size))
-        flag = _HEADER.unpack(start)[0] if len(start) == _HEADER.size else 0
-        rest = self._file.read(4 * flag) if _HEADER.size + 4 * flag <= length else b""
-        if continuation != _WHOLE or len(start) < _HEADER.size or len(rest) < 4 * flag:
-            return self.read(key)[0]  # split or damaged within its labels
-        return np.frombuffer(rest, np.float32) if flag else np.array([_HEADER.unpack(start)[1]], np.float32)
-
     def first_labels(self, keys: np.ndarray) -> tuple[np.ndarray, str]:
-        """Returns the first label of each record, float32, NaN where it cannot be read; and why the first of those."""
-        found, reason = np.full(len(keys), np.nan, np.float32), ""
+        """Returns the first label of each record, float32, NaN where it cannot be read; and why not of the last such.
+
+        Images are not read, because whoever lists millions must not read theirs.
+        """
+        found, is_read, reason = np.full(len(keys), np.nan, np.float32), np.zeros(len(keys), bool), ""
         offsets = self.offsets[np.searchsorted(self.keys, keys)]
-        order = np.argsort(offsets, kind="stable")
-        for begin in range(0, len(order), _LABELS):
-            rows = order[begin : begin + _LABELS]
-            # A block at once where records lie close together, which is a hundred times as fast as one by one.
-            first, size = int(offsets[rows[0]]), int(offsets[rows[-1]] - offsets[rows[0]]) + _START.itemsize
-            data = b""
-            if size <= _MOST_READ and first >= 0:
-                self._file.seek(first)
-                data = self._file.read(size)
-            places = offsets[rows] - first
-            whole = places + _START.itemsize <= len(data)
-            starts = np.zeros(len(rows), _START)
-            bytes_of = np.frombuffer(data, np.uint8)
-            starts[whole] = bytes_of[places[whole, None] + np.arange(_START.itemsize)].view(_START)[:, 0]
-            is_known = whole & (starts["magic"] == _MAGIC)
-            is_known &= starts["length"] >= _HEADER.size + 4 * starts["flag"].astype(np.int64)  # so it is a whole one
-            is_known &= starts["length"] < 2**29
-            found[rows] = np.where(is_known, np.where(starts["flag"] > 0, starts["first"], starts["label"]), np.nan)
-            for row in rows[~is_known].tolist():
-                try:
-                    found[row] = self.labels(int(keys[row]))[0]
-                except InputError as error:
-                    reason = reason or str(error)
+        for start in range(0, len(keys), _LABELS):
+            # Mapped anew, so that the memory of what was looked at is free.
+            file = np.memmap(self.path, np.uint8, "r")
+            rows = start + np.flatnonzero(offsets[start : start + _LABELS] <= len(file) - _START.itemsize)
+            heads = file[offsets[rows, None] + np.arange(_START.itemsize)].view(_START)[:, 0]
+            # One that is whole: of others, the parts are joined below.
+            is_read[rows] = (heads["magic"] == _MAGIC) & (heads["length"] >> 29 == _WHOLE)
+            is_read[rows] &= heads["length"] >= _HEADER.size + 4 * heads["flag"].astype(np.int64)
+            found[rows] = np.where(heads["flag"] > 0, heads["first"], heads["label"])
+        for row in np.flatnonzero(~is_read).tolist():
+            try:
+                found[row] = self.read(int(keys[row]))[0][0]
+            except InputError as error:
+                found[row], reason = np.nan, str(error)
         return found, reason
 
     def image_keys(self) -> np.ndarray:
@@ -199,7 +183,7 @@ class RecordFile:
             end = self._end(int(within[place]))
             if end is None or end >= size:
                 continue
-            if within[min(np.searchsorted(within, end), len(within) - 1)] != end and self._begins_record(end):
+            if within[min(int(np.searchsorted(within, end)), len(within) - 1)] != end and self._begins_record(end):
                 return "lacks records"
         has_first = bool(len(within)) and within[0] == 0
         return "lacks the first record" if not has_first and self._begins_record(0) else ""
@@ -294,18 +278,20 @@ def read(path: Path, database: str) -> SampleTable:
         labels, reason = records.first_labels(keys)
     del records  # its index is as large as the table
     if not len(readable := labels[np.isfinite(labels)]):
-        raise InputError(f"Expected images in {path}, received {reason and f'damaged ones only: {reason}' or 'none'}")
+        received = f"damaged ones only: {reason}" if reason else "none"
+        raise InputError(f"Expected images in {path}, received {received}")
     is_known = np.isfinite(labels) & (labels >= 0) & (not _why_unknown(readable))
     values, label_of = np.unique(labels[is_known], return_inverse=True)
     stem_of = np.zeros(len(keys), np.int32)
     stem_of[is_known] = label_of + 1
     same = np.zeros(len(keys), np.uint8)
-    sample_id = Texts(np.array([f"{database}/"]), same, keys)
+    sample_id: Any = Texts(np.array([f"{database}/"]), same, keys)
     # Who is unknown is told apart by the key.
     number = None if is_known.all() else np.where(is_known, -1, sample_id.number)
-    identity = Texts(np.array([unknown(""), *(f"{int(label):07d}" for label in values)]), stem_of, number)
-    location = Texts(np.array([f"{path}#"]), same, sample_id.number)
-    return SampleTable(sample_id, Texts(np.array([database]), same), identity, location)
+    identity: Any = Texts(np.array([unknown(""), *(f"{int(label):07d}" for label in values)]), stem_of, number)
+    location: Any = Texts(np.array([f"{path}#"]), same, sample_id.number)
+    name: Any = Texts(np.array([database]), same)
+    return SampleTable(sample_id, name, identity, location)
 
 
 def complaints(path: Path) -> list[str]:

@@ -106,7 +106,8 @@ def _parse(columns: Mapping[str, list[Any]], path: Path, first_row: int) -> Samp
     for name in ("sample_id", "database", "identity"):  # lists of them are written as text, and read again
         if wrong := sorted(text for text in set(said[name]) if text != borders.without_controls(text)):
             raise InputError(f"Expected {name} without control characters in {path}, received {wrong[0]!r}.")
-    return SampleTable(**{name: texts.packed(values) for name, values in said.items()}, **numbers)
+    arrays: dict[str, Any] = {name: texts.packed(values) for name, values in said.items()}
+    return SampleTable(**arrays, **numbers)
 
 
 def _parse_attributes(text: str, path: Path) -> str:

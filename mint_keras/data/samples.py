@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -50,7 +51,7 @@ def list_samples(source: str, layout: str = "") -> SampleTable:
             return table
         if len(names := np.unique(table.database)) > 1:
             raise InputError(f"Expected one database to call {found.database}, received {names.tolist()}.")
-        name = texts.Texts(np.array([found.database]), np.zeros(len(table), int))
+        name: Any = texts.Texts(np.array([found.database]), np.zeros(len(table), int))
         return dataclasses.replace(table, database=name)
     is_pairs = found.layout == layouts.VERIFICATION
     read = pairs.read if is_pairs else functools.partial(layouts.read, layout=found.layout)
