@@ -73,12 +73,6 @@ def test_pairs_are_those_of_arrays(column: Texts) -> None:
         np.testing.assert_array_equal(texts.paired(one, two), [f"{a}/{a}" for a in array.tolist()])
 
 
-def test_of_a_container_one_text_stays() -> None:
-    column = Texts(np.array(["a.rec#", "b", "c.jpg"]), np.array([0, 0, 1, 1, 2]), np.array([1, 2, 3, 4, -1]))
-    assert sorted(texts.one_a_stem(column, lambda stem: stem.endswith("#"))) == ["a.rec#1", "b3", "b4", "c.jpg"]
-    assert texts.one_a_stem(np.array(["x", "y"]), bool).tolist() == ["x", "y"]
-
-
 def test_numbers_at_the_end_are_packed_and_nothing_is_lost() -> None:
     given = ["web/17", "web/007", "web/0", "", "7", "a" + 13 * "9", "a\u0663", "web/18", "Ann", "web/17"]
     column = texts.packed(given)

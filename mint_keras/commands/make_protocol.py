@@ -19,7 +19,7 @@ from mint_keras.data import cases, identity_list, overlap_files, protocol_files,
 from mint_keras.data.protocol import Protocol
 from mint_keras.data.protocol_files import SUMMARY as SUMMARY
 from mint_keras.options import Writing
-from mint_keras.records import InputError, RefusedError
+from mint_keras.records import InputError, RefusedError, concatenate_tables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +109,7 @@ def make_protocol(config: MakeProtocol) -> Chosen:
     # Everything that was named is an input, also what is left out later.
     everything = samples.join(sources)
     scan = overlap_files.read_scan(config.scan, sources) if config.scan is not None else None
-    joined = {name: samples.join(parts) if parts else None for name, parts in listed.items()}
+    joined = {name: concatenate_tables(parts) if parts else None for name, parts in listed.items()}
     lines = identity_list.read(config.identities) if config.identities is not None else []
     obeyed: set[int] = set()
     for name, table in joined.items():
