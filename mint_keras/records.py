@@ -207,8 +207,8 @@ def _columns(rows: list[Sample]) -> SampleTable:
 # What stands in an optional column of so many samples that have nothing there.
 _EMPTY: dict[str, Callable[[int], Any]] = {
     "group": lambda num: texts.packed([""])[np.zeros(num, int)],
-    "box": lambda num: np.full((num, 4), np.nan, np.float32),
-    "landmarks": lambda num: np.full((num, 5, 2), np.nan, np.float32),
+    "box": lambda num: np.broadcast_to(np.float32(np.nan), (num, 4)),
+    "landmarks": lambda num: np.broadcast_to(np.float32(np.nan), (num, 5, 2)),
     "attributes": lambda num: texts.packed(["{}"])[np.zeros(num, int)],
 }
 

@@ -1,16 +1,18 @@
 """A column of texts that takes megabytes for millions of rows, and that NumPy takes for an array of str."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-_DIGITS = "0123456789"
+# Zeros in front of it belong to the stem.
+_LAST_NUMBER = re.compile(r"((?:.*[^0-9])?0*)([1-9][0-9]{0,11})([^0-9]*)", re.DOTALL)
 _BLOCK = 2**16  # rows that are written out at once
 
 
 class Texts:
-    """Texts of shape (n,): a stem, which is kept once, and behind it a number, as in `glint360k/17`.
+    """Texts of shape (n,): a stem, which is kept once, a number and a tail, as in `glint360k/17` or `lfw/Ann/17.jpg`.
 
     It acts as the array of str that it stands for: whatever is not said here gives that array, or works on it.
 
@@ -18,6 +20,7 @@ class Texts:
         stems: Beginnings of texts, or whole ones, shape (k,), str; some may be equal.
         stem_of: Which stem each text begins with, shape (n,), int.
         number: What follows, shape (n,), int, -1 for nothing; None where nothing follows anywhere.
+        tails: What follows the number of each stem, shape (k,), str; None for nothing.
 
     Example:
         >>> ids = Texts(np.array(["web/", "Ann"]), np.array([0, 0, 1]), np.array([7, 17, -1]))
@@ -25,11 +28,17 @@ class Texts:
         (['web/7', 'web/17', 'Ann'], 'web/17', ['web/17'])
     """
 
-    def __init__(self, stems: np.ndarray, stem_of: np.ndarray, number: np.ndarray | None = None) -> None:
+    def __init__(
+        self,
+        stems: np.ndarray,
+        stem_of: np.ndarray,
+        number: np.ndarray | None = None,
+        tails: np.ndarray | None = None,
+    ) -> None:
         self.stems = np.asarray(stems, np.str_)
         # One byte a row, where all have one stem.
         self.stem_of = np.asarray(stem_of).astype(np.min_scalar_type(max(len(self.stems) - 1, 0)), copy=False)
-        self.number = None
+        self.number, self.tails = None, tails
         if number is not None and (most := int(np.max(number, initial=-1))) >= 0:
             self.number = number.astype(np.min_scalar_type(-most - 1), copy=False)
         self.shape = (len(self.stem_of),)
@@ -40,20 +49,22 @@ class Texts:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         texts = self.stems[self.stem_of]
         if self.number is not None:
-            has = self.number >= 0
-            texts = np.where(has, np.strings.add(texts, self.number.astype(np.str_)), texts)
+            longer = np.strings.add(texts, self.number.astype(np.str_))
+            if self.tails is not None:
+                longer = np.strings.add(longer, self.tails[self.stem_of])
+            texts = np.where(self.number >= 0, longer, texts)
         return texts if dtype is None else texts.astype(dtype)
 
     def __getitem__(self, rows: Any) -> Any:
         """Returns one text for a number; else the texts of some rows (a slice, indices or a boolean mask)."""
         if isinstance(rows, int | np.integer):
             return str(np.asarray(self[rows : rows + 1 or None])[0])
-        stem_of, stems = self.stem_of[rows], self.stems
+        stem_of, stems, tails = self.stem_of[rows], self.stems, self.tails
         # A few rows do not carry the stems of a million.
         if 2 * len(stem_of) < len(stems):
             used, stem_of = np.unique(stem_of, return_inverse=True)
-            stems = stems[used]
-        return Texts(stems, stem_of, None if self.number is None else self.number[rows])
+            stems, tails = stems[used], None if tails is None else tails[used]
+        return Texts(stems, stem_of, None if self.number is None else self.number[rows], tails)
 
     def __iter__(self) -> Iterator[str]:
         for start in range(0, len(self), _BLOCK):
@@ -81,15 +92,16 @@ class Texts:
 
 
 def packed(texts: Iterable[str]) -> Texts:
-    """Returns texts without the numbers that they end with, as far as these have neither a 0 in front nor 13 digits."""
-    stems: dict[str, int] = {}
+    """Returns texts as columns, in which the last number of each is apart."""
+    stems: dict[tuple[str, str], int] = {}
     stem_of, numbers = [], []
     for text in texts:
-        number = text[len(text.rstrip(_DIGITS)) :].lstrip("0")
-        number = number if len(number) < 13 else ""
-        stem_of.append(stems.setdefault(text[: len(text) - len(number)], len(stems)))
-        numbers.append(int(number or -1))
-    return Texts(np.array(list(stems), np.str_), np.array(stem_of, np.int64), np.array(numbers, np.int64))
+        match = _LAST_NUMBER.fullmatch(text)
+        stem, number, tail = match.groups() if match else (text, -1, "")
+        stem_of.append(stems.setdefault((stem, tail), len(stems)))
+        numbers.append(int(number))
+    begins, ends = np.array(list(stems), np.str_).reshape(-1, 2).T
+    return Texts(begins, np.array(stem_of, np.int64), np.array(numbers, np.int64), ends)
 
 
 def column(texts: Any) -> Texts:
@@ -120,7 +132,8 @@ def paired(first: Any, second: Any) -> Any:
     key = one.stem_of.astype(np.int64) * len(two.stems) + two.stem_of
     _, row, code = np.unique(key, return_index=True, return_inverse=True)
     begins = np.strings.add(one.stems[one.stem_of[row]], "/")
-    return Texts(np.strings.add(begins, two.stems[two.stem_of[row]]), code, two.number)
+    tails = None if two.tails is None else two.tails[two.stem_of[row]]
+    return Texts(np.strings.add(begins, two.stems[two.stem_of[row]]), code, two.number, tails)
 
 
 def _hashes(texts: Any) -> np.ndarray:
@@ -167,7 +180,11 @@ def _concatenate(parts: Sequence) -> Texts:
     stem_of = [
         one.stem_of.astype(np.min_scalar_type(starts[-1])) + start for one, start in zip(columns, starts, strict=False)
     ]
-    return Texts(np.concatenate([one.stems for one in columns]), np.concatenate(stem_of), number)
+    stems = np.concatenate([one.stems for one in columns])
+    tails = None
+    if any(one.tails is not None for one in columns):
+        tails = np.concatenate([np.full(len(one.stems), "") if one.tails is None else one.tails for one in columns])
+    return Texts(stems, np.concatenate(stem_of), number, tails)
 
 
 def _where(condition: np.ndarray, first: Any, second: Any) -> Texts:

@@ -20,7 +20,8 @@ def column(request: pytest.FixtureRequest) -> Texts:
     number = None if request.param == "none" else rng.integers(-1, 13, 300)
     if request.param == "large":
         number[:9] = 2**62 + np.arange(9)
-    return Texts(STEMS, rng.integers(0, len(STEMS), 300), number)
+    tails = None if number is None else np.array(["", ".jpg", "2", "", "x"])
+    return Texts(STEMS, rng.integers(0, len(STEMS), 300), number, tails)
 
 
 def test_numpy_gets_what_an_array_gives_it(column: Texts) -> None:
@@ -73,13 +74,28 @@ def test_pairs_are_those_of_arrays(column: Texts) -> None:
         np.testing.assert_array_equal(texts.paired(one, two), [f"{a}/{a}" for a in array.tolist()])
 
 
-def test_numbers_at_the_end_are_packed_and_nothing_is_lost() -> None:
-    given = ["web/17", "web/007", "web/0", "", "7", "a" + 13 * "9", "a\u0663", "web/18", "Ann", "web/17"]
+def test_last_numbers_are_apart_and_nothing_is_lost() -> None:
+    given = [
+        "web/17",
+        "web/007",
+        "web/0",
+        "",
+        "7",
+        "a" + 13 * "9",
+        "a\u0663",
+        "web/18",
+        "Ann/17.jpg",
+        "Ann/2.jpg",
+        "\n3",
+    ]
     column = texts.packed(given)
     assert column.tolist() == given
-    assert "web/" in column.stems
-    assert len(column.stems) == 9 - 2
-    assert np.unique(column).tolist() == sorted(set(given))
+    assert column.stems.tolist().count("web/") == column.stems.tolist().count("Ann/") == 1
+    assert np.unique(column).tolist() == sorted(given)
+    assert texts.packed([]).tolist() == []
+    with_files = np.concatenate([column, np.array(["x/1.jpg"]), texts.packed(["y/5.png"])])
+    assert with_files[[8, -1, -2, 0]].tolist() == ["Ann/17.jpg", "y/5.png", "x/1.jpg", "web/17"]
+    assert texts.paired(column, column).tolist() == [f"{text}/{text}" for text in given]
 
 
 def test_a_million_names_take_megabytes() -> None:

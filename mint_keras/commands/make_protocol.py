@@ -108,6 +108,8 @@ def make_protocol(config: MakeProtocol) -> Chosen:
     sources = [table for parts in listed.values() for table in parts]
     # Everything that was named is an input, also what is left out later.
     everything = samples.join(sources)
+    inputs, num_samples = {"samples": samples.fingerprint(everything)}, len(everything)
+    del everything  # as large as all that follows
     scan = overlap_files.read_scan(config.scan, sources) if config.scan is not None else None
     joined = {name: concatenate_tables(parts) if parts else None for name, parts in listed.items()}
     lines = identity_list.read(config.identities) if config.identities is not None else []
@@ -121,7 +123,6 @@ def make_protocol(config: MakeProtocol) -> Chosen:
     sides = cases.make_sides(config.case, joined, stand_ins)
     numbers = cases.plan(sides, config.size, config.num_train, config.num_test)
     protocol = cases.compose(sides, numbers, config.seed)
-    inputs = {"samples": samples.fingerprint(everything)}
     if config.scan is not None:
         inputs["scan"] = formats.sha256_file(config.scan / formats.OVERLAP_REPORT)
     if config.identities is not None:
@@ -138,7 +139,7 @@ def make_protocol(config: MakeProtocol) -> Chosen:
         "num_train_full": numbers.num_train_full,
         "stand_ins": stand_ins,
         "parts": protocol_files.count_parts(protocol),
-        "scan": scan.summary(len(everything)) if scan is not None else None,
+        "scan": scan.summary(num_samples) if scan is not None else None,
         "identities": {"lines": len(lines), "obeyed": len(obeyed)} if config.identities is not None else None,
     }
     manifest = formats.make_manifest(protocol_files.KIND, inputs, settings)

@@ -78,7 +78,8 @@ def unknown(name: str) -> str:
 def are_unknown(people: np.ndarray) -> np.ndarray:
     """Returns of which of `SampleTable.people`, shape (n,), nobody knows who they are."""
     if isinstance(people, Texts):
-        return are_unknown(people.stems)[people.stem_of]
+        parts = [part for part in (people.stems, people.tails) if part is not None]
+        return np.any([are_unknown(part) for part in parts], axis=0)[people.stem_of]
     return np.char.find(np.asarray(people, np.str_), f"/{_MARK}") >= 0
 
 
