@@ -11,7 +11,7 @@ from mint_keras.edge import parity
 from mint_keras.report import paper_tables, tables
 from mint_keras.statistics import conformal
 from mint_keras.statistics.intervals import Estimate
-from studies import bench_membership, benchmark, dead_heads, fer2013, measure_coverage
+from studies import bench_membership, benchmark, dead_heads, fer2013, measure_coverage, paper_scale
 from studies.plus import report as plus_report
 from studies.reliability import __main__ as reliability
 from studies.worlds import as_met, drawing, strangers, summary
@@ -248,6 +248,11 @@ def test_the_table_of_coverage_has_the_figures_of_its_results() -> None:
 def test_the_count_of_dead_heads_is_rendered_from_its_results() -> None:
     table = dead_heads.render(formats.read_json(ROOT / "docs" / "runs" / "dead-heads.json"))
     assert f"\n{table}\n" in (ROOT / "docs" / "results.md").read_text()
+
+
+def test_the_rehearsal_is_rendered_from_its_results() -> None:
+    table = paper_scale.render(formats.read_json(ROOT / "docs" / "runs" / "paper-scale.json"))
+    assert f"\n{table}\n" in (ROOT / "docs" / "scaling.md").read_text()
 
 
 def test_the_goal_worlds_are_rendered_from_their_results() -> None:

@@ -58,8 +58,6 @@ class RecordFile:
             order = np.argsort(keys, kind="stable")
             keys, offsets = keys[order], offsets[order]
         self.keys, self.offsets = keys, offsets
-        # Views give Python numbers, several times as fast as arrays give theirs.
-        self._keys, self._offsets = memoryview(self.keys.data), memoryview(self.offsets.data)
 
     def __enter__(self) -> Self:
         return self
@@ -73,11 +71,16 @@ class RecordFile:
         Raises:
             InputError: for a key that is not in the index or a damaged record.
         """
-        self._seek(key)
+        place = int(np.searchsorted(self.keys, key))
+        if place == len(self.keys) or self.keys[place] != key:
+            raise InputError(f"Expected a key of {self.path.name}'s index, received {key}.")
+        self._file.seek(int(self.offsets[place]))
         parts: list[bytes] = []
         continuation = None
         while continuation not in (_WHOLE, _LAST):
-            continuation, length = self._frame_of(key)
+            if (frame := self._frame()) is None:
+                raise InputError(f"Expected a RecordIO frame at key {key} of {self.path}: damaged file or wrong index.")
+            continuation, length = frame
             payload = self._file.read(length)
             if len(payload) < length:
                 raise InputError(f"Expected {length} bytes at key {key} of {self.path}, received {len(payload)}.")
@@ -131,8 +134,8 @@ class RecordFile:
         around that place are looked at. Where record 0 is damaged, the identities are looked for from the end.
         """
         keys = self.keys
-        if self._keys[0] == 0 and (about := self._is_identity(0)) is not False:
-            behind = self._keys[-1] + 1
+        if keys[0] == 0 and (about := self._is_identity(0)) is not False:
+            behind = int(keys[-1]) + 1
             stated = float(self.read(0)[0][0]) if about else np.nan
             end = min(max(int(stated), 1), behind) if np.isfinite(stated) else behind
             while end > 1 and self._is_identity(end - 1) is True:
@@ -241,18 +244,6 @@ class RecordFile:
             position += _BLOCK
         return size
 
-    def _seek(self, key: int) -> None:
-        # Keys without a gap, the usual case, need no search.
-        place = key - self._keys[0]
-        if not 0 <= place < len(self._keys) or self._keys[place] != key:
-            place = int(np.searchsorted(self.keys, key))
-            if place == len(self._keys) or self._keys[place] != key:
-                raise InputError(f"Expected a key of {self.path.name}'s index, received {key}.")
-        offset = self._offsets[place]
-        if offset < 0:
-            raise InputError(f"Expected an offset of at least 0 at key {key} of {self._index}, received {offset}.")
-        self._file.seek(offset)
-
     def _frame(self, position: int | None = None) -> tuple[int, int] | None:
         """Returns which part of a record the frame at a place, or here, holds, and its length; None without one."""
         if position is not None:
@@ -260,11 +251,6 @@ class RecordFile:
         encoded = self._file.read(_FRAME.size)
         magic, length_and_flag = _FRAME.unpack(encoded) if len(encoded) == _FRAME.size else (0, 0)
         return (length_and_flag >> 29, length_and_flag & ((1 << 29) - 1)) if magic == _MAGIC else None
-
-    def _frame_of(self, key: int) -> tuple[int, int]:
-        if (frame := self._frame()) is None:
-            raise InputError(f"Expected a RecordIO frame at key {key} of {self.path}: damaged file or wrong index.")
-        return frame
 
 
 def read(path: Path, database: str) -> SampleTable:
