@@ -100,10 +100,6 @@ class RecordFile:
             raise InputError(f"Expected {flag} labels at key {key} of {self.path}, received {len(body)} bytes.")
         return np.frombuffer(body, np.float32, flag), body[4 * flag :]
 
-    def image(self, key: int) -> bytes:
-        """Returns the encoded image of one record."""
-        return self.read(key)[1]
-
     def first_labels(self, keys: np.ndarray) -> tuple[np.ndarray, str]:
         """Returns the first label of each record, float32, NaN where it cannot be read; and why not of the last such.
 

@@ -16,6 +16,8 @@ from mint_keras.records import InputError, SampleTable, concatenate_tables
 
 _BLOCK = 2**16  # rows that are written at once, or a few more
 REQUIRED = ("sample_id", "database", "identity", "location")
+# Before this was written, a photo of nobody known was a person of its own, called as its file is.
+_VERSION = {b"mint_keras": b"2"}
 # Optional columns of numbers and the shape of one sample's.
 _NUMBERS = {"box": (4,), "landmarks": (5, 2)}
 
@@ -46,7 +48,7 @@ def write_samples(
                     said = column[rows].tolist()
                     places = [borders.placed(text, folder) for text in said] if name == "location" else said
                     columns[name] = pyarrow.array(places, pyarrow.string())
-            part = pyarrow.table(columns)
+            part = pyarrow.table(columns, metadata=_VERSION)
             writer = writer or closing.enter_context(pyarrow.parquet.ParquetWriter(temporary, part.schema))
             writer.write_table(part, row_group_size=part_size)
 
@@ -100,7 +102,11 @@ def _parse(columns: Mapping[str, list[Any]], path: Path, first_row: int) -> Samp
         for text in said["location"]
     ]
     pairs = zip(map(people.canonical, said["identity"]), said["sample_id"], strict=True)
-    said["identity"] = [unknown(sample) if people.is_unknown(name) else name for name, sample in pairs]
+    is_old = path.suffix == ".parquet" and _is_old(path)
+    said["identity"] = [
+        unknown(of) if people.is_unknown(name) or (is_old and of.endswith(f"/{name}") and "." in name) else name
+        for name, of in pairs
+    ]
     if wrong := sorted(text for text in set(said["database"]) if "/" in text):
         raise InputError(f"Expected names of databases without /, which people's names follow, received {wrong[0]!r}.")
     for name in ("sample_id", "database", "identity"):  # lists of them are written as text, and read again
@@ -108,6 +114,14 @@ def _parse(columns: Mapping[str, list[Any]], path: Path, first_row: int) -> Samp
             raise InputError(f"Expected {name} without control characters in {path}, received {wrong[0]!r}.")
     arrays: dict[str, Any] = {name: texts.packed(values) for name, values in said.items()}
     return SampleTable(**arrays, **numbers)
+
+
+def _is_old(path: Path) -> bool:
+    """Says whether an earlier version wrote a table; those of others have no manifest beside them."""
+    import pyarrow.parquet
+
+    said = pyarrow.parquet.read_metadata(path).metadata or {}
+    return (path.parent / formats.MANIFEST).is_file() and not _VERSION.keys() <= said.keys()
 
 
 def _parse_attributes(text: str, path: Path) -> str:
