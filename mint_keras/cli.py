@@ -18,7 +18,8 @@ Is my data in your AI? Tell whether photos were used to train a face-recognition
 
 {commands}
 
-mint COMMAND --help says what a command does, with examples."""
+mint COMMAND --help says what a command does, with examples. mint --completion bash (or zsh, fish, tcsh)
+prints what lets a shell complete all of it."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -41,11 +42,33 @@ def main(arguments: list[str] | None = None) -> int:
     if word == "--version":
         print(f"mint {__version__}")
         return DONE
+    if word == "--completion":
+        return _say_completion(given[1] if len(given) > 1 else "bash")
     if word not in COMMANDS:
         print(f"error: Expected a command of {', '.join(COMMANDS)}, received {word!r}.", file=sys.stderr)
         return WRONG_USAGE
     command = COMMANDS[word]
     return run(f"mint_keras.commands.{command.module}", command.has_keras, given[1:], f"mint {word}")
+
+
+def _say_completion(shell: str) -> int:
+    """Prints the completion of every command and option, which jsonargparse makes with shtab."""
+    import jsonargparse
+
+    from mint_keras import options
+
+    whole = jsonargparse.ArgumentParser(prog="mint")
+    commands = whole.add_subcommands()
+    for word, command in COMMANDS.items():
+        module = importlib.import_module(f"mint_keras.commands.{command.module}")
+        one = options.make_parser(getattr(module, options_class(command.module)), "")
+        commands.add_subcommand(word, one, help=command.summary)
+    try:
+        _say(whole.get_completion_script(f"shtab-{shell}"))
+    except ValueError:
+        print(f"error: Expected bash, zsh, fish or tcsh, and the package shtab, received {shell}.", file=sys.stderr)
+        return WRONG_USAGE
+    return DONE
 
 
 def script(path: str) -> int:

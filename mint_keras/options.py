@@ -78,6 +78,23 @@ def parse(
     Raises:
         SystemExit: with code 2 for wrong usage, 0 after --help.
     """
+    parser = make_parser(config_class, description, program)
+    types, fields = typing.get_type_hints(config_class), dataclasses.fields(config_class)  # type: ignore[arg-type] # a dataclass
+    words = _with_config(parser, sys.argv[1:] if arguments is None else arguments, list(fields), types)
+    given = [argument.split("=")[0] for argument in words]
+    for option in WITHOUT_EFFECT.get(config_class.__name__, ()):
+        if f"--{option}" in given:
+            parser.error(f"--{option} has no effect since 0.2 (it never had one here): leave it out.")
+    values = parser.parse_args(words).as_dict()
+    del values["config"]
+    names = {_flag_name(field): field.name for field in fields}
+    return config_class(**{names[name]: _plain(value) for name, value in values.items()})
+
+
+def make_parser(
+    config_class: type[Config], description: str, program: str | None = None
+) -> jsonargparse.ArgumentParser:
+    """Returns what parses the options of a command; see `parse`."""
     parser = jsonargparse.ArgumentParser(prog=program, description=description, formatter_class=_HelpFormatter)
     parser.add_argument("--config", action="config", help="YAML file of any of these options (underscores for dashes)")
     types = typing.get_type_hints(config_class)
@@ -91,15 +108,7 @@ def parse(
     fields = dataclasses.fields(config_class)  # type: ignore[arg-type] # a dataclass
     for field in sorted(fields, key=lambda field: (field.name in shared, field.name not in own)):
         _add_option(parser, field, types[field.name], help_of[field.name])
-    words = _with_config(parser, sys.argv[1:] if arguments is None else arguments, list(fields), types)
-    given = [argument.split("=")[0] for argument in words]
-    for option in WITHOUT_EFFECT.get(config_class.__name__, ()):
-        if f"--{option}" in given:
-            parser.error(f"--{option} has no effect since 0.2 (it never had one here): leave it out.")
-    values = parser.parse_args(words).as_dict()
-    del values["config"]
-    names = {_flag_name(field): field.name for field in fields}
-    return config_class(**{names[name]: _plain(value) for name, value in values.items()})
+    return parser
 
 
 def _with_config(

@@ -278,7 +278,7 @@ def render(claims: Sequence[Claim] = CLAIMS) -> str:
     rows = [["claim", "number", "interval, or what it hangs on", "data", "command", "date", "machine"]]
     for claim in claims:
         number, interval = claim.read(_content(claim.file))
-        link = f"[{claim.command}]({claim.page})"
+        link = f"[{claim.command.removeprefix('scripts/')}]({claim.page})"
         rows.append([claim.says, number, interval, claim.data, link, claim.date, claim.machine])
     return format_table(rows)
 

@@ -29,6 +29,8 @@ class ConvertFr(Writing):
     Attributes:
         weights: The model: an ONNX, Keras or TFLite file, arcface_torch's backbone.pth or model.pt, a SavedModel, or a
             folder in insightface's layout (~/.insightface/models/buffalo_l).
+        download: Where to fetch the file of --weights from if it is not there: https://... or hf://OWNER/REPOSITORY/FILE,
+            with its SHA-256 behind as #sha256=HEX unless --card knows it. Without this option nothing asks the network.
         out: Folder for model.keras, manifest.json and parity.json; models/<name of the file> by default.
         card: What the file is said to be: a name of models/cards (fr1, fr2, fr3, buffalo_l ...) or a YAML file. Its
             structure, and its SHA-256 where known, are checked. By default the card that knows the file's SHA-256.
@@ -50,6 +52,7 @@ class ConvertFr(Writing):
     """
 
     weights: Path
+    download: str = ""
     out: Path | None = None
     card: str = ""
     list_taps: bool = False
@@ -76,16 +79,19 @@ class Conversion(Result):
 
 def convert_fr(config: ConvertFr) -> Conversion:
     """Converts, compares, saves; or lists the taps."""
-    from mint_keras.audited import cards, runtime, taps, zoo
+    from mint_keras.audited import cards, download, runtime, taps, zoo
     from mint_keras.audited.convert import claims, proof, sources
     from mint_keras.report import tables
 
     runtime.exact_float32()  # else GPUs would round what is proven to TF32
+    card = cards.load_card(config.card) if config.card else None
+    if config.download:
+        download.fetch(config.download, card.sha256 if card else (), config.weights)
     source = sources.open_source(config.weights)
     digests = {file.name: formats.sha256_file(file) for file in source.files}
     # A card knows the file itself, not the external weights that an ONNX file may have beside it.
     digest = digests[source.files[0].name]
-    card = cards.load_card(config.card) if config.card else cards.find_card(digest)
+    card = card or cards.find_card(digest)
     preprocessing, reason = source.choose_preprocessing(config.mean, config.std, card, config.bgr)
     name, out = source.files[0].stem, config.out or Path("models") / source.files[0].stem
     converted = source.to_keras(preprocessing, config.image_size, "".join(c if c.isalnum() else "_" for c in name))
@@ -125,11 +131,7 @@ def convert_fr(config: ConvertFr) -> Conversion:
     record = formats.read_json(out / formats.PARITY)
     shown = tuple(ParityRecord(**row) for row in record["records"])
     size = f"{converted.model.count_params():,} parameters, {taps.flops(converted.model) / 1e9:.2f} GFLOPs an image"
-    proven = [record[name] for name in ("statement", "verification") if name in record]
-    lines = [
-        tables.parity_table(shown),
-        f"{out / formats.MODEL}: {source.format}; {size}",
-        f"Pixels: {reason}.\nFile: {trust}.\nParity: {'; '.join(proven)}.",
-        *remarks,
-    ]
+    proven = "; ".join(record[name] for name in ("statement", "verification") if name in record)
+    said = f"Pixels: {reason}.\nFile: {trust}.\nParity: {proven}."
+    lines = [tables.parity_table(shown), f"{out / formats.MODEL}: {source.format}; {size}", said, *remarks]
     return Conversion("\n".join(lines), out, shown, record["statement"])

@@ -33,7 +33,14 @@ _ONLY_RECOGNITION = ("from_", "trainable", "loss", "split_identities", "no_flips
 # What a network that is there already has decided.
 _ONLY_NEW = ("arch", "resolution")
 _PICTURE_SIZE = 32  # pixels
-_CARD = """# {name}
+# Its head is what the Hugging Face Hub reads; the terms are those of what it was trained on.
+_CARD = """---
+library_name: keras
+license: other
+tags: [face-recognition, membership-inference, mint_keras]
+---
+
+# {name}
 
 An audited model whose members are known, for the lab of an audit; no use for recognising people.
 
