@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mint_keras import formats, shelf
+from mint_keras import environment, formats, shelf
 from mint_keras.commands import Result
 from mint_keras.data import images, overlap, registration, samples
 from mint_keras.data.alterations import ALTERATIONS
@@ -95,10 +95,8 @@ def measure_copies(options: MeasureCopies) -> FoundCopies:
     settings = {name: getattr(options, name) for name in ("faces", "others", "min_cosine", "plant", "rounds", "seed")}
     inputs, embed = {}, None
     if options.network is not None:
-        from mint_keras.audited import embedding
-
         inputs["network"] = formats.sha256_file(shelf.find(options.network) / formats.MODEL)
-        embed = embedding.open_unit(options.network)
+        embed = _opened_late(options.network)
     with formats.output_folder(options.out, formats.make_manifest(KIND, inputs, settings), options.overwrite):
 
         def kept(name: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -140,6 +138,19 @@ def measure_copies(options: MeasureCopies) -> FoundCopies:
         formats.write_json(options.out / RESULTS, content)
         formats.write_text(options.out / TEXT, f"{said}\n")
     return FoundCopies(f"{said}\nWritten: {options.out / RESULTS}, {TEXT}", content)
+
+
+def _opened_late(network: Path) -> Embed:
+    """Returns a network that is opened when it is first asked, because most of an interrupted command needs none."""
+
+    @functools.cache
+    def opened() -> Embed:
+        environment.import_tensorflow()
+        from mint_keras.audited import embedding
+
+        return embedding.open_unit(network)
+
+    return lambda faces: opened()(faces)
 
 
 def _short(source: str) -> str:
