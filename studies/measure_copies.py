@@ -316,27 +316,29 @@ def render(content: dict[str, Any]) -> str:
     from mint_keras.statistics import bounds
     from mint_keras.statistics.intervals import Estimate
 
-    planted = content["planted"]
-    rows = [
-        ["planted", *(f"{name}, {what}" for name in planted for what in ("found", "share", "missed at most (95%)"))]
-    ]
-    worst = next(iter(planted.values()))
-    for kind in sorted(worst, key=lambda kind: (worst[kind]["found"] / worst[kind]["planted"], kind)):
+    searches = [name for name in (DEFAULT, AUDITED) if name in content["planted"]]
+    default = content["planted"][DEFAULT]
+    columns = [f"{name}, {what}" for name in searches for what in ("found", "share", "missed at most (95%)")]
+    rows = [["planted", *columns]]
+    for kind in sorted(default, key=lambda kind: (default[kind]["found"] / default[kind]["planted"], kind)):
         rows.append([kind])
-        for one in (of[kind] for of in planted.values()):
+        for one in (content["planted"][name][kind] for name in searches):
             share = Estimate(one["value"], one["low"], one["high"], 1)
             rows[-1] += [f"{one['found']:,} of {one['planted']:,}", str(share), f"{one['missed_at_most']:.1%}"]
-    pairs = [
-        ["photos", "search", "pairs of one person", "taken for one photo", "other pairs", "taken", "at most (95%)"]
+    columns = [
+        "photos",
+        "search",
+        "pairs of one person",
+        "taken for one photo",
+        "other pairs",
+        "taken",
+        "at most (95%)",
     ]
+    pairs = [columns]
     for source, of in content["sources"].items():
-        for name, found in of["found"].items():
-            limit = bounds.upper_limit(found["others"], of["other_pairs"])
-            row = [
-                f"{source} ({of['num_photos']:,})",
-                name,
-                f"{of['pairs_of_one_person']:,}",
-                f"{found['one_person']:,}",
-            ]
-            pairs.append([*row, f"{of['other_pairs']:,}", f"{found['others']:,}", f"{limit:.1e}"])
+        for name in searches:
+            same, others = of["found"][name]["one_person"], of["found"][name]["others"]
+            limit = bounds.upper_limit(others, of["other_pairs"])
+            row = [f"{source} ({of['num_photos']:,})", name, f"{of['pairs_of_one_person']:,}", f"{same:,}"]
+            pairs.append([*row, f"{of['other_pairs']:,}", f"{others:,}", f"{limit:.1e}"])
     return f"{tables.format_table(rows)}\n\n{tables.format_table(pairs)}"
