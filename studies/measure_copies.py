@@ -31,9 +31,9 @@ from studies import arrays
 KIND = "copies"
 RESULTS, TEXT = "copies.json", "copies.md"
 DEFAULT, AUDITED = "default", "--audited"
-_RARE = 0.001  # of copies may lie below what is settled
-_ALIKE, _RARELY = 1000, 0.005  # pairs of other photos, the most alike, and how many of them may lie above
+_RARE = 0.001  # of copies may lie below what is settled, and of other photos above
 _SETTLED = 100  # copies of each kind that settle it
+_NEAREST = 4  # others that each photo is laid on, as find_overlap.py does
 
 # From faces to embeddings of length 1.
 Embed = Callable[[np.ndarray], np.ndarray]
@@ -182,7 +182,7 @@ def alter(faces: np.ndarray, num: int, seed: int) -> tuple[np.ndarray, np.ndarra
 def settle(photos: Photos, num: int, seed: int) -> dict[str, Any]:
     """Says from where on photos are copies: half way between planted ones and the most alike of other photos.
 
-    Pairs that have one hash are copies already, and none of the others; a few more may be.
+    Pairs that have one hash are copies already, and none of the others. One in a thousand of either does not count.
     """
     copies, row, _ = alter(photos.faces, num, seed)
     fine = [registration.grey(faces, registration.FINE) for faces in (photos.faces, copies)]
@@ -192,16 +192,18 @@ def settle(photos: Photos, num: int, seed: int) -> dict[str, Any]:
     least = np.max([np.sum(view[len(origins) :] * origins[row], axis=1) for view in views]
                    + [np.sum(view[row] * copied, axis=1) for view in views], axis=0)  # fmt: skip
     alike = functools.reduce(np.maximum, (view[: len(origins)] @ origins.T for view in views))
-    pairs = np.stack(np.triu_indices(len(origins), 1))
-    pairs = pairs[:, np.argsort(-np.maximum(alike, alike.T)[*pairs], kind="stable")[: 2 * _ALIKE]]
+    np.fill_diagonal(alike, -1)
+    nearest = np.argpartition(-alike, _NEAREST, axis=1)[:, :_NEAREST]
+    pairs = np.stack([np.repeat(np.arange(len(origins)), _NEAREST), nearest.ravel()])
+    pairs = np.unique(np.sort(pairs, axis=0), axis=1)
     bits = np.unpackbits(overlap.hash_faces(photos.faces)[1], axis=1)
-    pairs = pairs[:, np.count_nonzero(bits[pairs[0]] != bits[pairs[1]], axis=1) > overlap.MAX_BITS][:, :_ALIKE]
+    pairs = pairs[:, np.count_nonzero(bits[pairs[0]] != bits[pairs[1]], axis=1) > overlap.MAX_BITS]
     of_copies = [registration.agreement(fine[0][k], copy) for k, copy in zip(row.tolist(), fine[1], strict=True)]
     of_others = [registration.agreement(fine[0][one], fine[0][two]) for one, two in pairs.T.tolist()]
     found: dict[str, Any] = {"num_photos": len(origins), "num_copies": len(row), "num_others": pairs.shape[1]}
     for column, name in enumerate(("whole", "detail")):
         low = float(np.quantile([pair[column] for pair in of_copies], _RARE))
-        high = float(np.quantile([pair[column] for pair in of_others], 1 - _RARELY))
+        high = float(np.quantile([pair[column] for pair in of_others], 1 - _RARE))
         found[name] = {"copies": low, "others": high, "half_way": (low + high) / 2}
     return found | {"rough": {"copies": float(np.quantile(least, _RARE))}}
 
