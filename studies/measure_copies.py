@@ -1,6 +1,6 @@
 r"""Measure which altered copies of photos are found, and how many other photos are taken for copies.
 
-From where on photos are copies is settled on one half of the people; what is quoted is of the other half, and of other
+From where on photos are copies was settled on one half of the people; what is quoted is of the other half, and of other
 databases. Each is searched as `find_overlap.py` does, without a network, and what that misses once more with one. An
 interrupted command continues.
 
@@ -180,9 +180,9 @@ def alter(faces: np.ndarray, num: int, seed: int) -> tuple[np.ndarray, np.ndarra
 
 
 def settle(photos: Photos, num: int, seed: int) -> dict[str, Any]:
-    """Says from where on photos are copies: half way between planted ones and the most alike of other photos.
+    """Says how far planted copies agree with their originals, and the photos that are most alike with each other.
 
-    Pairs that have one hash are copies already, and none of the others. One in a thousand of either does not count.
+    What counts as one photo in `registration` lies between. Pairs that have one hash are copies already, and none of the others. One in a thousand of either does not count.
     """
     copies, row, _ = alter(photos.faces, num, seed)
     fine = [registration.grey(faces, registration.FINE) for faces in (photos.faces, copies)]
@@ -204,7 +204,7 @@ def settle(photos: Photos, num: int, seed: int) -> dict[str, Any]:
     for column, name in enumerate(("whole", "detail")):
         low = float(np.quantile([pair[column] for pair in of_copies], _RARE))
         high = float(np.quantile([pair[column] for pair in of_others], 1 - _RARE))
-        found[name] = {"copies": low, "others": high, "half_way": (low + high) / 2}
+        found[name] = {"copies": low, "others": high}
     return found | {"rough": {"copies": float(np.quantile(least, _RARE))}}
 
 
