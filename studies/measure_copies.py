@@ -182,7 +182,8 @@ def alter(faces: np.ndarray, num: int, seed: int) -> tuple[np.ndarray, np.ndarra
 def settle(photos: Photos, num: int, seed: int) -> dict[str, Any]:
     """Says how far planted copies agree with their originals, and the photos that are most alike with each other.
 
-    What counts as one photo in `registration` lies between. Pairs that have one hash are copies already, and none of the others. One in a thousand of either does not count.
+    What counts as one photo in `registration` lies between. Pairs that have one hash are copies already, and none of
+    the others. One in a thousand of either does not count.
     """
     copies, row, _ = alter(photos.faces, num, seed)
     fine = [registration.grey(faces, registration.FINE) for faces in (photos.faces, copies)]
