@@ -9,6 +9,7 @@ Example:
 import collections
 import dataclasses
 import json
+import math
 import os
 import sys
 import tempfile
@@ -24,7 +25,7 @@ from mint_keras.statistics import bounds
 from studies.reliability import kills, readers, watching
 
 _WATCHED = ("requests", "elsewhere", "places")
-_BLOCK = 2500  # files that one process reads
+_BLOCK = 1000  # files that one process reads
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,13 +77,15 @@ def reliability(options: Reliability) -> str:
 
 
 def _read_inputs(out: Path, options: Reliability) -> None:
-    each = -(-options.inputs // len(options.targets)) if options.inputs else 0
+    shares = {name: readers.TARGETS[name].share for name in options.targets}
+    wanted = {name: math.ceil(options.inputs * share / sum(shares.values())) for name, share in shares.items()}
     done = collections.Counter(dict.fromkeys(options.targets, 0))
     for one in _lines(out / "inputs.jsonl"):
         done[one["target"]] += one.get("num", 0)
-    work = [(name, first) for name in options.targets for first in range(done[name], each, _BLOCK)]
-    for name, first in progress.bar(work, desc="inputs", unit="block"):
-        end = min(first + _BLOCK, each)
+    # In turn: wherever it is stopped, every format had its share.
+    work = [(first / wanted[name], name, first) for name in wanted for first in range(done[name], wanted[name], _BLOCK)]
+    for _, name, first in progress.bar(sorted(work), desc="inputs", unit="block"):
+        end = min(first + _BLOCK, wanted[name])
         # The temporary folder is where a file may write.
         with tempfile.TemporaryDirectory() as folder:
             found = list(readers.run(name, first, end, Path(folder).resolve()))

@@ -21,19 +21,26 @@ from mint_keras.records import InputError
 from studies.reliability import inputs
 
 EVENTS = Path(__file__).with_name("events.c")
-_PEOPLE = "synthetic:1/web/0-39/6"
-_TINY = ("--data", _PEOPLE, "--arch", "tiny", "--epochs", "2", "--batch-size", "32", "--num-pairs", "50")
-# By the word behind `mint`: what it is given beside --out; {} is the folder of what all of them need.
+_TINY = ("--arch", "tiny", "--resolution", "32", "--epochs", "1", "--batch-size", "32", "--num-pairs", "20")
+# By the word behind `mint`: what it is given beside --out; {} is the folder of what all of them need. These are the
+# smallest works that still pass every step.
 COMMANDS: dict[str, tuple[str, ...]] = {
-    "score": ("--bundle", "lab", "{}/photos"),
+    "score": ("--bundle", "lab", "--anyway", "{}/photos"),
     "prepare": ("--input", "{}/photos", "--treatment", "stored", "--workers", "2"),
-    "overlap": ("--samples", "{}/photos", "again={}/photos"),
-    "extract": ("--audited", "lab", "--samples", _PEOPLE, "--taps", "conv1", "conv4"),
+    "overlap": ("--samples", "{}/photos", "again={}/photos", "--audited", "lab", "--plant", "1"),
+    "extract": ("--audited", "{}/model", "--samples", "{}/people", "--taps", "conv4", "--batch-size", "32"),
     "convert": ("--weights", "{}/network.onnx"),
-    "train-audited": _TINY,
-    "train": ("--head", "vanilla", "--audited", "lab", "--taps", "conv4", "--num-train", "40", "--num-test", "20"),
-    "export": ("--run", "{}/run", "--samples", "2"),
-    "audit": ("--run", "{}/run", "--num-untrained", "1"),
+    "train-audited": ("--data", "{}/people", *_TINY),
+    "train": ("--head", "vanilla", "--audited", "{}/model", "--externals", "{}/others", "--taps", "conv4",
+              "--num-train", "64", "--num-test", "16"),
+    "export": ("--run", "{}/run", "--samples", "2", "--tap", "conv4", "--force"),
+    "audit": ("--run", "{}/run", "--num-untrained", "1", "--look", "{}/look"),
+}  # fmt: skip
+# What those read that others write, in the order in which it is made.
+_MADE = {
+    "model": ("train-audited", *COMMANDS["train-audited"]),
+    "look": ("train-audited", *COMMANDS["train-audited"], "--seed", "2"),
+    "run": ("train", *COMMANDS["train"]),
 }
 # What the promise leaves out: logs that say when something happened.
 _LOGS = re.compile(r"events\.out\.tfevents|measured|seconds|audit.*/(case\.json|report\.(html|pdf))$")

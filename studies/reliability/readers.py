@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import traceback
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
@@ -53,6 +54,7 @@ class Target:
     seeds: Callable[[Path], list[bytes]]
     damage: Callable[[np.random.Generator, list[bytes]], bytes]
     read: Callable[[Path], object]
+    share: float = 1.0  # of the files that others get; less where one takes seconds
 
 
 def _whole_table(path: Path) -> None:
@@ -231,16 +233,20 @@ TARGETS = {
         ".yaml", lambda _: [b"albums: true\npaths: [a, b]\nmin_score: 0.5\n"], inputs.damaged_text, _config
     ),
     "yaml": Target(".yaml", lambda _: [b"a: [1, {b: c}]\nd: !!str e\n"], inputs.damaged_text, read_yaml),
-    "http": Target(".http", lambda _: inputs.requests(), inputs.damaged_text, _http),
+    "http": Target(".http", lambda _: inputs.requests(), inputs.damaged_text, _http, 0.2),
     "manifest": Target(".json", _manifests, inputs.damaged_json, _manifest),
     "torch": Target(
         ".pth", lambda _: [inputs.checkpoint(False)], functools.partial(inputs.in_zip, inputs.random_pickle), _torch
     ),
     "torch_legacy": Target(".pth", lambda _: [inputs.checkpoint(True)], inputs.random_pickle, _torch),
-    "onnx": Target(".onnx", lambda _: [inputs.network(1, 32)], inputs.damaged_onnx, _convert),
+    "onnx": Target(".onnx", lambda _: [inputs.network(1, 32)], inputs.damaged_onnx, _convert, 0.2),
     "detector": Target(".onnx", lambda _: [inputs.network(9, 64)], inputs.damaged_onnx, _detector),
     "keras": Target(
-        ".keras", _shelf("lab", "model.keras"), functools.partial(inputs.in_zip, inputs.damaged_json_or_bytes), _keras
+        ".keras",
+        _shelf("lab", "model.keras"),
+        functools.partial(inputs.in_zip, inputs.damaged_json_or_bytes),
+        _keras,
+        0.05,
     ),
     "tflite": Target(".tflite", _shelf("bundles/lab", "scorer.tflite"), inputs.damaged, _tflite),
 }
@@ -253,7 +259,7 @@ class SlowError(BaseException):
 def look(name: str, number: int, folder: Path, seeds: list[bytes] | None = None) -> dict[str, Any] | None:
     """Gives file `number` of a target to its reader; returns what went wrong, None if nothing did."""
     target = TARGETS[name]
-    rng = np.random.default_rng([sorted(TARGETS).index(name), number])
+    rng = np.random.default_rng([zlib.crc32(name.encode()), number])  # whatever other targets there are
     path = folder / f"hostile{target.suffix}"
     path.write_bytes(target.damage(rng, seeds or target.seeds(folder)))
     kind = ""
