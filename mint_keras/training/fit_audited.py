@@ -197,11 +197,13 @@ def verify_people(
         The number of people and of pairs, the AUC, and the true-positive rate at 1% false positives; and the false- and
         true-positive rates of the ROC.
     """
+    # Converted models give their taps as well.
+    embedding = keras.Model(model.input, taps.tap_tensors(model)[taps.OUTCOME])
     used, embeddings = [], []
     # Batch by batch: a database of people who were held out need not fit the memory.
     for rows, faces in images.FaceReader(framing).batches(table, _VERIFICATION_BATCH):
         used.append(rows)
-        embeddings.append(model.predict_on_batch(iresnet.normalise(faces)))
+        embeddings.append(embedding.predict_on_batch(iresnet.normalise(faces)))
     if not used:
         raise InputError("Expected readable faces among the held-out identities, received none.")
     return verify_embeddings(np.concatenate(embeddings), table.take(np.concatenate(used)).people(), num_pairs, seed)

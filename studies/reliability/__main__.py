@@ -58,22 +58,25 @@ def reliability(options: Reliability) -> str:
     out.mkdir(parents=True, exist_ok=True)
     _read_inputs(out, options)
     if options.kills or options.watch:
-        world = kills.prepare(out / "world")
-    if options.watch:
-        done = {one["command"] for one in _lines(out / "watched.jsonl")}
-        left = [word for word in options.commands if word not in done]
-        with tempfile.TemporaryDirectory(dir=out) as folder:
-            _append(out / "watched.jsonl", watching.watch(world, left, Path(folder)))
-    if options.kills:
-        seen = {(one["command"], one["number"]) for one in _lines(out / "kills.jsonl")}
-        each = -(-options.kills // len(options.commands))
-        tried = kills.run(world, out / "tried", list(options.commands), each, lambda *key: key in seen)
-        _append(out / "kills.jsonl", progress.bar(tried, total=each * len(options.commands), desc="kills"))
+        with kills.prepare(out / "world") as world:
+            _disturb(out, options, world)
     summary = summarise(out)
     (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
     text = table(summary)
     (out / "table.md").write_text(text + "\n")
     return text
+
+
+def _disturb(out: Path, options: Reliability, world: kills.World) -> None:
+    if options.watch:
+        done = {one["command"] for one in _lines(out / "watched.jsonl")}
+        left = [word for word in options.commands if word not in done]
+        with tempfile.TemporaryDirectory(dir=out) as folder:
+            _append(out / "watched.jsonl", watching.watch(world, left, Path(folder)))
+    seen = {(one["command"], one["number"]) for one in _lines(out / "kills.jsonl")}
+    each = -(-options.kills // len(options.commands))
+    tried = kills.run(world, out / "tried", list(options.commands), each, lambda *key: key in seen)
+    _append(out / "kills.jsonl", progress.bar(tried, total=each * len(options.commands), desc="kills"))
 
 
 def _read_inputs(out: Path, options: Reliability) -> None:

@@ -338,13 +338,13 @@ def run(name: str, first: int, end: int, folder: Path) -> Iterator[dict[str, Any
         words = ["env", f"HOME={folder}", "OMP_NUM_THREADS=1", "TF_NUM_INTRAOP_THREADS=1", *words]
         with open(folder / "stdout", "w+") as said, open(folder / "stderr", "w") as errors:
             process = subprocess.Popen(["bash", "-c", command, *words], stdout=said, stderr=errors)  # noqa: S603, S607
-            spent, moved, number = 0.0, time.monotonic(), first
+            before, moved, number = 0.0, time.monotonic(), first
             while process.poll() is None:
                 time.sleep(0.2)
                 now = int(at.read_text() or first)
                 if now != number:
-                    spent, moved, number = _spent(process.pid), time.monotonic(), now
-                if _spent(process.pid) - spent > _PATIENCE or time.monotonic() - moved > _AGES:
+                    before, moved, number = spent(process.pid), time.monotonic(), now
+                if spent(process.pid) - before > _PATIENCE or time.monotonic() - moved > _AGES:
                     process.kill()
             number = int(at.read_text() or first)
             said.seek(0)
@@ -364,7 +364,7 @@ def run(name: str, first: int, end: int, folder: Path) -> Iterator[dict[str, Any
             first = end
 
 
-def _spent(process: int) -> float:
+def spent(process: int) -> float:
     """Returns the seconds of processor time of a process; 0 if it has ended."""
     try:
         fields = Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(")")[2].split()

@@ -10,14 +10,24 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 
-class Process:
-    """A command that a server has started: what the harness asks of a `subprocess.Popen`."""
+class Process(Protocol):
+    """A command that was started: what the harness asks of a `subprocess.Popen`."""
+
+    pid: int
+
+    def wait(self, timeout: float) -> int:
+        """Returns the exit code; raises `subprocess.TimeoutExpired` after so many seconds."""
+
+
+class Copy:
+    """A command that a server has started."""
 
     def __init__(self, server: "Server", pid: int) -> None:
-        self._server, self.pid, self.returncode = server, pid, None
+        self._server, self.pid = server, pid
+        self.returncode: int | None = None
 
     def poll(self) -> int | None:
         """Returns the exit code, or None while the command runs."""
@@ -52,9 +62,9 @@ class Server:
         pipes[0].flush()
         return json.loads(pipes[1].readline())
 
-    def start(self, words: list[str], said: Path, settings: dict[str, str]) -> Process:
+    def start(self, words: list[str], said: Path, settings: dict[str, str]) -> Copy:
         """Starts `mint` with these words in a process group of its own; what it prints goes into a file."""
-        return Process(self, self.ask({"start": words, "said": str(said), "settings": settings}))
+        return Copy(self, self.ask({"start": words, "said": str(said), "settings": settings}))
 
     def close(self) -> None:
         """Ends the server."""
@@ -76,9 +86,12 @@ def main() -> None:
         if "poll" in question:
             pid, status = os.waitpid(question["poll"], os.WNOHANG)
             answer = os.waitstatus_to_exitcode(status) if pid else None
-        elif not (answer := os.fork()):
+        elif answer := os.fork():
+            while os.getpgid(answer) != answer:  # until it is in a group of its own
+                time.sleep(0.001)
+        else:
             _become(question)
-            sys.exit(cli.main(question["start"]))
+            sys.exit(cli.main())
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 
