@@ -27,7 +27,7 @@ from mint_keras.borders import read_yaml
 from mint_keras.data import images, sample_tables, samples
 from mint_keras.edge import bundle, report
 from mint_keras.records import InputError, RefusedError
-from studies.reliability import inputs
+from studies.reliability import folders, inputs
 
 MEMORY = 2**30  # bytes beside what the libraries take themselves
 SECONDS = 10  # of processor time for one file
@@ -248,6 +248,10 @@ TARGETS = {
         _keras,
         0.05,
     ),
+    "table": Target(".parquet", lambda f: [inputs.tables(f)[0]], folders.hostile_table, _whole_table),
+    "store": Target(".store", folders.stores, folders.damaged_folder, folders.read_store),
+    "run": Target(".run", folders.runs, folders.damaged_folder, folders.read_run),
+    "bundle_folder": Target(".bundle", folders.bundles, folders.damaged_folder, folders.read_bundle, 0.2),
     "tflite": Target(".tflite", _shelf("bundles/lab", "scorer.tflite"), inputs.damaged, _tflite),
 }
 
