@@ -174,7 +174,8 @@ def _open_container(path: Path) -> Callable[[int], bytes | np.ndarray]:
     if not path.is_file():
         raise InputError(f"Expected a file at {path}, received none.")
     if path.suffix == ".rec":
-        return recordio.RecordFile(path).image
+        records = recordio.RecordFile(path)
+        return lambda key: records.read(key)[1]
     if ".tfrecord-" in path.name:
         return tfds.open_shard(path)
     is_cifar = path.suffix != ".bin"

@@ -9,8 +9,11 @@ _BEGINNINGS: tuple[tuple[int, bytes, bool, str], ...] = (
     (0, b"GIF8", True, "a GIF image"),
     (0, b"II*\0", True, "a TIFF image"),
     (0, b"MM\0*", True, "a TIFF image"),
+    (0, b"II+\0", True, "a TIFF image"),
+    (0, b"MM\0+", True, "a TIFF image"),
     (8, b"WEBP", True, "a WebP image"),
     (0, b"\0\0\0\x0cjP  ", True, "a JPEG 2000 image"),
+    (0, b"\xff\x4f\xff\x51", True, "a JPEG 2000 image"),
     (0, b"\xff\x0a", True, "a JPEG XL image"),
     (0, b"\0\0\0\x0cJXL ", True, "a JPEG XL image"),
     *(
@@ -35,7 +38,7 @@ _BEGINNINGS: tuple[tuple[int, bytes, bool, str], ...] = (
     ),
     (257, b"ustar", False, "an archive, which is not unpacked"),
 )
-_NETPBM = re.compile(rb"P[1-6]\s+(?:#[^\n]*\n|\s)*\d+\s")
+_NETPBM = re.compile(rb"P(?:[1-6]\s+(?:#[^\n]*\n|\s)*\d+\s|7\n)")
 LONGEST = 512  # bytes that tell what a file is
 
 

@@ -91,13 +91,6 @@ class RecordFile:
             raise InputError(f"Expected {flag} labels at key {key} of {self.path}, received {len(body)} bytes.")
         return np.frombuffer(body, np.float32, flag), body[4 * flag :]
 
-    def image(self, key: int) -> bytes:
-        """Returns the encoded image of one record, whose label has to say an identity."""
-        labels, payload = self.read(key)
-        if not np.isfinite(labels[0]):
-            raise InputError(f"Expected an identity at key {key} of {self.path}, received the label {labels[0]}.")
-        return payload
-
     def labels(self, key: int) -> np.ndarray:
         """Returns the labels of one record without reading its image: whoever lists millions must not read theirs."""
         self._seek(key)
@@ -115,21 +108,21 @@ class RecordFile:
         It says so in float32, which holds whole numbers up to 2**24 only (Glint360K has more images), so the records
         around that place are looked at. Where record 0 is damaged, the identities are looked for from the end.
         """
-        if self._keys[0] != 0:
-            return self.keys
-        behind = self._keys[-1] + 1
-        about = self._is_identity(0)
-        if about is False:
-            return self.keys
-        stated = float(self.read(0)[0][0]) if about else np.nan
-        end = min(max(int(stated), 1), behind) if np.isfinite(stated) else behind
-        while end > 1 and self._is_identity(end - 1) is True:
-            end -= 1
-        while self._is_identity(end) is False:
-            end += 1
-        # A damaged record 0 with no identities behind the images may have been an image.
-        first = 0 if np.isnan(stated) and end == behind else 1
-        return self.keys[(self.keys >= first) & (self.keys < end)]
+        keys = self.keys
+        if self._keys[0] == 0 and (about := self._is_identity(0)) is not False:
+            behind = self._keys[-1] + 1
+            stated = float(self.read(0)[0][0]) if about else np.nan
+            end = min(max(int(stated), 1), behind) if np.isfinite(stated) else behind
+            while end > 1 and self._is_identity(end - 1) is True:
+                end -= 1
+            while self._is_identity(end) is False:
+                end += 1
+            # A damaged record 0 with no identities behind the images may have been an image.
+            first = 0 if np.isnan(stated) and end == behind else 1
+            keys = keys[(keys >= first) & (keys < end)]
+        # An index may number records otherwise, and then these are anywhere.
+        is_odd = len(keys) and any(self._is_identity(int(key)) for key in (keys[0], keys[-1]))
+        return np.array([key for key in keys.tolist() if not self._is_identity(key)]) if is_odd else keys
 
     def _is_identity(self, key: int) -> bool | None:
         """Says whether a record is about people, not an image; None if it cannot be read, as in a truncated file."""
@@ -158,7 +151,7 @@ class RecordFile:
         """Returns why an index is not of this file, "" if it may be; one of a truncated file is right."""
         if len(np.unique(keys)) < len(keys) or len(np.unique(offsets)) < len(offsets):
             return "repeats records"
-        if len(offsets) and (offsets.min() < 0 or (offsets % 4).any()):
+        if len(offsets) and (min(keys.min(), offsets.min()) < 0 or (offsets % 4).any()):
             return "points to places where no record can begin"
         size = self._file.seek(0, 2)
         within = np.sort(offsets[offsets < size])
@@ -253,7 +246,7 @@ class RecordFile:
 def read(path: Path, database: str) -> Iterator[Sample]:
     """Yields the images of a `.rec` file; the first label of a record is its identity, its location `FILE.rec#KEY`.
 
-    Labels below 0, or all the same, are unknown. A damaged record stays listed, to be rejected with its reason by
+    Labels below 0, no numbers, or all the same, are unknown. A damaged record stays listed, to be rejected by
     whoever reads its image.
     """
     identities, reason = {}, "none"
@@ -269,9 +262,9 @@ def read(path: Path, database: str) -> Iterator[Sample]:
         raise InputError(f"Expected images in {path}, received {reason}")
     says_nothing = bool(_why_unknown(readable))
     for key, label in identities.items():
-        identity = f"{int(label):07d}" if np.isfinite(label) else f"damaged-{key}"
-        is_known = not says_nothing and not label < 0
-        yield Sample(f"{database}/{key}", database, identity if is_known else unknown(str(key)), f"{path}#{key}")
+        is_known = not says_nothing and np.isfinite(label) and label >= 0
+        identity = f"{int(label):07d}" if is_known else unknown(str(key))
+        yield Sample(f"{database}/{key}", database, identity, f"{path}#{key}")
 
 
 def complaints(path: Path) -> list[str]:

@@ -14,6 +14,8 @@ from mint_keras.data.people import unknown
 from mint_keras.records import InputError, SampleTable
 
 REQUIRED = ("sample_id", "database", "identity", "location")
+# Before this was written, a photo of nobody known was a person of its own, called as its file is.
+_VERSION = {b"mint_keras": b"2"}
 # Optional columns of numbers and the shape of one sample's.
 _NUMBERS = {"box": (4,), "landmarks": (5, 2)}
 
@@ -40,7 +42,7 @@ def write_samples(
             places = [borders.placed(text, folder) for text in texts] if name == "location" else texts
             columns[name] = pyarrow.array(places, pyarrow.string())
     with formats.atomic_path(path) as temporary:
-        pyarrow.parquet.write_table(pyarrow.table(columns), temporary, row_group_size=part_size)
+        pyarrow.parquet.write_table(pyarrow.table(columns, metadata=_VERSION), temporary, row_group_size=part_size)
 
 
 def read_samples(path: Path, part: int | None = None) -> SampleTable:
@@ -78,7 +80,11 @@ def read_samples(path: Path, part: int | None = None) -> SampleTable:
         [text if is_whole else borders.found(text, folder) for text, is_whole in zip(places, is_address, strict=True)]
     )
     pairs = zip(map(people.canonical, arrays["identity"].tolist()), arrays["sample_id"].tolist(), strict=True)
-    arrays["identity"] = np.array([unknown(sample) if people.is_unknown(name) else name for name, sample in pairs])
+    is_old = path.suffix == ".parquet" and _is_old(path)
+    arrays["identity"] = np.array(
+        [unknown(of) if people.is_unknown(name) or (is_old and of.endswith(f"/{name}") and "." in name) else name
+         for name, of in pairs]
+    )  # fmt: skip
     if wrong := [text for text in np.unique(arrays["database"]).tolist() if "/" in text]:
         raise InputError(f"Expected names of databases without /, which people's names follow, received {wrong[0]!r}.")
     for name in ("sample_id", "database", "identity"):  # lists of them are written as text, and read again
@@ -87,6 +93,14 @@ def read_samples(path: Path, part: int | None = None) -> SampleTable:
     if len(np.unique(arrays["sample_id"])) != len(arrays["sample_id"]):
         raise InputError(f"Expected unique sample_ids, received repeated ones in {path}.")
     return SampleTable(**arrays)
+
+
+def _is_old(path: Path) -> bool:
+    """Says whether an earlier version wrote a table; those of others have no manifest beside them."""
+    import pyarrow.parquet
+
+    said = pyarrow.parquet.read_metadata(path).metadata or {}
+    return (path.parent / formats.MANIFEST).is_file() and not _VERSION.keys() <= said.keys()
 
 
 def _parse_attributes(text: str, path: Path) -> str:

@@ -122,6 +122,11 @@ class Several(NamedTuple):
     threshold: float | None
     recall: float | None
 
+    def called(self, people: np.ndarray) -> np.ndarray:
+        """Returns the names on the photos, shape (n,), with the number of each further part behind."""
+        pairs = zip(people.tolist(), self.part.tolist(), strict=True)
+        return np.array([f"{who} (part {k + 1})" if k else who for who, k in pairs])
+
     def describe(self) -> str:
         """Returns what was found, in plain English."""
         if self.threshold is None or self.recall is None:

@@ -133,10 +133,21 @@ def test_a_record_zero_that_says_nonsense(ms1m: Path, stated: float | str) -> No
     assert kept(ms1m) == [1, 2, 3]
 
 
-def test_an_image_without_an_identity_is_rejected(tmp_path: Path) -> None:
+def test_an_image_whose_label_is_no_number_is_of_nobody_known(tmp_path: Path) -> None:
     path = write(tmp_path / "db", {1: image_record([float("nan")], png(1)), 2: image_record([7], png(2))})
-    assert samples.list_samples(str(path)).identity.tolist() == ["damaged-1", "0000007"]
-    assert kept(path) == [2]
+    assert samples.list_samples(str(path)).identity.tolist() == ["?1", "0000007"]
+    assert kept(path) == [1, 2]
+
+
+@pytest.mark.parametrize("by", [1, -1])
+def test_an_index_that_numbers_records_otherwise(ms1m: Path, by: int) -> None:
+    """Records of identities are no images, wherever an index says that they are."""
+    index = ms1m.with_suffix(".idx")
+    keys, offsets = zip(*(map(int, line.split()) for line in index.read_text().splitlines()), strict=True)
+    turned = offsets[by:] + offsets[:by]
+    index.write_text("".join(f"{key}\t{offset}\n" for key, offset in zip(keys, turned, strict=True)))
+    table = samples.list_samples(str(ms1m))
+    assert len(table) == len(kept(ms1m)) == 3
 
 
 def test_most_of_a_database_may_be_damaged(tmp_path: Path) -> None:
