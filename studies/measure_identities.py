@@ -118,7 +118,7 @@ def _seen(faces: str, network: Path, path: Path) -> tuple[np.ndarray, np.ndarray
 
     def embed() -> dict[str, np.ndarray]:
         is_file = network.suffix == ".onnx"
-        model = embedding.open_onnx(network, "", (), ()) if is_file else embedding.open_model(network)
+        model = embedding.open_onnx(network) if is_file else embedding.open_model(network)
         table = samples.list_samples(faces)
         rows, shown = images.read_faces(table, model.framing)
         seen = arrays.keeping(model.embed, path.with_suffix(""))(shown)

@@ -28,6 +28,7 @@ ROWS = [
     (
         "environment",
         "formats",
+        "languages",
         "options",
         "paper",
         "progress",
@@ -56,6 +57,7 @@ LIGHT = (
     "edge.scorer",
     "edge.scoring",
     "formats",
+    "languages",
     "locks",
     "commands",
     "options",

@@ -1,18 +1,22 @@
 """The tables in docs are rendered from the figures beside them: nothing is typed by hand."""
 
+import collections
 import csv
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mint_keras import formats, score_files
 from mint_keras.data import protocol
 from mint_keras.edge import parity
-from mint_keras.report import paper_tables, tables
+from mint_keras.records import AUDITED, ResultRow
+from mint_keras.report import paper_tables, run_table, tables
 from mint_keras.statistics import conformal
 from mint_keras.statistics.intervals import Estimate
-from studies import bench_membership, benchmark, dead_heads, fer2013, measure_coverage, results_index
+from studies import bench_membership, benchmark, dead_heads, every_format, fer2013, measure_coverage, results_index
 from studies.plus import report as plus_report
 from studies.reliability import __main__ as reliability
 from studies.worlds import as_met, drawing, strangers, summary
@@ -112,10 +116,30 @@ def test_there_are_runs() -> None:
     assert {"lab-vanilla", "lab-literal", "lab-baselines"} <= {path.stem for path in RUNS}
 
 
+def table_of_run(results: Sequence[ResultRow], head: str, main_evaluation: str) -> str:
+    """The table of one training as it was printed until runs had several: accuracy, AUC and TPR at 1% FPR."""
+    by_key: dict[tuple[str, str, str, str], list[ResultRow]] = {}
+    for row in results:
+        by_key.setdefault((row.scorer, row.model, row.evaluation, row.tap), []).append(row)
+    table = [[head, *(name for name, _, _ in tables.columns(main_evaluation))]]
+    kinds = list(dict.fromkeys((row.scorer, row.tap) for row in results if row.model == AUDITED))
+    num_taps = collections.Counter(scorer for scorer, _ in kinds)
+    for scorer, tap in kinds:
+        cells = []
+        for _, model, evaluation in tables.columns(main_evaluation):
+            rows = by_key.get((scorer, model, evaluation, tap), [])
+            names = ("accuracy", "auc", "tpr_at_1_fpr") if rows else ()
+            cells.append(" ".join(f"{np.mean([getattr(row, name) for row in rows]):.3f}" for name in names) or "-")
+        # The head's rows are named by their taps, as in the paper; a baseline names its tap where it looks at several.
+        name = scorer.replace("_", " ") + (f", {tap}" if num_taps[scorer] > 1 else "")
+        table.append([tap if scorer == head else name, *cells])
+    return tables.format_table(table)
+
+
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
 def test_tables_of_runs_are_rendered_from_their_results(path: Path) -> None:
     results = score_files.read_results(path)
-    table = tables.mint_table(results, results[0].scorer, protocol.UNSEEN_DATABASE)
+    table = table_of_run(results, results[0].scorer, protocol.UNSEEN_DATABASE)
     assert f"\n{table}\n" in pages()
 
 
@@ -131,6 +155,16 @@ def test_the_readme_quotes_what_stands_in_the_results() -> None:
     quoted = re.findall(r"\b\d\.\d{3}\b|\[\d\.\d+, \d\.\d+\]|\b\d+ of \d{2,}\b", text)
     assert len(quoted) >= 10
     assert [figure for figure in quoted if figure not in shown] == []
+
+
+def test_the_table_of_the_main_job_is_rendered_from_its_figures() -> None:
+    content = formats.read_json(ROOT / "docs" / "runs" / "lab-table.json")
+    rows = {of["row"]: {place: Estimate(**one) for place, one in of["figures"].items()} for of in content["rows"]}
+    table = run_table.RunTable(content["head"], rows, content["adjusted_p"])
+    assert f"\n{run_table.render(table)}\n" in pages()
+    outcome, text = run_table.conclude(table)
+    assert outcome == content["outcome"] == run_table.MEMBERSHIP
+    assert f"\n> {text}\n" in pages()
 
 
 def test_there_are_sweeps() -> None:
@@ -270,6 +304,11 @@ def test_the_table_of_coverage_has_the_figures_of_its_pages() -> None:
 def test_the_count_of_dead_heads_is_rendered_from_its_pages() -> None:
     table = dead_heads.render(formats.read_json(ROOT / "docs" / "runs" / "dead-heads.json"))
     assert f"\n{table}\n" in pages()
+
+
+def test_the_table_of_formats_is_rendered_from_its_results() -> None:
+    table = every_format.render(formats.read_json(ROOT / "docs" / "runs" / "formats.json"))
+    assert f"\n{table}\n" in (ROOT / "docs" / "converting.md").read_text()
 
 
 def test_the_goal_worlds_are_rendered_from_their_pages() -> None:

@@ -103,7 +103,11 @@ def _with_taps(source: keras.Model, named: Mapping[str, str]) -> keras.Model:
 
 
 def convert(
-    weights: str | Path, mean: Sequence[float] = (), std: Sequence[float] = (), bgr: bool | None = None
+    weights: str | Path,
+    mean: Sequence[float] = (),
+    std: Sequence[float] = (),
+    bgr: bool | None = None,
+    pixels: str = "",
 ) -> AuditedModel:
     """Converts a model of somebody else's in memory; `mint convert` also proves every tap against its own runtime.
 
@@ -113,6 +117,7 @@ def convert(
         mean: How it wants its pixels, 0..255, one number or red, green, blue; by default what the file tells.
         std: Standard deviations in the same way.
         bgr: Whether it takes blue, green, red; by default it takes red, green, blue.
+        pixels: All three by the name that `mint verify` has for them, such as "RGB, 0..1".
 
     Raises:
         InputError: if it cannot be converted.
@@ -127,7 +132,7 @@ def convert(
 
     source, name = sources.open_source(Path(weights)), Path(weights).stem
     card = cards.find_card(formats.sha256_file(source.files[0]))
-    preprocessing, _ = source.choose_preprocessing(tuple(mean), tuple(std), card, bgr)
+    preprocessing, _ = source.choose_preprocessing(card, pixels, tuple(mean), tuple(std), bgr)
     converted = source.to_keras(preprocessing, None, "".join(c if c.isalnum() else "_" for c in name))
     chosen = {tap: converted.tensors[place].tensor for tap, place in converted.choose_taps(()).items()}
     network = taps_module.with_taps(converted.model, chosen)

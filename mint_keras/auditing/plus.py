@@ -21,6 +21,8 @@ from mint_keras.auditing.opened import Opened
 from mint_keras.data import images, samples
 from mint_keras.data import protocol as protocols
 from mint_keras.records import AUDITED, REFERENCE, InputError, Labelled, Observations, SampleTable, Scores
+from mint_keras.report import states
+from mint_keras.report.states import NOT_POSSIBLE, NOT_RUN, Gap
 from mint_keras.scorers import direction, log_odds, mint_plus
 from mint_keras.scorers.contract import NUM_FOLDS, Fitted, cross_fit
 from mint_keras.statistics import division, findings, verdict
@@ -67,22 +69,22 @@ class Task:
     @property
     def name(self) -> str:
         """How a verdict names it."""
-        seen = f", {self.num_photos} photos each" if self.level != mint_plus.PHOTO else ""
-        whose = ", image" if self.truth == findings.IMAGE else ""
-        scorer = "" if self.level == log_odds.NAME else "mint plus on "
-        return f"{scorer}{_LEVELS[self.level]}{seen}{whose}"
+        name = _LEVELS[self.level] if self.level == log_odds.NAME else f"mint plus on {_LEVELS[self.level]}"
+        if self.level != mint_plus.PHOTO:
+            name = f"{name}, {self.num_photos} photos each"
+        return f"{name}, image" if self.truth == findings.IMAGE else name
 
 
 @dataclasses.dataclass(frozen=True)
 class Tasks:
-    """What can be asked of MINT+, and sentences about what cannot.
+    """What can be asked of MINT+, and what cannot.
 
     The table has the samples of the run, and behind them the unseen photos of the members' people.
     """
 
     table: SampleTable
     tasks: Sequence[Task]
-    not_measured: Sequence[str]
+    gaps: Sequence[Gap]
 
     @property
     def photo_of_person(self) -> list[Task]:
@@ -204,7 +206,7 @@ def _look(opened: Opened, table: SampleTable, model: str, folder: Path) -> Obser
     return seen.adding(**{name: looks.embed(path, table, native)[taps.OUTCOME] for name, path in beside.items()})
 
 
-def tasks_of_person(protocol: protocols.Protocol, seed: int) -> tuple[list[Task], list[str]]:
+def tasks_of_person(protocol: protocols.Protocol, seed: int) -> tuple[list[Task], list[Gap]]:
     """Returns the tasks about persons, members against other people of their database, and what cannot be asked.
 
     Args:
@@ -214,19 +216,22 @@ def tasks_of_person(protocol: protocols.Protocol, seed: int) -> tuple[list[Task]
     people, photos = protocol.table.people(), division.of_reference(protocol)
     num = min(len(np.unique(people[photos.rows[side]])) for side in (photos.is_member, ~photos.is_member))
     if num < _MIN_PEOPLE:
-        return [], [f"MINT+: there are {num} people of a side, and it wants {_MIN_PEOPLE}."]
+        why = f"there are {num} people of a side, and it wants {_MIN_PEOPLE}."
+        return [], [Gap(states.PLUS, NOT_POSSIBLE, why)]
     single = Task(mint_plus.PHOTO, findings.PERSON, 0, photos)
     several = _equal(photos, people, protocol.table.sample_id, seed)
     if several is None:
-        return [single], ["MINT+ at the level of persons: too few people on a side have two photos in the run."]
+        why = "too few people on a side have two photos in the run."
+        return [single], [Gap(states.PERSONS, NOT_POSSIBLE, why)]
     levels = (mint_plus.WITH_OTHERS, mint_plus.OF_PERSON)
     return [single, *(Task(level, findings.PERSON, *several) for level in levels)], []
 
 
-def _about_images(opened: Opened, table: SampleTable, unseen: np.ndarray) -> tuple[list[Task], list[str]]:
+def _about_images(opened: Opened, table: SampleTable, unseen: np.ndarray) -> tuple[list[Task], list[Gap]]:
     """Returns the tasks about images: members' photos against unseen ones of the same people."""
     if not len(unseen):
-        return [], ["Image membership: no unseen photos of the members' people (--unseen-photos)."]
+        why = "no unseen photos of the members' people (--unseen-photos)."
+        return [], [Gap(states.UNSEEN, NOT_RUN, why)]
     part, people = opened.run.protocol.part, table.people()
     used = np.flatnonzero(np.isin(part, (protocols.TRAIN_MEMBERS, protocols.TEST_MEMBERS)))
     photos = Labelled(np.concatenate([used, unseen]), np.arange(len(used) + len(unseen)) < len(used))
@@ -235,9 +240,8 @@ def _about_images(opened: Opened, table: SampleTable, unseen: np.ndarray) -> tup
     several = _equal(photos, people, table.sample_id, opened.spec.seed)
     if several is None:
         num = len(np.unique(people[photos.rows]))
-        return [], [
-            f"Image membership: {num} people have photos on both sides in the run, too few of them two of each."
-        ]
+        why = f"{num} people have photos on both sides in the run, too few of them two of each."
+        return [], [Gap(states.UNSEEN, NOT_POSSIBLE, why)]
     return [Task(level, findings.IMAGE, *several) for level in (mint_plus.PHOTO, mint_plus.WITH_OTHERS)], []
 
 

@@ -37,11 +37,11 @@ class ConvertFr(Writing):
         list_taps: Only print the taps: name, shape, layer, node, and operations from the image to there.
         taps: Taps of your own as NAME=NODE, by node, tensor or layer name, beside those found (or instead, for an
             equal name).
-        mean: Mean of the pixels (0..255) the model wants, red green blue, or one number; from the card, or
-            insightface's rule, by default.
+        pixels: How the model wants its pixels, as verify_fr.py names it: "RGB, 0..1" or "BGR, ImageNet", of -1..1,
+            0..1, 0..255 and ImageNet. From the card, what the file tells, or insightface's rule, by default.
+        mean: Another mean of the pixels (0..255), red green blue, or one number.
         std: Standard deviation of the pixels, one number or three as for --mean.
-        bgr: Whether the model takes blue, green, red, as OpenCV reads them; from the card, or red, green, blue, by
-            default.
+        bgr: Whether the model takes blue, green, red, as OpenCV reads them.
         image_size: Side of the input where the file leaves it open (112; detectors 640).
         faces: Aligned faces to compare on: a folder, .rec file or sample table; faces drawn by the lab by default.
         cross_check: A second opinion: onnx-tf (installs it into ~/.cache/mint_keras the first time), or another file
@@ -57,6 +57,7 @@ class ConvertFr(Writing):
     card: str = ""
     list_taps: bool = False
     taps: tuple[str, ...] = ()
+    pixels: str = ""
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     bgr: bool | None = None
@@ -92,7 +93,7 @@ def convert_fr(config: ConvertFr) -> Conversion:
     # A card knows the file itself, not the external weights that an ONNX file may have beside it.
     digest = digests[source.files[0].name]
     card = card or cards.find_card(digest)
-    preprocessing, reason = source.choose_preprocessing(config.mean, config.std, card, config.bgr)
+    preprocessing, reason = source.choose_preprocessing(card, config.pixels, config.mean, config.std, config.bgr)
     name, out = source.files[0].stem, config.out or Path("models") / source.files[0].stem
     converted = source.to_keras(preprocessing, config.image_size, "".join(c if c.isalnum() else "_" for c in name))
     chosen = converted.choose_taps(config.taps)

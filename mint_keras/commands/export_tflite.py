@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from mint_keras import formats
+from mint_keras import formats, languages
 from mint_keras.commands import Result
 from mint_keras.edge import bundle, parity
 from mint_keras.options import Common
@@ -51,6 +51,7 @@ class ExportTflite(Common):
         photos: A folder of photos on which that detector must agree with ONNX Runtime, as on drawn ones in any case.
         samples: Copy so many of the run's test members, and test externals, into the bundle, to try it on. They are
             photos of people: leave it at 0 unless everybody may see them.
+        language: Of the bundle's card: en, de, es or fr.
     """
 
     run: Path
@@ -65,6 +66,7 @@ class ExportTflite(Common):
     detector: str = ""
     photos: str = ""
     samples: int = 0
+    language: str = languages.ENGLISH
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +85,7 @@ def export_tflite(config: ExportTflite) -> Exported:
             f"Expected --tolerance of at least 0 and --num-test of at least 1, received {config.tolerance} and "
             f"{config.num_test}."
         )
+    languages.of(config.language)  # one that there is none of shows before anything takes long
     from mint_keras.edge import bundle_calibration, detector, export
     from mint_keras.faces import detectors
     from mint_keras.runs.run import choose_samples
@@ -121,7 +124,7 @@ def export_tflite(config: ExportTflite) -> Exported:
             **bundle_calibration.write(config.out, protocol, spec.model_folder),
             **({"detector": found} if found else {}),
         }
-        bundle.seal(config.out, {**manifest, **facts})
+        bundle.seal(config.out, {**manifest, **facts}, config.language)
     size = records[chosen]["bytes"] / 2**20
     made = f"{config.out / bundle.SCORER}: {head.scorer} head on {config.tap}, {size:.2f} MiB, {chosen}."
     text = "\n".join([table, f"Calibration: {facts['calibration']['photos']}", made])

@@ -35,9 +35,13 @@ def test_groups_of_taps() -> None:
 
 def test_trainings_and_where_they_lie(tmp_path: Path) -> None:
     keys = RunSpec("vanilla", taps=("conv1",), num_seeds=2, seed=5).keys
-    assert keys == [HeadKey(AUDITED, "conv1", 5), HeadKey(AUDITED, "conv1", 6), HeadKey(UNTRAINED, "conv1", 5)]
+    assert keys == [HeadKey(model, "conv1", seed) for model in (AUDITED, UNTRAINED) for seed in (5, 6)]
     paths = [key.path(tmp_path, 5).relative_to(tmp_path).as_posix() for key in keys]
-    assert paths == [f"heads/{name}/conv1/head.keras" for name in ("audited", "audited_seed6", "untrained")]
+    assert paths == [
+        f"heads/{name}/conv1/head.keras" for name in ("audited", "audited_seed6", "untrained", "untrained_seed6")
+    ]
+    of_maps = RunSpec("cnn", taps=("conv1",), num_seeds=2, seed=5).keys
+    assert of_maps == [key for key in keys if key != HeadKey(UNTRAINED, "conv1", 6)]  # they take minutes each
 
 
 def test_literal_has_no_standardisation() -> None:
