@@ -39,6 +39,7 @@ ROWS = [
     ),
     ("borders", "locks"),
     ("records",),
+    ("texts",),
     ("shown",),
 ]
 LIGHT = (
@@ -67,6 +68,7 @@ LIGHT = (
     "score_files",
     "shelf",
     "streams",
+    "texts",
     "vectors",
 )
 OURS = ("mint_keras", "studies")

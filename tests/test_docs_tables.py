@@ -16,7 +16,16 @@ from mint_keras.records import AUDITED, ResultRow
 from mint_keras.report import paper_tables, run_table, tables
 from mint_keras.statistics import conformal
 from mint_keras.statistics.intervals import Estimate
-from studies import bench_membership, benchmark, dead_heads, every_format, fer2013, measure_coverage, results_index
+from studies import (
+    bench_membership,
+    benchmark,
+    dead_heads,
+    every_format,
+    fer2013,
+    measure_coverage,
+    paper_scale,
+    results_index,
+)
 from studies.plus import report as plus_report
 from studies.reliability import __main__ as reliability
 from studies.worlds import as_met, drawing, strangers, summary
@@ -304,6 +313,11 @@ def test_the_table_of_coverage_has_the_figures_of_its_pages() -> None:
 def test_the_count_of_dead_heads_is_rendered_from_its_pages() -> None:
     table = dead_heads.render(formats.read_json(ROOT / "docs" / "runs" / "dead-heads.json"))
     assert f"\n{table}\n" in pages()
+
+
+def test_the_rehearsal_is_rendered_from_its_results() -> None:
+    table = paper_scale.render(formats.read_json(ROOT / "docs" / "runs" / "paper-scale.json"))
+    assert f"\n{table}\n" in (ROOT / "docs" / "scaling.md").read_text()
 
 
 def test_the_table_of_formats_is_rendered_from_its_results() -> None:

@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mint_keras.texts import Texts
+
 FOLDERS, INNER, NAMES, FLAT = "folders", "inner-folders", "names", "unknown"
 # Readings that a user can ask for, and what they are.
 READINGS = {
@@ -91,6 +93,9 @@ def unknown(name: str) -> str:
 
 def are_unknown(people: np.ndarray) -> np.ndarray:
     """Returns of which of `SampleTable.people`, shape (n,), nobody knows who they are."""
+    if isinstance(people, Texts):
+        parts = [part for part in (people.stems, people.tails) if part is not None]
+        return np.any([are_unknown(part) for part in parts], axis=0)[people.stem_of]
     return np.char.find(np.asarray(people, np.str_), f"/{_MARK}") >= 0
 
 

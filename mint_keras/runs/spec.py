@@ -59,6 +59,7 @@ class RunSpec:
     aad: str = "auto"
     store: Path | None = None
     precision: str = "float32"
+    backend: str = "auto"
     xla: bool = False
     head_precision: str = "float32"
     head_xla: bool = False

@@ -207,10 +207,10 @@ def test_keys_with_gaps_and_repetitions(tmp_path: Path) -> None:
     with recordio.RecordFile(path) as records:
         assert records.keys.tolist() == [5, 7, 11, 90]
         assert records.keys.dtype == records.offsets.dtype == np.int64  # 16 bytes a record, not the 160 of a dict
-        assert [float(records.labels(key)[0]) for key in (5, 7, 11, 90)] == [5, 7, 11, 90]
+        assert records.first_labels(np.array([7, 5, 11, 90]))[0].tolist() == [7, 5, 11, 90]
         for key in (4, 6, 91):
             with pytest.raises(InputError, match="index, received"):
-                records.labels(key)
+                records.read(key)
 
 
 @pytest.mark.parametrize(
@@ -260,8 +260,9 @@ def test_labels_are_those_of_the_whole_record(tmp_path: Path) -> None:
     path = write(tmp_path / "db", {key: image_record(labels, png(key)) for key, labels in contents.items()})
     with recordio.RecordFile(path) as records:
         for key, labels in contents.items():  # the third is split by the magic within its labels
-            np.testing.assert_array_equal(records.labels(key), np.float32(labels))
             np.testing.assert_array_equal(records.read(key)[0], np.float32(labels))
+        first, reason = records.first_labels(np.array(list(contents)))
+        assert (first.tolist(), reason) == ([np.float32(labels[0]) for labels in contents.values()], "")
 
 
 def numbered(label: list[float], key: int, image: bytes) -> bytes:
