@@ -83,6 +83,8 @@ def describe(rough: np.ndarray) -> Iterator[np.ndarray]:
 def is_copy(first: np.ndarray, second: np.ndarray) -> bool:
     """Says whether one picture is the other, perhaps mirrored; both grey, (56, 56), uint8."""
     whole, detail = agreement(first, second)
+    if whole > _MIN_WHOLE and detail <= _MIN_DETAIL:  # where the larger one is drawn smaller, detail is lost
+        whole, detail = agreement(second, first)
     return whole > _MIN_WHOLE and detail > _MIN_DETAIL
 
 

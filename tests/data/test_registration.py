@@ -18,6 +18,16 @@ def test_a_copy_is_a_copy(kind: str) -> None:
         assert registration.is_copy(fine(face), fine(alterations.ALTERATIONS[kind](face, rng)))
 
 
+def test_which_of_both_is_the_original_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Laid on each other one way, fine detail may be lost; then it is tried the other way."""
+    face = synthetic.render("synthetic:1/web/3/0")
+    pair = fine(face), fine(alterations.ALTERATIONS["tighter 10%"](face, np.random.default_rng(1)))
+    found = iter([(0.99, 0.5), (0.99, 0.9)])
+    monkeypatch.setattr(registration, "agreement", lambda first, second: next(found))
+    assert registration.is_copy(*pair)
+    assert next(found, None) is None
+
+
 def test_others_are_no_copies() -> None:
     one, again, other = (fine(synthetic.render(f"synthetic:1/web/{who}")) for who in ("3/0", "3/1", "5/0"))
     assert not registration.is_copy(one, again)
