@@ -233,7 +233,7 @@ class TestStoreForHeads:
             "head": "cnn", "taps": ("conv4",), "audited": audited,
             "members": "synthetic:1/web/0-39/4", "externals": ("synthetic:1/news/100-139/4",),
             "evaluate": ("synthetic:1/scan/200-219/2",), "held_out": "synthetic:1/web/40-59/2",
-            "num_train": 64, "num_test": 20,
+            "num_train": 64, "num_test": 20, "num_seeds": 1,
         }  # fmt: skip
         return RunSpec(**values | more)
 
