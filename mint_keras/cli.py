@@ -4,11 +4,11 @@ import importlib
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
 from mint_keras import __version__
-from mint_keras.commands import COMMANDS, options_class
 
 DONE, BAD_INPUT, WRONG_USAGE, REFUSED = 0, 1, 2, 3
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")  # which end a command with one line and 128 + their number
@@ -33,6 +33,54 @@ def main(arguments: list[str] | None = None) -> int:
         0
     """
     given = sys.argv[1:] if arguments is None else arguments
+    return _heard(lambda received: _main(given, received), arguments is None)
+
+
+def script(path: str) -> int:
+    """Runs the command that a file of `scripts` is named after; see `main`."""
+    return _heard(lambda received: _of_script(Path(path).stem, received))
+
+
+def run(module_name: str, has_keras: bool, arguments: list[str], program: str) -> int:
+    """Parses options for the command that a module holds, runs it, and prints what it says.
+
+    Args:
+        module_name: The module, with a function of its own last name and a class of options (see `commands`).
+        has_keras: Whether the command runs TensorFlow.
+        arguments: The command line without the command's name.
+        program: How its help calls it.
+    """
+    return _heard(lambda received: _command(module_name, has_keras, arguments, program, received))
+
+
+def _heard(work: Callable[[list[int]], int], is_whole: bool = True) -> int:
+    """Runs work that a signal ends with one line; the list that it is given holds the signals that came.
+
+    Whoever calls this imports little before, as until then a signal ends the process without a line. If the work is the
+    `whole` of a process, signals are ignored behind it: they would be a failure of what is done.
+    """
+    received: list[int] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        raise KeyboardInterrupt
+
+    numbers = [getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)]  # Windows has no SIGHUP
+    before = {number: signal.signal(number, interrupt) for number in numbers}
+    try:
+        code = work(received)
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
+    except KeyboardInterrupt:
+        code = _interrupted(received)
+    for number, handler in () if is_whole else before.items():
+        signal.signal(number, handler or signal.SIG_DFL)
+    return code
+
+
+def _main(given: list[str], received: list[int]) -> int:
+    from mint_keras.commands import COMMANDS  # with NumPy
+
     word = given[0] if given else "--help"
     if word in ("-h", "--help"):
         width = max(map(len, COMMANDS)) + 2
@@ -48,7 +96,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: Expected a command of {', '.join(COMMANDS)}, received {word!r}.", file=sys.stderr)
         return WRONG_USAGE
     command = COMMANDS[word]
-    return run(f"mint_keras.commands.{command.module}", command.has_keras, given[1:], f"mint {word}")
+    return _command(f"mint_keras.commands.{command.module}", command.has_keras, given[1:], f"mint {word}", received)
 
 
 def _say_completion(shell: str) -> int:
@@ -56,6 +104,7 @@ def _say_completion(shell: str) -> int:
     import jsonargparse
 
     from mint_keras import options
+    from mint_keras.commands import COMMANDS, options_class
 
     whole = jsonargparse.ArgumentParser(prog="mint")
     commands = whole.add_subcommands()
@@ -71,44 +120,24 @@ def _say_completion(shell: str) -> int:
     return DONE
 
 
-def script(path: str) -> int:
-    """Runs the command that a file of `scripts` is named after; see `main`."""
-    name = Path(path).stem
-    command = next(command for command in COMMANDS.values() if command.module == name)
-    return run(f"mint_keras.commands.{name}", command.has_keras, sys.argv[1:], f"{name}.py")
+def _of_script(name: str, received: list[int]) -> int:
+    from mint_keras.commands import COMMANDS
+
+    has_keras = next(command.has_keras for command in COMMANDS.values() if command.module == name)
+    return _command(f"mint_keras.commands.{name}", has_keras, sys.argv[1:], f"{name}.py", received)
 
 
-def run(module_name: str, has_keras: bool, arguments: list[str], program: str) -> int:
-    """Parses options for the command that a module holds, runs it, and prints what it says.
+def _command(module_name: str, has_keras: bool, arguments: list[str], program: str, received: list[int]) -> int:
+    from mint_keras import environment
 
-    Args:
-        module_name: The module, with a function of its own last name and a class of options (see `commands`).
-        has_keras: Whether the command runs TensorFlow.
-        arguments: The command line without the command's name.
-        program: How its help calls it.
-    """
-    received: list[int] = []
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        raise KeyboardInterrupt
-
-    # From the first moment: imports take seconds.
-    for name in _SIGNALS:
-        if hasattr(signal, name):  # Windows has no SIGHUP
-            signal.signal(getattr(signal, name), interrupt)
-    try:
-        from mint_keras import environment  # what `mint --help` has no need of
-
-        with environment.silenced_libraries():
-            return _run(module_name, has_keras, arguments, program, received)
-    except KeyboardInterrupt:
-        return _interrupted(received)
+    with environment.silenced_libraries():
+        return _run(module_name, has_keras, arguments, program, received)
 
 
 def _run(module_name: str, has_keras: bool, arguments: list[str], program: str, received: list[int]) -> int:
     from mint_keras import environment, options, progress
     from mint_keras.borders import absolute_paths, one_line
+    from mint_keras.commands import options_class
     from mint_keras.records import InputError, RefusedError
 
     module, name = importlib.import_module(module_name), module_name.rpartition(".")[2]

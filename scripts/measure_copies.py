@@ -6,4 +6,4 @@ import _clone  # noqa: F401 # finds the packages
 
 from mint_keras import cli
 
-sys.exit(cli.run("studies.measure_copies", True, sys.argv[1:], "measure_copies.py"))
+sys.exit(cli.run("studies.measure_copies", False, sys.argv[1:], "measure_copies.py"))

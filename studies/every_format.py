@@ -54,12 +54,14 @@ class EveryFormat(Common):
         networks: Networks to write.
         formats: Formats to write them in.
         look: Face network that the audits ask how people look.
+        convert_only: Take nothing further than its conversion; the command without it goes on from there.
     """
 
     out: Path
     networks: tuple[str, ...] = NETWORKS
     formats: tuple[str, ...] = tuple(FORMATS)
     look: Path = Path("models/lab")
+    convert_only: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,18 +75,19 @@ def every_format(options: EveryFormat) -> Tried:
     """Writes, converts, and takes on what is missing."""
     path = options.out / RESULTS
     with formats.output_folder(options.out, formats.make_manifest(KIND, {}, {}), options.overwrite):
-        done = formats.read_json(path)["files"] if path.is_file() else []
-        known = {(one["network"], one["format"]) for one in done}
+        files = formats.read_json(path)["files"] if path.is_file() else []
+        done = {(one["network"], one["format"]): one for one in files}
         wanted = [(network, kind) for network in options.networks for kind in options.formats]
-        missing = [key for key in wanted if key not in known]
-        for network, kind in progress.bar(missing, desc="files", unit="file"):
+        for network, kind in progress.bar(wanted, desc="files", unit="file"):
             folder = options.out / f"{network}-{kind}"
-            found = _convert(network, kind, folder)
-            if "tap" in found and (kind == "onnx" or network == "IResNet"):
-                found |= _take_on(folder, options.look)
-            done.append({"network": network, "format": kind, **found})
-            formats.write_json(path, {"files": done})
-    content = {"files": done}
+            if (network, kind) not in done:
+                done[network, kind] = {"network": network, "format": kind, **_convert(network, kind, folder)}
+                formats.write_json(path, {"files": list(done.values())})
+            found, is_taken_on = done[network, kind], kind == "onnx" or network == "IResNet"
+            if is_taken_on and not options.convert_only and "tap" in found and "audit" not in found:
+                done[network, kind] = found | _take_on(folder, options.look)
+                formats.write_json(path, {"files": list(done.values())})
+    content = {"files": list(done.values())}
     return Tried(f"{render(content)}\nWritten: {path}", content)
 
 
@@ -103,9 +106,10 @@ def _convert(network: str, kind: str, folder: Path) -> dict[str, Any]:
         found = convert_fr(ConvertFr(file, folder / "model", pixels="RGB, -1..1", overwrite=True))
     except (InputError, RefusedError) as error:
         return {"refused": str(error).replace(str(file), "the file")}
-    own = [r for r in found.records if r.oracle not in ("litert", "onnxruntime") or "int8" not in kind]
+    # What the file was read as, where it rounds; beside it stands the file as it is.
+    own = [r for r in found.records if r.oracle == "float32"] or list(found.records)
     worst = max(own, key=lambda record: record.relative)
-    as_is = [r.cosine for r in found.records if r.tap == "outcome"]
+    as_is = [r.cosine for r in found.records if r.tap == "outcome" and r.oracle != "float32"]
     return {"tap": worst.tap, "relative": worst.relative, "cosine": min(as_is), "taps": sorted({r.tap for r in own})}
 
 

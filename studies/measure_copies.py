@@ -1,6 +1,6 @@
 r"""Measure which altered copies of photos are found, and how many other photos are taken for copies.
 
-From where on photos are copies is settled on one half of the people; what is quoted is of the other half, and of other
+From where on photos are copies was settled on one half of the people; what is quoted is of the other half, and of other
 databases. Each is searched as `find_overlap.py` does, without a network, and what that misses once more with one. An
 interrupted command continues.
 
@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mint_keras import formats, shelf
+from mint_keras import environment, formats, shelf
 from mint_keras.commands import Result
 from mint_keras.data import images, overlap, registration, samples
 from mint_keras.data.alterations import ALTERATIONS
@@ -95,10 +95,8 @@ def measure_copies(options: MeasureCopies) -> FoundCopies:
     settings = {name: getattr(options, name) for name in ("faces", "others", "min_cosine", "plant", "rounds", "seed")}
     inputs, embed = {}, None
     if options.network is not None:
-        from mint_keras.audited import embedding
-
         inputs["network"] = formats.sha256_file(shelf.find(options.network) / formats.MODEL)
-        embed = embedding.open_unit(options.network)
+        embed = _opened_late(options.network)
     with formats.output_folder(options.out, formats.make_manifest(KIND, inputs, settings), options.overwrite):
 
         def kept(name: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -142,6 +140,19 @@ def measure_copies(options: MeasureCopies) -> FoundCopies:
     return FoundCopies(f"{said}\nWritten: {options.out / RESULTS}, {TEXT}", content)
 
 
+def _opened_late(network: Path) -> Embed:
+    """Returns a network that is opened when it is first asked, because most of an interrupted command needs none."""
+
+    @functools.cache
+    def opened() -> Embed:
+        environment.import_tensorflow()
+        from mint_keras.audited import embedding
+
+        return embedding.open_unit(network)
+
+    return lambda faces: opened()(faces)
+
+
 def _short(source: str) -> str:
     return source if "synthetic:" in source else Path(source).name
 
@@ -169,9 +180,10 @@ def alter(faces: np.ndarray, num: int, seed: int) -> tuple[np.ndarray, np.ndarra
 
 
 def settle(photos: Photos, num: int, seed: int) -> dict[str, Any]:
-    """Says from where on photos are copies: half way between planted ones and the most alike of other photos.
+    """Says how far planted copies agree with their originals, and the photos that are most alike with each other.
 
-    Pairs that have one hash are copies already, and none of the others. One in a thousand of either does not count.
+    What counts as one photo in `registration` lies between. Pairs that have one hash are copies already, and none of
+    the others. One in a thousand of either does not count.
     """
     copies, row, _ = alter(photos.faces, num, seed)
     fine = [registration.grey(faces, registration.FINE) for faces in (photos.faces, copies)]
@@ -193,7 +205,7 @@ def settle(photos: Photos, num: int, seed: int) -> dict[str, Any]:
     for column, name in enumerate(("whole", "detail")):
         low = float(np.quantile([pair[column] for pair in of_copies], _RARE))
         high = float(np.quantile([pair[column] for pair in of_others], 1 - _RARE))
-        found[name] = {"copies": low, "others": high, "half_way": (low + high) / 2}
+        found[name] = {"copies": low, "others": high}
     return found | {"rough": {"copies": float(np.quantile(least, _RARE))}}
 
 
@@ -305,27 +317,29 @@ def render(content: dict[str, Any]) -> str:
     from mint_keras.statistics import bounds
     from mint_keras.statistics.intervals import Estimate
 
-    planted = content["planted"]
-    rows = [
-        ["planted", *(f"{name}, {what}" for name in planted for what in ("found", "share", "missed at most (95%)"))]
-    ]
-    worst = next(iter(planted.values()))
-    for kind in sorted(worst, key=lambda kind: (worst[kind]["found"] / worst[kind]["planted"], kind)):
+    searches = [name for name in (DEFAULT, AUDITED) if name in content["planted"]]
+    default = content["planted"][DEFAULT]
+    columns = [f"{name}, {what}" for name in searches for what in ("found", "share", "missed at most (95%)")]
+    rows = [["planted", *columns]]
+    for kind in sorted(default, key=lambda kind: (default[kind]["found"] / default[kind]["planted"], kind)):
         rows.append([kind])
-        for one in (of[kind] for of in planted.values()):
+        for one in (content["planted"][name][kind] for name in searches):
             share = Estimate(one["value"], one["low"], one["high"], 1)
             rows[-1] += [f"{one['found']:,} of {one['planted']:,}", str(share), f"{one['missed_at_most']:.1%}"]
-    pairs = [
-        ["photos", "search", "pairs of one person", "taken for one photo", "other pairs", "taken", "at most (95%)"]
+    columns = [
+        "photos",
+        "search",
+        "pairs of one person",
+        "taken for one photo",
+        "other pairs",
+        "taken",
+        "at most (95%)",
     ]
+    pairs = [columns]
     for source, of in content["sources"].items():
-        for name, found in of["found"].items():
-            limit = bounds.upper_limit(found["others"], of["other_pairs"])
-            row = [
-                f"{source} ({of['num_photos']:,})",
-                name,
-                f"{of['pairs_of_one_person']:,}",
-                f"{found['one_person']:,}",
-            ]
-            pairs.append([*row, f"{of['other_pairs']:,}", f"{found['others']:,}", f"{limit:.1e}"])
+        for name in searches:
+            same, others = of["found"][name]["one_person"], of["found"][name]["others"]
+            limit = bounds.upper_limit(others, of["other_pairs"])
+            row = [f"{source} ({of['num_photos']:,})", name, f"{of['pairs_of_one_person']:,}", f"{same:,}"]
+            pairs.append([*row, f"{of['other_pairs']:,}", f"{others:,}", f"{limit:.1e}"])
     return f"{tables.format_table(rows)}\n\n{tables.format_table(pairs)}"

@@ -14,6 +14,7 @@ import copy
 import dataclasses
 import hashlib
 import io
+import math
 import os
 import re
 import shutil
@@ -89,16 +90,14 @@ class _File:
     @classmethod
     def at(cls, path: Path) -> Self:
         """Reads the header of a file."""
-        try:
-            with open(path, "rb") as file:
-                if np.lib.format.read_magic(file) != (1, 0):
-                    raise ValueError("another version of the format")
-                shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(file)
-                offset = file.tell()
-        except (ValueError, EOFError) as error:
-            raise InputError(f"Expected an AAD array at {path}, received: {error}.") from error
-        if is_fortran or dtype.hasobject or not shape:
-            raise InputError(f"Expected rows of numbers in {path}, received {dtype} of shape {shape}.")
+        with reading(f"an AAD array at {path}"), open(path, "rb") as file:
+            if np.lib.format.read_magic(file) != (1, 0):
+                raise ValueError("another version of the format")
+            shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(file)
+            offset, size = file.tell(), path.stat().st_size
+        is_right = shape and min(shape) >= 0 and math.prod(shape) * dtype.itemsize == size - offset
+        if is_fortran or dtype.kind not in "fiu" or not is_right:
+            raise InputError(f"Expected rows of numbers in {path}, received {dtype} of shape {shape} in {size} bytes.")
         return cls(path, offset, shape, dtype)
 
     def read(self, rows: np.ndarray, places: np.ndarray, values: np.ndarray) -> None:
@@ -317,25 +316,26 @@ def verify(folder: Path) -> AadStore:
 
 def _read_records(folder: Path, manifest: Mapping[str, Any]) -> tuple[int, list[tuple[Path, dict[str, Any]]]]:
     """Returns the rows of all shards and every array file with its entry, after a look at digests and sizes."""
+    files = []
     with reading(f"the index and the shards of an AAD store in {folder}"):
         records = [formats.read_json(shard_folder(folder, k) / RECORD) for k in range(int(manifest["num_shards"]))]
         digests = {"index_sha256": formats.sha256_file(folder / INDEX), "shards_sha256": formats.sha256_json(records)}
-    if changed := [name for name, digest in digests.items() if manifest.get(name) != digest]:
-        raise RefusedError(
-            f"{folder} was changed after it was written: {changed}. Delete it, or use --overwrite, to make it again."
-        )
-    files = []
-    for shard, record in enumerate(records):
-        for key, entry in record["arrays"].items():
-            # A name from a file must not lead out of the folder.
-            if not _ARRAY.fullmatch(key):
-                raise InputError(f"Expected arrays MODEL/NAME.npy in shard {shard} of {folder}, received {key!r}.")
-            path = shard_folder(folder, shard) / key
-            size = path.stat().st_size if path.is_file() else None
-            if size != entry["bytes"]:
-                raise InputError(
-                    f"Expected an AAD array of {entry['bytes']} bytes at {path}, received {size or 'none'}. Delete "
-                    "its shard and the manifest to have it made again."
-                )
-            files.append((path, entry))
-    return sum(record["num_rows"] for record in records), files
+        if changed := [name for name, digest in digests.items() if manifest.get(name) != digest]:
+            raise RefusedError(
+                f"{folder} was changed after it was written: {changed}. Delete it, or use --overwrite, to make it "
+                "again."
+            )
+        for shard, record in enumerate(records):
+            for key, entry in record["arrays"].items():
+                # A name from a file must not lead out of the folder.
+                if not _ARRAY.fullmatch(key):
+                    raise InputError(f"Expected arrays MODEL/NAME.npy in shard {shard} of {folder}, received {key!r}.")
+                path = shard_folder(folder, shard) / key
+                size = path.stat().st_size if path.is_file() else None
+                if size != entry["bytes"]:
+                    raise InputError(
+                        f"Expected an AAD array of {entry['bytes']} bytes at {path}, received {size or 'none'}. Delete "
+                        "its shard and the manifest to have it made again."
+                    )
+                files.append((path, {"bytes": size, "sha256": entry["sha256"]}))
+        return sum(record["num_rows"] for record in records), files

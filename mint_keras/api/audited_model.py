@@ -9,10 +9,12 @@ import keras
 import numpy as np
 
 from mint_keras import formats, shelf
-from mint_keras.audited import iresnet, recalibration, zoo
+from mint_keras.audited import engines, iresnet, recalibration, zoo
 from mint_keras.audited import taps as taps_module
 from mint_keras.data import images
-from mint_keras.records import InputError
+from mint_keras.records import InputError, Observations
+
+_MEASURED = 32  # faces at most
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +38,15 @@ class AuditedModel:
     taps: tuple[str, ...]
     framing: images.Framing
     normalise: Callable[[np.ndarray], np.ndarray] = iresnet.normalise
+    # Chosen when faces are first shown, and kept for all: who is compared has gone through one engine.
+    _engine: list[engines.Engine] = dataclasses.field(default_factory=list, repr=False, compare=False)
+
+    def opener(self, faces: Observations, num_passes: int) -> engines.Opener:
+        """Returns what opens the network for some faces, each of which passes through it so many times."""
+        given = faces.arrays.get(images.PIXELS)
+        some = images.first_faces(faces.table, _MEASURED, self.framing) if given is None else given[:_MEASURED]
+        shown = self.normalise(np.stack([self.framing.apply(face) for face in some]))
+        return engines.opener(self._engine, shown, len(faces) * num_passes)
 
     def untrained(self, faces: np.ndarray, seed: int) -> Self:
         """Returns the same network with fresh random weights, normalised to faces, (n, size, size, 3), uint8."""

@@ -125,7 +125,7 @@ def open_scorer(run: Run, scorer: Candidate) -> Fitted:
         poolings=(needs.pooling,) if needs.pooling else (),
         signals=needs.signals,
         precision=run.aad.precision,
-        xla=run.spec.xla,
+        **run.aad.engine._asdict(),
     )
     function = {AUDITED: models.face_functions(spec, models.extractors(spec, models.load(spec)))[AUDITED]}
 

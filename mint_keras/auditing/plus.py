@@ -9,13 +9,13 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import keras
 import numpy as np
 
 from mint_keras import formats, score_files, shelf
 from mint_keras.aad import views
 from mint_keras.aad.observe import observe, run
-from mint_keras.audited import taps, zoo
-from mint_keras.audited.runtime import FaceFunction
+from mint_keras.audited import engines, taps, zoo
 from mint_keras.auditing import look as looks
 from mint_keras.auditing.opened import Opened
 from mint_keras.data import images, samples
@@ -158,7 +158,8 @@ def open_scorer(opened: Opened, tasks: Tasks, task: Task, fitted_on: Labelled) -
     known = _look(opened, tasks.table.take(fitted_on.rows), AUDITED, audited)
     fitted = task.recipe.fit(known, fitted_on.is_member, opened.spec.seed)
     # References see faces of the run's size, see `check_references`.
-    functions = [_function(AUDITED, audited), *(_function(name, path) for name, path in _references(opened).items())]
+    beside = [looks.embedder(path) for path in _references(opened).values()]
+    functions = [views.face_function(_network(audited), opener=engines.opener([opened.run.aad.engine])), *beside]
 
     def score_faces(shown: Observations) -> np.ndarray:
         own, *beside = (run(function, shown[images.PIXELS]) for function in functions)
@@ -181,11 +182,8 @@ def check_references(opened: Opened) -> None:
             )
 
 
-def _function(model: str, folder: Path) -> FaceFunction:
-    """Returns what a model, by its name, gives MINT+ of faces: a reference its embedding only."""
-    if model.startswith(REFERENCE):
-        return looks.embedder(folder)
-    return views.face_function(zoo.load_audited(folder, zoo.kind_of(folder)))
+def _network(folder: Path) -> keras.Model:
+    return zoo.load_audited(folder, zoo.kind_of(folder))
 
 
 def _references(opened: Opened) -> dict[str, Path]:
@@ -199,10 +197,14 @@ def _look(opened: Opened, table: SampleTable, model: str, folder: Path) -> Obser
         InputError: if a photo cannot be read, because rows are found by their place.
     """
     native = opened.run.spec.native_resolution
-    seen = observe(table, _function(model, folder), zoo.framing(folder, native))
+    # A reference gives its embedding only.
+    is_beside = model.startswith(REFERENCE)
+    opener = engines.opener([opened.run.aad.engine])
+    function = looks.embedder(folder) if is_beside else views.face_function(_network(folder), opener=opener)
+    seen = observe(table, function, zoo.framing(folder, native))
     if len(seen) < len(table):
         raise InputError(f"Expected {len(table)} photos that can be read, received {len(seen)}.")
-    beside = {} if model.startswith(REFERENCE) else _references(opened)
+    beside = {} if is_beside else _references(opened)
     return seen.adding(**{name: looks.embed(path, table, native)[taps.OUTCOME] for name, path in beside.items()})
 
 

@@ -25,7 +25,7 @@ class Command(NamedTuple):
 
     module: str  # in this package; the script of that name is the same command
     summary: str  # one line for `mint --help`
-    has_keras: bool = True  # whether it runs TensorFlow, whose libraries print notices while they load
+    has_keras: bool = True  # whether it always runs TensorFlow, whose libraries print notices while they load
 
 
 def options_class(module: str) -> str:
@@ -44,13 +44,13 @@ COMMANDS = {
     "verify": Command("verify_fr", "say how well a model recognises faces"),
     "inspect": Command("inspect_database", "say what a folder or file of photos holds", has_keras=False),
     "prepare": Command("prepare_faces", "find faces on photos and cut them out for the models", has_keras=False),
-    "overlap": Command("find_overlap", "find photos and people that two databases share"),
+    "overlap": Command("find_overlap", "find photos and people that two databases share", has_keras=False),
     "protocol": Command("make_protocol", "choose who trains and who tests, as in the paper", has_keras=False),
     "extract": Command("extract_aad", "keep what the taps of an audited model give"),
     "check": Command("check", "say what verdicts are possible at all, before anything long", has_keras=False),
     "train": Command("train_mint", "train MINT heads, and say what their figures are worth"),
     "evaluate": Command("evaluate_mint", "evaluate the heads of a run again"),
-    "audit": Command("audit", "say whether a run is evidence of training use"),
+    "audit": Command("audit", "say whether a run is evidence of training use", has_keras=False),
     "attacks": Command("attacks", "rank attacks on members and others who are known"),
     "tables": Command("make_tables", "make the paper's tables and Figure 5"),
     "export": Command("export_tflite", "export a run's head as a bundle for a laptop"),

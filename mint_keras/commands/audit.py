@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mint_keras import environment
 from mint_keras.commands import Result, spec_of
 from mint_keras.options import Common
 
@@ -104,6 +105,7 @@ def audit(options: Audit) -> Audited:
     if options.render:
         written = dossier.copy(options.run, options.out, case)
     else:
+        environment.import_tensorflow()  # which a report that is made again has no need of
         from mint_keras.auditing import procedure
         from mint_keras.auditing.opened import AuditSpec
 

@@ -29,9 +29,9 @@ class ConvertFr(Writing):
     Attributes:
         weights: The model: an ONNX, Keras or TFLite file, arcface_torch's backbone.pth or model.pt, a SavedModel, or a
             folder in insightface's layout (~/.insightface/models/buffalo_l).
+        out: Folder for model.keras, manifest.json and parity.json; models/<name of the file> by default.
         download: Where to fetch the file of --weights from if it is not there: https://... or hf://OWNER/REPOSITORY/FILE,
             with its SHA-256 behind as #sha256=HEX unless --card knows it. Without this option nothing asks the network.
-        out: Folder for model.keras, manifest.json and parity.json; models/<name of the file> by default.
         card: What the file is said to be: a name of models/cards (fr1, fr2, fr3, buffalo_l ...) or a YAML file. Its
             structure, and its SHA-256 where known, are checked. By default the card that knows the file's SHA-256.
         list_taps: Only print the taps: name, shape, layer, node, and operations from the image to there.
@@ -52,8 +52,8 @@ class ConvertFr(Writing):
     """
 
     weights: Path
-    download: str = ""
     out: Path | None = None
+    download: str = ""
     card: str = ""
     list_taps: bool = False
     taps: tuple[str, ...] = ()

@@ -42,7 +42,8 @@ class ExportTflite(Common):
             range of the face at hand; int8 takes the range of 100 training faces of the run. mixed is int8 with the
             first convolution and the head in float32. qat is int8 with the head fine-tuned for it on the run's training
             AAD. pruned is int8_dynamic with nine tenths of the head's weights 0, which makes it smaller when zipped.
-        sweep: Export and measure all precisions, and keep the fastest that is accepted. --precision has no effect then.
+        sweep: Export and measure all precisions, and keep the fastest that is accepted on two fifths of the people; the
+            figures are of the others. --precision has no effect then.
         tolerance: A precision is refused if the AUC of an evaluation may drop by more than this, at the lower end of
             the paired 95% interval.
         force: Take what the checks refuse.
@@ -89,6 +90,7 @@ def export_tflite(config: ExportTflite) -> Exported:
     from mint_keras.edge import bundle_calibration, detector, export
     from mint_keras.faces import detectors
     from mint_keras.runs.run import choose_samples
+    from mint_keras.statistics import division
 
     head, spec, inputs = _open(config)
     content = ("tap", "head_seed", "tolerance", "force", "num_test", "samples")
@@ -108,7 +110,8 @@ def export_tflite(config: ExportTflite) -> Exported:
         files = export.make(
             head, names, faces.representative, lambda: _training_aad(config.run, head.tap), Path(scratch)
         )
-        records = export.measure(head, files, faces, reference, config.tolerance)
+        divided = division.of_all(reference, spec.seed) if config.sweep else None
+        records = export.measure(head, files, faces, reference, config.tolerance, divided)
         chosen = parity.recommend(records, config.force)
         table = parity.table(records, chosen)
         if config.sweep:
@@ -127,6 +130,8 @@ def export_tflite(config: ExportTflite) -> Exported:
         bundle.seal(config.out, {**manifest, **facts}, config.language)
     size = records[chosen]["bytes"] / 2**20
     made = f"{config.out / bundle.SCORER}: {head.scorer} head on {config.tap}, {size:.2f} MiB, {chosen}."
+    if divided:
+        table += f"\nChosen on {len(divided.validation)} people; the figures are of the others."
     text = "\n".join([table, f"Calibration: {facts['calibration']['photos']}", made])
     return Exported(text, config.out, chosen, records)
 

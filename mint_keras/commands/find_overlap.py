@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from mint_keras import formats, shelf
+from mint_keras import environment, formats, shelf
 from mint_keras.borders import named
 from mint_keras.commands import Result
 from mint_keras.data import images, overlap, overlap_files, samples
@@ -79,6 +79,7 @@ def find_overlap(config: FindOverlap) -> FoundOverlap:
     settings = {"min_cosine": config.min_cosine, "plant": config.plant, "seed": config.seed}
     embed = None
     if config.audited is not None:
+        environment.import_tensorflow()  # which nothing else here needs
         from mint_keras.audited import embedding
 
         embed = embedding.open_unit(config.audited)

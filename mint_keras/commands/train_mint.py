@@ -73,6 +73,10 @@ class TrainMint(Common):
         precision: Precision of the audited model while it gives its AAD. mixed_bfloat16 is faster on a CPU with
             avx512_bf16, mixed_float16 on a GPU; auto measures for five seconds, takes the faster one if the cosine of
             every tap with float32 stays above 0.999, and says what it costs.
+        backend: Who runs the audited model in float32. auto measures Keras, ONNX Runtime, LiteRT, OpenVINO if it is
+            installed, and Keras under XLA on this CPU for at most five seconds, as far as the job is long enough to
+            pay for their start, takes the fastest that gives Keras' numbers at every tap to 1e-5, and keeps to it; on
+            a GPU it is Keras. Two runs of the same seed give the same digits by the same engine only: name one.
         xla: Compile the audited model. This is faster for some residual networks, far slower for depthwise ones on a
             CPU.
         head_precision: Precision in which heads are trained; mixed_float16 is for GPUs.
@@ -100,6 +104,7 @@ class TrainMint(Common):
     aad: Literal["auto", "stored", "live"] = "auto"
     store: Path | None = None
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16", "auto"] = "float32"
+    backend: Literal["auto", "keras", "onnxruntime", "litert", "openvino"] = "auto"
     xla: bool = False
     head_precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
     # XLA and deterministic kernels exclude each other in TensorFlow.

@@ -172,12 +172,12 @@ def read(names: Sequence[str], layout: str = FOLDERS) -> Reading:
 
 def _finish(names: Sequence[str], identity: Sequence[str], how: str, notes: Sequence[str]) -> Reading:
     """Marks who is unknown, each photo by itself, and brings names into one form."""
-    form_of: dict[str, str] = {}  # of names that differ in case alone, the first
-    found = []
-    for name, raw in zip(names, identity, strict=True):
+    first: dict[str, str] = {}  # of names that differ in case alone
+    one_of: dict[str, str] = {}
+    for raw in dict.fromkeys(identity):
         one = canonical(raw)
-        one = form_of.setdefault(one.casefold(), one)
-        found.append(unknown(name) if is_unknown(one.rpartition("/")[2]) else one)
+        one_of[raw] = "" if is_unknown(one.rpartition("/")[2]) else first.setdefault(one.casefold(), one)
+    found = [one_of[raw] or unknown(name) for name, raw in zip(names, identity, strict=True)]
     return Reading(found, how, tuple(notes))
 
 
@@ -210,8 +210,9 @@ def _without_parts(paths: list[list[str]]) -> tuple[list[list[str]], list[str]]:
             notes.append(f"Folders such as {min(one_of)!r} are read as {one_of[min(one_of)]!r}.")
         if gone and (len(here) > 1 or is_last):
             notes.append(f"Folders such as {min(gone)!r} are read as parts or sessions, not people.")
-        paths = [[*path[:level], *(one_of.get(name, name) for name in path[level : level + 1] if name not in gone),
-                  *path[level + 1 :]] for path in paths]  # fmt: skip
+        if gone or one_of:
+            paths = [[*path[:level], *(one_of.get(name, name) for name in path[level : level + 1] if name not in gone),
+                      *path[level + 1 :]] for path in paths]  # fmt: skip
     while paths and len(paths[0]) > 1 and all(len(path) > 1 and path[0] == paths[0][0] for path in paths):
         notes.append(f"The folder {paths[0][0]!r} around all others is read as the database, not a person.")
         paths = [path[1:] for path in paths]

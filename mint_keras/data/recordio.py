@@ -51,7 +51,7 @@ class RecordFile:
         self.why_scanned = self._complaint(keys, offsets)
         if self.why_scanned:
             keys, offsets = self._scan()
-        if not len(keys):
+        if not len(keys) or not self._file.seek(0, 2):
             raise InputError(f"Expected records in {self.path}, received none.")
         # Arrays take a tenth of what a dictionary takes.
         if (keys[1:] < keys[:-1]).any():

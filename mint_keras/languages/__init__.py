@@ -23,6 +23,7 @@ _HOLE = re.compile(r"\{\d\}")
 # Where texts of ours are joined: sentences, and lists.
 _JOINT = re.compile(r"(?<=[.?!]) (?=\S)|; |, | and ")
 _LETTER = re.compile(r"[^\W\d_]")
+_FEW = 8  # letters of a message's longest piece: with fewer, much that is not ours fits
 _MOST = 3000  # letters of what is looked up: sentences of ours are shorter
 
 
@@ -98,13 +99,14 @@ class Language:
         best = _Said(len(_LETTER.findall(text)), text)
         if not best.unknown or len(text) > _MOST:
             return best
-        # Half a sentence in one language and half in another helps nobody.
-        most = best.unknown // 2
         tried = []
         for piece, fits, message in self._patterns:
             if piece in text and (match := fits.fullmatch(text)):
                 parts = [self._best(part) for part in match.groups()]
-                tried.append(_Said(sum(one.unknown for one in parts), message.format(*(one.text for one in parts))))
+                found = _Said(sum(one.unknown for one in parts), message.format(*(one.text for one in parts)))
+                # Half a sentence in one language and half in another helps nobody; long names in a sentence do no harm.
+                if 2 * found.unknown <= best.unknown or len(_LETTER.findall(piece)) >= _FEW:
+                    tried.append(found)
         if text[0].isupper() and all(one.unknown for one in tried):  # it may stand in the middle of another sentence
             num, said = self._best(text[0].lower() + text[1:])
             tried.append(_Said(num, said[0].upper() + said[1:]))
@@ -113,8 +115,9 @@ class Language:
                 begin, end = self._best(text[: joint.start()]), self._best(text[joint.end() :])
                 # A name of two words is one text, unless one of its ends is a message.
                 rest = begin.unknown + end.unknown + len(_LETTER.findall(joint[0]))
-                tried.append(_Said(rest, f"{begin.text}{self.plain(joint[0])}{end.text}"))
-        return min([best, *(one for one in tried if one.unknown <= most)], key=lambda one: one.unknown)
+                if 2 * rest <= best.unknown:
+                    tried.append(_Said(rest, f"{begin.text}{self.plain(joint[0])}{end.text}"))
+        return min([best, *tried], key=lambda one: one.unknown)
 
 
 def read(catalogue: str) -> dict[str, str]:

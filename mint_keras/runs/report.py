@@ -138,6 +138,7 @@ def describe(run: runs.Run) -> str:
             f"AAD in {measured['precision']}. The lower precision runs {measured['speedup']:.2f} times as fast as "
             f"float32 here; smallest cosine with it: {cosines}."
         )
+    lines += [formats.read_json(path)["engine_said"] for path in run.folder.glob(run_aad.ENGINE)]
     if (run.folder / run_aad.SOURCE).is_file():
         choice = formats.read_json(run.folder / run_aad.SOURCE)
         lines.append(f"AAD {choice['source']} ({choice['asked']} was asked for): {choice['why']}.")

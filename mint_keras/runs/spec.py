@@ -17,6 +17,7 @@ from mint_keras.records import AUDITED, UNTRAINED, InputError
 KIND = "mint_run"
 # What says where inputs are. What they are is said by their content, so that runs can be moved.
 PLACES = ("audited", "protocol", "store", "members", "externals", "evaluate", "held_out")
+_MOST_SEEDS = 1000
 COMBINATION, COMBINATION_OUTCOME = "combination", "combination+outcome"
 
 
@@ -59,6 +60,7 @@ class RunSpec:
     aad: str = "auto"
     store: Path | None = None
     precision: str = "float32"
+    backend: str = "auto"
     xla: bool = False
     head_precision: str = "float32"
     head_xla: bool = False
@@ -143,8 +145,11 @@ class RunSpec:
                 raise InputError(
                     f"Expected --baselines and --pooling with the vanilla head only: {self.head} takes maps."
                 )
-        if self.num_seeds < 1:
-            raise InputError(f"Expected at least one seed, received --num-seeds {self.num_seeds}.")
+        if not 1 <= self.num_seeds <= _MOST_SEEDS or not 0 <= self.seed <= 2**32 - self.num_seeds:
+            raise InputError(
+                f"Expected --num-seeds from 1 to {_MOST_SEEDS} and all seeds from 0 to {2**32 - 1}, received "
+                f"{self.num_seeds} from {self.seed} on."
+            )
         if self.baselines and self.pooling != pooling.MAX:
             raise InputError(f"Expected --baselines with --pooling max, which they look at, received {self.pooling}.")
         if self.baselines and not set(self.all_taps) - {taps_module.OUTCOME}:
@@ -175,4 +180,10 @@ def _spec_of(stored: dict[str, Any], folder: Path) -> RunSpec:
 
     values = {name: find(value) for name, value in stored.items()}
     values |= {name: Path(values[name]) if values[name] else None for name in ("protocol", "store")}
-    return RunSpec(**{**values, "audited": Path(values["audited"])})
+    spec = RunSpec(**{**values, "audited": Path(values["audited"])})
+    for name, example in dataclasses.asdict(RunSpec("")).items():
+        value = getattr(spec, name)
+        is_odd = example is not None and type(value) is not type(example)
+        if is_odd or not all(isinstance(one, str) for one in (value if isinstance(value, tuple) else ())):
+            raise InputError(f"Expected {type(example).__name__} as {name}, received {value!r}.")
+    return spec

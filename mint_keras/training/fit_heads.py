@@ -237,7 +237,8 @@ def predict_logits(logits: keras.Model, data: batches.LabelledAad) -> np.ndarray
     dataset = batches.evaluation_dataset(data)
     with _reported_overflow():
         if logits.distribute_strategy.num_replicas_in_sync > 1:
-            return logits.predict(dataset, verbose=0)[:, 0]  # type: ignore[no-any-return]
+            predicted: np.ndarray = logits.predict(dataset, verbose=0)
+            return predicted[:, 0]
         # `predict` would trace every head anew, which takes ten times as long as to run a small one.
         return np.concatenate([logits(features, training=False).numpy()[:, 0] for features, _ in dataset])
 

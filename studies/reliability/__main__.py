@@ -9,6 +9,7 @@ Example:
 import collections
 import dataclasses
 import json
+import math
 import os
 import sys
 import tempfile
@@ -24,7 +25,7 @@ from mint_keras.statistics import bounds
 from studies.reliability import kills, readers, watching
 
 _WATCHED = ("requests", "elsewhere", "places")
-_BLOCK = 2500  # files that one process reads
+_BLOCK = 1000  # files that one process reads
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,17 +58,8 @@ def reliability(options: Reliability) -> str:
     out.mkdir(parents=True, exist_ok=True)
     _read_inputs(out, options)
     if options.kills or options.watch:
-        world = kills.prepare(out / "world")
-    if options.watch:
-        done = {one["command"] for one in _lines(out / "watched.jsonl")}
-        left = [word for word in options.commands if word not in done]
-        with tempfile.TemporaryDirectory(dir=out) as folder:
-            _append(out / "watched.jsonl", watching.watch(world, left, Path(folder)))
-    if options.kills:
-        seen = {(one["command"], one["number"]) for one in _lines(out / "kills.jsonl")}
-        each = -(-options.kills // len(options.commands))
-        tried = kills.run(world, out / "tried", list(options.commands), each, lambda *key: key in seen)
-        _append(out / "kills.jsonl", progress.bar(tried, total=each * len(options.commands), desc="kills"))
+        with kills.prepare(out / "world") as world:
+            _disturb(out, options, world)
     summary = summarise(out)
     (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
     text = table(summary)
@@ -75,14 +67,28 @@ def reliability(options: Reliability) -> str:
     return text
 
 
+def _disturb(out: Path, options: Reliability, world: kills.World) -> None:
+    if options.watch:
+        done = {one["command"] for one in _lines(out / "watched.jsonl")}
+        left = [word for word in options.commands if word not in done]
+        with tempfile.TemporaryDirectory(dir=out) as folder:
+            _append(out / "watched.jsonl", watching.watch(world, left, Path(folder)))
+    seen = {(one["command"], one["number"]) for one in _lines(out / "kills.jsonl")}
+    each = -(-options.kills // len(options.commands))
+    tried = kills.run(world, out / "tried", list(options.commands), each, lambda *key: key in seen)
+    _append(out / "kills.jsonl", progress.bar(tried, total=each * len(options.commands), desc="kills"))
+
+
 def _read_inputs(out: Path, options: Reliability) -> None:
-    each = -(-options.inputs // len(options.targets)) if options.inputs else 0
+    shares = {name: readers.TARGETS[name].share for name in options.targets}
+    wanted = {name: math.ceil(options.inputs * share / sum(shares.values())) for name, share in shares.items()}
     done = collections.Counter(dict.fromkeys(options.targets, 0))
     for one in _lines(out / "inputs.jsonl"):
         done[one["target"]] += one.get("num", 0)
-    work = [(name, first) for name in options.targets for first in range(done[name], each, _BLOCK)]
-    for name, first in progress.bar(work, desc="inputs", unit="block"):
-        end = min(first + _BLOCK, each)
+    # In turn: wherever it is stopped, every format had its share.
+    work = [(first / wanted[name], name, first) for name in wanted for first in range(done[name], wanted[name], _BLOCK)]
+    for _, name, first in progress.bar(sorted(work), desc="inputs", unit="block"):
+        end = min(first + _BLOCK, wanted[name])
         # The temporary folder is where a file may write.
         with tempfile.TemporaryDirectory() as folder:
             found = list(readers.run(name, first, end, Path(folder).resolve()))

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import traceback
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
@@ -26,7 +27,7 @@ from mint_keras.borders import read_yaml
 from mint_keras.data import images, sample_tables, samples
 from mint_keras.edge import bundle, report
 from mint_keras.records import InputError, RefusedError
-from studies.reliability import inputs
+from studies.reliability import folders, inputs
 
 MEMORY = 2**30  # bytes beside what the libraries take themselves
 SECONDS = 10  # of processor time for one file
@@ -53,6 +54,7 @@ class Target:
     seeds: Callable[[Path], list[bytes]]
     damage: Callable[[np.random.Generator, list[bytes]], bytes]
     read: Callable[[Path], object]
+    share: float = 1.0  # of the files that others get; less where one takes seconds
 
 
 def _whole_table(path: Path) -> None:
@@ -231,17 +233,25 @@ TARGETS = {
         ".yaml", lambda _: [b"albums: true\npaths: [a, b]\nmin_score: 0.5\n"], inputs.damaged_text, _config
     ),
     "yaml": Target(".yaml", lambda _: [b"a: [1, {b: c}]\nd: !!str e\n"], inputs.damaged_text, read_yaml),
-    "http": Target(".http", lambda _: inputs.requests(), inputs.damaged_text, _http),
+    "http": Target(".http", lambda _: inputs.requests(), inputs.damaged_text, _http, 0.2),
     "manifest": Target(".json", _manifests, inputs.damaged_json, _manifest),
     "torch": Target(
         ".pth", lambda _: [inputs.checkpoint(False)], functools.partial(inputs.in_zip, inputs.random_pickle), _torch
     ),
     "torch_legacy": Target(".pth", lambda _: [inputs.checkpoint(True)], inputs.random_pickle, _torch),
-    "onnx": Target(".onnx", lambda _: [inputs.network(1, 32)], inputs.damaged_onnx, _convert),
+    "onnx": Target(".onnx", lambda _: [inputs.network(1, 32)], inputs.damaged_onnx, _convert, 0.2),
     "detector": Target(".onnx", lambda _: [inputs.network(9, 64)], inputs.damaged_onnx, _detector),
     "keras": Target(
-        ".keras", _shelf("lab", "model.keras"), functools.partial(inputs.in_zip, inputs.damaged_json_or_bytes), _keras
+        ".keras",
+        _shelf("lab", "model.keras"),
+        functools.partial(inputs.in_zip, inputs.damaged_json_or_bytes),
+        _keras,
+        0.05,
     ),
+    "table": Target(".parquet", lambda f: [inputs.tables(f)[0]], folders.hostile_table, _whole_table),
+    "store": Target(".store", folders.stores, folders.damaged_folder, folders.read_store),
+    "run": Target(".run", folders.runs, folders.damaged_folder, folders.read_run),
+    "bundle_folder": Target(".bundle", folders.bundles, folders.damaged_folder, folders.read_bundle, 0.2),
     "tflite": Target(".tflite", _shelf("bundles/lab", "scorer.tflite"), inputs.damaged, _tflite),
 }
 
@@ -253,7 +263,7 @@ class SlowError(BaseException):
 def look(name: str, number: int, folder: Path, seeds: list[bytes] | None = None) -> dict[str, Any] | None:
     """Gives file `number` of a target to its reader; returns what went wrong, None if nothing did."""
     target = TARGETS[name]
-    rng = np.random.default_rng([sorted(TARGETS).index(name), number])
+    rng = np.random.default_rng([zlib.crc32(name.encode()), number])  # whatever other targets there are
     path = folder / f"hostile{target.suffix}"
     path.write_bytes(target.damage(rng, seeds or target.seeds(folder)))
     kind = ""
@@ -332,13 +342,13 @@ def run(name: str, first: int, end: int, folder: Path) -> Iterator[dict[str, Any
         words = ["env", f"HOME={folder}", "OMP_NUM_THREADS=1", "TF_NUM_INTRAOP_THREADS=1", *words]
         with open(folder / "stdout", "w+") as said, open(folder / "stderr", "w") as errors:
             process = subprocess.Popen(["bash", "-c", command, *words], stdout=said, stderr=errors)  # noqa: S603, S607
-            spent, moved, number = 0.0, time.monotonic(), first
+            before, moved, number = 0.0, time.monotonic(), first
             while process.poll() is None:
                 time.sleep(0.2)
                 now = int(at.read_text() or first)
                 if now != number:
-                    spent, moved, number = _spent(process.pid), time.monotonic(), now
-                if _spent(process.pid) - spent > _PATIENCE or time.monotonic() - moved > _AGES:
+                    before, moved, number = spent(process.pid), time.monotonic(), now
+                if spent(process.pid) - before > _PATIENCE or time.monotonic() - moved > _AGES:
                     process.kill()
             number = int(at.read_text() or first)
             said.seek(0)
@@ -358,7 +368,7 @@ def run(name: str, first: int, end: int, folder: Path) -> Iterator[dict[str, Any
             first = end
 
 
-def _spent(process: int) -> float:
+def spent(process: int) -> float:
     """Returns the seconds of processor time of a process; 0 if it has ended."""
     try:
         fields = Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(")")[2].split()

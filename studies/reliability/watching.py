@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from studies.reliability.kills import COMMANDS, World, make_ready
+from studies.reliability.kills import COMMANDS, World
 
 # What docs/reliability.md names, under the home directory.
 CACHES = (".keras", ".config/matplotlib", ".cache/matplotlib", ".cache/mint_keras", ".cache/fontconfig")
@@ -21,7 +21,6 @@ _NAMES = "53"  # of a server of names, which may be this machine's and ask other
 def watch(world: World, words: Sequence[str], out: Path) -> Iterator[dict[str, Any]]:
     """Runs commands without a network and with an empty home directory; yields what each of them tried."""
     for word in words:
-        make_ready(world, word)
         folder = out / word / "out"
         options = [option.replace("{}", str(world.folder)) for option in COMMANDS[word]]
         words_given = [sys.executable, "-m", "mint_keras.cli", word, *options, "--out", str(folder)]

@@ -150,6 +150,12 @@ def test_an_index_that_numbers_records_otherwise(ms1m: Path, by: int) -> None:
     assert len(table) == len(kept(ms1m)) == 3
 
 
+def test_an_empty_file_beside_its_index_is_refused(ms1m: Path) -> None:
+    ms1m.write_bytes(b"")
+    with pytest.raises(InputError, match="Expected records in"):
+        samples.list_samples(str(ms1m))
+
+
 def test_most_of_a_database_may_be_damaged(tmp_path: Path) -> None:
     path = write(tmp_path / "db", {key: image_record([key], png(key)) for key in range(9)})
     path.write_bytes(path.read_bytes()[: len(image_record([0], png(0))) + 9])

@@ -6,7 +6,6 @@ rounding of a deployed file changes, the interpreter shows.
 """
 
 import collections
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -37,10 +36,6 @@ _POOLS = {"AVERAGE_POOL_2D": "AveragePool", "MAX_POOL_2D": "MaxPool"}
 _VIEWS = ("EXPAND_DIMS", "RESHAPE", "SQUEEZE")
 _SPELT_OUT = ("GELU", "L2_NORMALIZATION", "LEAKY_RELU", "RSQRT", "SOFTMAX", "SQUARE", "SQUARED_DIFFERENCE")
 _WITH_WEIGHTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
-# What may stand in a file that no output depends on: what gives no more than it takes, and arithmetic of shapes.
-_AS_LARGE = {"CAST", "DEQUANTIZE", "QUANTIZE", "RESHAPE", "SHAPE"}
-_OF_SHAPES = {"ADD", "CONCATENATION", "FLOOR_DIV", "GATHER", "MUL", "PACK", "REDUCE_PROD", "STRIDED_SLICE", "SUB"}
-_MAX_SHAPE = 4096  # bytes
 _INTEGERS = {3, 7, 9, 17}  # uint8, int16, int8, int4
 _CLIPS = {"RELU_N1_TO_1": (-1.0, 1.0), "RELU6": (0.0, 6.0), "RELU_0_TO_1": (0.0, 1.0)}
 # An int8 file may leave the ReLU out where the range of what an operation gives begins at 0.
@@ -114,7 +109,8 @@ class TfliteFile:
     def _walk(self) -> onnx.ModelProto:
         graph = self._graph
         live: list[tuple[int, Any]] = []
-        unread, wanted = [], set(graph.outputs)
+        unread: list[tuple[str, Any]] = []
+        wanted = set(graph.outputs)
         for position, operator in reversed(list(enumerate(graph.operators))):
             if wanted & set(operator.outputs):
                 live.append((position, operator))
@@ -122,8 +118,8 @@ class TfliteFile:
                 is_view = self._codes[operator.opcodeIndex] in _VIEWS
                 wanted |= set(operator.inputs[:1] if is_view else operator.inputs)
             else:
-                unread.append(operator)
-        self._check_unread(unread[::-1])
+                unread.insert(0, (self._codes[operator.opcodeIndex], operator))
+        litert_oracle.check_unread(unread, lambda tensor: self._raw(tensor).size)
         image = graph.inputs[0]
         shape = self._shape(image)
         if len(shape) != 4:
@@ -139,17 +135,6 @@ class TfliteFile:
         weights = [numpy_helper.from_array(array, name) for name, array in self._arrays.items()]
         made = helper.make_graph(self._nodes, "tflite", info[:1], info[1:], weights)
         return helper.make_model(made, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=9)
-
-    def _check_unread(self, operators: Sequence[Any]) -> None:
-        """Refuses operators that no output depends on, but for shapes: the interpreter would run them all the same."""
-        sizes: dict[int, float] = {}  # of what they give, in bytes
-        for operator in operators:
-            kind = self._codes[operator.opcodeIndex]
-            given = [sizes.get(i, self._raw(i).size or np.inf) for i in operator.inputs if i >= 0]
-            size = 64 if kind == "SHAPE" else math.prod(given) if kind == "GATHER" else sum(given)
-            if kind not in _AS_LARGE and (kind not in _OF_SHAPES or size > _MAX_SHAPE):
-                raise InputError(f"Expected operators that an output depends on, received {kind}: export it without.")
-            sizes |= dict.fromkeys(operator.outputs, size)
 
     def _operator(self, kind: str, operator: Any, node: str) -> None:
         """Writes the nodes of one operator of the file."""
