@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help mint test lint advisories clean
+.PHONY: help mint test lint docs advisories clean
 help:
 	@echo "make mint   virtual environment, pip install -r requirements.txt, scripts/train_mint.py on the lab"
 	@echo "make test   virtual environment, pip install -r requirements-dev.txt, pytest"
 	@echo "make lint   ruff and mypy"
+	@echo "make docs   the site, into site/: warnings and broken links are errors, and it loads nothing from elsewhere"
 	@echo "make advisories  pip-audit over the pinned packages: asks the network what is known of them"
-	@echo "make clean  removes $(VENV) and the runs of make mint"
+	@echo "make clean  removes $(VENV), the site and the runs of make mint"
 
 mint: $(VENV)/installed-requirements.txt
 	$(BIN)/python scripts/train_mint.py --head vanilla --out runs/lab-vanilla
@@ -21,6 +22,9 @@ lint: $(VENV)/installed-requirements-dev.txt
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m mypy
+
+docs: $(VENV)/installed-requirements-docs.txt
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 # In an environment of its own, because it brings packages that nothing here needs. A report: what it finds fails nobody's change.
 advisories: $(VENV)/bin/python
@@ -39,4 +43,4 @@ $(VENV)/installed-%.txt: %.txt requirements.txt requirements-base.txt | $(VENV)/
 	@touch $@
 
 clean:
-	rm -rf $(VENV) runs/lab-vanilla
+	rm -rf $(VENV) runs/lab-vanilla site

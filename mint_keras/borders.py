@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mint_keras.records import InputError, RefusedError
 
 _MAX_YAML = 2**16  # bytes; the longest card has 4,000
@@ -24,6 +26,7 @@ _MAX_WIDE = 2**26  # bytes
 _MAX_WIDTH_RATIO = 16
 # Rows of a Parquet file have names of their own, so each takes more than a byte; a sample has at most ten numbers.
 _MIN_ROWS, _MAX_NUMBERS = 2**16, 16
+_BLOCK = 2**16  # rows of a Parquet file that are Python values at once, or a part of the file
 _MAX_PACKED = 200  # bytes of text for a byte of a Parquet file
 # What a spreadsheet would take for a formula, behind the quotes that somebody may have put there.
 _FORMULA = re.compile(r"'*[=+\-@]")
@@ -106,8 +109,19 @@ def read_csv(path: Path) -> dict[str, list[str]]:
     return columns
 
 
-def read_parquet(path: Path, wanted: Sequence[str], part: int | None = None) -> dict[str, list[Any]]:
-    """Reads columns of a Parquet table, of one of its row groups or of all, as Python values; others are not read.
+def read_parquet(path: Path, wanted: Sequence[str]) -> dict[str, list[Any]]:
+    """Reads columns of a Parquet table as Python values, see `parquet_blocks`."""
+    columns: dict[str, list[Any]] = {}
+    for block in parquet_blocks(path, wanted):
+        for name, values in block.items():
+            columns.setdefault(name, []).extend(values)
+    return columns
+
+
+def parquet_blocks(path: Path, wanted: Sequence[str], part: int | None = None) -> Iterator[dict[str, list[Any]]]:
+    """Yields columns of a Parquet table in blocks of rows, at least one, as Python values; others are not read.
+
+    `part` is the number of the only row group to read.
 
     Raises:
         InputError: if it is none, or its columns would take far more memory than the file.
@@ -119,7 +133,7 @@ def read_parquet(path: Path, wanted: Sequence[str], part: int | None = None) -> 
     with reading(f"a Parquet file at {path}"):
         size, facts = path.stat().st_size, pyarrow.parquet.read_metadata(path)
         fields = [field for field in facts.schema.to_arrow_schema() if field.name in wanted]
-        columns = _empty(path, [field.name for field in fields])
+        _empty(path, [field.name for field in fields])
         texts = [field.name for field in fields if _is_text(field.type)]
         if odd := [field.name for field in fields if field.name not in texts and not _is_numbers(field.type)]:
             raise InputError(f"Expected texts, numbers or lists of numbers in {path}, received other {odd}.")
@@ -135,17 +149,22 @@ def read_parquet(path: Path, wanted: Sequence[str], part: int | None = None) -> 
             raise InputError(f"Expected a table of samples at {path}, received {received}.")
         # As dictionaries, equal texts are there once, however many rows have them, so their sizes can be asked first.
         file = pyarrow.parquet.ParquetFile(path, read_dictionary=texts)
-        names = [field.name for field in fields]
-        table = file.read(names) if part is None else file.read_row_group(part, names)
-        num_bytes = 0
-        for chunk in (chunk for name in texts for chunk in table.column(name).chunks):
-            lengths = pyarrow.compute.binary_length(chunk.dictionary).take(chunk.indices)
-            num_bytes += pyarrow.compute.sum(lengths).as_py() or 0
-        if num_bytes > _MAX_WIDE + _MAX_PACKED * size:
-            raise InputError(f"Expected texts of sane size in {path}, received {num_bytes} bytes in a file of {size}.")
-        columns |= {name: table.column(name).to_pylist() for name in names}
-    _check_widths(path, columns)
-    return columns
+        names, num_bytes, ends = [field.name for field in fields], 0, np.cumsum([group.num_rows for group in groups])
+        # Many small parts at once: each takes its time.
+        parts = np.split(np.arange(len(groups)), np.flatnonzero(np.diff(ends // _BLOCK)) + 1)
+        for some in parts if part is None else [np.array([part])]:
+            table = file.read_row_groups(some.tolist(), names)
+            for chunk in (chunk for name in texts for chunk in table.column(name).chunks):
+                lengths = pyarrow.compute.binary_length(chunk.dictionary).take(chunk.indices)
+                num_bytes += pyarrow.compute.sum(lengths).as_py() or 0
+            if num_bytes > _MAX_WIDE + _MAX_PACKED * size:
+                received = f"{num_bytes} bytes in a file of {size}"
+                raise InputError(f"Expected texts of sane size in {path}, received {received}.")
+            for start in range(0, max(len(table), 1), _BLOCK):
+                block = table.slice(start, _BLOCK)
+                columns = {name: block.column(name).to_pylist() for name in names}
+                _check_widths(path, columns)
+                yield columns
 
 
 def without_controls(text: str) -> str:

@@ -18,7 +18,8 @@ Is my data in your AI? Tell whether photos were used to train a face-recognition
 
 {commands}
 
-mint COMMAND --help says what a command does, with examples."""
+mint COMMAND --help says what a command does, with examples. mint --completion bash (or zsh, fish, tcsh)
+prints what lets a shell complete all of it."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -89,8 +90,12 @@ def _main(given: list[str], received: list[int]) -> int:
     if word == "--version":
         print(f"mint {__version__}")
         return DONE
+    if word == "--completion":
+        return _say_completion(given[1] if len(given) > 1 else "bash")
     if word not in COMMANDS:
-        print(f"error: Expected a command of {', '.join(COMMANDS)}, received {word!r}.", file=sys.stderr)
+        from mint_keras.borders import one_line
+
+        print("error:", one_line(f"Expected a command of {', '.join(COMMANDS)}, received {word!r}."), file=sys.stderr)
         return WRONG_USAGE
     command = COMMANDS[word]
     return _command(f"mint_keras.commands.{command.module}", command.has_keras, given[1:], f"mint {word}", received)
@@ -101,6 +106,27 @@ def _of_script(name: str, received: list[int]) -> int:
 
     has_keras = next(command.has_keras for command in COMMANDS.values() if command.module == name)
     return _command(f"mint_keras.commands.{name}", has_keras, sys.argv[1:], f"{name}.py", received)
+
+
+def _say_completion(shell: str) -> int:
+    """Prints the completion of every command and option, which jsonargparse makes with shtab."""
+    import jsonargparse
+
+    from mint_keras import options
+    from mint_keras.commands import COMMANDS, options_class
+
+    whole = jsonargparse.ArgumentParser(prog="mint")
+    commands = whole.add_subcommands()
+    for word, command in COMMANDS.items():
+        module = importlib.import_module(f"mint_keras.commands.{command.module}")
+        one = options.make_parser(getattr(module, options_class(command.module)), "")
+        commands.add_subcommand(word, one, help=command.summary)
+    try:
+        _say(whole.get_completion_script(f"shtab-{shell}"))
+    except ValueError:
+        print(f"error: Expected bash, zsh, fish or tcsh, and the package shtab, received {shell}.", file=sys.stderr)
+        return WRONG_USAGE
+    return DONE
 
 
 def _command(module_name: str, has_keras: bool, arguments: list[str], program: str, received: list[int]) -> int:

@@ -63,14 +63,13 @@ def use_backend(name: str) -> None:
 def _changed(theirs: str) -> str:
     """Returns what a keras.json says otherwise than ours, "" if nothing."""
     ours = json.loads((_KERAS_HOME / _KERAS_JSON).read_text(encoding="utf-8"))
-    try:
-        given = dict(json.loads(theirs))
-    except (ValueError, TypeError):
+    given = None
+    with contextlib.suppress(ValueError, RecursionError):
+        given = json.loads(theirs)
+    if not isinstance(given, dict):
         return "no JSON object"
     # The backend is said by a variable, which goes first.
-    return ", ".join(
-        f"{key} {given[key]}" for key in ours if key != "backend" and given.get(key, ours[key]) != ours[key]
-    )
+    return ", ".join(f"{key} {value}" for key, value in given.items() if value != ours.get(key) and key != "backend")
 
 
 def import_tensorflow() -> None:

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple, overload
 
 import numpy as np
 
+from mint_keras import texts
+
 # How names of models in `Scores.model` begin, and of references' embeddings, (n, d); other networks bear their own.
 AUDITED, UNTRAINED, REFERENCE = "audited", "untrained", "reference"
 _CHUNK = 50_000
@@ -121,8 +123,9 @@ class Sample(NamedTuple):
 class SampleTable:
     """Samples as columns of n rows; see `Sample` for what they hold. Optional columns are None where no sample has any.
 
-    Text is of shape (n,). Boxes are (n, 4) and landmarks (n, 5, 2), float32, NaN where there are none; attributes are
-    JSON objects as text. The names travel with every array that is made from the samples.
+    Text is of shape (n,): arrays of str, or `Texts`, which act as such and take megabytes for millions. Boxes are
+    (n, 4) and landmarks (n, 5, 2), float32, NaN where there are none; attributes are JSON objects as text. The names
+    travel with every array that is made from the samples.
     """
 
     sample_id: np.ndarray
@@ -154,7 +157,7 @@ class SampleTable:
     def people(self) -> np.ndarray:
         """Returns `database/group` of every sample, shape (n,): the unit that splits respect, usually the identity."""
         group = self.identity if self.group is None else np.where(self.group == "", self.identity, self.group)
-        return np.char.add(np.char.add(self.database.astype(str), "/"), group.astype(str))
+        return texts.paired(self.database, group)
 
 
 def tabulate(samples: Iterable[Sample]) -> SampleTable:
@@ -163,56 +166,50 @@ def tabulate(samples: Iterable[Sample]) -> SampleTable:
     Raises:
         NoSamplesError: if it yields nothing.
     """
-    stream = iter(samples)
-    chunks: list[dict[str, np.ndarray]] = []
-    # Arrays take a tenth of what the same rows take as Python objects.
+    stream, tables = iter(samples), []
+    # Columns take a tenth of what the same rows take as Python objects.
     while rows := list(itertools.islice(stream, _CHUNK)):
-        chunks.append(_columns(rows))
-    if not chunks:
+        tables.append(_columns(rows))
+    if not tables:
         raise NoSamplesError("Expected at least one sample, received none.")
-    return SampleTable(**_join(chunks))
+    return concatenate_tables(tables)
 
 
 def concatenate_tables(tables: Sequence[SampleTable]) -> SampleTable:
     """Returns one table with the rows of all, in order."""
-    return SampleTable(**_join([table.columns() for table in tables]))
-
-
-def _join(chunks: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Joins columns of several tables and empties the chunks, so that no two copies of all are held at once."""
-    present = dict.fromkeys(name for columns in chunks for name in columns)
-    sizes = [len(columns["sample_id"]) for columns in chunks]
-    return {
-        name: np.concatenate(
-            [
-                columns.pop(name) if name in columns else _EMPTY[name](num)
-                for columns, num in zip(chunks, sizes, strict=True)
-            ]
-        )
+    if len(tables) == 1:
+        return tables[0]
+    parts = [table.columns() for table in tables]
+    present = dict.fromkeys(name for columns in parts for name in columns)
+    sizes = list(map(len, tables))
+    return SampleTable(**{
+        name: np.concatenate([
+            columns[name] if name in columns else _EMPTY[name](num) for columns, num in zip(parts, sizes, strict=True)
+        ])
         for name in present
-    }
+    })  # fmt: skip
 
 
-def _columns(rows: list[Sample]) -> dict[str, Any]:
-    columns: dict[str, Any] = {name: np.array([getattr(row, name) for row in rows]) for name in Sample._fields[:4]}
+def _columns(rows: list[Sample]) -> SampleTable:
+    columns: dict[str, Any] = {name: texts.packed(getattr(row, name) for row in rows) for name in Sample._fields[:4]}
     if any(row.group for row in rows):
-        columns["group"] = np.array([row.group for row in rows])
+        columns["group"] = texts.packed(row.group for row in rows)
     for name, shape in (("box", (4,)), ("landmarks", (5, 2))):
         if any(getattr(row, name) for row in rows):
             missing = (np.nan,) * int(np.prod(shape))
             values = [getattr(row, name) or missing for row in rows]
             columns[name] = np.array(values, np.float32).reshape(-1, *shape)
     if any(row.attributes for row in rows):
-        columns["attributes"] = np.array([json.dumps(row.attributes, sort_keys=True) for row in rows])
-    return columns
+        columns["attributes"] = texts.packed(json.dumps(row.attributes, sort_keys=True) for row in rows)
+    return SampleTable(**columns)
 
 
 # What stands in an optional column of so many samples that have nothing there.
-_EMPTY: dict[str, Callable[[int], np.ndarray]] = {
-    "group": lambda num: np.full(num, ""),
-    "box": lambda num: np.full((num, 4), np.nan, np.float32),
-    "landmarks": lambda num: np.full((num, 5, 2), np.nan, np.float32),
-    "attributes": lambda num: np.full(num, "{}"),
+_EMPTY: dict[str, Callable[[int], Any]] = {
+    "group": lambda num: texts.packed([""])[np.zeros(num, int)],
+    "box": lambda num: np.broadcast_to(np.float32(np.nan), (num, 4)),
+    "landmarks": lambda num: np.broadcast_to(np.float32(np.nan), (num, 5, 2)),
+    "attributes": lambda num: texts.packed(["{}"])[np.zeros(num, int)],
 }
 
 

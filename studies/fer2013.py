@@ -213,7 +213,7 @@ def _decided(options: Fer2013, photos: Photos, path: Path, loss: Scores) -> list
 
 
 def render(content: Mapping[str, Any]) -> str:
-    """Returns the tables of docs/results.md: checkpoints, and attacks."""
+    """Returns the tables of docs/results: checkpoints, and attacks."""
     from mint_keras.report.tables import format_table
     from mint_keras.statistics.intervals import Estimate
 

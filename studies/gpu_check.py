@@ -142,7 +142,7 @@ def _extraction(arch: str, options: GpuCheck) -> list[Row]:
     for policy in POLICIES[1:]:
         runs[f"Keras {policy}"] = _forward(folding.recast(folding.fold(extractor), policy))
     if importlib.util.find_spec("onnxruntime"):
-        names = {tap: torch_layout.torch_name(taps.tap_layers(model)[tap]) for tap in _TAPS}
+        names = {tap: iresnets.torch_name(taps.tap_layers(model)[tap]) for tap in _TAPS}
         runs |= _onnxruntime(torch_layout.to_onnx(state), names)
     for kind in ("float32", "bfloat16"):
         if torch_run := iresnets.torch_forward(state, "cuda", kind):

@@ -45,7 +45,13 @@ MEAN, SCALE = (122.782, 117.001, 104.298), 256.0  # dlib's, of RGB in 0..255
 # left, and ends 11 rows below the template, which get dlib's mean colour. Chosen of 24 crops on 300 people of LFW of
 # whom its pairs have no photo.
 CHIP, TOP, SIDES, BELOW = 150, 23, 6, 11
-_CARD = """# dlib
+_CARD = """---
+library_name: keras
+license: cc0-1.0
+tags: [face-recognition, mint_keras]
+---
+
+# dlib
 
 A face network that is a control only: what a good network that was never asked about sees of the look of two groups.
 

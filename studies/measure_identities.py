@@ -1,7 +1,8 @@
-r"""Measure how many people under two names are found by their embeddings, and how many others are joined by mistake.
+r"""Measure which people under two names, and which names of two people, are found by their embeddings; and by mistake.
 
 In each of several rounds other people are split into two names, and as many share one name with somebody else; over all
-rounds everybody with two photos is split once. Nothing of a person's name is written. An interrupted command continues.
+rounds everybody with two photos is split once. They are looked for as an audit does, names of one person alone, and as
+`inspect_database.py --audited` does. Nothing of a person's name is written. An interrupted command continues.
 
 Examples:
     python scripts/measure_identities.py --out runs/identities
@@ -10,9 +11,11 @@ Examples:
 
 from __future__ import annotations
 
+import collections
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,9 +23,8 @@ from mint_keras import formats, progress
 from mint_keras.commands import Result
 from mint_keras.options import Common
 from mint_keras.records import InputError
-
-if TYPE_CHECKING:
-    from mint_keras.statistics.identities import Merged
+from mint_keras.statistics import bounds, identities
+from mint_keras.statistics.identities import Merged
 
 KIND = "identities"
 RESULTS, TEXT = "identities.json", "identities.md"
@@ -66,11 +68,13 @@ class Planted(NamedTuple):
         people: The name on each photo, shape (n,).
         split: People under two names, their own and one that ends with `SECOND`.
         hidden: People who bear the name of somebody else.
+        shared: The names of these.
     """
 
     people: np.ndarray
     split: tuple[str, ...]
     hidden: tuple[str, ...]
+    shared: tuple[str, ...] = ()
 
 
 def measure_identities(options: MeasureIdentities) -> FoundIdentities:
@@ -108,16 +112,17 @@ def measure_identities(options: MeasureIdentities) -> FoundIdentities:
 
 def _seen(faces: str, network: Path, path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Returns embeddings and names; embeds the faces if that was not done."""
-    from mint_keras.aad import observe
     from mint_keras.audited import embedding
-    from mint_keras.data import samples
+    from mint_keras.data import images, samples
     from studies import arrays
 
     def embed() -> dict[str, np.ndarray]:
         is_file = network.suffix == ".onnx"
-        model = embedding.open_onnx(network, "", (), ()) if is_file else embedding.open_model(network)
-        seen = observe.observe(samples.list_all([faces]), lambda shown: {"embedding": model.embed(shown)})
-        return {"embedding": seen["embedding"], "people": seen.people().astype(str)}
+        model = embedding.open_onnx(network) if is_file else embedding.open_model(network)
+        table = samples.list_samples(faces)
+        rows, shown = images.read_faces(table, model.framing)
+        seen = arrays.keeping(model.embed, path.with_suffix(""))(shown)
+        return {"embedding": seen, "people": table.people()[rows].astype(str)}
 
     found = formats.kept(path, embed, arrays.write, arrays.read)
     return found["embedding"], found["people"]
@@ -143,17 +148,63 @@ def plant(people: np.ndarray, number: int, rounds: int, seed: int) -> Planted:
     hidden = others[1::2]
     for name, borrowed in zip(hidden, others[::2], strict=False):
         given[people == name] = borrowed
-    return Planted(given.astype(str), tuple(split.tolist()), tuple(hidden.tolist()))
+    return Planted(
+        given.astype(str), *(tuple(some.tolist()) for some in (split, hidden, others[: 2 * len(hidden) : 2]))
+    )
 
 
-def judge(found: Merged, planted: Planted) -> dict[str, int]:
-    """Returns how many split people were found, and how many names too few there are for people who are different."""
+def judge(found: Merged, planted: Planted, true: Mapping[str, str] | None = None) -> dict[str, int]:
+    """Returns how many split people were found, and how many names too few there are for people who are different.
+
+    `true` says who a name is, where that is not the name without `SECOND`.
+    """
     group_of = {name: group for group in found.groups for name in group}
-    true = [{name.removesuffix(SECOND) for name in group} for group in found.groups]
+    people = [{(true or {}).get(name, name.removesuffix(SECOND)) for name in group} for group in found.groups]
     return {
         "num_found": sum(name + SECOND in group_of.get(name, ()) for name in planted.split),
-        "num_false": sum(len(people) - 1 for people in true),
-        "largest": max((len(people) for people in true), default=1),
+        "num_false": sum(len(of) - 1 for of in people),
+        "largest": max(map(len, people), default=1),
+    }
+
+
+def inspect(embeddings: np.ndarray, people: np.ndarray, planted: Planted) -> dict[str, int]:
+    """Looks at both as `inspect_database.py --audited` does: names of several people first, and what is left of them.
+
+    Returns:
+        What `judge` does, and how many of the shared names, and of the others with two photos, look like several.
+    """
+    several = identities.several_people(embeddings, planted.people)
+    told = {name for name, cosine in several.cosine.items() if cosine < (several.threshold or -1)}
+    called = several.called(planted.people)
+    # Of a name's photos most are of whom it means.
+    names, name_of = np.unique(called, return_inverse=True)
+    true = {
+        str(name): collections.Counter(people[name_of == k].tolist()).most_common(1)[0][0]
+        for k, name in enumerate(names)
+    }
+    others = several.cosine.keys() - set(planted.shared)
+    return {
+        **judge(identities.same_people(embeddings, called), planted, true),
+        "num_names": len(names),
+        "num_told": len(told & set(planted.shared)),
+        "num_falsely_told": len(told & others),
+        "num_others": len(others),
+    }
+
+
+def group(embeddings: np.ndarray, people: np.ndarray) -> dict[str, int]:
+    """Groups photos as of a flat folder; counts groups of two and more, and pairs of one person's photos in them."""
+    found, _ = identities.unnamed_people(embeddings)
+    cells = collections.Counter(zip(found.tolist(), people.tolist(), strict=True))
+    sizes = np.bincount(found)
+    parts = collections.Counter(number for number, _ in cells)
+    pairs = [np.array(list(of.values())) for of in (cells, collections.Counter(people.tolist()))]
+    return {
+        "num_groups": int((sizes > 1).sum()),
+        "num_photos": int(sizes[sizes > 1].sum()),
+        "num_of_one": sum(parts[number] == 1 for number in np.flatnonzero(sizes > 1).tolist()),
+        "num_pairs_found": int((pairs[0] * (pairs[0] - 1) // 2).sum()),
+        "num_pairs": int((pairs[1] * (pairs[1] - 1) // 2).sum()),
     }
 
 
@@ -163,18 +214,18 @@ def measure(embeddings: np.ndarray, people: np.ndarray, rounds: int, seed: int) 
     Raises:
         InputError: if too few people have two photos.
     """
-    from mint_keras.statistics import bounds, identities
-
     competence = identities.competence(embeddings, people, seed)
     plain = identities.same_people(embeddings, people)
     if plain.num_split < identities.MIN_PEOPLE:
         raise InputError(f"Expected faces of known people with two photos or more, received others. {plain.describe()}")
     num_false = judge(plain, Planted(people, (), ()))["num_false"]
-    done, num_split, num_hidden = [], 0, 0
+    done, num_split, num_hidden, inspected = [], 0, 0, collections.Counter[str]()
     for number in progress.bar(range(rounds), desc="rounds"):
         planted = plant(people, number, rounds, seed)
         done.append(judge(identities.same_people(embeddings, planted.people), planted))
         num_split, num_hidden = num_split + len(planted.split), num_hidden + len(planted.hidden)
+        if competence.is_competent:  # by others inspect_database.py proposes nothing
+            inspected.update(inspect(embeddings, people, planted))
     num_found = sum(one["num_found"] for one in done)
     return {
         **competence._asdict(),
@@ -199,13 +250,17 @@ def measure(embeddings: np.ndarray, people: np.ndarray, rounds: int, seed: int) 
             "num_false": float(np.mean([one["num_false"] for one in done])),
             "largest": max(one["largest"] for one in done),
         },
+        "inspected": {name: num for name, num in inspected.items() if name != "largest"},
+        "flat": group(embeddings, people) if competence.is_competent else {},
     }
 
 
 def render(content: dict[str, Any]) -> str:
     """Returns the content of identities.json as a Markdown table."""
     from mint_keras.report import tables
-    from mint_keras.statistics.intervals import Estimate
+
+    def share(num: int, of: int) -> str:
+        return f"{num:,} of {of:,}: {bounds.exact_interval(num, of)}" if of else "too few"
 
     rows = [["faces", "network", "AUC, at least", "competent", "found", "stated", "joined by mistake", "stated"]]
     for world in content["worlds"]:
@@ -217,11 +272,23 @@ def render(content: dict[str, Any]) -> str:
                 world["network"],
                 f"{world['auc']:.4f}, {world['low']:.4f}",
                 "yes" if world["is_competent"] else "no",
-                f"{planted['num_found']} of {planted['num_split']}: {Estimate(**planted['recall'])}",
+                share(planted["num_found"], planted["num_split"]),
                 f"{world['stated_recall']:.3f}",
-                f"{true['num_false']} of {world['num_names']} names: {Estimate(**true['share'])}",
+                share(true["num_false"], world["num_names"]),
                 f"{world['stated_false_alarm'] * num_pairs:.1f}",
             ]
         )
-    hidden = sum(world["planted"]["num_hidden"] for world in content["worlds"])
-    return f"{tables.format_table(rows)}\n\nTwo people under one name ({hidden} were planted) are not looked for."
+    looked = [["faces", "network", "split people", "shared names", "other names, told", "names, joined by mistake"]]
+    flat = []
+    for world in content["worlds"]:
+        if one := world["inspected"]:
+            pairs = (("num_found", world["planted"]["num_split"]), ("num_told", world["planted"]["num_hidden"]),
+                     ("num_falsely_told", one["num_others"]), ("num_false", one["num_names"]))  # fmt: skip
+            looked.append([world["faces"], world["network"], *(share(one[name], of) for name, of in pairs)])
+            of = world["flat"]
+            flat.append(
+                f"As a flat folder, {of['num_photos']:,} of the {world['num_photos']:,} photos of {world['faces']} "
+                f"fall into {of['num_groups']:,} groups by {world['network']}, {of['num_of_one']:,} of one person; "
+                f"{of['num_pairs_found'] / of['num_pairs']:.0%} of the pairs of one person's photos are in one."
+            )
+    return "\n\n".join([tables.format_table(rows), tables.format_table(looked), *flat])

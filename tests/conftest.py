@@ -48,7 +48,7 @@ def run_folder(audited_folder: Path, once: Once) -> Path:
     """A small vanilla run on the tiny model."""
     from mint_keras.commands.train_mint import TrainMint, train_mint
 
-    options = {"taps": ("conv1", "conv4"), "num_train": 70, "num_test": 30, "quiet": True}
+    options = {"taps": ("conv1", "conv4"), "num_train": 70, "num_test": 30, "num_seeds": 1, "quiet": True}
     return once("vanilla", lambda out: train_mint(TrainMint("vanilla", out, audited=audited_folder, **options)))
 
 

@@ -28,6 +28,7 @@ ROWS = [
     (
         "environment",
         "formats",
+        "languages",
         "options",
         "paper",
         "progress",
@@ -38,6 +39,7 @@ ROWS = [
     ),
     ("borders", "locks"),
     ("records",),
+    ("texts",),
     ("shown",),
 ]
 LIGHT = (
@@ -56,6 +58,7 @@ LIGHT = (
     "edge.scorer",
     "edge.scoring",
     "formats",
+    "languages",
     "locks",
     "commands",
     "options",
@@ -65,6 +68,7 @@ LIGHT = (
     "score_files",
     "shelf",
     "streams",
+    "texts",
     "vectors",
 )
 OURS = ("mint_keras", "studies")

@@ -1,17 +1,31 @@
 """The tables in docs are rendered from the figures beside them: nothing is typed by hand."""
 
+import collections
 import csv
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mint_keras import formats, score_files
 from mint_keras.data import protocol
 from mint_keras.edge import parity
-from mint_keras.report import paper_tables, tables
+from mint_keras.records import AUDITED, ResultRow
+from mint_keras.report import paper_tables, run_table, tables
 from mint_keras.statistics import conformal
 from mint_keras.statistics.intervals import Estimate
-from studies import bench_membership, benchmark, dead_heads, fer2013, measure_coverage
+from studies import (
+    bench_membership,
+    benchmark,
+    dead_heads,
+    every_format,
+    fer2013,
+    measure_coverage,
+    paper_scale,
+    results_index,
+)
 from studies.plus import report as plus_report
 from studies.reliability import __main__ as reliability
 from studies.worlds import as_met, drawing, strangers, summary
@@ -19,7 +33,7 @@ from studies.worlds import as_met, drawing, strangers, summary
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "docs" / "tables"
 FILES = sorted(FOLDER.glob("table_*.csv"))
-RUNS = sorted((ROOT / "docs" / "runs").glob("*.jsonl"))  # results.jsonl of the runs in docs/results.md
+RUNS = sorted((ROOT / "docs" / "runs").glob("*.jsonl"))  # results.jsonl of the runs in docs/results
 SWEEPS = sorted((ROOT / "docs" / "runs").glob("*sweep.json"))  # of export_tflite.py
 AUDITS = sorted((ROOT / "docs" / "runs").glob("audit-*.json"))  # of audit.py
 OVER_FITTING = {  # mint_plus.json of measure_plus.py on small models
@@ -40,6 +54,11 @@ CONVERSIONS = {  # parity.json of convert_fr.py
 PRECISIONS = {"lab model": "lab", "MobileFaceNet": "mobilefacenet"}  # precision.json of runs of train_mint.py
 BENCHMARKS = sorted((ROOT / "docs" / "runs").glob("benchmark-*.json"))
 Key = tuple[str, str]
+
+
+def pages() -> str:
+    """The appendices of docs/results, and their first page."""
+    return "\n".join(path.read_text() for path in sorted((ROOT / "docs" / "results").glob("*.md")))
 
 
 def read_rows(path: Path) -> tuple[tuple[str, ...], list[paper_tables.Row]]:
@@ -90,15 +109,47 @@ def test_tables_are_rendered_from_their_figures(path: Path) -> None:
     assert {row.name for row in rows if row.control == "untrained copy"} == expected
 
 
+def test_the_first_page_of_results_is_written_from_their_files() -> None:
+    text = results_index.PAGE.read_text()
+    assert results_index.written(text) == text
+    headings = re.findall(r"^#+ (.*)$", pages(), re.MULTILINE)
+    anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    for claim in results_index.CLAIMS:
+        page, _, anchor = claim.page.partition("#")
+        text = (results_index.PAGE.parent / page).read_text()
+        assert claim.command.replace("studies.", "-m studies.") in text, claim.says
+        assert not anchor or anchor in anchors, claim.page
+
+
 def test_there_are_runs() -> None:
     assert {"lab-vanilla", "lab-literal", "lab-baselines"} <= {path.stem for path in RUNS}
+
+
+def table_of_run(results: Sequence[ResultRow], head: str, main_evaluation: str) -> str:
+    """The table of one training as it was printed until runs had several: accuracy, AUC and TPR at 1% FPR."""
+    by_key: dict[tuple[str, str, str, str], list[ResultRow]] = {}
+    for row in results:
+        by_key.setdefault((row.scorer, row.model, row.evaluation, row.tap), []).append(row)
+    table = [[head, *(name for name, _, _ in tables.columns(main_evaluation))]]
+    kinds = list(dict.fromkeys((row.scorer, row.tap) for row in results if row.model == AUDITED))
+    num_taps = collections.Counter(scorer for scorer, _ in kinds)
+    for scorer, tap in kinds:
+        cells = []
+        for _, model, evaluation in tables.columns(main_evaluation):
+            rows = by_key.get((scorer, model, evaluation, tap), [])
+            names = ("accuracy", "auc", "tpr_at_1_fpr") if rows else ()
+            cells.append(" ".join(f"{np.mean([getattr(row, name) for row in rows]):.3f}" for name in names) or "-")
+        # The head's rows are named by their taps, as in the paper; a baseline names its tap where it looks at several.
+        name = scorer.replace("_", " ") + (f", {tap}" if num_taps[scorer] > 1 else "")
+        table.append([tap if scorer == head else name, *cells])
+    return tables.format_table(table)
 
 
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
 def test_tables_of_runs_are_rendered_from_their_results(path: Path) -> None:
     results = score_files.read_results(path)
-    table = tables.mint_table(results, results[0].scorer, protocol.UNSEEN_DATABASE)
-    assert f"\n{table}\n" in (ROOT / "docs" / "results.md").read_text()
+    table = table_of_run(results, results[0].scorer, protocol.UNSEEN_DATABASE)
+    assert f"\n{table}\n" in pages()
 
 
 def test_the_figures_of_the_harness_are_rendered_from_their_counts() -> None:
@@ -106,9 +157,23 @@ def test_the_figures_of_the_harness_are_rendered_from_their_counts() -> None:
     assert f"\n{reliability.table(counts)}\n" in (ROOT / "docs" / "reliability.md").read_text()
 
 
-def test_the_readme_shows_the_lab_run() -> None:
-    results = score_files.read_results(ROOT / "docs" / "runs" / "lab-vanilla.jsonl")
-    assert tables.mint_table(results, "vanilla", protocol.UNSEEN_DATABASE) in (ROOT / "README.md").read_text()
+def test_the_readme_quotes_what_stands_in_the_results() -> None:
+    """Figures of three digits, and counts such as "33 of 34"; those of the main job are in the table of the lab."""
+    text = re.sub(r"\s*\|\s*", " | ", (ROOT / "README.md").read_text())
+    shown = re.sub(r"\s*\|\s*", " | ", pages())
+    quoted = re.findall(r"\b\d\.\d{3}\b|\[\d\.\d+, \d\.\d+\]|\b\d+ of \d{2,}\b", text)
+    assert len(quoted) >= 10
+    assert [figure for figure in quoted if figure not in shown] == []
+
+
+def test_the_table_of_the_main_job_is_rendered_from_its_figures() -> None:
+    content = formats.read_json(ROOT / "docs" / "runs" / "lab-table.json")
+    rows = {of["row"]: {place: Estimate(**one) for place, one in of["figures"].items()} for of in content["rows"]}
+    table = run_table.RunTable(content["head"], rows, content["adjusted_p"])
+    assert f"\n{run_table.render(table)}\n" in pages()
+    outcome, text = run_table.conclude(table)
+    assert outcome == content["outcome"] == run_table.MEMBERSHIP
+    assert f"\n> {text}\n" in pages()
 
 
 def test_there_are_sweeps() -> None:
@@ -119,7 +184,7 @@ def test_there_are_sweeps() -> None:
 def test_tables_of_sweeps_are_rendered_from_their_results(path: Path) -> None:
     sweep = formats.read_json(path)
     table, _, _ = parity.table(sweep["artefacts"], sweep["recommended"]).partition("\n\n")
-    assert f"\n{table}\n" in (ROOT / "docs" / "results.md").read_text()
+    assert f"\n{table}\n" in pages()
 
 
 def audit_table(verdicts: dict) -> str:
@@ -150,10 +215,10 @@ def test_tables_of_audits_are_rendered_from_their_results(path: Path) -> None:
     rows = content["robustness"]["rows"]
     made = [audit_table(content["verdicts"]), *([changes_table(rows)] if rows else [])]
     for table in made:
-        assert f"\n{table}\n" in (ROOT / "docs" / "results.md").read_text()
+        assert f"\n{table}\n" in pages()
 
 
-def test_the_table_of_worlds_by_command_has_the_figures_of_their_results() -> None:
+def test_the_table_of_worlds_by_command_has_the_figures_of_their_pages() -> None:
     rows = [["world", "expected", "verdict", "reference", "raw MINT: head, AUC"]]
     for world in drawing.KINDS:
         content = formats.read_json(ROOT / "docs" / "runs" / f"world-{world}.json")
@@ -171,27 +236,27 @@ def test_the_table_of_worlds_by_command_has_the_figures_of_their_results() -> No
                 f"{scorer.removeprefix('vanilla on ')}, {raw}",
             ]
         )
-    assert f"\n{tables.format_table(rows)}\n" in (ROOT / "docs" / "results.md").read_text()
+    assert f"\n{tables.format_table(rows)}\n" in pages()
 
 
-def test_the_validation_is_rendered_from_its_results() -> None:
+def test_the_validation_is_rendered_from_its_pages() -> None:
     content = formats.read_json(ROOT / "docs" / "runs" / "validation.json")
     text = summary.render(content).partition("\n\n")[2]
-    assert f"\n\n{text}\n" in (ROOT / "docs" / "results.md").read_text()
+    assert f"\n\n{text}\n" in pages()
 
 
-def test_the_strangers_are_rendered_from_their_results() -> None:
+def test_the_strangers_are_rendered_from_their_pages() -> None:
     table = strangers.render(formats.read_json(ROOT / "docs" / "runs" / "strangers.json"))
-    assert f"\n{table}\n" in (ROOT / "docs" / "results.md").read_text()
+    assert f"\n{table}\n" in pages()
 
 
 @pytest.mark.parametrize("path", BENCHMARKS, ids=lambda path: path.stem)
 def test_benchmarks_are_rendered_from_their_results(path: Path) -> None:
     table = benchmark.render(formats.read_json(path)["measurements"])
-    assert f"\n{table}\n" in (ROOT / "docs" / "results.md").read_text()
+    assert f"\n{table}\n" in pages()
 
 
-def test_the_table_of_conversions_has_the_figures_of_their_results() -> None:
+def test_the_table_of_conversions_has_the_figures_of_their_pages() -> None:
     rows = [["model", "against", "taps", "relative error, largest", "cosine, smallest"]]
     for label, name in CONVERSIONS.items():
         records = formats.read_json(ROOT / "docs" / "runs" / f"parity-{name}.json")["records"]
@@ -200,7 +265,7 @@ def test_the_table_of_conversions_has_the_figures_of_their_results() -> None:
             taps = dict.fromkeys(record["tap"] for record in found)
             worst, least = max(one["relative"] for one in found), min(one["cosine"] for one in found)
             rows.append([label, oracle, ", ".join(taps), f"{worst:.1e}", f"{least:.8f}"])
-    assert f"\n{tables.format_table(rows)}\n" in (ROOT / "docs" / "results.md").read_text()
+    assert f"\n{tables.format_table(rows)}\n" in pages()
 
 
 def test_the_table_of_precisions_has_the_figures_of_their_runs() -> None:
@@ -213,7 +278,7 @@ def test_the_table_of_precisions_has_the_figures_of_their_runs() -> None:
             tap = min(cost["cosine"], key=cost["cosine"].get)
             cells.append(f"{cost['speedup']:.2f} x, {cost['cosine'][tap]:.6f} ({tap})")
         rows.append([label, *cells])
-    assert f"\n{tables.format_table(rows)}\n" in (ROOT / "docs" / "results.md").read_text()
+    assert f"\n{tables.format_table(rows)}\n" in pages()
 
 
 def test_the_table_of_planted_copies_has_the_figures_of_the_search() -> None:
@@ -222,7 +287,7 @@ def test_the_table_of_planted_copies_has_the_figures_of_the_search() -> None:
     for kind, one in sorted(planted.items(), key=lambda item: item[1]["found"]):
         share = f"{one['found'] / one['planted']:.3f} [{one['low']:.3f}, {one['high']:.3f}]"
         rows.append([kind, f"{one['found']} of {one['planted']}", share, f"{one['missed_at_most']:.1%}"])
-    assert f"\n{tables.format_table(rows)}\n" in (ROOT / "docs" / "results.md").read_text()
+    assert f"\n{tables.format_table(rows)}\n" in pages()
 
 
 def test_the_table_of_p_values_has_the_figures_of_the_bundles() -> None:
@@ -232,40 +297,50 @@ def test_the_table_of_p_values_has_the_figures_of_the_bundles() -> None:
         given = "given" if validity.is_valid else "no"
         between = f"{validity.low:.3f} to {validity.high:.3f}"
         rows.append([tap, str(validity.num_accused), str(validity.num_people), between, given])
-    assert f"\n{tables.format_table(rows)}\n" in (ROOT / "docs" / "results.md").read_text()
+    assert f"\n{tables.format_table(rows)}\n" in pages()
 
 
-def test_the_coverage_of_cross_fitted_scores_is_rendered_from_its_results() -> None:
+def test_the_coverage_of_cross_fitted_scores_is_rendered_from_its_pages() -> None:
     table = measure_coverage.render(formats.read_json(ROOT / "docs" / "runs" / "coverage-folds.json"))
     assert f"\n{table}\n" in (ROOT / "docs" / "method.md").read_text()
 
 
-def test_the_table_of_coverage_has_the_figures_of_its_results() -> None:
+def test_the_table_of_coverage_has_the_figures_of_its_pages() -> None:
     table = measure_coverage.render(formats.read_json(ROOT / "docs" / "runs" / "coverage.json"))
     assert f"\n{table}\n" in (ROOT / "docs" / "method.md").read_text()
 
 
-def test_the_count_of_dead_heads_is_rendered_from_its_results() -> None:
+def test_the_count_of_dead_heads_is_rendered_from_its_pages() -> None:
     table = dead_heads.render(formats.read_json(ROOT / "docs" / "runs" / "dead-heads.json"))
-    assert f"\n{table}\n" in (ROOT / "docs" / "results.md").read_text()
+    assert f"\n{table}\n" in pages()
 
 
-def test_the_goal_worlds_are_rendered_from_their_results() -> None:
+def test_the_rehearsal_is_rendered_from_its_results() -> None:
+    table = paper_scale.render(formats.read_json(ROOT / "docs" / "runs" / "paper-scale.json"))
+    assert f"\n{table}\n" in (ROOT / "docs" / "scaling.md").read_text()
+
+
+def test_the_table_of_formats_is_rendered_from_its_results() -> None:
+    table = every_format.render(formats.read_json(ROOT / "docs" / "runs" / "formats.json"))
+    assert f"\n{table}\n" in (ROOT / "docs" / "converting.md").read_text()
+
+
+def test_the_goal_worlds_are_rendered_from_their_pages() -> None:
     text = plus_report.render(formats.read_json(ROOT / "docs" / "runs" / "goal.json"))
-    assert f"\n{text}" in (ROOT / "docs" / "results.md").read_text()
+    assert f"\n{text}" in pages()
 
 
-def test_the_audit_of_the_emotion_network_is_rendered_from_its_results() -> None:
+def test_the_audit_of_the_emotion_network_is_rendered_from_its_pages() -> None:
     text = fer2013.render(formats.read_json(ROOT / "docs" / "runs" / "fer2013.json"))
-    assert f"\n{text}\n" in (ROOT / "docs" / "results.md").read_text()
+    assert f"\n{text}\n" in pages()
 
 
-def test_the_bench_of_attacks_is_rendered_from_its_results() -> None:
+def test_the_bench_of_attacks_is_rendered_from_its_pages() -> None:
     text = bench_membership.render(formats.read_json(ROOT / "docs" / "runs" / "bench.json"))
-    assert f"\n{text}" in (ROOT / "docs" / "results.md").read_text()
+    assert f"\n{text}" in pages()
 
 
-def test_the_table_of_over_fitting_has_the_figures_of_its_results() -> None:
+def test_the_table_of_over_fitting_has_the_figures_of_its_pages() -> None:
     columns = {
         "one photo": "identity_photo",
         "beside the person's others": "identity_with_others",
@@ -279,4 +354,4 @@ def test_the_table_of_over_fitting_has_the_figures_of_its_results() -> None:
         found = formats.read_json(ROOT / "docs" / "runs" / f"{name}.json")["mint_plus"]
         cells = [found[measure] for measure in columns.values()]
         rows.append([label, *map(tables.interval, cells)])
-    assert f"\n{tables.format_table(rows)}\n" in (ROOT / "docs" / "results.md").read_text()
+    assert f"\n{tables.format_table(rows)}\n" in pages()

@@ -21,7 +21,17 @@ def without_keras(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(
-    "content", ['{"floatx": "float16"}', '{"image_data_format": "channels_first"}', '{"epsilon": 1}', "nonsense", "[1]"]
+    "content",
+    [
+        '{"floatx": "float16"}',
+        '{"image_data_format": "channels_first"}',
+        '{"epsilon": 1}',
+        "nonsense",
+        "[1]",
+        "[]",
+        "[" * 100_000,
+        '{"nnx_enabled": true}',
+    ],
 )
 def test_a_keras_json_is_overruled_with_one_line(without_keras: Path, content: str) -> None:
     without_keras.write_text(content)

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
     ROOT / "README.md",
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
     ROOT / "models/README.md",
     ROOT / "export/README.md",
 ]
@@ -19,7 +19,8 @@ COMMAND = re.compile(r"python (scripts/\w+\.py [^#\n`]*)")
 
 
 def commands() -> list[str]:
-    text = "\n".join(page.read_text().replace("\\\n", " ") for page in PAGES)
+    presets = sorted((ROOT / "configs").glob("*.yaml"))
+    text = "\n".join(page.read_text().replace("\\\n", " ") for page in PAGES + presets)
     return sorted({match[1].strip() for match in COMMAND.finditer(text)})
 
 
@@ -45,8 +46,20 @@ def test_commands_are_accepted() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
-        assert target.startswith("http") or (page.parent / target).exists(), target
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)", page.read_text()):
+        if target.startswith("http"):
+            continue
+        path = page.parent / target if target else page
+        assert path.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)
+            anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+            assert anchor in anchors, f"{target}#{anchor}"
+
+
+def test_the_readme_is_read_aloud_in_four_minutes() -> None:
+    text = re.sub(r"```.*?```|\]\([^)]*\)|[|#*`-]", " ", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    assert len(text.split()) <= 950
 
 
 def test_make_and_continuous_integration_run_the_readmes_commands() -> None:

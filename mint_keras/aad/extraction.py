@@ -11,9 +11,9 @@ import numpy as np
 
 from mint_keras import formats, progress, workers
 from mint_keras.aad import extract, models, plan, scale, store
-from mint_keras.audited import backends, cards, engines, iresnet, parity, runtime, zoo
+from mint_keras.audited import backends, cards, iresnet, runtime, zoo
 from mint_keras.data import images, synthetic
-from mint_keras.records import AUDITED, UNTRAINED, InputError, RefusedError, SampleTable
+from mint_keras.records import AUDITED, UNTRAINED, InputError, SampleTable
 
 
 def extract_missing(
@@ -30,21 +30,22 @@ def extract_missing(
 
     Raises:
         InputError: If the store does not fit the disk, or an activation does not fit its type.
-        RefusedError: If another backend does not give the numbers of Keras.
+        RefusedError: If another backend does not give the numbers of Keras here, also one that was chosen before.
     """
     faces = images.first_faces(table, extract.BATCH_SIZE, layout.framing)
     facts = formats.read_manifest(out, store.KIND)  # of an earlier start, with what it measured
-    if spec.backend == runtime.AUTO:
-        if "engine" not in facts:
-            facts |= measure_engines(spec, cut[AUDITED], faces)
-            formats.write_json(out / formats.MANIFEST, facts)
-        spec = dataclasses.replace(spec, **facts["engine"])
-    functions = models.face_functions(spec, cut, runtime.strategy())
+    if "engine" in facts:
+        spec, forwards = dataclasses.replace(spec, **facts["engine"]), None
+    else:
+        spec, chosen, forwards = models.settle(spec, cut, faces, len(table))
+        facts |= chosen
+        formats.write_json(out / formats.MANIFEST, facts)
+    functions = models.face_functions(spec, cut, forwards)
     if "batch_size" not in facts:
         # A batch size of 0 is measured once: a store keeps one size, also when it is continued, and fills every batch,
         # because outputs differ in the last bits between sizes.
         size = layout.batch_size or plan.best_batch_size(functions, faces)[0]
-        cost = facts["cost"] if "engine" in facts else measure_cost(spec, cut[AUDITED], functions[AUDITED], faces)
+        cost = None if "engine_said" in facts else measure_cost(spec, cut[AUDITED], functions[AUDITED], faces)
         facts |= {"batch_size": size, "cost": cost}
         formats.write_json(out / formats.MANIFEST, facts)
     layout = dataclasses.replace(layout, batch_size=int(facts["batch_size"]))
@@ -77,23 +78,6 @@ def extract_missing(
     return opened
 
 
-def measure_engines(spec: models.ModelSpec, extractor: keras.Model, faces: np.ndarray) -> dict[str, Any]:
-    """Chooses who runs a cut audited model on this machine.
-
-    Returns:
-        The engine, what it gives and takes against Keras (see `measure_cost`), and a line for people, for the manifest.
-
-    Raises:
-        InputError: If something is asked for that only some engines have.
-    """
-    if spec.precision != runtime.FLOAT32 or spec.xla:
-        raise InputError("Expected --backend auto with float32 and without --xla, which it chooses, received others.")
-    engine, measured = engines.choose(extractor, iresnet.normalise(faces))
-    costs = {one.engine: {"speedup": one.speedup, "cosine": one.cosine} for one in measured}
-    cost = None if engine == engines.KERAS else costs[engine]
-    return {"engine": engine._asdict(), "engine_said": engines.describe(engine, measured), "cost": cost}
-
-
 def measure_cost(
     spec: models.ModelSpec, extractor: keras.Model, function: runtime.FaceFunction, faces: np.ndarray
 ) -> dict[str, Any] | None:
@@ -101,18 +85,12 @@ def measure_cost(
 
     Returns:
         How many times as fast as Keras in float32 it is, and the smallest cosine of every tap; None for just that.
-
-    Raises:
-        RefusedError: If another backend does not give the same numbers.
     """
     exact = dataclasses.replace(spec, precision=runtime.FLOAT32, backend=backends.KERAS, xla=False)
     if exact == spec:
         return None
     reference = models.face_functions(exact, {AUDITED: extractor})[AUDITED]
     cost = runtime.compare(reference, function, faces)
-    # Lower precisions differ, and say by how much; another backend in float32 has no excuse.
-    if spec.precision == runtime.FLOAT32 and min(cost.cosine.values()) < parity.EXACT.cosine:
-        raise RefusedError(f"Expected Keras' AAD from {spec.backend}, received cosines of {cost.cosine}.")
     # Signals of baselines are no taps, and their cosines say nothing about them.
     cosine = {name: value for name, value in cost.cosine.items() if name not in spec.signals}
     return {"speedup": cost.speedup, "cosine": cosine}
@@ -157,9 +135,8 @@ def forecast(
     """
     table = synthetic.sample_table("synthetic:1/web/0-7/1") if shown is None else shown
     faces = images.first_faces(table, extract.BATCH_SIZE, layout.framing)
-    chosen = measure_engines(spec, cut[AUDITED], faces) if spec.backend == runtime.AUTO else {}
-    spec = dataclasses.replace(spec, **chosen.get("engine", {}))
-    functions = models.face_functions(spec, cut, runtime.strategy())
+    spec, chosen, forwards = models.settle(spec, cut, faces, num)
+    functions = models.face_functions(spec, cut, forwards)
     size = layout.batch_size
     rates = {size: plan.rate(functions, faces, size)} if size else plan.best_batch_size(functions, faces)[1]
     lines, total = [f"{num:,} samples through {', '.join(cut)}:"], 0
@@ -177,7 +154,7 @@ def forecast(
     lines += [
         f"  in all {total / 1e9:.1f} GB in {layout.num_shards(num):,} shards; {free / 1e9:.1f} GB are free there.",
         f"Images per second here, by batch size: {speeds}. All of them: {duration}.",
-        *([chosen["engine_said"]] if chosen else []),
+        *filter(None, [chosen.get("engine_said")]),
     ]
     return total, lines
 

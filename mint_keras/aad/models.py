@@ -7,10 +7,9 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from mint_keras.aad import pooling, signals
-from mint_keras.audited import backends, iresnet, recalibration, runtime, taps, zoo
+from mint_keras.audited import backends, engines, iresnet, recalibration, runtime, taps, zoo
 from mint_keras.audited.runtime import FaceFunction
 from mint_keras.data import images
 from mint_keras.records import AUDITED, UNTRAINED
@@ -27,7 +26,7 @@ class ModelSpec:
         signals: What else to keep, for baselines, see `signals.available`.
         untrained_seed: Seed of an untrained copy, the control that every run of heads wants; None makes no copy.
         precision: Type in which maps are computed, see `backends.open_forward`.
-        backend: Who runs the models.
+        backend: Who runs the models; `runtime.AUTO` leaves it to `settle`.
         xla: Whether they are compiled.
     """
 
@@ -39,6 +38,11 @@ class ModelSpec:
     precision: str = runtime.FLOAT32
     backend: str = backends.KERAS
     xla: bool = False
+
+    @property
+    def engine(self) -> engines.Engine:
+        """Who runs the models."""
+        return engines.Engine(self.backend, self.xla)
 
     def settings(self) -> dict[str, Any]:
         """Returns what of it decides the bytes of a store, for its manifest."""
@@ -64,20 +68,47 @@ def extractors(spec: ModelSpec, models: Mapping[str, keras.Model]) -> dict[str, 
     return {name: signals.with_bn_distance(extractor, models[name]) for name, extractor in cut.items()}
 
 
+def settle(
+    spec: ModelSpec, cut: Mapping[str, keras.Model], faces: np.ndarray, num_faces: int
+) -> tuple[ModelSpec, dict[str, Any], engines.Forwards | None]:
+    """Decides who runs the models where that is left open (`runtime.AUTO`), from some of so many faces.
+
+    Returns:
+        The spec with its backend, what is to be kept of the choice, see `engines.Choice.facts`, and the open models.
+    """
+    if spec.backend == runtime.AUTO and (spec.precision != runtime.FLOAT32 or spec.xla):  # which only Keras has
+        spec = dataclasses.replace(spec, backend=backends.KERAS)
+    if spec.backend != runtime.AUTO:
+        return spec, {"engine": spec.engine._asdict()}, None
+    passes = num_faces * len(cut) * (signals.NUM_PASSES if signals.STABILITY in spec.signals else 1)
+    choice = engines.choose(cut, iresnet.normalise(faces), passes)
+    return dataclasses.replace(spec, **choice.engine._asdict()), choice.facts(), choice.forwards
+
+
 def face_functions(
-    spec: ModelSpec, cut: Mapping[str, keras.Model], devices: tf.distribute.Strategy | None = None
+    spec: ModelSpec, cut: Mapping[str, keras.Model], forwards: engines.Forwards | None = None
 ) -> dict[str, FaceFunction]:
-    """Makes functions from uint8 faces of the extractors, in their precision, on their devices, by their backend."""
+    """Makes functions from uint8 faces of the extractors; opens these in their precision, by their backend.
 
-    def of(extractor: keras.Model) -> FaceFunction:
-        forward = backends.open_forward(extractor, spec.precision, spec.backend, spec.xla, devices)
+    Raises:
+        RefusedError: If the backend does not give the numbers of Keras' float32 here.
+    """
+    if forwards is None and spec.precision == runtime.FLOAT32:
+        forwards = engines.exact(cut, spec.engine)
+    elif forwards is None:
+        devices = runtime.strategy()
+        forwards = {
+            name: backends.open_forward(extractor, spec.precision, spec.backend, spec.xla, devices)
+            for name, extractor in cut.items()
+        }
 
+    def of(forward: runtime.Forward) -> FaceFunction:
         def function(faces: np.ndarray) -> dict[str, np.ndarray]:
             return forward(iresnet.normalise(faces))
 
         return signals.with_stability(function) if signals.STABILITY in spec.signals else function
 
-    return {name: of(extractor) for name, extractor in cut.items()}
+    return {name: of(forwards[name]) for name in cut}
 
 
 def keep_pixels() -> dict[str, FaceFunction]:

@@ -13,6 +13,7 @@ from mint_keras.records import InputError
 
 STABILITY, BN_DISTANCE = "stability", "bn_distance"
 SHIFT = 4  # pixels
+NUM_PASSES = 4  # of a face whose stability is asked for: itself and its `views`
 NO_NORMALISATION = (
     "bn_distance is left out: the audited model has no batch normalisation over maps (exporters fold it into the "
     "convolutions), so there are no running statistics to be distant from."

@@ -9,7 +9,7 @@ import numpy as np
 
 from mint_keras import vectors
 from mint_keras.aad import pooling, signals
-from mint_keras.audited import iresnet, runtime, taps
+from mint_keras.audited import engines, iresnet, taps
 from mint_keras.audited.runtime import FaceFunction
 
 COSINES, NORM_RATIOS, OUTCOMES = "view_cosines", "view_norm_ratios", "view_outcomes"
@@ -44,6 +44,7 @@ VIEWS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "brighter": lambda faces: _brighter(faces, BRIGHTNESS),
     "darker": lambda faces: _brighter(faces, -BRIGHTNESS),
 }
+NUM_PASSES = 1 + len(VIEWS)
 
 
 def with_views(function: FaceFunction, embed: FaceFunction) -> FaceFunction:
@@ -80,6 +81,7 @@ def face_function(
     chosen: Sequence[str] | None = None,
     with_maps: bool = False,
     normalise: Callable[[np.ndarray], np.ndarray] = iresnet.normalise,
+    opener: engines.Opener = engines.opener([engines.KERAS]),  # noqa: B008 # opens nothing yet
 ) -> FaceFunction:
     """Returns a function from faces to all that `scorers.mint_plus` asks of a face-recognition model.
 
@@ -88,6 +90,7 @@ def face_function(
         chosen: Taps to keep beside the outcome; by default the convolutional ones.
         with_maps: Whether maps are kept too, not only what is pooled of them.
         normalise: Makes of uint8 faces what the model takes.
+        opener: Says who runs the model; Keras by default. Every face passes through it `NUM_PASSES` times.
 
     Returns:
         A function whose outputs, (n, c) each, are the outcome; the maximum, mean and standard deviation of every
@@ -106,5 +109,5 @@ def face_function(
         extractor = keras.Model(cut.input, {**extractor.output, **maps}, name=cut.name)
     if signals.BN_DISTANCE in signals.available(model, names):
         extractor = signals.with_bn_distance(extractor, model)
-    whole, short = runtime.forward(extractor), runtime.forward(taps.extractor(model, [taps.OUTCOME]))
-    return with_views(lambda faces: whole(normalise(faces)), lambda faces: short(normalise(faces)))
+    opened = opener({"": extractor, taps.OUTCOME: taps.extractor(model, [taps.OUTCOME])})
+    return with_views(lambda faces: opened[""](normalise(faces)), lambda faces: opened[taps.OUTCOME](normalise(faces)))

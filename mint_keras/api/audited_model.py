@@ -9,10 +9,12 @@ import keras
 import numpy as np
 
 from mint_keras import formats, shelf
-from mint_keras.audited import iresnet, recalibration, zoo
+from mint_keras.audited import engines, iresnet, recalibration, zoo
 from mint_keras.audited import taps as taps_module
 from mint_keras.data import images
-from mint_keras.records import InputError
+from mint_keras.records import InputError, Observations
+
+_MEASURED = 32  # faces at most
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +38,15 @@ class AuditedModel:
     taps: tuple[str, ...]
     framing: images.Framing
     normalise: Callable[[np.ndarray], np.ndarray] = iresnet.normalise
+    # Chosen when faces are first shown, and kept for all: who is compared has gone through one engine.
+    _engine: list[engines.Engine] = dataclasses.field(default_factory=list, repr=False, compare=False)
+
+    def opener(self, faces: Observations, num_passes: int) -> engines.Opener:
+        """Returns what opens the network for some faces, each of which passes through it so many times."""
+        given = faces.arrays.get(images.PIXELS)
+        some = images.first_faces(faces.table, _MEASURED, self.framing) if given is None else given[:_MEASURED]
+        shown = self.normalise(np.stack([self.framing.apply(face) for face in some]))
+        return engines.opener(self._engine, shown, len(faces) * num_passes)
 
     def untrained(self, faces: np.ndarray, seed: int) -> Self:
         """Returns the same network with fresh random weights, normalised to faces, (n, size, size, 3), uint8."""
@@ -103,7 +114,11 @@ def _with_taps(source: keras.Model, named: Mapping[str, str]) -> keras.Model:
 
 
 def convert(
-    weights: str | Path, mean: Sequence[float] = (), std: Sequence[float] = (), bgr: bool | None = None
+    weights: str | Path,
+    mean: Sequence[float] = (),
+    std: Sequence[float] = (),
+    bgr: bool | None = None,
+    pixels: str = "",
 ) -> AuditedModel:
     """Converts a model of somebody else's in memory; `mint convert` also proves every tap against its own runtime.
 
@@ -113,6 +128,7 @@ def convert(
         mean: How it wants its pixels, 0..255, one number or red, green, blue; by default what the file tells.
         std: Standard deviations in the same way.
         bgr: Whether it takes blue, green, red; by default it takes red, green, blue.
+        pixels: All three by the name that `mint verify` has for them, such as "RGB, 0..1".
 
     Raises:
         InputError: if it cannot be converted.
@@ -127,7 +143,7 @@ def convert(
 
     source, name = sources.open_source(Path(weights)), Path(weights).stem
     card = cards.find_card(formats.sha256_file(source.files[0]))
-    preprocessing, _ = source.choose_preprocessing(tuple(mean), tuple(std), card, bgr)
+    preprocessing, _ = source.choose_preprocessing(card, pixels, tuple(mean), tuple(std), bgr)
     converted = source.to_keras(preprocessing, None, "".join(c if c.isalnum() else "_" for c in name))
     chosen = {tap: converted.tensors[place].tensor for tap, place in converted.choose_taps(()).items()}
     network = taps_module.with_taps(converted.model, chosen)

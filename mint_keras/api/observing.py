@@ -9,7 +9,7 @@ import numpy as np
 from mint_keras.aad import observe as observing
 from mint_keras.aad import views
 from mint_keras.api.audited_model import AuditedModel
-from mint_keras.audited import runtime, taps
+from mint_keras.audited import taps
 from mint_keras.audited.runtime import FaceFunction
 from mint_keras.data import images
 from mint_keras.data import samples as sources
@@ -84,7 +84,8 @@ def observe(
     """
     if len({one.name for one in references}) < len(references):
         raise InputError(f"Expected references of different names, received {[one.name for one in references]}.")
-    seen = _show(model, faces, views.face_function(model.network, model.taps, with_maps, model.normalise))
+    opener = model.opener(faces, views.NUM_PASSES)
+    seen = _show(model, faces, views.face_function(model.network, model.taps, with_maps, model.normalise, opener))
     shown = Observations(seen.table, {name: seen[name] for name in (images.PIXELS,) if name in faces.arrays})
     return seen.adding(**{f"{REFERENCE}_{one.name}": embed(one, shown) for one in references})
 
@@ -95,7 +96,7 @@ def embed(model: AuditedModel, faces: Observations) -> np.ndarray:
     Raises:
         InputError: if none could be read.
     """
-    forward = runtime.forward(taps.extractor(model.network, [taps.OUTCOME]))
+    forward = model.opener(faces, 1)({"": taps.extractor(model.network, [taps.OUTCOME])})[""]
     return _show(model, faces, lambda shown: forward(model.normalise(shown)))[taps.OUTCOME]
 
 

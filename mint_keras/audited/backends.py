@@ -1,4 +1,6 @@
-"""Who runs an extractor: Keras in one precision or another, ONNX Runtime, or LiteRT in float32 or int8."""
+"""Who runs an extractor: Keras in one precision or another, ONNX Runtime, OpenVINO, or LiteRT in float32 or int8."""
+
+import importlib.util
 
 import keras
 import tensorflow as tf
@@ -6,10 +8,15 @@ import tensorflow as tf
 from mint_keras.audited import litert, runtime
 from mint_keras.records import InputError
 
-KERAS, ONNXRUNTIME, LITERT = "keras", "onnxruntime", "litert"
-BACKENDS = (KERAS, ONNXRUNTIME, LITERT)
+KERAS, ONNXRUNTIME, LITERT, OPENVINO = "keras", "onnxruntime", "litert", "openvino"
+BACKENDS = (KERAS, ONNXRUNTIME, LITERT, OPENVINO)
 INT8 = "int8"
 PRECISIONS = (*runtime.POLICIES, INT8)
+
+
+def is_installed(backend: str) -> bool:
+    """Tells whether a backend is there; OpenVINO is an extra."""
+    return importlib.util.find_spec("ai_edge_litert" if backend == LITERT else backend) is not None
 
 
 def open_forward(
@@ -37,9 +44,12 @@ def open_forward(
         raise InputError(f"Expected --backend {backend} with float32 only, received {precision}.")
     if backend == LITERT:
         return litert.forward(extractor, litert.FP32)
-    if backend == ONNXRUNTIME:
+    if backend in (ONNXRUNTIME, OPENVINO):
+        if not is_installed(backend):
+            raise InputError(f"Expected {backend}, which is not installed: pip install -r requirements-openvino.txt")
         # onnx and onnxruntime take seconds to load, and most runs need neither.
         from mint_keras.audited import onnx_forward
 
-        return onnx_forward.forward(extractor)
+        model = onnx_forward.to_onnx(extractor)
+        return onnx_forward.open_model(model) if backend == ONNXRUNTIME else onnx_forward.open_in_openvino(model)
     return runtime.forward(runtime.place(extractor, precision, devices), xla)

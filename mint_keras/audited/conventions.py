@@ -1,7 +1,7 @@
 """Shows an audited model its pixels in other ways than it was converted for, and sees which one it was trained with."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -12,6 +12,12 @@ from mint_keras.audited.cards import ARCFACE, RAW, UNIT, Preprocessing
 
 IMAGENET = Preprocessing((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 _SCALINGS = {"-1..1": ARCFACE, "0..1": UNIT, "0..255": RAW, "ImageNet": IMAGENET}
+# What --pixels takes, and what rankings print.
+NAMED = {
+    f"{colours}, {name}": dataclasses.replace(scaling, bgr=colours == "BGR")
+    for name, scaling in _SCALINGS.items()
+    for colours in ("RGB", "BGR")
+}
 # Nobody can tell 127.5 from 128 as a divisor, and to no tap does it matter.
 _SAME = 0.02
 Moments = Callable[[np.ndarray], np.ndarray]
@@ -19,15 +25,8 @@ Moments = Callable[[np.ndarray], np.ndarray]
 
 def candidates(built: Preprocessing) -> dict[str, Preprocessing]:
     """Returns the conventions by name; the one that a model was built for is among them, and first."""
-    found = {f"{colours}, {name}": scaling for colours, name, scaling in _all()}
-    name = next((name for name, scaling in found.items() if is_same(scaling, built)), "as converted")
-    return {name: built, **{other: scaling for other, scaling in found.items() if other != name}}
-
-
-def _all() -> Iterator[tuple[str, str, Preprocessing]]:
-    for name, scaling in _SCALINGS.items():
-        yield "RGB", name, scaling
-        yield "BGR", name, dataclasses.replace(scaling, bgr=True)
+    name = next((name for name, scaling in NAMED.items() if is_same(scaling, built)), "as converted")
+    return {name: built, **{other: scaling for other, scaling in NAMED.items() if other != name}}
 
 
 def is_same(one: Preprocessing, other: Preprocessing) -> bool:

@@ -60,11 +60,13 @@ def open_model(folder: Path) -> Embedder:
     return Embedder(embed, folder.name, manifest["model_sha256"], "keras", pixels, zoo.framing(folder), moments)
 
 
-def open_onnx(path: Path, card_name: str, mean: tuple[float, ...], std: tuple[float, ...]) -> Embedder:
+def open_onnx(
+    path: Path, card_name: str = "", named: str = "", mean: tuple[float, ...] = (), std: tuple[float, ...] = ()
+) -> Embedder:
     """Opens a face model of `convert.sources.open_source`, to be run as it is by its own runtime.
 
-    The user's mean and std, the named card, or else the card that knows the file's SHA-256 say how it wants its pixels
-    (`sources.ForeignModel.choose_preprocessing`).
+    The user's name for it, mean and std, the named card, or else the card that knows the file's SHA-256 say how it
+    wants its pixels (`sources.ForeignModel.choose_preprocessing`).
     """
     # onnx and onnxruntime take seconds to load, and a converted model needs neither.
     from mint_keras.audited.convert import pixels, sources
@@ -72,7 +74,7 @@ def open_onnx(path: Path, card_name: str, mean: tuple[float, ...], std: tuple[fl
     source = sources.open_source(path)
     digest = formats.sha256_file(source.files[0])
     card = cards.load_card(card_name) if card_name else cards.find_card(digest)
-    preprocessing, _ = source.choose_preprocessing(mean, std, card)
+    preprocessing, _ = source.choose_preprocessing(card, named, mean, std)
     contract = pixels.contract(source.graph.input_shape, preprocessing, None, images.IMAGE_SIZE)
     if source.is_detector:
         raise InputError(f"Expected a face-recognition model, received {path}, which finds faces.")

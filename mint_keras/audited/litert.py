@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import os
 import re
 import tempfile
 import warnings
@@ -13,12 +12,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from mint_keras.audited import runtime
 from mint_keras.audited.runtime import Forward
 from mint_keras.records import InputError, RefusedError
 
 FP32, FP16, INT8_DYNAMIC, INT8 = "fp32", "fp16", "int8_dynamic", "int8"
 PRECISIONS = (FP32, FP16, INT8_DYNAMIC, INT8)
 SIGNATURE = "serve"
+_MAX_BYTES = 2**30  # of weights in all
 
 
 def to_tflite(model: keras.Model) -> bytes:
@@ -111,15 +112,15 @@ def forward(model: keras.Model, precision: str = INT8_DYNAMIC) -> Forward:
     """Returns a function from a batch to a model's named outputs, run by LiteRT on TensorFlow's number of threads."""
     from ai_edge_litert.interpreter import Interpreter
 
-    threads = tf.config.threading.get_intra_op_parallelism_threads() or os.cpu_count()
     content = quantise(to_tflite(model), precision)
-    run = Interpreter(model_content=content, num_threads=threads).get_signature_runner()
-    (name,) = run.get_input_details()
+    # One image a thread, on an interpreter of its own, which copies the weights: of large networks there are few.
+    num = max(1, min(runtime.num_threads(), _MAX_BYTES // len(content)))
 
-    def predict(images: np.ndarray) -> dict[str, np.ndarray]:
+    def open_interpreter() -> Forward:
+        interpreter = Interpreter(model_content=content, num_threads=runtime.num_threads() // num)
+        run = interpreter.get_signature_runner()
+        (name,) = run.get_input_details()
         # The runner keeps its interpreter, but not the bytes it reads: naming them here keeps them alive.
-        assert content  # noqa: S101
-        outputs = [run(**{name: image[None]}) for image in images]
-        return {name: np.concatenate([output[name] for output in outputs]) for name in model.output}
+        return lambda image: run(**{name: image}) if content else {}
 
-    return predict
+    return runtime.one_by_one([open_interpreter() for _ in range(num)])

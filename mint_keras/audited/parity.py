@@ -11,6 +11,7 @@ from mint_keras import vectors
 from mint_keras.audited import iresnet, runtime
 from mint_keras.audited.convert.onnx import Converted
 from mint_keras.audited.convert.values import Value
+from mint_keras.audited.taps import OUTCOME
 from mint_keras.records import InputError, ParityRecord, RefusedError
 
 BATCH_SIZES = (1, 8)
@@ -123,11 +124,13 @@ def _run_onnx(model: onnx.ModelProto, tensors: Sequence[str]) -> Callable[[np.nd
         feed = np.ascontiguousarray(images.transpose(0, 3, 1, 2) if entry.shape[1] == 3 else images)
         dtype = _DTYPES.get(entry.type, np.float32)  # pixels are whole numbers
         feed = (np.rint(feed) if np.issubdtype(dtype, np.integer) else feed).astype(dtype)
+        batch = entry.shape[0] if isinstance(entry.shape[0], int) else 1
         try:  # one image at a time: files may fix the batch, at the input or somewhere inside
-            runs = [session.run(list(tensors), {entry.name: feed[i : i + 1]}) for i in range(len(feed))]
+            runs = [session.run(list(tensors), {entry.name: np.repeat(image[None], batch, 0)}) for image in feed]
         except Exception as error:
             raise InputError(_reason(error)) from error
-        return [np.concatenate(parts) for parts in zip(*runs, strict=True)]
+        firsts = [[values[: len(values) // batch] for values in found] for found in runs]
+        return [np.concatenate(parts) for parts in zip(*firsts, strict=True)]
 
     return run
 
@@ -178,6 +181,7 @@ def check(
     for name, pixels in inputs.items():
         images = iresnet.normalise(pixels)
         expected = dict(zip(tensors, run(converted.contract.apply(pixels)), strict=True))
+        _check_source(oracle, {tap: expected[tensor] for tap, tensor in taps.items()})
         for batch_size in batch_sizes:
             received = runtime.predict(ours, images, batch_size)
             for tap, tensor in taps.items():
@@ -192,6 +196,16 @@ def check(
                 f"{_first_difference(converted, oracle, pixels)}. Nothing was saved."
             )
     return records
+
+
+def _check_source(oracle: Oracle, given: Mapping[str, np.ndarray]) -> None:
+    """Refuses a source that is damaged or empty itself, of which a conversion would be just as right."""
+    for tap, values in given.items():
+        is_blind = tap == OUTCOME and len(values) > 1 and not np.ptp(values, axis=0).any()
+        if is_blind or not np.isfinite(values).all():
+            what = "the same for every image" if is_blind else "NaN or infinite"
+            reason = "Its weights are damaged or empty: copy it again, or export it again"
+            raise RefusedError(f"What the source itself gives as {tap} ({oracle.name}) is {what}. {reason}.")
 
 
 def compare(tap: str, ours: np.ndarray, theirs: np.ndarray, made: tuple[str, str, int]) -> ParityRecord:

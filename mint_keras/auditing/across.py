@@ -12,6 +12,8 @@ from mint_keras.auditing.opened import Opened, open_scorer
 from mint_keras.data import images, samples, splits, transplant
 from mint_keras.data import protocol as protocols
 from mint_keras.records import UNTRAINED, InputError, Observations, SampleTable, concatenate_tables
+from mint_keras.report import states
+from mint_keras.report.states import NOT_POSSIBLE, NOT_RUN, Gap
 from mint_keras.statistics import division, findings
 from mint_keras.statistics.findings import Finding
 from mint_keras.training import batches
@@ -24,32 +26,31 @@ _FAMILIAR = "are people of the members' database whom the model never saw told f
 _BLIND = "do pixels alone tell the databases apart"
 _MEMBER_DATABASE = "are members of a database that the scorer was not fitted on told from externals"
 _PERMUTED = "does our own code see a difference between sides that were dealt out by lot"
-_TRANSPLANT = "is it still so if the {whose} files are compressed and sized like the others'"
-_RESOLUTION = "is it still so if all photos are first shrunk to {side} pixels, which those of both sides have"
+_TRANSPLANT = "is it still so if the {0} files are compressed and sized like the others'"
+_RESOLUTION = "is it still so if all photos are first shrunk to {0} pixels, which those of both sides have"
 _NULL_PAIR = "does the scorer tell two databases apart, nobody of which is a member"
-# What was found, and a sentence for whatever could not be measured.
-Found = Iterator[Finding | str]
+Found = Iterator[Finding | Gap]
 
 
-def measure(opened: Opened) -> tuple[list[Finding], list[str]]:
+def measure(opened: Opened) -> tuple[list[Finding], list[Gap]]:
     """Returns the paper's own claim and what else tells databases apart, and what could not be measured."""
-    measures = {"Sides dealt out by lot": by_lot}
+    measures = {states.LOTS: by_lot}
     if opened.run.protocol.main_evaluation != protocols.SAME_DATABASE:
         measures = {
-            "Members and externals": as_in_the_paper,
-            "Member database held out": member_databases,
+            states.EXTERNALS: as_in_the_paper,
+            states.HELD_OUT: member_databases,
             **measures,
-            "Pipeline transplant": transplanted,
-            "Resolution match": same_resolution,
-            "Null pairs": null_pairs,
+            states.FILES: transplanted,
+            states.SHRUNK: same_resolution,
+            states.NULL_PAIRS: null_pairs,
         }
-    found: list[Finding | str] = []
+    found: list[Finding | Gap] = []
     for name, measured in measures.items():
         try:
             found += list(measured(opened))
         except InputError as error:  # what decides nothing must not take the verdict with it
-            found.append(f"{name}: {error}")
-    return [one for one in found if isinstance(one, Finding)], [one for one in found if isinstance(one, str)]
+            found.append(Gap(name, NOT_POSSIBLE, str(error)))
+    return [one for one in found if isinstance(one, Finding)], [one for one in found if isinstance(one, Gap)]
 
 
 def as_in_the_paper(opened: Opened) -> Found:
@@ -76,11 +77,12 @@ def member_databases(opened: Opened) -> Found:
     protocol = opened.run.protocol
     databases = np.unique(protocol.table.database[protocol.part == protocols.TEST_MEMBERS]).tolist()
     if len(databases) == 1:
-        yield f"Member database held out: all members are of one database, {databases[0]}."
+        yield Gap(states.HELD_OUT, NOT_POSSIBLE, f"all members are of one database, {databases[0]}.")
         return
     for name in databases:
         left = without_members_of(protocol, name)
-        yield _refitted(opened, left, f"members of {name} held out", _MEMBER_DATABASE, findings.CLAIM)
+        what = f"members of {name} held out", _MEMBER_DATABASE, findings.CLAIM
+        yield _refitted(opened, left, what, states.HELD_OUT)
 
 
 def without_members_of(protocol: protocols.Protocol, database: str) -> protocols.Protocol:
@@ -93,7 +95,7 @@ def without_members_of(protocol: protocols.Protocol, database: str) -> protocols
 def by_lot(opened: Opened) -> Found:
     """Fits and evaluates the scorer on sides that were dealt out by lot: whatever it finds, our own code leaks."""
     dealt = dealt_out(opened.run.protocol, opened.spec.seed)
-    yield _refitted(opened, dealt, "sides dealt out by lot", _PERMUTED, findings.CONTEXT)
+    yield _refitted(opened, dealt, (states.LOTS, _PERMUTED, findings.CONTEXT), states.LOTS)
 
 
 def dealt_out(protocol: protocols.Protocol, seed: int) -> protocols.Protocol:
@@ -111,16 +113,18 @@ def dealt_out(protocol: protocols.Protocol, seed: int) -> protocols.Protocol:
     return dataclasses.replace(protocol, part=dealt)
 
 
-def _refitted(opened: Opened, protocol: protocols.Protocol, name: str, question: str, role: str) -> Finding | str:
-    """Measures the scorer fitted on other training samples."""
+def _refitted(opened: Opened, protocol: protocols.Protocol, what: tuple[str, str, str], item: str) -> Finding | Gap:
+    """Measures the scorer fitted on other training samples, under a name, with a question and a role."""
+    name = what[0]
     # A head is trained on batches of as many of each side.
     if (num := protocol.training_rows().smaller_side) < batches.CLASS_BATCH:
-        return f"{name.capitalize()}: {num} training samples of a side, and {batches.CLASS_BATCH} are wanted."
+        why = f"{name}: {num} training samples of a side, and {batches.CLASS_BATCH} are wanted."
+        return Gap(item, NOT_POSSIBLE, why)
     scores = controls.refitted(opened, protocol, name.replace(" ", "_"))
     parts = opened.scorer.parts(scores, protocol.main_evaluation)
     if not parts:
-        return f"{name.capitalize()}: {opened.scorer} can score nobody there."
-    return findings.across(name, question, role, parts, seed=opened.spec.seed)
+        return Gap(item, NOT_POSSIBLE, f"{name}: {opened.scorer} can score nobody there.")
+    return findings.across(*what, parts, seed=opened.spec.seed)
 
 
 def transplanted(opened: Opened) -> Found:
@@ -134,14 +138,14 @@ def transplanted(opened: Opened) -> Found:
     for whose, side in (("externals'", ~is_member), ("members'", is_member)):
         pipeline = transplant.estimate(_some(table.take(~side), seed))
         if not pipeline.encodings:
-            yield f"Pipeline transplant of the {whose} files: {pipeline.describe()}"
+            yield Gap(states.FILES, NOT_POSSIBLE, f"of the {whose} files: {pipeline.describe()}")
             continue
         changed = faces.copy()
         changed[side] = transplant.transplant(faces[side], pipeline, streams.stream(seed, streams.TRANSPLANT))
         logit = scorer(Observations(table, {images.PIXELS: changed}))
         part = opened.scorer.scored(table, logit, is_member, main, seed)
         name = f"pipeline transplant, {whose} files"
-        yield findings.across(name, _TRANSPLANT.format(whose=whose), findings.CLAIM, [part], seed=seed)
+        yield findings.across(name, _TRANSPLANT.format(whose), findings.CLAIM, [part], seed=seed)
 
 
 def same_resolution(opened: Opened) -> Found:
@@ -152,23 +156,24 @@ def same_resolution(opened: Opened) -> Found:
         for part in (protocols.TEST_MEMBERS, protocols.TEST_EXTERNALS)
     )
     if not len(members) or not len(externals):
-        yield "Resolution match: the files do not say how large they are."
+        yield Gap(states.SHRUNK, NOT_POSSIBLE, "the files do not say how large they are.")
         return
     # One side for both: to shrink the photos of one side only would be a difference of its own.
     native = transplant.common_resolution(members, externals)
     if not native or 0 < spec.native_resolution <= native:
-        yield "Resolution match: photos of both sides are at least as large as the model, or the run, takes them."
+        why = "photos of both sides are at least as large as the model, or the run, takes them."
+        yield Gap(states.SHRUNK, NOT_POSSIBLE, why)
         return
     scores = controls.through(opened, spec.audited, "resolution", native)
     parts = opened.scorer.parts(scores, protocol.main_evaluation)
-    yield findings.across("resolution match", _RESOLUTION.format(side=native), findings.CLAIM, parts, seed=seed)
+    yield findings.across("resolution match", _RESOLUTION.format(native), findings.CLAIM, parts, seed=seed)
 
 
 def null_pairs(opened: Opened) -> Found:
     """Scores pairs of databases of externals with the scorer as it is: how far shift alone takes it."""
     seed, tables = opened.spec.seed, null_databases(opened)
     if len(tables) < 2:
-        yield "Null pairs: one database of externals to evaluate on; --nulls adds others."
+        yield Gap(states.NULL_PAIRS, NOT_RUN, "one database of externals to evaluate on; --nulls adds others.")
         return
     scorer, scored = open_scorer(opened.run, opened.scorer), {}
     for name, table in tables.items():
@@ -178,9 +183,8 @@ def null_pairs(opened: Opened) -> Found:
             used = table.take(rows)
             scored[name] = (used, scorer(Observations(used, {images.PIXELS: faces})))
         else:
-            yield (
-                f"Null pairs with {name}: none of {len(table)} photos is a square face (prepare_faces.py makes faces)."
-            )
+            why = f"with {name}: none of {len(table)} photos is a square face (prepare_faces.py makes faces)."
+            yield Gap(states.NULL_PAIRS, NOT_POSSIBLE, why)
     for first, second in itertools.combinations(scored, 2):
         (one, of_one), (other, of_other) = scored[first], scored[second]
         table, logit = concatenate_tables([one, other]), np.concatenate([of_one, of_other])

@@ -14,10 +14,10 @@ import numpy as np
 from mint_keras import formats, progress, score_files, shelf
 from mint_keras.aad import pooling, views
 from mint_keras.aad.observe import observe
-from mint_keras.audited import taps, zoo
+from mint_keras.audited import engines, iresnet, taps, zoo
 from mint_keras.auditing import look as looks
+from mint_keras.data import images, samples
 from mint_keras.data import protocol as protocols
-from mint_keras.data import samples
 from mint_keras.records import REFERENCE, InputError, Observations, SampleTable, Scores
 from mint_keras.scorers import attacks, log_odds, mint_plus
 from mint_keras.scorers.baselines import FIRST_MAXIMA
@@ -97,8 +97,11 @@ def look(spec: AttackSpec) -> tuple[Observations, np.ndarray]:
     if by_image:
         sides[0] = sides[0].take(np.isin(members, others))
     is_of_faces, table = zoo.kind_of(folder) == zoo.KIND, samples.join(sides)
-    function = views.face_function(zoo.load_audited(folder, zoo.kind_of(folder)))
-    seen = observe(table, function, zoo.framing(folder))
+    framing = zoo.framing(folder)
+    shown = iresnet.normalise(images.first_faces(table, batches.CLASS_BATCH, framing))
+    opener = engines.opener([], shown, len(table) * views.NUM_PASSES)
+    function = views.face_function(zoo.load_audited(folder, zoo.kind_of(folder)), opener=opener)
+    seen = observe(table, function, framing)
     found = dict(seen.arrays)
     if (first := pooling.array_name(taps.CONV_TAPS[0], pooling.MAX)) in found:
         found[FIRST_MAXIMA] = found[first]

@@ -15,6 +15,7 @@ from mint_keras.data import images, splits
 from mint_keras.data import protocol as protocols
 from mint_keras.data.changes import CHANGES
 from mint_keras.records import AUDITED, InputError, Labelled, NoSamplesError, Observations, SampleTable, Scores
+from mint_keras.report.states import CHANGED, NOT_POSSIBLE, NOT_RUN, Gap
 from mint_keras.scorers import mint_plus
 from mint_keras.scorers.contract import Fitted
 from mint_keras.statistics import bounds, conformal, division, figures, intervals, paired, person, verdict
@@ -23,6 +24,7 @@ from mint_keras.statistics.selection import Candidate
 _MAX_PHOTOS = 8
 _THRESHOLD = "threshold"  # how scores name the photos that fix it
 _PLUS = "mint plus on photo"
+_UNCHECKED = "no p-values without externals of another database and held-out people to check them on."
 
 
 def power_curves(opened: Opened, tasks: plus.Tasks) -> dict[str, list[person.CurvePoint]]:
@@ -55,7 +57,7 @@ def accusations(opened: Opened) -> str:
     main, scorer = opened.run.protocol.main_evaluation, opened.scorer
     claimed, familiar = scorer.parts(opened.scores, main), scorer.parts(opened.scores, protocols.FAMILIAR)
     if main == protocols.SAME_DATABASE or not claimed or not familiar:
-        return "Single photos: no p-values without externals of another database and held-out people to check them on."
+        return f"Single photos: {_UNCHECKED}"
     part, others = claimed[0], familiar[0]
     externals, held_out = paired.take(part, ~figures.membership(part)), paired.take(others, figures.membership(others))
     # They were claimed to be members for the evaluation, and are none.
@@ -64,7 +66,8 @@ def accusations(opened: Opened) -> str:
     try:
         calibration = conformal.verify(conformal.calibrate(externals, training), held_out, training)
     except InputError as error:
-        return f"Single photos: no p-values. {error}"
+        why = f"no p-values. {error}"
+        return f"Single photos: {why}"
     assert calibration.validity is not None  # noqa: S101 # just measured
     said = [f"Single photos: {calibration.validity.describe()}"]
     if calibration.validity.is_valid:
@@ -94,19 +97,19 @@ class _Asked(NamedTuple):
     others: np.ndarray
 
 
-def changed(opened: Opened, tasks: plus.Tasks) -> tuple[list[Changed], list[str]]:
+def changed(opened: Opened, tasks: plus.Tasks) -> tuple[list[Changed], list[Gap]]:
     """Returns how the run's scorer and MINT+ do on photos that were changed, and what was not measured.
 
     A re-upload changes photos, and so does a developer who hides.
     """
     if not opened.spec.robustness:
-        return [], ["Photos that were changed: not asked for (--robustness)."]
+        return [], [Gap(CHANGED, NOT_RUN, "not asked for (--robustness).")]
     asked = list(_asked(opened, tasks))
     with progress.bar(total=len(asked) * len(CHANGES), desc="changes") as bar:
         found = [one for single in asked for one in _measure(opened, single, bar.update)]
     made = {one.scorer for one in found}
     lacking = [name for name in (str(opened.scorer), _PLUS) if name not in made]
-    return found, [f"Photos that were changed, {name}: too few people to fix a threshold on." for name in lacking]
+    return found, [Gap(CHANGED, NOT_POSSIBLE, f"by {name}: too few people to fix a threshold on.") for name in lacking]
 
 
 def _asked(opened: Opened, tasks: plus.Tasks) -> Iterator[_Asked]:

@@ -9,11 +9,11 @@ import numpy as np
 from mint_keras import formats, score_files, shelf, streams
 from mint_keras.aad import signals
 from mint_keras.aad.observe import observe
-from mint_keras.audited import recalibration, taps, zoo
+from mint_keras.audited import engines, recalibration, taps, zoo
 from mint_keras.auditing.opened import Opened, needed
 from mint_keras.data import images, samples
 from mint_keras.data import protocol as protocols
-from mint_keras.records import AUDITED, UNTRAINED, InputError, Labelled, SampleTable, Scores
+from mint_keras.records import AUDITED, UNTRAINED, InputError, Labelled, RefusedError, SampleTable, Scores
 from mint_keras.runs import aad as run_aad
 from mint_keras.runs.run import fit_and_score
 from mint_keras.runs.spec import PLACES, RunSpec
@@ -42,7 +42,9 @@ def through(opened: Opened, audited: Path, name: str, native: int = 0) -> list[S
     run, recipe, folder = opened.run, opened.recipe, opened.folder / FOLDER / name
     # A control is not a run of its own: one head on one tap is trained, without an untrained copy beside it.
     native = native or run.spec.native_resolution
-    spec = dataclasses.replace(run.spec, audited=audited, num_seeds=1, store=None, native_resolution=native)
+    # The run's engine, too, where it gives Keras' numbers of the other model.
+    given = {"audited": audited, "store": None, "native_resolution": native, **run.aad.engine._asdict()}
+    spec = dataclasses.replace(run.spec, num_seeds=1, **given)
     inputs = _inputs(spec, run.protocol)
 
     def score() -> list[Scores]:
@@ -54,7 +56,11 @@ def through(opened: Opened, audited: Path, name: str, native: int = 0) -> list[S
                     f"Expected models with {lacking}, which the run's best scorer looks at, received {audited} "
                     "without. Leave it out, or train the run without --baselines."
                 )
-        aad = run_aad.open_aad(spec, needs, folder, inputs, run.protocol.table)
+        try:
+            aad = run_aad.open_aad(spec, needs, folder, inputs, run.protocol.table)
+        except RefusedError:
+            by_keras = dataclasses.replace(spec, **engines.KERAS._asdict())
+            aad = run_aad.open_aad(by_keras, needs, folder, inputs, run.protocol.table)
         return fit_and_score(recipe, aad, AUDITED, run.protocol, spec.seed, folder)
 
     return _kept(spec, recipe, folder, inputs, score)

@@ -57,3 +57,10 @@ def photos(run: Run) -> dict[str, Any]:
         "scan": protocol_files.scan_text(scan),
         "identities_read": read,  # the databases by how it is read who is on their photos
     }
+
+
+def steps(run: Run) -> list[dict[str, Any]]:
+    """Returns by what commands the audited model and the run were made, and the SHA-256 of what they were made from."""
+    folders = (shelf.find(run.spec.audited), run.folder)
+    made = [(folder.name, formats.read_json(folder / formats.MANIFEST)) for folder in folders]
+    return [{"name": name, "command": one["command"], "inputs": one["inputs"]} for name, one in made]

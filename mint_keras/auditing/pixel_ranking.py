@@ -76,7 +76,7 @@ def describe(ranked: Mapping[str, Any]) -> list[str]:
     if ranked["is_right"]:
         said = f"{built}, as the model takes them, is the right one"
     elif ranked["is_wrong"]:
-        said = f"{built}, as the model takes them, is wrong: {best} does better. Convert again (--mean, --std, --bgr)"
+        said = f'{built}, as the model takes them, is wrong: {best} does better. Convert again with --pixels "{best}"'
     else:
         said = f"cannot tell {best} from {', '.join(tied)}; the model takes {built}, which nothing here verifies"
     lines = [f"Ways of showing it its pixels by {ranked['by']}, with 99% intervals, and how far behind the best:"]

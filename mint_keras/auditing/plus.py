@@ -9,18 +9,20 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import keras
 import numpy as np
 
 from mint_keras import formats, score_files, shelf
 from mint_keras.aad import views
 from mint_keras.aad.observe import observe, run
-from mint_keras.audited import taps, zoo
-from mint_keras.audited.runtime import FaceFunction
+from mint_keras.audited import engines, taps, zoo
 from mint_keras.auditing import look as looks
 from mint_keras.auditing.opened import Opened
 from mint_keras.data import images, samples
 from mint_keras.data import protocol as protocols
 from mint_keras.records import AUDITED, REFERENCE, InputError, Labelled, Observations, SampleTable, Scores
+from mint_keras.report import states
+from mint_keras.report.states import NOT_POSSIBLE, NOT_RUN, Gap
 from mint_keras.scorers import direction, log_odds, mint_plus
 from mint_keras.scorers.contract import NUM_FOLDS, Fitted, cross_fit
 from mint_keras.statistics import division, findings, verdict
@@ -67,22 +69,22 @@ class Task:
     @property
     def name(self) -> str:
         """How a verdict names it."""
-        seen = f", {self.num_photos} photos each" if self.level != mint_plus.PHOTO else ""
-        whose = ", image" if self.truth == findings.IMAGE else ""
-        scorer = "" if self.level == log_odds.NAME else "mint plus on "
-        return f"{scorer}{_LEVELS[self.level]}{seen}{whose}"
+        name = _LEVELS[self.level] if self.level == log_odds.NAME else f"mint plus on {_LEVELS[self.level]}"
+        if self.level != mint_plus.PHOTO:
+            name = f"{name}, {self.num_photos} photos each"
+        return f"{name}, image" if self.truth == findings.IMAGE else name
 
 
 @dataclasses.dataclass(frozen=True)
 class Tasks:
-    """What can be asked of MINT+, and sentences about what cannot.
+    """What can be asked of MINT+, and what cannot.
 
     The table has the samples of the run, and behind them the unseen photos of the members' people.
     """
 
     table: SampleTable
     tasks: Sequence[Task]
-    not_measured: Sequence[str]
+    gaps: Sequence[Gap]
 
     @property
     def photo_of_person(self) -> list[Task]:
@@ -156,7 +158,8 @@ def open_scorer(opened: Opened, tasks: Tasks, task: Task, fitted_on: Labelled) -
     known = _look(opened, tasks.table.take(fitted_on.rows), AUDITED, audited)
     fitted = task.recipe.fit(known, fitted_on.is_member, opened.spec.seed)
     # References see faces of the run's size, see `check_references`.
-    functions = [_function(AUDITED, audited), *(_function(name, path) for name, path in _references(opened).items())]
+    beside = [looks.embedder(path) for path in _references(opened).values()]
+    functions = [views.face_function(_network(audited), opener=engines.opener([opened.run.aad.engine])), *beside]
 
     def score_faces(shown: Observations) -> np.ndarray:
         own, *beside = (run(function, shown[images.PIXELS]) for function in functions)
@@ -179,11 +182,8 @@ def check_references(opened: Opened) -> None:
             )
 
 
-def _function(model: str, folder: Path) -> FaceFunction:
-    """Returns what a model, by its name, gives MINT+ of faces: a reference its embedding only."""
-    if model.startswith(REFERENCE):
-        return looks.embedder(folder)
-    return views.face_function(zoo.load_audited(folder, zoo.kind_of(folder)))
+def _network(folder: Path) -> keras.Model:
+    return zoo.load_audited(folder, zoo.kind_of(folder))
 
 
 def _references(opened: Opened) -> dict[str, Path]:
@@ -197,14 +197,18 @@ def _look(opened: Opened, table: SampleTable, model: str, folder: Path) -> Obser
         InputError: if a photo cannot be read, because rows are found by their place.
     """
     native = opened.run.spec.native_resolution
-    seen = observe(table, _function(model, folder), zoo.framing(folder, native))
+    # A reference gives its embedding only.
+    is_beside = model.startswith(REFERENCE)
+    opener = engines.opener([opened.run.aad.engine])
+    function = looks.embedder(folder) if is_beside else views.face_function(_network(folder), opener=opener)
+    seen = observe(table, function, zoo.framing(folder, native))
     if len(seen) < len(table):
         raise InputError(f"Expected {len(table)} photos that can be read, received {len(seen)}.")
-    beside = {} if model.startswith(REFERENCE) else _references(opened)
+    beside = {} if is_beside else _references(opened)
     return seen.adding(**{name: looks.embed(path, table, native)[taps.OUTCOME] for name, path in beside.items()})
 
 
-def tasks_of_person(protocol: protocols.Protocol, seed: int) -> tuple[list[Task], list[str]]:
+def tasks_of_person(protocol: protocols.Protocol, seed: int) -> tuple[list[Task], list[Gap]]:
     """Returns the tasks about persons, members against other people of their database, and what cannot be asked.
 
     Args:
@@ -214,19 +218,22 @@ def tasks_of_person(protocol: protocols.Protocol, seed: int) -> tuple[list[Task]
     people, photos = protocol.table.people(), division.of_reference(protocol)
     num = min(len(np.unique(people[photos.rows[side]])) for side in (photos.is_member, ~photos.is_member))
     if num < _MIN_PEOPLE:
-        return [], [f"MINT+: there are {num} people of a side, and it wants {_MIN_PEOPLE}."]
+        why = f"there are {num} people of a side, and it wants {_MIN_PEOPLE}."
+        return [], [Gap(states.PLUS, NOT_POSSIBLE, why)]
     single = Task(mint_plus.PHOTO, findings.PERSON, 0, photos)
     several = _equal(photos, people, protocol.table.sample_id, seed)
     if several is None:
-        return [single], ["MINT+ at the level of persons: too few people on a side have two photos in the run."]
+        why = "too few people on a side have two photos in the run."
+        return [single], [Gap(states.PERSONS, NOT_POSSIBLE, why)]
     levels = (mint_plus.WITH_OTHERS, mint_plus.OF_PERSON)
     return [single, *(Task(level, findings.PERSON, *several) for level in levels)], []
 
 
-def _about_images(opened: Opened, table: SampleTable, unseen: np.ndarray) -> tuple[list[Task], list[str]]:
+def _about_images(opened: Opened, table: SampleTable, unseen: np.ndarray) -> tuple[list[Task], list[Gap]]:
     """Returns the tasks about images: members' photos against unseen ones of the same people."""
     if not len(unseen):
-        return [], ["Image membership: no unseen photos of the members' people (--unseen-photos)."]
+        why = "no unseen photos of the members' people (--unseen-photos)."
+        return [], [Gap(states.UNSEEN, NOT_RUN, why)]
     part, people = opened.run.protocol.part, table.people()
     used = np.flatnonzero(np.isin(part, (protocols.TRAIN_MEMBERS, protocols.TEST_MEMBERS)))
     photos = Labelled(np.concatenate([used, unseen]), np.arange(len(used) + len(unseen)) < len(used))
@@ -235,9 +242,8 @@ def _about_images(opened: Opened, table: SampleTable, unseen: np.ndarray) -> tup
     several = _equal(photos, people, table.sample_id, opened.spec.seed)
     if several is None:
         num = len(np.unique(people[photos.rows]))
-        return [], [
-            f"Image membership: {num} people have photos on both sides in the run, too few of them two of each."
-        ]
+        why = f"{num} people have photos on both sides in the run, too few of them two of each."
+        return [], [Gap(states.UNSEEN, NOT_POSSIBLE, why)]
     return [Task(level, findings.IMAGE, *several) for level in (mint_plus.PHOTO, mint_plus.WITH_OTHERS)], []
 
 

@@ -12,7 +12,8 @@ from mint_keras.auditing.opened import AuditSpec, Opened, manifest, open_audit
 from mint_keras.data import protocol as protocols
 from mint_keras.data import samples
 from mint_keras.records import AUDITED, REFERENCE, Scores
-from mint_keras.report import dossier, preflight
+from mint_keras.report import dossier, preflight, states
+from mint_keras.report.states import NOT_POSSIBLE, NOT_RUN, Gap
 from mint_keras.runs import face_quality
 from mint_keras.runs import run as runs
 from mint_keras.scorers import direction, log_odds, mint_plus
@@ -39,6 +40,8 @@ def audit(
         InputError: if the run cannot be used.
         RefusedError: if it, or what it was made from, has changed.
     """
+    for path in (*spec.reference, *spec.foreign, *filter(None, (spec.look, spec.swap))):
+        zoo.kind_of(path)  # shows early whether it is a model
     run = runs.reopen(spec.run)
     with formats.output_folder(folder, manifest(spec), overwrite):
         progress.say(preflight.describe(_material(spec, run)))
@@ -46,28 +49,33 @@ def audit(
         tasks = plus.plan(opened)
         # What an audit did not measure is part of its result, and no error: most auditors have no second model and no
         # unseen photos.
-        missing = list(tasks.not_measured)
+        missing = list(tasks.gaps)
         if not opened.has_reference:
-            missing.append("Same database: no people of the members' own database who were kept out of the training.")
-        if not spec.reference:
-            missing.append("References: no network that was not trained on these members beside it (--reference).")
-        if not spec.foreign:
-            missing.append("Foreign model: none was given (--foreign).")
-        if not spec.swap:
-            missing.append("Cross-model swap: no other model of the members' database (--swap).")
-        if not spec.num_untrained:
-            missing.append("Untrained control: none was asked for (--num-untrained).")
+            why = "no people of the members' own database who were kept out of the training."
+            missing.append(Gap(states.KEPT_OUT, NOT_POSSIBLE, why))
+        for given, name, why in (
+            (
+                spec.reference,
+                states.BESIDE,
+                "no network beside it that was not trained on them (--reference).",
+            ),
+            (spec.foreign, states.FOREIGN, "none was given (--foreign)."),
+            (spec.swap, states.SWAP, "no other model of the members' database (--swap)."),
+            (spec.num_untrained, states.OF_ROLE[findings.UNTRAINED], "none was asked for (--num-untrained)."),
+        ):
+            if not given:
+                missing.append(Gap(name, NOT_RUN, why))
         comparisons, directions, lacking = _compare(opened, tasks)
-        missing += [f"{role.capitalize()} control: {why}" for role, why in lacking.items()]
+        missing += [Gap(states.OF_ROLE[role], NOT_POSSIBLE, why) for role, why in lacking.items()]
         found, not_found = across.measure(opened)
         verdicts = rule.by_rule(comparisons, {str(opened.scorer): found}, spec.seed, directions, lacking)
         changed, not_changed = changed_photos.changed(opened, tasks)
         curves, accusations = changed_photos.power_curves(opened, tasks), changed_photos.accusations(opened)
-        not_measured = [*missing, *not_found, *not_changed]
         said = [*opened.said, *face_quality.compare(opened.run.protocol)]
-        results = report.Results(verdicts, curves, accusations, changed, not_measured, said)
+        results = report.Results(verdicts, curves, accusations, changed, [*missing, *not_found, *not_changed], said)
         audited = {"model": facts.model(run.spec.audited), "photos": facts.photos(run)}
-        written = report.write(results, audited, folder, case or dossier.Case())
+        of = {"audited": audited, "steps": facts.steps(run)}
+        written = report.write(results, of, folder, case or dossier.Case())
     return results, written
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mint_keras import formats
-from mint_keras.report import dossier
+from mint_keras.report import dossier, states
 from mint_keras.statistics import decisions, person, verdict
 from mint_keras.statistics.intervals import Estimate
 
@@ -38,7 +38,7 @@ class Results:
     curves: Mapping[str, Sequence[person.CurvePoint]]  # by scorer: what 1, 2 ... photos of a person say
     accusations: str  # what may be said of single photos
     changed: Sequence[Changed]  # nothing if it was not asked for
-    not_measured: Sequence[str]  # which controls are missing, and why
+    gaps: Sequence[states.Gap]  # what was not measured
     identities: Sequence[str] = ()  # who is who, what network said so, and how faces differ
 
 
@@ -47,7 +47,7 @@ def write(results: Results, audited: Mapping[str, Any], out: Path, case: dossier
 
     Args:
         results: What was found.
-        audited: Of what and on which photos, see `facts`.
+        audited: Of what and on which photos, and the steps that led here, see `facts`.
         out: The folder of the audit.
         case: Whose audit it is.
     """
@@ -59,16 +59,16 @@ def content(results: Results, audited: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the content of audit.json."""
     decided = decisions.decide_once(results.verdicts)
     needed = {name: person.photos_needed(curve, _WANTED_AUC) for name, curve in results.curves.items()}
-    return {
+    found: dict[str, Any] = {
         "schema_version": dossier.SCHEMA_VERSION,
         "outcome": decisions.outcome(decided),
         "decisions": [dataclasses.asdict(one) for one in decided],
-        "audited": audited,
+        **audited,
         "verdicts": {name: one.to_dict() for name, one in results.verdicts.items()},
         "photos_needed": {"auc": _WANTED_AUC, "by_scorer": needed},
         "people": {name: [dataclasses.asdict(point) for point in curve] for name, curve in results.curves.items()},
         "photos": results.accusations,
         "robustness": {"max_fpr": MAX_FPR, "rows": [dataclasses.asdict(one) for one in results.changed]},
-        "not_measured": list(results.not_measured),
         "identities": list(results.identities),
     }
+    return {**found, "states": [one._asdict() for one in states.states(found, results.verdicts, results.gaps)]}

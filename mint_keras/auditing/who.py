@@ -106,9 +106,7 @@ def _names(seen: Observations, rows: np.ndarray, source_of: dict[str, int], said
     """Proposes whom of those with a name to split, and then whom to merge, or to drop where sides must stay apart."""
     people, embeddings = seen.people()[rows], seen[taps.OUTCOME][rows]
     several = identities.several_people(embeddings, people)
-    called = np.array(
-        [f"{who} (part {k + 1})" if k else who for who, k in zip(people.tolist(), several.part, strict=True)]
-    )
+    called = several.called(people)
     origin = dict(zip(called.tolist(), people.tolist(), strict=True))
     rows_of = {str(called[places[0]]): places for places in splits.rows_by_person(called)}
     found = []

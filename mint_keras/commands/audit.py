@@ -60,6 +60,7 @@ class Audit(Common):
         author: Who makes the audit.
         release: How the model is released, in your words, such as "weights for anybody to download" or "answers to
             customers only". What tests it should stand depends on that; it is never guessed.
+        language: Of the report: en, de, es or fr; of its text too. audit.json is English.
         num_untrained: How many untrained copies of the audited model the scorer must beat.
         prevalence: Share of members that you believe among photos like those tested, for the sentence about how many
             accusations would be right.
@@ -84,6 +85,7 @@ class Audit(Common):
     case: str = ""
     author: str = ""
     release: str = ""
+    language: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +101,7 @@ def audit(options: Audit) -> Audited:
     """Measures a run's best scorer and MINT+ against every control, and decides on each by the rule."""
     from mint_keras.report import dossier
 
-    case = dossier.Case(options.case, options.author, options.release)
+    case = dossier.Case(options.case, options.author, options.release, options.language)
     if options.render:
         written = dossier.copy(options.run, options.out, case)
     else:
@@ -109,7 +111,8 @@ def audit(options: Audit) -> Audited:
 
         written = procedure.audit(spec_of(AuditSpec, options), options.out, options.overwrite, case)[1]
     found = dossier.read(options.out)
-    said = f"{dossier.text(found)}\nWritten: {options.out / dossier.AUDIT}, {', '.join(written)}"
+    text = (options.out / dossier.VERDICT).read_text("utf-8")
+    said = f"{text}Written: {options.out / dossier.AUDIT}, {', '.join(written)}"
     if dossier.PDF not in written:
         said += f"\nNo {dossier.PDF}: it takes WeasyPrint (pip install mint_keras[pdf]) and Pango (libpangoft2-1.0-0)."
     return Audited(said, options.out, found.outcome, found.verdicts)

@@ -24,7 +24,7 @@ class EvaluateMint(Common):
 
     Attributes:
         run: Folder that train_mint.py wrote.
-        out: Folder for the new scores.csv and results.jsonl.
+        out: Folder for the new scores.csv, results.jsonl and table.json.
     """
 
     run: Path
@@ -48,15 +48,17 @@ def evaluate_mint(options: EvaluateMint) -> Evaluated:
     inputs = {"results": formats.sha256_file(options.run / formats.RESULTS)}
     with formats.output_folder(options.out, formats.make_manifest(KIND, inputs, {}), options.overwrite):
         scores, results = run.evaluate(opened)
+        table = report.table_of(opened, scores)
         score_files.write_scores(options.out / formats.SCORES, scores)
         score_files.write_results(options.out / formats.RESULTS, results)
+        formats.write_json(options.out / report.TABLE, table.to_dict())
     difference = largest_difference(earlier, results)
     if not difference <= TOLERANCE:
         raise RefusedError(
             f"Expected the results of {options.run} again, received some that differ by {difference:g}; the new "
             f"ones are in {options.out}. Another machine or another version of TensorFlow may explain it."
         )
-    text = report.summary(opened, results)
+    text = report.summary(opened, results, table)
     same = f"Equal to {options.run / formats.RESULTS} to {difference:.1g}: {options.out / formats.RESULTS}"
     return Evaluated(f"{text}\n\n{same}", results, difference)
 

@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from mint_keras import formats
+from mint_keras import formats, languages
 from mint_keras.commands import Result
 from mint_keras.edge import bundle, parity
 from mint_keras.options import Common
@@ -42,7 +42,8 @@ class ExportTflite(Common):
             range of the face at hand; int8 takes the range of 100 training faces of the run. mixed is int8 with the
             first convolution and the head in float32. qat is int8 with the head fine-tuned for it on the run's training
             AAD. pruned is int8_dynamic with nine tenths of the head's weights 0, which makes it smaller when zipped.
-        sweep: Export and measure all precisions, and keep the fastest that is accepted. --precision has no effect then.
+        sweep: Export and measure all precisions, and keep the fastest that is accepted on two fifths of the people; the
+            figures are of the others. --precision has no effect then.
         tolerance: A precision is refused if the AUC of an evaluation may drop by more than this, at the lower end of
             the paired 95% interval.
         force: Take what the checks refuse.
@@ -51,6 +52,7 @@ class ExportTflite(Common):
         photos: A folder of photos on which that detector must agree with ONNX Runtime, as on drawn ones in any case.
         samples: Copy so many of the run's test members, and test externals, into the bundle, to try it on. They are
             photos of people: leave it at 0 unless everybody may see them.
+        language: Of the bundle's card: en, de, es or fr.
     """
 
     run: Path
@@ -65,6 +67,7 @@ class ExportTflite(Common):
     detector: str = ""
     photos: str = ""
     samples: int = 0
+    language: str = languages.ENGLISH
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,14 +81,16 @@ class Exported(Result):
 
 def export_tflite(config: ExportTflite) -> Exported:
     """Fuses, converts, compares with Keras on held-out faces, and writes the bundle."""
-    if not config.tolerance >= 0 or config.num_test < 1:
+    if not 0 <= config.tolerance <= 1 or config.num_test < 1:
         raise InputError(
-            f"Expected --tolerance of at least 0 and --num-test of at least 1, received {config.tolerance} and "
+            f"Expected --tolerance from 0 to 1 and --num-test of at least 1, received {config.tolerance} and "
             f"{config.num_test}."
         )
+    languages.of(config.language)  # one that there is none of shows before anything takes long
     from mint_keras.edge import bundle_calibration, detector, export
     from mint_keras.faces import detectors
     from mint_keras.runs.run import choose_samples
+    from mint_keras.statistics import division
 
     head, spec, inputs = _open(config)
     content = ("tap", "head_seed", "tolerance", "force", "num_test", "samples")
@@ -105,7 +110,8 @@ def export_tflite(config: ExportTflite) -> Exported:
         files = export.make(
             head, names, faces.representative, lambda: _training_aad(config.run, head.tap), Path(scratch)
         )
-        records = export.measure(head, files, faces, reference, config.tolerance)
+        divided = division.of_all(reference, spec.seed) if config.sweep else None
+        records = export.measure(head, files, faces, reference, config.tolerance, divided)
         chosen = parity.recommend(records, config.force)
         table = parity.table(records, chosen)
         if config.sweep:
@@ -121,9 +127,11 @@ def export_tflite(config: ExportTflite) -> Exported:
             **bundle_calibration.write(config.out, protocol, spec.model_folder),
             **({"detector": found} if found else {}),
         }
-        bundle.seal(config.out, {**manifest, **facts})
+        bundle.seal(config.out, {**manifest, **facts}, config.language)
     size = records[chosen]["bytes"] / 2**20
     made = f"{config.out / bundle.SCORER}: {head.scorer} head on {config.tap}, {size:.2f} MiB, {chosen}."
+    if divided:
+        table += f"\nChosen on {len(divided.validation)} people; the figures are of the others."
     text = "\n".join([table, f"Calibration: {facts['calibration']['photos']}", made])
     return Exported(text, config.out, chosen, records)
 

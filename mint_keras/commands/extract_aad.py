@@ -23,6 +23,8 @@ from mint_keras.data import samples
 from mint_keras.options import Common
 from mint_keras.records import AUDITED, InputError
 
+_MOST = 4096  # faces at once
+
 
 @dataclasses.dataclass(frozen=True)
 class ExtractAad(Common):
@@ -42,9 +44,10 @@ class ExtractAad(Common):
         untrained: Also run the model's untrained copy of this --seed, the control that train_mint.py asks for.
         precision: float32; mixed_bfloat16 (CPU with avx512_bf16), mixed_float16 (GPU) or int8 (LiteRT, CPU) are faster;
             the output says what they cost.
-        backend: Who runs float32: keras, or onnxruntime (by tf2onnx) or litert, which are faster on some processors.
-            auto measures them here for five seconds, and Keras under XLA, takes the fastest that gives Keras' numbers
-            at every tap, keeps to it, and says so; it is worth its start from some hundred faces on.
+        backend: Who runs float32. auto measures Keras, onnxruntime (by tf2onnx), litert, openvino (if it is installed)
+            and Keras under XLA here for at most five seconds, as far as the job is long enough to pay for their start,
+            takes the fastest that gives Keras' numbers at every tap to 1e-5, keeps to it, and says so; on a GPU it is
+            Keras.
         xla: Compile Keras models.
         dtype: Type of stored maps; vectors are float32.
         batch_size: Faces at once; 0 measures on the first run, and keeps to it.
@@ -67,7 +70,7 @@ class ExtractAad(Common):
     baselines: bool = False
     untrained: bool = False
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16", "int8"] = "float32"
-    backend: Literal["keras", "onnxruntime", "litert", "auto"] = "keras"
+    backend: Literal["auto", "keras", "onnxruntime", "litert", "openvino"] = "auto"
     xla: bool = False
     dtype: Literal["float16", "float32"] = "float16"
     batch_size: int = 0
@@ -97,8 +100,11 @@ def extract_aad(config: ExtractAad) -> Extracted:
         text = f"{config.out}: {num:,} samples, {total:,} bytes, every byte as it was written."
         return Extracted(text, config.out, num, total)
     workers.check(config.workers)
-    if config.shard_size < 1:
-        raise InputError(f"Expected --shard-size of at least 1, received {config.shard_size}.")
+    if config.shard_size < 1 or config.batch_size > _MOST:
+        raise InputError(
+            f"Expected --shard-size of at least 1 and --batch-size up to {_MOST}, received {config.shard_size} and "
+            f"{config.batch_size}."
+        )
     table = samples.list_all(config.samples) if config.samples else None
     if table is not None and config.num_samples:
         table = table.take(np.arange(min(config.num_samples, len(table))))

@@ -88,7 +88,7 @@ def find_overlap(config: FindOverlap) -> FoundOverlap:
         if searched is None:
             raise InputError(f"Expected aligned faces in {list(config.samples)}, received none that is usable.")
         num_unreadable = len(table) - len(searched.table)
-        side = side[np.isin(table.sample_id, searched.table.sample_id)]
+        side = side[searched.rows]
         table = searched.table
         known, alone, num_unknown = overlap.match_known(table, known_lines)
         found = overlap.find_overlap(searched.prints, config.min_cosine, known, searched.is_copy())

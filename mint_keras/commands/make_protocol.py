@@ -19,7 +19,7 @@ from mint_keras.data import cases, identity_list, overlap_files, protocol_files,
 from mint_keras.data.protocol import Protocol
 from mint_keras.data.protocol_files import SUMMARY as SUMMARY
 from mint_keras.options import Writing
-from mint_keras.records import InputError, RefusedError
+from mint_keras.records import InputError, RefusedError, concatenate_tables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,8 +108,10 @@ def make_protocol(config: MakeProtocol) -> Chosen:
     sources = [table for parts in listed.values() for table in parts]
     # Everything that was named is an input, also what is left out later.
     everything = samples.join(sources)
+    inputs, num_samples = {"samples": samples.fingerprint(everything)}, len(everything)
+    del everything  # as large as all that follows
     scan = overlap_files.read_scan(config.scan, sources) if config.scan is not None else None
-    joined = {name: samples.join(parts) if parts else None for name, parts in listed.items()}
+    joined = {name: concatenate_tables(parts) if parts else None for name, parts in listed.items()}
     lines = identity_list.read(config.identities) if config.identities is not None else []
     obeyed: set[int] = set()
     for name, table in joined.items():
@@ -121,7 +123,6 @@ def make_protocol(config: MakeProtocol) -> Chosen:
     sides = cases.make_sides(config.case, joined, stand_ins)
     numbers = cases.plan(sides, config.size, config.num_train, config.num_test)
     protocol = cases.compose(sides, numbers, config.seed)
-    inputs = {"samples": samples.fingerprint(everything)}
     if config.scan is not None:
         inputs["scan"] = formats.sha256_file(config.scan / formats.OVERLAP_REPORT)
     if config.identities is not None:
@@ -138,7 +139,7 @@ def make_protocol(config: MakeProtocol) -> Chosen:
         "num_train_full": numbers.num_train_full,
         "stand_ins": stand_ins,
         "parts": protocol_files.count_parts(protocol),
-        "scan": scan.summary(len(everything)) if scan is not None else None,
+        "scan": scan.summary(num_samples) if scan is not None else None,
         "identities": {"lines": len(lines), "obeyed": len(obeyed)} if config.identities is not None else None,
     }
     manifest = formats.make_manifest(protocol_files.KIND, inputs, settings)

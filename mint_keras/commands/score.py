@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from mint_keras import formats, progress, workers
+from mint_keras import formats, languages, progress, workers
 from mint_keras.commands import Result
 from mint_keras.faces import scrfd
 from mint_keras.options import Common
@@ -29,6 +29,8 @@ from mint_keras.records import InputError, RefusedError
 if TYPE_CHECKING:
     from mint_keras.edge.photos import Looking
     from mint_keras.edge.report import PhotoScores
+
+_MOST_THREADS = 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +63,7 @@ class Score(Common):
         pictures: Show the faces in report.html. Think of who will read it.
         anyway: Show scores although most faces are unlike those that the bundle was calibrated with, as photographed
             ones are for a bundle of drawn faces. They mean nothing then.
+        language: Of report, page and text: en, de, es or fr. Tables and JSON are English.
         threads: The number of processors to use; all by default.
         workers: 1 is this process; ray starts one for each processor core, ray://HOST:PORT uses a cluster, whose
             machines see bundle and photos under the same paths (needs requirements-scale.txt).
@@ -80,6 +83,7 @@ class Score(Common):
     border: float = 0.0
     pictures: bool = False
     anyway: bool = False
+    language: str = languages.ENGLISH
     threads: int = 0
     workers: str = workers.HERE
 
@@ -98,12 +102,13 @@ def score(config: Score) -> Result:
 
     named = (config.detector,) if config.detector else ()
     looking = photos.Looking(
-        named, config.aligned, config.policy, config.min_score, config.border, config.pictures, config.anyway
-    )
-    if not 0 < config.min_score < 1 or not 0 <= config.border <= 2:
+        named, config.aligned, config.policy, config.min_score, config.border, config.pictures, config.anyway,
+        language=config.language,
+    )  # fmt: skip
+    if not 0 < config.min_score < 1 or not 0 <= config.border <= 2 or not 0 <= config.threads <= _MOST_THREADS:
         raise InputError(
-            f"Expected --min-score between 0 and 1 and --border from 0 to 2, received {config.min_score} and "
-            f"{config.border}."
+            f"Expected --min-score between 0 and 1, --border from 0 to 2 and --threads up to {_MOST_THREADS}, received "
+            f"{config.min_score}, {config.border} and {config.threads}."
         )
     workers.check(config.workers)
     if config.serve:
@@ -116,7 +121,7 @@ def score(config: Score) -> Result:
         )
     text = report.text(made, config.out)
     if made.is_withheld:
-        raise RefusedError(f"{made.verdict} {made.counts}")
+        raise RefusedError(languages.of(config.language).say(f"{made.verdict} {made.counts}"))
     # A person named these files, so one that could not be scored is an error, after the others were scored.
     if made.rejected:
         first = made.rejected[0]

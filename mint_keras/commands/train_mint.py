@@ -51,8 +51,9 @@ class TrainMint(Common):
             membership. The default is held_out.parquet beside the model, where there is one.
         num_train: How many samples of each class train the heads, at most.
         num_test: How many samples of each kind evaluate them, at most.
-        num_seeds: How often every head is trained on the same samples, with seeds --seed, --seed + 1 and so on. Heads
-            on the untrained copy are trained with the first only.
+        num_seeds: How often every head is trained on the same samples, with seeds --seed, --seed + 1 and so on: heads
+            of few samples differ widely, and one of them says little. Heads on maps, which take minutes each, are
+            trained on the untrained copy with the first seed only.
         native_resolution: Shrink every image that is larger to so many pixels a side first; 0 shrinks nothing. This is
             a control: CIFAR-100 has 32 pixels, so a model of 64 sees it blown up and other pictures not, and heads may
             tell them by that.
@@ -72,6 +73,10 @@ class TrainMint(Common):
         precision: Precision of the audited model while it gives its AAD. mixed_bfloat16 is faster on a CPU with
             avx512_bf16, mixed_float16 on a GPU; auto measures for five seconds, takes the faster one if the cosine of
             every tap with float32 stays above 0.999, and says what it costs.
+        backend: Who runs the audited model in float32. auto measures Keras, ONNX Runtime, LiteRT, OpenVINO if it is
+            installed, and Keras under XLA on this CPU for at most five seconds, as far as the job is long enough to
+            pay for their start, takes the fastest that gives Keras' numbers at every tap to 1e-5, and keeps to it; on
+            a GPU it is Keras. Two runs of the same seed give the same digits by the same engine only: name one.
         xla: Compile the audited model. This is faster for some residual networks, far slower for depthwise ones on a
             CPU.
         head_precision: Precision in which heads are trained; mixed_float16 is for GPUs.
@@ -90,7 +95,7 @@ class TrainMint(Common):
     held_out: str = ""
     num_train: int = 1500
     num_test: int = 500
-    num_seeds: int = 1
+    num_seeds: int = 3
     native_resolution: int = 0
     pooling: Literal["max", "mean", "std", "topk"] = "max"
     # A switch: they take three more passes through the models.
@@ -99,6 +104,7 @@ class TrainMint(Common):
     aad: Literal["auto", "stored", "live"] = "auto"
     store: Path | None = None
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16", "auto"] = "float32"
+    backend: Literal["auto", "keras", "onnxruntime", "litert", "openvino"] = "auto"
     xla: bool = False
     head_precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
     # XLA and deterministic kernels exclude each other in TensorFlow.
@@ -123,6 +129,15 @@ def train_mint(options: TrainMint) -> Trained:
     spec = spec_of(RunSpec, options)
     with formats.alone(options.out):  # for the heads too, which come after what opens the folder
         opened, scores, results = report.train(spec, options.out, options.overwrite)
-    written = f"Written: {options.out / formats.RESULTS}, {formats.SCORES}, heads/, roc.png, roc_controls.png"
-    said = [report.describe(opened), report.summary(opened, results), *report.warn_of_dead_heads(scores), written]
+        table = report.table_of(opened, scores)
+        formats.write_json(options.out / report.TABLE, table.to_dict())
+    written = (
+        f"Written: {options.out / formats.RESULTS}, {formats.SCORES}, {report.TABLE}, heads/, roc.png, roc_controls.png"
+    )
+    said = [
+        report.describe(opened),
+        report.summary(opened, results, table),
+        *report.warn_of_dead_heads(scores),
+        written,
+    ]
     return Trained("\n\n".join(said), options.out, scores, results)

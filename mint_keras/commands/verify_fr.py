@@ -34,6 +34,7 @@ class VerifyFr(Common):
         out: Folder for verification.json; by default the converted model's own, else runs/verification-<name>.
         card: Card that says how --onnx wants its pixels, a name of models/cards or a YAML file; by default the card
             that knows the file's SHA-256, or insightface's rule.
+        pixels: How --onnx wants its pixels, such as "RGB, 0..1", see convert_fr.py.
         mean: Mean of the pixels that --onnx wants, see convert_fr.py.
         std: Standard deviation of the pixels that --onnx wants, see convert_fr.py.
         flip: Add the embedding of the mirrored face, as arcface_torch's evaluation does; twice the time.
@@ -46,6 +47,7 @@ class VerifyFr(Common):
     images: Path | None = None
     out: Path | None = None
     card: str = ""
+    pixels: str = ""
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     flip: bool = False
@@ -76,7 +78,7 @@ def verify_fr(config: VerifyFr) -> FaceVerification:
         model = embedding.open_model(config.model)
     else:
         assert config.onnx is not None  # noqa: S101 # one of the two is there
-        model = embedding.open_onnx(config.onnx, config.card, config.mean, config.std)
+        model = embedding.open_onnx(config.onnx, config.card, config.pixels, config.mean, config.std)
     # Keras and ONNX Runtime give almost the same figures, and both may be wanted: who ran it is part of the identity.
     identity = {"model_sha256": model.sha256, "runtime": model.runtime}
     digest = formats.sha256_file(config.pairs)

@@ -71,19 +71,19 @@ def make_sides(case: str, tables: Mapping[str, SampleTable | None], stand_ins: d
         raise InputError("Expected members and externals, received none of one that may be used.")
     test_members, test_externals = tables["test_members"], tables["test_externals"]
     evaluation = protocols.UNSEEN_DATABASE
-    of_members = set(members.database.tolist())
+    of_members = set(np.unique(members.database).tolist())
     if case in PAPER_CASES:
         externals, test_externals = divide_externals(externals, case, stand_ins)
     elif case == SAME_DATABASE:
         evaluation = protocols.SAME_DATABASE
         # People of another database would be told apart by their photos' looks.
-        if strangers := sorted(set(externals.database.tolist()) - of_members):
+        if strangers := sorted(set(np.unique(externals.database).tolist()) - of_members):
             raise InputError(f"Expected externals of the members' own database, received {strangers}.")
     elif case == CROSS_MODEL:
         evaluation = protocols.CROSS_MODEL
     else:
         evaluation = protocols.UNSEEN_MEMBERS
-        if test_members is not None and (both := sorted(of_members & set(test_members.database.tolist()))):
+        if test_members is not None and (both := sorted(of_members & set(np.unique(test_members.database).tolist()))):
             raise InputError(f"Expected members to evaluate on from another database, received {both} in both.")
     return Sides(Pool(members, test_members), Pool(externals, test_externals), tables["held_out"], evaluation)
 
@@ -94,15 +94,16 @@ def divide_externals(externals: SampleTable, case: str, stand_ins: dict[str, str
     Raises:
         InputError: if a database is missing, or one is none of the paper's and stands for none.
     """
-    parts = np.array([stand_ins.get(str(name), str(name).lower()) for name in externals.database])
+    mine, database_of = np.unique(externals.database, return_inverse=True)
+    parts = np.array([stand_ins.get(name, name.lower()) for name in mine.tolist()])
     train, evaluate = PAPER_CASES[case]
     if set(parts.tolist()) != {*train, evaluate}:
-        mine = sorted(set(externals.database.tolist()))
         raise InputError(
-            f"Expected externals of {sorted([*train, evaluate])}, received {mine}. Name a folder (ijbc=PATH), or say "
-            "which of yours stands for which (--stand-in utkface=ijbc): the protocol keeps both names."
+            f"Expected externals of {sorted([*train, evaluate])}, received {mine.tolist()}. Name a "
+            "folder (ijbc=PATH), or say which of yours stands for which (--stand-in utkface=ijbc): the protocol keeps "
+            "both names."
         )
-    is_test = parts == evaluate
+    is_test = (parts == evaluate)[database_of]
     return externals.take(~is_test), externals.take(is_test)
 
 

@@ -3,13 +3,13 @@
 import contextlib
 import io
 import re
-import struct
 import warnings
+from typing import Any
 
 import cv2
 import numpy as np
 import simplejpeg
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from mint_keras.data import kinds
 from mint_keras.records import InputError
@@ -17,11 +17,12 @@ from mint_keras.records import InputError
 JPEG_START = b"\xff\xd8"
 _JPEG_END, _JPEG_SCAN = b"\xff\xd9", b"\xff\xda"
 _FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-_ORIENTATION, _SAMPLE_FORMAT = 0x0112, 339  # tags of TIFF and EXIF
+_ORIENTATION, _SAMPLE_FORMAT = 0x0112, 0x0153  # tags of TIFF and EXIF
 # What OpenCV does with an upright image for each EXIF orientation: transpose, then flip rows, then flip columns.
 _TURNS = {2: (0, 0, 1), 3: (0, 1, 1), 4: (0, 1, 0), 5: (1, 0, 0), 6: (1, 0, 1), 7: (1, 1, 1), 8: (1, 1, 0)}
 _NETPBM = re.compile(rb"P([1-6])(?:\s+(?:#[^\n]*\n\s*)*(\d+)){3}\s")
-_TIFF = (b"II*\0", b"MM\0*")
+_PAM = re.compile(rb"P7\n.*MAXVAL 255\n.*ENDHDR\n", re.DOTALL)
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _RAW = (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0")
 _SUBFILE, _DNG_VERSION = 0x00FE, 0xC612
 _HEIC = (b"hei", b"hev", b"mif1", b"msf1")
@@ -31,6 +32,7 @@ _TAIL = bytes(64)
 # What libjpeg says of scans that are not whole. OpenCV takes them all the same, grey or shifted from there on.
 _DAMAGE = re.compile(
     r"Corrupt JPEG data: (?!bad ICC)(?:(\d+) extraneous bytes before marker 0xd9)?|Premature end of JPEG"
+    r"|Unsupported marker"
 )
 
 
@@ -47,14 +49,18 @@ def decode(encoded: bytes) -> np.ndarray:
     netpbm = _NETPBM.match(encoded[:1024])
     if netpbm and (netpbm[1] in b"23" or (netpbm[1] in b"56" and netpbm[2] not in (b"255", b"65535"))):
         return _by_pillow(encoded)  # OpenCV does not scale these
-    if encoded[:4] in _TIFF and (kind := _tag(encoded, _SAMPLE_FORMAT)) not in (None, 1):
-        raise InputError(f"Expected whole numbers without a sign, received a TIFF image of sample format {kind}.")
+    tags = _tiff_tags(encoded) if encoded[:4] in _TIFF else {}
+    if any(kind != 1 for kind in np.ravel(tags.get(_SAMPLE_FORMAT, 1)).tolist()):
+        raise InputError("Expected whole numbers without a sign, received a TIFF image of others. Save it as PNG.")
     if encoded[4:8] == b"ftyp" and encoded[8:12].startswith(_HEIC):
         return _heic(encoded)
-    if _is_raw(encoded):
+    # The first picture of a photo's own file is the photo. In RAW files it is a small copy, which OpenCV reads.
+    is_copy = _DNG_VERSION in tags or tags.get(_SUBFILE, 0) & 1
+    if is_copy or encoded.startswith(_RAW) or encoded[4:12] == b"ftypcrx " or encoded[8:10] == b"CR":
         raise InputError("Expected a developed photo, received a camera's RAW file: export it as JPEG.")
     image = _jpeg(encoded) if encoded.startswith(JPEG_START) else _opencv(encoded)
-    if image is None:
+    is_scaled = not encoded.startswith(b"P7") or _PAM.match(encoded[:1024])  # which OpenCV does not do
+    if image is None or image.dtype != np.uint8 or image.ndim != 3 or not is_scaled:
         is_image, what = kinds.describe(encoded)
         received = what if what and not is_image else f"{what or 'bytes'} that OpenCV cannot decode"
         raise InputError(f"Expected an image, received {received}. Save it as JPEG or PNG.")
@@ -64,9 +70,14 @@ def decode(encoded: bytes) -> np.ndarray:
 
 def orientation(encoded: bytes) -> int:
     """Returns how stored pixels have to be turned: an EXIF orientation, 1 to 8, of which 1 leaves them."""
-    # OpenCV's own reader of TIFF turns; the others are only opened where something may say so.
+    # Only opened where something may say so. OpenCV's own reader of TIFF turns.
+    value: object = 1
     says = encoded[4:8] == b"ftyp" or any(word in encoded for word in (b"Exif", b"EXIF", b"eXIf"))
-    value = _tag(encoded, _ORIENTATION) if says and encoded[:4] not in _TIFF else 1
+    if says and encoded[:4] not in _TIFF:
+        with contextlib.suppress(Exception), warnings.catch_warnings():  # of damaged tags; OpenCV read the pixels
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(encoded)) as image:
+                value = image.getexif().get(_ORIENTATION)
     if isinstance(value, bytes):  # of type BYTE or UNDEFINED
         value = int.from_bytes(value[:4], "little") or int.from_bytes(value[:4], "big")
     value = value[0] if isinstance(value, tuple) and value else value
@@ -90,22 +101,16 @@ def turn_box(box: np.ndarray, shape: tuple[int, ...], how: int) -> np.ndarray:
     return np.concatenate([points.min(axis=0), points.max(axis=0)])
 
 
-def _is_raw(encoded: bytes) -> bool:
-    """Tells whether a file is a camera's RAW: of some OpenCV reads the thumbnail, and of most nothing."""
-    if encoded.startswith(_RAW) or encoded[4:12] == b"ftypcrx " or (encoded[:4] in _TIFF and encoded[8:10] == b"CR"):
-        return True
-    if encoded[:4] not in _TIFF:
-        return False
-    order = "<" if encoded[:2] == b"II" else ">"
-    with contextlib.suppress(struct.error):  # cut off
-        (start,) = struct.unpack_from(f"{order}I", encoded, 4)
-        (num,) = struct.unpack_from(f"{order}H", encoded, start)
-        for place in range(start + 2, start + 2 + 12 * num, 12):
-            tag, _, _, value = struct.unpack_from(f"{order}HHII", encoded, place)
-            # The first picture of a photo's own file is the photo. In RAW files it is a small copy.
-            if tag == _DNG_VERSION or (tag == _SUBFILE and value & 1):
-                return True
-    return False
+def _tiff_tags(encoded: bytes) -> dict[int, Any]:
+    """Returns the tags of the first picture of a TIFF file, as far as they can be read."""
+    with contextlib.suppress(Exception), warnings.catch_warnings():  # Pillow has many for what is damaged
+        warnings.simplefilter("ignore")
+        is_big = 43 in encoded[2:4]
+        tags, file = TiffImagePlugin.ImageFileDirectory_v2(encoded[: 16 if is_big else 8]), io.BytesIO(encoded)
+        file.seek(tags.next)
+        tags.load(file)
+        return dict(tags)
+    return {}
 
 
 def _opencv(encoded: bytes) -> np.ndarray | None:
@@ -146,7 +151,9 @@ def _jpeg(encoded: bytes) -> np.ndarray | None:
 def _refuse_zeros(encoded: bytes, image: np.ndarray) -> None:
     """Raises InputError if zeros stand where the end of a file should be, as after a copy that was broken off."""
     end = int.from_bytes(encoded[4:8], "little") + 8 if encoded[8:12] == b"WEBP" else len(encoded)
-    if not encoded[:end].endswith(_TAIL) or encoded.startswith((JPEG_START, b"\x89PNG", b"GIF8")):
+    # Of these the decoders notice it.
+    is_checked = encoded.startswith((JPEG_START, b"\x89PNG", b"GIF8")) or encoded[4:8] == b"ftyp"
+    if is_checked or not encoded[:end].endswith(_TAIL) or encoded.rstrip(b"\0").endswith(_JPEG_END):
         return
     if encoded[:2] == b"BM" and int.from_bytes(encoded[22:26], "little", signed=True) > 0:
         image = image[::-1]  # from the last row to the first
@@ -160,19 +167,6 @@ def _refuse_zeros(encoded: bytes, image: np.ndarray) -> None:
         if min(is_lit[row, :column].mean(), is_lit[row - 1, column:].mean()) < 0.5:
             return
     raise InputError("Expected an image, received one whose end was overwritten with zeros.")
-
-
-def _tag(encoded: bytes, tag: int) -> object:
-    """Returns a tag of EXIF or TIFF, None without one."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of damaged tags
-            with Image.open(io.BytesIO(encoded)) as image:
-                tags = getattr(image, "tag_v2", None) if tag == _SAMPLE_FORMAT else image.getexif()
-                value = tags.get(tag) if tags is not None else None
-    except Exception:  # Pillow has many for what is damaged, and OpenCV read the pixels
-        return None
-    return value[0] if tag == _SAMPLE_FORMAT and isinstance(value, tuple) else value
 
 
 def _by_pillow(encoded: bytes) -> np.ndarray:

@@ -93,7 +93,7 @@ def landmarks(person: Person, scene: Scene) -> np.ndarray:
     eye, mouth = person.eye_distance, person.mouth_width * (1 + 0.14 * scene.smile)
     corner = person.mouth_height - 0.12 * scene.smile
     points = np.array([(-eye, 0.0), (eye, 0.0), (0.0, person.nose_length), (-mouth, corner), (mouth, corner)])
-    return _pose(points, np.array([0.12, 0.12, 0.75, 0.28, 0.28]), scene)
+    return _plane(_pose(points, np.array([0.12, 0.12, 0.75, 0.28, 0.28]), scene))
 
 
 def draw(person: Person, scene: Scene, to_pixels: complex, origin: complex) -> np.ndarray:
@@ -133,9 +133,8 @@ class _Pen:
         self.image, self.scene, self.to_pixels, self.origin = image, scene, to_pixels, origin
 
     def points(self, points: np.ndarray, depth: float) -> np.ndarray:
-        posed = _pose(points, np.full(len(points), depth), self.scene)
-        pixels = (posed[:, 0] + 1j * posed[:, 1]) * self.to_pixels + self.origin
-        return np.round(np.stack([pixels.real, pixels.imag], axis=1) * 2**_SHIFT).astype(np.int32)
+        pixels = _pose(points, depth, self.scene) * self.to_pixels + self.origin
+        return np.rint(_plane(pixels) * 2**_SHIFT).astype(np.int32)
 
     def fill(self, points: np.ndarray, colour: Sequence[int], depth: float = 0.0) -> None:
         cv2.fillPoly(self.image, [self.points(points, depth)], tuple(colour), cv2.LINE_AA, _SHIFT)
@@ -265,10 +264,16 @@ def _draw_hair(pen: _Pen, person: Person, scene: Scene) -> None:
         pen.line(strand, _shade(person.hair, 1.35 if k % 4 else 0.7), 1, -0.05)
 
 
-def _pose(points: np.ndarray, depth: np.ndarray, scene: Scene) -> np.ndarray:
-    x = points[:, 0] * math.cos(scene.yaw) + depth * math.sin(scene.yaw)
-    y = points[:, 1] * math.cos(scene.pitch) - depth * math.sin(scene.pitch)
-    return np.stack([x, y], axis=1)
+def _pose(points: np.ndarray, depth: float | np.ndarray, scene: Scene) -> np.ndarray:
+    """Returns points, (n, 2), after the pose, as x + iy, (n,)."""
+    posed = np.empty(len(points), complex)  # filled in place: this runs some fifty times a face
+    posed.real = points[:, 0] * math.cos(scene.yaw) + depth * math.sin(scene.yaw)
+    posed.imag = points[:, 1] * math.cos(scene.pitch) - depth * math.sin(scene.pitch)
+    return posed
+
+
+def _plane(numbers: np.ndarray) -> np.ndarray:
+    return numbers.view(np.float64).reshape(-1, 2)
 
 
 def _vary(colour: Colour, u: np.ndarray, amount: int) -> Colour:

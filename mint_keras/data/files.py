@@ -17,7 +17,7 @@ SUFFIXES = frozenset(
 # Copies that a NAS, a system or a viewer makes of photos that lie beside them, and what was thrown away.
 _COPIES = frozenset(
     {"@eadir", "@recently-snapshot", "#recycle", "@recycle", "$recycle.bin", "#snapshot", "__macosx", "lost+found"}
-    | {"thumbs", "thumbnails", "_thumbs", "@thumb", "system volume information", "network trash folder"}
+    | {"thumb", "thumbs", "thumbnail", "thumbnails", "@tmp", "system volume information", "network trash folder"}
 )
 _COPY = re.compile(r"SYNO(?:PHOTO|FILE)[_@]THUMB.*|Thumbs\.db|ZbThumbnail\.info|desktop\.ini", re.IGNORECASE)
 _UNUSABLE = "unusable: "
@@ -104,7 +104,7 @@ def _suffix(name: str) -> str:
 def _why_hidden(name: str) -> str:
     """Returns why a file is left out whatever it holds, "" if it is not."""
     *folders, last = name.split("/")
-    if any(folder.casefold() in _COPIES for folder in folders) or _COPY.fullmatch(last):
+    if any(_COPIES & {folder.casefold(), folder.casefold().strip("@_")} for folder in folders) or _COPY.fullmatch(last):
         return "a thumbnail or another copy that a system made"
     return "hidden" if any(part.startswith(".") for part in (*folders, last)) else ""
 

@@ -3,12 +3,13 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from mint_keras import borders, formats
 from mint_keras.records import InputError, SampleTable
+from mint_keras.texts import Texts
 
 MERGE, SPLIT, DROP = "merge", "split", "drop"
 FILE = "identities.csv"
@@ -76,7 +77,10 @@ def obey(table: SampleTable, lines: Sequence[Line]) -> tuple[SampleTable, np.nda
         The samples, whose groups say who is who now; which of them are not dropped, shape (n,), bool; and the positions
         of the lines that name somebody here.
     """
+    if not lines:
+        return table, np.ones(len(table), bool), set()
     names, code = np.unique(table.people(), return_inverse=True)
+    before = code.copy()
     number = {name: place for place, name in enumerate(names.tolist())}
     place_of = {name: row for row, name in enumerate(table.sample_id.tolist())}
     kept, known = np.ones(len(table), bool), set()
@@ -93,8 +97,7 @@ def obey(table: SampleTable, lines: Sequence[Line]) -> tuple[SampleTable, np.nda
         else:
             code[rows] = number.setdefault(line.called, len(number))
     # Names are in order, and those that came later are behind them.
-    people = np.array(list(number))[code]
-    if (people == table.people()).all():
+    if (code == before).all():
         return table, kept, known
-    group = np.array([name.partition("/")[2] for name in people.tolist()])
+    group: Any = Texts(np.array([name.partition("/")[2] for name in number]), code)
     return dataclasses.replace(table, group=group), kept, known

@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from mint_keras import formats
+from mint_keras import formats, texts
 from mint_keras.borders import shown
 from mint_keras.data import files, pickles, recordio, synthetic
 from mint_keras.data.databases import tfds
@@ -103,8 +103,8 @@ class FaceReader:
         """Yields (rows of the table, faces) with faces uint8 RGB of shape (batch, size, size, 3)."""
         rows: list[int] = []
         faces: list[np.ndarray] = []
-        for row, location in enumerate(table.location.tolist()):
-            name = str(table.sample_id[row])
+        columns = map(texts.column, (table.sample_id, table.location))
+        for row, (name, location) in enumerate(zip(*columns, strict=True)):
             try:
                 image = self.image(location)
                 face = self.framing.apply(image)
@@ -174,7 +174,8 @@ def _open_container(path: Path) -> Callable[[int], bytes | np.ndarray]:
     if not path.is_file():
         raise InputError(f"Expected a file at {path}, received none.")
     if path.suffix == ".rec":
-        return recordio.RecordFile(path).image
+        records = recordio.RecordFile(path)
+        return lambda key: records.read(key)[1]
     if ".tfrecord-" in path.name:
         return tfds.open_shard(path)
     is_cifar = path.suffix != ".bin"

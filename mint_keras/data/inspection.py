@@ -12,6 +12,7 @@ from mint_keras.data import files, images, layouts, recordio, samples
 from mint_keras.data import people as people_of
 from mint_keras.data.people import are_unknown
 from mint_keras.records import InputError, Rejected, SampleTable
+from mint_keras.texts import first_rows
 
 _BINS = (1, 2, 5, 10, 20, 50, 100, 500)
 _NUM_SIZES = 5
@@ -35,7 +36,7 @@ def count(source: samples.Source, table: SampleTable, left_out: Sequence[Rejecte
         "layout": source.layout,
         "database": "+".join(np.unique(table.database).tolist()),
         "samples": len(table),
-        "images": len(np.unique(table.location)),
+        "images": len(first_rows(table.location)),
         "left_out": dict(collections.Counter(one.reason for one in left_out).most_common()),
         "identities": len(per_person),
         "unknown": int(is_unknown.sum()),
@@ -92,17 +93,17 @@ def look(
         How many were read, how many could not be, and how many there are of each size; images to show; and what could
         not be read.
     """
-    locations, first = np.unique(table.location, return_index=True)
-    num = min(num_read or len(locations), len(locations))
-    chosen = np.random.default_rng(seed).choice(len(locations), num, replace=False)
+    first = first_rows(table.location)
+    num = min(num_read or len(first), len(first))
+    chosen = np.random.default_rng(seed).choice(len(first), num, replace=False)
     turns = dict(zip(chosen.tolist(), range(num), strict=True))
     shown: dict[int, np.ndarray] = {}
     reader, sizes, unreadable = images.FaceReader(), collections.Counter[tuple[int, int]](), []
     for row in progress.bar(np.sort(chosen).tolist(), desc="images", unit="image"):
         try:
-            image = reader.image(str(locations[row]))
+            image = reader.image(place := str(table.location[first[row]]))
         except InputError as error:
-            name, place = str(table.sample_id[first[row]]), str(locations[row])
+            name = str(table.sample_id[first[row]])
             unreadable.append(Rejected(borders.shown(name, place), files.reason(error, place)))
             continue
         sizes[image.shape[1], image.shape[0]] += 1

@@ -1,11 +1,14 @@
 """Which database a folder holds: the layouts that are recognised, and what their publishers counted."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from mint_keras.data import files, people
 from mint_keras.data.databases import adience, fddb, folders, ijbc, pictures, tfds
+from mint_keras.data.databases.folders import read_named
+from mint_keras.data.people import all_match
 from mint_keras.records import InputError, Sample
 
 RECORDIO, VERIFICATION, FOLDERS = "recordio", "verification pairs", people.FOLDERS
@@ -19,7 +22,7 @@ Reader = Callable[[Path, str], Iterator[Sample]]
 LAYOUTS: dict[str, tuple[Callable[[Path], bool], Reader]] = {
     "tensorflow_datasets": (tfds.is_here, tfds.read),
     "cifar-100 pickles": (pictures.is_cifar_pickles, pictures.read_cifar_pickles),
-    "cifar-100 folders": (pictures.is_cifar_folders, pictures.read_cifar_folders),
+    "cifar-100 folders": (pictures.is_cifar_folders, partial(read_named, pattern=pictures.CIFAR, nobody=str)),
     "tiny-imagenet": (pictures.is_tiny_imagenet, pictures.read_tiny_imagenet),
     "ijb-c (nist)": (ijbc.is_nist, ijbc.read_nist),
     "ijb-c (insightface)": (ijbc.is_insightface, ijbc.read_insightface),
@@ -29,12 +32,12 @@ LAYOUTS: dict[str, tuple[Callable[[Path], bool], Reader]] = {
 # The same by the names of all images; a folder that fits none is read as `people.read` can.
 BY_NAMES: dict[str, tuple[Callable[[Sequence[str]], bool], Reader]] = {
     "adience": (adience.is_here, adience.read),
-    "coco": (pictures.is_coco, pictures.read_coco),
-    "caltech-256": (pictures.is_caltech256, pictures.read_caltech),
-    "caltech-101": (pictures.is_caltech101, pictures.read_caltech),
-    "lfw": (folders.is_lfw, folders.read),
-    "utkface": (folders.is_utkface, folders.read_utkface),
-    "gandiffface": (folders.is_gandiffface, folders.read_gandiffface),
+    "coco": (partial(all_match, pattern=pictures.COCO), partial(read_named, pattern=pictures.COCO, nobody=str)),
+    "caltech-256": (pictures.is_caltech256, partial(read_named, pattern=pictures.CALTECH, nobody=str)),
+    "caltech-101": (pictures.is_caltech101, partial(read_named, pattern=pictures.CALTECH, nobody=str)),
+    "lfw": (partial(all_match, pattern=folders.LFW), folders.read),
+    "utkface": (folders.is_utkface, partial(read_named, pattern=folders.UTKFACE)),
+    "gandiffface": (partial(all_match, pattern=folders.GANDIFFFACE), partial(read_named, pattern=folders.GANDIFFFACE)),
 }
 
 

@@ -18,6 +18,7 @@ from mint_keras import progress
 from mint_keras.data import images, registration
 from mint_keras.data.alterations import ALTERATIONS
 from mint_keras.records import SampleTable
+from mint_keras.texts import column
 
 EXACT, PERCEPTUAL, REGISTERED, EMBEDDING, KNOWN = "exact", "perceptual", "registered", "embedding", "known"
 # PDQ's authors take two photos for one up to a distance of 31 of 256 bits, and trust hashes from a quality of 50.
@@ -39,7 +40,7 @@ class Fingerprints:
     """What photos are told apart by, n rows each.
 
     Attributes:
-        digest: SHA-256 of the pixels, shape (n,), str.
+        digest: The first half of the SHA-256 of the pixels, shape (n,), bytes.
         pdq: Perceptual hashes, shape (n, 32), uint8.
         mirrored: Perceptual hashes of the mirrored photos, shape (n, 32), uint8.
         quality: Quality of the hashes, 0 to 100, shape (n,); flat pictures have little.
@@ -73,11 +74,11 @@ class Overlap(NamedTuple):
         return type(self)(*(column[chosen] for column in self))
 
 
-def hash_faces(faces: np.ndarray) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:
+def hash_faces(faces: np.ndarray) -> tuple[list[bytes], np.ndarray, np.ndarray, np.ndarray]:
     """Returns digests, hashes, hashes of the mirrored faces, and qualities of faces, uint8, (n, height, width, 3)."""
     import pdqhash  # compiled, and needed in this module only
 
-    digests = [hashlib.sha256(face.tobytes()).hexdigest() for face in faces]
+    digests = [hashlib.sha256(face.tobytes()).digest()[:16] for face in faces]
     hashed = [pdqhash.compute_dihedral(np.ascontiguousarray(face)) for face in faces]
     # The dihedral group: as it is, turned three times, flipped upside down, mirrored, and both diagonals.
     plain, mirrored = (np.packbits(np.array([h[0][i] for h in hashed], np.uint8), axis=1) for i in (0, 5))
@@ -194,7 +195,7 @@ def match_known(table: SampleTable, lines: Sequence[Sequence[str]]) -> tuple[lis
     """
     rows_of: dict[str, set[int]] = collections.defaultdict(set)
     wanted = {name for line in lines for name in line}
-    for names in (table.sample_id.tolist(), table.people().tolist()):
+    for names in map(column, (table.sample_id, table.people()) if wanted else ()):
         for row, name in enumerate(names):
             for key in (name, name.partition("/")[2]):
                 if key in wanted:
@@ -249,11 +250,12 @@ def _near(
 class Searched(NamedTuple):
     """What a search compares.
 
-    `table` are the samples that could be read, n rows. `prints` are their fingerprints, and behind them those of the
-    planted copies. `planted` says of every copy the row of what it copies and the alteration, and `copies` are grey
-    pictures of them, (m, 56, 56).
+    `rows` are those of samples that could be read, and `table` these n. `prints` are their fingerprints, and behind
+    them those of the planted copies. `planted` says of every copy the row of what it copies and the alteration, and
+    `copies` are grey pictures of them, (m, 56, 56).
     """
 
+    rows: np.ndarray
     table: SampleTable
     prints: Fingerprints
     planted: list[tuple[int, str]]
@@ -333,4 +335,4 @@ def fingerprint(
     digest, pdq, mirrored, quality = map(np.concatenate, columns)
     embeddings = np.concatenate(embedding) if embed else None
     prints = Fingerprints(digest, pdq, mirrored, quality, embeddings, np.concatenate(rough))
-    return Searched(table.take(np.array(rows)), prints, planted, np.concatenate(fine))
+    return Searched(np.array(rows), table.take(np.array(rows)), prints, planted, np.concatenate(fine))

@@ -9,10 +9,12 @@ import itertools
 import re
 import statistics
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+
+from mint_keras.texts import Texts
 
 FOLDERS, INNER, NAMES, FLAT = "folders", "inner-folders", "names", "unknown"
 # Readings that a user can ask for, and what they are.
@@ -23,19 +25,34 @@ READINGS = {
     FLAT: "nobody knows",
 }
 # Names of parts, not people. Whoever is below several of them is one person.
-_PARTS = re.compile(
-    r"(?:my|public|private)?[-_ ]?(?:train|training|val|valid|validation|dev|devel|eval|evaluation|test|testing"
-    r"|hold(?:_?out)?|gallery|probe|query|members?|externals?|enrol+(?:ed|ment)?|kept[-_ ]?out|held[-_ ]?out)"
+_SPLITS = (
+    r"(?:train|training|val|valid|validation|dev|devel|eval|evaluation|test|testing|hold(?:_?out)?|gallery|probe|query"
+    r"|members?|externals?|enrol+(?:ed|ment)?|kept[-_ ]?out|held[-_ ]?out)"
     r"(?:[-_ ]?(?:set|data|images?|imgs?|faces?|crops?|\d{1,2}))*"
+)
+_PARTS = re.compile(
+    rf"(?:my|public|private)?[-_ ]?{_SPLITS}"
     r"|images?|imgs?|photos?|pictures?|pics?|faces?|frames?|crops?|cropped|aligned|raw|data|jpe?g|png|originals?",
     re.IGNORECASE,
 )
+_TAKES = (
+    r"(?:session|sess|video|vid|clip|seq|sequence|take|cam|camera|day|visit|scene|shot|track|part|shard|chunk|batch"
+    r"|split|subset|fold|disk|vol|volume|bucket|album|dcim|age|upload|import|export|folder|dir|page|set|dataset|block)"
+)
+_YEAR = r"(?:19|20)\d\d"
 # Of these a person may have several, too. 1-000003 is somebody, the third person of the first source.
 _SESSIONS = re.compile(
-    r"(?:19|20)\d\d|(?:19|20)\d\d[-_. ]?[01]?\d(?:[-_. ]?[0-3]?\d)?(?:[-_ T].*)?|[0-3]?\d[-_.][01]?\d[-_.](?:19|20)\d\d"
-    r"|(?:session|sess|video|vid|clip|seq|sequence|take|cam|camera|day|visit|scene|shot|track|part|shard|chunk|batch"
-    r"|split|subset|fold|disk|vol|volume|bucket|album|dcim)[-_ ]?(?:\d{1,6}|[a-z])?"
-    r"|\d{3}(?:apple|canon|nikon|nd\w+|msdcf)|\d+[-_](?!0\d{4})\d+|[a-z]",
+    rf"{_YEAR}|{_YEAR}[-_. ]?[01]?\d(?:[-_. ]?[0-3]?\d)?(?:[-_ T].*)?|[0-3]?\d[-_.][01]?\d[-_.]{_YEAR}"
+    rf"|{_TAKES}[-_ ]?(?:\d{{1,6}}|[a-z])?|\d{{3}}(?:apple|canon|nikon|nd\w+|msdcf)"
+    r"|(?!\d{1,3}[-_]0\d{4})\d+[-_]\d+|.*\d[-_]of[-_]\d+|[a-z]|\d+x\d+|\d+px"
+    r"|(?:jan|febr?|mar|apr|may|june?|july?|aug|sept?|oct|nov|dec)(?:uary|ch|il|ust|ember|ober)?"
+    rf"|(?:mon|tues|wednes|thurs|fri|satur|sun)day|(?:spring|summer|autumn|fall|winter)[-_ ]?(?:{_YEAR})?"
+    r"|left|right|front|frontal|profile|day|night|indoors?|outdoors?|before|after|[hl]r|rgb|nir|vis|ir|thermal|depth",
+    re.IGNORECASE,
+)
+# Behind a name, with something between them, the same tells takes of one person apart; so do the numbers of copies.
+_BEHIND = re.compile(
+    rf"(?P<name>.*[^-_ ])(?:[-_ ]+(?:{_SPLITS}|{_YEAR}|{_TAKES}[-_ ]?\d{{1,6}})| ?\(\d\)| - copy(?: ?\(\d\))?)",
     re.IGNORECASE,
 )
 # Two people of these may have one number.
@@ -48,11 +65,12 @@ _CLASS_WORDS = (
     "no_glasses other positive negative pos neg cat cats dog dogs non_face background good bad yes no "
 )
 _CLASSES = _GROUPS | frozenset(_CLASS_WORDS.split())
-_UNKNOWN_WORDS = (
-    "nan none null -1 unknown unk n/a nil unlabeled unlabelled unidentified unnamed unsorted "
-    "anonymous noname nobody distractor distractors misc others "
+_UNKNOWN = re.compile(
+    r"na[nt]|none|null|-1|unk|n/a|n\.a\.|nil|nobody|misc|others|to[-_ ]?sort|anonym(?:ous)?"
+    r"|(?:un(?:known|labell?ed|identified|named|sorted|defined|assigned|tagged|classified)|no[-_ ]?name|stranger"
+    r"|distractor)s?(?:[-_ ]?(?:person|people|face|identity|id|subject|user)s?)?[-_ ]*\d*",
+    re.IGNORECASE,
 )
-_UNKNOWN = frozenset(_UNKNOWN_WORDS.split())
 _MARK = "?"  # begins the identity of whoever nobody knows; no person's name does
 _MANY = 1000  # photos of a folder, from where it is more likely a class: MS1MV3's people have at most a few hundred
 _FULL = 100  # files of a full shard at least
@@ -75,6 +93,9 @@ def unknown(name: str) -> str:
 
 def are_unknown(people: np.ndarray) -> np.ndarray:
     """Returns of which of `SampleTable.people`, shape (n,), nobody knows who they are."""
+    if isinstance(people, Texts):
+        parts = [part for part in (people.stems, people.tails) if part is not None]
+        return np.any([are_unknown(part) for part in parts], axis=0)[people.stem_of]
     return np.char.find(np.asarray(people, np.str_), f"/{_MARK}") >= 0
 
 
@@ -97,14 +118,16 @@ def all_match(names: Sequence[str], pattern: re.Pattern[str]) -> bool:
 def canonical(name: str) -> str:
     """Returns one form of a person's name: spaces, invisible characters and forms of Unicode tell nobody apart."""
     visible = "".join(letter for letter in name if unicodedata.category(letter) != "Cf")
-    return unicodedata.normalize("NFC", " ".join(visible.split()))
+    name = " ".join(unicodedata.normalize("NFKC", visible).split())
+    # Whole numbers of a column with gaps were written as floats by somebody.
+    return name.removesuffix(".0") if name.removesuffix(".0").isdecimal() else name
 
 
 def is_unknown(name: str) -> bool:
     """Says whether a name in a folder or a table stands for nobody."""
     # Na and Nan are names of people, though not of many.
-    bare = name.strip(" <>?_")
-    return bare in ("", "NA", "na", "-") or bare.casefold().removesuffix(".0") in _UNKNOWN
+    bare = name.strip(" <>()[]#?_").removesuffix(".0")
+    return bare in ("", "NA", "na", "-", "--") or bool(_UNKNOWN.fullmatch(bare))
 
 
 def read(names: Sequence[str], layout: str = FOLDERS) -> Reading:
@@ -114,12 +137,9 @@ def read(names: Sequence[str], layout: str = FOLDERS) -> Reading:
         names: Files relative to the database, with forward slashes.
         layout: A key of `READINGS`; all but `FOLDERS` are taken at their word.
     """
-    if layout == NAMES:
-        return _finish(names, [_of_file(name) for name in names], READINGS[NAMES], ())
-    if layout == INNER:
-        return _finish(names, [name.rpartition("/")[0] for name in names], READINGS[INNER], ())
-    if layout == FLAT:
-        return _finish(names, [""] * len(names), READINGS[FLAT], ())
+    asked = {NAMES: _of_file, INNER: lambda name: name.rpartition("/")[0], FLAT: lambda name: ""}
+    if layout in asked:
+        return _finish(names, [asked[layout](name) for name in names], READINGS[layout], ())
     paths, notes = _without_parts([[canonical(part) for part in name.split("/")[:-1]] for name in names])
     if not any(paths):
         where = "in one folder" if not notes else "in folders that are no people's"
@@ -132,6 +152,12 @@ def read(names: Sequence[str], layout: str = FOLDERS) -> Reading:
     if reason:
         notes.append(f"If they are people: --layout {INNER}.")
         return _finish(names, [""] * len(names), f"unknown, because {reason}", notes)
+    if _are_conditions(paths):
+        inside = ["/".join(path[1:]) for path in paths]
+        if all(not name or name[-1].isdecimal() for name in inside):  # of people or of their videos
+            return _finish(names, [""] * len(names), "unknown, because outer or inner folders may be people", notes)
+        notes.append(f"Folders such as {min(tops)!r} have the same folders inside, which are read as people.")
+        return _finish(names, inside, "the inner folder", notes)
     inner = ["/".join(path) for path in paths]
     num_top, num_inner = len(set(tops) - {""}), len(set(inner) - {""})
     if num_top == num_inner:
@@ -146,10 +172,12 @@ def read(names: Sequence[str], layout: str = FOLDERS) -> Reading:
 
 def _finish(names: Sequence[str], identity: Sequence[str], how: str, notes: Sequence[str]) -> Reading:
     """Marks who is unknown, each photo by itself, and brings names into one form."""
-    found = [
-        unknown(name) if is_unknown((one := canonical(raw)).rpartition("/")[2]) else one
-        for name, raw in zip(names, identity, strict=True)
-    ]
+    first: dict[str, str] = {}  # of names that differ in case alone
+    one_of: dict[str, str] = {}
+    for raw in dict.fromkeys(identity):
+        one = canonical(raw)
+        one_of[raw] = "" if is_unknown(one.rpartition("/")[2]) else first.setdefault(one.casefold(), one)
+    found = [one_of[raw] or unknown(name) for name, raw in zip(names, identity, strict=True)]
     return Reading(found, how, tuple(notes))
 
 
@@ -174,11 +202,17 @@ def _without_parts(paths: list[list[str]]) -> tuple[list[list[str]], list[str]]:
             gone |= here
         if sessions == here and not (is_last and any(len(name) < 3 for name in here)):
             gone |= sessions
-        if gone:
-            if len(here) > 1 or is_last:
-                notes.append(f"Folders such as {min(gone)!r} are read as parts or sessions, not people.")
-            paths = [path[:level] + path[level + 1 :] if path[level : level + 1] and path[level] in gone else path
-                     for path in paths]  # fmt: skip
+        bare = {name: match["name"] for name in here - gone if (match := _BEHIND.fullmatch(name))}
+        one_of = {name: one for name, one in bare.items() if one in here or len(bare) == len(here)}
+        if len(bare) == len(here) > len(set(bare.values())) == 1:
+            gone, one_of = here, {}  # lfw_train and lfw_test
+        if one_of:
+            notes.append(f"Folders such as {min(one_of)!r} are read as {one_of[min(one_of)]!r}.")
+        if gone and (len(here) > 1 or is_last):
+            notes.append(f"Folders such as {min(gone)!r} are read as parts or sessions, not people.")
+        if gone or one_of:
+            paths = [[*path[:level], *(one_of.get(name, name) for name in path[level : level + 1] if name not in gone),
+                      *path[level + 1 :]] for path in paths]  # fmt: skip
     while paths and len(paths[0]) > 1 and all(len(path) > 1 and path[0] == paths[0][0] for path in paths):
         notes.append(f"The folder {paths[0][0]!r} around all others is read as the database, not a person.")
         paths = [path[1:] for path in paths]
@@ -202,6 +236,9 @@ def _why_no_people(names: Sequence[str], tops: Sequence[str]) -> str:
         return f"folders such as {min(counts)!r} are classes"
     if statistics.median(counts.values()) >= _MANY:
         return f"folders of {int(statistics.median(counts.values())):,} photos are classes, albums or shards"
+    without_number = set(map(_of_file, counts)) - {""}
+    if max(counts.values()) == 1 and 1 < len(without_number) <= len(counts) / 2:
+        return f"folders of one photo each, such as {min(counts)!r}, may number a person's photos"
     pairs = [(top, stem) for top, stem in zip(tops, stems, strict=True) if top]
     if len(counts) > 1 and any(is_shard(pairs, stems) for is_shard in _SHARDS):
         return f"folders such as {min(counts)!r} look like shards, which follow from the names of files"
@@ -218,10 +255,16 @@ def _is_block(pairs: Sequence[tuple[str, str]], stems: Sequence[str]) -> bool:
     )
 
 
-def _is_prefix(pairs: Sequence[tuple[str, str]], stems: Sequence[str]) -> bool:
-    """Says whether folders are the first digits of hashes or numbers that name the files."""
-    digits = re.compile(r"[0-9a-f]{6,}")
-    return all(len(top) <= 4 and stem.startswith(top) and digits.fullmatch(stem) for top, stem in pairs)
+def _is_digits(pairs: Sequence[tuple[str, str]], stems: Sequence[str]) -> bool:
+    """Says whether folders are the first or last digits of hashes, or the last of numbers with which files begin."""
+    number = re.compile(r"([0-9a-f]{6,})(?:-[0-9a-f]+)*|\D*(\d+).*")
+    found = [(top, match) for top, stem in pairs if (match := number.fullmatch(stem))]
+    if len(found) < len(pairs) or any(len(top) >= len(match[1] or match[2]) for top, match in found):
+        return False
+    is_many = len(pairs) > len({top for top, _ in pairs})
+    return all(len(top) <= 4 and (match[1] or "").startswith(top) for top, match in found) or (
+        is_many and all((match[1] or match[2]).endswith(top) for top, match in found)
+    )
 
 
 def _is_full(pairs: Sequence[tuple[str, str]], stems: Sequence[str]) -> bool:
@@ -237,7 +280,7 @@ def _is_full(pairs: Sequence[tuple[str, str]], stems: Sequence[str]) -> bool:
     return goes_on and len(set(sizes[:-1])) == 1 and sizes[0] >= max(sizes[-1], _FULL)
 
 
-_SHARDS: tuple[Callable[[Sequence[tuple[str, str]], Sequence[str]], bool], ...] = (_is_block, _is_prefix, _is_full)
+_SHARDS = (_is_block, _is_digits, _is_full)
 
 
 def _are_groups(paths: Sequence[Sequence[str]]) -> bool:
@@ -250,3 +293,14 @@ def _are_groups(paths: Sequence[Sequence[str]]) -> bool:
     every = [name for names in inside.values() for name in names]
     is_repeated = len(set(every)) < len(every)
     return not is_repeated and len(inside) <= _FEW_GROUPS and min(map(len, inside.values())) >= _MANY_PEOPLE
+
+
+def _are_conditions(paths: Sequence[Sequence[str]]) -> bool:
+    """Says whether a few outer folders hold the same many folders: a person is then in several of them."""
+    outside: dict[str, set[str]] = collections.defaultdict(set)
+    for path in paths:
+        if len(path) > 1:
+            outside["/".join(path[1:])].add(path[0])
+    num = len({path[0] for path in paths if path})
+    is_repeated = [len(tops) > 1 for tops in outside.values()]
+    return len(outside) >= _FEW_GROUPS and len(outside) >= 5 * num and statistics.mean(is_repeated) >= 0.5

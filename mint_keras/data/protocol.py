@@ -102,8 +102,8 @@ def make_protocol(sources: Sources, num_train: int, num_test: int, seed: int) ->
     Raises:
         InputError: if a person is on both sides of membership, or there are too few people.
     """
-    evaluated = set() if sources.evaluate is None else set(sources.evaluate.database.tolist())
-    if seen := sorted(evaluated & set(sources.externals.database.tolist())):
+    evaluated = [] if sources.evaluate is None else np.unique(sources.evaluate.database).tolist()
+    if seen := sorted(set(evaluated) & set(np.unique(sources.externals.database).tolist())):
         raise InputError(
             f"Expected databases to evaluate on that the heads do not train on, received {seen} in both. "
             "Leave --evaluate out to hold out people of the externals instead."
@@ -144,7 +144,8 @@ def _split(
 
 
 def _refuse_shared(people: Mapping[str, np.ndarray], remedy: str = "") -> None:
-    for (first, ones), (second, others) in itertools.combinations(people.items(), 2):
-        if num := len(shared := np.intersect1d(ones, others)):
+    different = {name: np.unique(of) for name, of in people.items()}
+    for (first, ones), (second, others) in itertools.combinations(different.items(), 2):
+        if num := len(shared := np.intersect1d(ones, others, assume_unique=True)):
             message = f"Expected different people in {first} and {second}, received {num} in both, such as"
             raise InputError(f"{message} {str(shared[0])!r}.{remedy}")

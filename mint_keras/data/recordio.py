@@ -7,23 +7,27 @@ float32 label, uint64 id, uint64 id2; with flag > 0 that many float32 labels fol
 """
 
 import array
-import contextlib
 import struct
-from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 
 from mint_keras.data.people import unknown
-from mint_keras.records import InputError, Sample
+from mint_keras.records import InputError, SampleTable
+from mint_keras.texts import Texts
 
 _MAGIC = 0xCED7230A
 _FRAME = struct.Struct("<II")
 _HEADER = struct.Struct("<IfQQ")
+# What a record of an image begins with, up to its first label: in the header, or behind it where there are several.
+_START = np.dtype(
+    [("magic", "<u4"), ("length", "<u4"), ("flag", "<u4"), ("label", "<f4"), ("ids", "V16"), ("first", "<f4")]
+)
 _WHOLE, _FIRST, _LAST = 0, 1, 3  # 2 is a middle part
 _MAX_ID = 2**62  # a larger id is a sign of damage
 _BLOCK = 2**20  # bytes that are searched at once
+_LABELS = 2**14  # records whose labels are read at once
 _MOST_CHECKED = 20_000  # records of an index that are compared with the file: of more, the longest
 
 
@@ -47,13 +51,13 @@ class RecordFile:
         self.why_scanned = self._complaint(keys, offsets)
         if self.why_scanned:
             keys, offsets = self._scan()
-        if not len(keys):
+        if not len(keys) or not self._file.seek(0, 2):
             raise InputError(f"Expected records in {self.path}, received none.")
         # Arrays take a tenth of what a dictionary takes.
-        order = np.argsort(keys, kind="stable")
-        self.keys, self.offsets = keys[order], offsets[order]
-        # Views give Python numbers, several times as fast as arrays give theirs.
-        self._keys, self._offsets = memoryview(self.keys.data), memoryview(self.offsets.data)
+        if (keys[1:] < keys[:-1]).any():
+            order = np.argsort(keys, kind="stable")
+            keys, offsets = keys[order], offsets[order]
+        self.keys, self.offsets = keys, offsets
 
     def __enter__(self) -> Self:
         return self
@@ -67,11 +71,16 @@ class RecordFile:
         Raises:
             InputError: for a key that is not in the index or a damaged record.
         """
-        self._seek(key)
+        place = int(np.searchsorted(self.keys, key))
+        if place == len(self.keys) or self.keys[place] != key:
+            raise InputError(f"Expected a key of {self.path.name}'s index, received {key}.")
+        self._file.seek(int(self.offsets[place]))
         parts: list[bytes] = []
         continuation = None
         while continuation not in (_WHOLE, _LAST):
-            continuation, length = self._frame_of(key)
+            if (frame := self._frame()) is None:
+                raise InputError(f"Expected a RecordIO frame at key {key} of {self.path}: damaged file or wrong index.")
+            continuation, length = frame
             payload = self._file.read(length)
             if len(payload) < length:
                 raise InputError(f"Expected {length} bytes at key {key} of {self.path}, received {len(payload)}.")
@@ -91,23 +100,28 @@ class RecordFile:
             raise InputError(f"Expected {flag} labels at key {key} of {self.path}, received {len(body)} bytes.")
         return np.frombuffer(body, np.float32, flag), body[4 * flag :]
 
-    def image(self, key: int) -> bytes:
-        """Returns the encoded image of one record, whose label has to say an identity."""
-        labels, payload = self.read(key)
-        if not np.isfinite(labels[0]):
-            raise InputError(f"Expected an identity at key {key} of {self.path}, received the label {labels[0]}.")
-        return payload
+    def first_labels(self, keys: np.ndarray) -> tuple[np.ndarray, str]:
+        """Returns the first label of each record, float32, NaN where it cannot be read; and why not of the last such.
 
-    def labels(self, key: int) -> np.ndarray:
-        """Returns the labels of one record without reading its image: whoever lists millions must not read theirs."""
-        self._seek(key)
-        continuation, length = self._frame_of(key)
-        start = self._file.read(min(length, _HEADER.size))
-        flag = _HEADER.unpack(start)[0] if len(start) == _HEADER.size else 0
-        rest = self._file.read(4 * flag) if _HEADER.size + 4 * flag <= length else b""
-        if continuation != _WHOLE or len(start) < _HEADER.size or len(rest) < 4 * flag:
-            return self.read(key)[0]  # split or damaged within its labels
-        return np.frombuffer(rest, np.float32) if flag else np.array([_HEADER.unpack(start)[1]], np.float32)
+        Images are not read, because whoever lists millions must not read theirs.
+        """
+        found, is_read, reason = np.full(len(keys), np.nan, np.float32), np.zeros(len(keys), bool), ""
+        offsets = self.offsets[np.searchsorted(self.keys, keys)]
+        for start in range(0, len(keys), _LABELS):
+            # Mapped anew, so that the memory of what was looked at is free.
+            file = np.memmap(self.path, np.uint8, "r")
+            rows = start + np.flatnonzero(offsets[start : start + _LABELS] <= len(file) - _START.itemsize)
+            heads = file[offsets[rows, None] + np.arange(_START.itemsize)].view(_START)[:, 0]
+            # One that is whole: of others, the parts are joined below.
+            is_read[rows] = (heads["magic"] == _MAGIC) & (heads["length"] >> 29 == _WHOLE)
+            is_read[rows] &= heads["length"] >= _HEADER.size + 4 * heads["flag"].astype(np.int64)
+            found[rows] = np.where(heads["flag"] > 0, heads["first"], heads["label"])
+        for row in np.flatnonzero(~is_read).tolist():
+            try:
+                found[row] = self.read(int(keys[row]))[0][0]
+            except InputError as error:
+                found[row], reason = np.nan, str(error)
+        return found, reason
 
     def image_keys(self) -> np.ndarray:
         """Returns the keys that hold images: record 0, where present, says where they end and identities begin.
@@ -115,21 +129,21 @@ class RecordFile:
         It says so in float32, which holds whole numbers up to 2**24 only (Glint360K has more images), so the records
         around that place are looked at. Where record 0 is damaged, the identities are looked for from the end.
         """
-        if self._keys[0] != 0:
-            return self.keys
-        behind = self._keys[-1] + 1
-        about = self._is_identity(0)
-        if about is False:
-            return self.keys
-        stated = float(self.read(0)[0][0]) if about else np.nan
-        end = min(max(int(stated), 1), behind) if np.isfinite(stated) else behind
-        while end > 1 and self._is_identity(end - 1) is True:
-            end -= 1
-        while self._is_identity(end) is False:
-            end += 1
-        # A damaged record 0 with no identities behind the images may have been an image.
-        first = 0 if np.isnan(stated) and end == behind else 1
-        return self.keys[(self.keys >= first) & (self.keys < end)]
+        keys = self.keys
+        if keys[0] == 0 and (about := self._is_identity(0)) is not False:
+            behind = int(keys[-1]) + 1
+            stated = float(self.read(0)[0][0]) if about else np.nan
+            end = min(max(int(stated), 1), behind) if np.isfinite(stated) else behind
+            while end > 1 and self._is_identity(end - 1) is True:
+                end -= 1
+            while self._is_identity(end) is False:
+                end += 1
+            # A damaged record 0 with no identities behind the images may have been an image.
+            first = 0 if np.isnan(stated) and end == behind else 1
+            keys = keys[(keys >= first) & (keys < end)]
+        # An index may number records otherwise, and then these are anywhere.
+        is_odd = len(keys) and any(self._is_identity(int(key)) for key in (keys[0], keys[-1]))
+        return np.array([key for key in keys.tolist() if not self._is_identity(key)]) if is_odd else keys
 
     def _is_identity(self, key: int) -> bool | None:
         """Says whether a record is about people, not an image; None if it cannot be read, as in a truncated file."""
@@ -150,26 +164,28 @@ class RecordFile:
             message = f"Expected an index of KEY<TAB>OFFSET lines at {self._index}, received: {error}."
             raise InputError(f"{message} Without the file the records are looked for instead.") from error
         # A line that is there twice says nothing wrong.
-        if len(np.unique(keys)) < len(keys):
+        if _repeats(keys):
             keys, offsets = np.unique(np.stack([keys, offsets]), axis=1)
         return keys, offsets
 
     def _complaint(self, keys: np.ndarray, offsets: np.ndarray) -> str:
         """Returns why an index is not of this file, "" if it may be; one of a truncated file is right."""
-        if len(np.unique(keys)) < len(keys) or len(np.unique(offsets)) < len(offsets):
+        if _repeats(keys) or _repeats(offsets):
             return "repeats records"
-        if len(offsets) and (offsets.min() < 0 or (offsets % 4).any()):
+        if len(offsets) and (min(keys.min(), offsets.min()) < 0 or (offsets % 4).any()):
             return "points to places where no record can begin"
         size = self._file.seek(0, 2)
         within = np.sort(offsets[offsets < size])
         gaps = np.diff(np.append(within, size))
-        known = set(within.tolist())
         longest = np.sort(np.argsort(-gaps, kind="stable")[:_MOST_CHECKED])
         for place in np.union1d(longest, [len(within) - 1] if len(within) else []).astype(int).tolist():
             end = self._end(int(within[place]))
-            if end is not None and end < size and end not in known and self._begins_record(end):
+            if end is None or end >= size:
+                continue
+            if within[min(int(np.searchsorted(within, end)), len(within) - 1)] != end and self._begins_record(end):
                 return "lacks records"
-        return "lacks the first record" if 0 not in known and self._begins_record(0) else ""
+        has_first = bool(len(within)) and within[0] == 0
+        return "lacks the first record" if not has_first and self._begins_record(0) else ""
 
     def _scan(self) -> tuple[np.ndarray, np.ndarray]:
         # Keys are the ids in the headers, or else the order. Where a record is damaged, it goes on at the next frame
@@ -193,7 +209,7 @@ class RecordFile:
             position = end
         keys = np.array(ids, np.int64)
         # Ids that repeat, as where a writer left them all at 0, tell no records apart; their order does.
-        if len(np.unique(keys)) < len(keys):
+        if _repeats(keys):
             keys = np.arange(len(keys))
         return keys, np.array(offsets, np.int64)
 
@@ -224,18 +240,6 @@ class RecordFile:
             position += _BLOCK
         return size
 
-    def _seek(self, key: int) -> None:
-        # Keys without a gap, the usual case, need no search.
-        place = key - self._keys[0]
-        if not 0 <= place < len(self._keys) or self._keys[place] != key:
-            place = int(np.searchsorted(self.keys, key))
-            if place == len(self._keys) or self._keys[place] != key:
-                raise InputError(f"Expected a key of {self.path.name}'s index, received {key}.")
-        offset = self._offsets[place]
-        if offset < 0:
-            raise InputError(f"Expected an offset of at least 0 at key {key} of {self._index}, received {offset}.")
-        self._file.seek(offset)
-
     def _frame(self, position: int | None = None) -> tuple[int, int] | None:
         """Returns which part of a record the frame at a place, or here, holds, and its length; None without one."""
         if position is not None:
@@ -244,46 +248,46 @@ class RecordFile:
         magic, length_and_flag = _FRAME.unpack(encoded) if len(encoded) == _FRAME.size else (0, 0)
         return (length_and_flag >> 29, length_and_flag & ((1 << 29) - 1)) if magic == _MAGIC else None
 
-    def _frame_of(self, key: int) -> tuple[int, int]:
-        if (frame := self._frame()) is None:
-            raise InputError(f"Expected a RecordIO frame at key {key} of {self.path}: damaged file or wrong index.")
-        return frame
 
+def read(path: Path, database: str) -> SampleTable:
+    """Lists the images of a `.rec` file; the first label of a record is its identity, its location `FILE.rec#KEY`.
 
-def read(path: Path, database: str) -> Iterator[Sample]:
-    """Yields the images of a `.rec` file; the first label of a record is its identity, its location `FILE.rec#KEY`.
-
-    Labels below 0, or all the same, are unknown. A damaged record stays listed, to be rejected with its reason by
-    whoever reads its image.
+    Labels below 0, no numbers, or all the same, are unknown. A damaged record stays listed, to be rejected with its
+    reason by whoever reads its image.
     """
-    identities, reason = {}, "none"
     with RecordFile(path) as records:
-        for key in map(int, records.image_keys()):
-            identities[key] = np.nan
-            try:
-                identities[key] = float(records.labels(key)[0])
-            except InputError as error:
-                reason = f"damaged ones only: {error}"
-    readable = np.array([label for label in identities.values() if np.isfinite(label)])
-    if not len(readable):
-        raise InputError(f"Expected images in {path}, received {reason}")
-    says_nothing = bool(_why_unknown(readable))
-    for key, label in identities.items():
-        identity = f"{int(label):07d}" if np.isfinite(label) else f"damaged-{key}"
-        is_known = not says_nothing and not label < 0
-        yield Sample(f"{database}/{key}", database, identity if is_known else unknown(str(key)), f"{path}#{key}")
+        keys = records.image_keys()
+        labels, reason = records.first_labels(keys)
+    del records  # its index is as large as the table
+    if not len(readable := labels[np.isfinite(labels)]):
+        received = f"damaged ones only: {reason}" if reason else "none"
+        raise InputError(f"Expected images in {path}, received {received}")
+    is_known = np.isfinite(labels) & (labels >= 0) & (not _why_unknown(readable))
+    values, label_of = np.unique(labels[is_known], return_inverse=True)
+    stem_of = np.zeros(len(keys), np.int32)
+    stem_of[is_known] = label_of + 1
+    same = np.zeros(len(keys), np.uint8)
+    sample_id: Any = Texts(np.array([f"{database}/"]), same, keys)
+    # Who is unknown is told apart by the key.
+    number = None if is_known.all() else np.where(is_known, -1, sample_id.number)
+    identity: Any = Texts(np.array([unknown(""), *(f"{int(label):07d}" for label in values)]), stem_of, number)
+    location: Any = Texts(np.array([f"{path}#"]), same, sample_id.number)
+    name: Any = Texts(np.array([database]), same)
+    return SampleTable(sample_id, name, identity, location)
 
 
 def complaints(path: Path) -> list[str]:
     """Returns what is wrong with the index of a `.rec` file and with its labels."""
     with RecordFile(path) as records:
         found = [f"The index {records.why_scanned}; the file was scanned instead."] if records.why_scanned else []
-        labels = []
-        for key in map(int, records.image_keys()):
-            with contextlib.suppress(InputError):
-                labels.append(float(records.labels(key)[0]))
-    why = _why_unknown(np.array([label for label in labels if np.isfinite(label)]))
+        labels, _ = records.first_labels(records.image_keys())
+    why = _why_unknown(labels[np.isfinite(labels)])
     return [*found, why] if why else found
+
+
+def _repeats(numbers: np.ndarray) -> bool:
+    ordered = np.sort(numbers)  # a tenth of the time and the memory that `np.unique` takes
+    return bool((ordered[1:] == ordered[:-1]).any())
 
 
 def _why_unknown(labels: np.ndarray) -> str:

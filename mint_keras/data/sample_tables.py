@@ -1,5 +1,6 @@
 """Sample tables on disk: Parquet, as every stage writes it, or a CSV of one's own."""
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Mapping
@@ -8,12 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from mint_keras import borders, formats
+from mint_keras import borders, formats, texts
 from mint_keras.data import files, people, synthetic
 from mint_keras.data.people import unknown
-from mint_keras.records import InputError, SampleTable
+from mint_keras.records import InputError, SampleTable, concatenate_tables
 
+_BLOCK = 2**16  # rows that are written at once, or a few more
 REQUIRED = ("sample_id", "database", "identity", "location")
+# Before this was written, a photo of nobody known was a person of its own, called as its file is.
+_VERSION = {b"mint_keras": b"2"}
 # Optional columns of numbers and the shape of one sample's.
 _NUMBERS = {"box": (4,), "landmarks": (5, 2)}
 
@@ -29,18 +33,24 @@ def write_samples(
     import pyarrow
     import pyarrow.parquet
 
-    columns = {name: pyarrow.array(values) for name, values in (extra or {}).items()}
-    for name, column in table.columns().items():
-        if name in _NUMBERS:
-            flat = column.reshape(len(column), -1)
-            numbers = [None if np.isnan(row).any() else row.tolist() for row in flat]
-            columns[name] = pyarrow.array(numbers, pyarrow.list_(pyarrow.float32()))
-        else:
-            texts, folder = column.tolist(), path.parent.resolve()
-            places = [borders.placed(text, folder) for text in texts] if name == "location" else texts
-            columns[name] = pyarrow.array(places, pyarrow.string())
-    with formats.atomic_path(path) as temporary:
-        pyarrow.parquet.write_table(pyarrow.table(columns), temporary, row_group_size=part_size)
+    folder, writer = path.parent.resolve(), None
+    block = -(-_BLOCK // part_size) * part_size
+    with formats.atomic_path(path) as temporary, contextlib.ExitStack() as closing:
+        for start in range(0, max(len(table), 1), block):
+            rows = slice(start, start + block)
+            columns = {name: pyarrow.array(values[rows]) for name, values in (extra or {}).items()}
+            for name, column in table.columns().items():
+                if name in _NUMBERS:
+                    flat = column[rows].reshape(-1, int(np.prod(_NUMBERS[name])))
+                    numbers = [None if np.isnan(row).any() else row.tolist() for row in flat]
+                    columns[name] = pyarrow.array(numbers, pyarrow.list_(pyarrow.float32()))
+                else:
+                    said = column[rows].tolist()
+                    places = [borders.placed(text, folder) for text in said] if name == "location" else said
+                    columns[name] = pyarrow.array(places, pyarrow.string())
+            part = pyarrow.table(columns, metadata=_VERSION)
+            writer = writer or closing.enter_context(pyarrow.parquet.ParquetWriter(temporary, part.schema))
+            writer.write_table(part, row_group_size=part_size)
 
 
 def read_samples(path: Path, part: int | None = None) -> SampleTable:
@@ -57,36 +67,61 @@ def read_samples(path: Path, part: int | None = None) -> SampleTable:
         InputError: if the file is neither, is empty, lacks a column, repeats a sample_id or has a wrong value.
     """
     known = [field.name for field in dataclasses.fields(SampleTable)]
-    columns: dict[str, list[Any]] = (
-        borders.read_parquet(path, known, part) if path.suffix == ".parquet" else {**borders.read_csv(path)}
-    )
-    if missing := [name for name in REQUIRED if name not in columns]:
-        raise InputError(f"Expected a sample table with columns {list(REQUIRED)}, received {path} without {missing}.")
-    if not columns["sample_id"]:
+    is_parquet = path.suffix == ".parquet"
+    blocks = borders.parquet_blocks(path, known, part) if is_parquet else iter([{**borders.read_csv(path)}])
+    tables: list[SampleTable] = []
+    for columns in blocks:
+        if missing := [name for name in REQUIRED if name not in columns]:
+            raise InputError(
+                f"Expected a sample table with columns {list(REQUIRED)}, received {path} without {missing}."
+            )
+        if columns["sample_id"]:
+            here = {name: columns[name] for name in known if name in columns}
+            tables.append(_parse(here, path, first_row=1 + sum(map(len, tables))))
+    if not tables:
         raise InputError(f"Expected at least one sample, received the empty table {path}.")
-    arrays: dict[str, Any] = {}
-    for name in (name for name in known if name in columns):
-        if name in _NUMBERS:
-            arrays[name] = _parse_numbers(columns[name], _NUMBERS[name], f"{name} of {path}")
-        else:
-            arrays[name] = np.array([_as_text(value) for value in columns[name]])
-    if "attributes" in arrays:
-        arrays["attributes"] = np.array([_parse_attributes(text, path) for text in arrays["attributes"].tolist()])
-    folder, places = path.parent.resolve(), arrays["location"].tolist()
-    is_address = [synthetic.is_synthetic(text) or bool(files.why_unusable(text)) for text in places]
-    arrays["location"] = np.array(
-        [text if is_whole else borders.found(text, folder) for text, is_whole in zip(places, is_address, strict=True)]
-    )
-    pairs = zip(map(people.canonical, arrays["identity"].tolist()), arrays["sample_id"].tolist(), strict=True)
-    arrays["identity"] = np.array([unknown(sample) if people.is_unknown(name) else name for name, sample in pairs])
-    if wrong := [text for text in np.unique(arrays["database"]).tolist() if "/" in text]:
+    table = concatenate_tables(tables)
+    if texts.repeated(table.sample_id):
+        raise InputError(f"Expected unique sample_ids, received repeated ones in {path}.")
+    return table
+
+
+def _parse(columns: Mapping[str, list[Any]], path: Path, first_row: int) -> SampleTable:
+    """Returns some rows of a table of samples, the first of which has a number in the file."""
+    numbers = {
+        name: _parse_numbers(columns[name], shape, f"{name} of {path}", first_row)
+        for name, shape in _NUMBERS.items()
+        if name in columns
+    }
+    said = {name: list(map(_as_text, values)) for name, values in columns.items() if name not in numbers}
+    if "attributes" in said:
+        said["attributes"] = [_parse_attributes(text, path) for text in said["attributes"]]
+    folder = path.parent.resolve()
+    said["location"] = [
+        text if synthetic.is_synthetic(text) or files.why_unusable(text) else borders.found(text, folder)
+        for text in said["location"]
+    ]
+    pairs = zip(map(people.canonical, said["identity"]), said["sample_id"], strict=True)
+    is_old = path.suffix == ".parquet" and _is_old(path)
+    said["identity"] = [
+        unknown(of) if people.is_unknown(name) or (is_old and of.endswith(f"/{name}") and "." in name) else name
+        for name, of in pairs
+    ]
+    if wrong := sorted(text for text in set(said["database"]) if "/" in text):
         raise InputError(f"Expected names of databases without /, which people's names follow, received {wrong[0]!r}.")
     for name in ("sample_id", "database", "identity"):  # lists of them are written as text, and read again
-        if wrong := [text for text in np.unique(arrays[name]).tolist() if text != borders.without_controls(text)]:
+        if wrong := sorted(text for text in set(said[name]) if text != borders.without_controls(text)):
             raise InputError(f"Expected {name} without control characters in {path}, received {wrong[0]!r}.")
-    if len(np.unique(arrays["sample_id"])) != len(arrays["sample_id"]):
-        raise InputError(f"Expected unique sample_ids, received repeated ones in {path}.")
-    return SampleTable(**arrays)
+    arrays: dict[str, Any] = {name: texts.packed(values) for name, values in said.items()}
+    return SampleTable(**arrays, **numbers)
+
+
+def _is_old(path: Path) -> bool:
+    """Says whether an earlier version wrote a table; those of others have no manifest beside them."""
+    import pyarrow.parquet
+
+    said = pyarrow.parquet.read_metadata(path).metadata or {}
+    return (path.parent / formats.MANIFEST).is_file() and not _VERSION.keys() <= said.keys()
 
 
 def _parse_attributes(text: str, path: Path) -> str:
@@ -105,10 +140,10 @@ def _as_text(value: Any) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def _parse_numbers(values: list[Any], shape: tuple[int, ...], where: str) -> np.ndarray:
+def _parse_numbers(values: list[Any], shape: tuple[int, ...], where: str, first_row: int) -> np.ndarray:
     num = int(np.prod(shape))
     rows = []
-    for number, value in enumerate(values, start=1):
+    for number, value in enumerate(values, start=first_row):
         parts = value.split() if isinstance(value, str) else (value or [])
         try:
             row = [float(part) for part in parts] or [np.nan] * num

@@ -7,10 +7,11 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from mint_keras import formats
+from mint_keras import formats, texts
 from mint_keras.data import files, images, layouts, pairs, recordio, sample_tables, synthetic
 from mint_keras.records import InputError, NoSamplesError, Rejected, SampleTable, concatenate_tables, tabulate
 
@@ -50,16 +51,21 @@ def list_samples(source: str, layout: str = "") -> SampleTable:
             return table
         if len(names := np.unique(table.database)) > 1:
             raise InputError(f"Expected one database to call {found.database}, received {names.tolist()}.")
-        return dataclasses.replace(table, database=np.full(len(table), found.database))
-    readers = {layouts.RECORDIO: recordio.read, layouts.VERIFICATION: pairs.read}
-    read = readers.get(found.layout, functools.partial(layouts.read, layout=found.layout))
+        name: Any = texts.Texts(np.array([found.database]), np.zeros(len(table), int))
+        return dataclasses.replace(table, database=name)
+    is_pairs = found.layout == layouts.VERIFICATION
+    read = pairs.read if is_pairs else functools.partial(layouts.read, layout=found.layout)
     try:
-        table = tabulate(read(found.path, found.database))
+        table = (
+            recordio.read(found.path, found.database)
+            if found.layout == layouts.RECORDIO
+            else tabulate(read(found.path, found.database))
+        )
     except NoSamplesError as error:
         suffixes = ", ".join(sorted(files.SUFFIXES))
         raise InputError(f"Expected images ({suffixes}) in {found.path}, received none.") from error
     # Said here, before a run rejects them all one by one.
-    if all(map(files.why_unusable, table.location.tolist())):
+    if all(map(files.why_unusable, table.location)):
         raise InputError(f"Expected usable images in {found.path}: {files.why_unusable(str(table.location[0]))}")
     return table
 
@@ -113,9 +119,7 @@ def join(parts: Sequence[SampleTable]) -> SampleTable:
         InputError: if two of them have the same sample.
     """
     table = concatenate_tables(parts)
-    names, counts = np.unique(table.sample_id, return_counts=True)
-    if len(names) < len(table):
-        twice = names[counts > 1]
+    if twice := texts.repeated(table.sample_id):
         raise InputError(
             f"Expected different samples, received {len(twice)} twice, such as {twice[0]!r}. Databases are told apart "
             "by their folder names: NAME=PATH gives one another name."
@@ -126,7 +130,7 @@ def join(parts: Sequence[SampleTable]) -> SampleTable:
 def fingerprint(table: SampleTable) -> str:
     """Returns a SHA-256 that changes when a row, or the size or time of a file behind it, changes."""
     # Not the contents: a million images are not read twice. They are hashed while they are decoded, see `FaceReader`.
-    paths = {images.split(location)[0] for location in table.location.tolist()}
+    paths = {images.split(location)[0] for location in texts.column(table.location)}
     stats = [os.stat(path) for path in sorted(paths) if os.path.exists(path)]
     return formats.sha256_json([formats.sha256_table(table), [[s.st_size, s.st_mtime_ns] for s in stats]])
 
@@ -155,5 +159,5 @@ def _is_prepared(folder: Path) -> bool:
 
 def attribute(table: SampleTable, name: str) -> np.ndarray:
     """Returns an attribute of every sample as text, "" where there is none."""
-    texts = ["{}"] * len(table) if table.attributes is None else table.attributes.tolist()
-    return np.array([str(json.loads(text).get(name, "")) for text in texts])
+    objects = ["{}"] * len(table) if table.attributes is None else table.attributes.tolist()
+    return np.array([str(json.loads(text).get(name, "")) for text in objects])

@@ -19,7 +19,8 @@ def split_people(people: np.ndarray, fraction: float, rng: np.random.Generator) 
     """
     if not 0.0 < fraction < 1.0:
         raise InputError(f"Expected a fraction between 0 and 1, received {fraction}.")
-    unique, person_of = np.unique(known_units(people), return_inverse=True)
+    names, name_of = np.unique(people, return_inverse=True)
+    unique, person_of = np.unique(known_units(names), return_inverse=True)
     if len(unique) < 2:
         if num := int(are_unknown(people).sum()):
             raise InputError(
@@ -34,7 +35,7 @@ def split_people(people: np.ndarray, fraction: float, rng: np.random.Generator) 
     num_first = min(max(round(fraction * len(unique)), 1), len(unique) - 1)
     is_first = np.zeros(len(unique), bool)
     is_first[rng.permutation(len(unique))[:num_first]] = True
-    return is_first[person_of]
+    return is_first[person_of][name_of]
 
 
 def permute_membership(people: np.ndarray, is_member: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -68,8 +69,9 @@ def choose_evenly(databases: np.ndarray, num: int, rng: np.random.Generator) -> 
     shuffled = rng.permutation(len(databases))
     # The turn of a sample is its place in its own database; taking turns spreads the choice.
     turn = np.empty(len(databases), int)
-    for database in np.unique(databases):
-        rows = shuffled[databases[shuffled] == database]
+    names, database_of = np.unique(databases, return_inverse=True)
+    for database in range(len(names)):
+        rows = shuffled[database_of[shuffled] == database]
         turn[rows] = np.arange(len(rows))
     # The first of one order: a smaller choice by the same seed lies inside a larger one.
     return np.sort(shuffled[np.argsort(turn[shuffled], kind="stable")][:num])

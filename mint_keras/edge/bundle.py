@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from mint_keras import formats, shelf
+from mint_keras import formats, languages, shelf
 from mint_keras.borders import reading
 from mint_keras.faces import quality
 from mint_keras.records import InputError, RefusedError
@@ -54,14 +54,17 @@ class Bundle:
             return FieldCalibration.from_dict(formats.read_json(path))
 
 
-def seal(folder: Path, manifest: Mapping[str, Any]) -> None:
+def seal(folder: Path, manifest: Mapping[str, Any], language: str = languages.ENGLISH) -> None:
     """Writes card and manifest of a bundle with all of its files, with the SHA-256 of each of them and of itself.
 
-    The manifest is that of `formats.make_manifest`, with head, seed and whatever else is said of the bundle.
+    The manifest is that of `formats.make_manifest`, with head, seed and whatever else is said of the bundle. The
+    card is in the language, a key of `languages.NAMES`.
     """
     # Markdown is no page of a browser, so nothing is escaped.
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)  # noqa: S701
     environment.loader = jinja2.PackageLoader("mint_keras.edge")
+    spoken = languages.of(language)
+    environment.globals.update(_=lambda message, *values: spoken.plain(message).format(*values), say=spoken.say)
     formats.write_text(folder / CARD, environment.get_template("card.md").render(manifest))
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != formats.MANIFEST)
     hashes = {path.relative_to(folder).as_posix(): formats.sha256_file(path) for path in files}

@@ -184,6 +184,6 @@ def describe_audited(folder: Path) -> dict[str, str]:
     title = folder.name
     licence = "Audited model: its terms are not known here; ask whoever gave it to you before you pass the bundle on."
     if synthetic.is_synthetic(str(config.get("data"))):
-        title += f", a lab model trained on drawn faces of nobody ({config['data']})"
+        title = f"{title}, a lab model trained on drawn faces of nobody ({config['data']})"
         licence = "Audited model and faces are the lab's, under this project's Apache-2.0."
     return {"title": title, "licence": licence}

@@ -76,7 +76,7 @@ def to_keras(path: Path, side: int) -> keras.Model:
         InputError: if the file is no SCRFD with landmarks.
     """
     source = _open(path)
-    inner = source.to_keras(source.usual_preprocessing(), side, "scrfd").model
+    inner = source.to_keras(source.usual_preprocessing()[0], side, "scrfd").model
     photo = keras.Input(batch_shape=(1, side, side, 3), dtype="uint8", name=PHOTO)
     return keras.Model(photo, inner(layers.Rescaling(1 / 127.5, offset=-1.0, name="normalise")(photo)), name="detector")
 

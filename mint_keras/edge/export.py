@@ -19,6 +19,7 @@ from mint_keras.data import protocol as protocols
 from mint_keras.edge import bundle, compression, parity, scorer
 from mint_keras.edge.scorer import FACES, LOGIT, SCORE, TfliteScorer
 from mint_keras.records import InputError, RefusedError, Scores
+from mint_keras.statistics import division
 from mint_keras.training.batches import LabelledAad
 
 MIXED = "mixed"
@@ -159,11 +160,17 @@ def make(
 
 
 def measure(
-    head: TrainedHead, files: dict[str, Path], faces: ComparedFaces, reference: Sequence[Scores], tolerance: float
+    head: TrainedHead,
+    files: dict[str, Path],
+    faces: ComparedFaces,
+    reference: Sequence[Scores],
+    tolerance: float,
+    divided: division.Division | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Returns by name what the manifest of a bundle says as its parity: size, differences from Keras, time and memory.
 
-    The reference is that of `keras_scores`, the tolerance that of `parity.check`.
+    The reference is that of `keras_scores`, the tolerance that of `parity.check`. Where one of several artefacts is to
+    be chosen, people are divided: some say who is refused, and all other figures are of the others.
 
     Raises:
         RefusedError: if some logits are no numbers.
@@ -173,13 +180,15 @@ def measure(
         run, content = TfliteScorer(file), file.read_bytes()
         shown = progress.bar(range(len(faces.pixels)), desc=name, unit="face")
         received = faces.scores(head, (run.logits(faces.pixels[k : k + 1]) for k in shown))
-        comparison = parity.compare(reference, received)
+        asked = (reference, received)
+        told = parity.compare(*(map(divided.choosing, asked) if divided else asked))
+        comparison = parity.compare(*map(divided.reported, asked)) if divided else told
         records[name] = {
             "bytes": len(content),
             "zipped_bytes": len(zlib.compress(content, 9)),
             "operations": collections.Counter(kind for kind, _ in litert.operations(content)),
             **comparison,
-            "refused": parity.check(comparison, tolerance),
+            "refused": parity.check(told, tolerance),
         }
     # After all comparisons: the clock runs only while nothing else does.
     few = next(iter(files.values())).parent / "few.npy"

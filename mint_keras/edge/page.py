@@ -28,6 +28,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from mint_keras import languages
 from mint_keras.data import images
 from mint_keras.edge import report, scoring
 from mint_keras.edge.bundle import SCORER, Bundle, read_bundle
@@ -43,6 +44,14 @@ MAX_BATCHES = 4
 _MAX_NAME = 200
 # Not left to the system: where its table says otherwise, browsers refuse the script.
 _ASSETS = {"page.js": "text/javascript", "style.css": "text/css"}
+# What the script says.
+_MESSAGES = {
+    "looking": "Looking at photo {0} of {1}: {2}",
+    "left": "{0} photos were left out: at most {1} at once.",
+    "large": "Too large: {0}.",
+    "unread": "Not read (folders? Drop the photos that are in them): {0}.",
+    "failed": "It did not work: {0}",
+}
 _HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src blob: data:; connect-src 'self'; "
@@ -98,7 +107,7 @@ def make_app(folder: Path, port: int, looking: Looking | None = None, threads: i
     bundle = read_bundle(folder)
     looking = (looking or Looking()).with_bundle(bundle)
     scorer = scoring.FaceScorer(bundle.path / SCORER, looking, threads or os.cpu_count() or 1)
-    page = _Page(bundle, scorer, looking.anyway)
+    page = _Page(bundle, scorer, looking)
     routes = [
         Route("/", page.show),
         *(Route(f"/{name}", page.asset) for name in _ASSETS),
@@ -154,18 +163,20 @@ class _Page:
     Photos come one by one and are not kept: the browser draws the boxes over the file that it has anyway.
     """
 
-    def __init__(self, bundle: Bundle, scorer: scoring.FaceScorer, anyway: bool) -> None:
-        self._bundle, self._scorer, self._anyway = bundle, scorer, anyway
+    def __init__(self, bundle: Bundle, scorer: scoring.FaceScorer, looking: Looking) -> None:
+        self._bundle, self._scorer, self._looking = bundle, scorer, looking
         self._batches: dict[str, list[_Photo]] = {}
         # Photos of one batch get their numbers one after the other, and all threads work on one photo.
         self._lock = threading.Lock()
-        self._templates = report.environment()
+        self._templates = report.environment(looking.language)
 
     async def show(self, request: Request) -> Response:
         """Returns the page, still empty."""
         limits = {"bytes": MAX_BYTES, "photos": MAX_PHOTOS}
         template = self._templates.get_template("page.html")
-        return HTMLResponse(template.render(manifest=self._bundle.manifest, limits=limits))
+        say = languages.of(self._looking.language).plain
+        messages = {name: say(message) for name, message in _MESSAGES.items()}
+        return HTMLResponse(template.render(manifest=self._bundle.manifest, limits=limits, messages=messages))
 
     async def asset(self, request: Request) -> Response:
         """Returns a file that the page loads."""
@@ -253,7 +264,7 @@ class _Page:
         ids = np.array([f"{row + 1}: {name}" for row, name in enumerate(names)], np.str_)
         table = SampleTable(ids, np.full(len(names), "page"), ids, names)
         unused = [photo.error for photo in photos if photo.error]
-        return scoring.judge(self._bundle, table, faces, unused, self._anyway)
+        return scoring.judge(self._bundle, table, faces, unused, self._looking)
 
     def _find(self, request: Request) -> list[_Photo]:
         batch = self._batches.get(request.path_params["batch"])

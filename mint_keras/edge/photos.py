@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Self
 import cv2
 import numpy as np
 
-from mint_keras import formats, shelf
+from mint_keras import formats, languages, shelf
 from mint_keras.borders import shown
 from mint_keras.data import files, images, samples
 from mint_keras.data.people import unknown
@@ -137,6 +137,10 @@ class Looking:
         pictures: Whether faces are kept as pictures for the report.
         anyway: Whether scores are shown although most faces are unlike those that the bundle was calibrated with.
         compares: Whether it is asked if a person's photos show one person.
+        language: What pages are written in, a key of `languages.NAMES`.
+
+    Raises:
+        InputError: for a language that there is none of.
     """
 
     detectors: tuple[str, ...] = ()
@@ -147,13 +151,17 @@ class Looking:
     pictures: bool = False
     anyway: bool = False
     compares: bool = False
+    language: str = languages.ENGLISH
+
+    def __post_init__(self) -> None:
+        languages.of(self.language)
 
     def settings(self) -> dict[str, Any]:
         """Returns what decides the faces, for a manifest: detectors by their content."""
         hashes = [formats.sha256_file(detectors.find_file(name)) for name in self.detectors]
         settings = {**dataclasses.asdict(self), "detectors": hashes}
-        # The faces are the same with it and without.
-        del settings["anyway"]
+        # The faces are the same with and without.
+        del settings["anyway"], settings["language"]
         return settings
 
     def with_bundle(self, bundle: Bundle) -> Self:

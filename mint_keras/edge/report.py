@@ -2,14 +2,14 @@
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import jinja2
 import numpy as np
 
-from mint_keras import formats, score_files
+from mint_keras import formats, languages, score_files
 from mint_keras.edge.bundle import Bundle, FieldCalibration
 from mint_keras.edge.judgement import Judgement
 from mint_keras.records import Rejected, Scores
@@ -32,7 +32,7 @@ class PhotoScores:
 
     Rejected photos have no usable face; what was left out is no photo, or the same as another. Resized faces were crops
     of other sizes than 112x112. Scores are withheld where they would mean nothing: most faces are unlike those that the
-    bundle was calibrated with.
+    bundle was calibrated with. Pages are in the language, tables and JSON in English.
     """
 
     bundle: Bundle
@@ -45,6 +45,7 @@ class PhotoScores:
     num_resized: int
     left_out: Sequence[Rejected] = ()
     is_withheld: bool = False
+    language: str = languages.ENGLISH
 
     @property
     def counts(self) -> str:
@@ -77,12 +78,12 @@ class PhotoScores:
         if all(unit.p_value is None for unit in units):
             why = self.calibration.photos.silence_in_words()
             why = why or "No face is like those that the bundle was calibrated with."
-            return f"No verdict. {why} {wording['silent']}"
+            return " ".join(("No verdict.", why, wording["silent"]))
         judged = [sum(unit.is_selected is not None for unit in side) for side in (self.faces, self.persons)]
         found = [sum(bool(unit.is_selected) for unit in side) for side in (self.faces, self.persons)]
         said = f"{found[0]:,} of {judged[0]:,} faces stand out"
         if judged[1]:
-            said += f", and {found[1]:,} of {judged[1]:,} persons by all of their photos"
+            said = f"{said}, and {found[1]:,} of {judged[1]:,} persons by all of their photos"
         return f"{said}. {wording['selected' if any(found) else 'none']}"
 
     @property
@@ -171,16 +172,17 @@ def _number(value: float | None) -> str:
 
 def text(made: PhotoScores, out: Path | None) -> str:
     """Returns what a terminal shows: the highest scores, persons, counts, the folder if any, verdict and limits."""
-    lines = _table(made.faces, "image")
+    say = languages.of(made.language).say
+    lines = _table(made.faces, "image", say)
     if made.persons:
-        lines += ["", *_table(made.persons, "person"), ""]
-    where = "" if out is None else f": {out / formats.SCORES}, {FACES}, {JSON}, {REPORT}"
-    scored = f"{len(made.faces):,} faces scored by the {made.bundle.head} head on {made.bundle.tap}{where}"
+        lines += ["", *_table(made.persons, "person", say), ""]
+    scored = f"{len(made.faces):,} faces scored by the {made.bundle.head} head on {made.bundle.tap}"
+    if out is not None:
+        scored = f"{scored}: {out / formats.SCORES}, {FACES}, {JSON}, {REPORT}"
     best = max(made.faces, key=lambda face: face.logit)
     highest = f"The highest: {rank(best.share_above, made.num_people)}" if made.num_people else ""
-    return "\n".join(
-        filter(None, [*lines, highest, made.counts, scored, made.verdict, *made.notes, made.limits])
-    )  # fmt: skip
+    said = map(say, [highest, made.counts, scored, made.verdict, *made.notes, made.limits])
+    return "\n".join(filter(None, [*lines, *said]))
 
 
 def printable(name: str) -> str:
@@ -188,7 +190,7 @@ def printable(name: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
 
-def _table(findings: Sequence[Judgement], what: str) -> list[str]:
+def _table(findings: Sequence[Judgement], what: str, say: Callable[[str], str]) -> list[str]:
     """Returns the highest scores first, with the share of others who score as high, and not the scores themselves.
 
     A score looks like a probability, and is none. Columns that say nothing are left out.
@@ -196,25 +198,25 @@ def _table(findings: Sequence[Judgement], what: str) -> list[str]:
     ordered = sorted(findings, key=lambda one: -one.logit)
     has_above = any(one.share_above is not None for one in findings)
     has_p = any(one.p_value is not None for one in findings)
-    rows = [("as high", "      p", "mistakes", what)]
+    rows = [(f"{say('as high'):>7}", "      p", f"{say('mistakes'):>8}", say(what))]
     for one in ordered[:_SHOWN]:
         above = "-" if one.share_above is None else f"{one.share_above:.1%}"
         p = "-" if one.p_value is None else f"{one.p_value:.2g}"
         mistakes = "-" if one.mistakes is None else f"<= {one.mistakes}"
-        mark = " * stands out" if one.is_selected else ""
-        why = f" ({one.abstained})" if one.abstained and has_p else ""
+        mark = f" * {say('stands out')}" if one.is_selected else ""
+        why = f" ({say(one.abstained)})" if one.abstained and has_p else ""
         name = f"{printable(one.name)}{mark}{why}"
-        rows.append((f"{above:>7}", f"{p:>7}", f"{mistakes:>8}", name))
+        rows.append((f"{above:>{len(rows[0][0])}}", f"{p:>7}", f"{mistakes:>{len(rows[0][2])}}", name))
     lines = ["  ".join(itertools.compress(row, (has_above, has_p, has_p, True))) for row in rows]
     if len(ordered) > _SHOWN:
-        lines.append(f"... and {len(ordered) - _SHOWN:,} more")
+        lines.append(say(f"... and {len(ordered) - _SHOWN:,} more"))
     return lines
 
 
 def html(made: PhotoScores) -> str:
     """Returns the report as one page that has no scripts and loads nothing from elsewhere."""
     ordered = sorted(made.faces, key=lambda face: -face.logit)
-    template = environment().get_template("report.html")
+    template = environment(made.language).get_template("report.html")
     return template.render(
         made=made,
         faces=ordered[:_SHOWN_IN_PAGE],
@@ -227,11 +229,13 @@ def html(made: PhotoScores) -> str:
     )
 
 
-def environment() -> jinja2.Environment:
-    """Returns the templates of pages."""
+def environment(language: str = languages.ENGLISH) -> jinja2.Environment:
+    """Returns the templates of pages in a language."""
     # Files have whatever names people give them, so everything is escaped.
     found = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     found.loader = jinja2.PackageLoader("mint_keras.edge")
+    spoken = languages.of(language)
+    found.globals.update(_=spoken.label, say=spoken.say, lang=spoken.code)
     found.filters["rank"] = rank
     found.filters["up_to"] = lambda value: "" if value is None else f"≤ {value}"
     found.filters["number"] = lambda value: "" if value is None else f"{value:.2g}"
@@ -269,7 +273,7 @@ def histogram(calibration: FieldCalibration | None, faces: Sequence[Judgement]) 
     sides = zip(edges[:-1].tolist(), heights.tolist(), strict=True)
     bars = [(at(edge), round(_HEIGHT - height, 2), width, round(height, 2)) for edge, height in sides if height]
     marks = [(at(face.logit), bool(face.is_selected)) for face in faces[:_SHOWN_IN_PAGE]]
-    names = ", ".join(f"{len(values):,} of {name}" for name, values in of_databases.items())
+    names = ", ".join(f"{name}: {len(values):,}" for name, values in of_databases.items())
     caption = (
         f"Grey bars: people who were not in the training data ({names}), each with their highest score. Lines below: "
         "the faces in these photos. Farther right is higher."

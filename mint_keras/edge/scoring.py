@@ -81,7 +81,7 @@ def score_photos(
         faces, rejected = _score_all(work, where, out)
         if not faces:
             _refuse(len(table), [*rejected, *left_out], out)
-        return judge(opened, table, faces, [*rejected, *left_out], looking.anyway)
+        return judge(opened, table, faces, [*rejected, *left_out], looking)
 
     if out is None:
         return judged()
@@ -97,7 +97,7 @@ def score_photos(
 
 
 def judge(
-    bundle: Bundle, table: SampleTable, faces: list[ScoredFace], unused: list[Rejected], anyway: bool = False
+    bundle: Bundle, table: SampleTable, faces: list[ScoredFace], unused: list[Rejected], looking: Looking
 ) -> PhotoScores:
     """Returns what a bundle says of the faces that it scored in a table of photos.
 
@@ -106,7 +106,7 @@ def judge(
         table: The photos.
         faces: Their faces.
         unused: Photos without a usable face, and what was left out (`files.LEFT_OUT`).
-        anyway: Whether scores are shown although most faces are unlike those that the bundle was calibrated with.
+        looking: Whether scores are shown `anyway`, and in which language.
     """
     calibration = bundle.calibration()
     logit = np.array([face.logit for face in faces], np.float32)
@@ -116,10 +116,10 @@ def judge(
     left_out = [entry for entry in unused if entry.reason.startswith(files.LEFT_OUT)]
     rejected = [entry for entry in unused if entry not in left_out]
     num_photos = len({face.row for face in faces}) + len(rejected)
-    num_odd = 0 if anyway else sum(face.is_odd for face in of_faces)
+    num_odd = 0 if looking.anyway else sum(face.is_odd for face in of_faces)
     return PhotoScores(
         bundle, calibration, scores, of_faces, of_persons, rejected, num_photos, num_resized, left_out,
-        is_withheld=2 * num_odd > len(of_faces),
+        is_withheld=2 * num_odd > len(of_faces), language=looking.language,
     )  # fmt: skip
 
 

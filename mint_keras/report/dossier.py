@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 
 import jinja2
 
-from mint_keras import formats
+from mint_keras import formats, languages
 from mint_keras.borders import reading
 from mint_keras.records import InputError, RefusedError
-from mint_keras.report import pdf, plots
-from mint_keras.report.states import RUN, State, states
-from mint_keras.statistics import decisions, findings, verdict
+from mint_keras.report import pdf, plots, states
+from mint_keras.report.states import RUN, State
+from mint_keras.statistics import decisions, findings, names, verdict
 from mint_keras.statistics.decisions import Decision
 from mint_keras.statistics.findings import Finding
 from mint_keras.statistics.intervals import Estimate
@@ -27,17 +27,32 @@ from mint_keras.statistics.verdict import Verdict
 AUDIT, CASE = "audit.json", "case.json"
 VERDICT, REPORT, PDF = "verdict.txt", "report.html", "report.pdf"
 FINDINGS, POWER, ROBUSTNESS = "findings", "power", "robustness"
-SCHEMA_VERSION = 2  # of audit.json; 1 knew neither what was audited nor the decisions
+SCHEMA_VERSION = 3  # of audit.json; 1 knew neither what was audited nor the decisions, 2 had sentences for states
 _MOST_COLUMNS = 4  # scorers of a table: more would be a word a line on paper
+# Options that name something of the auditor's machine, and what of it a manifest has the SHA-256 of.
+_PLACES = {
+    **dict.fromkeys(("audited", "look", "swap", "foreign", "reference"), "its model.keras"),
+    **dict.fromkeys(("members", "externals", "held-out", "evaluate"), "the list of all photos of the run"),
+    **dict.fromkeys(("unseen-photos", "nulls"), "the list of its photos"),
+    "run": "its scores.csv",
+    "weights": "the file itself",
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """Whose audit it is, all of it said by the auditor and nothing of it inferred; "" for what is not said."""
+    """Whose audit it is, all of it said by the auditor and nothing of it inferred; "" for what is not said.
+
+    The language is a key of `languages.NAMES`: of the report, and not of audit.json.
+    """
 
     case: str = ""
     author: str = ""
     release: str = ""
+    language: str = ""
+
+    def __post_init__(self) -> None:
+        languages.of(self.language or languages.ENGLISH)  # one that there is none of shows before anything takes long
 
 
 class Table(NamedTuple):
@@ -74,7 +89,7 @@ def read(folder: Path) -> Read:
     content = {"identities": [], **formats.read_json(folder / AUDIT)}  # the first version asked nobody who is who
     with reading(f"an audit in {folder / AUDIT}"):
         verdicts = {name: Verdict.of(decided) for name, decided in content["verdicts"].items()}
-        found = Read(content, verdicts, decisions.decide_once(verdicts), states(content, verdicts))
+        found = Read(content, verdicts, decisions.decide_once(verdicts), states.read(content, verdicts))
         said = [(one["reference"], one["outcome"]) for one in content.get("decisions", ())]
         decided = [(one.reference, one.outcome) for one in found.decisions]
         # Audits of the first version asked no look network, which evidence takes since.
@@ -111,14 +126,15 @@ def write(folder: Path, case: Case, time: str = "") -> list[str]:
     manifest = formats.read_json(folder / formats.MANIFEST) if (folder / formats.MANIFEST).is_file() else {}
     earlier = formats.read_json(folder / CASE) if (folder / CASE).is_file() else {}
     said = {name: value or earlier.get(name, "") for name, value in dataclasses.asdict(case).items()}
+    spoken = languages.Language(said["language"] or languages.ENGLISH, _names(found))
     formats.write_json(folder / CASE, {**said, "time": earlier.get("time") or time})
     with reading(f"the figures of an audit in {folder / AUDIT}"):
-        plain, pictures = text(found), _draw(found, folder)
+        plain, pictures = spoken.say(text(found)), _draw(found, folder, spoken)
     formats.write_text(folder / VERDICT, plain)
     files = {path.name: formats.sha256_file(path) for path in (folder / AUDIT, folder / CASE, *pictures.values())}
     with reading(f"an audit with its manifest in {folder}"):
         shown = {name: path.read_bytes() for name, path in pictures.items()}
-        page = render(found, manifest, formats.read_json(folder / CASE), files, shown)
+        page = render(found, manifest, formats.read_json(folder / CASE), files, shown, spoken)
     formats.write_text(folder / REPORT, page)
     if not (has_pdf := pdf.write(folder / PDF, page)):
         (folder / PDF).unlink(missing_ok=True)  # one of before would say something else
@@ -149,6 +165,7 @@ def render(
     case: Mapping[str, str],
     files: Mapping[str, str],
     pictures: Mapping[str, bytes],
+    language: languages.Language,
 ) -> str:
     """Returns the page of an audit: one HTML file that needs nothing else, for the screen and for paper.
 
@@ -158,14 +175,18 @@ def render(
         case: The content of case.json.
         files: SHA-256 of the files that are its result, by name.
         pictures: PNG files by name, `FINDINGS`, and `POWER` and `ROBUSTNESS` where there are such curves.
+        language: What it is written in.
     """
     # Autoescape, because names come from files; StrictUndefined, because a page with a gap must not be written.
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("mint_keras.report"), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
+    environment.globals.update(_=language.label, say=language.say, lang=language.code)
     environment.filters["estimate"] = lambda one: str(Estimate(**one) if isinstance(one, Mapping) else one)
     rows = [row for decided in found.verdicts.values() for row in decided.findings]
+    made_by = [*found.content.get("steps", []), *([manifest] if manifest else [])]
+    filled = [_fill_in(one) for one in made_by]
     return environment.get_template("audit.html").render(
         found=found,
         content=found.content,
@@ -177,7 +198,11 @@ def render(
         meanings={role: meaning for role, meaning in findings.ROLES.items() if any(row.role == role for row in rows)},
         limits=verdict.LIMITS,
         manifest=manifest,
-        command=_without_places(str(manifest.get("command", ""))),
+        scorers={name: names.plain(name) for name in found.verdicts},
+        looked=dict(names.plain(one.scorer) for one in found.decisions if one.scorer),
+        needed=_photos_needed(found.content),
+        steps=[{"command": command} for command, _ in filled],
+        places={what: digest for _, places in filled for what, digest in places.items()},
         case=case,
         files=files,
         # The page is one file that loads nothing: its pictures are in it.
@@ -210,13 +235,19 @@ def _across(found: Read) -> list[tuple[str, Finding]]:
     return [(name, one) for name, decided in found.verdicts.items() for one in decided.findings if one.role in aside]
 
 
+def _names(found: Read) -> list[str]:
+    """Returns what has the same name in every language: scorers and databases."""
+    parts = found.content.get("audited", {}).get("photos", {}).get("parts", {})
+    return [*found.verdicts, *(name for part in parts.values() for name in part["databases"])]
+
+
 def text(found: Read) -> str:
     """Returns the report as text: the verdict, every reference with what it rests on, and what was not run."""
     content = found.content
     lines = [f"Verdict: {found.outcome}", verdict.headline(found.outcome, found.decisions)]
     for one in found.decisions:
-        speaks = f", of the {one.truth}" if one.truth else ""
-        lines += ["", f"== {one.reference or 'no reference'}{speaks}: {one.outcome} ==", "", *one.plain]
+        speaks = f"{one.reference}, of the {one.truth}" if one.reference else "no reference"
+        lines += ["", f"== {speaks}: {one.outcome} ==", "", *one.plain]
         lines += [one.others] if one.others else []
         lines += ["", *one.sentences] if one.scorer else []
         for scorer in one.scorers if one.reference else ():
@@ -227,15 +258,11 @@ def text(found: Read) -> str:
         lines += [f"{row.name} ({row.question}): AUC {row.auc}, by {scorer}." for scorer, row in across]
     lines += ["", *content.get("identities", [])]
     lines += ["", *(
-        f"{point['num_photos']} photo{'s' * (point['num_photos'] > 1)} of each person, {name}: AUC "
-        f"{Estimate(**point['auc'])}."
+        f"Photos of each person: {point['num_photos']}, {name}: AUC {Estimate(**point['auc'])}."
         for name, curve in content["people"].items()
         for point in curve
     )]  # fmt: skip
-    for name, num in content["photos_needed"]["by_scorer"].items():
-        enough = f"{num} or more" if num else f"more than {len(content['people'][name])}"
-        wanted = content["photos_needed"]["auc"]
-        lines.append(f"For an AUC over people of {wanted:g}, {name} needs {enough} photos of each person.")
+    lines += _photos_needed(content)
     lines.append(content["photos"])
     lines += [
         f"{one['change']}, {one['scorer']}: AUC {Estimate(**one['auc'])}, false positives "
@@ -247,8 +274,21 @@ def text(found: Read) -> str:
     return "\n".join([*lines, "", verdict.LIMITS, ""])
 
 
-def _draw(found: Read, folder: Path) -> dict[str, Path]:
+def _photos_needed(content: Mapping[str, Any]) -> list[str]:
+    """Says of every scorer how many photos of each person it takes to be rather sure of people."""
+    wanted, people = content["photos_needed"]["auc"], content["people"]
+    return [
+        f"For an AUC of {wanted:g} with the whole of its interval, {name} needs {num} or more photos of each person."
+        if num
+        else f"For an AUC of {wanted:g} with the whole of its interval, {name} needs more than {len(people[name])} "
+        "photos of each person."
+        for name, num in content["photos_needed"]["by_scorer"].items()
+    ]
+
+
+def _draw(found: Read, folder: Path, language: languages.Language) -> dict[str, Path]:
     """Draws the pictures of the page; returns their files by name."""
+    say = language.say
 
     def interval(one: Estimate) -> tuple[float, float, float]:
         return one.value, one.low, one.high
@@ -257,35 +297,56 @@ def _draw(found: Read, folder: Path) -> dict[str, Path]:
     groups: dict[str, dict[str, list[plots.Row]]] = {}
     for one in found.decisions:
         of = {scorer: _of_reference(found.verdicts[scorer], one.reference) for scorer in one.scorers if one.reference}
-        groups[f"{one.reference}: {one.outcome}"] = {
-            scorer: [(row.name, row.role, interval(row.auc)) for row in rows.values()] for scorer, rows in of.items()
+        groups[f"{say(one.reference)}: {say(one.outcome)}"] = {
+            scorer: [(say(row.name), say(row.role), interval(row.auc)) for row in rows.values()]
+            for scorer, rows in of.items()
         }
     for scorer, row in _across(found):
-        aside = groups.setdefault("across databases, deciding nothing", {}).setdefault(scorer, [])
-        aside.append((row.name, row.role, interval(row.auc)))
+        aside = groups.setdefault(say("across databases, deciding nothing"), {}).setdefault(scorer, [])
+        aside.append((say(row.name), say(row.role), interval(row.auc)))
     plots.save_findings(paths[FINDINGS], {name: of for name, of in groups.items() if of})
     if content["people"]:
         paths[POWER] = folder / f"{POWER}.png"
-        axes: dict[str, dict[str, list[plots.Point]]] = {"AUC": {}, "TPR at 1% FPR": {}}
+        axes: dict[str, dict[str, list[plots.Point]]] = {"AUC": {}, say("true positives at 1% false ones"): {}}
         for name, curve in content["people"].items():
             for figure, key in zip(axes, ("auc", "tpr_at_1_fpr"), strict=True):
                 axes[figure][name] = [(point["num_photos"], *interval(Estimate(**point[key]))) for point in curve]
-        plots.save_curves(paths[POWER], axes, "photos of each person")
+        plots.save_curves(paths[POWER], axes, say("photos of each person"))
     if changed := content["robustness"]["rows"]:
         paths[ROBUSTNESS] = folder / f"{ROBUSTNESS}.png"
-        panels: dict[str, dict[str, list[plots.Point]]] = {"AUC": {}, "true positives": {}, "false positives": {}}
+        figures = ("AUC", say("true positives"), say("false positives"))
+        panels: dict[str, dict[str, list[plots.Point]]] = {figure: {} for figure in figures}
         for row in changed:
             true, false = row["true_positives"], row["false_positives"]
             shown = (interval(Estimate(**row["auc"])), (true, true, true), (false, false, false))
             for curves, values in zip(panels.values(), shown, strict=True):
-                curves.setdefault(row["scorer"], []).append((row["change"], *values))
-        plots.save_curves(paths[ROBUSTNESS], panels, "change of the photos")
+                curves.setdefault(row["scorer"], []).append((say(row["change"]), *values))
+        plots.save_curves(paths[ROBUSTNESS], panels, say("change of the photos"))
     return paths
 
 
-def _without_places(command: str) -> str:
-    """Returns a command with the names of what lay somewhere on the auditor's machine, and not the places."""
-    words = [word.rpartition("=") for word in shlex.split(command)]
-    return shlex.join(
-        f"{name}{equals}{Path(place).name if Path(place).is_absolute() else place}" for name, equals, place in words
-    )
+def _fill_in(step: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
+    """Returns a command with names in brackets for places of the auditor's machine, and SHA-256 of what belongs there.
+
+    Args:
+        step: A manifest, or of it the command, the SHA-256 of what was given (inputs), and the name of what was made.
+    """
+    inputs, left, option = step["inputs"], dict(step["inputs"]), ""
+    words, places = [], {}
+    for word in shlex.split(step["command"]):
+        begins, equals, rest = word.partition("=") if word.startswith("--") else ("", "", word)
+        option = begins.removeprefix("--") or option
+        of, mark, path = rest.rpartition("=")
+        name = Path(path).name
+        # What is drawn, such as synthetic:1/web/0-9/2, lies nowhere.
+        if option not in _PLACES or not path or ":" in path:
+            words.append(shlex.quote(name if Path(path).is_absolute() else word))
+            continue
+        words.append(f"{begins}{equals}{of}{mark}[{name}]")
+        for known in (f"{option} {name}", option.replace("-", " "), name, "samples"):
+            if known in inputs:
+                places[f"[{name}]: {_PLACES[option]}"] = inputs[known]
+                left.pop(known, None)
+                break
+    words += ["--out", f"[{step.get('name', 'AUDIT')}]"]
+    return " ".join(words), {**places, **{f"made from: {name}": digest for name, digest in left.items()}}

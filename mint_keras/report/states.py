@@ -3,15 +3,17 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from mint_keras.records import InputError
 from mint_keras.statistics import findings, verdict
 from mint_keras.statistics.verdict import Verdict
 
 RUN, NOT_RUN, NOT_POSSIBLE = "run", "not run", "not possible"
 _REFERENCE, _CONTROL, _ACROSS, _ATTACK, _PHOTOS = "reference", "control", "across databases", "attack", "photos"
+_NO_REASON = "This audit does not say why."
 
 
 class State(NamedTuple):
-    """The state of one reference, control or attack, with what is to be said of it."""
+    """The state of one reference, control or attack, with what is to be said of it; only what was run needs no why."""
 
     kind: str
     name: str
@@ -19,8 +21,16 @@ class State(NamedTuple):
     why: str = ""
 
 
+class Gap(NamedTuple):
+    """What an audit did not measure, or not all of: its name as in `states`, `NOT_RUN` or `NOT_POSSIBLE`, and why."""
+
+    name: str
+    state: str
+    why: str
+
+
 class _Item(NamedTuple):
-    """What an audit may do: how its finding is called, or its role, and how a sentence that it was not done begins."""
+    """What an audit may do: how its finding is called, or its role, and how older audits began their sentence of it."""
 
     kind: str
     name: str
@@ -29,29 +39,33 @@ class _Item(NamedTuple):
     sentence: str = ""
 
 
+# Names that those who measure need.
+KEPT_OUT, UNSEEN, SWAP = "same database (people who were kept out)", "own unseen photos", "cross-model swap"
+FOREIGN, BESIDE, CHANGED = "a foreign model", "networks beside the audited one", "photos that were changed"
+PERSONS, PLUS = "MINT+ at the level of persons", "MINT+"
+EXTERNALS, HELD_OUT = "members and externals, as in the paper", "a database of members held out"
+LOTS, FILES, SHRUNK = "sides dealt out by lot", "files made alike", "photos shrunk alike"
+NULL_PAIRS = "pairs of databases without members"
+OF_ROLE = {
+    findings.BLIND: "pixels alone",
+    findings.LOOK: "another face network (look)",
+    findings.UNTRAINED: "untrained copies",
+    findings.DIRECTION: "known signs (which side was used)",
+}
 _ITEMS = (
-    _Item(_REFERENCE, "same database (people who were kept out)", "same database", findings.REFERENCE, "Same database"),
-    _Item(_REFERENCE, "own unseen photos", "own unseen photos", findings.REFERENCE, "Image membership"),
-    _Item(_REFERENCE, "cross-model swap", "cross-model swap", findings.REFERENCE, "Cross-model swap"),
-    _Item(_CONTROL, "pixels alone", "", findings.BLIND, "Blind control"),
-    _Item(_CONTROL, "another face network (look)", "", findings.LOOK, "Look control"),
-    _Item(_CONTROL, "untrained copies", "", findings.UNTRAINED, "Untrained control"),
-    _Item(_CONTROL, "known signs (which side was used)", "", findings.DIRECTION, "Direction control"),
-    _Item(_CONTROL, "two sides neither of which was used", "", findings.NULL),
-    _Item(_CONTROL, "a foreign model", "", findings.OTHER, "Foreign model"),
-    _Item(_CONTROL, "networks beside the audited one", "", findings.BESIDE, "References"),
-    _Item(
-        _ACROSS,
-        "members and externals, as in the paper",
-        "members and externals",
-        findings.CLAIM,
-        "Members and externals",
-    ),
-    _Item(_ACROSS, "a database of members held out", "members of", findings.CLAIM, "Member database held out"),
-    _Item(_ACROSS, "sides dealt out by lot", "sides dealt out", findings.CONTEXT, "Sides dealt out by lot"),
-    _Item(_ACROSS, "files made alike", "pipeline transplant", findings.CLAIM, "Pipeline transplant"),
-    _Item(_ACROSS, "photos shrunk alike", "resolution match", findings.CLAIM, "Resolution match"),
-    _Item(_ACROSS, "pairs of databases without members", "null pair", findings.CONTEXT, "Null pairs"),
+    _Item(_REFERENCE, KEPT_OUT, "same database", findings.REFERENCE, "Same database"),
+    _Item(_REFERENCE, UNSEEN, UNSEEN, findings.REFERENCE, "Image membership"),
+    _Item(_REFERENCE, SWAP, SWAP, findings.REFERENCE, "Cross-model swap"),
+    *(_Item(_CONTROL, name, "", role, f"{role.capitalize()} control") for role, name in OF_ROLE.items()),
+    _Item(_CONTROL, "two sides neither of which was used", "", findings.NULL, "Null control"),
+    _Item(_CONTROL, FOREIGN, "", findings.OTHER, "Foreign model"),
+    _Item(_CONTROL, BESIDE, "", findings.BESIDE, "References"),
+    _Item(_ACROSS, EXTERNALS, "members and externals", findings.CLAIM, "Members and externals"),
+    _Item(_ACROSS, HELD_OUT, "members of", findings.CLAIM, "Member database held out"),
+    _Item(_ACROSS, LOTS, LOTS, findings.CONTEXT, "Sides dealt out by lot"),
+    _Item(_ACROSS, FILES, "pipeline transplant", findings.CLAIM, "Pipeline transplant"),
+    _Item(_ACROSS, SHRUNK, "resolution match", findings.CLAIM, "Resolution match"),
+    _Item(_ACROSS, NULL_PAIRS, "null pair", findings.CONTEXT, "Null pairs"),
 )
 # What no audit does, so that nobody takes its silence for resistance.
 _ELSEWHERE = (
@@ -64,33 +78,40 @@ _ELSEWHERE = (
 )
 
 
-def states(content: Mapping[str, Any], verdicts: Mapping[str, Verdict]) -> list[State]:
-    """Returns the state of everything that an audit may do, from the content of audit.json.
+def states(content: Mapping[str, Any], verdicts: Mapping[str, Verdict], gaps: Iterable[Gap]) -> list[State]:
+    """Returns the state of everything that an audit may do, from the content of audit.json and what was not measured.
 
-    What was not measured is there as sentences "NAME: why.". One that names an option says what would have run it.
+    What is not known here by its name is a control, so that nothing is dropped.
     """
-    rest = [str(line) for line in content["not_measured"]]
+    rest: dict[str, list[Gap]] = {}
+    for gap in gaps:
+        rest.setdefault(gap.name, []).append(gap)
     found = [one for decided in verdicts.values() for one in decided.findings]
     has_reference = any(one.role == findings.REFERENCE for one in found)
 
-    def why_not(beginning: str) -> list[str]:
-        said = [line for line in rest if beginning and line.startswith(beginning)]
-        rest[:] = [line for line in rest if line not in said]
-        return [line.removeprefix(beginning).removeprefix(": ").strip() for line in said]
+    def of(kind: str, name: str, is_run: bool, otherwise: tuple[str, str]) -> State:
+        missing = rest.pop(name, [])
+        why = " ".join(gap.why for gap in missing)
+        if is_run:
+            return State(kind, name, RUN, why)
+        # If anything of it could have been run, it could.
+        state = NOT_RUN if any(gap.state == NOT_RUN for gap in missing) else NOT_POSSIBLE
+        return State(kind, name, state, why) if missing else State(kind, name, *otherwise)
 
-    def of(item: _Item) -> State:
-        said = why_not(item.sentence)
-        if any(one.role == item.role and one.name.startswith(item.finding) for one in found):
-            return State(item.kind, item.name, RUN, " ".join(said))
-        if not said and item.kind == _CONTROL and not has_reference:
-            return State(item.kind, item.name, NOT_POSSIBLE, "There is no reference to be a control of.")
-        return State(item.kind, item.name, _unmeasured(said), " ".join(said) or "This audit does not say why.")
-
-    known = [of(item) for item in _ITEMS]
-    scorers = [State(_ATTACK, name, RUN) for name in verdicts]
-    missing = ["MINT+ at the level of persons", "MINT+"]
-    scorers += [State(_ATTACK, one, _unmeasured(said), " ".join(said)) for one in missing if (said := why_not(one))]
-    every = [*known, *scorers, *_ELSEWHERE, *_of_photos(content, why_not), *_left(rest)]
+    every = []
+    for item in _ITEMS:
+        is_run = any(one.role == item.role and one.name.startswith(item.finding) for one in found)
+        without = (NOT_RUN, _NO_REASON)
+        if item.kind == _CONTROL and not has_reference:
+            without = (NOT_POSSIBLE, "There is no reference to be a control of.")
+            if not is_run:
+                rest.pop(item.name, None)
+        every.append(of(item.kind, item.name, is_run, without))
+    every += [State(_ATTACK, name, RUN) for name in verdicts]
+    every += [of(_ATTACK, name, False, ("", "")) for name in (PERSONS, PLUS) if name in rest]
+    every += [*_ELSEWHERE, *_of_photos(content)]
+    every.append(of(_PHOTOS, CHANGED, bool(content["robustness"]["rows"]), (NOT_RUN, _NO_REASON)))
+    every += [of(_CONTROL, name, False, ("", "")) for name in list(rest)]
     # Those of one kind and reason are one row, in the order of the first.
     alike: dict[tuple[str, str, str], list[str]] = {}
     for one in every:
@@ -98,32 +119,41 @@ def states(content: Mapping[str, Any], verdicts: Mapping[str, Verdict]) -> list[
     return [State(kind, "; ".join(names), state, why) for (kind, state, why), names in alike.items()]
 
 
-def _of_photos(content: Mapping[str, Any], why_not: Any) -> list[State]:
-    single = str(content["photos"])
-    is_single = not single.startswith("Single photos: no p-values")
-    changed = why_not("Photos that were changed")
+def _of_photos(content: Mapping[str, Any]) -> list[State]:
+    single = str(content["photos"]).removeprefix("Single photos: ")
     scan = str(content.get("audited", {}).get("photos", {}).get("scan", ""))
-    has_scan = bool(scan) and not scan.startswith("NOT SCANNED")
     return [
-        State(_PHOTOS, "single photos", RUN if is_single else NOT_POSSIBLE,
-              "" if is_single else single.removeprefix("Single photos: no p-values").lstrip(". ")),
-        State(_PHOTOS, "several photos of a person", RUN if content["people"] else NOT_POSSIBLE,
-              "" if content["people"] else f"It takes {verdict.MIN_PEOPLE} people with photos on both sides."),
-        State(_PHOTOS, "photos that were changed", RUN if content["robustness"]["rows"] else _unmeasured(changed),
-              " ".join(changed)),
-        State(_PHOTOS, "search for copies and shared people", RUN if has_scan else NOT_RUN,
-              scan or "This audit does not say."),
+        State(_PHOTOS, "single photos", NOT_POSSIBLE, single)
+        if single.startswith("no p-values")
+        else State(_PHOTOS, "single photos", RUN),
+        State(_PHOTOS, "several photos of a person", RUN)
+        if content["people"]
+        else State(_PHOTOS, "several photos of a person", NOT_POSSIBLE,
+                   f"It takes {verdict.MIN_PEOPLE} people with photos on both sides."),
+        State(_PHOTOS, "search for copies and shared people",
+              RUN if scan and not scan.startswith("NOT SCANNED") else NOT_RUN, scan or _NO_REASON),
     ]  # fmt: skip
 
 
-def _left(lines: Iterable[str]) -> list[State]:
-    """Returns what was not measured under a name that is not known here: nothing is dropped."""
-    return [
-        State(_CONTROL, name, _unmeasured([why]), why.strip()) for name, _, why in (one.partition(":") for one in lines)
-    ]
+def read(content: Mapping[str, Any], verdicts: Mapping[str, Verdict]) -> list[State]:
+    """Returns the states that an audit.json says, or what follows from the sentences "NAME: why." of an older one.
+
+    Raises:
+        InputError: if something has no state, or no reason why it was not run.
+    """
+    if "states" not in content:
+        return states(content, verdicts, map(_from_sentence, content["not_measured"]))
+    found = [State(**one) for one in content["states"]]
+    for one in found:
+        if one.state not in (RUN, NOT_RUN, NOT_POSSIBLE) or (one.state != RUN and not one.why):
+            raise InputError(f"Expected each state to be run, or not and why, received {one.name!r}: {one.state!r}.")
+    return found
 
 
-def _unmeasured(said: Iterable[str]) -> str:
-    """Says whether something could have been run: its sentence names the option, or nobody knows why it was not."""
-    said = list(said)
-    return NOT_RUN if not said or any("--" in line for line in said) else NOT_POSSIBLE
+def _from_sentence(line: str) -> Gap:
+    """Reads what audits said before schema 3: a sentence that names an option says what would have run it."""
+    known = {PERSONS: PERSONS, PLUS: PLUS, "Photos that were changed": CHANGED}
+    known |= {item.sentence: item.name for item in _ITEMS}
+    begins = next((one for one in known if line.startswith(one)), line.partition(":")[0])
+    why = line.removeprefix(begins).removeprefix(": ").strip()
+    return Gap(known.get(begins, begins), NOT_RUN if "--" in line else NOT_POSSIBLE, why)

@@ -1,13 +1,10 @@
 """Tables of results as text."""
 
-import collections
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from mint_keras.data import protocol
-from mint_keras.records import AUDITED, UNTRAINED, ParityRecord, ResultRow
+from mint_keras.records import AUDITED, UNTRAINED, ParityRecord
 from mint_keras.statistics.intervals import Estimate
 
 AUDITED_COLUMN = "audited model"
@@ -32,30 +29,6 @@ def columns(main_evaluation: str) -> list[tuple[str, str, str]]:
         ("untrained copy", UNTRAINED, main_evaluation),
         *(column for column in controls if column[2] != main_evaluation),
     ]
-
-
-def mint_table(results: Sequence[ResultRow], head: str, main_evaluation: str) -> str:
-    """Returns the table of a run, shaped like the paper's Table 1, with the columns that keep it honest.
-
-    There is one row per tap of the head, and per baseline (and its tap, if it looks at several). Cells are accuracy,
-    AUC and TPR at 1% FPR, means over the seeds, "-" where there is none.
-    """
-    by_key: dict[tuple[str, str, str, str], list[ResultRow]] = {}
-    for row in results:
-        by_key.setdefault((row.scorer, row.model, row.evaluation, row.tap), []).append(row)
-    table = [[head, *(name for name, _, _ in columns(main_evaluation))]]
-    kinds = list(dict.fromkeys((row.scorer, row.tap) for row in results if row.model == AUDITED))
-    num_taps = collections.Counter(scorer for scorer, _ in kinds)
-    for scorer, tap in kinds:
-        cells = []
-        for _, model, evaluation in columns(main_evaluation):
-            rows = by_key.get((scorer, model, evaluation, tap), [])
-            names = ("accuracy", "auc", "tpr_at_1_fpr") if rows else ()
-            cells.append(" ".join(f"{np.mean([getattr(row, name) for row in rows]):.3f}" for name in names) or "-")
-        # The head's rows are named by their taps, as in the paper; a baseline names its tap where it looks at several.
-        name = scorer.replace("_", " ") + (f", {tap}" if num_taps[scorer] > 1 else "")
-        table.append([tap if scorer == head else name, *cells])
-    return format_table(table)
 
 
 def parity_table(records: Sequence[ParityRecord]) -> str:

@@ -1,7 +1,8 @@
 """The AAD of a MINT run: stored by the run itself, taken from a store, or computed live in front of the heads."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from mint_keras import formats, progress
 from mint_keras.aad import extract, models, plan, pooling, store
-from mint_keras.audited import iresnet, runtime, taps
+from mint_keras.audited import engines, iresnet, runtime, taps
 from mint_keras.audited.runtime import FaceFunction
 from mint_keras.data import images, sample_tables
 from mint_keras.heads import specs
@@ -19,7 +20,7 @@ from mint_keras.runs.spec import RunSpec
 from mint_keras.scorers.contract import Needs
 
 STORED, LIVE, AUTO = "stored", "live", "auto"
-PRECISION = "precision.json"
+PRECISION, ENGINE = "precision.json", "engine.json"
 SOURCE = "aad.json"
 
 
@@ -47,6 +48,12 @@ class RunAad:
         """In which the audited model ran."""
         return str(self.manifest["config"]["precision"])
 
+    @property
+    def engine(self) -> engines.Engine:
+        """Who ran the models, and runs whatever is compared with them."""
+        config = self.manifest["config"]  # which tells it of stores of before it was kept
+        return engines.Engine(**self.manifest.get("engine", {name: config[name] for name in ("backend", "xla")}))
+
     def seen(self, model: str) -> Observations:
         """Returns what a model gave: its AAD, or the faces for live heads."""
         return self.models[images.PIXELS if self.fronts else model]
@@ -55,7 +62,10 @@ class RunAad:
         """Returns the part of a model that live heads on some taps need in front of them; None if AAD is stored."""
         if not self.fronts:
             return None
-        return runtime.place(taps.extractor(self.fronts[model], chosen), self.precision, runtime.strategy())
+        part = taps.extractor(self.fronts[model], chosen)
+        if self.engine != engines.KERAS:
+            return engines.as_model(part, self.engine)
+        return runtime.place(part, self.precision, runtime.strategy())
 
 
 def open_aad(
@@ -93,37 +103,61 @@ def open_aad(
         poolings=(needs.pooling,) if needs.pooling else (),
         signals=needs.signals,
         untrained_seed=untrained_seed,
+        backend=spec.backend,
         xla=spec.xla,
     )
     whole = models.load(model_spec)
     taps_only = models.extractors(dataclasses.replace(model_spec, signals=()), whole)
-    precision = _precision(spec, folder, taps_only[AUDITED], table)
-    model_spec = dataclasses.replace(model_spec, precision=precision)
-    functions = models.face_functions(model_spec, models.extractors(model_spec, whole), runtime.strategy())
+    model_spec = dataclasses.replace(model_spec, precision=_precision(spec, folder, taps_only[AUDITED], table))
+    cut = models.extractors(model_spec, whole)
+    model_spec, functions = _functions(spec, model_spec, cut, folder, table)
     is_live = not needs.pooling and _source(spec, folder, functions, table) == LIVE
-    opened = _extract(spec, model_spec, models.keep_pixels() if is_live else functions, folder, inputs, table)
+    opened = _extract(spec, model_spec, models.keep_pixels if is_live else functions, folder, inputs, table)
     seen = {name: Observations(opened.table, arrays) for name, arrays in opened.arrays.items()}
     return RunAad(seen, whole if is_live else {}, opened.manifest)
+
+
+def _functions(
+    spec: RunSpec, model_spec: models.ModelSpec, cut: Mapping[str, keras.Model], folder: Path, table: SampleTable
+) -> tuple[models.ModelSpec, Callable[[], dict[str, FaceFunction]]]:
+    """Decides who runs the models; a resumed run keeps to it. The functions are opened when they are asked for."""
+    forwards, path = None, folder / ENGINE
+    if path.is_file():
+        model_spec = dataclasses.replace(model_spec, **formats.read_json(path)["engine"])
+    elif model_spec.backend == runtime.AUTO:
+        # Live heads show every face to the models in every epoch.
+        num = len(table) * (specs.find(spec.head).epochs * spec.num_seeds if spec.aad == LIVE else 1)
+        faces = images.first_faces(table, extract.BATCH_SIZE, spec.framing)
+        model_spec, chosen, forwards = models.settle(model_spec, cut, faces, num)
+        if "engine_said" in chosen:
+            formats.write_json(path, chosen)
+    opened = functools.cache(lambda: models.face_functions(model_spec, cut, forwards))
+    return model_spec, opened
 
 
 def _extract(
     spec: RunSpec,
     model_spec: models.ModelSpec,
-    functions: Mapping[str, FaceFunction],
+    functions: Callable[[], dict[str, FaceFunction]],
     folder: Path,
     inputs: Mapping[str, str],
     table: SampleTable,
 ) -> store.AadStore:
     place, layout, devices = folder / "aad", extract.Layout(framing=spec.framing), runtime.strategy()
+    names = (
+        [images.PIXELS]
+        if functions is models.keep_pixels
+        else [AUDITED, UNTRAINED][: 1 if model_spec.untrained_seed is None else 2]
+    )
     settings = {
-        **model_spec.settings(), **layout.settings(), "models": list(functions),
+        **model_spec.settings(), **layout.settings(), "models": names,
         "devices": devices.num_replicas_in_sync if devices else 1,
     }  # fmt: skip
-    manifest = formats.make_manifest(store.KIND, dict(inputs), settings)
+    manifest = formats.make_manifest(store.KIND, dict(inputs), settings) | {"engine": model_spec.engine._asdict()}
     opened = store.open_store(place, manifest["fingerprint"])
     if opened is None:
         with progress.bar(total=len(table), desc="AAD", unit="face") as bar:
-            extract.extract(table, functions, place, layout, bar.update)
+            extract.extract(table, functions(), place, layout, bar.update)
         store.finish(place, manifest, table, layout.shard_size)
         opened = store.open_store(place, manifest["fingerprint"])
     assert opened is not None  # noqa: S101 # it has just been finished
@@ -146,14 +180,14 @@ def _precision(spec: RunSpec, folder: Path, extractor: keras.Model, table: Sampl
     return str(formats.kept(folder / PRECISION, measure, formats.write_json, formats.read_json)["precision"])
 
 
-def _source(spec: RunSpec, folder: Path, functions: Mapping[str, FaceFunction], table: SampleTable) -> str:
+def _source(spec: RunSpec, folder: Path, functions: Callable[[], dict[str, FaceFunction]], table: SampleTable) -> str:
     """Returns where the maps come from: stored or live. `auto` is decided once, by the first run, and written down."""
 
     def choose() -> dict[str, Any]:
         faces = images.first_faces(table, extract.BATCH_SIZE, spec.framing)
         # Every epoch of every head of one model reads all AAD.
         num_reads = specs.find(spec.head).epochs * spec.num_seeds * len(spec.groups)
-        choice = plan.choose(plan.measure(functions, faces, folder), len(table), num_reads)
+        choice = plan.choose(plan.measure(functions(), faces, folder), len(table), num_reads)
         if spec.aad == STORED and not choice.fits:
             raise InputError(f"Expected room for the AAD on the disk, received less: {choice.why}. Use --aad live.")
         source = (LIVE if choice.is_live else STORED) if spec.aad == AUTO else spec.aad

@@ -1,6 +1,7 @@
 """What a run leaves behind: scores, results and pictures; and what it says of them."""
 
 import shutil
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,19 +14,22 @@ from mint_keras.data import protocol as protocols
 from mint_keras.data import protocol_files, synthetic
 from mint_keras.data.people import are_unknown
 from mint_keras.records import AUDITED, InputError, ResultRow, Scores
-from mint_keras.report import plots, tables
+from mint_keras.report import plots, run_table, tables
 from mint_keras.runs import aad as run_aad
-from mint_keras.runs import face_quality
+from mint_keras.runs import face_quality, plus
 from mint_keras.runs import run as runs
 from mint_keras.runs.spec import COMBINATION, RunSpec
 from mint_keras.scorers.baselines import BASELINES, EMBEDDING_NORM
 from mint_keras.statistics import metrics
 
-_LEGEND = """Cells: accuracy, AUC, TPR at 1% FPR; chance is 0.500, 0.500, 0.010.
-  audited model   members against externals ({main})
-  untrained copy  the same through a network that was never trained: what the databases alone give away
-  same database   members against {others} of their own database {whom} the model never saw: only membership differs
-  familiar        those {others}, falsely claimed to be members, against the externals: none of it is membership"""
+TABLE = "table.json"
+_LEGEND = """Means over the trainings of each head, with 95% intervals over people and trainings; chance is .50.
+  accuracy, AUC   members against externals ({main}), as in the paper
+  untrained copy  AUC through a network that was never trained: what the databases alone give away
+  same database   members against {others} of their own database {whom} the model never saw
+  familiar        those {others}, falsely claimed to be members, against the externals
+  MINT+           fitted where only membership differs, between {others} of one database; its last column
+                  has {others} on both sides whom the model never saw"""
 _PARTS = {
     protocols.TRAIN_MEMBERS: "train, members",
     protocols.TRAIN_EXTERNALS: "train, externals",
@@ -78,12 +82,18 @@ def warn_of_dead_heads(scores: Sequence[Scores]) -> list[str]:
     return [f"Failed trainings, the same score for everybody: {listed}. Try another --seed."] if dead else []
 
 
-def summary(run: runs.Run, results: Sequence[ResultRow]) -> str:
-    """Returns the table with its legend, what the baselines are, and whether externals may be members."""
+def table_of(run: runs.Run, scores: Sequence[Scores]) -> run_table.RunTable:
+    """Returns the table of a run: what its scores say, and MINT+ of its embeddings."""
+    return run_table.measure(scores, plus.scores(run), run.spec.head, run.protocol.main_evaluation, run.spec.seed)
+
+
+def summary(run: runs.Run, results: Sequence[ResultRow], table: run_table.RunTable) -> str:
+    """Returns the table with its legend and what it says, the baselines, and whether externals may be members."""
     main = run.protocol.main_evaluation
     others, whom = ("people", "whom") if run.spec.framing.is_face else ("pictures", "that")
     legend = _LEGEND.format(main=main.replace("_", " "), others=others, whom=whom)
-    said = [tables.mint_table(results, run.spec.head, main), legend]
+    conclusion = textwrap.fill(f"What it says: {run_table.conclude(table)[1]} No verdict: mint audit gives one.", 100)
+    said = [run_table.render(table), legend, conclusion]
     names = runs.baseline_names(run)
     if set(names) - {EMBEDDING_NORM}:  # which the README explains
         lines = ["Baselines, fitted on the heads' training samples (the paper's, MIA, is the head on outcome):"]
@@ -128,6 +138,7 @@ def describe(run: runs.Run) -> str:
             f"AAD in {measured['precision']}. The lower precision runs {measured['speedup']:.2f} times as fast as "
             f"float32 here; smallest cosine with it: {cosines}."
         )
+    lines += [formats.read_json(path)["engine_said"] for path in run.folder.glob(run_aad.ENGINE)]
     if (run.folder / run_aad.SOURCE).is_file():
         choice = formats.read_json(run.folder / run_aad.SOURCE)
         lines.append(f"AAD {choice['source']} ({choice['asked']} was asked for): {choice['why']}.")

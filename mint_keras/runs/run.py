@@ -22,6 +22,7 @@ from mint_keras.scorers import baselines, head
 from mint_keras.scorers.contract import Needs, Scorer
 from mint_keras.statistics.figures import summarise
 from mint_keras.training import batches
+from mint_keras.training.fit_heads import Bench
 
 DIED = "died.json"  # beside a head: how often its training failed before
 LAB_EXTERNALS = (
@@ -170,14 +171,16 @@ def fit_heads(run: Run, keys: Sequence[HeadKey]) -> None:
     recipes = heads_of(spec)
     rows, is_member = run.protocol.training_rows()
     with progress.bar(total=len(missing) * specs.find(spec.head).epochs, desc="heads", unit="epoch") as bar:
-        for key in missing:
-            bar.set_postfix_str(f"{key.name}, {key.model}, seed {key.seed}")
-            recipe, path = recipes[key.name], key.path(run.folder, spec.seed)
-            front, seen = run.aad.front(key.model, recipe.taps), run.aad.seen(key.model).take(rows)
-            fitted = recipe.fit(seen, is_member, key.seed, path.parent, front, bar.update)
-            if fitted.num_dead:
-                formats.write_json(path.parent / DIED, {"trainings": fitted.num_dead})
-            fitted.save(path)
+        for name, recipe in recipes.items():
+            bench = Bench()  # heads of other taps have other shapes
+            for key in (key for key in missing if key.name == name):
+                bar.set_postfix_str(f"{key.name}, {key.model}, seed {key.seed}")
+                path, front = key.path(run.folder, spec.seed), run.aad.front(key.model, recipe.taps)
+                seen = run.aad.seen(key.model).take(rows)
+                fitted = recipe.fit(seen, is_member, key.seed, path.parent, front, bar.update, bench)
+                if fitted.num_dead:
+                    formats.write_json(path.parent / DIED, {"trainings": fitted.num_dead})
+                fitted.save(path)
 
 
 def load_head(run: Run, key: HeadKey) -> head.FittedHead:

@@ -52,7 +52,7 @@ class RunSpec:
     held_out: str = ""
     num_train: int = 1500
     num_test: int = 500
-    num_seeds: int = 1
+    num_seeds: int = 3
     native_resolution: int = 0
     pooling: str = pooling.MAX
     baselines: bool = False
@@ -60,6 +60,7 @@ class RunSpec:
     aad: str = "auto"
     store: Path | None = None
     precision: str = "float32"
+    backend: str = "auto"
     xla: bool = False
     head_precision: str = "float32"
     head_xla: bool = False
@@ -111,8 +112,10 @@ class RunSpec:
 
     @property
     def keys(self) -> list[HeadKey]:
-        """All trainings. The untrained copy is a control: one training of each head shows what it gives."""
-        seeds = {AUDITED: range(self.seed, self.seed + self.num_seeds), UNTRAINED: [self.seed]}
+        """All trainings. Heads on maps take minutes each: on the untrained copy, a control, one shows what it gives."""
+        seeds = dict.fromkeys((AUDITED, UNTRAINED), range(self.seed, self.seed + self.num_seeds))
+        if specs.find(self.head).takes_maps:
+            seeds[UNTRAINED] = seeds[UNTRAINED][:1]
         return [HeadKey(model, name, seed) for model in seeds for seed in seeds[model] for name in self.groups]
 
     def settings(self) -> dict[str, Any]:

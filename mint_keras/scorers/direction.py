@@ -27,7 +27,7 @@ class Direction:
     These are the length of the embedding (longer for faces that a network knows well), how little it turns when the
     face is changed a little (`aad.views`), and, where everybody has two photos or more, the log-odds of the person's
     own other photos against all other people (a margin loss pulls a member's photos together and pushes other people
-    away). In worlds of known truth they point to the side that was used (docs/results.md).
+    away). In worlds of known truth they point to the side that was used (docs/results).
     """
 
     name: str = NAME

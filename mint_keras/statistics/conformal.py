@@ -286,8 +286,8 @@ def describe_floor(calibration: Calibration, num_photos: int, fdr: float = FDR) 
     if num is None:
         return f"{start} At a false discovery rate of {fdr:g} no photo of a folder of {num_photos:,} can be selected."
     return (
-        f"{start} At a false discovery rate of {fdr:g} a selection from {num_photos:,} photos has at least {num:,} "
-        f"photo{'s' if num > 1 else ''}."
+        f"{start} At a false discovery rate of {fdr:g} a selection from {num_photos:,} photos has {num:,} of them or "
+        "more."
     )
 
 

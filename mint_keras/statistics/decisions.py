@@ -8,7 +8,7 @@ and one sentence says what the other scorers make of it.
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from mint_keras.statistics import verdict
+from mint_keras.statistics import names, verdict
 from mint_keras.statistics.findings import REFERENCE, Finding
 from mint_keras.statistics.intervals import Estimate
 from mint_keras.statistics.verdict import CANNOT_DECIDE, EVIDENCE, NO_EVIDENCE, Assessment, Verdict
@@ -78,19 +78,21 @@ def _decide(name: str, of: Mapping[str, Assessment], verdicts: Mapping[str, Verd
 
 
 def _plain(said: str, stands: Assessment, reference: Finding, decided: Verdict, scorer: str) -> list[str]:
-    p = "" if reference.adjusted_p is None else f"; p = {reference.adjusted_p:.2g}, adjusted for all that was tried"
+    chance = "chance is 50"
+    if reference.adjusted_p is not None:
+        chance = f"{chance}; p = {reference.adjusted_p:.2g}, adjusted for all that was tried"
     number = (
-        f"y {scorer}, a claimed member scores higher than one of the others "
-        f"{_times(reference.auc, f'; chance is 50{p}')}, among {reference.num_members:,} claimed members and "
+        f"by {names.plain(scorer).name}, a claimed member scores higher than one of the others "
+        f"{_times(reference.auc, chance)}, among {reference.num_members:,} claimed members and "
         f"{reference.num_externals:,} others."
     )
     of_it = [one for one in decided.findings if one.evaluation == reference.evaluation]
     controls = [(one, one.difference) for one in of_it if one.difference is not None]
-    found = [f"B{number}"]
+    found = [_sentence(number)]
     if said != EVIDENCE:
-        found.insert(0, f"{stands.reason[0].upper()}{stands.reason[1:]}.")
+        found.insert(0, _sentence(f"{stands.reason}."))
     if said == CANNOT_DECIDE:
-        found[1] = f"Nothing follows from the number itself: b{number}"
+        found[1] = f"Nothing follows from the number itself: {number}"
     elif said == NO_EVIDENCE:
         found.append(stands.sentences[1])
     # Elsewhere there is nothing that a control has to explain, or to be beaten by.
@@ -104,8 +106,15 @@ def _plain(said: str, stands: Assessment, reference: Finding, decided: Verdict, 
     return found
 
 
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
 def _times(auc: Estimate, more: str = "") -> str:
-    return f"{100 * auc.value:.1f} times in 100 (95% interval {100 * auc.low:.1f} to {100 * auc.high:.1f}{more})"
+    interval = f"{100 * auc.low:.1f} to {100 * auc.high:.1f}"
+    if more:
+        interval = f"{interval}; {more}"
+    return f"{100 * auc.value:.1f} times in 100 (95% interval {interval})"
 
 
 def _reconcile(said: str, of: Mapping[str, Assessment], agreeing: Sequence[str], is_spoiled: bool) -> str:
@@ -113,13 +122,13 @@ def _reconcile(said: str, of: Mapping[str, Assessment], agreeing: Sequence[str],
     others = {scorer: one for scorer, one in of.items() if scorer not in agreeing}
     if not others:
         return ""
-    names = ", ".join(others)
+    whose = ", ".join(dict.fromkeys(names.plain(one).name for one in others))
     if is_spoiled:
-        return f"By {names} alone it would be otherwise, but what spoils a reference for one scorer spoils it for all."
+        return f"By {whose} alone it would be otherwise, but what spoils a reference for one scorer spoils it for all."
     reasons = "; ".join(dict.fromkeys(one.reason for one in others.values()))
     if said == EVIDENCE:
         return (
-            f"{len(agreeing)} of {len(of)} scorers find it; by {names} less is found ({reasons}), which takes nothing "
+            f"{len(agreeing)} of {len(of)} scorers find it; by {whose} less is found ({reasons}), which takes nothing "
             "back: all that were tried share the chance of a wrong accusation, and p-values are adjusted for them."
         )
-    return f"By {names} nothing can be said ({reasons}), which takes nothing back of what the others say."
+    return f"By {whose} nothing can be said ({reasons}), which takes nothing back of what the others say."

@@ -45,6 +45,11 @@ def divide(part: Scores, seed: int) -> Division:
     return Division(np.concatenate(chosen))
 
 
+def of_all(parts: Sequence[Scores], seed: int) -> Division:
+    """Divides the people of several evaluations, who are on one side of the division in all of them."""
+    return Division(np.unique(np.concatenate([divide(part, seed).validation for part in parts])))
+
+
 def of_reference(protocol: protocols.Protocol) -> Labelled:
     """Returns the rows of members, and of others of their database, whatever part they play for the heads.
 

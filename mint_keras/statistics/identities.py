@@ -57,8 +57,10 @@ class Competence(NamedTuple):
         if self.low is None:
             return f"{self.num_people} people have two photos; {MIN_PEOPLE} must, to see whether it tells people apart."
         said = "tells people apart" if self.is_competent else "does not tell people apart well enough"
-        said += f": AUC {self.auc:.4f}, at least {self.low:.4f} with 95% confidence"
-        return f"The network {said} ({self.num_people} people; {MIN_VERIFICATION} is needed)."
+        return (
+            f"The network {said}: AUC {self.auc:.4f}, at least {self.low:.4f} with 95% confidence ({self.num_people} "
+            f"people; {MIN_VERIFICATION} is needed)."
+        )
 
 
 class Merged(NamedTuple):
@@ -94,7 +96,7 @@ class Merged(NamedTuple):
         """Returns what was found, in plain English."""
         num = sum(len(group) for group in self.groups)
         found = f"{num} of {self.num_names} names belong to {len(self.groups)} people" if num else "No names are joined"
-        found += f"; {self.num_copies} pairs of names share a photo."
+        found = f"{found}; {self.num_copies} pairs of names share a photo."
         if self.threshold is None or self.recall is None or self.false_alarm is None:
             few = f"{self.num_split} names have two photos or more, {MIN_PEOPLE} are needed"
             return f"One person under several names cannot be found: {few}. By copies of photos alone: {found}"
@@ -121,6 +123,11 @@ class Several(NamedTuple):
     cosine: dict[str, float]
     threshold: float | None
     recall: float | None
+
+    def called(self, people: np.ndarray) -> np.ndarray:
+        """Returns the names on the photos, shape (n,), with the number of each further part behind."""
+        pairs = zip(people.tolist(), self.part.tolist(), strict=True)
+        return np.array([f"{who} (part {k + 1})" if k else who for who, k in pairs])
 
     def describe(self) -> str:
         """Returns what was found, in plain English."""

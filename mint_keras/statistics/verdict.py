@@ -245,12 +245,14 @@ def _assess(
         return answer(NO_EVIDENCE, f"{one.name} does not exceed chance", _not_above(one))
     if reason := _not_enough(one, controls, lacking):
         return answer(CANNOT_DECIDE, *reason)
-    adjusted = "" if one.adjusted_p is None else f" (adjusted for all that was tried: p = {one.adjusted_p:.3g})"
+    low = f"{one.auc.low:.3f}"
+    if one.adjusted_p is not None:
+        low = f"{low} (adjusted for all that was tried: p = {one.adjusted_p:.3g})"
     return answer(
         EVIDENCE,
         "",
-        f"Chance is 0.5, and the interval of {one.name} begins above it, at {one.auc.low:.3f}{adjusted}.",
-        *(f"{_measured(c)} {one.name} exceeds it by {c.difference}." for c in controls if c.difference is not None),
+        f"Chance is 0.5, and the interval of {one.name} begins above it, at {low}.",
+        *(_exceeded(c, f"{one.name} exceeds it by {c.difference}.") for c in controls if c.difference is not None),
         *(f"{_measured(c)} It points to the claimed members." for c in controls if c.role == DIRECTION),
         *(f"{_measured(c)} No difference is seen where there is none." for c in controls if c.role == NULL),
     )
@@ -266,7 +268,8 @@ def _not_enough(one: Finding, controls: Sequence[Finding], lacking: Mapping[str,
         return [
             f"a required control of {one.name} is missing ({what})",
             f"An AUC of {one.auc} in {one.name} says nothing as long as this was not measured: {what}.",
-            *(f"The {role} control was not run{f': {why}' if why else '.'} It takes {REQUIRED[role]}."
+            *(f"The {role} control was not run: {why} It takes {REQUIRED[role]}."
+              if why else f"The {role} control was not run. It takes {REQUIRED[role]}."
               for role, why in missing.items()),
         ]  # fmt: skip
     compared = [(c, c.difference) for c in controls if c.difference is not None]
@@ -274,7 +277,7 @@ def _not_enough(one: Finding, controls: Sequence[Finding], lacking: Mapping[str,
     if equal:
         return [
             f"{_names([c for c, _ in equal])} may explain {one.name}",
-            *(f"{_measured(c)} {one.name} exceeds it by {d}, which may be nothing." for c, d in equal),
+            *(_exceeded(c, f"{one.name} exceeds it by {d}, which may be nothing.") for c, d in equal),
         ]
     undirected = [c for c in controls if c.role == DIRECTION and not c.is_above_chance(ALPHA)]
     if undirected:
@@ -309,7 +312,7 @@ def _without_reference(findings: Sequence[Finding]) -> Assessment:
         "unseen photos of the members, nor a model that was trained without them. This speaks of nobody."
     ]
     if apart:
-        reason += f", and the databases differ in ways that explain the result ({_names(apart)})"
+        reason = f"{reason}, and the databases differ in ways that explain the result ({_names(apart)})"
         sentences += [
             f"{_measured(finding)} No membership is behind this number, so databases can be told apart without."
             for finding in apart
@@ -326,6 +329,10 @@ def _not_above(one: Finding) -> str:
             "evidence is not evidence of no use."
         )
     return f"With everything that was tried, {one.name} may be chance: adjusted p = {one.adjusted_p:.3g} > {ALPHA:.2g}."
+
+
+def _exceeded(control: Finding, by: str) -> str:
+    return f"{_measured(control)} {by}"
 
 
 def _measured(finding: Finding) -> str:

@@ -47,7 +47,7 @@ class Checkpoint(keras.callbacks.Callback):
         with self.model.distribute_strategy.scope():
             self.model.optimizer.build(self.model.trainable_variables)  # or its moments would be left out
         self.model.load_weights(self._folder / str(state["weights"]))
-        for variable, value in zip(self._seeds(), state["seeds"], strict=True):
+        for variable, value in zip(_seeds(self.model), state["seeds"], strict=True):
             variable.assign(value)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -61,7 +61,7 @@ class Checkpoint(keras.callbacks.Callback):
             self.model.save_weights(path)
             formats.flush_files([path])
             path.replace(self._folder / name)
-        seeds = [keras.ops.convert_to_numpy(variable).tolist() for variable in self._seeds()]
+        seeds = [keras.ops.convert_to_numpy(variable).tolist() for variable in _seeds(self.model)]
         # The state names its weights, so whatever moment a process is killed in, the two belong together.
         formats.write_json(self._folder / _STATE, {"epoch": epoch + 1, "weights": name, "seeds": seeds})
         for path in self._folder.glob("*.weights.h5"):
@@ -73,8 +73,15 @@ class Checkpoint(keras.callbacks.Callback):
         """Removes what is no longer needed."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _seeds(self) -> list[keras.Variable]:
-        return [variable for variable in self.model.variables if variable.path.endswith(_SEED)]
+
+def copy_state(model: keras.Model, other: keras.Model) -> None:
+    """Gives another model of the same layers the weights of a model, and how far its dropout has come."""
+    for variable, value in zip([*other.weights, *_seeds(other)], [*model.weights, *_seeds(model)], strict=True):
+        variable.assign(value)
+
+
+def _seeds(model: keras.Model) -> list[keras.Variable]:
+    return [variable for variable in model.variables if variable.path.endswith(_SEED)]
 
 
 def completed_epochs(folder: Path) -> int:

@@ -13,7 +13,13 @@ from mint_keras.data import images, sample_tables, samples
 from mint_keras.records import InputError, SampleTable
 from mint_keras.training import checkpoints, fit_audited
 
-_CARD = """# {name}
+_CARD = """---
+library_name: keras
+license: other
+tags: [image-classification, membership-inference, mint_keras]
+---
+
+# {name}
 
 A classifier whose members are known, to be audited as in Appendix A of the paper.
 

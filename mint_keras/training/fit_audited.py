@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from mint_keras import formats, progress, vectors
-from mint_keras.audited import iresnet, taps, zoo
+from mint_keras.audited import iresnet, runtime, taps, zoo
 from mint_keras.audited.margins import CosineClassifier, Margin, MarginLoss
 from mint_keras.data import images, sample_tables, splits
 from mint_keras.records import InputError, SampleTable
@@ -197,13 +197,11 @@ def verify_people(
         The number of people and of pairs, the AUC, and the true-positive rate at 1% false positives; and the false- and
         true-positive rates of the ROC.
     """
-    # Converted models give their taps as well.
-    embedding = keras.Model(model.input, taps.tap_tensors(model)[taps.OUTCOME])
-    used, embeddings = [], []
+    used, embeddings, forward = [], [], runtime.forward(taps.extractor(model, [taps.OUTCOME]))
     # Batch by batch: a database of people who were held out need not fit the memory.
     for rows, faces in images.FaceReader(framing).batches(table, _VERIFICATION_BATCH):
         used.append(rows)
-        embeddings.append(embedding.predict_on_batch(iresnet.normalise(faces)))
+        embeddings.append(forward(iresnet.normalise(faces))[taps.OUTCOME])
     if not used:
         raise InputError("Expected readable faces among the held-out identities, received none.")
     return verify_embeddings(np.concatenate(embeddings), table.take(np.concatenate(used)).people(), num_pairs, seed)

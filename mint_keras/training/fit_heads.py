@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -121,12 +122,39 @@ class HeadTraining:
     checkpoint_seconds: float = 60.0  # least time between two checkpoints; most heads are trained sooner and need none
 
 
+class Bench:
+    """Trains heads one after another; those of the same layers by one compiled step, which takes longer than to run it.
+
+    Equal heads have equal bytes, whatever was trained here before.
+    """
+
+    def __init__(self) -> None:
+        self._made: dict[str, tuple[keras.Model, list[np.ndarray]]] = {}
+
+    @contextlib.contextmanager
+    def place(self, head: keras.Model, compiled: Callable[[keras.Model], None], how: object) -> Iterator[keras.Model]:
+        """Yields a model to be trained in place of a head, which gets its weights in the end."""
+        key = f"{head.to_json()} {how}"
+        if key not in self._made:
+            copy = keras.models.clone_model(head)
+            compiled(copy)
+            copy.optimizer.build(copy.trainable_variables)
+            self._made[key] = copy, [variable.numpy() for variable in copy.optimizer.variables]
+        copy, start = self._made[key]
+        for variable, value in zip(copy.optimizer.variables, start, strict=True):
+            variable.assign(value)
+        checkpoints.copy_state(head, copy)
+        yield copy
+        checkpoints.copy_state(copy, head)
+
+
 def fit_head(
     model: keras.Model,
     data: batches.LabelledAad,
     settings: HeadTraining,
     folder: Path | None = None,
     on_epoch: Callable[[int], object] = lambda _: None,
+    bench: Bench | None = None,
 ) -> None:
     """Trains a head in place; continues from `folder/checkpoint` if present.
 
@@ -136,20 +164,20 @@ def fit_head(
         settings: How to train.
         folder: Takes `training.csv`, TensorBoard's files, and the checkpoint of a long training; None takes nothing.
         on_epoch: Called with the number of epochs that are new since the last call, for progress.
+        bench: Where heads of the same layers were trained before, on one device and without a front.
 
     Raises:
         InputError: An activation of a live model does not fit the type in which it would be stored.
     """
     start = checkpoints.completed_epochs(folder / "checkpoint") if folder else 0
-    dataset, steps = batches.train_dataset(data, settings.seed, start)
     if any(layer.name == "standardise" for layer in model.layers):
-        vectors, _ = data.batch(np.arange(len(data.rows)))
-        model.get_layer("standardise").adapt(np.concatenate([vectors[tap] for tap in model.input], axis=1))
+        model, data = _behind_standardising(model, data)
+    dataset, steps = batches.train_dataset(data, settings.seed, start)
     # TensorFlow runs several steps at once on one device and without XLA only, and Keras would run over the end of an
     # epoch with any number but a divisor of its steps.
     is_plain = not settings.xla and model.distribute_strategy.num_replicas_in_sync == 1
     divisors = [num for num in range(1, _STEPS_AT_ONCE + 1) if steps % num == 0]
-    compile_head(model, settings.xla, divisors[-1] if is_plain else 1, settings.warmup)
+    how = (settings.xla, divisors[-1] if is_plain else 1, settings.warmup)
     on_epoch(start)
     callbacks: list[keras.callbacks.Callback] = []
     if folder:
@@ -157,12 +185,36 @@ def fit_head(
         callbacks = [
             checkpoints.epoch_log(folder / "training.csv", start),
             checkpoints.Checkpoint(folder / "checkpoint", settings.checkpoint_seconds),
-            keras.callbacks.TensorBoard(str(folder)),
+            keras.callbacks.TensorBoard(str(folder), write_graph=False),
         ]
     callbacks.append(keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, values: on_epoch(1)))
     span = {"initial_epoch": start, "epochs": settings.epochs, "steps_per_epoch": steps}
-    with _reported_overflow():
+    with contextlib.ExitStack() as stack:
+        if bench is None:
+            compile_head(model, *how)
+        else:
+            model = stack.enter_context(bench.place(model, lambda copy: compile_head(copy, *how), how))
+        stack.enter_context(_reported_overflow())
         model.fit(dataset, **span, callbacks=callbacks, verbose=0, shuffle=False)
+
+
+def _behind_standardising(model: keras.Model, data: batches.LabelledAad) -> tuple[keras.Model, batches.LabelledAad]:
+    """Adapts the layer "standardise" and returns the layers behind it, with what they are fed.
+
+    What it was adapted to is a constant of a compiled step, which could then train no other head.
+    """
+    place = [layer.name for layer in model.layers].index("standardise")
+    standardise, behind = model.layers[place], model.layers[place + 1 :]
+    features, _ = data.batch(np.arange(len(data.rows)))
+    vectors = np.concatenate([features[tap] for tap in model.input], axis=1)
+    standardise.adapt(vectors)
+    fed = {"standardised": np.asarray(standardise(vectors))}
+    with model.distribute_strategy.scope():
+        score = entry = keras.Input(vectors.shape[1:], name="standardised")
+        for layer in behind:
+            score = layer(score)
+        rest = keras.Model({"standardised": entry}, score, name=model.name)
+    return rest, batches.LabelledAad(fed, np.arange(len(vectors)), data.is_member, held_bytes=vectors.nbytes)
 
 
 @contextlib.contextmanager
@@ -182,9 +234,13 @@ def logit_model(head: keras.Model) -> keras.Model:
 
 def predict_logits(logits: keras.Model, data: batches.LabelledAad) -> np.ndarray:
     """Runs a `logit_model`, or a `live_head` of one, over all samples; returns the logits, shape (n,), float32."""
+    dataset = batches.evaluation_dataset(data)
     with _reported_overflow():
-        predicted: np.ndarray = logits.predict(batches.evaluation_dataset(data), verbose=0)
-    return predicted[:, 0]
+        if logits.distribute_strategy.num_replicas_in_sync > 1:
+            predicted: np.ndarray = logits.predict(dataset, verbose=0)
+            return predicted[:, 0]
+        # `predict` would trace every head anew, which takes ten times as long as to run a small one.
+        return np.concatenate([logits(features, training=False).numpy()[:, 0] for features, _ in dataset])
 
 
 def evaluate_logits(
@@ -202,14 +258,21 @@ def evaluate_logits(
     """
     # `evaluate` of the whole head gives the same to 1e-6 for four times the work, since evaluations share samples and
     # scores would want a pass of their own. It was a quarter of the time of cnn heads.
-    entry = keras.Input((1,), name="logit")
-    rest = keras.Model(entry, head.get_layer("score")(entry))
-    compile_head(rest)
+    rest = _behind_logits(head.get_layer("score").activation.__name__)
     penalty = sum(float(loss) for loss in head.losses)
     figures = {}
     for name, (rows, is_member) in evaluations.items():
         labels = is_member[:, None].astype(np.float32)
-        found = rest.evaluate(logit[rows, None], labels, batch_size=len(rows), return_dict=True, verbose=0)
+        everything = tf.data.Dataset.from_tensors((logit[rows, None], labels))  # of arrays it takes seven times as long
+        found = rest.evaluate(everything, return_dict=True, verbose=0)
         figures[name] = {key: float(found[key]) for key in ("accuracy", "loss", "cross_entropy")}
         figures[name]["loss"] += penalty
     return figures
+
+
+@functools.lru_cache(maxsize=1)  # Keras traces it once, and not for every head of a run
+def _behind_logits(activation: str) -> keras.Model:
+    entry = keras.Input((1,), name="logit")
+    rest = keras.Model(entry, keras.layers.Activation(activation, name="score")(entry))
+    compile_head(rest)
+    return rest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -31,11 +32,21 @@ def random_iresnet(arch: str) -> keras.Model:
     return model
 
 
+def torch_name(layer: str) -> str:
+    """Returns arcface_torch's name of a layer of `audited.iresnet`."""
+    whole = {"stem": "conv1", "stem_bn": "bn1", "stem_prelu": "prelu", "head_bn": "bn2"}
+    match = re.fullmatch(r"stage(\d+)_block(\d+)_(\w+)", layer)
+    if not match:
+        return whole.get(layer, layer)
+    inner = {"shortcut": "downsample.0", "shortcut_bn": "downsample.1"}.get(match[3], match[3])
+    return f"layer{match[1]}.{int(match[2]) - 1}.{inner}"
+
+
 def to_state(model: keras.Model) -> dict[str, np.ndarray]:
     """Returns the weights of an IResNet under arcface_torch's names and in its layout."""
     state: dict[str, np.ndarray] = {}
     for layer in model.layers:
-        weights, name = layer.get_weights(), torch_layout.torch_name(layer.name)
+        weights, name = layer.get_weights(), torch_name(layer.name)
         if isinstance(layer, keras.layers.BatchNormalization):
             fields = ("weight", "bias", "running_mean", "running_var")
             state |= {f"{name}.{field}": value for field, value in zip(fields, weights, strict=True)}

@@ -141,7 +141,7 @@ def _convert(path: Path) -> None:
     from mint_keras.audited.convert import sources
 
     source = sources.open_source(path)
-    scaling = source.usual_preprocessing()
+    scaling, _ = source.usual_preprocessing()
     converted = source.to_keras(scaling, None, "hostile")
     converted.tap_rows(converted.choose_taps(()))
 

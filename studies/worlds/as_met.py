@@ -56,6 +56,7 @@ def make(lab: WorldsLab, kind: str) -> str:
         held_out=str(folder / formats.HELD_OUT) if formats.HELD_OUT in lists else "",
         num_train=lab.spec.num_train,
         num_test=lab.spec.num_test,
+        num_seeds=1,
         seed=lab.spec.seed,
     )
     if not run.is_finished(spec, folder / "run"):

@@ -184,12 +184,11 @@ class UsableLab:
         """
         table = self.people.table
         is_member = np.zeros(len(table), bool)
+        plain = self.observe(self.people, number)
         if number:
-            self.train(number)
             members = sample_tables.read_samples(self.folder(number) / formats.MEMBERS)
             is_member = np.isin(table.sample_id, members.sample_id)
         people = drawing.People(table.take(is_member), {str(table.database[0]): table.take(~is_member)})
-        plain = self.observe(self.people, number)
         again = self.observe(Photos(table, self.out / "recompressed", _STRONG), number)
         both = concatenate_tables([table, drawing.recompressed(table)])
         by_network = {name: Observations(both, _stacked(seen, again[name])) for name, seen in plain.items()}
@@ -208,6 +207,8 @@ class UsableLab:
             `UsableSpec.looks`.
         """
         spec = self.spec
+        if number:
+            self.train(number)
         found: dict[str, Callable[[], Mapping[str, np.ndarray]]] = {
             PIXELS: functools.partial(self._kept, photos, PIXELS, lambda: blind.features, False),
             AUDITED: functools.partial(self._through_tail, photos, self.folder(number) if number else spec.first),

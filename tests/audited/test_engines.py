@@ -1,81 +1,127 @@
-"""Which engine runs a network: the fastest that gives Keras' numbers, and never one that does not."""
+"""Which engine runs a network: the one that ends the job first with Keras' numbers, and never one without them."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+import keras
 import numpy as np
 import pytest
 
-from mint_keras.aad import extraction, models
 from mint_keras.audited import backends, engines, runtime
-from mint_keras.audited.engines import KERAS, Engine
-from mint_keras.records import InputError, RefusedError
+from mint_keras.audited.engines import KERAS, Choice, Engine
+from mint_keras.records import RefusedError
 
 IMAGES = np.zeros((12, 4, 4, 3), np.float32)
 EXACT = {"conv1": np.linspace(1.0, 2.0, 16, dtype=np.float32)[None], "outcome": np.ones((1, 4), np.float32)}
+ONNX, LITERT, XLA = Engine(backends.ONNXRUNTIME), Engine(backends.LITERT), Engine(backends.KERAS, xla=True)
 Forward = Callable[[np.ndarray], dict[str, np.ndarray]]
 
 
-def engine(seconds: float, changes: dict[str, float] | None = None) -> Forward:
+def engine(seconds: float, changes: Mapping[str, float] | None = None) -> Forward:
     """Takes so long, and is off at some outputs by some factor of the first number."""
 
     def run(images: np.ndarray) -> dict[str, np.ndarray]:
-        assert len(images) == 8  # no more are needed
-        time.sleep(seconds)
         given = {name: values.copy() for name, values in EXACT.items()}
         for name, factor in (changes or {}).items():
             given[name][0, 0] *= factor
         return given
 
+    run.seconds = seconds  # type: ignore[attr-defined]
     return run
 
 
-def choose(monkeypatch: pytest.MonkeyPatch, given: dict[Engine, Forward]) -> tuple[Engine, list[engines.Measured]]:
-    def open_forward(extractor: object, *, backend: str, xla: bool) -> Forward:
-        if Engine(backend, xla) not in given:
-            raise RefusedError("Expected only operations built in\nand much more")
-        return given[Engine(backend, xla)]
+@pytest.fixture
+def choose(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Choice]:
+    """Chooses among what is given, by engine, or by engine and network; a job of 10,000 images is long for all."""
 
-    monkeypatch.setattr(backends, "open_forward", open_forward)
-    return engines.choose(None, IMAGES, seconds=0.03)  # type: ignore[arg-type] # what is run stands above
+    def of(
+        given: Mapping[Engine, Forward], num_passes: float = 1e4, networks: tuple[str, ...] = ("audited",)
+    ) -> Choice:
+        def open_all(asked: Mapping[str, keras.Model], by: Engine) -> engines.Forwards:
+            if by not in given:
+                raise RefusedError("Expected only operations built in\nand much more")
+            return {name: given.get((name, by), given[by]) for name in asked}  # type: ignore[call-overload]
+
+        monkeypatch.setattr(engines, "open_all", open_all)
+        monkeypatch.setattr(
+            runtime, "fastest", lambda runs, images, seconds: {name: run.seconds for name, run in runs.items()}
+        )
+        return engines.choose(dict.fromkeys(networks), IMAGES, num_passes)  # type: ignore[arg-type]
+
+    return of
 
 
-def test_the_fastest_is_taken_and_whoever_fails_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    onnx = Engine(backends.ONNXRUNTIME)
-    chosen, measured = choose(
-        monkeypatch, {KERAS: engine(0.01), Engine("keras", True): engine(0.006), onnx: engine(0.002)}
-    )
-    assert chosen == onnx
-    said = engines.describe(chosen, measured)
-    assert said.startswith("Run by onnxruntime. Images per second here, over Keras': ")
-    assert "keras 1.00; keras with XLA 1." in said
+def test_the_fastest_is_taken_and_whoever_fails_is_named(choose: Callable[..., Choice]) -> None:
+    chosen = choose({KERAS: engine(0.01), XLA: engine(0.006), ONNX: engine(0.002)})
+    assert chosen.engine == ONNX
+    said = chosen.facts()["engine_said"]
+    assert said.startswith("Run by onnxruntime. Images per second here, over Keras': keras 1.00; onnxruntime ")
+    assert "; keras with XLA 1." in said
     assert "litert Expected only operations built in;" in said
     assert "much more" not in said
+    assert chosen.facts()["engine"] == {"backend": "onnxruntime", "xla": False}
+    assert chosen.measured[ONNX] == pytest.approx(5.0)
 
 
-@pytest.mark.parametrize("changes", [{"conv1": 1.01}, {"outcome": 1.01}, {"outcome": np.nan}])
-def test_one_wrong_tap_is_one_too_many(changes: dict[str, float], monkeypatch: pytest.MonkeyPatch) -> None:
-    litert = Engine(backends.LITERT)
-    chosen, measured = choose(monkeypatch, {KERAS: engine(0.01), litert: engine(0.0, changes)})
-    assert chosen == KERAS
-    refused = {one.engine: one.refused for one in measured if one.refused}
-    assert f"Expected Keras' {next(iter(changes))}" in refused[litert]
-    assert choose(monkeypatch, {KERAS: engine(0.01), litert: engine(0.0, {"conv1": 1 + 1e-6})})[0] == litert
+@pytest.mark.parametrize("changes", [{"conv1": 1.0001}, {"outcome": 1.0001}, {"outcome": np.nan}])
+def test_one_wrong_tap_is_one_too_many(changes: dict[str, float], choose: Callable[..., Choice]) -> None:
+    chosen = choose({KERAS: engine(0.01), LITERT: engine(0.001, changes)})
+    assert chosen.engine == KERAS
+    assert f"Expected Keras' {next(iter(changes))}" in str(chosen.measured[LITERT])
+    assert choose({KERAS: engine(0.01), LITERT: engine(0.001, {"conv1": 1 + 2e-6})}).engine == LITERT
 
 
-def test_a_little_faster_is_no_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert choose(monkeypatch, {KERAS: engine(0.010), Engine("keras", True): engine(0.0098)})[0] == KERAS
+def test_one_wrong_tap_of_the_untrained_copy_too(choose: Callable[..., Choice]) -> None:
+    """The copy runs in the same engine: what its conv1 alone gets wrong would be read as a sign of training."""
+    wrong = engine(0.001, {"conv1": 1.001})
+    given = {KERAS: engine(0.01), LITERT: engine(0.001), ("untrained", LITERT): wrong, ONNX: engine(0.003)}
+    chosen = choose(given, networks=("audited", "untrained"))
+    assert chosen.engine == ONNX
+    assert set(chosen.forwards) == {"audited", "untrained"}
+    assert "Expected Keras' conv1" in chosen.facts()["engine_said"]
 
 
-def test_what_keras_cannot_run_is_no_matter_of_engines(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_little_faster_is_no_reason(choose: Callable[..., Choice]) -> None:
+    assert choose({KERAS: engine(0.010), XLA: engine(0.0098)}).engine == KERAS
+
+
+def test_a_small_job_tries_nobody(choose: Callable[..., Choice]) -> None:
+    chosen = choose({KERAS: engine(0.01), ONNX: engine(0.001)}, num_passes=0)
+    assert chosen.engine == KERAS
+    assert chosen.facts()["engine_said"] == "Run by keras: measuring would not pay."
+
+
+def test_what_keras_cannot_run_is_no_matter_of_engines(choose: Callable[..., Choice]) -> None:
     with pytest.raises(RefusedError, match="built in"):
-        choose(monkeypatch, {})
+        choose({})
 
 
-def test_it_chooses_alone(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    for options in ({"precision": "mixed_bfloat16"}, {"xla": True}):
-        spec = models.ModelSpec(tmp_path, ("conv1",), backend=runtime.AUTO, **options)
-        with pytest.raises(InputError, match="--backend auto with float32"):
-            extraction.measure_engines(spec, None, IMAGES)  # type: ignore[arg-type]
+def test_another_network_of_an_audit_runs_by_keras_where_its_engine_is_wrong(choose: Callable[..., Choice]) -> None:
+    plain, wrong = engine(0.01), engine(0.01, {"outcome": 1.001})
+    choose({KERAS: plain, ONNX: plain, ("second", ONNX): wrong})
+    pixels = keras.Input((112, 112, 3))
+    network = keras.Model(pixels, {"outcome": pixels})
+    right = engines.opener([ONNX])({"first": network})
+    assert set(right) == {"first"}
+    # One of two: both go through Keras, since what is compared goes through one engine.
+    both = engines.opener([ONNX])({"first": network, "second": network})
+    assert both == {"first": plain, "second": plain}
+
+
+def test_who_has_chosen_keeps_to_it(choose: Callable[..., Choice], monkeypatch: pytest.MonkeyPatch) -> None:
+    choose({KERAS: engine(0.01), ONNX: engine(0.01)})
+    pixels = keras.Input((112, 112, 3))
+    network = keras.Model(pixels, {"outcome": pixels})
+    kept: list[Engine] = []
+    engines.opener(kept, IMAGES, 10)({"": network})
+    assert kept == [KERAS]
+    monkeypatch.setattr(engines, "choose", lambda *given: pytest.fail("chosen twice"))
+    engines.opener(kept, IMAGES, 1e9)({"": network})
+
+
+def test_every_backend_gives_the_same_one_by_one() -> None:
+    """Also more images than threads, in their order."""
+    runs = [lambda image, k=k: {"x": image[:, 0] + 0 * k} for k in range(3)]
+    images = np.arange(50.0).reshape(25, 2)
+    np.testing.assert_array_equal(runtime.one_by_one(runs)(images)["x"], images[:, 0])  # type: ignore[arg-type]

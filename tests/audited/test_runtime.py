@@ -85,7 +85,8 @@ stores = []
 for name, strategy in (("one", None), ("two", devices)):
     folder = Path(sys.argv[1]) / name
     manifest = formats.make_manifest(store.KIND, {}, {})
-    functions = models.face_functions(models.ModelSpec(folder, ()), {"audited": extractor}, strategy)
+    runtime.strategy = lambda strategy=strategy: strategy
+    functions = models.face_functions(models.ModelSpec(folder, ()), {"audited": extractor})
     extract.extract(table, functions, folder, extract.Layout(shard_size=75))
     store.finish(folder, manifest, table, 75)
     stores.append(store.open_store(folder, manifest["fingerprint"]).arrays["audited"])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mint_keras import formats
 from mint_keras.auditing import report
-from mint_keras.report import dossier
+from mint_keras.report import dossier, states
 from mint_keras.statistics import findings, person, verdict
 from mint_keras.statistics.intervals import Estimate
 
@@ -33,15 +33,16 @@ def test_everything_that_was_found_is_in_all_three_files(tmp_path: Path) -> None
     changed = [report.Changed("vanilla on conv1", change, auc, 0.123, 0.456) for change in ("unchanged", "JPEG 50")]
     verdicts = {"vanilla on conv1": verdict.decide([claim])}
     curves = {"a scorer": curve, "another": better}
-    missing, who = ["a control: no option."], ["Two names are one person."]
+    missing, who = [states.Gap("a control", states.NOT_POSSIBLE, "no option.")], ["Two names are one person."]
     results = report.Results(verdicts, curves, "Nothing of single photos.", changed, missing, who)
     formats.write_json(tmp_path / formats.MANIFEST, formats.make_manifest("audit", {"run": "aa"}, {"seed": 1}))
-    written = report.write(results, AUDITED, tmp_path, dossier.Case())
+    written = report.write(results, {"audited": AUDITED, "steps": []}, tmp_path, dossier.Case())
     said, page = (tmp_path / dossier.VERDICT).read_text(), (tmp_path / dossier.REPORT).read_text()
     content = json.loads((tmp_path / dossier.AUDIT).read_text())
     assert content["outcome"] == verdict.CANNOT_DECIDE
     assert [one["outcome"] for one in content["decisions"]] == [verdict.CANNOT_DECIDE]
     assert content["audited"] == AUDITED
+    assert {"kind": "control", "name": "a control", "state": "not possible", "why": "no option."} in content["states"]
     assert [point["num_photos"] for point in content["people"]["a scorer"]] == [1, 2]
     assert content["photos_needed"]["by_scorer"] == {"a scorer": None, "another": 2}
     assert "a scorer needs more than 2 photos of each person" in said

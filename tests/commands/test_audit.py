@@ -21,7 +21,7 @@ from mint_keras.data import protocol, sample_tables, samples
 from mint_keras.data.changes import CHANGES
 from mint_keras.options import Common
 from mint_keras.records import InputError, RefusedError
-from mint_keras.report import dossier
+from mint_keras.report import dossier, states
 from mint_keras.runs import run as runs
 from mint_keras.scorers import blind, mint_plus
 from mint_keras.statistics import division, findings, verdict
@@ -165,10 +165,11 @@ def test_who_is_who_is_said(small: tuple[Audit, Audited]) -> None:
 
 @pytest.mark.slow
 def test_what_is_missing_is_said(small: tuple[Audit, Audited]) -> None:
-    lines = content_of(small[0])["not_measured"]
-    for missing in ("Pipeline transplant", "Resolution match", "Member database held out", "Sides dealt out by lot"):
-        assert [line for line in lines if line.startswith(missing)]
-    assert not [line for line in lines if "--" in line]  # every option was given
+    found = {name: one for one in content_of(small[0])["states"] for name in one["name"].split("; ")}
+    for missing in (states.FILES, states.SHRUNK, states.HELD_OUT, states.LOTS):
+        assert found[missing]["state"] == states.NOT_POSSIBLE
+        assert found[missing]["why"]
+    assert not [one for one in found.values() if "--" in one["why"]]  # every option was given
 
 
 @pytest.mark.slow
@@ -280,11 +281,11 @@ def test_unseen_photos_that_are_no_faces_show_at_once(run: runs.Run, run_folder:
 def test_without_held_out_people_nothing_is_decided(audited_folder: Path, tmp_path: Path) -> None:
     model = shutil.copytree(audited_folder, tmp_path / "model")
     (model / formats.HELD_OUT).unlink()
-    run = TrainMint("vanilla", tmp_path / "run", ("conv4",), model, num_train=70, num_test=30, quiet=True)
+    run = TrainMint("vanilla", tmp_path / "run", ("conv4",), model, num_train=70, num_test=30, num_seeds=1, quiet=True)
     train_mint(run)
     found = audit(Audit(run.out, tmp_path / "out", quiet=True))
     assert "there is no reference" in found.text
     content = content_of(Audit(run.out, tmp_path / "out"))
     (decided,) = content["verdicts"].values()
     assert {one["role"] for one in decided["findings"]} == {findings.CLAIM, findings.CONTEXT}
-    assert any(line.startswith("Same database") for line in content["not_measured"])
+    assert any(states.KEPT_OUT in one["name"] and one["state"] == states.NOT_POSSIBLE for one in content["states"])

@@ -73,7 +73,7 @@ def classifier(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run_options(data: Path, classifier: Path, out: Path, **changes: object) -> TrainMint:
     sides = {"externals": (str(data / "tiny"),), "evaluate": (str(data / "caltech"),)}
-    sizes = {"num_train": 64, "num_test": 30, "quiet": True}
+    sizes = {"num_train": 64, "num_test": 30, "num_seeds": 1, "quiet": True}
     return TrainMint(
         **{"head": "cnn", "out": out, "taps": ("conv1",), "audited": classifier, **sides, **sizes, **changes}
     )

@@ -131,8 +131,15 @@ def test_a_checkpoint_is_verified_only_by_verification(shelf: Path, tmp_path: Pa
     record = formats.read_json(out / "verification.json")
     claims.add_verification(out, record | {"pixels": {"is_right": True}})
     assert formats.read_json(out / "parity.json")["verification"].startswith("file verified: accuracy 1.0000")
-    text = convert_fr(ConvertFr(shelf / "backbone.pth", tmp_path / "b", cross_check=str(shelf / "model.onnx"))).text
+    # The other file is shown its pixels as this one, not as insightface's rule has it.
+    checked = ConvertFr(
+        shelf / "backbone.pth", tmp_path / "b", pixels="BGR, 0..1", cross_check=str(shelf / "model.onnx")
+    )
+    text = convert_fr(checked).text
     assert "mapping verified, and model.onnx is the same model" in text
+    assert "Pixels: BGR, 0..1, as the command says." in text
+    said = formats.read_manifest(tmp_path / "b", zoo.KIND)["config"]["preprocessing"]
+    assert (said["mean"], said["std"], said["bgr"]) == ([0.0] * 3, [255.0] * 3, True)
     assert "| conv4   | model.onnx" in text
 
 
@@ -278,7 +285,7 @@ def test_a_mint_on_a_converted_model(converted: Path, tmp_path: Path, monkeypatc
     options = {
         "audited": converted, "members": "synthetic:1/web/0-29/4", "externals": ("synthetic:1/news/100-129/4",),
         "evaluate": ("synthetic:1/scan/200-219/2",), "held_out": "synthetic:1/web/40-59/2", "num_train": 70,
-        "num_test": 20, "quiet": True,
+        "num_test": 20, "num_seeds": 1, "quiet": True,
     }  # fmt: skip
     text = train_mint(TrainMint("vanilla", tmp_path / "run", ("conv4",), precision="mixed_bfloat16", **options)).text
     assert "AAD in mixed_bfloat16" in text

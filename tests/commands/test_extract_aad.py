@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -116,20 +117,35 @@ def test_onnx_runtime_gives_the_same(maps: Path, audited_folder: Path, tmp_path:
         extract_aad(config(audited_folder, tmp_path / "other", backend="onnxruntime", precision="mixed_float16"))
 
 
-@pytest.mark.slow
 def test_auto_is_decided_once_and_kept(
     maps: Path, audited_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    litert = engines.Engine(backends.LITERT)
-    found = [engines.Measured(engines.KERAS, 1.0), engines.Measured(litert, 3.5, {"conv4": 0.9999999})]
-    monkeypatch.setattr(engines, "choose", lambda extractor, images: (litert, found))
-    text = extract_aad(config(audited_folder, tmp_path / "out", backend="auto")).text
-    assert "Run by litert. Images per second here, over Keras': keras 1.00; litert 3.50." in text
-    assert "3.50 times as fast as Keras in float32; smallest cosine with it: conv4 1.000000" in text
-    manifest = formats.read_json(tmp_path / "out" / formats.MANIFEST)
-    assert (manifest["config"]["backend"], manifest["engine"]) == ("auto", {"backend": "litert", "xla": False})
-    arrays = [store.open_store(folder).arrays["audited"]["conv4"][:] for folder in (maps, tmp_path / "out")]
+    onnx, out = engines.Engine(backends.ONNXRUNTIME), tmp_path / "out"
+
+    def choose(networks: engines.Networks, shown: np.ndarray, num_passes: float) -> engines.Choice:
+        assert (len(shown), num_passes) == (64, 120)
+        return engines.Choice(onnx, engines.open_all(networks, onnx), {engines.KERAS: 1.0, onnx: 3.5})
+
+    monkeypatch.setattr(engines, "choose", choose)
+    text = extract_aad(config(audited_folder, out)).text
+    assert "Run by onnxruntime. Images per second here, over Keras': keras 1.00; onnxruntime 3.50." in text
+    manifest = formats.read_json(out / formats.MANIFEST)
+    assert (manifest["config"]["backend"], manifest["engine"]) == ("auto", {"backend": "onnxruntime", "xla": False})
+    arrays = [store.open_store(folder).arrays["audited"]["conv4"][:] for folder in (maps, out)]
     np.testing.assert_allclose(arrays[1], arrays[0], atol=2e-3)  # float16
+    # Killed, and resumed when another engine would be faster.
+    before = files(out)
+    shutil.rmtree(out / "shards" / "000001")
+    formats.write_json(out / formats.MANIFEST, {k: v for k, v in manifest.items() if k != "shards_sha256"})
+    monkeypatch.setattr(engines, "choose", lambda *given: pytest.fail("chosen again"))
+    extract_aad(config(audited_folder, out))
+    assert files(out) == before
+    # Where it gives other numbers now, such as on another machine, nothing is mixed.
+    shutil.rmtree(out / "shards" / "000001")
+    formats.write_json(out / formats.MANIFEST, {k: v for k, v in manifest.items() if k != "shards_sha256"})
+    monkeypatch.setattr(engines, "_RELATIVE", 0.0)
+    with pytest.raises(RefusedError, match="Expected Keras' numbers from onnxruntime on this machine: "):
+        extract_aad(config(audited_folder, out))
 
 
 def test_a_plan_writes_nothing(audited_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,7 +233,7 @@ class TestStoreForHeads:
             "head": "cnn", "taps": ("conv4",), "audited": audited,
             "members": "synthetic:1/web/0-39/4", "externals": ("synthetic:1/news/100-139/4",),
             "evaluate": ("synthetic:1/scan/200-219/2",), "held_out": "synthetic:1/web/40-59/2",
-            "num_train": 64, "num_test": 20,
+            "num_train": 64, "num_test": 20, "num_seeds": 1,
         }  # fmt: skip
         return RunSpec(**values | more)
 

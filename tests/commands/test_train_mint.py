@@ -3,7 +3,10 @@
 import csv
 import dataclasses
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +23,11 @@ from mint_keras.records import AUDITED, UNTRAINED, InputError, RefusedError
 from mint_keras.runs.run import choose_samples
 from mint_keras.runs.spec import RunSpec
 from mint_keras.statistics import metrics
+from tests.conftest import ROOT, Once
 
 
 def small(audited: Path, out: Path, **options: object) -> TrainMint:
-    defaults = {"taps": ("conv4",), "num_train": 70, "num_test": 20, "quiet": True}
+    defaults = {"taps": ("conv4",), "num_train": 70, "num_test": 20, "num_seeds": 1, "quiet": True}
     return TrainMint(**{"head": "vanilla", "out": out, "audited": audited} | defaults | options)
 
 
@@ -132,18 +136,58 @@ def test_heads_of_table_7(audited_folder: Path, tmp_path: Path, monkeypatch: pyt
     assert f"{head} head on conv4" in exported.text
 
 
+@pytest.fixture(scope="module")
+def three(audited_folder: Path, once: Once) -> Path:
+    """A run of three trainings, with embeddings."""
+    return once("three", lambda out: train_mint(small(audited_folder, out, taps=("conv4", "outcome"), num_seeds=3)))
+
+
+def test_several_trainings_are_reproducible_byte_for_byte(three: Path, audited_folder: Path, tmp_path: Path) -> None:
+    """Also where some of the heads are there already."""
+    again = shutil.copytree(three, tmp_path / "again")
+    lost = ("audited/conv4", "audited_seed3/conv4", "untrained_seed2/outcome")
+    for path in (*(f"heads/{name}/head.keras" for name in lost), "scores.csv", "results.jsonl", "table.json"):
+        (again / path).unlink()
+    train_mint(small(audited_folder, again, taps=("conv4", "outcome"), num_seeds=3))
+    for path in sorted(three.rglob("*")):
+        if path.suffix in (".csv", ".jsonl", ".keras", ".png") or path.name == "table.json":
+            assert path.read_bytes() == (again / path.relative_to(three)).read_bytes(), path
+
+
 @pytest.mark.slow
-def test_several_trainings_share_samples(audited_folder: Path, tmp_path: Path) -> None:
-    config = small(audited_folder, tmp_path / "out", num_seeds=2)
-    trained = train_mint(config)
-    parts = {(p.model, p.evaluation, p.seed): p for p in trained.scores}
+def test_other_kernels_change_no_conclusion(three: Path, audited_folder: Path, tmp_path: Path) -> None:
+    """Without oneDNN the last bits differ, and with them every head: each cell stays within the other's interval."""
+    options = ["--head", "vanilla", "--audited", str(audited_folder), "--taps", "conv4", "outcome"]
+    sizes = ["--num-train", "70", "--num-test", "20", "--quiet", "--out", str(tmp_path / "plain")]
+    environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": "0"}
+    command = [sys.executable, "scripts/train_mint.py", *options, *sizes]
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, timeout=300)
+    tables = [json.loads((folder / "table.json").read_text()) for folder in (three, tmp_path / "plain")]
+    assert tables[0]["outcome"] == tables[1]["outcome"]
+    for one, other in (tables, tables[::-1]):
+        for row, same in zip(one["rows"], other["rows"], strict=True):
+            assert row["row"] == same["row"]
+            assert row["figures"].keys() == same["figures"].keys()
+            for column, found in row["figures"].items():
+                assert found["low"] <= same["figures"][column]["value"] <= found["high"], (row["row"], column)
+    heads = [(folder / "heads/audited/outcome/head.keras").read_bytes() for folder in (three, tmp_path / "plain")]
+    assert heads[0] != heads[1]
+
+
+def test_several_trainings_share_samples(three: Path) -> None:
+    scores = score_files.read_scores(three / "scores.csv")
+    parts = {(p.model, p.evaluation, p.seed): p for p in scores if p.tap == "conv4"}
     first, second = (parts[AUDITED, "unseen_database", seed] for seed in (1, 2))
     np.testing.assert_array_equal(first.samples.sample_id, second.samples.sample_id)
     assert (first.logit != second.logit).any()
-    assert (UNTRAINED, "unseen_database", 1) in parts
-    assert (UNTRAINED, "unseen_database", 2) not in parts
-    accuracies = [metrics.accuracy(part.is_member, part.logit) for part in (first, second)]  # type: ignore[arg-type]
-    assert f"| conv4   | {np.mean(accuracies):.3f} " in trained.text
+    assert (UNTRAINED, "unseen_database", 3) in parts
+    each = [parts[AUDITED, "unseen_database", seed] for seed in (1, 2, 3)]
+    accuracies = [metrics.accuracy(part.is_member, part.logit) for part in each]  # type: ignore[arg-type]
+    row = json.loads((three / "table.json").read_text())["rows"][0]
+    assert row["row"] == "conv4"
+    found = row["figures"]["accuracy"]
+    assert found["num_seeds"] == 3
+    assert found["value"] == pytest.approx(np.mean(accuracies))
 
 
 @pytest.fixture(scope="module")
@@ -217,15 +261,15 @@ def test_a_run_on_a_protocol_says_what_was_not_searched(audited_folder: Path, tm
              (("members", "members"), ("externals", "held_out"))}  # fmt: skip
     protocol = tmp_path / "protocol"
     make_protocol(MakeProtocol("same-database", **sides, out=protocol, unscanned=True, num_train=70, num_test=30))
-    config = TrainMint("vanilla", tmp_path / "run", ("conv1",), audited_folder, protocol, quiet=True)
+    config = small(audited_folder, tmp_path / "run", taps=("conv1",), protocol=protocol)
     with pytest.raises(InputError, match="Expected --protocol, or samples by other options"):
         train_mint(dataclasses.replace(config, members=sides["members"][0]))
     trained = train_mint(config)
     text = trained.text
     assert "train, members:       70 images" in text
     assert "NOT SCANNED" in text
-    assert "| audited model " in text
-    assert "same database |" not in text  # it is the main evaluation
+    assert "| accuracy " in text
+    assert "familiar |" not in text
     again = evaluate_mint(EvaluateMint(config.out, tmp_path / "again", quiet=True)).text
     assert "NOT SCANNED" in again
     assert {row.evaluation for row in trained.results} == {"same_database"}

@@ -79,8 +79,8 @@ def test_jpegs_with_damaged_scans_are_rejected_and_one_without_its_end_is_kept(o
         np.testing.assert_array_equal(decoding.decode(rest), whole)
     middle = content.index(b"\xff\xda") + (len(content) - content.index(b"\xff\xda")) // 2
     noise = np.random.default_rng(2).integers(0, 255, 4096, dtype=np.uint8).tobytes()
-    for hole in (bytes(4096), noise, b"\x55" * 700):
-        with pytest.raises(InputError, match="pixels are damaged: Corrupt JPEG"):
+    for hole in (bytes(4096), noise, b"\x55" * 700, b"\xff" * 700):
+        with pytest.raises(InputError, match="pixels are damaged: "):
             decoding.decode(content[:middle] + hole + content[middle + len(hole) :])
     for cut in (
         content[:middle],
@@ -122,6 +122,28 @@ def test_tiff_with_a_sign_is_refused_and_not_made_dark(dtype: str) -> None:
         content[entry.start() : entry.start() + 12] = struct.pack("<HHIHH", 339, 3, 1, 2, 0)
     with pytest.raises(InputError, match="without a sign, received a TIFF"):
         decoding.decode(bytes(content))
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.float32])
+def test_tiff_in_colour_with_a_sign_which_pillow_cannot_open(dtype: type) -> None:
+    with pytest.raises(InputError, match="without a sign, received a TIFF"):
+        decoding.decode(cv2.imencode(".tiff", (PHOTO // 2).astype(dtype))[1].tobytes())
+
+
+def test_what_opencv_would_not_scale_is_refused() -> None:
+    header = b"P7\nWIDTH 120\nHEIGHT 80\nDEPTH 1\nMAXVAL %d\nTUPLTYPE GRAYSCALE\nENDHDR\n"
+    grey = PHOTO[..., 0]
+    assert (decoding.decode(header % 255 + grey.tobytes()) == grey[..., None]).all()
+    real = b"Pf\n120 80\n-1.0\n" + (grey / 255).astype("<f4").tobytes()
+    for content in (header % 1023 + grey.astype(">u2").tobytes(), real):
+        with pytest.raises(InputError, match="that OpenCV cannot decode"):
+            decoding.decode(content)
+
+
+def test_zeros_behind_a_whole_picture_are_no_damage() -> None:
+    for kind in ("AVIF", "JPEG2000", "PNG", "WEBP", "TIFF"):
+        content = encoded(kind)
+        np.testing.assert_array_equal(decoding.decode(content + bytes(4096)), decoding.decode(content))
 
 
 @pytest.mark.parametrize("kind", ["BMP", "PPM", "TIFF", "WEBP", "PNG", "JPEG2000", "AVIF", "JPEG"])

@@ -133,10 +133,27 @@ def test_a_record_zero_that_says_nonsense(ms1m: Path, stated: float | str) -> No
     assert kept(ms1m) == [1, 2, 3]
 
 
-def test_an_image_without_an_identity_is_rejected(tmp_path: Path) -> None:
+def test_an_image_whose_label_is_no_number_is_of_nobody_known(tmp_path: Path) -> None:
     path = write(tmp_path / "db", {1: image_record([float("nan")], png(1)), 2: image_record([7], png(2))})
-    assert samples.list_samples(str(path)).identity.tolist() == ["damaged-1", "0000007"]
-    assert kept(path) == [2]
+    assert samples.list_samples(str(path)).identity.tolist() == ["?1", "0000007"]
+    assert kept(path) == [1, 2]
+
+
+@pytest.mark.parametrize("by", [1, -1])
+def test_an_index_that_numbers_records_otherwise(ms1m: Path, by: int) -> None:
+    """Records of identities are no images, wherever an index says that they are."""
+    index = ms1m.with_suffix(".idx")
+    keys, offsets = zip(*(map(int, line.split()) for line in index.read_text().splitlines()), strict=True)
+    turned = offsets[by:] + offsets[:by]
+    index.write_text("".join(f"{key}\t{offset}\n" for key, offset in zip(keys, turned, strict=True)))
+    table = samples.list_samples(str(ms1m))
+    assert len(table) == len(kept(ms1m)) == 3
+
+
+def test_an_empty_file_beside_its_index_is_refused(ms1m: Path) -> None:
+    ms1m.write_bytes(b"")
+    with pytest.raises(InputError, match="Expected records in"):
+        samples.list_samples(str(ms1m))
 
 
 def test_most_of_a_database_may_be_damaged(tmp_path: Path) -> None:
@@ -196,10 +213,10 @@ def test_keys_with_gaps_and_repetitions(tmp_path: Path) -> None:
     with recordio.RecordFile(path) as records:
         assert records.keys.tolist() == [5, 7, 11, 90]
         assert records.keys.dtype == records.offsets.dtype == np.int64  # 16 bytes a record, not the 160 of a dict
-        assert [float(records.labels(key)[0]) for key in (5, 7, 11, 90)] == [5, 7, 11, 90]
+        assert records.first_labels(np.array([7, 5, 11, 90]))[0].tolist() == [7, 5, 11, 90]
         for key in (4, 6, 91):
             with pytest.raises(InputError, match="index, received"):
-                records.labels(key)
+                records.read(key)
 
 
 @pytest.mark.parametrize(
@@ -249,8 +266,9 @@ def test_labels_are_those_of_the_whole_record(tmp_path: Path) -> None:
     path = write(tmp_path / "db", {key: image_record(labels, png(key)) for key, labels in contents.items()})
     with recordio.RecordFile(path) as records:
         for key, labels in contents.items():  # the third is split by the magic within its labels
-            np.testing.assert_array_equal(records.labels(key), np.float32(labels))
             np.testing.assert_array_equal(records.read(key)[0], np.float32(labels))
+        first, reason = records.first_labels(np.array(list(contents)))
+        assert (first.tolist(), reason) == ([np.float32(labels[0]) for labels in contents.values()], "")
 
 
 def numbered(label: list[float], key: int, image: bytes) -> bytes:

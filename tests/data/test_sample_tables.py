@@ -71,6 +71,20 @@ def test_whoever_is_unknown_is_nobody_else(tmp_path: Path) -> None:
     assert sample_tables.read_samples(tmp_path / "again.parquet").identity.tolist() == expected
 
 
+def test_a_table_of_an_earlier_version_had_names_of_files_for_unknown_people(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [Sample("db/sub/1.jpg", "db", "sub/1.jpg", "/1.jpg"), Sample("db/ann/1.jpg", "db", "ann", "/2.jpg")]
+    monkeypatch.setattr(sample_tables, "_VERSION", {b"another": b"1"})
+    sample_tables.write_samples(tmp_path / "t.parquet", tabulate(rows))
+    monkeypatch.undo()
+    assert sample_tables.read_samples(tmp_path / "t.parquet").identity.tolist() == ["sub/1.jpg", "ann"]
+    (tmp_path / "manifest.json").write_text("{}")  # so it is one of ours
+    assert sample_tables.read_samples(tmp_path / "t.parquet").identity.tolist() == ["?db/sub/1.jpg", "ann"]
+    sample_tables.write_samples(tmp_path / "t.parquet", tabulate(rows))
+    assert sample_tables.read_samples(tmp_path / "t.parquet").identity.tolist() == ["sub/1.jpg", "ann"]
+
+
 def test_a_colon_in_a_name_makes_no_address(tmp_path: Path) -> None:
     lines = "1,db,a,12:30:01.jpg\n2,db,a,synthetic:1/web/0/0\n3,db,a,C:/x.jpg\n"
     (tmp_path / "t.csv").write_text(f"sample_id,database,identity,location\n{lines}")

@@ -1,6 +1,8 @@
 """Export: one TFLite file from pixels to scores, in every precision, proven on held-out faces."""
 
+import dataclasses
 import json
+import types
 from pathlib import Path
 
 import keras
@@ -15,6 +17,8 @@ from mint_keras.data import images, synthetic
 from mint_keras.edge import bundle, export, scorer
 from mint_keras.heads import cnn, specs, vanilla
 from mint_keras.records import InputError, RefusedError
+from mint_keras.statistics import division
+from tests.statistics.worlds import draw
 
 
 @pytest.fixture(scope="module")
@@ -246,6 +250,28 @@ def test_logits_that_are_no_numbers_are_refused(run_folder: Path) -> None:
     logit[:3] = np.nan
     with pytest.raises(RefusedError, match=f"NaN or infinity for 3 of {len(logit)}"):
         faces.scores(head, [logit])
+
+
+@pytest.mark.parametrize("is_wrong_where_it_is_chosen", [True, False])
+def test_a_precision_is_not_chosen_on_whom_it_reports(
+    is_wrong_where_it_is_chosen: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = draw((20, 20), 3, 2.0, np.random.default_rng(1))
+    divided = division.of_all([part, dataclasses.replace(part, evaluation="familiar")], 1)
+    assert set(divided.validation) == set(division.divide(part, 1).validation)
+    is_lost = np.isin(part.samples.people(), divided.validation) == is_wrong_where_it_is_chosen
+    given = dataclasses.replace(part, logit=np.where(is_lost, -part.logit, part.logit))
+    faces = types.SimpleNamespace(pixels=np.zeros((1, 1)), representative=np.zeros(1), scores=lambda *_: [given])
+    monkeypatch.setattr(export, "TfliteScorer", lambda file: None)
+    monkeypatch.setattr(litert, "operations", lambda content: [])
+    monkeypatch.setattr(scorer, "costs", lambda files, few: {})
+    (tmp_path / "int8").touch()
+    files, head = {"int8": tmp_path / "int8"}, export.TrainedHead("vanilla", "conv4", 1, None, None)  # type: ignore[arg-type]
+    record = export.measure(head, files, faces, [part], 0.005, divided)["int8"]  # type: ignore[arg-type]
+    assert bool(record["refused"]) == is_wrong_where_it_is_chosen
+    assert record["faces"] == 2 * 3 * 12  # those of the other people
+    (found,) = record["evaluations"].values()
+    assert (found["auc_change"][0] < -0.1) != is_wrong_where_it_is_chosen
 
 
 @pytest.mark.parametrize("wrong", [{"tolerance": float("nan")}, {"tolerance": -1.0}, {"num_test": 0}])

@@ -1,5 +1,8 @@
 """The local page: scores what is dropped on it, keeps nothing, and listens to nobody else."""
 
+import html
+import json
+import re
 import shutil
 import signal
 import subprocess
@@ -14,7 +17,7 @@ import cv2
 import pytest
 from starlette.testclient import TestClient
 
-from mint_keras import formats
+from mint_keras import formats, languages
 from mint_keras.commands.score import Score, score
 from mint_keras.data import images
 from mint_keras.edge import bundle, page
@@ -130,6 +133,32 @@ def test_the_same_photo_twice_counts_once(client: TestClient) -> None:
     assert "Photos: 2, of them 1 with faces (1) and 1 without a usable one. Other files, not looked at: 1." in text
     assert "the same photo as a.png" in text
     assert "a PDF, whose pictures are not read" in text
+
+
+@pytest.mark.parametrize("code", languages.NAMES)
+def test_the_page_is_in_a_language_and_its_numbers_are_the_same(bundle_folder: Path, code: str) -> None:
+    app = page.make_app(bundle_folder, PORT, Looking(is_aligned=True, anyway=True, language=code), threads=1)
+    with TestClient(app, base_url=HERE, headers={"origin": HERE}) as client:
+        empty = client.get("/").text
+        face = (bundle_folder / "samples" / "member_0.png").read_bytes()
+        where = drop(client, ("a.png", face), ("b.png", face), ("c.png", b"junk"))
+        found, saved = client.get(where).text, client.get(f"{where}/report").text
+    assert f'<html lang="{code}">' in empty
+    assert f'<html lang="{code}">' in saved
+    messages = json.loads(html.unescape(re.findall("data-messages='(.*?)'", empty)[0]))
+    assert all("{0}" in message for message in messages.values())
+    assert (messages["looking"] == page._MESSAGES["looking"]) == (code == languages.ENGLISH)
+    aside = r"<style>.*?</style>|1,234\.5|<svg.*?</svg>|[0-9a-f]{64}|href=\"\S*\""
+    shown = re.sub(aside, "", html.unescape(found + saved), flags=re.DOTALL)
+    assert "a.png" in shown
+    numbers = sorted(re.findall(r"\d[\d.,]*\d|\d", shown))
+    assert numbers == NUMBERS.setdefault("page", numbers)
+    if code != languages.ENGLISH:
+        words = re.sub("<[^>]*>", " ", empty + found + saved)
+        assert not re.search(r"\b(photos? (was|were)|people who|the same photo|Save it|of scan)\b", words)
+
+
+NUMBERS: dict[str, list[str]] = {}  # of the language that came first
 
 
 def test_scores_that_mean_nothing_are_not_shown() -> None:

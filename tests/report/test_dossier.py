@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from mint_keras import formats
+from mint_keras import formats, languages
 from mint_keras.records import InputError, RefusedError
-from mint_keras.report import dossier, pdf, plots
-from mint_keras.report.states import NOT_POSSIBLE, NOT_RUN, RUN, states
-from mint_keras.statistics import findings, verdict
+from mint_keras.report import dossier, pdf, plots, states
+from mint_keras.report.states import NOT_POSSIBLE, NOT_RUN, RUN, Gap
+from mint_keras.statistics import findings, names, verdict
 from mint_keras.statistics.findings import Finding
 from mint_keras.statistics.intervals import Estimate
 from mint_keras.statistics.verdict import Verdict
@@ -67,7 +67,8 @@ def content(name: str = "same database", **changes: Any) -> dict[str, Any]:
 
 def page_of(folder: Path, found: dict[str, Any]) -> str:
     formats.write_json(folder / dossier.AUDIT, found)
-    return dossier.render(dossier.read(folder), MANIFEST, CASE, FILES, {"findings": b"PNG"})
+    english = languages.of(languages.ENGLISH)
+    return dossier.render(dossier.read(folder), MANIFEST, CASE, FILES, {"findings": b"PNG"}, english)
 
 
 @pytest.fixture
@@ -101,7 +102,7 @@ def test_the_page_is_no_markup_of_strangers_loads_nothing_and_says_no_place(tmp_
     assert "<b>" not in page
     assert "<i>" not in page
     assert "/home/somebody" not in page
-    assert "--look dlib --nulls=a=orl" in page
+    assert "--look [dlib] --nulls=a=[orl]" in page
     assert not re.search(r"""(src|href)=["'](?!data:)|https?://|@import|url\(""", page)
 
 
@@ -131,7 +132,7 @@ def test_contrast_is_that_of_wcag_aa_in_both_modes(tmp_path: Path) -> None:
 
 
 def test_a_page_with_something_missing_is_not_written(tmp_path: Path) -> None:
-    del (found := content())["photos_needed"], found["audited"]["photos"]["scan"]
+    del (found := content())["audited"]["photos"]["scan"]
     with pytest.raises(Exception, match="scan"):
         page_of(tmp_path, found)
 
@@ -157,8 +158,42 @@ def test_headline_first_box_json_and_text_agree_on_all_committed_audits(path: Pa
             others = [other for other in verdict.OUTCOMES if other != one.outcome]
             assert not re.search(f"{one.reference}[^.;<]{{0,40}}: ({'|'.join(others)})", page + said, re.IGNORECASE)
     assert "when was not recorded" in page
-    for line in found.content["not_measured"]:
-        assert line.partition(": ")[2] in said
+    for one in found.states:
+        assert one.state == RUN or one.why in said
+
+
+def test_the_command_says_what_to_fill_in_and_its_sha256(tmp_path: Path) -> None:
+    steps = [
+        {"name": "net", "command": "python scripts/convert_fr.py --weights net.onnx", "inputs": {"net.onnx": "a1"}},
+        {"name": "mint", "inputs": {"audited": "b2", "samples": "c3"},
+         "command": "mint train --audited net --members=lfw --externals a=/home/me/b synthetic:1/web/0-9/2"},
+    ]  # fmt: skip
+    page = page_of(tmp_path, content(steps=steps))
+    commands = page[page.index("<pre>") + 5 : page.index("</pre>")].splitlines()
+    assert commands[0] == "python scripts/convert_fr.py --weights [net.onnx] --out [net]"
+    assert commands[1] == (
+        "mint train --audited [net] --members=[lfw] --externals a=[b] synthetic:1/web/0-9/2 --out [mint]"
+    )
+    assert commands[2].endswith("--look [dlib] --nulls=a=[orl] --out [AUDIT]")
+    assert commands[3] == "mint audit --render --run [AUDIT] --out [AUDIT]"
+    rows = re.findall("<tr><td>(.*?)</td><td><code>(.*?)</code>", page)
+    listed = "the list of all photos of the run"
+    assert [
+        ("[net.onnx]: the file itself", "a1"), ("[net]: its model.keras", "b2"), (f"[lfw]: {listed}", "c3"),
+        (f"[b]: {listed}", "c3"), ("[&lt;b&gt;]: its scores.csv", "aa11"),
+    ] == rows[-6:-1]  # fmt: skip
+    assert "/home" not in page
+
+
+def test_the_first_page_has_names_for_everybody_and_the_annexes_those_of_experts(tmp_path: Path) -> None:
+    page = page_of(tmp_path, content())
+    first, annexes = page[: page.index("<h2>A.")], page[page.index("<h2>A.") :]
+    plain = names.plain("vanilla on conv1")
+    assert plain.name in first
+    assert plain.sentence in first
+    assert "vanilla on conv1" not in first
+    assert "vanilla on conv1" in annexes
+    assert plain.name in annexes  # which is which
 
 
 @pytest.mark.usefixtures("quick")
@@ -217,7 +252,8 @@ def test_a_report_is_made_again_and_a_case_is_added_without_touching_the_audit(t
     dossier.copy(audit, out, dossier.Case(case="AZ 12"))
     assert (out / dossier.AUDIT).read_bytes() == before[dossier.AUDIT]
     case = formats.read_json(out / dossier.CASE)
-    assert case == {"case": "AZ 12", "author": "A. Auditor", "release": "", "time": "2026-11-29T01:02+00:00"}
+    assert case.pop("time") == "2026-11-29T01:02+00:00"
+    assert case == {"case": "AZ 12", "author": "A. Auditor", "release": "", "language": ""}
     assert "AZ 12" in (out / dossier.REPORT).read_text()
     with pytest.raises(InputError, match="empty folder"):
         dossier.copy(audit, tmp_path, dossier.Case())
@@ -229,7 +265,7 @@ class TestStates:
     def of(self, **changes: Any) -> dict[str, Any]:
         found = content(**changes)
         verdicts = {name: Verdict.of(one) for name, one in found["verdicts"].items()}
-        return {name: one for one in states(found, verdicts) for name in one.name.split("; ")}
+        return {name: one for one in states.read(found, verdicts) for name in one.name.split("; ")}
 
     def test_run(self) -> None:
         found = self.of()
@@ -268,6 +304,33 @@ class TestStates:
         )
         found = self.of(verdicts={"a": verdict.decide([row]).to_dict()}, not_measured=["Null pairs with orl: no face."])
         assert found["pairs of databases without members"][2:] == (RUN, "with orl: no face.")
+
+    @pytest.mark.parametrize("state", [NOT_RUN, NOT_POSSIBLE])
+    def test_every_item_has_each_state_in_the_file_and_says_why(self, state: str, tmp_path: Path) -> None:
+        found = content()
+        verdicts = {name: Verdict.of(one) for name, one in found["verdicts"].items()}
+        names = [item.name for item in states._ITEMS]
+        gaps = [Gap(name, state, f"why of {name}") for name in [*names, states.PLUS, states.PERSONS, states.CHANGED]]
+        made = states.states(found, verdicts, gaps)
+        told = {one.name: one for one in made}
+        for gap in gaps:
+            is_run = gap.name == states.KEPT_OUT  # the one that `content` has
+            assert told[gap.name][2:] == (RUN if is_run else state, gap.why)
+        # What the file says is what is read back, and a gap in it is no state.
+        del found["not_measured"]
+        found |= {"states": [one._asdict() for one in made], "schema_version": dossier.SCHEMA_VERSION}
+        formats.write_json(tmp_path / dossier.AUDIT, found)
+        assert dossier.read(tmp_path).states == made
+        for broken in ({"state": ""}, {"why": ""}, {"state": "0"}):
+            changed = [one | broken if one["state"] == state else one for one in found["states"]]
+            formats.write_json(tmp_path / dossier.AUDIT, found | {"states": changed})
+            with pytest.raises(InputError, match="run, or not and why"):
+                dossier.read(tmp_path)
+
+    def test_of_several_reasons_what_could_have_run_counts(self) -> None:
+        gaps = [Gap(states.NULL_PAIRS, NOT_POSSIBLE, "with a: b."), Gap(states.NULL_PAIRS, NOT_RUN, "--nulls adds.")]
+        found = {one.name: one for one in states.states(content(), {}, gaps)}
+        assert found[states.NULL_PAIRS][2:] == (NOT_RUN, "with a: b. --nulls adds.")
 
 
 def test_a_picture_holds_every_scorer_and_control(tmp_path: Path) -> None:

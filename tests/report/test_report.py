@@ -3,37 +3,8 @@ from pathlib import Path
 import numpy as np
 
 from mint_keras.data import images
-from mint_keras.records import AUDITED, UNTRAINED, ParityRecord, ResultRow
+from mint_keras.records import ParityRecord
 from mint_keras.report import plots, tables
-
-
-def row(scorer: str, tap: str, evaluation: str, accuracy: float, model: str = AUDITED) -> ResultRow:
-    return ResultRow(scorer, tap, evaluation, 1, 5, 5, accuracy, 1.0, 1.0, 0.75, 0.25, model)
-
-
-def test_table_puts_each_number_where_it_belongs() -> None:
-    results = [
-        row("vanilla", "conv1", "unseen_database", 0.9),
-        row("vanilla", "conv1", "same_database", 0.5),
-        row("vanilla", "conv1", "unseen_database", 0.8, UNTRAINED),
-        row("vanilla", "combination", "unseen_database", 0.95),
-        row("vanilla", "combination", "familiar", 0.85),
-    ]
-    lines = tables.mint_table(results, "vanilla", "unseen_database").splitlines()
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    assert cells[0] == ["vanilla", "audited model", "untrained copy", "same database", "familiar"]
-    assert cells[2] == ["conv1", "0.900 0.750 0.250", "0.800 0.750 0.250", "0.500 0.750 0.250", "-"]
-    assert cells[3] == ["combination", "0.950 0.750 0.250", "-", "-", "0.850 0.750 0.250"]
-    assert len({len(line) for line in lines}) == 1
-
-
-def test_a_baseline_on_several_taps_names_them() -> None:
-    results = [row("vanilla", "conv1", "x", 0.9)]
-    results += [row("max_pool_lr", tap, "x", 0.8) for tap in ("conv1", "conv2")]
-    results += [row("embedding_norm", "outcome", "x", 0.7)]
-    lines = tables.mint_table(results, "vanilla", "x").splitlines()
-    names = [line.split("|")[1].strip() for line in lines[2:]]
-    assert names == ["conv1", "max pool lr, conv1", "max pool lr, conv2", "embedding norm"]
 
 
 def test_pictures(tmp_path: Path) -> None:

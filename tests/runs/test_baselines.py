@@ -18,6 +18,7 @@ from mint_keras.commands.export_tflite import ExportTflite, export_tflite
 from mint_keras.commands.extract_aad import ExtractAad, extract_aad
 from mint_keras.commands.train_mint import TrainMint, train_mint
 from mint_keras.records import AUDITED, UNTRAINED, InputError, Scores
+from mint_keras.report.run_table import RunTable
 from mint_keras.runs import report
 from mint_keras.runs.run import Run, baseline_names, fit_and_score, open_run
 from mint_keras.runs.spec import RunSpec
@@ -32,7 +33,7 @@ NUM_SAMPLES = 120 + 32 + 72 + 32
 
 OPTIONS = {
     "head": "vanilla", "taps": ("conv4", "outcome"), "members": MEMBERS, "held_out": HELD_OUT,
-    "externals": (EXTERNALS,), "evaluate": EVALUATE, "num_train": 70, "num_test": 20, "baselines": True,
+    "externals": (EXTERNALS,), "evaluate": EVALUATE, "num_train": 70, "num_test": 20, "num_seeds": 1, "baselines": True,
 }  # fmt: skip
 
 
@@ -175,7 +176,7 @@ def test_a_model_without_normalisation_is_said_to_have_none(plain_folder: Path, 
     for given in (None, tmp_path / "aad"):
         run = open_run(spec_of(plain_folder, store=given), tmp_path / f"run {given is None}")
         assert set(baseline_names(run)) == set(BASELINES) - {"bn_distance"}
-        assert line in report.summary(run, [])
+        assert line in report.summary(run, [], RunTable("vanilla", {}, {}))
 
 
 @pytest.mark.parametrize(

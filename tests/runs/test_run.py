@@ -4,16 +4,19 @@ import dataclasses
 import shutil
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
 from mint_keras import formats, score_files
 from mint_keras.aad import plan
+from mint_keras.audited import backends, engines
 from mint_keras.data import images
 from mint_keras.records import AUDITED, UNTRAINED, InputError
 from mint_keras.runs import report
-from mint_keras.runs.run import fit_and_score, heads_of, is_finished, load_head, open_run, reopen
+from mint_keras.runs.run import Run, fit_and_score, heads_of, is_finished, load_head, open_run, reopen
 from mint_keras.runs.spec import HeadKey, RunSpec, read_spec
+from mint_keras.training import fit_heads
 
 
 def small(audited: Path, **options: object) -> RunSpec:
@@ -79,6 +82,41 @@ def test_auto_says_why(audited_folder: Path, tmp_path: Path, monkeypatch: pytest
     with pytest.raises(InputError, match="a stored vector is smaller"):
         open_run(small(audited_folder, aad="live"), tmp_path / "vanilla")
     assert [plan.duration(seconds) for seconds in (45, 720, 12_240, 181_440)] == ["45 s", "12 min", "3.4 h", "2.1 days"]
+
+
+@pytest.mark.parametrize("aad", ["stored", "live"])
+def test_a_resumed_run_keeps_its_engine(
+    aad: str, audited_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    onnx, folder = engines.Engine(backends.ONNXRUNTIME), tmp_path / "run"
+
+    def choose(networks: engines.Networks, shown: np.ndarray, num_passes: float) -> engines.Choice:
+        return engines.Choice(onnx, engines.open_all(networks, onnx), {onnx: 2.0})
+
+    def maps(run: Run) -> np.ndarray:
+        """Returns what heads on conv4 are given for five faces."""
+        if (front := run.aad.front(AUDITED, ["conv4"])) is None:
+            return run.aad.seen(AUDITED)["conv4"][:5]
+        head = heads_of(spec)["conv4"].build({"conv4": front.output["conv4"].shape[1:]})
+        live = fit_heads.live_head(head, front)
+        inner = keras.Model(live.input, live.layers[-2].output)
+        return inner.predict({images.PIXELS: run.aad.seen(AUDITED)[images.PIXELS][:5]}, verbose=0)
+
+    monkeypatch.setattr(engines, "choose", choose)
+    spec = small(audited_folder, head="cnn", aad=aad)
+    run = open_run(spec, folder)
+    assert run.aad.engine == onnx
+    assert "Run by onnxruntime." in report.describe(run)
+    given = maps(run)
+    # Another engine would be faster now, and is not asked; what was lost is made again by the same.
+    monkeypatch.setattr(engines, "choose", lambda *given: pytest.fail("chosen again"))
+    shutil.rmtree(folder / "aad")
+    again = open_run(spec, folder)
+    assert again.aad.engine == onnx
+    np.testing.assert_array_equal(maps(again), given)
+    # By Keras they are the same but for roundings to float16, if not for the last bits of float32 before.
+    by_keras = open_run(small(audited_folder, head="cnn", aad="stored", backend="keras"), tmp_path / "keras")
+    np.testing.assert_allclose(given, by_keras.aad.seen(AUDITED)["conv4"][:5], atol=2e-3)
 
 
 def test_a_dead_head_is_named(run_folder: Path) -> None:

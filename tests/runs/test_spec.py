@@ -35,9 +35,13 @@ def test_groups_of_taps() -> None:
 
 def test_trainings_and_where_they_lie(tmp_path: Path) -> None:
     keys = RunSpec("vanilla", taps=("conv1",), num_seeds=2, seed=5).keys
-    assert keys == [HeadKey(AUDITED, "conv1", 5), HeadKey(AUDITED, "conv1", 6), HeadKey(UNTRAINED, "conv1", 5)]
+    assert keys == [HeadKey(model, "conv1", seed) for model in (AUDITED, UNTRAINED) for seed in (5, 6)]
     paths = [key.path(tmp_path, 5).relative_to(tmp_path).as_posix() for key in keys]
-    assert paths == [f"heads/{name}/conv1/head.keras" for name in ("audited", "audited_seed6", "untrained")]
+    assert paths == [
+        f"heads/{name}/conv1/head.keras" for name in ("audited", "audited_seed6", "untrained", "untrained_seed6")
+    ]
+    of_maps = RunSpec("cnn", taps=("conv1",), num_seeds=2, seed=5).keys
+    assert of_maps == [key for key in keys if key != HeadKey(UNTRAINED, "conv1", 6)]  # they take minutes each
 
 
 def test_literal_has_no_standardisation() -> None:
@@ -75,6 +79,26 @@ def test_a_run_finds_what_was_moved_with_it(tmp_path: Path) -> None:
     manifest = formats.make_manifest(KIND, {}, spec.stored(tmp_path / "a" / "run"))
     formats.write_json(tmp_path / "b" / "run" / formats.MANIFEST, manifest)
     assert read_spec(tmp_path / "b" / "run").audited == tmp_path / "b" / "m"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("seed", None),
+        ("num_seeds", "x"),
+        ("taps", [1]),
+        ("literal", 0),
+        ("num_train", 1.5),
+        ("num_seeds", 10**9),
+        ("seed", -1),
+    ],
+)
+def test_what_a_manifest_says_is_of_the_right_kind(name: str, value: object, tmp_path: Path) -> None:
+    manifest = formats.make_manifest(KIND, {}, RunSpec("vanilla").stored(tmp_path))
+    manifest["config"][name] = value
+    formats.write_json(tmp_path / formats.MANIFEST, manifest)
+    with pytest.raises(InputError, match=name.replace("_", ".")):
+        read_spec(tmp_path).check()
 
 
 def test_options_of_another_version_are_named(run_folder: Path, tmp_path: Path) -> None:

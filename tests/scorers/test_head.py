@@ -160,8 +160,11 @@ class TestDeadHeads:
         """What was trained, (seed, warm-up, folder); the first two die."""
         seen: list[tuple] = []
 
-        def fit_head(model, data, settings, folder, on_epoch) -> None:  # type: ignore[no-untyped-def]
+        def fit_head(model, data, settings, folder, on_epoch, bench) -> None:  # type: ignore[no-untyped-def]
             seen.append((settings.seed, settings.warmup, folder))
+            if folder:
+                (folder / "train").mkdir(parents=True)
+                (folder / "training.csv").write_text(f"training {len(seen)}")
             if len(seen) < 3:
                 hidden = model.get_layer("hidden")
                 hidden.bias.assign(hidden.bias - 1e6)
@@ -178,6 +181,9 @@ class TestDeadHeads:
         seeds, warmups, folders = zip(*trainings, strict=True)
         assert (seeds[0], len(set(seeds)), set(warmups)) == (7, 3, {24})
         assert folders == (tmp_path, tmp_path / "again_1", tmp_path / "again_2")
+        # The log is that of the training that lives.
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["train", "training.csv"]
+        assert (tmp_path / "training.csv").read_text() == "training 3"
 
     def test_the_letter_of_the_paper_trains_once(self, trainings: list[tuple]) -> None:
         seen = draw(1)

@@ -60,8 +60,16 @@ def test_measure() -> None:
     assert found["true_names"]["num_false"] == 0
     assert (found["planted"]["num_split"], found["planted"]["num_found"]) == (40, 40)
     assert found["planted"]["recall"]["low"] == pytest.approx(0.025 ** (1 / 40))
+    inspected = found["inspected"]
+    assert (inspected["num_told"], inspected["num_false"]) == (found["planted"]["num_hidden"], 0)
+    assert inspected["num_found"] >= 38
+    assert inspected["num_falsely_told"] < 0.2 * inspected["num_others"]
+    assert found["flat"] == {
+        "num_groups": 40, "num_photos": 160, "num_of_one": 40, "num_pairs_found": 240, "num_pairs": 240,
+    }  # fmt: skip
     noise = measure(rng.normal(size=(160, 32)), PEOPLE, 5, seed=1)
     assert not noise["is_competent"]
+    assert not noise["inspected"]
     assert noise["planted"]["num_found"] < 10
     with pytest.raises(InputError, match="0 names have two photos"):
         measure(embeddings[::4], PEOPLE[::4], 5, seed=1)

@@ -82,7 +82,7 @@ class _Network:
             own = [node for node in weighted if self._size(node) == size and not self._opens_the_next(node)]
             if total is not None:
                 pairs.append((self._convolution(self._main(total)), total))
-            elif own and (not of_maps or any(self._is_depthwise(node) for node in own)):
+            elif own and (not of_maps or any(self._is_grouped(node) for node in own)):
                 pairs.append((self._normalised(own[-1]), None))
         return self._named(pairs)
 
@@ -149,14 +149,13 @@ class _Network:
         is_normalised = len(followers) == 1 and followers[0].op == "BatchNormalization"
         return followers[0].outputs[0] if is_normalised else node.outputs[0]
 
-    def _is_depthwise(self, node: Node) -> bool:
-        is_grouped = node.op == "Conv" and node.attributes.get("group", 1) > 1
-        return is_grouped and self._graph.constants[node.inputs[1]].shape[1] == 1
+    def _is_grouped(self, node: Node) -> bool:
+        return node.op == "Conv" and node.attributes.get("group", 1) > 1
 
     def _opens_the_next(self, node: Node) -> bool:
         """Tells whether a convolution widens a map for a strided depthwise one behind which it is narrowed again."""
         strided = self._next_weighted(node)
-        if strided is None or not self._is_depthwise(strided) or self._size(strided) == self._size(node):
+        if strided is None or not self._is_grouped(strided) or self._size(strided) == self._size(node):
             return False
         narrowed = self._next_weighted(strided)
         return narrowed is not None and self._width(narrowed) < self._width(node)

@@ -128,7 +128,8 @@ def parse(model: onnx.ModelProto, name: str = "model", files: list[Path] | None 
         model = onnx.inliner.inline_local_functions(model)
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
     if opset not in OPSETS:
-        raise InputError(f"Expected ONNX of opset {OPSETS[0]} to {OPSETS[-1]} in {name}, received opset {opset}.")
+        wanted = f"ONNX of opset {OPSETS[0]} to {OPSETS[-1]} in {name}"
+        raise InputError(f"Expected {wanted}, received opset {opset}. Export the model again, at opset 17.")
     if not 0 < len(model.graph.node) <= _MAX_NODES:
         raise InputError(f"Expected 1 to {_MAX_NODES} nodes in {name}, received {len(model.graph.node)}.")
     read, notes = quantised.as_float(model)
@@ -140,11 +141,13 @@ def parse(model: onnx.ModelProto, name: str = "model", files: list[Path] | None 
             raise InputError(f"Expected complete weights in {name}, received {tensor.name!r}: {error}") from error
     images = [entry for entry in read.graph.input if entry.name not in constants]
     if len(images) != 1:
-        raise InputError(f"Expected one input, the image, in {name}, received {[entry.name for entry in images]}.")
+        received = f"received {[entry.name for entry in images]}. Export it for inference, with all others fixed"
+        raise InputError(f"Expected one input, the image, in {name}, {received}.")
     dimensions = images[0].type.tensor_type.shape.dim
     shape = tuple(d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None for d in dimensions)
     if len(shape) != 4 or 3 not in (shape[1], shape[3]):
-        raise InputError(f"Expected an input of RGB images, [n, 3, height, width], in {name}, received {list(shape)}.")
+        received = f"received {list(shape)}. Name the face-recognition model itself; those of grey images are not read"
+        raise InputError(f"Expected an input of RGB images, [n, 3, height, width], in {name}, {received}.")
     nodes, aliases, static = _simplify(read, opset, constants)
     outputs = {entry.name: aliases.get(entry.name, entry.name) for entry in model.graph.output}
     graph = Graph(

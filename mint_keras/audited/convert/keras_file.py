@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +29,9 @@ REMEDY = (
 )
 _MAX_CONFIG = 2**24  # bytes
 _MAX_ENTRIES = 100_000
-_MAX_SIZE = 100_000  # units of a layer
+# What decides how large a layer becomes, before there are weights to compare it with.
+_SIZES = ("units", "filters", "input_dim", "output_dim", "depth_multiplier", "num_heads", "key_dim")
+_MAX_SIZE = 100_000
 _MIN_WEIGHTS, _MAX_COPIES = 2**20, 4
 # Layers by the names that ONNX has for them, where taps are found by the structure.
 _OPS = {
@@ -39,14 +42,20 @@ _OPS = {
 }  # fmt: skip
 
 
-def _sizes(description: Any) -> Iterator[int]:
-    """Gives whatever numbers decide how large layers become, before there are weights to compare them with."""
-    inside = description.items() if isinstance(description, dict) else enumerate(description)
-    for name, value in inside:
-        if isinstance(value, dict | list):
-            yield from _sizes(value)
-        elif name in ("units", "filters", "input_dim", "output_dim", "depth_multiplier", "num_heads", "key_dim"):
-            yield value if isinstance(value, int) else 0
+def _parts(description: Any) -> Iterator[dict[str, Any]]:
+    """Yields every dictionary within a model's description."""
+    if isinstance(description, dict):
+        yield description
+    inside = description.values() if isinstance(description, dict) else description
+    for value in inside if isinstance(description, dict | list) else ():
+        yield from _parts(value)
+
+
+def _own_code(part: dict[str, Any]) -> str:
+    """Names the class of a part of a description that is code of its own; "" if none is."""
+    kind, module = part.get("class_name"), part.get("module")
+    is_own = isinstance(module, str) and module.split(".")[0] != "keras"
+    return "a Lambda layer" if kind == "Lambda" else f"{module}.{kind}" if is_own else ""
 
 
 def read(path: Path) -> keras.Model:
@@ -76,10 +85,11 @@ def read(path: Path) -> keras.Model:
             _check_weights(file, size)
         if len(config) > _MAX_CONFIG:
             raise InputError(f"Expected a description of at most {_MAX_CONFIG} bytes in {path}, received more.")
-        description = json.loads(config)
-        if huge := [number for number in _sizes(description) if number > _MAX_SIZE]:
-            raise InputError(f"Expected layers of at most {_MAX_SIZE:,} units in {path}, received {huge[0]:,}.")
-        if own := sorted(set(_own_code(description))):
+        parts = list(_parts(json.loads(config)))
+        sizes = [value for part in parts for name, value in part.items() if name in _SIZES and isinstance(value, int)]
+        if max(sizes, default=0) > _MAX_SIZE:
+            raise InputError(f"Expected layers of at most {_MAX_SIZE:,} units in {path}, received {max(sizes):,}.")
+        if own := sorted({code for part in parts if (code := _own_code(part))}):
             raise InputError(
                 f"Expected a Keras model of built-in layers, received {', '.join(own)} in {path}. {REMEDY}."
             )
@@ -121,21 +131,6 @@ def _check_weights(file: h5py.File, size: int) -> None:
     visit(file)
     if total > _MIN_WEIGHTS + _MAX_COPIES * size:
         raise InputError(f"Expected weights about as large as their file of {size} bytes, received {total}.")
-
-
-def _own_code(config: Any) -> Iterator[str]:
-    """Yields the classes of a model's description that are code of its own."""
-    if isinstance(config, list):
-        for item in config:
-            yield from _own_code(item)
-    elif isinstance(config, dict):
-        kind, module = config.get("class_name"), config.get("module")
-        if kind == "Lambda":
-            yield "a Lambda layer"
-        elif isinstance(module, str) and module.split(".")[0] != "keras":
-            yield f"{module}.{kind}"
-        for value in config.values():
-            yield from _own_code(value)
 
 
 class KerasFile:
@@ -255,7 +250,11 @@ def _run(model: keras.Model, start: keras.KerasTensor, call: Callable[..., Any])
 def _told(operation: keras.Operation) -> list[np.ndarray]:
     """Returns the constants of a layer that tell taps and pixels, in ONNX's order; of kernels the shape only."""
     if isinstance(operation, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
-        return [np.broadcast_to(np.float32(0), (1, 1, *operation.kernel_size))]
+        shape = operation.kernel.shape
+        width = math.prod(shape[2:]) if isinstance(operation, keras.layers.DepthwiseConv2D) else shape[3]
+        return [np.broadcast_to(np.float32(0), (width, 1, *shape[:2]))]
+    if isinstance(operation, keras.layers.Dense):
+        return [np.broadcast_to(np.float32(0), operation.kernel.shape)]
     if isinstance(operation, keras.layers.Rescaling):
         return [np.asarray(operation.scale, np.float32)]
     if isinstance(operation, keras.layers.Normalization):

@@ -1,5 +1,6 @@
 """A TFLite file's own interpreter, for what a conversion is compared with."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,6 +9,28 @@ import numpy as np
 from mint_keras.audited import parity
 from mint_keras.audited.convert.values import MAP_ORDER
 from mint_keras.borders import reading
+from mint_keras.records import InputError
+
+# What may stand in a file that no output depends on: what gives no more than it takes, and arithmetic of shapes.
+_AS_LARGE = {"CAST", "DEQUANTIZE", "QUANTIZE", "RESHAPE", "SHAPE"}
+_OF_SHAPES = {"ADD", "CONCATENATION", "FLOOR_DIV", "GATHER", "MUL", "PACK", "REDUCE_PROD", "STRIDED_SLICE", "SUB"}
+_MAX_SHAPE = 4096  # bytes
+
+
+def check_unread(operators: Sequence[tuple[str, Any]], size_of: Callable[[int], int]) -> None:
+    """Refuses operators that no output depends on, but for shapes: the interpreter would run them all the same.
+
+    Args:
+        operators: Their kinds, and the operators, in the file's order.
+        size_of: Gives the bytes of a constant, 0 of other tensors.
+    """
+    sizes: dict[int, float] = {}  # of what they give, in bytes
+    for kind, operator in operators:
+        given = [sizes.get(i, size_of(i) or np.inf) for i in operator.inputs if i >= 0]
+        size = 64 if kind == "SHAPE" else math.prod(given) if kind == "GATHER" else sum(given)
+        if kind not in _AS_LARGE and (kind not in _OF_SHAPES or size > _MAX_SHAPE):
+            raise InputError(f"Expected operators that an output depends on, received {kind}: export it without.")
+        sizes |= dict.fromkeys(operator.outputs, size)
 
 
 def shapes(content: bytes) -> dict[int, list[int]]:

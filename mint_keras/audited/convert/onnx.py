@@ -139,7 +139,7 @@ def finish(
         nodes={tensor: node_of[tensor] for tensor in tensors},
         outputs=outputs,
         taps={} if is_detector(graph) else {**blocks.find_taps(graph, sizes), **outputs},
-        seems="" if is_detector(graph) else kinds.describe(graph, vectors, int(images.shape[1])),
+        seems="" if is_detector(graph) else kinds.describe(graph, shapes, int(images.shape[1])),
         is_iresnet=naming.iresnet_names(graph) is not None,
         contract=contract,
     )

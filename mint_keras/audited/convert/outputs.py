@@ -1,5 +1,6 @@
 """What the outputs of a graph are: an embedding, before its normalisation; a face detector's; or another net's."""
 
+import math
 import re
 from collections.abc import Mapping
 
@@ -10,6 +11,8 @@ UNIT = f"{OUTCOME}_l2"
 # Scores, boxes and, in some, key points for three or five strides: SCRFD as insightface recognises it.
 _DETECTOR_OUTPUTS = {6: (2, 3), 9: (3, 3), 10: (2, 5), 15: (3, 5)}
 _ROLES = {"score": 1, "bbox": 4, "kps": 10}
+# By how wide their outputs are.
+_DETECTORS = {(1,) * 6 + (4,) * 3 + (10,) * 3: "YuNet by its strides", (2, 4, 10): "RetinaFace by its anchors"}
 _VIEWS = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity")
 # What lies between a vector and what it is divided by, as exporters write the Euclidean norm.
 _NORM_PARTS = {"ReduceL2", "ReduceSum", "ReduceSumSquare", "Mul", "Pow", "Sqrt", "Clip", "Max", "Add", "Expand", "Abs"}
@@ -53,20 +56,27 @@ def names(graph: Graph, sizes: Mapping[str, int]) -> dict[str, str]:
     return found
 
 
-def describe(graph: Graph, sizes: Mapping[str, int], height: int) -> str:
-    """Says what a graph seems to be if not a face-recognition model, by its outputs alone; "" if it may be one."""
+def describe(graph: Graph, shapes: Mapping[str, tuple[int, ...]], height: int) -> str:
+    """Says what a graph seems to be if not a face-recognition model, by its outputs alone; "" if it may be one.
+
+    The shapes are those of every tensor without the batch, as the graph counts its axes.
+    """
     makers = {tensor: node for node in graph.nodes for tensor in node.outputs}
-    widths = [sizes.get(tensor, 0) for tensor in graph.outputs.values()]
+    given = [shapes[tensor] for tensor in graph.outputs.values()]
+    widths = [width for shape in given if (width := max(shape, default=1)) == math.prod(shape)]
     last = [makers[tensor].op for tensor in graph.outputs.values() if tensor in makers]
-    roles = {_width(graph, name) for name in graph.outputs}
-    if {4, 10} <= roles:
-        return "a detector of a kind that is not known here (SCRFD is), by its boxes and key points"
+    roles = sorted(shape[-1] for shape in given if shape)
+    if {4, 10} <= set(roles):
+        kind = _DETECTORS.get(tuple(roles), "one of a kind that is not known here")
+        return f"a face detector, {kind}, by its boxes and key points; of detectors, SCRFD is taken"
     if "Softmax" in last:
-        return f"a classifier, by its Softmax over {max(widths)} classes"
-    if any(widths) and max(widths) < _MIN_EMBEDDING:
+        return f"a classifier, by its Softmax over {max(widths, default=roles[-1])} classes"
+    if widths and max(widths) < _MIN_EMBEDDING:
         return f"a net for age, gender, emotion or spoofing, by its {max(widths)} numbers; embeddings have 64 and more"
     if widths and max(widths) in _LANDMARKS and height >= 128:
         return f"a landmark model, by its {max(widths)} numbers"
+    if not widths:
+        return "a detector, or another net that says something of every place: no output is one vector for an image"
     return ""
 
 
@@ -110,14 +120,20 @@ def _reaches(makers: Mapping[str, Node], tensor: str, others: set[str]) -> bool:
 def _before_norm(makers: Mapping[str, Node], graph: Graph, tensor: str) -> str | None:
     """Returns the vector that an L2 normalisation at the end of a graph gets; None if there is none."""
     node = makers.get(tensor)
-    while node is not None and node.op in _VIEWS:
-        node = makers.get(node.inputs[0])
+    # Some scale the vector of length 1 by a number.
+    while node is not None and (node.op in _VIEWS or (node.op in ("Mul", "Div") and _is_scaled(graph, node))):
+        node = makers.get(next(name for name in node.inputs if name not in graph.constants))
     if node is not None and node.op == "LpNormalization":
         return node.inputs[0]
     if node is None or node.op not in ("Div", "Mul"):
         return None
     pairs = [tuple(node.inputs), *([tuple(node.inputs[::-1])] if node.op == "Mul" else [])]
     return next((vector for vector, norm in pairs if _is_norm(makers, graph, norm, vector)), None)
+
+
+def _is_scaled(graph: Graph, node: Node) -> bool:
+    numbers = [graph.constants[name] for name in node.inputs[int(node.op == "Div") :] if name in graph.constants]
+    return any(number.size == 1 for number in numbers)
 
 
 def _is_norm(makers: Mapping[str, Node], graph: Graph, norm: str, vector: str) -> bool:

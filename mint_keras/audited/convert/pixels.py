@@ -74,12 +74,11 @@ def contract(
     return Contract(preprocessing, (height, width))
 
 
-def usual(graph: Graph, is_detector: bool) -> tuple[Preprocessing, str]:
-    """Returns how a graph most likely wants its pixels, and why.
+def told(graph: Graph) -> tuple[Preprocessing, str] | None:
+    """Returns how a graph tells that it wants its pixels, and where; None if it does not.
 
     Whole numbers are pixels. A graph that begins with a scaling of pixels takes them as they are, or divided by 255; a
-    normalisation in front of all tells by its running mean. Otherwise insightface's rule: (x - 127.5) / 127.5, or / 128
-    of detectors.
+    normalisation in front of all tells by its running mean.
     """
     if graph.takes_integers:
         return RAW, "not scaled: the file takes whole numbers"
@@ -87,8 +86,12 @@ def usual(graph: Graph, is_detector: bool) -> tuple[Preprocessing, str]:
     while len(readers[tensor]) == 1 and readers[tensor][0].op in _SEES_THROUGH:
         tensor = readers[tensor][0].outputs[0]
     first = readers[tensor][0] if len(readers[tensor]) == 1 else None
-    if first is not None and first.op in ("Add", "BatchNormalization", "Div", "Mul", "Sub"):
-        return _by_first(graph, first)
+    is_scaling = first is not None and first.op in ("Add", "BatchNormalization", "Div", "Mul", "Sub")
+    return _by_first(graph, first) if first is not None and is_scaling else None
+
+
+def usual(is_detector: bool) -> tuple[Preprocessing, str]:
+    """Returns insightface's rule, (x - 127.5) / 127.5, or / 128 of detectors, and its name."""
     usual = SCRFD if is_detector else ARCFACE
     return usual, f"scaled as insightface's rule has it, (x - {usual.mean[0]:g}) / {usual.std[0]:g}"
 

@@ -9,7 +9,7 @@ import onnx
 
 from mint_keras import formats
 from mint_keras.audited import iresnet, onnx_forward, parity, runtime, zoo
-from mint_keras.audited.convert import onnx_tf, sources, torch
+from mint_keras.audited.convert import onnx_tf, sources
 from mint_keras.audited.convert.onnx import Converted
 from mint_keras.data import images, samples
 from mint_keras.records import InputError, ParityRecord, RefusedError
@@ -111,7 +111,9 @@ def _compare_files(
     other: sources.ForeignModel,
     image_size: int | None,
 ) -> list[ParityRecord]:
-    theirs = other.to_keras(other.usual_preprocessing(), image_size, "other")
+    # Pixels as the source has them, which the user or a card may have said, unless the other file itself tells.
+    scaling, _ = other.told_preprocessing() or (converted.contract.preprocessing, "")
+    theirs = other.to_keras(scaling, image_size, "other")
     shared = [tap for tap in chosen if tap in theirs.taps]
     both = [
         runtime.forward(model.cut({tap: where[tap] for tap in shared}))
@@ -158,7 +160,7 @@ class _OnnxTf(parity.Oracle):
 
     def __init__(self, source: sources.ForeignModel, python: Path) -> None:
         super().__init__(name=ONNX_TF, about="the graph, converted by onnx-tf")
-        self._graph = source.graph.model if source.state is None else torch.to_onnx(source.state)
+        self._graph = source.graph.model
         if not self._graph.graph.node:
             raise InputError("Expected a file that ONNX describes for --cross-check onnx-tf, received a Keras file.")
         self._input, self._python = source.graph.input, python

@@ -5,6 +5,8 @@ exporters leave out a ReLU that the cutting does. So the values of taps are thos
 one, and that network is what the mapping is proven against.
 """
 
+from collections.abc import MutableSequence
+
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -14,7 +16,13 @@ from mint_keras.records import InputError
 _LIMITS: dict[int, tuple[int, int]] = {TensorProto.UINT8: (0, 255), TensorProto.INT8: (-128, 127)}
 _LIMITS |= {TensorProto.UINT16: (0, 65535), TensorProto.INT16: (-32768, 32767)}
 _HALF = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
-_INTEGER_PRODUCTS = {"ConvInteger": "Conv", "MatMulInteger": "MatMul"}
+# Operators of integers: what they are in float, and of how many operands, each with its scale and zero point.
+_LINEAR = {
+    "QLinearConv": ("Conv", 2), "QLinearMatMul": ("MatMul", 2), "QGemm": ("Gemm", 2), "QLinearAdd": ("Add", 2),
+    "QLinearMul": ("Mul", 2), "QLinearSigmoid": ("Sigmoid", 1), "QLinearLeakyRelu": ("LeakyRelu", 1),
+    "QLinearGlobalAveragePool": ("GlobalAveragePool", 1), "QLinearAveragePool": ("AveragePool", 1),
+    "QLinearConcat": ("Concat", 0), "ConvInteger": ("Conv", 0), "MatMulInteger": ("MatMul", 0),
+}  # fmt: skip
 ROUNDED = "activations that the file rounds to integers are read as float, cut off where the integers end"
 HALF = "half precision is read as float32"
 
@@ -26,7 +34,7 @@ def as_float(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[str]]:
         InputError: The scale of activations is not a constant number.
     """
     seen = _seen(model)
-    rounding = ("QuantizeLinear", "DynamicQuantizeLinear")
+    rounding = {"QuantizeLinear", "DynamicQuantizeLinear", *_LINEAR}
     is_rounded = any(node.op_type in rounding and node.input[0] in seen for node in model.graph.node)
     # Half-precision weights behind a Cast are float32 to any runtime; half-precision activations are not.
     is_half = any(_cast_to(node) in _HALF and node.input[0] in seen for node in model.graph.node)
@@ -79,7 +87,6 @@ def _without_rounding(model: onnx.ModelProto, seen: set[str]) -> None:
     for node in model.graph.node:
         if node.op_type == "Constant":
             constants.update((node.output[0], a.t) for a in node.attribute if a.name == "value")
-    integers = {name for name, tensor in constants.items() if tensor.data_type in _LIMITS}
     nodes: list[onnx.NodeProto] = []
     for node in model.graph.node:
         if node.op_type == "QuantizeLinear" and node.input[0] in seen:
@@ -91,22 +98,66 @@ def _without_rounding(model: onnx.ModelProto, seen: set[str]) -> None:
             nodes.append(helper.make_node("Identity", node.input[:1], node.output[:1], node.name))
             for name, value in zip(node.output[1:], (np.float32(1), np.uint8(0)), strict=False):
                 model.graph.initializer.append(numpy_helper.from_array(np.array(value), name))
-        elif node.op_type in _INTEGER_PRODUCTS and node.input[1] in integers:
-            weight = numpy_helper.to_array(constants[node.input[1]]).astype(np.float32)
-            if len(node.input) > 3 and node.input[3]:
-                zero = numpy_helper.to_array(constants[node.input[3]]).astype(np.float32)
-                # One zero point, or one per output: the rows of a kernel, the columns of a matrix.
-                weight -= zero.reshape(-1, *(1,) * (weight.ndim - 1)) if node.op_type == "ConvInteger" else zero
-            model.graph.initializer.append(numpy_helper.from_array(weight, f"{node.output[0]}_float"))
-            product = helper.make_node(_INTEGER_PRODUCTS[node.op_type], [node.input[0], f"{node.output[0]}_float"], [])
-            product.output.extend(node.output)
-            product.attribute.extend(node.attribute)
-            nodes.append(product)
+        elif node.op_type in _LINEAR:
+            nodes += _linear(node, constants, model.graph.initializer)
         else:
             nodes.append(node)
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     del model.graph.value_info[:]
+
+
+def _inputs(node: onnx.NodeProto) -> tuple[list[list[str]], str, list[str]]:
+    """Returns an operator's operands (tensor, scale, zero point), its bias, and scale and zero point of its output."""
+    (op, count), given = _LINEAR[node.op_type], list(node.input)
+    if node.op_type.endswith("Integer"):  # what comes behind it scales it
+        return [[given[0], "", ""], [given[1], "", "".join(given[3:4])]], "", []
+    if op == "Concat":
+        return [given[i : i + 3] for i in range(2, len(given), 3)], "", given[:2]
+    rest = given[3 * count :]
+    place = {"Gemm": 0, "Conv": 2}.get(op, len(rest))
+    operands = [given[3 * i : 3 * i + 3] for i in range(count)]
+    return operands, "".join(rest[place : place + 1]), [*rest[:place], *rest[place + 1 :]]
+
+
+def _linear(
+    node: onnx.NodeProto, constants: dict[str, TensorProto], initializers: MutableSequence[TensorProto]
+) -> list[onnx.NodeProto]:
+    """Returns an operator of integers in float, and the cutting of what it gives; adds its weights."""
+    op, (operands, bias, ends) = _LINEAR[node.op_type][0], _inputs(node)
+    attributes = {a.name: a for a in node.attribute if a.name != "channels_last"}
+    if any(a.i for a in node.attribute if a.name == "channels_last"):
+        raise InputError(f"Expected maps with their channels first, received node {node.name!r}. Export it so.")
+    is_by_row = op == "Conv" or ("transB" in attributes and attributes["transB"].i)
+
+    def add(name: str, values: np.ndarray) -> str:
+        initializers.append(numpy_helper.from_array(values.astype(np.float32), name))
+        return name
+
+    def number(name: str, absent: float = 0) -> np.ndarray:
+        if not name:
+            return np.full(1, absent)
+        if name not in constants:
+            raise InputError(f"Expected constant scales in node {node.name!r} ({node.op_type}), received {name!r}.")
+        return numpy_helper.to_array(constants[name]).astype(np.float64)
+
+    inputs, scales = [], []
+    for value, scale, zero in operands:
+        scales.append(number(scale, absent=1))
+        if value in constants:
+            whole, less = number(value), number(zero)
+            # One scale, or one per output: the rows of a kernel, the columns of a matrix.
+            wide = [n.reshape(-1, *(1,) * (whole.ndim - 1)) if is_by_row else n for n in (scales[-1], less)]
+            value = add(f"{node.output[0]}_{value}", (whole - wide[1]) * wide[0])
+        inputs.append(value)
+    if bias:
+        inputs.append(add(f"{node.output[0]}_bias", number(bias) * scales[0] * scales[1]))
+    made = helper.make_node(op, inputs, [f"{node.output[0]}_whole"], node.name)
+    made.attribute.extend(attributes.values())
+    if not any(ends):  # QGemm may give floats
+        made.output[:] = node.output
+        return [made]
+    return [made, *_clip(helper.make_node("QuantizeLinear", [*made.output, *ends], node.output), constants)]
 
 
 def _clip(node: onnx.NodeProto, constants: dict[str, TensorProto]) -> list[onnx.NodeProto]:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mint_keras.audited import parity
-from mint_keras.audited.cards import ARCFACE, Card, Preprocessing
+from mint_keras.audited import conventions, parity
+from mint_keras.audited.cards import Card, Preprocessing
 from mint_keras.audited.convert import (
     doors,
     keras_file,
@@ -37,10 +37,10 @@ class ForeignModel:
     Attributes:
         files: The file and, of ONNX, its external weights; all files of a SavedModel.
         format: What the file is, for the record.
-        graph: The file's graph; of a checkpoint, one of the same topology with cut weights.
+        graph: The file's graph; of a checkpoint, one that was written from its weights.
         oracles: What runs it, the file as it is last.
         is_detector: Whether the model is a face detector.
-        state: Arrays of a checkpoint.
+        is_checkpoint: Whether the oracle's graph is ours, so that parity proves the mapping but not the file.
         layers: Layers of a Keras file.
         scale: Mean and divisor that a quantised input stands for, of TFLite.
     """
@@ -50,31 +50,34 @@ class ForeignModel:
     graph: graphs.Graph
     oracles: Sequence[parity.Oracle]
     is_detector: bool = False
-    state: dict | None = None
+    is_checkpoint: bool = False
     layers: keras_file.KerasFile | None = None
     scale: tuple[float, float] | None = None
 
-    @property
-    def is_checkpoint(self) -> bool:
-        """Tells whether the oracle's graph is ours, so that parity proves the mapping but not the file."""
-        return self.state is not None
-
     def choose_preprocessing(
-        self, mean: tuple[float, ...], std: tuple[float, ...], card: Card | None, bgr: bool | None = None
+        self,
+        card: Card | None,
+        name: str = "",
+        mean: tuple[float, ...] = (),
+        std: tuple[float, ...] = (),
+        bgr: bool | None = None,
     ) -> tuple[Preprocessing, str]:
         """Decides how the model wants its pixels, and says why: the user, its card, or what the file tells.
 
-        The user's mean and std, of pixels in 0..255, are one number, or red, green and blue, or empty; bgr, where it is
-        said, goes before what the card says of the order of colours.
+        The user says it by a name of `conventions.NAMED`, or by mean and std of pixels in 0..255, which are one number,
+        or red, green and blue, or empty; bgr, where it is said, goes before what the card says of the order of colours.
         """
+        if name:
+            if name not in conventions.NAMED or mean or std or bgr is not None:
+                wanted = f"--pixels, one of {list(conventions.NAMED)}, without --mean, --std and --bgr"
+                raise InputError(f"Expected {wanted}, received {name!r}, {mean}, {std} and {bgr}.")
+            return conventions.NAMED[name], f"{name}, as the command says"
         if not mean and not std:
-            found, reason = self._usual()
+            found, reason = self.usual_preprocessing()
             if card is not None:
                 found, reason = card.preprocessing, f"scaled as the card {card.name} says"
             else:
-                reason += (
-                    "; nobody said so of this file: verify_fr.py shows whether it is right, --mean and --std change it"
-                )
+                reason += "; nobody said so of this file: verify_fr.py shows whether it is right, --pixels changes it"
             if bgr is not None and bgr != found.bgr:
                 found, reason = dataclasses.replace(found, bgr=bgr), f"{reason}; colours as the command says"
             return found, reason + ("; blue, green, red" if found.bgr else "")
@@ -84,30 +87,24 @@ class ForeignModel:
         order = "; blue, green, red" if bgr else ""
         return Preprocessing(wide_mean, wide_std, bool(bgr)), f"scaled as the command says{order}"  # type: ignore[arg-type]
 
-    def usual_preprocessing(self) -> Preprocessing:
-        """Returns how the file most likely wants its pixels."""
-        return self._usual()[0]
+    def told_preprocessing(self) -> tuple[Preprocessing, str] | None:
+        """Returns how the file itself tells that it wants its pixels, and where it does; None if it does not."""
+        if self.scale is None:
+            return pixels.told(self.graph)
+        mean, std = self.scale
+        return Preprocessing((mean,) * 3, (std,) * 3), "scaled as the file quantises its input: pixels go in as bytes"
 
-    def _usual(self) -> tuple[Preprocessing, str]:
-        if self.scale is not None:
-            mean, std = self.scale
-            return Preprocessing(
-                (mean,) * 3, (std,) * 3
-            ), "scaled as the file quantises its input: pixels go in as bytes"
-        return pixels.usual(self.graph, self.is_detector)
+    def usual_preprocessing(self) -> tuple[Preprocessing, str]:
+        """Returns how the file most likely wants its pixels, and why: what it tells, or else insightface's rule."""
+        return self.told_preprocessing() or pixels.usual(self.is_detector)
 
     def to_keras(self, preprocessing: Preprocessing, image_size: int | None, name: str) -> Converted:
-        """Converts the model; see `convert.onnx.to_keras` and `convert.torch.to_keras`."""
+        """Converts the model; see `convert.onnx.to_keras`."""
         if self.layers is not None:
             size = pixels.contract(self.graph.input_shape, preprocessing, image_size, onnx_source.DEFAULT_SIZE)
             with reading(f"a Keras model of built-in layers in {self.files[0]}"):
                 return self.layers.to_keras(size, name)
-        if self.state is None:
-            return onnx_source.to_keras(self.graph, preprocessing, image_size, name)
-        if preprocessing != ARCFACE:
-            raise InputError(f"Expected the preprocessing of arcface_torch, 127.5 and 127.5, received {preprocessing}.")
-        with reading(f"a checkpoint of arcface_torch in {self.files[0]}"):
-            return torch.to_keras(self.state, name)
+        return onnx_source.to_keras(self.graph, preprocessing, image_size, name)
 
 
 def open_source(weights: Path) -> ForeignModel:
@@ -127,9 +124,10 @@ def _open(kind: str, path: Path) -> ForeignModel:
         return _open_onnx(_recognition_model(path))
     if kind == doors.TORCH:
         state, where = torch_file.read_checkpoint(path)
-        graph = torch.topology(state)
-        oracle = parity.Oracle(lambda: torch.to_onnx(state), "graph of the checkpoint", about="a graph of the weights")
-        return ForeignModel([path], f"PyTorch state dict of arcface_torch{where}", graph, [oracle], state=state)
+        graph, network = torch.to_graph(state), torch.about(state)
+        oracle = parity.Oracle(lambda: graph.read, "graph of the checkpoint", about="a graph of the weights")
+        about = f"PyTorch state dict of arcface_torch, {network}{where}"
+        return ForeignModel([path], about, graph, [oracle], is_checkpoint=True)
     if kind == doors.KERAS:
         layers = keras_file.KerasFile(keras_file.read(path))
         return ForeignModel([path], "Keras file", layers.graph, [layers.oracle()], layers=layers)

@@ -108,13 +108,18 @@ class TfliteFile:
 
     def _walk(self) -> onnx.ModelProto:
         graph = self._graph
-        live, wanted = [], set(graph.outputs)
+        live: list[tuple[int, Any]] = []
+        unread: list[tuple[str, Any]] = []
+        wanted = set(graph.outputs)
         for position, operator in reversed(list(enumerate(graph.operators))):
             if wanted & set(operator.outputs):
                 live.append((position, operator))
                 # The shape of a view is that of the tensor it gives: what computes it is left out.
                 is_view = self._codes[operator.opcodeIndex] in _VIEWS
                 wanted |= set(operator.inputs[:1] if is_view else operator.inputs)
+            else:
+                unread.insert(0, (self._codes[operator.opcodeIndex], operator))
+        litert_oracle.check_unread(unread, lambda tensor: self._raw(tensor).size)
         image = graph.inputs[0]
         shape = self._shape(image)
         if len(shape) != 4:

@@ -17,8 +17,8 @@ _COLUMNS = ["user_id", "original_image", "face_id", "age", "gender"]
 
 
 def is_here(names: Sequence[str]) -> bool:
-    """Says whether most images are named as Adience's are."""
-    return sum(bool(_NAME.fullmatch(name)) for name in names) > len(names) / 2
+    """Says whether most images are named as Adience's are, and lie in folders of users of Flickr."""
+    return sum("@N" in name and bool(_NAME.fullmatch(name)) for name in names) > len(names) / 2
 
 
 def read(folder: Path, database: str) -> Iterator[Sample]:

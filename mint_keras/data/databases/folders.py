@@ -1,7 +1,7 @@
 """Databases that are folders of photos, whose names, or for CelebA a file, say who is who."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from mint_keras.data import files, people
@@ -9,11 +9,14 @@ from mint_keras.data.people import unknown
 from mint_keras.records import InputError, Sample
 
 _CELEBA = "identity_CelebA.txt"
-_LFW = re.compile(r"(?:.*/)?([^/]+)/\1_\d{4}\.\w+")
+# Named groups are attributes; `who` is the person.
+LFW = re.compile(r"(?:.*/)?([^/]+)/\1_\d{4}\.\w+")
 # A few names of UTKFace lack the race or the gender, and a few have a space.
-_UTKFACE = re.compile(r"(?:.*/)?(\d+)_(?:([01])_)?(?:_?([0-4])_)?\d{14,17} ?\..+")
+# Source: https://susanqq.github.io/UTKFace/
+UTKFACE = re.compile(r"(?:.*/)?(?P<age>\d+)_(?:(?P<gender>[01])_)?(?:_?(?P<race>[0-4])_)?\d{14,17} ?\..+")
 _UTKFACE_FOLDER = re.compile(r"utk.*|crop_part\d|part\d|.*cropped|images?", re.IGNORECASE)
-_GANDIFFFACE = re.compile(r"(?:.*/)?([A-Za-z]+)_(Male|Female)/\d+/[^/]+")
+_ETHNICITY = r"(?P<ethnicity>Asian|Black|Indian|White|Hispanic|Latino|Arab|Middle\w*)"
+GANDIFFFACE = re.compile(rf"(?P<who>(?:.*/)?{_ETHNICITY}_(?P<gender>Male|Female)/\d+)/[^/]+")
 
 
 def read(folder: Path, database: str, layout: str = people.FOLDERS) -> Iterator[Sample]:
@@ -23,41 +26,21 @@ def read(folder: Path, database: str, layout: str = people.FOLDERS) -> Iterator[
         yield Sample(f"{database}/{name}", database, identity, str(folder / name))
 
 
-def is_lfw(names: Sequence[str]) -> bool:
-    """Says whether photos are named as LFW's: PERSON/PERSON_0001.jpg."""
-    return people.all_match(names, _LFW)
-
-
-def is_gandiffface(names: Sequence[str]) -> bool:
-    """Says whether photos lie as GANDiffFace's: ETHNICITY_Male or ETHNICITY_Female, then a number for the person."""
-    return people.all_match(names, _GANDIFFFACE)
-
-
-def read_gandiffface(folder: Path, database: str) -> Iterator[Sample]:
-    """Yields GANDiffFace's photos with their group as attributes; the person is the folder."""
+def read_named(
+    folder: Path, database: str, pattern: re.Pattern[str], nobody: Callable[[str], str] = unknown
+) -> Iterator[Sample]:
+    """Yields photos with what their names say by a pattern's groups; `nobody` makes an identity of a name without."""
     for name in files.list_images(folder):
-        match = _GANDIFFFACE.fullmatch(name)
-        attributes = {"ethnicity": match[1], "gender": match[2]} if match else {}
-        identity = name.rpartition("/")[0] or unknown(name)
-        yield Sample(f"{database}/{name}", database, identity, str(folder / name), attributes=attributes)
+        match = pattern.fullmatch(name)
+        said = {key: value for key, value in (match.groupdict() if match else {}).items() if value}
+        identity = said.pop("who", "") or nobody(name)
+        yield Sample(f"{database}/{name}", database, identity, str(folder / name), attributes=said)
 
 
 def is_utkface(names: Sequence[str]) -> bool:
     """Says whether photos are named as UTKFace's, AGE_GENDER_RACE_DATE.jpg, and lie in no folders of other names."""
     inside = {name.rpartition("/")[0].rpartition("/")[2] for name in names} - {""}
-    return people.all_match(names, _UTKFACE) and all(_UTKFACE_FOLDER.fullmatch(name) for name in inside)
-
-
-def read_utkface(folder: Path, database: str) -> Iterator[Sample]:
-    """Yields UTKFace's photos with what their names say; nothing says who is on them.
-
-    Source: https://susanqq.github.io/UTKFace/
-    """
-    for name in files.list_images(folder):
-        match = _UTKFACE.fullmatch(name)
-        found = zip(("age", "gender", "race"), match.groups() if match else (), strict=False)
-        attributes = {key: value for key, value in found if value is not None}
-        yield Sample(f"{database}/{name}", database, unknown(name), str(folder / name), attributes=attributes)
+    return people.all_match(names, UTKFACE) and all(_UTKFACE_FOLDER.fullmatch(name) for name in inside)
 
 
 def is_celeba(folder: Path) -> bool:

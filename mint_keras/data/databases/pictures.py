@@ -12,7 +12,10 @@ from mint_keras.data import files, people, pickles
 from mint_keras.records import InputError, Sample
 
 _CIFAR_PARTS = ("train", "test")
-_COCO = re.compile(r"(?:.*/)?((?:train|val|test)20\d\d)/(?=.{12,})(?:COCO_\w+_)?0*(\d+)\.jpg")
+# Named groups are attributes. COCO's numbers are the identities, as COCO 2014 and 2017 hold the same pictures.
+COCO = re.compile(r"(?:.*/)?(?P<part>(?:train|val|test)20\d\d)/(?=.{12,})(?:COCO_\w+_)?0*(?P<who>\d+)\.jpg")
+CIFAR = re.compile(r"(?P<part>[^/]+)/(?P<class>.*)/[^/]+")
+CALTECH = re.compile(r"(?:.*/)?(?P<class>[^/]+)/[^/]+")
 _CALTECH256 = re.compile(r"(?:.*/)?(\d{3})\.[^/]+/\1_\d{4}\.jpg")
 # People's folders may be named as these are; the classes tell.
 _CLASSES256 = re.compile(r"001\.ak47|002\.american-flag|004\.baseball-bat|025\.cactus|127\.laptop-101|25[37]\..+")
@@ -67,13 +70,6 @@ def is_cifar_folders(folder: Path) -> bool:
     return is_named and sum(entry.is_dir() for entry in train.iterdir()) == 100
 
 
-def read_cifar_folders(folder: Path, database: str) -> Iterator[Sample]:
-    """Yields CIFAR-100's pictures as PNG files with their classes and parts."""
-    for name in files.list_images(folder):
-        part, _, rest = name.partition("/")
-        yield _picture(folder, database, name, {"class": rest.rpartition("/")[0], "part": part})
-
-
 def is_tiny_imagenet(folder: Path) -> bool:
     """Says whether the folder is Tiny-ImageNet: wnids.txt beside train/WNID/images/."""
     return (folder / "wnids.txt").is_file() and (folder / "train").is_dir()
@@ -93,21 +89,8 @@ def read_tiny_imagenet(folder: Path, database: str) -> Iterator[Sample]:
             raise InputError(f"Expected Tiny-ImageNet's layout in {folder}, received {name!r}.")
         part = match[1] or match[3]
         label = match[2] or (classes.get(match[4], "") if part == "val" else "")
-        yield _picture(folder, database, name, {"part": part, "class": label})
-
-
-def is_coco(names: Sequence[str]) -> bool:
-    """Says whether pictures lie as COCO's, in train2014, val2017 and so on, of which some may be missing."""
-    return people.all_match(names, _COCO)
-
-
-def read_coco(folder: Path, database: str) -> Iterator[Sample]:
-    """Yields the pictures; their numbers are the identities, as COCO 2014 and 2017 hold the same pictures."""
-    for name in files.list_images(folder):
-        match = _COCO.fullmatch(name)
-        if not match:
-            raise InputError(f"Expected COCO's names only in {folder}, received {name!r}.")
-        yield _picture(folder, database, name, {"part": match[1]})._replace(identity=match[2])
+        attributes = {"part": part, "class": label} if label else {"part": part}
+        yield Sample(f"{database}/{name}", database, name, str(folder / name), attributes=attributes)
 
 
 def is_caltech256(names: Sequence[str]) -> bool:
@@ -118,15 +101,3 @@ def is_caltech256(names: Sequence[str]) -> bool:
 def is_caltech101(names: Sequence[str]) -> bool:
     """Says whether pictures are named as Caltech-101's, accordion/image_0001.jpg, at any depth, in its classes."""
     return people.all_match(names, _CALTECH101) and _CLASSES101.issuperset(name.split("/")[-2] for name in names)
-
-
-def read_caltech(folder: Path, database: str) -> Iterator[Sample]:
-    """Yields the pictures of Caltech-101 or Caltech-256 with their classes."""
-    for name in files.list_images(folder):
-        label = name.rpartition("/")[0].rpartition("/")[2]
-        yield _picture(folder, database, name, {"class": label})
-
-
-def _picture(folder: Path, database: str, name: str, attributes: dict[str, str]) -> Sample:
-    known = {key: value for key, value in attributes.items() if value}
-    return Sample(f"{database}/{name}", database, name, str(folder / name), attributes=known)

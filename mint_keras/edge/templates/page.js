@@ -4,8 +4,14 @@
 const drop = document.getElementById("drop");
 const progress = document.getElementById("progress");
 const results = document.getElementById("results");
+const messages = JSON.parse(drop.dataset.messages);
 let shown = [];
 let isBusy = false;
+
+// Returns a message in the page's language, with what belongs into its holes {0}, {1} ...
+function say(name, ...values) {
+  return messages[name].replace(/\{(\d)\}/g, (_, hole) => values[hole]);
+}
 
 async function ask(path, options) {
   const answer = await fetch(path, options);
@@ -26,7 +32,7 @@ async function score(files) {
     const large = [];
     const unread = [];
     for (const [number, file] of kept.entries()) {
-      progress.textContent = `Looking at photo ${number + 1} of ${kept.length}: ${file.name}`;
+      progress.textContent = say("looking", number + 1, kept.length, file.name);
       if (file.size > Number(drop.dataset.maxBytes)) {
         large.push(file.name);
         continue;
@@ -46,12 +52,12 @@ async function score(files) {
     results.focus();
     const left = files.length - kept.length;
     progress.textContent = [
-      left ? `${left} photos were left out: at most ${kept.length} at once.` : "",
-      large.length ? `Too large: ${large.join(", ")}.` : "",
-      unread.length ? `Not read (folders? Drop the photos that are in them): ${unread.join(", ")}.` : "",
+      left ? say("left", left, kept.length) : "",
+      large.length ? say("large", large.join(", ")) : "",
+      unread.length ? say("unread", unread.join(", ")) : "",
     ].join(" ").trim();
   } catch (error) {
-    progress.textContent = `It did not work: ${error.message}`;
+    progress.textContent = say("failed", error.message);
   } finally {
     isBusy = false;
   }

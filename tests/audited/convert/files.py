@@ -18,6 +18,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from mint_keras.audited.cards import ARCFACE
+from mint_keras.audited.convert import onnx as onnx_source
+from mint_keras.audited.convert import torch
+
 BLOCKS = (2, 1, 1, 1)
 WIDTHS = (16, 16, 32, 32)
 EMBEDDING = 8
@@ -76,6 +80,11 @@ def random_state(
     norm("features", embedding)
     state["features.weight"] = np.ones(embedding, np.float32)
     return state
+
+
+def from_state(state: dict[str, np.ndarray]) -> onnx_source.Converted:
+    """What a state dict is converted to."""
+    return onnx_source.to_keras(torch.to_graph(state), ARCFACE)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -16,6 +17,8 @@ from mint_keras.audited.convert import blocks
 from mint_keras.audited.convert import graph as graphs
 from mint_keras.audited.convert import onnx as onnx_source
 from mint_keras.audited.convert.onnx import Converted
+from mint_keras.records import RefusedError
+from studies import every_format
 
 SIDE = 16
 
@@ -270,6 +273,31 @@ def test_the_outcome_is_the_embedding_before_it_gets_length_1(how: str) -> None:
         assert (found["outcome"], found["outcome_l2"], found[norm]) == (embedding, normed, norm)
 
 
+def test_a_vector_of_length_1_may_be_scaled() -> None:
+    net = Net()
+    embedding = net.pooled(net.conv("x", (3, 6), 3, 2))
+    scaled = net.add("Mul", net.constant(np.float32(64)), net.add("LpNormalization", embedding))
+    assert convert(net.model(scaled)).outputs == {"outcome": embedding, "outcome_l2": scaled}
+    doubled = net.add("Mul", embedding, net.constant(np.float32(2)))
+    assert convert(net.model(doubled)).outputs == {"outcome": doubled}
+
+
+@pytest.mark.parametrize(("value", "what"), [(np.nan, "NaN or infinite"), (0.0, "the same for every image")])
+def test_a_source_that_is_damaged_or_empty_itself(value: float, what: str) -> None:
+    net = Net()
+    kernel = net.constant(np.full((6, 3, 3, 3), value, np.float32))
+    model = net.model(net.pooled(net.add("Conv", "x", kernel)))
+    with pytest.raises(RefusedError, match=f"source itself gives as (conv1|outcome) .* is {what}"):
+        convert(model)
+
+
+def test_a_file_of_a_fixed_batch() -> None:
+    net = Net()
+    model = net.model(net.pooled(net.conv("x", (3, 6), 3, 2)))
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 4
+    convert(model)
+
+
 def test_the_embedding_among_several_outputs() -> None:
     net = Net()
     embedding = net.pooled(net.conv("x", (3, 6), 3, 2))
@@ -304,6 +332,15 @@ def test_what_a_detector_gives_makes_it_one() -> None:
     reordered = outputs[3:] + outputs[:3]
     assert not onnx_source.is_detector(graphs.parse(net.model(*reordered)))
     assert "boxes and key points" in convert(net.model(*reordered), is_compared=False).seems
+    joined = [net.add("Concat", *outputs[i : i + 3], axis=1) for i in (0, 3, 6)]
+    found = convert(net.model(*joined), is_compared=False)
+    assert "one of a kind that is not known" in found.seems
+    # As YuNet has them: whether there is something, and whether it is a face, of each stride.
+    twelve = [*outputs[:3], *(net.add("Sigmoid", tensor) for tensor in outputs[:3]), *outputs[3:]]
+    assert "YuNet" in convert(net.model(*twelve), is_compared=False).seems
+    classes = net.add("Softmax", net.add("Concat", joined[0], joined[0], axis=2), axis=2)
+    assert "RetinaFace" in convert(net.model(joined[1], classes, joined[2]), is_compared=False).seems
+    assert "something of every place" in convert(net.model(joined[1]), is_compared=False).seems
 
 
 def test_a_file_of_integers_is_read_as_its_float_network() -> None:
@@ -335,6 +372,29 @@ def test_a_file_of_integers_is_read_as_its_float_network() -> None:
     cut = runtime.forward(converted.cut({"cut": rounded}))(iresnet.normalise(noise))["cut"]
     assert cut.min() == 0
     assert 0 < cut.max() <= 0.02 * 255 * 1.0001
+
+
+@pytest.mark.parametrize("kind", ["onnx_qdq", "onnx_qlinear"])
+def test_what_onnx_runtime_quantises_is_read_as_its_float_network(kind: str, tmp_path: Path) -> None:
+    """Both ways in which it writes integers; products, sums, pools and joined maps of them among it."""
+    net = Net()
+    x = net.add("Relu", net.conv("x", (3, 6), 3, 2))
+    x = net.add("Add", x, net.add("Sigmoid", net.conv(x, (6, 6), 3, 1)))
+    x = net.add("Concat", x, net.add("LeakyRelu", net.conv(x, (6, 6), 3, 1), alpha=0.1), axis=1)
+    pooled = net.add("Flatten", net.add("GlobalAveragePool", x))
+    float_model = net.model(net.add("Gemm", pooled, net.weight(12, 7), net.weight(7)))
+    onnx.save(float_model, tmp_path / "model.onnx")
+    every_format.quantise(tmp_path / "model.onnx", kind)
+    graph = graphs.parse(onnx.load(tmp_path / "model.onnx"))
+    assert "read as float" in graph.notes[0]
+    assert ("QLinearConv" in {node.op_type for node in graph.model.graph.node}) == (kind == "onnx_qlinear")
+    faces = every_format.faces(SIDE)
+    converted = onnx_source.to_keras(graph, ARCFACE)
+    parity.check(converted, {"o": converted.outputs["outcome"]}, parity.Oracle(lambda: graph.read), {"f": faces}, (8,))
+    ours = runtime.forward(converted.model)(iresnet.normalise(faces))["outcome"]
+    for model in (graph.model, float_model):
+        theirs = parity.Oracle(lambda m=model: m).session([model.graph.output[0].name])(ARCFACE.apply(faces))[0]
+        assert np.linalg.norm(ours - theirs) / np.linalg.norm(theirs) < 0.05
 
 
 def test_half_precision_is_read_as_float32() -> None:

@@ -8,16 +8,18 @@ import pickle
 import zipfile
 from pathlib import Path
 
+import flatbuffers
 import h5py
 import keras
 import numpy as np
 import onnx
 import pytest
 from keras import layers
+from tensorflow.lite.python import schema_py_generated as schema
 
 from mint_keras.audited import iresnet, litert, parity, runtime
 from mint_keras.audited.cards import ARCFACE, RAW, UNIT, Preprocessing
-from mint_keras.audited.convert import doors, pixels, quantised, saved_model, sources, torch
+from mint_keras.audited.convert import doors, pixels, quantised, saved_model, sources
 from mint_keras.audited.convert import graph as graphs
 from mint_keras.audited.convert import onnx as onnx_source
 from mint_keras.records import InputError
@@ -33,8 +35,8 @@ FLOAT = ["model.keras", "keras_in_disguise.bin", "model.h5", "saved", "fp32.tfli
 @pytest.fixture(scope="module")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shelf")
-    network = torch.to_keras(STATE).model
-    network = keras.Model(network.input, network.output)
+    network = files.from_state(STATE).model
+    network = keras.Model(network.input, network.output["outcome"])
     network.save(folder / "model.keras")
     network.save(folder / "model.h5")
     (folder / "keras_in_disguise.bin").write_bytes((folder / "model.h5").read_bytes())
@@ -52,7 +54,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def outcome(source: sources.ForeignModel) -> np.ndarray:
     """What a source becomes, once every tap of it has passed against everything that runs it."""
-    converted = source.to_keras(source.usual_preprocessing(), None, "audited")
+    converted = source.to_keras(source.usual_preprocessing()[0], None, "audited")
     assert list(converted.taps) == ["conv1", "stage1", "outcome"]
     for oracle in source.oracles:
         assert parity.check(converted, converted.taps, oracle, {"noise": NOISE}, (2,))
@@ -62,7 +64,7 @@ def outcome(source: sources.ForeignModel) -> np.ndarray:
 
 @pytest.mark.parametrize("name", FLOAT)
 def test_every_format_gives_the_same_network(name: str, shelf: Path) -> None:
-    expected = np.asarray(torch.to_keras(STATE).model(iresnet.normalise(NOISE)))
+    expected = np.asarray(files.from_state(STATE).model(iresnet.normalise(NOISE))["outcome"])
     received = outcome(sources.open_source(shelf / name))
     assert np.linalg.norm(received - expected) < (1e-3 if "fp16" in name else 1e-5) * np.linalg.norm(expected)
 
@@ -73,7 +75,7 @@ def test_int8_is_dequantised_and_stands_beside_its_interpreter(name: str, shelf:
     assert source.format == "TFLite, int8"
     assert source.graph.notes == (quantised.ROUNDED,)
     assert [oracle.tolerance for oracle in source.oracles] == [parity.EXACT, parity.ROUNDED]
-    expected = np.asarray(torch.to_keras(STATE).model(iresnet.normalise(NOISE)))
+    expected = np.asarray(files.from_state(STATE).model(iresnet.normalise(NOISE))["outcome"])
     received = outcome(source)
     assert 1e-5 < np.linalg.norm(received - expected) / np.linalg.norm(expected) < 0.2
 
@@ -97,6 +99,29 @@ def test_tflite_operators_against_the_interpreter() -> None:
     for oracle in (parity.Oracle(lambda: file.model), file.oracle()):
         known = {f"t{i}": tensor for i, tensor in enumerate(converted.tensors)}
         assert parity.check(converted, known, oracle, {"noise": noise}, (2,))
+
+
+@pytest.mark.parametrize(("kind", "is_read"), [("SHAPE", True), ("EXP", False)])
+def test_operators_that_no_output_depends_on(kind: str, is_read: bool, shelf: Path, tmp_path: Path) -> None:
+    """The interpreter runs them with the others: what computes shapes stands in many files, the rest is refused."""
+    tree = schema.ModelT.InitFromObj(schema.Model.GetRootAs((shelf / "fp32.tflite").read_bytes(), 0))
+    graph, code, unread = tree.subgraphs[0], schema.OperatorCodeT(), schema.OperatorT()
+    code.builtinCode = getattr(schema.BuiltinOperator, kind)
+    code.deprecatedBuiltinCode = min(code.builtinCode, 127)
+    tree.operatorCodes.append(code)
+    given = schema.TensorT()
+    given.type, given.shape, given.name, given.buffer = (2 if is_read else 0), [4], b"unread", 0
+    graph.tensors.append(given)
+    unread.opcodeIndex, unread.inputs = len(tree.operatorCodes) - 1, list(graph.inputs)
+    unread.outputs = [len(graph.tensors) - 1]
+    graph.operators.append(unread)
+    builder = flatbuffers.Builder()
+    builder.Finish(tree.Pack(builder), b"TFL3")
+    (tmp_path / "model.tflite").write_bytes(bytes(builder.Output()))
+    if is_read:
+        assert sources.open_source(tmp_path / "model.tflite").format == "TFLite, float"
+    else:
+        assert f"that an output depends on, received {kind}" in refusal(tmp_path / "model.tflite")
 
 
 def test_damaged_files_are_refused_in_one_line_or_read_as_something(shelf: Path, tmp_path: Path) -> None:
@@ -132,7 +157,7 @@ def nested() -> keras.Model:
 def test_a_keras_model_within_another_is_written_out(tmp_path: Path) -> None:
     nested().save(tmp_path / "model.keras")
     source = sources.open_source(tmp_path / "model.keras")
-    assert source.usual_preprocessing() == RAW  # it divides by 255 itself
+    assert source.usual_preprocessing()[0] == RAW  # it divides by 255 itself
     converted = source.to_keras(RAW, None, "audited")
     assert {"conv1", "stage1", "outcome"} <= set(converted.taps)
     assert parity.check(converted, converted.taps, source.oracles[0], {"noise": NOISE}, (1, 2))
@@ -267,7 +292,7 @@ def test_a_graph_tells_how_it_wants_its_pixels(
     nodes: list[onnx.NodeProto], constants: dict[str, np.ndarray], expected: Preprocessing
 ) -> None:
     made = model([*nodes, CONV], {"w": weights(4, 3, 3, 3), **constants})
-    assert pixels.usual(graphs.parse(made), is_detector=False)[0] == expected
+    assert (pixels.told(graphs.parse(made)) or pixels.usual(is_detector=False))[0] == expected
 
 
 @pytest.mark.parametrize("bgr", [False, True])

@@ -15,7 +15,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from mint_keras.audited.cards import ARCFACE
+from mint_keras.audited.cards import UNIT
 from mint_keras.audited.convert import sources, torch_file
 from mint_keras.records import InputError
 from tests.audited.convert import files
@@ -36,7 +36,7 @@ def model_file(state: dict[str, np.ndarray], tmp_path: Path) -> Path:
 def refusal(path: Path) -> str:
     with pytest.raises(InputError) as caught:
         source = sources.open_source(path)
-        source.to_keras(source.usual_preprocessing(), None, "audited")
+        source.to_keras(source.usual_preprocessing()[0], None, "audited")
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -60,7 +60,7 @@ def test_what_is_no_onnx(model_file: Path, tmp_path: Path) -> None:
         model_file.write_bytes(bytes(damaged))
         with contextlib.suppress(InputError):
             source = sources.open_source(model_file)
-            source.to_keras(source.usual_preprocessing(), None, "audited")
+            source.to_keras(source.usual_preprocessing()[0], None, "audited")
 
 
 @pytest.mark.parametrize("domain", ["", "com.example"])
@@ -202,12 +202,11 @@ def test_a_folder_as_insightface_keeps_it(state: dict[str, np.ndarray], tmp_path
     assert "Expected a recognition model" in refusal(pack)
 
 
-def test_a_checkpoint_takes_only_its_own_scaling(state: dict[str, np.ndarray], tmp_path: Path) -> None:
-    from mint_keras.audited.cards import RAW
-
-    files.save_torch_zip(tmp_path / "model.pt", state)
-    source = sources.open_source(tmp_path / "model.pt")
-    assert source.usual_preprocessing() == ARCFACE
-    assert source.is_checkpoint
-    with pytest.raises(InputError, match="preprocessing of arcface_torch"):
-        source.to_keras(RAW, None, "audited")
+def test_the_user_names_how_pixels_go_in(state: dict[str, np.ndarray], tmp_path: Path) -> None:
+    onnx.save(files.make_onnx(state), tmp_path / "model.onnx")
+    source = sources.open_source(tmp_path / "model.onnx")
+    assert source.choose_preprocessing(None, "RGB, 0..1")[0] == UNIT
+    assert source.choose_preprocessing(None, "BGR, ImageNet")[0].bgr
+    for wrong in ({"name": "0..1"}, {"name": "RGB, 0..1", "bgr": True}, {"name": "RGB, 0..1", "std": (1.0,)}):
+        with pytest.raises(InputError, match=r"Expected --pixels, one of \['RGB, -1..1'"):
+            source.choose_preprocessing(None, **wrong)

@@ -32,7 +32,7 @@ def state() -> dict[str, np.ndarray]:
 @pytest.fixture(scope="module")
 def reference(state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """What the checkpoint gives, once its mapping has passed parity."""
-    converted = torch.to_keras(state)
+    converted = files.from_state(state)
     parity.check(converted, converted.taps, parity.Oracle(lambda: torch.to_onnx(state)), {"noise": NOISE})
     return outputs(converted)
 
@@ -44,7 +44,7 @@ def outputs(converted: Converted) -> dict[str, np.ndarray]:
 
 def convert(path: Path) -> tuple[sources.ForeignModel, Converted]:
     source = sources.open_source(path)
-    return source, source.to_keras(source.usual_preprocessing(), files.SIDE, "audited")
+    return source, source.to_keras(source.usual_preprocessing()[0], files.SIDE, "audited")
 
 
 def relative(ours: np.ndarray, theirs: np.ndarray) -> float:
@@ -70,7 +70,7 @@ def test_every_dialect_gives_the_network_of_the_checkpoint(
 def test_layers_have_the_names_of_our_own_iresnet(state: dict[str, np.ndarray], tmp_path: Path) -> None:
     onnx.save(files.make_onnx(state, files.Dialect(folded=False, noise=True, opset=18)), tmp_path / "unfolded.onnx")
     onnx.save(files.make_onnx(state), tmp_path / "folded.onnx")
-    ours = {layer.name for layer in torch.to_keras(state).model.layers if layer.weights}
+    ours = {layer.name for layer in files.from_state(state).model.layers if layer.weights}
     unfolded, folded = (
         {layer.name for layer in convert(tmp_path / name)[1].model.layers if layer.weights}
         for name in ("unfolded.onnx", "folded.onnx")
@@ -108,7 +108,7 @@ def test_mxnet_graph_that_scales_its_pixels(state: dict[str, np.ndarray], tmp_pa
     dialect = files.Dialect(mxnet=True, epsilon=2e-5, slopes="C", folded=False, opset=9, numeric_names=False)
     onnx.save(files.make_onnx(state, dialect), path)
     source, converted = convert(path)
-    assert source.usual_preprocessing().std == (1.0, 1.0, 1.0)
+    assert source.usual_preprocessing()[0].std == (1.0, 1.0, 1.0)
     assert converted.is_iresnet
     assert list(converted.taps) == TAPS
     parity.check(converted, converted.taps, source.oracles[0], {"noise": NOISE})
@@ -144,18 +144,18 @@ def test_taps_are_the_nodes_of_the_file(state: dict[str, np.ndarray], tmp_path: 
 def test_a_missing_and_an_extra_key_are_refused(state: dict[str, np.ndarray]) -> None:
     for key in ("layer1.1.bn2.running_var", "prelu.weight", "fc.bias", "features.weight", "layer4.0.downsample.1.bias"):
         with pytest.raises(InputError, match=key):
-            torch.to_keras({name: array for name, array in state.items() if name != key})
+            files.from_state({name: array for name, array in state.items() if name != key})
     with pytest.raises(InputError, match=r"1 extra \['head.weight'\]"):
-        torch.to_keras({**state, "head.weight": np.zeros(3, np.float32)})
+        files.from_state({**state, "head.weight": np.zeros(3, np.float32)})
     counters = {name: array for name, array in state.items() if not name.endswith("num_batches_tracked")}
-    assert torch.to_keras(counters).is_iresnet
+    assert files.from_state(counters).is_iresnet
     for key in ("layer1.0.num_batches", "layer1.0.conv1.num_batches_tracked", "num_batches_tracked"):
         with pytest.raises(InputError, match="1 extra"):
-            torch.to_keras({**state, key: np.zeros(1)})
-    with pytest.raises(InputError, match="keys of an arcface_torch IResNet"):
+            files.from_state({**state, key: np.zeros(1)})
+    with pytest.raises(InputError, match="keys of an IResNet, MobileFaceNet or vision transformer"):
         torch.infer_spec({"weight": np.zeros(3)})
     with pytest.raises(InputError, match="shapes"):
-        torch.to_keras({**state, "bn1.bias": np.zeros(5, np.float32)})
+        files.from_state({**state, "bn1.bias": np.zeros(5, np.float32)})
 
 
 def test_depth_and_sizes_are_read_off_the_keys() -> None:
@@ -190,7 +190,7 @@ def channels_first_fc(state: dict[str, np.ndarray], converted: Converted) -> str
 
 @pytest.mark.parametrize("mutate", [transposed_conv, swapped_slopes, wrong_epsilon, channels_first_fc])
 def test_a_wrong_mapping_is_refused_and_its_layer_named(mutate, state: dict[str, np.ndarray]) -> None:
-    converted = torch.to_keras(state)
+    converted = files.from_state(state)
     layer = mutate(state, converted)
     with pytest.raises(RefusedError, match=rf"first layer that differs is layer '{layer}'.*Nothing was saved"):
         parity.check(converted, converted.taps, parity.Oracle(lambda: torch.to_onnx(state)), {"noise": NOISE})
