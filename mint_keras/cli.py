@@ -101,13 +101,6 @@ def _main(given: list[str], received: list[int]) -> int:
     return _command(f"mint_keras.commands.{command.module}", command.has_keras, given[1:], f"mint {word}", received)
 
 
-def _of_script(name: str, received: list[int]) -> int:
-    from mint_keras.commands import COMMANDS
-
-    has_keras = next(command.has_keras for command in COMMANDS.values() if command.module == name)
-    return _command(f"mint_keras.commands.{name}", has_keras, sys.argv[1:], f"{name}.py", received)
-
-
 def _say_completion(shell: str) -> int:
     """Prints the completion of every command and option, which jsonargparse makes with shtab."""
     import jsonargparse
@@ -127,6 +120,13 @@ def _say_completion(shell: str) -> int:
         print(f"error: Expected bash, zsh, fish or tcsh, and the package shtab, received {shell}.", file=sys.stderr)
         return WRONG_USAGE
     return DONE
+
+
+def _of_script(name: str, received: list[int]) -> int:
+    from mint_keras.commands import COMMANDS
+
+    has_keras = next(command.has_keras for command in COMMANDS.values() if command.module == name)
+    return _command(f"mint_keras.commands.{name}", has_keras, sys.argv[1:], f"{name}.py", received)
 
 
 def _command(module_name: str, has_keras: bool, arguments: list[str], program: str, received: list[int]) -> int:
