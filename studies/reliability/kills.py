@@ -35,11 +35,11 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "prepare": ("--input", "{}/photos", "--treatment", "stored", "--workers", "2"),
     "overlap": ("--samples", "{}/photos", "again={}/photos", "--audited", "{}/model", "--plant", "1"),
     "extract": ("--audited", "{}/model", "--samples", "{}/people", "--taps", "conv1", "--batch-size", "32",
-                "--shard-size", "64"),
+                "--shard-size", "64", "--backend", "keras"),
     "convert": ("--weights", "{}/network.onnx", "--taps", "conv1=r"),
     "train-audited": _TUNED,
     "train": ("--head", "vanilla", "--audited", "{}/model", "--externals", "{}/others", "--taps", "conv1",
-              "--num-train", "64", "--num-test", "16"),
+              "--num-train", "64", "--num-test", "16", "--backend", "keras"),
     "export": ("--run", "{}/run", "--samples", "2", "--tap", "conv1", "--force"),
     "audit": ("--run", "{}/run", "--num-untrained", "1", "--look", "{}/look"),
 }  # fmt: skip
