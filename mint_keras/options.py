@@ -6,11 +6,11 @@ Only `commands` and studies use this: below them nobody knows that there is a co
 import dataclasses
 import difflib
 import inspect
-import math
+import re
 import sys
 import typing
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import docstring_parser
 import jsonargparse
@@ -58,9 +58,11 @@ WITHOUT_EFFECT = {
     "Score": ("seed",),
     "VerifyFr": ("seed",),
 }
+WRONG_USAGE = 2  # exit code
 # What a seed may be; counts and sizes fit as well.
 _Whole = restricted_number_type("Whole", int, [(">=", 0), ("<", 2**32)])
-_Finite = restricted_number_type("Finite", float, [(">", -math.inf), ("<", math.inf)])  # what is no number is neither
+# What is no number is neither, and what float32 cannot hold becomes infinite later.
+_Finite = restricted_number_type("Finite", float, [(">", -3.4e38), ("<", 3.4e38)])
 
 
 def parse(
@@ -95,7 +97,7 @@ def make_parser(
     config_class: type[Config], description: str, program: str | None = None
 ) -> jsonargparse.ArgumentParser:
     """Returns what parses the options of a command; see `parse`."""
-    parser = jsonargparse.ArgumentParser(prog=program, description=description, formatter_class=_HelpFormatter)
+    parser = _Parser(prog=program, description=description, formatter_class=_HelpFormatter)
     parser.add_argument("--config", action="config", help="YAML file of any of these options (underscores for dashes)")
     types = typing.get_type_hints(config_class)
     help_of = {
@@ -191,6 +193,15 @@ def _add_option(parser: jsonargparse.ArgumentParser, field: dataclasses.Field, k
     else:
         default = list(field.default) if isinstance(field.default, tuple) else field.default
         parser.add_argument(flag, default=default, **settings)
+
+
+class _Parser(jsonargparse.ArgumentParser):
+    """Says in one line what is wrong, as the commands do."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        message = re.sub(r'Parser key "(\w+)"', lambda found: "--" + found[1].replace("_", "-"), message)
+        sys.stderr.write(f"error: {one_line(message)} ({self.prog} --help says more)\n")
+        self.exit(WRONG_USAGE)
 
 
 class _HelpFormatter(jsonargparse.DefaultHelpFormatter):

@@ -172,7 +172,7 @@ def test_the_table_of_the_main_job_is_rendered_from_its_figures() -> None:
     table = run_table.RunTable(content["head"], rows, content["adjusted_p"])
     assert f"\n{run_table.render(table)}\n" in pages()
     outcome, text = run_table.conclude(table)
-    assert outcome == content["outcome"] == run_table.MEMBERSHIP
+    assert outcome == content["outcome"] == run_table.TOLD_APART
     assert f"\n> {text}\n" in pages()
 
 

@@ -34,6 +34,7 @@ def test_the_laptops_preset_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert all(face.p_value is None for face in found.photos.faces)
 
 
+@pytest.mark.slow
 def test_the_researchers_preset_makes_table_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     config = preset(make_tables.MakeTables, "paper-table1.yaml", "--out", str(tmp_path), "--plan")
@@ -41,6 +42,7 @@ def test_the_researchers_preset_makes_table_1(tmp_path: Path, monkeypatch: pytes
     assert "fr3" in make_tables.make_tables(config).text
 
 
+@pytest.mark.slow
 def test_the_auditors_preset_makes_a_run_that_an_audit_can_decide(audited_folder: Path, tmp_path: Path) -> None:
     small = [
         "--num-train",

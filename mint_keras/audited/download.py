@@ -1,7 +1,7 @@
 """Weights from an address, for whoever asks for that; nothing that comes is kept unless its SHA-256 is right."""
 
-import hashlib
 import re
+import shutil
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -11,20 +11,20 @@ from mint_keras import formats
 from mint_keras.records import InputError
 
 _HUB = "https://huggingface.co/{}/resolve/main/{}"
-_CHUNK, _SECONDS = 2**20, 60.0
+_SECONDS = 60.0  # without a byte
 
 
 def fetch(address: str, known: tuple[str, ...], path: Path) -> None:
-    """Fetches a file to `path`, or leaves it alone if it is there; what arrives is kept only if its SHA-256 is right.
+    """Fetches a file to `path`, or leaves it alone if it is there.
 
     Args:
-        address: https://..., http://... or hf://OWNER/REPOSITORY/FILE, and the SHA-256 behind it as #sha256=HEX.
-        known: The SHA-256 that it may have, of a card, where the address has none.
+        address: https://..., http://... or hf://OWNER/REPOSITORY/FILE, and its SHA-256 behind it as #sha256=HEX.
+        known: What its SHA-256 may be where the address does not say.
         path: The file to write.
 
     Raises:
-        InputError: The address is none of these, nobody said which SHA-256 it must have, the network does not
-            answer, or another file came.
+        InputError: The address is none of these, nobody says which SHA-256 is right, nobody answers, or another
+            file comes.
     """
     place, _, digest = address.partition("#sha256=")
     if match := re.fullmatch(r"hf://([^/]+/[^/]+)/(.+)", place):
@@ -38,16 +38,12 @@ def fetch(address: str, known: tuple[str, ...], path: Path) -> None:
     if path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    arrived = hashlib.sha256()
     with formats.atomic_path(path) as temporary:
         try:
             # The scheme was looked at above, and redirections lead to http(s) only.
             with urllib.request.urlopen(place, timeout=_SECONDS) as answer, open(temporary, "wb") as file:  # noqa: S310
-                while chunk := answer.read(_CHUNK):
-                    arrived.update(chunk)
-                    file.write(chunk)
+                shutil.copyfileobj(answer, file)
         except urllib.error.URLError as error:
             raise InputError(f"Expected an answer from {place}, received: {error.reason}. Fetch it by hand.") from error
-        if arrived.hexdigest() not in allowed:
-            received = f"received {arrived.hexdigest()}, which is not kept"
-            raise InputError(f"Expected a file of SHA-256 {' or '.join(allowed)} from {place}, {received}.")
+        if (arrived := formats.sha256_file(temporary)) not in allowed:
+            raise InputError(f"Expected SHA-256 {' or '.join(allowed)} from {place}, received {arrived}: not kept.")

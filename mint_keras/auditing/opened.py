@@ -24,6 +24,7 @@ from mint_keras.statistics.selection import Candidate
 from mint_keras.training import fit_heads
 
 KIND = "audit"
+_MOST_COPIES = 100  # untrained
 _STRANGERS = (
     "Nobody was kept out of the training, and it is not known who is on the photos of one side of the comparison "
     "across databases: a scorer cannot be chosen on some people and reported on others, so the run's first stands for "
@@ -54,9 +55,10 @@ class AuditSpec:
     def __post_init__(self) -> None:
         if not 0 <= self.prevalence <= 1:
             raise InputError(f"Expected --prevalence from 0 to 1, a share of the photos, received {self.prevalence}.")
-        if min(self.seed, self.num_untrained) < 0:
+        if self.seed < 0 or not 0 <= self.num_untrained <= _MOST_COPIES:
             raise InputError(
-                f"Expected --seed and --num-untrained of at least 0, received {self.seed} and {self.num_untrained}."
+                f"Expected --seed of at least 0 and --num-untrained up to {_MOST_COPIES}, received {self.seed} and "
+                f"{self.num_untrained}."
             )
 
 

@@ -40,6 +40,8 @@ def audit(
         InputError: if the run cannot be used.
         RefusedError: if it, or what it was made from, has changed.
     """
+    for path in (*spec.reference, *spec.foreign, *filter(None, (spec.look, spec.swap))):
+        zoo.kind_of(path)  # shows early whether it is a model
     run = runs.reopen(spec.run)
     with formats.output_folder(folder, manifest(spec), overwrite):
         progress.say(preflight.describe(_material(spec, run)))

@@ -11,13 +11,15 @@ Example:
 """
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from mint_keras import formats
 from mint_keras.commands import Result
+from mint_keras.data import samples
 from mint_keras.options import Writing
-from mint_keras.records import ParityRecord
+from mint_keras.records import InputError, ParityRecord
 
 EXTRACTOR = "extractor.onnx"
 
@@ -78,6 +80,18 @@ class Conversion(Result):
     statement: str = ""
 
 
+def _check_proof(config: ConvertFr, chosen: Mapping[str, Any]) -> None:
+    """Raises InputError now, not after the conversion, for what only the proof or the export looks at."""
+    from mint_keras.audited.convert import proof, sources
+
+    if config.faces:
+        samples.list_samples(config.faces)
+    if config.cross_check not in ("", proof.ONNX_TF):
+        sources.open_source(Path(config.cross_check))
+    if unknown := sorted(set(config.export_taps) - set(chosen)):
+        raise InputError(f"Expected --export-taps of {sorted(chosen)}, received {unknown}.")
+
+
 def convert_fr(config: ConvertFr) -> Conversion:
     """Converts, compares, saves; or lists the taps."""
     from mint_keras.audited import cards, download, runtime, taps, zoo
@@ -107,6 +121,7 @@ def convert_fr(config: ConvertFr) -> Conversion:
         "faces": config.faces, "cross_check": config.cross_check, "to": config.to, "seed": config.seed,
         "export_taps": list(config.export_taps),
     }  # fmt: skip
+    _check_proof(config, chosen)
     manifest = formats.make_manifest(formats.FACE_DETECTOR if source.is_detector else zoo.KIND, digests, settings)
     trust = claims.trusted(card, digest, out)
     with formats.output_folder(out, manifest, config.overwrite):

@@ -81,9 +81,9 @@ class Exported(Result):
 
 def export_tflite(config: ExportTflite) -> Exported:
     """Fuses, converts, compares with Keras on held-out faces, and writes the bundle."""
-    if not config.tolerance >= 0 or config.num_test < 1:
+    if not 0 <= config.tolerance <= 1 or config.num_test < 1:
         raise InputError(
-            f"Expected --tolerance of at least 0 and --num-test of at least 1, received {config.tolerance} and "
+            f"Expected --tolerance from 0 to 1 and --num-test of at least 1, received {config.tolerance} and "
             f"{config.num_test}."
         )
     languages.of(config.language)  # one that there is none of shows before anything takes long

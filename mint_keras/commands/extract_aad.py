@@ -23,6 +23,8 @@ from mint_keras.data import samples
 from mint_keras.options import Common
 from mint_keras.records import AUDITED, InputError
 
+_MOST = 4096  # faces at once
+
 
 @dataclasses.dataclass(frozen=True)
 class ExtractAad(Common):
@@ -98,8 +100,11 @@ def extract_aad(config: ExtractAad) -> Extracted:
         text = f"{config.out}: {num:,} samples, {total:,} bytes, every byte as it was written."
         return Extracted(text, config.out, num, total)
     workers.check(config.workers)
-    if config.shard_size < 1:
-        raise InputError(f"Expected --shard-size of at least 1, received {config.shard_size}.")
+    if config.shard_size < 1 or config.batch_size > _MOST:
+        raise InputError(
+            f"Expected --shard-size of at least 1 and --batch-size up to {_MOST}, received {config.shard_size} and "
+            f"{config.batch_size}."
+        )
     table = samples.list_all(config.samples) if config.samples else None
     if table is not None and config.num_samples:
         table = table.take(np.arange(min(config.num_samples, len(table))))

@@ -25,6 +25,7 @@ from mint_keras.options import Common
 from mint_keras.records import InputError, Rejected
 
 KIND = "database_sheet"
+_MOST = 100  # images side by side that a sheet can show
 SHEET, PEOPLE, INSPECTION = "sheet.png", "people.png", "inspection.json"
 
 
@@ -64,8 +65,8 @@ class Inspection(Result):
 
 def inspect_database(config: InspectDatabase) -> Inspection:
     """Counts what there is in each database, decodes some of it, and draws a row of images of each."""
-    if config.num < 1:
-        raise InputError(f"Expected --num of at least 1, received {config.num}.")
+    if not 1 <= config.num <= _MOST:
+        raise InputError(f"Expected --num from 1 to {_MOST}, received {config.num}.")
     from mint_keras.statistics import bounds
 
     sources = [samples.locate(path, config.layout) for path in config.paths]

@@ -82,10 +82,12 @@ def prepare_faces(config: PrepareFaces) -> PreparedFaces:
         raise InputError("Expected --detector, or else --treatment annotated or stored, received both or neither.")
     if not 112 <= config.size <= 1024:
         raise InputError(f"Expected --size from 112 to 1024 pixels, received {config.size}.")
-    if not 0 < config.min_score < 1 or not 0 <= config.border <= 2 or not 0 < config.min_overlap <= 1:
+    is_share = 0 < config.min_score < 1 and 0 <= config.border <= 2 and 0 < config.min_overlap <= 1
+    if not is_share or min(config.min_size, config.max_residual) < 0:
         raise InputError(
-            "Expected --min-score between 0 and 1, --border from 0 to 2, --min-overlap up to 1, received "
-            f"{config.min_score}, {config.border}, {config.min_overlap}."
+            "Expected --min-score between 0 and 1, --border from 0 to 2, --min-overlap up to 1, --min-size and "
+            f"--max-residual of at least 0, received {config.min_score}, {config.border}, {config.min_overlap}, "
+            f"{config.min_size}, {config.max_residual}."
         )
     sources = [samples.locate(source, config.layout) for source in config.input]
     tables = [samples.list_samples(source, config.layout) for source in config.input]

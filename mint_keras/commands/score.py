@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from mint_keras.edge.photos import Looking
     from mint_keras.edge.report import PhotoScores
 
+_MOST_THREADS = 1024
+
 
 @dataclasses.dataclass(frozen=True)
 class Score(Common):
@@ -103,10 +105,10 @@ def score(config: Score) -> Result:
         named, config.aligned, config.policy, config.min_score, config.border, config.pictures, config.anyway,
         language=config.language,
     )  # fmt: skip
-    if not 0 < config.min_score < 1 or not 0 <= config.border <= 2:
+    if not 0 < config.min_score < 1 or not 0 <= config.border <= 2 or not 0 <= config.threads <= _MOST_THREADS:
         raise InputError(
-            f"Expected --min-score between 0 and 1 and --border from 0 to 2, received {config.min_score} and "
-            f"{config.border}."
+            f"Expected --min-score between 0 and 1, --border from 0 to 2 and --threads up to {_MOST_THREADS}, received "
+            f"{config.min_score}, {config.border} and {config.threads}."
         )
     workers.check(config.workers)
     if config.serve:

@@ -33,6 +33,7 @@ _ONLY_RECOGNITION = ("from_", "trainable", "loss", "split_identities", "no_flips
 # What a network that is there already has decided.
 _ONLY_NEW = ("arch", "resolution")
 _PICTURE_SIZE = 32  # pixels
+_MOST = 1000  # shadows, and inverse temperature
 # Its head is what the Hugging Face Hub reads; the terms are those of what it was trained on.
 _CARD = """---
 library_name: keras
@@ -129,10 +130,15 @@ def train_audited(config: TrainAudited) -> TrainedModel:
         raise InputError(
             f"Expected epochs and batch size of at least 1, received {config.epochs}, {config.batch_size}."
         )
-    if not (config.learning_rate > 0 and config.weight_decay >= 0 and config.scale > 0):
+    if not (0 < config.learning_rate <= 1 and 0 <= config.weight_decay <= 1 and 0 < config.scale <= _MOST):
         raise InputError(
-            "Expected --learning-rate and --scale above 0 and --weight-decay of at least 0, received "
-            f"{config.learning_rate}, {config.scale} and {config.weight_decay}."
+            f"Expected --learning-rate above 0 and up to 1, --weight-decay from 0 to 1 and --scale up to {_MOST}, "
+            f"received {config.learning_rate}, {config.weight_decay} and {config.scale}."
+        )
+    if config.num_pairs < 1 or config.shadows > _MOST:
+        raise InputError(
+            f"Expected --num-pairs of at least 1 and --shadows up to {_MOST}, received {config.num_pairs} and "
+            f"{config.shadows}."
         )
     if config.task == "recognition":
         return _train_recognition(config)
@@ -197,8 +203,6 @@ def _check_new(config: TrainAudited) -> None:
         raise InputError(f"Expected --from with --trainable {config.trainable}, received none: all of a new model is.")
     if config.arch not in iresnet.ARCHITECTURES:
         raise InputError(f"Expected an architecture of {sorted(iresnet.ARCHITECTURES)}, received {config.arch!r}.")
-    if config.num_pairs < 1:
-        raise InputError(f"Expected at least one pair of faces to verify with, received {config.num_pairs}.")
     if config.resolution % 16:
         raise InputError(f"Expected a resolution that is a multiple of 16 pixels, received {config.resolution}.")
 

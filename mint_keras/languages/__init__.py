@@ -88,10 +88,6 @@ class Language:
         """Returns a text of ours in this language; whatever no message knows, such as a name, stays as it is."""
         return "\n".join(self._best(line).text for line in text.split("\n")) if self._messages else text
 
-    def unknown(self, text: str) -> int:
-        """Returns how many letters of a text are no part of any message."""
-        return self._best(text).unknown
-
     def _translate(self, text: str) -> _Said:
         """Returns a text in this language so that as few letters of it as can be stay as they are."""
         if text in self._messages:

@@ -24,7 +24,7 @@ _PLACES = {
 }
 _PLUS, _NOT_SHOWN = "MINT+ by ", "combination+outcome"
 _ALPHA = 0.05
-MEMBERSHIP, MIXED, DATABASE, NOTHING, NOT_RUN = "membership", "mixed", "database", "nothing", "not run"
+TOLD_APART, MIXED, DATABASE, NOTHING, NOT_RUN = "told apart", "mixed", "database", "nothing", "not run"
 _Row = Mapping[str, Estimate]
 
 
@@ -110,10 +110,11 @@ def render(table: RunTable) -> str:
 
 
 def conclude(table: RunTable) -> tuple[str, str]:
-    """Says by rule what a table shows: one of `MEMBERSHIP`, `MIXED`, `DATABASE`, `NOTHING` and `NOT_RUN`, and words.
+    """Says by rule what a table shows: one of `TOLD_APART`, `MIXED`, `DATABASE`, `NOTHING` and `NOT_RUN`, and words.
 
-    Membership is found if a row tells members from others of their own database, significantly although all rows were
+    Members are told apart if a row tells them from others of their own database, significantly although all rows were
     tried, and its controls do not; if its controls do so too, the result is mixed. Else a row may tell databases apart.
+    That is no verdict: whether it is membership or how people look, only an audit's controls say.
     """
     asked = {name: row for name, row in table.rows.items() if SAME in row}
     if not asked:
@@ -156,7 +157,7 @@ def conclude(table: RunTable) -> tuple[str, str]:
             gives, familiar = (cell(table.rows[most].get(column)) for column in (AUC, FAMILIAR))
             said.append(f"Across databases {most} gives {gives}, and {familiar} where the claimed members are none.")
     is_clean = len(found) > len(spoiled)
-    return MEMBERSHIP if is_clean else MIXED if found else DATABASE if across else NOTHING, " ".join(said)
+    return TOLD_APART if is_clean else MIXED if found else DATABASE if across else NOTHING, " ".join(said)
 
 
 def _distance(estimate: Estimate | None) -> float:

@@ -11,9 +11,12 @@ import dataclasses
 import json
 import math
 import os
+import re
+import shutil
 import sys
 import tempfile
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,7 @@ from mint_keras.statistics import bounds
 from studies.reliability import kills, readers, watching
 
 _WATCHED = ("requests", "elsewhere", "places")
+_MARK = "<!-- figures -->"  # around those of a page
 _BLOCK = 1000  # files that one process reads
 
 
@@ -39,6 +43,8 @@ class Reliability:
         kills: Disturbances of all commands together.
         inputs: Hostile files of all formats together.
         watch: Run each command without a network and with an empty home directory.
+        minutes: Stop after so many; the same command goes on. 0 is until all is done.
+        page: Page whose figures are replaced by those of this folder, with the counts in runs/reliability.json beside.
     """
 
     out: Path
@@ -47,6 +53,8 @@ class Reliability:
     kills: int = 200
     inputs: int = 100_000
     watch: bool = False
+    minutes: int = 0
+    page: Path | None = None
 
 
 def reliability(options: Reliability) -> str:
@@ -56,18 +64,23 @@ def reliability(options: Reliability) -> str:
             raise InputError(f"Expected some of {list(known)}, received {unknown}.")
     out = options.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
-    _read_inputs(out, options)
+    end = time.monotonic() + 60 * options.minutes if options.minutes else math.inf
+    _read_inputs(out, options, end)
     if options.kills or options.watch:
         with kills.prepare(out / "world") as world:
-            _disturb(out, options, world)
+            _disturb(out, options, world, end)
     summary = summarise(out)
     (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
     text = table(summary)
     (out / "table.md").write_text(text + "\n")
+    if options.page is not None:
+        before, mark, _, mark_after, after = re.split(f"({_MARK})", options.page.read_text())
+        options.page.write_text(f"{before}{mark}\n\n{text}\n\n{mark_after}{after}")
+        shutil.copyfile(out / "summary.json", options.page.parent / "runs" / "reliability.json")
     return text
 
 
-def _disturb(out: Path, options: Reliability, world: kills.World) -> None:
+def _disturb(out: Path, options: Reliability, world: kills.World, end: float) -> None:
     if options.watch:
         done = {one["command"] for one in _lines(out / "watched.jsonl")}
         left = [word for word in options.commands if word not in done]
@@ -76,10 +89,19 @@ def _disturb(out: Path, options: Reliability, world: kills.World) -> None:
     seen = {(one["command"], one["number"]) for one in _lines(out / "kills.jsonl")}
     each = -(-options.kills // len(options.commands))
     tried = kills.run(world, out / "tried", list(options.commands), each, lambda *key: key in seen)
-    _append(out / "kills.jsonl", progress.bar(tried, total=each * len(options.commands), desc="kills"))
+    bar = progress.bar(tried, total=each * len(options.commands), initial=len(seen), desc="kills")
+    _append(out / "kills.jsonl", _until(end, bar))
 
 
-def _read_inputs(out: Path, options: Reliability) -> None:
+def _until(end: float, found: Iterable[Any]) -> Iterator[Any]:
+    """Yields what is found until a time of `time.monotonic`."""
+    for one in found:
+        yield one
+        if time.monotonic() > end:
+            return
+
+
+def _read_inputs(out: Path, options: Reliability, until: float) -> None:
     shares = {name: readers.TARGETS[name].share for name in options.targets}
     wanted = {name: math.ceil(options.inputs * share / sum(shares.values())) for name, share in shares.items()}
     done = collections.Counter(dict.fromkeys(options.targets, 0))
@@ -87,7 +109,7 @@ def _read_inputs(out: Path, options: Reliability) -> None:
         done[one["target"]] += one.get("num", 0)
     # In turn: wherever it is stopped, every format had its share.
     work = [(first / wanted[name], name, first) for name in wanted for first in range(done[name], wanted[name], _BLOCK)]
-    for _, name, first in progress.bar(sorted(work), desc="inputs", unit="block"):
+    for _, name, first in _until(until, progress.bar(sorted(work), desc="inputs", unit="block")):
         end = min(first + _BLOCK, wanted[name])
         # The temporary folder is where a file may write.
         with tempfile.TemporaryDirectory() as folder:

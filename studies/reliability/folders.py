@@ -218,16 +218,17 @@ def runs(folder: Path) -> list[bytes]:
 
 def read_run(path: Path) -> None:
     """Reads whichever of the folders of `runs` it is, as the commands do that are given one."""
+    from mint_keras import languages
     from mint_keras.report import dossier
     from mint_keras.runs import spec
 
     folder = _unpacked(path)
     if (folder / dossier.AUDIT).is_file():
         found = dossier.read(folder)
-        case = {"case": "", "author": "", "release": "", "time": ""}
+        case, english = {"case": "", "author": "", "release": "", "time": ""}, languages.of(languages.ENGLISH)
         pictures = dict.fromkeys((dossier.FINDINGS, dossier.POWER, dossier.ROBUSTNESS), b"")
         with reading("an audit"):  # as `dossier.write` does, which also draws
-            _ = dossier.text(found), dossier.render(found, {}, case, {dossier.AUDIT: ""}, pictures)
+            _ = dossier.text(found), dossier.render(found, {}, case, {dossier.AUDIT: ""}, pictures, english)
     elif (folder / protocol_files.SUMMARY).is_file():
         protocol_files.read_protocol(folder)
     elif (folder / formats.OVERLAP_REPORT).is_file():

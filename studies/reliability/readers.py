@@ -89,7 +89,9 @@ def _bundle(path: Path) -> None:
     (folder / "manifest.json").write_bytes(content)
     opened = bundle.read_bundle(folder)
     opened.calibration()
-    report.environment().get_template("page.html").render(manifest=opened.manifest, limits={"bytes": 1, "photos": 1})
+    report.environment().get_template("page.html").render(
+        manifest=opened.manifest, limits={"bytes": 1, "photos": 1}, messages={}
+    )
 
 
 def _calibration(path: Path) -> None:

@@ -100,7 +100,8 @@ def _become(question: dict[str, Any]) -> None:
     """Makes a copy of this process look like one that `mint` was started in."""
     os.setsid()
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    os.environ.update(question["settings"])
+    for name, value in question["settings"].items():
+        os.putenv(name, value)
     sys.argv = ["mint", *question["start"]]
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     said = os.open(question["said"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)

@@ -39,8 +39,8 @@ def test_a_file_of_the_right_sha256_is_kept_and_not_fetched_again(server: str, t
 @pytest.mark.parametrize(
     ("address", "known", "reason"),
     [
-        ("/weights.onnx#sha256=" + "0" * 64, (), "which is not kept"),
-        ("/weights.onnx", ("1" * 64,), "which is not kept"),
+        ("/weights.onnx#sha256=" + "0" * 64, (), "not kept"),
+        ("/weights.onnx", ("1" * 64,), "not kept"),
         ("/gone.onnx#sha256=" + SHA256, (), "Fetch it by hand"),
         ("/weights.onnx", (), "Expected the SHA-256"),
         ("/weights.onnx#sha256=abc", (), "Expected the SHA-256"),

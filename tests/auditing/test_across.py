@@ -14,6 +14,8 @@ from mint_keras.auditing import across, controls
 from mint_keras.data import images, protocol, samples, synthetic
 from mint_keras.data.protocol import Protocol
 from mint_keras.records import Observations, SampleTable, Scores, concatenate_tables
+from mint_keras.report import states
+from mint_keras.report.states import Gap
 from mint_keras.scorers.head import Head
 from mint_keras.statistics import findings, metrics
 from mint_keras.statistics.selection import Candidate
@@ -82,13 +84,14 @@ def test_resolution_is_matched_to_the_smaller_side(opened: Any, monkeypatch: pyt
     assert isinstance(row, findings.Finding)
     assert "48 pixels" in row.question
     opened.run.spec.native_resolution = 40
-    assert list(map(type, across.same_resolution(opened))) == [str]
+    assert list(map(type, across.same_resolution(opened))) == [Gap]
 
 
 def test_null_pairs_want_a_second_database_of_externals(opened: Any, tmp_path: Path) -> None:
-    (line,) = across.null_pairs(opened)
-    assert isinstance(line, str)
-    assert "--nulls" in line
+    (gap,) = across.null_pairs(opened)
+    assert isinstance(gap, Gap)
+    assert gap[:2] == (states.NULL_PAIRS, states.NOT_RUN)
+    assert "--nulls" in gap.why
     save_faces(tmp_path / "booth", 80, 98, 160)
     opened.spec.nulls = (str(tmp_path / "booth"),)
     (row,) = across.null_pairs(opened)
@@ -102,12 +105,13 @@ def test_a_null_database_without_faces_is_named_and_left_out(opened: Any, tmp_pa
     wide.parent.mkdir(parents=True)
     cv2.imwrite(str(wide), np.zeros((90, 160, 3), np.uint8))
     opened.spec.nulls = (str(tmp_path / "booth"), str(tmp_path / "street"))
-    line, row = across.null_pairs(opened)
+    gap, row = across.null_pairs(opened)
     assert isinstance(row, findings.Finding)
     assert row.name == "null pair, news and booth"
-    assert isinstance(line, str)
-    assert "street" in line
-    assert "prepare_faces.py" in line
+    assert isinstance(gap, Gap)
+    assert gap[:2] == (states.NULL_PAIRS, states.NOT_POSSIBLE)
+    assert "street" in gap.why
+    assert "prepare_faces.py" in gap.why
 
 
 @pytest.fixture
@@ -157,5 +161,7 @@ def test_what_decides_nothing_does_not_take_the_verdict_with_it(
     opened.run.protocol = whole
     found, missing = across.measure(opened)
     assert not found
-    assert len([line for line in missing if line.startswith("Members of")]) == 2  # of either database
-    assert any(line.startswith("Sides dealt out by lot") for line in missing)
+    names = [gap.name for gap in missing]
+    assert names.count(states.HELD_OUT) == 2  # of either database
+    assert states.LOTS in names
+    assert all(gap.why for gap in missing)

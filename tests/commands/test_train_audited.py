@@ -50,7 +50,7 @@ def test_again_changes_nothing(audited_folder: Path) -> None:
         ({"epochs": 0}, "at least 1"),
         ({"learning_rate": -1.0}, "--learning-rate"),
         ({"scale": float("nan")}, "--scale"),
-        ({"num_pairs": 0}, "one pair"),
+        ({"num_pairs": 0}, "--num-pairs"),
         ({"batch_size": 500}, "one batch of 500"),
     ],
 )

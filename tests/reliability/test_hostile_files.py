@@ -17,7 +17,7 @@ from studies.reliability import inputs, readers
 
 LIGHT = (
     "image", "recordio", "verification", "cifar", "csv", "parquet", "bundle", "calibration", "card", "config", "yaml",
-    "torch", "torch_legacy",
+    "torch", "torch_legacy", "table", "store", "bundle_folder",
 )  # fmt: skip
 
 

@@ -1,16 +1,19 @@
 """Runs that are disturbed: one line, the right exit code, and the same command goes on."""
 
+import dataclasses
+import importlib
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+import typing
 from pathlib import Path
 
 import pytest
 
-from mint_keras import borders, cli, formats, locks, options
+from mint_keras import borders, cli, commands, formats, locks, options
 from mint_keras.commands.audit import Audit
 from mint_keras.commands.score import Score
 from mint_keras.records import InputError
@@ -177,6 +180,24 @@ def test_signals_end_in_one_line(name: str, code: int, tmp_path: Path) -> None:
     assert (process.returncode, said) == (code, "interrupted: the same command continues from here\n")
 
 
+def test_signals_are_heard_before_anything_is_imported_and_no_more_when_all_is_done() -> None:
+    """Between the first line of Python and the end of a process there is no moment at which one would not say so."""
+    program = (
+        "import os, signal, sys\nfrom mint_keras import cli\nassert 'numpy' not in sys.modules\n"
+        "sys.argv = ['mint', '--version']\ncode = cli.main()\n"
+        "for name in ('SIGINT', 'SIGTERM', 'SIGHUP'):\n    os.kill(os.getpid(), getattr(signal, name))\n"
+        "sys.exit(code)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_who_calls_a_command_keeps_the_own_signals() -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    assert cli.main(["--version"]) == 0
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
 def test_a_reader_that_has_read_enough_is_no_error() -> None:
     command = [sys.executable, "-m", "mint_keras.cli", "--help"]
     read, write = os.pipe()
@@ -184,6 +205,36 @@ def test_a_reader_that_has_read_enough_is_no_error() -> None:
     done = subprocess.run(command, cwd=ROOT, stdout=write, stderr=subprocess.PIPE, text=True)
     os.close(write)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def bad_words() -> list[tuple[str, str, str]]:
+    """A value of each kind of nonsense for every option of every command, by the types that it declares itself."""
+    found = []
+    for word, command in commands.COMMANDS.items():
+        module = importlib.import_module(f"mint_keras.commands.{command.module}")
+        kind = getattr(module, commands.options_class(command.module))
+        types = typing.get_type_hints(kind)
+        for field in dataclasses.fields(kind):
+            declared = str(types[field.name])
+            values = ["x" * 2000, "a\x1b[2J\nb"] if "Literal" in declared else []
+            values += ["nan", "-1", "4294967296", "1e999", "x\x1b[2J"] if types[field.name] is int else []
+            values += ["nan", "inf", "1e39", "-1e39", "x\x1b[2J", ""] if "float" in declared else []
+            found += [(word, f"--{field.name.rstrip('_').replace('_', '-')}", value) for value in values]
+    return found
+
+
+def test_no_option_takes_nonsense(capsys: pytest.CaptureFixture) -> None:
+    """Where a type says what it takes, nothing has begun before it is refused, in one line."""
+    words = bad_words()
+    assert len({word for word, _, _ in words}) >= 14
+    for word, flag, value in words:
+        with pytest.raises(SystemExit) as ended:
+            cli.main([word, f"{flag}={value}"])
+        said = capsys.readouterr().err
+        assert (ended.value.code, said.count("\n")) == (2, 1), (word, flag, value, said)
+        assert said.strip().isprintable()
+        assert len(said) < 600
+        assert flag.strip("-").replace("-", "_") in said.replace("-", "_"), said
 
 
 def test_errors_are_one_short_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

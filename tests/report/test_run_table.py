@@ -49,8 +49,8 @@ def measured(scores: list[Scores], of_plus: list[Scores]) -> run_table.RunTable:
         (head(), plus(0.0), run_table.NOTHING, "No head or baseline tells members from other people"),
         (head(across=2.0), plus(0.0), run_table.DATABASE, "Across databases conv1 gives"),
         (head(across=-2.0), [], run_table.DATABASE, "MINT+ was not run."),
-        (head(across=2.0), plus(2.0), run_table.MEMBERSHIP, "MINT+ by photo tells members"),
-        (head(same=2.0), [], run_table.MEMBERSHIP, "Conv1 tells members"),
+        (head(across=2.0), plus(2.0), run_table.TOLD_APART, "MINT+ by photo tells members"),
+        (head(same=2.0), [], run_table.TOLD_APART, "Conv1 tells members"),
         (
             head(same=2.0, untrained=2.0),
             plus(0.0),
@@ -59,7 +59,7 @@ def measured(scores: list[Scores], of_plus: list[Scores]) -> run_table.RunTable:
         ),
         (head(across=2.0), plus(2.0, untrained=2.0), run_table.MIXED, "but so does its control"),
         (head(same=-2.0), plus(-2.0), run_table.NOTHING, "MINT+ does not tell"),
-        (head(same=2.0, untrained=2.0), plus(2.0), run_table.MEMBERSHIP, "MINT+ by photo tells"),
+        (head(same=2.0, untrained=2.0), plus(2.0), run_table.TOLD_APART, "MINT+ by photo tells"),
     ],
 )
 def test_the_rule(scores: list[Scores], of_plus: list[Scores], outcome: str, words: str) -> None:
@@ -97,7 +97,7 @@ def test_a_row_that_was_the_best_of_many_is_not_yet_found() -> None:
 
     alone = run_table.RunTable("vanilla", {"conv1": row(0.51)}, {"conv1": 0.02})
     of_many = run_table.RunTable("vanilla", {"conv1": row(0.51), "conv2": row(0.45)}, {"conv1": 0.4, "conv2": 1.0})
-    assert run_table.conclude(alone)[0] == run_table.MEMBERSHIP
+    assert run_table.conclude(alone)[0] == run_table.TOLD_APART
     assert run_table.conclude(of_many)[0] == run_table.NOTHING
     assert "(at most conv1: .56 [.51,.62], p = 0.40 as the best of 2)" in run_table.conclude(of_many)[1]
 

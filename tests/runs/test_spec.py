@@ -81,6 +81,26 @@ def test_a_run_finds_what_was_moved_with_it(tmp_path: Path) -> None:
     assert read_spec(tmp_path / "b" / "run").audited == tmp_path / "b" / "m"
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("seed", None),
+        ("num_seeds", "x"),
+        ("taps", [1]),
+        ("literal", 0),
+        ("num_train", 1.5),
+        ("num_seeds", 10**9),
+        ("seed", -1),
+    ],
+)
+def test_what_a_manifest_says_is_of_the_right_kind(name: str, value: object, tmp_path: Path) -> None:
+    manifest = formats.make_manifest(KIND, {}, RunSpec("vanilla").stored(tmp_path))
+    manifest["config"][name] = value
+    formats.write_json(tmp_path / formats.MANIFEST, manifest)
+    with pytest.raises(InputError, match=name.replace("_", ".")):
+        read_spec(tmp_path).check()
+
+
 def test_options_of_another_version_are_named(run_folder: Path, tmp_path: Path) -> None:
     shutil.copy(run_folder / formats.MANIFEST, tmp_path)
     manifest = json.loads((tmp_path / formats.MANIFEST).read_text())
