@@ -189,10 +189,12 @@ def test_persons_are_folders(calibrated: Callable, tmp_path: Path, detector: Pat
 
 
 def test_albums_are_no_persons(calibrated: Callable, tmp_path: Path) -> None:
-    for k in range(3):
-        images.write_png(tmp_path / "2019" / "may" / f"{k}.png", synthetic.render(f"synthetic:1/phone/{k}/0"))
-    assert "1 of 1 persons" in run(calibrated(), tmp_path / "2019")
-    assert "3 of 3 faces stand out. Ask" in run(calibrated(is_valid=True), tmp_path / "2019", albums=True)
+    for name in ("2019/may", "all/holidays"):
+        for k in range(3):
+            images.write_png(tmp_path / name / f"{k}.png", synthetic.render(f"synthetic:1/phone/{k}/0"))
+    assert "1 of 1 persons" in run(calibrated(), tmp_path / "all")
+    assert "3 of 3 faces stand out. Ask" in run(calibrated(), tmp_path / "2019")
+    assert "3 of 3 faces stand out. Ask" in run(calibrated(), tmp_path / "all", albums=True)
 
 
 class TestBadInput:

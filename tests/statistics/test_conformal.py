@@ -134,7 +134,7 @@ def test_floor_in_words() -> None:
     calibration = verified(np.random.default_rng(6), 199)
     text = conformal.describe_floor(calibration, 1000, 0.1)
     assert "0.005: there are 199 calibration people of news" in text
-    assert "at least 50 photos" in text
+    assert "from 1,000 photos has 50 of them or more" in text
     assert "no photo of a folder of 3" in conformal.describe_floor(by_hand(), 3, 0.1)
 
 

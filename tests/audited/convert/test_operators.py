@@ -105,7 +105,7 @@ CASES: dict[str, tuple[list[onnx.NodeProto], Weights, int]] = {
     "plus per channel": ([node("Add", "f c", "y")], {"f": weights(8, 1, 1)}, 11),
     "residual sum": ([node("Conv", "c k", "d"), node("Add", "d c", "y")], {"k": weights(8, 8, 1, 1)}, 11),
     "difference and product": (
-        [node("Relu", "c", "r"), node("Sub", "r c", "d"), node("Mul", "d r", "y")], {}, 11
+        [node("Relu", "c", "r"), node("Sub", "r c", "d"), node("Mul", "d c", "y")], {}, 11
     ),
     "squeeze and excitation": (
         [
@@ -303,9 +303,10 @@ CASES: dict[str, tuple[list[onnx.NodeProto], Weights, int]] = {
         [
             node("Reshape", "c q", "r"), node("Transpose", "r", "t", perm=[0, 2, 1]), node("Shape", "t", "s"),
             node("Gather", "s zero", "n"), node("Unsqueeze", "n zero1", "n1"), node("Concat", "n1 rest", "shape", axis=0),
-            node("Expand", "k shape", "e"), node("Concat", "e t", "j", axis=1), node("Gather", "j zero", "y", axis=1),
+            node("Expand", "k shape", "e"), node("Concat", "e t", "j", axis=1), node("Gather", "j zero", "u", axis=1),
+            node("Gather", "j one", "v", axis=1), node("Add", "u v", "y"),
         ],
-        {"q": np.array([0, 8, -1]), "k": weights(1, 1, 8), "zero": np.array(0), "zero1": np.array([0]), "rest": np.array([1, 8])},
+        {"q": np.array([0, 8, -1]), "k": weights(1, 1, 8), "zero": np.array(0), "one": np.array(1), "zero1": np.array([0]), "rest": np.array([1, 8])},
         13,
     ),
     "matmul along the width": ([node("MatMul", "c k", "y")], {"k": weights(12, 5)}, 13),
