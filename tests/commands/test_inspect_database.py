@@ -58,7 +58,7 @@ def test_nothing_but_broken_files(tmp_path: Path) -> None:
 
 
 def test_wrong_usage(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--num of at least 1"):
+    with pytest.raises(InputError, match="--num from 1 to 100"):
         inspect_database(InspectDatabase(("synthetic:1/web/0-3/2",), tmp_path / "out", num=0))
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="received none"):
