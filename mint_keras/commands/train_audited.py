@@ -23,6 +23,7 @@ from typing import Any, Literal
 import numpy as np
 
 from mint_keras import formats, shelf
+from mint_keras.borders import named
 from mint_keras.commands import Result, spec_of
 from mint_keras.data import images, sample_tables, samples, splits
 from mint_keras.options import Common
@@ -255,7 +256,7 @@ def _report(config: TrainAudited, figures: dict[str, Any], resolution: int) -> T
         before = f" Before: AUC {old['auc']:.4f}, TPR {old['tpr_at_1_fpr']:.3f}."
     facts = (
         f"{what}, {model.count_params():,} parameters, {config.loss}, trained on {len(members)} images of "
-        f"{len(np.unique(members.people()))} identities of {config.data}.\n"
+        f"{len(np.unique(members.people()))} identities of {named(config.data)}.\n"
         f"Verification on {figures['num_identities']} identities it never saw, {2 * figures['num_pairs']} pairs: "
         f"AUC {figures['auc']:.4f}, TPR {figures['tpr_at_1_fpr']:.3f} at FPR 1%.{before}"
     )

@@ -9,6 +9,7 @@ import numpy as np
 
 from mint_keras import formats
 from mint_keras.audited import classifiers, zoo
+from mint_keras.borders import named
 from mint_keras.data import images, sample_tables, samples
 from mint_keras.records import InputError, SampleTable
 from mint_keras.training import checkpoints, fit_audited
@@ -97,7 +98,7 @@ def train_classifier(spec: ClassifierSpec, out: Path, overwrite: bool = False) -
     shown = {side: f"{values['accuracy']:.4f} on {values['num_pictures']} pictures" for side, values in figures.items()}
     facts = (
         f"{spec.arch}, {model.count_params():,} parameters, {spec.resolution}x{spec.resolution}, trained on "
-        f"{figures['members']['num_pictures']} pictures of {len(classes)} classes of {spec.data}.\n"
+        f"{figures['members']['num_pictures']} pictures of {len(classes)} classes of {named(spec.data)}.\n"
         f"Top-1 accuracy: {shown['held_out']} it never saw, {shown['members']} it was trained on."
     )
     formats.write_text(out / "card.md", _CARD.format(name=out.name, facts=facts, resolution=spec.resolution))

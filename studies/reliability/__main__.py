@@ -130,7 +130,7 @@ def summarise(out: Path) -> dict[str, Any]:
     commands: dict[str, collections.Counter[str]] = {}
     for one in _lines(out / "kills.jsonl"):
         ways = commands.setdefault(one["command"], collections.Counter())
-        ways.update({one["way"]: 1, "wrong": bool(one["faults"])})
+        ways.update({one["way"]: 1, "wrong": int(bool(one["faults"]))})
         sites.update(f"{one['command']} ({one['way']}) {fault}" for fault in one["faults"])
     watched = {}
     for one in _lines(out / "watched.jsonl"):

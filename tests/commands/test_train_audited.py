@@ -8,6 +8,7 @@ import pytest
 
 from mint_keras import formats
 from mint_keras.audited import iresnet, taps, zoo
+from mint_keras.commands import train_audited as module
 from mint_keras.commands.train_audited import TrainAudited, TrainedModel, train_audited
 from mint_keras.data import sample_tables
 from mint_keras.records import InputError
@@ -73,6 +74,14 @@ def test_the_result_has_the_figures(audited_folder: Path) -> None:
     assert trained.figures == formats.read_json(audited_folder / "verification.json")
     assert f"AUC {trained.figures['auc']:.4f}" in trained.text
     assert trained.out == audited_folder
+
+
+def test_a_card_does_not_say_where_its_photos_lie(audited_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(audited_folder, tmp_path / "model")
+    config = TrainAudited(str(tmp_path / "people"), tmp_path / "model", arch="tiny")
+    made = module._report(config, formats.read_json(audited_folder / "verification.json"), 112)
+    assert str(tmp_path) not in (tmp_path / "model" / "card.md").read_text()
+    assert " of people." in made.text
 
 
 def tune(first: Path, out: Path, **options: object) -> TrainedModel:
