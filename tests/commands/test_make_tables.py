@@ -134,7 +134,7 @@ def test_same_scores_same_bytes(scores_only: Path) -> None:
         ({"table": (1,), "protocol": Path("here")}, "--protocol"),
         ({"table": (8,)}, "--pictures"),
         ({"table": (9,), "pictures": "cifar"}, "together"),
-        ({"table": (1,), "num_seeds": 0, "rebuild": True}, "--num-seeds from 1"),
+        ({"table": (1,), "num_seeds": 0, "rebuild": True}, "received --num-seeds 0"),
     ],
 )
 def test_what_cannot_be_made(options: dict, message: str, tmp_path: Path) -> None:

@@ -311,7 +311,7 @@ class TestInterrupted:
         (tmp_path / "locked").mkdir(mode=0o555)
         program = (
             "import os, sys\n"
-            "import numpy.char\n"  # NumPy loads it when it is asked for, and nobody may read where it lies
+            "import numpy.char, numpy.ma\n"  # NumPy loads them when asked for, and nobody may read where they lie
             "from mint_keras.edge.scoring import score_photos\n"
             "if os.geteuid() == 0:\n"  # whom permissions do not stop
             "    for path in sys.argv[4:]: os.chmod(path, 0o755)\n"
