@@ -73,8 +73,9 @@ def _heard(work: Callable[[list[int]], int], is_whole: bool = True) -> int:
             signal.signal(number, signal.SIG_IGN)
     except KeyboardInterrupt:
         code = _interrupted(received)
-    for number, handler in () if is_whole else before.items():
-        signal.signal(number, handler or signal.SIG_DFL)
+    finally:
+        for number, handler in () if is_whole else before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
     return code
 
 

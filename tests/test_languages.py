@@ -280,3 +280,8 @@ def test_it_shows_before_anything_else(run: Callable[[Path], object], tmp_path: 
     with pytest.raises(InputError, match="Expected a language of en, de, es, fr, received 'xx'"):
         run(tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_name_with_braces_is_a_name() -> None:
+    assert languages.Language("de", ["a{1}", "{0}"]).say("a{1}") == "a{1}"
+    assert languages.Language("de", ["a{1}"]).say("about nothing") == "about nothing"

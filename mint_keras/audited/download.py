@@ -1,5 +1,6 @@
 """Weights from an address, for whoever asks for that; nothing that comes is kept unless its SHA-256 is right."""
 
+import http.client
 import re
 import shutil
 import urllib.error
@@ -43,7 +44,8 @@ def fetch(address: str, known: tuple[str, ...], path: Path) -> None:
             # The scheme was looked at above, and redirections lead to http(s) only.
             with urllib.request.urlopen(place, timeout=_SECONDS) as answer, open(temporary, "wb") as file:  # noqa: S310
                 shutil.copyfileobj(answer, file)
-        except urllib.error.URLError as error:
-            raise InputError(f"Expected an answer from {place}, received: {error.reason}. Fetch it by hand.") from error
+        except (urllib.error.URLError, http.client.HTTPException) as error:
+            reason = getattr(error, "reason", error)
+            raise InputError(f"Expected an answer from {place}, received: {reason}. Fetch it by hand.") from error
         if (arrived := formats.sha256_file(temporary)) not in allowed:
             raise InputError(f"Expected SHA-256 {' or '.join(allowed)} from {place}, received {arrived}: not kept.")

@@ -11,7 +11,7 @@ from mint_keras.auditing import controls
 from mint_keras.auditing.opened import Opened, open_scorer
 from mint_keras.data import images, samples, splits, transplant
 from mint_keras.data import protocol as protocols
-from mint_keras.records import UNTRAINED, InputError, Observations, SampleTable, concatenate_tables
+from mint_keras.records import UNTRAINED, InputError, Observations, RefusedError, SampleTable, concatenate_tables
 from mint_keras.report import states
 from mint_keras.report.states import NOT_POSSIBLE, NOT_RUN, Gap
 from mint_keras.statistics import division, findings
@@ -48,7 +48,7 @@ def measure(opened: Opened) -> tuple[list[Finding], list[Gap]]:
     for name, measured in measures.items():
         try:
             found += list(measured(opened))
-        except InputError as error:  # what decides nothing must not take the verdict with it
+        except (InputError, RefusedError) as error:  # what decides nothing must not take the verdict with it
             found.append(Gap(name, NOT_POSSIBLE, str(error)))
     return [one for one in found if isinstance(one, Finding)], [one for one in found if isinstance(one, Gap)]
 

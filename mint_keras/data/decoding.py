@@ -55,8 +55,9 @@ def decode(encoded: bytes) -> np.ndarray:
     if encoded[4:8] == b"ftyp" and encoded[8:12].startswith(_HEIC):
         return _heic(encoded)
     # The first picture of a photo's own file is the photo. In RAW files it is a small copy, which OpenCV reads.
-    is_copy = _DNG_VERSION in tags or tags.get(_SUBFILE, 0) & 1
-    if is_copy or encoded.startswith(_RAW) or encoded[4:12] == b"ftypcrx " or encoded[8:10] == b"CR":
+    subfile = tags.get(_SUBFILE, 0)  # of whatever type
+    is_copy = _DNG_VERSION in tags or (isinstance(subfile, int) and subfile & 1) or (tags and encoded[8:10] == b"CR")
+    if is_copy or encoded.startswith(_RAW) or encoded[4:12] == b"ftypcrx ":
         raise InputError("Expected a developed photo, received a camera's RAW file: export it as JPEG.")
     image = _jpeg(encoded) if encoded.startswith(JPEG_START) else _opencv(encoded)
     is_scaled = not encoded.startswith(b"P7") or _PAM.match(encoded[:1024])  # which OpenCV does not do

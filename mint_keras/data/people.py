@@ -153,11 +153,9 @@ def read(names: Sequence[str], layout: str = FOLDERS) -> Reading:
         notes.append(f"If they are people: --layout {INNER}.")
         return _finish(names, [""] * len(names), f"unknown, because {reason}", notes)
     if _are_conditions(paths):
-        inside = ["/".join(path[1:]) for path in paths]
-        if all(not name or name[-1].isdecimal() for name in inside):  # of people or of their videos
-            return _finish(names, [""] * len(names), "unknown, because outer or inner folders may be people", notes)
-        notes.append(f"Folders such as {min(tops)!r} have the same folders inside, which are read as people.")
-        return _finish(names, inside, "the inner folder", notes)
+        # Canon/Ann beside Nikon/Ann, or what each of a few speakers says: nothing in names tells these apart.
+        notes.append(f"Folders such as {min(tops)!r} have the same folders inside. Outer or inner ones may be people.")
+        return _finish(names, [""] * len(names), "unknown, because outer or inner folders may be people", notes)
     inner = ["/".join(path) for path in paths]
     num_top, num_inner = len(set(tops) - {""}), len(set(inner) - {""})
     if num_top == num_inner:
@@ -204,6 +202,7 @@ def _without_parts(paths: list[list[str]]) -> tuple[list[list[str]], list[str]]:
             gone |= sessions
         bare = {name: match["name"] for name in here - gone if (match := _BEHIND.fullmatch(name))}
         one_of = {name: one for name, one in bare.items() if one in here or len(bare) == len(here)}
+        one_of = {name: one_of.get(one, one) for name, one in one_of.items()}  # "Ann_2004 (1)" is Ann
         if len(bare) == len(here) > len(set(bare.values())) == 1:
             gone, one_of = here, {}  # lfw_train and lfw_test
         if one_of:

@@ -62,12 +62,11 @@ class Language:
         if code not in NAMES:
             raise InputError(f"Expected a language of {', '.join(NAMES)}, received {code!r}.")
         self.code = code
-        self._messages: dict[str, str] = {}
-        if code != ENGLISH:
-            catalogue = read(resources.files("mint_keras.languages").joinpath(f"{code}.po").read_text("utf-8"))
-            self._messages = {**{name: name for name in names}, **catalogue}
+        path = resources.files("mint_keras.languages").joinpath(f"{code}.po")
+        catalogue = {} if code == ENGLISH else read(path.read_text("utf-8"))
+        self._messages = {**{name: name for name in names}, **catalogue} if catalogue else {}
         self._patterns = []
-        for message, said in self._messages.items():
+        for message, said in catalogue.items():  # names are strangers', and no patterns
             pieces = _HOLE.split(message)
             if len(pieces) > 1:
                 fits = re.compile("(.*?)".join(map(re.escape, pieces)))

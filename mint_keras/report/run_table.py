@@ -126,7 +126,7 @@ def conclude(table: RunTable) -> tuple[str, str]:
         name: control
         for name in found
         for control in (UNTRAINED_SAME, *([FAMILIAR] if name.startswith(_PLUS) else []))
-        if _distance(asked[name].get(control)) > 0
+        if not _is_passed(asked[name].get(control), asked[name][SAME])
     }
     across = {name: far for name, row in table.rows.items() if (far := _distance(row.get(AUC))) > 0}
     said = []
@@ -141,8 +141,9 @@ def conclude(table: RunTable) -> tuple[str, str]:
         found_by = best[:1].upper() + best[1:]
         what, same = "members from other people of their database", cell(asked.get(best, {}).get(SAME))
         if best in spoiled:
-            control = f"{spoiled[best]}, {cell(asked[best][spoiled[best]])}"
-            said.append(f"{found_by} tells {what}, {same}, but so does its control ({control}).")
+            control = asked[best].get(spoiled[best])
+            why = f"so may its control ({spoiled[best]}, {cell(control)})" if control else "its control was not run"
+            said.append(f"{found_by} tells {what}, {same}, but {why}.")
         elif best in found:
             said.append(f"{found_by} tells {what}: {same}, untrained {cell(asked[best].get(UNTRAINED_SAME))}.")
         elif best:
@@ -158,6 +159,11 @@ def conclude(table: RunTable) -> tuple[str, str]:
             said.append(f"Across databases {most} gives {gives}, and {familiar} where the claimed members are none.")
     is_clean = len(found) > len(spoiled)
     return TOLD_APART if is_clean else MIXED if found else DATABASE if across else NOTHING, " ".join(said)
+
+
+def _is_passed(control: Estimate | None, found: Estimate) -> bool:
+    """Says whether a control was run, sees no difference itself, and is exceeded by what was found."""
+    return control is not None and _distance(control) <= 0 and found.low > control.value
 
 
 def _distance(estimate: Estimate | None) -> float:

@@ -60,6 +60,11 @@ def test_other_addresses_are_refused(address: str, tmp_path: Path) -> None:
         download.fetch(f"{address}#sha256={SHA256}", (), tmp_path / "weights.onnx")
 
 
+def test_an_address_with_a_space_is_one_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="Fetch it by hand"):
+        download.fetch(f"http://localhost/a file#sha256={SHA256}", (), tmp_path / "weights.onnx")
+
+
 def test_the_hub_is_asked_for_the_file_of_its_main_branch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 

@@ -125,3 +125,18 @@ def test_every_backend_gives_the_same_one_by_one() -> None:
     runs = [lambda image, k=k: {"x": image[:, 0] + 0 * k} for k in range(3)]
     images = np.arange(50.0).reshape(25, 2)
     np.testing.assert_array_equal(runtime.one_by_one(runs)(images)["x"], images[:, 0])  # type: ignore[arg-type]
+
+
+def test_who_is_chosen_gave_keras_numbers_for_the_faces_that_are_shown_again(choose: Callable[..., Choice]) -> None:
+    """Else a first call would use an engine, and the next one, which asks again by drawn faces, another."""
+
+    def by(factor: float) -> Forward:
+        def run(images: np.ndarray) -> dict[str, np.ndarray]:
+            is_drawn = images.any(axis=(1, 2, 3))  # the job's own are all zeros
+            return {"outcome": np.where(is_drawn, factor, 1.0).astype(np.float32)[:, None]}
+
+        run.seconds = 0.01 if factor == 1 else 0.001  # type: ignore[attr-defined]
+        return run
+
+    assert choose({KERAS: by(1.0), ONNX: by(1.0 + 1e-4)}).engine == KERAS
+    assert choose({KERAS: by(1.0), ONNX: by(1.0 + 1e-6)}).engine == ONNX

@@ -189,3 +189,10 @@ def test_boxes_turn_with_their_pixels(how: int) -> None:
     left, top, right, bottom = decoding.turn_box(np.array([50.0, 10, 110, 30]), upright.shape, how).astype(int)
     assert upright[top:bottom, left:right].min() == 255
     assert upright.astype(bool).sum() == 3 * (bottom - top) * (right - left)
+
+
+@pytest.mark.parametrize("kind", [1, 2, 7, 11])  # bytes, text, undefined, a float: the standard has a long here
+def test_a_tag_of_an_odd_type_ends_nothing(kind: int) -> None:
+    file = struct.pack("<4sIHHHI4sI", b"II*\0", 8, 1, 254, kind, 1, b"\x01\0\0\0", 0)
+    with pytest.raises(InputError):
+        decoding.decode(file)

@@ -104,8 +104,9 @@ def test_who_is_on_the_photos(names: list[str], expected: str) -> None:
 def test_many_people_in_few_groups_and_the_other_way_round() -> None:
     assert len(who([f"group{g}/p{g}_{p}/1.jpg" for g in range(3) for p in range(60)])) == 180
     assert len(who([f"id{p}/v{p}_{v}/1.jpg" for p in range(60) for v in range(3)])) == 60
-    # Whoever is in folders of several cameras is one person; where all are numbers, they may be anybody's videos.
-    assert len(who([f"{camera}/p{p}x/1.jpg" for camera in ("Canon", "Nikon") for p in range(24)])) == 24
+    # People before cameras, or words of speakers: whoever reads the inner folders may put a speaker on both sides.
+    assert who([f"{camera}/p{p}x/1.jpg" for camera in ("Canon", "Nikon") for p in range(24)]) == {"?"}
+    assert who([f"s{p}/word{chr(97 + w)}a/1.jpg" for p in range(4) for w in range(24)]) == {"?"}
     assert who([f"{camera}/{p}/1.jpg" for camera in ("Canon", "Nikon") for p in range(24)]) == {"?"}
 
 
@@ -130,3 +131,7 @@ def test_two_readings_are_said() -> None:
     assert found.how == "the outer folder"
     assert "--layout inner-folders would make 3 people" in found.notes[0]
     assert "look like shards" in people.read([*photos("00000", names="{:05d}.png", start=0), "00001/01000.png"]).how
+
+
+def test_takes_of_takes_are_one_person() -> None:
+    assert who([f"{name}/1.jpg" for name in ("Ann", "Ann_2004", "Ann_2004 (1)", "Bob")]) == {"Ann", "Bob"}

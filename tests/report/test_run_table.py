@@ -55,9 +55,9 @@ def measured(scores: list[Scores], of_plus: list[Scores]) -> run_table.RunTable:
             head(same=2.0, untrained=2.0),
             plus(0.0),
             run_table.MIXED,
-            "but so does its control (untrained copy, same database,",
+            "but so may its control (untrained copy, same database,",
         ),
-        (head(across=2.0), plus(2.0, untrained=2.0), run_table.MIXED, "but so does its control"),
+        (head(across=2.0), plus(2.0, untrained=2.0), run_table.MIXED, "but so may its control"),
         (head(same=-2.0), plus(-2.0), run_table.NOTHING, "MINT+ does not tell"),
         (head(same=2.0, untrained=2.0), plus(2.0), run_table.TOLD_APART, "MINT+ by photo tells"),
     ],
@@ -93,13 +93,28 @@ def test_a_row_that_was_the_best_of_many_is_not_yet_found() -> None:
     """One of twenty rows is above chance by luck; alone it would be found."""
 
     def row(low: float) -> Mapping[str, Estimate]:
-        return {run_table.SAME: Estimate(0.56, low, 0.62, 3)}
+        return {run_table.SAME: Estimate(0.56, low, 0.62, 3), run_table.UNTRAINED_SAME: Estimate(0.5, 0.45, 0.55, 3)}
 
     alone = run_table.RunTable("vanilla", {"conv1": row(0.51)}, {"conv1": 0.02})
     of_many = run_table.RunTable("vanilla", {"conv1": row(0.51), "conv2": row(0.45)}, {"conv1": 0.4, "conv2": 1.0})
     assert run_table.conclude(alone)[0] == run_table.TOLD_APART
     assert run_table.conclude(of_many)[0] == run_table.NOTHING
     assert "(at most conv1: .56 [.51,.62], p = 0.40 as the best of 2)" in run_table.conclude(of_many)[1]
+
+
+@pytest.mark.parametrize(
+    ("control", "why"),
+    [
+        ({}, "its control was not run"),
+        ({run_table.UNTRAINED_SAME: Estimate(0.56, 0.49, 0.63, 1)}, "so may its control"),
+    ],
+)
+def test_who_does_not_exceed_a_control_finds_nothing(control: Mapping[str, Estimate], why: str) -> None:
+    """A control that is missing, or whose interval holds both chance and what was found, has not been passed."""
+    row = {run_table.SAME: Estimate(0.56, 0.51, 0.62, 3), **control}
+    found, text = run_table.conclude(run_table.RunTable("vanilla", {"conv1": row}, {"conv1": 0.01}))
+    assert found == run_table.MIXED
+    assert why in text
 
 
 def test_the_order_and_the_width_of_the_table() -> None:
