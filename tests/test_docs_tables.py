@@ -14,7 +14,7 @@ from mint_keras.data import protocol
 from mint_keras.edge import parity
 from mint_keras.records import AUDITED, ResultRow
 from mint_keras.report import paper_tables, run_table, tables
-from mint_keras.statistics import conformal
+from mint_keras.statistics import bounds, conformal
 from mint_keras.statistics.intervals import Estimate
 from studies import (
     bench_membership,
@@ -22,6 +22,7 @@ from studies import (
     dead_heads,
     every_format,
     fer2013,
+    measure_copies,
     measure_coverage,
     paper_scale,
     results_index,
@@ -281,13 +282,8 @@ def test_the_table_of_precisions_has_the_figures_of_their_runs() -> None:
     assert f"\n{tables.format_table(rows)}\n" in pages()
 
 
-def test_the_table_of_planted_copies_has_the_figures_of_the_search() -> None:
-    rows = [["planted", "found", "share", "missed at most (95%)"]]
-    planted = formats.read_json(ROOT / "docs" / "runs" / "overlap-lfw.json")["planted"]
-    for kind, one in sorted(planted.items(), key=lambda item: item[1]["found"]):
-        share = f"{one['found'] / one['planted']:.3f} [{one['low']:.3f}, {one['high']:.3f}]"
-        rows.append([kind, f"{one['found']} of {one['planted']}", share, f"{one['missed_at_most']:.1%}"])
-    assert f"\n{tables.format_table(rows)}\n" in pages()
+def test_the_tables_of_planted_copies_have_the_figures_of_the_search() -> None:
+    assert f"\n{measure_copies.render(formats.read_json(ROOT / 'docs' / 'runs' / 'overlap-lfw.json'))}\n" in pages()
 
 
 def test_the_table_of_p_values_has_the_figures_of_the_bundles() -> None:
@@ -356,3 +352,17 @@ def test_the_table_of_over_fitting_has_the_figures_of_its_pages() -> None:
         cells = [found[measure] for measure in columns.values()]
         rows.append([label, *map(tables.interval, cells)])
     assert f"\n{tables.format_table(rows)}\n" in pages()
+
+
+def test_who_is_who_has_the_figures_of_its_study() -> None:
+    world, *_ = formats.read_json(ROOT / "docs" / "runs" / "identities.json")["worlds"]
+    found, planted, flat = world["inspected"], world["planted"], world["flat"]
+    text = " ".join((ROOT / "docs" / "databases.md").read_text().split())
+    for num, of, between in (
+        (found["num_found"], planted["num_split"], "of the split were found"),
+        (found["num_told"], planted["num_hidden"], "shared names"),
+        (found["num_falsely_told"], found["num_others"], "other names were said to be of several people"),
+        (found["num_false"], found["num_names"], "were merged with another's"),
+    ):
+        assert f"{num:,} of {of:,} {between} ({bounds.exact_interval(num, of)})" in text
+    assert f"fell into {flat['num_groups']:,} groups, {flat['num_of_one']:,} of them of one person" in text

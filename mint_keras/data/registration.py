@@ -21,8 +21,8 @@ VIEWS = ((1.0, 0.0, 0.0), (0.93, 0.0, 0.0), (1.07, 0.0, 0.0),
          *((0.95, right, down) for right in (-0.34, 0.34) for down in (-0.34, 0.34)))  # fmt: skip
 _MAX_FREQUENCY = 11  # of rough pictures, in half turns
 _QUIET = 4.0  # grey levels: less is noise, and no contrast
-# A little below what copies reach: on half of LFW's people one in a thousand agreed by less than 0.990, or 0.730 in
-# detail; of other photos that are most alike one in a thousand agreed by more than 0.959 (scripts/measure_copies.py).
+# A little below what copies reach: on half of LFW's people one in a thousand agreed by less than 0.991, or 0.757 in
+# detail; of other photos that are most alike one in a thousand agreed by more than 0.964 (scripts/measure_copies.py).
 _MIN_WHOLE, _MIN_DETAIL = 0.98, 0.7
 _HOPEFUL = 0.85  # below, no other start was seen to help
 _STARTS = (0.95, 1.05)
