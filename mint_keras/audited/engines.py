@@ -111,7 +111,7 @@ def choose(networks: Networks, shown: np.ndarray, num_passes: float) -> Choice:
         times = runtime.fastest(runs, some, min(_SECONDS, _PAYS * min(map(left, runs))))
     for engine in sorted(runs, key=lambda one: left(one) * (1.0 if one == KERAS else runtime.MIN_SPEEDUP)):
         try:
-            forwards = {first: runs[engine], **exact(dict(others), engine, some, _RELATIVE)}
+            forwards = {first: runs[engine], **exact(dict(others), engine, some)}
             break
         except RefusedError as error:
             if engine == KERAS:
@@ -153,7 +153,7 @@ def open_all(networks: Networks, engine: Engine) -> Forwards:
     return {n: backends.open_forward(net, "float32", *engine, devices) for n, net in networks.items()}
 
 
-def exact(networks: Networks, engine: Engine, shown: np.ndarray | None = None, relative: float = _AGAIN) -> Forwards:
+def exact(networks: Networks, engine: Engine, shown: np.ndarray | None = None) -> Forwards:
     """Opens networks and compares every output with Keras', for a few images or, by default, drawn faces.
 
     Raises:
@@ -162,8 +162,9 @@ def exact(networks: Networks, engine: Engine, shown: np.ndarray | None = None, r
     plain = open_all(networks, KERAS)
     if engine == KERAS:
         return plain
+    relative = _RELATIVE
     if shown is None:
-        shown = _drawn(int(next(iter(networks.values())).input.shape[1]))
+        shown, relative = _drawn(int(next(iter(networks.values())).input.shape[1])), _AGAIN
     try:
         forwards = open_all(networks, engine)
         for name, run in plain.items():

@@ -62,8 +62,9 @@ class Language:
         if code not in NAMES:
             raise InputError(f"Expected a language of {', '.join(NAMES)}, received {code!r}.")
         self.code = code
-        path = resources.files("mint_keras.languages").joinpath(f"{code}.po")
-        catalogue = {} if code == ENGLISH else read(path.read_text("utf-8"))
+        catalogue: dict[str, str] = {}
+        if code != ENGLISH:
+            catalogue = read(resources.files("mint_keras.languages").joinpath(f"{code}.po").read_text("utf-8"))
         self._messages = {**{name: name for name in names}, **catalogue} if catalogue else {}
         self._patterns = []
         for message, said in catalogue.items():  # names are strangers', and no patterns

@@ -143,7 +143,7 @@ def test_auto_is_decided_once_and_kept(
     # Where it gives other numbers now, such as on another machine, nothing is mixed.
     shutil.rmtree(out / "shards" / "000001")
     formats.write_json(out / formats.MANIFEST, {k: v for k, v in manifest.items() if k != "shards_sha256"})
-    monkeypatch.setattr(engines, "_RELATIVE", 0.0)
+    monkeypatch.setattr(engines, "_AGAIN", 0.0)
     with pytest.raises(RefusedError, match="Expected Keras' numbers from onnxruntime on this machine: "):
         extract_aad(config(audited_folder, out))
 
