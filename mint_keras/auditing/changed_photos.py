@@ -14,7 +14,16 @@ from mint_keras.auditing.report import MAX_FPR, Changed
 from mint_keras.data import images, splits
 from mint_keras.data import protocol as protocols
 from mint_keras.data.changes import CHANGES
-from mint_keras.records import AUDITED, InputError, Labelled, NoSamplesError, Observations, SampleTable, Scores
+from mint_keras.records import (
+    AUDITED,
+    InputError,
+    Labelled,
+    NoSamplesError,
+    Observations,
+    RefusedError,
+    SampleTable,
+    Scores,
+)
 from mint_keras.report.states import CHANGED, NOT_POSSIBLE, NOT_RUN, Gap
 from mint_keras.scorers import mint_plus
 from mint_keras.scorers.contract import Fitted
@@ -105,11 +114,21 @@ def changed(opened: Opened, tasks: plus.Tasks) -> tuple[list[Changed], list[Gap]
     if not opened.spec.robustness:
         return [], [Gap(CHANGED, NOT_RUN, "not asked for (--robustness).")]
     asked = list(_asked(opened, tasks))
+    found: list[Changed] = []
+    refused: dict[str, str] = {}
     with progress.bar(total=len(asked) * len(CHANGES), desc="changes") as bar:
-        found = [one for single in asked for one in _measure(opened, single, bar.update)]
+        for single in asked:
+            try:
+                found += _measure(opened, single, bar.update)
+            except RefusedError as error:  # the run's engine is not here: that must not take the verdict with it
+                refused[single.name] = str(error)
     made = {one.scorer for one in found}
-    lacking = [name for name in (str(opened.scorer), _PLUS) if name not in made]
-    return found, [Gap(CHANGED, NOT_POSSIBLE, f"by {name}: too few people to fix a threshold on.") for name in lacking]
+    lacking = {
+        name: refused.get(name, "too few people to fix a threshold on.")
+        for name in (str(opened.scorer), _PLUS)
+        if name not in made
+    }
+    return found, [Gap(CHANGED, NOT_POSSIBLE, f"by {name}: {why}") for name, why in lacking.items()]
 
 
 def _asked(opened: Opened, tasks: plus.Tasks) -> Iterator[_Asked]:

@@ -7,10 +7,10 @@ from typing import cast
 import numpy as np
 import pytest
 
-from mint_keras.auditing import changed_photos
+from mint_keras.auditing import changed_photos, plus
 from mint_keras.auditing.opened import Opened
 from mint_keras.data import protocol as protocols
-from mint_keras.records import Labelled, SampleTable, Scores, concatenate_tables
+from mint_keras.records import Labelled, RefusedError, SampleTable, Scores, concatenate_tables
 from mint_keras.statistics import bounds, conformal
 from mint_keras.statistics.selection import Candidate
 from tests.statistics.worlds import scores_of
@@ -77,3 +77,20 @@ def test_without_valid_p_values_nothing_is_counted(opened: Opened) -> None:
     said = changed_photos.accusations(opened)
     assert "p-values are not given" in said
     assert conformal.MARGINAL not in said
+
+
+def test_an_engine_that_is_not_here_takes_no_verdict_with_it(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened.spec.robustness = True  # type: ignore[misc]
+
+    def refuse(*given: object) -> None:
+        raise RefusedError("no openvino here.")
+
+    asked = types.SimpleNamespace(name="vanilla on conv1")
+    monkeypatch.setattr(changed_photos, "_asked", lambda *given: [asked])
+    monkeypatch.setattr(changed_photos, "_measure", refuse)
+    found, gaps = changed_photos.changed(opened, cast(plus.Tasks, None))
+    assert found == []
+    assert [gap.why for gap in gaps] == [
+        "by vanilla on conv1: no openvino here.",
+        "by mint plus on photo: too few people to fix a threshold on.",
+    ]
