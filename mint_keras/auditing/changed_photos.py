@@ -123,12 +123,10 @@ def changed(opened: Opened, tasks: plus.Tasks) -> tuple[list[Changed], list[Gap]
             except RefusedError as error:  # the run's engine is not here: that must not take the verdict with it
                 refused[single.name] = str(error)
     made = {one.scorer for one in found}
-    lacking = {
-        name: refused.get(name, "too few people to fix a threshold on.")
-        for name in (str(opened.scorer), _PLUS)
-        if name not in made
-    }
-    return found, [Gap(CHANGED, NOT_POSSIBLE, f"by {name}: {why}") for name, why in lacking.items()]
+    lacking = [name for name in (str(opened.scorer), _PLUS) if name not in made]
+    why = {name: f"by {name}: too few people to fix a threshold on." for name in lacking}
+    why |= {name: f"by {name}: {reason}" for name, reason in refused.items()}
+    return found, [Gap(CHANGED, NOT_POSSIBLE, why[name]) for name in lacking]
 
 
 def _asked(opened: Opened, tasks: plus.Tasks) -> Iterator[_Asked]:
