@@ -3,14 +3,45 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Callable
+import gc
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # a worker a core: threads of two would wait for each other
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+
 import mint_keras  # noqa: F401 # tells ONNX Runtime to keep quiet, before any test imports it
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# Files that take long, longest first: a worker that began one last would run alone.
+LONG = (
+    "commands/test_extract_aad.py", "training/test_fit_heads.py", "studies/worlds/test_usable.py",
+    "commands/test_train_mint.py", "test_api.py", "commands/test_convert_fr.py", "edge/test_export.py",
+    "auditing/test_no_false_accusation.py", "auditing/test_opened.py", "commands/test_train_audited.py",
+    "audited/convert/test_iresnets.py", "scorers/test_head.py", "runs/test_baselines.py",
+    "commands/test_classifiers.py", "audited/test_recalibration.py", "runs/test_run.py",
+    "commands/test_prepare_faces.py", "test_scripts.py", "commands/test_evaluate_mint.py", "auditing/test_look.py",
+    "commands/test_make_tables.py", "heads/test_variants.py", "commands/test_attacks.py",
+    "edge/test_bundle_calibration.py",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts files that take long first; with --no-loadscope-reorder workers are given files in this order."""
+    place = {ROOT / "tests" / name: number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: place.get(item.path, len(LONG)))
+
+
+def pytest_collection_finish() -> None:
+    """What TensorFlow and Keras consist of is no garbage: a million objects that need not be looked at again."""
+    gc.freeze()
+
 
 # From a name, and what writes a folder, to the folder.
 Once = Callable[[str, Callable[[Path], object]], Path]
@@ -32,6 +63,16 @@ def once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Once:
         return out
 
     return make
+
+
+@pytest.fixture(scope="class")
+def few_views() -> Iterator[None]:
+    """Every face is looked at three times in place of eight, where it does not matter how it was changed."""
+    from mint_keras.aad import views
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(views, "VIEWS", dict([*views.VIEWS.items()][:2]))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -126,7 +126,7 @@ def sides(num: int, share: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
     return is_claimed, np.where(is_claimed, rank < round(share * num), rank >= round(share * num))
 
 
-@pytest.mark.parametrize(("share", "num", "seeds", "num_accused"), [(0.75, 80, range(5), 4), (0.65, 140, (3, 4), 1)])
+@pytest.mark.parametrize(("share", "num", "seeds", "num_accused"), [(0.75, 80, range(3), 2), (0.65, 140, (3, 4), 1)])
 def test_a_look_is_no_membership(share: float, num: int, seeds: Sequence[int], num_accused: int) -> None:
     """Nobody was used, and one side has more women than the other, which any good network sees and pixels do not."""
     is_claimed, is_female = sides(num, share)
@@ -184,7 +184,10 @@ REFERENCED = (MintPlus(), MintPlus(level=mint_plus.WITH_OTHERS), LogOdds())
 
 
 @pytest.mark.parametrize("recipe", REFERENCED, ids=("photo", "with_others", "log_odds"))
-def test_a_reference_finds_who_was_used_and_nobody_where_nobody_was(recipe: Scorer) -> None:
+def test_a_reference_finds_who_was_used_and_nobody_where_nobody_was(
+    recipe: Scorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mint_plus, "STRENGTHS", (1e-1,))
     is_claimed, is_female = sides(60)
     is_member, nobody = np.repeat(is_claimed, PHOTOS), np.zeros(120, bool)
     for was_used in (is_claimed, nobody):
@@ -195,8 +198,9 @@ def test_a_reference_finds_who_was_used_and_nobody_where_nobody_was(recipe: Scor
 
 
 @pytest.mark.parametrize("recipe", REFERENCED, ids=("photo", "with_others", "log_odds"))
-def test_a_reference_that_knows_the_other_side_accuses_nobody(recipe: Scorer) -> None:
+def test_a_reference_that_knows_the_other_side_accuses_nobody(recipe: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody was used, and the reference was trained on those kept out: the claimed members stand out beside it."""
+    monkeypatch.setattr(mint_plus, "STRENGTHS", (1e-1,))
     is_claimed, is_female = sides(60)
     is_member = np.repeat(is_claimed, PHOTOS)
     shown = world(is_female, np.zeros(120, bool), seed=1, known_to_reference=~is_claimed)

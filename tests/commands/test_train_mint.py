@@ -20,7 +20,8 @@ from mint_keras.commands.train_mint import TrainMint, train_mint
 from mint_keras.data import images, sample_tables, samples, synthetic
 from mint_keras.heads import specs
 from mint_keras.records import AUDITED, UNTRAINED, InputError, RefusedError
-from mint_keras.runs.run import choose_samples
+from mint_keras.runs import report
+from mint_keras.runs.run import choose_samples, open_run
 from mint_keras.runs.spec import RunSpec
 from mint_keras.statistics import metrics
 from tests.conftest import ROOT, Once
@@ -209,11 +210,13 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_folders_of_real_files(folders: Path, audited_folder: Path, tmp_path: Path) -> None:
-    options = {"externals": (str(folders / "phone"),), "evaluate": (str(folders / "cctv"),), "num_train": 101}
-    text = train_mint(small(audited_folder, tmp_path / "out", **options, num_test=101)).text
+    options = {"externals": (str(folders / "phone"),), "evaluate": (str(folders / "cctv"),), "taps": ("conv4",)}
+    text = report.describe(
+        open_run(RunSpec("vanilla", audited=audited_folder, **options, num_train=101, num_test=101), tmp_path / "out")
+    )
     assert "resized without alignment: phone 100" in text
     assert "2 files could not be used" in text
-    with open(tmp_path / "out" / "rejected.csv", newline="") as file:
+    with open(tmp_path / "out" / "aad" / "rejected.csv", newline="") as file:
         names = sorted(Path(row["location"]).name for row in csv.DictReader(file))
     assert names == ["broken.jpg", "wide.png"]
 
