@@ -95,7 +95,11 @@ def run_folder(audited_folder: Path, once: Once) -> Path:
 
 @pytest.fixture(scope="session")
 def exported_folder(run_folder: Path, once: Once) -> Path:
-    """A bundle of the small run."""
+    """A bundle of the small run, and beside it in a text file what the command said."""
     from mint_keras.commands.export_tflite import ExportTflite, export_tflite
 
-    return once("lab", lambda out: export_tflite(ExportTflite(run_folder, out, samples=2)))
+    def write(out: Path) -> None:
+        text = export_tflite(ExportTflite(run_folder, out, samples=2, quiet=True)).text
+        out.with_suffix(".txt").write_text(text)
+
+    return once("lab", write)

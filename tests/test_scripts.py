@@ -49,7 +49,7 @@ def test_wrong_usage_is_2(tmp_path: Path) -> None:
 
 def test_bad_input_is_1_and_one_line(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    done = run("train_audited.py", "--data", tmp_path / "empty", "--out", tmp_path / "out")
+    done = run("inspect_database.py", tmp_path / "empty", "--out", tmp_path / "out")
     assert done.returncode == 1
     assert done.stderr.startswith("error: Expected images")
     assert len(done.stderr.splitlines()) == 1
