@@ -184,10 +184,7 @@ REFERENCED = (MintPlus(), MintPlus(level=mint_plus.WITH_OTHERS), LogOdds())
 
 
 @pytest.mark.parametrize("recipe", REFERENCED, ids=("photo", "with_others", "log_odds"))
-def test_a_reference_finds_who_was_used_and_nobody_where_nobody_was(
-    recipe: Scorer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(mint_plus, "STRENGTHS", (1e-1,))
+def test_a_reference_finds_who_was_used_and_nobody_where_nobody_was(recipe: Scorer) -> None:
     is_claimed, is_female = sides(60)
     is_member, nobody = np.repeat(is_claimed, PHOTOS), np.zeros(120, bool)
     for was_used in (is_claimed, nobody):
@@ -198,9 +195,8 @@ def test_a_reference_finds_who_was_used_and_nobody_where_nobody_was(
 
 
 @pytest.mark.parametrize("recipe", REFERENCED, ids=("photo", "with_others", "log_odds"))
-def test_a_reference_that_knows_the_other_side_accuses_nobody(recipe: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reference_that_knows_the_other_side_accuses_nobody(recipe: Scorer) -> None:
     """Nobody was used, and the reference was trained on those kept out: the claimed members stand out beside it."""
-    monkeypatch.setattr(mint_plus, "STRENGTHS", (1e-1,))
     is_claimed, is_female = sides(60)
     is_member = np.repeat(is_claimed, PHOTOS)
     shown = world(is_female, np.zeros(120, bool), seed=1, known_to_reference=~is_claimed)

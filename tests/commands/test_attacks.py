@@ -23,7 +23,6 @@ def few(source: Path, to: Path) -> str:
     return str(to)
 
 
-@pytest.mark.usefixtures("few_views")
 def test_a_table_and_the_scores_behind_it(
     audited_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

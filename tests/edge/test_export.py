@@ -120,8 +120,8 @@ def test_faces_are_enlarged_for_a_model_of_more_pixels(faces: np.ndarray) -> Non
     extractor = taps.extractor(iresnet.build("tiny", 160), ["conv1"], "max")
     head = vanilla.build({"conv1": extractor.output["conv1"].shape[1:]})
     enlarged = np.stack([images.Framing(160).apply(face) for face in faces])  # rounded to whole numbers there
-    expected = head(extractor(iresnet.normalise(enlarged)))
-    found = export.fuse(extractor, head)(faces)["score"]
+    expected = head.predict(extractor.predict(iresnet.normalise(enlarged), verbose=0), verbose=0)
+    found = export.fuse(extractor, head).predict(faces, verbose=0)["score"]
     np.testing.assert_allclose(found, expected, atol=0.002)
 
 
