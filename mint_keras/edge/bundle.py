@@ -106,8 +106,7 @@ def read_bundle(path: Path) -> Bundle:
             raise RefusedError(f"The manifest of {path} names a file outside of it: {name}.")
         if not file.is_file():
             raise InputError(f"Expected {name} in {path}, received none.")
-        if (received := formats.sha256_file(file)) != expected:
-            raise RefusedError(f"{file} has SHA-256 {received}, its manifest says {expected}.")
+        formats.check_sha256(file, expected)
     with reading(f"head, tap, seed, audited model and versions in the manifest of {path}"):
         # What reports show; whoever seals a manifest again may have left it out.
         _ = manifest["inputs"]["audited"], manifest["versions"]["mint_keras"]

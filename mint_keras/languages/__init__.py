@@ -43,11 +43,7 @@ class _Said(NamedTuple):
 
 
 class Language:
-    """A catalogue of messages, see the module.
-
-    Attributes:
-        code: A key of `NAMES`.
-    """
+    """A catalogue of messages, see the module; its `code` is a key of `NAMES`."""
 
     def __init__(self, code: str, names: Iterable[str] = ()) -> None:
         """Reads the catalogue of a language.
