@@ -185,6 +185,11 @@ def text(made: PhotoScores, out: Path | None) -> str:
     return "\n".join(filter(None, [*lines, *said]))
 
 
+def why(rejected: Rejected, language: languages.Language) -> str:
+    """Says why a file could not be used."""
+    return f"{printable(rejected.location)}: {language.say(rejected.reason)}"
+
+
 def printable(name: str) -> str:
     r"""Returns a name in one line and without anything that steers a terminal: `\n` and the like are written out."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
