@@ -71,7 +71,9 @@ def extract_missing(
             missing = extract.missing_shards(out, layout, len(table))
             # Workers have folders of their own, in which a relative path leads nowhere.
             there_too = dataclasses.replace(spec, audited=spec.audited.resolve())
-            scale.extract_on_ray(scale.ShardWork(out.resolve(), there_too, layout), missing, address, report)
+            work = scale.ShardWork(out.resolve(), there_too, layout)
+            for num in workers.map_parts(scale.ShardWorker, work, missing, address):
+                report(num)
     store.finish(out, facts, table, layout.shard_size)
     opened = store.open_store(out)
     assert opened is not None  # noqa: S101 # it has just been finished
