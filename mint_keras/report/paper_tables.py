@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from mint_keras import paper
 from mint_keras.data import protocol
@@ -231,7 +232,7 @@ def to_latex(key: int | str, models: tuple[str, ...], rows: list[Row], note: str
     ])  # fmt: skip
 
 
-def to_csv(models: tuple[str, ...], rows: list[Row]) -> Iterator[list[object]]:
+def to_csv(models: tuple[str, ...], rows: list[Row]) -> Iterator[list[Any]]:
     """Yields the lines of a table, header first, with every figure and interval, one line a cell and source."""
     names = ("accuracy", "auc", "tpr_at_1_fpr")
     ends = [f"{name}{end}" for name in names for end in ("", "_low", "_high")]

@@ -123,7 +123,7 @@ class Verdict(Shown):
         """Reads back what `to_dict` wrote, of this version or an older one."""
         findings = []
         for one in content["findings"]:
-            made = {name: Estimate(**one[name]) for name in ("auc", "difference") if one[name]}
+            made: dict[str, Any] = {name: Estimate(**one[name]) for name in ("auc", "difference") if one[name]}
             if certified := one.get("certified"):
                 inner = {"thresholds": tuple(certified["thresholds"]), "tpr": Estimate(**certified["tpr"])}
                 made["certified"] = Certified(**{**certified, **inner})
