@@ -42,9 +42,13 @@ def script(path: str) -> int:
 
 
 def run(module_name: str, has_keras: bool, arguments: list[str], program: str) -> int:
-    """Parses options for the command that a module holds (see `commands`), runs it, and prints what it says.
+    """Parses options for the command that a module holds, runs it, and prints what it says.
 
-    The arguments are the command line without the command's name, the program is how its help calls it.
+    Args:
+        module_name: The module, with a function of its own last name and a class of options (see `commands`).
+        has_keras: Whether the command runs TensorFlow.
+        arguments: The command line without the command's name.
+        program: How its help calls it.
     """
     return _heard(lambda received: _command(module_name, has_keras, arguments, program, received))
 

@@ -200,9 +200,15 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def make_manifest(kind: str, inputs: dict[str, str], config: dict[str, Any]) -> dict[str, Any]:
-    """Describes an artefact by its kind, the SHA-256 of all that it is made from, and the settings that decide it.
+    """Describes an artefact.
 
-    The `fingerprint` of the manifest covers these three, so equal fingerprints mean the same artefact.
+    Args:
+        kind: What it is, for example "mint_run".
+        inputs: SHA-256 of everything it is made from, by name.
+        config: The resolved settings that decide its content.
+
+    Returns:
+        The manifest; `fingerprint` covers kind, inputs and config, so equal fingerprints mean the same artefact.
     """
     made_from = {"kind": kind, "inputs": inputs, "config": named(json.loads(json.dumps(config, default=str)))}
     # Without --out and --workers: the same work gives the same manifest everywhere.

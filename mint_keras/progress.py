@@ -51,6 +51,11 @@ def say(text: str) -> None:
 
 
 def bar(iterable: Iterable | None = None, **settings: Any) -> tqdm:
-    """Returns tqdm's bar over an iterable; without one it is moved by hand, in a `with` block, by its `update`."""
+    """Returns a bar over an iterable, or one that is moved by hand.
+
+    Args:
+        iterable: What to go through; None for `with bar(total=n) as moved: moved.update()`.
+        settings: Arguments of tqdm, such as desc, unit and total.
+    """
     pace = {} if sys.stderr.isatty() else {"mininterval": 60.0}
     return tqdm(iterable, disable=_is_hidden.get(), **pace, **settings)

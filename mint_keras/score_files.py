@@ -36,7 +36,11 @@ def scorer_and_model(name: str) -> tuple[str, str]:
 
 
 def write_scores(path: Path, scores: Iterable[Scores]) -> None:
-    """Writes scores as .csv or .parquet; score and logit keep every digit, so that statistics over the file are exact.
+    """Writes scores; score and logit keep every digit, so that statistics over the file are exact.
+
+    Args:
+        path: Ends in .csv or .parquet, which decides the format.
+        scores: The scores of one or several scorers.
 
     Raises:
         NoSamplesError: if there is no score.

@@ -5,9 +5,11 @@ from numpy.typing import DTypeLike
 
 
 def unit_rows(rows: np.ndarray, dtype: DTypeLike = np.float64) -> np.ndarray:
-    """Returns rows, shape (n, d), of length 1; a row of zeros stays zeros.
+    """Returns rows of length 1; a row of zeros stays zeros.
 
-    It is computed in a type: float64 is the same for everybody, float32 halves the memory.
+    Args:
+        rows: Vectors, shape (n, d).
+        dtype: Type in which to compute; float64 is the same for everybody, float32 halves the memory.
     """
     rows = np.asarray(rows, dtype)
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(rows.dtype).tiny)
@@ -28,5 +30,9 @@ def cosines(first: np.ndarray, second: np.ndarray, of_zeros: float = 0.0) -> np.
 
 
 def log_norms(rows: np.ndarray) -> np.ndarray:
-    """Returns the natural logarithm of the length of rows, (n, d), shape (n,), float64; of the smallest for zeros."""
+    """Returns the natural logarithm of every row's length, shape (n,), float64; of the smallest float64 for zeros.
+
+    Args:
+        rows: Vectors, shape (n, d).
+    """
     return np.log(np.maximum(np.linalg.norm(np.asarray(rows, np.float64), axis=1), np.finfo(np.float64).tiny))

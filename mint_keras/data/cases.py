@@ -112,8 +112,12 @@ def plan(sides: Sides, size: str, num_train: int = 0, num_test: int = 0) -> Plan
 
     Evaluation takes all test externals, as the paper does, and as many members. Where one pool has to give both
     training and test samples, and is too small for both, it is divided in the ratio that the paper's numbers have.
-    Numbers of each class may be given: of training samples in place of a size, a key of `SIZES`, and of test samples
-    at most; 0 gives none.
+
+    Args:
+        sides: The samples that there are.
+        size: A key of `SIZES`.
+        num_train: Training samples of each class in place of a size; 0 takes the size.
+        num_test: Test samples of each class at most; 0 takes all.
     """
     full = SIZES["100k"]
     pools = (sides.members, sides.externals)

@@ -30,10 +30,12 @@ _THREADS = 2
 
 
 def export(file: str, photos: str, folder: Path) -> dict[str, Any]:
-    """Writes a detector, SCRFD with landmarks, for both sizes of the input into a bundle; returns the manifest's entry.
+    """Writes a detector for both sizes of the input into a bundle, and returns the manifest's entry.
 
-    The file is named as `detectors.find_file` takes it. Photos are a folder to compare on, beside drawn ones, "" for
-    none.
+    Args:
+        file: An SCRFD file with landmarks, `.onnx`, or `insightface:PACK`; see `detectors.find_file`.
+        photos: A folder of photos to compare on, beside drawn ones; "" for none.
+        folder: The bundle's folder.
 
     Raises:
         InputError: if the file is no such detector.

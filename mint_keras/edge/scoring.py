@@ -101,7 +101,12 @@ def judge(
 ) -> PhotoScores:
     """Returns what a bundle says of the faces that it scored in a table of photos.
 
-    Unused are photos without a usable face, and what was left out (`files.LEFT_OUT`).
+    Args:
+        bundle: The bundle.
+        table: The photos.
+        faces: Their faces.
+        unused: Photos without a usable face, and what was left out (`files.LEFT_OUT`).
+        looking: Whether scores are shown `anyway`, and in which language.
     """
     calibration = bundle.calibration()
     logit = np.array([face.logit for face in faces], np.float32)

@@ -63,8 +63,12 @@ def overlaps(faces: Detections, box: np.ndarray) -> np.ndarray:
 def check_upright(faces: Detections, shape: tuple[int, ...], box: np.ndarray, how: int, min_overlap: float) -> None:
     """Refuses a box that fits a face better if it was drawn on a turned photo as it is stored.
 
-    Faces, shape (height first) and box, where the database says that the face is, are of the upright photo; `how` is
-    its EXIF orientation.
+    Args:
+        faces: The faces of the upright photo.
+        shape: Shape of the upright photo, height first.
+        box: Where the database says that the face is; boxes are of upright photos.
+        how: The EXIF orientation of the photo.
+        min_overlap: Smallest overlap that counts.
 
     Raises:
         InputError: if it does, because the face that it overlaps may be a neighbour's.

@@ -49,7 +49,11 @@ class Language:
     """A catalogue of messages, see the module; its `code` is a key of `NAMES`."""
 
     def __init__(self, code: str, names: Iterable[str] = ()) -> None:
-        """Reads the catalogue of a language; names are what is called the same in every one, such as a database.
+        """Reads the catalogue of a language.
+
+        Args:
+            code: A key of `NAMES`.
+            names: What is called the same in every language, such as a database.
 
         Raises:
             InputError: if there is no such language.

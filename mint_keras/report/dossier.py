@@ -115,7 +115,10 @@ def _is_stronger_than_found(verdicts: Mapping[str, Verdict]) -> bool:
 def write(folder: Path, case: Case, time: str = "") -> list[str]:
     """Writes the report of a finished audit beside its audit.json; returns the names of the files.
 
-    What the case says replaces what was said before. The time is that of the audit, if no report has said so yet.
+    Args:
+        folder: The folder of the audit.
+        case: Whose audit it is. What it says replaces what was said before.
+        time: When the audit was made, if no report has said so yet; "" if nobody knows any more.
     """
     found = read(folder)
     manifest = formats.read_json(folder / formats.MANIFEST) if (folder / formats.MANIFEST).is_file() else {}
@@ -164,8 +167,13 @@ def render(
 ) -> str:
     """Returns the page of an audit: one HTML file that needs nothing else, for the screen and for paper.
 
-    The manifest is {} if it is lost, the case the content of case.json. Of the files that are its result there is the
-    SHA-256 by name, of pictures the PNG: `FINDINGS`, and `POWER` and `ROBUSTNESS` where there are such curves.
+    Args:
+        found: The audit.
+        manifest: Its manifest; {} if it is lost.
+        case: The content of case.json.
+        files: SHA-256 of the files that are its result, by name.
+        pictures: PNG files by name, `FINDINGS`, and `POWER` and `ROBUSTNESS` where there are such curves.
+        language: What it is written in.
     """
     environment = language.templates("mint_keras.report")
     environment.filters["estimate"] = lambda one: str(Estimate(**one) if isinstance(one, Mapping) else one)

@@ -48,8 +48,12 @@ class RunTable:
 def measure(scores: Sequence[Scores], plus: Sequence[Scores], head: str, main: str, seed: int = 1) -> RunTable:
     """Measures the rows of a table: the head's taps, the combination, the outcome, baselines, and MINT+ last.
 
-    The scores are of a run, every training of every head; `plus` those of MINT+, cross-fitted between people of the
-    members' own database, through both models; `main` is the evaluation of members against externals.
+    Args:
+        scores: Scores of a run, every training of every head.
+        plus: Cross-fitted scores of MINT+ between people of the members' own database, through both models.
+        head: The name of the run's heads.
+        main: The evaluation of members against externals.
+        seed: Seeds the intervals.
     """
     kinds = selection.candidates(scores, main)
     parts: dict[str, dict[str, Sequence[Scores]]] = {}

@@ -16,7 +16,10 @@ _PLACES = {
 
 
 def path(name: str) -> Path:
-    """Returns a folder of the shelf, such as "lab" or "bundles/lab".
+    """Returns a folder of the shelf.
+
+    Args:
+        name: "cards", "lab", "lab2", "lab3", "dlib", "mediapipe" or "bundles/lab".
 
     Raises:
         FileNotFoundError: if the shelf holds no such thing.

@@ -224,8 +224,15 @@ def most_mistakes(
     the calibration people, which fixes for all k together how many of n photos come before the k-th of these: a Polya
     urn (Gazin, Blanchard and Roquain, AISTATS 2024). Drawn urns say how far that strays from its mean.
 
-    From p-values of one photo each of n people (`figures.one_photo_each`), shape (n,), the number of calibration people
-    of each database, and thresholds, shape (k,), to the bounds, shape (k,), int.
+    Args:
+        p: p-values of one photo each of n people (`figures.one_photo_each`), shape (n,).
+        num_people: The number of calibration people of each database.
+        at: The thresholds, shape (k,).
+        alpha: The probability that some bound is too small.
+        seed: Seeds the urns.
+
+    Returns:
+        The bounds, shape (k,), int.
     """
     _check_rate(alpha)
     known, num = np.sort(p), len(p)

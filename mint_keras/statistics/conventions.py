@@ -29,10 +29,14 @@ class Ranked:
 
 
 def by_margin(cosines: Mapping[str, np.ndarray], genuine: np.ndarray, seed: int) -> list[Ranked]:
-    """Ranks by how far apart pairs of one person (`genuine`) and pairs of two are: d' of the cosines, by convention.
+    """Ranks by how far apart pairs of one person and pairs of two are: d' of the cosines; the larger the better.
 
-    d' is the difference of the means over the root of the mean variance; the larger the better. Draws take pairs of
-    both kinds.
+    d' is the difference of the means over the root of the mean variance. Draws take pairs of both kinds.
+
+    Args:
+        cosines: Of every pair's embeddings, (n,), by convention.
+        genuine: Whether a pair is of one person, (n,).
+        seed: Seed of the draws.
     """
     rng = streams.stream(seed, streams.PIXELS)
     sides = [np.flatnonzero(genuine), np.flatnonzero(~genuine)]

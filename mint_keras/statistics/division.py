@@ -68,8 +68,14 @@ def equal_photos(
 ) -> tuple[int, Labelled]:
     """Chooses the same number of photos of every person, whether a member or not.
 
-    If people have photos on both sides of membership, only those who have enough on both are chosen; `least` people of
-    each side must remain. `people` and `sample_id` are those of every row of the table, shape (n,).
+    If people have photos on both sides of membership, only those who have enough on both are chosen.
+
+    Args:
+        photos: Rows of a table, with their membership.
+        least: How many people of each side must remain.
+        people: The person of every row of the table, shape (n,).
+        sample_id: The name of every row of the table, shape (n,).
+        seed: Seeds the choice.
 
     Returns:
         The number of photos, the largest one up to 8 that leaves enough people, and the chosen rows and membership; 0

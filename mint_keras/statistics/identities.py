@@ -120,9 +120,12 @@ class Several(NamedTuple):
 
 
 def competence(embeddings: np.ndarray, people: np.ndarray, seed: int = 1) -> Competence:
-    """Returns how well a network tells people apart on the photos at hand, by one pair fewer of a person than photos.
+    """Returns how well a network tells people apart on the photos at hand.
 
-    From embeddings of photos, shape (n, d), of any length, and who is on them, shape (n,), as all here.
+    Args:
+        embeddings: Embeddings of photos, shape (n, d), of any length.
+        people: Who is on them, shape (n,).
+        seed: Seeds the choice of pairs: of a person one fewer than photos.
 
     Raises:
         InputError: if embeddings are not finite, or not as many as names.
@@ -164,7 +167,11 @@ def same_people(embeddings: np.ndarray, people: np.ndarray) -> Merged:
     """Finds names that are one person: by average linkage of the names' mean embeddings, and by copies of photos.
 
     The photos at hand set the threshold, from people who are split into two names and from all pairs of names. Two
-    people under one name are not looked for. The network is to be competent.
+    people under one name are not looked for.
+
+    Args:
+        embeddings: Embeddings of photos, shape (n, d), of any length, by a competent network.
+        people: The name of who is on them, shape (n,).
 
     Raises:
         InputError: if embeddings are not finite, or not as many as names.
@@ -190,7 +197,12 @@ def several_people(embeddings: np.ndarray, people: np.ndarray, seed: int = 1) ->
     """Finds names whose photos fall into parts that are as different as people are: by average linkage.
 
     The photos at hand set the threshold, from pairs of names that are taken for one. A part may be a single photo: of
-    somebody else, or one that the network, which is to be competent, cannot make out.
+    somebody else, or one that the network cannot make out.
+
+    Args:
+        embeddings: Embeddings of photos, shape (n, d), of any length, by a competent network.
+        people: The name of who is on them, shape (n,).
+        seed: Seeds the pairs.
 
     Raises:
         InputError: if embeddings are not finite, or not as many as names.

@@ -82,9 +82,12 @@ class CurvePoint:
 
 
 def power_curve(parts: Sequence[Scores], max_photos: int, seed: int = 1) -> list[CurvePoint]:
-    """Returns how well n = 1 ... `max_photos` photos of a person, who is on one side, tell members from externals.
+    """Returns how well n = 1 ... `max_photos` photos of a person tell members from externals.
 
-    The scores are of one scorer, tap and evaluation, one entry for each training seed.
+    Args:
+        parts: Scores of one scorer, tap and evaluation, one entry for each training seed; people on one side each.
+        max_photos: The last n.
+        seed: Seeds the photos' order and the intervals.
 
     Raises:
         InputError: if nobody of one side has so many photos.
