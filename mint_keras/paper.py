@@ -20,11 +20,17 @@ CLASSIFICATION_TRAIN, CLASSIFICATION_TEST = 40_000, 10_000
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """One table of the paper. All of them hold classification accuracies as fractions."""
+    """One table of the paper. All of them hold classification accuracies as fractions.
+
+    Attributes:
+        title: what it shows, in short.
+        columns: what heads the columns, without the first.
+        cells: for every row, under the name the paper gives it, one entry a column. An entry holds one accuracy, in
+            Table 2 those of Cases A and B.
+    """
 
     title: str
-    columns: tuple[str, ...]  # what heads the columns, without the first
-    # For every row, under the name the paper gives it, one entry a column: accuracies, in Table 2 of Cases A and B.
+    columns: tuple[str, ...]
     cells: dict[str, tuple[tuple[float, ...], ...]]
 
 

@@ -83,18 +83,28 @@ class Shown:
 
 
 class Sample(NamedTuple):
-    """One face or picture, as the readers of databases yield it; no pixels."""
+    """One face or picture, as the readers of databases yield it; no pixels.
 
-    sample_id: str  # a unique name
+    Attributes:
+        sample_id: A unique name.
+        database: The database it comes from.
+        identity: The person, unique within the database. Where nobody knows, `data.people.unknown` of the face's name.
+        location: Where `data.images.FaceReader` finds the pixels: a file, `FILE#KEY` inside a container, or lab faces.
+        group: What else must stay on one side of a split, where that is more than the identity (two records of one
+            person, say); "" means the identity.
+        box: Left, top, right, bottom of the face in pixels; () if nobody drew it.
+        landmarks: Ten numbers, x and y of both eyes, nose and both corners of the mouth in pixels; () if nobody did.
+        attributes: Whatever else the database says, such as age or class.
+    """
+
+    sample_id: str
     database: str
-    identity: str  # unique within the database; where nobody knows who it is, `data.people.unknown` of the face's name
-    location: str  # where `data.images.FaceReader` finds pixels: a file, `FILE#KEY` inside a container, or lab faces
-    # What else must stay on one side of a split, where that is more than the identity (two records of one person, say).
+    identity: str
+    location: str
     group: str = ""
-    box: tuple[float, ...] = ()  # left, top, right, bottom of the face in pixels; () if nobody drew it
-    # x and y of both eyes, nose and both corners of the mouth in pixels; () if nobody marked them.
+    box: tuple[float, ...] = ()
     landmarks: tuple[float, ...] = ()
-    attributes: Mapping[str, str] = {}  # whatever else the database says, such as age or class; never changed
+    attributes: Mapping[str, str] = {}  # never changed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,13 +206,17 @@ _EMPTY: dict[str, Callable[[int], Any]] = {
 class Labelled(NamedTuple):
     """Rows of a table, and what each of them is (claimed to be).
 
+    Attributes:
+        rows: Row numbers, shape (n,), int.
+        is_member: Which of them are members' rows, shape (n,), bool.
+
     Example:
         >>> Labelled(np.array([3, 5, 8]), np.array([True, False, True])).smaller_side
         1
     """
 
-    rows: np.ndarray  # row numbers, shape (n,), int
-    is_member: np.ndarray  # which of them are members' rows, shape (n,), bool
+    rows: np.ndarray
+    is_member: np.ndarray
 
     def where(self, kept: np.ndarray) -> Labelled:
         """Returns those rows that a mask of shape (n,) keeps."""
@@ -281,17 +295,28 @@ class Rejected:
 
 @dataclasses.dataclass(frozen=True)
 class Scores(Shown):
-    """What one scorer gave for the samples of one evaluation; a higher score means more likely a member."""
+    """What one scorer gave for the samples of one evaluation; a higher score means more likely a member.
 
-    scorer: str  # who scored, for example "vanilla"
-    tap: str  # what it looked at, for example "conv1" or "combination"
-    evaluation: str  # which comparison this is, for example "unseen_database"
-    seed: int  # the run's
-    samples: SampleTable  # n rows, each sample once
-    is_member: np.ndarray | None  # what each sample is (claimed to be), shape (n,), bool; None where nobody knows
-    logit: np.ndarray  # the score before the sigmoid, (n,), float32, finite: what cannot be scored is left out before
-    model: str = AUDITED  # through which it looked: `AUDITED`, `UNTRAINED` (or a numbered copy) or another's name
-    num_folds: int = 0  # of cross-fitting, whose intervals are wider; 0 where nobody scored was fitted on
+    Attributes:
+        scorer: Who scored, for example "vanilla".
+        tap: What it looked at, for example "conv1" or "combination".
+        evaluation: Which comparison this is, for example "unseen_database"; the seed is the run's.
+        samples: The scored samples, n rows, each once.
+        is_member: What each sample is (claimed to be), shape (n,), bool; None where nobody knows.
+        logit: The score before the sigmoid, shape (n,), float32, finite: whatever cannot be scored is left out before.
+        model: Through which model it looked: `AUDITED`, `UNTRAINED` (or a numbered copy) or another model's name.
+        num_folds: Of cross-fitting, whose intervals are wider; 0 where the scorer was fitted on other people or nobody.
+    """
+
+    scorer: str
+    tap: str
+    evaluation: str
+    seed: int
+    samples: SampleTable
+    is_member: np.ndarray | None
+    logit: np.ndarray
+    model: str = AUDITED
+    num_folds: int = 0
 
     def __post_init__(self) -> None:
         who, ids, num = f"{self.scorer!r} on {self.tap!r}", self.samples.sample_id.tolist(), len(self.samples)

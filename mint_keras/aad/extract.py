@@ -24,12 +24,19 @@ SHARD_SIZE = 1024
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """What decides the bytes of a store besides models and samples."""
+    """What decides the bytes of a store besides models and samples.
 
-    batch_size: int = BATCH_SIZE  # faces at once, since outputs differ in the last bits between batch sizes
-    shard_size: int = SHARD_SIZE  # samples that a shard covers; every shard begins a new batch
-    dtype: str = "float16"  # of stored maps; vectors are float32, pixels uint8
-    framing: images.Framing = images.FACE  # what images become before the models see them
+    Attributes:
+        batch_size: Faces the models get at once, since outputs differ in the last bits between batch sizes.
+        shard_size: Samples a shard covers; every shard begins a new batch.
+        dtype: Type of stored maps; vectors are float32, pixels uint8.
+        framing: What images become before the models see them.
+    """
+
+    batch_size: int = BATCH_SIZE
+    shard_size: int = SHARD_SIZE
+    dtype: str = "float16"
+    framing: images.Framing = images.FACE
 
     def settings(self) -> dict[str, Any]:
         """Returns all of it for a manifest."""

@@ -17,16 +17,27 @@ from mint_keras.records import AUDITED, UNTRAINED
 
 @dataclasses.dataclass(frozen=True)
 class ModelSpec:
-    """All that a worker needs to know of the models."""
+    """All that a worker needs to know of the models.
 
-    audited: Path  # folder of the audited model
-    taps: tuple[str, ...]  # what to keep
-    poolings: tuple[str, ...] = ()  # what to keep of maps in place of them, see `pooling.pooled`; none keeps the maps
-    signals: tuple[str, ...] = ()  # what else to keep, for baselines, see `signals.available`
-    untrained_seed: int | None = None  # of an untrained copy, the control of every run of heads; None makes no copy
-    precision: str = runtime.FLOAT32  # type in which maps are computed, see `backends.open_forward`
-    backend: str = backends.KERAS  # who runs the models; `runtime.AUTO` leaves it to `settle`
-    xla: bool = False  # whether they are compiled
+    Attributes:
+        audited: Folder of the audited model.
+        taps: What to keep.
+        poolings: What to keep of maps in place of them, see `pooling.pooled`; none keeps the maps.
+        signals: What else to keep, for baselines, see `signals.available`.
+        untrained_seed: Seed of an untrained copy, the control that every run of heads wants; None makes no copy.
+        precision: Type in which maps are computed, see `backends.open_forward`.
+        backend: Who runs the models; `runtime.AUTO` leaves it to `settle`.
+        xla: Whether they are compiled.
+    """
+
+    audited: Path
+    taps: tuple[str, ...]
+    poolings: tuple[str, ...] = ()
+    signals: tuple[str, ...] = ()
+    untrained_seed: int | None = None
+    precision: str = runtime.FLOAT32
+    backend: str = backends.KERAS
+    xla: bool = False
 
     @property
     def engine(self) -> engines.Engine:

@@ -18,16 +18,24 @@ _COLUMNS = ("action", "identity", "sample_id", "as", "cosine", "row")
 
 
 class Line(NamedTuple):
-    """What to do with a person or with a photo. People are called as in `SampleTable.people`."""
+    """What to do with a person or with a photo. People are called as in `SampleTable.people`.
 
-    # `MERGE` calls all photos of an identity as another one. `SPLIT` does so with one photo, also one of unknown
-    # identity. `DROP` leaves a photo out or, without a sample_id, a person.
+    Attributes:
+        action: `MERGE` calls all photos of an identity as another one. `SPLIT` does so with one photo, also one of
+            unknown identity. `DROP` leaves a photo out or, without a sample_id, a person.
+        identity: The person.
+        sample_id: The photo, "" where all of the person's are meant.
+        called: Who it is, "" for dropping.
+        cosine: How alike they look.
+        row: The row of the sheet that shows it, 0 for none.
+    """
+
     action: str
     identity: str
-    sample_id: str = ""  # where all photos of the person are meant
-    called: str = ""  # who it is; "" for dropping
-    cosine: float = float("nan")  # how alike they look
-    row: int = 0  # of the sheet that shows it; 0 for none
+    sample_id: str = ""
+    called: str = ""
+    cosine: float = float("nan")
+    row: int = 0
 
 
 def write(path: Path, lines: Sequence[Line]) -> None:

@@ -29,12 +29,18 @@ _INSIDE = re.compile(r"(.+(?:\.rec|\.bin|\.tfrecord-\d{5}-of-\d{5}|/train|/test)
 
 @dataclasses.dataclass(frozen=True)
 class Framing:
-    """What an image becomes before a model sees it."""
+    """What an image becomes before a model sees it.
 
-    size: int = IMAGE_SIZE  # side of the square that the model takes, in pixels
-    is_face: bool = True  # an aligned face must be square; of a picture the largest central square is taken
-    # Squares that are larger are shrunk to this side first, and lose what smaller ones never had; 0 for none. It is for
-    # all samples: a control that treated one side otherwise would be a difference of its own.
+    Attributes:
+        size: Side of the square that the model takes, in pixels.
+        is_face: An aligned face must be square; of a picture the largest central square is taken.
+        native: Squares that are larger are shrunk to this side first, and lose what smaller ones never had; 0 for none.
+    """
+
+    # `native` is for all samples: a control that treated one side otherwise would be a difference of its own.
+
+    size: int = IMAGE_SIZE
+    is_face: bool = True
     native: int = 0
 
     def apply(self, image: np.ndarray) -> np.ndarray:
@@ -79,12 +85,17 @@ def _resize(image: np.ndarray, size: int) -> np.ndarray:
 
 
 class FaceReader:
-    """Reads faces, or pictures as a classifier takes them, in batches, and keeps account of what it met."""
+    """Reads faces, or pictures as a classifier takes them, in batches, and keeps account of what it met.
+
+    Attributes:
+        rejected: The samples that could not be used, and why.
+        resized: How many images had another size, by database.
+    """
 
     def __init__(self, framing: Framing = FACE) -> None:
         self.framing = framing
-        self.rejected: list[Rejected] = []  # the samples that could not be used, and why
-        self.resized: collections.Counter[str] = collections.Counter()  # images of another size, by database
+        self.rejected: list[Rejected] = []
+        self.resized: collections.Counter[str] = collections.Counter()
         self._containers: dict[str, Callable[[int], bytes | np.ndarray]] = {}
         self._digest = hashlib.sha256()
 

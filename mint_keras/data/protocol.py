@@ -40,12 +40,19 @@ class Sources(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
-    """The chosen samples and the part each of them plays."""
+    """The chosen samples and the part each of them plays.
 
-    table: SampleTable  # all chosen samples, n rows
-    part: np.ndarray  # of every sample, `TRAIN_MEMBERS` to `HELD_OUT`, shape (n,)
-    main_evaluation: str  # what comparing test members with test externals is called, such as `UNSEEN_DATABASE`
-    seed: int  # of every choice
+    Attributes:
+        table: All chosen samples, n rows.
+        part: The part of every sample, `TRAIN_MEMBERS` to `HELD_OUT`, shape (n,).
+        main_evaluation: What comparing test members with test externals is called, for example `UNSEEN_DATABASE`.
+        seed: Seeds every choice.
+    """
+
+    table: SampleTable
+    part: np.ndarray
+    main_evaluation: str
+    seed: int
 
     def take(self, rows: np.ndarray) -> Self:
         """Returns the protocol for the given rows, for example those that could be decoded."""

@@ -141,7 +141,13 @@ class Reference:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns what `from_dict` reads, of types that JSON has."""
-        return {**self.calibration.to_dict(), "silence": self.silence}
+        validity = self.calibration.validity
+        # Calibration people have no names in a bundle, and no photos. So it can be used, and not verified again.
+        return {
+            "logits": {name: values.tolist() for name, values in self.calibration.logits.items()},
+            "validity": None if validity is None else dataclasses.asdict(validity),
+            "silence": self.silence,
+        }
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Reference:
@@ -159,12 +165,19 @@ class Reference:
 
 @dataclasses.dataclass(frozen=True)
 class FieldCalibration:
-    """The content of a bundle's `calibration.json`."""
+    """The content of a bundle's `calibration.json`.
 
-    photos: Reference  # of the largest logit of each person's photos
-    persons: Mapping[int, Reference]  # of the mean logit of n photos of each person, by n
-    domain: Domain | None  # what faces like the calibration's are, by `quality.features`; None for too few people
-    wording: Mapping[str, str]  # the sentences that go with scores, by the names of `WORDING`
+    Attributes:
+        photos: The largest logit of each person's photos.
+        persons: The mean logit of n photos of each person, by n.
+        domain: The faces that are like the calibration's, by `quality.features`; None if there were too few people.
+        wording: The sentences that go with scores, by the names of `WORDING`.
+    """
+
+    photos: Reference
+    persons: Mapping[int, Reference]
+    domain: Domain | None
+    wording: Mapping[str, str]
 
     def oddities(self, features: np.ndarray) -> list[str]:
         """Returns for each row of `quality.features` the one farthest from the calibration's; "" inside the domain."""

@@ -38,23 +38,34 @@ class ScoredFace:
 
 @dataclasses.dataclass(frozen=True)
 class Judgement:
-    """What is said of one face or person; a person has no file, box, certainty and picture (see `ScoredFace`)."""
+    """What is said of one face or person; a person has no file, box, certainty and picture (see `ScoredFace`).
 
-    name: str  # the `sample_id` in scores.csv, or the person
+    Attributes:
+        name: The `sample_id` in scores.csv, or the person.
+        face: The number of the face in its photo, or the number of the person's photos that were judged.
+        of: The number of faces in the photo, or of the person's photos.
+        logit: The face's logit, or the mean of the person's photos.
+        share_above: The share of calibration people who score as high; None if there are none to compare with.
+        p_value: The p-value; None if none may be given.
+        is_selected: Whether it stands out at the false discovery rate; None if it was not among those selected from.
+        abstained: The reason why it is not judged, or not alone; "" if it is.
+        mistakes: The most among those selected from with a p-value up to its own that are no members, for a threshold
+            that is picked after looking (`conformal.most_mistakes`); None if it was not among them, or has no p-value.
+    """
+
+    name: str
     file: str
-    face: int  # the number of the face in its photo, or of the person's photos that were judged
-    of: int  # the number of faces in the photo, or of the person's photos
+    face: int
+    of: int
     box: tuple[float, ...] | None
     certainty: float | None
     score: float
-    logit: float  # the mean of a person's photos
-    share_above: float | None  # of calibration people who score as high; None if there are none to compare with
-    p_value: float | None  # None if none may be given
-    is_selected: bool | None  # whether it stands out at the false discovery rate; None if it was not selected from
-    abstained: str  # why it is not judged, or not alone; "" if it is
+    logit: float
+    share_above: float | None
+    p_value: float | None
+    is_selected: bool | None
+    abstained: str
     picture: str = ""
-    # The most among those selected from with a p-value up to its own that are no members, for a threshold that is
-    # picked after looking (`conformal.most_mistakes`); None if it was not among them, or has no p-value.
     mistakes: int | None = None
 
     @property

@@ -125,17 +125,33 @@ def _photo(path: str) -> SampleTable:
 
 @dataclasses.dataclass(frozen=True)
 class Looking:
-    """How faces are looked for; InputError for a language that there is none of."""
+    """How faces are looked for.
 
-    detectors: tuple[str, ...] = ()  # as `detectors.find_file` knows them: where one finds nothing the next is asked
-    is_aligned: bool = False  # whether every image is a face already, whatever its size
-    policy: str = ALL  # which of several faces are taken: "all", or one of `policies.POLICIES`
-    min_score: float = scrfd.MIN_SCORE  # the certainty, 0 to 1, below which a face does not count
-    border: float = 0.0  # width of a black border around every photo while its faces are sought, a share of its sides
-    pictures: bool = False  # whether faces are kept as pictures for the report
-    anyway: bool = False  # whether scores are shown although most faces are unlike those of the calibration
-    compares: bool = False  # whether it is asked if a person's photos show one person
-    language: str = languages.ENGLISH  # of pages, a key of `languages.NAMES`
+    Attributes:
+        detectors: Names that `detectors.find_file` knows; where one finds nothing the next is asked. `with_bundle` puts
+            some in place of none.
+        is_aligned: Whether every image is a face already, whatever its size.
+        policy: Which of several faces are taken: "all", or one of `policies.POLICIES`.
+        min_score: The certainty, 0 to 1, below which a face does not count.
+        border: The width of a black border around every photo while its faces are sought, as a share of its sides.
+        pictures: Whether faces are kept as pictures for the report.
+        anyway: Whether scores are shown although most faces are unlike those that the bundle was calibrated with.
+        compares: Whether it is asked if a person's photos show one person.
+        language: What pages are written in, a key of `languages.NAMES`.
+
+    Raises:
+        InputError: for a language that there is none of.
+    """
+
+    detectors: tuple[str, ...] = ()
+    is_aligned: bool = False
+    policy: str = ALL
+    min_score: float = scrfd.MIN_SCORE
+    border: float = 0.0
+    pictures: bool = False
+    anyway: bool = False
+    compares: bool = False
+    language: str = languages.ENGLISH
 
     def __post_init__(self) -> None:
         languages.of(self.language)

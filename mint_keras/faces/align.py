@@ -26,13 +26,18 @@ def align(image: np.ndarray, landmarks: np.ndarray, size: int = IMAGE_SIZE) -> n
 
 
 class Fit(NamedTuple):
-    """How a face lies in its photo and in its crop."""
+    """How a face lies in its photo and in its crop.
 
-    size: float  # side of the crop in pixels of the photo, about the height of the face
-    # Root mean square distance of the landmarks from the template, in pixels of the crop: faces seen from the side and
-    # wrong landmarks have more.
+    Attributes:
+        size: Side of the crop in pixels of the photo, about the height of the face.
+        residual: Root mean square distance of the landmarks from the template, in pixels of the crop: faces seen from
+            the side and wrong landmarks have more.
+        turn: By how many degrees the face is turned in the picture's plane, clockwise.
+    """
+
+    size: float
     residual: float
-    turn: float  # by how many degrees the face is turned in the picture's plane, clockwise
+    turn: float
 
 
 def fit(landmarks: np.ndarray) -> Fit:

@@ -19,15 +19,25 @@ _SMALLEST = (0.55, 0.6, 0.7)  # AUCs for which it is said how many people they t
 
 
 class Material(NamedTuple):
-    """People whom an audit would have, before anything is computed."""
+    """People whom an audit would have, before anything is computed.
 
-    claimed: int  # members who would be reported on
-    kept_out: int = 0  # people of the members' own database who were kept out of the training
-    unseen: int = 0  # members of whom there are also photos that were not used
-    other_model: int = 0  # claimed members of another model, which was trained on other people of the database
-    with_two: int = 0  # people of the references with two photos or more, by whom a look network is tried
-    is_of_faces: bool = True  # whether the audited model is one of faces, which look networks know
-    databases: str = ""  # the members', by name
+    Attributes:
+        claimed: Claimed members who would be reported on.
+        kept_out: People of the members' own database who were kept out of the training.
+        unseen: Members of whom there are also photos that were not used.
+        other_model: How many claimed members another model has that was trained on other people of the database.
+        with_two: People of the references with two photos or more, by whom a look network is tried.
+        is_of_faces: Whether the audited model is one of faces, which look networks know.
+        databases: The members' databases, by name.
+    """
+
+    claimed: int
+    kept_out: int = 0
+    unseen: int = 0
+    other_model: int = 0
+    with_two: int = 0
+    is_of_faces: bool = True
+    databases: str = ""
 
 
 def of_protocol(protocol: protocols.Protocol, is_of_faces: bool = True) -> Material:

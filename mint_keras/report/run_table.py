@@ -30,11 +30,17 @@ _Row = Mapping[str, Estimate]
 
 @dataclasses.dataclass(frozen=True)
 class RunTable:
-    """What a run found, without rounding."""
+    """What a run found, without rounding.
 
-    head: str  # the name of its heads
-    rows: Mapping[str, _Row]  # figures with intervals by row and column; what was not run has no entry
-    # By row, the p-value that members score no higher than others of their own database, adjusted for all rows tried.
+    Attributes:
+        head: The name of its heads.
+        rows: Figures with intervals by row and column; what was not run has no entry.
+        adjusted_p: By row, the p-value that members score no higher than others of their own database, adjusted for all
+            rows that were tried.
+    """
+
+    head: str
+    rows: Mapping[str, _Row]
     adjusted_p: Mapping[str, float]
 
     def to_dict(self) -> dict[str, Any]:

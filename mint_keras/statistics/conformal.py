@@ -67,11 +67,17 @@ class Validity:
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    """Logits of external people, one each."""
+    """Logits of external people, one each.
 
-    logits: Mapping[str, np.ndarray]  # for each database the largest logit of each person, ascending
-    people: np.ndarray  # the names of these people, `database/person`, sorted; empty if read back
-    validity: Validity | None = None  # what `verify` measured; None before
+    Attributes:
+        logits: For each database the largest logit of each person, ascending.
+        people: The names of these people, `database/person`, sorted; empty if read back.
+        validity: What `verify` measured; None before.
+    """
+
+    logits: Mapping[str, np.ndarray]
+    people: np.ndarray
+    validity: Validity | None = None
 
     @property
     def floor(self) -> float:
@@ -79,10 +85,16 @@ class Calibration:
         return 1 / (1 + min(len(values) for values in self.logits.values()))
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns what `from_dict` reads, of types that JSON has."""
+        """Returns what `from_dict` reads, of types that JSON has.
+
+        Raises:
+            RefusedError: if validity was not measured.
+        """
+        if self.validity is None:
+            raise RefusedError(_UNVERIFIED)
         # Names of people stay at home: what is read back can be used, and not verified again.
         logits = {name: values.tolist() for name, values in self.logits.items()}
-        return {"logits": logits, "validity": None if self.validity is None else dataclasses.asdict(self.validity)}
+        return {"logits": logits, "validity": dataclasses.asdict(self.validity)}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:

@@ -17,14 +17,24 @@ CONFIDENCE = 0.99  # seven comparisons or so with the best
 
 @dataclasses.dataclass(frozen=True)
 class Ranked:
-    """How well one convention does, with 99% intervals that hold for other faces like these."""
+    """How well one convention does, with intervals that hold for other faces like these.
+
+    Attributes:
+        name: The convention.
+        value: What was measured, see the function that ranked.
+        low: Lower end of its 99% interval.
+        high: Upper end.
+        behind: How far it is behind the best, 0 or more.
+        behind_low: Lower end of the interval of that difference, in which both are seen through the same faces.
+        behind_high: Upper end.
+    """
 
     name: str
-    value: float  # what was measured, see the function that ranked
+    value: float
     low: float
     high: float
-    behind: float  # how far it is behind the best, 0 or more
-    behind_low: float  # both are seen through the same faces
+    behind: float
+    behind_low: float
     behind_high: float
 
 

@@ -16,12 +16,19 @@ from mint_keras.statistics.verdict import CANNOT_DECIDE, EVIDENCE, NO_EVIDENCE, 
 
 @dataclasses.dataclass(frozen=True)
 class Decision(Assessment):
-    """What a reference says in all."""
+    """What a reference says in all.
 
-    scorers: tuple[str, ...]  # who looked at it
-    scorer: str  # whose number and sentences stand for the decision; "" without a reference
-    plain: tuple[str, ...]  # the number that it rests on and the control that comes nearest, in words for everybody
-    others: str  # what reconciles it with those scorers that say otherwise by themselves; "" if none does
+    Attributes:
+        scorers: Who looked at it.
+        scorer: The one whose number and sentences stand for the decision; "" without a reference.
+        plain: The number that it rests on and the control that comes nearest, in words for everybody.
+        others: What reconciles it with those scorers that say otherwise by themselves; "" if none does.
+    """
+
+    scorers: tuple[str, ...]
+    scorer: str
+    plain: tuple[str, ...]
+    others: str
 
 
 def decide_once(verdicts: Mapping[str, Verdict]) -> tuple[Decision, ...]:

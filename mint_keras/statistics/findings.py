@@ -37,25 +37,38 @@ TRUTHS = {
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """One comparison of two sides."""
+    """One comparison of two sides.
 
-    name: str  # of the reference or control, for example "same database"
-    question: str  # what it asks, without a question mark
-    role: str  # a key of `ROLES`
-    truth: str  # a key of `TRUTHS`: what differs between the sides if it is membership
-    evaluation: str  # of the scores; controls belong to the reference of the same evaluation
+    Attributes:
+        name: The name of the reference or control, for example "same database".
+        question: What it asks, without a question mark.
+        role: A key of `ROLES`.
+        truth: A key of `TRUTHS`: what differs between the sides if it is membership.
+        evaluation: The evaluation of the scores; controls belong to the reference of the same evaluation.
+        auc: The AUC of the scorer.
+        num_members: The number of people on the claimed members' side.
+        num_externals: The number of people on the other side.
+        difference: AUC of the reference minus this one on the same samples; None for references, nulls, directions, and
+            comparisons of different databases.
+        adjusted_p: p-value of the AUC against 0.5, adjusted for everything that was tried (`selection.holm`): one-sided
+            for references, two-sided for controls. None if nothing else was tried, or the choice was made before, on
+            other people (`selection.choose`).
+        certified: The true-positive rate at a low false-positive rate; None for all but references that one fit scored.
+        num_folds: `Scores.num_folds` of what was measured.
+    """
+
+    name: str
+    question: str
+    role: str
+    truth: str
+    evaluation: str
     auc: Estimate
-    num_members: int  # people on the claimed members' side
-    num_externals: int  # people on the other side
-    # AUC of the reference minus this one on the same samples; None for references, nulls, directions, and comparisons
-    # of different databases.
+    num_members: int
+    num_externals: int
     difference: Estimate | None = None
-    # p-value of the AUC against 0.5, adjusted for everything that was tried (`selection.holm`): one-sided for
-    # references, two-sided for controls. None if nothing else was tried, or the choice was made before, on other people
-    # (`selection.choose`).
     adjusted_p: float | None = None
-    certified: Certified | None = None  # a true-positive rate at a low false-positive one; of one fit's references only
-    num_folds: int = 0  # `Scores.num_folds` of what was measured
+    certified: Certified | None = None
+    num_folds: int = 0
 
     def __post_init__(self) -> None:
         if self.role not in ROLES or self.truth not in TRUTHS:

@@ -33,12 +33,19 @@ _BLOCK = 512
 
 
 class Competence(NamedTuple):
-    """How well a network's cosines tell two photos of one person from photos of two people."""
+    """How well a network's cosines tell two photos of one person from photos of two people.
 
-    auc: float | None  # every person counts once; None where fewer than `MIN_PEOPLE` people have two photos
-    low: float | None  # lower end of its 95% interval over people
-    num_people: int  # with two photos or more that are no copies of one another
-    num_pairs: int  # of such photos of one person
+    Attributes:
+        auc: AUC, in which every person counts once; None where fewer than `MIN_PEOPLE` people have two photos.
+        low: Lower end of its 95% interval over people.
+        num_people: People with two photos or more that are no copies of one another.
+        num_pairs: Pairs of such photos of one person.
+    """
+
+    auc: float | None
+    low: float | None
+    num_people: int
+    num_pairs: int
 
     @property
     def is_competent(self) -> bool:
@@ -57,18 +64,28 @@ class Competence(NamedTuple):
 
 
 class Merged(NamedTuple):
-    """Which names are one person."""
+    """Which names are one person.
 
-    people: np.ndarray  # on each photo, shape (n,): the first in sorted order of the names that are one person
-    groups: tuple[tuple[str, ...], ...]  # names that are one person, two or more in each group, sorted
-    # Cosine of two names' mean embeddings from which they count as one person; None where fewer than `MIN_PEOPLE` names
-    # have two photos, and only copies of photos can be found.
+    Attributes:
+        people: The person on each photo, shape (n,): the first in sorted order of the names that are one person.
+        groups: Names that are one person, two or more in each group, sorted.
+        threshold: Cosine of two names' mean embeddings from which they count as one person; None where fewer than
+            `MIN_PEOPLE` names have two photos, and only copies of photos can be found.
+        recall: Share of people, split into two names with half of their photos each, that reach the threshold.
+        false_alarm: Share of pairs of different people that reach it, by a tail on which real twins have little weight.
+        num_names: Names.
+        num_split: Names with two photos or more, which were split.
+        num_copies: Pairs of names that share a photo.
+    """
+
+    people: np.ndarray
+    groups: tuple[tuple[str, ...], ...]
     threshold: float | None
-    recall: float | None  # of people, split into two names with half of their photos each, that reach the threshold
-    false_alarm: float | None  # of pairs of different people, by a tail on which real twins have little weight
+    recall: float | None
+    false_alarm: float | None
     num_names: int
-    num_split: int  # names with two photos or more, which were split
-    num_copies: int  # pairs of names that share a photo
+    num_split: int
+    num_copies: int
 
     @property
     def is_checked(self) -> bool:
@@ -93,12 +110,19 @@ class Merged(NamedTuple):
 
 
 class Several(NamedTuple):
-    """Which names are of several people."""
+    """Which names are of several people.
 
-    part: np.ndarray  # of each photo within its name, shape (n,), int: 0 of the largest, then 1, 2 ...
-    cosine: dict[str, float]  # mean cosine of a name's two most different parts, by name; of names with two photos
-    threshold: float | None  # below, a name is of several people; None where fewer than `MIN_PEOPLE` have two photos
-    recall: float | None  # share of pairs of names, taken for one, that lie below
+    Attributes:
+        part: The part of each photo within its name, shape (n,), int: 0 of the largest, then 1, 2 ...
+        cosine: Mean cosine of the photos of a name's two most different parts, by name; of names with two photos.
+        threshold: Cosine below which a name is of several people; None where fewer than `MIN_PEOPLE` have two photos.
+        recall: Share of pairs of names, taken for one, that lie below.
+    """
+
+    part: np.ndarray
+    cosine: dict[str, float]
+    threshold: float | None
+    recall: float | None
 
     def called(self, people: np.ndarray) -> np.ndarray:
         """Returns the names on the photos, shape (n,), with the number of each further part behind."""

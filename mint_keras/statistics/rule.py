@@ -40,20 +40,28 @@ _QUESTIONS = {
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """A scorer in a reference, with everything that it has to beat."""
+    """A scorer in a reference, with everything that it has to beat.
+
+    Attributes:
+        scorer: The name of the scorer.
+        evaluation: A key of `REFERENCES`.
+        truth: A key of `findings.TRUTHS`.
+        parts: The scores of the reported people by the model's name: through the audited model (`AUDITED`), untrained
+            copies (names that begin with `UNTRAINED`), the look network (`findings.LOOK`), references (names that begin
+            with `REFERENCE`), each without references beside it, and foreign models.
+        blind: Scores of what knows nothing of the audited model on these samples, and perhaps on more, by name: of the
+            look network under `findings.LOOK`, and of pixels.
+        is_of_persons: Whether the scorer judges whole people: pixels are then averaged over a person's photos.
+        null: The scores of two sides neither of which was used; empty if there are none.
+    """
 
     scorer: str
-    evaluation: str  # a key of `REFERENCES`
-    truth: str  # a key of `findings.TRUTHS`
-    # Scores of the reported people by the model's name: through the audited model (`AUDITED`), untrained copies (names
-    # that begin with `UNTRAINED`), the look network (`findings.LOOK`), references (names that begin with `REFERENCE`),
-    # each without references beside it, and foreign models.
+    evaluation: str
+    truth: str
     parts: Mapping[str, Sequence[Scores]]
-    # Scores of what knows nothing of the audited model on these samples, and perhaps on more, by name: of the look
-    # network under `findings.LOOK`, and of pixels.
     blind: Mapping[str, Scores]
-    is_of_persons: bool  # whether whole people are judged: pixels are then averaged over a person's photos
-    null: Sequence[Scores]  # of two sides neither of which was used; empty if there are none
+    is_of_persons: bool
+    null: Sequence[Scores]
 
 
 def comparison(

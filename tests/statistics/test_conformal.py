@@ -146,8 +146,8 @@ def test_calibration_survives_json() -> None:
     assert "news/" not in json.dumps(calibration.to_dict())
     with pytest.raises(InputError, match="read back"):
         conformal.verify(again, externals(30, "scan", np.random.default_rng(8)), NOBODY)
-    unverified = dataclasses.replace(calibration, validity=None).to_dict()
-    assert conformal.Calibration.from_dict(unverified).validity is None
+    with pytest.raises(RefusedError, match="before their validity"):
+        dataclasses.replace(calibration, validity=None).to_dict()
     for change in ({"logits": {"news": [2, 1]}}, {"logits": {}}, {"logits": 3}, {"validity": {"database": "x"}}):
         with pytest.raises(InputError, match="Expected"):
             conformal.Calibration.from_dict({**calibration.to_dict(), **change})
