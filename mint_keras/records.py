@@ -27,6 +27,11 @@ class InputError(ValueError):
 
     Attributes:
         done: The report on the rest of the work, where the rest could be done.
+
+    Example:
+        >>> raise InputError("Expected a folder of photos, received none.")
+        Traceback (most recent call last):
+        mint_keras.records.InputError: Expected a folder of photos, received none.
     """
 
     def __init__(self, message: str, done: str = "") -> None:
@@ -39,7 +44,13 @@ class NoSamplesError(InputError):
 
 
 class RefusedError(ValueError):
-    """A check failed, so the work was not done (for example: an artefact made from other inputs)."""
+    """A check failed, so the work was not done (for example: an artefact made from other inputs).
+
+    Example:
+        >>> raise RefusedError("The bundle was changed after it was made.")
+        Traceback (most recent call last):
+        mint_keras.records.RefusedError: The bundle was changed after it was made.
+    """
 
 
 class Shown:
