@@ -41,14 +41,14 @@ class Evaluated(Result):
 
 def evaluate_mint(options: EvaluateMint) -> Evaluated:
     """Reloads heads and AAD, runs `model.evaluate`, and compares with the results of the run."""
-    from mint_keras.runs import plus, report, run
+    from mint_keras.runs import report, run
 
     opened = run.reopen(options.run)
     earlier = score_files.read_results(options.run / formats.RESULTS)
     inputs = {"results": formats.sha256_file(options.run / formats.RESULTS)}
     with formats.output_folder(options.out, formats.make_manifest(KIND, inputs, {}), options.overwrite):
         scores, results = run.evaluate(opened)
-        table = report.table_of(opened, scores, plus.scores(opened))
+        table = report.table_of(opened, scores)
         score_files.write_scores(options.out / formats.SCORES, scores)
         score_files.write_results(options.out / formats.RESULTS, results)
         formats.write_json(options.out / report.TABLE, table.to_dict())

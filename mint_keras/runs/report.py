@@ -43,10 +43,10 @@ def train(
 ) -> tuple[runs.Run, list[Scores], list[ResultRow], run_table.RunTable]:
     """Trains the heads of a run, evaluates them, and writes what it leaves behind; see `runs.run.open_run`."""
     run = runs.open_run(spec, folder, overwrite)
-    of_plus = runs.fit_heads(run, spec.keys, lambda: plus.scores(run))
+    runs.fit_heads(run, spec.keys)
     scores, results = runs.evaluate(run)
     write(run, scores, results)
-    table = table_of(run, scores, of_plus)
+    table = table_of(run, scores)
     formats.write_json(folder / TABLE, table.to_dict())
     return run, scores, results, table
 
@@ -86,9 +86,9 @@ def warn_of_dead_heads(scores: Sequence[Scores]) -> list[str]:
     return [f"Failed trainings, the same score for everybody: {listed}. Try another --seed."] if dead else []
 
 
-def table_of(run: runs.Run, scores: Sequence[Scores], of_plus: Sequence[Scores]) -> run_table.RunTable:
-    """Returns the table of a run: what its scores say, and MINT+ of its embeddings, see `runs.plus.scores`."""
-    return run_table.measure(scores, of_plus, run.spec.head, run.protocol.main_evaluation, run.spec.seed)
+def table_of(run: runs.Run, scores: Sequence[Scores]) -> run_table.RunTable:
+    """Returns the table of a run: what its scores say, and MINT+ of its embeddings."""
+    return run_table.measure(scores, plus.scores(run), run.spec.head, run.protocol.main_evaluation, run.spec.seed)
 
 
 def summary(run: runs.Run, results: Sequence[ResultRow], table: run_table.RunTable) -> str:
