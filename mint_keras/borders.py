@@ -183,6 +183,7 @@ def without_controls(text: str) -> str:
     return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
+@functools.lru_cache(2**14)  # of tables whose cells mostly come again
 def inert(text: str) -> str:
     """Returns a cell of a CSV table that is no formula for a spreadsheet; `read_csv` takes the quote in front off.
 

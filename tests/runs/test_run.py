@@ -14,6 +14,7 @@ from mint_keras.audited import backends, engines, iresnet, taps, zoo
 from mint_keras.data import images
 from mint_keras.records import AUDITED, UNTRAINED, InputError
 from mint_keras.runs import report
+from mint_keras.runs import run as runs
 from mint_keras.runs.run import Run, fit_and_score, heads_of, is_finished, load_head, open_run, reopen
 from mint_keras.runs.spec import HeadKey, RunSpec, read_spec
 from mint_keras.training import fit_heads
@@ -135,3 +136,29 @@ def test_a_head_that_was_trained_again_is_named(run_folder: Path, tmp_path: Path
     key = HeadKey(UNTRAINED, "conv4", 1)
     formats.write_json(key.path(tmp_path, 1).with_name("died.json"), {"trainings": 2})
     assert "how often behind them: conv4 (untrained, seed 1; 2)." in report.describe(run)
+
+
+def test_heads_that_are_trained_side_by_side_are_those_trained_alone(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = reopen(run_folder)
+    one_by_one, together = (dataclasses.replace(opened, folder=tmp_path / name) for name in ("alone", "together"))
+    keys = [key for key in opened.spec.keys if key.seed == opened.spec.seed]
+    for run, num in ((one_by_one, 1), (together, 4)):
+        monkeypatch.setattr(runs.runtime, "num_threads", lambda num=num: num)
+        runs.fit_heads(run, keys)
+    for key in keys:
+        paths = [key.path(run.folder, opened.spec.seed) for run in (one_by_one, together)]
+        assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+def test_an_interruption_ends_all_trainings(run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = dataclasses.replace(reopen(run_folder), folder=tmp_path)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs.concurrent.futures.Future, "result", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        runs.fit_heads(run, run.spec.keys)
+    assert not list(tmp_path.rglob(formats.HEAD))
