@@ -143,7 +143,7 @@ def score(opened: Opened, tasks: Tasks, model: str, audited: Path) -> dict[str, 
     if missing:
         # All tasks share photos, so every photo passes through the model once.
         rows = np.unique(np.concatenate([task.photos.rows for task in missing]))
-        seen = _look(opened, tasks.table.take(rows), model, audited)
+        seen = _look(opened, tasks, rows, model, audited)
         folder.mkdir(parents=True, exist_ok=True)
         for task in missing:
             shown = seen.take(np.searchsorted(rows, task.photos.rows))
@@ -155,7 +155,7 @@ def score(opened: Opened, tasks: Tasks, model: str, audited: Path) -> dict[str, 
 def open_scorer(opened: Opened, tasks: Tasks, task: Task, fitted_on: Labelled) -> Fitted:
     """Returns MINT+, fitted for a task on some rows of the table, as a function of faces, through the audited model."""
     audited = opened.run.spec.audited
-    known = _look(opened, tasks.table.take(fitted_on.rows), AUDITED, audited)
+    known = _look(opened, tasks, fitted_on.rows, AUDITED, audited)
     fitted = task.recipe.fit(known, fitted_on.is_member, opened.spec.seed)
     # References see faces of the run's size, see `check_references`.
     beside = [looks.embedder(path) for path in _references(opened).values()]
@@ -190,22 +190,39 @@ def _references(opened: Opened) -> dict[str, Path]:
     return {f"{REFERENCE}_{path.name}": path for path in opened.spec.reference}
 
 
-def _look(opened: Opened, table: SampleTable, model: str, folder: Path) -> Observations:
-    """Returns what a model gives MINT+ for samples, beside the references' embeddings; each sees faces of its own size.
+def _look(opened: Opened, tasks: Tasks, rows: np.ndarray, model: str, folder: Path) -> Observations:
+    """Returns what a model gives MINT+ for rows of the table, beside the references' embeddings.
+
+    Each sees faces of its own size. Of a reference there is its embedding only.
 
     Raises:
         InputError: if a photo cannot be read, because rows are found by their place.
     """
-    native = opened.run.spec.native_resolution
-    # A reference gives its embedding only.
-    is_beside = model.startswith(REFERENCE)
-    opener = engines.opener([opened.run.aad.engine])
-    function = looks.embedder(folder) if is_beside else views.face_function(_network(folder), opener=opener)
+    table, native = tasks.table.take(rows), opened.run.spec.native_resolution
+    beside = {name: _embedded(opened, tasks, name)[rows] for name in _references(opened)}
+    if model in beside:
+        return Observations(table, {taps.OUTCOME: beside[model]})
+    function = views.face_function(_network(folder), opener=engines.opener([opened.run.aad.engine]))
     seen = observe(table, function, zoo.framing(folder, native))
     if len(seen) < len(table):
         raise InputError(f"Expected {len(table)} photos that can be read, received {len(seen)}.")
-    beside = {} if is_beside else _references(opened)
-    return seen.adding(**{name: looks.embed(path, table, native)[taps.OUTCOME] for name, path in beside.items()})
+    return seen.adding(**beside)
+
+
+def _embedded(opened: Opened, tasks: Tasks, name: str) -> np.ndarray:
+    """Returns a reference's embeddings of the table, (n, d), NaN where no task asks; what is there is read.
+
+    The audited model and every control are looked at beside all references.
+    """
+
+    def make() -> np.ndarray:
+        asked = np.unique(np.concatenate([task.photos.rows for task in tasks.tasks]))
+        seen = looks.embed(_references(opened)[name], tasks.table.take(asked), opened.run.spec.native_resolution)
+        found = np.full((len(tasks.table), seen[taps.OUTCOME].shape[1]), np.nan, np.float32)
+        found[asked] = seen[taps.OUTCOME]
+        return found
+
+    return formats.kept(opened.folder / "mint_plus" / name / "embeddings.npy", make, np.save, np.load)
 
 
 def tasks_of_person(protocol: protocols.Protocol, seed: int) -> tuple[list[Task], list[Gap]]:
