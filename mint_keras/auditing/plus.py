@@ -222,7 +222,11 @@ def _embedded(opened: Opened, tasks: Tasks, name: str) -> np.ndarray:
         found[asked] = seen[taps.OUTCOME]
         return found
 
-    return formats.kept(opened.folder / "mint_plus" / name / "embeddings.npy", make, np.save, np.load)
+    def write(path: Path, found: np.ndarray) -> None:
+        with formats.atomic_path(path) as temporary:
+            np.save(temporary, found)
+
+    return formats.kept(opened.folder / "mint_plus" / name / "embeddings.npy", make, write, np.load)
 
 
 def tasks_of_person(protocol: protocols.Protocol, seed: int) -> tuple[list[Task], list[Gap]]:
