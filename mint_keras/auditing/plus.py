@@ -158,13 +158,16 @@ def open_scorer(opened: Opened, tasks: Tasks, task: Task, fitted_on: Labelled) -
     known = _look(opened, tasks, fitted_on.rows, AUDITED, audited)
     fitted = task.recipe.fit(known, fitted_on.is_member, opened.spec.seed)
     # References see faces of the run's size, see `check_references`.
-    beside = [looks.embedder(path) for path in _references(opened).values()]
-    functions = [views.face_function(_network(audited), opener=engines.opener([opened.run.aad.engine])), *beside]
+    references = _references(opened)
+    beside = {name: looks.embedder(path, _has_views(opened)) for name, path in references.items()}
+    own = views.face_function(_network(audited), opener=engines.opener([opened.run.aad.engine]))
 
     def score_faces(shown: Observations) -> np.ndarray:
-        own, *beside = (run(function, shown[images.PIXELS]) for function in functions)
-        outcomes = {name: one[taps.OUTCOME] for name, one in zip(_references(opened), beside, strict=True)}
-        return fitted(Observations(shown.table, own | outcomes))
+        faces = shown[images.PIXELS]
+        seen = Observations(shown.table, run(own, faces))
+        for name, function in beside.items():
+            seen = seen.adding(**looks.as_reference(name, run(function, faces)))
+        return fitted(seen)
 
     return score_faces
 
@@ -193,40 +196,49 @@ def _references(opened: Opened) -> dict[str, Path]:
 def _look(opened: Opened, tasks: Tasks, rows: np.ndarray, model: str, folder: Path) -> Observations:
     """Returns what a model gives MINT+ for rows of the table, beside the references' embeddings.
 
-    Each sees faces of its own size. Of a reference there is its embedding only.
+    Each sees faces of its own size. Of a reference there are its embeddings only.
 
     Raises:
         InputError: if a photo cannot be read, because rows are found by their place.
     """
     table, native = tasks.table.take(rows), opened.run.spec.native_resolution
-    beside = {name: _embedded(opened, tasks, name)[rows] for name in _references(opened)}
-    if model in beside:
-        return Observations(table, {taps.OUTCOME: beside[model]})
+    if model.startswith(REFERENCE):
+        return Observations(table, _embedded(opened, tasks, rows, model))
     function = views.face_function(_network(folder), opener=engines.opener([opened.run.aad.engine]))
     seen = observe(table, function, zoo.framing(folder, native))
     if len(seen) < len(table):
         raise InputError(f"Expected {len(table)} photos that can be read, received {len(seen)}.")
-    return seen.adding(**beside)
+    for name in _references(opened):
+        seen = seen.adding(**looks.as_reference(name, _embedded(opened, tasks, rows, name)))
+    return seen
 
 
-def _embedded(opened: Opened, tasks: Tasks, name: str) -> np.ndarray:
-    """Returns a reference's embeddings of the table, (n, d), NaN where no task asks; what is there is read.
+def _has_views(opened: Opened) -> bool:
+    """Says whether references are shown views, too: one is, and of several shadows the embeddings say enough."""
+    return len(opened.spec.reference) == 1
+
+
+def _embedded(opened: Opened, tasks: Tasks, rows: np.ndarray, name: str) -> dict[str, np.ndarray]:
+    """Returns a reference's embeddings of rows of the table that tasks ask for; what is there is read.
 
     The audited model and every control are looked at beside all references.
     """
+    asked = np.unique(np.concatenate([task.photos.rows for task in tasks.tasks]))
+    path, native = _references(opened)[name], opened.run.spec.native_resolution
 
-    def make() -> np.ndarray:
-        asked = np.unique(np.concatenate([task.photos.rows for task in tasks.tasks]))
-        seen = looks.embed(_references(opened)[name], tasks.table.take(asked), opened.run.spec.native_resolution)
-        found = np.full((len(tasks.table), seen[taps.OUTCOME].shape[1]), np.nan, np.float32)
-        found[asked] = seen[taps.OUTCOME]
-        return found
+    def make() -> dict[str, np.ndarray]:
+        seen = looks.embed(path, tasks.table.take(asked), native, _has_views(opened))
+        return {key: seen[key] for key in (taps.OUTCOME, views.OUTCOMES) if key in seen.arrays}
 
-    def write(path: Path, found: np.ndarray) -> None:
+    def write(path: Path, found: dict[str, np.ndarray]) -> None:
         with formats.atomic_path(path) as temporary:
-            np.save(temporary, found)
+            np.savez(temporary, **found)  # type: ignore[arg-type]
 
-    return formats.kept(opened.folder / "mint_plus" / name / "embeddings.npy", make, write, np.load)
+    def read(path: Path) -> dict[str, np.ndarray]:
+        with np.load(path, allow_pickle=False) as found:
+            return {key: found[key][np.searchsorted(asked, rows)] for key in found.files}
+
+    return formats.kept(opened.folder / "mint_plus" / name / "embeddings.npz", make, write, read)
 
 
 def tasks_of_person(protocol: protocols.Protocol, seed: int) -> tuple[list[Task], list[Gap]]:

@@ -135,11 +135,12 @@ def _beside_references(*names: str) -> Callable[[Observations, Cohort], Columns]
     Dividing it by the references' spread made no difference (AUC 0.991 with and without for seven shadows).
     """
 
+    def through(seen: Observations, name: str) -> Observations:
+        looks = {name: OUTCOME, f"{views.OUTCOMES}_{name}": views.OUTCOMES}
+        return seen.adding(**{own: seen[given] for given, own in looks.items() if given in seen.arrays})
+
     def beside(seen: Observations, cohort: Cohort) -> Columns:
-        theirs = [
-            columns(seen.adding(**{OUTCOME: seen[name]}), Cohort(*sides, {}), names)
-            for name, sides in cohort.references.items()
-        ]
+        theirs = [columns(through(seen, name), Cohort(*sides, {}), names) for name, sides in cohort.references.items()]
         audited = columns(seen, cohort, names)
         return {name: values - np.mean([of[name] for of in theirs], axis=0) for name, values in audited.items()}
 
@@ -180,6 +181,11 @@ INGREDIENTS = {
     # What these four see, less the same through the references.
     "reference_others": Ingredient(
         _beside_references("others", "centroid", "margin", "log_odds"), (REFERENCE,), needs_others=True
+    ),
+    # What "others_views" sees, likewise. On four fine-tuned networks that are not reported, beside the network before,
+    # images had an AUC of 0.760 with it and 0.734 without.
+    "reference_others_views": Ingredient(
+        _beside_references("others_views"), (REFERENCE, f"{views.OUTCOMES}_{REFERENCE}"), needs_others=True
     ),
 }
 
