@@ -15,7 +15,7 @@ import numpy as np
 from mint_keras import formats, score_files, shelf
 from mint_keras.aad import views
 from mint_keras.aad.observe import observe, run
-from mint_keras.audited import engines, taps, zoo
+from mint_keras.audited import engines, zoo
 from mint_keras.auditing import look as looks
 from mint_keras.auditing.opened import Opened
 from mint_keras.data import images, samples
@@ -159,7 +159,7 @@ def open_scorer(opened: Opened, tasks: Tasks, task: Task, fitted_on: Labelled) -
     fitted = task.recipe.fit(known, fitted_on.is_member, opened.spec.seed)
     # References see faces of the run's size, see `check_references`.
     references = _references(opened)
-    beside = {name: looks.embedder(path, _has_views(opened)) for name, path in references.items()}
+    beside = {name: looks.embedder(path, len(references) == 1) for name, path in references.items()}
     own = views.face_function(_network(audited), opener=engines.opener([opened.run.aad.engine]))
 
     def score_faces(shown: Observations) -> np.ndarray:
@@ -213,22 +213,17 @@ def _look(opened: Opened, tasks: Tasks, rows: np.ndarray, model: str, folder: Pa
     return seen
 
 
-def _has_views(opened: Opened) -> bool:
-    """Says whether references are shown views, too: one is, and of several shadows the embeddings say enough."""
-    return len(opened.spec.reference) == 1
-
-
 def _embedded(opened: Opened, tasks: Tasks, rows: np.ndarray, name: str) -> dict[str, np.ndarray]:
     """Returns a reference's embeddings of rows of the table that tasks ask for; what is there is read.
 
-    The audited model and every control are looked at beside all references.
+    The audited model and every control are looked at beside all references. A single one is shown views, too: of
+    several shadows the embeddings say enough.
     """
     asked = np.unique(np.concatenate([task.photos.rows for task in tasks.tasks]))
-    path, native = _references(opened)[name], opened.run.spec.native_resolution
+    references, native = _references(opened), opened.run.spec.native_resolution
 
     def make() -> dict[str, np.ndarray]:
-        seen = looks.embed(path, tasks.table.take(asked), native, _has_views(opened))
-        return {key: seen[key] for key in (taps.OUTCOME, views.OUTCOMES) if key in seen.arrays}
+        return dict(looks.embed(references[name], tasks.table.take(asked), native, len(references) == 1).arrays)
 
     def write(path: Path, found: dict[str, np.ndarray]) -> None:
         with formats.atomic_path(path) as temporary:
