@@ -55,12 +55,8 @@ def estimate(
     be seen in one evaluation database: no interval says it. Nor can draws bound a true-positive rate at a
     false-positive rate that a handful of people decide: `bounds.certify` does.
 
-    Args:
-        parts: Scores of one scorer, tap and evaluation, one entry for each training seed.
-        num_draws: The number of draws in all; every training gets an equal share.
-        seed: Seeds the draws.
-        names: Names of `figures.FIGURES`.
-        method: A key of `METHODS`: how draws become an interval.
+    Scores are of one scorer, tap and evaluation, one entry for each training seed, each of which gets an equal share of
+    the draws. Names are of `figures.FIGURES`; the method, a key of `METHODS`, says how draws become an interval.
 
     Raises:
         InputError: if there are no scores, or their membership is not known.
