@@ -192,6 +192,7 @@ def _unused(lab: UsableLab) -> Photos:
 
 def _shown(lab: UsableLab, photos: Photos, target: int, beside: str, num_networks: int) -> Observations:
     """Returns what the network that is attacked, and those beside it, give of photos."""
+    from mint_keras.auditing import look as looks
     from mint_keras.records import AUDITED, REFERENCE, Observations
     from mint_keras.scorers.attacks import IS_IN
     from mint_keras.scorers.baselines import FIRST_MAXIMA
@@ -201,8 +202,7 @@ def _shown(lab: UsableLab, photos: Photos, target: int, beside: str, num_network
     audited = seen[usable.BEFORE if beside == NOBODY else AUDITED]
     found = dict(audited.arrays) | {FIRST_MAXIMA: audited["conv1_max"]}
     if beside == BEFORE:
-        found[f"{REFERENCE}_001"] = seen[usable.BEFORE]["outcome"]
-        return Observations(audited.table, found)
+        return Observations(audited.table, found | looks.as_reference(f"{REFERENCE}_001", seen[usable.BEFORE].arrays))
     for number in [one for one in range(1, num_networks + 1) if one != target][:_NUM_SHADOWS]:
         name = f"{REFERENCE}_{number:03d}"
         found[name] = lab.observe(photos, number)[AUDITED]["outcome"]

@@ -113,7 +113,8 @@ def look(spec: AttackSpec) -> tuple[Observations, np.ndarray]:
         found[attacks.LABEL] = np.array([classes.index(name) for name in names])
     for number, path in enumerate(spec.reference, start=1):
         name = f"{REFERENCE}_{number:03d}"
-        found[name] = looks.embed(path, seen.table, 0)[taps.OUTCOME]
+        with_views = is_of_faces and len(spec.reference) == 1
+        found |= looks.as_reference(name, looks.embed(path, seen.table, 0, with_views).arrays)
         if (listed := shelf.find(path) / formats.MEMBERS).is_file():
             found[f"{attacks.IS_IN}{name}"] = _is_in(
                 seen.table, samples.list_samples(str(listed)), is_of_faces and not by_image

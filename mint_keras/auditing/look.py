@@ -5,12 +5,13 @@ who is who: one person under two names would be on two sides of a comparison.
 """
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from mint_keras import borders, formats, progress, score_files, shelf
+from mint_keras.aad import views
 from mint_keras.aad.observe import observe
 from mint_keras.audited import iresnet, runtime, taps, zoo
 from mint_keras.audited.runtime import FaceFunction
@@ -160,22 +161,35 @@ def by_look(chosen: Chosen, table: SampleTable, photos: Labelled, evaluation: st
     return formats.kept(path, make, score_files.write_scores, score_files.read_scores)[0]
 
 
-def embedder(path: Path) -> FaceFunction:
-    """Returns a function from faces to the embeddings of a network in a folder, "outcome", (n, d)."""
+def embedder(path: Path, with_views: bool = False) -> FaceFunction:
+    """Returns a function from faces to the embeddings of a network in a folder, "outcome", (n, d).
+
+    With views it also gives what `views.with_views` adds.
+    """
     forward = runtime.forward(taps.extractor(zoo.load_audited(path, zoo.kind_of(path)), [taps.OUTCOME]))
-    return lambda faces: forward(iresnet.normalise(faces))
+
+    def embed_faces(faces: np.ndarray) -> dict[str, np.ndarray]:
+        return forward(iresnet.normalise(faces))
+
+    return views.with_views(embed_faces, embed_faces) if with_views else embed_faces
 
 
-def embed(path: Path, table: SampleTable, native: int) -> Observations:
-    """Returns the embeddings of samples by a network in a folder, "outcome", (n, d).
+def embed(path: Path, table: SampleTable, native: int, with_views: bool = False) -> Observations:
+    """Returns what `embedder` gives of samples.
 
     Raises:
         InputError: if a photo cannot be read, because rows are found by their place.
     """
-    seen = observe(table, embedder(path), zoo.framing(path, native))
+    seen = observe(table, embedder(path, with_views), zoo.framing(path, native))
     if len(seen) < len(table):
         raise InputError(f"Expected {len(table)} photos that can be read, received {len(seen)}.")
     return seen
+
+
+def as_reference(name: str, seen: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns a reference's embeddings, and those of views if there are any, as `MintPlus` finds them."""
+    named = {taps.OUTCOME: name, views.OUTCOMES: f"{views.OUTCOMES}_{name}"}
+    return {given: seen[own] for own, given in named.items() if own in seen}
 
 
 def _few_people(table: SampleTable) -> np.ndarray:

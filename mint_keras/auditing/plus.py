@@ -15,7 +15,7 @@ import numpy as np
 from mint_keras import formats, score_files, shelf
 from mint_keras.aad import views
 from mint_keras.aad.observe import observe, run
-from mint_keras.audited import engines, taps, zoo
+from mint_keras.audited import engines, zoo
 from mint_keras.auditing import look as looks
 from mint_keras.auditing.opened import Opened
 from mint_keras.data import images, samples
@@ -143,7 +143,7 @@ def score(opened: Opened, tasks: Tasks, model: str, audited: Path) -> dict[str, 
     if missing:
         # All tasks share photos, so every photo passes through the model once.
         rows = np.unique(np.concatenate([task.photos.rows for task in missing]))
-        seen = _look(opened, tasks.table.take(rows), model, audited)
+        seen = _look(opened, tasks, rows, model, audited)
         folder.mkdir(parents=True, exist_ok=True)
         for task in missing:
             shown = seen.take(np.searchsorted(rows, task.photos.rows))
@@ -155,16 +155,19 @@ def score(opened: Opened, tasks: Tasks, model: str, audited: Path) -> dict[str, 
 def open_scorer(opened: Opened, tasks: Tasks, task: Task, fitted_on: Labelled) -> Fitted:
     """Returns MINT+, fitted for a task on some rows of the table, as a function of faces, through the audited model."""
     audited = opened.run.spec.audited
-    known = _look(opened, tasks.table.take(fitted_on.rows), AUDITED, audited)
+    known = _look(opened, tasks, fitted_on.rows, AUDITED, audited)
     fitted = task.recipe.fit(known, fitted_on.is_member, opened.spec.seed)
     # References see faces of the run's size, see `check_references`.
-    beside = [looks.embedder(path) for path in _references(opened).values()]
-    functions = [views.face_function(_network(audited), opener=engines.opener([opened.run.aad.engine])), *beside]
+    references = _references(opened)
+    beside = {name: looks.embedder(path, len(references) == 1) for name, path in references.items()}
+    own = views.face_function(_network(audited), opener=engines.opener([opened.run.aad.engine]))
 
     def score_faces(shown: Observations) -> np.ndarray:
-        own, *beside = (run(function, shown[images.PIXELS]) for function in functions)
-        outcomes = {name: one[taps.OUTCOME] for name, one in zip(_references(opened), beside, strict=True)}
-        return fitted(Observations(shown.table, own | outcomes))
+        faces = shown[images.PIXELS]
+        seen = Observations(shown.table, run(own, faces))
+        for name, function in beside.items():
+            seen = seen.adding(**looks.as_reference(name, run(function, faces)))
+        return fitted(seen)
 
     return score_faces
 
@@ -190,22 +193,47 @@ def _references(opened: Opened) -> dict[str, Path]:
     return {f"{REFERENCE}_{path.name}": path for path in opened.spec.reference}
 
 
-def _look(opened: Opened, table: SampleTable, model: str, folder: Path) -> Observations:
-    """Returns what a model gives MINT+ for samples, beside the references' embeddings; each sees faces of its own size.
+def _look(opened: Opened, tasks: Tasks, rows: np.ndarray, model: str, folder: Path) -> Observations:
+    """Returns what a model gives MINT+ for rows of the table, beside the references' embeddings.
+
+    Each sees faces of its own size. Of a reference there are its embeddings only.
 
     Raises:
         InputError: if a photo cannot be read, because rows are found by their place.
     """
-    native = opened.run.spec.native_resolution
-    # A reference gives its embedding only.
-    is_beside = model.startswith(REFERENCE)
-    opener = engines.opener([opened.run.aad.engine])
-    function = looks.embedder(folder) if is_beside else views.face_function(_network(folder), opener=opener)
+    table, native = tasks.table.take(rows), opened.run.spec.native_resolution
+    if model.startswith(REFERENCE):
+        return Observations(table, _embedded(opened, tasks, rows, model))
+    function = views.face_function(_network(folder), opener=engines.opener([opened.run.aad.engine]))
     seen = observe(table, function, zoo.framing(folder, native))
     if len(seen) < len(table):
         raise InputError(f"Expected {len(table)} photos that can be read, received {len(seen)}.")
-    beside = {} if is_beside else _references(opened)
-    return seen.adding(**{name: looks.embed(path, table, native)[taps.OUTCOME] for name, path in beside.items()})
+    for name in _references(opened):
+        seen = seen.adding(**looks.as_reference(name, _embedded(opened, tasks, rows, name)))
+    return seen
+
+
+def _embedded(opened: Opened, tasks: Tasks, rows: np.ndarray, name: str) -> dict[str, np.ndarray]:
+    """Returns a reference's embeddings of rows of the table that tasks ask for; what is there is read.
+
+    The audited model and every control are looked at beside all references. A single one is shown views, too: of
+    several shadows the embeddings say enough.
+    """
+    asked = np.unique(np.concatenate([task.photos.rows for task in tasks.tasks]))
+    references, native = _references(opened), opened.run.spec.native_resolution
+
+    def make() -> dict[str, np.ndarray]:
+        return dict(looks.embed(references[name], tasks.table.take(asked), native, len(references) == 1).arrays)
+
+    def write(path: Path, found: dict[str, np.ndarray]) -> None:
+        with formats.atomic_path(path) as temporary:
+            np.savez(temporary, **found)  # type: ignore[arg-type]
+
+    def read(path: Path) -> dict[str, np.ndarray]:
+        with np.load(path, allow_pickle=False) as found:
+            return {key: found[key][np.searchsorted(asked, rows)] for key in found.files}
+
+    return formats.kept(opened.folder / "mint_plus" / name / "embeddings.npz", make, write, read)
 
 
 def tasks_of_person(protocol: protocols.Protocol, seed: int) -> tuple[list[Task], list[Gap]]:

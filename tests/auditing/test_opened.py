@@ -1,6 +1,7 @@
 """What an audit chooses from a run, and the chosen scorer as it is."""
 
 import dataclasses
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,10 @@ from mint_keras.auditing import look as looks
 from mint_keras.auditing.opened import AuditSpec, Opened, open_audit, open_scorer, recipe_of
 from mint_keras.commands.audit import Audit, audit
 from mint_keras.data import images, protocol
-from mint_keras.records import AUDITED, InputError, Observations
+from mint_keras.records import AUDITED, InputError, Observations, SampleTable, Scores
 from mint_keras.runs.run import Run, heads_of, reopen
+from mint_keras.scorers import log_odds
+from mint_keras.scorers.contract import Scorer
 from mint_keras.statistics import division, metrics
 from mint_keras.statistics.selection import Candidate
 
@@ -132,6 +135,40 @@ def test_mint_plus_through_a_network_of_another_size_sees_faces_of_that_size(ope
     found = plus.score(opened, plus.plan(opened), "foreign_small", folder)
     assert found
     assert all(np.isfinite(part.logit).all() for part in found.values())
+
+
+def test_a_reference_is_asked_once_whatever_is_looked_at_beside_it(
+    opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An audit that asked seven shadows again for every control took hours."""
+    spec = dataclasses.replace(opened.spec, reference=(Path("lab2"), Path("lab3")))
+    beside = dataclasses.replace(opened, spec=spec, folder=tmp_path)
+    tasks = plus.plan(beside)
+    asked, shown = [], []
+
+    def embed(path: Path, table: SampleTable, *_: object) -> Observations:
+        asked.append(path.name)
+        names = np.array([int(hashlib.sha256(one.encode()).hexdigest()[:6], 16) for one in table.sample_id])
+        return Observations(table, {"outcome": np.outer(names, [1, 2]).astype(np.float32)})
+
+    def cross_fit(_: Scorer, seen: Observations, *__: object) -> Scores:
+        shown.append(seen)
+        return opened.scores[0]
+
+    monkeypatch.setattr(looks, "embed", embed)
+    monkeypatch.setattr(looks, "embedder", lambda *_: None)
+    monkeypatch.setattr(plus.views, "face_function", lambda *_, **__: None)
+    monkeypatch.setattr(plus, "observe", lambda table, *_: embed(Path("audited"), table))
+    monkeypatch.setattr(plus, "cross_fit", cross_fit)
+    for name, folder in {AUDITED: opened.run.spec.audited, "reference_lab2": Path("lab2")}.items():
+        plus.score(beside, tasks, name, folder)
+    unfitted = dataclasses.replace(tasks.tasks[0], level=log_odds.NAME)
+    plus.open_scorer(beside, tasks, unfitted, unfitted.photos.where(np.arange(len(unfitted.photos.rows)) % 2 == 0))
+    assert sorted(asked) == ["audited", "audited", "lab2", "lab3"]
+    assert len(shown) == 2 * len(tasks.tasks) - 1  # only the audited model is asked for a direction
+    for seen in shown:
+        for values in seen.arrays.values():  # each row is of its own photo
+            np.testing.assert_array_equal(values, embed(Path(), seen.table)["outcome"])
 
 
 @pytest.mark.parametrize(

@@ -121,19 +121,23 @@ def test_margin_is_the_gradient_of_the_loss() -> None:
         assert found["margin/gap"][k] == pytest.approx(own @ start - (cohort.members @ start).max())
 
 
-def test_references_are_looked_at_as_the_audited_network_is() -> None:
+def test_references_are_looked_at_as_the_audited_network_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each column of the other ingredients, less its mean through two references, one after the other."""
     features, _ = draw()
     rng = np.random.default_rng(2)
     others = {name: rng.normal(size=(40, 5)) for name in (OUTCOME, "reference_a", "reference_b")}
-    features = observed(PEOPLE, {name: rng.normal(size=(7, 5)) for name in others})
+    seen = {name: rng.normal(size=(7, 5)) for name in others}
+    shown = {name: rng.normal(size=(7, 3, 5)) for name in others}  # of views, which have names of their own
+    named = {f"{views.OUTCOMES}_{name}" if name != OUTCOME else views.OUTCOMES: x for name, x in shown.items()}
+    features = observed(PEOPLE, seen | named)
     people, is_member = np.repeat(np.arange(20), 2), np.arange(40) < 24
     cohort = ingredients.cohort_of(observed(people, others), is_member)
-    found = ingredients.columns(features, cohort, ["reference", "reference_others"])
-    names = ["norm", "cohort", "others", "centroid", "margin", "log_odds"]
+    monkeypatch.setattr(views, "VIEWS", dict.fromkeys("abc"))
+    found = ingredients.columns(features, cohort, ["reference", "reference_others", "reference_others_views"])
+    names = ["norm", "cohort", "others", "centroid", "margin", "log_odds", "others_views"]
     alone = {
         name: ingredients.columns(
-            observed(PEOPLE, {OUTCOME: features[name]}),
+            observed(PEOPLE, {OUTCOME: seen[name], views.OUTCOMES: shown[name]}),
             ingredients.cohort_of(observed(people, {OUTCOME: others[name]}), is_member),
             names,
         )

@@ -70,6 +70,20 @@ def test_a_planted_signal_is_found_in_other_people(signal: str, level: str, leas
     assert np.mean((logit > 0) == world[1]) > 0.6
 
 
+def test_what_all_photos_of_a_person_share_says_of_the_person_and_not_of_an_image() -> None:
+    """A photo is judged with its person's others: of a person they count alike, of an image only how it differs."""
+    train, is_member = draw_world(30)
+    shown, _ = draw_world(31)
+    stretch = np.random.default_rng(1).uniform(1, 4, len(np.unique(shown.people())))
+    longer = shown.adding(**{OUTCOME: shown[OUTCOME] * np.repeat(stretch, NUM_PHOTOS)[:, None]})
+    image = MintPlus(IMAGE, WITH_OTHERS, ("norm",)).fit(train, np.arange(len(is_member)) % 2 == 0)
+    np.testing.assert_allclose(image(longer), image(shown), atol=1e-4)
+    person = MintPlus(level=WITH_OTHERS, ingredients=("norm",)).fit(train, is_member)
+    norms = np.log(np.linalg.norm(shown[OUTCOME], axis=1))
+    beside = (norms + np.repeat(norms.reshape(-1, NUM_PHOTOS).mean(axis=1), NUM_PHOTOS)) / 2
+    assert abs(np.corrcoef(person(shown), beside)[0, 1]) == pytest.approx(1, abs=1e-5)
+
+
 @pytest.mark.parametrize("level", mint_plus.LEVELS)
 def test_nothing_is_found_where_nothing_is(level: str) -> None:
     train, world = draw_world(15), draw_world(16)
