@@ -64,8 +64,12 @@ class Fingerprints(NamedTuple):
 
 
 class Look(NamedTuple):
-    """What a photo is compared by: its PDQ hash and that of the mirrored photo, (2, 32), their quality, 0 to 100, and a
-    grey picture, (56, 56).
+    """What a photo is compared by.
+
+    Attributes:
+        hashes: Its PDQ hash and that of the mirrored photo, shape (2, 32), uint8.
+        quality: Of the hashes, 0 to 100; flat pictures have little.
+        fine: A grey picture, (56, 56), see `registration`.
     """
 
     hashes: np.ndarray
@@ -108,8 +112,8 @@ def comparing(look: Callable[[int], Look]) -> Compare:
 class Overlap(NamedTuple):
     """Pairs of rows that show the same photo, the smaller row first, as columns of shape (m,).
 
-    The reason is `EXACT`, `PERCEPTUAL`, `REGISTERED`, `EMBEDDING` or `KNOWN`, the first that applies; the cosine is that
-    of the embeddings, NaN without.
+    The reason is `EXACT`, `PERCEPTUAL`, `REGISTERED`, `EMBEDDING` or `KNOWN`, the first that applies; the cosine is of
+    the embeddings, NaN where the search did not compare them.
     """
 
     first: np.ndarray
@@ -149,15 +153,15 @@ class Index:
         self.rows, self.digest = rows[distinct], prints.digest[distinct]
         self._scale, self._embedding = scale, None
         rough, views = prints.rough[distinct], registration.VIEWS
-        self._rough = _graph(lambda chosen: scale.describe(rough[chosen], views).reshape(-1, len(scale.mean)), len(distinct))
+        self._rough = _graph(
+            lambda chosen: scale.describe(rough[chosen], views).reshape(-1, len(scale.mean)), len(distinct)
+        )
         self._least = {REGISTERED: registration.MIN_COSINE, EMBEDDING: min_cosine}
         if prints.embedding is not None:
             self._embedding = prints.embedding[distinct]
             self._graph = _graph(self._embedding.__getitem__, len(distinct))
 
-    def search(
-        self, rows: np.ndarray, prints: Fingerprints, compare: Compare
-    ) -> Iterator[tuple[int, int, str, float]]:
+    def search(self, rows: np.ndarray, prints: Fingerprints, compare: Compare) -> Iterator[tuple[int, int, str, float]]:
         """Yields a row that is indexed, one of these, why they are one photo, and the cosine of their embeddings."""
         described = [self._scale.describe(rough)[:, 0] for rough in (prints.rough, prints.rough[:, :, ::-1])]
         searches = [(REGISTERED, self._rough, len(registration.VIEWS), queries) for queries in described]
@@ -218,6 +222,13 @@ def first_equal(digest: np.ndarray) -> np.ndarray:
     """Returns for each row the first one with the same pixels, shape (n,)."""
     _, first, group = np.unique(digest, return_index=True, return_inverse=True)
     return first[group]
+
+
+def equal_pairs(digest: np.ndarray) -> Iterator[tuple[int, int, str, float]]:
+    """Yields the pairs of rows of equal pixels, of each row with the first one only, as `Index.search` does."""
+    first = first_equal(digest)
+    rows = np.flatnonzero(first != np.arange(len(first)))
+    yield from ((one, two, EXACT, math.nan) for one, two in zip(first[rows].tolist(), rows.tolist(), strict=True))
 
 
 def leave_out(found: Overlap, side: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -97,9 +97,7 @@ class _Search:
             for database in self._order:
                 self._look_up(database, bar)
         read = np.flatnonzero(self._is_read)
-        first = read[overlap.first_equal(self._digest[read])]
-        cosine = np.nan if self._embed is None else 1.0
-        equal = [(*pair, overlap.EXACT, cosine) for pair in zip(first.tolist(), read.tolist(), strict=True)]
+        equal = [(int(read[one]), int(read[two]), *why) for one, two, *why in overlap.equal_pairs(self._digest[read])]
         others = [(*pair, overlap.KNOWN, np.nan) for pair in known if self._is_read[list(pair)].all()]
         return Searched(overlap.Overlap.of([*equal, *self._found, *others]), self._is_read, self._hits)
 
