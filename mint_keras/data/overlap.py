@@ -28,8 +28,8 @@ _NEIGHBOURS = 32  # asked for at first, of which several may be views of one pho
 _MOST_NEIGHBOURS = 2**14
 _MISSES = 4  # so many photos that are no copies end a list of neighbours: a copy is nearer than other photos
 _EXACT_UP_TO = 2**15  # views: more are searched in cells, of which the nearest are looked at
-_PROBES = 16
-_TRAINED_ON = 50  # views for each cell
+_PROBES = 32
+_TRAINED_ON = 40  # views for each cell
 _CHUNK = 2**12  # photos that are described at once
 _KEPT = 2**14  # photos that were looked at stay in memory, 60 MB
 
@@ -204,15 +204,17 @@ def _graph(describe: Callable[[slice], np.ndarray], num: int) -> Any:
     """Returns a search among the rows that so many photos are described by, each by as many."""
     import faiss
 
-    faiss.omp_set_num_threads(1)  # sums depend on the number
     num_views, size = describe(slice(0, 1)).shape
-    num_cells = int(2 * math.sqrt(num * num_views))
+    num_cells = int(3 * math.sqrt(num * num_views))
     is_small = num * num_views <= _EXACT_UP_TO
     graph = faiss.index_factory(size, "Flat" if is_small else f"IVF{num_cells},Flat")
     if not is_small:
         graph.nprobe = _PROBES
         step = max(num * num_views // (_TRAINED_ON * num_cells), 1)
+        num_threads = faiss.omp_get_max_threads()
+        faiss.omp_set_num_threads(1)  # sums depend on the number
         graph.train(np.ascontiguousarray(describe(slice(0, num, step)), np.float32))
+        faiss.omp_set_num_threads(num_threads)
     for start in range(0, num, _CHUNK):
         graph.add(np.ascontiguousarray(describe(slice(start, start + _CHUNK)), np.float32))
     return graph
