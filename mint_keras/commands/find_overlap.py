@@ -1,7 +1,8 @@
 """Find photos that occur twice, in one database or in two: no external may be among the members.
 
-By identical pixels, by perceptual hash, and by laying alike photos on each other, also mirrored ones. The largest
-database is not kept in memory: it is looked up in the others. With --audited photos are alike to a network, too. Altered copies are planted to measure what the search misses.
+By identical pixels, by perceptual hash, and by laying alike photos on each other, also mirrored ones. With --audited
+a face network, too, says which are alike. All databases but the largest are kept in memory, and the largest is looked
+up in them. Altered copies are planted to measure what the search misses.
 
 Example:
     python scripts/find_overlap.py --samples faces/ms1mv3 faces/ijbc --audited models/fr1 --out runs/overlap

@@ -60,7 +60,9 @@ class Fingerprints(NamedTuple):
     @classmethod
     def join(cls, parts: Sequence[Self]) -> Self:
         """Returns those of several arrays of photos as one."""
-        return cls(*(None if one[0] is None else np.concatenate(one) for one in zip(*parts, strict=True)))
+        digest, rough, embedding = zip(*parts, strict=True)
+        joined = None if embedding[0] is None else np.concatenate(embedding)
+        return cls(np.concatenate(digest), np.concatenate(rough), joined)
 
 
 class Look(NamedTuple):
@@ -207,7 +209,7 @@ def _graph(describe: Callable[[slice], np.ndarray], num: int) -> Any:
     num_views, size = describe(slice(0, 1)).shape
     num_cells = int(3 * math.sqrt(num * num_views))
     is_small = num * num_views <= _EXACT_UP_TO
-    graph = faiss.index_factory(size, "Flat" if is_small else f"IVF{num_cells},Flat")
+    graph: Any = faiss.index_factory(size, "Flat" if is_small else f"IVF{num_cells},Flat")
     if not is_small:
         graph.nprobe = _PROBES
         step = max(num * num_views // (_TRAINED_ON * num_cells), 1)

@@ -97,7 +97,7 @@ class _Search:
             for database in self._order:
                 self._look_up(database, bar)
         read = np.flatnonzero(self._is_read)
-        equal = [(int(read[one]), int(read[two]), *why) for one, two, *why in overlap.equal_pairs(self._digest[read])]
+        equal = [(int(read[a]), int(read[b]), why, x) for a, b, why, x in overlap.equal_pairs(self._digest[read])]
         others = [(*pair, overlap.KNOWN, np.nan) for pair in known if self._is_read[list(pair)].all()]
         return Searched(overlap.Overlap.of([*equal, *self._found, *others]), self._is_read, self._hits)
 
