@@ -18,14 +18,7 @@ _SAMPLE = 512  # photos say how small pictures are described
 
 
 class Settings(NamedTuple):
-    """How to search.
-
-    Attributes:
-        min_cosine: From which cosine of their embeddings two photos may be one.
-        is_within: Whether copies inside each database are searched for, too; of equal pixels they always are.
-        num_planted: How many photos are copied by each alteration; fewer where there are too few.
-        seed: Seeds the choice of what is copied, and how.
-    """
+    """How to search: see `FindOverlap`, whose options these are."""
 
     min_cosine: float
     is_within: bool
@@ -34,13 +27,7 @@ class Settings(NamedTuple):
 
 
 class Searched(NamedTuple):
-    """What a search found.
-
-    Attributes:
-        found: Pairs of rows of the table that show one photo.
-        is_read: Which of these could be read, shape (n,), bool.
-        hits: Of every planted copy whether it was found, by alteration.
-    """
+    """Pairs of rows that show one photo, which rows could be read, (n,), and of each planted copy if it was found."""
 
     found: overlap.Overlap
     is_read: np.ndarray
@@ -97,7 +84,8 @@ class _Search:
             for database in self._order:
                 self._look_up(database, bar)
         read = np.flatnonzero(self._is_read)
-        equal = [(int(read[a]), int(read[b]), why, x) for a, b, why, x in overlap.equal_pairs(self._digest[read])]
+        equal = [(int(read[a]), int(read[b]), why, 1.0 if self._embed else none)
+                 for a, b, why, none in overlap.equal_pairs(self._digest[read])]  # fmt: skip
         others = [(*pair, overlap.KNOWN, np.nan) for pair in known if self._is_read[list(pair)].all()]
         return Searched(overlap.Overlap.of([*equal, *self._found, *others]), self._is_read, self._hits)
 
