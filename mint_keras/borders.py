@@ -7,10 +7,11 @@ import collections
 import contextlib
 import contextvars
 import csv
+import difflib
 import functools
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -137,8 +138,15 @@ def parquet_blocks(path: Path, wanted: Sequence[str], part: int | None = None) -
         texts = [field.name for field in fields if _is_text(field.type)]
         if odd := [field.name for field in fields if field.name not in texts and not _is_numbers(field.type)]:
             raise InputError(f"Expected texts, numbers or lists of numbers in {path}, received other {odd}.")
-        groups = [facts.row_group(k) for k in range(facts.num_row_groups)]
-        num_values = [group.column(k).num_values for group in groups for k in range(facts.num_columns)]
+        # As dictionaries, equal texts are there once, however many rows have them, so their sizes can be asked first.
+        file = pyarrow.parquet.ParquetFile(path, read_dictionary=texts)
+        names, groups = [field.name for field in fields], [facts.row_group(k) for k in range(facts.num_row_groups)]
+        leaves = [k for k in range(facts.num_columns) if facts.schema.column(k).path.partition(".")[0] in names]
+        num_values = []
+        for k in range(len(groups)) if part is None else [part]:
+            # Arrow refuses contradictory columns where it reads them; asked for their facts first, it aborts.
+            next(file.iter_batches(1, [k], names), None)
+            num_values += [groups[k].column(leaf).num_values for leaf in leaves]
         num_bytes = sum(group.total_byte_size for group in groups)
         if (
             facts.num_rows > size + _MIN_ROWS
@@ -147,9 +155,7 @@ def parquet_blocks(path: Path, wanted: Sequence[str], part: int | None = None) -
         ):
             received = f"{facts.num_rows} rows and {num_bytes} bytes in a file of {size}"
             raise InputError(f"Expected a table of samples at {path}, received {received}.")
-        # As dictionaries, equal texts are there once, however many rows have them, so their sizes can be asked first.
-        file = pyarrow.parquet.ParquetFile(path, read_dictionary=texts)
-        names, num_bytes, ends = [field.name for field in fields], 0, np.cumsum([group.num_rows for group in groups])
+        num_bytes, ends = 0, np.cumsum([group.num_rows for group in groups])
         # Many small parts at once: each takes its time.
         parts = np.split(np.arange(len(groups)), np.flatnonzero(np.diff(ends // _BLOCK)) + 1)
         for some in parts if part is None else [np.array([part])]:
@@ -177,6 +183,7 @@ def without_controls(text: str) -> str:
     return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
+@functools.lru_cache(2**14)  # of tables whose cells mostly come again
 def inert(text: str) -> str:
     """Returns a cell of a CSV table that is no formula for a spreadsheet; `read_csv` takes the quote in front off.
 
@@ -193,6 +200,17 @@ def one_line(text: str, longest: int = 500) -> str:
     text = without_controls(" ".join(text.split()))
     half = longest // 2 - 3
     return text if len(text) <= longest else f"{text[:half]} ... {text[-half:]}"
+
+
+def nearest(given: str, known: Iterable[str]) -> str:
+    """Returns the end of a message about a wrong name: which of those that there are may be meant; "" if none.
+
+    Example:
+        >>> nearest("larges", ["all", "largest"]), nearest("x", ["all", "largest"])
+        (': did you mean largest?', '')
+    """
+    near = difflib.get_close_matches(given, list(known), 1)
+    return f": did you mean {near[0]}?" if near else ""
 
 
 @contextlib.contextmanager
