@@ -187,21 +187,22 @@ def settle(photos: Photos, num: int, seed: int) -> dict[str, Any]:
     """
     copies, row, _ = alter(photos.faces, num, seed)
     fine = [registration.grey(faces, registration.FINE) for faces in (photos.faces, copies)]
-    rough = registration.grey(np.concatenate([photos.faces, copies]), registration.ROUGH)
-    plain, *views = registration.describe(rough)
-    origins, copied = plain[: len(photos.faces)], plain[len(photos.faces) :]
-    least = np.max([np.sum(view[len(origins) :] * origins[row], axis=1) for view in views]
-                   + [np.sum(view[row] * copied, axis=1) for view in views], axis=0)  # fmt: skip
-    alike = functools.reduce(np.maximum, (view[: len(origins)] @ origins.T for view in views))
+    rough = [registration.grey(faces, registration.ROUGH) for faces in (photos.faces, copies)]
+    scale = registration.Scale.of(rough[0])
+    views = scale.describe(rough[0], registration.VIEWS)
+    plain, copied, mirrored = (scale.describe(seen)[:, 0] for seen in (*rough, rough[1][:, :, ::-1]))
+    least = np.max([np.sum(views[row] * seen[:, None], axis=2).max(axis=1) for seen in (copied, mirrored)], axis=0)
+    alike = functools.reduce(np.maximum, (view @ plain.T for view in views.swapaxes(0, 1)))
     np.fill_diagonal(alike, -1)
     nearest = np.argpartition(-alike, _NEAREST, axis=1)[:, :_NEAREST]
-    pairs = np.stack([np.repeat(np.arange(len(origins)), _NEAREST), nearest.ravel()])
+    pairs = np.stack([np.repeat(np.arange(len(plain)), _NEAREST), nearest.ravel()])
     pairs = np.unique(np.sort(pairs, axis=0), axis=1)
-    bits = np.unpackbits(overlap.hash_faces(photos.faces)[1], axis=1)
-    pairs = pairs[:, np.count_nonzero(bits[pairs[0]] != bits[pairs[1]], axis=1) > overlap.MAX_BITS]
+    hashes = np.stack([overlap.Look.at(face).hashes[0] for face in photos.faces])
+    bits = np.bitwise_count(hashes[pairs[0]] ^ hashes[pairs[1]]).sum(axis=1)
+    pairs = pairs[:, bits > overlap.MAX_BITS]
     of_copies = [registration.agreement(fine[0][k], copy) for k, copy in zip(row.tolist(), fine[1], strict=True)]
     of_others = [registration.agreement(fine[0][one], fine[0][two]) for one, two in pairs.T.tolist()]
-    found: dict[str, Any] = {"num_photos": len(origins), "num_copies": len(row), "num_others": pairs.shape[1]}
+    found: dict[str, Any] = {"num_photos": len(plain), "num_copies": len(row), "num_others": pairs.shape[1]}
     for column, name in enumerate(("whole", "detail")):
         low = float(np.quantile([pair[column] for pair in of_copies], _RARE))
         high = float(np.quantile([pair[column] for pair in of_others], 1 - _RARE))
@@ -213,34 +214,33 @@ class Searches:
     """Searches among the same photos, with other copies each time."""
 
     def __init__(self, photos: Photos, min_cosine: float) -> None:
-        self.photos, self.min_cosine = photos, min_cosine
-        self._prints = prints(photos.faces, photos.embedding)
-        self._fine = registration.grey(photos.faces, registration.FINE)
-        self._known: dict[tuple[int, int], bool] = {}  # pairs of the photos themselves
+        self.photos, self._num, self._copies = photos, len(photos.faces), photos.faces[:0]
+        self._rows = np.arange(self._num)
+        self._prints = overlap.Fingerprints.of(photos.faces)._replace(embedding=photos.embedding)
+        self._scale = registration.Scale.of(self._prints.rough)
+        self._index = overlap.Index(self._rows, self._prints, self._scale, min_cosine)
 
     def find(self, copies: np.ndarray, embedding: np.ndarray | None = None) -> overlap.Overlap:
-        """Finds pairs of the photos, and of the copies behind them, whose embeddings may be given."""
-        both, fine = self._prints, self._fine
-        if len(copies):
-            parts = zip(vars(self._prints).values(), vars(prints(copies, embedding)).values(), strict=True)
-            joined: list[Any] = [None if one is None else np.concatenate([one, two]) for one, two in parts]
-            both = overlap.Fingerprints(*joined)
-            fine = np.concatenate([self._fine, registration.grey(copies, registration.FINE)])
+        """Finds the photos of which these are copies, whose embeddings may be given; rows of copies are behind."""
+        prints = overlap.Fingerprints.of(copies)._replace(embedding=embedding)
+        return self._search(self._num + np.arange(len(copies)), prints, copies)
 
-        def is_copy(first: int, second: int) -> bool:
-            if second >= len(self._fine):
-                return registration.is_copy(fine[first], fine[second])
-            if (first, second) not in self._known:
-                self._known[first, second] = registration.is_copy(fine[first], fine[second])
-            return self._known[first, second]
+    def find_within(self) -> overlap.Overlap:
+        """Finds pairs of the photos themselves."""
+        return self._search(self._rows, self._prints, self.photos.faces[:0])
 
-        return overlap.find_overlap(both, self.min_cosine, (), is_copy)
+    def _search(self, rows: np.ndarray, prints: overlap.Fingerprints, copies: np.ndarray) -> overlap.Overlap:
+        faces = self.photos.faces
+        compare = overlap.comparing(
+            lambda row: overlap.Look.at(faces[row] if row < len(faces) else copies[row - len(faces)])
+        )
+        return overlap.Overlap.of([*self._index.search(rows, prints, compare)])
 
     def hits(self, found: overlap.Overlap, row: np.ndarray) -> np.ndarray:
         """Returns which copies were found with what they copy, or with a photo of equal pixels."""
-        first, num = overlap.first_equal(self._prints.digest), len(self._fine)
+        first = overlap.first_equal(self._prints.digest)
         pairs = set(zip(found.first.tolist(), found.second.tolist(), strict=True))
-        return np.array([(int(first[k]), num + place) in pairs for place, k in enumerate(row.tolist())])
+        return np.array([(int(first[k]), self._num + place) in pairs for place, k in enumerate(row.tolist())], bool)
 
     def plant(self, num: int, seed: int, missed: Path) -> dict[str, Any]:
         """Plants copies and searches; keeps those that are missed, and counts the others by kind."""
@@ -250,21 +250,15 @@ class Searches:
         seconds = time.process_time() - start
         arrays.write(missed, {"faces": copies[~is_found], "row": row[~is_found], "kind": kind[~is_found]})
         counts = {what: [int((kind == what).sum()), int(is_found[kind == what].sum())] for what in ALTERATIONS}
-        return {"planted": counts, "seconds": seconds, "num_searched": len(self._fine) + len(row)}
+        return {"planted": counts, "seconds": seconds, "num_searched": len(row)}
 
-    def count(self, found: overlap.Overlap) -> dict[str, int]:
-        """Counts the pairs of photos themselves that were taken for one, of one person and of others, by reason."""
-        real = found.take(found.second < len(self._fine))
+    def count(self) -> dict[str, int]:
+        """Counts the pairs of photos themselves that are taken for one, of one person and of others, by reason."""
+        equal = overlap.equal_pairs(self._prints.digest)
+        real = overlap.Overlap.of([*equal, *zip(*self.find_within(), strict=True)])
         is_same = self.photos.people[real.first] == self.photos.people[real.second]
         reasons = collections.Counter(real.reason.tolist())
         return {"one_person": int(is_same.sum()), "others": int((~is_same).sum()), **reasons}
-
-
-def prints(faces: np.ndarray, embedding: np.ndarray | None) -> overlap.Fingerprints:
-    """Takes the fingerprints of faces."""
-    digest, plain, mirrored, quality = overlap.hash_faces(faces)
-    rough = registration.grey(faces, registration.ROUGH)
-    return overlap.Fingerprints(np.array(digest), plain, mirrored, quality, embedding, rough)
 
 
 def look(source: str, min_cosine: float, embed: Embed | None) -> dict[str, Any]:
@@ -284,17 +278,17 @@ def again(
         "num_photos": num,
         "pairs_of_one_person": num_same,
         "other_pairs": num * (num - 1) // 2 - num_same,
-        "found": {DEFAULT: search.count(search.find(nothing))},
+        "found": {DEFAULT: search.count()},
         "planted": {},
     }
     if embed is not None:
         copies, row, kind = (missed["faces"], missed["row"], missed["kind"]) if missed else (nothing, nothing, nothing)
         embedding = embed(np.concatenate([photos.faces, copies]))
         search = Searches(photos._replace(embedding=embedding[:num]), min_cosine)
-        found = search.find(copies, embedding[num:])
-        is_found = search.hits(found, row)
-        result["found"][AUDITED] = search.count(found)
-        result["planted"] = dict(collections.Counter(kind[is_found].tolist())) if len(copies) else {}
+        result["found"][AUDITED] = search.count()
+        if missed:
+            is_found = search.hits(search.find(copies, embedding[num:]), row)
+            result["planted"] = dict(collections.Counter(kind[is_found].tolist()))
     return result
 
 

@@ -1,7 +1,8 @@
 """Find photos that occur twice, in one database or in two: no external may be among the members.
 
 By identical pixels, by perceptual hash, and by laying alike photos on each other, also mirrored ones. With --audited
-these are alike to a face-recognition model, too. Altered copies are planted to measure what the search misses.
+a face network, too, says which are alike. All databases but the largest are kept in memory, and the largest is looked
+up in them. Altered copies are planted to measure what the search misses.
 
 Example:
     python scripts/find_overlap.py --samples faces/ms1mv3 faces/ijbc --audited models/fr1 --out runs/overlap
@@ -16,7 +17,7 @@ import numpy as np
 from mint_keras import environment, formats, shelf
 from mint_keras.borders import named
 from mint_keras.commands import Result
-from mint_keras.data import images, overlap, overlap_files, samples
+from mint_keras.data import images, overlap, overlap_files, overlap_search, samples
 from mint_keras.options import Common
 from mint_keras.records import InputError, SampleTable
 
@@ -40,6 +41,8 @@ class FindOverlap(Common):
         plant: So many copies, altered in each of 13 ways, are hidden among the others, to measure how many are found;
             fewer among few photos.
         seed: Seed of their choice.
+        within: Search for altered copies inside each database, too, the largest included; of one database alone they
+            always are, and equal pixels everywhere. Takes memory for all photos.
     """
 
     samples: tuple[str, ...]
@@ -50,6 +53,7 @@ class FindOverlap(Common):
     known: tuple[Path, ...] = ()
     plant: int = 100
     seed: int = 1
+    within: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +80,7 @@ def find_overlap(config: FindOverlap) -> FoundOverlap:
     inputs |= {f"known_{i}": formats.sha256_file(path) for i, path in enumerate(config.known)}
     # Read before anything is written: a list that is none must not cost the whole search.
     known_lines = [line for path in config.known for line in overlap_files.read_known(path)]
-    settings = {"min_cosine": config.min_cosine, "plant": config.plant, "seed": config.seed}
+    settings = {name: getattr(config, name) for name in ("min_cosine", "plant", "seed", "within")}
     embed = None
     if config.audited is not None:
         environment.import_tensorflow()  # which nothing else here needs
@@ -84,18 +88,12 @@ def find_overlap(config: FindOverlap) -> FoundOverlap:
 
         embed = embedding.open_unit(config.audited)
     with formats.output_folder(config.out, formats.make_manifest(formats.OVERLAP, inputs, settings), config.overwrite):
-        searched = overlap.fingerprint(table, config.plant, config.seed, embed)
-        if searched is None:
-            raise InputError(f"Expected aligned faces in {list(config.samples)}, received none that is usable.")
-        num_unreadable = len(table) - len(searched.table)
-        side = side[searched.rows]
-        table = searched.table
         known, alone, num_unknown = overlap.match_known(table, known_lines)
-        found = overlap.find_overlap(searched.prints, config.min_cosine, known, searched.is_copy())
-        # Rows beyond the table are planted copies, which measure the search and exclude nobody.
-        real = found.take(found.second < len(table))
+        how = overlap_search.Settings(config.min_cosine, config.within, config.plant, config.seed)
+        searched = overlap_search.search(table, side, how, embed, known)
+        real = searched.found
         planted = {}
-        for kind, hits in searched.hits(found).items():
+        for kind, hits in searched.hits.items():
             share = bounds.exact_interval(sum(hits), len(hits))
             missed = bounds.upper_limit(len(hits) - sum(hits), len(hits))
             planted[kind] = {"planted": len(hits), "found": sum(hits), "low": share.low, "high": share.high,
@@ -103,11 +101,12 @@ def find_overlap(config: FindOverlap) -> FoundOverlap:
         excluded, across = overlap.leave_out(real, side)
         excluded = np.union1d(excluded, np.array(alone, int))
         report = {
-            "num_samples": len(table),
-            "num_unreadable": num_unreadable,
+            "num_samples": int(searched.is_read.sum()),
+            "num_unreadable": int((~searched.is_read).sum()),
             # A protocol asks by content whether its databases were searched as they are now.
             "databases": dict(zip(map(formats.sha256_table, tables), named(list(config.samples)), strict=True)),
             "audited": inputs.get("audited"),
+            "within": config.within or len(tables) == 1,
             "known_names_without_sample": num_unknown,
             "pairs": {str(reason): int((real.reason == reason).sum()) for reason in np.unique(real.reason)},
             "across": int((side[real.first] != side[real.second]).sum()),

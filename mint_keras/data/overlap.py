@@ -1,22 +1,21 @@
 """Are there photos on both sides? Exact copies, near copies by perceptual hash, and by laying photos on each other.
 
-A claim that an external was not used in training is worth what this search is worth, so it comes with its own recall:
-plant altered copies, and count how many are found.
+The photos of a smaller database are indexed, in several views, and those of others are looked up one by one: time grows
+with all of them, memory with those that are indexed. A claim that an external was not used in training is worth what
+this search is worth, so it comes with its own recall: plant altered copies, and count how many are found.
 """
 
 import collections
-import dataclasses
 import functools
 import hashlib
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from mint_keras import progress
-from mint_keras.data import images, registration
-from mint_keras.data.alterations import ALTERATIONS
+from mint_keras.data import registration
 from mint_keras.records import SampleTable
 from mint_keras.texts import column
 
@@ -25,43 +24,98 @@ EXACT, PERCEPTUAL, REGISTERED, EMBEDDING, KNOWN = "exact", "perceptual", "regist
 # Source: https://github.com/facebook/ThreatExchange/tree/main/pdq
 MAX_BITS = 31
 MIN_QUALITY = 50
-_NEIGHBOURS = 8
-_CANDIDATES = 5  # itself, and four that are laid on it: a copy is nearer than other photos
-_MOST_COPIES = 3  # planted of one photo on average: more would hide it from each other
-_MOST_NEIGHBOURS = 2048  # further copies of a photo are joined through each other
-_BATCH_SIZE = 64
-_CHUNK = 2**16  # pairs whose embeddings are copied at once
-_KEPT = 2**15  # small pictures in memory, 100 MB
-_LINKS, _EFFORT = 32, 64  # of the graph of neighbours; more find more and take longer
+_NEIGHBOURS = 32  # asked for at first, of which several may be views of one photo
+_MOST_NEIGHBOURS = 2**14
+_MISSES = 2  # so many photos that are no copies end a list of neighbours: a copy is nearer than other photos
+_EXACT_UP_TO = 2**15  # views: more are searched in cells, of which the nearest are looked at
+_PROBES = 32
+_TRAINED_ON = 40  # views for each cell
+_CHUNK = 2**12  # photos that are described at once
+_KEPT = 2**14  # photos that were looked at stay in memory, 60 MB
+
+# From faces, uint8 RGB, (n, 112, 112, 3), to embeddings of length 1, the same ones for a mirrored photo.
+Embed = Callable[[np.ndarray], np.ndarray]
 
 
-@dataclasses.dataclass(frozen=True)
-class Fingerprints:
-    """What photos are told apart by, n rows each.
+class Fingerprints(NamedTuple):
+    """What photos are found by, n rows each.
 
     Attributes:
-        digest: The first half of the SHA-256 of the pixels, shape (n,), bytes.
-        pdq: Perceptual hashes, shape (n, 32), uint8.
-        mirrored: Perceptual hashes of the mirrored photos, shape (n, 32), uint8.
-        quality: Quality of the hashes, 0 to 100, shape (n,); flat pictures have little.
-        embedding: Embeddings of length 1, shape (n, d), by a face-recognition model that gives the mirrored photo the
-            same one; None if there is no model.
-        rough: Small grey pictures, shape (n, 24, 24), uint8, see `registration`; None if they are not searched.
+        digest: The first 8 bytes of the SHA-256 of the pixels, shape (n,), uint64.
+        rough: Small grey pictures, shape (n, 24, 24), uint8, see `registration`.
+        embedding: Embeddings of length 1, shape (n, d); None if there is no model.
     """
 
     digest: np.ndarray
-    pdq: np.ndarray
-    mirrored: np.ndarray
-    quality: np.ndarray
-    embedding: np.ndarray | None
-    rough: np.ndarray | None = None
+    rough: np.ndarray
+    embedding: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, faces: np.ndarray, embed: Embed | None = None) -> Self:
+        """Takes them of faces, uint8 RGB, (n, height, width, 3)."""
+        digests = b"".join(hashlib.sha256(face.tobytes()).digest()[:8] for face in faces)
+        rough = registration.grey(faces, registration.ROUGH)
+        return cls(np.frombuffer(digests, np.uint64), rough, embed(faces) if embed else None)
+
+    @classmethod
+    def join(cls, parts: Sequence[Self]) -> Self:
+        """Returns those of several arrays of photos as one."""
+        digest, rough, embedding = zip(*parts, strict=True)
+        joined = None if embedding[0] is None else np.concatenate(embedding)
+        return cls(np.concatenate(digest), np.concatenate(rough), joined)
+
+
+class Look(NamedTuple):
+    """What a photo is compared by.
+
+    Attributes:
+        hashes: Its PDQ hash and that of the mirrored photo, shape (2, 32), uint8.
+        quality: Of the hashes, 0 to 100; flat pictures have little.
+        fine: A grey picture, (56, 56), see `registration`.
+    """
+
+    hashes: np.ndarray
+    quality: int
+    fine: np.ndarray
+
+    @classmethod
+    def at(cls, face: np.ndarray) -> Self:
+        """Looks at a face, uint8 RGB, (height, width, 3)."""
+        import pdqhash  # compiled, and needed in this module only
+
+        # The dihedral group: as it is, turned three times, flipped upside down, mirrored, and both diagonals.
+        bits, quality = pdqhash.compute_dihedral(np.ascontiguousarray(face))
+        hashes = np.packbits(np.array([bits[0], bits[5]], np.uint8), axis=1)
+        return cls(hashes, quality, registration.grey(face[None], registration.FINE)[0])
+
+    def why_copy(self, other: Self) -> str:
+        """Returns `PERCEPTUAL` or `REGISTERED`, if that says that the other is this photo; "" if it is another one."""
+        bits = np.bitwise_count(self.hashes ^ other.hashes[0]).sum(axis=1).min()
+        if bits <= MAX_BITS and min(self.quality, other.quality) >= MIN_QUALITY:
+            return PERCEPTUAL
+        return REGISTERED if registration.is_copy(self.fine, other.fine) else ""
+
+
+# From two rows to why they are one photo, see `Look.why_copy`.
+Compare = Callable[[int, int], str]
+
+
+def comparing(look: Callable[[int], Look]) -> Compare:
+    """Returns what compares two photos by their rows, each pair once, if `look` looks at one."""
+    look = functools.lru_cache(_KEPT)(look)
+
+    @functools.lru_cache(16 * _KEPT)
+    def compare(first: int, second: int) -> str:
+        return look(first).why_copy(look(second))
+
+    return lambda first, second: compare(min(first, second), max(first, second))
 
 
 class Overlap(NamedTuple):
     """Pairs of rows that show the same photo, the smaller row first, as columns of shape (m,).
 
     The reason is `EXACT`, `PERCEPTUAL`, `REGISTERED`, `EMBEDDING` or `KNOWN`, the first that applies; the cosine is of
-    the embeddings, NaN without.
+    the embeddings, NaN where the search did not compare them.
     """
 
     first: np.ndarray
@@ -69,96 +123,116 @@ class Overlap(NamedTuple):
     reason: np.ndarray
     cosine: np.ndarray
 
+    @classmethod
+    def of(cls, pairs: Sequence[tuple[int, int, str, float]]) -> Self:
+        """Returns each pair once, in order, for the first reason given."""
+        once: dict[tuple[int, int], tuple[str, float]] = {}
+        for one, two, reason, cosine in pairs:
+            if one != two:
+                once.setdefault((min(one, two), max(one, two)), (reason, cosine))
+        rows = np.array(sorted(once), int).reshape(-1, 2)
+        reasons, cosines = zip(*(once[pair] for pair in sorted(once)), strict=True) if once else ((), ())
+        return cls(rows[:, 0], rows[:, 1], np.array(reasons, str), np.array(cosines, float))
+
     def take(self, chosen: np.ndarray) -> Self:
         """Returns some of the pairs (indices or a boolean mask)."""
         return type(self)(*(column[chosen] for column in self))
 
 
-def hash_faces(faces: np.ndarray) -> tuple[list[bytes], np.ndarray, np.ndarray, np.ndarray]:
-    """Returns digests, hashes, hashes of the mirrored faces, and qualities of faces, uint8, (n, height, width, 3)."""
-    import pdqhash  # compiled, and needed in this module only
-
-    digests = [hashlib.sha256(face.tobytes()).digest()[:16] for face in faces]
-    hashed = [pdqhash.compute_dihedral(np.ascontiguousarray(face)) for face in faces]
-    # The dihedral group: as it is, turned three times, flipped upside down, mirrored, and both diagonals.
-    plain, mirrored = (np.packbits(np.array([h[0][i] for h in hashed], np.uint8), axis=1) for i in (0, 5))
-    return digests, plain, mirrored, np.array([h[1] for h in hashed], np.int64)
-
-
-def find_overlap(
-    fingerprints: Fingerprints,
-    min_cosine: float,
-    known: Sequence[tuple[int, int]] = (),
-    is_copy: Callable[[int, int], bool] | None = None,
-) -> Overlap:
-    """Finds the pairs of rows that show the same photo, in about n log n steps, and adds those that others have found.
+class Index:
+    """Photos of a database, among which copies of others are looked up.
 
     Args:
-        fingerprints: What photos are told apart by.
+        rows: Numbers of these photos, shape (n,).
+        prints: Their fingerprints.
+        scale: How small pictures are described.
         min_cosine: From which cosine of their embeddings two photos may be one.
-        known: Pairs of rows that others have found.
-        is_copy: Looks at two photos that may be one, by their rows; None takes all of them for one.
     """
-    first_of = first_equal(fingerprints.digest)
-    rows = np.arange(len(first_of))
-    parts = [(EXACT, first_of, rows), *_candidates(fingerprints, np.flatnonzero(first_of == rows), min_cosine, is_copy)]
-    parts.append((KNOWN, *np.array(known, int).reshape(-1, 2).T))
-    # Each pair once, for the first reason that found it: `unique` keeps the first of equal ones.
-    reasons, ones, others = zip(*parts, strict=True)
-    reason = np.repeat(reasons, [len(part) for part in ones])
-    pairs = np.sort(np.stack([np.concatenate(ones), np.concatenate(others)]), axis=0)
-    is_pair = pairs[0] != pairs[1]
-    (first, second), reason = pairs[:, is_pair], reason[is_pair]
-    _, kept = np.unique(first * (pairs.max(initial=0) + 1) + second, return_index=True)
-    found = Overlap(first[kept], second[kept], reason[kept], np.full(len(kept), np.nan))
-    if is_copy is not None:
-        is_sure = ~np.isin(found.reason, (REGISTERED, EMBEDDING))
-        looked = zip(is_sure.tolist(), found.first.tolist(), found.second.tolist(), strict=True)
-        bar = progress.bar(looked, total=len(is_sure), desc="pairs", unit="pair")
-        found = found.take(np.array([sure or is_copy(a, b) for sure, a, b in bar], bool))
-    if fingerprints.embedding is not None:
-        for start in range(0, len(found.first), _CHUNK):
-            part = slice(start, start + _CHUNK)
-            ends = (fingerprints.embedding[rows[part]] for rows in (found.first, found.second))
-            found.cosine[part] = np.sum(np.prod(list(ends), axis=0), axis=1)
-    return found
+
+    def __init__(self, rows: np.ndarray, prints: Fingerprints, scale: registration.Scale, min_cosine: float) -> None:
+        # Equal photos are indexed once: thousands of them would be millions of pairs.
+        distinct = np.sort(np.unique(prints.digest, return_index=True)[1])
+        self.rows, self.digest = rows[distinct], prints.digest[distinct]
+        self._scale, self._embedding = scale, None
+        rough, views = prints.rough[distinct], registration.VIEWS
+        self._rough = _graph(
+            lambda chosen: scale.describe(rough[chosen], views).reshape(-1, len(scale.mean)), len(distinct)
+        )
+        self._least = {REGISTERED: registration.MIN_COSINE, EMBEDDING: min_cosine}
+        if prints.embedding is not None:
+            self._embedding = prints.embedding[distinct]
+            self._graph = _graph(self._embedding.__getitem__, len(distinct))
+
+    def search(self, rows: np.ndarray, prints: Fingerprints, compare: Compare) -> Iterator[tuple[int, int, str, float]]:
+        """Yields a row that is indexed, one of these, why they are one photo, and the cosine of their embeddings."""
+        described = [self._scale.describe(rough)[:, 0] for rough in (prints.rough, prints.rough[:, :, ::-1])]
+        searches = [(REGISTERED, self._rough, len(registration.VIEWS), queries) for queries in described]
+        if self._embedding is not None and prints.embedding is not None:
+            searches.append((EMBEDDING, self._graph, 1, prints.embedding))
+        for reason, graph, num_views, queries in searches:
+            for place, own, why in self._near(reason, graph, num_views, queries, rows, compare):
+                cosine = math.nan
+                if self._embedding is not None and prints.embedding is not None:
+                    cosine = float(self._embedding[own] @ prints.embedding[place])
+                yield int(self.rows[own]), int(rows[place]), why if why == PERCEPTUAL else reason, cosine
+
+    def _near(
+        self, reason: str, graph: Any, num_views: int, queries: np.ndarray, rows: np.ndarray, compare: Compare
+    ) -> Iterator[tuple[int, int, str]]:
+        """Yields queries and their copies, nearest first, until some that are near are no copies."""
+        waiting, num = np.arange(len(queries)), _NEIGHBOURS
+        while len(waiting):
+            num = min(num, graph.ntotal, _MOST_NEIGHBOURS)
+            distance, neighbours = graph.search(np.ascontiguousarray(queries[waiting], np.float32), num)
+            # Rows are of length 1. Where faiss finds fewer than it is asked for, it answers -1.
+            is_near = (distance <= 2 - 2 * self._least[reason]) & (neighbours >= 0)
+            again = []
+            for k in np.flatnonzero(is_near[:, 0]).tolist():
+                place, misses = int(waiting[k]), 0
+                for own in dict.fromkeys((neighbours[k, is_near[k]] // num_views).tolist()):
+                    if self.rows[own] == rows[place]:
+                        continue
+                    if why := compare(int(self.rows[own]), int(rows[place])):
+                        yield place, own, why
+                    elif (misses := misses + 1) == _MISSES:
+                        break
+                if misses < _MISSES and is_near[k, -1]:
+                    again.append(place)
+            waiting = np.array(again if num < min(graph.ntotal, _MOST_NEIGHBOURS) else [], int)
+            num *= 4
 
 
-def _candidates(
-    fingerprints: Fingerprints, distinct: np.ndarray, min_cosine: float, is_copy: Callable[[int, int], bool] | None
-) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Yields a reason and pairs of rows, for each search among distinct photos.
-
-    Equal photos are searched for once: thousands of them would be millions of pairs.
-    """
+def _graph(describe: Callable[[slice], np.ndarray], num: int) -> Any:
+    """Returns a search among the rows that so many photos are described by, each by as many."""
     import faiss
 
-    usable = distinct[fingerprints.quality[distinct] >= MIN_QUALITY]
-    if len(usable):
-        hashes = fingerprints.pdq[usable]
-        index = faiss.IndexBinaryHNSW(8 * hashes.shape[1], _LINKS)
-        # A mirrored photo has another hash, but the embedding is the same for both.
-        queries = (hashes, fingerprints.mirrored[usable])
-        for place, found in _near(index, hashes, queries, lambda distances: distances <= MAX_BITS):
-            yield PERCEPTUAL, usable[place], usable[found]
-    most = _MOST_NEIGHBOURS if is_copy is None else _CANDIDATES
-    searches: list[tuple[str, float, Iterator[np.ndarray]]] = []
-    if fingerprints.rough is not None:
-        searches.append((REGISTERED, registration.MIN_COSINE, registration.describe(fingerprints.rough[distinct])))
-    if fingerprints.embedding is not None:
-        vectors = np.ascontiguousarray(fingerprints.embedding[distinct], np.float32)
-        searches.append((EMBEDDING, min_cosine, iter((vectors, vectors))))
-    for reason, least, described in searches:
-        rows = next(described)
-        graph = faiss.IndexHNSWFlat(rows.shape[1], _LINKS, faiss.METRIC_INNER_PRODUCT)
-        for place, found in _near(graph, rows, described, functools.partial(np.less_equal, least), most):
-            yield reason, distinct[place], distinct[found]
+    num_views, size = describe(slice(0, 1)).shape
+    num_cells = int(3 * math.sqrt(num * num_views))
+    is_small = num * num_views <= _EXACT_UP_TO
+    graph: Any = faiss.index_factory(size, "Flat" if is_small else f"IVF{num_cells},Flat")
+    if not is_small:
+        graph.nprobe = _PROBES
+        step = max(num * num_views // (_TRAINED_ON * num_cells), 1)
+        num_threads = faiss.omp_get_max_threads()
+        faiss.omp_set_num_threads(1)  # sums depend on the number
+        graph.train(np.ascontiguousarray(describe(slice(0, num, step)), np.float32))
+        faiss.omp_set_num_threads(num_threads)
+    for start in range(0, num, _CHUNK):
+        graph.add(np.ascontiguousarray(describe(slice(start, start + _CHUNK)), np.float32))
+    return graph
 
 
 def first_equal(digest: np.ndarray) -> np.ndarray:
     """Returns for each row the first one with the same pixels, shape (n,)."""
     _, first, group = np.unique(digest, return_index=True, return_inverse=True)
     return first[group]
+
+
+def equal_pairs(digest: np.ndarray) -> Iterator[tuple[int, int, str, float]]:
+    """Yields the pairs of rows of equal pixels, of each row with the first one only, as `Index.search` does."""
+    first = first_equal(digest)
+    rows = np.flatnonzero(first != np.arange(len(first)))
+    yield from ((one, two, EXACT, math.nan) for one, two in zip(first[rows].tolist(), rows.tolist(), strict=True))
 
 
 def leave_out(found: Overlap, side: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -173,12 +247,12 @@ def leave_out(found: Overlap, side: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     """
     import scipy.sparse.csgraph  # takes longer to load than all else here, and is needed here only
 
-    num = len(side)
-    edges = scipy.sparse.coo_array((np.ones(len(found.first), bool), (found.first, found.second)), (num, num))
+    rows, ends = np.unique(np.stack([found.first, found.second]), return_inverse=True)
+    edges = scipy.sparse.coo_array((np.ones(len(found.first), bool), tuple(ends.reshape(2, -1))), (len(rows),) * 2)
     num_groups, group = scipy.sparse.csgraph.connected_components(edges, directed=False)
     first_side = np.full(num_groups, np.iinfo(int).max)
-    np.minimum.at(first_side, group, side)
-    across = np.flatnonzero(side > first_side[group])
+    np.minimum.at(first_side, group, side[rows])
+    across = rows[side[rows] > first_side[group]]
     return np.union1d(found.second, across), across
 
 
@@ -213,126 +287,3 @@ def match_known(table: SampleTable, lines: Sequence[Sequence[str]]) -> tuple[lis
         else:
             pairs += list(itertools.combinations(sorted(set(matched)), 2))
     return pairs, alone, num_unknown
-
-
-def _near(
-    index: Any,
-    rows: np.ndarray,
-    queries: Iterable[np.ndarray],
-    is_near: Callable[[np.ndarray], np.ndarray],
-    most: int = _MOST_NEIGHBOURS,
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Fills a graph with rows, and yields for each array of queries the pairs (query, row) that are near.
-
-    Queries whose last neighbour is near as well are asked again for more, up to the most.
-    """
-    import faiss
-
-    faiss.omp_set_num_threads(1)  # the graph depends on the order of insertion
-    index.hnsw.efSearch = _EFFORT
-    index.add(rows)
-    for asked in queries:
-        waiting, num = np.arange(len(asked)), _NEIGHBOURS
-        found = []
-        while len(waiting):
-            num = min(num, index.ntotal, most)
-            values, neighbours = index.search(asked[waiting], num)
-            # Where faiss finds fewer than it is asked for, it answers -1.
-            near = is_near(values) & (neighbours >= 0)
-            is_done = ~near[:, -1] | (num in (index.ntotal, most))
-            places, columns = np.nonzero(near & is_done[:, None])
-            found.append((waiting[places], neighbours[places, columns]))
-            waiting, num = waiting[~is_done], 4 * num
-        queried, others = zip(*found, strict=True)
-        yield np.concatenate(queried), np.concatenate(others)
-
-
-class Searched(NamedTuple):
-    """What a search compares.
-
-    `rows` are those of samples that could be read, and `table` these n. `prints` are their fingerprints, and behind
-    them those of the planted copies. `planted` says of every copy the row of what it copies and the alteration, and
-    `copies` are grey pictures of them, (m, 56, 56).
-    """
-
-    rows: np.ndarray
-    table: SampleTable
-    prints: Fingerprints
-    planted: list[tuple[int, str]]
-    copies: np.ndarray
-
-    def hits(self, found: Overlap) -> dict[str, list[bool]]:
-        """Tells of every planted copy whether the search found it, by alteration.
-
-        Of photos with equal pixels the first stands for all, because only it was searched for.
-        """
-        pairs = set(zip(found.first.tolist(), found.second.tolist(), strict=True))
-        first = first_equal(self.prints.digest).tolist()
-        hits: dict[str, list[bool]] = {}
-        for row, (place, kind) in enumerate(self.planted, start=len(self.table)):
-            hits.setdefault(kind, []).append((first[place], row) in pairs)
-        return hits
-
-    def is_copy(self) -> Callable[[int, int], bool]:
-        """Returns what looks at two photos, by their rows, and says whether they are one."""
-        reader = images.FaceReader()
-
-        @functools.lru_cache(_KEPT)
-        def grey(row: int) -> np.ndarray:
-            if row >= len(self.table):
-                return self.copies[row - len(self.table)]
-            face = images.FACE.apply(reader.image(str(self.table.location[row])))
-            return registration.grey(face[None], registration.FINE)[0]
-
-        return lambda first, second: registration.is_copy(grey(first), grey(second))
-
-
-def fingerprint(
-    table: SampleTable, num_planted: int, seed: int, embed: Callable[[np.ndarray], np.ndarray] | None
-) -> Searched | None:
-    """Takes the fingerprints of photos, and plants altered copies of some of them.
-
-    Args:
-        table: The samples to look at.
-        num_planted: How many of them are copied by each alteration; fewer where there are too few photos.
-        seed: Seeds the choice of what is copied, and how.
-        embed: Turns uint8 RGB faces, (n, 112, 112, 3), into embeddings of length 1; None searches without.
-
-    Returns:
-        What to search, or None if no photo could be read.
-    """
-    rng = np.random.default_rng(seed)
-    num = min(num_planted, -(-_MOST_COPIES * len(table) // len(ALTERATIONS)))
-    kinds: dict[int, list[str]] = collections.defaultdict(list)
-    for kind in ALTERATIONS:
-        for row in rng.choice(len(table), num, replace=False).tolist():
-            kinds[row].append(kind)
-    parts: list[tuple] = []
-    copies: list[tuple] = []
-    rows: list[int] = []
-    planted: list[tuple[int, str]] = []
-    fine: list[np.ndarray] = [np.empty((0, registration.FINE, registration.FINE), np.uint8)]
-
-    def look(faces: np.ndarray) -> tuple:
-        return *hash_faces(faces), embed(faces) if embed else None, registration.grey(faces, registration.ROUGH)
-
-    with progress.bar(total=len(table), desc="photos", unit="photo") as bar:
-        for batch_rows, faces in images.FaceReader().batches(table, _BATCH_SIZE):
-            parts.append(look(faces))
-            new = [(position, kind) for position, row in enumerate(batch_rows.tolist()) for kind in kinds[row]]
-            planted += [(len(rows) + position, kind) for position, kind in new]
-            altered = np.array([ALTERATIONS[kind](faces[position], rng) for position, kind in new], np.uint8)
-            for start in range(0, len(altered), _BATCH_SIZE):
-                some = altered[start : start + _BATCH_SIZE]
-                copies.append(look(some))
-                fine.append(registration.grey(some, registration.FINE))
-            rows += batch_rows.tolist()
-            bar.update(len(batch_rows))
-    if not rows:
-        return None
-    # Copies come last: whatever is found at a row beyond the photos is one of them.
-    *columns, embedding, rough = zip(*parts, *copies, strict=True)
-    digest, pdq, mirrored, quality = map(np.concatenate, columns)
-    embeddings = np.concatenate(embedding) if embed else None
-    prints = Fingerprints(digest, pdq, mirrored, quality, embeddings, np.concatenate(rough))
-    return Searched(np.array(rows), table.take(np.array(rows)), prints, planted, np.concatenate(fine))

@@ -35,6 +35,12 @@ _PARTS = re.compile(
     r"|images?|imgs?|photos?|pictures?|pics?|faces?|frames?|crops?|cropped|aligned|raw|data|jpe?g|png|originals?",
     re.IGNORECASE,
 )
+# The same in other languages, by how the words begin. People may be called so, but not all people of a folder.
+_SPLITS_ABROAD = re.compile(
+    r"(?:train|trein|entren|entra[iî]n|addestr|apprent|lern|valid|test|pr[üu]e?f|prueba|prova|essai|[eé]val"
+    r"|avali|valut|verif|auswert|kontroll)[^\W\d_]*(?:[-_ ]?(?:set|data|daten|datos|dados|dati|\d{1,2}))?",
+    re.IGNORECASE,
+)
 _TAKES = (
     r"(?:session|sess|video|vid|clip|seq|sequence|take|cam|camera|day|visit|scene|shot|track|part|shard|chunk|batch"
     r"|split|subset|fold|disk|vol|volume|bucket|album|dcim|age|upload|import|export|folder|dir|page|set|dataset|block)"
@@ -74,6 +80,7 @@ _UNKNOWN = re.compile(
 _MARK = "?"  # begins the identity of whoever nobody knows; no person's name does
 _MANY = 1000  # photos of a folder, from where it is more likely a class: MS1MV3's people have at most a few hundred
 _FULL = 100  # files of a full shard at least
+_FEW_SPLITS = 4
 _FEW_GROUPS, _MANY_PEOPLE = 20, 50  # so few folders with so many inside are groups of people
 _AGE_NAME_NUMBER = re.compile(r"(?:\d{1,3}_)?(?P<name>.*?[^\W\d_].*?)[-_. (]*\d*\)?")
 
@@ -192,6 +199,8 @@ def _without_parts(paths: list[list[str]]) -> tuple[list[list[str]], list[str]]:
     for level in reversed(range(depth)):
         here = {path[level] for path in paths if len(path) > level}
         parts = {name for name in here if _PARTS.fullmatch(name)}
+        if len(here) > 1 and all(map(_SPLITS_ABROAD.fullmatch, here)):
+            parts = here
         sessions = {name for name in here if _SESSIONS.fullmatch(name)}
         is_last = all(len(path) <= level + 1 for path in paths)
         # One folder `test` among people may be of a Mr Test; single letters and classes need people below.
@@ -295,11 +304,22 @@ def _are_groups(paths: Sequence[Sequence[str]]) -> bool:
 
 
 def _are_conditions(paths: Sequence[Sequence[str]]) -> bool:
-    """Says whether a few outer folders hold the same many folders: a person is then in several of them."""
-    outside: dict[str, set[str]] = collections.defaultdict(set)
+    """Says whether a few outer folders hold the same folders: a person may then be in several, and on two sides.
+
+    Numbers and classes are in many people's folders; of names and words a few are enough.
+    """
+    inside: dict[str, set[str]] = collections.defaultdict(set)
     for path in paths:
         if len(path) > 1:
-            outside["/".join(path[1:])].add(path[0])
-    num = len({path[0] for path in paths if path})
-    is_repeated = [len(tops) > 1 for tops in outside.values()]
-    return len(outside) >= _FEW_GROUPS and len(outside) >= 5 * num and statistics.mean(is_repeated) >= 0.5
+            inside[path[0]].add("/".join(path[1:]))
+    outside = collections.Counter(itertools.chain.from_iterable(inside.values()))
+    num, num_repeated = len({path[0] for path in paths if path}), sum(count > 1 for count in outside.values())
+    if len(outside) >= max(_FEW_GROUPS, 5 * num):
+        return num_repeated >= len(outside) / 2
+    is_named = all(re.search(r"[^\W\d_]{2}", name) and not _is_class(name) for name in outside)
+    is_few = 1 < num <= min(_FEW_SPLITS, len(outside))
+    return (
+        is_few
+        and is_named
+        and any(2 * sum(outside[name] > 1 for name in names) >= len(names) for names in inside.values())
+    )

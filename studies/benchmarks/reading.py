@@ -14,14 +14,13 @@ import numpy as np
 
 from mint_keras import progress
 from mint_keras.commands.prepare_faces import PrepareFaces, prepare_faces
-from mint_keras.data import images, overlap, recordio, sample_tables, samples, synthetic
+from mint_keras.data import images, overlap, recordio, registration, sample_tables, samples, synthetic
 from mint_keras.faces import align, crops, detectors
 from mint_keras.faces.parts import PART_SIZE
 from mint_keras.records import InputError, Sample, SampleTable, tabulate
 from studies.benchmarks.measurement import Bench, Measurement, best_rate, in_turns, peak_memory
 
 _DISTINCT = 100
-_EMBEDDING = 128
 
 
 def reader(bench: Bench) -> Iterator[Measurement]:
@@ -86,12 +85,14 @@ def copies(bench: Bench) -> Iterator[Measurement]:
     small = 1_000 if bench.quick else 10_000
     seconds = []
     for num in (small, 10 * small):
-        fingerprints = _fingerprints(num)
+        rough = _rough(num)
+        rows, prints = np.arange(num), overlap.Fingerprints(np.arange(num, dtype=np.uint64), rough)
         start = time.perf_counter()
-        found = overlap.find_overlap(fingerprints, 0.8, (), lambda first, second: True)
+        index = overlap.Index(rows, prints, registration.Scale.of(rough[:512]), 1.0)
+        found = list(index.search(rows, prints, lambda first, second: overlap.REGISTERED))
         seconds.append(time.perf_counter() - start)
-        if len(found.first) < num // 20:
-            raise InputError(f"Expected {num // 20} planted pairs, received {len(found.first)}.")
+        if len(found) < num // 20:
+            raise InputError(f"Expected {num // 20} planted pairs, received {len(found)}.")
     growth = 10 * math.log(10 * small) / math.log(small)
     name, peer = f"search for copies, {10 * small:,} photos", f"{small:,} photos (n log n: {growth:.1f}, n²: 100)"
     yield Measurement(name, seconds[1], seconds[0], "s", peer)
@@ -163,16 +164,8 @@ def _prepare(bench: Bench, table: SampleTable) -> float:
     return (sizes[1] - sizes[0]) / (seconds[1] - seconds[0])
 
 
-def _fingerprints(num: int) -> overlap.Fingerprints:
-    """Returns fingerprints of random photos, of which every twentieth is a copy of the one before."""
-    rng = np.random.default_rng(1)
-    pdq = rng.integers(0, 256, (num, 32), dtype=np.uint8)
-    embedding = rng.standard_normal((num, _EMBEDDING)).astype(np.float32)
-    rough = rng.integers(0, 256, (num, 12, 12), dtype=np.uint8).repeat(2, axis=1).repeat(2, axis=2)
+def _rough(num: int) -> np.ndarray:
+    """Returns small pictures of random photos, of which every twentieth is a copy of the one before."""
+    rough = np.random.default_rng(1).integers(0, 256, (num, 12, 12), dtype=np.uint8).repeat(2, axis=1).repeat(2, axis=2)
     rough[1::20] = rough[::20][: len(rough[1::20])]
-    pdq[1::20] = pdq[::20][: len(pdq[1::20])]
-    embedding[1::20] = embedding[::20][: len(embedding[1::20])]
-    embedding /= np.linalg.norm(embedding, axis=1, keepdims=True)
-    digest = np.array([f"{i:064x}" for i in range(num)])
-    mirrored = rng.integers(0, 256, (num, 32), dtype=np.uint8)
-    return overlap.Fingerprints(digest, pdq, mirrored, np.full(num, 100), embedding, rough)
+    return rough

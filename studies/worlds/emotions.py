@@ -16,7 +16,7 @@ from mint_keras.aad import pooling, signals
 from mint_keras.audited import runtime, taps
 from mint_keras.audited.runtime import FaceFunction
 from mint_keras.borders import reading
-from mint_keras.data import images, overlap, samples
+from mint_keras.data import images, overlap, registration, samples
 from mint_keras.records import Observations, Sample, SampleTable, tabulate
 from mint_keras.scorers import log_odds
 from mint_keras.scorers.attacks import LABEL, of_class
@@ -92,8 +92,11 @@ def read_photos(data: Path, folder: Path) -> Photos:
     table, part = listed.take(rows), np.array([files[row][0] for row in rows])
 
     def find() -> dict[str, np.ndarray]:
-        digest, pdq, mirrored, quality = overlap.hash_faces(faces)
-        pairs = overlap.find_overlap(overlap.Fingerprints(np.array(digest), pdq, mirrored, quality, None), 1.0)
+        rows, prints = np.arange(len(faces)), overlap.Fingerprints.of(faces)
+        index = overlap.Index(rows, prints, registration.Scale.of(prints.rough), 1.0)
+        found = index.search(rows, prints, overlap.comparing(lambda row: overlap.Look.at(faces[row])))
+        pairs = overlap.Overlap.of([*overlap.equal_pairs(prints.digest), *found])
+        pairs = pairs.take(pairs.reason != overlap.REGISTERED)
         edges = sparse.coo_array((np.ones(len(pairs.first), bool), pairs[:2]), (len(faces), len(faces)))
         return {"group": csgraph.connected_components(edges, directed=False)[1]}
 

@@ -2,84 +2,129 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 
-from mint_keras.data import overlap, synthetic
+from mint_keras.data import images, overlap, overlap_search, registration, samples, synthetic
 
 
 def faces(num: int, start: int = 0) -> np.ndarray:
     return np.stack([synthetic.render(f"synthetic:1/web/{start + i}/0") for i in range(num)])
 
 
-def prints(photos: np.ndarray, embedding: np.ndarray | None = None) -> overlap.Fingerprints:
-    digest, pdq, mirrored, quality = overlap.hash_faces(photos)
-    return overlap.Fingerprints(np.array(digest), pdq, mirrored, quality, embedding)
+def search(photos: np.ndarray, num_members: int = 0, embedding: np.ndarray | None = None) -> overlap.Overlap:
+    """Looks the photos behind the members up in these, or all in all."""
+    rows, prints = np.arange(len(photos)), overlap.Fingerprints.of(photos)._replace(embedding=embedding)
+    at = num_members or len(photos)
+    members, others = (overlap.Fingerprints(*(None if x is None else x[part] for x in prints))
+                       for part in (slice(at), slice(num_members, None)))  # fmt: skip
+    index = overlap.Index(rows[:at], members, registration.Scale.of(prints.rough), 0.8)
+    compare = overlap.comparing(lambda row: overlap.Look.at(photos[row]))
+    return overlap.Overlap.of([*overlap.equal_pairs(prints.digest), *index.search(rows[num_members:], others, compare)])
+
+
+def as_pairs(found: overlap.Overlap) -> dict[tuple[int, int], str]:
+    return dict(zip(zip(found.first.tolist(), found.second.tolist(), strict=True), found.reason.tolist(), strict=True))
 
 
 def test_pixels_and_hashes() -> None:
     photos = faces(40, 2)  # the hash of face 1 is of too low quality
     rng = np.random.default_rng(1)
-    kinds = ["encoded again", "mirrored", "brighter 10%", "darker 10%"]
-    copies = [overlap.ALTERATIONS[kind](photos[i], rng) for i, kind in enumerate(kinds)]
-    found = overlap.find_overlap(prints(np.stack([*photos, *copies, photos[9]])), 1.0)
-    pairs = dict(zip(zip(found.first.tolist(), found.second.tolist(), strict=True), found.reason.tolist(), strict=True))
-    expected = {(i, 40 + i): overlap.PERCEPTUAL for i in range(4)} | {(9, 44): overlap.EXACT}
-    assert expected.items() <= pairs.items()
+    kinds = ["encoded again", "mirrored", "brighter 10%", "tighter 10%"]
+    copies = [overlap_search.ALTERATIONS[kind](photos[i], rng) for i, kind in enumerate(kinds)]
+    found = search(np.stack([*photos, *copies, photos[9]]))
+    expected = {(i, 40 + i): overlap.PERCEPTUAL for i in range(3)}
+    assert as_pairs(found) == expected | {(3, 43): overlap.REGISTERED, (9, 44): overlap.EXACT}
     assert np.isnan(found.cosine).all()
 
 
-def test_alike_photos_are_laid_on_each_other() -> None:
-    """The whole way: copies of every kind are found among people who look alike, and no two people are one photo."""
-    table = synthetic.sample_table("synthetic:1/web/0-19/2")
-    searched = overlap.fingerprint(table, 2, 1, None)
-    assert searched is not None
-    found = overlap.find_overlap(searched.prints, 1.0, (), searched.is_copy())
-    hits = searched.hits(found)
-    assert set(hits) == set(overlap.ALTERATIONS)
-    assert sum(map(sum, hits.values())) >= 0.9 * 2 * len(hits)
-    assert overlap.REGISTERED in found.reason
-    assert not (found.second < len(table)).any()
+@pytest.mark.parametrize("is_within", [True, False])
+def test_the_whole_way(is_within: bool) -> None:
+    """Copies of every kind are found among people who look alike, and no two people are one photo."""
+    sources = [synthetic.sample_table(f"synthetic:1/web/{people}/2") for people in ("0-11", "12-19")]
+    table, side = samples.join(sources), np.repeat([0, 1], [24, 16])
+    found = overlap_search.search(table, side, overlap_search.Settings(1.0, is_within, 2, 1))
+    assert set(found.hits) == set(overlap_search.ALTERATIONS)
+    assert sum(map(sum, found.hits.values())) >= 0.9 * 2 * len(found.hits)
+    assert found.is_read.all()
+    assert not len(found.found.first)
 
 
-@pytest.mark.parametrize("num_copies", [15, 40])
-def test_many_copies_of_one_photo_do_not_hide_each_other(num_copies: int) -> None:
-    photos = faces(60, 2)
-    members, others = photos[:20], photos[20:]
+def test_each_pair_of_databases_is_searched_and_one_within_where_asked(tmp_path: Path) -> None:
+    """The largest comes first, in the middle and last."""
+    one, two, three, *others = faces(14, 2)
+    databases = ([one, two], [one[:, ::-1], two, two[:, ::-1], *others], [three, two[:, ::-1], three[:, ::-1]])
+    names = iter(range(99))
+    parts = []
+    for number, photos in enumerate(databases):
+        for photo in photos:
+            images.write_png(tmp_path / str(number) / f"{next(names):02}.png", photo)
+        parts.append(samples.list_samples(str(tmp_path / str(number))))
+    across = {(0, 2): overlap.PERCEPTUAL, (1, 3): overlap.EXACT, (1, 4): overlap.PERCEPTUAL,
+              (1, 17): overlap.PERCEPTUAL, (3, 17): overlap.PERCEPTUAL, (4, 17): overlap.EXACT}  # fmt: skip
+    within = {(3, 4): overlap.PERCEPTUAL, (16, 18): overlap.PERCEPTUAL}
+    for is_within, expected in ((False, across), (True, across | within)):
+        settings = overlap_search.Settings(1.0, is_within, 0, 1)
+        side = np.repeat(range(3), [len(part) for part in parts])
+        assert as_pairs(overlap_search.search(samples.join(parts), side, settings).found) == expected
+
+
+@pytest.mark.parametrize(("num_copies", "is_indexed"), [(15, False), (40, True)])
+def test_many_copies_of_one_photo_do_not_hide_each_other(num_copies: int, is_indexed: bool) -> None:
+    photos = faces(12, 2)
     copies = [
         cv2.imdecode(cv2.imencode(".jpg", face, [cv2.IMWRITE_JPEG_QUALITY, 95 - copy])[1], cv2.IMREAD_COLOR)
         for copy in range(num_copies)
-        for face in members
+        for face in photos[:4]
     ]
-    everything = np.stack([*members, *others, *copies])
-    side = np.repeat([0, 1], [20, len(everything) - 20])
-    found = overlap.find_overlap(prints(everything), 1.0)
-    left_out, across = overlap.leave_out(found, side)
-    assert left_out.tolist() == across.tolist() == list(range(60, len(everything)))
-    directly = set(zip(found.first.tolist(), found.second.tolist(), strict=True))
-    assert {(i, 60 + 20 * copy + i) for i in range(20) for copy in range(num_copies)} <= directly
+    first, second = (copies, photos) if is_indexed else (photos, copies)
+    found = search(np.stack([*first, *second]), len(first))
+    pairs = {(one, two - len(first)) for one, two in as_pairs(found)}
+    assert {pair[::-1] if is_indexed else pair for pair in pairs} == {(k % 4, k) for k in range(len(copies))}
 
 
 def test_a_thousand_equal_photos_are_a_thousand_pairs() -> None:
-    one, *others = faces(30, 2)
-    found = overlap.find_overlap(prints(np.stack([one] * 1000 + others)), 1.0)
+    one, *others = faces(10, 2)
+    found = search(np.stack([one] * 1000 + others))
     assert found.first.tolist() == [0] * 999
     assert found.second.tolist() == list(range(1, 1000))
 
 
-def test_neighbours_are_asked_for_until_one_is_far() -> None:
-    """Against all pairs, in groups larger than the first question."""
+def test_large_databases_are_searched_in_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nearly all that a search among all finds."""
+    photos = faces(24, 2)
+    copies = np.stack([overlap_search.ALTERATIONS["cropped 5%"](face, np.random.default_rng(1)) for face in photos])
+    both = np.concatenate([photos, copies])
+    slow = as_pairs(search(both, 24))
+    monkeypatch.setattr(overlap, "_EXACT_UP_TO", 100)
+    found = as_pairs(search(both, 24))
+    assert len(found) >= 0.95 * len(slow) >= 0.9 * 24
+    assert set(found) <= set(slow)
+
+
+def test_neighbours_are_asked_for_until_some_are_no_copies() -> None:
+    """By embeddings, against all pairs, in groups larger than the first question; and two others end the list."""
     rng = np.random.default_rng(3)
-    centres = rng.normal(size=(30, 32))
-    embedding = np.repeat(centres, 30, axis=0) + 0.2 * rng.normal(size=(900, 32))
+    centres = rng.normal(size=(12, 32))
+    embedding = np.repeat(centres, 60, axis=0) + 0.2 * rng.normal(size=(720, 32))
     embedding = (embedding / np.linalg.norm(embedding, axis=1, keepdims=True)).astype(np.float32)
-    digest = np.array([str(i) for i in range(900)])
-    empty = np.zeros((900, 32), np.uint8)
-    found = overlap.find_overlap(overlap.Fingerprints(digest, empty, empty, np.zeros(900, int), embedding), 0.8)
-    expected = np.stack(np.nonzero(np.triu(embedding @ embedding.T >= 0.8, 1)))
-    assert len(expected.T) == 30 * 30 * 29 / 2
+    prints = overlap.Fingerprints(np.arange(720), np.zeros((720, 24, 24), np.uint8), embedding)
+    index = overlap.Index(np.arange(720), prints, registration.Scale.of(prints.rough), 0.8)
+    index._least[overlap.REGISTERED] = 2.0
+    found = overlap.Overlap.of([*index.search(index.rows, prints, lambda one, two: overlap.REGISTERED)])
+    cosines = embedding @ embedding.T
+    expected = np.stack(np.nonzero(np.triu(cosines >= 0.8, 1)))
+    assert len(expected.T) == 12 * 60 * 59 / 2
     np.testing.assert_array_equal(np.stack([found.first, found.second]), expected)
+    np.testing.assert_allclose(found.cosine, cosines[tuple(expected)], rtol=1e-5)
+    assert set(found.reason) == {overlap.EMBEDDING}
+    asked: list[tuple[int, int]] = []
+    assert not list(index.search(index.rows[:1], overlap.Fingerprints(*(x[:1] for x in prints)),
+                                 lambda one, two: asked.append((one, two)) or ""))  # fmt: skip
+    assert [one for one, _ in asked] == np.argsort(-cosines[0])[1:3].tolist()
 
 
 def test_what_is_joined_through_others_is_left_out() -> None:
@@ -95,33 +140,11 @@ def test_what_is_joined_through_others_is_left_out() -> None:
 
 
 def test_the_mirrored_hash_is_that_of_the_mirrored_photo() -> None:
-    photos = faces(20, 100)
-    _, plain, mirrored, quality = overlap.hash_faces(photos)
-    _, of_mirrored, _, _ = overlap.hash_faces(np.ascontiguousarray(photos[:, :, ::-1]))
-    bits = np.unpackbits(mirrored ^ of_mirrored, axis=1).sum(axis=1)
-    assert bits.max() < overlap.MAX_BITS
-    assert np.unpackbits(plain ^ of_mirrored, axis=1).sum(axis=1).min() > overlap.MAX_BITS
-    assert ((quality >= 0) & (quality <= 100)).all()
+    for face in faces(6, 100):
+        (plain, mirrored), other = overlap.Look.at(face).hashes, overlap.Look.at(face[:, ::-1]).hashes[0]
+        assert np.bitwise_count(mirrored ^ other).sum() < overlap.MAX_BITS < np.bitwise_count(plain ^ other).sum()
 
 
 def test_flat_pictures_are_not_each_others_copies() -> None:
     flat = np.stack([np.full((112, 112, 3), value, np.uint8) for value in (10, 100, 200)])
-    assert len(overlap.find_overlap(prints(flat), 0.9).first) == 0
-
-
-def test_embeddings_find_what_a_slow_search_finds() -> None:
-    rng = np.random.default_rng(2)
-    embedding = rng.normal(size=(500, 16)).astype(np.float32)
-    embedding[250:300] = embedding[:50] + 0.2 * rng.normal(size=(50, 16))
-    embedding /= np.linalg.norm(embedding, axis=1, keepdims=True)
-    digest = np.array([str(i) for i in range(500)])
-    empty = np.zeros((500, 32), np.uint8)
-    all_prints = overlap.Fingerprints(digest, empty, empty, np.zeros(500, int), embedding)
-    found = overlap.find_overlap(all_prints, 0.9)
-    similar = np.triu(embedding @ embedding.T, 1)
-    slow = set(zip(*(x.tolist() for x in np.nonzero(similar >= 0.9)), strict=True))
-    received = set(zip(found.first.tolist(), found.second.tolist(), strict=True))
-    assert received <= slow
-    assert len(received) >= 0.98 * len(slow) > 45
-    np.testing.assert_allclose(found.cosine, [similar[pair] for pair in sorted(received)], rtol=1e-5)
-    assert set(found.reason) == {overlap.EMBEDDING}
+    assert not len(search(flat, embedding=np.eye(3, dtype=np.float32)).first)

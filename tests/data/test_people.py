@@ -41,6 +41,16 @@ def who(names: list[str], layout: str = people.FOLDERS) -> set[str]:
         (photos("lfw/lfw/Ann_Aa", "lfw/lfw/Bob_Bb"), "Ann_Aa Bob_Bb"),
         (photos("A/Ann", "A/Abe", "B/Bob"), "Ann Abe Bob"),
         (photos("part1/images/7381461", "part2/images/7381461"), "7381461"),
+        (photos("Training/ann", "Validierung/bob"), "ann bob"),
+        (photos("Trainingsdaten/ann", "Testdaten/ann", "Prüfdaten/bob"), "ann bob"),
+        (photos("entrenamiento/ann", "validación/ann", "prueba/bob"), "ann bob"),
+        (photos("apprentissage/ann", "évaluation/ann"), "ann"),
+        (photos("treinamento/ann", "avaliação/bob"), "ann bob"),
+        (photos("addestramento/ann", "validazione/bob"), "ann bob"),
+        (photos("Valida/wedding", "ann/holiday"), "Valida ann"),
+        # Splits in whatever language: who is in two of them would be two people.
+        (photos("szkolenie/ann", "szkolenie/bob", "walidacja/ann"), "?"),
+        (photos("szkolenie/ann", "szkolenie/bob", "walidacja/cleo"), "szkolenie walidacja"),
         # Years, sessions and videos inside, also uneven.
         (photos("ann/2019", "ann/2020", "bob/2019"), "ann bob"),
         (photos("2019/ann", "2020/ann", "2020/bob"), "ann bob"),

@@ -40,9 +40,12 @@ def test_others_are_no_copies() -> None:
 def test_rough_pictures_find_views_of_themselves() -> None:
     faces = np.stack([synthetic.render(f"synthetic:1/web/{who}/0") for who in range(20)])
     copies = np.stack([alterations.ALTERATIONS["mirrored, cropped"](face, np.random.default_rng(1)) for face in faces])
-    plain, *views = registration.describe(registration.grey(np.concatenate([faces, copies]), registration.ROUGH))
-    assert len(views) == 2 * len(registration.VIEWS)
-    np.testing.assert_allclose(np.linalg.norm(plain, axis=1), 1, rtol=1e-5)
-    best = np.max([view[20:] @ plain[:20].T for view in views], axis=0)
-    assert (best.argmax(axis=1) == np.arange(20)).all()
+    rough = [registration.grey(some, registration.ROUGH) for some in (faces, copies[:, :, ::-1])]
+    scale = registration.Scale.of(rough[0])
+    views, queries = scale.describe(rough[0], registration.VIEWS), scale.describe(rough[1])[:, 0]
+    np.testing.assert_allclose(np.linalg.norm(views, axis=2), 1, rtol=1e-5)
+    best = np.max(views @ queries.T, axis=1)
+    assert (best.argmax(axis=0) == np.arange(20)).all()
     assert np.diag(best).min() > registration.MIN_COSINE
+    alone = registration.Scale.of(rough[0][:1])
+    assert (alone.describe(rough[0][:1], registration.VIEWS)[0] @ alone.describe(rough[1][:1])[0, 0]).max() > 0.9

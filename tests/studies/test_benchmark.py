@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mint_keras import formats
-from mint_keras.data import images, overlap, recordio
+from mint_keras.data import images, overlap, recordio, registration
 from mint_keras.records import InputError
 from studies import benchmark as module
 from studies.benchmark import PARTS, Benchmark, benchmark
@@ -67,10 +67,10 @@ def test_the_records_that_are_read_are_real(tmp_path: Path) -> None:
 
 
 def test_the_copies_that_are_sought_are_there() -> None:
-    found = overlap.find_overlap(reading._fingerprints(400), 0.86)
-    assert {(20 * i, 20 * i + 1) for i in range(20)} <= set(
-        zip(found.first.tolist(), found.second.tolist(), strict=True)
-    )
+    rough = reading._rough(400)
+    index = overlap.Index(np.arange(400), overlap.Fingerprints(np.arange(400), rough), registration.Scale.of(rough), 1)
+    pairs = {(one, two) for one, two, *_ in index.search(index.rows, overlap.Fingerprints(np.arange(400), rough), max)}
+    assert {(20 * i + 1, 20 * i) for i in range(20)} <= pairs
 
 
 def test_the_peak_is_that_of_the_largest_process() -> None:

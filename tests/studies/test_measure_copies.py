@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from mint_keras import formats
-from mint_keras.data import overlap
 from mint_keras.data.alterations import ALTERATIONS
 from mint_keras.records import InputError
 from studies import measure_copies as study
@@ -40,7 +39,6 @@ def test_what_the_network_finds_is_added(monkeypatch: pytest.MonkeyPatch) -> Non
     units = np.eye(len(photos.faces), dtype=np.float32)
     embed = iter([np.concatenate([units, units[row]])])
     monkeypatch.setattr(study.registration, "MIN_COSINE", 2.0)
-    monkeypatch.setattr(overlap, "MAX_BITS", -1)
     found = study.again(photos, {"faces": copies, "row": row, "kind": kind}, 0.8, lambda faces: next(embed))
     assert sum(found["planted"].values()) >= 0.8 * len(ALTERATIONS)
     rounds = [{"planted": {kind: [1, 0] for kind in ALTERATIONS}}]
