@@ -5,7 +5,7 @@ exporters leave out a ReLU that the cutting does. So the values of taps are thos
 one, and that network is what the mapping is proven against.
 """
 
-from collections.abc import MutableSequence
+from collections.abc import MutableSequence, Sequence
 
 import numpy as np
 import onnx
@@ -31,7 +31,7 @@ def as_float(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[str]]:
     """Returns the float network of a model, which is the model itself if it is one, and what was read otherwise.
 
     Raises:
-        InputError: The scale of activations is not a constant number.
+        InputError: The scale of activations is not a constant number, or the outputs are integers.
     """
     seen = _seen(model)
     rounding = {"QuantizeLinear", "DynamicQuantizeLinear", *_LINEAR}
@@ -40,13 +40,17 @@ def as_float(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[str]]:
     is_half = any(_cast_to(node) in _HALF and node.input[0] in seen for node in model.graph.node)
     is_half = is_half or any(entry.type.tensor_type.elem_type in _HALF for entry in model.graph.input)
     notes = [note for is_there, note in ((is_rounded, ROUNDED), (is_half, HALF)) if is_there]
-    if not notes:
+    is_of_integers = any(node.op_type == "DequantizeLinear" and node.input[0] in seen for node in model.graph.node)
+    if not notes and not is_of_integers:
         return model, []
+    if whole := [entry.name for entry in model.graph.output if entry.type.tensor_type.elem_type in _LIMITS]:
+        received = f"received integers as {whole}. Export it with a DequantizeLinear behind it"
+        raise InputError(f"Expected outputs in float, {received}.")
     read = onnx.ModelProto()
     read.CopyFrom(model)
     if is_half:
         _to_float32(read)
-    if is_rounded:
+    if is_rounded or is_of_integers:
         _without_rounding(read, seen)
     return read, notes
 
@@ -87,17 +91,24 @@ def _without_rounding(model: onnx.ModelProto, seen: set[str]) -> None:
     for node in model.graph.node:
         if node.op_type == "Constant":
             constants.update((node.output[0], a.t) for a in node.attribute if a.name == "value")
+    # Pixels that come in as integers, which no QuantizeLinear has made.
+    pixels = {entry.name for entry in model.graph.input if entry.type.tensor_type.elem_type in _LIMITS}
     nodes: list[onnx.NodeProto] = []
     for node in model.graph.node:
+        is_of_pixels = bool(pixels.intersection(node.input))
         if node.op_type == "QuantizeLinear" and node.input[0] in seen:
-            nodes += _clip(node, constants)
-        elif node.op_type == "DequantizeLinear" and node.input[0] in seen:
             nodes.append(helper.make_node("Identity", node.input[:1], node.output, node.name))
+        # Cut here, so that what is float in the file is a tensor of its own, and none of integers stands for it.
+        elif node.op_type == "DequantizeLinear" and node.input[0] in seen:
+            nodes += _scaled(node, constants) if is_of_pixels else _clip(node, constants)
         elif node.op_type == "DynamicQuantizeLinear":
             # Of scale 1 and zero point 0, which the product behind it multiplies with.
             nodes.append(helper.make_node("Identity", node.input[:1], node.output[:1], node.name))
             for name, value in zip(node.output[1:], (np.float32(1), np.uint8(0)), strict=False):
                 model.graph.initializer.append(numpy_helper.from_array(np.array(value), name))
+        elif is_of_pixels and node.op_type == "Transpose":
+            pixels.update(node.output)
+            nodes.append(node)
         elif node.op_type in _LINEAR:
             nodes += _linear(node, constants, model.graph.initializer)
         else:
@@ -161,20 +172,38 @@ def _linear(
 
 
 def _clip(node: onnx.NodeProto, constants: dict[str, TensorProto]) -> list[onnx.NodeProto]:
-    """Returns what cuts activations off where the integers of a QuantizeLinear end."""
+    """Returns what cuts activations off where the integers of a QuantizeLinear or DequantizeLinear end."""
+    scale, zero = _scale(node, constants)
+    ends = [(end - numpy_helper.to_array(zero).astype(np.float64)) * scale for end in _LIMITS[zero.data_type]]
+    # As two operators that take their numbers as constants in every opset.
+    return _chain(node, ("Max", "Min"), ends)
+
+
+def _scaled(node: onnx.NodeProto, constants: dict[str, TensorProto]) -> list[onnx.NodeProto]:
+    """Returns what a DequantizeLinear makes of integers that are no activations, but pixels."""
+    scale, zero = _scale(node, constants)
+    pixels = helper.make_node("Cast", node.input[:1], [f"{node.output[0]}_pixels"], to=TensorProto.FLOAT)
+    scaled = helper.make_node("DequantizeLinear", list(pixels.output), node.output, node.name)
+    return [pixels, *_chain(scaled, ("Sub", "Mul"), [numpy_helper.to_array(zero), scale])]
+
+
+def _scale(node: onnx.NodeProto, constants: dict[str, TensorProto]) -> tuple[np.ndarray, TensorProto]:
+    """Returns scale and zero point of a QuantizeLinear or DequantizeLinear."""
     known = [name for name in node.input[1:] if name]
     if not all(name in constants for name in known):
-        raise InputError(f"Expected constant scales of activations, received node {node.name!r} (QuantizeLinear).")
+        raise InputError(f"Expected constant scales of activations, received node {node.name!r} ({node.op_type}).")
     scale = numpy_helper.to_array(constants[known[0]]).astype(np.float64)
     zero = constants[known[1]] if len(known) > 1 else numpy_helper.from_array(np.array(0, np.uint8))
     if scale.size != 1 or zero.data_type not in _LIMITS:
         wanted = "one scale for all of a tensor's activations, and 8 or 16 bits"
         raise InputError(f"Expected {wanted}, received others in node {node.name!r}. The float model is needed.")
-    ends = (np.array(_LIMITS[zero.data_type], np.float64) - numpy_helper.to_array(zero).astype(np.float64)) * scale
-    low, high = ends.reshape(-1).astype(np.float32).tolist()
-    # As two operators that take their numbers as constants in every opset.
-    names = [f"{node.output[0]}_{end}" for end in ("low", "high")]
-    made = [helper.make_node("Constant", [], [name], value=numpy_helper.from_array(np.array(end, np.float32)))
-            for name, end in zip(names, (low, high), strict=True)]  # fmt: skip
-    cut = helper.make_node("Max", [node.input[0], names[0]], [f"{node.output[0]}_cut"])
-    return [*made, cut, helper.make_node("Min", [cut.output[0], names[1]], node.output, node.name)]
+    return scale, zero
+
+
+def _chain(node: onnx.NodeProto, ops: tuple[str, str], numbers: Sequence[np.ndarray]) -> list[onnx.NodeProto]:
+    """Returns two operators with a number each in place of a node."""
+    names = [f"{node.output[0]}_{op.lower()}" for op in ops]
+    made = [helper.make_node("Constant", [], [name], value=numpy_helper.from_array(np.float32(number).reshape(())))
+            for name, number in zip(names, numbers, strict=True)]  # fmt: skip
+    first = helper.make_node(ops[0], [node.input[0], names[0]], [f"{node.output[0]}_first"])
+    return [*made, first, helper.make_node(ops[1], [*first.output, names[1]], node.output, node.name)]
