@@ -137,8 +137,15 @@ def parquet_blocks(path: Path, wanted: Sequence[str], part: int | None = None) -
         texts = [field.name for field in fields if _is_text(field.type)]
         if odd := [field.name for field in fields if field.name not in texts and not _is_numbers(field.type)]:
             raise InputError(f"Expected texts, numbers or lists of numbers in {path}, received other {odd}.")
-        groups = [facts.row_group(k) for k in range(facts.num_row_groups)]
-        num_values = [group.column(k).num_values for group in groups for k in range(facts.num_columns)]
+        # As dictionaries, equal texts are there once, however many rows have them, so their sizes can be asked first.
+        file = pyarrow.parquet.ParquetFile(path, read_dictionary=texts)
+        names, groups = [field.name for field in fields], [facts.row_group(k) for k in range(facts.num_row_groups)]
+        leaves = [k for k in range(facts.num_columns) if facts.schema.column(k).path.partition(".")[0] in names]
+        num_values = []
+        for k in range(len(groups)) if part is None else [part]:
+            # Arrow refuses contradictory columns where it reads them; asked for their facts first, it aborts.
+            next(file.iter_batches(1, [k], names), None)
+            num_values += [groups[k].column(leaf).num_values for leaf in leaves]
         num_bytes = sum(group.total_byte_size for group in groups)
         if (
             facts.num_rows > size + _MIN_ROWS
@@ -147,9 +154,7 @@ def parquet_blocks(path: Path, wanted: Sequence[str], part: int | None = None) -
         ):
             received = f"{facts.num_rows} rows and {num_bytes} bytes in a file of {size}"
             raise InputError(f"Expected a table of samples at {path}, received {received}.")
-        # As dictionaries, equal texts are there once, however many rows have them, so their sizes can be asked first.
-        file = pyarrow.parquet.ParquetFile(path, read_dictionary=texts)
-        names, num_bytes, ends = [field.name for field in fields], 0, np.cumsum([group.num_rows for group in groups])
+        num_bytes, ends = 0, np.cumsum([group.num_rows for group in groups])
         # Many small parts at once: each takes its time.
         parts = np.split(np.arange(len(groups)), np.flatnonzero(np.diff(ends // _BLOCK)) + 1)
         for some in parts if part is None else [np.array([part])]:

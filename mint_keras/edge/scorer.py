@@ -36,8 +36,8 @@ class TfliteScorer:
         with reading(f"a TFLite model with one signature in {model}"):
             interpreter = Interpreter(model_path=str(model), num_threads=threads)
             self._run = interpreter.get_signature_runner()
-        inputs, outputs = self._run.get_input_details(), self._run.get_output_details()
-        received = {name: (entry["dtype"], tuple(entry["shape"][1:])) for name, entry in inputs.items()}
+            inputs, outputs = self._run.get_input_details(), self._run.get_output_details()
+            received = {name: (entry["dtype"], tuple(entry["shape"][1:])) for name, entry in inputs.items()}
         expected = {FACES: (np.uint8, (images.IMAGE_SIZE, images.IMAGE_SIZE, 3))}
         if received != expected or not {LOGIT, SCORE} <= set(outputs):
             raise InputError(

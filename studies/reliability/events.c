@@ -100,10 +100,11 @@ int open64(const char *path, int flags, ...) {
     return opening("open64", path, flags, mode);
 }
 
-/* With MINT_CLOCK the time of day goes back by a minute whenever somebody asks. */
+/* From the MINT_CLOCK-th question on, the time of day is an hour earlier. */
 int clock_gettime(clockid_t clock, struct timespec *found) {
     static int asked;
+    const char *at = getenv("MINT_CLOCK");
     int result = syscall(SYS_clock_gettime, clock, found);
-    if (clock == CLOCK_REALTIME && getenv("MINT_CLOCK")) found->tv_sec -= 60 * __sync_add_and_fetch(&asked, 1);
+    if (clock == CLOCK_REALTIME && at && __sync_add_and_fetch(&asked, 1) >= atoi(at)) found->tv_sec -= 3600;
     return result;
 }

@@ -1,5 +1,6 @@
 """Hostile files by number: a valid file of each format, damaged in a way that the number decides."""
 
+import copy
 import io
 import json
 import math
@@ -115,7 +116,7 @@ def damaged_json(rng: np.random.Generator, seeds: list[bytes]) -> bytes:
                 if isinstance(place, dict) and rng.random() < 0.3:
                     del place[key]
                 else:
-                    place[key] = _LEAVES[rng.integers(len(_LEAVES))]
+                    place[key] = copy.deepcopy(_LEAVES[rng.integers(len(_LEAVES))])
                 break
             place = place[key]
     return json.dumps(value).encode()

@@ -56,6 +56,7 @@ _MEASURED = ("latency_ms", "rss_mib", "seal")  # the last is of the others
 _SECONDS = 1800
 _COLD_EVERY = 2  # rounds of all ways: in one of them, what ends at a moment starts as a user does, with its imports
 _BEGUN = 0.15  # seconds of processor time after which Python has begun, and our first lines have run
+_ASKED = 4  # tens: a clock goes back at one of the first 10,000 questions for the time of day
 _THREADS = {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
 _SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 _ERRORS = (errno.ENOSPC, errno.EIO, errno.EACCES)
@@ -197,7 +198,8 @@ def disturb(world: World, word: str, out: Path, number: int, known: Known) -> di
         codes = {_end(first, _SECONDS, signal.SIGKILL), _end(second, _SECONDS, signal.SIGKILL)}
         faults += [] if 0 in codes and codes <= {0, 1} else [f"two at once ended with {sorted(codes)}"]
     else:
-        _end(start(MINT_CLOCK="1"), _SECONDS, signal.SIGKILL)
+        code = _end(start(MINT_CLOCK=str(int(10 ** rng.uniform(0, _ASKED)))), _SECONDS, signal.SIGKILL)
+        faults += _complaints(out, code, {0})
     code = _end(world.start((word, *COMMANDS[word]), out), _SECONDS, signal.SIGKILL)
     faults += _complaints(out, code, {0})
     found = content(out) if out.is_dir() else {}

@@ -6,6 +6,7 @@ import struct
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mint_keras.audited.convert import torch_file
@@ -29,6 +30,26 @@ def test_hostile_files_are_one_error(name: str, tmp_path: Path) -> None:
         (tmp_path / f"valid{target.suffix}").write_bytes(seed)
         target.read(tmp_path / f"valid{target.suffix}")
     assert [found for number in range(12) if (found := readers.look(name, number, tmp_path, seeds))] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "said"),
+    [
+        ("parquet", 3446, "histogram size mismatch"),  # Arrow ended the process, asked for the facts of a column
+        ("tflite", 2416, "Invalid tensor index"),
+    ],
+)
+def test_what_the_long_harness_found_is_one_error(name: str, number: int, said: str, tmp_path: Path) -> None:
+    target = readers.TARGETS[name]
+    assert readers.look(name, number, tmp_path) is None
+    with pytest.raises(InputError, match=said):
+        target.read(tmp_path / f"hostile{target.suffix}")
+
+
+def test_leaves_that_were_put_in_are_not_shared(tmp_path: Path) -> None:
+    for number in range(600):  # else a later file would hold what an earlier one put into a list, or hold itself
+        inputs.damaged_json(np.random.default_rng(number), [b'{"a": [[1], {"b": []}], "c": {"d": [[2]]}}'])
+    assert [leaf for leaf in inputs._LEAVES if isinstance(leaf, list | dict)] == [[], {}, [[]]]
 
 
 def test_a_failure_can_be_made_again(tmp_path: Path) -> None:

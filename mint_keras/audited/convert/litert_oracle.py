@@ -53,8 +53,8 @@ class Interpreter(parity.Oracle):
         """Returns a function from images, NHWC as the file wants them scaled, to some tensors, maps N, C, H, W."""
         with reading("a TFLite file that LiteRT runs"):
             interpreter = _open(self._content)
-        (entry,) = interpreter.get_input_details()
-        details = {detail["index"]: detail for detail in interpreter.get_tensor_details()}
+            (entry,) = interpreter.get_input_details()
+            details = {detail["index"]: detail for detail in interpreter.get_tensor_details()}
 
         def one(image: np.ndarray) -> list[np.ndarray]:
             scale, zero = entry["quantization"]
