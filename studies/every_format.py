@@ -289,7 +289,10 @@ def _mobilefacenet(side: int) -> Shapes:
         yield from bottleneck(f"layers.{2 * part}", before, wide, after)
         for i in range(num):
             yield from bottleneck(f"layers.{2 * part + 1}.layers.{i}", after, after, after)
-    yield from (*block("conv_sep", 32, 32, 1, 1), *block("features.layers.0", 32, 1, side // 16, side // 16, linear=True))
+    yield from (
+        *block("conv_sep", 32, 32, 1, 1),
+        *block("features.layers.0", 32, 1, side // 16, side // 16, linear=True),
+    )
     yield from (*_module("features.layers.2", _EMBEDDING, 32), *_norm("features.layers.3", _EMBEDDING))
 
 
@@ -306,7 +309,11 @@ def _transformer(side: int) -> Shapes:
     yield from (*_norm("feature.1", width), *_module("feature.2", _EMBEDDING, width), *_norm("feature.3", _EMBEDDING))
 
 
-_OF_STATE: dict[str, Callable[[int], Shapes]] = {"IResNet": _iresnet, "MobileFaceNet": _mobilefacenet, "ViT": _transformer}
+_OF_STATE: dict[str, Callable[[int], Shapes]] = {
+    "IResNet": _iresnet,
+    "MobileFaceNet": _mobilefacenet,
+    "ViT": _transformer,
+}
 
 
 def _convolution(x: keras.KerasTensor, width: int, size: int | tuple[int, int], **options: Any) -> keras.KerasTensor:

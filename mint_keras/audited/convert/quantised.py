@@ -5,7 +5,7 @@ exporters leave out a ReLU that the cutting does. So the values of taps are thos
 one, and that network is what the mapping is proven against.
 """
 
-from collections.abc import MutableSequence, Sequence
+from collections.abc import MutableSequence
 
 import numpy as np
 import onnx
@@ -100,7 +100,7 @@ def _without_rounding(model: onnx.ModelProto, seen: set[str]) -> None:
             nodes.append(helper.make_node("Identity", node.input[:1], node.output, node.name))
         # Cut here, so that what is float in the file is a tensor of its own, and none of integers stands for it.
         elif node.op_type == "DequantizeLinear" and node.input[0] in seen:
-            nodes += _scaled(node, constants) if is_of_pixels else _clip(node, constants)
+            nodes += _in_float(node, constants, is_of_pixels)
         elif node.op_type == "DynamicQuantizeLinear":
             # Of scale 1 and zero point 0, which the product behind it multiplies with.
             nodes.append(helper.make_node("Identity", node.input[:1], node.output[:1], node.name))
@@ -168,42 +168,33 @@ def _linear(
     if not any(ends):  # QGemm may give floats
         made.output[:] = node.output
         return [made]
-    return [made, *_clip(helper.make_node("QuantizeLinear", [*made.output, *ends], node.output), constants)]
+    return [made, *_in_float(helper.make_node("QuantizeLinear", [*made.output, *ends], node.output), constants)]
 
 
-def _clip(node: onnx.NodeProto, constants: dict[str, TensorProto]) -> list[onnx.NodeProto]:
-    """Returns what cuts activations off where the integers of a QuantizeLinear or DequantizeLinear end."""
-    scale, zero = _scale(node, constants)
-    ends = [(end - numpy_helper.to_array(zero).astype(np.float64)) * scale for end in _LIMITS[zero.data_type]]
-    # As two operators that take their numbers as constants in every opset.
-    return _chain(node, ("Max", "Min"), ends)
+def _in_float(
+    node: onnx.NodeProto, constants: dict[str, TensorProto], is_of_pixels: bool = False
+) -> list[onnx.NodeProto]:
+    """Returns what a QuantizeLinear or DequantizeLinear does to floats: it cuts them off where the integers end.
 
-
-def _scaled(node: onnx.NodeProto, constants: dict[str, TensorProto]) -> list[onnx.NodeProto]:
-    """Returns what a DequantizeLinear makes of integers that are no activations, but pixels."""
-    scale, zero = _scale(node, constants)
-    pixels = helper.make_node("Cast", node.input[:1], [f"{node.output[0]}_pixels"], to=TensorProto.FLOAT)
-    scaled = helper.make_node("DequantizeLinear", list(pixels.output), node.output, node.name)
-    return [pixels, *_chain(scaled, ("Sub", "Mul"), [numpy_helper.to_array(zero), scale])]
-
-
-def _scale(node: onnx.NodeProto, constants: dict[str, TensorProto]) -> tuple[np.ndarray, TensorProto]:
-    """Returns scale and zero point of a QuantizeLinear or DequantizeLinear."""
+    Integers that are pixels, and stand for no activations yet, it scales.
+    """
     known = [name for name in node.input[1:] if name]
     if not all(name in constants for name in known):
         raise InputError(f"Expected constant scales of activations, received node {node.name!r} ({node.op_type}).")
     scale = numpy_helper.to_array(constants[known[0]]).astype(np.float64)
-    zero = constants[known[1]] if len(known) > 1 else numpy_helper.from_array(np.array(0, np.uint8))
-    if scale.size != 1 or zero.data_type not in _LIMITS:
+    kind = constants[known[1]].data_type if len(known) > 1 else TensorProto.UINT8
+    if scale.size != 1 or kind not in _LIMITS:
         wanted = "one scale for all of a tensor's activations, and 8 or 16 bits"
         raise InputError(f"Expected {wanted}, received others in node {node.name!r}. The float model is needed.")
-    return scale, zero
-
-
-def _chain(node: onnx.NodeProto, ops: tuple[str, str], numbers: Sequence[np.ndarray]) -> list[onnx.NodeProto]:
-    """Returns two operators with a number each in place of a node."""
-    names = [f"{node.output[0]}_{op.lower()}" for op in ops]
-    made = [helper.make_node("Constant", [], [name], value=numpy_helper.from_array(np.float32(number).reshape(())))
-            for name, number in zip(names, numbers, strict=True)]  # fmt: skip
-    first = helper.make_node(ops[0], [node.input[0], names[0]], [f"{node.output[0]}_first"])
-    return [*made, first, helper.make_node(ops[1], [*first.output, names[1]], node.output, node.name)]
+    zero = numpy_helper.to_array(constants[known[1]]).astype(np.float64) if len(known) > 1 else np.zeros(1)
+    low, high = ((end - zero) * scale for end in _LIMITS[kind])
+    # As two operators that take their numbers as constants in every opset.
+    steps = (("Sub", zero), ("Mul", scale)) if is_of_pixels else (("Max", low), ("Min", high))
+    made = [helper.make_node("Cast", node.input[:1], [f"{node.output[0]}_float"], to=TensorProto.FLOAT)]
+    for op, number in steps:
+        end = numpy_helper.from_array(number.astype(np.float32).reshape(()))
+        made.append(helper.make_node("Constant", [], [f"{node.output[0]}_{op}_end"], value=end))
+        terms = [made[-2].output[0], made[-1].output[0]]
+        made.append(helper.make_node(op, terms, [f"{node.output[0]}_{op}"]))
+    made[-1].output[0], made[-1].name = node.output[0], node.name
+    return made

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,9 @@ from onnx import TensorProto, helper, numpy_helper
 from mint_keras.audited import folding, iresnet, parity, runtime, taps
 from mint_keras.audited.cards import ARCFACE
 from mint_keras.audited.convert import blocks, quantised, sources
-from mint_keras.audited.convert import pixels as pixels_of
 from mint_keras.audited.convert import graph as graphs
 from mint_keras.audited.convert import onnx as onnx_source
+from mint_keras.audited.convert import pixels as pixels_of
 from mint_keras.audited.convert.onnx import Converted
 from mint_keras.records import InputError, ParityRecord, RefusedError
 from studies import every_format
@@ -407,25 +406,16 @@ def _compare(source: sources.ForeignModel, converted: onnx_source.Converted, fac
     return [r for oracle in source.oracles for r in parity.check(converted, chosen, oracle, shown, (8,))]
 
 
-def zeros_elsewhere(scale: np.ndarray, zero: TensorProto) -> tuple[np.ndarray, TensorProto]:
-    return scale, numpy_helper.from_array(np.array(0, np.uint8))
-
-
-def quarter_of_the_range(scale: np.ndarray, zero: TensorProto) -> tuple[np.ndarray, TensorProto]:
-    return scale / 4, zero
-
-
-@pytest.mark.parametrize("mutate", [zeros_elsewhere, quarter_of_the_range])
+@pytest.mark.parametrize("ends", [(0, 255), (-32, 32)])
 def test_a_wrong_reading_of_integers_is_refused(
-    mutate: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ends: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The float network that it stands for would be just as well converted: only the file as it is can tell."""
     net = Net()
     x = net.conv("x", (3, 6), 3, 2)
     onnx.save(net.model(net.pooled(net.conv(x, (6, 6), 3, 2))), tmp_path / "model.onnx")
     every_format.quantise(tmp_path / "model.onnx", "onnx_qdq")
-    right = quantised._scale
-    monkeypatch.setattr(quantised, "_scale", lambda *given: mutate(*right(*given)))
+    monkeypatch.setitem(quantised._LIMITS, TensorProto.INT8, ends)
     source = sources.open_source(tmp_path / "model.onnx")
     with pytest.raises(RefusedError, match="as onnxruntime runs it: tap outcome"):
         _compare(source, source.to_keras(ARCFACE, None, "audited"), every_format.faces(SIDE))
