@@ -145,30 +145,31 @@ def _linear(
         initializers.append(numpy_helper.from_array(values.astype(np.float32), name))
         return name
 
-    def number(name: str, absent: float = 0) -> np.ndarray:
-        if not name:
-            return np.full(1, absent)
-        if name not in constants:
-            raise InputError(f"Expected constant scales in node {node.name!r} ({node.op_type}), received {name!r}.")
-        return numpy_helper.to_array(constants[name]).astype(np.float64)
-
     inputs, scales = [], []
     for value, scale, zero in operands:
-        scales.append(number(scale, absent=1))
+        scales.append(_number(scale, node, constants, absent=1))
         if value in constants:
-            whole, less = number(value), number(zero)
+            whole, less = (_number(name, node, constants) for name in (value, zero))
             # One scale, or one per output: the rows of a kernel, the columns of a matrix.
             wide = [n.reshape(-1, *(1,) * (whole.ndim - 1)) if is_by_row else n for n in (scales[-1], less)]
             value = add(f"{node.output[0]}_{value}", (whole - wide[1]) * wide[0])
         inputs.append(value)
     if bias:
-        inputs.append(add(f"{node.output[0]}_bias", number(bias) * scales[0] * scales[1]))
+        inputs.append(add(f"{node.output[0]}_bias", _number(bias, node, constants) * scales[0] * scales[1]))
     made = helper.make_node(op, inputs, [f"{node.output[0]}_whole"], node.name)
     made.attribute.extend(attributes.values())
     if not any(ends):  # QGemm may give floats
         made.output[:] = node.output
         return [made]
     return [made, *_in_float(helper.make_node("QuantizeLinear", [*made.output, *ends], node.output), constants)]
+
+
+def _number(name: str, node: onnx.NodeProto, constants: dict[str, TensorProto], absent: float = 0) -> np.ndarray:
+    if not name:
+        return np.full(1, absent)
+    if name not in constants:
+        raise InputError(f"Expected constant scales in node {node.name!r} ({node.op_type}), received {name!r}.")
+    return numpy_helper.to_array(constants[name]).astype(np.float64)
 
 
 def _in_float(
@@ -178,15 +179,11 @@ def _in_float(
 
     Integers that are pixels, and stand for no activations yet, it scales.
     """
-    known = [name for name in node.input[1:] if name]
-    if not all(name in constants for name in known):
-        raise InputError(f"Expected constant scales of activations, received node {node.name!r} ({node.op_type}).")
-    scale = numpy_helper.to_array(constants[known[0]]).astype(np.float64)
-    kind = constants[known[1]].data_type if len(known) > 1 else TensorProto.UINT8
+    scale, zero = (_number(name, node, constants) for name in (*node.input[1:], "")[:2])
+    kind = constants[node.input[2]].data_type if "".join(node.input[2:]) else TensorProto.UINT8
     if scale.size != 1 or kind not in _LIMITS:
         wanted = "one scale for all of a tensor's activations, and 8 or 16 bits"
         raise InputError(f"Expected {wanted}, received others in node {node.name!r}. The float model is needed.")
-    zero = numpy_helper.to_array(constants[known[1]]).astype(np.float64) if len(known) > 1 else np.zeros(1)
     low, high = ((end - zero) * scale for end in _LIMITS[kind])
     # As two operators that take their numbers as constants in every opset.
     steps = (("Sub", zero), ("Mul", scale)) if is_of_pixels else (("Max", low), ("Min", high))

@@ -369,10 +369,8 @@ class TfliteFile:
         return self._add("Concat", [self._use(i) for i in inputs], name, axis=axis)
 
     def _reduce(self, kind: str, inputs: list[int], options: Any, name: str) -> str:
-        axes, rank = (
-            [axis % len(self._shape(inputs[0])) for axis in self._numbers(inputs[1])],
-            len(self._shape(inputs[0])),
-        )
+        rank = len(self._shape(inputs[0]))
+        axes = [axis % rank for axis in self._numbers(inputs[1])]
         # Where axes of a map fall away, those that are left have the file's order.
         is_pooling = rank != 4 or options.keepDims or sorted(axes) == [1, 2]
         source = self._use(inputs[0]) if is_pooling else self._as_file(inputs[0])
