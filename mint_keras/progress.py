@@ -3,11 +3,15 @@
 import contextlib
 import contextvars
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tqdm import tqdm
 
+# Bars are drawn by one process. The lock that tqdm makes by itself is one of many processes and starts another, which
+# prints a traceback where a terminal is closed.
+tqdm.set_lock(threading.RLock())
 # Whether bars are shown is no business of the functions that draw them, so it is no argument of theirs.
 _is_hidden = contextvars.ContextVar("is_hidden", default=False)
 

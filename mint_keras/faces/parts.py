@@ -40,10 +40,9 @@ def write_parts(table: SampleTable, settings: crops.CropSettings, out: Path, num
     num_workers = min(num_workers or os.cpu_count() or 1, max(len(starts), 1))
     context = multiprocessing.get_context("spawn")  # TensorFlow, where it is loaded, does not survive a fork
     done = len(table) - sum(min(PART_SIZE, len(table) - start) for start in starts)
-    with (
-        concurrent.futures.ProcessPoolExecutor(num_workers, context, _end_with_parent, (os.getpid(),)) as pool,
-        progress.bar(total=len(table), initial=done, desc="faces", unit="photo") as bar,
-    ):
+    with _inherited_block():  # also of the process that clears up behind workers
+        pool = concurrent.futures.ProcessPoolExecutor(num_workers, context, _end_with_parent, (os.getpid(),))
+    with pool, progress.bar(total=len(table), initial=done, desc="faces", unit="photo") as bar:
         waiting: dict[concurrent.futures.Future[list[crops.Crop]], int] = {}
         remaining = iter(starts)
         try:

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -190,6 +191,29 @@ def test_signals_are_heard_before_anything_is_imported_and_no_more_when_all_is_d
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="only Linux says what a process hears")
+def test_a_closed_terminal_does_not_end_the_process_that_clears_up(tmp_path: Path) -> None:
+    # A new one would not know what the one before it had to clear up, and say so in a traceback.
+    script = """if True:
+        import sys
+        from multiprocessing import resource_tracker
+        from pathlib import Path
+        from mint_keras import progress
+        from mint_keras.faces import crops, parts
+        from mint_keras.records import Sample, tabulate
+        progress.bar(total=1).close()
+        assert resource_tracker._resource_tracker._pid is None, "a bar has started one"
+        nobody = tabulate([Sample("a", "b", "c", "d")]).take([])
+        settings = crops.CropSettings("stored", "", "", 0.5, 0.5, 0.0, "png")
+        parts.write_parts(nobody, settings, Path(sys.argv[1]), 1)
+        print(Path(f"/proc/{resource_tracker._resource_tracker._pid}/status").read_text())
+    """
+    words = [sys.executable, "-c", script, str(tmp_path)]
+    said = subprocess.run(words, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
+    blocked = re.findall(r"SigBlk:\s*(\w+)", said)
+    assert int(blocked[0], 16) & 1 << (signal.SIGHUP - 1)
 
 
 def test_who_calls_a_command_keeps_the_own_signals() -> None:
