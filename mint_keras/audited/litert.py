@@ -101,10 +101,7 @@ def operations(content: bytes) -> list[tuple[str, str]]:
 
 
 def open_plain(content: bytes, keeps_all: bool = False) -> Any:
-    """Returns LiteRT's interpreter of a file without delegates, which would hide the operations that they take over.
-
-    It may keep all tensors, also those between operations.
-    """
+    """Returns LiteRT's interpreter of a file without delegates, which would hide operations that they take over."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     resolver = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES

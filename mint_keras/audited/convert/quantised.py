@@ -23,6 +23,7 @@ _LINEAR = {
     "QLinearGlobalAveragePool": ("GlobalAveragePool", 1), "QLinearAveragePool": ("AveragePool", 1),
     "QLinearConcat": ("Concat", 0), "ConvInteger": ("Conv", 0), "MatMulInteger": ("MatMul", 0),
 }  # fmt: skip
+_Constants = dict[str, TensorProto]
 ROUNDED = "activations that the file rounds to integers are read as float, cut off where the integers end"
 HALF = "half precision is read as float32"
 
@@ -106,13 +107,11 @@ def _without_rounding(model: onnx.ModelProto, seen: set[str]) -> None:
             nodes.append(helper.make_node("Identity", node.input[:1], node.output[:1], node.name))
             for name, value in zip(node.output[1:], (np.float32(1), np.uint8(0)), strict=False):
                 model.graph.initializer.append(numpy_helper.from_array(np.array(value), name))
-        elif is_of_pixels and node.op_type == "Transpose":
-            pixels.update(node.output)
-            nodes.append(node)
         elif node.op_type in _LINEAR:
             nodes += _linear(node, constants, model.graph.initializer)
         else:
             nodes.append(node)
+            pixels.update(node.output if is_of_pixels and node.op_type == "Transpose" else ())
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     del model.graph.value_info[:]
@@ -131,9 +130,7 @@ def _inputs(node: onnx.NodeProto) -> tuple[list[list[str]], str, list[str]]:
     return operands, "".join(rest[place : place + 1]), [*rest[:place], *rest[place + 1 :]]
 
 
-def _linear(
-    node: onnx.NodeProto, constants: dict[str, TensorProto], initializers: MutableSequence[TensorProto]
-) -> list[onnx.NodeProto]:
+def _linear(node: onnx.NodeProto, constants: _Constants, weights: MutableSequence[TensorProto]) -> list[onnx.NodeProto]:
     """Returns an operator of integers in float, and the cutting of what it gives; adds its weights."""
     op, (operands, bias, ends) = _LINEAR[node.op_type][0], _inputs(node)
     attributes = {a.name: a for a in node.attribute if a.name != "channels_last"}
@@ -142,7 +139,7 @@ def _linear(
     is_by_row = op == "Conv" or ("transB" in attributes and attributes["transB"].i)
 
     def add(name: str, values: np.ndarray) -> str:
-        initializers.append(numpy_helper.from_array(values.astype(np.float32), name))
+        weights.append(numpy_helper.from_array(values.astype(np.float32), name))
         return name
 
     inputs, scales = [], []
@@ -164,7 +161,7 @@ def _linear(
     return [made, *_in_float(helper.make_node("QuantizeLinear", [*made.output, *ends], node.output), constants)]
 
 
-def _number(name: str, node: onnx.NodeProto, constants: dict[str, TensorProto], absent: float = 0) -> np.ndarray:
+def _number(name: str, node: onnx.NodeProto, constants: _Constants, absent: float = 0) -> np.ndarray:
     if not name:
         return np.full(1, absent)
     if name not in constants:
@@ -172,13 +169,8 @@ def _number(name: str, node: onnx.NodeProto, constants: dict[str, TensorProto], 
     return numpy_helper.to_array(constants[name]).astype(np.float64)
 
 
-def _in_float(
-    node: onnx.NodeProto, constants: dict[str, TensorProto], is_of_pixels: bool = False
-) -> list[onnx.NodeProto]:
-    """Returns what a QuantizeLinear or DequantizeLinear does to floats: it cuts them off where the integers end.
-
-    Integers that are pixels, and stand for no activations yet, it scales.
-    """
+def _in_float(node: onnx.NodeProto, constants: _Constants, is_of_pixels: bool = False) -> list[onnx.NodeProto]:
+    """Returns how (De)QuantizeLinear cuts floats off where its integers end; integers that are pixels it scales."""
     scale, zero = (_number(name, node, constants) for name in (*node.input[1:], "")[:2])
     kind = constants[node.input[2]].data_type if "".join(node.input[2:]) else TensorProto.UINT8
     if scale.size != 1 or kind not in _LIMITS:

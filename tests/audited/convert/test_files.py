@@ -169,7 +169,7 @@ def test_tensors_stay_within_their_storage(offset: int, size: tuple, stride: tup
         archive.writestr("archive/data.pkl", content.getvalue())
         archive.writestr("archive/data/0", whole.tobytes())
     with pytest.raises(InputError, match="tensor"):
-        torch_file.read_state_dict(path)
+        torch_file.read_checkpoint(path)
 
 
 def test_kinds_of_numbers_and_views(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_kinds_of_numbers_and_views(tmp_path: Path) -> None:
         "half": np.float16([1.5, -2]), "double": np.float64([3.25]), "count": np.array(7), "view": transposed,
     }  # fmt: skip
     files.save_torch_zip(tmp_path / "model.pth", arrays)
-    received = torch_file.read_state_dict(tmp_path / "model.pth")
+    received = torch_file.read_checkpoint(tmp_path / "model.pth")[0]
     for key, array in arrays.items():
         np.testing.assert_array_equal(received[key], array)
     assert {key: array.dtype.name for key, array in received.items()} == {
