@@ -63,6 +63,21 @@ def test_what_is_no_onnx(model_file: Path, tmp_path: Path) -> None:
             source.to_keras(source.usual_preprocessing()[0], None, "audited")
 
 
+def test_nodes_may_stand_before_what_they_read(model_file: Path) -> None:
+    """As runtimes take them; converters to half precision leave casts behind their readers."""
+    model, ordered = onnx.load(model_file), sources.open_source(model_file).graph
+    nodes = list(model.graph.node)[::-1]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    onnx.save(model, model_file)
+    source = sources.open_source(model_file)
+    assert [node.op for node in source.graph.nodes] == [node.op for node in ordered.nodes]
+    assert source.oracles[0].session([*source.graph.outputs.values()])(np.zeros((1, 16, 16, 3), np.float32))[0].any()
+    model.graph.node[0].input[0] = model.graph.node[0].output[0]
+    onnx.save(model, model_file)
+    assert "Expected a valid ONNX model" in refusal(model_file)
+
+
 @pytest.mark.parametrize("domain", ["", "com.example"])
 def test_a_custom_operator_is_named_with_what_is_supported(domain: str, model_file: Path) -> None:
     model = onnx.load(model_file)
