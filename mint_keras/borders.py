@@ -7,10 +7,11 @@ import collections
 import contextlib
 import contextvars
 import csv
+import difflib
 import functools
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +183,7 @@ def without_controls(text: str) -> str:
     return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
+@functools.lru_cache(2**14)  # of tables whose cells mostly come again
 def inert(text: str) -> str:
     """Returns a cell of a CSV table that is no formula for a spreadsheet; `read_csv` takes the quote in front off.
 
@@ -198,6 +200,17 @@ def one_line(text: str, longest: int = 500) -> str:
     text = without_controls(" ".join(text.split()))
     half = longest // 2 - 3
     return text if len(text) <= longest else f"{text[:half]} ... {text[-half:]}"
+
+
+def nearest(given: str, known: Iterable[str]) -> str:
+    """Returns the end of a message about a wrong name: which of those that there are may be meant; "" if none.
+
+    Example:
+        >>> nearest("larges", ["all", "largest"]), nearest("x", ["all", "largest"])
+        (': did you mean largest?', '')
+    """
+    near = difflib.get_close_matches(given, list(known), 1)
+    return f": did you mean {near[0]}?" if near else ""
 
 
 @contextlib.contextmanager

@@ -94,9 +94,10 @@ def _main(given: list[str], received: list[int]) -> int:
     if word == "--completion":
         return _say_completion(given[1] if len(given) > 1 else "bash")
     if word not in COMMANDS:
-        from mint_keras.borders import one_line
+        from mint_keras.borders import nearest, one_line
 
-        print("error:", one_line(f"Expected a command of {', '.join(COMMANDS)}, received {word!r}."), file=sys.stderr)
+        said = f"Expected a command of {', '.join(COMMANDS)}, received {word!r}{nearest(word, COMMANDS) or '.'}"
+        print("error:", one_line(said), file=sys.stderr)
         return WRONG_USAGE
     command = COMMANDS[word]
     return _command(f"mint_keras.commands.{command.module}", command.has_keras, given[1:], f"mint {word}", received)

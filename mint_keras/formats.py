@@ -98,8 +98,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
+        _flush(temporary)
         temporary.chmod(0o644)
         temporary.replace(path)
     except OSError as error:  # a full disk does not say which one
@@ -117,13 +116,8 @@ def kept(
 ) -> Kept:
     """Returns what a file holds; if there is none, makes and writes it first.
 
-    What was just made is read back, so that a run and its continuation go on with the same digits.
-
-    Args:
-        path: The file. Its folder is made if necessary.
-        make: Makes the value.
-        write: Writes the value to the path, atomically.
-        read: Reads it back.
+    What was just made is read back, so that a run and its continuation go on with the same digits. The file's folder is
+    made if necessary; `write` is to be atomic.
 
     Example:
         >>> import tempfile
@@ -142,13 +136,13 @@ def kept(
 
 def flush_files(paths: Sequence[Path]) -> None:
     """Makes sure that files have reached the disk."""
-
-    def flush(path: Path) -> None:
-        with open(path, "rb+") as file:
-            os.fsync(file.fileno())
-
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        list(pool.map(flush, paths))
+        list(pool.map(_flush, paths))
+
+
+def _flush(path: Path) -> None:
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
 
 
 def save_model(path: Path, model: Any) -> None:
@@ -280,10 +274,14 @@ def read_checked_manifest(folder: Path, kind: str, model: str) -> dict[str, Any]
         raise InputError(
             f"Expected {model} in {folder}, received none: the command that makes it has not finished there."
         )
-    received = sha256_file(file)
-    if received != manifest.get("model_sha256"):
-        raise RefusedError(f"{file} has SHA-256 {received}, its manifest says {manifest.get('model_sha256')}.")
+    check_sha256(file, manifest.get("model_sha256"))
     return manifest
+
+
+def check_sha256(file: Path, expected: Any) -> None:
+    """Raises RefusedError if a file is not the one whose SHA-256 a manifest has."""
+    if (received := sha256_file(file)) != expected:
+        raise RefusedError(f"{file} has SHA-256 {received}, its manifest says {expected}.")
 
 
 @contextlib.contextmanager

@@ -52,23 +52,21 @@ def _locked(out: Path) -> Iterator[None]:
     # The folder itself is locked: the system takes the lock away when a process ends, however it ends.
     folder = os.open(out, os.O_RDONLY)
     try:
-        try:
-            deadline = time.monotonic() + PATIENCE
-            while True:
-                try:
-                    fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > deadline:
-                        raise
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                if time.monotonic() <= deadline:
                     time.sleep(0.05)
-        except BlockingIOError as error:
-            raise InputError(
-                f"Expected {out} for this command alone, received one that another run{_holder(folder)} writes into. "
-                "Wait for it, or choose another --out."
-            ) from error
-        except OSError:  # a network disk without locks
-            pass
+                    continue
+                raise InputError(
+                    f"Expected {out} for this command alone, received one that another run{_holder(folder)} writes "
+                    "into. Wait for it, or choose another --out."
+                ) from error
+            except OSError:  # a network disk without locks
+                pass
+            break
         yield
     finally:
         os.close(folder)

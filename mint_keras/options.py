@@ -4,19 +4,19 @@ Only `commands` and studies use this: below them nobody knows that there is a co
 """
 
 import dataclasses
-import difflib
 import inspect
 import re
 import sys
 import typing
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Literal, NoReturn, TypeVar
 
 import docstring_parser
 import jsonargparse
 from jsonargparse.typing import restricted_number_type
 
-from mint_keras.borders import one_line, read_yaml
+from mint_keras.borders import nearest, one_line, read_yaml
 from mint_keras.records import InputError
 
 Config = TypeVar("Config")
@@ -81,8 +81,8 @@ def parse(
         SystemExit: with code 2 for wrong usage, 0 after --help.
     """
     parser = make_parser(config_class, description, program)
-    types, fields = typing.get_type_hints(config_class), dataclasses.fields(config_class)  # type: ignore[arg-type] # a dataclass
-    words = _with_config(parser, sys.argv[1:] if arguments is None else arguments, list(fields), types)
+    fields = dataclasses.fields(config_class)  # type: ignore[arg-type] # a dataclass
+    words = parser.words = _with_config(parser, sys.argv[1:] if arguments is None else arguments, list(fields))
     given = [argument.split("=")[0] for argument in words]
     for option in WITHOUT_EFFECT.get(config_class.__name__, ()):
         if f"--{option}" in given:
@@ -93,13 +93,11 @@ def parse(
     return config_class(**{names[name]: _plain(value) for name, value in values.items()})
 
 
-def make_parser(
-    config_class: type[Config], description: str, program: str | None = None
-) -> jsonargparse.ArgumentParser:
+def make_parser(config_class: type[Config], description: str, program: str | None = None) -> "_Parser":
     """Returns what parses the options of a command; see `parse`."""
     parser = _Parser(prog=program, description=description, formatter_class=_HelpFormatter)
     parser.add_argument("--config", action="config", help="YAML file of any of these options (underscores for dashes)")
-    types = typing.get_type_hints(config_class)
+    parser.kinds = types = typing.get_type_hints(config_class)
     help_of = {
         param.arg_name: param.description or ""
         for documented in reversed(config_class.__mro__)
@@ -113,9 +111,7 @@ def make_parser(
     return parser
 
 
-def _with_config(
-    parser: jsonargparse.ArgumentParser, words: list[str], fields: list[dataclasses.Field], types: dict[str, Any]
-) -> list[str]:
+def _with_config(parser: "_Parser", words: list[str], fields: list[dataclasses.Field]) -> list[str]:
     """Puts the options of a file in the place where a command line names it, so that both are checked alike."""
     found: list[str] = []
     rest = iter(words)
@@ -132,11 +128,10 @@ def _with_config(
             parser.error(one_line(str(error)))
         for key, value in content.items():
             if (field := by_name.get(str(key).replace("-", "_"))) is None:
-                near = difflib.get_close_matches(str(key), by_name, 1)
-                hint = f"did you mean {near[0]}" if near else f"one of {', '.join(sorted(by_name))}"
-                parser.error(one_line(f"Expected options of this command in {path}, received {key!r}: {hint}?"))
+                hint = nearest(str(key), by_name) or f": one of {', '.join(sorted(by_name))}?"
+                parser.error(one_line(f"Expected options of this command in {path}, received {key!r}{hint}"))
             try:
-                found += _as_words(field, types[field.name], value)
+                found += _as_words(field, parser.kinds[field.name], value)
             except ValueError as error:
                 parser.error(one_line(f"Expected {error} as {key} in {path}, received {value!r}."))
     return found
@@ -195,13 +190,42 @@ def _add_option(parser: jsonargparse.ArgumentParser, field: dataclasses.Field, k
         parser.add_argument(flag, default=default, **settings)
 
 
+def _expected(kind: Any) -> str:
+    """Says what an option of a kind takes."""
+    inner = [one for one in typing.get_args(kind) if one is not type(None)]
+    if typing.get_origin(kind) is Literal:
+        return " or ".join(filter(None, (", ".join(inner[:-1]), inner[-1])))
+    kinds = {int: "a whole number from 0 to 4294967295", float: "a finite number", bool: "true or false"}
+    return _expected(inner[0]) if inner else kinds.get(kind, "a text")
+
+
 class _Parser(jsonargparse.ArgumentParser):
-    """Says in one line what is wrong, as the commands do."""
+    """Says in one line what is wrong, as the commands do: what an option takes, and what it was given."""
+
+    kinds: Mapping[str, Any] = {}  # types of the options, by the names of their fields
+    words: Sequence[str] = ()  # what is parsed
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        message = re.sub(r'Parser key "(\w+)"', lambda found: "--" + found[1].replace("_", "-"), message)
+        flags = {"--" + name.rstrip("_").replace("_", "-"): kind for name, kind in self.kinds.items()}
+        if found := re.search(r'Parser key "(\w+)"', message):
+            flag = "--" + found[1].replace("_", "-")
+            # Of several words, jsonargparse says which one is wrong at the end of its message.
+            given = max(self._given(flag), key=message.rfind, default="another")
+            choices = [one for one in typing.get_args(flags[flag]) if isinstance(one, str)]
+            message = f"Expected {_expected(flags[flag])} as {flag}, received {given!r}{nearest(given, choices) or '.'}"
+        elif found := re.fullmatch(r"unrecognized arguments: (--[\w-]+).*", message):
+            message = f"Expected options of this command, received {found[1]}{nearest(found[1], flags) or '.'}"
         sys.stderr.write(f"error: {one_line(message)} ({self.prog} --help says more)\n")
         self.exit(WRONG_USAGE)
+
+    def _given(self, flag: str) -> Iterator[str]:
+        """Yields the words that a command line gives an option."""
+        current = ""
+        for word in self.words:
+            name, equals, value = word.partition("=")
+            current = name if word.startswith("--") else current
+            if current == flag and (equals or word != flag):
+                yield value if word.startswith("--") else word
 
 
 class _HelpFormatter(jsonargparse.DefaultHelpFormatter):

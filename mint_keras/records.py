@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import html
 import itertools
 import json
@@ -16,6 +17,8 @@ from mint_keras import texts
 
 # How names of models in `Scores.model` begin, and of references' embeddings, (n, d); other networks bear their own.
 AUDITED, UNTRAINED, REFERENCE = "audited", "untrained", "reference"
+# Optional columns of numbers, and the shape of one sample's.
+NUMBERS: dict[str, tuple[int, ...]] = {"box": (4,), "landmarks": (5, 2)}
 _CHUNK = 50_000
 
 
@@ -73,11 +76,7 @@ class Shown:
         return [self.to_dict()]
 
     def to_frame(self) -> Any:
-        """Returns the rows as a dataframe.
-
-        Raises:
-            ModuleNotFoundError: if pandas is not installed.
-        """
+        """Returns the rows as a dataframe of pandas, where that is installed."""
         import pandas
 
         return pandas.DataFrame(self.rows())
@@ -194,7 +193,7 @@ def _columns(rows: list[Sample]) -> SampleTable:
     columns: dict[str, Any] = {name: texts.packed(getattr(row, name) for row in rows) for name in Sample._fields[:4]}
     if any(row.group for row in rows):
         columns["group"] = texts.packed(row.group for row in rows)
-    for name, shape in (("box", (4,)), ("landmarks", (5, 2))):
+    for name, shape in NUMBERS.items():
         if any(getattr(row, name) for row in rows):
             missing = (np.nan,) * int(np.prod(shape))
             values = [getattr(row, name) or missing for row in rows]
@@ -207,9 +206,11 @@ def _columns(rows: list[Sample]) -> SampleTable:
 # What stands in an optional column of so many samples that have nothing there.
 _EMPTY: dict[str, Callable[[int], Any]] = {
     "group": lambda num: texts.packed([""])[np.zeros(num, int)],
-    "box": lambda num: np.broadcast_to(np.float32(np.nan), (num, 4)),
-    "landmarks": lambda num: np.broadcast_to(np.float32(np.nan), (num, 5, 2)),
     "attributes": lambda num: texts.packed(["{}"])[np.zeros(num, int)],
+    **{
+        name: functools.partial(lambda num, shape: np.broadcast_to(np.float32(np.nan), (num, *shape)), shape=shape)
+        for name, shape in NUMBERS.items()
+    },
 }
 
 

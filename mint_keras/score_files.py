@@ -71,7 +71,7 @@ def _rows(part: Scores) -> Iterator[tuple[object, ...]]:
     names = (samples.sample_id.tolist(), samples.database.tolist(), samples.identity.tolist())
     key = (part.scorer, part.model, part.tap, part.evaluation, part.seed)
     for *known, score, logit in zip(*names, group, is_member, part.score, part.logit, strict=True):
-        yield (*key, *known, repr(float(score)), str(np.float32(logit)), part.num_folds)
+        yield (*key, *known, float(score), np.float32(logit), part.num_folds)  # as text they keep every digit
 
 
 def read_scores(path: Path) -> list[Scores]:

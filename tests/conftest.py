@@ -3,17 +3,61 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Callable
+import gc
+import os
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # a worker a core: threads of two would wait for each other
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
 import mint_keras  # noqa: F401 # tells ONNX Runtime to keep quiet, before any test imports it
 
 ROOT = Path(__file__).resolve().parents[1]
 
+# Files that take long, longest first: a worker that began one last would run alone.
+LONG = (
+    "commands/test_extract_aad.py", "training/test_fit_heads.py", "studies/worlds/test_usable.py",
+    "commands/test_train_mint.py", "test_api.py", "commands/test_convert_fr.py", "edge/test_export.py",
+    "auditing/test_no_false_accusation.py", "auditing/test_opened.py", "commands/test_train_audited.py",
+    "audited/convert/test_iresnets.py", "scorers/test_head.py", "runs/test_baselines.py",
+    "commands/test_classifiers.py", "audited/test_recalibration.py", "runs/test_run.py",
+    "commands/test_prepare_faces.py", "test_scripts.py", "commands/test_evaluate_mint.py", "auditing/test_look.py",
+    "commands/test_make_tables.py", "heads/test_variants.py", "commands/test_attacks.py",
+    "edge/test_bundle_calibration.py",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts files that take long first; with --no-loadscope-reorder workers are given files in this order."""
+    place = {ROOT / "tests" / name: number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: place.get(item.path, len(LONG)))
+
+
+def pytest_collection_finish() -> None:
+    """What TensorFlow and Keras consist of is no garbage: a million objects that need not be looked at again."""
+    gc.freeze()
+
+
 # From a name, and what writes a folder, to the folder.
 Once = Callable[[str, Callable[[Path], object]], Path]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_is_measured() -> Iterator[None]:
+    """How fast networks, engines and disks are is the machine's matter: only tests of measuring measure for seconds."""
+    settings = {"audited.engines": {"_PAYS": 0.0}, "aad.plan": {"_SECONDS": 0.0, "_DISK_BYTES": 2**16}}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, values in settings.items():
+            if module := sys.modules.get(f"mint_keras.{name}"):  # nobody else loads TensorFlow for this
+                for setting, value in values.items():
+                    patch.setattr(module, setting, value)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +76,16 @@ def once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Once:
         return out
 
     return make
+
+
+@pytest.fixture(scope="class")
+def few_views() -> Iterator[None]:
+    """Every face is looked at three times in place of eight, where it does not matter how it was changed."""
+    from mint_keras.aad import views
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(views, "VIEWS", dict([*views.VIEWS.items()][:2]))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +108,11 @@ def run_folder(audited_folder: Path, once: Once) -> Path:
 
 @pytest.fixture(scope="session")
 def exported_folder(run_folder: Path, once: Once) -> Path:
-    """A bundle of the small run."""
+    """A bundle of the small run, and beside it in a text file what the command said."""
     from mint_keras.commands.export_tflite import ExportTflite, export_tflite
 
-    return once("lab", lambda out: export_tflite(ExportTflite(run_folder, out, samples=2)))
+    def write(out: Path) -> None:
+        text = export_tflite(ExportTflite(run_folder, out, samples=2, quiet=True)).text
+        out.with_suffix(".txt").write_text(text)
+
+    return once("lab", write)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import mint_keras as mint
+from mint_keras.heads import specs
 from mint_keras.scorers import blind
 from mint_keras.statistics import verdict
 
@@ -33,8 +34,8 @@ def test_the_door_is_a_table_of_contents_and_loads_nothing() -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.fixture(scope="module")
-def lab(audited_folder: Path) -> tuple[mint.AuditedModel, mint.Observations, np.ndarray]:
+@pytest.fixture(scope="class")
+def lab(audited_folder: Path, few_views: None) -> tuple[mint.AuditedModel, mint.Observations, np.ndarray]:
     """Members of a tiny lab model, other people of their database, and what the model gives for both."""
     model = mint.load_model(audited_folder)
     members = mint.samples(audited_folder / "members.parquet")
@@ -76,6 +77,7 @@ def test_evidence_on_the_lab_model(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "the other side looks used" in found.headline
 
 
+@pytest.mark.usefixtures("few_views")
 class TestSevenLines:
     @pytest.mark.long
     def test_on_the_lab(
@@ -210,7 +212,9 @@ class TestSevenLines:
         found = mint.audit(scorer, seen[~known], is_member[~known], controls=[mint.look(model)])  # one epoch
         assert "look" not in {one.role for one in found.findings}
 
-    def test_sides_of_different_databases_decide_nothing(self, lab: tuple) -> None:
+    def test_sides_of_different_databases_decide_nothing(self, lab: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(blind, "MIN_EPOCHS", 2)  # what pixels show is not told
+        monkeypatch.setattr(blind, "MIN_STEPS", 2)
         model, seen, is_member = lab
         known = mint.split_calibration(seen.people(), is_member, seed=1)
         scorer = mint.MintPlus().fit(seen[known], is_member[known])
@@ -247,15 +251,16 @@ class TestAnyKerasModel:
         maps = LAYERS.Conv2D(16, 3, strides=2, name="second")(maps)
         return keras.Model(pixels, LAYERS.Dense(8, name="embedding")(LAYERS.GlobalAveragePooling2D()(maps)))
 
-    def test_taps_by_name_on_arrays(self) -> None:
+    def test_taps_by_name_on_arrays(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(specs.HEADS, "cnn", dataclasses.replace(specs.HEADS["cnn"], epochs=1))
         faces = np.random.default_rng(1).integers(0, 256, (160, 32, 32, 3), dtype=np.uint8)
         model = mint.load_model(self.network(), taps=["first", "second"])
         assert model.taps == ("first", "second", "outcome")
         seen = mint.observe(model, mint.samples(faces, people=[f"p{row // 2}" for row in range(160)]), with_maps=True)
         scaled = (faces[:4].astype(np.float32) - 127.5) / 127.5
         network = self.network()
-        np.testing.assert_allclose(seen["outcome"][:4], network.predict(scaled, verbose=0), atol=1e-5)
-        maps = keras.Model(network.input, network.get_layer("first").output).predict(scaled, verbose=0)
+        np.testing.assert_allclose(seen["outcome"][:4], network(scaled), atol=1e-5)
+        maps = keras.Model(network.input, network.get_layer("first").output)(scaled).numpy()
         np.testing.assert_allclose(seen["first"][:4], maps, atol=1e-5)
         np.testing.assert_allclose(seen["first_max"][:4], maps.max(axis=(1, 2)), atol=1e-5)
         is_member = np.arange(160) < 80
@@ -270,7 +275,7 @@ class TestAnyKerasModel:
         model = mint.load_model(network, taps={"conv1": "first"}, normalise=lambda x: x.astype(np.float32) / 255)
         assert model.taps == ("conv1", "outcome")
         seen = mint.observe(model, mint.samples(faces))
-        np.testing.assert_allclose(seen["outcome"], network.predict(faces / 255.0, verbose=0), atol=1e-5)
+        np.testing.assert_allclose(seen["outcome"], network(faces / 255.0), atol=1e-5)
 
     def test_a_sequential_model_has_taps_too(self) -> None:
         keras.utils.set_random_seed(1)
@@ -278,7 +283,7 @@ class TestAnyKerasModel:
         network = keras.Sequential([pixels, LAYERS.Conv2D(4, 3, name="first"), LAYERS.GlobalAveragePooling2D()])
         faces = np.random.default_rng(1).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
         seen = mint.observe(mint.load_model(network, taps=["first"]), mint.samples(faces))
-        expected = network.predict((faces.astype(np.float32) - 127.5) / 127.5, verbose=0)
+        expected = network((faces.astype(np.float32) - 127.5) / 127.5)
         np.testing.assert_allclose(seen["outcome"], expected, atol=1e-5)
         assert seen["first_max"].shape == (3, 4)
 

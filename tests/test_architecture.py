@@ -1,8 +1,10 @@
 """The house keeps its shape: imports go one way, light modules stay light, functions stay short."""
 
 import ast
+import functools
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -83,6 +85,7 @@ def module_name(path: Path) -> str:
     return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
 
 
+@functools.cache
 def sources() -> dict[str, str]:
     paths = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
     paths |= {f"scripts.{path.stem}": path for path in sorted((ROOT / "scripts").glob("*.py"))}
@@ -91,6 +94,7 @@ def sources() -> dict[str, str]:
     return {name: path.read_text() for name, path in paths.items()}
 
 
+@functools.cache
 def modules() -> dict[str, ast.Module]:
     return {name: ast.parse(source) for name, source in sources().items()}
 
@@ -103,6 +107,7 @@ def row_of(module: str) -> int:
     raise AssertionError(f"{module} fits no row of the import table: place it in CONTRIBUTING.md and here.")
 
 
+@functools.cache
 def imported(tree: ast.Module) -> list[str]:
     """Our own modules that a module imports, lazily or not; "" for the package itself."""
     names = []
@@ -116,6 +121,31 @@ def imported(tree: ast.Module) -> list[str]:
         elif isinstance(node, ast.Import):
             names += [alias.name for alias in node.names if alias.name.split(".")[0] in OURS]
     return [name.removeprefix("mint_keras").removeprefix(".") for name in names]
+
+
+def at_load(node: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
+    """What is imported when a module is loaded, which is not what its functions import."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import | ast.ImportFrom):
+            yield child
+        elif not isinstance(child, ast.FunctionDef) and "TYPE_CHECKING" not in ast.unparse(getattr(child, "test", [])):
+            yield from at_load(child)
+
+
+def loaded_with(module: str) -> set[str]:
+    """Our modules and others' packages that are loaded with a module."""
+    found, waiting = set(), [module]
+    while waiting:
+        if (name := waiting.pop()) in found:
+            continue
+        found.add(name)
+        waiting += [".".join([*name.split(".")[:depth], "__init__"]) for depth in range(name.count(".") + 1)]
+        if name in modules():
+            nodes = [*at_load(modules()[name])]
+            waiting += imported(ast.Module([*nodes], []))
+            found |= {one.module or "" for one in nodes if isinstance(one, ast.ImportFrom)}
+            found |= {alias.name for one in nodes if isinstance(one, ast.Import) for alias in one.names}
+    return found
 
 
 def direction_problems(module: str, tree: ast.Module) -> list[str]:
@@ -245,6 +275,18 @@ def test_light_modules_load_without_heavy_packages() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_converter_loads_for_onnxruntime_only() -> None:
+    """`aad.models` imports the backends: without --backend onnxruntime a run needs neither onnx nor the converter."""
+
+    def needed(module: str) -> list[str]:
+        found = loaded_with(module)
+        return [name for name in found if name in ("onnx", "onnxruntime") or name.startswith("audited.convert")]
+
+    assert "audited.backends" in loaded_with("aad.models")
+    assert needed("aad.models") == []
+    assert "onnxruntime" in needed("audited.onnx_forward")
 
 
 @pytest.mark.parametrize(

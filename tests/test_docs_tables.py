@@ -57,6 +57,10 @@ BENCHMARKS = sorted((ROOT / "docs" / "runs").glob("benchmark-*.json"))
 Key = tuple[str, str]
 
 
+def interval(estimate: dict) -> str:
+    return str(Estimate(**estimate))
+
+
 def pages() -> str:
     """The appendices of docs/results, and their first page."""
     return "\n".join(path.read_text() for path in sorted((ROOT / "docs" / "results").glob("*.md")))
@@ -194,7 +198,7 @@ def audit_table(verdicts: dict) -> str:
     rows = [["", *verdicts]]
     for name in names:
         found = ([one["auc"] for one in of["findings"] if one["name"] == name] for of in verdicts.values())
-        rows.append([name.replace("_", " "), *(", ".join(map(tables.interval, aucs)) for aucs in found)])
+        rows.append([name.replace("_", " "), *(", ".join(map(interval, aucs)) for aucs in found)])
     return tables.format_table([*rows, ["verdict", *(decided["outcome"] for decided in verdicts.values())]])
 
 
@@ -205,7 +209,7 @@ def changes_table(rows: list[dict]) -> str:
     table = [["photos", *scorers]]
     for change in dict.fromkeys(change for change, _ in by_place):
         found = [by_place[change, scorer] for scorer in scorers]
-        cells = [f"{tables.interval(o['auc'])}, {o['false_positives']:.3f}, {o['true_positives']:.3f}" for o in found]
+        cells = [f"{interval(o['auc'])}, {o['false_positives']:.3f}, {o['true_positives']:.3f}" for o in found]
         table.append([change, *cells])
     return tables.format_table(table)
 
@@ -225,9 +229,9 @@ def test_the_table_of_worlds_by_command_has_the_figures_of_their_pages() -> None
         content = formats.read_json(ROOT / "docs" / "runs" / f"world-{world}.json")
         verdicts = content["verdicts"]
         scorer, head = next((name, one) for name, one in verdicts.items() if name.startswith("vanilla on "))
-        raw = next(tables.interval(one["auc"]) for one in head["findings"] if one["role"] == "claim")
+        raw = next(interval(one["auc"]) for one in head["findings"] if one["role"] == "claim")
         of_photo = verdicts.get("mint plus on photo", {"findings": []})["findings"]
-        reference = next((tables.interval(one["auc"]) for one in of_photo if one["role"] == "reference"), "none")
+        reference = next((interval(one["auc"]) for one in of_photo if one["role"] == "reference"), "none")
         rows.append(
             [
                 world,
@@ -350,7 +354,7 @@ def test_the_table_of_over_fitting_has_the_figures_of_its_pages() -> None:
     for label, name in OVER_FITTING.items():
         found = formats.read_json(ROOT / "docs" / "runs" / f"{name}.json")["mint_plus"]
         cells = [found[measure] for measure in columns.values()]
-        rows.append([label, *map(tables.interval, cells)])
+        rows.append([label, *map(interval, cells)])
     assert f"\n{tables.format_table(rows)}\n" in pages()
 
 

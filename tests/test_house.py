@@ -19,7 +19,7 @@ PACKAGE = ROOT / "mint_keras"
 # possible before an audit, a detector that may be passed on; engines that are measured, four languages, a table with
 # intervals.
 MAX_LINES = 31_900
-MAX_LINES_OF_COMMANDS = 3_600
+MAX_LINES_OF_COMMANDS = 2_450
 # Below whatever reads a file is `borders`, which turns what libraries raise into our errors.
 MAX_CHAIN = 15  # files, from the one on top to the one that imports nothing: `texts`, below `records`
 MAX_SHARE_USED_ONCE = 0.5

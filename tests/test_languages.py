@@ -16,6 +16,7 @@ import pytest
 from mint_keras import cli, formats, languages
 from mint_keras.commands.audit import Audit, audit
 from mint_keras.commands.export_tflite import ExportTflite, export_tflite
+from mint_keras.commands.score import Score, score
 from mint_keras.records import InputError
 from mint_keras.report import dossier, plots, states
 from mint_keras.statistics import decisions, findings, rule
@@ -196,6 +197,18 @@ def unknown(spoken: languages.Language, text: str) -> int:
 def numbers(text: str) -> list[str]:
     """The numbers of a text, in whatever order its language has them."""
     return sorted(re.findall(r"\d[\d.,]*\d|\d", text))
+
+
+@pytest.mark.parametrize("code", OTHERS)
+def test_photos_that_could_not_be_scored_are_said_in_every_language(code: str, tmp_path: Path) -> None:
+    (tmp_path / "photo.png").write_bytes(b"no image")
+    for out in (None, tmp_path / "out"):
+        with pytest.raises(InputError) as found:
+            score(Score(Path("lab"), (str(tmp_path / "photo.png"),), out=out, language=code))
+        for line in (str(found.value), found.value.done):
+            assert not re.search(r"\b(photos? could|Expected|received|Why|by photo)\b", line), line
+        assert bool(found.value.done) == (out is not None)
+        assert str(out or "photo.png") in f"{found.value} {found.value.done}"
 
 
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)

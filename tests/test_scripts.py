@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mint_keras import options
+from mint_keras.commands import convert_fr, make_tables, score
 from mint_keras.data import images
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -47,9 +49,35 @@ def test_wrong_usage_is_2(tmp_path: Path) -> None:
     assert run("score.py", "--bundle", "b", "x.png", "--out", tmp_path / "out", "--seed", 2**32).returncode == 2
 
 
+@pytest.mark.parametrize(
+    ("kind", "words", "said"),
+    [
+        (score.Score, "--policy larges", "central or only as --policy, received 'larges': did you mean largest?"),
+        (score.Score, "--policy all --policy=x", "central or only as --policy, received 'x'."),
+        (score.Score, "--port -1", "a whole number from 0 to 4294967295 as --port, received '-1'."),
+        (score.Score, "--border abc", "a finite number as --border, received 'abc'."),
+        (score.Score, "--boarder 1", "options of this command, received --boarder: did you mean --border?"),
+        (convert_fr.ConvertFr, "--mean 1 nan", "a finite number as --mean, received 'nan'."),
+        (convert_fr.ConvertFr, "--bgr maybe", "true or false as --bgr, received 'maybe'."),
+        (make_tables.MakeTables, "--table 1 x", "a whole number from 0 to 4294967295 as --table, received 'x'."),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_is_answered_with_those_that_are_allowed(
+    kind: type, words: str, said: str, capsys: pytest.CaptureFixture
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        options.parse(kind, "", words.split(), "mint")
+    assert end.value.code == options.WRONG_USAGE
+    text = capsys.readouterr().err
+    assert text.startswith("error: Expected ")
+    assert said in text
+    assert len(text.splitlines()) == 1
+    assert not [word for word in ("typing", "Parser", "class", "Union", "restriction") if word in text]
+
+
 def test_bad_input_is_1_and_one_line(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    done = run("train_audited.py", "--data", tmp_path / "empty", "--out", tmp_path / "out")
+    done = run("inspect_database.py", tmp_path / "empty", "--out", tmp_path / "out")
     assert done.returncode == 1
     assert done.stderr.startswith("error: Expected images")
     assert len(done.stderr.splitlines()) == 1

@@ -4,7 +4,7 @@ import dataclasses
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -68,14 +68,14 @@ def extract_missing(
             extract.extract(table, functions, out, layout, report)
         else:
             store.begin(out, table, layout.shard_size)
-            missing = extract.missing_shards(out, layout, len(table))
             # Workers have folders of their own, in which a relative path leads nowhere.
             there_too = dataclasses.replace(spec, audited=spec.audited.resolve())
-            scale.extract_on_ray(scale.ShardWork(out.resolve(), there_too, layout), missing, address, report)
+            work = scale.ShardWork(out.resolve(), there_too, layout)
+            missing = extract.missing_shards(out, layout, len(table))
+            for num in workers.map_parts(scale.ShardWorker, work, missing, address):
+                report(num)
     store.finish(out, facts, table, layout.shard_size)
-    opened = store.open_store(out)
-    assert opened is not None  # noqa: S101 # it has just been finished
-    return opened
+    return cast(store.AadStore, store.open_store(out))  # it has just been finished
 
 
 def measure_cost(

@@ -1,7 +1,6 @@
 """Many workers: the shards of a store as Ray Data `map_batches`, one actor for each device. We write no scheduler."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mint_keras import formats, workers
@@ -19,7 +18,7 @@ class ShardWork:
 
 
 class ShardWorker:
-    """Loads the models once and writes shards."""
+    """Loads the models once and writes shards; the store's list of samples must have one part for each of them."""
 
     def __init__(self, work: ShardWork) -> None:
         workers.use_one_device()
@@ -33,18 +32,3 @@ class ShardWorker:
             decoded = extract.decode(part, self._work.layout.framing)
             extract.write_shard(self._work.folder, shard, decoded, self._functions, self._work.layout)
         return len(part)
-
-
-def extract_on_ray(
-    work: ShardWork,
-    shards: Sequence[int],
-    address: str,
-    on_faces: Callable[[int], object] = lambda _: None,
-    num_workers: int | None = None,
-) -> None:
-    """Writes shards by many workers, see `workers.map_parts`; a shard whose worker fails is given to another one.
-
-    The store's list of samples must have one part for each shard. `on_faces` is told how many samples were done.
-    """
-    for num in workers.map_parts(ShardWorker, work, shards, address, num_workers):
-        on_faces(num)

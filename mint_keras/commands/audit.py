@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mint_keras import environment
+from mint_keras import environment, formats, languages
 from mint_keras.commands import Result, spec_of
 from mint_keras.options import Common
 
@@ -112,7 +112,9 @@ def audit(options: Audit) -> Audited:
         written = procedure.audit(spec_of(AuditSpec, options), options.out, options.overwrite, case)[1]
     found = dossier.read(options.out)
     text = (options.out / dossier.VERDICT).read_text("utf-8")
-    said = f"{text}Written: {options.out / dossier.AUDIT}, {', '.join(written)}"
+    spoken = languages.of(formats.read_json(options.out / dossier.CASE)["language"] or languages.ENGLISH)
+    said = text + spoken.plain("Written: {0}").format(f"{options.out / dossier.AUDIT}, {', '.join(written)}")
     if dossier.PDF not in written:
-        said += f"\nNo {dossier.PDF}: it takes WeasyPrint (pip install mint_keras[pdf]) and Pango (libpangoft2-1.0-0)."
+        lacking = "No {0}: it takes WeasyPrint (pip install mint_keras[pdf]) and Pango (libpangoft2-1.0-0)."
+        said += "\n" + spoken.plain(lacking).format(dossier.PDF)
     return Audited(said, options.out, found.outcome, found.verdicts)

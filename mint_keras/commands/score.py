@@ -119,18 +119,18 @@ def score(config: Score) -> Result:
         made = scoring.score_photos(
             bundle, listed, config.out, looking, config.threads, config.workers, config.overwrite
         )
-    text = report.text(made, config.out)
+    text, spoken = report.text(made, config.out), languages.of(config.language)
     if made.is_withheld:
-        raise RefusedError(languages.of(config.language).say(f"{made.verdict} {made.counts}"))
+        raise RefusedError(spoken.say(f"{made.verdict} {made.counts}"))
     # A person named these files, so one that could not be scored is an error, after the others were scored.
     if made.rejected:
-        first = made.rejected[0]
-        where = "" if config.out is None else f", see {config.out / formats.REJECTED}"
-        raise InputError(
-            f"{len(made.rejected)} of {made.num_photos} photos could not be scored{where}. "
-            f"{report.printable(first.location)}: {first.reason}",
-            done=text,
+        said = (
+            "{0} of {1} photos could not be scored, see {2}."
+            if config.out
+            else "{0} of {1} photos could not be scored."
         )
+        some = spoken.plain(said).format(len(made.rejected), made.num_photos, (config.out or Path()) / formats.REJECTED)
+        raise InputError(f"{some} {report.why(made.rejected[0], spoken)}", done=text)
     return Scored(text, made)
 
 
@@ -144,4 +144,4 @@ def _serve(config: Score, looking: Looking) -> Result:
             "Expected photos and --out, or --serve, received both: the page takes photos and keeps nothing."
         )
     page.serve(config.bundle, config.port, looking, config.threads, not config.quiet, config.address)
-    return Result("The page is closed; nothing was kept.")
+    return Result(languages.of(config.language).plain("The page is closed; nothing was kept."))

@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mint_keras import formats, shelf
+from mint_keras import formats, languages, shelf
 from mint_keras.borders import named
 from mint_keras.commands import Result, spec_of
 from mint_keras.data import images, sample_tables, samples, splits
@@ -35,25 +35,6 @@ _ONLY_RECOGNITION = ("from_", "trainable", "loss", "split_identities", "no_flips
 _ONLY_NEW = ("arch", "resolution")
 _PICTURE_SIZE = 32  # pixels
 _MOST = 1000  # shadows, and inverse temperature
-# Its head is what the Hugging Face Hub reads; the terms are those of what it was trained on.
-_CARD = """---
-library_name: keras
-license: other
-tags: [face-recognition, membership-inference, mint_keras]
----
-
-# {name}
-
-An audited model whose members are known, for the lab of an audit; no use for recognising people.
-
-{facts}
-
-- Input: RGB faces of {resolution}x{resolution} aligned to the ArcFace template, (x - 127.5) / 127.5. Output: the
-  embedding, not normalised.
-- `members.parquet` lists what it was trained on, `held_out.parquet` people of the same database it never saw.
-- `manifest.json` has the settings, the command and the SHA-256 of the weights and of the training pixels.
-- `verification.png` is the ROC on the held-out people, `training.csv` the losses.
-"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -260,5 +241,8 @@ def _report(config: TrainAudited, figures: dict[str, Any], resolution: int) -> T
         f"Verification on {figures['num_identities']} identities it never saw, {2 * figures['num_pairs']} pairs: "
         f"AUC {figures['auc']:.4f}, TPR {figures['tpr_at_1_fpr']:.3f} at FPR 1%.{before}"
     )
-    formats.write_text(config.out / "card.md", _CARD.format(name=config.out.name, facts=facts, resolution=resolution))
+    # Its head is what the Hugging Face Hub reads; the terms are those of what it was trained on.
+    card = languages.of(languages.ENGLISH).templates("mint_keras.report", is_page=False).get_template("audited.md")
+    text = card.render(name=config.out.name, facts=facts, resolution=resolution)
+    formats.write_text(config.out / "card.md", text)
     return TrainedModel(f"{config.out / formats.MODEL}: {facts}", figures, config.out)

@@ -128,9 +128,7 @@ def train_mint(options: TrainMint) -> Trained:
 
     spec = spec_of(RunSpec, options)
     with formats.alone(options.out):  # for the heads too, which come after what opens the folder
-        opened, scores, results = report.train(spec, options.out, options.overwrite)
-        table = report.table_of(opened, scores)
-        formats.write_json(options.out / report.TABLE, table.to_dict())
+        opened, scores, results, table = report.train(spec, options.out, options.overwrite)
     written = (
         f"Written: {options.out / formats.RESULTS}, {formats.SCORES}, {report.TABLE}, heads/, roc.png, roc_controls.png"
     )

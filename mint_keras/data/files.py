@@ -111,18 +111,15 @@ def _why_hidden(name: str) -> str:
 
 def _what(path: Path) -> tuple[bool, str]:
     """Returns whether a file begins as an image does, and what it is."""
+    start = b""
     try:
-        # A pipe would be waited for.
-        start = b"" if not path.is_file() else _beginning(path)
+        if path.is_file():  # a pipe would be waited for
+            with open(path, "rb") as file:
+                start = file.read(kinds.LONGEST)
     except OSError:
         return False, "a file that cannot be read"
     is_image, what = kinds.describe(start)
     return is_image, what or f"no image ({_suffix(path.name) or 'without a suffix'})"
-
-
-def _beginning(path: Path) -> bytes:
-    with open(path, "rb") as file:
-        return file.read(kinds.LONGEST)
 
 
 def _walk(folder: Path, prefix: str, seen: set[tuple[int, int]]) -> Iterator[tuple[Path, str]]:

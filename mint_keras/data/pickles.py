@@ -166,9 +166,6 @@ class _Pickled:
         self.arguments = arguments
         self.state: Any = None
 
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
-
 
 def plain(item: Any) -> Any:
     """Returns the bytes of a pickled uint8 array, the value of a pickled scalar, anything but an array as it is."""

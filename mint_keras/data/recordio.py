@@ -32,13 +32,7 @@ _MOST_CHECKED = 20_000  # records of an index that are compared with the file: o
 
 
 class RecordFile:
-    """Random access to the records of one `.rec` file; without a right index (`.idx`) beside it, it is scanned first.
-
-    Attributes:
-        why_scanned: What is wrong with the index; "" if nothing is, or there is none.
-        keys: Keys of the records, sorted, shape (n,), int64.
-        offsets: Where the records begin, in bytes, shape (n,), int64.
-    """
+    """Random access to the records of one `.rec` file; without a right index (`.idx`) beside it, it is scanned."""
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
@@ -48,12 +42,13 @@ class RecordFile:
         except OSError as error:
             raise InputError(f"Expected a RecordIO file at {self.path}, received: {error}.") from error
         keys, offsets = self._read_index() if self._index.is_file() else self._scan()
+        # What is wrong with the index; "" if nothing is, or there is none.
         self.why_scanned = self._complaint(keys, offsets)
         if self.why_scanned:
             keys, offsets = self._scan()
         if not len(keys) or not self._file.seek(0, 2):
             raise InputError(f"Expected records in {self.path}, received none.")
-        # Arrays take a tenth of what a dictionary takes.
+        # Keys of the records, sorted, and where these begin, in bytes, (n,), int64: a tenth of what a dictionary takes.
         if (keys[1:] < keys[:-1]).any():
             order = np.argsort(keys, kind="stable")
             keys, offsets = keys[order], offsets[order]

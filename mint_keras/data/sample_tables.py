@@ -12,14 +12,12 @@ import numpy as np
 from mint_keras import borders, formats, texts
 from mint_keras.data import files, people, synthetic
 from mint_keras.data.people import unknown
-from mint_keras.records import InputError, SampleTable, concatenate_tables
+from mint_keras.records import NUMBERS, InputError, SampleTable, concatenate_tables
 
 _BLOCK = 2**16  # rows that are written at once, or a few more
 REQUIRED = ("sample_id", "database", "identity", "location")
 # Before this was written, a photo of nobody known was a person of its own, called as its file is.
 _VERSION = {b"mint_keras": b"2"}
-# Optional columns of numbers and the shape of one sample's.
-_NUMBERS = {"box": (4,), "landmarks": (5, 2)}
 
 
 def write_samples(
@@ -40,8 +38,8 @@ def write_samples(
             rows = slice(start, start + block)
             columns = {name: pyarrow.array(values[rows]) for name, values in (extra or {}).items()}
             for name, column in table.columns().items():
-                if name in _NUMBERS:
-                    flat = column[rows].reshape(-1, int(np.prod(_NUMBERS[name])))
+                if name in NUMBERS:
+                    flat = column[rows].reshape(-1, int(np.prod(NUMBERS[name])))
                     numbers = [None if np.isnan(row).any() else row.tolist() for row in flat]
                     columns[name] = pyarrow.array(numbers, pyarrow.list_(pyarrow.float32()))
                 else:
@@ -90,7 +88,7 @@ def _parse(columns: Mapping[str, list[Any]], path: Path, first_row: int) -> Samp
     """Returns some rows of a table of samples, the first of which has a number in the file."""
     numbers = {
         name: _parse_numbers(columns[name], shape, f"{name} of {path}", first_row)
-        for name, shape in _NUMBERS.items()
+        for name, shape in NUMBERS.items()
         if name in columns
     }
     said = {name: list(map(_as_text, values)) for name, values in columns.items() if name not in numbers}

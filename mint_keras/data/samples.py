@@ -108,8 +108,9 @@ def list_all(sources: Sequence[str], layout: str = "") -> SampleTable:
 
 def left_out(source: Source, table: SampleTable) -> list[Rejected]:
     """Returns every file of a folder that is none of its samples, and why; of other sources nothing."""
-    is_folder = source.path is not None and source.path.is_dir() and source.layout not in layouts.CONTAINERS
-    return files.left_out(source.path, source.database, table.location.tolist()) if is_folder and source.path else []
+    if source.path is None or not source.path.is_dir() or source.layout in layouts.CONTAINERS:
+        return []
+    return files.left_out(source.path, source.database, table.location.tolist())
 
 
 def join(parts: Sequence[SampleTable]) -> SampleTable:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 
 from mint_keras import formats, languages, shelf
@@ -60,12 +59,8 @@ def seal(folder: Path, manifest: Mapping[str, Any], language: str = languages.EN
     The manifest is that of `formats.make_manifest`, with head, seed and whatever else is said of the bundle. The
     card is in the language, a key of `languages.NAMES`.
     """
-    # Markdown is no page of a browser, so nothing is escaped.
-    environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)  # noqa: S701
-    environment.loader = jinja2.PackageLoader("mint_keras.edge")
-    spoken = languages.of(language)
-    environment.globals.update(_=lambda message, *values: spoken.plain(message).format(*values), say=spoken.say)
-    formats.write_text(folder / CARD, environment.get_template("card.md").render(manifest))
+    card = languages.of(language).templates("mint_keras.edge", is_page=False).get_template("card.md")
+    formats.write_text(folder / CARD, card.render(manifest))
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != formats.MANIFEST)
     hashes = {path.relative_to(folder).as_posix(): formats.sha256_file(path) for path in files}
     content = {**manifest, "bundle_schema": SCHEMA, "files": hashes}
@@ -106,8 +101,7 @@ def read_bundle(path: Path) -> Bundle:
             raise RefusedError(f"The manifest of {path} names a file outside of it: {name}.")
         if not file.is_file():
             raise InputError(f"Expected {name} in {path}, received none.")
-        if (received := formats.sha256_file(file)) != expected:
-            raise RefusedError(f"{file} has SHA-256 {received}, its manifest says {expected}.")
+        formats.check_sha256(file, expected)
     with reading(f"head, tap, seed, audited model and versions in the manifest of {path}"):
         # What reports show; whoever seals a manifest again may have left it out.
         _ = manifest["inputs"]["audited"], manifest["versions"]["mint_keras"]

@@ -26,8 +26,7 @@ PHOTO = "photo"
 # Boxes may move by so many pixels of the network's input.
 MAX_BOX_SHIFT = 0.5
 MAX_SCORE_DIFFERENCE = 1e-3
-_ROLES = ("score", "bbox", "kps")
-_STRIDES = (8, 16, 32, 64, 128)
+_THREADS = 2
 
 
 def export(file: str, photos: str, folder: Path) -> dict[str, Any]:
@@ -54,18 +53,16 @@ def export(file: str, photos: str, folder: Path) -> dict[str, Any]:
     pictures = [drawn, *(finder.decode(str(location)) for location in locations)]
     records = {}
     for side, name in DETECTORS.items():
-        with tempfile.TemporaryDirectory() as scratch:
+        with tempfile.TemporaryDirectory() as scratch, formats.atomic_path(folder / name) as made:
             # ONNX Runtime runs the resized file too.
             resized = _resized(path, side, Path(scratch))
-            content = litert.to_tflite(to_keras(resized, side))
-            received, expected = network(content), oracle(resized)
-        records[name] = {
-            "raw": compare_outputs(pictures, side, received, expected),
-            "photos": compare_detections(pictures, side, received, expected),
-            "bytes": len(content),
-        }
-        with formats.atomic_path(folder / name) as temporary:
-            temporary.write_bytes(content)
+            made.write_bytes(litert.to_tflite(to_keras(resized, side)))
+            received, expected = detectors.litert_network(made, _THREADS)[0], detectors.onnx_network(resized)[0]
+            records[name] = {
+                "raw": compare_outputs(pictures, side, received, expected),
+                "photos": compare_detections(pictures, side, received, expected),
+                "bytes": made.stat().st_size,
+            }
     return {"source": path.name, "sha256": formats.sha256_file(path), "files": records}
 
 
@@ -89,30 +86,6 @@ def _open(path: Path) -> sources.ForeignModel:
     return source
 
 
-def network(content: bytes, threads: int = 2) -> scrfd.Network:
-    """Returns a TFLite detector in the form that `scrfd.detect` takes."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    run = Interpreter(model_content=content, num_threads=threads).get_signature_runner()
-    found = run.get_output_details()
-    names = [name for role in _ROLES for stride in _STRIDES if (name := f"{role}_{stride}") in found]
-
-    def forward(canvas: np.ndarray) -> list[np.ndarray]:
-        # LiteRT does not copy the model: the closure keeps its bytes alive.
-        assert content  # noqa: S101
-        outputs = run(**{PHOTO: canvas[None]})
-        return [outputs[name] for name in names]
-
-    return forward
-
-
-def oracle(path: Path) -> scrfd.Network:
-    """Returns a detector's file in the form that `scrfd.detect` takes, run by ONNX Runtime."""
-    session = detectors.open_session(path)
-    (entry,), names = session.get_inputs(), [output.name for output in session.get_outputs()]
-    return lambda canvas: session.run(names, {entry.name: scrfd.to_blob(canvas)})
-
-
 def compare_outputs(
     pictures: Sequence[np.ndarray], side: int, received: scrfd.Network, expected: scrfd.Network
 ) -> dict[str, float]:
@@ -121,7 +94,7 @@ def compare_outputs(
     for picture in pictures:
         canvas, _ = scrfd.letterbox(picture, side)
         ours, theirs = received(canvas), expected(canvas)
-        strides = _STRIDES[: len(theirs) // len(_ROLES)]
+        strides = scrfd.STRIDES[: len(theirs) // len(scrfd.ROLES)]
         for number, (a, b) in enumerate(zip(ours, theirs, strict=True)):
             role, stride = divmod(number, len(strides))
             difference = float(np.abs(a.reshape(-1) - b.reshape(-1)).max())

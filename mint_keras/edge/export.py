@@ -50,11 +50,9 @@ def fuse(extractor: keras.Model, head: keras.Model, image_size: int = 112) -> ke
 def in_precision(content: bytes, precision: str, head: str, faces: np.ndarray) -> bytes:
     """Returns a fused model in another precision; scores are computed in float32 in all of them.
 
-    Args:
-        content: The float32 file that `litert.to_tflite` makes of a model of `fuse`.
-        precision: A precision of `litert.quantise`, or mixed: int8 with the first convolution and the head in float32.
-        head: The name of the head's Keras model.
-        faces: Representative faces, uint8 RGB, shape (n, 112, 112, 3).
+    The content is the float32 file that `litert.to_tflite` makes of a model of `fuse`. Precisions are those of
+    `litert.quantise`, and mixed: int8 with the first convolution, and the head of that name, in float32. Representative
+    faces are uint8 RGB, shape (n, 112, 112, 3).
 
     Raises:
         InputError: for another precision.

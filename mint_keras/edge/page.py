@@ -44,6 +44,7 @@ MAX_BATCHES = 4
 _MAX_NAME = 200
 # Not left to the system: where its table says otherwise, browsers refuse the script.
 _ASSETS = {"page.js": "text/javascript", "style.css": "text/css"}
+_OPEN = "Open {0} in a browser. Nothing leaves this machine; Ctrl-C ends it and forgets all."
 # What the script says.
 _MESSAGES = {
     "looking": "Looking at photo {0} of {1}: {2}",
@@ -93,7 +94,7 @@ def serve(
         taken = listener.getsockname()[1]
         app = make_app(bundle, taken, looking, threads)
         url = f"http://{HOST}:{taken}/"
-        sys.stderr.write(f"Open {url} in a browser. Nothing leaves this machine; Ctrl-C ends it and forgets all.\n")
+        sys.stderr.write(languages.of((looking or Looking()).language).plain(_OPEN).format(url) + "\n")
         if opens_browser and sys.stderr.isatty():
             # The server needs a moment until it answers.
             threading.Timer(0.5, webbrowser.open, [url]).start()
@@ -169,13 +170,13 @@ class _Page:
         # Photos of one batch get their numbers one after the other, and all threads work on one photo.
         self._lock = threading.Lock()
         self._templates = report.environment(looking.language)
+        self._say = languages.of(looking.language).say
 
     async def show(self, request: Request) -> Response:
         """Returns the page, still empty."""
         limits = {"bytes": MAX_BYTES, "photos": MAX_PHOTOS}
         template = self._templates.get_template("page.html")
-        say = languages.of(self._looking.language).plain
-        messages = {name: say(message) for name, message in _MESSAGES.items()}
+        messages = {name: self._say(message) for name, message in _MESSAGES.items()}
         return HTMLResponse(template.render(manifest=self._bundle.manifest, limits=limits, messages=messages))
 
     async def asset(self, request: Request) -> Response:
@@ -196,13 +197,13 @@ class _Page:
         """Scores one photo, which is the body of the request and is called `?name=`."""
         batch = self._find(request)
         if len(batch) >= MAX_PHOTOS:
-            raise HTTPException(413, f"Expected at most {MAX_PHOTOS} photos at once.")
+            raise HTTPException(413, self._say(f"Expected at most {MAX_PHOTOS} photos at once."))
         parts, size = [], 0
         # What a client says of the length of its body is not to be trusted.
         async for part in request.stream():
             size += len(part)
             if size > MAX_BYTES:
-                raise HTTPException(413, f"Expected a photo of at most {MAX_BYTES // 2**20} MiB.")
+                raise HTTPException(413, self._say(f"Expected a photo of at most {MAX_BYTES // 2**20} MiB."))
             parts.append(part)
         name = request.query_params.get("name", "photo")[:_MAX_NAME]
 
@@ -246,7 +247,7 @@ class _Page:
         """Returns the report as a file."""
         made = await run_in_threadpool(self._judge, self._find(request))
         if made is None:
-            raise HTTPException(404, "Expected a batch with a scored face.")
+            raise HTTPException(404, self._say("Expected a batch with a scored face."))
         return HTMLResponse(report.html(made), headers={"content-disposition": 'attachment; filename="report.html"'})
 
     async def forget(self, request: Request) -> Response:
@@ -269,5 +270,6 @@ class _Page:
     def _find(self, request: Request) -> list[_Photo]:
         batch = self._batches.get(request.path_params["batch"])
         if batch is None:
-            raise HTTPException(404, "Expected a batch of this page, received a forgotten one. Drop the photos again.")
+            forgotten = "Expected a batch of this page, received a forgotten one. Drop the photos again."
+            raise HTTPException(404, self._say(forgotten))
         return batch

@@ -185,6 +185,11 @@ def text(made: PhotoScores, out: Path | None) -> str:
     return "\n".join(filter(None, [*lines, *said]))
 
 
+def why(rejected: Rejected, language: languages.Language) -> str:
+    """Says why a file could not be used."""
+    return f"{printable(rejected.location)}: {language.say(rejected.reason)}"
+
+
 def printable(name: str) -> str:
     r"""Returns a name in one line and without anything that steers a terminal: `\n` and the like are written out."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
@@ -231,11 +236,7 @@ def html(made: PhotoScores) -> str:
 
 def environment(language: str = languages.ENGLISH) -> jinja2.Environment:
     """Returns the templates of pages in a language."""
-    # Files have whatever names people give them, so everything is escaped.
-    found = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    found.loader = jinja2.PackageLoader("mint_keras.edge")
-    spoken = languages.of(language)
-    found.globals.update(_=spoken.label, say=spoken.say, lang=spoken.code)
+    found = languages.of(language).templates("mint_keras.edge")
     found.filters["rank"] = rank
     found.filters["up_to"] = lambda value: "" if value is None else f"≤ {value}"
     found.filters["number"] = lambda value: "" if value is None else f"{value:.2g}"

@@ -13,7 +13,7 @@ from typing import NamedTuple, NoReturn
 import cv2
 import numpy as np
 
-from mint_keras import formats, progress, workers
+from mint_keras import formats, languages, progress, workers
 from mint_keras.borders import shown
 from mint_keras.data import files, images, samples
 from mint_keras.edge import judgement, report
@@ -80,7 +80,7 @@ def score_photos(
     def judged() -> PhotoScores:
         faces, rejected = _score_all(work, where, out)
         if not faces:
-            _refuse(len(table), [*rejected, *left_out], out)
+            _refuse(len(table), [*rejected, *left_out], out, languages.of(looking.language))
         return judge(opened, table, faces, [*rejected, *left_out], looking)
 
     if out is None:
@@ -231,14 +231,14 @@ def _score_all(work: _Work, where: str, out: Path | None) -> Found:
     return [face for k in numbers for face in parts[k][0]], [entry for k in numbers for entry in parts[k][1]]
 
 
-def _refuse(num: int, unusable: list[Rejected], out: Path | None) -> NoReturn:
+def _refuse(num: int, unusable: list[Rejected], out: Path | None, language: languages.Language) -> NoReturn:
     """Says why none of the photos could be scored, and of each into the folder, if any."""
     done = ""
     if out is not None:
         formats.write_rejected(out / formats.REJECTED, unusable)
-        done = f"Why, photo by photo: {out / formats.REJECTED}"
-    first = f"{report.printable(unusable[0].location)}: {unusable[0].reason}"
-    raise InputError(f"None of {num} photos could be scored. {first}", done)
+        done = language.plain("Why, photo by photo: {0}").format(out / formats.REJECTED)
+    none = language.plain("None of {0} photos could be scored.").format(num)
+    raise InputError(f"{none} {report.why(unusable[0], language)}", done)
 
 
 def _read_part(path: Path) -> Found:

@@ -13,7 +13,7 @@ from mint_keras import formats, shelf
 from mint_keras.borders import reading
 from mint_keras.environment import hidden_notices
 from mint_keras.faces import mediapipe, scrfd
-from mint_keras.records import InputError, RefusedError
+from mint_keras.records import InputError
 
 INSIGHTFACE = "insightface:"
 PACKS = Path.home() / ".insightface" / "models"
@@ -40,8 +40,7 @@ def find_file(detector: str) -> Path:
     if detector == mediapipe.NAME:
         folder = shelf.path(mediapipe.NAME)
         for name, expected in formats.read_json(folder / formats.MANIFEST)["files"].items():
-            if (received := formats.sha256_file(folder / name)) != expected:
-                raise RefusedError(f"{folder / name} has SHA-256 {received}, its manifest says {expected}.")
+            formats.check_sha256(folder / name, expected)
         return folder / formats.MANIFEST
     if not detector.startswith(INSIGHTFACE):
         path = Path(detector).expanduser()
@@ -98,13 +97,11 @@ def _network(path: Path, detector: str, min_score: float) -> Detector:
             return [outputs[name] for name in ordered]
 
         return lambda image: scrfd.detect(image, converted, model.input_shape[1], min_score)
-    if path.suffix == ".tflite":
-        return _tflite(path, min_score)
-    session = open_session(path)
-    names = _with_landmarks([entry.name for entry in session.get_outputs()], path)
     if detector.startswith(INSIGHTFACE):
         from insightface.model_zoo.scrfd import SCRFD
 
+        session = open_session(path)
+        _with_landmarks([entry.name for entry in session.get_outputs()], path)
         pack = SCRFD(session=session)
 
         def detect(image: np.ndarray) -> scrfd.Detections:
@@ -114,12 +111,7 @@ def _network(path: Path, detector: str, min_score: float) -> Detector:
             return scrfd.Detections(boxes[:, :4], boxes[:, 4], landmarks)
 
         return detect
-    entry = session.get_inputs()[0]
-    side = entry.shape[2] if isinstance(entry.shape[2], int) else scrfd.INPUT_SIZE
-
-    def network(canvas: np.ndarray) -> list[np.ndarray]:
-        return session.run(names, {entry.name: scrfd.to_blob(canvas)})
-
+    network, side = litert_network(path) if path.suffix == ".tflite" else onnx_network(path)
     return lambda image: scrfd.detect(image, network, side, min_score)
 
 
@@ -136,10 +128,20 @@ def with_border(detector: Detector, border: float) -> Detector:
     return detect if border else detector
 
 
-def _tflite(path: Path, min_score: float) -> Detector:
+def onnx_network(path: Path) -> tuple[scrfd.Network, int]:
+    """Returns an ONNX file of SCRFD in the form that `scrfd.detect` takes, and the side of its input in pixels."""
+    session = open_session(path)
+    names = _with_landmarks([entry.name for entry in session.get_outputs()], path)
+    entry = session.get_inputs()[0]
+    side = entry.shape[2] if isinstance(entry.shape[2], int) else scrfd.INPUT_SIZE
+    return lambda canvas: session.run(names, {entry.name: scrfd.to_blob(canvas)}), side
+
+
+def litert_network(path: Path, threads: int = 1) -> tuple[scrfd.Network, int]:
+    """Returns a TFLite file of SCRFD as `onnx_network` does, run on so many threads."""
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(model_path=str(path), num_threads=1)
+    interpreter = Interpreter(model_path=str(path), num_threads=threads)
     run = interpreter.get_signature_runner()
     names = _ordered(run.get_output_details(), path)
     ((entry, details),) = run.get_input_details().items()
@@ -152,12 +154,12 @@ def _tflite(path: Path, min_score: float) -> Detector:
         outputs = run(**{entry: pixels})
         return [outputs[name] for name in names]
 
-    return lambda image: scrfd.detect(image, network, int(details["shape"][1]), min_score)
+    return network, int(details["shape"][1])
 
 
 def _ordered(outputs: Iterable[str], path: Path) -> list[str]:
     """Returns the names of SCRFD's outputs in the network's order."""
-    names = [f"{role}_{stride}" for role in ("score", "bbox", "kps") for stride in (8, 16, 32, 64, 128)]
+    names = [f"{role}_{stride}" for role in scrfd.ROLES for stride in scrfd.STRIDES]
     return _with_landmarks([name for name in names if name in set(outputs)], path)
 
 

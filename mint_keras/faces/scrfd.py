@@ -16,13 +16,9 @@ from mint_keras.records import InputError
 INPUT_SIZE = 640
 MIN_SCORE = 0.5
 MAX_OVERLAP = 0.4
-# Number of outputs: what they are, per stride, strides, anchors at each place.
-_LAYOUTS = {
-    6: (2, (8, 16, 32), 2),
-    9: (3, (8, 16, 32), 2),
-    10: (2, (8, 16, 32, 64, 128), 1),
-    15: (3, (8, 16, 32, 64, 128), 1),
-}
+ROLES, STRIDES = ("score", "bbox", "kps"), (8, 16, 32, 64, 128)
+# Number of outputs: how many roles there are per stride, strides, anchors at each place.
+_LAYOUTS = {6: (2, STRIDES[:3], 2), 9: (3, STRIDES[:3], 2), 10: (2, STRIDES, 1), 15: (3, STRIDES, 1)}
 NUM_OUTPUTS = tuple(_LAYOUTS)
 # From a square image, RGB, (size, size, 3), uint8, to the network's outputs in its order; it scales the pixels itself.
 Network = Callable[[np.ndarray], list[np.ndarray]]

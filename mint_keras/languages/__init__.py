@@ -11,11 +11,14 @@ import json
 import re
 from collections.abc import Iterable
 from importlib import resources
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from markupsafe import Markup
 
 from mint_keras.records import InputError
+
+if TYPE_CHECKING:
+    import jinja2
 
 ENGLISH = "en"
 NAMES = {ENGLISH: "English", "de": "Deutsch", "es": "español", "fr": "français"}
@@ -43,11 +46,7 @@ class _Said(NamedTuple):
 
 
 class Language:
-    """A catalogue of messages, see the module.
-
-    Attributes:
-        code: A key of `NAMES`.
-    """
+    """A catalogue of messages, see the module; its `code` is a key of `NAMES`."""
 
     def __init__(self, code: str, names: Iterable[str] = ()) -> None:
         """Reads the catalogue of a language.
@@ -87,6 +86,19 @@ class Language:
     def say(self, text: str) -> str:
         """Returns a text of ours in this language; whatever no message knows, such as a name, stays as it is."""
         return "\n".join(self._best(line).text for line in text.split("\n")) if self._messages else text
+
+    def templates(self, package: str, is_page: bool = True) -> "jinja2.Environment":
+        """Returns the templates of a package in this language: pages, or Markdown, which is no page of a browser."""
+        import jinja2  # which --help has no need of
+
+        # Files have whatever names people give them, so all in a page is escaped; one with a gap must not be written.
+        undefined = jinja2.StrictUndefined if is_page else jinja2.Undefined
+        layout = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": not is_page}
+        found = jinja2.Environment(autoescape=is_page, undefined=undefined, **layout)  # type: ignore[arg-type] # noqa: S701
+        found.loader = jinja2.PackageLoader(package)
+        message = self.label if is_page else lambda message, *values: self.plain(message).format(*values)
+        found.globals.update(_=message, say=self.say, lang=self.code)
+        return found
 
     def _translate(self, text: str) -> _Said:
         """Returns a text in this language so that as few letters of it as can be stay as they are."""

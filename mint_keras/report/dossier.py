@@ -11,8 +11,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jinja2
-
 from mint_keras import formats, languages
 from mint_keras.borders import reading
 from mint_keras.records import InputError, RefusedError
@@ -177,12 +175,7 @@ def render(
         pictures: PNG files by name, `FINDINGS`, and `POWER` and `ROBUSTNESS` where there are such curves.
         language: What it is written in.
     """
-    # Autoescape, because names come from files; StrictUndefined, because a page with a gap must not be written.
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("mint_keras.report"), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    environment.globals.update(_=language.label, say=language.say, lang=language.code)
+    environment = language.templates("mint_keras.report")
     environment.filters["estimate"] = lambda one: str(Estimate(**one) if isinstance(one, Mapping) else one)
     rows = [row for decided in found.verdicts.values() for row in decided.findings]
     made_by = [*found.content.get("steps", []), *([manifest] if manifest else [])]

@@ -51,12 +51,10 @@ def write_tables(
         if dead:
             note += f" Failed trainings, the same score for everybody: {', '.join(sorted(dead))}."
         text = paper_tables.to_markdown(key, columns, rows, note)
-        for ending, content in (
-            ("md", text),
-            ("tex", paper_tables.to_latex(key, columns, rows, note)),
-            ("csv", paper_tables.to_csv(columns, rows)),
-        ):
-            formats.write_text(out / f"table_{key}.{ending}", content)
+        formats.write_text(out / f"table_{key}.md", text)
+        formats.write_text(out / f"table_{key}.tex", paper_tables.to_latex(key, columns, rows, note))
+        header, *lines = paper_tables.to_csv(columns, rows)
+        formats.write_csv(out / f"table_{key}.csv", header, lines)
         texts.append(text)
     return texts
 

@@ -1,11 +1,10 @@
 """The paper's tables filled with our figures: which run fills which cell, and Markdown, CSV and LaTeX of the result."""
 
-import csv
 import dataclasses
 import functools
-import io
 import itertools
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from mint_keras import paper
 from mint_keras.data import protocol
@@ -233,15 +232,11 @@ def to_latex(key: int | str, models: tuple[str, ...], rows: list[Row], note: str
     ])  # fmt: skip
 
 
-def to_csv(models: tuple[str, ...], rows: list[Row]) -> str:
-    """Renders a table with every figure and interval, one line a cell and source."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+def to_csv(models: tuple[str, ...], rows: list[Row]) -> Iterator[list[Any]]:
+    """Yields the lines of a table, header first, with every figure and interval, one line a cell and source."""
     names = ("accuracy", "auc", "tpr_at_1_fpr")
-    writer.writerow([
-        "row", "control", "model", "source", "num_seeds", "published",
-        *(f"{name}{end}" for name in names for end in ("", "_low", "_high")),
-    ])  # fmt: skip
+    ends = [f"{name}{end}" for name in names for end in ("", "_low", "_high")]
+    yield ["row", "control", "model", "source", "num_seeds", "published", *ends]
     for row in rows:
         for model, (entries, theirs) in zip(models, _columns(row), strict=True):
             for place, (entry, published) in enumerate(zip(entries, theirs, strict=True)):
@@ -250,8 +245,7 @@ def to_csv(models: tuple[str, ...], rows: list[Row]) -> str:
                     values = [repr(float(v)) for n in names for v in (entry[n].value, entry[n].low, entry[n].high)]
                     seeds = entry["accuracy"].num_seeds
                     given = "" if published is None else published
-                    writer.writerow([row.name, row.control, model, place + 1, seeds, given, *values])
-    return text.getvalue()
+                    yield [row.name, row.control, model, place + 1, seeds, given, *values]
 
 
 def _headings(key: int | str, models: tuple[str, ...]) -> list[str]:

@@ -1,11 +1,9 @@
 """Tables of results as text."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from mint_keras.data import protocol
 from mint_keras.records import AUDITED, UNTRAINED, ParityRecord
-from mint_keras.statistics.intervals import Estimate
 
 AUDITED_COLUMN = "audited model"
 
@@ -42,8 +40,3 @@ def parity_table(records: Sequence[ParityRecord]) -> str:
         largest = [f"{max(getattr(row, name) for row in rows):.1e}" for name in ("max_abs", "relative")]
         table.append([tap, oracle, shown, *largest, f"{min(row.cosine for row in rows):.8f}"])
     return format_table(table)
-
-
-def interval(estimate: Mapping[str, Any]) -> str:
-    """Returns an estimate, as JSON has it, with its interval."""
-    return str(Estimate(**estimate))

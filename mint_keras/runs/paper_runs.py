@@ -15,6 +15,7 @@ from mint_keras.heads import specs
 from mint_keras.report import paper_tables, tables
 from mint_keras.runs import report
 from mint_keras.runs import run as runs
+from mint_keras.runs.run import evaluate, fit_heads, open_run
 from mint_keras.runs.spec import RunSpec
 from mint_keras.training import classification, fit_audited
 
@@ -181,7 +182,9 @@ class Plan:
         for run in progress.bar(runs, desc="runs", unit="run"):
             if self.is_finished(run):
                 continue
-            report.train(self.spec(run), self.folder(run))
+            opened = open_run(self.spec(run), self.folder(run))
+            fit_heads(opened, opened.spec.keys)
+            report.write(opened, *evaluate(opened))
             keras.utils.clear_session()
             if specs.find(run.head).takes_maps:
                 # Maps fill the disk, and nothing but the scores is needed again.

@@ -38,13 +38,17 @@ _PARTS = {
 }
 
 
-def train(spec: RunSpec, folder: Path, overwrite: bool = False) -> tuple[runs.Run, list[Scores], list[ResultRow]]:
+def train(
+    spec: RunSpec, folder: Path, overwrite: bool = False
+) -> tuple[runs.Run, list[Scores], list[ResultRow], run_table.RunTable]:
     """Trains the heads of a run, evaluates them, and writes what it leaves behind; see `runs.run.open_run`."""
     run = runs.open_run(spec, folder, overwrite)
     runs.fit_heads(run, spec.keys)
     scores, results = runs.evaluate(run)
     write(run, scores, results)
-    return run, scores, results
+    table = table_of(run, scores)
+    formats.write_json(folder / TABLE, table.to_dict())
+    return run, scores, results, table
 
 
 def write(run: runs.Run, scores: Sequence[Scores], results: Sequence[ResultRow]) -> None:

@@ -1,6 +1,9 @@
 """A MINT run on disk: its heads are trained where they are missing, and evaluated together with the baselines."""
 
+import concurrent.futures
 import dataclasses
+import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,8 +12,8 @@ import numpy as np
 
 from mint_keras import formats, progress, streams
 from mint_keras.aad import signals, store
+from mint_keras.audited import runtime, zoo
 from mint_keras.audited import taps as taps_module
-from mint_keras.audited import zoo
 from mint_keras.data import protocol as protocols
 from mint_keras.data import protocol_files, samples, splits, synthetic
 from mint_keras.heads import specs
@@ -168,19 +171,43 @@ def fit_heads(run: Run, keys: Sequence[HeadKey]) -> None:
     """Trains those of the heads that are missing."""
     spec = run.spec
     missing = [key for key in keys if not key.path(run.folder, spec.seed).is_file()]
-    recipes = heads_of(spec)
     rows, is_member = run.protocol.training_rows()
-    with progress.bar(total=len(missing) * specs.find(spec.head).epochs, desc="heads", unit="epoch") as bar:
-        for name, recipe in recipes.items():
+    is_ended, moving = threading.Event(), threading.Lock()
+    # A small head keeps one core busy, at best: those of several taps are trained side by side.
+    num = 1 if specs.find(spec.head).takes_maps or runtime.strategy() else runtime.num_threads()
+    with (
+        progress.bar(total=len(missing) * specs.find(spec.head).epochs, desc="heads", unit="epoch") as bar,
+        concurrent.futures.ThreadPoolExecutor(num) as pool,
+    ):
+
+        def move(num_epochs: int) -> None:
+            if is_ended.is_set():
+                raise concurrent.futures.CancelledError
+            with moving:
+                bar.update(num_epochs)
+
+        def fit(name: str, recipe: head.Head) -> None:
             bench = Bench()  # heads of other taps have other shapes
             for key in (key for key in missing if key.name == name):
-                bar.set_postfix_str(f"{key.name}, {key.model}, seed {key.seed}")
                 path, front = key.path(run.folder, spec.seed), run.aad.front(key.model, recipe.taps)
                 seen = run.aad.seen(key.model).take(rows)
-                fitted = recipe.fit(seen, is_member, key.seed, path.parent, front, bar.update, bench)
+                fitted = recipe.fit(seen, is_member, key.seed, path.parent, front, move, bench)
                 if fitted.num_dead:
                     formats.write_json(path.parent / DIED, {"trainings": fitted.num_dead})
                 fitted.save(path)
+
+        interval = sys.getswitchinterval()
+        working = [pool.submit(fit, *item) for item in heads_of(spec).items()]
+        try:
+            sys.setswitchinterval(1e-4)  # a call waits no 5 ms for whoever traces a step beside it
+            for work in working:
+                work.result()
+        except BaseException:
+            is_ended.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+        finally:
+            sys.setswitchinterval(interval)
 
 
 def load_head(run: Run, key: HeadKey) -> head.FittedHead:

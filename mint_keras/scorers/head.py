@@ -124,9 +124,10 @@ class Head:
         for num_dead in range(trainings):
             # Its own stream tells a second training from that of another seed of the run.
             drawn = int(streams.stream(seed, streams.RETRIES, num_dead).integers(2**31)) if num_dead else seed
-            checkpoints.seed_everything(drawn, is_deterministic=not self.xla)
-            head = self.build(shapes)
-            trained = fit_heads.place_head(head, self.precision, runtime.strategy())
+            with checkpoints.BUILDING:
+                checkpoints.seed_everything(drawn, is_deterministic=not self.xla)
+                head = self.build(shapes)
+                trained = fit_heads.place_head(head, self.precision, runtime.strategy())
             whole = trained if front is None else fit_heads.live_head(trained, front)
             settings = fit_heads.HeadTraining(spec.epochs, drawn, self.xla, warmup)
             # A folder of its own, or a killed second training would go on as the first.

@@ -12,7 +12,7 @@ from mint_keras.statistics import figures, metrics
 from mint_keras.statistics.intervals import CONFIDENCE, Estimate
 
 
-def exact_interval(num_hits: int, num: int, confidence: float = CONFIDENCE) -> Estimate:
+def exact_interval(num_hits: int, num: int) -> Estimate:
     """Returns a share of independent people with Clopper and Pearson's two-sided interval (Biometrika 26, 1934).
 
     Raises:
@@ -20,27 +20,27 @@ def exact_interval(num_hits: int, num: int, confidence: float = CONFIDENCE) -> E
     """
     if num < 1:
         raise InputError("Expected at least one person to count, received none.")
-    interval = stats.binomtest(num_hits, num).proportion_ci(confidence, method="exact")
+    interval = stats.binomtest(num_hits, num).proportion_ci(CONFIDENCE, method="exact")
     return Estimate(num_hits / num, float(interval.low), float(interval.high), 1)
 
 
-def upper_limit(num_hits: int, num: int, confidence: float = CONFIDENCE) -> float:
+def upper_limit(num_hits: int, num: int) -> float:
     """Returns what a rate is at most, one-sided, after so many hits in independent trials; 1 where nothing was tried.
 
-    The limit is Clopper and Pearson's.
+    The limit is Clopper and Pearson's, of 95% as all here.
 
     Raises:
         InputError: if there are more hits than trials.
     """
     _check_trials(num_hits, num)
     # The beta quantile is not defined where every trial was a hit.
-    return 1.0 if num_hits == num else float(stats.beta.ppf(confidence, num_hits + 1, num - num_hits))
+    return 1.0 if num_hits == num else float(stats.beta.ppf(CONFIDENCE, num_hits + 1, num - num_hits))
 
 
-def lower_limit(num_hits: int, num: int, confidence: float = CONFIDENCE) -> float:
+def lower_limit(num_hits: int, num: int) -> float:
     """Returns what a rate is at least, one-sided, as `upper_limit` does; it is 0 where nothing was tried."""
     _check_trials(num_hits, num)
-    return float(stats.beta.ppf(1 - confidence, num_hits, num - num_hits + 1)) if num_hits else 0.0
+    return float(stats.beta.ppf(1 - CONFIDENCE, num_hits, num - num_hits + 1)) if num_hits else 0.0
 
 
 def _check_trials(num_hits: int, num: int) -> None:
@@ -48,7 +48,7 @@ def _check_trials(num_hits: int, num: int) -> None:
         raise InputError(f"Expected from 0 up to as many hits as trials, received {num_hits} of {num}.")
 
 
-def people_needed(fpr: float, confidence: float = CONFIDENCE) -> int:
+def people_needed(fpr: float) -> int:
     """Returns how many external people, none of them accused, certify a false-positive rate.
 
     Photos are not counted: ten of one person are not ten trials.
@@ -59,7 +59,7 @@ def people_needed(fpr: float, confidence: float = CONFIDENCE) -> int:
     if not 0 < fpr < 1:
         raise InputError(f"Expected a false-positive rate between 0 and 1, received {fpr}.")
     # The rounding keeps the rate that n people just certify from asking for n + 1.
-    return math.ceil(math.log1p(-confidence) / math.log1p(-fpr) - 1e-9)
+    return math.ceil(math.log1p(-CONFIDENCE) / math.log1p(-fpr) - 1e-9)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Certified:
         )
 
 
-def certify(parts: Sequence[Scores], max_fpr: float = metrics.LOW_FPR, confidence: float = CONFIDENCE) -> Certified:
+def certify(parts: Sequence[Scores], max_fpr: float = metrics.LOW_FPR) -> Certified:
     """Finds thresholds for a low false-positive rate, and the true-positive rate there.
 
     The bootstrap cannot do this: where three people decide, it draws the same three again. External people count with
@@ -102,7 +102,6 @@ def certify(parts: Sequence[Scores], max_fpr: float = metrics.LOW_FPR, confidenc
         parts: Scores of one scorer, one entry for each training seed. The true-positive rate is the mean over them,
             between the lowest and the highest end of their intervals.
         max_fpr: The rate that is wanted. If there are too few people, it is the smallest that they can certify.
-        confidence: One-sided of the false-positive rate, two-sided of the true-positive rate.
 
     Raises:
         InputError: if membership is not known.
@@ -117,14 +116,14 @@ def certify(parts: Sequence[Scores], max_fpr: float = metrics.LOW_FPR, confidenc
         is_external = is_counted & ~is_member
         highest = figures.largest_by_person(logit[is_external], people[is_external])
         num = len(highest)
-        smallest = upper_limit(0, num, confidence)
-        limits = stats.beta.ppf(confidence, np.arange(num) + 1, num - np.arange(num))
+        smallest = upper_limit(0, num)
+        limits = stats.beta.ppf(CONFIDENCE, np.arange(num) + 1, num - np.arange(num))
         # Rounding must not forbid the one case in which nobody is allowed.
         num_allowed = int(np.flatnonzero(limits <= max(max_fpr, smallest) + 1e-12).max())
         thresholds.append(float(np.sort(highest)[::-1][num_allowed]))
         rows = figures.one_photo_each(part, is_counted & is_member)
         num_found = int(np.count_nonzero(logit[rows] > thresholds[-1]))
-        rates.append(exact_interval(num_found, len(rows), confidence))
+        rates.append(exact_interval(num_found, len(rows)))
     ends = min(rate.low for rate in rates), max(rate.high for rate in rates)
     tpr = Estimate(float(np.mean([rate.value for rate in rates])), *ends, len(rates))
     return Certified(max(max_fpr, smallest), smallest, tuple(thresholds), num_allowed, tpr, len(rows), num)

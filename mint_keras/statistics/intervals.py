@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -55,12 +55,8 @@ def estimate(
     be seen in one evaluation database: no interval says it. Nor can draws bound a true-positive rate at a
     false-positive rate that a handful of people decide: `bounds.certify` does.
 
-    Args:
-        parts: Scores of one scorer, tap and evaluation, one entry for each training seed.
-        num_draws: The number of draws in all; every training gets an equal share.
-        seed: Seeds the draws.
-        names: Names of `figures.FIGURES`.
-        method: A key of `METHODS`: how draws become an interval.
+    Scores are of one scorer, tap and evaluation, one entry for each training seed, each of which gets an equal share of
+    the draws. Names are of `figures.FIGURES`; the method, a key of `METHODS`, says how draws become an interval.
 
     Raises:
         InputError: if there are no scores, or their membership is not known.
@@ -162,8 +158,7 @@ def resample(
         chunk = max(1, _CHUNK // len(columns))
         found: list[list[dict[str, np.ndarray]]] = [[] for _ in training]
         for start in range(0, share, chunk):
-            is_only = len(trainings) == 1 and share <= chunk
-            weights = _weights(training[0], min(chunk, share - start), int(seed) if is_only else rng, columns)
+            weights = _weights(training[0], min(chunk, share - start), rng, columns)
             for k, part in enumerate(training):
                 rank = ranks[k] if ranks else None
                 found[k].append({figures.AUC: rank.areas(weights)} if rank else figures.figures(part, weights, names))
@@ -201,7 +196,7 @@ def _ranks(part: Scores) -> _Ranks | None:
     return _Ranks(above, (num[0], num[1]), columns)
 
 
-def _weights(part: Scores, num_draws: int, rng: np.random.Generator | int, columns: np.ndarray) -> np.ndarray:
+def _weights(part: Scores, num_draws: int, rng: np.random.Generator, columns: np.ndarray) -> np.ndarray:
     """Returns how often some samples are in each draw, shape (num_draws, len(columns)).
 
     Members' people, externals' people, and people with photos on both sides are drawn as three groups.
@@ -214,18 +209,20 @@ def _weights(part: Scores, num_draws: int, rng: np.random.Generator | int, colum
     groups = [(mask, np.unique(people[mask])) for mask in (is_member & ~on_both, ~is_member & ~on_both, on_both)]
     groups = [(mask, names) for mask, names in groups if len(names)]
     sizes = tuple(len(names) for _, names in groups)
-    times = _first_times(sizes, num_draws, rng) if isinstance(rng, int) else _times(sizes, num_draws, rng)
+    state = rng.bit_generator.state["state"]
+    times, rng.bit_generator.state = _times(sizes, num_draws, (state["state"], state["inc"]))
     for (mask, names), of_group in zip(groups, times, strict=True):
         wanted = mask[columns]
         weights[:, wanted] = of_group[:, np.searchsorted(names, people[columns[wanted]])]
     return weights
 
 
-def _times(sizes: tuple[int, ...], num_draws: int, rng: np.random.Generator) -> list[np.ndarray]:
-    return [rng.multinomial(size, np.full(size, 1 / size), num_draws) for size in sizes]
-
-
-# The scorers and controls of a verdict are drawn from one seed and have as many people: these are their draws.
-@functools.lru_cache(maxsize=4)
-def _first_times(sizes: tuple[int, ...], num_draws: int, seed: int) -> list[np.ndarray]:
-    return _times(sizes, num_draws, np.random.default_rng(seed))
+# The scorers and controls of a verdict, and the rows of a table, are drawn from one seed and have as many people.
+@functools.lru_cache(maxsize=12)  # three evaluations by three trainings fit
+def _times(sizes: tuple[int, ...], num_draws: int, state: tuple[int, int]) -> tuple[list[np.ndarray], Any]:
+    """Returns how often people of each group are drawn by a generator in some state, and its state afterwards."""
+    bits = np.random.PCG64()
+    bits.state |= {"state": {"state": state[0], "inc": state[1]}}
+    rng = np.random.Generator(bits)
+    drawn = [rng.multinomial(size, np.full(size, 1 / size), num_draws).astype(np.int32) for size in sizes]
+    return [*drawn], bits.state

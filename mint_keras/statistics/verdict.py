@@ -121,26 +121,15 @@ class Verdict(Shown):
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> Self:
         """Reads back what `to_dict` wrote, of this version or an older one."""
-
-        def estimate(one: Mapping[str, Any] | None) -> Estimate | None:
-            return Estimate(**one) if one else None
-
-        def certified(one: Mapping[str, Any] | None) -> Certified | None:
-            if not one:
-                return None
-            return Certified(**{**one, "thresholds": tuple(one["thresholds"]), "tpr": Estimate(**one["tpr"])})
-
+        findings = []
+        for one in content["findings"]:
+            made: dict[str, Any] = {name: Estimate(**one[name]) for name in ("auc", "difference") if one[name]}
+            if certified := one.get("certified"):
+                inner = {"thresholds": tuple(certified["thresholds"]), "tpr": Estimate(**certified["tpr"])}
+                made["certified"] = Certified(**{**certified, **inner})
+            findings.append(Finding(**{**one, **made}))
         assessments = [Assessment(**{**one, "sentences": tuple(one["sentences"])}) for one in content["assessments"]]
-        read = [
-            {
-                **one,
-                "auc": estimate(one["auc"]),
-                "difference": estimate(one["difference"]),
-                "certified": certified(one.get("certified")),
-            }
-            for one in content["findings"]
-        ]
-        return cls(content["outcome"], tuple(assessments), tuple(Finding(**one) for one in read))
+        return cls(content["outcome"], tuple(assessments), tuple(findings))
 
 
 def headline(outcome: str, said: Iterable[Assessment]) -> str:

@@ -64,11 +64,14 @@ class LabelledAad:
                 output_signature=(features, tf.TensorSpec((None, 1), tf.float32)),
             )
 
-        # Stored as float16, they are widened in TensorFlow, which is faster at it than NumPy.
-        def widen(features: dict[str, tf.Tensor], labels: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-            return {tap: tf.cast(v, tf.float32) if v.dtype.is_floating else v for tap, v in features.items()}, labels
+        return made.map(lambda features, labels: (widened(features), labels)).prefetch(2)
 
-        return made.map(widen).prefetch(2)
+
+def widened(features: Mapping[str, Any]) -> dict[str, tf.Tensor]:
+    """Returns AAD as float32, and pixels as they are."""
+    # In TensorFlow, which is faster at it than NumPy.
+    tensors = {tap: tf.convert_to_tensor(values) for tap, values in features.items()}
+    return {tap: tf.cast(v, tf.float32) if v.dtype.is_floating else v for tap, v in tensors.items()}
 
 
 def balanced_batches(is_member: np.ndarray, rng: np.random.Generator) -> Iterator[np.ndarray]:
@@ -114,9 +117,12 @@ def train_dataset(data: LabelledAad, seed: int, start: int = 0) -> tuple[tf.data
 
 def evaluation_dataset(data: LabelledAad, batch_size: int = 256) -> tf.data.Dataset:
     """Makes one ordered pass over all samples, for `evaluate` and `predict`."""
+    num = -(-len(data.rows) // batch_size)
+    made = data.dataset(lambda: in_order(data, batch_size), batch_size)
+    return made.apply(tf.data.experimental.assert_cardinality(num))
+
+
+def in_order(data: LabelledAad, batch_size: int = 256) -> Iterator[np.ndarray]:
+    """Yields all of the n rows, batch by batch."""
     starts = range(0, len(data.rows), batch_size)
-
-    def batches() -> Iterator[np.ndarray]:
-        return (np.arange(start, min(start + batch_size, len(data.rows))) for start in starts)
-
-    return data.dataset(batches, batch_size).apply(tf.data.experimental.assert_cardinality(len(starts)))
+    return (np.arange(start, min(start + batch_size, len(data.rows))) for start in starts)

@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from mint_keras import formats
 
 _STATE = "state.json"
 _SEED = "seed_generator_state"
+# Held from seeding until a model is built: Keras draws its seeds from the one generator that all threads share.
+BUILDING = threading.Lock()
 
 
 def seed_everything(seed: int, is_deterministic: bool = True) -> None:

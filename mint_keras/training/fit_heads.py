@@ -136,7 +136,8 @@ class Bench:
         """Yields a model to be trained in place of a head, which gets its weights in the end."""
         key = f"{head.to_json()} {how}"
         if key not in self._made:
-            copy = keras.models.clone_model(head)
+            with checkpoints.BUILDING:
+                copy = keras.models.clone_model(head)
             compiled(copy)
             copy.optimizer.build(copy.trainable_variables)
             self._made[key] = copy, [variable.numpy() for variable in copy.optimizer.variables]
@@ -234,13 +235,13 @@ def logit_model(head: keras.Model) -> keras.Model:
 
 def predict_logits(logits: keras.Model, data: batches.LabelledAad) -> np.ndarray:
     """Runs a `logit_model`, or a `live_head` of one, over all samples; returns the logits, shape (n,), float32."""
-    dataset = batches.evaluation_dataset(data)
     with _reported_overflow():
         if logits.distribute_strategy.num_replicas_in_sync > 1:
-            predicted: np.ndarray = logits.predict(dataset, verbose=0)
+            predicted: np.ndarray = logits.predict(batches.evaluation_dataset(data), verbose=0)
             return predicted[:, 0]
-        # `predict` would trace every head anew, which takes ten times as long as to run a small one.
-        return np.concatenate([logits(features, training=False).numpy()[:, 0] for features, _ in dataset])
+        # `predict` would trace every head anew, and a dataset be made: ten times as long as to run a small one.
+        parts = (data.batch(chosen)[0] for chosen in batches.in_order(data))
+        return np.concatenate([logits(batches.widened(part), training=False).numpy()[:, 0] for part in parts])
 
 
 def evaluate_logits(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -106,7 +108,10 @@ def _detector(bench: Bench) -> Iterator[Measurement]:
     session = onnxruntime.InferenceSession(path, _session_options(), providers=["CPUExecutionProvider"])
     (entry,), names = session.get_inputs(), [output.name for output in session.get_outputs()]
     side = scrfd.INPUT_SIZE
-    ours = detector.network(litert.to_tflite(detector.to_keras(path, side)), _THREADS)
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch) / "detector.tflite"
+        file.write_bytes(litert.to_tflite(detector.to_keras(path, side)))
+        ours, _ = detectors.litert_network(file, _THREADS)
 
     def theirs(canvas: np.ndarray) -> list[np.ndarray]:
         return list(session.run(names, {entry.name: scrfd.to_blob(canvas)}))

@@ -90,7 +90,7 @@ def _rate_on_ray(folder: Path, num_workers: int, size: int) -> float:
     store.begin(out, table, size)
     spec = models.ModelSpec(folder / "model", ("conv1", "conv2", "conv3", "conv4"), ("max",))
     work = scale.ShardWork(out, spec, extract.Layout(batch_size=16, shard_size=size))
-    scale.extract_on_ray(work, range(num_shards), workers.RAY, num_workers=num_workers)
+    list(workers.map_parts(scale.ShardWorker, work, range(num_shards), workers.RAY, num_workers))
     records = [store.shard_folder(out, shard) / store.RECORD for shard in range(num_shards)]
     times = sorted(record.stat().st_mtime for record in records)
     return (num_shards - num_workers) * size / (times[-1] - times[num_workers - 1])

@@ -8,6 +8,7 @@ import numpy as np
 
 from mint_keras.report import tables
 from mint_keras.scorers.baselines import EMBEDDING_NORM
+from mint_keras.statistics.intervals import Estimate
 from studies.plus.measures import MEASURES
 
 
@@ -17,7 +18,7 @@ def render(content: dict[str, Any]) -> str:
     for measure in MEASURES:
         ours, norm = content["mint_plus"][measure.name], content[EMBEDDING_NORM][measure.name]
         each = " ".join(f"{auc:.3f}" for auc in content["by_world"][measure.name])
-        rows.append([measure.truth, measure.meaning, tables.interval(ours), each, tables.interval(norm)])
+        rows.append([measure.truth, measure.meaning, str(Estimate(**ours)), each, str(Estimate(**norm))])
     found = content["several_photos"]
     used, some = (np.mean(found[name], axis=0) for name in ("used", "some_used"))
     counts = [["photos", "of so many, all used: AUC over people", f"of {len(used)}, so many used: AUC over people"]]

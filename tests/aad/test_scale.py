@@ -48,11 +48,9 @@ def test_two_workers_one_of_whom_dies(audited_folder: Path, tmp_path: Path, monk
     extract.extract(table, models.face_functions(spec, cut), tmp_path / "one", LAYOUT)
     work = scale.ShardWork(tmp_path / "many", spec, LAYOUT)
     store.begin(work.folder, table, LAYOUT.shard_size)
-    monkeypatch.setattr(scale, "ShardWorker", Fragile)
-    done: list[int] = []
-    scale.extract_on_ray(work, range(6), workers.RAY, done.append)
+    done = sorted(workers.map_parts(Fragile, work, range(6), workers.RAY))
     assert (work.folder / "died").exists()
-    assert sorted(done) == [10, 16, 16, 16, 16, 16]
+    assert done == [10, 16, 16, 16, 16, 16]
     store.begin(work.folder, table, LAYOUT.shard_size)  # tidies up after the dead
     for folder in (tmp_path / "one", work.folder):
         store.finish(folder, formats.make_manifest(store.KIND, {}, {}), table, LAYOUT.shard_size)
@@ -63,11 +61,10 @@ def test_two_workers_one_of_whom_dies(audited_folder: Path, tmp_path: Path, monk
     expected = models.face_functions(spec, cut)["audited"](faces)["outcome"]
     np.testing.assert_allclose(opened.arrays["audited"]["outcome"][-2:], expected, atol=1e-4)
 
-    monkeypatch.setattr(scale, "ShardWorker", Refuses)
     monkeypatch.setattr(workers, "_map", workers._map_there)  # what ray://HOST:PORT does, without a cluster of its own
     started = time.monotonic()
     with pytest.raises(InputError, match="in shard"):
-        scale.extract_on_ray(work, [0], workers.RAY)
+        list(workers.map_parts(Refuses, work, [0], workers.RAY))
     assert time.monotonic() - started < 120
 
 

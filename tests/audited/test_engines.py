@@ -43,6 +43,7 @@ def choose(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Choice]:
                 raise RefusedError("Expected only operations built in\nand much more")
             return {name: given.get((name, by), given[by]) for name in asked}  # type: ignore[call-overload]
 
+        monkeypatch.setattr(engines, "_PAYS", 0.1)
         monkeypatch.setattr(engines, "open_all", open_all)
         monkeypatch.setattr(
             runtime, "fastest", lambda runs, images, seconds: {name: run.seconds for name, run in runs.items()}

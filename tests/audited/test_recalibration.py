@@ -1,5 +1,6 @@
 import re
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -29,6 +30,11 @@ def model() -> keras.Model:
     return iresnet.iresnet(iresnet.ARCHITECTURES["tiny"], image_size=32, dropout=0.4)
 
 
+def values_of(model: keras.Model, data: np.ndarray) -> Any:
+    """What a model gives, without compiling it."""
+    return keras.tree.map_structure(np.asarray, model(iresnet.normalise(data), training=False))
+
+
 def norms(model: keras.Model) -> list[layers.BatchNormalization]:
     return [layer for layer in model.layers if isinstance(layer, layers.BatchNormalization)]
 
@@ -37,7 +43,7 @@ def test_every_normalisation_has_the_statistics_of_the_data(model: keras.Model) 
     """With one batch the network at inference is the network in training: everything is standardised."""
     data = faces(64)
     copy = recalibrated_copy(model, data, seed=1)
-    inputs = keras.Model(copy.input, [norm.input for norm in norms(copy)]).predict(iresnet.normalise(data), verbose=0)
+    inputs = values_of(keras.Model(copy.input, [norm.input for norm in norms(copy)]), data)
     assert len(inputs) > 10
     for norm, values in zip(norms(copy), inputs, strict=True):
         axes = tuple(range(values.ndim - 1))
@@ -52,7 +58,7 @@ def test_batches_are_averaged_and_the_last_partial_one_is_left_out(model: keras.
     first = norms(copy)[0]
     stem = keras.Model(copy.input, first.input)
     order = np.random.default_rng(5).permutation(200)[:192].reshape(3, 64)  # classes are mixed
-    batches = [stem.predict(iresnet.normalise(data[np.sort(rows)]), verbose=0) for rows in order]
+    batches = [values_of(stem, data[np.sort(rows)]) for rows in order]
     mean = np.mean([values.mean(axis=(0, 1, 2)) for values in batches], axis=0)
     variance = np.mean([values.var(axis=(0, 1, 2)) for values in batches], axis=0)
     np.testing.assert_allclose(np.asarray(first.moving_mean), mean, rtol=1e-3, atol=1e-4)
@@ -101,12 +107,12 @@ def deviations(model: keras.Model, data: np.ndarray) -> dict[str, float]:
     """Standard deviations about the channels' means of what convolutions and dense layers give."""
     weighted = (layers.Conv2D, layers.DepthwiseConv2D, layers.Dense)
     found = {layer.name: layer.output for layer in model.layers if isinstance(layer, weighted)}
-    values = keras.Model(model.input, found).predict(iresnet.normalise(data), verbose=0)
+    values = values_of(keras.Model(model.input, found), data)
     return {name: float(v.reshape(-1, v.shape[-1]).var(axis=0).mean() ** 0.5) for name, v in values.items()}
 
 
 def outcomes(model: keras.Model, data: np.ndarray) -> np.ndarray:
-    return model.predict(iresnet.normalise(data), verbose=0)["outcome"]
+    return values_of(model, data)["outcome"]
 
 
 def test_every_layer_of_a_folded_network_has_the_scale_of_the_model() -> None:
@@ -133,7 +139,7 @@ def test_a_partly_folded_network_is_matched_and_recalibrated() -> None:
     wanted, found = deviations(model, data), deviations(copy, data)
     matched = [name for name in wanted if "depthwise" not in name]
     assert [found[name] for name in matched] == pytest.approx([wanted[name] for name in matched], rel=1e-2)
-    inputs = keras.Model(copy.input, [norm.input for norm in norms(copy)]).predict(iresnet.normalise(data), verbose=0)
+    inputs = values_of(keras.Model(copy.input, [norm.input for norm in norms(copy)]), data)
     for norm, values in zip(norms(copy), inputs, strict=True):
         deviation = values.std(axis=(0, 1, 2))
         np.testing.assert_allclose(np.asarray(norm.moving_variance) ** 0.5, deviation, atol=5e-3 * deviation.max())

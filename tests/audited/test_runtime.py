@@ -111,13 +111,3 @@ def test_extraction_on_two_devices(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip().endswith("done")
-
-
-def test_the_converter_loads_for_onnxruntime_only() -> None:
-    """`aad.models` imports the backends: without --backend onnxruntime a run needs neither onnx nor the converter."""
-    program = (
-        "import sys; from mint_keras.aad import models;"
-        "print([n for n in sys.modules if n in ('onnx', 'onnxruntime') or 'audited.convert' in n])"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"

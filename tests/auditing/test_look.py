@@ -110,11 +110,20 @@ def run(run_folder: Path) -> runs.Run:
     return runs.reopen(run_folder)
 
 
-def test_a_choice_is_kept_and_read(run: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = looks.choose(run.protocol, run.spec.audited, 0, Path("lab3"), tmp_path)
+@pytest.fixture(scope="module")
+def chosen(run: runs.Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[looks.Chosen, Path]:
+    """A look network that was asked for, and the folder in which it is kept."""
+    folder = tmp_path_factory.mktemp("chosen")
+    return looks.choose(run.protocol, run.spec.audited, 0, Path("lab3"), folder), folder
+
+
+def test_a_choice_is_kept_and_read(
+    run: runs.Run, chosen: tuple[looks.Chosen, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, folder = chosen
     assert (found.name, found.folder) == ("lab3", Path("lab3"))
     monkeypatch.setattr(looks, "embed", None)  # nothing is looked at again
-    again = looks.choose(run.protocol, run.spec.audited, 0, Path("lab3"), tmp_path)
+    again = looks.choose(run.protocol, run.spec.audited, 0, Path("lab3"), folder)
     assert again == found
 
 
@@ -139,17 +148,17 @@ def test_the_audited_network_itself_is_refused(run: runs.Run, audited_folder: Pa
 
 
 def test_what_it_tells_apart_is_cross_fitted_and_kept(
-    run: runs.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    chosen: tuple[looks.Chosen, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sides of two databases, which are drawn in other ways: the network sees that."""
-    chosen = looks.choose(run.protocol, run.spec.audited, 0, Path("lab2"), tmp_path)
+    network = chosen[0]
     table = samples.join([samples.list_samples(f"synthetic:1/{name}/100-119/2") for name in ("web", "scan")])
     photos = Labelled(np.arange(80), np.arange(80) < 40)
-    found = looks.by_look(chosen, table, photos, "same_database", 1, tmp_path)
-    assert (found.scorer, found.model, found.num_folds) == (Look.name, "lab2", 5)
+    found = looks.by_look(network, table, photos, "same_database", 1, tmp_path)
+    assert (found.scorer, found.model, found.num_folds) == (Look.name, "lab3", 5)
     assert metrics.auc(found.is_member, found.logit) > 0.7
     monkeypatch.setattr(looks, "embed", None)
-    again = looks.by_look(chosen, table, photos, "same_database", 1, tmp_path)
+    again = looks.by_look(network, table, photos, "same_database", 1, tmp_path)
     np.testing.assert_allclose(again.logit, found.logit)
     assert again.num_folds == 5
     assert (tmp_path / looks.FOLDER / "same_database" / formats.SCORES).is_file()

@@ -126,7 +126,7 @@ def sides(num: int, share: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
     return is_claimed, np.where(is_claimed, rank < round(share * num), rank >= round(share * num))
 
 
-@pytest.mark.parametrize(("share", "num", "seeds", "num_accused"), [(0.75, 80, range(5), 4), (0.65, 140, (3, 4), 1)])
+@pytest.mark.parametrize(("share", "num", "seeds", "num_accused"), [(0.75, 80, range(3), 2), (0.65, 140, (3, 4), 1)])
 def test_a_look_is_no_membership(share: float, num: int, seeds: Sequence[int], num_accused: int) -> None:
     """Nobody was used, and one side has more women than the other, which any good network sees and pixels do not."""
     is_claimed, is_female = sides(num, share)

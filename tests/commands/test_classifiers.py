@@ -12,6 +12,7 @@ import pytest
 from mint_keras import formats, score_files
 from mint_keras.aad import store
 from mint_keras.audited import zoo
+from mint_keras.commands import spec_of
 from mint_keras.commands.evaluate_mint import EvaluateMint, evaluate_mint
 from mint_keras.commands.export_tflite import ExportTflite, export_tflite
 from mint_keras.commands.extract_aad import ExtractAad, extract_aad
@@ -20,6 +21,9 @@ from mint_keras.commands.train_mint import TrainMint, train_mint
 from mint_keras.data import images, sample_tables
 from mint_keras.heads import specs
 from mint_keras.records import AUDITED, UNTRAINED, InputError, RefusedError
+from mint_keras.runs import report
+from mint_keras.runs.run import open_run
+from mint_keras.runs.spec import RunSpec
 
 NUM_TRAIN, NUM_TEST = 130, 40
 COLOURS = np.array([(200, 40, 40), (40, 200, 40), (40, 40, 200)])
@@ -189,11 +193,11 @@ class TestAudit:
         assert (tmp_path / "again" / "scores.csv").read_bytes() == (run / "scores.csv").read_bytes()
 
     def test_native_resolution_changes_externals_only(
-        self, run: Path, data: Path, classifier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, run: Path, data: Path, classifier: Path, tmp_path: Path
     ) -> None:
-        monkeypatch.setitem(specs.HEADS, "cnn", dataclasses.replace(specs.HEADS["cnn"], epochs=1))
         out = tmp_path / "native"
-        text = train_mint(run_options(data, classifier, out, aad="live", native_resolution=32)).text
+        wanted = run_options(data, classifier, out, aad="live", native_resolution=32)
+        text = report.describe(open_run(spec_of(RunSpec, wanted), out))
         assert "Larger images were first shrunk to 32x32" in text
         pixels = store.open_store(out / "aad").arrays["pixels"]["pixels"]
         table = store.open_store(run / "aad").table

@@ -301,6 +301,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_with_the_same_bytes(detector: Path, tmp_path: Path) -> None:
     folder = tmp_path / "many"
     folder.mkdir()
@@ -330,6 +331,7 @@ def test_a_killed_run_ends_with_the_same_bytes(detector: Path, tmp_path: Path) -
     assert len(whole) > 150
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_one_line(detector: Path, tmp_path: Path) -> None:
     """As when memory runs out; what is done stays, and the same command does the rest."""
     folder = tmp_path / "many"

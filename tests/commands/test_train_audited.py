@@ -33,11 +33,14 @@ def test_output(audited_folder: Path) -> None:
     assert not names & {"faces.npy", "checkpoint"}
 
 
-def test_again_changes_nothing(audited_folder: Path) -> None:
+def test_again_changes_nothing_and_gives_the_figures(audited_folder: Path) -> None:
     before = formats.sha256_file(audited_folder / "model.keras")
-    options = {"arch": "tiny", "epochs": 1, "batch_size": 32, "num_pairs": 100, "quiet": True}
-    train_audited(TrainAudited("synthetic:1/web/0-39/8", audited_folder, **options))
+    options = {"arch": "tiny", "epochs": 1, "batch_size": 32, "num_pairs": 100}
+    trained = train_audited(TrainAudited("synthetic:1/web/0-39/8", audited_folder, **options))
     assert formats.sha256_file(audited_folder / "model.keras") == before
+    assert trained.figures == formats.read_json(audited_folder / "verification.json")
+    assert f"AUC {trained.figures['auc']:.4f}" in trained.text
+    assert trained.out == audited_folder
 
 
 @pytest.mark.parametrize(
@@ -66,14 +69,6 @@ def test_the_rates_are_those_of_the_training() -> None:
     """They are written twice, so that --help need not load Keras."""
     defaults = (fit_audited.LEARNING_RATE, fit_audited.WEIGHT_DECAY)
     assert (TrainAudited.learning_rate, TrainAudited.weight_decay) == defaults
-
-
-def test_the_result_has_the_figures(audited_folder: Path) -> None:
-    options = {"arch": "tiny", "epochs": 1, "batch_size": 32, "num_pairs": 100}
-    trained = train_audited(TrainAudited("synthetic:1/web/0-39/8", audited_folder, **options))
-    assert trained.figures == formats.read_json(audited_folder / "verification.json")
-    assert f"AUC {trained.figures['auc']:.4f}" in trained.text
-    assert trained.out == audited_folder
 
 
 def test_a_card_does_not_say_where_its_photos_lie(audited_folder: Path, tmp_path: Path) -> None:

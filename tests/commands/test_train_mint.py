@@ -20,7 +20,8 @@ from mint_keras.commands.train_mint import TrainMint, train_mint
 from mint_keras.data import images, sample_tables, samples, synthetic
 from mint_keras.heads import specs
 from mint_keras.records import AUDITED, UNTRAINED, InputError, RefusedError
-from mint_keras.runs.run import choose_samples
+from mint_keras.runs import report
+from mint_keras.runs.run import choose_samples, open_run
 from mint_keras.runs.spec import RunSpec
 from mint_keras.statistics import metrics
 from tests.conftest import ROOT, Once
@@ -138,17 +139,17 @@ def test_heads_of_table_7(audited_folder: Path, tmp_path: Path, monkeypatch: pyt
 
 @pytest.fixture(scope="module")
 def three(audited_folder: Path, once: Once) -> Path:
-    """A run of three trainings, with embeddings."""
-    return once("three", lambda out: train_mint(small(audited_folder, out, taps=("conv4", "outcome"), num_seeds=3)))
+    """A run of three trainings on embeddings."""
+    return once("three", lambda out: train_mint(small(audited_folder, out, taps=("outcome",), num_seeds=3)))
 
 
 def test_several_trainings_are_reproducible_byte_for_byte(three: Path, audited_folder: Path, tmp_path: Path) -> None:
     """Also where some of the heads are there already."""
     again = shutil.copytree(three, tmp_path / "again")
-    lost = ("audited/conv4", "audited_seed3/conv4", "untrained_seed2/outcome")
+    lost = ("audited/outcome", "audited_seed3/outcome", "untrained_seed2/outcome")
     for path in (*(f"heads/{name}/head.keras" for name in lost), "scores.csv", "results.jsonl", "table.json"):
         (again / path).unlink()
-    train_mint(small(audited_folder, again, taps=("conv4", "outcome"), num_seeds=3))
+    train_mint(small(audited_folder, again, taps=("outcome",), num_seeds=3))
     for path in sorted(three.rglob("*")):
         if path.suffix in (".csv", ".jsonl", ".keras", ".png") or path.name == "table.json":
             assert path.read_bytes() == (again / path.relative_to(three)).read_bytes(), path
@@ -157,7 +158,7 @@ def test_several_trainings_are_reproducible_byte_for_byte(three: Path, audited_f
 @pytest.mark.slow
 def test_other_kernels_change_no_conclusion(three: Path, audited_folder: Path, tmp_path: Path) -> None:
     """Without oneDNN the last bits differ, and with them every head: each cell stays within the other's interval."""
-    options = ["--head", "vanilla", "--audited", str(audited_folder), "--taps", "conv4", "outcome"]
+    options = ["--head", "vanilla", "--audited", str(audited_folder), "--taps", "outcome"]
     sizes = ["--num-train", "70", "--num-test", "20", "--quiet", "--out", str(tmp_path / "plain")]
     environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": "0"}
     command = [sys.executable, "scripts/train_mint.py", *options, *sizes]
@@ -176,15 +177,15 @@ def test_other_kernels_change_no_conclusion(three: Path, audited_folder: Path, t
 
 def test_several_trainings_share_samples(three: Path) -> None:
     scores = score_files.read_scores(three / "scores.csv")
-    parts = {(p.model, p.evaluation, p.seed): p for p in scores if p.tap == "conv4"}
+    parts = {(p.model, p.evaluation, p.seed): p for p in scores if p.scorer == "vanilla"}
     first, second = (parts[AUDITED, "unseen_database", seed] for seed in (1, 2))
     np.testing.assert_array_equal(first.samples.sample_id, second.samples.sample_id)
     assert (first.logit != second.logit).any()
     assert (UNTRAINED, "unseen_database", 3) in parts
     each = [parts[AUDITED, "unseen_database", seed] for seed in (1, 2, 3)]
     accuracies = [metrics.accuracy(part.is_member, part.logit) for part in each]  # type: ignore[arg-type]
-    row = json.loads((three / "table.json").read_text())["rows"][0]
-    assert row["row"] == "conv4"
+    rows = json.loads((three / "table.json").read_text())["rows"]
+    row = next(row for row in rows if row["row"] == "outcome")
     found = row["figures"]["accuracy"]
     assert found["num_seeds"] == 3
     assert found["value"] == pytest.approx(np.mean(accuracies))
@@ -209,11 +210,13 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_folders_of_real_files(folders: Path, audited_folder: Path, tmp_path: Path) -> None:
-    options = {"externals": (str(folders / "phone"),), "evaluate": (str(folders / "cctv"),), "num_train": 101}
-    text = train_mint(small(audited_folder, tmp_path / "out", **options, num_test=101)).text
+    options = {"externals": (str(folders / "phone"),), "evaluate": (str(folders / "cctv"),), "taps": ("conv4",)}
+    text = report.describe(
+        open_run(RunSpec("vanilla", audited=audited_folder, **options, num_train=101, num_test=101), tmp_path / "out")
+    )
     assert "resized without alignment: phone 100" in text
     assert "2 files could not be used" in text
-    with open(tmp_path / "out" / "rejected.csv", newline="") as file:
+    with open(tmp_path / "out" / "aad" / "rejected.csv", newline="") as file:
         names = sorted(Path(row["location"]).name for row in csv.DictReader(file))
     assert names == ["broken.jpg", "wide.png"]
 

@@ -135,12 +135,6 @@ def test_operations_outside_tflite_are_refused() -> None:
         litert.to_tflite(model)
 
 
-@pytest.fixture(scope="module")
-def exported(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    out = tmp_path_factory.mktemp("exported") / "bundle"
-    return out, export_tflite(ExportTflite(run_folder, out, tap="conv4", samples=2, quiet=True)).text
-
-
 @pytest.fixture
 def no_costs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where they do not matter, costs are not measured."""
@@ -155,11 +149,11 @@ class TestStage:
     def export(self, run_folder: Path, out: Path, **options: object) -> str:
         return export_tflite(ExportTflite(run_folder, out, tap="conv4", quiet=True, **options)).text
 
-    def test_the_manifest_says_what_was_measured(self, exported: tuple[Path, str]) -> None:
-        out, text = exported
+    def test_the_manifest_says_what_was_measured(self, exported_folder: Path) -> None:
+        out, text = exported_folder, exported_folder.with_suffix(".txt").read_text()
         made = bundle.read_bundle(out)
         found = made.manifest["parity"]
-        assert (made.head, made.tap, made.seed, made.manifest["exported_as"]) == ("vanilla", "conv4", 1, "fp32")
+        assert (made.head, made.tap, made.seed, made.manifest["exported_as"]) == ("vanilla", "combination", 1, "fp32")
         assert (found["refused"], found["auc_tolerance"], found["decision_flips"]) == ("", 0.005, 0)
         assert found["bytes"] == (out / bundle.SCORER).stat().st_size
         assert 0 < found["max_logit_difference"] < 1e-4
@@ -172,15 +166,15 @@ class TestStage:
             "external_0.png", "external_1.png", "member_0.png", "member_1.png",
         ]  # fmt: skip
 
-    def test_laptop_scores_equal_the_runs(self, run_folder: Path, exported: tuple[Path, str]) -> None:
+    def test_laptop_scores_equal_the_runs(self, run_folder: Path, exported_folder: Path) -> None:
         """Every test face of the run, from pixels, against scores.csv."""
         parts = score_files.read_scores(run_folder / "scores.csv")
-        key = ("vanilla", "audited", "conv4", "unseen_database")
+        key = ("vanilla", "audited", "combination", "unseen_database")
         (main,) = [p for p in parts if (p.scorer, p.model, p.tap, p.evaluation) == key]
         read = images.FaceReader()
         names = [sample_id.split("-") for sample_id in main.samples.sample_id]
         faces = [read.image(f"synthetic:{seed}/{data}/{int(who)}/{int(k)}") for seed, data, who, k in names]
-        received = scorer.TfliteScorer(exported[0] / bundle.SCORER).logits(np.stack(faces))
+        received = scorer.TfliteScorer(exported_folder / bundle.SCORER).logits(np.stack(faces))
         np.testing.assert_allclose(received, main.logit, atol=1e-5)
 
     @pytest.mark.slow

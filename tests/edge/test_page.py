@@ -143,6 +143,8 @@ def test_the_page_is_in_a_language_and_its_numbers_are_the_same(bundle_folder: P
         face = (bundle_folder / "samples" / "member_0.png").read_bytes()
         where = drop(client, ("a.png", face), ("b.png", face), ("c.png", b"junk"))
         found, saved = client.get(where).text, client.get(f"{where}/report").text
+        gone = client.get("/batches/gone").text
+    assert bool(re.search("forgotten", gone)) == (code == languages.ENGLISH)
     assert f'<html lang="{code}">' in empty
     assert f'<html lang="{code}">' in saved
     messages = json.loads(html.unescape(re.findall("data-messages='(.*?)'", empty)[0]))

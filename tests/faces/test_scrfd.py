@@ -134,6 +134,6 @@ def test_real_photos(name: str) -> None:
     def network(canvas: np.ndarray) -> list[np.ndarray]:
         return session.run(names, {session.get_inputs()[0].name: scrfd.to_blob(canvas)})
 
-    photos = sorted(path for path in (DATA / "photos").iterdir() if path.is_file())[::4]
+    photos = sorted(path for path in (DATA / "photos").iterdir() if path.is_file())[::8]
     total = sum(compare(cv2.imread(str(photo))[:, :, ::-1], theirs, network, 640) for photo in photos)
-    assert total >= len(photos) - 6
+    assert total >= len(photos) - 3

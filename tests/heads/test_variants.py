@@ -49,14 +49,11 @@ def test_counted_convolutions(name: str, parameters: int, whole: int, printed: i
     ]  # fmt: skip
 
 
-def test_resnet50_counts() -> None:
-    head = specs.find("resnet50").build(CONV1)
+def test_resnet50_and_with_a_quarter_of_the_filters() -> None:
+    full, reduced = (specs.find(name).build(CONV1) for name in ("resnet50", "resnet50_reduced"))
     # Keras' own has 25,636,712: 1,000 classes of 2,048 features in place of 1, and 3 channels in place of 64.
-    assert head.count_params() == 25_636_712 - 999 * 2049 + 61 * 7 * 7 * 64
-
-
-def test_resnet50_reduced_is_resnet50_with_a_quarter_of_the_filters() -> None:
-    full, reduced = (specs.find(name).build({"conv4": (7, 7, 16)}) for name in ("resnet50", "resnet50_reduced"))
+    assert full.count_params() == 25_636_712 - 999 * 2049 + 61 * 7 * 7 * 64
+    assert reduced.count_params() == 1_549_233
     assert [layer.name for layer in full.layers] == [layer.name for layer in reduced.layers]
     convolutions = [layer.name for layer in full.layers if isinstance(layer, keras.layers.Conv2D)]
     assert len(convolutions) == 53
@@ -66,8 +63,7 @@ def test_resnet50_reduced_is_resnet50_with_a_quarter_of_the_filters() -> None:
 
 
 def test_reduced_counts() -> None:
-    counts = {name: specs.find(name).build(CONV1).count_params() for name in ("resnet50_reduced", "vit_reduced")}
-    assert counts == {"resnet50_reduced": 1_549_233, "vit_reduced": 1_324_033}
+    assert specs.find("vit_reduced").build(CONV1).count_params() == 1_324_033
 
 
 def test_vit_counts() -> None:

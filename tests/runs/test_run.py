@@ -10,10 +10,11 @@ import pytest
 
 from mint_keras import formats, score_files
 from mint_keras.aad import plan
-from mint_keras.audited import backends, engines
+from mint_keras.audited import backends, engines, iresnet, taps, zoo
 from mint_keras.data import images
 from mint_keras.records import AUDITED, UNTRAINED, InputError
 from mint_keras.runs import report
+from mint_keras.runs import run as runs
 from mint_keras.runs.run import Run, fit_and_score, heads_of, is_finished, load_head, open_run, reopen
 from mint_keras.runs.spec import HeadKey, RunSpec, read_spec
 from mint_keras.training import fit_heads
@@ -35,7 +36,7 @@ def test_every_score_is_the_heads_for_that_very_sample(run_folder: Path) -> None
     assert len(parts) == 3
     for part in parts:
         chosen = np.array([row[sample] for sample in part.samples.sample_id])
-        expected = head.predict({"conv4": np.asarray(vectors[chosen], np.float32)}, verbose=0)[:, 0]
+        expected = head({"conv4": np.asarray(vectors[chosen], np.float32)}).numpy()[:, 0]
         np.testing.assert_allclose(part.score, expected, atol=1e-5)
         assert np.ptp(expected) > 1e-3
 
@@ -115,8 +116,9 @@ def test_a_resumed_run_keeps_its_engine(
     assert again.aad.engine == onnx
     np.testing.assert_array_equal(maps(again), given)
     # By Keras they are the same but for roundings to float16, if not for the last bits of float32 before.
-    by_keras = open_run(small(audited_folder, head="cnn", aad="stored", backend="keras"), tmp_path / "keras")
-    np.testing.assert_allclose(given, by_keras.aad.seen(AUDITED)["conv4"][:5], atol=2e-3)
+    faces = images.read_faces(run.protocol.table.take(np.arange(5)), run.spec.framing)[1]
+    by_keras = taps.extractor(zoo.load_audited(audited_folder), ["conv4"])(iresnet.normalise(faces))
+    np.testing.assert_allclose(given, by_keras["conv4"], atol=2e-3)
 
 
 def test_a_dead_head_is_named(run_folder: Path) -> None:
@@ -134,3 +136,29 @@ def test_a_head_that_was_trained_again_is_named(run_folder: Path, tmp_path: Path
     key = HeadKey(UNTRAINED, "conv4", 1)
     formats.write_json(key.path(tmp_path, 1).with_name("died.json"), {"trainings": 2})
     assert "how often behind them: conv4 (untrained, seed 1; 2)." in report.describe(run)
+
+
+def test_heads_that_are_trained_side_by_side_are_those_trained_alone(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = reopen(run_folder)
+    one_by_one, together = (dataclasses.replace(opened, folder=tmp_path / name) for name in ("alone", "together"))
+    keys = [key for key in opened.spec.keys if key.seed == opened.spec.seed]
+    for run, num in ((one_by_one, 1), (together, 4)):
+        monkeypatch.setattr(runs.runtime, "num_threads", lambda num=num: num)
+        runs.fit_heads(run, keys)
+    for key in keys:
+        paths = [key.path(run.folder, opened.spec.seed) for run in (one_by_one, together)]
+        assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+def test_an_interruption_ends_all_trainings(run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = dataclasses.replace(reopen(run_folder), folder=tmp_path)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs.concurrent.futures.Future, "result", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        runs.fit_heads(run, run.spec.keys)
+    assert not list(tmp_path.rglob(formats.HEAD))

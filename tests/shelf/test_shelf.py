@@ -1,13 +1,11 @@
 """What the package carries is found from every folder, under the names of a clone and under its own."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from mint_keras import formats, shelf
+from mint_keras.audited import cards, zoo
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -64,18 +62,14 @@ class TestFind:
         assert shelf.find(Path(named)) == Path(named)
 
 
-def test_cards_and_the_lab_model_are_found_from_another_folder(tmp_path: Path) -> None:
-    program = (
-        "from pathlib import Path; from mint_keras import formats, shelf; from mint_keras.audited import cards, zoo;"
-        "print('fr1' in cards.card_names(), cards.load_card('lab').name, zoo.kind_of(zoo.LAB), zoo.framing(zoo.LAB),"
-        "formats.read_manifest(shelf.find(zoo.LAB), zoo.KIND)['kind'], zoo.load_audited(Path('lab')).count_params())"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True, env=environment
-    )
-    assert done.stdout.split()[:3] == ["True", "lab", "audited_model"]
-    assert done.stdout.split()[-2:] == ["audited_model", "712304"]
+def test_cards_and_the_lab_model_are_found_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "fr1" in cards.card_names()
+    assert cards.load_card("lab").name == "lab"
+    assert zoo.kind_of(zoo.LAB) == zoo.KIND
+    assert zoo.framing(zoo.LAB).is_face
+    assert formats.read_manifest(shelf.find(zoo.LAB), zoo.KIND)["kind"] == zoo.KIND
+    assert zoo.load_audited(Path("lab")).count_params() == 712_304
 
 
 def test_an_output_folder_may_be_a_link(tmp_path: Path) -> None:
