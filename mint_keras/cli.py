@@ -151,7 +151,8 @@ def _run(module_name: str, has_keras: bool, arguments: list[str], program: str, 
             environment.import_tensorflow()
         has_places = getattr(config, "absolute_paths", False)
         with progress.hidden(getattr(config, "quiet", False)), absolute_paths(has_places):
-            _report(getattr(module, name)(config).text)
+            found = getattr(module, name)(config)
+            _report(found.text)
     except BaseException as error:
         # TensorFlow's C++ parts may turn the interruption into an error of their own, and workers that end with us too.
         if received or isinstance(error, KeyboardInterrupt):
@@ -170,7 +171,7 @@ def _run(module_name: str, has_keras: bool, arguments: list[str], program: str, 
             reason = f"Expected to read and write {where}, received: {error.strerror}. Mend that; {kept}"
         print(f"error: {one_line(reason or 'Expected more memory, received too little.')}", file=sys.stderr)
         return BAD_INPUT
-    return DONE
+    return DONE if getattr(found, "is_passed", True) else REFUSED
 
 
 def _report(text: str) -> None:

@@ -1,8 +1,8 @@
 """Take small random networks of every architecture, in every format, through conversion, heads, an audit and a bundle.
 
 Their weights are random: what is shown is which files work, and how far what they become is from their own runtimes.
-Every network goes the whole way from its ONNX file, and IResNet from every format: what conversion saves is the same
-kind of model whatever it came from.
+They are as small as networks with their blocks can be, and the heads see a few drawn faces: all of it takes some 20
+minutes of one processor, in one process, and goes on where it was stopped.
 
 Examples:
     python scripts/every_format.py --out runs/formats
@@ -12,8 +12,7 @@ Examples:
 from __future__ import annotations
 
 import dataclasses
-import struct
-import zipfile
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,7 @@ from mint_keras.commands import Result
 from mint_keras.options import Common
 from mint_keras.records import InputError, RefusedError
 from mint_keras.report import tables
+from studies import torch_files
 
 if TYPE_CHECKING:
     import keras
@@ -39,9 +39,9 @@ FORMATS = {
     "tflite_int8": "TFLite, int8", "torch": "PyTorch state dict",
 }  # fmt: skip
 _SIDE, _EMBEDDING = 64, 64
-_SUFFIXES = {"keras": ".keras", "h5": ".h5", "saved_model": "", "torch": ".pth"}
-_MEMBERS, _HELD_OUT = "synthetic:1/web/0-39/4", "synthetic:1/web/40-79/4"
-_EXTERNALS, _EVALUATE = ("synthetic:1/news/100-139/4",), ("synthetic:1/scan/200-219/4",)
+_FACE = 112  # pixels a side: bundles hold no smaller faces
+_SUFFIXES = {"keras": ".keras", "h5": ".h5", "saved_model": ".saved", "torch": ".pth"}
+_MEMBERS, _EXTERNALS, _TAP = "synthetic:1/web/0-39/4", "synthetic:1/news/100-139/4", "conv3"
 State = dict[str, "np.ndarray"]
 
 
@@ -53,14 +53,14 @@ class EveryFormat(Common):
         out: Folder for formats.json and the files; what it has is not made again.
         networks: Networks to write.
         formats: Formats to write them in.
-        look: Face network that the audits ask how people look.
+        look: Face network that the audits ask how people look; the one at hand by default.
         convert_only: Take nothing further than its conversion; the command without it goes on from there.
     """
 
     out: Path
     networks: tuple[str, ...] = NETWORKS
     formats: tuple[str, ...] = tuple(FORMATS)
-    look: Path = Path("models/lab")
+    look: Path | None = None
     convert_only: bool = False
 
 
@@ -83,9 +83,8 @@ def every_format(options: EveryFormat) -> Tried:
             if (network, kind) not in done:
                 done[network, kind] = {"network": network, "format": kind, **_convert(network, kind, folder)}
                 formats.write_json(path, {"files": list(done.values())})
-            found, is_taken_on = done[network, kind], kind == "onnx" or network == "IResNet"
-            if is_taken_on and not options.convert_only and "tap" in found and "audit" not in found:
-                done[network, kind] = found | _take_on(folder, options.look)
+            if "tap" in done[network, kind] and "bundle" not in done[network, kind] and not options.convert_only:
+                done[network, kind] |= _take_on(folder, options.look or folder / "model")
                 formats.write_json(path, {"files": list(done.values())})
     content = {"files": list(done.values())}
     return Tried(f"{render(content)}\nWritten: {path}", content)
@@ -114,21 +113,25 @@ def _convert(network: str, kind: str, folder: Path) -> dict[str, Any]:
 
 
 def _take_on(folder: Path, look: Path) -> dict[str, Any]:
-    """Trains heads on a converted network, audits it, and exports a bundle."""
+    """Trains a head on a converted network, audits it, and exports a bundle."""
     from mint_keras.commands.audit import Audit, audit
     from mint_keras.commands.export_tflite import ExportTflite, export_tflite
     from mint_keras.commands.train_mint import TrainMint, train_mint
 
     run = TrainMint(
-        "vanilla", folder / "run", audited=folder / "model", members=_MEMBERS, held_out=_HELD_OUT, externals=_EXTERNALS,
-        evaluate=_EVALUATE, quiet=True, overwrite=True,
+        "vanilla", folder / "run", audited=folder / "model", members=_MEMBERS, externals=(_EXTERNALS,), taps=(_TAP,),
+        num_train=64, num_test=16, num_seeds=1, backend="keras", quiet=True, overwrite=True,
     )  # fmt: skip
-    done: dict[str, Any] = {"heads": len({row.tap for row in train_mint(run).results})}
     audited = Audit(run.out, folder / "audit", look=look, num_untrained=1, quiet=True, overwrite=True)
-    done["audit"] = audit(audited).outcome
-    exported = ExportTflite(run.out, folder / "bundle", quiet=True, overwrite=True, force=True)
-    export_tflite(exported)
-    done["bundle"] = sum(file.stat().st_size for file in exported.out.glob("*.tflite"))
+    exported = ExportTflite(run.out, folder / "bundle", tap=_TAP, quiet=True, overwrite=True, force=True)
+    done: dict[str, Any] = {}
+    try:
+        done["heads"] = len({row.tap for row in train_mint(run).results})
+        done["audit"] = audit(audited).outcome
+        export_tflite(exported)
+        done["bundle"] = sum(file.stat().st_size for file in exported.out.glob("*.tflite"))
+    except (InputError, RefusedError) as error:
+        done["failed"] = str(error).replace(str(folder), "FOLDER")
     return done
 
 
@@ -138,7 +141,7 @@ def _write(network: str, kind: str, file: Path) -> None:
     from mint_keras.audited import iresnet, litert
 
     if kind == "torch":
-        return write_torch(file, state_dict(network))
+        return torch_files.write(file, state_dict(network, side=_FACE))
     if "onnx" in kind:
         model = _onnx(network)
         if kind == "onnx_half":
@@ -147,7 +150,7 @@ def _write(network: str, kind: str, file: Path) -> None:
             model = float16.convert_float_to_float16(model)
         onnx.save(model, file)
         return None if kind in ("onnx", "onnx_half") else quantise(file, kind)
-    model = _OF_KERAS[network]() if network in _OF_KERAS else of_state(network)
+    model = _keras(network)
     if kind in ("keras", "h5"):
         model.save(file)
     elif kind == "saved_model":
@@ -167,24 +170,30 @@ def _onnx(network: str) -> onnx.ModelProto:
     from mint_keras.audited.convert import torch
 
     if network in _OF_STATE:
-        return torch.to_onnx(state_dict(network))
+        return torch.to_onnx(state_dict(network, side=_FACE))
     import keras
 
-    model = _OF_KERAS[network]()
+    model = _keras(network)
     return onnx_forward.to_onnx(keras.Model(model.input, {"outcome": model.output}))
 
 
-def of_state(network: str) -> keras.Model:
+@functools.cache
+def _keras(network: str) -> keras.Model:
+    return _OF_KERAS[network]() if network in _OF_KERAS else of_state(network, _FACE)
+
+
+def of_state(network: str, side: int = _SIDE) -> keras.Model:
     """Returns a network of PyTorch in Keras, from RGB, (x - 127.5) / 127.5, to the embedding."""
     import keras
 
     from mint_keras.audited.cards import ARCFACE
     from mint_keras.audited.convert import onnx, torch
 
-    converted = onnx.to_keras(torch.to_graph(state_dict(network)), ARCFACE)
+    converted = onnx.to_keras(torch.to_graph(state_dict(network, side=side)), ARCFACE)
     return keras.Model(converted.model.input, converted.model.output["outcome"])
 
 
+@functools.cache
 def faces(side: int, num: int = 16) -> np.ndarray:
     """Returns drawn faces, uint8 RGB, shape (num, side, side, 3)."""
     import numpy as np
@@ -218,13 +227,13 @@ def quantise(file: Path, kind: str) -> None:
     quantization.quantize_static(file, file, Reader(), quant_format=written, per_channel=True)
 
 
-def state_dict(network: str, seed: int = 1) -> State:
-    """Returns random weights of a network, under the names of whoever wrote it in PyTorch."""
+def state_dict(network: str, seed: int = 1, side: int = _SIDE) -> State:
+    """Returns random weights of a network for images of `side` pixels, under the names of who wrote it in PyTorch."""
     import numpy as np
 
     rng = np.random.default_rng(seed)
     state: State = {}
-    for name, shape in _OF_STATE[network]() if network in _OF_STATE else _module("input_layer.0", 8, 3, 3, 3):
+    for name, shape in _OF_STATE[network](side) if network in _OF_STATE else _module("input_layer.0", 8, 3, 3, 3):
         kind = name.rpartition(".")[2]
         if kind in ("running_var", "running_mean") or len(shape) == 1:
             low, high = {"running_var": (0.1, 1.5), "weight": (0.2, 1.2)}.get(kind, (-0.3, 0.3))
@@ -248,7 +257,7 @@ def _norm(name: str, size: int) -> Shapes:
         yield f"{name}.{field}", (size,)
 
 
-def _iresnet() -> Shapes:
+def _iresnet(side: int) -> Shapes:
     yield from (*_module("conv1", 8, 3, 3, 3), *_norm("bn1", 8), *_module("prelu", 8))
     before = 8
     for stage, (num, width) in enumerate(((1, 8), (2, 16), (1, 16), (1, 24)), start=1):
@@ -261,11 +270,11 @@ def _iresnet() -> Shapes:
                 shortcut = _module(f"{name}.downsample.0", width, before, 1, 1)
                 yield from (*shortcut, *_norm(f"{name}.downsample.1", width))
             before = width
-    features = 24 * (_SIDE // 16) ** 2
+    features = 24 * (side // 16) ** 2
     yield from (*_norm("bn2", 24), *_module("fc", _EMBEDDING, features, bias=True), *_norm("features", _EMBEDDING))
 
 
-def _mobilefacenet() -> Shapes:
+def _mobilefacenet(side: int) -> Shapes:
     def block(name: str, *shape: int, linear: bool = False) -> Shapes:
         yield from (*_module(f"{name}.layers.0", *shape), *_norm(f"{name}.layers.1", shape[0]))
         yield from () if linear else _module(f"{name}.layers.2", shape[0])
@@ -279,12 +288,15 @@ def _mobilefacenet() -> Shapes:
         yield from bottleneck(f"layers.{2 * part}", before, wide, after)
         for i in range(num):
             yield from bottleneck(f"layers.{2 * part + 1}.layers.{i}", after, after, after)
-    yield from (*block("conv_sep", 32, 32, 1, 1), *block("features.layers.0", 32, 1, 4, 4, linear=True))
+    yield from (
+        *block("conv_sep", 32, 32, 1, 1),
+        *block("features.layers.0", 32, 1, side // 16, side // 16, linear=True),
+    )
     yield from (*_module("features.layers.2", _EMBEDDING, 32), *_norm("features.layers.3", _EMBEDDING))
 
 
-def _transformer() -> Shapes:
-    width, tokens = 32, (_SIDE // 16) ** 2
+def _transformer(side: int) -> Shapes:
+    width, tokens = 32, (side // 16) ** 2
     yield from (("pos_embed", (1, tokens, width)), ("mask_token", (1, 1, width)))
     yield from _module("patch_embed.proj", width, 3, 16, 16, bias=True)
     for name in (f"blocks.{i}" for i in range(4)):
@@ -296,7 +308,11 @@ def _transformer() -> Shapes:
     yield from (*_norm("feature.1", width), *_module("feature.2", _EMBEDDING, width), *_norm("feature.3", _EMBEDDING))
 
 
-_OF_STATE: dict[str, Callable[[], Shapes]] = {"IResNet": _iresnet, "MobileFaceNet": _mobilefacenet, "ViT": _transformer}
+_OF_STATE: dict[str, Callable[[int], Shapes]] = {
+    "IResNet": _iresnet,
+    "MobileFaceNet": _mobilefacenet,
+    "ViT": _transformer,
+}
 
 
 def _convolution(x: keras.KerasTensor, width: int, size: int | tuple[int, int], **options: Any) -> keras.KerasTensor:
@@ -319,7 +335,7 @@ def _irse() -> keras.Model:
     import keras
     from keras import layers
 
-    image = keras.Input((_SIDE, _SIDE, 3))
+    image = keras.Input((_FACE, _FACE, 3))
     x = _convolution(image, 8, 3)
     for width in (8, 16, 16, 24):
         y = layers.PReLU(shared_axes=(1, 2))(layers.Conv2D(width, 3, padding="same", use_bias=False)(x))
@@ -349,36 +365,19 @@ def _facenet() -> keras.Model:
 _OF_KERAS: dict[str, Callable[[], keras.Model]] = {"IR-SE": _irse, "FaceNet": _facenet}
 
 
-def write_torch(file: Path, state: State) -> None:
-    """Writes a state dict as `torch.save` does, without PyTorch: a pickle that names storages, and their bytes."""
-
-    def text(value: str) -> bytes:
-        return b"X" + struct.pack("<I", len(value.encode())) + value.encode()
-
-    def numbers(values: tuple[int, ...]) -> bytes:
-        return b"(" + b"".join(b"J" + struct.pack("<i", value) for value in values) + b"t"
-
-    written = b"\x80\x02}("
-    for i, (key, array) in enumerate(state.items()):
-        storage = b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text(str(i)) + text("cpu")
-        storage += b"J" + struct.pack("<i", array.size) + b"tQ"
-        strides = tuple(stride // array.itemsize for stride in array.strides)
-        tensor = b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + b"K\x00" + numbers(array.shape)
-        written += text(key) + tensor + numbers(strides) + b"\x89}tR"
-    with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("archive/data.pkl", written + b"u.")
-        for i, array in enumerate(state.values()):
-            archive.writestr(f"archive/data/{i}", array.tobytes())
-
-
 def render(content: dict[str, Any]) -> str:
-    """Returns the content of formats.json as a Markdown table, formats by networks."""
+    """Returns the content of formats.json as a Markdown table, formats by networks, and what was refused, and why."""
     found = {(one["network"], one["format"]): one for one in content["files"]}
     networks = [name for name in NETWORKS if any(key[0] == name for key in found)]
     rows = [["format", *networks]]
+    refusals: dict[str, list[str]] = {}
     for kind, title in FORMATS.items():
         rows.append([title, *(_cell(found.get((network, kind), {})) for network in networks)])
-    return tables.format_table(rows)
+        for network in networks:
+            one = found.get((network, kind), {})
+            for said in (one[key] for key in ("refused", "failed") if key in one):
+                refusals.setdefault(said, []).append(f"{network}, {title}")
+    return "\n".join([tables.format_table(rows), *(f"\n{'; '.join(who)}: {said}" for said, who in refusals.items())])
 
 
 def _cell(one: dict[str, Any]) -> str:
@@ -386,7 +385,7 @@ def _cell(one: dict[str, Any]) -> str:
         return ""
     if "refused" in one:
         return "refused"
-    said = f"{one['relative']:.0e}"
-    if one["cosine"] < 0.9999:
-        said += f", as it is {one['cosine']:.3f}"
-    return said + (f"; heads, audit ({one['audit']}), bundle" if "audit" in one else "")
+    said = f"{one['relative']:.0e}" + (f", as it is {one['cosine']:.3f}" if one["cosine"] < 0.9999 else "")
+    steps = ("heads", "audit", "bundle")
+    last = "all" if "bundle" in one else ", ".join(step for step in steps if step in one) or "conversion"
+    return said + (f"; {last}" if "failed" not in one else f"; {last}, then failed")

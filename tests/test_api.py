@@ -43,6 +43,13 @@ def lab(audited_folder: Path, few_views: None) -> tuple[mint.AuditedModel, mint.
     return model, seen, np.isin(seen.people(), members.people())
 
 
+def test_a_network_that_is_opened_twice_keeps_to_one_engine(
+    lab: tuple[mint.AuditedModel, mint.Observations, np.ndarray], audited_folder: Path
+) -> None:
+    assert lab[0]._engine
+    assert mint.load_model(audited_folder)._engine is lab[0]._engine
+
+
 @pytest.mark.long
 def test_evidence_on_the_lab_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two thirds of the lab: members are found, and every control is beaten."""

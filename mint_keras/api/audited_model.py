@@ -1,6 +1,7 @@
 """Audited models as a Python user meets them: a folder, a file that somebody else's tool wrote, or a Keras model."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
@@ -54,6 +55,12 @@ class AuditedModel:
         return dataclasses.replace(self, name=f"untrained_{seed}", network=copy)
 
 
+@functools.cache
+def _engine_of(folder: Path, modified: int) -> list[engines.Engine]:
+    """Returns where the engine of a folder's network is kept: opened twice, it still goes through one."""
+    return []
+
+
 def load_model(
     source: str | Path | keras.Model,
     taps: Mapping[str, str] | Sequence[str] = (),
@@ -83,7 +90,8 @@ def load_model(
     if not isinstance(source, keras.Model):
         folder = shelf.find(Path(source))
         network = zoo.load_audited(folder, zoo.kind_of(folder))
-        return AuditedModel(folder.name, network, _known(network), zoo.framing(folder))
+        kept = _engine_of(folder.resolve(), (folder / formats.MODEL).stat().st_mtime_ns)
+        return AuditedModel(folder.name, network, _known(network), zoo.framing(folder), _engine=kept)
     received = getattr(source, "input_shape", None)  # a model that was never called has none
     shape = received[1:] if isinstance(received, tuple) else ()
     if len(shape) != 3 or shape[0] is None or shape[0] != shape[1] or shape[2] != 3:

@@ -87,25 +87,27 @@ def quantise(content: bytes, precision: str, images: np.ndarray | None = None, e
             return bytes(work.quantize(None).quantized_model)
         if images is None or not len(images):
             raise InputError("Expected representative images for int8 activations, received none.")
-        (name,) = _interpreter(content).get_signature_runner().get_input_details()
+        (name,) = open_plain(content).get_signature_runner().get_input_details()
         ranges = work.calibrate({SIGNATURE: [{name: image[None]} for image in images]})
         return bytes(work.quantize(ranges).quantized_model)
 
 
 def operations(content: bytes) -> list[tuple[str, str]]:
     """Returns the operations of a TFLite file in their order: kind, such as CONV_2D, and name of what it gives."""
-    interpreter = _interpreter(content)
+    interpreter = open_plain(content)
     names = {entry["index"]: entry["name"] for entry in interpreter.get_tensor_details()}
     found = interpreter._get_ops_details()  # nothing public lists them
     return [(entry["op_name"], names.get(int(entry["outputs"][0]), "")) for entry in found]
 
 
-def _interpreter(content: bytes) -> Any:
+def open_plain(content: bytes, keeps_all: bool = False) -> Any:
+    """Returns LiteRT's interpreter of a file without delegates, which would hide operations that they take over."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-    # Delegates would hide the operations that they take over.
     resolver = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    return Interpreter(model_content=content, experimental_op_resolver_type=resolver)
+    return Interpreter(
+        model_content=content, experimental_preserve_all_tensors=keeps_all, experimental_op_resolver_type=resolver
+    )
 
 
 def forward(model: keras.Model, precision: str = INT8_DYNAMIC) -> Forward:

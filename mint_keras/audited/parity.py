@@ -52,7 +52,10 @@ class Oracle:
         name: Who runs it, for the record.
         tolerance: How far a right conversion may be from it.
         about: What it runs, and how.
+        is_of_faces: Whether it cuts off what no face gives: what it says of noise is kept, and decides nothing.
     """
+
+    is_of_faces = False
 
     def __init__(
         self,
@@ -187,7 +190,10 @@ def check(
             for tap, tensor in taps.items():
                 values = _as_source(received[tap], converted.tensors[tensor])
                 records.append(compare(tap, values, expected[tensor], (oracle.name, name, batch_size)))
-        worst = next((r for r in records if not is_within(r, oracle.tolerance, converted.layers[taps[r.tap]])), None)
+        if oracle.is_of_faces and name != "faces" and "faces" in inputs:
+            continue
+        found = (r for r in records if r.input == name)
+        worst = next((r for r in found if not is_within(r, oracle.tolerance, converted.layers[taps[r.tap]])), None)
         if worst is not None:
             raise RefusedError(
                 f"The converted model differs from its source as {worst.oracle} runs it: tap {worst.tap} on "

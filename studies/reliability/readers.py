@@ -151,7 +151,7 @@ def _convert(path: Path) -> None:
 def _torch(path: Path) -> None:
     from mint_keras.audited.convert import torch_file
 
-    torch_file.read_state_dict(path)
+    torch_file.read_checkpoint(path)
 
 
 def _detector(path: Path) -> None:

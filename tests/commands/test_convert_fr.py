@@ -16,7 +16,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from mint_keras import formats
+from mint_keras import cli, formats
 from mint_keras.audited import parity, runtime, taps, zoo
 from mint_keras.audited.convert import claims, onnx_tf
 from mint_keras.commands.convert_fr import ConvertFr, convert_fr
@@ -247,12 +247,13 @@ def write_pairs(path: Path, same_image: bool) -> None:
     path.write_bytes(pickle.dumps((content, [i % 2 == 0 for i in range(20)]), protocol=2))
 
 
-def test_verification_of_model_and_file_agree(converted: Path, shelf: Path, tmp_path: Path) -> None:
+def test_verification_of_model_and_file_agree(
+    converted: Path, shelf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_pairs(tmp_path / "pairs.bin", same_image=False)
-    text = verify_fr(
-        VerifyFr(tmp_path / "pairs.bin", model=converted, out=tmp_path / "keras", num_ranked=0, quiet=True)
-    ).text
-    assert "Below 0.97: not verified" in text
+    given = ["--pairs", str(tmp_path / "pairs.bin"), "--model", str(converted), "--out", str(tmp_path / "keras")]
+    assert cli.main(["verify", *given, "--num-ranked", "0", "--quiet"]) == cli.REFUSED
+    assert "Below 0.97: not verified" in capsys.readouterr().out
     assert "verification" not in formats.read_json(converted / "parity.json")
     verify_fr(
         VerifyFr(tmp_path / "pairs.bin", onnx=shelf / "model.onnx", out=tmp_path / "onnx", num_ranked=0, quiet=True)

@@ -87,7 +87,7 @@ def test_precisions(
 @pytest.mark.parametrize("precision", ["int8", "mixed"])
 def test_scores_stay_float32_under_int8(precision: str, plain: bytes, faces: np.ndarray) -> None:
     content = export.in_precision(plain, precision, "cnn", faces)
-    model = litert._interpreter(content)
+    model = litert.open_plain(content)
     details = model.get_signature_runner().get_output_details()
     assert {name: entry["dtype"] for name, entry in details.items()} == {"logit": np.float32, "score": np.float32}
     types = {entry["index"]: entry["dtype"] for entry in model.get_tensor_details()}

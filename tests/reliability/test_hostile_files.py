@@ -103,7 +103,7 @@ class TestPickles:
         with zipfile.ZipFile(tmp_path / "a.pth", "w") as archive:
             archive.writestr("m/data.pkl", self.nested() + b"Q.")
         with pytest.raises(InputError, match="reference to a storage"):
-            torch_file.read_state_dict(tmp_path / "a.pth")
+            torch_file.read_checkpoint(tmp_path / "a.pth")
 
     def test_published_layouts_are_read(self, tmp_path: Path) -> None:
         for content in inputs.verification():
@@ -111,7 +111,7 @@ class TestPickles:
             assert pickles.read_verification(tmp_path / "a.bin")[1] == [True, False]
         for is_legacy in (False, True):
             (tmp_path / "a.pth").write_bytes(inputs.checkpoint(is_legacy))
-            assert torch_file.read_state_dict(tmp_path / "a.pth")["b.weight"].tolist() == [0, 1, 2, 3, 4, 5]
+            assert torch_file.read_checkpoint(tmp_path / "a.pth")[0]["b.weight"].tolist() == [0, 1, 2, 3, 4, 5]
 
 
 class TestCheckpoints:
@@ -124,7 +124,7 @@ class TestCheckpoints:
             archive.writestr("m/data.pkl", b"\x80\x02}(" + names + b"u.")
             archive.writestr("m/data/0", bytes(4 * 2**20))
         with pytest.raises(InputError, match="4194304000 bytes in a file of"):
-            torch_file.read_state_dict(tmp_path / "a.pth")
+            torch_file.read_checkpoint(tmp_path / "a.pth")
 
     @pytest.mark.parametrize("is_legacy", [False, True])
     @pytest.mark.parametrize("num", [2**62, 2**80, -1])
@@ -139,7 +139,7 @@ class TestCheckpoints:
                     wide = pickle.dumps(num, 2)[2:-1]
                     archive.writestr(name, old_file.read(name).replace(pickle.dumps(6, 2)[2:-1], wide))
         with pytest.raises(InputError):
-            torch_file.read_state_dict(tmp_path / "a.pth")
+            torch_file.read_checkpoint(tmp_path / "a.pth")
 
 
 def test_labels_of_cifar_that_are_none(tmp_path: Path) -> None:

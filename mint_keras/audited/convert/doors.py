@@ -29,10 +29,7 @@ _OTHERS = {
     b"7z\xbc\xaf": ("a 7-Zip archive", "Unpack it, and name the model in it"),
     b"Rar!": ("a RAR archive", "Unpack it, and name the model in it"),
     b"7767517": ("a graph of ncnn (.param)", _BEFORE),
-    b"\x12\x01\x00\x00": (
-        "weights of MXNet (.params)",
-        "Name the ONNX file of the same model (mx2onnx)",
-    ),
+    b"\x12\x01\x00\x00": ("weights of MXNet (.params)", "Name the ONNX file of the same model (mx2onnx)"),
     b"ftrt": ("an engine of TensorRT", _BEFORE),
     b"RKNN": ("a model of RKNN", _BEFORE),
     b"\x93NUMPY": ("an array of NumPy", _BEFORE),

@@ -7,6 +7,7 @@ here are nodes that depend on the image, in order, and arrays.
 
 import collections
 import dataclasses
+import graphlib
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -112,6 +113,7 @@ def read(path: Path) -> Graph:
     }
     try:  # refuses locations outside the model's folder, and links
         onnx.external_data_helper.load_external_data_for_model(model, str(path.parent))
+        _sort(model.graph)
         onnx.checker.check_model(model)
     except Exception as error:  # the checker's own errors share no base class
         reason = str(error).strip().splitlines()[0]
@@ -119,6 +121,16 @@ def read(path: Path) -> Graph:
             raise InputError(f"Expected a valid ONNX model, received {path}: {reason}") from error
     with reading(f"an ONNX model that converts in {path}"):
         return parse(model, path.name, [path, *(path.parent / location for location in sorted(locations))])
+
+
+def _sort(graph: onnx.GraphProto) -> None:
+    """Puts nodes behind those that they read, as runtimes do: what makes files half leaves some before them."""
+    makers = {name: i for i, node in enumerate(graph.node) for name in node.output if name}
+    read = {i: [makers[name] for name in node.input if name in makers] for i, node in enumerate(graph.node)}
+    if any(max(found, default=-1) > i for i, found in read.items()):
+        nodes = [graph.node[i] for i in graphlib.TopologicalSorter(read).static_order()]
+        del graph.node[:]
+        graph.node.extend(nodes)
 
 
 def parse(model: onnx.ModelProto, name: str = "model", files: list[Path] | None = None) -> Graph:

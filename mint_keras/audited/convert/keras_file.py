@@ -100,9 +100,7 @@ def read(path: Path) -> keras.Model:
             model = keras.saving.load_model(link, compile=False, safe_mode=True)
     except Exception as error:  # whatever a hostile or a very old file makes Keras raise
         reason = " ".join(str(error).split())[:300]
-        raise InputError(
-            f"Expected a Keras model of built-in layers in {path}, received: {reason} {REMEDY}."
-        ) from error
+        raise InputError(f"Expected a model of Keras' own layers in {path}, received: {reason} {REMEDY}.") from error
     if not isinstance(model, keras.Model) or len(model.inputs) != 1:
         raise InputError(f"Expected a Keras model with one input, the image, received another in {path}.")
     return keras.Model(model.inputs, model.outputs, name=model.name)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mint_keras.audited import parity
+from mint_keras.audited import litert, parity
 from mint_keras.audited.convert.values import MAP_ORDER
 from mint_keras.borders import reading
 from mint_keras.records import InputError
@@ -36,7 +36,7 @@ def check_unread(operators: Sequence[tuple[str, Any]], size_of: Callable[[int], 
 def shapes(content: bytes) -> dict[int, list[int]]:
     """Returns the shape that every tensor of a file has once one image went through, by its number."""
     with reading("a TFLite file that LiteRT runs"):
-        interpreter = _open(content)
+        interpreter = litert.open_plain(content, True)
         interpreter.allocate_tensors()
         interpreter.invoke()
         return {detail["index"]: detail["shape"].tolist() for detail in interpreter.get_tensor_details()}
@@ -48,11 +48,12 @@ class Interpreter(parity.Oracle):
     def __init__(self, content: bytes, places: dict[str, int], image: int, tolerance: parity.Tolerance) -> None:
         super().__init__(None, "litert", tolerance, "the file as it is, LiteRT without delegates", places)
         self._content, self._places, self._image = content, places, image
+        self.is_of_faces = tolerance == parity.ROUNDED
 
     def session(self, tensors: Sequence[str]) -> Callable[[np.ndarray], list[np.ndarray]]:
         """Returns a function from images, NHWC as the file wants them scaled, to some tensors, maps N, C, H, W."""
         with reading("a TFLite file that LiteRT runs"):
-            interpreter = _open(self._content)
+            interpreter = litert.open_plain(self._content, True)
             (entry,) = interpreter.get_input_details()
             details = {detail["index"]: detail for detail in interpreter.get_tensor_details()}
 
@@ -78,14 +79,3 @@ class Interpreter(parity.Oracle):
                 return [np.concatenate(parts) for parts in zip(*map(one, images), strict=True)]
 
         return run
-
-
-def _open(content: bytes) -> Any:
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-    return Interpreter(
-        model_content=content,
-        experimental_preserve_all_tensors=True,
-        # Delegates would hide the tensors between the operations that they take over.
-        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-    )

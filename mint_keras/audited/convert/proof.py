@@ -38,9 +38,7 @@ def sample_pixels(model: keras.Model, faces: str, seed: int) -> dict[str, np.nda
     try:
         found = images.first_faces(some, _NUM_IMAGES, images.Framing(side))
     except InputError as error:
-        wanted = (
-            f"an aligned face, a square of {images.MIN_SIZE} pixels or more, among the first {len(some)} of {faces}"
-        )
+        wanted = f"an aligned face, {images.MIN_SIZE} pixels or more a side, among the first {len(some)} of {faces}"
         raise InputError(f"Expected {wanted}, received none.") from error
     return {"noise": noise, "faces": found.astype(np.float32)}
 
@@ -77,9 +75,8 @@ def prove(
     elif cross_check:
         records += _compare_files(source, converted, chosen, pixels, sources.open_source(Path(cross_check)), image_size)
     if not source.is_checkpoint:
-        return records, "; ".join(
-            f"{oracle.name} ({oracle.about}) gives {_how_close(oracle)}" for oracle in source.oracles
-        )
+        given = (f"{oracle.name} ({oracle.about}) gives {_how_close(oracle)}" for oracle in source.oracles)
+        return records, "; ".join(given)
     # The oracle of a checkpoint is a graph that we wrote from it; so is what onnx-tf gets.
     if cross_check in ("", ONNX_TF):
         return records, "mapping verified, file not: what checked it was written from the same file (verify_fr.py)"

@@ -23,6 +23,7 @@ _LINEAR = {
     "QLinearGlobalAveragePool": ("GlobalAveragePool", 1), "QLinearAveragePool": ("AveragePool", 1),
     "QLinearConcat": ("Concat", 0), "ConvInteger": ("Conv", 0), "MatMulInteger": ("MatMul", 0),
 }  # fmt: skip
+_Constants = dict[str, TensorProto]
 ROUNDED = "activations that the file rounds to integers are read as float, cut off where the integers end"
 HALF = "half precision is read as float32"
 
@@ -31,7 +32,7 @@ def as_float(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[str]]:
     """Returns the float network of a model, which is the model itself if it is one, and what was read otherwise.
 
     Raises:
-        InputError: The scale of activations is not a constant number.
+        InputError: The scale of activations is not a constant number, or the outputs are integers.
     """
     seen = _seen(model)
     rounding = {"QuantizeLinear", "DynamicQuantizeLinear", *_LINEAR}
@@ -40,13 +41,17 @@ def as_float(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[str]]:
     is_half = any(_cast_to(node) in _HALF and node.input[0] in seen for node in model.graph.node)
     is_half = is_half or any(entry.type.tensor_type.elem_type in _HALF for entry in model.graph.input)
     notes = [note for is_there, note in ((is_rounded, ROUNDED), (is_half, HALF)) if is_there]
-    if not notes:
+    is_of_integers = any(node.op_type == "DequantizeLinear" and node.input[0] in seen for node in model.graph.node)
+    if not notes and not is_of_integers:
         return model, []
+    if whole := [entry.name for entry in model.graph.output if entry.type.tensor_type.elem_type in _LIMITS]:
+        received = f"received integers as {whole}. Export it with a DequantizeLinear behind it"
+        raise InputError(f"Expected outputs in float, {received}.")
     read = onnx.ModelProto()
     read.CopyFrom(model)
     if is_half:
         _to_float32(read)
-    if is_rounded:
+    if is_rounded or is_of_integers:
         _without_rounding(read, seen)
     return read, notes
 
@@ -87,12 +92,16 @@ def _without_rounding(model: onnx.ModelProto, seen: set[str]) -> None:
     for node in model.graph.node:
         if node.op_type == "Constant":
             constants.update((node.output[0], a.t) for a in node.attribute if a.name == "value")
+    # Pixels that come in as integers, which no QuantizeLinear has made.
+    pixels = {entry.name for entry in model.graph.input if entry.type.tensor_type.elem_type in _LIMITS}
     nodes: list[onnx.NodeProto] = []
     for node in model.graph.node:
+        is_of_pixels = bool(pixels.intersection(node.input))
         if node.op_type == "QuantizeLinear" and node.input[0] in seen:
-            nodes += _clip(node, constants)
-        elif node.op_type == "DequantizeLinear" and node.input[0] in seen:
             nodes.append(helper.make_node("Identity", node.input[:1], node.output, node.name))
+        # Cut here, so that what is float in the file is a tensor of its own, and none of integers stands for it.
+        elif node.op_type == "DequantizeLinear" and node.input[0] in seen:
+            nodes += _in_float(node, constants, is_of_pixels)
         elif node.op_type == "DynamicQuantizeLinear":
             # Of scale 1 and zero point 0, which the product behind it multiplies with.
             nodes.append(helper.make_node("Identity", node.input[:1], node.output[:1], node.name))
@@ -102,6 +111,7 @@ def _without_rounding(model: onnx.ModelProto, seen: set[str]) -> None:
             nodes += _linear(node, constants, model.graph.initializer)
         else:
             nodes.append(node)
+            pixels.update(node.output if is_of_pixels and node.op_type == "Transpose" else ())
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     del model.graph.value_info[:]
@@ -120,9 +130,7 @@ def _inputs(node: onnx.NodeProto) -> tuple[list[list[str]], str, list[str]]:
     return operands, "".join(rest[place : place + 1]), [*rest[:place], *rest[place + 1 :]]
 
 
-def _linear(
-    node: onnx.NodeProto, constants: dict[str, TensorProto], initializers: MutableSequence[TensorProto]
-) -> list[onnx.NodeProto]:
+def _linear(node: onnx.NodeProto, constants: _Constants, weights: MutableSequence[TensorProto]) -> list[onnx.NodeProto]:
     """Returns an operator of integers in float, and the cutting of what it gives; adds its weights."""
     op, (operands, bias, ends) = _LINEAR[node.op_type][0], _inputs(node)
     attributes = {a.name: a for a in node.attribute if a.name != "channels_last"}
@@ -131,50 +139,51 @@ def _linear(
     is_by_row = op == "Conv" or ("transB" in attributes and attributes["transB"].i)
 
     def add(name: str, values: np.ndarray) -> str:
-        initializers.append(numpy_helper.from_array(values.astype(np.float32), name))
+        weights.append(numpy_helper.from_array(values.astype(np.float32), name))
         return name
-
-    def number(name: str, absent: float = 0) -> np.ndarray:
-        if not name:
-            return np.full(1, absent)
-        if name not in constants:
-            raise InputError(f"Expected constant scales in node {node.name!r} ({node.op_type}), received {name!r}.")
-        return numpy_helper.to_array(constants[name]).astype(np.float64)
 
     inputs, scales = [], []
     for value, scale, zero in operands:
-        scales.append(number(scale, absent=1))
+        scales.append(_number(scale, node, constants, absent=1))
         if value in constants:
-            whole, less = number(value), number(zero)
+            whole, less = (_number(name, node, constants) for name in (value, zero))
             # One scale, or one per output: the rows of a kernel, the columns of a matrix.
             wide = [n.reshape(-1, *(1,) * (whole.ndim - 1)) if is_by_row else n for n in (scales[-1], less)]
             value = add(f"{node.output[0]}_{value}", (whole - wide[1]) * wide[0])
         inputs.append(value)
     if bias:
-        inputs.append(add(f"{node.output[0]}_bias", number(bias) * scales[0] * scales[1]))
+        inputs.append(add(f"{node.output[0]}_bias", _number(bias, node, constants) * scales[0] * scales[1]))
     made = helper.make_node(op, inputs, [f"{node.output[0]}_whole"], node.name)
     made.attribute.extend(attributes.values())
     if not any(ends):  # QGemm may give floats
         made.output[:] = node.output
         return [made]
-    return [made, *_clip(helper.make_node("QuantizeLinear", [*made.output, *ends], node.output), constants)]
+    return [made, *_in_float(helper.make_node("QuantizeLinear", [*made.output, *ends], node.output), constants)]
 
 
-def _clip(node: onnx.NodeProto, constants: dict[str, TensorProto]) -> list[onnx.NodeProto]:
-    """Returns what cuts activations off where the integers of a QuantizeLinear end."""
-    known = [name for name in node.input[1:] if name]
-    if not all(name in constants for name in known):
-        raise InputError(f"Expected constant scales of activations, received node {node.name!r} (QuantizeLinear).")
-    scale = numpy_helper.to_array(constants[known[0]]).astype(np.float64)
-    zero = constants[known[1]] if len(known) > 1 else numpy_helper.from_array(np.array(0, np.uint8))
-    if scale.size != 1 or zero.data_type not in _LIMITS:
+def _number(name: str, node: onnx.NodeProto, constants: _Constants, absent: float = 0) -> np.ndarray:
+    if not name:
+        return np.full(1, absent)
+    if name not in constants:
+        raise InputError(f"Expected constant scales in node {node.name!r} ({node.op_type}), received {name!r}.")
+    return numpy_helper.to_array(constants[name]).astype(np.float64)
+
+
+def _in_float(node: onnx.NodeProto, constants: _Constants, is_of_pixels: bool = False) -> list[onnx.NodeProto]:
+    """Returns how (De)QuantizeLinear cuts floats off where its integers end; integers that are pixels it scales."""
+    scale, zero = (_number(name, node, constants) for name in (*node.input[1:], "")[:2])
+    kind = constants[node.input[2]].data_type if "".join(node.input[2:]) else TensorProto.UINT8
+    if scale.size != 1 or kind not in _LIMITS:
         wanted = "one scale for all of a tensor's activations, and 8 or 16 bits"
         raise InputError(f"Expected {wanted}, received others in node {node.name!r}. The float model is needed.")
-    ends = (np.array(_LIMITS[zero.data_type], np.float64) - numpy_helper.to_array(zero).astype(np.float64)) * scale
-    low, high = ends.reshape(-1).astype(np.float32).tolist()
+    low, high = ((end - zero) * scale for end in _LIMITS[kind])
     # As two operators that take their numbers as constants in every opset.
-    names = [f"{node.output[0]}_{end}" for end in ("low", "high")]
-    made = [helper.make_node("Constant", [], [name], value=numpy_helper.from_array(np.array(end, np.float32)))
-            for name, end in zip(names, (low, high), strict=True)]  # fmt: skip
-    cut = helper.make_node("Max", [node.input[0], names[0]], [f"{node.output[0]}_cut"])
-    return [*made, cut, helper.make_node("Min", [cut.output[0], names[1]], node.output, node.name)]
+    steps = (("Sub", zero), ("Mul", scale)) if is_of_pixels else (("Max", low), ("Min", high))
+    made = [helper.make_node("Cast", node.input[:1], [f"{node.output[0]}_float"], to=TensorProto.FLOAT)]
+    for op, number in steps:
+        end = numpy_helper.from_array(number.astype(np.float32).reshape(()))
+        made.append(helper.make_node("Constant", [], [f"{node.output[0]}_{op}_end"], value=end))
+        terms = [made[-2].output[0], made[-1].output[0]]
+        made.append(helper.make_node(op, terms, [f"{node.output[0]}_{op}"]))
+    made[-1].output[0], made[-1].name = node.output[0], node.name
+    return made

@@ -59,9 +59,7 @@ def read(folder: Path) -> tuple[TfliteFile, parity.Oracle]:
             content = bytes(converter.convert())
         except Exception as error:  # the converter has no error class of its own
             reason = " ".join(str(error).split())[:300]
-            raise InputError(
-                f"Expected operations that TFLite has in {folder}, received: {reason} {_REMEDY}."
-            ) from error
+            raise InputError(f"Expected TFLite's operations in {folder}, received: {reason} {_REMEDY}.") from error
     file = TfliteFile(content)
     return file, _Signature(signature, loaded, [entry.name for entry in file.model.graph.output])
 

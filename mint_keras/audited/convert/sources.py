@@ -158,7 +158,7 @@ def _from_tflite(
 def _open_onnx(path: Path) -> ForeignModel:
     graph = graphs.read(path)
     maker = f"{graph.model.producer_name} {graph.model.producer_version}".strip() or "unknown exporter"
-    oracles = [parity.Oracle(lambda: graph.read)]
+    oracles = [parity.Oracle(lambda: graph.model)]
     if graph.notes:  # what is proven is the float network; beside it stands what the file itself gives
         tolerance = parity.ROUNDED if quantised.ROUNDED in graph.notes else parity.HALF
         given = set(graph.outputs.values())  # what is inside may be integers there

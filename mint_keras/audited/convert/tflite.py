@@ -313,11 +313,10 @@ class TfliteFile:
         )  # fmt: skip
 
     def _pool(self, kind: str, inputs: list[int], options: Any, name: str) -> str:
-        settings: dict[str, Any] = {
-            "kernel_shape": [options.filterHeight, options.filterWidth], "auto_pad": _padding(options),
-            "strides": [options.strideH, options.strideW],
-        }  # fmt: skip
-        return self._add(_POOLS[kind], [self._use(inputs[0])], name, **settings)
+        return self._add(
+            _POOLS[kind], [self._use(inputs[0])], name, kernel_shape=[options.filterHeight, options.filterWidth],
+            strides=[options.strideH, options.strideW], auto_pad=_padding(options),
+        )  # fmt: skip
 
     def _dense(self, kind: str, inputs: list[int], options: Any, name: str) -> str:
         kernel = self._constant(inputs[1])
@@ -365,14 +364,11 @@ class TfliteFile:
         return self._as_map(self._add("Transpose", [self._as_file(inputs[0])], name, perm=order), len(order))
 
     def _concat(self, kind: str, inputs: list[int], options: Any, name: str) -> str:
-        axis = self._graph_axis(options.axis, inputs[0])
-        return self._add("Concat", [self._use(i) for i in inputs], name, axis=axis)
+        return self._add("Concat", [*map(self._use, inputs)], name, axis=self._graph_axis(options.axis, inputs[0]))
 
     def _reduce(self, kind: str, inputs: list[int], options: Any, name: str) -> str:
-        axes, rank = (
-            [axis % len(self._shape(inputs[0])) for axis in self._numbers(inputs[1])],
-            len(self._shape(inputs[0])),
-        )
+        rank = len(self._shape(inputs[0]))
+        axes = [axis % rank for axis in self._numbers(inputs[1])]
         # Where axes of a map fall away, those that are left have the file's order.
         is_pooling = rank != 4 or options.keepDims or sorted(axes) == [1, 2]
         source = self._use(inputs[0]) if is_pooling else self._as_file(inputs[0])

@@ -59,13 +59,8 @@ class _Tensor(NamedTuple):
     stride: tuple[int, ...]
 
 
-def read_state_dict(path: Path) -> dict[str, np.ndarray]:
-    """Reads a state dict, such as arcface_torch's `backbone.pth` or `model.pt`, in the file's order."""
-    return read_checkpoint(path)[0]
-
-
 def read_checkpoint(path: Path) -> tuple[dict[str, np.ndarray], str]:
-    """Reads a state dict, also one that lies within a checkpoint of a training, and says where it was found there.
+    """Reads a state dict, such as arcface_torch's `backbone.pth`, and says where in a training's checkpoint it was.
 
     What wrappers (DistributedDataParallel, Lightning, torch.compile) put before all keys is taken off.
 

@@ -104,7 +104,7 @@ class Builder:
         """Returns a constant that the source lays along the axes of a value as Keras lays it there, float32."""
         sizes = self.shape_of(value)
         wide = number.reshape((1,) * (len(sizes) - number.ndim) + number.shape) if number.ndim <= len(sizes) else number
-        fits = wide.ndim == len(sizes) and all(have in (1, want) for have, want in zip(wide.shape, sizes, strict=True))
+        fits = wide.ndim == len(sizes) and all(1 in (h, w) or h == w for h, w in zip(wide.shape, sizes, strict=True))
         if number.size > _MAX_PLACED or not (number.size == 1 or fits):
             received = f"shape {number.shape} for {sizes}"
             raise InputError(f"Expected a constant of the size of its map in node {node.name!r}, received {received}.")

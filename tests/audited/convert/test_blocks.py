@@ -13,11 +13,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from mint_keras.audited import folding, iresnet, parity, runtime, taps
 from mint_keras.audited.cards import ARCFACE
-from mint_keras.audited.convert import blocks
+from mint_keras.audited.convert import blocks, quantised, sources
 from mint_keras.audited.convert import graph as graphs
 from mint_keras.audited.convert import onnx as onnx_source
+from mint_keras.audited.convert import pixels as pixels_of
 from mint_keras.audited.convert.onnx import Converted
-from mint_keras.records import RefusedError
+from mint_keras.records import InputError, ParityRecord, RefusedError
 from studies import every_format
 
 SIDE = 16
@@ -352,8 +353,8 @@ def test_a_file_of_integers_is_read_as_its_float_network() -> None:
     # As TensorFlow's exporter leaves it: turned before it is dequantised.
     kernel = net.add("DequantizeLinear", net.add("Transpose", integers, perm=[1, 0, 2, 3]), *each, axis=0)
     convolved = net.add("Conv", "x", kernel, strides=[2, 2])
-    rounded = net.add("QuantizeLinear", convolved, *scales)
-    x = net.pooled(net.conv(net.add("DequantizeLinear", rounded, *scales), (6, 6), 3, 2))
+    rounded = net.add("DequantizeLinear", net.add("QuantizeLinear", convolved, *scales), *scales)
+    x = net.pooled(net.conv(rounded, (6, 6), 3, 2))
     quantised, scale, zero = (f"q{i}" for i in range(3))
     net.nodes.append(helper.make_node("DynamicQuantizeLinear", [x], [quantised, scale, zero]))
     weight = net.constant(np.random.default_rng(5).integers(0, 255, (6, 7), np.uint8))
@@ -385,16 +386,63 @@ def test_what_onnx_runtime_quantises_is_read_as_its_float_network(kind: str, tmp
     float_model = net.model(net.add("Gemm", pooled, net.weight(12, 7), net.weight(7)))
     onnx.save(float_model, tmp_path / "model.onnx")
     every_format.quantise(tmp_path / "model.onnx", kind)
-    graph = graphs.parse(onnx.load(tmp_path / "model.onnx"))
+    source = sources.open_source(tmp_path / "model.onnx")
+    graph = source.graph
     assert "read as float" in graph.notes[0]
     assert ("QLinearConv" in {node.op_type for node in graph.model.graph.node}) == (kind == "onnx_qlinear")
     faces = every_format.faces(SIDE)
     converted = onnx_source.to_keras(graph, ARCFACE)
-    parity.check(converted, {"o": converted.outputs["outcome"]}, parity.Oracle(lambda: graph.read), {"f": faces}, (8,))
+    # The file's own integers end in a DequantizeLinear: what is compared is what that gives, on noise too.
+    assert len(_compare(source, converted, faces)) == 4
     ours = runtime.forward(converted.model)(iresnet.normalise(faces))["outcome"]
     for model in (graph.model, float_model):
         theirs = parity.Oracle(lambda m=model: m).session([model.graph.output[0].name])(ARCFACE.apply(faces))[0]
         assert np.linalg.norm(ours - theirs) / np.linalg.norm(theirs) < 0.05
+
+
+def _compare(source: sources.ForeignModel, converted: onnx_source.Converted, faces: np.ndarray) -> list[ParityRecord]:
+    shown = {"noise": np.random.default_rng(1).uniform(0, 255, faces.shape).astype(np.float32), "faces": faces}
+    chosen = {"outcome": converted.outputs["outcome"]}
+    return [r for oracle in source.oracles for r in parity.check(converted, chosen, oracle, shown, (8,))]
+
+
+@pytest.mark.parametrize("ends", [(0, 255), (-32, 32)])
+def test_a_wrong_reading_of_integers_is_refused(
+    ends: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The float network that it stands for would be just as well converted: only the file as it is can tell."""
+    net = Net()
+    x = net.conv("x", (3, 6), 3, 2)
+    onnx.save(net.model(net.pooled(net.conv(x, (6, 6), 3, 2))), tmp_path / "model.onnx")
+    every_format.quantise(tmp_path / "model.onnx", "onnx_qdq")
+    monkeypatch.setitem(quantised._LIMITS, TensorProto.INT8, ends)
+    source = sources.open_source(tmp_path / "model.onnx")
+    with pytest.raises(RefusedError, match="as onnxruntime runs it: tap outcome"):
+        _compare(source, source.to_keras(ARCFACE, None, "audited"), every_format.faces(SIDE))
+
+
+def test_pixels_that_come_in_as_integers_are_what_the_file_makes_of_them() -> None:
+    net = Net()
+    scales = [net.constant(np.float32(1 / 128)), net.constant(np.uint8(127))]
+    pixels = net.add("DequantizeLinear", net.add("Transpose", "x", perm=[0, 3, 1, 2]), *scales)
+    model = net.model(net.pooled(net.conv(pixels, (3, 6), 3, 2)))
+    kind = model.graph.input[0].type.tensor_type
+    kind.elem_type = TensorProto.UINT8
+    kind.shape.CopyFrom(helper.make_tensor_type_proto(TensorProto.UINT8, ["n", SIDE, SIDE, 3]).tensor_type.shape)
+    graph = graphs.parse(model)
+    converted = onnx_source.to_keras(graph, pixels_of.told(graph)[0])
+    noise = {"noise": np.rint(np.random.default_rng(1).uniform(0, 255, (2, SIDE, SIDE, 3)).astype(np.float32))}
+    oracle = parity.Oracle(lambda: graph.model)
+    assert parity.check(converted, {"outcome": converted.outputs["outcome"]}, oracle, noise, (2,))
+
+
+def test_an_embedding_of_integers_is_refused_with_what_to_do() -> None:
+    net = Net()
+    scales = [net.constant(np.float32(0.1)), net.constant(np.int8(0))]
+    model = net.model(net.add("QuantizeLinear", net.pooled(net.conv("x", (3, 6), 3, 2)), *scales))
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.INT8
+    with pytest.raises(InputError, match=r"outputs in float, received integers .* DequantizeLinear behind it"):
+        graphs.parse(model)
 
 
 def test_half_precision_is_read_as_float32() -> None:

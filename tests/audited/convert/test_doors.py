@@ -22,7 +22,7 @@ from mint_keras.audited.cards import ARCFACE, RAW, UNIT, Preprocessing
 from mint_keras.audited.convert import doors, pixels, quantised, saved_model, sources
 from mint_keras.audited.convert import graph as graphs
 from mint_keras.audited.convert import onnx as onnx_source
-from mint_keras.records import InputError
+from mint_keras.records import InputError, RefusedError
 from tests.audited.convert import files
 from tests.audited.convert.test_operators import model, node, weights
 
@@ -78,6 +78,15 @@ def test_int8_is_dequantised_and_stands_beside_its_interpreter(name: str, shelf:
     expected = np.asarray(files.from_state(STATE).model(iresnet.normalise(NOISE))["outcome"])
     received = outcome(source)
     assert 1e-5 < np.linalg.norm(received - expected) / np.linalg.norm(expected) < 0.2
+
+
+def test_integers_are_judged_by_faces_whose_ranges_they_have(shelf: Path) -> None:
+    source = sources.open_source(shelf / "int8.tflite")
+    converted, oracle = source.to_keras(ARCFACE, None, "audited"), source.oracles[-1]
+    oracle.tolerance = parity.Tolerance(1e-6, 1.0)
+    for shown, said in (({"noise": NOISE, "faces": NOISE}, "on faces has"), ({"noise": NOISE}, "on noise has")):
+        with pytest.raises(RefusedError, match=f"tap outcome {said}"):
+            parity.check(converted, {"outcome": converted.outputs["outcome"]}, oracle, shown, (2,))
 
 
 def test_tflite_operators_against_the_interpreter() -> None:

@@ -63,6 +63,21 @@ def test_what_is_no_onnx(model_file: Path, tmp_path: Path) -> None:
             source.to_keras(source.usual_preprocessing()[0], None, "audited")
 
 
+def test_nodes_may_stand_before_what_they_read(model_file: Path) -> None:
+    """As runtimes take them; converters to half precision leave casts behind their readers."""
+    model, ordered = onnx.load(model_file), sources.open_source(model_file).graph
+    nodes = list(model.graph.node)[::-1]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    onnx.save(model, model_file)
+    source = sources.open_source(model_file)
+    assert sorted(node.name for node in source.graph.nodes) == sorted(node.name for node in ordered.nodes)
+    assert source.oracles[0].session([*source.graph.outputs.values()])(np.zeros((1, 16, 16, 3), np.float32))[0].any()
+    model.graph.node[0].input[0] = model.graph.node[0].output[0]
+    onnx.save(model, model_file)
+    assert "Expected a valid ONNX model" in refusal(model_file)
+
+
 @pytest.mark.parametrize("domain", ["", "com.example"])
 def test_a_custom_operator_is_named_with_what_is_supported(domain: str, model_file: Path) -> None:
     model = onnx.load(model_file)
@@ -169,7 +184,7 @@ def test_tensors_stay_within_their_storage(offset: int, size: tuple, stride: tup
         archive.writestr("archive/data.pkl", content.getvalue())
         archive.writestr("archive/data/0", whole.tobytes())
     with pytest.raises(InputError, match="tensor"):
-        torch_file.read_state_dict(path)
+        torch_file.read_checkpoint(path)
 
 
 def test_kinds_of_numbers_and_views(tmp_path: Path) -> None:
@@ -178,7 +193,7 @@ def test_kinds_of_numbers_and_views(tmp_path: Path) -> None:
         "half": np.float16([1.5, -2]), "double": np.float64([3.25]), "count": np.array(7), "view": transposed,
     }  # fmt: skip
     files.save_torch_zip(tmp_path / "model.pth", arrays)
-    received = torch_file.read_state_dict(tmp_path / "model.pth")
+    received = torch_file.read_checkpoint(tmp_path / "model.pth")[0]
     for key, array in arrays.items():
         np.testing.assert_array_equal(received[key], array)
     assert {key: array.dtype.name for key, array in received.items()} == {

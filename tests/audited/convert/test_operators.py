@@ -194,6 +194,11 @@ CASES: dict[str, tuple[list[onnx.NodeProto], Weights, int]] = {
     "clip to nothing": ([node("Clip", "c", "y")], {}, 13),
     "a number per place": ([node("Add", "c k", "y")], {"k": weights(8, 12, 12)}, 13),
     "a number per row": ([node("Mul", "c k", "y")], {"k": weights(12, 1)}, 13),
+    "a number per place with one per channel": (
+        [node("ReduceMean", "c", "m", axes=[1]), node("Mul", "m k", "n"), node("Sub", "k m", "o"), node("Add", "n o", "y")],
+        {"k": weights(8, 1, 1)},
+        13,
+    ),
     "maximum and minimum with numbers": (
         [node("Max", "c k", "m"), node("Min", "k m", "n"), node("Max", "m n", "y")], {"k": weights(8, 1, 1)}, 13
     ),

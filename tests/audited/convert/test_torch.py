@@ -10,7 +10,7 @@ from mint_keras.audited.cards import ARCFACE
 from mint_keras.audited.convert import onnx as onnx_source
 from mint_keras.audited.convert import sources, torch
 from mint_keras.records import InputError
-from studies import every_format
+from studies import every_format, torch_files
 
 PIXELS = np.rint(np.random.default_rng(7).uniform(0, 255, (2, 64, 64, 3))).astype(np.float32)
 # Of PyTorch 2.13 with arcface_torch's modules: the mean size of what hooks caught, and the second face's first numbers.
@@ -35,7 +35,7 @@ PYTORCH = {
 
 @pytest.mark.parametrize("network", PYTORCH)
 def test_every_tap_is_what_pytorch_gives(network: str, tmp_path: Path) -> None:
-    every_format.write_torch(tmp_path / "model.pth", every_format.state_dict(network))
+    torch_files.write(tmp_path / "model.pth", every_format.state_dict(network))
     source = sources.open_source(tmp_path / "model.pth")
     assert source.is_checkpoint
     assert source.format.startswith("PyTorch state dict of arcface_torch, ")

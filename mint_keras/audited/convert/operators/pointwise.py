@@ -59,7 +59,10 @@ _MERGES = {
     "Add": layers.Add, "Sum": layers.Add, "Sub": layers.Subtract, "Mul": layers.Multiply, "Max": layers.Maximum,
     "Min": layers.Minimum,
 }  # fmt: skip
-_FUNCTIONS = {"Div": keras.ops.divide, "Pow": keras.ops.power, "Max": keras.ops.maximum, "Min": keras.ops.minimum}
+_FUNCTIONS = {
+    "Div": keras.ops.divide, "Pow": keras.ops.power, "Max": keras.ops.maximum, "Min": keras.ops.minimum,
+    "Add": keras.ops.add, "Sum": keras.ops.add, "Sub": keras.ops.subtract, "Mul": keras.ops.multiply,
+}  # fmt: skip
 
 
 def arithmetic(b: Builder, node: Node) -> Value:
@@ -84,7 +87,9 @@ def arithmetic(b: Builder, node: Node) -> Value:
     position = constants.index(False)
     value = b.input(node, position)
     number = b.placed(node, b.constant(node, 1 - position), value)
-    if node.op in ("Pow", "Max", "Min") or (node.op == "Div" and position == 1):
+    size = value.tensor.shape[1:]
+    is_spread = np.broadcast_shapes(number.shape, size) != size  # a number of each token, times one of each channel
+    if node.op in ("Pow", "Max", "Min") or is_spread or (node.op == "Div" and position == 1):
         arguments = (value.tensor, number) if position == 0 else (number, value.tensor)
         return Value(b.operation(name, _FUNCTIONS[node.op], *arguments), value.order)
     if node.op == "Div" and not number.all():
