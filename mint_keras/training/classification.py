@@ -7,32 +7,12 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from mint_keras import formats
+from mint_keras import formats, languages
 from mint_keras.audited import classifiers, zoo
 from mint_keras.borders import named
 from mint_keras.data import images, sample_tables, samples
 from mint_keras.records import InputError, SampleTable
 from mint_keras.training import checkpoints, fit_audited
-
-_CARD = """---
-library_name: keras
-license: other
-tags: [image-classification, membership-inference, mint_keras]
----
-
-# {name}
-
-A classifier whose members are known, to be audited as in Appendix A of the paper.
-
-{facts}
-
-- Input: RGB pictures of {resolution}x{resolution}, (x - 127.5) / 127.5: the largest central square, shrunk by averaging
-  or enlarged bilinearly. Outputs: `conv1`, the first convolution, and `outcome`, the logits.
-- `members.parquet` lists what it was trained on: the whole part "train". `held_out.parquet` lists pictures of the same
-  database that it never saw.
-- `manifest.json` has the settings, the classes, the command and the SHA-256 of the weights and of the training pixels.
-- `evaluation.json` has what `model.evaluate` gave, `training.csv` the losses.
-"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +81,8 @@ def train_classifier(spec: ClassifierSpec, out: Path, overwrite: bool = False) -
         f"{figures['members']['num_pictures']} pictures of {len(classes)} classes of {named(spec.data)}.\n"
         f"Top-1 accuracy: {shown['held_out']} it never saw, {shown['members']} it was trained on."
     )
-    formats.write_text(out / "card.md", _CARD.format(name=out.name, facts=facts, resolution=spec.resolution))
+    card = languages.of(languages.ENGLISH).templates("mint_keras.report", is_page=False).get_template("classifier.md")
+    formats.write_text(out / "card.md", card.render(name=out.name, facts=facts, resolution=spec.resolution))
     return TrainedClassifier(figures, facts)
 
 
