@@ -318,8 +318,5 @@ def _are_conditions(paths: Sequence[Sequence[str]]) -> bool:
         return num_repeated >= len(outside) / 2
     is_named = all(re.search(r"[^\W\d_]{2}", name) and not _is_class(name) for name in outside)
     is_few = 1 < num <= min(_FEW_SPLITS, len(outside))
-    return (
-        is_few
-        and is_named
-        and any(2 * sum(outside[name] > 1 for name in names) >= len(names) for names in inside.values())
-    )
+    is_shared = any(2 * sum(outside[name] > 1 for name in names) >= len(names) for names in inside.values())
+    return is_few and is_named and is_shared
