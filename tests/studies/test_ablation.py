@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from mint_keras.aad import signals
 from mint_keras.audited.taps import OUTCOME
 from mint_keras.records import REFERENCE, Observations, SampleTable
+from mint_keras.scorers import mint_plus
 from mint_keras.scorers.mint_plus import MintPlus
 from studies.plus.ablation import Known, ablate
 
@@ -21,7 +21,6 @@ def draw(seed: int, num_people: int = 80, num_photos: int = 4) -> Known:
     arrays = {
         OUTCOME: outcome.astype(np.float32),
         f"{REFERENCE}_model": centres[person] @ rng.normal(size=(24, 12)) / 5 + noise[:, :12],
-        signals.BN_DISTANCE: rng.gamma(2.0, size=(len(person), 3)),
     }
     return Observations(table, arrays), is_member
 
@@ -30,11 +29,19 @@ def test_an_ablation_leaves_out_and_leaves_alone() -> None:
     calibration, evaluation = draw(1), draw(2)
     found = ablate(calibration, evaluation, MintPlus())
     assert set(found["default"].ingredients) == {"norm", "cohort", "reference"}
-    names = {"default", "with batch_norm", "only batch_norm"}
-    names |= {f"{kind} {name}" for kind in ("only", "without") for name in ("norm", "cohort", "reference")}
-    assert set(found) == names
+    names = {f"{kind} {name}" for kind in ("only", "without") for name in ("norm", "cohort", "reference")}
+    assert set(found) == {"default", *names}
     assert found["only norm"].evaluation_auc > found["without norm"].evaluation_auc + 0.05
     assert found["only norm"].calibration_auc > 0.7
+
+
+def test_what_is_no_default_is_added() -> None:
+    seen, is_member = draw(1)
+    found = ablate(
+        (Observations(seen.table, {OUTCOME: seen[OUTCOME]}), is_member), None, MintPlus(level=mint_plus.WITH_OTHERS)
+    )
+    assert {label for label in found if label.startswith("with ")} == {"with log_odds"}
+    assert found["with log_odds"].ingredients == (*found["default"].ingredients, "log_odds")
 
 
 def test_nobody_is_evaluated_while_something_is_to_be_chosen() -> None:
