@@ -16,7 +16,7 @@ from mint_keras.heads import specs
 from mint_keras.records import AUDITED, InputError, Observations, Scores
 from mint_keras.runs.run import Run, heads_of, load_head
 from mint_keras.runs.spec import HeadKey, RunSpec
-from mint_keras.scorers import baselines
+from mint_keras.scorers import baselines, mint_plus
 from mint_keras.scorers.contract import Fitted, Needs, Scorer
 from mint_keras.scorers.head import Head
 from mint_keras.statistics import division, figures, selection
@@ -209,4 +209,5 @@ def manifest(spec: AuditSpec) -> dict[str, Any]:
             inputs[name] = samples.fingerprint(samples.list_all(given))
     # What was given is in the inputs by its content, not its place: where folders were moved it is the same audit.
     settings = {name: getattr(spec, name) for name in ("robustness", "num_untrained", "prevalence", "seed")}
+    settings["recipe"] = mint_plus.RECIPE  # an audit of another version does not go on with scores of this one
     return formats.make_manifest(KIND, inputs, settings)

@@ -30,6 +30,7 @@ from mint_keras.statistics.rule import UNSEEN_PHOTOS
 
 _TRUTHS = {findings.PERSON: mint_plus.IDENTITY, findings.IMAGE: mint_plus.IMAGE}
 _MIN_PEOPLE = math.ceil(mint_plus.MIN_PEOPLE * NUM_FOLDS / (NUM_FOLDS - 1))  # of a side: a fold is not fitted on
+_IDS = "sample_id"
 _LEVELS = {
     mint_plus.PHOTO: "photo",
     mint_plus.WITH_OTHERS: "photo with others",
@@ -223,7 +224,8 @@ def _embedded(opened: Opened, tasks: Tasks, rows: np.ndarray, name: str) -> dict
     references, native = _references(opened), opened.run.spec.native_resolution
 
     def make() -> dict[str, np.ndarray]:
-        return dict(looks.embed(references[name], tasks.table.take(asked), native, len(references) == 1).arrays)
+        seen = looks.embed(references[name], tasks.table.take(asked), native, len(references) == 1)
+        return {**seen.arrays, _IDS: np.asarray(seen.table.sample_id.tolist())}
 
     def write(path: Path, found: dict[str, np.ndarray]) -> None:
         with formats.atomic_path(path) as temporary:
@@ -231,7 +233,9 @@ def _embedded(opened: Opened, tasks: Tasks, rows: np.ndarray, name: str) -> dict
 
     def read(path: Path) -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as found:
-            return {key: found[key][np.searchsorted(asked, rows)] for key in found.files}
+            place = {sample_id: k for k, sample_id in enumerate(found[_IDS].tolist())}
+            chosen = [place[sample_id] for sample_id in tasks.table.sample_id[rows].tolist()]
+            return {key: found[key][chosen] for key in found.files if key != _IDS}
 
     return formats.kept(opened.folder / "mint_plus" / name / "embeddings.npz", make, write, read)
 

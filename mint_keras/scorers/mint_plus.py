@@ -6,7 +6,8 @@ externals are decides what a score speaks of, with the same code:
 
 - *identity membership*: externals are other people. A score says whether the model was trained on this person.
 - *image membership*: externals are photos of the members' own people that were not trained on. A score says whether
-  the model was trained on this photo, given that its person is a member.
+  the model was trained on this photo, given that its person is a member. Beside the person's other photos it ranks
+  them: of somebody whose photos were all used, or none, it says nothing.
 
 What it looks at is in `INGREDIENTS`. The strongest is the cohort: training pushes members away from one another, so a
 face that lies near none of the known members was probably pushed too.
@@ -28,6 +29,7 @@ from mint_keras.scorers.ingredients import IDENTITY, IMAGE, INGREDIENTS, Cohort,
 from mint_keras.statistics import metrics
 
 NAME = "mint_plus"
+RECIPE = 2  # counts changes of what scores are: those of two recipes are never compared
 PHOTO, WITH_OTHERS, OF_PERSON = "photo", "with_others", "person"
 LEVELS = {
     PHOTO: "each photo on its own",

@@ -148,3 +148,11 @@ def test_references_are_looked_at_as_the_audited_network_is(monkeypatch: pytest.
         column = name.partition("/")[2]
         theirs = (alone["reference_a"][column] + alone["reference_b"][column]) / 2
         np.testing.assert_allclose(values, alone[OUTCOME][column] - theirs, err_msg=name)
+
+
+def test_a_reference_alone_sees_the_views_that_are_subtracted() -> None:
+    # Else what only the reference says would pass for what only the audited model says, and no control would show it.
+    beside, own = (
+        set(ingredients.INGREDIENTS[name].default_for) for name in ("reference_others_views", "others_views")
+    )
+    assert beside <= own
