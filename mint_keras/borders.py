@@ -142,17 +142,13 @@ def parquet_blocks(path: Path, wanted: Sequence[str], part: int | None = None) -
         file = pyarrow.parquet.ParquetFile(path, read_dictionary=texts)
         names, groups = [field.name for field in fields], [facts.row_group(k) for k in range(facts.num_row_groups)]
         leaves = [k for k in range(facts.num_columns) if facts.schema.column(k).path.partition(".")[0] in names]
-        num_values = []
-        for k in range(len(groups)) if part is None else [part]:
+        num_values, num_bytes = 0, sum(group.total_byte_size for group in groups)
+        is_sane = facts.num_rows <= size + _MIN_ROWS and num_bytes <= _MAX_WIDE + _MAX_PACKED * size
+        for k in (range(len(groups)) if part is None else [part]) if is_sane else ():
             # Arrow refuses contradictory columns where it reads them; asked for their facts first, it aborts.
             next(file.iter_batches(1, [k], names), None)
-            num_values += [groups[k].column(leaf).num_values for leaf in leaves]
-        num_bytes = sum(group.total_byte_size for group in groups)
-        if (
-            facts.num_rows > size + _MIN_ROWS
-            or max(num_values, default=0) > _MAX_NUMBERS * (facts.num_rows + 1)
-            or num_bytes > _MAX_WIDE + _MAX_PACKED * size
-        ):
+            num_values = max([num_values, *(groups[k].column(leaf).num_values for leaf in leaves)])
+        if not is_sane or num_values > _MAX_NUMBERS * (facts.num_rows + 1):
             received = f"{facts.num_rows} rows and {num_bytes} bytes in a file of {size}"
             raise InputError(f"Expected a table of samples at {path}, received {received}.")
         num_bytes, ends = 0, np.cumsum([group.num_rows for group in groups])

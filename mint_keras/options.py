@@ -95,7 +95,7 @@ def parse(
 
 def make_parser(config_class: type[Config], description: str, program: str | None = None) -> "_Parser":
     """Returns what parses the options of a command; see `parse`."""
-    parser = _Parser(prog=program, description=description, formatter_class=_HelpFormatter)
+    parser = _Parser(prog=program, description=description, formatter_class=_HelpFormatter, allow_abbrev=False)
     parser.add_argument("--config", action="config", help="YAML file of any of these options (underscores for dashes)")
     parser.kinds = types = typing.get_type_hints(config_class)
     help_of = {
@@ -207,14 +207,20 @@ class _Parser(jsonargparse.ArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         flags = {"--" + name.rstrip("_").replace("_", "-"): kind for name, kind in self.kinds.items()}
-        if found := re.search(r'Parser key "(\w+)"', message):
+        if found := re.match(r'Parser key "(\w+)"(?: element (\d+))?', message):
             flag = "--" + found[1].replace("_", "-")
-            # Of several words, jsonargparse says which one is wrong at the end of its message.
-            given = max(self._given(flag), key=message.rfind, default="another")
+            given = (list(self._given(flag)) or ["another"])[int(found[2] or 0) - 1]
             choices = [one for one in typing.get_args(flags[flag]) if isinstance(one, str)]
             message = f"Expected {_expected(flags[flag])} as {flag}, received {given!r}{nearest(given, choices) or '.'}"
-        elif found := re.fullmatch(r"unrecognized arguments: (--[\w-]+).*", message):
-            message = f"Expected options of this command, received {found[1]}{nearest(found[1], flags) or '.'}"
+        elif found := re.match(r"unrecognized arguments: ([^\s=]+)", message):
+            hint = nearest(found[1], [*flags, "--config", "--help"]) or "."
+            message = f"Expected options of this command, received {found[1]}{hint}"
+        elif found := re.match(r"argument (--[\w-]+): (?:expected|ignored explicit argument '(.*)')", message):
+            wanted = f"{found[1]} without a value" if found[2] else f"{_expected(flags[found[1]])} as {found[1]}"
+            message = f"Expected {wanted}, received {found[2] or 'none'}."
+        elif found := re.match("the following arguments are required: (.+)", message):
+            names = {action.dest: (*action.option_strings, action.dest)[0] for action in self._actions}
+            message = f"Expected {', '.join(names.get(name, name) for name in found[1].split(', '))}, received none."
         sys.stderr.write(f"error: {one_line(message)} ({self.prog} --help says more)\n")
         self.exit(WRONG_USAGE)
 

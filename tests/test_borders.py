@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from mint_keras import borders, formats
@@ -142,3 +144,12 @@ class TestInertNames:
         assert message.startswith("x y")
         assert message.endswith("end.")
         assert message.isprintable()
+
+
+def test_a_table_that_unpacks_to_too_much_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = pyarrow.array(["a" * (borders._MAX_WIDE + 2**22)])
+    path = tmp_path / "large.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"sample_id": text}), path, compression="zstd", use_dictionary=False)
+    monkeypatch.setattr(pyarrow.parquet.ParquetFile, "iter_batches", lambda *_: pytest.fail("it was unpacked"))
+    with pytest.raises(InputError, match="bytes in a file of"):
+        borders.read_parquet(path, ["sample_id"])

@@ -53,6 +53,11 @@ def test_wrong_usage_is_2(tmp_path: Path) -> None:
     ("kind", "words", "said"),
     [
         (score.Score, "--policy larges", "central or only as --policy, received 'larges': did you mean largest?"),
+        (score.Score, "--confi=/etc/passwd", "received --confi: did you mean --config?"),
+        (score.Score, "--quiet=maybe photos", "Expected --quiet without a value, received maybe."),
+        (score.Score, "--policy", "as --policy, received none."),
+        (score.Score, "photos", "Expected --bundle, received none."),
+        (make_tables.MakeTables, "--table 4 42x --out x", "as --table, received '42x'."),
         (score.Score, "--policy all --policy=x", "central or only as --policy, received 'x'."),
         (score.Score, "--port -1", "a whole number from 0 to 4294967295 as --port, received '-1'."),
         (score.Score, "--border abc", "a finite number as --border, received 'abc'."),
