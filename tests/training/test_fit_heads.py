@@ -130,11 +130,12 @@ def test_heads_of_one_bench_are_those_that_are_trained_alone(tmp_path: Path) -> 
     assert any((one != two).any() for one, two in zip(first, other, strict=True))
 
 
+@pytest.mark.parametrize("kind", ["cnn", "vanilla"])
 def test_an_interrupted_training_ends_where_a_whole_one_does(
-    arrays: dict[str, store.ShardedArray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, arrays: dict[str, store.ShardedArray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = fit_heads.HeadTraining(5, 5, warmup=3, checkpoint_seconds=0.0)  # interrupted before it has risen
-    whole = build("cnn")
+    whole = build(kind)
     fit_heads.fit_head(whole, data({TAP: arrays[TAP]}), settings, tmp_path / "whole")
 
     class Interrupted(checkpoints.Checkpoint):
@@ -146,10 +147,10 @@ def test_an_interrupted_training_ends_where_a_whole_one_does(
     with monkeypatch.context() as patched:
         patched.setattr(fit_heads.checkpoints, "Checkpoint", Interrupted)
         with pytest.raises(KeyboardInterrupt):
-            fit_heads.fit_head(build("cnn"), data({TAP: arrays[TAP]}), settings, tmp_path / "again")
+            fit_heads.fit_head(build(kind), data({TAP: arrays[TAP]}), settings, tmp_path / "again")
     assert checkpoints.completed_epochs(tmp_path / "again" / "checkpoint") == 2
     done: list[int] = []
-    again = build("cnn")
+    again = build(kind)
     fit_heads.fit_head(again, data({TAP: arrays[TAP]}), settings, tmp_path / "again", done.append)
     assert done == [2, 1, 1, 1]
     for one, two in zip(whole.get_weights(), again.get_weights(), strict=True):
