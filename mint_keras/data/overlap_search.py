@@ -10,7 +10,7 @@ from tqdm import tqdm
 from mint_keras import progress
 from mint_keras.data import images, overlap, registration
 from mint_keras.data.alterations import ALTERATIONS
-from mint_keras.records import SampleTable
+from mint_keras.records import InputError, SampleTable
 
 _BLOCK = 1024  # photos that are looked up at once
 _BATCH_SIZE = 64  # of a model
@@ -77,9 +77,11 @@ class _Search:
         self._found: list[tuple[int, int, str, float]] = []
 
     def run(self, known: Sequence[tuple[int, int]]) -> Searched:
-        chosen = self._rng.choice(len(self._table), min(_SAMPLE, len(self._table)), replace=False)
-        sample = images.first_faces(self._table.take(np.sort(chosen)), _SAMPLE)
-        self._scale = registration.Scale.of(registration.grey(sample, registration.ROUGH))
+        # Any that can be read: in a download that broke off most cannot.
+        shuffled = self._table.take(self._rng.permutation(len(self._table)))
+        if (sample := next(images.FaceReader().batches(shuffled, _SAMPLE), None)) is None:
+            raise InputError("Expected aligned faces in --samples, received none that is usable.")
+        self._scale = registration.Scale.of(registration.grey(sample[1], registration.ROUGH))
         with progress.bar(total=len(self._table), desc="photos", unit="photo") as bar:
             for database in self._order:
                 self._look_up(database, bar)

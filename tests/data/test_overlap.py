@@ -72,6 +72,19 @@ def test_each_pair_of_databases_is_searched_and_one_within_where_asked(tmp_path:
         assert as_pairs(overlap_search.search(samples.join(parts), side, settings).found) == expected
 
 
+def test_few_photos_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overlap_search, "_SAMPLE", 4)
+    for name in "ab":
+        images.write_png(tmp_path / name / "0.png", faces(1, 2)[0])
+        for k in range(60):
+            (tmp_path / name / f"x{k}.png").write_bytes(b"no photo")
+    table = samples.join([samples.list_samples(str(tmp_path / name)) for name in "ab"])
+    for seed in range(3):
+        settings = overlap_search.Settings(1.0, False, 0, seed)
+        found = overlap_search.search(table, np.repeat([0, 1], 61), settings)
+        assert found.is_read.sum() == len(found.found.first) + 1 == 2
+
+
 @pytest.mark.parametrize(("num_copies", "is_indexed"), [(15, False), (40, True)])
 def test_many_copies_of_one_photo_do_not_hide_each_other(num_copies: int, is_indexed: bool) -> None:
     photos = faces(12, 2)
