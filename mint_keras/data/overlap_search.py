@@ -69,10 +69,10 @@ class _Search:
             for row in self._rng.choice(rows, min(settings.num_planted, len(rows)), replace=False).tolist():
                 self._kinds[row].append(kind)
         self._digest, self._is_read = np.zeros(len(table), np.uint64), np.zeros(len(table), bool)
-        self._looks: list[overlap.Look] = []  # of planted copies
+        self._fine: list[np.ndarray] = []  # of planted copies
         self._hits: dict[str, list[bool]] = {}
         self._reader = images.FaceReader()
-        self._compare = overlap.comparing(self._look)
+        self._compare = overlap.comparing(self._picture)
         self._indices: list[overlap.Index] = []
         self._found: list[tuple[int, int, str, float]] = []
 
@@ -122,7 +122,7 @@ class _Search:
         for start in range(0, len(chosen), _BLOCK):
             some = chosen[start : start + _BLOCK]
             copies = np.stack([ALTERATIONS[kind](faces[place], self._rng) for place, kind in some])
-            self._looks += map(overlap.Look.at, copies)
+            self._fine += list(registration.grey(copies, registration.FINE))
             yield [(int(rows[place]), kind) for place, kind in some], self._prints(copies)
 
     def _count(self, index: overlap.Index, planted: list[tuple[list[tuple[int, str]], overlap.Fingerprints]]) -> None:
@@ -140,7 +140,8 @@ class _Search:
         batches = [faces[start : start + _BATCH_SIZE] for start in range(0, len(faces), _BATCH_SIZE)]
         return overlap.Fingerprints.join([overlap.Fingerprints.of(batch, self._embed) for batch in batches])
 
-    def _look(self, row: int) -> overlap.Look:
+    def _picture(self, row: int) -> np.ndarray:
         if row >= len(self._table):
-            return self._looks[row - len(self._table)]
-        return overlap.Look.at(images.FACE.apply(self._reader.image(str(self._table.location[row]))))
+            return self._fine[row - len(self._table)]
+        face = images.FACE.apply(self._reader.image(str(self._table.location[row])))
+        return registration.grey(face[None], registration.FINE)[0]
