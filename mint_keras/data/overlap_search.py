@@ -15,6 +15,8 @@ from mint_keras.records import InputError, SampleTable
 _BLOCK = 1024  # photos that are looked up at once
 _BATCH_SIZE = 64  # of a model
 _SAMPLE = 512  # photos say how small pictures are described
+# Of which rows and kinds copies are, and what they are found by.
+_Planted = tuple[list[tuple[int, str]], overlap.Fingerprints]
 
 
 class Settings(NamedTuple):
@@ -85,9 +87,8 @@ class _Search:
         with progress.bar(total=len(self._table), desc="photos", unit="photo") as bar:
             for database in self._order:
                 self._look_up(database, bar)
-        read = np.flatnonzero(self._is_read)
-        equal = [(int(read[a]), int(read[b]), why, 1.0 if self._embed else none)
-                 for a, b, why, none in overlap.equal_pairs(self._digest[read])]  # fmt: skip
+        read, cosine = np.flatnonzero(self._is_read), 1.0 if self._embed else np.nan
+        equal = [(int(read[a]), int(read[b]), why, cosine) for a, b, why, _ in overlap.equal_pairs(self._digest[read])]
         others = [(*pair, overlap.KNOWN, np.nan) for pair in known if self._is_read[list(pair)].all()]
         return Searched(overlap.Overlap.of([*equal, *self._found, *others]), self._is_read, self._hits)
 
@@ -95,7 +96,7 @@ class _Search:
         """Looks a database up in those that are indexed, and indexes it."""
         rows = np.flatnonzero(self._side == database)
         kept: list[tuple[np.ndarray, overlap.Fingerprints]] = []
-        planted: list[tuple[list[tuple[int, str]], overlap.Fingerprints]] = []
+        planted: list[_Planted] = []
         for chosen, faces in images.FaceReader().batches(self._table.take(rows), _BLOCK):
             block, prints = rows[chosen], self._prints(faces)
             self._digest[block], self._is_read[block] = prints.digest, True
@@ -114,9 +115,7 @@ class _Search:
                 self._found += index.search(block, prints, self._compare)
             self._count(index, planted)
 
-    def _plant(
-        self, rows: np.ndarray, faces: np.ndarray
-    ) -> Iterator[tuple[list[tuple[int, str]], overlap.Fingerprints]]:
+    def _plant(self, rows: np.ndarray, faces: np.ndarray) -> Iterator[_Planted]:
         """Yields altered copies of some faces, and of which rows and kinds they are."""
         chosen = [(place, kind) for place, row in enumerate(rows.tolist()) for kind in self._kinds.get(row, ())]
         for start in range(0, len(chosen), _BLOCK):
@@ -125,7 +124,7 @@ class _Search:
             self._fine += list(registration.grey(copies, registration.FINE))
             yield [(int(rows[place]), kind) for place, kind in some], self._prints(copies)
 
-    def _count(self, index: overlap.Index, planted: list[tuple[list[tuple[int, str]], overlap.Fingerprints]]) -> None:
+    def _count(self, index: overlap.Index, planted: list[_Planted]) -> None:
         """Looks up planted copies; of photos with equal pixels the one that is indexed stands for all."""
         start = len(self._table) + sum(map(len, self._hits.values()))
         for origins, prints in planted:

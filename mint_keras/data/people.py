@@ -40,11 +40,9 @@ _PARTS = re.compile(
 _ROLES_ABROAD = [
     re.compile(rf"(?:{words})(?:s?[-_ ]?(?:set|data|daten|datos|dados|dati|gegevens|\d{{1,2}}))?", re.IGNORECASE)
     for words in (
-        r"train|training|trainieren|trainen|lern|lernen|entrenamiento|apprentissage|entra[iî]nement|addestramento"
-        r"|allenamento|treinamento|treino",
-        r"val|valid|validation|validierung|validaci[oó]n|validazione|convalida|valida[cç][aã]o|validatie|tests?|testing"
-        r"|testes?|pr(?:ü|ue)f|pr(?:ü|ue)fung|pruebas?|essais?|prova|toets|[eé]valuation|evaluierung|auswertung"
-        r"|evaluaci[oó]n|verifica|valutazione|avalia[cç][aã]o|evaluatie",
+        r"train(?:ing|en)?|lern|entrenamiento|apprentissage|entra[iî]nement|(?:addestra|allena|treina)mento|treino",
+        r"val|convalida|valid(?:ation|ierung|aci[oó]n|azione|a[cç][aã]o|atie)?|test(?:s|es?|ing)?|pr(?:ü|ue)f(?:ung)?"
+        r"|pruebas?|essais?|prova|toets|[eé]valua(?:tion|ci[oó]n|tie)|evaluierung|verifica|valutazione|avalia[cç][aã]o",
     )
 ]
 _TAKES = (
