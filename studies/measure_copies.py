@@ -197,7 +197,7 @@ def settle(photos: Photos, num: int, seed: int) -> dict[str, Any]:
     nearest = np.argpartition(-alike, _NEAREST, axis=1)[:, :_NEAREST]
     pairs = np.stack([np.repeat(np.arange(len(plain)), _NEAREST), nearest.ravel()])
     pairs = np.unique(np.sort(pairs, axis=0), axis=1)
-    hashes = np.stack([overlap.Look.at(face).hashes[0] for face in photos.faces])
+    hashes = overlap.Fingerprints.of(photos.faces).hashes[:, 0]
     bits = np.bitwise_count(hashes[pairs[0]] ^ hashes[pairs[1]]).sum(axis=1)
     pairs = pairs[:, bits > overlap.MAX_BITS]
     of_copies = [registration.agreement(fine[0][k], copy) for k, copy in zip(row.tolist(), fine[1], strict=True)]
@@ -230,10 +230,9 @@ class Searches:
         return self._search(self._rows, self._prints, self.photos.faces[:0])
 
     def _search(self, rows: np.ndarray, prints: overlap.Fingerprints, copies: np.ndarray) -> overlap.Overlap:
-        faces = self.photos.faces
-        compare = overlap.comparing(
-            lambda row: overlap.Look.at(faces[row] if row < len(faces) else copies[row - len(faces)])
-        )
+        fine = [*registration.grey(self.photos.faces, registration.FINE)]
+        fine += [*registration.grey(copies, registration.FINE)] if len(copies) else []
+        compare = overlap.comparing(fine.__getitem__)
         return overlap.Overlap.of([*self._index.search(rows, prints, compare)])
 
     def hits(self, found: overlap.Overlap, row: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ import numpy as np
 from mint_keras import environment, formats, shelf
 from mint_keras.borders import named
 from mint_keras.commands import Result
-from mint_keras.data import images, overlap, overlap_files, overlap_search, samples
+from mint_keras.data import images, overlap, overlap_files, overlap_search, protocol_files, samples
 from mint_keras.options import Common
 from mint_keras.records import InputError, SampleTable
 
@@ -147,6 +147,8 @@ def _text(config: FindOverlap, report: dict[str, Any]) -> str:
     if planted:
         kind, counts = planted[0]
         lines.insert(2, f"Of copies, at most {counts['missed_at_most']:.1%} are missed (95%, the worst kind: {kind}).")
+    if not report["within"]:
+        lines.append(protocol_files.NOT_WITHIN)
     if config.known:
         lines.append(f"Names in the known lists that are no sample's here: {report['known_names_without_sample']}")
     return "\n".join([*lines, str(config.out / formats.EXCLUDED_SAMPLES)])

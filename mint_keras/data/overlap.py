@@ -20,7 +20,7 @@ from mint_keras.records import SampleTable
 from mint_keras.texts import column
 
 EXACT, PERCEPTUAL, REGISTERED, EMBEDDING, KNOWN = "exact", "perceptual", "registered", "embedding", "known"
-# PDQ's authors take two photos for one up to a distance of 31 of 256 bits, and trust hashes from a quality of 50.
+# PDQ's authors take two photos for one up to 31 of 256 bits, and trust hashes from a quality of 50.
 # Source: https://github.com/facebook/ThreatExchange/tree/main/pdq
 MAX_BITS = 31
 MIN_QUALITY = 50
@@ -31,7 +31,7 @@ _EXACT_UP_TO = 2**15  # views: more are searched in cells, of which the nearest 
 _PROBES = 32
 _TRAINED_ON = 40  # views for each cell
 _CHUNK = 2**12  # photos that are described at once
-_KEPT = 2**14  # photos that were looked at stay in memory, 60 MB
+_KEPT = 2**14  # photos that were compared stay in memory, 50 MB
 
 # From faces, uint8 RGB, (n, 112, 112, 3), to embeddings of length 1, the same ones for a mirrored photo.
 Embed = Callable[[np.ndarray], np.ndarray]
@@ -44,69 +44,51 @@ class Fingerprints(NamedTuple):
         digest: The first 8 bytes of the SHA-256 of the pixels, shape (n,), uint64.
         rough: Small grey pictures, shape (n, 24, 24), uint8, see `registration`.
         embedding: Embeddings of length 1, shape (n, d); None if there is no model.
+        hashes: PDQ hashes of the photos and of them mirrored, shape (n, 2, 32), uint8.
+        quality: Of the hashes, 0 to 100, shape (n,); flat pictures have little. Without both, none is found by hash.
     """
 
     digest: np.ndarray
     rough: np.ndarray
     embedding: np.ndarray | None = None
+    hashes: np.ndarray = np.empty((0, 2, 32), np.uint8)
+    quality: np.ndarray = np.empty(0, int)
 
     @classmethod
     def of(cls, faces: np.ndarray, embed: Embed | None = None) -> Self:
         """Takes them of faces, uint8 RGB, (n, height, width, 3)."""
         digests = b"".join(hashlib.sha256(face.tobytes()).digest()[:8] for face in faces)
         rough = registration.grey(faces, registration.ROUGH)
-        return cls(np.frombuffer(digests, np.uint64), rough, embed(faces) if embed else None)
+        hashes, quality = map(np.stack, zip(*map(_pdq, faces), strict=True))
+        return cls(np.frombuffer(digests, np.uint64), rough, embed(faces) if embed else None, hashes, quality)
 
     @classmethod
     def join(cls, parts: Sequence[Self]) -> Self:
         """Returns those of several arrays of photos as one."""
-        digest, rough, embedding = zip(*parts, strict=True)
-        joined = None if embedding[0] is None else np.concatenate(embedding)
-        return cls(np.concatenate(digest), np.concatenate(rough), joined)
+        columns: list[Any] = [part[0] if part[0] is None else np.concatenate(part) for part in zip(*parts, strict=True)]
+        return cls(*columns)
 
 
-class Look(NamedTuple):
-    """What a photo is compared by.
+def _pdq(face: np.ndarray) -> tuple[np.ndarray, int]:
+    """Returns the PDQ hashes of a face, uint8 RGB, (height, width, 3), and of the mirrored one, and their quality."""
+    import pdqhash  # compiled, and needed in this module only
 
-    Attributes:
-        hashes: Its PDQ hash and that of the mirrored photo, shape (2, 32), uint8.
-        quality: Of the hashes, 0 to 100; flat pictures have little.
-        fine: A grey picture, (56, 56), see `registration`.
-    """
-
-    hashes: np.ndarray
-    quality: int
-    fine: np.ndarray
-
-    @classmethod
-    def at(cls, face: np.ndarray) -> Self:
-        """Looks at a face, uint8 RGB, (height, width, 3)."""
-        import pdqhash  # compiled, and needed in this module only
-
-        # The dihedral group: as it is, turned three times, flipped upside down, mirrored, and both diagonals.
-        bits, quality = pdqhash.compute_dihedral(np.ascontiguousarray(face))
-        hashes = np.packbits(np.array([bits[0], bits[5]], np.uint8), axis=1)
-        return cls(hashes, quality, registration.grey(face[None], registration.FINE)[0])
-
-    def why_copy(self, other: Self) -> str:
-        """Returns `PERCEPTUAL` or `REGISTERED`, if that says that the other is this photo; "" if it is another one."""
-        bits = np.bitwise_count(self.hashes ^ other.hashes[0]).sum(axis=1).min()
-        if bits <= MAX_BITS and min(self.quality, other.quality) >= MIN_QUALITY:
-            return PERCEPTUAL
-        return REGISTERED if registration.is_copy(self.fine, other.fine) else ""
+    # The dihedral group: as it is, turned three times, flipped upside down, mirrored, and both diagonals.
+    bits, quality = pdqhash.compute_dihedral(np.ascontiguousarray(face))
+    return np.packbits(np.array([bits[0], bits[5]], np.uint8), axis=1), quality
 
 
-# From two rows to why they are one photo, see `Look.why_copy`.
-Compare = Callable[[int, int], str]
+# From two rows to whether one lies on the other.
+Compare = Callable[[int, int], bool]
 
 
-def comparing(look: Callable[[int], Look]) -> Compare:
-    """Returns what compares two photos by their rows, each pair once, if `look` looks at one."""
-    look = functools.lru_cache(_KEPT)(look)
+def comparing(fine: Callable[[int], np.ndarray]) -> Compare:
+    """Returns what compares two photos by their rows, each pair once, if `fine` returns the picture of one."""
+    fine = functools.lru_cache(_KEPT)(fine)
 
     @functools.lru_cache(16 * _KEPT)
-    def compare(first: int, second: int) -> str:
-        return look(first).why_copy(look(second))
+    def compare(first: int, second: int) -> bool:
+        return registration.is_copy(fine(first), fine(second))
 
     return lambda first, second: compare(min(first, second), max(first, second))
 
@@ -150,10 +132,15 @@ class Index:
     """
 
     def __init__(self, rows: np.ndarray, prints: Fingerprints, scale: registration.Scale, min_cosine: float) -> None:
+        import faiss
+
         # Equal photos are indexed once: thousands of them would be millions of pairs.
         distinct = np.sort(np.unique(prints.digest, return_index=True)[1])
         self.rows, self.digest = rows[distinct], prints.digest[distinct]
         self._scale, self._embedding = scale, None
+        self._hashed = np.flatnonzero(np.isin(distinct, np.flatnonzero(prints.quality >= MIN_QUALITY)))
+        self._hashes: Any = faiss.IndexBinaryFlat(8 * prints.hashes.shape[2])  # 1 ns for each hash
+        self._hashes.add(np.ascontiguousarray(prints.hashes[distinct[self._hashed], 0]))
         rough, views = prints.rough[distinct], registration.VIEWS
         self._rough = _graph(
             lambda chosen: scale.describe(rough[chosen], views).reshape(-1, len(scale.mean)), len(distinct)
@@ -169,17 +156,30 @@ class Index:
         searches = [(REGISTERED, self._rough, len(registration.VIEWS), queries) for queries in described]
         if self._embedding is not None and prints.embedding is not None:
             searches.append((EMBEDDING, self._graph, 1, prints.embedding))
-        for reason, graph, num_views, queries in searches:
-            for place, own, why in self._near(reason, graph, num_views, queries, rows, compare):
-                cosine = math.nan
-                if self._embedding is not None and prints.embedding is not None:
-                    cosine = float(self._embedding[own] @ prints.embedding[place])
-                yield int(self.rows[own]), int(rows[place]), why if why == PERCEPTUAL else reason, cosine
+        by_hash = self._by_hash(prints)
+        near = [self._near(one, rows, compare, by_hash) for one in searches]
+        for reason, place, own in itertools.chain(((PERCEPTUAL, *pair) for pair in sorted(by_hash)), *near):
+            cosine = math.nan
+            if self._embedding is not None and prints.embedding is not None:
+                cosine = float(self._embedding[own] @ prints.embedding[place])
+            if self.rows[own] != rows[place]:
+                yield int(self.rows[own]), int(rows[place]), reason, cosine
+
+    def _by_hash(self, prints: Fingerprints) -> set[tuple[int, int]]:
+        """Returns queries and those whose hash is theirs, or that of the mirrored query."""
+        found: set[tuple[int, int]] = set()
+        places = np.flatnonzero(prints.quality >= MIN_QUALITY)
+        for hashes in prints.hashes[places].swapaxes(0, 1):
+            ends, _, own = self._hashes.range_search(np.ascontiguousarray(hashes), MAX_BITS + 1)  # nearer than that
+            place = np.repeat(places, np.diff(ends.astype(int)))
+            found |= set(zip(place.tolist(), self._hashed[own].tolist(), strict=True))
+        return found
 
     def _near(
-        self, reason: str, graph: Any, num_views: int, queries: np.ndarray, rows: np.ndarray, compare: Compare
-    ) -> Iterator[tuple[int, int, str]]:
-        """Yields queries and their copies, nearest first, until some that are near are no copies."""
+        self, asked: tuple[str, Any, int, np.ndarray], rows: np.ndarray, compare: Compare, by_hash: set[tuple[int, int]]
+    ) -> Iterator[tuple[str, int, int]]:
+        """Yields queries and their other copies, nearest first, until some that are near are no copies."""
+        reason, graph, num_views, queries = asked
         waiting, num = np.arange(len(queries)), _NEIGHBOURS
         while len(waiting):
             num = min(num, graph.ntotal, _MOST_NEIGHBOURS)
@@ -190,10 +190,10 @@ class Index:
             for k in np.flatnonzero(is_near[:, 0]).tolist():
                 place, misses = int(waiting[k]), 0
                 for own in dict.fromkeys((neighbours[k, is_near[k]] // num_views).tolist()):
-                    if self.rows[own] == rows[place]:
+                    if self.rows[own] == rows[place] or (place, own) in by_hash:
                         continue
-                    if why := compare(int(self.rows[own]), int(rows[place])):
-                        yield place, own, why
+                    if compare(int(self.rows[own]), int(rows[place])):
+                        yield reason, place, own
                     elif (misses := misses + 1) == _MISSES:
                         break
                 if misses < _MISSES and is_near[k, -1]:

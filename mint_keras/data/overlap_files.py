@@ -40,6 +40,7 @@ class Scan(NamedTuple):
             "num_samples": num_samples,
             "missed_at_most": max(missed, default=None),
             "by_embedding": self.report["audited"] is not None,
+            "within": self.report.get("within", True),  # at first every search was
         }
 
 

@@ -10,11 +10,13 @@ from tqdm import tqdm
 from mint_keras import progress
 from mint_keras.data import images, overlap, registration
 from mint_keras.data.alterations import ALTERATIONS
-from mint_keras.records import SampleTable
+from mint_keras.records import InputError, SampleTable
 
 _BLOCK = 1024  # photos that are looked up at once
 _BATCH_SIZE = 64  # of a model
 _SAMPLE = 512  # photos say how small pictures are described
+# Of which rows and kinds copies are, and what they are found by.
+_Planted = tuple[list[tuple[int, str]], overlap.Fingerprints]
 
 
 class Settings(NamedTuple):
@@ -69,23 +71,24 @@ class _Search:
             for row in self._rng.choice(rows, min(settings.num_planted, len(rows)), replace=False).tolist():
                 self._kinds[row].append(kind)
         self._digest, self._is_read = np.zeros(len(table), np.uint64), np.zeros(len(table), bool)
-        self._looks: list[overlap.Look] = []  # of planted copies
+        self._fine: list[np.ndarray] = []  # of planted copies
         self._hits: dict[str, list[bool]] = {}
         self._reader = images.FaceReader()
-        self._compare = overlap.comparing(self._look)
+        self._compare = overlap.comparing(self._picture)
         self._indices: list[overlap.Index] = []
         self._found: list[tuple[int, int, str, float]] = []
 
     def run(self, known: Sequence[tuple[int, int]]) -> Searched:
-        chosen = self._rng.choice(len(self._table), min(_SAMPLE, len(self._table)), replace=False)
-        sample = images.first_faces(self._table.take(np.sort(chosen)), _SAMPLE)
-        self._scale = registration.Scale.of(registration.grey(sample, registration.ROUGH))
+        # Any that can be read: in a download that broke off most cannot.
+        shuffled = self._table.take(self._rng.permutation(len(self._table)))
+        if (sample := next(images.FaceReader().batches(shuffled, _SAMPLE), None)) is None:
+            raise InputError("Expected aligned faces in --samples, received none that is usable.")
+        self._scale = registration.Scale.of(registration.grey(sample[1], registration.ROUGH))
         with progress.bar(total=len(self._table), desc="photos", unit="photo") as bar:
             for database in self._order:
                 self._look_up(database, bar)
-        read = np.flatnonzero(self._is_read)
-        equal = [(int(read[a]), int(read[b]), why, 1.0 if self._embed else none)
-                 for a, b, why, none in overlap.equal_pairs(self._digest[read])]  # fmt: skip
+        read, cosine = np.flatnonzero(self._is_read), 1.0 if self._embed else np.nan
+        equal = [(int(read[a]), int(read[b]), why, cosine) for a, b, why, _ in overlap.equal_pairs(self._digest[read])]
         others = [(*pair, overlap.KNOWN, np.nan) for pair in known if self._is_read[list(pair)].all()]
         return Searched(overlap.Overlap.of([*equal, *self._found, *others]), self._is_read, self._hits)
 
@@ -93,7 +96,7 @@ class _Search:
         """Looks a database up in those that are indexed, and indexes it."""
         rows = np.flatnonzero(self._side == database)
         kept: list[tuple[np.ndarray, overlap.Fingerprints]] = []
-        planted: list[tuple[list[tuple[int, str]], overlap.Fingerprints]] = []
+        planted: list[_Planted] = []
         for chosen, faces in images.FaceReader().batches(self._table.take(rows), _BLOCK):
             block, prints = rows[chosen], self._prints(faces)
             self._digest[block], self._is_read[block] = prints.digest, True
@@ -112,18 +115,16 @@ class _Search:
                 self._found += index.search(block, prints, self._compare)
             self._count(index, planted)
 
-    def _plant(
-        self, rows: np.ndarray, faces: np.ndarray
-    ) -> Iterator[tuple[list[tuple[int, str]], overlap.Fingerprints]]:
+    def _plant(self, rows: np.ndarray, faces: np.ndarray) -> Iterator[_Planted]:
         """Yields altered copies of some faces, and of which rows and kinds they are."""
         chosen = [(place, kind) for place, row in enumerate(rows.tolist()) for kind in self._kinds.get(row, ())]
         for start in range(0, len(chosen), _BLOCK):
             some = chosen[start : start + _BLOCK]
             copies = np.stack([ALTERATIONS[kind](faces[place], self._rng) for place, kind in some])
-            self._looks += map(overlap.Look.at, copies)
+            self._fine += list(registration.grey(copies, registration.FINE))
             yield [(int(rows[place]), kind) for place, kind in some], self._prints(copies)
 
-    def _count(self, index: overlap.Index, planted: list[tuple[list[tuple[int, str]], overlap.Fingerprints]]) -> None:
+    def _count(self, index: overlap.Index, planted: list[_Planted]) -> None:
         """Looks up planted copies; of photos with equal pixels the one that is indexed stands for all."""
         start = len(self._table) + sum(map(len, self._hits.values()))
         for origins, prints in planted:
@@ -138,7 +139,8 @@ class _Search:
         batches = [faces[start : start + _BATCH_SIZE] for start in range(0, len(faces), _BATCH_SIZE)]
         return overlap.Fingerprints.join([overlap.Fingerprints.of(batch, self._embed) for batch in batches])
 
-    def _look(self, row: int) -> overlap.Look:
+    def _picture(self, row: int) -> np.ndarray:
         if row >= len(self._table):
-            return self._looks[row - len(self._table)]
-        return overlap.Look.at(images.FACE.apply(self._reader.image(str(self._table.location[row]))))
+            return self._fine[row - len(self._table)]
+        face = images.FACE.apply(self._reader.image(str(self._table.location[row])))
+        return registration.grey(face[None], registration.FINE)[0]

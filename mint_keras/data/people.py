@@ -35,12 +35,16 @@ _PARTS = re.compile(
     r"|images?|imgs?|photos?|pictures?|pics?|faces?|frames?|crops?|cropped|aligned|raw|data|jpe?g|png|originals?",
     re.IGNORECASE,
 )
-# The same in other languages, by how the words begin. People may be called so, but not all people of a folder.
-_SPLITS_ABROAD = re.compile(
-    r"(?:train|trein|entren|entra[iî]n|addestr|apprent|lern|valid|test|pr[üu]e?f|prueba|prova|essai|[eé]val"
-    r"|avali|valut|verif|auswert|kontroll)[^\W\d_]*(?:[-_ ]?(?:set|data|daten|datos|dados|dati|\d{1,2}))?",
-    re.IGNORECASE,
-)
+# Of German, Spanish, French, Italian, Portuguese and Dutch: who trains, and who validates or tests. Whole words of both
+# are parts; a single one may be somebody, as may Testa and Trainor.
+_ROLES_ABROAD = [
+    re.compile(rf"(?:{words})(?:s?[-_ ]?(?:set|data|daten|datos|dados|dati|gegevens|\d{{1,2}}))?", re.IGNORECASE)
+    for words in (
+        r"train(?:ing|en)?|lern|entrenamiento|apprentissage|entra[iî]nement|(?:addestra|allena|treina)mento|treino",
+        r"val|convalida|valid(?:ation|ierung|aci[oó]n|azione|a[cç][aã]o|atie)?|test(?:s|es?|ing)?|pr(?:ü|ue)f(?:ung)?"
+        r"|pruebas?|essais?|prova|toets|[eé]valua(?:tion|ci[oó]n|tie)|evaluierung|verifica|valutazione|avalia[cç][aã]o",
+    )
+]
 _TAKES = (
     r"(?:session|sess|video|vid|clip|seq|sequence|take|cam|camera|day|visit|scene|shot|track|part|shard|chunk|batch"
     r"|split|subset|fold|disk|vol|volume|bucket|album|dcim|age|upload|import|export|folder|dir|page|set|dataset|block)"
@@ -199,7 +203,8 @@ def _without_parts(paths: list[list[str]]) -> tuple[list[list[str]], list[str]]:
     for level in reversed(range(depth)):
         here = {path[level] for path in paths if len(path) > level}
         parts = {name for name in here if _PARTS.fullmatch(name)}
-        if len(here) > 1 and all(map(_SPLITS_ABROAD.fullmatch, here)):
+        roles = [{name for name in here if role.fullmatch(name)} for role in _ROLES_ABROAD]
+        if all(roles) and set().union(*roles) == here:
             parts = here
         sessions = {name for name in here if _SESSIONS.fullmatch(name)}
         is_last = all(len(path) <= level + 1 for path in paths)
@@ -306,7 +311,8 @@ def _are_groups(paths: Sequence[Sequence[str]]) -> bool:
 def _are_conditions(paths: Sequence[Sequence[str]]) -> bool:
     """Says whether a few outer folders hold the same folders: a person may then be in several, and on two sides.
 
-    Numbers and classes are in many people's folders; of names and words a few are enough.
+    Numbers and classes are in many people's folders; of names and words a few are enough, if all outer folders share
+    some, and one half of its own: nobody else need be at the wedding of Ann and Bob.
     """
     inside: dict[str, set[str]] = collections.defaultdict(set)
     for path in paths:
@@ -318,5 +324,5 @@ def _are_conditions(paths: Sequence[Sequence[str]]) -> bool:
         return num_repeated >= len(outside) / 2
     is_named = all(re.search(r"[^\W\d_]{2}", name) and not _is_class(name) for name in outside)
     is_few = 1 < num <= min(_FEW_SPLITS, len(outside))
-    is_shared = any(2 * sum(outside[name] > 1 for name in names) >= len(names) for names in inside.values())
-    return is_few and is_named and is_shared
+    shared = [statistics.mean(outside[name] > 1 for name in names) for names in inside.values()]
+    return is_few and is_named and min(shared) > 0 and max(shared) >= 0.5

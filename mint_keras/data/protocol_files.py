@@ -14,6 +14,7 @@ from mint_keras.records import InputError
 
 KIND = "mint_protocol"
 SUMMARY = "protocol.json"
+NOT_WITHIN = "Altered copies inside a database were not searched for (--within)."
 
 
 def write_protocol(folder: Path, protocol: protocols.Protocol, summary: dict[str, Any]) -> None:
@@ -88,7 +89,8 @@ def scan_text(scan: dict[str, Any] | None) -> str:
         return "NOT SCANNED: externals were not searched for members; some may be members."
     missed = scan["missed_at_most"]
     bound = "no copies were planted" if missed is None else f"of planted copies at most {missed:.1%} were missed (95%)"
-    return (
+    said = (
         f"Searched for members among the externals: {scan['left_out']:,} of {scan['num_samples']:,} samples left out; "
         f"{bound}; {'with' if scan['by_embedding'] else 'without'} a face-recognition model."
     )
+    return said if scan.get("within", True) else f"{said} {NOT_WITHIN}"

@@ -89,7 +89,7 @@ def copies(bench: Bench) -> Iterator[Measurement]:
         rows, prints = np.arange(num), overlap.Fingerprints(np.arange(num, dtype=np.uint64), rough)
         start = time.perf_counter()
         index = overlap.Index(rows, prints, registration.Scale.of(rough[:512]), 1.0)
-        found = list(index.search(rows, prints, lambda first, second: overlap.REGISTERED))
+        found = list(index.search(rows, prints, lambda first, second: True))
         seconds.append(time.perf_counter() - start)
         if len(found) < num // 20:
             raise InputError(f"Expected {num // 20} planted pairs, received {len(found)}.")

@@ -94,7 +94,7 @@ def read_photos(data: Path, folder: Path) -> Photos:
     def find() -> dict[str, np.ndarray]:
         rows, prints = np.arange(len(faces)), overlap.Fingerprints.of(faces)
         index = overlap.Index(rows, prints, registration.Scale.of(prints.rough), 1.0)
-        found = index.search(rows, prints, overlap.comparing(lambda row: overlap.Look.at(faces[row])))
+        found = index.search(rows, prints, overlap.comparing(registration.grey(faces, registration.FINE).__getitem__))
         pairs = overlap.Overlap.of([*overlap.equal_pairs(prints.digest), *found])
         pairs = pairs.take(pairs.reason != overlap.REGISTERED)
         edges = sparse.coo_array((np.ones(len(pairs.first), bool), pairs[:2]), (len(faces), len(faces)))

@@ -43,6 +43,7 @@ def test_copies_across_databases_are_left_out(databases: tuple[Path, Path], tmp_
     text = find_overlap(FindOverlap(tuple(map(str, databases)), tmp_path / "out", plant=2, quiet=True)).text
     assert "20 photos, 1 unreadable" in text
     assert "the worst kind: " in text
+    assert "inside a database were not searched for (--within)" in text
     pairs = {(first, second): reason for first, second, reason, _ in rows(tmp_path / "out" / "pairs.csv")}
     assert pairs["members/3/a.png", "externals/51/a.png"] == overlap.PERCEPTUAL
     assert pairs["externals/55/a.png", "externals/57/a.png"] == overlap.EXACT
@@ -63,8 +64,10 @@ def test_embeddings_add_what_hashes_miss(databases: tuple[Path, Path], audited_f
     config = FindOverlap(
         (str(databases[0]),), tmp_path / "out", audited=audited_folder, min_cosine=0.5, plant=2, quiet=True
     )
-    report = find_overlap(config).report
+    found = find_overlap(config)
+    report = found.report
     assert report["audited"]
+    assert "--within" not in found.text
     assert report["planted"]["cropped 5%"]["found"] == report["planted"]["cropped 5%"]["planted"] == 2
     # Embeddings of a weak network are alike for all: whether photos are one is seen in the photos.
     assert not rows(tmp_path / "out" / "pairs.csv")
@@ -114,6 +117,6 @@ def test_wrong_input(databases: tuple[Path, Path], tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "a.png").write_bytes(b"x")
-    with pytest.raises(InputError, match="none that is usable"):
+    with pytest.raises(InputError, match="in --samples, received none that is usable"):
         find_overlap(FindOverlap((str(broken),), tmp_path / "out", quiet=True))
     assert not (tmp_path / "out").exists()

@@ -155,6 +155,7 @@ def test_members_among_the_externals_are_left_out(databases: dict[str, Path], tm
     find_overlap(FindOverlap((*sources, "synthetic:1/cctv/0-9/2"), tmp_path / "all", plant=1, quiet=True))
     text = make(tmp_path / "out", "member-database", **{**config, "scan": tmp_path / "all"})
     assert "Searched for members among the externals: 2 of" in text
+    assert "model. Altered copies inside a database were not searched for (--within)." in text
     found = people(tmp_path / "out")
     assert ("one", "51") not in found["train_externals"]  # the whole person: one photo of hers is a member's
     assert ("one", "52") in found["train_externals"]

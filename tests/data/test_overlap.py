@@ -22,7 +22,7 @@ def search(photos: np.ndarray, num_members: int = 0, embedding: np.ndarray | Non
     members, others = (overlap.Fingerprints(*(None if x is None else x[part] for x in prints))
                        for part in (slice(at), slice(num_members, None)))  # fmt: skip
     index = overlap.Index(rows[:at], members, registration.Scale.of(prints.rough), 0.8)
-    compare = overlap.comparing(lambda row: overlap.Look.at(photos[row]))
+    compare = overlap.comparing(registration.grey(photos, registration.FINE).__getitem__)
     return overlap.Overlap.of([*overlap.equal_pairs(prints.digest), *index.search(rows[num_members:], others, compare)])
 
 
@@ -72,6 +72,19 @@ def test_each_pair_of_databases_is_searched_and_one_within_where_asked(tmp_path:
         assert as_pairs(overlap_search.search(samples.join(parts), side, settings).found) == expected
 
 
+def test_few_photos_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overlap_search, "_SAMPLE", 4)
+    for name in "ab":
+        images.write_png(tmp_path / name / "0.png", faces(1, 2)[0])
+        for k in range(60):
+            (tmp_path / name / f"x{k}.png").write_bytes(b"no photo")
+    table = samples.join([samples.list_samples(str(tmp_path / name)) for name in "ab"])
+    for seed in range(3):
+        settings = overlap_search.Settings(1.0, False, 0, seed)
+        found = overlap_search.search(table, np.repeat([0, 1], 61), settings)
+        assert found.is_read.sum() == len(found.found.first) + 1 == 2
+
+
 @pytest.mark.parametrize(("num_copies", "is_indexed"), [(15, False), (40, True)])
 def test_many_copies_of_one_photo_do_not_hide_each_other(num_copies: int, is_indexed: bool) -> None:
     photos = faces(12, 2)
@@ -114,7 +127,7 @@ def test_neighbours_are_asked_for_until_some_are_no_copies() -> None:
     prints = overlap.Fingerprints(np.arange(720), np.zeros((720, 24, 24), np.uint8), embedding)
     index = overlap.Index(np.arange(720), prints, registration.Scale.of(prints.rough), 0.8)
     index._least[overlap.REGISTERED] = 2.0
-    found = overlap.Overlap.of([*index.search(index.rows, prints, lambda one, two: overlap.REGISTERED)])
+    found = overlap.Overlap.of([*index.search(index.rows, prints, lambda one, two: True)])
     cosines = embedding @ embedding.T
     expected = np.stack(np.nonzero(np.triu(cosines >= 0.8, 1)))
     assert len(expected.T) == 12 * 60 * 59 / 2
@@ -123,8 +136,25 @@ def test_neighbours_are_asked_for_until_some_are_no_copies() -> None:
     assert set(found.reason) == {overlap.EMBEDDING}
     asked: list[tuple[int, int]] = []
     assert not list(index.search(index.rows[:1], overlap.Fingerprints(*(x[:1] for x in prints)),
-                                 lambda one, two: asked.append((one, two)) or ""))  # fmt: skip
+                                 lambda one, two: bool(asked.append((one, two)))))  # fmt: skip
     assert [one for one, _ in asked] == np.argsort(-cosines[0])[1:3].tolist()
+
+
+def test_hashes_find_what_small_pictures_do_not() -> None:
+    """Strong light from one side, also mirrored: all that are near by hash, and no others."""
+    photos = faces(40, 2)
+    lit = np.clip(photos * np.linspace(0.45, 1.55, photos.shape[2])[:, None], 0, 255).astype(np.uint8)
+    both = np.concatenate([photos, lit, lit[:, :, ::-1]])
+    _, rough, _, hashes, quality = overlap.Fingerprints.of(both)
+    is_near = np.bitwise_count(hashes[:40, None, :1] ^ hashes[40:]).sum(axis=3) <= overlap.MAX_BITS
+    expected = {(one, 40 + k) for one, k, _ in np.argwhere(is_near) if min(quality[[one, 40 + k]]) >= 50}
+    assert {one for one, _ in expected} == {two % 40 for _, two in expected}
+    scale = registration.Scale.of(rough)
+    own = scale.describe(rough[:40], registration.VIEWS) @ scale.describe(rough[40:80])[:, 0, :, None]
+    is_far = own.max(axis=(1, 2)) < registration.MIN_COSINE
+    assert sum((k, 40 + k) in expected for k in np.flatnonzero(is_far).tolist()) >= 3
+    found = as_pairs(search(both, 40))
+    assert {pair for pair, reason in found.items() if reason == overlap.PERCEPTUAL} == expected
 
 
 def test_what_is_joined_through_others_is_left_out() -> None:
@@ -141,7 +171,7 @@ def test_what_is_joined_through_others_is_left_out() -> None:
 
 def test_the_mirrored_hash_is_that_of_the_mirrored_photo() -> None:
     for face in faces(6, 100):
-        (plain, mirrored), other = overlap.Look.at(face).hashes, overlap.Look.at(face[:, ::-1]).hashes[0]
+        (plain, mirrored), (other, _) = overlap.Fingerprints.of(np.stack([face, face[:, ::-1]])).hashes
         assert np.bitwise_count(mirrored ^ other).sum() < overlap.MAX_BITS < np.bitwise_count(plain ^ other).sum()
 
 

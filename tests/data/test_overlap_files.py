@@ -23,7 +23,9 @@ def test_what_is_written_is_left_out(tmp_path: Path) -> None:
     assert table.take(~scan.names(table, table)).sample_id.tolist() == table.sample_id[[0, 1, 2, 6, 7]].tolist()
     assert scan.summary(8) == {
         "left_out": 2, "left_out_people": 1, "num_samples": 8, "missed_at_most": None, "by_embedding": False,
+        "within": True,
     }  # fmt: skip
+    assert not scan._replace(report={**report, "within": False}).summary(8)["within"]
     with pytest.raises(RefusedError, match=r"has not searched \['web'\]"):
         overlap_files.read_scan(tmp_path / "scan", [table.take(np.arange(3))])
 

@@ -48,9 +48,20 @@ def who(names: list[str], layout: str = people.FOLDERS) -> set[str]:
         (photos("treinamento/ann", "avaliação/bob"), "ann bob"),
         (photos("addestramento/ann", "validazione/bob"), "ann bob"),
         (photos("Valida/wedding", "ann/holiday"), "Valida ann"),
+        (photos("allenamento/ann", "verifica/ann", "allenamento/bob"), "ann bob"),
+        (photos("Trainingsgegevens/ann", "toets/ann", "validatie_2/bob"), "ann bob"),
+        # Names that begin like these words, and words of one role alone.
+        (photos("Testa/portraits", "Trainor/portraits_2"), "Testa Trainor"),
+        (photos("Lerner", "Trainor", "Testa", "Valida"), "Lerner Trainor Testa Valida"),
+        (photos("Lerner/portraits", "Testa/portraits"), "Lerner Testa"),
+        (photos("Prova/wedding", "Toets/holiday"), "Prova Toets"),
+        (photos("Lern/portraits", "Testa/work"), "Lern Testa"),
         # Splits in whatever language: who is in two of them would be two people.
         (photos("szkolenie/ann", "szkolenie/bob", "walidacja/ann"), "?"),
         (photos("szkolenie/ann", "szkolenie/bob", "walidacja/cleo"), "szkolenie walidacja"),
+        (photos(*(f"szkolenie/{name}" for name in ("ann", "bob", "cleo", "dee")), "walidacja/ann"), "?"),
+        # Of four people two were at one wedding.
+        (photos("Ann/wedding", "Ann/work", "Bob/wedding", "Cid/beach", "Dee/ski"), "Ann Bob Cid Dee"),
         # Years, sessions and videos inside, also uneven.
         (photos("ann/2019", "ann/2020", "bob/2019"), "ann bob"),
         (photos("2019/ann", "2020/ann", "2020/bob"), "ann bob"),
