@@ -128,9 +128,10 @@ def _integers(model: onnx.ModelProto, constants: _Constants) -> tuple[dict[str, 
             zero = node.input[2:] if node.op_type == "QuantizeLinear" else _inputs(node)[2][1:]
             said = (a.i for a in node.attribute if a.name == "output_dtype" and a.i)
             kinds[node.output[0]] = kinds.get("".join(zero), next(said, TensorProto.UINT8))
-        elif node.op_type not in ("Cast", "DequantizeLinear"):  # what only moves integers
+        elif node.op_type not in ("Cast", "DequantizeLinear", "Shape", "Size"):  # what only moves integers
             pixels.update(node.output if pixels.intersection(node.input) else ())
-            kinds |= {name: kinds[given] for given in node.input[::-1] if given in kinds for name in node.output}
+            found = [kinds[name] for name in node.input if name in kinds]
+            kinds |= dict.fromkeys(node.output, found[0]) if found else {}
     return kinds, pixels
 
 

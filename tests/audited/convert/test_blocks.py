@@ -489,6 +489,19 @@ def test_pixels_that_come_in_as_integers_are_what_the_file_makes_of_them(moved: 
     assert parity.check(converted, {"outcome": converted.outputs["outcome"]}, oracle, noise, (2,))
 
 
+def test_the_shape_of_pixels_makes_no_pixels_of_what_gets_it() -> None:
+    net = Net()
+    ends = [net.constant(np.float32(0.02)), net.constant(np.uint8(100))]
+    batch = net.add("Gather", net.add("Shape", "x"), net.constant(np.array([0])))
+    pixels = net.add("Cast", net.add("Transpose", "x", perm=[0, 3, 1, 2]), to=TensorProto.FLOAT)
+    scaled = net.add("Div", pixels, net.constant(np.float32(128)))
+    x = net.add("QuantizeLinear", net.pooled(net.conv(scaled, (3, 6), 3, 2)), *ends)
+    shape = net.add("Concat", batch, net.constant(np.array([6])), axis=0)
+    x = net.add("DequantizeLinear", net.add("Reshape", x, shape), *ends)
+    read, _ = quantised.as_float(_of_bytes(net.model(x)))
+    assert [step.op_type for step in read.graph.node[-5:]] == ["Cast", "Constant", "Max", "Constant", "Min"]
+
+
 def test_operators_of_integers_take_no_pixels_that_come_in_as_integers() -> None:
     net = Net()
     ends = [net.constant(np.float32(1 / 128)), net.constant(np.uint8(127))]
