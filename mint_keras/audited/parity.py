@@ -43,6 +43,9 @@ EXACT = Tolerance(1e-4, 0.999999)
 # Of a source that computes in half precision, and of one that rounds its activations to integers.
 HALF = Tolerance(1e-2, 0.9999)
 ROUNDED = Tolerance(0.5, 0.9)
+# Of what tells faces apart, in a source with the ranges of faces. Right readings of small networks have at most 0.37,
+# and cosines from 0.87; with colours exchanged or mixed, or a kernel transposed, their worst tap has 0.42 and 0.82.
+FACES = Tolerance(0.4, 0.85)
 
 
 class Oracle:
@@ -52,7 +55,7 @@ class Oracle:
         name: Who runs it, for the record.
         tolerance: How far a right conversion may be from it.
         about: What it runs, and how.
-        is_of_faces: Whether it cuts off what no face gives: what it says of noise is kept, and decides nothing.
+        is_of_faces: Whether it cuts off what no face gives: what is far on noise is judged by faces less their mean.
     """
 
     is_of_faces = False
@@ -180,25 +183,31 @@ def check(
     ours = runtime.forward(converted.cut(taps))
     tensors = list(dict.fromkeys(taps.values()))
     run = oracle.session(tensors)
-    records = []
-    for name, pixels in inputs.items():
+    records: list[ParityRecord] = []
+    doubted: set[str] = set()  # taps of which noise does not decide
+    for name, pixels in sorted(inputs.items(), key=lambda item: item[0] == "faces"):
         images = iresnet.normalise(pixels)
         expected = dict(zip(tensors, run(converted.contract.apply(pixels)), strict=True))
         _check_source(oracle, {tap: expected[tensor] for tap, tensor in taps.items()})
+        judged = []
         for batch_size in batch_sizes:
             received = runtime.predict(ours, images, batch_size)
             for tap, tensor in taps.items():
-                values = _as_source(received[tap], converted.tensors[tensor])
-                records.append(compare(tap, values, expected[tensor], (oracle.name, name, batch_size)))
-        if oracle.is_of_faces and name != "faces" and "faces" in inputs:
-            continue
-        found = (r for r in records if r.input == name)
-        worst = next((r for r in found if not is_within(r, oracle.tolerance, converted.layers[taps[r.tap]])), None)
-        if worst is not None:
+                a, b = _as_source(received[tap], converted.tensors[tensor]), expected[tensor]
+                records.append(compare(tap, a, b, (oracle.name, name, batch_size)))
+                judged.append((records[-1], oracle.tolerance))
+                if tap in doubted:
+                    made = (oracle.name, f"{name} less their mean", batch_size)
+                    judged.append((compare(tap, a - a.mean(axis=0), b - b.mean(axis=0), made), FACES))
+        far = [(r, limit) for r, limit in judged if not is_within(r, limit, converted.layers[taps[r.tap]])]
+        if far and oracle.is_of_faces and name != "faces" and len(inputs.get("faces", ())) > 1:
+            doubted.update(record.tap for record, _ in far)
+        elif far:
+            worst, limit = far[0]
             raise RefusedError(
                 f"The converted model differs from its source as {worst.oracle} runs it: tap {worst.tap} on "
-                f"{worst.input} has relative error {worst.relative:.2g} (at most {oracle.tolerance.relative:g}) and "
-                f"cosine {worst.cosine:.7f} (at least {oracle.tolerance.cosine}). The first layer that differs is "
+                f"{worst.input} has relative error {worst.relative:.2g} (at most {limit.relative:g}) and "
+                f"cosine {worst.cosine:.7f} (at least {limit.cosine}). The first layer that differs is "
                 f"{_first_difference(converted, oracle, pixels)}. Nothing was saved."
             )
     return records

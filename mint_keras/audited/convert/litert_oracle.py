@@ -45,10 +45,12 @@ def shapes(content: bytes) -> dict[int, list[int]]:
 class Interpreter(parity.Oracle):
     """Runs a TFLite file as it is and gives its tensors, quantised ones as the numbers that they stand for."""
 
-    def __init__(self, content: bytes, places: dict[str, int], image: int, tolerance: parity.Tolerance) -> None:
+    def __init__(
+        self, content: bytes, places: dict[str, int], image: int, tolerance: parity.Tolerance, is_of_faces: bool
+    ) -> None:
         super().__init__(None, "litert", tolerance, "the file as it is, LiteRT without delegates", places)
         self._content, self._places, self._image = content, places, image
-        self.is_of_faces = tolerance == parity.ROUNDED
+        self.is_of_faces = is_of_faces
 
     def session(self, tensors: Sequence[str]) -> Callable[[np.ndarray], list[np.ndarray]]:
         """Returns a function from images, NHWC as the file wants them scaled, to some tensors, maps N, C, H, W."""

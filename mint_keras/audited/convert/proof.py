@@ -87,6 +87,8 @@ def _how_close(oracle: parity.Oracle) -> str:
     if oracle.tolerance == parity.EXACT:
         return "the same values"
     limits = f"relative error up to {oracle.tolerance.relative:g}, cosine from {oracle.tolerance.cosine:g}"
+    strict = f"{parity.FACES.relative:g} and {parity.FACES.cosine:g} less their mean"
+    limits += f" on faces; where noise is farther, {strict}" if oracle.is_of_faces else ""
     return f"values as near as its rounding allows ({limits})"
 
 

@@ -24,6 +24,7 @@ _LINEAR = {
     "QLinearConcat": ("Concat", 0), "ConvInteger": ("Conv", 0), "MatMulInteger": ("MatMul", 0),
 }  # fmt: skip
 _Constants = dict[str, TensorProto]
+_Nodes = list[onnx.NodeProto]
 ROUNDED = "activations that the file rounds to integers are read as float, cut off where the integers end"
 HALF = "half precision is read as float32"
 
@@ -92,29 +93,56 @@ def _without_rounding(model: onnx.ModelProto, seen: set[str]) -> None:
     for node in model.graph.node:
         if node.op_type == "Constant":
             constants.update((node.output[0], a.t) for a in node.attribute if a.name == "value")
-    # Pixels that come in as integers, which no QuantizeLinear has made.
-    pixels = {entry.name for entry in model.graph.input if entry.type.tensor_type.elem_type in _LIMITS}
-    nodes: list[onnx.NodeProto] = []
+    (kinds, pixels), never_float, nodes = _integers(model, constants), _never_float(model), _Nodes()
     for node in model.graph.node:
         is_of_pixels = bool(pixels.intersection(node.input))
         if node.op_type == "QuantizeLinear" and node.input[0] in seen:
-            nodes.append(helper.make_node("Identity", node.input[:1], node.output, node.name))
-        # Cut here, so that what is float in the file is a tensor of its own, and none of integers stands for it.
+            # Cut off where it is float again if it ever is, so that what is float in the file is a tensor of its own.
+            is_cut, whole = node.output[0] in never_float, helper.make_node("Identity", node.input[:1], node.output)
+            nodes += _in_float(node, constants, kinds[node.output[0]]) if is_cut else [whole]
         elif node.op_type == "DequantizeLinear" and node.input[0] in seen:
-            nodes += _in_float(node, constants, is_of_pixels)
+            nodes += _in_float(node, constants, kinds.get(node.input[0], TensorProto.UINT8), is_of_pixels)
         elif node.op_type == "DynamicQuantizeLinear":
             # Of scale 1 and zero point 0, which the product behind it multiplies with.
             nodes.append(helper.make_node("Identity", node.input[:1], node.output[:1], node.name))
             for name, value in zip(node.output[1:], (np.float32(1), np.uint8(0)), strict=False):
                 model.graph.initializer.append(numpy_helper.from_array(np.array(value), name))
         elif node.op_type in _LINEAR:
+            if is_of_pixels:
+                raise InputError(f"Expected float pixels in node {node.name!r}, received integers. Export it so.")
             nodes += _linear(node, constants, model.graph.initializer)
         else:
             nodes.append(node)
-            pixels.update(node.output if is_of_pixels and node.op_type == "Transpose" else ())
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     del model.graph.value_info[:]
+
+
+def _integers(model: onnx.ModelProto, constants: _Constants) -> tuple[dict[str, int], set[str]]:
+    """Returns the types of integers by tensor, and which of these are pixels that came in as integers."""
+    inputs = {entry.name: entry.type.tensor_type.elem_type for entry in model.graph.input}
+    kinds = {name: tensor.data_type for name, tensor in constants.items()} | inputs
+    pixels = {name for name, kind in inputs.items() if kind in _LIMITS}
+    for node in model.graph.node:
+        if node.op_type == "QuantizeLinear" or node.op_type in _LINEAR:
+            zero = node.input[2:] if node.op_type == "QuantizeLinear" else _inputs(node)[2][1:]
+            said = (a.i for a in node.attribute if a.name == "output_dtype" and a.i)
+            kinds[node.output[0]] = kinds.get("".join(zero), next(said, TensorProto.UINT8))
+        elif node.op_type not in ("Cast", "DequantizeLinear", "Shape", "Size"):  # what only moves integers
+            pixels.update(node.output if pixels.intersection(node.input) else ())
+            found = [kinds[name] for name in node.input if name in kinds]
+            kinds |= dict.fromkeys(node.output, found[0]) if found else {}
+    return kinds, pixels
+
+
+def _never_float(model: onnx.ModelProto) -> set[str]:
+    """Returns the integers that go into an operator of integers, through others or not, before they become float."""
+    found: set[str] = set()
+    for node in reversed(model.graph.node):
+        moves = not node.op_type.lower().endswith("quantizelinear") and found.intersection(node.output)
+        if moves or node.op_type in _LINEAR:
+            found.update(node.input)
+    return found
 
 
 def _inputs(node: onnx.NodeProto) -> tuple[list[list[str]], str, list[str]]:
@@ -130,7 +158,7 @@ def _inputs(node: onnx.NodeProto) -> tuple[list[list[str]], str, list[str]]:
     return operands, "".join(rest[place : place + 1]), [*rest[:place], *rest[place + 1 :]]
 
 
-def _linear(node: onnx.NodeProto, constants: _Constants, weights: MutableSequence[TensorProto]) -> list[onnx.NodeProto]:
+def _linear(node: onnx.NodeProto, constants: _Constants, weights: MutableSequence[TensorProto]) -> _Nodes:
     """Returns an operator of integers in float, and the cutting of what it gives; adds its weights."""
     op, (operands, bias, ends) = _LINEAR[node.op_type][0], _inputs(node)
     attributes = {a.name: a for a in node.attribute if a.name != "channels_last"}
@@ -145,8 +173,12 @@ def _linear(node: onnx.NodeProto, constants: _Constants, weights: MutableSequenc
     inputs, scales = [], []
     for value, scale, zero in operands:
         scales.append(_number(scale, node, constants, absent=1))
+        less, whole = _number(zero, node, constants), _number(value if value in constants else "", node, constants)
+        num = whole.shape[:1] if is_by_row else whole.shape[-1:]
+        if not {less.size, scales[-1].size} <= {1, *num}:
+            received = f"{scales[-1].size} and {less.size}. Export it again"
+            raise InputError(f"Expected scales and zero points for {num} in node {node.name!r}, received {received}.")
         if value in constants:
-            whole, less = (_number(name, node, constants) for name in (value, zero))
             # One scale, or one per output: the rows of a kernel, the columns of a matrix.
             wide = [n.reshape(-1, *(1,) * (whole.ndim - 1)) if is_by_row else n for n in (scales[-1], less)]
             value = add(f"{node.output[0]}_{value}", (whole - wide[1]) * wide[0])
@@ -158,7 +190,8 @@ def _linear(node: onnx.NodeProto, constants: _Constants, weights: MutableSequenc
     if not any(ends):  # QGemm may give floats
         made.output[:] = node.output
         return [made]
-    return [made, *_in_float(helper.make_node("QuantizeLinear", [*made.output, *ends], node.output), constants)]
+    end = helper.make_node("QuantizeLinear", [*made.output, *ends], node.output)
+    return [made, *_in_float(end, constants, TensorProto.UINT8)]
 
 
 def _number(name: str, node: onnx.NodeProto, constants: _Constants, absent: float = 0) -> np.ndarray:
@@ -169,13 +202,13 @@ def _number(name: str, node: onnx.NodeProto, constants: _Constants, absent: floa
     return numpy_helper.to_array(constants[name]).astype(np.float64)
 
 
-def _in_float(node: onnx.NodeProto, constants: _Constants, is_of_pixels: bool = False) -> list[onnx.NodeProto]:
+def _in_float(node: onnx.NodeProto, constants: _Constants, absent: int, is_of_pixels: bool = False) -> _Nodes:
     """Returns how (De)QuantizeLinear cuts floats off where its integers end; integers that are pixels it scales."""
     scale, zero = (_number(name, node, constants) for name in (*node.input[1:], "")[:2])
-    kind = constants[node.input[2]].data_type if "".join(node.input[2:]) else TensorProto.UINT8
-    if scale.size != 1 or kind not in _LIMITS:
-        wanted = "one scale for all of a tensor's activations, and 8 or 16 bits"
-        raise InputError(f"Expected {wanted}, received others in node {node.name!r}. The float model is needed.")
+    kind = constants[node.input[2]].data_type if "".join(node.input[2:]) else absent
+    if scale.size != 1 or zero.size != 1 or kind not in _LIMITS:
+        wanted = f"one scale for all activations in node {node.name or node.output[0]!r}, and 8 or 16 bits"
+        raise InputError(f"Expected {wanted}, received others. The float model is needed.")
     low, high = ((end - zero) * scale for end in _LIMITS[kind])
     # As two operators that take their numbers as constants in every opset.
     steps = (("Sub", zero), ("Mul", scale)) if is_of_pixels else (("Max", low), ("Min", high))

@@ -50,6 +50,7 @@ class TfliteFile:
         model: The graph in ONNX, from RGB images, N, 3, H, W, float32.
         places: Number of every tensor in the file, by its name in the graph.
         quantised: Whether some activations are integers or rounded by the range of the image at hand.
+        has_ranges: Whether some activations are integers, within ranges that the file fixes.
         input_scale: Mean and divisor that make pixels 0..255 what a quantised input stands for, see `_input_scale`.
     """
 
@@ -85,13 +86,13 @@ class TfliteFile:
             self._weights: dict[int, int] = {}  # constants by the tensor that they are dequantised to
             self.places: dict[str, int] = {}
             self.input_scale = self._input_scale()
-            self.quantised = self.input_scale is not None
+            self.quantised = self.has_ranges = self.input_scale is not None
             self.model = self._walk()
 
     def oracle(self) -> parity.Oracle:
         """Returns the file's own interpreter, which gives every tensor of the file."""
         tolerance = parity.ROUNDED if self.quantised else parity.EXACT
-        return litert_oracle.Interpreter(self.content, self.places, self._graph.inputs[0], tolerance)
+        return litert_oracle.Interpreter(self.content, self.places, self._graph.inputs[0], tolerance, self.has_ranges)
 
     def _unique_names(self) -> list[str]:
         names = [(tensor.name or b"").decode(errors="replace") for tensor in self._graph.tensors]
@@ -146,6 +147,7 @@ class TfliteFile:
         # With integer weights and float activations LiteRT rounds these by the range of the image at hand.
         rounds = [self._graph.tensors[i].type for i in (output, *inputs[1:2]) if i == output or kind in _WITH_WEIGHTS]
         self.quantised |= bool(set(rounds) & _INTEGERS)
+        self.has_ranges |= rounds[0] in _INTEGERS
         writers: dict[str, Callable[..., str]] = {
             "CONV_2D": self._conv, "DEPTHWISE_CONV_2D": self._conv, "FULLY_CONNECTED": self._dense,
             "BATCH_MATMUL": self._matmul, "PAD": self._pad, "PADV2": self._pad, "TRANSPOSE": self._transpose,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -105,7 +106,9 @@ class Builder:
         sizes = self.shape_of(value)
         wide = number.reshape((1,) * (len(sizes) - number.ndim) + number.shape) if number.ndim <= len(sizes) else number
         fits = wide.ndim == len(sizes) and all(1 in (h, w) or h == w for h, w in zip(wide.shape, sizes, strict=True))
-        if number.size > _MAX_PLACED or not (number.size == 1 or fits):
+        pairs = [(h, w) for h, w in zip(wide.shape, sizes, strict=False) if w != BATCH]
+        is_large = math.prod(map(max, pairs)) > _MAX_PLACED and any(h > 1 == w for h, w in pairs)
+        if is_large or number.size > _MAX_PLACED or not (number.size == 1 or fits):
             received = f"shape {number.shape} for {sizes}"
             raise InputError(f"Expected a constant of the size of its map in node {node.name!r}, received {received}.")
         if number.size == 1:

@@ -421,19 +421,101 @@ def test_a_wrong_reading_of_integers_is_refused(
         _compare(source, source.to_keras(ARCFACE, None, "audited"), every_format.faces(SIDE))
 
 
-def test_pixels_that_come_in_as_integers_are_what_the_file_makes_of_them() -> None:
+@pytest.mark.parametrize(("zero", "is_pooled"), [(0, False), (60, False), (200, True)])
+def test_what_integers_cut_off_is_cut_where_operators_of_integers_read_them(zero: int, is_pooled: bool) -> None:
+    """No DequantizeLinear follows, and a zero point of 0 stands for a ReLU."""
+    net = Net()
+    ends = [net.constant(np.float32(0.01)), net.constant(np.uint8(zero))]
+    x = net.add("QuantizeLinear", net.conv("x", (3, 6), 3, 2), *ends)
+    x = net.add("MaxPool", x, kernel_shape=[2, 2]) if is_pooled else x
+    kernel = net.constant(np.random.default_rng(4).integers(-127, 127, (6, 6, 3, 3), np.int8))
+    scaled = [kernel, net.constant(np.float32(0.004)), net.constant(np.int8(0))]
+    given = [net.constant(np.float32(0.05)), net.constant(np.uint8(128))]
+    x = net.add("DequantizeLinear", net.add("QLinearConv", x, *ends, *scaled, *given), *given)
+    assert _distance(net.model(net.pooled(x))) < 0.05
+
+
+def test_without_a_zero_point_integers_are_of_the_type_that_they_were_made_in() -> None:
+    net = Net()
+    scale = net.constant(np.float32(0.02))
+    x = net.add("QuantizeLinear", net.conv("x", (3, 6), 3, 2), scale, net.constant(np.int8(0)))
+    x = net.add("DequantizeLinear", net.add("Transpose", x, perm=[0, 1, 3, 2]), scale)
+    assert _distance(net.model(net.pooled(net.add("Transpose", x, perm=[0, 1, 3, 2])))) < 0.05
+
+
+def _distance(model: onnx.ModelProto) -> float:
+    """Returns how far a file is from the float network that it is read as, on noise."""
+    graph = graphs.parse(model)
+    noise = ARCFACE.apply(np.random.default_rng(1).uniform(0, 255, (8, SIDE, SIDE, 3)).astype(np.float32))
+    names = [model.graph.output[0].name]
+    ours, theirs = (parity.Oracle(lambda m=m: m).session(names)(noise)[0] for m in (graph.read, model))
+    return float(np.linalg.norm(ours - theirs) / np.linalg.norm(theirs))
+
+
+def test_zero_points_have_the_size_of_their_scales() -> None:
+    net = Net()
+    ends = [net.constant(np.float32(0.01)), net.constant(np.uint8([1, 2, 3]))]
+    x = net.add("QuantizeLinear", net.conv("x", (3, 6), 3, 2), *ends)
+    with pytest.raises(InputError, match="one scale for all activations in node 'DequantizeLinear_2'"):
+        quantised.as_float(net.model(net.pooled(net.add("DequantizeLinear", x, *ends))))
+    kernel = [net.constant(np.ones((6, 6, 3, 3), np.int8)), ends[0], net.constant(np.zeros(5, np.int8))]
+    given = [ends[0], net.constant(np.uint8(0))]
+    del net.nodes[1:]
+    x = net.add("QuantizeLinear", "Conv_0", *given)
+    x = net.add("QLinearConv", x, *given, *kernel, *given)
+    with pytest.raises(InputError, match=r"zero points for \(6,\) in node 'QLinearConv_2', received 1 and 5"):
+        quantised.as_float(net.model(net.pooled(net.add("DequantizeLinear", x, *given))))
+
+
+@pytest.mark.parametrize("moved", ["", "Identity", "Gather", "Slice", "Pad", "Reshape", "Concat"])
+def test_pixels_that_come_in_as_integers_are_what_the_file_makes_of_them(moved: str) -> None:
     net = Net()
     scales = [net.constant(np.float32(1 / 128)), net.constant(np.uint8(127))]
-    pixels = net.add("DequantizeLinear", net.add("Transpose", "x", perm=[0, 3, 1, 2]), *scales)
-    model = net.model(net.pooled(net.conv(pixels, (3, 6), 3, 2)))
-    kind = model.graph.input[0].type.tensor_type
-    kind.elem_type = TensorProto.UINT8
-    kind.shape.CopyFrom(helper.make_tensor_type_proto(TensorProto.UINT8, ["n", SIDE, SIDE, 3]).tensor_type.shape)
+    x = net.add("Transpose", "x", perm=[0, 3, 1, 2])
+    numbers = {
+        "Gather": [[2, 1, 0]], "Slice": [[2], [16], [2]], "Pad": [[0, 0, 1, 1, 0, 0, 1, 1]],
+        "Reshape": [[0, 3, SIDE, SIDE]],
+    }  # fmt: skip
+    if moved:
+        inputs = [net.constant(np.array(number)) for number in numbers.get(moved, [])]
+        options = {"axis": 1} if moved == "Gather" else {"axis": 2} if moved == "Concat" else {}
+        x = net.add(moved, *([x, x] if moved == "Concat" else [x, *inputs]), **options)
+    pixels = net.add("DequantizeLinear", x, *scales)
+    model = _of_bytes(net.model(net.pooled(net.conv(pixels, (3, 6), 3, 2))))
     graph = graphs.parse(model)
     converted = onnx_source.to_keras(graph, pixels_of.told(graph)[0])
     noise = {"noise": np.rint(np.random.default_rng(1).uniform(0, 255, (2, SIDE, SIDE, 3)).astype(np.float32))}
     oracle = parity.Oracle(lambda: graph.model)
     assert parity.check(converted, {"outcome": converted.outputs["outcome"]}, oracle, noise, (2,))
+
+
+def test_the_shape_of_pixels_makes_no_pixels_of_what_gets_it() -> None:
+    net = Net()
+    ends = [net.constant(np.float32(0.02)), net.constant(np.uint8(100))]
+    batch = net.add("Gather", net.add("Shape", "x"), net.constant(np.array([0])))
+    pixels = net.add("Cast", net.add("Transpose", "x", perm=[0, 3, 1, 2]), to=TensorProto.FLOAT)
+    scaled = net.add("Div", pixels, net.constant(np.float32(128)))
+    x = net.add("QuantizeLinear", net.pooled(net.conv(scaled, (3, 6), 3, 2)), *ends)
+    shape = net.add("Concat", batch, net.constant(np.array([6])), axis=0)
+    x = net.add("DequantizeLinear", net.add("Reshape", x, shape), *ends)
+    read, _ = quantised.as_float(_of_bytes(net.model(x)))
+    assert [step.op_type for step in read.graph.node[-5:]] == ["Cast", "Constant", "Max", "Constant", "Min"]
+
+
+def test_operators_of_integers_take_no_pixels_that_come_in_as_integers() -> None:
+    net = Net()
+    ends = [net.constant(np.float32(1 / 128)), net.constant(np.uint8(127))]
+    kernel = [net.constant(np.ones((6, 3, 3, 3), np.int8)), ends[0], net.constant(np.int8(0))]
+    x = net.add("QLinearConv", net.add("Transpose", "x", perm=[0, 3, 1, 2]), *ends, *kernel, *ends)
+    with pytest.raises(InputError, match="float pixels in node 'QLinearConv_1', received integers"):
+        quantised.as_float(_of_bytes(net.model(net.pooled(net.add("DequantizeLinear", x, *ends)))))
+
+
+def _of_bytes(model: onnx.ModelProto) -> onnx.ModelProto:
+    kind = model.graph.input[0].type.tensor_type
+    kind.elem_type = TensorProto.UINT8
+    kind.shape.CopyFrom(helper.make_tensor_type_proto(TensorProto.UINT8, ["n", SIDE, SIDE, 3]).tensor_type.shape)
+    return model
 
 
 def test_an_embedding_of_integers_is_refused_with_what_to_do() -> None:

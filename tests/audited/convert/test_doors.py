@@ -19,10 +19,11 @@ from tensorflow.lite.python import schema_py_generated as schema
 
 from mint_keras.audited import iresnet, litert, parity, runtime
 from mint_keras.audited.cards import ARCFACE, RAW, UNIT, Preprocessing
-from mint_keras.audited.convert import doors, pixels, quantised, saved_model, sources
+from mint_keras.audited.convert import doors, pixels, proof, quantised, saved_model, sources
 from mint_keras.audited.convert import graph as graphs
 from mint_keras.audited.convert import onnx as onnx_source
 from mint_keras.records import InputError, RefusedError
+from studies import every_format
 from tests.audited.convert import files
 from tests.audited.convert.test_operators import model, node, weights
 
@@ -87,6 +88,34 @@ def test_integers_are_judged_by_faces_whose_ranges_they_have(shelf: Path) -> Non
     for shown, said in (({"noise": NOISE, "faces": NOISE}, "on faces has"), ({"noise": NOISE}, "on noise has")):
         with pytest.raises(RefusedError, match=f"tap outcome {said}"):
             parity.check(converted, {"outcome": converted.outputs["outcome"]}, oracle, shown, (2,))
+
+
+@pytest.mark.parametrize("change", ["right", "red and blue", "grey", "transposed"])
+def test_a_wrong_reading_is_seen_on_faces_where_noise_is_cut_off(change: str, tmp_path: Path) -> None:
+    every_format._write("IResNet", "tflite_int8", tmp_path / "model.tflite")
+    source = sources.open_source(tmp_path / "model.tflite")
+    converted = source.to_keras(ARCFACE, None, "audited")
+    first = next(layer for layer in converted.model.layers if isinstance(layer, layers.Conv2D))
+    kernel, *others = first.get_weights()
+    grey = np.repeat(kernel.mean(2, keepdims=True), 3, 2)
+    changed = {"red and blue": kernel[:, :, ::-1], "grey": grey, "transposed": kernel.transpose(1, 0, 2, 3)}
+    first.set_weights([changed.get(change, kernel), *others])
+    faces = every_format.faces(converted.model.input.shape[1], 8)
+    noise = np.rint(np.random.default_rng(3).uniform(0, 255, faces.shape)).astype(np.float32)
+    taps = {"outcome": converted.outputs["outcome"]}
+    shown = {"faces": faces.astype(np.float32), "noise": noise}
+    if change == "right":
+        assert parity.check(converted, taps, source.oracles[-1], shown, (8,))
+        return
+    with pytest.raises(RefusedError, match="tap outcome on faces less their mean has"):
+        parity.check(converted, taps, source.oracles[-1], shown, (8,))
+
+
+@pytest.mark.parametrize(("name", "is_of_faces"), [("int8", True), ("int8_dynamic", False), ("fp32", False)])
+def test_fixed_ranges_are_those_of_faces(name: str, is_of_faces: bool, shelf: Path) -> None:
+    oracle = sources.open_source(shelf / f"{name}.tflite").oracles[-1]
+    assert oracle.is_of_faces == is_of_faces
+    assert ("on faces" in proof._how_close(oracle)) == is_of_faces
 
 
 def test_tflite_operators_against_the_interpreter() -> None:

@@ -371,6 +371,9 @@ REFUSED: dict[str, tuple[list[onnx.NodeProto], Weights, str]] = {
     ),
     "flatten from axis 2": ([node("Flatten", "c", "y", axis=2)], {}, "axis 1"),
     "a constant that does not fit": ([node("Add", "c k", "y")], {"k": weights(12, 11)}, "size of its map"),
+    "a constant that spreads a map": (
+        [node("GlobalAveragePool", "c", "p"), node("Add", "p k", "y")], {"k": weights(1, 1, 400, 400)}, "size of its map"
+    ),
     "edges repeated": ([node("Pad", "c p", "y", mode="edge")], {"p": np.array([0, 0, 1, 1, 0, 0, 1, 1])}, "reflection"),
     "a part of the batch": ([node("Gather", "c k", "y", axis=0)], {"k": np.array(0)}, "whole batch"),
     "weights from the image": ([node("Conv", "c x", "y")], {}, "constant weights"),
