@@ -142,20 +142,20 @@ class Index:
         self._hashes: Any = faiss.IndexBinaryFlat(8 * prints.hashes.shape[2])  # 1 ns for each hash
         self._hashes.add(np.ascontiguousarray(prints.hashes[distinct[self._hashed], 0]))
         rough, views = prints.rough[distinct], registration.VIEWS
-        self._rough = _graph(
+        self._rough = _index_of(
             lambda chosen: scale.describe(rough[chosen], views).reshape(-1, len(scale.mean)), len(distinct)
         )
         self._least = {REGISTERED: registration.MIN_COSINE, EMBEDDING: min_cosine}
         if prints.embedding is not None:
             self._embedding = prints.embedding[distinct]
-            self._graph = _graph(self._embedding.__getitem__, len(distinct))
+            self._embedded = _index_of(self._embedding.__getitem__, len(distinct))
 
     def search(self, rows: np.ndarray, prints: Fingerprints, compare: Compare) -> Iterator[tuple[int, int, str, float]]:
         """Yields a row that is indexed, one of these, why they are one photo, and the cosine of their embeddings."""
         described = [self._scale.describe(rough)[:, 0] for rough in (prints.rough, prints.rough[:, :, ::-1])]
         searches = [(REGISTERED, self._rough, len(registration.VIEWS), queries) for queries in described]
         if self._embedding is not None and prints.embedding is not None:
-            searches.append((EMBEDDING, self._graph, 1, prints.embedding))
+            searches.append((EMBEDDING, self._embedded, 1, prints.embedding))
         by_hash = self._by_hash(prints)
         near = [self._near(one, rows, compare, by_hash) for one in searches]
         for reason, place, own in itertools.chain(((PERCEPTUAL, *pair) for pair in sorted(by_hash)), *near):
@@ -179,11 +179,11 @@ class Index:
         self, asked: tuple[str, Any, int, np.ndarray], rows: np.ndarray, compare: Compare, by_hash: set[tuple[int, int]]
     ) -> Iterator[tuple[str, int, int]]:
         """Yields queries and their other copies, nearest first, until some that are near are no copies."""
-        reason, graph, num_views, queries = asked
+        reason, index, num_views, queries = asked
         waiting, num = np.arange(len(queries)), _NEIGHBOURS
         while len(waiting):
-            num = min(num, graph.ntotal, _MOST_NEIGHBOURS)
-            distance, neighbours = graph.search(np.ascontiguousarray(queries[waiting], np.float32), num)
+            num = min(num, index.ntotal, _MOST_NEIGHBOURS)
+            distance, neighbours = index.search(np.ascontiguousarray(queries[waiting], np.float32), num)
             # Rows are of length 1. Where faiss finds fewer than it is asked for, it answers -1.
             is_near = (distance <= 2 - 2 * self._least[reason]) & (neighbours >= 0)
             again = []
@@ -198,28 +198,28 @@ class Index:
                         break
                 if misses < _MISSES and is_near[k, -1]:
                     again.append(place)
-            waiting = np.array(again if num < min(graph.ntotal, _MOST_NEIGHBOURS) else [], int)
+            waiting = np.array(again if num < min(index.ntotal, _MOST_NEIGHBOURS) else [], int)
             num *= 4
 
 
-def _graph(describe: Callable[[slice], np.ndarray], num: int) -> Any:
+def _index_of(describe: Callable[[slice], np.ndarray], num: int) -> Any:
     """Returns a search among the rows that so many photos are described by, each by as many."""
     import faiss
 
     num_views, size = describe(slice(0, 1)).shape
     num_cells = int(3 * math.sqrt(num * num_views))
     is_small = num * num_views <= _EXACT_UP_TO
-    graph: Any = faiss.index_factory(size, "Flat" if is_small else f"IVF{num_cells},Flat")
+    index: Any = faiss.index_factory(size, "Flat" if is_small else f"IVF{num_cells},Flat")
     if not is_small:
-        graph.nprobe = _PROBES
+        index.nprobe = _PROBES
         step = max(num * num_views // (_TRAINED_ON * num_cells), 1)
         num_threads = faiss.omp_get_max_threads()
         faiss.omp_set_num_threads(1)  # sums depend on the number
-        graph.train(np.ascontiguousarray(describe(slice(0, num, step)), np.float32))
+        index.train(np.ascontiguousarray(describe(slice(0, num, step)), np.float32))
         faiss.omp_set_num_threads(num_threads)
     for start in range(0, num, _CHUNK):
-        graph.add(np.ascontiguousarray(describe(slice(start, start + _CHUNK)), np.float32))
-    return graph
+        index.add(np.ascontiguousarray(describe(slice(start, start + _CHUNK)), np.float32))
+    return index
 
 
 def first_equal(digest: np.ndarray) -> np.ndarray:
