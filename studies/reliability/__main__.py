@@ -146,7 +146,7 @@ def table(summary: dict[str, Any]) -> str:
     of_formats = [["format", "files", *kinds, "at most wrong (95%)"]]
     for name, count in [*summary["formats"].items(), ("all", _sum(summary["formats"]))]:
         wrong = sum(count.get(kind, 0) for kind in kinds)
-        limit = f"{bounds.upper_limit(min(wrong, count['tries']), count['tries']):.2%}" if count["tries"] else ""
+        limit = f"{100 * bounds.upper_limit(min(wrong, count['tries']), count['tries']):.2g}%" if count["tries"] else ""
         of_formats.append([name, f"{count['tries']:,}", *(str(count.get(kind, 0)) for kind in kinds), limit])
     of_commands = [["command", *kills.WAYS, "wrong afterwards"]]
     for word, count in [*summary["commands"].items(), ("all", _sum(summary["commands"]))]:
