@@ -10,6 +10,7 @@ import functools
 import hashlib
 import itertools
 import math
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Self
 
@@ -33,6 +34,9 @@ _TRAINED_ON = 40  # views for each cell
 _CHUNK = 2**12  # photos that are described at once
 _KEPT = 2**14  # photos that were compared stay in memory, 50 MB
 
+_second = operator.itemgetter(1)
+# Why photos found may be one; an index, what it is asked, and the planes of that, see `registration.Scale`, if any.
+_Asked = tuple[str, Any, np.ndarray, np.ndarray | None]
 # From faces, uint8 RGB, (n, 112, 112, 3), to embeddings of length 1, the same ones for a mirrored photo.
 Embed = Callable[[np.ndarray], np.ndarray]
 
@@ -139,7 +143,9 @@ class Index:
         self.rows, self.digest = rows[distinct], prints.digest[distinct]
         self._scale, self._embedding = scale, None
         self._hashed = np.flatnonzero(np.isin(distinct, np.flatnonzero(prints.quality >= MIN_QUALITY)))
-        self._hashes: Any = faiss.IndexBinaryFlat(8 * prints.hashes.shape[2])  # 1 ns for each hash
+        # Exact: of 31 bits that differ, one of 16 words has at most one.
+        self._hashes: Any = faiss.IndexBinaryMultiHash(8 * prints.hashes.shape[2], 16, 16)
+        self._hashes.nflip = 1
         self._hashes.add(np.ascontiguousarray(prints.hashes[distinct[self._hashed], 0]))
         rough, views = prints.rough[distinct], registration.VIEWS
         self._rough = _index_of(
@@ -152,10 +158,12 @@ class Index:
 
     def search(self, rows: np.ndarray, prints: Fingerprints, compare: Compare) -> Iterator[tuple[int, int, str, float]]:
         """Yields a row that is indexed, one of these, why they are one photo, and the cosine of their embeddings."""
-        described = [self._scale.describe(rough)[:, 0] for rough in (prints.rough, prints.rough[:, :, ::-1])]
-        searches = [(REGISTERED, self._rough, len(registration.VIEWS), queries) for queries in described]
+        searches: list[_Asked] = [
+            (REGISTERED, self._rough, self._scale.describe(rough)[:, 0], self._scale.planes(rough))
+            for rough in (prints.rough, prints.rough[:, :, ::-1])
+        ]
         if self._embedding is not None and prints.embedding is not None:
-            searches.append((EMBEDDING, self._embedded, 1, prints.embedding))
+            searches.append((EMBEDDING, self._embedded, prints.embedding, None))
         by_hash = self._by_hash(prints)
         near = [self._near(one, rows, compare, by_hash) for one in searches]
         for reason, place, own in itertools.chain(((PERCEPTUAL, *pair) for pair in sorted(by_hash)), *near):
@@ -176,10 +184,10 @@ class Index:
         return found
 
     def _near(
-        self, asked: tuple[str, Any, int, np.ndarray], rows: np.ndarray, compare: Compare, by_hash: set[tuple[int, int]]
+        self, asked: _Asked, rows: np.ndarray, compare: Compare, by_hash: set[tuple[int, int]]
     ) -> Iterator[tuple[str, int, int]]:
-        """Yields queries and their other copies, nearest first, until some that are near are no copies."""
-        reason, index, num_views, queries = asked
+        """Yields queries and their other copies, most alike first, until some that are near are no copies."""
+        reason, index, queries, planes = asked
         waiting, num = np.arange(len(queries)), _NEIGHBOURS
         while len(waiting):
             num = min(num, index.ntotal, _MOST_NEIGHBOURS)
@@ -188,11 +196,16 @@ class Index:
             is_near = (distance <= 2 - 2 * self._least[reason]) & (neighbours >= 0)
             again = []
             for k in np.flatnonzero(is_near[:, 0]).tolist():
-                place, misses = int(waiting[k]), 0
-                for own in dict.fromkeys((neighbours[k, is_near[k]] // num_views).tolist()):
+                place, misses, near = int(waiting[k]), 0, neighbours[k, is_near[k]]
+                alike, least, num_views = 1 - distance[k, is_near[k]] / 2, -1.0, 1
+                if planes is not None:
+                    alike = np.linalg.norm(planes[place] @ index.reconstruct_batch(near).T, axis=0)
+                    least, num_views = registration.MIN_PLACED, len(registration.VIEWS)
+                best = dict(sorted(zip((near // num_views).tolist(), alike.tolist(), strict=True), key=_second))
+                for own, value in sorted(best.items(), key=_second, reverse=True):
                     if self.rows[own] == rows[place] or (place, own) in by_hash:
                         continue
-                    if compare(int(self.rows[own]), int(rows[place])):
+                    if value > least and compare(int(self.rows[own]), int(rows[place])):
                         yield reason, place, own
                     elif (misses := misses + 1) == _MISSES:
                         break
@@ -209,7 +222,7 @@ def _index_of(describe: Callable[[slice], np.ndarray], num: int) -> Any:
     num_views, size = describe(slice(0, 1)).shape
     num_cells = int(3 * math.sqrt(num * num_views))
     is_small = num * num_views <= _EXACT_UP_TO
-    index: Any = faiss.index_factory(size, "Flat" if is_small else f"IVF{num_cells},Flat")
+    index: Any = faiss.index_factory(size, "Flat" if is_small else f"IVF{num_cells},SQfp16")
     if not is_small:
         index.nprobe = _PROBES
         step = max(num * num_views // (_TRAINED_ON * num_cells), 1)
@@ -219,6 +232,8 @@ def _index_of(describe: Callable[[slice], np.ndarray], num: int) -> Any:
         faiss.omp_set_num_threads(num_threads)
     for start in range(0, num, _CHUNK):
         index.add(np.ascontiguousarray(describe(slice(start, start + _CHUNK)), np.float32))
+    if not is_small:
+        index.make_direct_map()  # rows are asked for again
     return index
 
 
