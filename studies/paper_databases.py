@@ -1,8 +1,9 @@
 """Stand-ins of the paper's databases, in their layouts and at their sizes, so that its steps can be rehearsed.
 
 Pictures are blends of two drawn faces and patches of colour in JPEG; nobody is on them. Across parts 3 in 100,000 pairs
-are as alike as a search for copies looks at (of LFW's photos 5), so that it has as much to do as among photos. A database that is finished is left alone, and one that was
-interrupted goes on where it stopped; the same seed gives the same bytes.
+are as alike as a search for copies looks at (of LFW's photos 5), so that it has as much to do as among photos. A
+database that is finished is left alone, and one that was interrupted goes on where it stopped; the same seed gives the
+same bytes.
 """
 
 from collections.abc import Iterator, Sequence

@@ -16,8 +16,8 @@ ROUGH, FINE = 24, 56  # sides of the pictures that are searched and that are lai
 # Rough pictures of a copy and its original have a cosine above this for one of `VIEWS`: 0.84 at least, of 13,000 copies
 # of LFW faces, altered in 13 ways. Of 7,606 LFW photos 1,467 pairs of others have, the most alike of 29 million.
 MIN_COSINE = 0.82
-# What is this near after the best small move may be a copy: 0.977 at least of 3,900 altered photos (LFW, UTKFace), 0.915 of
-# 3,337 altered twice, and one in six of other pairs above MIN_COSINE. The rest need not be laid on each other.
+# Copies are nearer after the best small move: 0.977 at least of 3,900 altered photos of LFW and UTKFace, 0.915 of 3,337
+# that were altered twice; of other pairs above MIN_COSINE one in six is. The rest need not be laid on each other.
 MIN_PLACED = 0.9
 # Scale, and shift in rough pixels: of these a copy is as good as one, for it is near one of them. Faces that another
 # detector found are wider or tighter; a part of a photo is larger and lies elsewhere, and so is what it is a part of.
@@ -77,10 +77,7 @@ class Scale(NamedTuple):
         return np.stack([vectors.unit_rows((one - self.mean) / self.spread, np.float32) for one in seen], axis=1)
 
     def planes(self, rough: np.ndarray) -> np.ndarray:
-        """Returns what rough pictures become by small moves: orthonormal rows, (n, 7, d), float32.
-
-        To first order a shifted, scaled, turned or sheared picture is itself and a sum of its slopes.
-        """
+        """Returns what small moves make of rough pictures, to first order: orthonormal rows, (n, 7, d), float32."""
         along = np.linspace(-1, 1, ROUGH, dtype=np.float32)
         slopes = np.gradient(rough.astype(np.float32), axis=(1, 2))
         moves = [_spectra(slope * weight) / self.spread for slope in slopes for weight in (1, along, along[:, None])]

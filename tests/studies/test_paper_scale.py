@@ -26,7 +26,7 @@ def few_faces() -> Iterator[None]:
 def databases(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All five, of at least twenty images each."""
     out = tmp_path_factory.mktemp("databases")
-    folders = paper_scale._write(PaperScale(out, share=0.0003, num_distinct=3))
+    folders = paper_scale._write(PaperScale(out, share=0.0001, num_distinct=3))
     assert [folder.name for folder in folders] == list(paper_scale._SIZES)
     for folder in folders:
         folder.rename(out / folder.name)
@@ -36,10 +36,10 @@ def databases(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("name", "layout", "num_samples", "num_people"),
     [
-        ("glint360k", "recordio", 5127, 108),
-        ("ijbc", "ijb-c (nist)", 42, None),
+        ("glint360k", "recordio", 1709, 36),
+        ("ijbc", "ijb-c (nist)", 20, None),
         ("fddb", "fddb", None, None),
-        ("gandiffface", "gandiffface", 150, 20),
+        ("gandiffface", "gandiffface", 50, 20),
         ("adience", "adience", 20, None),
     ],
 )
