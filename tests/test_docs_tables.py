@@ -315,8 +315,9 @@ def test_the_count_of_dead_heads_is_rendered_from_its_pages() -> None:
     assert f"\n{table}\n" in pages()
 
 
-def test_the_rehearsal_is_rendered_from_its_results() -> None:
-    table = paper_scale.render(formats.read_json(ROOT / "docs" / "runs" / "paper-scale.json"))
+@pytest.mark.parametrize("name", ["paper-scale", "paper-scale-small"])
+def test_the_rehearsal_is_rendered_from_its_results(name: str) -> None:
+    table = paper_scale.render(formats.read_json(ROOT / "docs" / "runs" / f"{name}.json"))
     assert f"\n{table}\n" in (ROOT / "docs" / "scaling.md").read_text()
 
 

@@ -141,10 +141,8 @@ class Index:
         self._hashes: Any = faiss.IndexBinaryMultiHash(8 * prints.hashes.shape[2], 16, 16)
         self._hashes.nflip = 1  # exact: of 31 bits that differ one of 16 words has at most one
         self._hashes.add(np.ascontiguousarray(prints.hashes[distinct[self._hashed], 0]))
-        rough, views = prints.rough[distinct], registration.VIEWS
-        self._rough = _index_of(
-            lambda some: scale.describe(rough[some], views).reshape(-1, len(scale.mean)), len(rough)
-        )
+        rough, views, size = prints.rough[distinct], registration.VIEWS, len(scale.mean)
+        self._rough = _index_of(lambda some: scale.describe(rough[some], views).reshape(-1, size), len(rough))
         self._least = {REGISTERED: registration.MIN_COSINE, EMBEDDING: min_cosine}
         if prints.embedding is not None:
             self._embedding = prints.embedding[distinct]
