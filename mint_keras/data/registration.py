@@ -79,7 +79,7 @@ class Scale(NamedTuple):
     def planes(self, rough: np.ndarray) -> np.ndarray:
         """Returns what small moves make of rough pictures, to first order: orthonormal rows, (n, 7, d), float32."""
         along = np.linspace(-1, 1, ROUGH, dtype=np.float32)
-        slopes = np.gradient(rough.astype(np.float32), axis=(1, 2))
+        slopes = np.asarray(np.gradient(rough.astype(np.float32), axis=(1, 2)))
         moves = [_spectra(slope * weight) / self.spread for slope in slopes for weight in (1, along, along[:, None])]
         rows = np.stack([(_spectra(rough) - self.mean) / self.spread, *moves], axis=2)
         return np.linalg.qr(rows)[0].swapaxes(1, 2).astype(np.float32)
