@@ -83,6 +83,7 @@ def fit_audited(
         metrics=["accuracy"],
         jit_compile=False,  # on a CPU the small IResNet trained about a third slower with XLA
     )
+    checkpoints.make_state(classifier)
     start = checkpoints.completed_epochs(out / "checkpoint")
 
     def batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -43,6 +43,8 @@ def compile_head(head: keras.Model, xla: bool = False, steps_at_once: int = 1, w
             jit_compile=xla,
             steps_per_execution=steps_at_once,
         )
+    if head.distribute_strategy.num_replicas_in_sync == 1:  # else Keras does, for each of them
+        checkpoints.make_state(head)
     # Keras only warns, and goes on without.
     if head.jit_compile != xla:
         raise InputError("Expected heads and a machine that XLA can compile for, received others: leave it out.")
@@ -139,7 +141,6 @@ class Bench:
             with checkpoints.BUILDING:
                 copy = keras.models.clone_model(head)
             compiled(copy)
-            copy.optimizer.build(copy.trainable_variables)
             self._made[key] = copy, [variable.numpy() for variable in copy.optimizer.variables]
         copy, start = self._made[key]
         for variable, value in zip(copy.optimizer.variables, start, strict=True):
