@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import gc
+import hashlib
 import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -85,6 +87,25 @@ def few_views() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(views, "VIEWS", dict([*views.VIEWS.items()][:2]))
+        yield
+
+
+@pytest.fixture(scope="module")
+def converted_once() -> Iterator[None]:
+    """Equal networks are converted to ONNX once: how is tested elsewhere, here it matters who runs what."""
+    from mint_keras.audited import onnx_forward
+
+    convert, made = onnx_forward.to_onnx, dict[tuple, Any]()
+
+    def to_onnx(network: Any) -> Any:
+        weights = hashlib.sha256(b"".join(weight.numpy().tobytes() for weight in network.weights)).hexdigest()
+        key = (weights, *network.output, *network.input.shape)
+        if key not in made:
+            made[key] = convert(network)
+        return made[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onnx_forward, "to_onnx", to_onnx)
         yield
 
 

@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from mint_keras import formats
@@ -24,12 +23,6 @@ def seed_everything(seed: int, is_deterministic: bool = True) -> None:
     keras.utils.set_random_seed(seed)
     if is_deterministic:
         tf.config.experimental.enable_op_determinism()
-
-
-def make_state(model: keras.Model) -> None:
-    """Makes what a compiled training remembers; Keras would make it in its first step, and trace that step twice."""
-    model.optimizer.build(model.trainable_variables)
-    model.compute_metrics(None, np.zeros((1, 1)), np.zeros((1, *model.output.shape[1:])))
 
 
 class Checkpoint(keras.callbacks.Callback):
@@ -54,8 +47,6 @@ class Checkpoint(keras.callbacks.Callback):
         if not (self._folder / _STATE).is_file():
             return
         state = formats.read_json(self._folder / _STATE)
-        with self.model.distribute_strategy.scope():
-            self.model.optimizer.build(self.model.trainable_variables)  # or its moments would be left out
         self.model.load_weights(self._folder / str(state["weights"]))
         for variable, value in zip(_seeds(self.model), state["seeds"], strict=True):
             variable.assign(value)
