@@ -36,7 +36,7 @@ def test_the_door_is_a_table_of_contents_and_loads_nothing() -> None:
 
 @pytest.fixture(scope="class")
 def lab(audited_folder: Path, few_views: None) -> tuple[mint.AuditedModel, mint.Observations, np.ndarray]:
-    """Members of a tiny lab model, other people of their database, and what the model gives for half of their photos."""
+    """Members of a tiny lab model, other people of their database, and what the model gives for half of the photos."""
     model = mint.load_model(audited_folder)
     members = mint.samples(audited_folder / "members.parquet")
     faces = mint.samples(audited_folder / "members.parquet", audited_folder / "held_out.parquet")
