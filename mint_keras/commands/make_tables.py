@@ -28,12 +28,7 @@ if TYPE_CHECKING:
 
 KIND = "paper_tables"
 # Which drawn database stands for which of the paper's.
-_LAB_EXTERNALS = (
-    "synthetic:1/news/10000-10199/10",
-    "synthetic:1/phone/11000-11199/10",
-    "synthetic:1/webcam/12000-12199/10",
-    "synthetic:1/scan/13000-13199/5",
-)
+_LAB_EXTERNALS = ("news/10000-10199/10", "phone/11000-11199/10", "webcam/12000-12199/10", "scan/13000-13199/5")
 _LAB_STAND_INS = ("news=ijbc", "phone=fddb", "webcam=gandiffface", "scan=adience")
 
 
@@ -187,7 +182,7 @@ def _make_protocols(plan: Plan, runs: Sequence[PaperRun]) -> None:
                 MakeProtocol(
                     case=case,  # type: ignore[arg-type] # a name of `cases.PAPER_CASES`
                     members=(str(audited / formats.MEMBERS),),
-                    externals=_LAB_EXTERNALS,
+                    externals=tuple(f"synthetic:1/{source}" for source in _LAB_EXTERNALS),
                     held_out=(str(audited / formats.HELD_OUT),),
                     stand_in=_LAB_STAND_INS,
                     unscanned=True,  # of drawn people everything is known

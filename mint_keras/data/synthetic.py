@@ -2,8 +2,7 @@
 
 A location `synthetic:SEED/DATABASE/IDENTITY/INDEX` names one image; `synthetic:1/web/0-399/10` all ten images of each
 of 400 people. Person 17 of a seed is the same person in every database: databases differ in how images were captured
-and in nothing else. Same location, same bytes. Beside those with a name there are camera1 to camera999, each drawn from
-its number.
+and in nothing else. Same location, same bytes. camera1 to camera999 are drawn from their numbers.
 """
 
 import math
@@ -72,7 +71,7 @@ def sample_table(source: str) -> SampleTable:
     if not match or not 0 < len(people) * len(indices) <= _MAX_SAMPLES:
         example = "synthetic:1/web/0-399/10 (SEED/DATABASE/IDENTITIES/IMAGES)"
         raise InputError(f"Expected lab faces like {example}, received {source!r}.")
-    capture_of(database)
+    _capture(database)
     pairs = [(person, index) for person in people for index in indices]
     return SampleTable(
         sample_id=np.array([f"{seed}-{database}-{person:06d}-{index:03d}" for person, index in pairs]),
@@ -92,7 +91,7 @@ def render(location: str) -> np.ndarray:
     if not match or match[4]:
         raise InputError(f"Expected one lab face like synthetic:1/web/17/3, received {location!r}.")
     database = match[2]
-    capture, place = capture_of(database)
+    capture, place = _capture(database)
     seed, identity, index = int(match[1]), int(match[3]), int(match[5])
     # The database is no seed of the person, who is the same in all of them.
     person = face_drawing.Person(np.random.default_rng([seed, identity]))
@@ -108,21 +107,16 @@ def render(location: str) -> np.ndarray:
     return _capture_image(face_drawing.draw(person, scene, factor, offset), capture, rng)
 
 
-def capture_of(database: str) -> tuple[Capture, int]:
-    """Returns how a database captures, and the number that seeds its images.
-
-    Raises:
-        InputError: if there is no such database.
-    """
+def _capture(database: str) -> tuple[Capture, int]:
+    """Returns how a database captures, and the number that seeds its images."""
     if database in DATABASES:
         return DATABASES[database], list(DATABASES).index(database)
     if not (match := _CAMERA.fullmatch(database)):
         raise InputError(f"Expected a lab database of {[*DATABASES, 'camera1 to camera999']}, received {database!r}.")
-    rng = np.random.default_rng([int(match[1]), 2])
     # Whole numbers, which are the same on every processor, from ranges that hold the named databases.
-    low, high = np.transpose([(28, 104), (25, 88), (1, 12), (1, 2), (60, 110), (-45, 10), (0, 120), (-7, 7)])
-    size, jpeg, noise, grain, contrast, bright, colour, sharpen = rng.integers(low, high, endpoint=True).tolist()
-    red, green, blue = rng.integers(-16, 16, 3, endpoint=True).tolist()
+    ranges = [(28, 104), (25, 88), (1, 12), (1, 2), (60, 110), (-45, 10), (0, 120), (-7, 7), *[(-16, 16)] * 3]
+    drawn = np.random.default_rng([int(match[1]), 2]).integers(*np.transpose(ranges), endpoint=True).tolist()
+    size, jpeg, noise, grain, contrast, bright, colour, sharpen, red, green, blue = drawn
     capture = Capture(
         (size, min(size + 24, 112)), (jpeg, jpeg + 10), (noise, noise + 4), grain,
         (contrast / 100, contrast / 100 + 0.2), (bright, bright + 20), (colour / 100, colour / 100 + 0.25),

@@ -68,7 +68,7 @@ def test_other_numbers_are_no_databases(name: str) -> None:
 
 
 def test_cameras_are_drawn_from_ranges_that_hold_the_named_databases() -> None:
-    cameras = [synthetic.capture_of(f"camera{number}")[0] for number in range(1, 1000)]
+    cameras = [synthetic._capture(f"camera{number}")[0] for number in range(1, 1000)]
     for name, capture in synthetic.DATABASES.items():
         for field in ("size", "jpeg", "noise", "contrast", "brightness", "saturation", "cast"):
             low = min(min(getattr(camera, field)) for camera in cameras)
