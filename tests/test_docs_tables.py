@@ -24,7 +24,6 @@ from studies import (
     fer2013,
     measure_copies,
     measure_coverage,
-    num_databases,
     paper_scale,
     results_index,
 )
@@ -314,11 +313,6 @@ def test_the_table_of_coverage_has_the_figures_of_its_pages() -> None:
 def test_the_count_of_dead_heads_is_rendered_from_its_pages() -> None:
     table = dead_heads.render(formats.read_json(ROOT / "docs" / "runs" / "dead-heads.json"))
     assert f"\n{table}\n" in pages()
-
-
-def test_how_many_databases_it_takes_is_rendered_from_its_pages() -> None:
-    text = num_databases.render(formats.read_json(ROOT / "docs" / "runs" / "num-databases.json"))
-    assert f"\n{text}\n" in pages()
 
 
 def test_the_rehearsal_is_rendered_from_its_results() -> None:
