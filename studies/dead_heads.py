@@ -112,8 +112,8 @@ def _look(out: Path, model: str, size: int) -> tuple[Observations, np.ndarray]:
     from mint_keras.runs import run as runs
     from mint_keras.runs.spec import RunSpec
 
-    externals = {"externals": num_databases.NAMED_EXTERNALS, "evaluate": runs.LAB_EVALUATE}
-    run = RunSpec("cnn", Path(model), num_train=size, num_test=64, **externals)
+    externals, evaluate = num_databases.NAMED_EXTERNALS, runs.LAB_EVALUATE
+    run = RunSpec("cnn", Path(model), num_train=size, num_test=64, externals=externals, evaluate=evaluate)
     protocol = runs.choose_samples(run)
     rows, is_member = protocol.training_rows()
     table, path = protocol.table.take(rows), out / f"{model}-{size}.npz"

@@ -164,10 +164,8 @@ def _look(out: Path, protocols: Mapping[Any, Protocol]) -> Observations:
 
     parts = []
     for start in progress.bar(range(0, len(table), _AT_ONCE), desc="faces", unit=f"{_AT_ONCE}"):
-        path, some = (
-            out / f"aad-{start}-{len(table)}.npz",
-            table.take(np.arange(start, min(start + _AT_ONCE, len(table)))),
-        )
+        some = table.take(np.arange(start, min(start + _AT_ONCE, len(table))))
+        path = out / f"aad-{start}-{len(table)}.npz"
         if not path.is_file():
             with formats.atomic_path(path) as temporary, open(temporary, "wb") as file:
                 np.savez(file, **observe.observe(some, look).arrays)
@@ -196,7 +194,8 @@ def _measure(
 
     training, is_member = protocol.training_rows()
     of_run, unseen = rows(protocol.table), {name: rows(samples.list_samples(_unseen(name))) for name in UNSEEN}
-    head, parts = Head("vanilla", taps, _name(taps)), {}
+    head = Head("vanilla", taps, _name(taps))
+    parts: dict[str, list[Scores]] = {}
     for seed in range(1, num_seeds + 1):
         fitted = head.fit(through.take(of_run[training]), is_member, seed, bench=bench)
         logit = fitted(through)

@@ -115,8 +115,9 @@ def _capture(database: str) -> tuple[Capture, int]:
         raise InputError(f"Expected a lab database of {[*DATABASES, 'camera1 to camera999']}, received {database!r}.")
     # Whole numbers, which are the same on every processor, from ranges that hold the named databases.
     ranges = [(28, 104), (25, 88), (1, 12), (1, 2), (60, 110), (-45, 10), (0, 120), (-7, 7), *[(-16, 16)] * 3]
-    drawn = np.random.default_rng([int(match[1]), 2]).integers(*np.transpose(ranges), endpoint=True).tolist()
-    size, jpeg, noise, grain, contrast, bright, colour, sharpen, red, green, blue = drawn
+    low, high = np.transpose(ranges)
+    drawn = np.random.default_rng([int(match[1]), 2]).integers(low, high, endpoint=True)
+    size, jpeg, noise, grain, contrast, bright, colour, sharpen, red, green, blue = drawn.tolist()
     capture = Capture(
         (size, min(size + 24, 112)), (jpeg, jpeg + 10), (noise, noise + 4), grain,
         (contrast / 100, contrast / 100 + 0.2), (bright, bright + 20), (colour / 100, colour / 100 + 0.25),
