@@ -38,7 +38,7 @@ NAMED_EXTERNALS = tuple(f"synthetic:1/{name}/{10000 + 1000 * k}-{10199 + 1000 * 
 UNSEEN = ("scan", "cctv", "news", "phone", "webcam", "camera901")
 FAMILIAR, SAME = "familiar", "same database"
 _NARROW = 0.1  # half of an interval that says something
-_AT_ONCE = 2048  # faces between two files
+_AT_ONCE = 512  # faces between two files
 _MOST = 24  # databases of a choice; choices share none
 _TAPS = ("conv1", "conv2", "conv3", "conv4")
 
