@@ -1,9 +1,6 @@
 """A MINT run on disk: its heads are trained where they are missing, and evaluated together with the baselines."""
 
-import concurrent.futures
 import dataclasses
-import sys
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +9,7 @@ import numpy as np
 
 from mint_keras import formats, progress, streams
 from mint_keras.aad import signals, store
-from mint_keras.audited import runtime, zoo
+from mint_keras.audited import zoo
 from mint_keras.audited import taps as taps_module
 from mint_keras.data import protocol as protocols
 from mint_keras.data import protocol_files, samples, splits, synthetic
@@ -25,7 +22,6 @@ from mint_keras.scorers import baselines, head
 from mint_keras.scorers.contract import Needs, Scorer
 from mint_keras.statistics.figures import summarise
 from mint_keras.training import batches
-from mint_keras.training.fit_heads import Bench
 
 DIED = "died.json"  # beside a head: how often its training failed before
 LAB_EXTERNALS = (
@@ -168,46 +164,33 @@ def named_samples(spec: RunSpec) -> dict[str, tuple[str, ...]]:
 
 
 def fit_heads(run: Run, keys: Sequence[HeadKey]) -> None:
-    """Trains those of the heads that are missing."""
-    spec = run.spec
-    missing = [key for key in keys if not key.path(run.folder, spec.seed).is_file()]
+    """Trains those of the heads that are missing, small ones together as far as memory holds their data."""
+    spec, recipes = run.spec, heads_of(run.spec)
+    paths = {key: path for key in keys if not (path := key.path(run.folder, spec.seed)).is_file()}
     rows, is_member = run.protocol.training_rows()
-    is_ended, moving = threading.Event(), threading.Lock()
-    # A small head keeps one core busy, at best: those of several taps are trained side by side.
-    num = 1 if specs.find(spec.head).takes_maps or runtime.strategy() else runtime.num_threads()
-    with (
-        progress.bar(total=len(missing) * specs.find(spec.head).epochs, desc="heads", unit="epoch") as bar,
-        concurrent.futures.ThreadPoolExecutor(num) as pool,
-    ):
-
-        def move(num_epochs: int) -> None:
-            if is_ended.is_set():
-                raise concurrent.futures.CancelledError
-            with moving:
-                bar.update(num_epochs)
-
-        def fit(name: str, recipe: head.Head) -> None:
-            bench = Bench()  # heads of other taps have other shapes
-            for key in (key for key in missing if key.name == name):
-                path, front = key.path(run.folder, spec.seed), run.aad.front(key.model, recipe.taps)
-                seen = run.aad.seen(key.model).take(rows)
-                fitted = recipe.fit(seen, is_member, key.seed, path.parent, front, move, bench)
+    seen = {model: run.aad.seen(model).take(rows) for model in dict.fromkeys(key.model for key in paths)}
+    parts: list[list[HeadKey]] = []
+    held = 0.0
+    with progress.bar(total=len(paths) * specs.find(spec.head).epochs, desc="heads", unit="epoch") as bar:
+        for key in sorted(paths, key=lambda key: list(recipes).index(key.name)):
+            recipe, front = recipes[key.name], run.aad.front(key.model, recipes[key.name].taps)
+            inputs = recipe.inputs(seen[key.model], front is not None)
+            if front is not None or not recipe.trains_together(inputs):
+                fitted = recipe.fit(seen[key.model], is_member, key.seed, paths[key].parent, front, bar.update)
                 if fitted.num_dead:
-                    formats.write_json(path.parent / DIED, {"trainings": fitted.num_dead})
-                fitted.save(path)
-
-        interval = sys.getswitchinterval()
-        working = [pool.submit(fit, *item) for item in heads_of(spec).items()]
-        try:
-            sys.setswitchinterval(1e-4)  # a call waits no 5 ms for whoever traces a step beside it
-            for work in working:
-                work.result()
-        except BaseException:
-            is_ended.set()
-            pool.shutdown(cancel_futures=True)
-            raise
-        finally:
-            sys.setswitchinterval(interval)
+                    formats.write_json(paths[key].parent / DIED, {"trainings": fitted.num_dead})
+                fitted.save(paths[key])
+                continue
+            size = sum(map(batches.num_bytes, inputs.values())) / spec.num_seeds  # which share them
+            if not parts or held + size > batches.HELD_BYTES:
+                parts.append([])
+                held = 0.0
+            parts[-1].append(key)
+            held += size
+        for part in parts:
+            wanted = [head.Wanted(recipes[k.name], seen[k.model], k.seed, paths[k].parent) for k in part]
+            for key, fitted in zip(part, head.fit_together(wanted, is_member, run.folder / "heads", bar.update), strict=True):
+                fitted.save(paths[key])
 
 
 def load_head(run: Run, key: HeadKey) -> head.FittedHead:
