@@ -1,7 +1,7 @@
 """A MINT run on disk: its heads are trained where they are missing, and evaluated together with the baselines."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,8 @@ import numpy as np
 
 from mint_keras import formats, progress, streams
 from mint_keras.aad import signals, store
-from mint_keras.audited import zoo
 from mint_keras.audited import taps as taps_module
+from mint_keras.audited import zoo
 from mint_keras.data import protocol as protocols
 from mint_keras.data import protocol_files, samples, splits, synthetic
 from mint_keras.heads import specs
@@ -163,12 +163,13 @@ def named_samples(spec: RunSpec) -> dict[str, tuple[str, ...]]:
     }  # fmt: skip
 
 
-def fit_heads(run: Run, keys: Sequence[HeadKey]) -> None:
+def fit_heads(run: Run, keys: Sequence[HeadKey]) -> dict[HeadKey, head.FittedHead]:
     """Trains those of the heads that are missing, small ones together as far as memory holds their data."""
     spec, recipes = run.spec, heads_of(run.spec)
     paths = {key: path for key in keys if not (path := key.path(run.folder, spec.seed)).is_file()}
     rows, is_member = run.protocol.training_rows()
     seen = {model: run.aad.seen(model).take(rows) for model in dict.fromkeys(key.model for key in paths)}
+    made: dict[HeadKey, head.FittedHead] = {}
     parts: list[list[HeadKey]] = []
     held = 0.0
     with progress.bar(total=len(paths) * specs.find(spec.head).epochs, desc="heads", unit="epoch") as bar:
@@ -180,6 +181,7 @@ def fit_heads(run: Run, keys: Sequence[HeadKey]) -> None:
                 if fitted.num_dead:
                     formats.write_json(paths[key].parent / DIED, {"trainings": fitted.num_dead})
                 fitted.save(paths[key])
+                made[key] = fitted
                 continue
             size = sum(map(batches.num_bytes, inputs.values())) / spec.num_seeds  # which share them
             if not parts or held + size > batches.HELD_BYTES:
@@ -189,8 +191,11 @@ def fit_heads(run: Run, keys: Sequence[HeadKey]) -> None:
             held += size
         for part in parts:
             wanted = [head.Wanted(recipes[k.name], seen[k.model], k.seed, paths[k].parent) for k in part]
-            for key, fitted in zip(part, head.fit_together(wanted, is_member, run.folder / "heads", bar.update), strict=True):
+            trained = head.fit_together(wanted, is_member, run.folder / "heads", bar.update)
+            for key, fitted in zip(part, trained, strict=True):
                 fitted.save(paths[key])
+                made[key] = fitted
+    return made
 
 
 def load_head(run: Run, key: HeadKey) -> head.FittedHead:
@@ -200,12 +205,15 @@ def load_head(run: Run, key: HeadKey) -> head.FittedHead:
     return head.FittedHead(recipe, model, key.seed, run.aad.front(key.model, recipe.taps))
 
 
-def evaluate(run: Run) -> tuple[list[Scores], list[ResultRow]]:
-    """Evaluates every head by `model.evaluate` and by its scores, and every baseline, on all evaluations."""
+def evaluate(run: Run, made: Mapping[HeadKey, head.FittedHead] = {}) -> tuple[list[Scores], list[ResultRow]]:
+    """Evaluates every head by `model.evaluate` and by its scores, and every baseline, on all evaluations.
+
+    Heads that `fit_heads` has just made need not be loaded.
+    """
     parts: list[tuple[Scores, ResultRow]] = []
     evaluations = run.protocol.evaluations()
     for key in progress.bar(run.spec.keys, desc="evaluate", unit="head"):
-        parts += load_head(run, key).judge(run.aad.seen(key.model), evaluations, key.model)
+        parts += (made.get(key) or load_head(run, key)).judge(run.aad.seen(key.model), evaluations, key.model)
     for recipe in baselines.scorers_of(baseline_names(run), run.spec.groups):
         for model in filter(run.aad.models.__contains__, (AUDITED, UNTRAINED)):
             found = fit_and_score(recipe, run.aad, model, run.protocol, run.spec.seed)

@@ -57,6 +57,7 @@ def fit_together(
     steps = batches.steps_per_epoch(is_member)
     at_once = fit_heads.steps_at_once(steps)
     stack.compile(keras.optimizers.Adam(paper.LEARNING_RATE), jit_compile=False)
+    stack.optimizer.build(stack.moved)  # or the first step would do it, and be traced again
 
     def chosen() -> Iterator[np.ndarray]:
         return map(np.stack, zip(*(batches.endless(is_member, seed, start) for seed in seeds), strict=True))
@@ -152,8 +153,12 @@ class _Stack(keras.Model):
     def train_step(self, chosen: tf.Tensor) -> dict[str, tf.Tensor]:
         """Moves every head by batches of its own, (steps, seeds, batch)."""
         for one in chosen:
-            gradients, figures = zip(*[group.step(one, self._labels) for group in self.groups])
-            self.optimizer.apply([gradient for of in gradients for gradient in of], self.moved)
+            gradients, figures = [], []
+            for group in self.groups:
+                of_weights, of_heads = group.step(one, self._labels)
+                gradients += of_weights
+                figures.append(of_heads)
+            self.optimizer.apply(gradients, self.moved)
             self.means.update_state(tf.concat(figures, 0))
         return {"figures": self.means.result()}
 
