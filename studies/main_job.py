@@ -3,7 +3,7 @@ r"""Where the main job's time goes, of one or more versions of this repository o
 A version is a folder with `mint_keras` in it. Wall times mean something only with nothing else beside them.
 
 Example:
-    python -m studies.main_job --roots ../before . --names before after --out docs/runs/main-job.json
+    python -m studies.main_job --roots ../before . --names before after --runs runs/main-job --out docs/runs/main-job.json
 """
 
 import argparse
@@ -13,12 +13,12 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
+_WATCHED = "--watched"  # how it calls itself in the process of a version
 REST, ALL = "start, libraries, networks, engine", "in all"
 # Functions that every version has. What one calls of the others is theirs.
 STAGES = {
@@ -86,14 +86,14 @@ def watched(begun: float, record: Path, out: str) -> None:
     sys.exit(code)
 
 
-def measure(root: Path) -> Spent:
-    """Runs the job of a version in a process of its own, into a folder that is removed."""
-    with tempfile.TemporaryDirectory() as folder:
-        record = Path(folder) / "spent.json"
-        command = [sys.executable, str(Path(__file__).resolve()), "--watched", str(time.time()), str(record)]
-        environment = {**os.environ, "PYTHONPATH": str(root.resolve())}
-        subprocess.run([*command, f"{folder}/out"], cwd=root, env=environment, check=True, stdout=subprocess.DEVNULL)
-        return dict(json.loads(record.read_text()))
+def measure(root: Path, folder: Path) -> Spent:
+    """Runs the job of a version in a process of its own, into a new folder."""
+    folder.mkdir(parents=True)
+    record, begun = folder / "spent.json", str(time.time())
+    command = [sys.executable, str(Path(__file__).resolve()), _WATCHED, begun, str(record), str(folder / "run")]
+    environment = {**os.environ, "PYTHONPATH": str(root.resolve())}
+    subprocess.run(command, cwd=root, env=environment, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
+    return dict(json.loads(record.read_text()))
 
 
 def render(content: dict[str, Spent]) -> str:
@@ -115,16 +115,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--roots", nargs="+", type=Path, required=True)
     parser.add_argument("--names", nargs="+", required=True)
+    parser.add_argument("--runs", type=Path, required=True, help="a new folder for what the jobs leave behind")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     content = formats.read_json(options.out) if options.out.is_file() else {}
-    content |= {name: measure(root) for name, root in zip(options.names, options.roots, strict=True)}
+    for name, root in zip(options.names, options.roots, strict=True):
+        content[name] = measure(root, options.runs.resolve() / name)
     formats.write_json(options.out, content)
-    print(render(content))
+    sys.stdout.write(f"{render(content)}\n")
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--watched"]:
+    if sys.argv[1:2] == [_WATCHED]:
         watched(float(sys.argv[2]), Path(sys.argv[3]), sys.argv[4])
     else:
         main()

@@ -23,6 +23,7 @@ from mint_keras.scorers.contract import Needs, Scorer
 from mint_keras.statistics.figures import summarise
 from mint_keras.training import batches
 
+_STEP = 2  # counts changes of how heads on vectors train, to the last bit: those of two are not mixed in a run
 DIED = "died.json"  # beside a head: how often its training failed before
 LAB_EXTERNALS = (
     "synthetic:1/news/10000-10199/10",
@@ -113,6 +114,8 @@ def _manifest(spec: RunSpec, protocol: protocols.Protocol, folder: Path) -> dict
     inputs["parts"] = formats.sha256_json(protocol.part.tolist())
     # What decides the run is what its inputs are, see above; where they lie is only said.
     decisive = {name: value for name, value in spec.settings().items() if name not in PLACES}
+    if not specs.find(spec.head).takes_maps:
+        decisive["step"] = _STEP
     return {**formats.make_manifest(KIND, inputs, decisive), "config": spec.stored(folder)}
 
 
