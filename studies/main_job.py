@@ -3,7 +3,7 @@ r"""Where the main job's time goes, of one or more versions of this repository o
 A version is a folder with `mint_keras` in it. Wall times mean something only with nothing else beside them.
 
 Example:
-    python -m studies.main_job --roots ../before . --names before after --runs runs/main-job --out docs/runs/main-job.json
+    python -m studies.main_job --roots ../before . --names before after --runs runs/main-job --out main-job.json
 """
 
 import argparse
