@@ -81,10 +81,11 @@ def extract(
         def coming(shard: int) -> Decoding:
             return begun.get(shard) or ahead.submit(decode, layout.part(table, shard), layout.framing)
 
-        following = coming(shards[0]) if shards else None
-        for k, shard in enumerate(shards):
-            decoded = following.result()
-            following = coming(shards[k + 1]) if k + 1 < len(shards) else None
+        decodings = [coming(shard) for shard in shards[:1]]
+        for shard, following in zip(shards, [*shards[1:], None], strict=False):
+            decoded = decodings.pop().result()
+            if following is not None:
+                decodings.append(coming(following))
             write_shard(folder, shard, decoded, functions, layout, on_faces)
 
 

@@ -115,7 +115,7 @@ def endless(is_member: np.ndarray, seed: int, start: int = 0) -> Iterator[np.nda
 def steps_per_epoch(is_member: np.ndarray) -> int:
     """Counts the batches of an epoch; InputError if a class has fewer than 64 samples."""
     check_class_sizes(is_member)
-    return max(np.count_nonzero(is_member), np.count_nonzero(~is_member)) // CLASS_BATCH
+    return int(max(np.count_nonzero(is_member), np.count_nonzero(~is_member))) // CLASS_BATCH
 
 
 def train_dataset(data: LabelledAad, seed: int, start: int = 0) -> tuple[tf.data.Dataset, int]:
