@@ -87,7 +87,7 @@ def test_auto_says_why(audited_folder: Path, tmp_path: Path, monkeypatch: pytest
 
 @pytest.mark.parametrize("aad", ["stored", "live"])
 def test_a_resumed_run_keeps_its_engine(
-    aad: str, audited_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    aad: str, audited_folder: Path, tmp_path: Path, converted_once: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     onnx, folder = engines.Engine(backends.ONNXRUNTIME), tmp_path / "run"
 
