@@ -22,6 +22,7 @@ from studies import (
     dead_heads,
     every_format,
     fer2013,
+    main_job,
     measure_copies,
     measure_coverage,
     paper_scale,
@@ -184,6 +185,10 @@ def test_the_table_of_the_main_job_is_rendered_from_its_figures() -> None:
     outcome, text = run_table.conclude(table)
     assert outcome == content["outcome"] == run_table.TOLD_APART
     assert f"\n> {text}\n" in pages()
+
+
+def test_where_the_time_of_the_main_job_goes_is_rendered_from_its_figures() -> None:
+    assert f"\n{main_job.render(formats.read_json(ROOT / 'docs' / 'runs' / 'main-job.json'))}\n" in pages()
 
 
 def test_how_far_trainings_differ_by_their_databases_is_rendered_from_the_tables() -> None:

@@ -2,7 +2,6 @@
 
 import shutil
 import tempfile
-import threading
 import time
 from pathlib import Path
 
@@ -13,8 +12,6 @@ from mint_keras import formats
 
 _STATE = "state.json"
 _SEED = "seed_generator_state"
-# Held from seeding until a model is built: Keras draws its seeds from the one generator that all threads share.
-BUILDING = threading.Lock()
 
 
 def seed_everything(seed: int, is_deterministic: bool = True) -> None:
@@ -73,12 +70,6 @@ class Checkpoint(keras.callbacks.Callback):
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
         """Removes what is no longer needed."""
         shutil.rmtree(self._folder, ignore_errors=True)
-
-
-def copy_state(model: keras.Model, other: keras.Model) -> None:
-    """Gives another model of the same layers the weights of a model, and how far its dropout has come."""
-    for variable, value in zip([*other.weights, *_seeds(other)], [*model.weights, *_seeds(model)], strict=True):
-        variable.assign(value)
 
 
 def _seeds(model: keras.Model) -> list[keras.Variable]:
