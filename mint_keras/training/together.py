@@ -17,6 +17,7 @@ from mint_keras import formats, paper
 from mint_keras.training import batches, fit_heads
 
 _FIGURES = ("accuracy", "cross_entropy", "loss")  # of every head, after every epoch
+_KINDS = ("trainable_variables", "non_trainable_variables")  # of a head, in the order that it takes them
 _STEPS_AT_ONCE = 64  # between two returns to Python, which may have been interrupted
 
 
@@ -173,6 +174,3 @@ class _Group:
             for same, stack in zip(of, stacks, strict=True):
                 for variable, value in zip(same, stack.numpy(), strict=True):
                     variable.assign(value)
-
-
-_KINDS = ("trainable_variables", "non_trainable_variables")
