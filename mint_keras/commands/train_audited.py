@@ -67,7 +67,8 @@ class TrainAudited(Common):
         num_pairs: Genuine, and impostor, pairs of held-out people for the verification ROC, for recognition only.
         seed: Seed of the split, the weights, the order and the pairs.
         from_: A model to begin with, for recognition only: a folder of convert_fr.py or train_audited.py. What comes
-            before --trainable stays as it is, and so do all batch normalisations.
+            before --trainable stays as it is, and so do all batch normalisations. The classifier that it is trained
+            with begins as the people's centroids in it.
         trainable: Where what is trained of --from begins: the name of a layer, or of a stage, such as stage4, where
             layers are named so. A name that is none is answered with those that there are.
         shadows: Also train so many shadows, for recognition only: each as the model is, on people of --data by a coin
@@ -135,7 +136,7 @@ def train_audited(config: TrainAudited) -> TrainedModel:
 
 def _train_recognition(config: TrainAudited) -> TrainedModel:
     from mint_keras.audited import iresnet, margins, zoo
-    from mint_keras.training import checkpoints, fit_audited
+    from mint_keras.training import checkpoints, fine_tuning, fit_audited
     from mint_keras.training import shadows as shadow_models
 
     table = samples.list_samples(config.data)
@@ -152,6 +153,7 @@ def _train_recognition(config: TrainAudited) -> TrainedModel:
     else:
         first = _open_first(config)
         settings["resolution"] = resolution = first.input.shape[1]
+        settings["classifier"] = fine_tuning.CLASSIFIER
         inputs["from"] = formats.read_manifest(shelf.find(config.from_), zoo.KIND)["model_sha256"]
         dropped = ("from_", "arch")
     framing = images.Framing(resolution)

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -37,7 +38,9 @@ class AuditedTraining:
     # Penalty on the true identity of a face; None trains a classifier by the cross-entropy of its logits.
     margin: Margin | None = None
     scale: float = 1.0  # inverse temperature of the softmax over identities
-    trainable: str = ""  # where what is trained begins, see `fine_tuning.split_at`; all of the model if empty
+    # Where what is trained begins, see `fine_tuning.split_at`; all of the model if empty. Else the classifier begins as
+    # the people's centroids in the model as it is (imprinted weights, Qi et al., arXiv 1712.07136).
+    trainable: str = ""
 
 
 def batch_of_faces(pixels: np.ndarray, rows: np.ndarray, flip: np.ndarray) -> np.ndarray:
@@ -72,8 +75,11 @@ def fit_audited(
     if settings.margin is None:
         classifier = _logits(model)
     else:
-        cosines = CosineClassifier(int(labels.max()) + 1, name="classifier")(model.output)
-        classifier = keras.Model(model.input, cosines, name="training")
+        cosines = CosineClassifier(int(labels.max()) + 1, name="classifier")
+        classifier = keras.Model(model.input, cosines(model.output), name="training")
+        if settings.trainable:
+            # Drawn at random, they would first move all faces alike, before anybody is learned.
+            cosines.centres.assign(_centroids(model, lambda rows: batch_of(pixels, rows, rows < 0), labels))
         loss = MarginLoss(settings.margin, settings.scale)
     steps = len(pixels) // size
     schedule = keras.optimizers.schedules.CosineDecay(settings.learning_rate, steps * settings.epochs)
@@ -104,6 +110,14 @@ def fit_audited(
     ]
     span = {"initial_epoch": start, "epochs": settings.epochs, "steps_per_epoch": steps}
     classifier.fit(dataset, **span, callbacks=callbacks, verbose=progress.verbosity(), shuffle=False)
+
+
+def _centroids(model: keras.Model, shown: Callable[[np.ndarray], np.ndarray], labels: np.ndarray) -> np.ndarray:
+    """Returns the direction of every class's mean embedding by a model as it is, (embedding_size, classes)."""
+    sums = np.zeros((labels.max() + 1, model.output.shape[-1]), np.float32)
+    for rows in np.array_split(np.arange(len(labels)), math.ceil(len(labels) / _EVALUATION_BATCH)):
+        np.add.at(sums, labels[rows], vectors.unit_rows(model.predict_on_batch(shown(rows)), np.float32))
+    return vectors.unit_rows(sums).T
 
 
 def evaluate_classifier(model: keras.Model, pictures: np.ndarray, labels: np.ndarray) -> dict[str, float]:
