@@ -115,7 +115,8 @@ class TestTraining:
     ) -> None:
         begun = {}
         monkeypatch.setattr(keras.Model, "fit", lambda self, *_, **__: begun.update(weights(self)))
-        model = keras.Sequential([keras.Input((48, 48, 3)), layers.AveragePooling2D(16), layers.Flatten()])
+        image = keras.Input((48, 48, 3))
+        model = keras.Model(image, layers.Flatten()(layers.AveragePooling2D(16)(image)))
         faces, labels = drawn_faces(), np.arange(24) % 6
         settings = dataclasses.replace(SETTINGS, trainable=trainable)
         fit_audited.fit_audited(model, faces, labels, settings, tmp_path)
