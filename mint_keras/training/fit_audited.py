@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -38,9 +37,7 @@ class AuditedTraining:
     # Penalty on the true identity of a face; None trains a classifier by the cross-entropy of its logits.
     margin: Margin | None = None
     scale: float = 1.0  # inverse temperature of the softmax over identities
-    # Where what is trained begins, see `fine_tuning.split_at`; all of the model if empty. Else the classifier begins as
-    # the people's centroids in the model as it is (imprinted weights, Qi et al., arXiv 1712.07136).
-    trainable: str = ""
+    trainable: str = ""  # where what is trained begins, see `fine_tuning.split_at`; all of the model if empty
 
 
 def batch_of_faces(pixels: np.ndarray, rows: np.ndarray, flip: np.ndarray) -> np.ndarray:
@@ -78,7 +75,7 @@ def fit_audited(
         cosines = CosineClassifier(int(labels.max()) + 1, name="classifier")
         classifier = keras.Model(model.input, cosines(model.output), name="training")
         if settings.trainable:
-            # Drawn at random, they would first move all faces alike, before anybody is learned.
+            # Imprinted weights (Qi et al., arXiv 1712.07136): random ones would first move all faces alike.
             cosines.centres.assign(_centroids(model, lambda rows: batch_of(pixels, rows, rows < 0), labels))
         loss = MarginLoss(settings.margin, settings.scale)
     steps = len(pixels) // size
@@ -115,7 +112,7 @@ def fit_audited(
 def _centroids(model: keras.Model, shown: Callable[[np.ndarray], np.ndarray], labels: np.ndarray) -> np.ndarray:
     """Returns the direction of every class's mean embedding by a model as it is, (embedding_size, classes)."""
     sums = np.zeros((labels.max() + 1, model.output.shape[-1]), np.float32)
-    for rows in np.array_split(np.arange(len(labels)), math.ceil(len(labels) / _EVALUATION_BATCH)):
+    for rows in np.array_split(np.arange(len(labels)), 1 + len(labels) // _EVALUATION_BATCH):
         np.add.at(sums, labels[rows], vectors.unit_rows(model.predict_on_batch(shown(rows)), np.float32))
     return vectors.unit_rows(sums).T
 
