@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 KIND = "paper_tables"
 # Which drawn database stands for which of the paper's.
+_LAB_EXTERNALS = ("news/10000-10199/10", "phone/11000-11199/10", "webcam/12000-12199/10", "scan/13000-13199/5")
 _LAB_STAND_INS = ("news=ijbc", "phone=fddb", "webcam=gandiffface", "scan=adience")
 
 
@@ -172,7 +173,6 @@ def _make_protocols(plan: Plan, runs: Sequence[PaperRun]) -> None:
     from mint_keras.commands.make_protocol import MakeProtocol, make_protocol
     from mint_keras.data import protocol_files
     from mint_keras.runs import paper_runs
-    from mint_keras.runs import run as mint_runs
 
     wanted = {(run.model, run.case, run.size, run.protocol_name) for run in runs if not run.is_of_pictures}
     for model, case, size, name in sorted(wanted):
@@ -182,7 +182,7 @@ def _make_protocols(plan: Plan, runs: Sequence[PaperRun]) -> None:
                 MakeProtocol(
                     case=case,  # type: ignore[arg-type] # a name of `cases.PAPER_CASES`
                     members=(str(audited / formats.MEMBERS),),
-                    externals=(*mint_runs.LAB_EXTERNALS, *mint_runs.LAB_EVALUATE),
+                    externals=tuple(f"synthetic:1/{source}" for source in _LAB_EXTERNALS),
                     held_out=(str(audited / formats.HELD_OUT),),
                     stand_in=_LAB_STAND_INS,
                     unscanned=True,  # of drawn people everything is known

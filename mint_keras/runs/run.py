@@ -28,11 +28,8 @@ from mint_keras.training import batches
 from mint_keras.training.fit_heads import Bench
 
 DIED = "died.json"  # beside a head: how often its training failed before
-LAB_EXTERNALS = (
-    "synthetic:1/news/10000-10199/10",
-    "synthetic:1/phone/11000-11199/10",
-    "synthetic:1/webcam/12000-12199/10",
-)
+# As many databases as make heads depend little on their seed (studies/num_databases.py); of each, as many people.
+LAB_EXTERNALS = tuple(f"synthetic:1/camera{k}/{20000 + 100 * k}-{20049 + 100 * k}/10" for k in range(1, 13))
 LAB_EVALUATE = ("synthetic:1/scan/13000-13199/5",)
 
 

@@ -47,8 +47,6 @@ class Checkpoint(keras.callbacks.Callback):
         if not (self._folder / _STATE).is_file():
             return
         state = formats.read_json(self._folder / _STATE)
-        with self.model.distribute_strategy.scope():
-            self.model.optimizer.build(self.model.trainable_variables)  # or its moments would be left out
         self.model.load_weights(self._folder / str(state["weights"]))
         for variable, value in zip(_seeds(self.model), state["seeds"], strict=True):
             variable.assign(value)

@@ -86,6 +86,9 @@ def fit_audited(
         metrics=["accuracy"],
         jit_compile=False,  # on a CPU the small IResNet trained about a third slower with XLA
     )
+    # Here, because Keras traces a step that makes variables twice.
+    classifier.optimizer.build(classifier.trainable_variables)
+    classifier.compute_metrics(None, labels[:1], np.zeros((1, *classifier.output.shape[1:])))
     start = checkpoints.completed_epochs(out / "checkpoint")
 
     def batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:

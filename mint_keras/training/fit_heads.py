@@ -43,6 +43,9 @@ def compile_head(head: keras.Model, xla: bool = False, steps_at_once: int = 1, w
             jit_compile=xla,
             steps_per_execution=steps_at_once,
         )
+    if head.distribute_strategy.num_replicas_in_sync == 1:  # a step that makes variables is traced twice
+        head.optimizer.build(head.trainable_variables)
+        head.compute_metrics(None, np.zeros((1, 1)), np.zeros((1, 1)))
     # Keras only warns, and goes on without.
     if head.jit_compile != xla:
         raise InputError("Expected heads and a machine that XLA can compile for, received others: leave it out.")
@@ -139,7 +142,6 @@ class Bench:
             with checkpoints.BUILDING:
                 copy = keras.models.clone_model(head)
             compiled(copy)
-            copy.optimizer.build(copy.trainable_variables)
             self._made[key] = copy, [variable.numpy() for variable in copy.optimizer.variables]
         copy, start = self._made[key]
         for variable, value in zip(copy.optimizer.variables, start, strict=True):

@@ -87,7 +87,7 @@ def test_auto_says_why(audited_folder: Path, tmp_path: Path, monkeypatch: pytest
 
 @pytest.mark.parametrize("aad", ["stored", "live"])
 def test_a_resumed_run_keeps_its_engine(
-    aad: str, audited_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    aad: str, audited_folder: Path, tmp_path: Path, converted_once: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     onnx, folder = engines.Engine(backends.ONNXRUNTIME), tmp_path / "run"
 
@@ -143,8 +143,8 @@ def test_heads_that_are_trained_side_by_side_are_those_trained_alone(
 ) -> None:
     opened = reopen(run_folder)
     one_by_one, together = (dataclasses.replace(opened, folder=tmp_path / name) for name in ("alone", "together"))
-    keys = [key for key in opened.spec.keys if key.seed == opened.spec.seed]
-    for run, num in ((one_by_one, 1), (together, 4)):
+    keys = [key for key in opened.spec.keys if key.seed == opened.spec.seed and key.name != "combination"]
+    for run, num in ((one_by_one, 1), (together, 2)):
         monkeypatch.setattr(runs.runtime, "num_threads", lambda num=num: num)
         runs.fit_heads(run, keys)
     for key in keys:
