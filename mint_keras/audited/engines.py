@@ -193,6 +193,7 @@ def as_model(network: keras.Model, engine: Engine) -> keras.Model:
             [tf.float32] * len(network.output),
         )
         shapes = [(None, *values.shape[1:]) for values in network.output.values()]
+        found = tf.nest.flatten(found)  # eagerly one output is no list
         return dict(zip(network.output, map(tf.ensure_shape, found, shapes), strict=True))
 
     pixels = keras.Input(network.input.shape[1:])

@@ -141,3 +141,11 @@ def test_who_is_chosen_gave_keras_numbers_for_the_faces_that_are_shown_again(cho
 
     assert choose({KERAS: by(1.0), ONNX: by(1.0 + 1e-4)}).engine == KERAS
     assert choose({KERAS: by(1.0), ONNX: by(1.0 + 1e-6)}).engine == ONNX
+
+
+def test_a_model_that_an_engine_computes_gives_one_tap_eagerly_too() -> None:
+    pixels = keras.Input((4, 4, 3))
+    network = keras.Model(pixels, {"conv1": keras.layers.Conv2D(2, 3)(pixels)})
+    images = np.random.default_rng(0).normal(size=(5, 4, 4, 3)).astype(np.float32)
+    given = engines.as_model(network, ONNX)(images)
+    np.testing.assert_allclose(given["conv1"], network(images)["conv1"], atol=1e-5)
