@@ -22,6 +22,7 @@ import numpy as np
 from mint_keras import formats, progress, score_files, shelf
 from mint_keras.commands import Result
 from mint_keras.options import Common
+from mint_keras.records import InputError
 
 if TYPE_CHECKING:
     from mint_keras.auditing.attacks import Ranked
@@ -53,7 +54,7 @@ class BenchMembership(Common):
         trainable: Where what is trained of it begins, see train_audited.py.
         data: Photos of people, as train_audited.py takes them.
         out: Folder for bench.md and bench.json, and for the networks with their scores. Networks that are there, in
-            epochs_N, are not trained again.
+            epochs_N, are not trained again, whatever is asked of them.
         epochs: Passes of the trainings that are compared.
         num_targets: Networks that are attacked, of each number of epochs.
         num_networks: Networks that are trained; the others are shadows of each.
@@ -87,9 +88,8 @@ def bench_membership(options: BenchMembership) -> MembershipBench:
     """Trains the networks that are missing, and ranks all attacks on them."""
     from studies.worlds.usable import UsableLab, UsableSpec
 
-    settings = {name: getattr(options, name) for name in ("trainable", "data", "epochs", "people", "seed")}
-    settings |= {name: getattr(options, name) for name in ("asked", "without_heads")}
-    settings |= {"num_targets": options.num_targets, "num_networks": options.num_networks}
+    # What is asked of the networks, and of how many, is not among it: they are kept, and can be asked again.
+    settings = {name: getattr(options, name) for name in ("trainable", "data", "people", "num_networks", "seed")}
     inputs = {"first": formats.sha256_file(shelf.find(options.first) / formats.MODEL)}
     content: dict[str, Any] = {}
     with formats.output_folder(options.out, formats.make_manifest(KIND, inputs, settings), options.overwrite):
@@ -100,8 +100,8 @@ def bench_membership(options: BenchMembership) -> MembershipBench:
             )  # fmt: skip
             lab = UsableLab(spec, options.out / f"epochs_{epochs}")
             for beside in options.asked:
-                ranked, name = _rank(lab, beside, options), f"{epochs} epochs, {ASKED[beside]}"
-                content[name] = [dataclasses.asdict(one) for one in ranked]
+                ranked = _rank(lab, beside, options)
+                content[f"{epochs} epochs{_began(lab)}, {ASKED[beside]}"] = [dataclasses.asdict(one) for one in ranked]
         formats.write_json(options.out / RESULTS, content)
         formats.write_text(options.out / TEXT, render(content))
     return MembershipBench(f"{render(content)}\nWritten: {options.out / TEXT}, {RESULTS}", content)
@@ -116,14 +116,34 @@ def render(content: Mapping[str, Any]) -> str:
     return "\n".join(f"{name}:\n\n{table}\n" for name, table in tables.items())
 
 
+def _began(lab: UsableLab) -> str:
+    """Says what the classifiers of the networks that are there began as: nothing of random ones, as all were once.
+
+    Raises:
+        InputError: if they are of two recipes.
+    """
+    from mint_keras.audited import zoo
+
+    folders = (path.parent for path in (lab.out / "models").glob(f"*/{formats.MODEL}"))
+    found = {formats.read_manifest(folder, zoo.KIND)["config"].get("classifier", "") for folder in folders}
+    if len(found) > 1:
+        raise InputError(
+            f"Expected networks of one recipe in {lab.out}, received classifiers that began as {sorted(found)}, where "
+            "'' is at random. Take another --out."
+        )
+    return "".join(f" from {name}" for name in found if name)
+
+
 def _rank(lab: UsableLab, beside: str, options: BenchMembership) -> list[Ranked]:
     """Returns what every attack finds over all targets; scores of a target that are there are read."""
     from mint_keras.auditing import attacks
+    from mint_keras.scorers import mint_plus
 
     parts: dict[str, list[Scores]] = {}
     seconds: dict[str, float] = {}
+    kept = f"{beside}{'' if options.without_heads else '_with_heads'}_{mint_plus.RECIPE}"
     for target in progress.bar(range(1, options.num_targets + 1), desc=beside, unit="network"):
-        folder = lab.out / "bench" / beside / str(target)
+        folder = lab.out / "bench" / kept / str(target)
         if not (folder / formats.SCORES).is_file():
             folder.mkdir(parents=True, exist_ok=True)
             shown = observed(lab, target, beside, options.num_networks)

@@ -12,7 +12,7 @@ from mint_keras.aad import pooling, signals
 from mint_keras.audited import engines, iresnet, taps
 from mint_keras.audited.runtime import FaceFunction
 
-COSINES, NORM_RATIOS, OUTCOMES = "view_cosines", "view_norm_ratios", "view_outcomes"
+COSINES, NORM_RATIOS, OUTCOMES = ADDED = ("view_cosines", "view_norm_ratios", "view_outcomes")  # by `with_views`
 POOLINGS = ("max", "mean", "std")
 SHIFT = signals.SHIFT  # pixels
 BRIGHTNESS = 24  # grey levels

@@ -235,13 +235,10 @@ def _refitted(
         known, shown = look(fitted_on.samples), look(seen)
         if len(known) < len(fitted_on.samples) or len(shown) < len(seen):  # rows are found by their place
             raise InputError(f"Expected every sample to be there for {list(recipes)}, received fewer.")
-        known, shown = (one.adding(**_references(of)) for one, of in ((known, fitted_on.samples), (shown, seen)))
+        for name in log_odds.references(seen):
+            known, shown = known.adding(**{name: fitted_on.samples[name]}), shown.adding(**{name: seen[name]})
         for name, recipe in ((name, one) for name, given in recipes.items() for one in given):
             yield name, recipe, recipe.fit(known, fitted_on.is_member, fitted_on.seed)(shown)
-
-
-def _references(seen: Observations) -> dict[str, np.ndarray]:
-    return {name: seen[name] for name in log_odds.references(seen)}
 
 
 def _through_references(scorer: FittedScorer, seen: Observations) -> Iterator[tuple[str, Scorer, np.ndarray]]:
@@ -251,6 +248,6 @@ def _through_references(scorer: FittedScorer, seen: Observations) -> Iterator[tu
     recipe, fitted_on = scorer.recipe, scorer.calibration
     if isinstance(recipe, mint_plus.MintPlus):  # of an embedding alone it may lack what it was told to look at
         recipe = dataclasses.replace(recipe, ingredients=None)
-    for name, shown in _references(seen).items():
-        alone = (Observations(fitted_on.samples.table, {OUTCOME: fitted_on.samples[name]}), fitted_on.is_member)
-        yield name, recipe, recipe.fit(*alone, fitted_on.seed)(Observations(seen.table, {OUTCOME: shown}))
+    for name in log_odds.references(seen):
+        fitted = recipe.fit(log_odds.through(fitted_on.samples, name), fitted_on.is_member, fitted_on.seed)
+        yield name, recipe, fitted(log_odds.through(seen, name))

@@ -167,8 +167,8 @@ def recipes(
     alone = Observations(seen.table, {key: values for key, values in seen.arrays.items() if key not in names})
     if attacks.LABEL not in seen.arrays:
         truth = IMAGE if _is_by_image(seen.people(), is_member) else IDENTITY
-        for level in mint_plus.LEVELS:
-            recipe = mint_plus.MintPlus(truth, level)  # of images there is none at the level of persons
+        for level in (mint_plus.PHOTO, mint_plus.WITH_OTHERS):  # of persons the latter is their score
+            recipe = mint_plus.MintPlus(truth, level)
             yield f"mint_plus_{level}", recipe, alone
             if names:
                 yield f"mint_plus_{level}_with_references", recipe, seen

@@ -187,8 +187,8 @@ def embed(path: Path, table: SampleTable, native: int, with_views: bool = False)
 
 
 def as_reference(name: str, seen: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Returns a reference's embeddings, and those of views if there are any, as `MintPlus` finds them."""
-    named = {taps.OUTCOME: name, views.OUTCOMES: f"{views.OUTCOMES}_{name}"}
+    """Returns a reference's embeddings, and what it says of views if anything, as `log_odds.through` finds them."""
+    named = {taps.OUTCOME: name, **{own: f"{own}_{name}" for own in views.ADDED}}
     return {given: seen[own] for own, given in named.items() if own in seen}
 
 

@@ -55,7 +55,7 @@ class Calibration:
 
 def calibration_of(seen: Observations, is_member: np.ndarray, seed: int) -> Calibration:
     """Returns what a scorer keeps of the observations that it is fitted on."""
-    beside = [name for name in seen.arrays if name.startswith(REFERENCE)]
+    beside = [name for name in seen.arrays if REFERENCE in name]
     names = [name for name in (images.PIXELS, taps.OUTCOME) if name in seen.arrays]
     kept = {name: seen[name] for name in (*names, *beside)}
     return Calibration(Observations(seen.table, kept), np.asarray(is_member, bool), seed)

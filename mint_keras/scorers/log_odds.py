@@ -13,6 +13,7 @@ import numpy as np
 from scipy.special import logsumexp
 
 from mint_keras import vectors
+from mint_keras.aad import views
 from mint_keras.data import splits
 from mint_keras.records import REFERENCE, Observations
 from mint_keras.scorers.baselines import OUTCOME, compactness
@@ -50,6 +51,12 @@ def log_odds(outcome: np.ndarray, people: np.ndarray, others: People) -> np.ndar
 def references(seen: Observations) -> list[str]:
     """Returns the names of the arrays that hold references' embeddings, (n, d) each."""
     return sorted(name for name in seen.arrays if name.startswith(REFERENCE))
+
+
+def through(seen: Observations, reference: str) -> Observations:
+    """Returns what a reference gave, named as if it were the audited network: for what is taken off, and alone."""
+    given = {OUTCOME: reference, **{name: f"{name}_{reference}" for name in views.ADDED}}
+    return Observations(seen.table, {name: seen[of] for name, of in given.items() if of in seen.arrays})
 
 
 @dataclasses.dataclass(frozen=True)

@@ -72,8 +72,11 @@ def fit_audited(
     if settings.margin is None:
         classifier = _logits(model)
     else:
-        cosines = CosineClassifier(int(labels.max()) + 1, name="classifier")(model.output)
-        classifier = keras.Model(model.input, cosines, name="training")
+        cosines = CosineClassifier(int(labels.max()) + 1, name="classifier")
+        classifier = keras.Model(model.input, cosines(model.output), name="training")
+        if settings.trainable:
+            # Imprinted weights (Qi et al., arXiv 1712.07136): random ones would first move all faces alike.
+            cosines.centres.assign(_centroids(model, lambda rows: batch_of(pixels, rows, rows < 0), labels))
         loss = MarginLoss(settings.margin, settings.scale)
     steps = len(pixels) // size
     schedule = keras.optimizers.schedules.CosineDecay(settings.learning_rate, steps * settings.epochs)
@@ -107,6 +110,14 @@ def fit_audited(
     ]
     span = {"initial_epoch": start, "epochs": settings.epochs, "steps_per_epoch": steps}
     classifier.fit(dataset, **span, callbacks=callbacks, verbose=progress.verbosity(), shuffle=False)
+
+
+def _centroids(model: keras.Model, shown: Callable[[np.ndarray], np.ndarray], labels: np.ndarray) -> np.ndarray:
+    """Returns the direction of every class's mean embedding by a model as it is, (embedding_size, classes)."""
+    sums = np.zeros((labels.max() + 1, model.output.shape[-1]), np.float32)
+    for rows in np.array_split(np.arange(len(labels)), 1 + len(labels) // _EVALUATION_BATCH):
+        np.add.at(sums, labels[rows], vectors.unit_rows(model.predict_on_batch(shown(rows)), np.float32))
+    return vectors.unit_rows(sums).T
 
 
 def evaluate_classifier(model: keras.Model, pictures: np.ndarray, labels: np.ndarray) -> dict[str, float]:

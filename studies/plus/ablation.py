@@ -6,8 +6,10 @@ import dataclasses
 
 import numpy as np
 
+from mint_keras.data.protocol import SAME_DATABASE
 from mint_keras.records import Observations
 from mint_keras.scorers import mint_plus
+from mint_keras.scorers.contract import cross_fit
 from mint_keras.scorers.mint_plus import MintPlus
 from mint_keras.statistics import metrics
 
@@ -20,7 +22,7 @@ class Ablation:
 
     Attributes:
         ingredients: The ingredients that were used.
-        calibration_auc: See `mint_plus.FittedMintPlus`.
+        calibration_auc: The AUC of the calibration's people, each scored by what was fitted without their fold.
         evaluation_auc: The AUC of the evaluation; None where there is none.
     """
 
@@ -56,5 +58,6 @@ def ablate(calibration: Known, evaluation: Known | None, recipe: MintPlus, seed:
             logit = fitted(evaluation[0])
             is_scored = np.isfinite(logit)
             auc = metrics.auc(evaluation[1][is_scored], logit[is_scored])
-        found[label] = Ablation(chosen, fitted.calibration_auc, auc)
+        known = cross_fit(fitted.recipe, seen, is_member, SAME_DATABASE, seed)
+        found[label] = Ablation(chosen, metrics.auc(known.is_member, known.logit), auc)
     return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +15,6 @@ from mint_keras.scorers import mint_plus
 from mint_keras.statistics import figures
 
 IS_MEMBER = np.arange(120) % 4 < 2
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick() -> Iterator[None]:
-    """MINT+ tries one regularisation, and two levels."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mint_plus, "STRENGTHS", mint_plus.STRENGTHS[:1])
-        patch.setattr(mint_plus, "LEVELS", {mint_plus.PHOTO: "", mint_plus.WITH_OTHERS: ""})
-        yield
 
 
 @pytest.fixture(scope="module")

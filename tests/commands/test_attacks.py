@@ -13,7 +13,6 @@ from mint_keras.commands import attacks as command
 from mint_keras.commands.attacks import Attacks, attacks
 from mint_keras.data import sample_tables
 from mint_keras.records import InputError
-from mint_keras.scorers import mint_plus
 
 
 def few(source: Path, to: Path) -> str:
@@ -23,10 +22,7 @@ def few(source: Path, to: Path) -> str:
     return str(to)
 
 
-def test_a_table_and_the_scores_behind_it(
-    audited_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(mint_plus, "STRENGTHS", mint_plus.STRENGTHS[:1])
+def test_a_table_and_the_scores_behind_it(audited_folder: Path, tmp_path: Path) -> None:
     members, others = (few(audited_folder / name, tmp_path / name) for name in (formats.MEMBERS, formats.HELD_OUT))
     out = tmp_path / "attacks"
     options = Attacks(audited_folder, out, members, others, reference=(Path("lab3"),), quiet=True)

@@ -35,7 +35,6 @@ def small_scale() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(division, "VALIDATION_SHARE", 0.7)
         patch.setattr(blind, "MIN_STEPS", 20)
-        patch.setattr(mint_plus, "STRENGTHS", mint_plus.STRENGTHS[:1])
         yield
 
 

@@ -6,9 +6,11 @@ from scipy import optimize, special
 
 from mint_keras import vectors
 from mint_keras.aad import views
+from mint_keras.auditing import look as looks
 from mint_keras.records import Observations
-from mint_keras.scorers import ingredients
+from mint_keras.scorers import ingredients, log_odds, mint_plus
 from mint_keras.scorers.baselines import OUTCOME
+from mint_keras.statistics import metrics
 from tests.scorers.seen import observed
 
 PEOPLE = np.array(["b", "a", "b", "a", "a", "c", "c"])
@@ -150,9 +152,41 @@ def test_references_are_looked_at_as_the_audited_network_is(monkeypatch: pytest.
         np.testing.assert_allclose(values, alone[OUTCOME][column] - theirs, err_msg=name)
 
 
-def test_a_reference_alone_sees_the_views_that_are_subtracted() -> None:
+@pytest.mark.parametrize("truth", [ingredients.IDENTITY, ingredients.IMAGE])
+@pytest.mark.parametrize("level", [mint_plus.PHOTO, mint_plus.WITH_OTHERS])
+def test_a_reference_alone_sees_all_that_is_taken_off(truth: str, level: str) -> None:
     # Else what only the reference says would pass for what only the audited model says, and no control would show it.
-    beside, own = (
-        set(ingredients.INGREDIENTS[name].default_for) for name in ("reference_others_views", "others_views")
-    )
-    assert beside <= own
+    shown = np.ones((7, len(views.VIEWS)))
+    one = {OUTCOME: np.ones((7, 3)), views.COSINES: shown, views.NORM_RATIOS: shown, views.OUTCOMES: shown[..., None]}
+    seen = observed(PEOPLE, one | looks.as_reference("reference_a", one))
+    alone = log_odds.through(seen, "reference_a")
+    assert set(alone.arrays) == set(one)
+    beside, own = (mint_plus.defaults(of, level, truth) for of in (seen, alone))
+    taken = {name for name in beside if name.startswith("reference")}
+    assert taken
+    paired = {
+        "reference": {"norm", "cohort"}, "reference_views": {"views"},
+        "reference_others": {"others", "centroid", "margin", "log_odds"}, "reference_others_views": {"others_views"},
+    }  # fmt: skip
+    assert set().union(*(paired[name] for name in taken)) <= set(own)
+    assert ("grouped" in beside) <= ("grouped" in own)
+
+
+def test_photos_that_moved_together_are_nearest_to_one_another() -> None:
+    """Four of eight photos of a person share something in the audited network that the reference does not see."""
+    rng = np.random.default_rng(1)
+    people, is_used = np.repeat(np.arange(20), 8), np.arange(160) % 8 < 4
+    look = rng.normal(size=(20, 24)).repeat(8, axis=0) + 0.7 * rng.normal(size=(160, 24))
+    together = 0.6 * rng.normal(size=(20, 24)).repeat(8, axis=0) * is_used[:, None]
+    _, cohort = draw()
+
+    def told(audited: np.ndarray, *reference: np.ndarray) -> float:
+        seen = observed(people, {OUTCOME: audited} | {f"reference_{k}": one for k, one in enumerate(reference)})
+        found = ingredients.columns(seen, cohort, ["grouped"])["grouped/nearness"].reshape(20, 8)
+        return abs(metrics.auc(is_used, (found - found.mean(axis=1, keepdims=True)).ravel()) - 0.5)
+
+    assert told(look + together, look) > 0.4
+    assert told(look + together, look + together) == 0
+    assert told(look, look) == 0
+    # A reference that alone has it shows more of it, alone, than is seen beside it.
+    assert told(look + together) > told(look, look + together)

@@ -66,12 +66,11 @@ def test_a_planted_signal_is_found_in_other_people(signal: str, level: str, leas
     logit = score(world[0])
     assert (logit.shape, logit.dtype) == (world[1].shape, np.float32)
     assert metrics.auc(world[1], logit) > least
-    assert score.calibration_auc > least
     assert np.mean((logit > 0) == world[1]) > 0.6
 
 
 def test_what_all_photos_of_a_person_share_says_of_the_person_and_not_of_an_image() -> None:
-    """A photo is judged with its person's others: of a person they count alike, of an image only how it differs."""
+    """A photo is judged with its person's others: of a person by what they share, of an image by how it differs."""
     train, is_member = draw_world(30)
     shown, _ = draw_world(31)
     stretch = np.random.default_rng(1).uniform(1, 4, len(np.unique(shown.people())))
@@ -80,7 +79,7 @@ def test_what_all_photos_of_a_person_share_says_of_the_person_and_not_of_an_imag
     np.testing.assert_allclose(image(longer), image(shown), atol=1e-4)
     person = MintPlus(level=WITH_OTHERS, ingredients=("norm",)).fit(train, is_member)
     norms = np.log(np.linalg.norm(shown[OUTCOME], axis=1))
-    beside = (norms + np.repeat(norms.reshape(-1, NUM_PHOTOS).mean(axis=1), NUM_PHOTOS)) / 2
+    beside = np.repeat(norms.reshape(-1, NUM_PHOTOS).mean(axis=1), NUM_PHOTOS)
     assert abs(np.corrcoef(person(shown), beside)[0, 1]) == pytest.approx(1, abs=1e-5)
 
 
@@ -91,7 +90,8 @@ def test_nothing_is_found_where_nothing_is(level: str) -> None:
     found = estimate(world, score(world[0]))
     assert found.low < 0.5 < found.high
     # Whoever is compared with a cohort that has, or lacks, the person for being a member, gives the truth away here.
-    assert abs(score.calibration_auc - 0.5) < 0.12
+    near_members = mint_plus._cross_fitted(MintPlus(level=level), *train, ("cohort",), 1)[:, 0]
+    assert abs(metrics.auc(train[1], near_members) - 0.5) < 0.12
 
 
 def test_the_reference_cancels_what_is_in_the_people() -> None:
@@ -131,7 +131,6 @@ def test_image_membership_is_of_photos() -> None:
     score = MintPlus(IMAGE, WITH_OTHERS).fit(*photos(1))
     features, is_member = photos(2)
     assert metrics.auc(is_member, score(features)) > 0.75
-    assert score.calibration_auc > 0.75
 
 
 def test_the_only_photo_of_a_person_has_no_score() -> None:
@@ -184,8 +183,11 @@ def test_what_cannot_be_calibrated_is_refused() -> None:
 def test_defaults_depend_on_what_is_asked() -> None:
     features, _ = draw_world(1)
     features = features.adding(**{views.OUTCOMES: np.ones((*features[views.COSINES].shape, SIZE), np.float16)})
-    extra = set(mint_plus.defaults(features, WITH_OTHERS, IMAGE)) - set(mint_plus.defaults(features, WITH_OTHERS))
-    assert extra == {"others_views"}
+    alone = without(features, REFERENCE)
+    extra = set(mint_plus.defaults(alone, WITH_OTHERS, IMAGE)) - set(mint_plus.defaults(alone, WITH_OTHERS))
+    assert extra == {"grouped"}
+    # Of images what only the audited network says is enough: with all columns the AUC was 0.75, and 0.78 with these.
+    assert mint_plus.defaults(features, WITH_OTHERS, IMAGE) == ("reference_others", "grouped")
     assert mint_plus.defaults(features, PHOTO, IMAGE) == mint_plus.defaults(features, PHOTO)
 
 
@@ -208,7 +210,7 @@ def test_from_pixels_to_an_interval() -> None:
     is_member = np.arange(len(seen)) < 40
     calibration = mint_plus.split_calibration(seen.people(), is_member, 1)
     score = MintPlus(level=WITH_OTHERS).fit(seen.take(calibration), is_member[calibration])
-    assert score.ingredients == ("norm", "views", "cohort", "others", "centroid", "margin")
+    assert score.ingredients == ("norm", "views", "cohort", "others", "centroid", "margin", "others_views", "log_odds")
     logit = score(seen.take(~calibration))
     scores = Scores("mint_plus", "outcome", "null", 1, table.take(~calibration), is_member[~calibration], logit)
     found = intervals.estimate([scores])["auc"]

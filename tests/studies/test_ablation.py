@@ -40,8 +40,8 @@ def test_what_is_no_default_is_added() -> None:
     found = ablate(
         (Observations(seen.table, {OUTCOME: seen[OUTCOME]}), is_member), None, MintPlus(level=mint_plus.WITH_OTHERS)
     )
-    assert {label for label in found if label.startswith("with ")} == {"with log_odds"}
-    assert found["with log_odds"].ingredients == (*found["default"].ingredients, "log_odds")
+    assert {label for label in found if label.startswith("with ")} == {"with grouped"}
+    assert found["with grouped"].ingredients == (*found["default"].ingredients, "grouped")
 
 
 def test_nobody_is_evaluated_while_something_is_to_be_chosen() -> None:
