@@ -74,12 +74,7 @@ def fit_together(
     whom = formats.sha256_json([f"{one.folder} {one.seed}" for one in trainings])
     path = folder / f"checkpoint_{whom[:8]}.npz" if folder else None
     state = [*weights, *(v for group in groups for v in group.states), *adam.variables]
-    history: list[np.ndarray] = []
-    if path and path.is_file():
-        with np.load(path, allow_pickle=False) as kept:
-            for k, variable in enumerate(state):
-                variable.assign(kept[str(k)])
-            history = list(kept["history"])
+    history = _restored(path, state) if path and path.is_file() else []
     on_epoch(len(history) * len(trainings))
     orders, saved = [batches.endless(is_member, seed, len(history)) for seed in seeds], time.monotonic()
     num = batches.steps_per_epoch(is_member)
@@ -99,6 +94,13 @@ def fit_together(
         _log(training.folder, figures)
     if path:
         path.unlink(missing_ok=True)
+
+
+def _restored(path: Path, state: Sequence[keras.Variable]) -> list[np.ndarray]:
+    with np.load(path, allow_pickle=False) as kept:
+        for k, variable in enumerate(state):
+            variable.assign(kept[str(k)])
+        return list(kept["history"])
 
 
 def _log(folder: Path | None, figures: Sequence[Sequence[float]]) -> None:
