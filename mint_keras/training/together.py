@@ -74,7 +74,12 @@ def fit_together(
     whom = formats.sha256_json([f"{one.folder} {one.seed}" for one in trainings])
     path = folder / f"checkpoint_{whom[:8]}.npz" if folder else None
     state = [*weights, *(v for group in groups for v in group.states), *adam.variables]
-    history = _restored(path, state) if path and path.is_file() else []
+    history: list[np.ndarray] = []
+    if path and path.is_file():
+        with np.load(path, allow_pickle=False) as kept:
+            for k, variable in enumerate(state):
+                variable.assign(kept[str(k)])
+            history = list(kept["history"])
     on_epoch(len(history) * len(trainings))
     orders, saved = [batches.endless(is_member, seed, len(history)) for seed in seeds], time.monotonic()
     num = batches.steps_per_epoch(is_member)
@@ -84,7 +89,9 @@ def fit_together(
         history.append(np.sum(parts, axis=0) / num)
         on_epoch(len(trainings))
         if path and time.monotonic() - saved >= checkpoint_seconds:
-            _keep(path, state, history)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with formats.atomic_path(path) as temporary, open(temporary, "wb") as file:
+                np.savez(file, history=history, **{str(k): variable.numpy() for k, variable in enumerate(state)})
             saved = time.monotonic()
     for group in groups:
         group.give_back()
@@ -92,19 +99,6 @@ def fit_together(
         _log(training.folder, figures)
     if path:
         path.unlink(missing_ok=True)
-
-
-def _keep(path: Path, state: Sequence[keras.Variable], history: list[np.ndarray]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with formats.atomic_path(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, history=history, **{str(k): variable.numpy() for k, variable in enumerate(state)})
-
-
-def _restored(path: Path, state: Sequence[keras.Variable]) -> list[np.ndarray]:
-    with np.load(path) as kept:
-        for k, variable in enumerate(state):
-            variable.assign(kept[str(k)])
-        return list(kept["history"])
 
 
 def _log(folder: Path | None, figures: Sequence[Sequence[float]]) -> None:
