@@ -77,7 +77,6 @@ class Measured(Result):
 
 def num_databases(options: NumDatabases) -> Measured:
     """Trains the heads that are missing, and measures each on all unseen databases."""
-    from mint_keras.training.fit_heads import Bench
 
     path, end = options.out / RESULTS, time.monotonic() + 60 * options.minutes
     settings = {"num_train": options.num_train, "num_seeds": options.num_seeds}
@@ -96,12 +95,10 @@ def num_databases(options: NumDatabases) -> Measured:
         if missing:
             protocols = {key: _protocol(*key, options.num_train) for key in choices}
             seen = _look(options.out, protocols)
-        benches: dict[Any, Bench] = {}
         for num, choice, model, taps in progress.bar(missing, desc="heads", unit="head"):
             if options.minutes and time.monotonic() > end:
                 break
-            bench = benches.setdefault(taps, Bench())  # heads of other taps have other shapes
-            figures = _measure(protocols[num, choice], seen, model, taps, options.num_seeds, bench)
+            figures = _measure(protocols[num, choice], seen, model, taps, options.num_seeds)
             done.append({"num": num, "choice": choice, "model": model, "tap": _name(taps), "figures": figures})
             formats.write_json(path, {**settings, "heads": done})
     content = {**settings, "heads": done}
@@ -175,14 +172,14 @@ def _look(out: Path, protocols: Mapping[Any, Protocol]) -> Observations:
 
 
 def _measure(
-    protocol: Protocol, seen: Observations, model: str, taps: tuple[str, ...], num_seeds: int, bench: Any
+    protocol: Protocol, seen: Observations, model: str, taps: tuple[str, ...], num_seeds: int
 ) -> dict[str, Any]:
     """Trains a head from each seed and returns AUC by evaluation: of every training, and the cell's interval."""
     import numpy as np
 
     from mint_keras.data import samples
     from mint_keras.records import Observations
-    from mint_keras.scorers.head import Head
+    from mint_keras.scorers.head import Head, Wanted, fit_together
     from mint_keras.statistics import intervals
 
     row_of = {name: row for row, name in enumerate(seen.table.sample_id.tolist())}
@@ -196,8 +193,9 @@ def _measure(
     of_run, unseen = rows(protocol.table), {name: rows(samples.list_samples(_unseen(name))) for name in UNSEEN}
     head = Head("vanilla", taps, _name(taps))
     parts: dict[str, list[Scores]] = {}
-    for seed in range(1, num_seeds + 1):
-        fitted = head.fit(through.take(of_run[training]), is_member, seed, bench=bench)
+    seen_by_heads = through.take(of_run[training])
+    wanted = [Wanted(head, seen_by_heads, seed) for seed in range(1, num_seeds + 1)]
+    for seed, fitted in enumerate(fit_together(wanted, is_member), start=1):
         logit = fitted(through)
         for name, first, second in _evaluations(protocol, of_run, unseen):
             parts.setdefault(name, []).append(_scores(name, seed, seen, first, second, logit))
