@@ -234,9 +234,9 @@ def render(content: dict[str, Any]) -> str:
     First how wide the cells of every head are, over all choices and unseen databases; then what they say on average, on
     each unseen database and as controls, with the least and the most of the choices.
     """
-    nums = list(dict.fromkeys(one["num"] for one in content["heads"]))
-    names = [str(num) if num else f"{len(NAMED)}, {' '.join(NAMED)}" for num in nums]
-    taps = list(dict.fromkeys(one["tap"] for one in content["heads"]))
+    nums = sorted({one["num"] for one in content["heads"]})
+    names = [f"{num} drawn" if num else f"{len(NAMED)}, {' '.join(NAMED)}" for num in nums]
+    taps = sorted({one["tap"] for one in content["heads"]}, key=[*_TAPS, "combination", "outcome"].index)
 
     def cells(num: int, evaluations: Sequence[str], model: str = AUDITED, tap: str = "") -> list[list[dict[str, Any]]]:
         heads = [one for one in content["heads"] if one["num"] == num and one["model"] == model]
