@@ -77,7 +77,6 @@ class Measured(Result):
 
 def num_databases(options: NumDatabases) -> Measured:
     """Trains the heads that are missing, and measures each on all unseen databases."""
-
     path, end = options.out / RESULTS, time.monotonic() + 60 * options.minutes
     settings = {"num_train": options.num_train, "num_seeds": options.num_seeds}
     with formats.output_folder(options.out, formats.make_manifest(KIND, {}, settings), options.overwrite):
