@@ -10,7 +10,6 @@ import argparse
 import functools
 import importlib
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -90,9 +89,18 @@ def measure(root: Path, folder: Path) -> Spent:
     """Runs the job of a version in a process of its own, into a new folder."""
     folder.mkdir(parents=True)
     record, begun = folder / "spent.json", str(time.time())
-    command = [sys.executable, str(Path(__file__).resolve()), _WATCHED, begun, str(record), str(folder / "run")]
-    environment = {**os.environ, "PYTHONPATH": str(root.resolve())}
-    subprocess.run(command, cwd=root, env=environment, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
+    paths = f"PYTHONPATH={root.resolve()}"
+    command = [
+        "env",
+        paths,
+        sys.executable,
+        str(Path(__file__).resolve()),
+        _WATCHED,
+        begun,
+        str(record),
+        str(folder / "run"),
+    ]
+    subprocess.run(command, cwd=root, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
     return dict(json.loads(record.read_text()))
 
 
