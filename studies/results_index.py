@@ -211,7 +211,7 @@ CLAIMS = (
         date="2026-11-28", page="mint-plus.md#mint-on-the-goal-worlds",
     ),
     Claim(
-        says="MINT+ (before its last change) beside the network before fine-tuning: AUC per photo; 0.98 was the goal",
+        says="MINT+ beside the network before fine-tuning: AUC per photo; 0.98 was the goal",
         file="bench.json",
         read=_attack("mint_plus_with_others_with_references"), data="LFW, 6 fine-tuned MobileFaceNets",
         command="scripts/bench_membership.py", date="2026-11-29",
