@@ -38,16 +38,6 @@ def _single(rows: dict[str, tuple[float, ...]]) -> dict[str, tuple[tuple[float, 
     return {name: tuple((value,) for value in values) for name, values in rows.items()}
 
 
-# Table 7's column "#Param", as printed.
-NUM_PARAMETERS = {
-    "MINT CNN*": "580",
-    "MINT CNN**": "1.7K",
-    "MINT CNN***": "5K",
-    "MINT CNN****": "18K",
-    "MINT ResNet50": "25.6M",
-    "MINT ViT": "86M",
-}
-
 TABLES: dict[int, Table] = {
     1: Table(
         "Vanilla MINT model, 100K samples",

@@ -22,6 +22,7 @@ import numpy as np
 from mint_keras import formats, progress, score_files, shelf
 from mint_keras.commands import Result
 from mint_keras.options import Common
+from mint_keras.records import InputError
 
 if TYPE_CHECKING:
     from mint_keras.auditing.attacks import Ranked
@@ -99,8 +100,8 @@ def bench_membership(options: BenchMembership) -> MembershipBench:
             )  # fmt: skip
             lab = UsableLab(spec, options.out / f"epochs_{epochs}")
             for beside in options.asked:
-                ranked, name = _rank(lab, beside, options), f"{epochs} epochs, {ASKED[beside]}"
-                content[name] = [dataclasses.asdict(one) for one in ranked]
+                ranked = _rank(lab, beside, options)
+                content[f"{epochs} epochs{_began(lab)}, {ASKED[beside]}"] = [dataclasses.asdict(one) for one in ranked]
         formats.write_json(options.out / RESULTS, content)
         formats.write_text(options.out / TEXT, render(content))
     return MembershipBench(f"{render(content)}\nWritten: {options.out / TEXT}, {RESULTS}", content)
@@ -113,6 +114,24 @@ def render(content: Mapping[str, Any]) -> str:
 
     tables = {name: format_table(attacks.table_of([*map(attacks.from_json, of)])) for name, of in content.items()}
     return "\n".join(f"{name}:\n\n{table}\n" for name, table in tables.items())
+
+
+def _began(lab: UsableLab) -> str:
+    """Says what the classifiers of the networks that are there began as: nothing of random ones, as all were once.
+
+    Raises:
+        InputError: if they are of two recipes.
+    """
+    from mint_keras.audited import zoo
+
+    folders = (path.parent for path in (lab.out / "models").glob(f"*/{formats.MODEL}"))
+    found = {formats.read_manifest(folder, zoo.KIND)["config"].get("classifier", "") for folder in folders}
+    if len(found) > 1:
+        raise InputError(
+            f"Expected networks of one recipe in {lab.out}, received classifiers that began as {sorted(found)}, where "
+            "'' is at random. Take another --out."
+        )
+    return "".join(f" from {name}" for name in found if name)
 
 
 def _rank(lab: UsableLab, beside: str, options: BenchMembership) -> list[Ranked]:

@@ -1,8 +1,8 @@
 r"""Count the cnn heads that die in training: as the paper prints them, and with the warm-up that is the default here.
 
 A head is dead when all ReLUs of its dense layer are: it scores every sample alike, and no gradient comes back. The
-lab's models, their members and the lab's externals. What is counted stays in --out: a command adds the trainings that
-it names and that are missing, and an interrupted one continues.
+lab's models, their members and people of three other databases. What is counted stays in --out: a command adds the
+trainings that it names and that are missing, and an interrupted one continues.
 
 Examples:
     python scripts/dead_heads.py --out runs/dead-heads
@@ -23,6 +23,7 @@ from mint_keras import formats, progress
 from mint_keras.commands import Result
 from mint_keras.options import Common
 from mint_keras.report import tables
+from studies import num_databases
 
 if TYPE_CHECKING:
     import numpy as np
@@ -111,7 +112,8 @@ def _look(out: Path, model: str, size: int) -> tuple[Observations, np.ndarray]:
     from mint_keras.runs import run as runs
     from mint_keras.runs.spec import RunSpec
 
-    run = RunSpec("cnn", Path(model), num_train=size, num_test=64)
+    externals, evaluate = num_databases.NAMED_EXTERNALS, runs.LAB_EVALUATE
+    run = RunSpec("cnn", Path(model), num_train=size, num_test=64, externals=externals, evaluate=evaluate)
     protocol = runs.choose_samples(run)
     rows, is_member = protocol.training_rows()
     table, path = protocol.table.take(rows), out / f"{model}-{size}.npz"

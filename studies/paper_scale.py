@@ -1,12 +1,13 @@
 r"""Rehearse the paper's steps at its sizes: what does each take, in time and in memory?
 
 Writes stand-ins of Glint360K and of the four external databases at their published sizes (see `paper_databases`), and
-runs every step as a user does, in a process of its own. What was measured stays in --out: a command adds the steps
-that it names, and an interrupted one continues. The stand-ins take 13 GB.
+runs every step as a user does, in a process of its own. What was measured stays in --out: a command adds the steps and
+sizes that it names, and an interrupted one continues. All stand-ins take 13 GB.
 
 Examples:
     python scripts/paper_scale.py --out runs/scale
-    python scripts/paper_scale.py --share 0.01 --steps inspect protocol --out runs/scale-small
+    python scripts/paper_scale.py --share 0.001 --num-extracted 1000 --out runs/scale-small
+    python scripts/paper_scale.py --share 0.006 --share-externals 0.1 --steps overlap --out runs/scale
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,16 @@ _SIZES = {
     "adience": (26_580, 2_284),
 }
 _EXTERNALS = ("ijbc", "fddb", "gandiffface", "adience")
+TITLES = {
+    "inspect": "inspect",
+    "protocol": "protocol",
+    "plan": "extract --dry-run",
+    "extract": "extract {num:,} images",
+    "train": "train 2 x 210 steps",
+    "tables": "tables --plan",
+    "overlap": "overlap, {members:,} looked up among {externals:,}",
+}
+_OF_MEMBERS = ("inspect", "plan", "extract")  # the others list externals, too
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +58,8 @@ class PaperScale(Common):
     Attributes:
         out: Folder for the databases, what the steps write, and paper_scale.json.
         share: Of the published sizes.
+        share_externals: Of those of the externals, if it is another.
+        num_extracted: Images of Glint360K whose AAD is extracted.
         num_distinct: So many pictures of Glint360K differ; the others repeat them under other names.
         steps: Which steps to measure: inspect, protocol, overlap, plan, extract, train, tables. tables needs protocol.
         seed: Seed of who has how many pictures, and of these.
@@ -53,6 +67,8 @@ class PaperScale(Common):
 
     out: Path
     share: float = 1.0
+    share_externals: float | None = None
+    num_extracted: int = 100_000
     num_distinct: int = 2_000_000
     steps: tuple[str, ...] = ("inspect", "protocol", "plan", "extract", "train", "tables", "overlap")
     seed: int = 1
@@ -71,47 +87,52 @@ class Rehearsed(Result):
 
 def paper_scale(options: PaperScale) -> Rehearsed:
     """Writes the databases that are missing, and measures the steps."""
-    commands = _commands(options.out)
-    if wrong := sorted(set(options.steps) - set(commands)):
-        raise InputError(f"Expected steps of {list(commands)}, received {wrong}.")
     path = options.out / RESULTS
-    settings = {"share": options.share, "num_distinct": options.num_distinct, "seed": options.seed}
+    settings = {"num_distinct": options.num_distinct, "seed": options.seed}
+    if wrong := sorted(set(options.steps) - set(TITLES)):
+        raise InputError(f"Expected steps of {list(TITLES)}, received {wrong}.")
     with formats.output_folder(options.out, formats.make_manifest(KIND, {}, settings), options.overwrite):
-        sizes = _write(options)
+        members, *externals = _write(options)
+        num, num_others = (sum(int(folder.parent.name) for folder in some) for some in ([members], externals))
+        commands = _commands(options, members, externals)
         content: dict[str, Any] = formats.read_json(path) if path.is_file() else {"steps": []}
         for step in options.steps:
+            title = TITLES[step].format(num=min(options.num_extracted, num), members=num, externals=num_others)
+            one = {"step": title, "images": num if step in _OF_MEMBERS else num + num_others}
             found = _measure(commands[step], options.out / f"{step}.log")
-            others = [one for one in content["steps"] if (one["step"], one["images"]) != (step, sum(sizes))]
-            content["steps"] = [*others, {"step": step, "images": sum(sizes), **found}]
+            content["steps"] = [*(row for row in content["steps"] if row | one != row), one | found]
             formats.write_json(path, content)
     return Rehearsed(f"{render(content)}\nWritten: {path}", content)
 
 
-def _write(options: PaperScale) -> list[int]:
-    """Writes the databases that are not there; returns how many images each has."""
+def _write(options: PaperScale) -> list[Path]:
+    """Writes the databases that are not there; returns their folders, NUMBER/NAME, members first."""
     from studies import paper_databases
 
-    sizes = {name: [max(round(options.share * num), 20) for num in nums] for name, nums in _SIZES.items()}
-    for number, (name, nums) in enumerate(sizes.items()):
-        write = getattr(paper_databases, f"write_{name}")
-        distinct = (options.num_distinct,) if name == "glint360k" else ()
-        write(options.out / name, *nums, *distinct, options.seed + number)
-    return [num for num, _ in sizes.values()]
+    folders = []
+    for number, (name, published) in enumerate(_SIZES.items()):
+        share = options.share_externals if name in _EXTERNALS and options.share_externals else options.share
+        nums = [max(round(share * num), 20) for num in published]
+        distinct = () if name in _EXTERNALS else (options.num_distinct,)
+        folders.append(options.out / str(nums[0]) / name)
+        getattr(paper_databases, f"write_{name}")(folders[-1], *nums, *distinct, options.seed + number)
+    return folders
 
 
-def _commands(out: Path) -> dict[str, list[str]]:
+def _commands(options: PaperScale, glint: Path, others: Sequence[Path]) -> dict[str, list[str]]:
     """Returns the script and the options of every step."""
-    members, externals = str(out / "glint360k"), [str(out / name) for name in _EXTERNALS]
+    out, members, externals = options.out, str(glint), list(map(str, others))
     protocol = out / "protocols" / "fr1" / "baseline-100k"
     small = ["--num-train", "448", "--num-test", "256"]  # 30 epochs of 7 batches
     lab = str(_SCRIPTS.parent / "models" / "lab")
+    num = str(min(options.num_extracted, int(glint.parent.name)))
     return {
         "inspect": ["inspect_database", members, "--out", str(out / "inspected")],
         "protocol": ["make_protocol", "--case", "baseline", "--members", members, "--externals", *externals,
                      "--unscanned", "--out", str(protocol)],
         "plan": ["extract_aad", "--dry-run", "--samples", members, "--out", str(out / "planned")],
-        "extract": ["extract_aad", "--samples", members, "--num-samples", "100000", "--taps", "conv1", "--pooling",
-                    "max", "--out", str(out / "store")],
+        "extract": ["extract_aad", "--samples", members, "--num-samples", num, "--pooling", "max", "--audited", lab,
+                    "--out", str(out / "store")],
         "train": ["train_mint", "--head", "cnn", "--taps", "conv1", "--aad", "live", "--audited", lab, "--members",
                   members, "--externals", *externals[:3], "--evaluate", externals[3], *small, "--out",
                   str(out / "trained")],

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import gc
+import hashlib
 import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,14 +24,15 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Files that take long, longest first: a worker that began one last would run alone.
 LONG = (
-    "commands/test_extract_aad.py", "training/test_fit_heads.py", "studies/worlds/test_usable.py",
-    "commands/test_train_mint.py", "test_api.py", "commands/test_convert_fr.py", "edge/test_export.py",
-    "auditing/test_no_false_accusation.py", "auditing/test_opened.py", "commands/test_train_audited.py",
-    "audited/convert/test_iresnets.py", "scorers/test_head.py", "runs/test_baselines.py",
-    "commands/test_classifiers.py", "audited/test_recalibration.py", "runs/test_run.py",
-    "commands/test_prepare_faces.py", "test_scripts.py", "commands/test_evaluate_mint.py", "auditing/test_look.py",
-    "commands/test_make_tables.py", "heads/test_variants.py", "commands/test_attacks.py",
-    "edge/test_bundle_calibration.py",
+    "commands/test_extract_aad.py", "auditing/test_no_false_accusation.py", "commands/test_convert_fr.py",
+    "commands/test_train_mint.py", "runs/test_run.py", "test_api.py", "studies/worlds/test_usable.py",
+    "training/test_fit_heads.py", "audited/test_recalibration.py", "audited/convert/test_iresnets.py",
+    "commands/test_attacks.py", "runs/test_baselines.py", "auditing/test_opened.py", "audited/convert/test_doors.py",
+    "commands/test_train_audited.py", "edge/test_export.py", "audited/test_classifiers.py",
+    "commands/test_classifiers.py", "scorers/test_head.py", "scorers/test_mint_plus.py",
+    "commands/test_make_tables.py", "edge/test_scoring.py", "test_scripts.py", "aad/test_extract.py",
+    "faces/test_scrfd.py", "heads/test_variants.py", "auditing/test_look.py", "shelf/test_dlib.py",
+    "edge/test_bundle_calibration.py", "commands/test_prepare_faces.py", "commands/test_evaluate_mint.py",
 )  # fmt: skip
 
 
@@ -85,6 +88,25 @@ def few_views() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(views, "VIEWS", dict([*views.VIEWS.items()][:2]))
+        yield
+
+
+@pytest.fixture(scope="module")
+def converted_once() -> Iterator[None]:
+    """Equal networks are converted to ONNX once: how is tested elsewhere, here it matters who runs what."""
+    from mint_keras.audited import onnx_forward
+
+    convert, made = onnx_forward.to_onnx, dict[tuple, Any]()
+
+    def to_onnx(network: Any) -> Any:
+        weights = hashlib.sha256(b"".join(weight.numpy().tobytes() for weight in network.weights)).hexdigest()
+        key = (weights, *network.output, *network.input.shape)
+        if key not in made:
+            made[key] = convert(network)
+        return made[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onnx_forward, "to_onnx", to_onnx)
         yield
 
 

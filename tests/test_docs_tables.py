@@ -22,8 +22,10 @@ from studies import (
     dead_heads,
     every_format,
     fer2013,
+    main_job,
     measure_copies,
     measure_coverage,
+    num_databases,
     paper_scale,
     results_index,
 )
@@ -171,14 +173,35 @@ def test_the_readme_quotes_what_stands_in_the_results() -> None:
     assert [figure for figure in quoted if figure not in shown] == []
 
 
-def test_the_table_of_the_main_job_is_rendered_from_its_figures() -> None:
-    content = formats.read_json(ROOT / "docs" / "runs" / "lab-table.json")
+def read_table(name: str) -> tuple[run_table.RunTable, dict]:
+    """Reads back table.json of a run, with what it says."""
+    content = formats.read_json(ROOT / "docs" / "runs" / f"{name}.json")
     rows = {of["row"]: {place: Estimate(**one) for place, one in of["figures"].items()} for of in content["rows"]}
-    table = run_table.RunTable(content["head"], rows, content["adjusted_p"])
+    return run_table.RunTable(content["head"], rows, content["adjusted_p"]), content
+
+
+def test_the_table_of_the_main_job_is_rendered_from_its_figures() -> None:
+    table, content = read_table("lab-table")
     assert f"\n{run_table.render(table)}\n" in pages()
     outcome, text = run_table.conclude(table)
     assert outcome == content["outcome"] == run_table.TOLD_APART
     assert f"\n> {text}\n" in pages()
+
+
+def test_where_the_time_of_the_main_job_goes_is_rendered_from_its_figures() -> None:
+    assert f"\n{main_job.render(formats.read_json(ROOT / 'docs' / 'runs' / 'main-job.json'))}\n" in pages()
+
+
+def test_how_far_trainings_differ_by_their_databases_is_rendered_from_the_tables() -> None:
+    of = {"three": read_table("lab-table-three")[0].rows, "twelve": read_table("lab-table")[0].rows}
+    columns = (run_table.AUC, run_table.UNTRAINED_COPY, run_table.FAMILIAR)
+    rows = [["half of the interval", *(f"{column}, {num}" for column in columns for num in of)]]
+    heads = ("conv1", "conv2", "conv3", "conv4", "combination", "combination+outcome", "outcome")
+    half = {(head, column, num): of[num][head][column].half_width for head in heads for column in columns for num in of}
+    rows += [[head, *(f"{half[head, column, num]:.2f}" for column in columns for num in of)] for head in heads]
+    assert f"\n{tables.format_table(rows)}\n" in pages(), tables.format_table(rows)
+    narrow = {num: sum(width < 0.1 for (_, _, of_num), width in half.items() if of_num == num) for num in of}
+    assert f"{narrow['three']} of 21 cells are narrower than .10 either way, with twelve {narrow['twelve']}" in pages()
 
 
 def test_there_are_sweeps() -> None:
@@ -315,8 +338,14 @@ def test_the_count_of_dead_heads_is_rendered_from_its_pages() -> None:
     assert f"\n{table}\n" in pages()
 
 
-def test_the_rehearsal_is_rendered_from_its_results() -> None:
-    table = paper_scale.render(formats.read_json(ROOT / "docs" / "runs" / "paper-scale.json"))
+def test_how_many_databases_it_takes_is_rendered_from_its_pages() -> None:
+    text = num_databases.render(formats.read_json(ROOT / "docs" / "runs" / "num-databases.json"))
+    assert f"\n{text}\n" in pages()
+
+
+@pytest.mark.parametrize("name", ["paper-scale", "paper-scale-small"])
+def test_the_rehearsal_is_rendered_from_its_results(name: str) -> None:
+    table = paper_scale.render(formats.read_json(ROOT / "docs" / "runs" / f"{name}.json"))
     assert f"\n{table}\n" in (ROOT / "docs" / "scaling.md").read_text()
 
 

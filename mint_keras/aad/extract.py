@@ -20,6 +20,10 @@ if TYPE_CHECKING:  # with TensorFlow, which the help of a command has no need of
 # Fixed, not measured: a run of heads gives the same digits in two clones of the repository. extract_aad.py measures.
 BATCH_SIZE = 64
 SHARD_SIZE = 1024
+_FIRST_SHARDS = 2  # which are drawn or decoded while an engine is chosen
+
+Decoded = tuple[np.ndarray, dict[str, Any]]
+Decoding = concurrent.futures.Future[Decoded]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,10 +63,11 @@ def extract(
     folder: Path,
     layout: Layout,
     on_faces: Callable[[int], object] = lambda _: None,
+    begun: Mapping[int, Decoding] = {},
 ) -> None:
     """Writes the shards that are missing in a store's folder, by models by name; `store.finish` completes the store.
 
-    `on_faces` is told how many samples were done, for progress.
+    `on_faces` is told how many samples were done, for progress; some shards may be on their way, see `begin_decoding`.
 
     Raises:
         InputError: If an activation does not fit the dtype.
@@ -72,12 +77,25 @@ def extract(
     # A shard is decoded as a whole, because then its number of rows is known before the first is written, while the
     # models run on the shard before it. `tf.data` has no such unit.
     with concurrent.futures.ThreadPoolExecutor(1) as ahead:
-        coming = [ahead.submit(decode, layout.part(table, shard), layout.framing) for shard in shards[:1]]
+
+        def coming(shard: int) -> Decoding:
+            return begun.get(shard) or ahead.submit(decode, layout.part(table, shard), layout.framing)
+
+        decodings = [coming(shard) for shard in shards[:1]]
         for shard, following in zip(shards, [*shards[1:], None], strict=False):
-            decoded = coming.pop().result()
+            decoded = decodings.pop().result()
             if following is not None:
-                coming.append(ahead.submit(decode, layout.part(table, following), layout.framing))
+                decodings.append(coming(following))
             write_shard(folder, shard, decoded, functions, layout, on_faces)
+
+
+def begin_decoding(table: SampleTable, layout: Layout) -> dict[int, Decoding]:
+    """Begins to decode the first shards of a store that there is not yet, and returns at once."""
+    ahead = concurrent.futures.ThreadPoolExecutor(1)
+    first = range(min(_FIRST_SHARDS, layout.num_shards(len(table))))
+    begun = {shard: ahead.submit(decode, layout.part(table, shard), layout.framing) for shard in first}
+    ahead.shutdown(wait=False)
+    return begun
 
 
 def missing_shards(folder: Path, layout: Layout, num_samples: int) -> list[int]:
@@ -85,7 +103,7 @@ def missing_shards(folder: Path, layout: Layout, num_samples: int) -> list[int]:
     return [shard for shard in range(layout.num_shards(num_samples)) if not store.is_written(folder, shard)]
 
 
-def decode(part: SampleTable, framing: images.Framing) -> tuple[np.ndarray, dict[str, Any]]:
+def decode(part: SampleTable, framing: images.Framing) -> Decoded:
     """Returns the usable faces of a shard, and what its record says of reading them."""
     reader = images.FaceReader(framing)
     nothing = np.empty(0, int), np.empty((0, framing.size, framing.size, 3), np.uint8)
@@ -99,7 +117,7 @@ def decode(part: SampleTable, framing: images.Framing) -> tuple[np.ndarray, dict
 def write_shard(
     folder: Path,
     shard: int,
-    decoded: tuple[np.ndarray, dict[str, Any]],
+    decoded: Decoded,
     functions: Mapping[str, FaceFunction],
     layout: Layout,
     on_faces: Callable[[int], object] = lambda _: None,

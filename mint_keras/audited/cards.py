@@ -61,8 +61,8 @@ def card_names() -> list[str]:
 
 def find_card(sha256: str) -> Card | None:
     """Returns the card that knows a file by its SHA-256."""
-    cards = (load_card(name) for name in card_names())
-    return next((card for card in cards if sha256 in card.sha256), None)
+    files = (file for file in shelf.path("cards").glob("*.yaml") if sha256.encode() in file.read_bytes())
+    return next((card for card in (load_card(file.stem) for file in sorted(files)) if sha256 in card.sha256), None)
 
 
 def load_card(name_or_path: str) -> Card:

@@ -108,7 +108,7 @@ def choose(networks: Networks, shown: np.ndarray, num_passes: float) -> Choice:
             refused[engine] = str(error).partition("\n")[0] or type(error).__name__
         starts[engine] = time.perf_counter() - start
     if len(runs) > 1:
-        times = runtime.fastest(runs, some, min(_SECONDS, _PAYS * min(map(left, runs))))
+        times = runtime.fastest(runs, some, min(_SECONDS, _PAYS / 2 * min(map(left, runs))))
     for engine in sorted(runs, key=lambda one: left(one) * (1.0 if one == KERAS else runtime.MIN_SPEEDUP)):
         try:
             forwards = {first: runs[engine], **exact(dict(others), engine, some)}

@@ -23,10 +23,7 @@ _Hook = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
 def recalibrated_copy(
-    model: keras.Model,
-    faces: np.ndarray,
-    seed: int,
-    normalise: Callable[[np.ndarray], np.ndarray] = iresnet.normalise,
+    model: keras.Model, faces: np.ndarray, seed: int, normalise: Callable[[np.ndarray], np.ndarray] = iresnet.normalise
 ) -> keras.Model:
     """Returns the architecture with fresh random weights, whose scales fit the faces; no gradient is taken.
 

@@ -116,16 +116,11 @@ def look(spec: AttackSpec) -> tuple[Observations, np.ndarray]:
         with_views = is_of_faces and len(spec.reference) == 1
         found |= looks.as_reference(name, looks.embed(path, seen.table, 0, with_views).arrays)
         if (listed := shelf.find(path) / formats.MEMBERS).is_file():
-            found[f"{attacks.IS_IN}{name}"] = _is_in(
-                seen.table, samples.list_samples(str(listed)), is_of_faces and not by_image
-            )
+            table, trained_on = seen.table, samples.list_samples(str(listed))
+            by_person = is_of_faces and not by_image
+            ours, theirs = (of.people() if by_person else of.sample_id for of in (table, trained_on))
+            found[f"{attacks.IS_IN}{name}"] = np.isin(ours, theirs)
     return Observations(seen.table, found), np.isin(seen.table.sample_id, sides[0].sample_id)
-
-
-def _is_in(table: SampleTable, trained_on: SampleTable, by_person: bool) -> np.ndarray:
-    if by_person:
-        return np.isin(table.people(), trained_on.people())
-    return np.isin(table.sample_id, trained_on.sample_id)
 
 
 def rank(

@@ -54,11 +54,7 @@ def audit(
             why = "no people of the members' own database who were kept out of the training."
             missing.append(Gap(states.KEPT_OUT, NOT_POSSIBLE, why))
         for given, name, why in (
-            (
-                spec.reference,
-                states.BESIDE,
-                "no network beside it that was not trained on them (--reference).",
-            ),
+            (spec.reference, states.BESIDE, "no network beside it that was not trained on them (--reference)."),
             (spec.foreign, states.FOREIGN, "none was given (--foreign)."),
             (spec.swap, states.SWAP, "no other model of the members' database (--swap)."),
             (spec.num_untrained, states.OF_ROLE[findings.UNTRAINED], "none was asked for (--num-untrained)."),

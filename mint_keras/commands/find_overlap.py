@@ -95,9 +95,8 @@ def find_overlap(config: FindOverlap) -> FoundOverlap:
         planted = {}
         for kind, hits in searched.hits.items():
             share = bounds.exact_interval(sum(hits), len(hits))
-            missed = bounds.upper_limit(len(hits) - sum(hits), len(hits))
             planted[kind] = {"planted": len(hits), "found": sum(hits), "low": share.low, "high": share.high,
-                             "missed_at_most": missed}  # fmt: skip
+                             "missed_at_most": bounds.upper_limit(len(hits) - sum(hits), len(hits))}  # fmt: skip
         excluded, across = overlap.leave_out(real, side)
         excluded = np.union1d(excluded, np.array(alone, int))
         report = {

@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
 KIND = "paper_tables"
 # Which drawn database stands for which of the paper's.
-_LAB_STAND_INS = ("news=ijbc", "phone=fddb", "webcam=gandiffface", "scan=adience")
+_LAB_STAND_INS = (
+    *(f"camera{k}={'ijbc' if k < 5 else 'fddb' if k < 9 else 'gandiffface'}" for k in range(1, 13)),
+    "scan=adience",
+)
 
 
 @dataclasses.dataclass(frozen=True)

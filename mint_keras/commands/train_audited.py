@@ -67,7 +67,8 @@ class TrainAudited(Common):
         num_pairs: Genuine, and impostor, pairs of held-out people for the verification ROC, for recognition only.
         seed: Seed of the split, the weights, the order and the pairs.
         from_: A model to begin with, for recognition only: a folder of convert_fr.py or train_audited.py. What comes
-            before --trainable stays as it is, and so do all batch normalisations.
+            before --trainable stays as it is, and so do all batch normalisations. The classifier that it is trained
+            with begins as the people's centroids in it.
         trainable: Where what is trained of --from begins: the name of a layer, or of a stage, such as stage4, where
             layers are named so. A name that is none is answered with those that there are.
         shadows: Also train so many shadows, for recognition only: each as the model is, on people of --data by a coin
@@ -79,8 +80,6 @@ class TrainAudited(Common):
     out: Path
     task: Literal["recognition", "classification"] = "recognition"
     arch: str = "small"
-    # Other faces than of 112 pixels are for models that are trained, audited and thrown away, as in the worlds of known
-    # truth: at 48 pixels a model takes a fifth of the time. Bundles, detectors and find_overlap.py take 112 only.
     resolution: int = 0
     loss: Literal["arcface", "cosface"] = "arcface"
     split_identities: float = 0.5
@@ -135,8 +134,8 @@ def train_audited(config: TrainAudited) -> TrainedModel:
 
 def _train_recognition(config: TrainAudited) -> TrainedModel:
     from mint_keras.audited import iresnet, margins, zoo
-    from mint_keras.training import checkpoints, fit_audited
-    from mint_keras.training import shadows as shadow_models
+    from mint_keras.training import checkpoints, fine_tuning, fit_audited
+    from mint_keras.training.shadows import train_shadows
 
     table = samples.list_samples(config.data)
     is_member = splits.split_people(table.people(), config.split_identities, np.random.default_rng(config.seed))
@@ -152,6 +151,7 @@ def _train_recognition(config: TrainAudited) -> TrainedModel:
     else:
         first = _open_first(config)
         settings["resolution"] = resolution = first.input.shape[1]
+        settings["classifier"] = fine_tuning.CLASSIFIER
         inputs["from"] = formats.read_manifest(shelf.find(config.from_), zoo.KIND)["model_sha256"]
         dropped = ("from_", "arch")
     framing = images.Framing(resolution)
@@ -172,8 +172,7 @@ def _train_recognition(config: TrainAudited) -> TrainedModel:
             def begin() -> Any:
                 return iresnet.build(config.arch, resolution) if config.from_ is None else _open_first(config)
 
-            share = config.split_identities
-            shadow_models.train_shadows(begin, table, framing, fitting, config.shadows, share, config.out)
+            train_shadows(begin, table, framing, fitting, config.shadows, config.split_identities, config.out)
         figures = _verify(config, held_out, framing)
     return _report(config, figures, resolution)
 
@@ -231,10 +230,8 @@ def _report(config: TrainAudited, figures: dict[str, Any], resolution: int) -> T
 
     members, model = sample_tables.read_samples(config.out / formats.MEMBERS), zoo.load_audited(config.out)
     what = config.arch if config.from_ is None else f"{config.from_.name} from {config.trainable} on"
-    before = ""
-    if config.from_ is not None:
-        old = figures["before"]
-        before = f" Before: AUC {old['auc']:.4f}, TPR {old['tpr_at_1_fpr']:.3f}."
+    old = figures.get("before")
+    before = f" Before: AUC {old['auc']:.4f}, TPR {old['tpr_at_1_fpr']:.3f}." if old else ""
     facts = (
         f"{what}, {model.count_params():,} parameters, {config.loss}, trained on {len(members)} images of "
         f"{len(np.unique(members.people()))} identities of {named(config.data)}.\n"
@@ -243,6 +240,5 @@ def _report(config: TrainAudited, figures: dict[str, Any], resolution: int) -> T
     )
     # Its head is what the Hugging Face Hub reads; the terms are those of what it was trained on.
     card = languages.of(languages.ENGLISH).templates("mint_keras.report", is_page=False).get_template("audited.md")
-    text = card.render(name=config.out.name, facts=facts, resolution=resolution)
-    formats.write_text(config.out / "card.md", text)
+    formats.write_text(config.out / "card.md", card.render(name=config.out.name, facts=facts, resolution=resolution))
     return TrainedModel(f"{config.out / formats.MODEL}: {facts}", figures, config.out)

@@ -30,6 +30,7 @@ _MISSES = 2  # so many photos that are no copies end a list of neighbours: a cop
 _EXACT_UP_TO = 2**15  # views: more are searched in cells, of which the nearest are looked at
 _PROBES = 32
 _TRAINED_ON = 40  # views for each cell
+_BATCH_SIZE = 64  # of a model
 _CHUNK = 2**12  # photos that are described at once
 _KEPT = 2**14  # photos that were compared stay in memory, 50 MB
 
@@ -60,7 +61,9 @@ class Fingerprints(NamedTuple):
         digests = b"".join(hashlib.sha256(face.tobytes()).digest()[:8] for face in faces)
         rough = registration.grey(faces, registration.ROUGH)
         hashes, quality = map(np.stack, zip(*map(_pdq, faces), strict=True))
-        return cls(np.frombuffer(digests, np.uint64), rough, embed(faces) if embed else None, hashes, quality)
+        batches = (faces[start : start + _BATCH_SIZE] for start in range(0, len(faces), _BATCH_SIZE))
+        embedding = np.concatenate([*map(embed, batches)]) if embed else None
+        return cls(np.frombuffer(digests, np.uint64), rough, embedding, hashes, quality)
 
     @classmethod
     def join(cls, parts: Sequence[Self]) -> Self:
@@ -116,10 +119,6 @@ class Overlap(NamedTuple):
         reasons, cosines = zip(*(once[pair] for pair in sorted(once)), strict=True) if once else ((), ())
         return cls(rows[:, 0], rows[:, 1], np.array(reasons, str), np.array(cosines, float))
 
-    def take(self, chosen: np.ndarray) -> Self:
-        """Returns some of the pairs (indices or a boolean mask)."""
-        return type(self)(*(column[chosen] for column in self))
-
 
 class Index:
     """Photos of a database, among which copies of others are looked up.
@@ -139,12 +138,11 @@ class Index:
         self.rows, self.digest = rows[distinct], prints.digest[distinct]
         self._scale, self._embedding = scale, None
         self._hashed = np.flatnonzero(np.isin(distinct, np.flatnonzero(prints.quality >= MIN_QUALITY)))
-        self._hashes: Any = faiss.IndexBinaryFlat(8 * prints.hashes.shape[2])  # 1 ns for each hash
+        self._hashes: Any = faiss.IndexBinaryMultiHash(8 * prints.hashes.shape[2], 16, 16)
+        self._hashes.nflip = 1  # exact: of 31 bits that differ one of 16 words has at most one
         self._hashes.add(np.ascontiguousarray(prints.hashes[distinct[self._hashed], 0]))
-        rough, views = prints.rough[distinct], registration.VIEWS
-        self._rough = _index_of(
-            lambda chosen: scale.describe(rough[chosen], views).reshape(-1, len(scale.mean)), len(distinct)
-        )
+        rough, views, size = prints.rough[distinct], registration.VIEWS, len(scale.mean)
+        self._rough = _index_of(lambda some: scale.describe(rough[some], views).reshape(-1, size), len(rough))
         self._least = {REGISTERED: registration.MIN_COSINE, EMBEDDING: min_cosine}
         if prints.embedding is not None:
             self._embedding = prints.embedding[distinct]
@@ -152,12 +150,14 @@ class Index:
 
     def search(self, rows: np.ndarray, prints: Fingerprints, compare: Compare) -> Iterator[tuple[int, int, str, float]]:
         """Yields a row that is indexed, one of these, why they are one photo, and the cosine of their embeddings."""
-        described = [self._scale.describe(rough)[:, 0] for rough in (prints.rough, prints.rough[:, :, ::-1])]
-        searches = [(REGISTERED, self._rough, len(registration.VIEWS), queries) for queries in described]
+        searches: list[tuple[str, Any, np.ndarray, Any]] = [
+            (REGISTERED, self._rough, self._scale.describe(rough)[:, 0], self._scale.planes(rough))
+            for rough in (prints.rough, prints.rough[:, :, ::-1])
+        ]
         if self._embedding is not None and prints.embedding is not None:
-            searches.append((EMBEDDING, self._embedded, 1, prints.embedding))
+            searches.append((EMBEDDING, self._embedded, prints.embedding, None))
         by_hash = self._by_hash(prints)
-        near = [self._near(one, rows, compare, by_hash) for one in searches]
+        near = (self._near(one, rows, compare, by_hash) for one in searches)
         for reason, place, own in itertools.chain(((PERCEPTUAL, *pair) for pair in sorted(by_hash)), *near):
             cosine = math.nan
             if self._embedding is not None and prints.embedding is not None:
@@ -176,10 +176,10 @@ class Index:
         return found
 
     def _near(
-        self, asked: tuple[str, Any, int, np.ndarray], rows: np.ndarray, compare: Compare, by_hash: set[tuple[int, int]]
+        self, asked: tuple[str, Any, np.ndarray, Any], rows: np.ndarray, compare: Compare, by_hash: set[tuple[int, int]]
     ) -> Iterator[tuple[str, int, int]]:
-        """Yields queries and their other copies, nearest first, until some that are near are no copies."""
-        reason, index, num_views, queries = asked
+        """Yields queries and their other copies, most alike first, until some that are near are no copies."""
+        reason, index, queries, planes = asked
         waiting, num = np.arange(len(queries)), _NEIGHBOURS
         while len(waiting):
             num = min(num, index.ntotal, _MOST_NEIGHBOURS)
@@ -188,11 +188,16 @@ class Index:
             is_near = (distance <= 2 - 2 * self._least[reason]) & (neighbours >= 0)
             again = []
             for k in np.flatnonzero(is_near[:, 0]).tolist():
-                place, misses = int(waiting[k]), 0
-                for own in dict.fromkeys((neighbours[k, is_near[k]] // num_views).tolist()):
+                place, misses, near = int(waiting[k]), 0, neighbours[k, is_near[k]]
+                alike, num_views = 3 - distance[k, is_near[k]], 1  # all are above the limit, the nearest most
+                if planes is not None:
+                    alike = np.linalg.norm(planes[place] @ index.reconstruct_batch(near).T, axis=0)
+                    num_views = len(registration.VIEWS)
+                views = sorted(zip(alike.tolist(), (near // num_views).tolist(), strict=True))
+                for own in sorted(best := {own: value for value, own in views}, key=best.__getitem__, reverse=True):
                     if self.rows[own] == rows[place] or (place, own) in by_hash:
                         continue
-                    if compare(int(self.rows[own]), int(rows[place])):
+                    if best[own] > registration.MIN_PLACED and compare(int(self.rows[own]), int(rows[place])):
                         yield reason, place, own
                     elif (misses := misses + 1) == _MISSES:
                         break
@@ -209,7 +214,7 @@ def _index_of(describe: Callable[[slice], np.ndarray], num: int) -> Any:
     num_views, size = describe(slice(0, 1)).shape
     num_cells = int(3 * math.sqrt(num * num_views))
     is_small = num * num_views <= _EXACT_UP_TO
-    index: Any = faiss.index_factory(size, "Flat" if is_small else f"IVF{num_cells},Flat")
+    index: Any = faiss.index_factory(size, "Flat" if is_small else f"IVF{num_cells},SQfp16")
     if not is_small:
         index.nprobe = _PROBES
         step = max(num * num_views // (_TRAINED_ON * num_cells), 1)
@@ -217,6 +222,7 @@ def _index_of(describe: Callable[[slice], np.ndarray], num: int) -> Any:
         faiss.omp_set_num_threads(1)  # sums depend on the number
         index.train(np.ascontiguousarray(describe(slice(0, num, step)), np.float32))
         faiss.omp_set_num_threads(num_threads)
+        index.make_direct_map()  # rows are asked for again
     for start in range(0, num, _CHUNK):
         index.add(np.ascontiguousarray(describe(slice(start, start + _CHUNK)), np.float32))
     return index

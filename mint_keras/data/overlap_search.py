@@ -13,7 +13,6 @@ from mint_keras.data.alterations import ALTERATIONS
 from mint_keras.records import InputError, SampleTable
 
 _BLOCK = 1024  # photos that are looked up at once
-_BATCH_SIZE = 64  # of a model
 _SAMPLE = 512  # photos say how small pictures are described
 # Of which rows and kinds copies are, and what they are found by.
 _Planted = tuple[list[tuple[int, str]], overlap.Fingerprints]
@@ -98,7 +97,7 @@ class _Search:
         kept: list[tuple[np.ndarray, overlap.Fingerprints]] = []
         planted: list[_Planted] = []
         for chosen, faces in images.FaceReader().batches(self._table.take(rows), _BLOCK):
-            block, prints = rows[chosen], self._prints(faces)
+            block, prints = rows[chosen], overlap.Fingerprints.of(faces, self._embed)
             self._digest[block], self._is_read[block] = prints.digest, True
             for index in self._indices:
                 self._found += index.search(block, prints, self._compare)
@@ -122,7 +121,7 @@ class _Search:
             some = chosen[start : start + _BLOCK]
             copies = np.stack([ALTERATIONS[kind](faces[place], self._rng) for place, kind in some])
             self._fine += list(registration.grey(copies, registration.FINE))
-            yield [(int(rows[place]), kind) for place, kind in some], self._prints(copies)
+            yield [(int(rows[place]), kind) for place, kind in some], overlap.Fingerprints.of(copies, self._embed)
 
     def _count(self, index: overlap.Index, planted: list[_Planted]) -> None:
         """Looks up planted copies; of photos with equal pixels the one that is indexed stands for all."""
@@ -134,10 +133,6 @@ class _Search:
                 same = index.rows[index.digest == self._digest[origin]]
                 self._hits.setdefault(kind, []).append((int(same[0]), row) in found)
             start += len(origins)
-
-    def _prints(self, faces: np.ndarray) -> overlap.Fingerprints:
-        batches = [faces[start : start + _BATCH_SIZE] for start in range(0, len(faces), _BATCH_SIZE)]
-        return overlap.Fingerprints.join([overlap.Fingerprints.of(batch, self._embed) for batch in batches])
 
     def _picture(self, row: int) -> np.ndarray:
         if row >= len(self._table):

@@ -2,7 +2,7 @@
 
 A location `synthetic:SEED/DATABASE/IDENTITY/INDEX` names one image; `synthetic:1/web/0-399/10` all ten images of each
 of 400 people. Person 17 of a seed is the same person in every database: databases differ in how images were captured
-and in nothing else. Same location, same bytes.
+and in nothing else. Same location, same bytes. camera1 to camera999 are drawn from their numbers.
 """
 
 import math
@@ -21,7 +21,8 @@ TEMPLATE = np.array(
     [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)]
 )
 PREFIX = "synthetic:"
-_NAMES = re.compile(r"synthetic:(\d{1,9})/([a-z]+)/(\d{1,9})(?:-(\d{1,9}))?/(\d{1,9})")
+_NAMES = re.compile(r"synthetic:(\d{1,9})/([a-z]+\d*)/(\d{1,9})(?:-(\d{1,9}))?/(\d{1,9})")
+_CAMERA = re.compile(r"camera([1-9]\d{0,2})")
 # A typing error must not fill the memory.
 _MAX_SAMPLES = 10_000_000
 
@@ -90,11 +91,11 @@ def render(location: str) -> np.ndarray:
     if not match or match[4]:
         raise InputError(f"Expected one lab face like synthetic:1/web/17/3, received {location!r}.")
     database = match[2]
-    capture = _capture(database)
+    capture, place = _capture(database)
     seed, identity, index = int(match[1]), int(match[3]), int(match[5])
     # The database is no seed of the person, who is the same in all of them.
     person = face_drawing.Person(np.random.default_rng([seed, identity]))
-    rng = np.random.default_rng([seed, identity, list(DATABASES).index(database), index, 1])
+    rng = np.random.default_rng([seed, identity, place, index, 1])
     scene = face_drawing.Scene(rng)
     # The similarity that brings the detected landmarks onto the template, as an aligner would (Umeyama). With points as
     # complex numbers it is z -> factor * z + offset, and least squares has a closed form.
@@ -106,10 +107,23 @@ def render(location: str) -> np.ndarray:
     return _capture_image(face_drawing.draw(person, scene, factor, offset), capture, rng)
 
 
-def _capture(database: str) -> Capture:
-    if database not in DATABASES:
-        raise InputError(f"Expected a lab database of {list(DATABASES)}, received {database!r}.")
-    return DATABASES[database]
+def _capture(database: str) -> tuple[Capture, int]:
+    """Returns how a database captures, and the number that seeds its images."""
+    if database in DATABASES:
+        return DATABASES[database], list(DATABASES).index(database)
+    if not (match := _CAMERA.fullmatch(database)):
+        raise InputError(f"Expected a lab database of {[*DATABASES, 'camera1 to camera999']}, received {database!r}.")
+    # Whole numbers, which are the same on every processor, from ranges that hold the named databases.
+    ranges = [(28, 104), (25, 88), (1, 12), (1, 2), (60, 110), (-45, 10), (0, 120), (-7, 7), *[(-16, 16)] * 3]
+    low, high = np.transpose(ranges)
+    drawn = np.random.default_rng([int(match[1]), 2]).integers(low, high, endpoint=True)
+    size, jpeg, noise, grain, contrast, bright, colour, sharpen, red, green, blue = drawn.tolist()
+    capture = Capture(
+        (size, min(size + 24, 112)), (jpeg, jpeg + 10), (noise, noise + 4), grain,
+        (contrast / 100, contrast / 100 + 0.2), (bright, bright + 20), (colour / 100, colour / 100 + 0.25),
+        (red, green, blue), max(sharpen, 0) / 10,
+    )  # fmt: skip
+    return capture, 1000 + int(match[1])
 
 
 def _capture_image(image: np.ndarray, capture: Capture, rng: np.random.Generator) -> np.ndarray:

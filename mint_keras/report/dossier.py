@@ -124,7 +124,10 @@ def write(folder: Path, case: Case, time: str = "") -> list[str]:
     manifest = formats.read_json(folder / formats.MANIFEST) if (folder / formats.MANIFEST).is_file() else {}
     earlier = formats.read_json(folder / CASE) if (folder / CASE).is_file() else {}
     said = {name: value or earlier.get(name, "") for name, value in dataclasses.asdict(case).items()}
-    spoken = languages.Language(said["language"] or languages.ENGLISH, _names(found))
+    parts = found.content.get("audited", {}).get("photos", {}).get("parts", {})
+    # Scorers and databases have the same names in every language.
+    names = [*found.verdicts, *(name for part in parts.values() for name in part["databases"])]
+    spoken = languages.Language(said["language"] or languages.ENGLISH, names)
     formats.write_json(folder / CASE, {**said, "time": earlier.get("time") or time})
     with reading(f"the figures of an audit in {folder / AUDIT}"):
         plain, pictures = spoken.say(text(found)), _draw(found, folder, spoken)
@@ -226,12 +229,6 @@ def _across(found: Read) -> list[tuple[str, Finding]]:
     """Returns what was measured across databases, with its scorer: for the record, and deciding nothing."""
     aside = (findings.CLAIM, findings.CONTEXT)
     return [(name, one) for name, decided in found.verdicts.items() for one in decided.findings if one.role in aside]
-
-
-def _names(found: Read) -> list[str]:
-    """Returns what has the same name in every language: scorers and databases."""
-    parts = found.content.get("audited", {}).get("photos", {}).get("parts", {})
-    return [*found.verdicts, *(name for part in parts.values() for name in part["databases"])]
 
 
 def text(found: Read) -> str:

@@ -110,9 +110,12 @@ def open_aad(
     taps_only = models.extractors(dataclasses.replace(model_spec, signals=()), whole)
     model_spec = dataclasses.replace(model_spec, precision=_precision(spec, folder, taps_only[AUDITED], table))
     cut = models.extractors(model_spec, whole)
+    # Faces are drawn while an engine is chosen, which keeps one core busy.
+    is_new = model_spec.backend == runtime.AUTO and not (folder / ENGINE).is_file()
+    begun = extract.begin_decoding(table, extract.Layout(framing=spec.framing)) if is_new else {}
     model_spec, functions = _functions(spec, model_spec, cut, folder, table)
     is_live = not needs.pooling and _source(spec, folder, functions, table) == LIVE
-    opened = _extract(spec, model_spec, models.keep_pixels if is_live else functions, folder, inputs, table)
+    opened = _extract(spec, model_spec, models.keep_pixels if is_live else functions, folder, inputs, table, begun)
     seen = {name: Observations(opened.table, arrays) for name, arrays in opened.arrays.items()}
     return RunAad(seen, whole if is_live else {}, opened.manifest)
 
@@ -142,6 +145,7 @@ def _extract(
     folder: Path,
     inputs: Mapping[str, str],
     table: SampleTable,
+    begun: Mapping[int, extract.Decoding],
 ) -> store.AadStore:
     place, layout, devices = folder / "aad", extract.Layout(framing=spec.framing), runtime.strategy()
     names = (
@@ -157,7 +161,7 @@ def _extract(
     opened = store.open_store(place, manifest["fingerprint"])
     if opened is None:
         with progress.bar(total=len(table), desc="AAD", unit="face") as bar:
-            extract.extract(table, functions(), place, layout, bar.update)
+            extract.extract(table, functions(), place, layout, bar.update, begun)
         store.finish(place, manifest, table, layout.shard_size)
         opened = store.open_store(place, manifest["fingerprint"])
     assert opened is not None  # noqa: S101 # it has just been finished

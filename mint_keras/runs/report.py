@@ -1,5 +1,6 @@
 """What a run leaves behind: scores, results and pictures; and what it says of them."""
 
+import concurrent.futures
 import shutil
 import textwrap
 from collections.abc import Sequence
@@ -43,10 +44,15 @@ def train(
 ) -> tuple[runs.Run, list[Scores], list[ResultRow], run_table.RunTable]:
     """Trains the heads of a run, evaluates them, and writes what it leaves behind; see `runs.run.open_run`."""
     run = runs.open_run(spec, folder, overwrite)
-    runs.fit_heads(run, spec.keys)
-    scores, results = runs.evaluate(run)
-    write(run, scores, results)
-    table = table_of(run, scores)
+    # MINT+ in a thread: Python has little to do while TensorFlow trains heads.
+    beside = concurrent.futures.ThreadPoolExecutor(1)
+    try:
+        found = beside.submit(plus.scores, run)
+        scores, results = runs.evaluate(run, runs.fit_heads(run, spec.keys))
+        write(run, scores, results)
+        table = table_of(run, scores, found.result())
+    finally:
+        beside.shutdown(wait=False)
     formats.write_json(folder / TABLE, table.to_dict())
     return run, scores, results, table
 
@@ -86,9 +92,10 @@ def warn_of_dead_heads(scores: Sequence[Scores]) -> list[str]:
     return [f"Failed trainings, the same score for everybody: {listed}. Try another --seed."] if dead else []
 
 
-def table_of(run: runs.Run, scores: Sequence[Scores]) -> run_table.RunTable:
-    """Returns the table of a run: what its scores say, and MINT+ of its embeddings."""
-    return run_table.measure(scores, plus.scores(run), run.spec.head, run.protocol.main_evaluation, run.spec.seed)
+def table_of(run: runs.Run, scores: Sequence[Scores], of_plus: Sequence[Scores] | None = None) -> run_table.RunTable:
+    """Returns the table of a run: what its scores say, and MINT+ of its embeddings, which may be known already."""
+    of_plus = plus.scores(run) if of_plus is None else of_plus
+    return run_table.measure(scores, of_plus, run.spec.head, run.protocol.main_evaluation, run.spec.seed)
 
 
 def summary(run: runs.Run, results: Sequence[ResultRow], table: run_table.RunTable) -> str:

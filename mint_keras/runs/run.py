@@ -1,10 +1,7 @@
 """A MINT run on disk: its heads are trained where they are missing, and evaluated together with the baselines."""
 
-import concurrent.futures
 import dataclasses
-import sys
-import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +9,8 @@ import numpy as np
 
 from mint_keras import formats, progress, streams
 from mint_keras.aad import signals, store
-from mint_keras.audited import runtime, zoo
 from mint_keras.audited import taps as taps_module
+from mint_keras.audited import zoo
 from mint_keras.data import protocol as protocols
 from mint_keras.data import protocol_files, samples, splits, synthetic
 from mint_keras.heads import specs
@@ -25,14 +22,11 @@ from mint_keras.scorers import baselines, head
 from mint_keras.scorers.contract import Needs, Scorer
 from mint_keras.statistics.figures import summarise
 from mint_keras.training import batches
-from mint_keras.training.fit_heads import Bench
 
+_STEP = 2  # counts changes of how heads on vectors train, to the last bit: those of two are not mixed in a run
 DIED = "died.json"  # beside a head: how often its training failed before
-LAB_EXTERNALS = (
-    "synthetic:1/news/10000-10199/10",
-    "synthetic:1/phone/11000-11199/10",
-    "synthetic:1/webcam/12000-12199/10",
-)
+# Databases among which heads depend little on their seed (docs/results/lab.md); of each, as many people.
+LAB_EXTERNALS = tuple(f"synthetic:1/camera{k}/{20000 + 100 * k}-{20049 + 100 * k}/10" for k in range(1, 13))
 LAB_EVALUATE = ("synthetic:1/scan/13000-13199/5",)
 
 
@@ -117,6 +111,8 @@ def _manifest(spec: RunSpec, protocol: protocols.Protocol, folder: Path) -> dict
     inputs["parts"] = formats.sha256_json(protocol.part.tolist())
     # What decides the run is what its inputs are, see above; where they lie is only said.
     decisive = {name: value for name, value in spec.settings().items() if name not in PLACES}
+    if not specs.find(spec.head).takes_maps:
+        decisive["step"] = _STEP
     return {**formats.make_manifest(KIND, inputs, decisive), "config": spec.stored(folder)}
 
 
@@ -167,47 +163,39 @@ def named_samples(spec: RunSpec) -> dict[str, tuple[str, ...]]:
     }  # fmt: skip
 
 
-def fit_heads(run: Run, keys: Sequence[HeadKey]) -> None:
-    """Trains those of the heads that are missing."""
-    spec = run.spec
-    missing = [key for key in keys if not key.path(run.folder, spec.seed).is_file()]
+def fit_heads(run: Run, keys: Sequence[HeadKey]) -> dict[HeadKey, head.FittedHead]:
+    """Trains those of the heads that are missing, small ones together as far as memory holds their data."""
+    spec, recipes = run.spec, heads_of(run.spec)
+    paths = {key: path for key in keys if not (path := key.path(run.folder, spec.seed)).is_file()}
     rows, is_member = run.protocol.training_rows()
-    is_ended, moving = threading.Event(), threading.Lock()
-    # A small head keeps one core busy, at best: those of several taps are trained side by side.
-    num = 1 if specs.find(spec.head).takes_maps or runtime.strategy() else runtime.num_threads()
-    with (
-        progress.bar(total=len(missing) * specs.find(spec.head).epochs, desc="heads", unit="epoch") as bar,
-        concurrent.futures.ThreadPoolExecutor(num) as pool,
-    ):
-
-        def move(num_epochs: int) -> None:
-            if is_ended.is_set():
-                raise concurrent.futures.CancelledError
-            with moving:
-                bar.update(num_epochs)
-
-        def fit(name: str, recipe: head.Head) -> None:
-            bench = Bench()  # heads of other taps have other shapes
-            for key in (key for key in missing if key.name == name):
-                path, front = key.path(run.folder, spec.seed), run.aad.front(key.model, recipe.taps)
-                seen = run.aad.seen(key.model).take(rows)
-                fitted = recipe.fit(seen, is_member, key.seed, path.parent, front, move, bench)
+    seen = {model: run.aad.seen(model).take(rows) for model in dict.fromkeys(key.model for key in paths)}
+    made: dict[HeadKey, head.FittedHead] = {}
+    parts: list[list[HeadKey]] = []
+    held = 0.0
+    with progress.bar(total=len(paths) * specs.find(spec.head).epochs, desc="heads", unit="epoch") as bar:
+        for key in sorted(paths, key=lambda key: list(recipes).index(key.name)):
+            recipe, front = recipes[key.name], run.aad.front(key.model, recipes[key.name].taps)
+            inputs = recipe.inputs(seen[key.model], front is not None)
+            if front is not None or not recipe.trains_together(inputs):
+                fitted = recipe.fit(seen[key.model], is_member, key.seed, paths[key].parent, front, bar.update)
                 if fitted.num_dead:
-                    formats.write_json(path.parent / DIED, {"trainings": fitted.num_dead})
-                fitted.save(path)
-
-        interval = sys.getswitchinterval()
-        working = [pool.submit(fit, *item) for item in heads_of(spec).items()]
-        try:
-            sys.setswitchinterval(1e-4)  # a call waits no 5 ms for whoever traces a step beside it
-            for work in working:
-                work.result()
-        except BaseException:
-            is_ended.set()
-            pool.shutdown(cancel_futures=True)
-            raise
-        finally:
-            sys.setswitchinterval(interval)
+                    formats.write_json(paths[key].parent / DIED, {"trainings": fitted.num_dead})
+                fitted.save(paths[key])
+                made[key] = fitted
+                continue
+            size = sum(map(batches.num_bytes, inputs.values())) / spec.num_seeds  # which share them
+            if not parts or held + size > batches.HELD_BYTES:
+                parts.append([])
+                held = 0.0
+            parts[-1].append(key)
+            held += size
+        for part in parts:
+            wanted = [head.Wanted(recipes[k.name], seen[k.model], k.seed, paths[k].parent) for k in part]
+            trained = head.fit_together(wanted, is_member, run.folder / "heads", bar.update)
+            for key, fitted in zip(part, trained, strict=True):
+                fitted.save(paths[key])
+                made[key] = fitted
+    return made
 
 
 def load_head(run: Run, key: HeadKey) -> head.FittedHead:
@@ -217,12 +205,15 @@ def load_head(run: Run, key: HeadKey) -> head.FittedHead:
     return head.FittedHead(recipe, model, key.seed, run.aad.front(key.model, recipe.taps))
 
 
-def evaluate(run: Run) -> tuple[list[Scores], list[ResultRow]]:
-    """Evaluates every head by `model.evaluate` and by its scores, and every baseline, on all evaluations."""
+def evaluate(run: Run, made: Mapping[HeadKey, head.FittedHead] = {}) -> tuple[list[Scores], list[ResultRow]]:
+    """Evaluates every head by `model.evaluate` and by its scores, and every baseline, on all evaluations.
+
+    Heads that `fit_heads` has just made need not be loaded.
+    """
     parts: list[tuple[Scores, ResultRow]] = []
     evaluations = run.protocol.evaluations()
     for key in progress.bar(run.spec.keys, desc="evaluate", unit="head"):
-        parts += load_head(run, key).judge(run.aad.seen(key.model), evaluations, key.model)
+        parts += (made.get(key) or load_head(run, key)).judge(run.aad.seen(key.model), evaluations, key.model)
     for recipe in baselines.scorers_of(baseline_names(run), run.spec.groups):
         for model in filter(run.aad.models.__contains__, (AUDITED, UNTRAINED)):
             found = fit_and_score(recipe, run.aad, model, run.protocol, run.spec.seed)

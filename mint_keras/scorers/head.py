@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -21,7 +21,7 @@ from mint_keras.heads import specs
 from mint_keras.records import AUDITED, InputError, Labelled, Observations, ResultRow, Scores
 from mint_keras.scorers.contract import Calibration, Needs, calibration_of
 from mint_keras.statistics.figures import summarise
-from mint_keras.training import batches, checkpoints, fit_heads
+from mint_keras.training import batches, checkpoints, fit_heads, together
 
 # How often a head that died is trained again, and on how many samples that shows.
 _RETRIES = 3
@@ -87,6 +87,12 @@ class Head:
         # A head on maps has the paper's layers in any case.
         return spec.build(shapes) if spec.takes_maps else spec.build(shapes, literal=self.literal)
 
+    def trains_together(self, inputs: Mapping[str, Any]) -> bool:
+        """Says whether it trains by `fit_together`: on vectors that memory holds, in float32, on one device."""
+        if specs.find(self.name).takes_maps or self.precision != runtime.FLOAT32 or self.xla or runtime.strategy():
+            return False
+        return sum(batches.num_bytes(values) for values in inputs.values()) <= batches.HELD_BYTES
+
     def fit(
         self,
         seen: Observations,
@@ -95,7 +101,6 @@ class Head:
         folder: Path | None = None,
         front: keras.Model | None = None,
         on_epoch: Callable[[int], object] = lambda _: None,
-        bench: fit_heads.Bench | None = None,
     ) -> FittedHead:
         """Trains the head.
 
@@ -106,12 +111,13 @@ class Head:
             folder: The folder of logs and of the checkpoint of a long training; None writes nothing.
             front: The part of the audited model that the head needs, from `audited.taps.extractor`, for live training.
             on_epoch: A function that is called with the number of epochs done, for progress.
-            bench: Where others of its shape were trained: it then takes a third of the time, for the same head.
 
         Raises:
             InputError: if a class has fewer than 64 samples, or the head does not fit what was seen.
         """
         inputs = self.inputs(seen, front is not None)
+        if front is None and self.trains_together(inputs):
+            return fit_together([Wanted(self, seen, seed, folder)], is_member, folder, on_epoch)[0]
         if front is None:
             shapes = {tap: tuple(values.shape[1:]) for tap, values in inputs.items()}
         else:
@@ -124,15 +130,14 @@ class Head:
         for num_dead in range(trainings):
             # Its own stream tells a second training from that of another seed of the run.
             drawn = int(streams.stream(seed, streams.RETRIES, num_dead).integers(2**31)) if num_dead else seed
-            with checkpoints.BUILDING:
-                checkpoints.seed_everything(drawn, is_deterministic=not self.xla)
-                head = self.build(shapes)
-                trained = fit_heads.place_head(head, self.precision, runtime.strategy())
+            checkpoints.seed_everything(drawn, is_deterministic=not self.xla)
+            head = self.build(shapes)
+            trained = fit_heads.place_head(head, self.precision, runtime.strategy())
             whole = trained if front is None else fit_heads.live_head(trained, front)
             settings = fit_heads.HeadTraining(spec.epochs, drawn, self.xla, warmup)
             # A folder of its own, or a killed second training would go on as the first.
             place = folder / f"again_{num_dead}" if folder and num_dead else folder
-            fit_heads.fit_head(whole, data, settings, place, on_epoch, bench if whole is head else None)
+            fit_heads.fit_head(whole, data, settings, place, on_epoch)
             if trained is not head:
                 head.set_weights(trained.get_weights())
             fitted = FittedHead(self, head, seed, front, calibration_of(seen, is_member, seed), num_dead)
@@ -146,6 +151,39 @@ class Head:
         if folder and num_dead:
             _keep_log_of(folder, num_dead)
         return fitted
+
+
+class Wanted(NamedTuple):
+    """A head to be fitted on some observations; those of the same seed or other ones see the same samples."""
+
+    recipe: Head
+    seen: Observations
+    seed: int
+    folder: Path | None = None
+
+
+def fit_together(
+    wanted: Sequence[Wanted],
+    is_member: np.ndarray,
+    folder: Path | None = None,
+    on_epoch: Callable[[int], object] = lambda _: None,
+) -> list[FittedHead]:
+    """Trains heads of one kind that `Head.trains_together`, as `Head.fit` would each; folder takes their checkpoint."""
+    shared: dict[tuple[int, Head], batches.LabelledAad] = {}
+    trainings = []
+    for recipe, seen, seed, place in wanted:
+        if (id(seen), recipe) not in shared:
+            inputs = {tap: values[:] for tap, values in recipe.inputs(seen).items()}
+            shared[id(seen), recipe] = batches.LabelledAad(inputs, np.arange(len(seen)), is_member)
+        data = shared[id(seen), recipe]
+        checkpoints.seed_everything(seed)
+        model = recipe.build({tap: tuple(values.shape[1:]) for tap, values in data.features.items()})
+        trainings.append(together.Training(model, data, seed, place))
+    together.fit_together(trainings, specs.find(wanted[0].recipe.name).epochs, folder, on_epoch)
+    return [
+        FittedHead(recipe, one.model, seed, None, calibration_of(seen, is_member, seed))
+        for (recipe, seen, seed, _), one in zip(wanted, trainings, strict=True)
+    ]
 
 
 def _keep_log_of(folder: Path, last: int) -> None:

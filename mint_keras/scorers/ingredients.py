@@ -128,7 +128,7 @@ def grouped(seen: Observations, _: Cohort) -> Columns:
         near = unit[rows] @ unit[rows].T
         near -= sum(of[rows] @ of[rows].T for of in references) / max(len(references), 1)
         weights = 1 - np.eye(len(rows))
-        for _ in range(_ROUNDS):
+        for _round in range(_ROUNDS):
             found[rows] = (near * weights).sum(axis=1) / weights.sum(axis=1)
             centred = found[rows] - found[rows].mean()
             weights = expit(2 * centred / max(centred.std(), _TINY)) * (1 - np.eye(len(rows)))

@@ -14,6 +14,8 @@ from mint_keras.records import InputError
 
 CLASS_BATCH = paper.BATCH_SIZE // 2  # a batch holds as many members as externals
 _BLOCK = 16  # batches
+# Held, a vanilla head trains on 40,000 vectors a second on two cores, faster than Python reads them one by one.
+HELD_BYTES = 2**30
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,8 +32,7 @@ class LabelledAad:
     features: Mapping[str, Any]
     rows: np.ndarray
     is_member: np.ndarray
-    # Held, a vanilla head trains on 40,000 vectors a second on two cores, faster than Python reads them one by one.
-    held_bytes: int = 2**30
+    held_bytes: int = HELD_BYTES
 
     def batch(self, chosen: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Returns features {tap: (k, ...)} as they are stored and labels (k, 1), float32, of k of the n rows."""
@@ -43,8 +44,7 @@ class LabelledAad:
 
         Each choice has `batch_size` of the n rows; the last may be smaller.
         """
-        row_bytes = sum(int(np.prod(v.shape[1:])) * v.dtype.itemsize for v in self.features.values())
-        if row_bytes * len(self.rows) <= self.held_bytes:
+        if sum(num_bytes(values, len(self.rows)) for values in self.features.values()) <= self.held_bytes:
             # Python only chooses, for many batches at once; TensorFlow gathers.
             everything = tf.nest.map_structure(tf.constant, self.batch(np.arange(len(self.rows))))
 
@@ -65,6 +65,12 @@ class LabelledAad:
             )
 
         return made.map(lambda features, labels: (widened(features), labels)).prefetch(2)
+
+
+def num_bytes(values: Any, num_rows: int | None = None) -> int:
+    """Returns what rows of an array take, by default all, also of one on the disk."""
+    num = len(values) if num_rows is None else num_rows
+    return num * int(np.prod(values.shape[1:])) * int(values.dtype.itemsize)
 
 
 def widened(features: Mapping[str, Any]) -> dict[str, tf.Tensor]:
@@ -95,24 +101,30 @@ def check_class_sizes(is_member: np.ndarray) -> None:
         raise InputError(f"Expected at least {CLASS_BATCH} training samples of each class, received {received}.")
 
 
+def endless(is_member: np.ndarray, seed: int, start: int = 0) -> Iterator[np.ndarray]:
+    """Yields the batches of `balanced_batches` of one epoch after another, from epoch `start` on."""
+    rng = np.random.default_rng(seed)
+    for epoch in itertools.count():
+        chosen = balanced_batches(is_member, rng)
+        if epoch < start:
+            collections.deque(chosen, maxlen=0)  # draws the order, reads nothing
+        else:
+            yield from chosen
+
+
+def steps_per_epoch(is_member: np.ndarray) -> int:
+    """Counts the batches of an epoch; InputError if a class has fewer than 64 samples."""
+    check_class_sizes(is_member)
+    return int(max(np.count_nonzero(is_member), np.count_nonzero(~is_member))) // CLASS_BATCH
+
+
 def train_dataset(data: LabelledAad, seed: int, start: int = 0) -> tuple[tf.data.Dataset, int]:
     """Makes the endless stream of balanced training batches from epoch `start` on, and counts the batches of an epoch.
 
     A batch is ({tap: (128, ...)}, (128, 1)). InputError if a class has fewer than 64 samples.
     """
-    check_class_sizes(data.is_member)
-
-    def batches() -> Iterator[np.ndarray]:
-        rng = np.random.default_rng(seed)
-        for epoch in itertools.count():
-            chosen = balanced_batches(data.is_member, rng)
-            if epoch < start:
-                collections.deque(chosen, maxlen=0)  # draws the order, reads nothing
-            else:
-                yield from chosen
-
-    larger_class = max(np.count_nonzero(data.is_member), np.count_nonzero(~data.is_member))
-    return data.dataset(batches, 2 * CLASS_BATCH), int(larger_class) // CLASS_BATCH
+    steps = steps_per_epoch(data.is_member)
+    return data.dataset(lambda: endless(data.is_member, seed, start), 2 * CLASS_BATCH), steps
 
 
 def evaluation_dataset(data: LabelledAad, batch_size: int = 256) -> tf.data.Dataset:

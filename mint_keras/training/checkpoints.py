@@ -2,7 +2,6 @@
 
 import shutil
 import tempfile
-import threading
 import time
 from pathlib import Path
 
@@ -13,8 +12,6 @@ from mint_keras import formats
 
 _STATE = "state.json"
 _SEED = "seed_generator_state"
-# Held from seeding until a model is built: Keras draws its seeds from the one generator that all threads share.
-BUILDING = threading.Lock()
 
 
 def seed_everything(seed: int, is_deterministic: bool = True) -> None:
@@ -47,8 +44,6 @@ class Checkpoint(keras.callbacks.Callback):
         if not (self._folder / _STATE).is_file():
             return
         state = formats.read_json(self._folder / _STATE)
-        with self.model.distribute_strategy.scope():
-            self.model.optimizer.build(self.model.trainable_variables)  # or its moments would be left out
         self.model.load_weights(self._folder / str(state["weights"]))
         for variable, value in zip(_seeds(self.model), state["seeds"], strict=True):
             variable.assign(value)
@@ -75,12 +70,6 @@ class Checkpoint(keras.callbacks.Callback):
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
         """Removes what is no longer needed."""
         shutil.rmtree(self._folder, ignore_errors=True)
-
-
-def copy_state(model: keras.Model, other: keras.Model) -> None:
-    """Gives another model of the same layers the weights of a model, and how far its dropout has come."""
-    for variable, value in zip([*other.weights, *_seeds(other)], [*model.weights, *_seeds(model)], strict=True):
-        variable.assign(value)
 
 
 def _seeds(model: keras.Model) -> list[keras.Variable]:

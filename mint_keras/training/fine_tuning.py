@@ -17,6 +17,7 @@ from mint_keras.records import InputError
 
 # Of faces, (n, height, width, 3), before they are shown, in the order in which `batch_of_maps` expects their maps.
 FLIPS: tuple[Callable[[np.ndarray], np.ndarray], ...] = (lambda faces: faces, lambda faces: faces[:, :, ::-1])
+CLASSIFIER = "centroids"  # what it begins as, for manifests; of those that do not say so it was drawn at random
 _BATCH_SIZE = 64
 _KIND = np.float16
 

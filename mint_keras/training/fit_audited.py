@@ -68,13 +68,7 @@ def fit_audited(
     size = settings.batch_size
     if len(pixels) < size:
         raise InputError(f"Expected at least one batch of {size} images, received {len(pixels)}.")
-    loss: keras.losses.Loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    if settings.margin is None:
-        classifier = _logits(model)
-    else:
-        cosines = CosineClassifier(int(labels.max()) + 1, name="classifier")(model.output)
-        classifier = keras.Model(model.input, cosines, name="training")
-        loss = MarginLoss(settings.margin, settings.scale)
+    classifier, loss = with_classes(model, labels, settings, lambda rows: batch_of(pixels, rows, rows < 0))
     steps = len(pixels) // size
     schedule = keras.optimizers.schedules.CosineDecay(settings.learning_rate, steps * settings.epochs)
     classifier.compile(
@@ -83,6 +77,9 @@ def fit_audited(
         metrics=["accuracy"],
         jit_compile=False,  # on a CPU the small IResNet trained about a third slower with XLA
     )
+    # Here, because Keras traces a step that makes variables twice.
+    classifier.optimizer.build(classifier.trainable_variables)
+    classifier.compute_metrics(None, labels[:1], np.zeros((1, *classifier.output.shape[1:])))
     start = checkpoints.completed_epochs(out / "checkpoint")
 
     def batches() -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -104,6 +101,32 @@ def fit_audited(
     ]
     span = {"initial_epoch": start, "epochs": settings.epochs, "steps_per_epoch": steps}
     classifier.fit(dataset, **span, callbacks=callbacks, verbose=progress.verbosity(), shuffle=False)
+
+
+def with_classes(
+    model: keras.Model, labels: np.ndarray, settings: AuditedTraining, shown: Callable[[np.ndarray], np.ndarray]
+) -> tuple[keras.Model, keras.losses.Loss]:
+    """Returns what is trained and its loss: a model from faces to logits or to cosines with a centre per class.
+
+    Where only the end of a network is trained, which knows faces, centres begin as the classes' centroids in it.
+
+    Args:
+        model: See `fit_audited`.
+        labels: See `fit_audited`.
+        settings: How it is trained.
+        shown: Gives the model's input of some rows of the training set.
+    """
+    if settings.margin is None:
+        return _logits(model), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    cosines = CosineClassifier(int(labels.max()) + 1, name="classifier")
+    classifier = keras.Model(model.input, cosines(model.output), name="training")
+    if settings.trainable:
+        # Imprinted weights (Qi et al., arXiv 1712.07136): random ones would first move all faces alike.
+        sums = np.zeros(cosines.centres.shape[::-1], np.float32)
+        for rows in np.array_split(np.arange(len(labels)), 1 + len(labels) // _EVALUATION_BATCH):
+            np.add.at(sums, labels[rows], vectors.unit_rows(model.predict_on_batch(shown(rows)), np.float32))
+        cosines.centres.assign(vectors.unit_rows(sums).T)
+    return classifier, MarginLoss(settings.margin, settings.scale)
 
 
 def evaluate_classifier(model: keras.Model, pictures: np.ndarray, labels: np.ndarray) -> dict[str, float]:

@@ -43,6 +43,9 @@ def compile_head(head: keras.Model, xla: bool = False, steps_at_once: int = 1, w
             jit_compile=xla,
             steps_per_execution=steps_at_once,
         )
+    if head.distribute_strategy.num_replicas_in_sync == 1:  # a step that makes variables is traced twice
+        head.optimizer.build(head.trainable_variables)
+        head.compute_metrics(None, np.zeros((1, 1)), np.zeros((1, 1)))
     # Keras only warns, and goes on without.
     if head.jit_compile != xla:
         raise InputError("Expected heads and a machine that XLA can compile for, received others: leave it out.")
@@ -122,40 +125,12 @@ class HeadTraining:
     checkpoint_seconds: float = 60.0  # least time between two checkpoints; most heads are trained sooner and need none
 
 
-class Bench:
-    """Trains heads one after another; those of the same layers by one compiled step, which takes longer than to run it.
-
-    Equal heads have equal bytes, whatever was trained here before.
-    """
-
-    def __init__(self) -> None:
-        self._made: dict[str, tuple[keras.Model, list[np.ndarray]]] = {}
-
-    @contextlib.contextmanager
-    def place(self, head: keras.Model, compiled: Callable[[keras.Model], None], how: object) -> Iterator[keras.Model]:
-        """Yields a model to be trained in place of a head, which gets its weights in the end."""
-        key = f"{head.to_json()} {how}"
-        if key not in self._made:
-            with checkpoints.BUILDING:
-                copy = keras.models.clone_model(head)
-            compiled(copy)
-            copy.optimizer.build(copy.trainable_variables)
-            self._made[key] = copy, [variable.numpy() for variable in copy.optimizer.variables]
-        copy, start = self._made[key]
-        for variable, value in zip(copy.optimizer.variables, start, strict=True):
-            variable.assign(value)
-        checkpoints.copy_state(head, copy)
-        yield copy
-        checkpoints.copy_state(copy, head)
-
-
 def fit_head(
     model: keras.Model,
     data: batches.LabelledAad,
     settings: HeadTraining,
     folder: Path | None = None,
     on_epoch: Callable[[int], object] = lambda _: None,
-    bench: Bench | None = None,
 ) -> None:
     """Trains a head in place; continues from `folder/checkpoint` if present.
 
@@ -165,20 +140,14 @@ def fit_head(
         settings: How to train.
         folder: Takes `training.csv`, TensorBoard's files, and the checkpoint of a long training; None takes nothing.
         on_epoch: Called with the number of epochs that are new since the last call, for progress.
-        bench: Where heads of the same layers were trained before, on one device and without a front.
 
     Raises:
         InputError: An activation of a live model does not fit the type in which it would be stored.
     """
     start = checkpoints.completed_epochs(folder / "checkpoint") if folder else 0
-    if any(layer.name == "standardise" for layer in model.layers):
-        model, data = _behind_standardising(model, data)
+    model, data = behind_standardising(model, data)
     dataset, steps = batches.train_dataset(data, settings.seed, start)
-    # TensorFlow runs several steps at once on one device and without XLA only, and Keras would run over the end of an
-    # epoch with any number but a divisor of its steps.
     is_plain = not settings.xla and model.distribute_strategy.num_replicas_in_sync == 1
-    divisors = [num for num in range(1, _STEPS_AT_ONCE + 1) if steps % num == 0]
-    how = (settings.xla, divisors[-1] if is_plain else 1, settings.warmup)
     on_epoch(start)
     callbacks: list[keras.callbacks.Callback] = []
     if folder:
@@ -190,21 +159,23 @@ def fit_head(
         ]
     callbacks.append(keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, values: on_epoch(1)))
     span = {"initial_epoch": start, "epochs": settings.epochs, "steps_per_epoch": steps}
-    with contextlib.ExitStack() as stack:
-        if bench is None:
-            compile_head(model, *how)
-        else:
-            model = stack.enter_context(bench.place(model, lambda copy: compile_head(copy, *how), how))
-        stack.enter_context(_reported_overflow())
+    compile_head(model, settings.xla, steps_at_once(steps) if is_plain else 1, settings.warmup)
+    with _reported_overflow():
         model.fit(dataset, **span, callbacks=callbacks, verbose=0, shuffle=False)
 
 
-def _behind_standardising(model: keras.Model, data: batches.LabelledAad) -> tuple[keras.Model, batches.LabelledAad]:
-    """Adapts the layer "standardise" and returns the layers behind it, with what they are fed.
+def steps_at_once(steps: int) -> int:
+    """Returns how many of an epoch's steps TensorFlow runs before it asks Python again, on one device without XLA."""
+    # Keras would run over the end of an epoch with any number but a divisor.
+    return max(num for num in range(1, _STEPS_AT_ONCE + 1) if steps % num == 0)
 
-    What it was adapted to is a constant of a compiled step, which could then train no other head.
-    """
-    place = [layer.name for layer in model.layers].index("standardise")
+
+def behind_standardising(model: keras.Model, data: batches.LabelledAad) -> tuple[keras.Model, batches.LabelledAad]:
+    """Adapts the layer "standardise", if there is one, and returns the layers behind it, with what they are fed."""
+    names = [layer.name for layer in model.layers]
+    if "standardise" not in names:
+        return model, data
+    place = names.index("standardise")
     standardise, behind = model.layers[place], model.layers[place + 1 :]
     features, _ = data.batch(np.arange(len(data.rows)))
     vectors = np.concatenate([features[tap] for tap in model.input], axis=1)

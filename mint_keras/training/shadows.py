@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -72,10 +71,10 @@ def train_shadows(
             return batch_of(shown, mine[chosen], flip)
 
         for number, folder in missing.items():
-            config: dict[str, Any] = {**made["config"], "shadow": number}
+            manifest = formats.make_manifest(zoo.KIND, made["inputs"], {**made["config"], "shadow": number})
             mine = np.flatnonzero(np.isin(used.sample_id, table.sample_id[is_in[number - 1]]))
             labels = np.unique(used.people()[mine], return_inverse=True)[1]
-            with formats.output_folder(folder, formats.make_manifest(zoo.KIND, made["inputs"], config)):
+            with formats.output_folder(folder, manifest):
                 numbered = dataclasses.replace(settings, seed=settings.seed + number)
                 checkpoints.seed_everything(numbered.seed)
                 model = first()

@@ -59,5 +59,5 @@ def ablate(calibration: Known, evaluation: Known | None, recipe: MintPlus, seed:
             is_scored = np.isfinite(logit)
             auc = metrics.auc(evaluation[1][is_scored], logit[is_scored])
         known = cross_fit(fitted.recipe, seen, is_member, SAME_DATABASE, seed)
-        found[label] = Ablation(chosen, metrics.auc(known.is_member, known.logit), auc)
+        found[label] = Ablation(chosen, metrics.auc(np.asarray(known.is_member), known.logit), auc)
     return found

@@ -96,7 +96,7 @@ def read_photos(data: Path, folder: Path) -> Photos:
         index = overlap.Index(rows, prints, registration.Scale.of(prints.rough), 1.0)
         found = index.search(rows, prints, overlap.comparing(registration.grey(faces, registration.FINE).__getitem__))
         pairs = overlap.Overlap.of([*overlap.equal_pairs(prints.digest), *found])
-        pairs = pairs.take(pairs.reason != overlap.REGISTERED)
+        pairs = overlap.Overlap(*(column[pairs.reason != overlap.REGISTERED] for column in pairs))
         edges = sparse.coo_array((np.ones(len(pairs.first), bool), pairs[:2]), (len(faces), len(faces)))
         return {"group": csgraph.connected_components(edges, directed=False)[1]}
 

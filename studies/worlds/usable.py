@@ -156,6 +156,7 @@ class UsableLab:
         )  # fmt: skip
         first = formats.read_manifest(spec.first, zoo.KIND)["model_sha256"]
         config = dataclasses.asdict(settings) | {"number": number, "resolution": images.IMAGE_SIZE}
+        config |= {"classifier": fine_tuning.CLASSIFIER}
         manifest = formats.make_manifest(zoo.KIND, {"data": samples.fingerprint(photos.table), "from": first}, config)
         with formats.output_folder(folder, manifest):
             if not (folder / formats.MODEL).is_file():

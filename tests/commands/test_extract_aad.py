@@ -110,7 +110,7 @@ def test_a_lower_precision_says_what_it_costs(
     assert cosine < found.min() < 1 - 1e-9
 
 
-def test_onnx_runtime_gives_the_same(maps: Path, audited_folder: Path, tmp_path: Path) -> None:
+def test_onnx_runtime_gives_the_same(maps: Path, audited_folder: Path, tmp_path: Path, converted_once: None) -> None:
     extract_aad(config(audited_folder, tmp_path / "out", backend="onnxruntime"))
     arrays = [store.open_store(folder).arrays["audited"]["conv4"][:] for folder in (maps, tmp_path / "out")]
     np.testing.assert_allclose(arrays[1], arrays[0], atol=2e-3)  # float16
@@ -119,7 +119,7 @@ def test_onnx_runtime_gives_the_same(maps: Path, audited_folder: Path, tmp_path:
 
 
 def test_auto_is_decided_once_and_kept(
-    maps: Path, audited_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    maps: Path, audited_folder: Path, tmp_path: Path, converted_once: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     onnx, out = engines.Engine(backends.ONNXRUNTIME), tmp_path / "out"
 

@@ -105,6 +105,7 @@ class TestFromAModel:
         first = formats.read_manifest(audited_folder, "audited_model")
         assert manifest["inputs"]["from"] == first["model_sha256"]
         assert manifest["config"]["trainable"] == "stage4"
+        assert manifest["config"]["classifier"] == "centroids"
         figures = formats.read_json(tuned.out / "verification.json")
         assert tuned.figures == figures
         assert 0 <= figures["before"]["auc"] <= 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import cv2
@@ -138,6 +139,27 @@ def test_neighbours_are_asked_for_until_some_are_no_copies() -> None:
     assert not list(index.search(index.rows[:1], overlap.Fingerprints(*(x[:1] for x in prints)),
                                  lambda one, two: bool(asked.append((one, two)))))  # fmt: skip
     assert [one for one, _ in asked] == np.argsort(-cosines[0])[1:3].tolist()
+
+
+def test_what_no_small_move_makes_alike_is_not_laid_on_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same pairs are found with fewer looks at pictures."""
+    photos, rng = faces(6, 2), np.random.default_rng(1)
+    alike = [np.mean(some, axis=0).astype(np.uint8) for some in itertools.combinations(photos, 3)]
+    copies = [overlap_search.ALTERATIONS["another detector"](face, rng) for face in alike]
+    both = np.stack([*alike, *copies])
+    asked, found, is_copy = [0, 0], list[dict[tuple[int, int], str]](), registration.is_copy
+    for way, least in enumerate((-1.0, registration.MIN_PLACED)):
+
+        def counted(first: np.ndarray, second: np.ndarray, way: int = way) -> bool:
+            asked[way] += not (answer := is_copy(first, second))
+            return answer
+
+        monkeypatch.setattr(registration, "MIN_PLACED", least)
+        monkeypatch.setattr(registration, "is_copy", counted)
+        found.append(as_pairs(search(both)))
+    assert len({(k, 20 + k) for k in range(20)} & set(found[0])) >= 18
+    assert found[0] == found[1]
+    assert asked[1] < 0.7 * asked[0]  # of those that are none
 
 
 def test_hashes_find_what_small_pictures_do_not() -> None:

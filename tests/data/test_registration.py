@@ -49,3 +49,19 @@ def test_rough_pictures_find_views_of_themselves() -> None:
     assert np.diag(best).min() > registration.MIN_COSINE
     alone = registration.Scale.of(rough[0][:1])
     assert (alone.describe(rough[0][:1], registration.VIEWS)[0] @ alone.describe(rough[1][:1])[0, 0]).max() > 0.9
+
+
+def test_small_moves_stay_on_the_plane_of_a_picture() -> None:
+    """Nearer than any one view, which others are not; and rows are of length 1 and at right angles."""
+    faces = np.stack([synthetic.render(f"synthetic:1/web/{who}/0") for who in range(20)])
+    rng = np.random.default_rng(1)
+    copies = np.stack([alterations.ALTERATIONS["another detector"](face, rng) for face in faces])
+    rough = [registration.grey(some, registration.ROUGH) for some in (faces, copies)]
+    scale = registration.Scale.of(rough[0])
+    views, planes = scale.describe(rough[0], registration.VIEWS), scale.planes(rough[1])
+    np.testing.assert_allclose(planes @ planes.swapaxes(1, 2), np.tile(np.eye(7), (20, 1, 1)), atol=1e-5)
+    cosines = np.einsum("ovd,qd->oqv", views, scale.describe(rough[1])[:, 0])
+    placed = np.linalg.norm(np.einsum("ovd,qkd->oqvk", views, planes), axis=3)
+    assert (placed >= np.abs(cosines) - 1e-5).all()
+    own = np.eye(20, dtype=bool)
+    assert placed[own].max(axis=1).min() > 0.95 > registration.MIN_PLACED > placed[~own].max()

@@ -87,7 +87,7 @@ def test_auto_says_why(audited_folder: Path, tmp_path: Path, monkeypatch: pytest
 
 @pytest.mark.parametrize("aad", ["stored", "live"])
 def test_a_resumed_run_keeps_its_engine(
-    aad: str, audited_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    aad: str, audited_folder: Path, tmp_path: Path, converted_once: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     onnx, folder = engines.Engine(backends.ONNXRUNTIME), tmp_path / "run"
 
@@ -138,27 +138,15 @@ def test_a_head_that_was_trained_again_is_named(run_folder: Path, tmp_path: Path
     assert "how often behind them: conv4 (untrained, seed 1; 2)." in report.describe(run)
 
 
-def test_heads_that_are_trained_side_by_side_are_those_trained_alone(
+def test_heads_that_are_trained_together_are_those_trained_alone(
     run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Also where memory holds the data of one tap at a time."""
     opened = reopen(run_folder)
-    one_by_one, together = (dataclasses.replace(opened, folder=tmp_path / name) for name in ("alone", "together"))
-    keys = [key for key in opened.spec.keys if key.seed == opened.spec.seed]
-    for run, num in ((one_by_one, 1), (together, 4)):
-        monkeypatch.setattr(runs.runtime, "num_threads", lambda num=num: num)
-        runs.fit_heads(run, keys)
-    for key in keys:
-        paths = [key.path(run.folder, opened.spec.seed) for run in (one_by_one, together)]
-        assert paths[0].read_bytes() == paths[1].read_bytes()
-
-
-def test_an_interruption_ends_all_trainings(run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = dataclasses.replace(reopen(run_folder), folder=tmp_path)
-
-    def interrupted(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(runs.concurrent.futures.Future, "result", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        runs.fit_heads(run, run.spec.keys)
-    assert not list(tmp_path.rglob(formats.HEAD))
+    for name, held in (("alone", 1), ("together", 2**30)):
+        monkeypatch.setattr(runs.batches, "HELD_BYTES", held)
+        monkeypatch.setattr(runs.head.Head, "trains_together", lambda *_: True)
+        runs.fit_heads(dataclasses.replace(opened, folder=tmp_path / name), opened.spec.keys)
+    for key in opened.spec.keys:
+        one, other = (key.path(tmp_path / name, opened.spec.seed).read_bytes() for name in ("alone", "together"))
+        assert one == other == key.path(run_folder, opened.spec.seed).read_bytes()

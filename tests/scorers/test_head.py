@@ -162,7 +162,7 @@ class TestDeadHeads:
         """What was trained, (seed, warm-up, folder); the first two die."""
         seen: list[tuple] = []
 
-        def fit_head(model, data, settings, folder, on_epoch, bench) -> None:  # type: ignore[no-untyped-def]
+        def fit_head(model, data, settings, folder, on_epoch) -> None:  # type: ignore[no-untyped-def]
             seen.append((settings.seed, settings.warmup, folder))
             if folder:
                 (folder / "train").mkdir(parents=True)
@@ -192,10 +192,6 @@ class TestDeadHeads:
         head = Head("cnn", ("conv1",), literal=True).fit(seen, IS_MEMBER, 7)
         assert trainings == [(7, 0, None)]
         assert np.ptp(head(seen)) == 0
-
-    def test_vanilla_heads_do_not_warm_up(self, trainings: list[tuple]) -> None:
-        Head("vanilla", ("conv1",)).fit(draw(1), IS_MEMBER, 7)
-        assert trainings == [(7, 0, None)]
 
 
 def test_a_runs_head_gives_the_runs_scores(run_folder: Path) -> None:

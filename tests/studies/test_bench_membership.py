@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from mint_keras import formats
+from mint_keras.audited import zoo
 from mint_keras.data import sample_tables
-from mint_keras.records import AUDITED, Observations, Sample, tabulate
+from mint_keras.records import AUDITED, InputError, Observations, Sample, tabulate
 from mint_keras.scorers import attacks
 from studies import bench_membership as bench
 from studies.worlds import usable
@@ -69,3 +70,17 @@ def test_a_target_is_seen_beside_its_references(
     if beside != bench.BEFORE:
         is_in = seen[f"{attacks.IS_IN}{names[0]}"]
         assert is_in.tolist() == [name < "web/p10" for name in seen.people().tolist()]
+
+
+def test_networks_of_two_recipes_are_not_mixed(lab: usable.UsableLab) -> None:
+    def made(number: int, config: dict[str, str]) -> None:
+        (lab.folder(number) / formats.MODEL).touch()
+        formats.write_json(lab.folder(number) / formats.MANIFEST, formats.make_manifest(zoo.KIND, {}, config))
+
+    made(1, {"classifier": "centroids"})
+    assert bench._began(lab) == " from centroids"
+    made(2, {})
+    with pytest.raises(InputError, match="one recipe"):
+        bench._began(lab)
+    made(1, {})
+    assert bench._began(lab) == ""

@@ -1,5 +1,7 @@
 """The rehearsal: databases are read as what they stand for, writing goes on where it stopped, steps are measured."""
 
+import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +14,32 @@ from studies import paper_databases, paper_scale
 from studies.paper_scale import PaperScale
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_faces() -> Iterator[None]:
+    """Drawing takes longer than all else here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paper_databases, "_PEOPLE", 8)
+        yield
+
+
 @pytest.fixture(scope="module")
 def databases(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All five, of at least twenty images each."""
     out = tmp_path_factory.mktemp("databases")
-    paper_scale._write(PaperScale(out, share=0.0003, num_distinct=3))
+    folders = paper_scale._write(PaperScale(out, share=0.0001, num_distinct=3))
+    assert [folder.name for folder in folders] == list(paper_scale._SIZES)
+    for folder in folders:
+        folder.rename(out / folder.name)
     return out
 
 
 @pytest.mark.parametrize(
     ("name", "layout", "num_samples", "num_people"),
     [
-        ("glint360k", "recordio", 5127, 108),
-        ("ijbc", "ijb-c (nist)", 42, None),
+        ("glint360k", "recordio", 1709, 36),
+        ("ijbc", "ijb-c (nist)", 20, None),
         ("fddb", "fddb", None, None),
-        ("gandiffface", "gandiffface", 150, 20),
+        ("gandiffface", "gandiffface", 50, 20),
         ("adience", "adience", 20, None),
     ],
 )
@@ -68,11 +81,13 @@ def test_steps_are_measured_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(paper_scale, "_measure", measure)
     given = PaperScale(tmp_path / "out", share=0.00001, steps=("inspect",))
     paper_scale.paper_scale(given)
-    said = paper_scale.paper_scale(PaperScale(tmp_path / "out", share=0.00001, steps=("protocol", "inspect")))
-    assert run == ["inspect_database", "make_protocol", "inspect_database"]
+    paper_scale.paper_scale(dataclasses.replace(given, steps=("protocol", "inspect")))
+    said = paper_scale.paper_scale(dataclasses.replace(given, share_externals=0.0001, steps=("overlap",)))
+    assert run == ["inspect_database", "make_protocol", "inspect_database", "find_overlap"]
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in said.text.splitlines()]
     assert rows[2] == ["protocol", "251", "1.5 min", "0.5 min", "1.50 GB"]
-    assert rows[3][0] == "inspect"
+    assert rows[3][:2] == ["inspect", "171"]
+    assert rows[4][:2] == ["overlap, 171 looked up among 110", "281"]
 
 
 @pytest.mark.parametrize("step", list(PaperScale(Path()).steps))
@@ -81,6 +96,7 @@ def test_steps_are_commands(step: str) -> None:
 
     from mint_keras.commands import options_class
 
-    name, *words = paper_scale._commands(Path("out"))[step]
+    folders = [Path("out") / "9" / name for name in paper_scale._SIZES]
+    name, *words = paper_scale._commands(PaperScale(Path("out")), folders[0], folders[1:])[step]
     kind = getattr(importlib.import_module(f"mint_keras.commands.{name}"), options_class(name))
     assert str(options.parse(kind, "", [*words, "--overwrite"], name).out).startswith("out")

@@ -1,5 +1,6 @@
 """A network in two parts that are the whole, and an end that learns while the rest stays."""
 
+import dataclasses
 from pathlib import Path
 
 import keras
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from keras import layers
 
+from mint_keras import vectors
 from mint_keras.audited import iresnet, margins, taps, zoo
 from mint_keras.commands.convert_fr import ConvertFr, convert_fr
 from mint_keras.records import InputError
@@ -106,6 +108,17 @@ class TestTraining:
         norms = [path for path in before if "moving_" in path]
         assert norms
         assert all(np.array_equal(before[path], after[path]) for path in norms)
+
+    @pytest.mark.parametrize("trainable", ["stage4", ""])
+    def test_the_classifier_of_a_network_that_knows_faces_begins_as_the_people(self, trainable: str) -> None:
+        image = keras.Input((48, 48, 3))
+        model = keras.Model(image, layers.Flatten()(layers.AveragePooling2D(16)(image)))
+        faces, labels = drawn_faces(), np.arange(24) % 6
+        settings = dataclasses.replace(SETTINGS, trainable=trainable)
+        begun, _ = fit_audited.with_classes(model, labels, settings, lambda rows: iresnet.normalise(faces[rows]))
+        seen = vectors.unit_rows(model(iresnet.normalise(faces)))
+        centroids = vectors.unit_rows(np.stack([seen[labels == k].mean(axis=0) for k in range(6)])).T
+        assert np.allclose(begun.get_layer("classifier").centres, centroids, atol=1e-5) == bool(trainable)
 
     def test_they_may_learn_again(self) -> None:
         model = network()

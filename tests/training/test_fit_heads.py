@@ -107,29 +107,6 @@ def test_without_a_folder_nothing_is_written(
         np.testing.assert_array_equal(one, two)
 
 
-def test_heads_of_one_bench_are_those_that_are_trained_alone(tmp_path: Path) -> None:
-    """To the last bit, though the second and third are trained by the first one's compiled step, on other data."""
-    rng = np.random.default_rng(1)
-    seen = [3 + rng.normal(size=(160, 5)).astype(np.float32) + IS_MEMBER[:, None] for _ in range(2)]
-
-    def train(seed: int, vectors: np.ndarray, bench: fit_heads.Bench | None) -> list[np.ndarray]:
-        checkpoints.seed_everything(seed)
-        head = vanilla.build({TAP: (5,)})
-        vectors_by_tap = batches.LabelledAad({TAP: vectors}, np.arange(160), IS_MEMBER)
-        fit_heads.fit_head(head, vectors_by_tap, fit_heads.HeadTraining(4, seed), bench=bench)
-        return head.get_weights()
-
-    bench = fit_heads.Bench()
-    first, other, again = (train(seed, seen[k], bench) for seed, k in ((5, 0), (6, 1), (5, 0)))
-    assert len(bench._made) == 1
-    for one, two, three in zip(first, again, train(5, seen[0], None), strict=True):
-        np.testing.assert_array_equal(one, two)
-        np.testing.assert_array_equal(one, three)
-    for one, two in zip(other, train(6, seen[1], None), strict=True):
-        np.testing.assert_array_equal(one, two)
-    assert any((one != two).any() for one, two in zip(first, other, strict=True))
-
-
 @pytest.mark.parametrize("kind", ["cnn", "vanilla"])
 def test_an_interrupted_training_ends_where_a_whole_one_does(
     kind: str, arrays: dict[str, store.ShardedArray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

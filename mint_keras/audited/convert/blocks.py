@@ -71,7 +71,8 @@ class _Network:
         of_tokens = [node for node in sums if len(self._size(node)) == 1]
         weighted = [node for node in self._nodes if self._is_weighted(node) and len(self._size(node)) == 2]
         if of_tokens and not of_maps:
-            closing = _last_of_each(of_tokens, self._sizes)
+            last = {self._size(node): node for node in of_tokens}
+            closing = [last[size] for size in sorted(last, key=math.prod, reverse=True)]
             if len(closing) == 1:
                 closing = self._quarters(of_tokens)
             return self._named((self._convolution(self._main(node)), node) for node in closing)
@@ -188,8 +189,3 @@ class _Network:
         ] or sums
         chosen = [ends[math.ceil(len(ends) * quarter / _QUARTERS) - 1] for quarter in range(1, _QUARTERS + 1)]
         return list({node.outputs[0]: node for node in chosen}.values())
-
-
-def _last_of_each(nodes: list[Node], sizes: Mapping[str, tuple[int, ...]]) -> list[Node]:
-    last = {sizes[node.outputs[0]]: node for node in nodes}
-    return [last[size] for size in sorted(last, key=math.prod, reverse=True)]

@@ -130,7 +130,9 @@ def finish(
     if missing := [tensor for tensor in outputs.values() if tensor not in tensors]:
         raise InputError(f"Expected outputs that depend on the image, received {missing}.")
     model = keras.Model(images, {key: tensors[tensor].tensor for key, tensor in outputs.items()}, name=name)
-    sizes = {tensor: size for tensor, value in tensors.items() if (size := _places(value))}
+    # Height and width of maps, the number of tokens of sequences.
+    places = {tensor: value for tensor, value in tensors.items() if value.order in (MAP_ORDER, (0, 1, 2, 3), (0, 1, 2))}
+    sizes = {tensor: tuple(map(int, value.tensor.shape[1:-1])) for tensor, value in places.items()}
     node_of = {tensor: node.name for node in graph.nodes for tensor in node.outputs}
     return Converted(
         model=model,
@@ -143,12 +145,6 @@ def finish(
         is_iresnet=naming.iresnet_names(graph) is not None,
         contract=contract,
     )
-
-
-def _places(value: Value) -> tuple[int, ...]:
-    """Returns height and width of a map, or the number of tokens in a sequence; empty for anything else."""
-    is_known = value.order in (MAP_ORDER, (0, 1, 2, 3), (0, 1, 2))
-    return tuple(int(size) for size in value.tensor.shape[1:-1]) if is_known else ()
 
 
 def _build(builder: Builder, node: Node) -> None:

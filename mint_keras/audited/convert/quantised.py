@@ -39,7 +39,8 @@ def as_float(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[str]]:
     rounding = {"QuantizeLinear", "DynamicQuantizeLinear", *_LINEAR}
     is_rounded = any(node.op_type in rounding and node.input[0] in seen for node in model.graph.node)
     # Half-precision weights behind a Cast are float32 to any runtime; half-precision activations are not.
-    is_half = any(_cast_to(node) in _HALF and node.input[0] in seen for node in model.graph.node)
+    casts = [node for node in model.graph.node if node.op_type == "Cast" and node.input[0] in seen]
+    is_half = any(a.name == "to" and a.i in _HALF for node in casts for a in node.attribute)
     is_half = is_half or any(entry.type.tensor_type.elem_type in _HALF for entry in model.graph.input)
     notes = [note for is_there, note in ((is_rounded, ROUNDED), (is_half, HALF)) if is_there]
     is_of_integers = any(node.op_type == "DequantizeLinear" and node.input[0] in seen for node in model.graph.node)
@@ -64,10 +65,6 @@ def _seen(model: onnx.ModelProto) -> set[str]:
         if seen.intersection(node.input):
             seen.update(node.output)
     return seen
-
-
-def _cast_to(node: onnx.NodeProto) -> int:
-    return next((a.i for a in node.attribute if node.op_type == "Cast" and a.name == "to"), 0)
 
 
 def _to_float32(model: onnx.ModelProto) -> None:

@@ -8,16 +8,7 @@ import numpy as np
 
 from mint_keras.audited import conventions, parity
 from mint_keras.audited.cards import Card, Preprocessing
-from mint_keras.audited.convert import (
-    doors,
-    keras_file,
-    pixels,
-    quantised,
-    saved_model,
-    tflite,
-    torch,
-    torch_file,
-)
+from mint_keras.audited.convert import doors, keras_file, pixels, quantised, saved_model, tflite, torch, torch_file
 from mint_keras.audited.convert import graph as graphs
 from mint_keras.audited.convert import onnx as onnx_source
 from mint_keras.audited.convert.onnx import Converted

@@ -129,9 +129,12 @@ class TfliteFile:
         for position, operator in reversed(live):
             kind = self._codes[operator.opcodeIndex]
             self._operator(kind, operator, f"{kind}_{position}")
+        shapes = {i: self._shape(i) for i in (image, *graph.outputs)}
         info = [
-            helper.make_tensor_value_info(self._names[i], TensorProto.FLOAT, ["n", *self._as_graph(i)[1:]])
-            for i in (image, *graph.outputs)
+            helper.make_tensor_value_info(
+                self._names[i], TensorProto.FLOAT, ["n", *([of[k] for k in _TO_NCHW] if len(of) == 4 else of)[1:]]
+            )
+            for i, of in shapes.items()
         ]
         weights = [numpy_helper.from_array(array, name) for name, array in self._arrays.items()]
         made = helper.make_graph(self._nodes, "tflite", info[:1], info[1:], weights)
@@ -193,10 +196,6 @@ class TfliteFile:
         tensor = self._graph.tensors[index]
         given = tensor.shape if tensor.shapeSignature is None else tensor.shapeSignature
         return [] if given is None else [int(size) for size in given]
-
-    def _as_graph(self, index: int) -> list[int]:
-        shape = self._shape(index)
-        return [shape[axis] for axis in _TO_NCHW] if len(shape) == 4 else shape
 
     def _graph_axis(self, axis: int, index: int) -> int:
         rank = len(self._shape(index))

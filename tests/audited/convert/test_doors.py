@@ -90,10 +90,16 @@ def test_integers_are_judged_by_faces_whose_ranges_they_have(shelf: Path) -> Non
             parity.check(converted, {"outcome": converted.outputs["outcome"]}, oracle, shown, (2,))
 
 
+@pytest.fixture(scope="module")
+def quantised_iresnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("iresnet") / "model.tflite"
+    every_format._write("IResNet", "tflite_int8", path)
+    return path
+
+
 @pytest.mark.parametrize("change", ["right", "red and blue", "grey", "transposed"])
-def test_a_wrong_reading_is_seen_on_faces_where_noise_is_cut_off(change: str, tmp_path: Path) -> None:
-    every_format._write("IResNet", "tflite_int8", tmp_path / "model.tflite")
-    source = sources.open_source(tmp_path / "model.tflite")
+def test_a_wrong_reading_is_seen_on_faces_where_noise_is_cut_off(change: str, quantised_iresnet: Path) -> None:
+    source = sources.open_source(quantised_iresnet)
     converted = source.to_keras(ARCFACE, None, "audited")
     first = next(layer for layer in converted.model.layers if isinstance(layer, layers.Conv2D))
     kernel, *others = first.get_weights()

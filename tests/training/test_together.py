@@ -1,0 +1,80 @@
+"""Heads that train together are those that Keras trains alone, and depend on nobody beside them."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from mint_keras.heads import vanilla
+from mint_keras.training import batches, checkpoints, fit_heads, together
+
+IS_MEMBER = np.arange(256) < 128  # two steps make an epoch
+RNG = np.random.default_rng(1)
+SEEN = [
+    batches.LabelledAad(
+        {f"conv{k}": 3 + RNG.normal(size=(256, k)).astype(np.float32) + IS_MEMBER[:, None] for k in widths},
+        np.arange(256),
+        IS_MEMBER,
+    )
+    for widths in ((5,), (5,), (7, 5))
+]
+
+
+def build(data: batches.LabelledAad, seed: int) -> keras.Model:
+    checkpoints.seed_everything(seed)
+    return vanilla.build({tap: values.shape[1:] for tap, values in data.features.items()})
+
+
+def train(
+    which: list[tuple[int, int]], epochs: int = 3, folder: Path | None = None, **options: object
+) -> list[keras.Model]:
+    """Heads on some data from some seeds."""
+    wanted = [
+        together.Training(build(SEEN[k], seed), SEEN[k], seed, folder and folder / f"{k}-{seed}") for k, seed in which
+    ]
+    together.fit_together(wanted, epochs, folder, checkpoint_seconds=0.0, **options)
+    return [one.model for one in wanted]
+
+
+def test_no_head_depends_on_those_beside_it() -> None:
+    """To the last bit, whatever their data, seeds and layers."""
+    alone = train([(0, 5)])[0]
+    *_, beside = train([(2, 6), (1, 5), (0, 6), (2, 5), (0, 5)])
+    for one, other in zip(alone.variables, beside.variables, strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy())
+
+
+@pytest.mark.parametrize("k", [0, 2])
+def test_steps_are_those_of_keras(k: int) -> None:
+    """Four steps: later ones turn the last bits into other heads, as they do on another processor."""
+    heads = train([(0, 7), (k, 5)], epochs=2)
+    expected = build(SEEN[k], 5)
+    fit_heads.fit_head(expected, SEEN[k], fit_heads.HeadTraining(2, 5))
+    for one, other in zip(heads[1].variables, expected.variables, strict=True):
+        np.testing.assert_allclose(one.numpy(), other.numpy(), atol=1e-5, err_msg=one.path)
+    assert np.abs(expected.get_layer("hidden").kernel - build(SEEN[k], 5).get_layer("hidden").kernel).max() > 1e-3
+
+
+def test_an_interrupted_training_ends_where_a_whole_one_does(tmp_path: Path) -> None:
+    which = [(0, 5), (0, 6), (2, 5)]
+    whole = train(which, folder=tmp_path / "whole")
+
+    def interrupted(num_epochs: int) -> None:
+        if list((tmp_path / "again").glob("checkpoint*")):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(which, folder=tmp_path / "again", on_epoch=interrupted)
+    assert len(list((tmp_path / "again").glob("checkpoint*"))) == 1
+    again = train(which, folder=tmp_path / "again")
+    for head, other in zip(whole, again, strict=True):
+        for one, two in zip(head.variables, other.variables, strict=True):
+            np.testing.assert_array_equal(one.numpy(), two.numpy())
+    for name in ("0-5", "0-6", "2-5"):
+        lines = [(tmp_path / run / name / "training.csv").read_text() for run in ("whole", "again")]
+        assert lines[0] == lines[1]
+        assert lines[0].startswith("epoch,accuracy,cross_entropy,loss")
+        assert [line[0] for line in lines[0].splitlines()[1:]] == ["0", "1", "2"]
+        assert list((tmp_path / "whole" / name / "train").iterdir())
+    assert not list((tmp_path / "again").glob("checkpoint*"))
