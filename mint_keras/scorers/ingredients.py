@@ -120,7 +120,8 @@ def _log_odds(seen: Observations, cohort: Cohort) -> Columns:
     return {"own": log_odds.log_odds(seen[OUTCOME], seen.people(), others)}
 
 
-def _grouped(seen: Observations, _: Cohort) -> Columns:
+def grouped(seen: Observations, _: Cohort) -> Columns:
+    """Returns how near a photo is to those of its person's photos that are near one another, beyond the references."""
     references = [vectors.unit_rows(seen[name]) for name in log_odds.references(seen)]
     unit, found = vectors.unit_rows(seen[OUTCOME]), np.empty(len(seen))
     for rows in splits.rows_by_person(seen.people()):
@@ -179,7 +180,7 @@ INGREDIENTS = {
     "reference_others_views": Ingredient(_beside_references("others_views"), _VIEWS, True, (IDENTITY,)),
     # How near a photo is to those of its person's that are near one another, beyond what references say: photos that
     # were used move together. Beside the network before, images have an AUC of 0.76 by this alone (see docs/results).
-    "grouped": Ingredient(_grouped, (OUTCOME,), True, (IMAGE, BESIDE)),
+    "grouped": Ingredient(grouped, (OUTCOME,), True, (IMAGE, BESIDE)),
 }
 
 

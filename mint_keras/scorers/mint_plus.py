@@ -94,6 +94,10 @@ class MintPlus:
             InputError: if a class is missing, people are on the sides that `truth` does not allow, there are too few,
                 or an ingredient lacks what it looks at.
         """
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
         is_member = np.asarray(is_member, bool)
         calibration = calibration_of(seen, is_member, seed)
         _check_sides(seen.people(), is_member, self.truth, self.level)
@@ -108,8 +112,10 @@ class MintPlus:
             raise InputError(
                 f"Expected at least {MIN_PEOPLE} people a side to calibrate on, received {num} with enough photos."
             )
-        matrix = _cross_fitted(self, used, is_member, chosen, seed)
-        classifier = _fit_one(matrix, people, is_member, self.of_person)
+        matrix = cross_fitted(self, used, is_member, chosen, seed)
+        fitted = np.unique(people, return_index=True)[1] if self.of_person else np.arange(len(people))  # a row each
+        logistic = LogisticRegression(C=STRENGTH, class_weight="balanced", max_iter=2000)
+        classifier = make_pipeline(StandardScaler(), logistic).fit(matrix[fitted], is_member[fitted])
         return FittedMintPlus(self, chosen, cohort_of(used, is_member), classifier, calibration)
 
 
@@ -188,7 +194,7 @@ def split_calibration(people: np.ndarray, is_member: np.ndarray, seed: int, frac
     return first
 
 
-def _cross_fitted(
+def cross_fitted(
     recipe: MintPlus, seen: Observations, is_member: np.ndarray, ingredients: Sequence[str], seed: int
 ) -> np.ndarray:
     """Returns the matrix of samples, each compared with a cohort in which nobody of its own fold is."""
@@ -213,18 +219,6 @@ def _matrix(recipe: MintPlus, seen: Observations, cohort: Cohort, ingredients: S
         means[rows] = matrix[rows].mean(axis=0)
     # A person was used or was not, with all photos; what these share does not say which of them were used.
     return means if recipe.of_person else matrix - means
-
-
-def _fit_one(matrix: np.ndarray, people: np.ndarray, is_member: np.ndarray, of_person: bool) -> Any:
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    if of_person:  # a row each
-        rows = np.unique(people, return_index=True)[1]
-        matrix, is_member = matrix[rows], is_member[rows]
-    logistic = LogisticRegression(C=STRENGTH, class_weight="balanced", max_iter=2000)
-    return make_pipeline(StandardScaler(), logistic).fit(matrix, is_member)
 
 
 def _scorable(person: np.ndarray, level: str) -> np.ndarray:

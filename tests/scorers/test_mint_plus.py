@@ -90,7 +90,7 @@ def test_nothing_is_found_where_nothing_is(level: str) -> None:
     found = estimate(world, score(world[0]))
     assert found.low < 0.5 < found.high
     # Whoever is compared with a cohort that has, or lacks, the person for being a member, gives the truth away here.
-    near_members = mint_plus._cross_fitted(MintPlus(level=level), *train, ("cohort",), 1)[:, 0]
+    near_members = mint_plus.cross_fitted(MintPlus(level=level), *train, ("cohort",), 1)[:, 0]
     assert abs(metrics.auc(train[1], near_members) - 0.5) < 0.12
 
 
