@@ -7,7 +7,7 @@ another one (the look network), one that was never trained, and pixels. From the
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
@@ -30,14 +30,6 @@ from tests.scorers.seen import observed
 PIXELS, DIM, PHOTOS = "pixels", 64, 2
 BEFORE = f"{REFERENCE}_before"
 World = Mapping[str, Observations]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def strong() -> Iterator[None]:
-    """People are few: a weaker regularisation finds less, and there would be less to be afraid of."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mint_plus, "STRENGTH", 1e-3)
-        yield
 
 
 def world(
@@ -136,11 +128,15 @@ def sides(num: int, share: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
     return is_claimed, np.where(is_claimed, rank < round(share * num), rank >= round(share * num))
 
 
-@pytest.mark.parametrize(("share", "num", "seeds", "num_accused"), [(0.75, 80, range(3), 2), (0.7, 140, (3, 4), 1)])
-def test_a_look_is_no_membership(share: float, num: int, seeds: Sequence[int], num_accused: int) -> None:
+@pytest.mark.parametrize(
+    ("share", "num", "seeds", "num_accused"), [(0.75, 80, range(3), 2), (0.7, 140, (3, 4), 2), (0.65, 140, (3, 4), 0)]
+)
+def test_a_look_is_no_membership(
+    share: float, num: int, seeds: Sequence[int], num_accused: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nobody was used, and one side has more women than the other, which any good network sees and pixels do not."""
     is_claimed, is_female = sides(num, share)
-    accused = 0
+    accused, seen = 0, 0.0
     for seed in seeds:
         shown = world(is_female, np.zeros(2 * num, bool), seed)
         found = decided(shown, np.repeat(is_claimed, PHOTOS))
@@ -148,12 +144,16 @@ def test_a_look_is_no_membership(share: float, num: int, seeds: Sequence[int], n
         accused += was_evidence(found)
         if was_evidence(found):
             assert "the two groups look different" in found.headline or "look network" in found.headline
-    assert accused >= num_accused  # else there was nothing to be afraid of
+        with monkeypatch.context() as patch:
+            patch.setattr(mint_plus, "STRENGTH", 1e-3)  # which may see more of a look than what ships
+            seen = max(seen, _auc(crossed(MintPlus(), shown, AUDITED, np.repeat(is_claimed, PHOTOS))).low)
+    assert accused == num_accused
+    assert seen > 0.5  # else there was nothing to be afraid of
 
 
 @pytest.mark.parametrize("level", [mint_plus.PHOTO, mint_plus.OF_PERSON])
 def test_who_was_used_is_found_and_whoever_exchanges_the_sides_accuses_nobody(level: str) -> None:
-    is_claimed, is_female = sides(60)
+    is_claimed, is_female = sides(80)
     is_member = np.repeat(is_claimed, PHOTOS)
     shown = world(is_female, is_claimed, seed=1)
     assert decided(shown, is_member, level).outcome == verdict.EVIDENCE
