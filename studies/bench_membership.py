@@ -22,7 +22,6 @@ import numpy as np
 from mint_keras import formats, progress, score_files, shelf
 from mint_keras.commands import Result
 from mint_keras.options import Common
-from mint_keras.records import InputError
 
 if TYPE_CHECKING:
     from mint_keras.auditing.attacks import Ranked
@@ -86,6 +85,7 @@ class MembershipBench(Result):
 
 def bench_membership(options: BenchMembership) -> MembershipBench:
     """Trains the networks that are missing, and ranks all attacks on them."""
+    from studies.worlds import classifiers
     from studies.worlds.usable import UsableLab, UsableSpec
 
     # What is asked of the networks, and of how many, is not among it: they are kept, and can be asked again.
@@ -101,7 +101,8 @@ def bench_membership(options: BenchMembership) -> MembershipBench:
             lab = UsableLab(spec, options.out / f"epochs_{epochs}")
             for beside in options.asked:
                 ranked = _rank(lab, beside, options)
-                content[f"{epochs} epochs{_began(lab)}, {ASKED[beside]}"] = [dataclasses.asdict(one) for one in ranked]
+                began = f" from {found}" if (found := classifiers.began(lab.out / "models")) else ""
+                content[f"{epochs} epochs{began}, {ASKED[beside]}"] = [dataclasses.asdict(one) for one in ranked]
         formats.write_json(options.out / RESULTS, content)
         formats.write_text(options.out / TEXT, render(content))
     return MembershipBench(f"{render(content)}\nWritten: {options.out / TEXT}, {RESULTS}", content)
@@ -114,24 +115,6 @@ def render(content: Mapping[str, Any]) -> str:
 
     tables = {name: format_table(attacks.table_of([*map(attacks.from_json, of)])) for name, of in content.items()}
     return "\n".join(f"{name}:\n\n{table}\n" for name, table in tables.items())
-
-
-def _began(lab: UsableLab) -> str:
-    """Says what the classifiers of the networks that are there began as: nothing of random ones, as all were once.
-
-    Raises:
-        InputError: if they are of two recipes.
-    """
-    from mint_keras.audited import zoo
-
-    folders = (path.parent for path in (lab.out / "models").glob(f"*/{formats.MODEL}"))
-    found = {formats.read_manifest(folder, zoo.KIND)["config"].get("classifier", "") for folder in folders}
-    if len(found) > 1:
-        raise InputError(
-            f"Expected networks of one recipe in {lab.out}, received classifiers that began as {sorted(found)}, where "
-            "'' is at random. Take another --out."
-        )
-    return "".join(f" from {name}" for name in found if name)
 
 
 def _rank(lab: UsableLab, beside: str, options: BenchMembership) -> list[Ranked]:

@@ -31,7 +31,7 @@ from mint_keras.scorers import blind
 from mint_keras.statistics import findings
 from mint_keras.training import checkpoints, fine_tuning, fit_audited
 from studies import arrays
-from studies.worlds import drawing
+from studies.worlds import classifiers, drawing
 from studies.worlds.drawing import PIXELS
 from studies.worlds.networks import PeopleSeen
 from studies.worlds.spec import WorldsSpec
@@ -142,9 +142,12 @@ class UsableLab:
 
     def train(self, number: int) -> dict[str, float]:
         """Trains a network, unless it is there, and returns its verification before and after, on the other people."""
-        folder, photos, spec = self.folder(number), self.people, self.spec
-        if (folder / formats.VERIFICATION).is_file():
+        folder = self.folder(number)
+        is_there = (folder / formats.VERIFICATION).is_file()
+        classifiers.began(folder.parent, is_adding=not is_there)
+        if is_there:
             return formats.read_json(folder / formats.VERIFICATION)
+        photos, spec = self.people, self.spec
         everybody = np.unique(photos.table.people())
         rng = streams.stream(spec.seed, _MEMBERS, number)
         is_member = np.isin(photos.table.people(), rng.permutation(everybody)[: spec.claimed])
@@ -178,10 +181,8 @@ class UsableLab:
         """Returns what every network makes of all people, who are members of a fine-tuned one, or are not.
 
         Beside every photo there is what strong compression leaves of it, see `drawing.recompressed`.
-
-        The number 0 is the network that the others begin as, of which nobody is a member.
-
-        The people are of one database, so that their worlds are those of `drawing.KINDS` whose externals are at home.
+        The number 0 is the network that the others begin as, of which nobody is a member. The people are of one
+        database, so that their worlds are those of `drawing.KINDS` whose externals are at home.
         """
         table = self.people.table
         is_member = np.zeros(len(table), bool)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,15 @@ from mint_keras.data import sample_tables
 from mint_keras.records import AUDITED, InputError, Observations, Sample, tabulate
 from mint_keras.scorers import attacks
 from studies import bench_membership as bench
-from studies.worlds import usable
+from studies.worlds import classifiers, usable
 
 TABLE = tabulate([Sample(f"photo{row:03d}", "web", f"p{row // 2:02d}", "") for row in range(80)])
+
+
+@pytest.fixture
+def train() -> Callable[..., dict[str, float]]:
+    """What `lab` replaces; to be asked for in front of it."""
+    return usable.UsableLab.train
 
 
 @pytest.fixture
@@ -72,15 +79,24 @@ def test_a_target_is_seen_beside_its_references(
         assert is_in.tolist() == [name < "web/p10" for name in seen.people().tolist()]
 
 
-def test_networks_of_two_recipes_are_not_mixed(lab: usable.UsableLab) -> None:
+def test_networks_of_two_recipes_are_not_mixed(train: Callable[..., dict[str, float]], lab: usable.UsableLab) -> None:
+    models = lab.folder(1).parent
+
     def made(number: int, config: dict[str, str]) -> None:
         (lab.folder(number) / formats.MODEL).touch()
         formats.write_json(lab.folder(number) / formats.MANIFEST, formats.make_manifest(zoo.KIND, {}, config))
 
     made(1, {"classifier": "centroids"})
-    assert bench._began(lab) == " from centroids"
+    assert classifiers.began(models) == "centroids"
     made(2, {})
     with pytest.raises(InputError, match="one recipe"):
-        bench._began(lab)
+        classifiers.began(models)
     made(1, {})
-    assert bench._began(lab) == ""
+    assert classifiers.began(models) == ""
+    with pytest.raises(InputError, match="one recipe"):
+        train(lab, 3)  # before anything is trained
+    formats.write_json(lab.folder(2) / formats.VERIFICATION, {"auc": 0.9})
+    assert train(lab, 2) == {"auc": 0.9}  # those that are there can still be asked
+    made(1, {"classifier": "centroids"})
+    with pytest.raises(InputError, match="one recipe"):
+        train(lab, 2)
