@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 
 import mint_keras as mint
+from mint_keras.aad import views
+from mint_keras.api import auditing
+from mint_keras.auditing.look import as_reference
 from mint_keras.heads import specs
 from mint_keras.scorers import blind
 from mint_keras.statistics import verdict
@@ -147,6 +150,44 @@ class TestSevenLines:
             assert found.findings[0].auc.low > 0.7
             assert "the scorer through reference before" in {one.name for one in found.findings}
             assert outcome in found.headline, found.headline
+
+    def test_controls_stand_beside_all_that_a_reference_gives(self) -> None:
+        rng, is_member = np.random.default_rng(1), np.arange(160) % 4 < 2
+
+        def network() -> dict[str, np.ndarray]:
+            steady = views.compare(rng.normal(size=(160, 8)), rng.normal(size=(len(views.VIEWS), 160, 8)))
+            return {"outcome": rng.normal(size=(160, 8)), **steady}
+
+        seen = mint.samples("synthetic:1/web/0-79/2").adding(**network())
+        seen = seen.adding(**as_reference("reference_before", network()))
+        shown = mint.Observations(seen.table, network())
+        place = {name: row for row, name in enumerate(seen.table.sample_id.tolist())}
+
+        def look(samples: mint.Observations) -> mint.Observations:
+            return shown.take(np.array([place[name] for name in samples.table.sample_id.tolist()]))
+
+        known = np.arange(160) < 80
+        scorer = mint.MintPlus().fit(seen[known], is_member[known])
+        assert "reference_views" in scorer.ingredients
+        scorer = dataclasses.replace(scorer, recipe=dataclasses.replace(scorer.recipe, ingredients=scorer.ingredients))
+        control = [lambda scorer: iter([(look, {"other": [scorer.recipe]})])]
+        found = auditing._refitted(control, scorer, seen[~known])
+        ((name, _, logit),) = found
+        assert name == "other"
+        beside = {name: values for name, values in seen.arrays.items() if "reference" in name}
+        full = shown.adding(**beside)
+        expected = scorer.recipe.fit(full[known], is_member[known])(full[~known])
+        np.testing.assert_array_equal(logit, expected)
+
+    @pytest.mark.parametrize("num", [1, 2])
+    def test_a_single_reference_is_shown_changed_faces_too(self, lab: tuple, num: int) -> None:
+        model, seen, _ = lab
+        references = [dataclasses.replace(model, name=f"model_{k}") for k in range(num)]
+        few = mint.observe(model, mint.Observations(seen.table, {}).take(np.arange(4)), references=references)
+        assert ("view_outcomes_reference_model_0" in few.arrays) == (num == 1)
+        np.testing.assert_allclose(few["reference_model_0"], few["outcome"], atol=1e-4)
+        if num == 1:
+            np.testing.assert_allclose(few["view_cosines_reference_model_0"], few["view_cosines"], atol=1e-4)
 
     def test_a_second_look_network_does_not_stand_in_for_the_first(self) -> None:
         seen = mint.samples("synthetic:1/web/0-39/2").adding(outcome=np.random.default_rng(1).normal(size=(80, 8)))

@@ -13,7 +13,7 @@ from mint_keras.api.observing import embed, observe
 from mint_keras.auditing import look as looks
 from mint_keras.data import images
 from mint_keras.data import protocol as protocols
-from mint_keras.records import AUDITED, UNTRAINED, InputError, Observations, Scores
+from mint_keras.records import AUDITED, REFERENCE, UNTRAINED, InputError, Observations, Scores
 from mint_keras.scorers import blind, log_odds, mint_plus
 from mint_keras.scorers.baselines import OUTCOME
 from mint_keras.scorers.contract import Calibration, Scorer, cross_fit
@@ -201,7 +201,7 @@ def _who_is_who(
         raise InputError(f"Expected one look network, received {len(given)}. Take the one that knows most.")
     control = given[0]
     tables = [calibration.samples.table, seen.table]
-    outcome = np.concatenate([embed(control.model, one) for one in (calibration.samples, seen)])
+    outcome = np.concatenate([embed(control.model, one)[OUTCOME] for one in (calibration.samples, seen)])
     people = np.concatenate([table.people() for table in tables])
     if len(outcome) < len(people):
         raise InputError(f"Expected {len(people)} photos that the look network can be shown, received {len(outcome)}.")
@@ -232,8 +232,9 @@ def _refitted(
         known, shown = look(fitted_on.samples), look(seen)
         if len(known) < len(fitted_on.samples) or len(shown) < len(seen):  # rows are found by their place
             raise InputError(f"Expected every sample to be there for {list(recipes)}, received fewer.")
-        for name in log_odds.references(seen):
-            known, shown = known.adding(**{name: fitted_on.samples[name]}), shown.adding(**{name: seen[name]})
+        names = [name for name in fitted_on.samples.arrays if REFERENCE in name and name in seen.arrays]
+        pairs = ((known, fitted_on.samples), (shown, seen))
+        known, shown = (one.adding(**{name: given[name] for name in names}) for one, given in pairs)
         for name, recipe in ((name, one) for name, given in recipes.items() for one in given):
             yield name, recipe, recipe.fit(known, fitted_on.is_member, fitted_on.seed)(shown)
 

@@ -11,6 +11,7 @@ from mint_keras.aad import views
 from mint_keras.api.audited_model import AuditedModel
 from mint_keras.audited import taps
 from mint_keras.audited.runtime import FaceFunction
+from mint_keras.auditing import look as looks
 from mint_keras.data import images
 from mint_keras.data import samples as sources
 from mint_keras.data.people import unknown
@@ -68,7 +69,7 @@ def observe(
         with_maps: Whether whole maps are kept, which cnn heads take: 401 KB a face for R100's conv1.
         references: Networks that look at the same faces and were not trained on the members in question, such as the
             checkpoint before fine-tuning. MINT+ and `LogOdds` look at what the model says beyond them, and `audit`
-            takes each of them as a control.
+            takes each of them as a control. A single one is shown the changed faces, too.
 
     Returns:
         The faces that could be read, with an array for each thing that was observed.
@@ -87,17 +88,22 @@ def observe(
     opener = model.opener(faces, views.NUM_PASSES)
     seen = _show(model, faces, views.face_function(model.network, model.taps, with_maps, model.normalise, opener))
     shown = Observations(seen.table, {name: seen[name] for name in (images.PIXELS,) if name in faces.arrays})
-    return seen.adding(**{f"{REFERENCE}_{one.name}": embed(one, shown) for one in references})
+    for one in references:
+        given = embed(one, shown, with_views=len(references) == 1).arrays
+        seen = seen.adding(**looks.as_reference(f"{REFERENCE}_{one.name}", given))
+    return seen
 
 
-def embed(model: AuditedModel, faces: Observations) -> np.ndarray:
-    """Returns the outcomes alone, (n, d), several times as fast as `observe`.
+def embed(model: AuditedModel, faces: Observations, with_views: bool = False) -> Observations:
+    """Returns the outcomes alone, several times as fast as `observe`, or with what `views.with_views` adds.
 
     Raises:
         InputError: if none could be read.
     """
-    forward = model.opener(faces, 1)({"": taps.extractor(model.network, [taps.OUTCOME])})[""]
-    return _show(model, faces, lambda shown: forward(model.normalise(shown)))[taps.OUTCOME]
+    opener = model.opener(faces, views.NUM_PASSES if with_views else 1)
+    forward = opener({"": taps.extractor(model.network, [taps.OUTCOME])})[""]
+    look: FaceFunction = lambda shown: forward(model.normalise(shown))  # noqa: E731
+    return _show(model, faces, views.with_views(look, look) if with_views else look)
 
 
 def _show(model: AuditedModel, faces: Observations, function: FaceFunction) -> Observations:

@@ -123,12 +123,13 @@ def plan(opened: Opened) -> Tasks:
     if opened.has_reference:
         of_person, why = tasks_of_person(run.protocol, opened.spec.seed)
         tasks, missing = [*of_person, *tasks], [*why, *missing]
-    # One direction for all levels, from the photos of which most can be said: those beside others, if there are any.
-    last = {task.truth: task for task in tasks if task.level in (mint_plus.PHOTO, mint_plus.WITH_OTHERS)}
+    # One direction for all levels, from the photos of which most can be said: those of several, if there are any.
+    last = {task.truth: task for task in tasks}
     tasks += [dataclasses.replace(task, level=direction.NAME) for task in last.values()]
     if opened.spec.reference:
-        beside = [task for task in last.values() if task.level == mint_plus.WITH_OTHERS]
-        tasks += [dataclasses.replace(task, level=log_odds.NAME) for task in beside]
+        tasks += [
+            dataclasses.replace(one, level=log_odds.NAME) for one in last.values() if one.level != mint_plus.PHOTO
+        ]
     return Tasks(table, tasks, missing)
 
 
@@ -197,7 +198,7 @@ def _references(opened: Opened) -> dict[str, Path]:
 def _look(opened: Opened, tasks: Tasks, rows: np.ndarray, model: str, folder: Path) -> Observations:
     """Returns what a model gives MINT+ for rows of the table, beside the references' embeddings.
 
-    Each sees faces of its own size. Of a reference there are its embeddings only.
+    Each sees faces of its own size. Of a reference there is what `_embedded` gives.
 
     Raises:
         InputError: if a photo cannot be read, because rows are found by their place.
@@ -257,8 +258,7 @@ def tasks_of_person(protocol: protocols.Protocol, seed: int) -> tuple[list[Task]
     if several is None:
         why = "too few people on a side have two photos in the run."
         return [single], [Gap(states.PERSONS, NOT_POSSIBLE, why)]
-    levels = (mint_plus.WITH_OTHERS, mint_plus.OF_PERSON)
-    return [single, *(Task(level, findings.PERSON, *several) for level in levels)], []
+    return [single, Task(mint_plus.OF_PERSON, findings.PERSON, *several)], []  # beside others is the same
 
 
 def _about_images(opened: Opened, table: SampleTable, unseen: np.ndarray) -> tuple[list[Task], list[Gap]]:

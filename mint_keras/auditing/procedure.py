@@ -16,7 +16,7 @@ from mint_keras.report import dossier, preflight, states
 from mint_keras.report.states import NOT_POSSIBLE, NOT_RUN, Gap
 from mint_keras.runs import face_quality
 from mint_keras.runs import run as runs
-from mint_keras.scorers import direction, log_odds, mint_plus
+from mint_keras.scorers import direction, mint_plus
 from mint_keras.statistics import division, findings, rule
 from mint_keras.statistics.rule import Comparison
 
@@ -133,7 +133,7 @@ def _compare(opened: Opened, tasks: plus.Tasks) -> tuple[list[Comparison], dict[
             directions[task.evaluation] = by_model[AUDITED][task.name]
             continue
         parts = {name: [scores[task.name]] for name, scores in by_model.items()}
-        is_of_persons = task.level in (mint_plus.WITH_OTHERS, mint_plus.OF_PERSON, log_odds.NAME)
+        is_of_persons = task.level != mint_plus.PHOTO
         found.append(rule.comparison(task.name, parts, task.truth, blind, seed, is_of_persons))
     if spec.swap and swapped:
         found.append(swap.score(opened, spec.swap, *swapped))

@@ -65,7 +65,7 @@ class TrainAudited(Common):
         scale: Inverse temperature of the softmax, for recognition only; 64 for millions of images, less for few
             identities.
         num_pairs: Genuine, and impostor, pairs of held-out people for the verification ROC, for recognition only.
-        seed: Seed of the split, the weights, the order and the pairs.
+        seed: Seed of the split, the first weights unless they are given by --from, the order and the pairs.
         from_: A model to begin with, for recognition only: a folder of convert_fr.py or train_audited.py. What comes
             before --trainable stays as it is, and so do all batch normalisations. The classifier that it is trained
             with begins as the people's centroids in it.
@@ -162,7 +162,7 @@ def _train_recognition(config: TrainAudited) -> TrainedModel:
     manifest = formats.make_manifest(zoo.KIND, inputs, {k: v for k, v in settings.items() if k not in dropped})
     with formats.output_folder(config.out, manifest, config.overwrite):
         if not (config.out / formats.MODEL).is_file():
-            # Before the network is built: its first weights, or those of its classifier, come from this seed.
+            # Before the network is built: its first weights, and its classifier's without --from, come from this seed.
             checkpoints.seed_everything(config.seed)
             sample_tables.write_samples(config.out / formats.HELD_OUT, held_out)
             model = iresnet.build(config.arch, resolution) if config.from_ is None else first

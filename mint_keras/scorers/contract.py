@@ -54,10 +54,9 @@ class Calibration:
 
 
 def calibration_of(seen: Observations, is_member: np.ndarray, seed: int) -> Calibration:
-    """Returns what a scorer keeps of the observations that it is fitted on."""
-    beside = [name for name in seen.arrays if REFERENCE in name]
-    names = [name for name in (images.PIXELS, taps.OUTCOME) if name in seen.arrays]
-    kept = {name: seen[name] for name in (*names, *beside)}
+    """Returns what a scorer keeps of what it is fitted on: also all arrays with `REFERENCE` anywhere in their names."""
+    own = (images.PIXELS, taps.OUTCOME)
+    kept = {name: values for name, values in seen.arrays.items() if name in own or REFERENCE in name}
     return Calibration(Observations(seen.table, kept), np.asarray(is_member, bool), seed)
 
 

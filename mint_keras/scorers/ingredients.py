@@ -53,21 +53,20 @@ def cohort_of(seen: Observations, is_member: np.ndarray) -> Cohort:
 class Ingredient:
     """A group of columns, made from the features of n samples and a cohort of other people, (n,) each.
 
-    It needs these features, of references those whose names begin so, and perhaps the person's other photos among the
-    samples. By default it is used for some truths.
+    It needs these features, those named after `REFERENCE` of every reference, and perhaps the person's other photos
+    among the samples. By default it is used for some truths. It may use references where there are any, too.
     """
 
     columns: Callable[[Observations, Cohort], Columns]
     needs: tuple[str, ...]
     needs_others: bool = False
     default_for: tuple[str, ...] = (IDENTITY, IMAGE)
+    uses: tuple[str, ...] = ()
 
     def is_available(self, seen: Observations) -> bool:
         """Says whether the features allow it."""
-        names = seen.arrays
-        return all(
-            need in names or any(name.startswith(need) for name in names if REFERENCE in need) for need in self.needs
-        )
+        known = log_odds.references(seen) or [""]
+        return {need.replace(REFERENCE, name) for need in self.needs for name in known} <= set(seen.arrays)
 
 
 def columns(seen: Observations, cohort: Cohort, ingredients: Sequence[str]) -> Columns:
@@ -178,9 +177,8 @@ INGREDIENTS = {
         _beside_references("others", "centroid", "margin", "log_odds"), (REFERENCE,), True, (IDENTITY, IMAGE, BESIDE)
     ),
     "reference_others_views": Ingredient(_beside_references("others_views"), _VIEWS, True, (IDENTITY,)),
-    # How near a photo is to those of its person's that are near one another, beyond what references say: photos that
-    # were used move together. Beside the network before, images have an AUC of 0.76 by this alone (see docs/results).
-    "grouped": Ingredient(grouped, (OUTCOME,), True, (IMAGE, BESIDE)),
+    # How near a photo is to its person's photos that are near one another, beyond references: those used move together.
+    "grouped": Ingredient(grouped, (OUTCOME,), True, (IMAGE, BESIDE), uses=(REFERENCE,)),
 }
 
 

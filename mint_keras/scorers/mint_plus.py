@@ -104,9 +104,7 @@ class MintPlus:
         chosen = defaults(seen, self.level, self.truth) if self.ingredients is None else tuple(self.ingredients)
         _check_ingredients(chosen, seen, self.level)
         rows = _scorable(seen.people(), self.level)
-        needs = (OUTCOME, *(need for name in chosen for need in INGREDIENTS[name].needs))  # others are large
-        kept = {name: values for name, values in seen.arrays.items() if name.startswith(needs)}
-        used, is_member = Observations(seen.table, kept).take(rows), is_member[rows]
+        used, is_member = _looked_at(seen, chosen).take(rows), is_member[rows]
         people = used.people()
         if (num := min(len(np.unique(people[side])) for side in (is_member, ~is_member))) < MIN_PEOPLE:
             raise InputError(
@@ -156,9 +154,10 @@ class FittedMintPlus:
         rows = _scorable(person, level)
         logit = np.full(len(person), np.nan, np.float32)
         if len(rows):
-            used = seen.take(rows)
-            matrix = _matrix(self.recipe, used, self.cohort, self.ingredients)
-            logit[rows] = self.classifier.decision_function(matrix)
+            used = _looked_at(seen, self.ingredients).take(rows)
+            if (known := list(self.cohort.references)) != (given := log_odds.references(used)):
+                raise InputError(f"Expected the references that it was fitted beside, {known}, received {given}.")
+            logit[rows] = self.classifier.decision_function(_matrix(self.recipe, used, self.cohort, self.ingredients))
         return logit
 
 
@@ -219,6 +218,12 @@ def _matrix(recipe: MintPlus, seen: Observations, cohort: Cohort, ingredients: S
         means[rows] = matrix[rows].mean(axis=0)
     # A person was used or was not, with all photos; what these share does not say which of them were used.
     return means if recipe.of_person else matrix - means
+
+
+def _looked_at(seen: Observations, ingredients: Sequence[str]) -> Observations:
+    """Returns what ingredients look at of samples, alike for those fitted on and those scored: others are large."""
+    names = (OUTCOME, *(x for one in ingredients for x in (*INGREDIENTS[one].needs, *INGREDIENTS[one].uses)))
+    return Observations(seen.table, {name: x for name, x in seen.arrays.items() if name.startswith(names)})
 
 
 def _scorable(person: np.ndarray, level: str) -> np.ndarray:

@@ -172,6 +172,16 @@ def test_a_reference_alone_sees_all_that_is_taken_off(truth: str, level: str) ->
     assert ("grouped" in beside) <= ("grouped" in own)
 
 
+def test_views_of_references_are_looked_at_where_every_reference_has_them() -> None:
+    shown = np.ones((7, len(views.VIEWS)))
+    one = {OUTCOME: np.ones((7, 3)), views.COSINES: shown, views.NORM_RATIOS: shown, views.OUTCOMES: shown[..., None]}
+    seen = observed(PEOPLE, one | looks.as_reference("reference_a", one) | {"reference_b": one[OUTCOME]})
+    names = mint_plus.available(seen, mint_plus.WITH_OTHERS)
+    assert [name for name in names if name.startswith("reference")] == ["reference", "reference_others"]
+    seen = seen.adding(**looks.as_reference("reference_b", one))
+    assert {"reference_views", "reference_others_views"} < set(mint_plus.available(seen, mint_plus.WITH_OTHERS))
+
+
 def test_photos_that_moved_together_are_nearest_to_one_another() -> None:
     """Four of eight photos of a person share something in the audited network that the reference does not see."""
     rng = np.random.default_rng(1)

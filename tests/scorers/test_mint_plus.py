@@ -191,6 +191,24 @@ def test_defaults_depend_on_what_is_asked() -> None:
     assert mint_plus.defaults(features, PHOTO, IMAGE) == mint_plus.defaults(features, PHOTO)
 
 
+@pytest.mark.parametrize("names", [("grouped",), ("norm",)])
+def test_references_are_looked_at_in_fit_and_in_scoring_or_in_neither(names: tuple[str, ...]) -> None:
+    (seen, is_member), (others, _) = draw_world(1), draw_world(2)
+    score = MintPlus(level=OF_PERSON, ingredients=names).fit(seen, is_member)
+    alone = MintPlus(level=OF_PERSON, ingredients=names).fit(without(seen, REFERENCE), is_member)
+    logit, of_alone = score(others), alone(without(others, REFERENCE))
+    if names == ("norm",):
+        np.testing.assert_array_equal(logit, of_alone)
+        np.testing.assert_array_equal(score(without(others, REFERENCE)), logit)
+        return
+    matrix = ingredients.grouped(seen, ingredients.cohort_of(seen, is_member))["nearness"].reshape(-1, NUM_PHOTOS)
+    assert score.classifier[0].mean_[0] == pytest.approx(matrix.mean())  # as it scores, less the reference
+    assert not np.allclose(logit, of_alone)
+    for fitted, shown in ((score, without(others, REFERENCE)), (alone, others)):
+        with pytest.raises(InputError, match="the references that it was fitted beside"):
+            fitted(shown)
+
+
 def test_the_calibration_is_half_of_the_people_of_each_side() -> None:
     seen, is_member = draw_world(1, 40)
     people = seen.people()
