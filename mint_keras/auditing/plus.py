@@ -127,9 +127,8 @@ def plan(opened: Opened) -> Tasks:
     last = {task.truth: task for task in tasks}
     tasks += [dataclasses.replace(task, level=direction.NAME) for task in last.values()]
     if opened.spec.reference:
-        tasks += [
-            dataclasses.replace(one, level=log_odds.NAME) for one in last.values() if one.level != mint_plus.PHOTO
-        ]
+        of = [task for task in last.values() if task.level != mint_plus.PHOTO]
+        tasks += [dataclasses.replace(task, level=log_odds.NAME) for task in of]
     return Tasks(table, tasks, missing)
 
 
