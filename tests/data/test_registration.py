@@ -1,5 +1,6 @@
 """A photo is itself again after small changes, and nobody else."""
 
+import cv2
 import numpy as np
 import pytest
 
