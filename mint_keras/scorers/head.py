@@ -117,10 +117,7 @@ class Head:
         """
         inputs = self.inputs(seen, front is not None)
         if front is None and self.trains_together(inputs):
-            fitted = fit_together([Wanted(self, seen, seed, folder)], is_member, folder, on_epoch)[0]
-            if folder:
-                (folder / together.CHECKPOINT).unlink(missing_ok=True)
-            return fitted
+            return fit_together([Wanted(self, seen, seed, folder)], is_member, folder, on_epoch)[0]
         if front is None:
             shapes = {tap: tuple(values.shape[1:]) for tap, values in inputs.items()}
         else:

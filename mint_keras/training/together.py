@@ -103,7 +103,7 @@ def _whom(trainings: Sequence[Training], epochs: int) -> str:
     seen = {}
     for data in {id(one.data): one.data for one in trainings}.values():
         arrays = (*data.features.values(), data.rows, data.is_member)
-        seen[id(data)] = [hashlib.sha256(np.ascontiguousarray(of[:])).hexdigest() for of in arrays]
+        seen[id(data)] = [hashlib.sha256(np.asarray(of[:]).tobytes()).hexdigest() for of in arrays]
     return formats.sha256_json([epochs, *([one.model.to_json(), one.seed, seen[id(one.data)]] for one in trainings)])
 
 
