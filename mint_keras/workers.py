@@ -1,14 +1,17 @@
-"""Parts of a work spread over many workers by Ray Data."""
+"""Work beside other work: in a thread of this process, or in parts spread over many workers by Ray Data."""
 
+import concurrent.futures
 import itertools
 import logging
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mint_keras.records import InputError
 
+T = TypeVar("T")
 HERE = "1"
 RAY = "ray"
 
@@ -22,6 +25,24 @@ def check(workers: str) -> None:
             import ray  # noqa: F401
         except ImportError as error:
             raise InputError("Expected Ray for --workers: pip install -r requirements-scale.txt") from error
+
+
+def beside(*works: Callable[[], T]) -> list[concurrent.futures.Future[T]]:
+    """Does works one after another in a thread, and returns their results to come.
+
+    The thread ends with the process, which waits for nobody: an interruption is an end.
+    """
+    coming = [concurrent.futures.Future[T]() for _ in works]
+
+    def run() -> None:
+        for result, work in zip(coming, works, strict=True):
+            try:
+                result.set_result(work())
+            except BaseException as error:  # whoever asks for the result is told
+                result.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return coming
 
 
 def map_parts(

@@ -158,10 +158,11 @@ def _look(out: Path, protocols: Mapping[Any, Protocol]) -> Observations:
     def look(faces: np.ndarray) -> dict[str, np.ndarray]:
         return {f"{model}/{name}": one for model, of in functions.items() for name, one in of(faces).items()}
 
+    whom = formats.sha256_json([samples.fingerprint(table), formats.sha256_file(spec.audited / formats.MODEL)])[:16]
     parts = []
     for start in progress.bar(range(0, len(table), _AT_ONCE), desc="faces", unit=f"{_AT_ONCE}"):
         some = table.take(np.arange(start, min(start + _AT_ONCE, len(table))))
-        path = out / f"aad-{start}-{len(table)}.npz"
+        path = out / f"aad-{start}-{whom}.npz"
         if not path.is_file():
             with formats.atomic_path(path) as temporary, open(temporary, "wb") as file:
                 np.savez(file, **observe.observe(some, look).arrays)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mint_keras import workers
 from mint_keras.aad import store
 from mint_keras.data import images
 from mint_keras.records import SampleTable
@@ -91,11 +93,9 @@ def extract(
 
 def begin_decoding(table: SampleTable, layout: Layout) -> dict[int, Decoding]:
     """Begins to decode the first shards of a store that there is not yet, and returns at once."""
-    ahead = concurrent.futures.ThreadPoolExecutor(1)
     first = range(min(_FIRST_SHARDS, layout.num_shards(len(table))))
-    begun = {shard: ahead.submit(decode, layout.part(table, shard), layout.framing) for shard in first}
-    ahead.shutdown(wait=False)
-    return begun
+    works = (functools.partial(decode, layout.part(table, shard), layout.framing) for shard in first)
+    return dict(zip(first, workers.beside(*works), strict=True))
 
 
 def missing_shards(folder: Path, layout: Layout, num_samples: int) -> list[int]:

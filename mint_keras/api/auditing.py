@@ -160,10 +160,7 @@ def audit(
 
     parts = {AUDITED: [scores(recipe, AUDITED, scorer(seen))]}
     if evaluation != protocols.SAME_DATABASE:
-        # Databases can be told apart without any membership: such a comparison is written down and decides nothing.
-        question = f"are members of {sorted(sides[0])} told from people of {sorted(sides[1])}"
-        found = findings.across("members and externals", question, findings.CLAIM, parts[AUDITED], seed=seed)
-        return verdict.decide([found])
+        return _across_databases(sides, parts[AUDITED], seed)
     without_model: dict[str, Scores] = {}
     wanted = [one for one in controls if not (isinstance(one, LookControl) and lacking)]
     beside = _through_references(scorer, seen)
@@ -177,6 +174,12 @@ def audit(
     is_of_persons = recipe.tap in (mint_plus.WITH_OTHERS, mint_plus.OF_PERSON) or recipe.name == log_odds.NAME
     comparison = rule.comparison(name, parts, findings.PERSON, {evaluation: without_model}, seed, is_of_persons)
     return rule.by_rule([comparison], {}, seed, {evaluation: sign}, lacking)[name]
+
+
+def _across_databases(sides: Sequence[set[str]], parts: Sequence[Scores], seed: int) -> verdict.Verdict:
+    # Databases can be told apart without any membership: such a comparison is written down and decides nothing.
+    question = f"are members of {sorted(sides[0])} told from people of {sorted(sides[1])}"
+    return verdict.decide([findings.across("members and externals", question, findings.CLAIM, parts, seed=seed)])
 
 
 def _check_sides(calibration: Calibration, seen: Observations, is_member: np.ndarray) -> None:

@@ -21,8 +21,8 @@ TEMPLATE = np.array(
     [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)]
 )
 PREFIX = "synthetic:"
-_NAMES = re.compile(r"synthetic:(\d{1,9})/([a-z]+\d*)/(\d{1,9})(?:-(\d{1,9}))?/(\d{1,9})")
-_CAMERA = re.compile(r"camera([1-9]\d{0,2})")
+_NAMES = re.compile(r"synthetic:(\d{1,9})/([a-z]+\d*)/(\d{1,9})(?:-(\d{1,9}))?/(\d{1,9})", re.ASCII)
+_CAMERA = re.compile(r"camera([1-9]\d{0,2})", re.ASCII)
 # A typing error must not fill the memory.
 _MAX_SAMPLES = 10_000_000
 

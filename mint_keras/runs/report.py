@@ -1,6 +1,5 @@
 """What a run leaves behind: scores, results and pictures; and what it says of them."""
 
-import concurrent.futures
 import shutil
 import textwrap
 from collections.abc import Sequence
@@ -8,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
-from mint_keras import formats, score_files
+from mint_keras import formats, score_files, workers
 from mint_keras.aad import pooling, signals
 from mint_keras.data import protocol as protocols
 from mint_keras.data import protocol_files, synthetic
@@ -44,15 +44,12 @@ def train(
 ) -> tuple[runs.Run, list[Scores], list[ResultRow], run_table.RunTable]:
     """Trains the heads of a run, evaluates them, and writes what it leaves behind; see `runs.run.open_run`."""
     run = runs.open_run(spec, folder, overwrite)
-    # MINT+ in a thread: Python has little to do while TensorFlow trains heads.
-    beside = concurrent.futures.ThreadPoolExecutor(1)
-    try:
-        found = beside.submit(plus.scores, run)
+    # Python has little to do while TensorFlow trains heads. MINT+ limits the process to one thread: here for all.
+    with threadpool_limits(limits=1):
+        found = workers.beside(lambda: plus.scores(run))[0]
         scores, results = runs.evaluate(run, runs.fit_heads(run, spec.keys))
         write(run, scores, results)
         table = table_of(run, scores, found.result())
-    finally:
-        beside.shutdown(wait=False)
     formats.write_json(folder / TABLE, table.to_dict())
     return run, scores, results, table
 

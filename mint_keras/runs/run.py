@@ -21,7 +21,7 @@ from mint_keras.runs.spec import KIND, PLACES, HeadKey, RunSpec, read_spec
 from mint_keras.scorers import baselines, head
 from mint_keras.scorers.contract import Needs, Scorer
 from mint_keras.statistics.figures import summarise
-from mint_keras.training import batches
+from mint_keras.training import batches, together
 
 _STEP = 2  # counts changes of how heads on vectors train, to the last bit: those of two are not mixed in a run
 DIED = "died.json"  # beside a head: how often its training failed before
@@ -171,7 +171,7 @@ def fit_heads(run: Run, keys: Sequence[HeadKey]) -> dict[HeadKey, head.FittedHea
     seen = {model: run.aad.seen(model).take(rows) for model in dict.fromkeys(key.model for key in paths)}
     made: dict[HeadKey, head.FittedHead] = {}
     parts: list[list[HeadKey]] = []
-    held = 0.0
+    held = 0
     with progress.bar(total=len(paths) * specs.find(spec.head).epochs, desc="heads", unit="epoch") as bar:
         for key in sorted(paths, key=lambda key: list(recipes).index(key.name)):
             recipe, front = recipes[key.name], run.aad.front(key.model, recipes[key.name].taps)
@@ -183,10 +183,12 @@ def fit_heads(run: Run, keys: Sequence[HeadKey]) -> dict[HeadKey, head.FittedHea
                 fitted.save(paths[key])
                 made[key] = fitted
                 continue
-            size = sum(map(batches.num_bytes, inputs.values())) / spec.num_seeds  # which share them
+            size = sum(map(batches.num_bytes, inputs.values()))
+            if parts and (parts[-1][-1].model, parts[-1][-1].name) == (key.model, key.name):
+                size = 0  # trainings from other seeds share it
             if not parts or held + size > batches.HELD_BYTES:
                 parts.append([])
-                held = 0.0
+                held = 0
             parts[-1].append(key)
             held += size
         for part in parts:
@@ -195,6 +197,7 @@ def fit_heads(run: Run, keys: Sequence[HeadKey]) -> dict[HeadKey, head.FittedHea
             for key, fitted in zip(part, trained, strict=True):
                 fitted.save(paths[key])
                 made[key] = fitted
+            (run.folder / "heads" / together.CHECKPOINT).unlink(missing_ok=True)
     return made
 
 

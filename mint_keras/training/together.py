@@ -4,6 +4,7 @@ Alone, a step of such a head takes less time than TensorFlow takes to begin it.
 """
 
 import dataclasses
+import hashlib
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,11 +14,12 @@ import numpy as np
 import tensorflow as tf
 from tensorboard.summary import Writer
 
-from mint_keras import formats, paper
+from mint_keras import borders, formats, paper
 from mint_keras.training import batches, fit_heads
 
 _FIGURES = ("accuracy", "cross_entropy", "loss")  # of every head, after every epoch
 _KINDS = ("trainable_variables", "non_trainable_variables")  # of a head, in the order that it takes them
+CHECKPOINT = "checkpoint.npz"
 _STEPS_AT_ONCE = 64  # between two returns to Python, which may have been interrupted
 
 
@@ -48,7 +50,7 @@ def fit_together(
     Args:
         trainings: Heads, whose data name the same rows and classes.
         epochs: Passes over the larger class.
-        folder: Takes the checkpoint of a long training, which the same heads continue.
+        folder: Takes the checkpoint of a long training, which the same heads continue; who has kept them removes it.
         on_epoch: Called with the number of epochs of heads that are new since the last call.
         checkpoint_seconds: Least time between two checkpoints.
     """
@@ -58,8 +60,7 @@ def fit_together(
     adam = keras.optimizers.Adam(paper.LEARNING_RATE)
     adam.build(weights)
 
-    @tf.function(input_signature=[tf.TensorSpec((None, len(seeds), 2 * batches.CLASS_BATCH), tf.int64)])
-    def run(steps: tf.Tensor) -> tf.Tensor:
+    def move(steps: tf.Tensor) -> tf.Tensor:
         total = tf.zeros((len(trainings), len(_FIGURES)))
         for chosen in steps:
             gradients, figures = [], []
@@ -71,36 +72,51 @@ def fit_together(
             total += tf.concat(figures, 0)
         return total
 
-    whom = formats.sha256_json([f"{one.folder} {one.seed}" for one in trainings])
-    path = folder / f"checkpoint_{whom[:8]}.npz" if folder else None
+    # Made once, since TensorFlow warns of functions that are made again and again.
+    steps = tf.TensorSpec((None, len(seeds), 2 * batches.CLASS_BATCH), tf.int64)
+    run = tf.function(move, input_signature=[steps]).get_concrete_function()
+    path = folder / CHECKPOINT if folder else None
+    whom = _whom(trainings, epochs) if path else ""
     state = [*weights, *(v for group in groups for v in group.states), *adam.variables]
-    history = _restored(path, state) if path and path.is_file() else []
+    history = _restored(path, state, whom) if path and path.is_file() else []
     on_epoch(len(history) * len(trainings))
     orders, saved = [batches.endless(is_member, seed, len(history)) for seed in seeds], time.monotonic()
     num = batches.steps_per_epoch(is_member)
     while len(history) < epochs:
-        steps = np.stack([[next(order) for order in orders] for _ in range(num)])
-        parts = [run(steps[start : start + _STEPS_AT_ONCE]).numpy() for start in range(0, num, _STEPS_AT_ONCE)]
+        chosen = np.stack([[next(order) for order in orders] for _ in range(num)])
+        parts = [run(tf.constant(chosen[at : at + _STEPS_AT_ONCE])).numpy() for at in range(0, num, _STEPS_AT_ONCE)]
         history.append(np.sum(parts, axis=0) / num)
         on_epoch(len(trainings))
         if path and time.monotonic() - saved >= checkpoint_seconds:
             path.parent.mkdir(parents=True, exist_ok=True)
             with formats.atomic_path(path) as temporary, open(temporary, "wb") as file:
-                np.savez(file, history=history, **{str(k): variable.numpy() for k, variable in enumerate(state)})
+                np.savez(file, whom=whom, history=history, **{str(k): of.numpy() for k, of in enumerate(state)})
             saved = time.monotonic()
     for group in groups:
         group.give_back()
     for training, figures in zip(trainings, np.swapaxes(history, 0, 1).tolist(), strict=True):
         _log(training.folder, figures)
-    if path:
-        path.unlink(missing_ok=True)
 
 
-def _restored(path: Path, state: Sequence[keras.Variable]) -> list[np.ndarray]:
-    with np.load(path, allow_pickle=False) as kept:
-        for k, variable in enumerate(state):
-            variable.assign(kept[str(k)])
-        return list(kept["history"])
+def _whom(trainings: Sequence[Training], epochs: int) -> str:
+    """Returns a hash of what is trained on what: nothing else may continue a checkpoint."""
+    seen = {}
+    for data in {id(one.data): one.data for one in trainings}.values():
+        arrays = (*data.features.values(), data.rows, data.is_member)
+        seen[id(data)] = [hashlib.sha256(np.asarray(of[:]).tobytes()).hexdigest() for of in arrays]
+    return formats.sha256_json([epochs, *([one.model.to_json(), one.seed, seen[id(one.data)]] for one in trainings)])
+
+
+def _restored(path: Path, state: Sequence[keras.Variable], whom: str) -> list[np.ndarray]:
+    """Puts a checkpoint's values in their places and returns its history, empty if it is of other heads."""
+    with borders.reading(f"a checkpoint of heads, or none, in {path}"), np.load(path, allow_pickle=False) as kept:
+        if str(kept["whom"]) != whom:
+            return []
+        values = [np.broadcast_to(kept[str(k)], variable.shape) for k, variable in enumerate(state)]
+        history = list(kept["history"])
+    for variable, value in zip(state, values, strict=True):
+        variable.assign(value)
+    return history
 
 
 def _log(folder: Path | None, figures: Sequence[Sequence[float]]) -> None:
@@ -117,13 +133,14 @@ def _log(folder: Path | None, figures: Sequence[Sequence[float]]) -> None:
 
 def _grouped(trainings: Sequence[Training], seeds: Sequence[int]) -> tuple[list[Training], list["_Group"]]:
     """Returns trainings in the order of their groups, and the groups."""
-    fed: dict[int, dict[str, tf.Tensor]] = {}
+    fed: dict[tuple[int, bool], dict[str, tf.Tensor]] = {}
     parts: dict[str, list[tuple[Training, keras.Model, dict[str, tf.Tensor], int]]] = {}
     for one in trainings:
         head, data = fit_heads.behind_standardising(one.model, one.data)
-        if id(one.data) not in fed:
-            fed[id(one.data)] = batches.widened(data.batch(np.arange(len(data.rows)))[0])
-        parts.setdefault(head.to_json(), []).append((one, head, fed[id(one.data)], seeds.index(one.seed)))
+        key = id(one.data), data is one.data  # standardised or as it is
+        if key not in fed:
+            fed[key] = batches.widened(data.batch(np.arange(len(data.rows)))[0])
+        parts.setdefault(head.to_json(), []).append((one, head, fed[key], seeds.index(one.seed)))
     # TensorFlow adds up in another order for one head than for several: who is alone has itself beside it.
     groups = [_Group(*list(zip(*(of * 2)[: max(2, len(of))], strict=True))[1:]) for of in parts.values()]
     return [one for of in parts.values() for one, *_ in of], groups

@@ -35,9 +35,3 @@ def test_published_lists(tmp_path: Path) -> None:
     assert overlap_files.read_known(tmp_path / "list.csv") == [["a/1.png", "b/2.png", "c"], ["d", "e"]]
     with pytest.raises(InputError, match="list of names"):
         overlap_files.read_known(tmp_path / "none.csv")
-
-
-def test_some_pairs() -> None:
-    found = overlap.Overlap(np.arange(3), np.arange(3) + 5, np.array(["a", "b", "c"]), np.array([0.1, 0.2, 0.3]))
-    some = found.take(np.array([True, False, True]))
-    assert (some.first.tolist(), some.reason.tolist(), some.cosine.tolist()) == ([0, 2], ["a", "c"], [0.1, 0.3])

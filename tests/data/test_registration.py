@@ -1,5 +1,6 @@
 """A photo is itself again after small changes, and nobody else."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -64,4 +65,23 @@ def test_small_moves_stay_on_the_plane_of_a_picture() -> None:
     placed = np.linalg.norm(np.einsum("ovd,qkd->oqvk", views, planes), axis=3)
     assert (placed >= np.abs(cosines) - 1e-5).all()
     own = np.eye(20, dtype=bool)
-    assert placed[own].max(axis=1).min() > 0.95 > registration.MIN_PLACED > placed[~own].max()
+    assert placed[own].max(axis=1).min() > 0.95 > registration.MIN_PLACED
+    assert placed[own].max(axis=1).min() > placed[~own].max()
+
+
+def test_a_face_squeezed_between_bars_is_no_farther_than_a_copy_may_be() -> None:
+    """Of those that are copies, nobody is lost to the bound that spares others the comparison."""
+    faces = np.stack([synthetic.render(f"synthetic:1/web/{who}/0") for who in range(12)])
+    squeezed = np.zeros_like(faces)
+    for to, face in zip(squeezed, faces, strict=True):
+        to[12:100] = cv2.resize(face, (112, 88))
+    rough, fine = ([registration.grey(some, size) for some in (faces, squeezed)] for size in (24, registration.FINE))
+    scale = registration.Scale.of(rough[0])
+    views, planes = scale.describe(rough[0], registration.VIEWS), scale.planes(rough[1])
+    cosines = np.einsum("nvd,nd->nv", views, scale.describe(rough[1])[:, 0])
+    placed = np.where(
+        cosines > registration.MIN_COSINE, np.linalg.norm(np.einsum("nvd,nkd->nvk", views, planes), axis=2), 0
+    )
+    found = [who for who in range(12) if placed[who].any() and registration.is_copy(fine[0][who], fine[1][who])]
+    assert found
+    assert all(placed[who].max() > registration.MIN_PLACED for who in found)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mint_keras.heads import vanilla
+from mint_keras.records import InputError
 from mint_keras.training import batches, checkpoints, fit_heads, together
 
 IS_MEMBER = np.arange(256) < 128  # two steps make an epoch
@@ -77,4 +78,20 @@ def test_an_interrupted_training_ends_where_a_whole_one_does(tmp_path: Path) -> 
         assert lines[0].startswith("epoch,accuracy,cross_entropy,loss")
         assert [line[0] for line in lines[0].splitlines()[1:]] == ["0", "1", "2"]
         assert list((tmp_path / "whole" / name / "train").iterdir())
-    assert not list((tmp_path / "again").glob("checkpoint*"))
+    # It stays until somebody has kept the heads, and says who they are.
+    assert (tmp_path / "again" / together.CHECKPOINT).is_file()
+
+
+def test_other_heads_do_not_continue_a_checkpoint(tmp_path: Path) -> None:
+    expected = train([(1, 5)])[0]
+    train([(0, 5)], folder=tmp_path)  # of the same shapes and seed, on other data
+    found = train([(1, 5)], folder=tmp_path)[0]
+    for one, other in zip(found.variables, expected.variables, strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy())
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 cut off"])
+def test_a_damaged_checkpoint_is_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / together.CHECKPOINT).write_bytes(content)
+    with pytest.raises(InputError, match="checkpoint"):
+        train([(0, 5)], folder=tmp_path)
