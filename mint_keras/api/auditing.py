@@ -236,8 +236,9 @@ def _refitted(
         if len(known) < len(fitted_on.samples) or len(shown) < len(seen):  # rows are found by their place
             raise InputError(f"Expected every sample to be there for {list(recipes)}, received fewer.")
         names = [name for name in fitted_on.samples.arrays if REFERENCE in name and name in seen.arrays]
-        pairs = ((known, fitted_on.samples), (shown, seen))
-        known, shown = (one.adding(**{name: given[name] for name in names}) for one, given in pairs)
+        known, shown = (
+            to.adding(**{x: of[x] for x in names}) for to, of in ((known, fitted_on.samples), (shown, seen))
+        )
         for name, recipe in ((name, one) for name, given in recipes.items() for one in given):
             yield name, recipe, recipe.fit(known, fitted_on.is_member, fitted_on.seed)(shown)
 

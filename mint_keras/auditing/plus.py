@@ -127,8 +127,7 @@ def plan(opened: Opened) -> Tasks:
     last = {task.truth: task for task in tasks}
     tasks += [dataclasses.replace(task, level=direction.NAME) for task in last.values()]
     if opened.spec.reference:
-        of = [task for task in last.values() if task.level != mint_plus.PHOTO]
-        tasks += [dataclasses.replace(task, level=log_odds.NAME) for task in of]
+        tasks += [dataclasses.replace(x, level=log_odds.NAME) for x in last.values() if x.level != mint_plus.PHOTO]
     return Tasks(table, tasks, missing)
 
 

@@ -55,8 +55,7 @@ class Calibration:
 
 def calibration_of(seen: Observations, is_member: np.ndarray, seed: int) -> Calibration:
     """Returns what a scorer keeps of what it is fitted on: also all arrays with `REFERENCE` anywhere in their names."""
-    own = (images.PIXELS, taps.OUTCOME)
-    kept = {name: values for name, values in seen.arrays.items() if name in own or REFERENCE in name}
+    kept = {name: x for name, x in seen.arrays.items() if name in (images.PIXELS, taps.OUTCOME) or REFERENCE in name}
     return Calibration(Observations(seen.table, kept), np.asarray(is_member, bool), seed)
 
 
