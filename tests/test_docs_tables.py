@@ -364,7 +364,7 @@ def test_the_audit_of_the_emotion_network_is_rendered_from_its_pages() -> None:
     assert f"\n{text}\n" in pages()
 
 
-@pytest.mark.parametrize("name", ["bench", "bench-3"])
+@pytest.mark.parametrize("name", ["bench", "bench-3", "bench-30"])
 def test_the_bench_of_attacks_is_rendered_from_its_pages(name: str) -> None:
     text = bench_membership.render(formats.read_json(ROOT / "docs" / "runs" / f"{name}.json"))
     assert f"\n{text}" in pages()
