@@ -145,7 +145,7 @@ def rank(
             continue
         seconds = time.process_time() - start
         part = dataclasses.replace(part, scorer=name)
-        if len(part.logit):
+        if len(np.unique(np.asarray(part.is_member))) == 2:  # who was in no shadow has no score of some
             ranked.append(summarise(name, [part], seconds, seed))
             scores.append(part)
     for path, part in theirs:

@@ -11,6 +11,7 @@ import pytest
 from mint_keras import score_files
 from mint_keras.auditing import attacks
 from mint_keras.records import InputError, Observations, Sample, Scores, tabulate
+from mint_keras.scorers import attacks as scorers
 from mint_keras.scorers import mint_plus
 from mint_keras.statistics import figures
 
@@ -46,6 +47,17 @@ def test_the_best_come_first_and_somebody_else_s_beside_them(seen: Observations,
     table = attacks.table_of(ranked)
     assert len(table) == len(ranked) + 1
     assert table[1][0] == "theirs (theirs.csv)"
+
+
+def test_an_attack_that_scores_one_side_only_has_no_figures(seen: Observations) -> None:
+    """No shadow was trained on people who are no members, so that online attacks say nothing of them."""
+    rng = np.random.default_rng(2)
+    shadows = {f"reference_{k:03d}": seen["outcome"] + rng.normal(size=seen["outcome"].shape) for k in range(1, 7)}
+    is_in = {f"{scorers.IS_IN}{name}": IS_MEMBER & (rng.random(120) < 0.5) for name in shadows}
+    ranked, _ = attacks.rank(seen.adding(**shadows, **is_in), IS_MEMBER, with_heads=False)
+    names = {one.name for one in ranked}
+    assert "lira_offline" in names
+    assert "lira_online" not in names
 
 
 def test_of_images_there_is_no_figure_of_persons(seen: Observations) -> None:
