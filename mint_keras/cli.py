@@ -1,5 +1,6 @@
 """The command `mint`: finds a command, parses its options, runs it; one line for every error, and the exit codes."""
 
+import atexit
 import importlib
 import os
 import signal
@@ -57,9 +58,13 @@ def _heard(work: Callable[[list[int]], int], is_whole: bool = True) -> int:
     """Runs work that a signal ends with one line; the list that it is given holds the signals that came.
 
     Whoever calls this imports little before, as until then a signal ends the process without a line. If the work is the
-    `whole` of a process, signals are ignored behind it: they would be a failure of what is done.
+    `whole` of a process, signals are ignored behind it, where they would be a failure of what is done, and the process
+    waits for no thread of `workers.beside`.
     """
     received: list[int] = []
+    ended: list[int] = []
+    if is_whole:
+        atexit.register(_end, ended)  # first of all, so that it runs behind what others clear up
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         received.append(number)
@@ -76,6 +81,7 @@ def _heard(work: Callable[[list[int]], int], is_whole: bool = True) -> int:
     finally:
         for number, handler in () if is_whole else before.items():
             signal.signal(number, handler or signal.SIG_DFL)
+    ended.append(code)
     return code
 
 
@@ -193,6 +199,16 @@ def _interrupted(received: list[int]) -> int:
         signal.signal(getattr(signal, name), signal.SIG_IGN)  # the line is said, and what is left takes no time
     print("interrupted: the same command continues from here", file=sys.stderr)
     return 128 + (received[0] if received else signal.SIGINT)
+
+
+def _end(codes: list[int]) -> None:
+    """Ends this process with the code of its command if threads are at work, as libraries' may be that are interrupted.
+
+    Python would stop a thread where it comes back from C++, whose libraries then end the process by a signal (SIGABRT).
+    """
+    workers = sys.modules.get("mint_keras.workers")  # which takes half a second to import
+    if codes and (codes[-1] > 128 or (workers and workers.are_beside())):
+        os._exit(codes[-1])  # what was said is flushed
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from mint_keras.records import InputError
 T = TypeVar("T")
 HERE = "1"
 RAY = "ray"
+_BESIDE = "beside"  # its thread's name
 
 
 def check(workers: str) -> None:
@@ -41,8 +42,13 @@ def beside(*works: Callable[[], T]) -> list[concurrent.futures.Future[T]]:
             except BaseException as error:  # whoever asks for the result is told
                 result.set_exception(error)
 
-    threading.Thread(target=run, daemon=True).start()
+    threading.Thread(target=run, name=_BESIDE, daemon=True).start()
     return coming
+
+
+def are_beside() -> bool:
+    """Returns whether a thread of `beside` is still at work."""
+    return any(thread.name == _BESIDE for thread in threading.enumerate())
 
 
 def map_parts(

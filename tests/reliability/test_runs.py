@@ -193,6 +193,31 @@ def test_signals_are_heard_before_anything_is_imported_and_no_more_when_all_is_d
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize(("end", "code"), [("return", 0), ("raise KeyboardInterrupt", 130), ("raise OSError", 1)])
+def test_a_thread_at_work_in_cpp_does_not_change_how_a_process_ends(end: str, code: int, tmp_path: Path) -> None:
+    """As faces that are still drawn when somebody interrupts; OpenCV comes back to Python all the time there."""
+    program = f"""if True:
+        import sys, time, types
+        import cv2, numpy
+        from mint_keras import cli, workers
+        import mint_keras.commands.inspect_database as module
+        def draw():
+            while True:
+                cv2.blur(numpy.zeros((64, 64), numpy.uint8), (3, 3))
+        def inspect(config):
+            workers.beside(draw)
+            time.sleep(0.1)
+            if config:
+                {end}
+        module.inspect_database = lambda config: inspect(config) or types.SimpleNamespace(text="", is_passed=True)
+        sys.argv = ["mint", "inspect", "x"]
+        sys.exit(cli.main())
+    """
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == code, done.stderr
+    assert "terminate" not in done.stderr
+
+
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="only Linux says what a process hears")
 def test_a_closed_terminal_does_not_end_the_process_that_clears_up(tmp_path: Path) -> None:
     # A new one would not know what the one before it had to clear up, and say so in a traceback.
