@@ -154,7 +154,9 @@ def conclude(table: RunTable) -> tuple[str, str]:
         elif is_plus:
             said.append("MINT+ was not run.")
         if across and not is_plus:
-            most = max(across, key=across.__getitem__)
+            # Of equals the first, as the last bits of a processor would decide who is clearest.
+            clearest = table.rows[max(across, key=across.__getitem__)][AUC].value
+            most = next(n for n in across if table.rows[n][AUC].low <= clearest <= table.rows[n][AUC].high)
             gives, familiar = (cell(table.rows[most].get(column)) for column in (AUC, FAMILIAR))
             said.append(f"Across databases {most} gives {gives}, and {familiar} where the claimed members are none.")
     is_clean = len(found) > len(spoiled)

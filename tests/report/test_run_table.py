@@ -68,6 +68,23 @@ def test_the_rule(scores: list[Scores], of_plus: list[Scores], outcome: str, wor
     assert words in text
 
 
+def test_rows_that_are_alike_across_databases_do_not_take_turns() -> None:
+    """Another processor's last bits make another of them the clearest; the sentence stays."""
+
+    def named(*rows: tuple[str, float, float, float]) -> str:
+        table = {
+            name: {run_table.AUC: Estimate(*of, 3), run_table.SAME: Estimate(0.5, 0.4, 0.6, 3)} for name, *of in rows
+        }
+        said = run_table.conclude(run_table.RunTable("vanilla", table, {name: 1.0 for name, *_ in rows}))[1]
+        return said.partition("Across databases ")[2].partition(" gives")[0]
+
+    conv1, conv2 = ("conv1", 0.94, 0.89, 0.97), ("conv2", 0.95, 0.85, 0.98)
+    assert named(conv1, conv2, ("norm", 0.93, 0.90, 0.95)) == "conv1"
+    assert named(conv1, ("conv2", 0.96, 0.91, 0.98)) == "conv1"
+    assert named(("outcome", 0.62, 0.55, 0.77), conv2) == "conv2"
+    assert named(("mirror", 0.05, 0.02, 0.09), conv2) == "mirror"
+
+
 def test_without_others_of_the_database_nothing_is_said_of_membership() -> None:
     scores = [one for one in head(across=2.0) if one.evaluation == UNSEEN_DATABASE]
     table = measured(scores, [])
