@@ -37,6 +37,7 @@ PARTS = {
     "copies": "studies.benchmarks.reading:copies",
     "memory": "studies.benchmarks.reading:memory",
     "extraction": "studies.benchmarks.extraction:extraction",
+    "engines": "studies.benchmarks.engines:engines",
     "heads": "studies.benchmarks.head_training:heads",
     "stores": "studies.benchmarks.stores:stores",
     "extraction-memory": "studies.benchmarks.stores:extraction_memory",
@@ -53,12 +54,14 @@ class Benchmark(Common):
     Attributes:
         out: Folder for benchmark.json.
         only: reader (RecordIO), faces (detection and alignment; needs --detector and --photos), copies (find_overlap's
-            search), memory (of prepare_faces), extraction (of AAD, by an R100), heads (their training), stores (writing
-            and reading AAD), extraction-memory, workers (needs Ray), streaming (100,000 samples; 45 GB of disk unless
-            quick), edge (TFLite scorers of an R100, the detector if one is named, memory of a bundle); all by default.
+            search), memory (of prepare_faces), extraction (of AAD, by an R100), engines (each of them on the lab's
+            model, an R18, an R100 and --audited), heads (their training), stores (writing and reading AAD),
+            extraction-memory, workers (needs Ray), streaming (100,000 samples; 45 GB of disk unless quick), edge
+            (TFLite scorers of an R100, the detector if one is named, memory of a bundle); all by default.
         edge: The same as --only edge.
         detector: An SCRFD file.
         photos: A folder of photos.
+        audited: Folders of converted models whose engines are measured, too.
         quick: Do a tenth of the work, with smaller networks.
     """
 
@@ -67,6 +70,7 @@ class Benchmark(Common):
     edge: bool = False
     detector: str = ""
     photos: str = ""
+    audited: tuple[str, ...] = ()
     quick: bool = False
 
 
@@ -90,10 +94,11 @@ def benchmark(options: Benchmark) -> Benchmarked:
     if "faces" in only and not has_photos:
         raise InputError("Expected --detector and --photos to measure faces, received none.")
     start = time.perf_counter()
-    settings = {"only": only, "quick": options.quick, "detector": options.detector, "photos": options.photos}
+    chosen = {name: getattr(options, name) for name in ("quick", "detector", "photos", "audited")}
+    settings = {"only": only, **chosen}
     with formats.output_folder(options.out, formats.make_manifest(KIND, {}, settings), options.overwrite):
         with tempfile.TemporaryDirectory() as folder:
-            bench = Bench(Path(folder), options.quick, options.detector, options.photos)
+            bench = Bench(Path(folder), **chosen)
             names = progress.bar(only or PARTS, desc="benchmark", unit="part")
             found = [row for name in names for row in pkgutil.resolve_name(PARTS[name])(bench)]
         rows = [{**dataclasses.asdict(row), "ratio": row.ratio, "verdict": row.verdict} for row in found]

@@ -31,12 +31,14 @@ class Bench:
         quick: Whether a tenth of the work is done, with smaller networks.
         detector: An SCRFD file, or "".
         photos: A folder of photos, or "".
+        audited: Folders of converted models.
     """
 
     folder: Path
     quick: bool
     detector: str
     photos: str
+    audited: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

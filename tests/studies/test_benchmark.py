@@ -11,7 +11,7 @@ from mint_keras.data import images, overlap, recordio, registration
 from mint_keras.records import InputError
 from studies import benchmark as module
 from studies.benchmark import PARTS, Benchmark, benchmark
-from studies.benchmarks import measurement, reading
+from studies.benchmarks import engines, measurement, reading
 from studies.benchmarks.measurement import Bench, Measurement
 
 ROWS = [Measurement("fast", 10.0, 2.0, "images/s", "a peer", "5"), Measurement("big", 3.0, 2.0, "MiB", "less", "<1.2")]
@@ -82,3 +82,22 @@ def test_the_peak_is_that_of_the_largest_process() -> None:
         assert len(lines) == 1
     with pytest.raises(RuntimeError, match="no such thing"):
         measurement.peak_memory("-c", "raise SystemExit('no such thing')")
+
+
+def test_every_engine_stands_beside_keras_with_its_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one whose numbers are wrong, which no run would take."""
+    plain = engines.product.open_all
+
+    def wrong(networks: engines.product.Networks, engine: engines.product.Engine) -> engines.product.Forwards:
+        (run,) = plain(networks, engines.product.KERAS).values()
+        factor = 1.0 if engine == engines.product.KERAS else 1.01
+        return {name: lambda shown: {tap: factor * of for tap, of in run(shown).items()} for name in networks}
+
+    monkeypatch.setattr(engines.product, "open_all", wrong)
+    monkeypatch.setattr(engines.product, "ENGINES", engines.product.ENGINES[:1])
+    monkeypatch.setattr(engines.iresnets, "random_iresnet", lambda arch: engines.zoo.load_audited(engines._LAB))
+    names = [row.name for row in engines.engines(Bench(tmp_path, True, "", ""))]
+    assert [name for name in names if name.startswith("lab")] == [
+        "lab, keras (worst tap 0e+00)",
+        "lab, onnxruntime (worst tap 1e-02)",
+    ]

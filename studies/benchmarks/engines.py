@@ -1,0 +1,47 @@
+"""How fast each engine runs a network here, and how near to Keras' numbers: what `--backend auto` asks."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from mint_keras.audited import backends, iresnet, runtime, taps, zoo
+from mint_keras.audited import engines as product
+from studies.benchmarks import iresnets
+from studies.benchmarks.measurement import Bench, Measurement, in_turns
+
+_LAB = Path(__file__).resolve().parents[2] / "models" / "lab"
+_TAPS = (*taps.CONV_TAPS, taps.OUTCOME)
+
+
+def engines(bench: Bench) -> Iterator[Measurement]:
+    """The lab's model, IResNets with random weights (quick: none of 100 layers), and the models that are named."""
+    num, rounds = (8, 2) if bench.quick else (16, 3)
+    folders = [_LAB, *map(Path, bench.audited)]
+    makers = {path.name: functools.partial(zoo.load_audited, path, zoo.kind_of(path)) for path in folders}
+    for arch in ("r18",) if bench.quick else ("r18", "r100"):
+        makers[arch] = functools.partial(iresnets.random_iresnet, arch)
+    shown = iresnet.normalise(iresnets.faces(num))
+    for name, make in makers.items():
+        network = taps.extractor(make(), _TAPS, "max")
+        installed = (one for one in product.ENGINES if backends.is_installed(one.backend))
+        runs = {one: product.open_all({name: network}, one)[name] for one in (product.KERAS, *installed)}
+        expected = runs[product.KERAS](shown)
+        errors = {one: _worst_error(run(shown), expected) for one, run in runs.items()}
+        rates = in_turns({one: functools.partial(_show, run, shown) for one, run in runs.items()}, rounds)
+        for one, error in errors.items():
+            said = f"{name}, {one.name} (worst tap {error:.0e})"
+            yield Measurement(said, rates[one], rates[product.KERAS], "images/s", "Keras")
+
+
+def _worst_error(given: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> float:
+    """Returns the largest error of all taps, over the tap's largest value."""
+    return max(float(np.abs(given[tap] - values).max() / np.abs(values).max()) for tap, values in expected.items())
+
+
+def _show(run: runtime.Forward, shown: np.ndarray) -> int:
+    run(shown)
+    return len(shown)
