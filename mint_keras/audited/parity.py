@@ -101,6 +101,36 @@ class Oracle:
 _SLOPES = ", but for PRelu's slopes (C,), which run as one per channel, as MXNet meant them"
 
 
+# Which inputs of operators on integers are weights and their zero point.
+_WEIGHTS = {"QLinearConv": (3, 5), "QLinearMatMul": (3, 5), "ConvInteger": (1, 3), "MatMulInteger": (1, 3)}
+
+
+def _with_unsigned_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Returns a model whose operators on integers have uint8 weights for int8 ones: both and zero points 128 higher.
+
+    On processors without VNNI, ONNX Runtime adds pairs of products of uint8 and int8 in 16 bits, where they overflow.
+    """
+    held = {tensor.name: tensor for tensor in model.graph.initializer if tensor.data_type == onnx.TensorProto.INT8}
+    if not any(held.keys() & node.input for node in model.graph.node if node.op_type in _WEIGHTS):
+        return model
+    changed, added = onnx.ModelProto.FromString(model.SerializeToString()), {}
+    for node in changed.graph.node:
+        if node.op_type not in _WEIGHTS:
+            continue
+        weights, zero = _WEIGHTS[node.op_type]
+        node.input.extend([""] * (zero + 1 - len(node.input)))  # without a zero point it is 0
+        if node.input[weights] not in held or node.input[zero] not in (*held, ""):
+            continue
+        for place in (weights, zero):  # new ones, since the old may be read elsewhere
+            name = node.input[place]
+            values = onnx.numpy_helper.to_array(held[name]) if name else np.zeros((), np.int8)
+            raised = np.asarray(values.astype(np.int16) + 128, np.uint8)
+            node.input[place] = f"{name}_unsigned"
+            added[node.input[place]] = onnx.numpy_helper.from_array(raised, node.input[place])
+    changed.graph.initializer.extend(added.values())
+    return changed
+
+
 def _run_onnx(model: onnx.ModelProto, tensors: Sequence[str]) -> Callable[[np.ndarray], list[np.ndarray]]:
     # Without optimisations, so that every tensor is there and means what the file says.
     settings = onnxruntime.SessionOptions()
@@ -115,7 +145,7 @@ def _run_onnx(model: onnx.ModelProto, tensors: Sequence[str]) -> Callable[[np.nd
     del model.graph.output[:]
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in tensors)
     try:
-        content = model.SerializeToString()
+        content = _with_unsigned_weights(model).SerializeToString()
     finally:  # the graph may be the source's own
         del model.graph.output[:]
         model.graph.output.extend(outputs)

@@ -435,6 +435,33 @@ def test_what_integers_cut_off_is_cut_where_operators_of_integers_read_them(zero
     assert _distance(net.model(net.pooled(x))) < 0.05
 
 
+@pytest.mark.parametrize("zero", [None, 0, 5])
+@pytest.mark.parametrize("operator", ["MatMulInteger", "ConvInteger"])
+def test_integers_are_added_as_the_file_says_on_every_processor(operator: str, zero: int | None) -> None:
+    """Without VNNI the runtime's own sums of uint8 times int8 overflow."""
+    rng = np.random.default_rng(3)
+    pixels, weights = rng.integers(200, 256, (2, 5, 5, 64)), rng.integers(100, 128, (64, 7), np.int8)
+    is_conv = operator == "ConvInteger"
+    held = {"w": weights.T[..., None, None] if is_conv else weights, "zero": np.int8(zero or 0)}
+    inputs = ["planes" if is_conv else "x", "w", *([] if zero is None else ["", "zero"])]
+    nodes = [onnx.helper.make_node("Transpose", ["x"], ["planes"], perm=[0, 3, 1, 2])] if is_conv else []
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph(
+            [*nodes, onnx.helper.make_node(operator, inputs, ["y"])],
+            "integers",
+            [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.UINT8, [1, 5, 5, 64])],
+            [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.INT32, None)],
+            [onnx.numpy_helper.from_array(np.asarray(values), name) for name, values in held.items()],
+        ),
+        opset_imports=[onnx.helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
+    (found,) = parity.Oracle(lambda: model).session(["y"])(pixels.astype(np.float32))
+    found = np.moveaxis(found, 1, -1) if is_conv else found
+    np.testing.assert_array_equal(found, pixels @ (weights.astype(int) - (zero or 0)))
+    assert "int8" in str(onnx.numpy_helper.to_array(model.graph.initializer[0]).dtype), "the file stays as it is"
+
+
 def test_without_a_zero_point_integers_are_of_the_type_that_they_were_made_in() -> None:
     net = Net()
     scale = net.constant(np.float32(0.02))
