@@ -53,8 +53,14 @@ Once = Callable[[str, Callable[[Path], object]], Path]
 
 @pytest.fixture(scope="session", autouse=True)
 def nothing_is_measured() -> Iterator[None]:
-    """How fast networks, engines and disks are is the machine's matter: only tests of measuring measure for seconds."""
-    settings = {"audited.engines": {"_PAYS": 0.0}, "aad.plan": {"_SECONDS": 0.0, "_DISK_BYTES": 2**16}}
+    """How fast networks, engines and disks are is the machine's matter: only tests of measuring measure for seconds.
+
+    Nor does a worker give up a folder that another one, on a slow machine, reads for long.
+    """
+    settings = {
+        "audited.engines": {"_PAYS": 0.0}, "aad.plan": {"_SECONDS": 0.0, "_DISK_BYTES": 2**16},
+        "locks": {"PATIENCE": 600.0},
+    }  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         for name, values in settings.items():
             if module := sys.modules.get(f"mint_keras.{name}"):  # nobody else loads TensorFlow for this
