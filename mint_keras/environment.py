@@ -1,6 +1,7 @@
 """What has to be said to other libraries before they load, and how they load without notices."""
 
 import contextlib
+import gc
 import json
 import os
 import sys
@@ -73,12 +74,21 @@ def _changed(theirs: str) -> str:
 
 
 def import_tensorflow() -> None:
-    """Loads TensorFlow without what its C++ libraries print, unless loading fails."""
-    with hidden_notices():
-        import tensorflow
+    """Loads TensorFlow and Keras without what C++ libraries print, unless loading fails.
 
-        tensorflow.get_logger().setLevel("ERROR")  # each new head is traced anew, which it would warn of
-        tensorflow.config.list_physical_devices("GPU")  # the search prints too, on its first use
+    Their half a million objects stay: collections of garbage, of which whoever builds graphs makes many, pass them by.
+    """
+    gc.disable()
+    try:
+        with hidden_notices():
+            import keras  # noqa: F401
+            import tensorflow
+
+            tensorflow.get_logger().setLevel("ERROR")  # each new head is traced anew, which it would warn of
+            tensorflow.config.list_physical_devices("GPU")  # the search prints too, on its first use
+        gc.freeze()
+    finally:
+        gc.enable()
 
 
 @contextlib.contextmanager

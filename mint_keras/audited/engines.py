@@ -42,7 +42,7 @@ class Engine(NamedTuple):
 KERAS = Engine(backends.KERAS)
 # In the order in which they are tried: who starts fast comes first.
 ENGINES = (
-    Engine(backends.ONNXRUNTIME), Engine(backends.LITERT), Engine(backends.OPENVINO), Engine(backends.KERAS, xla=True),
+    Engine(backends.LITERT), Engine(backends.ONNXRUNTIME), Engine(backends.OPENVINO), Engine(backends.KERAS, xla=True),
 )  # fmt: skip
 Networks = Mapping[str, keras.Model]  # from `taps.extractor`, in float32, by name
 Forwards = dict[str, runtime.Forward]
