@@ -74,21 +74,16 @@ def _changed(theirs: str) -> str:
 
 
 def import_tensorflow() -> None:
-    """Loads TensorFlow and Keras without what C++ libraries print, unless loading fails.
-
-    Their half a million objects stay: collections of garbage, of which whoever builds graphs makes many, pass them by.
-    """
+    """Loads TensorFlow and Keras without what C++ libraries print, unless loading fails."""
     gc.disable()
-    try:
-        with hidden_notices():
-            import keras  # noqa: F401
-            import tensorflow
+    with hidden_notices():
+        import keras  # noqa: F401
+        import tensorflow
 
-            tensorflow.get_logger().setLevel("ERROR")  # each new head is traced anew, which it would warn of
-            tensorflow.config.list_physical_devices("GPU")  # the search prints too, on its first use
-        gc.freeze()
-    finally:
-        gc.enable()
+        tensorflow.get_logger().setLevel("ERROR")  # each new head is traced anew, which it would warn of
+        tensorflow.config.list_physical_devices("GPU")  # the search prints too, on its first use
+    gc.freeze()  # half a million objects that stay: whoever builds graphs collects garbage often, and would meet them
+    gc.enable()
 
 
 @contextlib.contextmanager

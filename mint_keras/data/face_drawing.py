@@ -9,13 +9,15 @@ import math
 import cv2
 import numpy as np
 
-Colour = tuple[int, int, int]
+Colour = tuple[int, ...]  # red, green, blue
+_Pair = tuple[float, float]
 
 # cv2's fixed-point coordinates: sixteenths of a pixel. Polygons on 8-bit pixels are the same on every processor.
 _SHIFT = 4
 _CIRCLE = np.array([(math.cos(2 * math.pi * k / 32), math.sin(2 * math.pi * k / 32)) for k in range(32)])
 # From left to right across a mouth, a brow or a fringe.
 _HALF = np.linspace(-1.0, 1.0, 13)
+_DOWN = np.array([0.0, 1.0])
 SIZE = 112
 _RAMP = np.linspace(-1.0, 1.0, SIZE, dtype=np.float32)
 
@@ -151,9 +153,7 @@ class _Pen:
     def fill(self, points: np.ndarray, colour: Colour, depth: float = 0.0) -> None:
         self.line(points, colour, 0, depth, True)
 
-    def ellipse(
-        self, centre: tuple[float, float], radii: tuple[float, float], colour: Colour, depth: float = 0.0
-    ) -> None:
+    def ellipse(self, centre: _Pair, radii: _Pair, colour: Colour, depth: float = 0.0) -> None:
         self.line(_CIRCLE * radii + centre, colour, 0, depth, True)
 
     def line(
@@ -212,19 +212,19 @@ def _draw_nose_and_mouth(pen: _Pen, person: Person, scene: Scene) -> None:
     arc = 1 - _HALF**2
     corner = height + bend
     line = np.array([_HALF * width, corner - bend * 1.9 * arc]).T
-    upper = line - _down(arc * person.lip_thickness * (1 - 0.25 * np.abs(np.abs(_HALF) - 0.25)))
-    low = line + _down(arc * gap)
-    lower = low + _down(arc * person.lip_thickness * 1.25)
+    upper = line - np.outer(arc * person.lip_thickness * (1 - 0.25 * np.abs(np.abs(_HALF) - 0.25)), _DOWN)
+    low = line + np.outer(arc * gap, _DOWN)
+    lower = low + np.outer(arc * person.lip_thickness * 1.25, _DOWN)
     pen.fill(np.concatenate([upper, line[::-1]]), _shade(lips, 0.88), 0.3)
     pen.fill(np.concatenate([low, lower[::-1]]), lips, 0.3)
     if gap > 0.05:
         pen.fill(np.concatenate([line, low[::-1]]), (58, 18, 22), 0.25)
-        teeth = line + _down(arc * gap * 0.45)
+        teeth = line + np.outer(arc * gap * 0.45, _DOWN)
         pen.fill(np.concatenate([line, teeth[::-1]])[2:-2], (236, 230, 220), 0.26)
     else:
         pen.line(line, _shade(lips, 0.5), 1, 0.3)
     if person.moustache > 0:
-        top = line - _down(0.16 + arc * (0.16 + 0.22 * person.moustache))
+        top = line - np.outer(0.16 + arc * (0.16 + 0.22 * person.moustache), _DOWN)
         colour = _blend(person.skin, person.hair, 0.5 + 0.5 * person.moustache)
         pen.fill(np.concatenate([top, (upper + np.array([0.0, 0.02]))[::-1]]), colour, 0.34)
 
@@ -233,7 +233,7 @@ def _draw_eyes(pen: _Pen, person: Person, scene: Scene) -> None:
     opening = max(0.08, 0.62 * (1 - scene.eyes_closed))
     for side in (-1, 1):
         x, size = side * person.eye_distance, person.eye_size
-        tilt = np.array([0.0, 1.0]) * (-side * person.eye_tilt * _CIRCLE[:, :1])
+        tilt = _DOWN * (-side * person.eye_tilt * _CIRCLE[:, :1])
         almond = _CIRCLE * np.array([size, size * opening]) + tilt + np.array([x, 0.0])
         pen.fill(almond, (238, 234, 230), 0.12)
         centre, radius = (x + 0.14 * size * scene.gaze, 0.0), size * 0.52
@@ -284,25 +284,17 @@ def _pose(points: np.ndarray, depth: float | np.ndarray, scene: Scene) -> np.nda
     return posed
 
 
-def _down(y: np.ndarray) -> np.ndarray:
-    return np.array([0 * y, y]).T
-
-
 def _plane(numbers: np.ndarray) -> np.ndarray:
     return numbers.view(np.float64).reshape(-1, 2)
 
 
 def _vary(colour: Colour, u: np.ndarray, amount: int) -> Colour:
-    red, green, blue = (min(max(c + int((2 * float(v) - 1) * amount), 0), 255) for c, v in zip(colour, u, strict=True))
-    return red, green, blue
+    return tuple(min(max(c + int((2 * float(v) - 1) * amount), 0), 255) for c, v in zip(colour, u, strict=True))
 
 
 def _shade(colour: Colour, factor: float) -> Colour:
-    red, green, blue = colour
-    return min(int(red * factor), 255), min(int(green * factor), 255), min(int(blue * factor), 255)
+    return tuple([min(int(c * factor), 255) for c in colour])
 
 
 def _blend(first: Colour, second: Colour, share: float) -> Colour:
-    share = min(share, 1.0)
-    red, green, blue = (int(a + (b - a) * share) for a, b in zip(first, second, strict=True))
-    return red, green, blue
+    return tuple([int(a + (b - a) * min(share, 1.0)) for a, b in zip(first, second, strict=True)])
