@@ -1,5 +1,6 @@
 """Settings of Keras that somebody keeps for other work change nothing here."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -69,3 +70,10 @@ def test_keras_itself_follows(tmp_path: Path) -> None:
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=variables, check=True)
     assert found.stdout.split() == ["tensorflow", "float32", "channels_last"]
     assert found.stderr.count("own settings") == 1
+
+
+def test_what_libraries_consist_of_is_passed_by_when_garbage_is_collected() -> None:
+    gc.unfreeze()
+    environment.import_tensorflow()
+    assert gc.get_freeze_count() > 100_000
+    assert gc.isenabled()
