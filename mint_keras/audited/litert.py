@@ -30,10 +30,14 @@ def to_tflite(model: keras.Model) -> bytes:
     """
     signature = tf.TensorSpec(model.input.shape, model.input.dtype, name=model.input.name)
     # Weights as constants: saving and loading variables would take three quarters of the time.
-    values = [[*map(np.asarray, some)] for some in (model.trainable_variables, model.non_trainable_variables)]
-    serve = tf.function(lambda images: model.stateless_call(*values, images, training=False)[0], [signature], False)
+    values = [(variable, np.asarray(variable)) for variable in model.variables]
+
+    def serve(images: tf.Tensor) -> dict[str, tf.Tensor]:
+        with keras.StatelessScope(values):
+            return model(images, training=False)  # not `stateless_call`, with which operations have other names
+
     with tempfile.TemporaryDirectory() as folder:
-        tf.saved_model.save(tf.Module(), folder, signatures={SIGNATURE: serve})
+        tf.saved_model.save(tf.Module(), folder, {SIGNATURE: tf.function(serve, [signature], autograph=False)})
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
         # With Flex operations the conversion would succeed, and LiteRT on a laptop refuse the file.
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]

@@ -107,7 +107,7 @@ def draw(person: Person, scene: Scene, to_pixels: complex, origin: complex) -> n
     image = cv2.resize(scene.background, (SIZE, SIZE), interpolation=cv2.INTER_LINEAR_EXACT)
     pen = _Pen()
     _draw_body_and_skin(pen, person, scene)
-    pen.num_soft = len(pen.shapes)
+    num_soft = len(pen.shapes)
     _draw_nose_and_mouth(pen, person, scene)
     _draw_eyes(pen, person, scene)
     _draw_hair(pen, person, scene)
@@ -115,15 +115,13 @@ def draw(person: Person, scene: Scene, to_pixels: complex, origin: complex) -> n
     if person.wears_glasses:
         frame, size = _shade(person.hair, 0.5), person.glasses_size
         for side in (-1, 1):
-            rim = _CIRCLE * np.array([size, size * 0.8])
-            pen.line(rim + np.array([side * person.eye_distance * 1.02, 0.08]), frame, 2, 0.35, closed=True)
+            pen.line(_CIRCLE * (size, size * 0.8) + (side * person.eye_distance * 1.02, 0.08), frame, 2, 0.35, True)
             temple = [(side * (person.eye_distance + size), 0.0), (side * person.face_width, 0.0)]
             pen.line(np.array(temple), frame, 1, -0.2)
         gap = person.eye_distance * 1.02 - size
         pen.line(np.array([(-gap, 0.0), (gap, 0.0)]), frame, 2, 0.5)
-    image = pen.paint(image, scene, to_pixels, origin)
-    across, down = np.float32(scene.light_x) * _RAMP[None, :], np.float32(scene.light_y) * _RAMP[:, None]
-    light = np.float32(scene.ambient) + across + down
+    image = pen.paint(image, num_soft, scene, to_pixels, origin)
+    light = np.float32(scene.ambient) + np.float32(scene.light_x) * _RAMP + np.float32(scene.light_y) * _RAMP[:, None]
     return np.clip(image * cv2.merge([light] * 3), 0, 255).astype(np.uint8)
 
 
@@ -132,15 +130,14 @@ class _Pen:
 
     def __init__(self) -> None:
         self.shapes: list[tuple[np.ndarray, float, Colour, int, bool]] = []
-        self.num_soft = 0
 
-    def paint(self, image: np.ndarray, scene: Scene, to_pixels: complex, origin: complex) -> np.ndarray:
+    def paint(self, image: np.ndarray, num_soft: int, scene: Scene, factor: complex, origin: complex) -> np.ndarray:
         lengths = [len(points) for points, *_ in self.shapes]
         depths = np.repeat([depth for _, depth, *_ in self.shapes], lengths)
-        posed = _pose(np.concatenate([points for points, *_ in self.shapes]), depths, scene) * to_pixels + origin
+        posed = _pose(np.concatenate([points for points, *_ in self.shapes]), depths, scene) * factor + origin
         pixels, end = np.rint(_plane(posed) * 2**_SHIFT).astype(np.int32), 0
         for number, (points, _, colour, thickness, closed) in enumerate(self.shapes):
-            if number == self.num_soft:
+            if number == num_soft:
                 # Everything so far becomes soft shading; what follows keeps its edges.
                 image = cv2.GaussianBlur(image, (9, 9), 2.0)
             start, end = end, end + len(points)

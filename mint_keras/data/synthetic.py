@@ -137,8 +137,7 @@ def _capture_image(image: np.ndarray, capture: Capture, rng: np.random.Generator
     contrast, brightness = _between(capture.contrast, u[1]), _integer_between(capture.brightness, u[2])
     saturation = _between(capture.saturation, u[1])
     # Colour by colour: of three numbers at a time NumPy would take five times as long.
-    planes = np.stack(cv2.split(image))
-    graded = (planes - np.float32(128)) * np.float32(contrast) + np.float32(128 + brightness)
+    graded = (np.stack(cv2.split(image)) - np.float32(128)) * np.float32(contrast) + np.float32(128 + brightness)
     # Not a matrix product: its order of additions differs between processors.
     grey = sum(plane * np.float32(weight) for plane, weight in zip(graded, (0.299, 0.587, 0.114), strict=True))
     graded = grey + (graded - grey) * np.float32(saturation) + np.array(capture.cast, np.float32)[:, None, None]
