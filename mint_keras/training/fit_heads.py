@@ -170,22 +170,28 @@ def steps_at_once(steps: int) -> int:
     return max(num for num in range(1, _STEPS_AT_ONCE + 1) if steps % num == 0)
 
 
+def standardised(model: keras.Model, data: batches.LabelledAad) -> np.ndarray:
+    """Returns a head's inputs beside one another, (n, d), as its layer "standardise" gives them, adapted on them."""
+    features, _ = data.batch(np.arange(len(data.rows)))
+    vectors = np.concatenate([features[tap] for tap in model.input], axis=1)
+    for layer in (layer for layer in model.layers if layer.name == "standardise"):
+        layer.adapt(vectors)
+        vectors = np.asarray(layer(vectors))
+    return vectors
+
+
 def behind_standardising(model: keras.Model, data: batches.LabelledAad) -> tuple[keras.Model, batches.LabelledAad]:
     """Adapts the layer "standardise", if there is one, and returns the layers behind it, with what they are fed."""
     names = [layer.name for layer in model.layers]
     if "standardise" not in names:
         return model, data
-    place = names.index("standardise")
-    standardise, behind = model.layers[place], model.layers[place + 1 :]
-    features, _ = data.batch(np.arange(len(data.rows)))
-    vectors = np.concatenate([features[tap] for tap in model.input], axis=1)
-    standardise.adapt(vectors)
-    fed = {"standardised": np.asarray(standardise(vectors))}
+    behind, vectors = model.layers[names.index("standardise") + 1 :], standardised(model, data)
     with model.distribute_strategy.scope():
         score = entry = keras.Input(vectors.shape[1:], name="standardised")
         for layer in behind:
             score = layer(score)
         rest = keras.Model({"standardised": entry}, score, name=model.name)
+    fed = {"standardised": vectors}
     return rest, batches.LabelledAad(fed, np.arange(len(vectors)), data.is_member, held_bytes=vectors.nbytes)
 
 

@@ -5,6 +5,8 @@ Alone, a step of such a head takes less time than TensorFlow takes to begin it.
 
 import dataclasses
 import hashlib
+import itertools
+import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,7 +20,6 @@ from mint_keras import borders, formats, paper
 from mint_keras.training import batches, fit_heads
 
 _FIGURES = ("accuracy", "cross_entropy", "loss")  # of every head, after every epoch
-_KINDS = ("trainable_variables", "non_trainable_variables")  # of a head, in the order that it takes them
 CHECKPOINT = "checkpoint.npz"
 _STEPS_AT_ONCE = 64  # between two returns to Python, which may have been interrupted
 
@@ -45,31 +46,31 @@ def fit_together(
 ) -> None:
     """Trains heads in float32 on one device, as `fit_heads.fit_head` does but for the order of some additions.
 
+    They begin with a dense layer of an L1 penalty, behind their standardising, and differ in nothing but its inputs.
+
     What a head becomes depends on none of the others, on one machine to the last bit.
 
     Args:
-        trainings: Heads, whose data name the same rows and classes.
+        trainings: Heads, whose data name the same rows and classes; with none, nothing is done.
         epochs: Passes over the larger class.
         folder: Takes the checkpoint of a long training, which the same heads continue; who has kept them removes it.
         on_epoch: Called with the number of epochs of heads that are new since the last call.
         checkpoint_seconds: Least time between two checkpoints.
     """
+    if not trainings:
+        return
     is_member, seeds = trainings[0].data.is_member, list(dict.fromkeys(one.seed for one in trainings))
-    trainings, groups = _grouped(trainings, seeds)
-    labels, weights = tf.constant(is_member[:, None], tf.float32), [v for group in groups for v in group.weights]
+    heads = _SideBySide(trainings, seeds)
+    trainings, labels = heads.trainings, tf.constant(is_member[:, None], tf.float32)
     adam = keras.optimizers.Adam(paper.LEARNING_RATE)
-    adam.build(weights)
+    adam.build([heads.weights])
 
     def move(steps: tf.Tensor) -> tf.Tensor:
         total = tf.zeros((len(trainings), len(_FIGURES)))
         for chosen in steps:
-            gradients, figures = [], []
-            for group in groups:
-                of_weights, of_heads = group.step(chosen, labels)
-                gradients += of_weights
-                figures.append(of_heads)
-            adam.apply(gradients, weights)
-            total += tf.concat(figures, 0)
+            gradient, figures = heads.step(chosen, labels)
+            adam.apply([gradient], [heads.weights])
+            total += figures
         return total
 
     # Made once, since TensorFlow warns of functions that are made again and again.
@@ -77,7 +78,7 @@ def fit_together(
     run = tf.function(move, input_signature=[steps]).get_concrete_function()
     path = folder / CHECKPOINT if folder else None
     whom = _whom(trainings, epochs) if path else ""
-    state = [*weights, *(v for group in groups for v in group.states), *adam.variables]
+    state = [heads.weights, *heads.states, *adam.variables]
     history = _restored(path, state, whom) if path and path.is_file() else []
     on_epoch(len(history) * len(trainings))
     orders, saved = [batches.endless(is_member, seed, len(history)) for seed in seeds], time.monotonic()
@@ -92,8 +93,7 @@ def fit_together(
             with formats.atomic_path(path) as temporary, open(temporary, "wb") as file:
                 np.savez(file, whom=whom, history=history, **{str(k): of.numpy() for k, of in enumerate(state)})
             saved = time.monotonic()
-    for group in groups:
-        group.give_back()
+    heads.give_back()
     for training, figures in zip(trainings, np.swapaxes(history, 0, 1).tolist(), strict=True):
         _log(training.folder, figures)
 
@@ -104,7 +104,9 @@ def _whom(trainings: Sequence[Training], epochs: int) -> str:
     for data in {id(one.data): one.data for one in trainings}.values():
         arrays = (*data.features.values(), data.rows, data.is_member)
         seen[id(data)] = [hashlib.sha256(np.asarray(of[:]).tobytes()).hexdigest() for of in arrays]
-    return formats.sha256_json([epochs, *([one.model.to_json(), one.seed, seen[id(one.data)]] for one in trainings)])
+    return formats.sha256_json(
+        ["one vector", epochs, *([one.model.to_json(), one.seed, seen[id(one.data)]] for one in trainings)]
+    )
 
 
 def _restored(path: Path, state: Sequence[keras.Variable], whom: str) -> list[np.ndarray]:
@@ -131,59 +133,95 @@ def _log(folder: Path | None, figures: Sequence[Sequence[float]]) -> None:
     events.close()
 
 
-def _grouped(trainings: Sequence[Training], seeds: Sequence[int]) -> tuple[list[Training], list["_Group"]]:
-    """Returns trainings in the order of their groups, and the groups."""
-    fed: dict[tuple[int, bool], dict[str, tf.Tensor]] = {}
-    parts: dict[str, list[tuple[Training, keras.Model, dict[str, tf.Tensor], int]]] = {}
+def _vectors(trainings: Sequence[Training]) -> list[tf.Tensor]:
+    """Adapts the layers "standardise" and returns what is fed to each head behind them; heads of the same share it."""
+    found: dict[tuple, tuple[tf.Tensor, list[np.ndarray]]] = {}
     for one in trainings:
-        head, data = fit_heads.behind_standardising(one.model, one.data)
-        key = id(one.data), data is one.data  # standardised or as it is
-        if key not in fed:
-            fed[key] = batches.widened(data.batch(np.arange(len(data.rows)))[0])
-        parts.setdefault(head.to_json(), []).append((one, head, fed[key], seeds.index(one.seed)))
-    # TensorFlow adds up in another order for one head than for several: who is alone has itself beside it.
-    groups = [_Group(*list(zip(*(of * 2)[: max(2, len(of))], strict=True))[1:]) for of in parts.values()]
-    return [one for of in parts.values() for one, *_ in of], groups
+        standardise = [layer for layer in one.model.layers if layer.name == "standardise"]
+        if (key := _key(one)) not in found:
+            vectors = fit_heads.standardised(one.model, one.data)
+            found[key] = batches.widened({"": vectors})[""], [v for layer in standardise for v in layer.get_weights()]
+        for layer in standardise:
+            layer.set_weights(found[key][1])
+            layer.finalize_state()
+    return [found[_key(one)][0] for one in trainings]
 
 
-class _Group:
-    """Heads of the same layers, the variables of all of them one upon another."""
+def _key(one: Training) -> tuple:
+    return (id(one.data), *one.model.input, any(layer.name == "standardise" for layer in one.model.layers))
 
-    def __init__(self, heads: Sequence[keras.Model], features: Sequence[dict[str, tf.Tensor]], rows: Sequence[int]):
-        self._head, self._features, self._rows = heads[0], features, list(rows)
-        self._num = len({id(head) for head in heads})
-        self._own = [list(zip(*(getattr(head, kind) for head in heads), strict=True)) for kind in _KINDS]
-        self.weights, self.states = (
-            [keras.Variable(np.stack([one.numpy() for one in same]), dtype=same[0].dtype) for same in of]
-            for of in self._own
+
+class _SideBySide:
+    """Heads of the same layers but for the number of their inputs, the variables of all of them one upon another.
+
+    Those of as many inputs share the product with the first kernel; all share what is behind it, made once for all.
+    """
+
+    def __init__(self, trainings: Sequence[Training], seeds: Sequence[int]) -> None:
+        fed = _vectors(trainings)
+        ways = [of.shape[1] for of in fed]
+        groups = [[k for k, other in enumerate(ways) if other == way] for way in sorted(set(ways))]
+        self.trainings = [trainings[k] for of in groups for k in of]
+        # TensorFlow adds up in another order for one head than for several: who is alone has itself beside it.
+        self._groups = [(of * 2)[: max(2, len(of))] for of in groups]
+        every = [k for of in self._groups for k in of]
+        self._shown = [every.index(k) for of in groups for k in of]
+        self._fed, self._rows = fed, [seeds.index(one.seed) for one in trainings]
+        dense = [next(la for la in one.model.layers if isinstance(la, keras.layers.Dense)) for one in trainings]
+        layers = [trainings[k].model.layers[trainings[k].model.layers.index(dense[k]) :] for k in every]
+        self._dense, *behind = layers[0]
+        score = entry = keras.Input((self._dense.units,))
+        for layer in behind:
+            score = layer(score)
+        self._rest = keras.Model(entry, score)
+        own = [sorted((v for la in of for v in la.variables), key=lambda v: not v.trainable) for of in layers]
+        kernels, *others = zip(*own, strict=True)
+        starts = itertools.accumulate(map(len, self._groups), initial=0)
+        self._own = [*(kernels[a:b] for a, b in itertools.pairwise(starts)), *others]
+        values, num = (
+            [np.stack([v.numpy() for v in same]) for same in self._own],
+            sum(of[0].trainable for of in self._own),
         )
+        self._shapes = [of.shape for of in values[:num]]
+        # Adam moves every number by itself: one long vector takes a tenth of the operations that variables take.
+        self.weights = keras.Variable(np.concatenate([of.ravel() for of in values[:num]]))
+        self.states = [keras.Variable(of, dtype=of.dtype.name) for of in values[num:]]
 
-    def step(self, chosen: tf.Tensor, labels: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
-        """Returns gradients of the weights, and figures of each head, for rows of the data, (seeds, batch)."""
-        chosen = tf.gather(chosen, self._rows)
-        fed = [{tap: tf.gather(v, chosen[k]) for tap, v in of.items()} for k, of in enumerate(self._features)]
+    def _parts(self) -> list[tf.Tensor]:
+        parts = tf.split(self.weights.value, [math.prod(shape) for shape in self._shapes])
+        return list(map(tf.reshape, parts, self._shapes))
+
+    def step(self, chosen: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the gradient of the weights, and figures of each head, for rows of the data, (seeds, batch)."""
 
         def alone(held: tuple) -> tuple[list[tf.Tensor], list[tf.Tensor], tf.Tensor]:
-            weights, states, features, right = held
+            weights, states, right = held
             with tf.GradientTape() as tape:
                 tape.watch(weights)
-                found = self._head.stateless_call(weights, states, features, training=True, return_losses=True)
-                score, states, penalties = found
+                found = self._dense.activation(weights[0] + weights[1])
+                score, states = self._rest.stateless_call(weights[2:], states, found, training=True)
                 cross_entropy = tf.reduce_mean(keras.losses.binary_crossentropy(right, score))
-                loss = tf.add_n([cross_entropy, *penalties])
             accuracy = tf.reduce_mean(keras.metrics.binary_accuracy(right, score))
-            return tape.gradient(loss, weights), states, tf.stack([accuracy, cross_entropy, loss])
+            return tape.gradient(cross_entropy, weights), states, tf.stack([accuracy, cross_entropy])
 
-        held = [[variable.value for variable in of] for of in (self.weights, self.states)]
-        stacked = tf.nest.map_structure(lambda *parts: tf.stack(parts), *fed)
-        gradients, states, figures = tf.vectorized_map(alone, (*held, stacked, tf.gather(labels, chosen)), warn=False)
+        num, l1, parts = len(self._groups), self._dense.kernel_regularizer.l1, self._parts()
+        kernels, others = parts[:num], parts[num:]
+        fed = [tf.stack([tf.gather(self._fed[k], chosen[self._rows[k]]) for k in of]) for of in self._groups]
+        sums = tf.concat(list(map(tf.matmul, fed, kernels)), 0)
+        right = tf.gather(tf.gather(labels, chosen), [self._rows[k] for of in self._groups for k in of])
+        held = ([sums, *others], [variable.value for variable in self.states], right)
+        (of_sums, *gradients), states, figures = tf.vectorized_map(alone, held, warn=False)
         for variable, value in zip(self.states, states, strict=True):
             variable.assign(value)
-        return gradients, figures[: self._num]
+        triples = zip(fed, tf.split(of_sums, [len(of) for of in self._groups]), kernels, strict=True)
+        of_kernels = [tf.matmul(x, of, transpose_a=True) + l1 * tf.sign(kernel) for x, of, kernel in triples]
+        penalty = tf.concat([l1 * tf.reduce_sum(tf.abs(kernel), (1, 2)) for kernel in kernels], 0)
+        figures = tf.concat([figures, (figures[:, 1] + penalty)[:, None]], 1)
+        gradient = tf.concat([tf.reshape(of, [-1]) for of in (*of_kernels, *gradients)], 0)
+        return gradient, tf.gather(figures, self._shown)
 
     def give_back(self) -> None:
         """Gives every head what it has become."""
-        for of, stacks in zip(self._own, (self.weights, self.states), strict=True):
-            for same, stack in zip(of, stacks, strict=True):
-                for variable, value in zip(same, stack.numpy(), strict=True):
-                    variable.assign(value)
+        for same, stack in zip(self._own, [*self._parts(), *self.states], strict=True):
+            for variable, value in zip(same, stack.numpy(), strict=True):
+                variable.assign(value)

@@ -46,6 +46,27 @@ def test_no_head_depends_on_those_beside_it() -> None:
         np.testing.assert_array_equal(one.numpy(), other.numpy())
 
 
+def test_no_heads_are_trained_in_no_time() -> None:
+    assert train([]) == []
+
+
+def test_data_are_standardised_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    adapted: list[int] = []
+    adapt = keras.layers.Normalization.adapt
+
+    def counted(layer: keras.layers.Normalization, vectors: np.ndarray) -> None:
+        adapted.append(vectors.shape[1])
+        adapt(layer, vectors)
+
+    monkeypatch.setattr(keras.layers.Normalization, "adapt", counted)
+    heads = train([(0, 5), (0, 6), (2, 5), (0, 7)], epochs=1)
+    assert sorted(adapted) == [5, 12]
+    for head in heads[1:2] + heads[3:]:
+        np.testing.assert_array_equal(
+            *(h.get_layer("standardise")(SEEN[0].features["conv5"]) for h in (head, heads[0]))
+        )
+
+
 @pytest.mark.parametrize("k", [0, 2])
 def test_steps_are_those_of_keras(k: int) -> None:
     """Four steps: later ones turn the last bits into other heads, as they do on another processor."""
