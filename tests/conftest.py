@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
+import functools
 import gc
 import hashlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,13 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # a worker a core: threads of two would
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+
+# Large arrays come and go. Memory that glibc gives back each time is filled with zeros again by the kernel: half of the
+# time of a network on the CPU.
+if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
+    for name, number in (("MALLOC_TRIM_THRESHOLD_", -1), ("MALLOC_MMAP_THRESHOLD_", -3)):
+        os.environ[name] = str(2**30)  # of the processes that tests start
+        mallopt(number, 2**30)
 
 import mint_keras  # noqa: F401 # tells ONNX Runtime to keep quiet, before any test imports it
 
@@ -69,6 +78,17 @@ def nothing_is_measured() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def drawn_once() -> Iterator[None]:
+    """What a lab face looks like hangs on its name alone, and most tests look at the same few hundred."""
+    from mint_keras.data import synthetic
+
+    drawn = functools.lru_cache(4096)(synthetic.render)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(synthetic, "render", functools.wraps(synthetic.render)(lambda location: drawn(location).copy()))
+        yield
+
+
 @pytest.fixture(scope="session")
 def once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Once:
     """Makes a folder that all workers of the session read: the first one who asks makes it, and the others wait."""
@@ -113,6 +133,56 @@ def converted_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(onnx_forward, "to_onnx", to_onnx)
+        yield
+
+
+@pytest.fixture(scope="module")
+def loaded_once() -> Iterator[None]:
+    """Models are loaded, traced and copied once: of equal ones that nobody changes it does not matter which one it is.
+
+    Whoever did change one would be noticed, and the next one who asks is given one that is made anew.
+    """
+    import keras
+    import tensorflow as tf
+
+    from mint_keras import formats
+    from mint_keras.audited import recalibration, runtime
+
+    load, copy, forward = keras.saving.load_model, recalibration.copy_without_faces, runtime.forward
+    made = dict[tuple, tuple[Any, Any, str]]()
+
+    def state(network: Any) -> str:
+        weights = [hashlib.sha256(weight.numpy().tobytes()).hexdigest() for weight in network.weights]
+        layers = [(layer.name, layer.trainable, layer.compute_dtype) for layer in network.layers]
+        ends = keras.tree.flatten((network.input, network.output))
+        made_by = [(end.shape, end.dtype, end._keras_history.operation.name) for end in ends]
+        return repr([weights, layers, made_by, sorted(network.output) if isinstance(network.output, dict) else ""])
+
+    def kept(key: tuple, make: Callable[[], Any], network: Any = None) -> Any:
+        if tf.distribute.has_strategy():
+            return make()
+        found = made.get(key)
+        if found is None or found[2] != state(found[1]):
+            value = make()
+            found = made[key] = value, network or value, state(network or value)
+        return found[0]
+
+    def load_model(file: Path, **options: Any) -> Any:
+        make = functools.partial(load, file, **options)
+        is_audited = Path(file).name == formats.MODEL
+        return kept((formats.sha256_file(file), *sorted(options.items())), make) if is_audited else make()
+
+    def copy_without_faces(network: Any, taps: Sequence[str], seed: int) -> Any:
+        return kept((state(network), *taps, seed), lambda: copy(network, taps, seed))
+
+    def traced(network: Any, xla: bool = False) -> Any:
+        key = (state(network), xla, network.distribute_strategy)
+        return kept(key, lambda: forward(network, xla), network)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keras.saving, "load_model", load_model)
+        patch.setattr(recalibration, "copy_without_faces", copy_without_faces)
+        patch.setattr(runtime, "forward", traced)
         yield
 
 

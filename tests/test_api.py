@@ -18,6 +18,8 @@ from mint_keras.heads import specs
 from mint_keras.scorers import blind
 from mint_keras.statistics import verdict
 
+pytestmark = pytest.mark.usefixtures("loaded_once")
+
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = keras.layers
 

@@ -17,6 +17,8 @@ from mint_keras.runs import run as runs
 from mint_keras.scorers.look import Look
 from mint_keras.statistics import metrics
 
+pytestmark = pytest.mark.usefixtures("loaded_once")
+
 PARTS = {
     "ann": protocol.TRAIN_MEMBERS,
     "bob": protocol.TEST_MEMBERS,

@@ -21,6 +21,8 @@ from mint_keras.scorers.contract import Scorer
 from mint_keras.statistics import division, metrics
 from mint_keras.statistics.selection import Candidate
 
+pytestmark = pytest.mark.usefixtures("loaded_once")
+
 
 @pytest.fixture(scope="module")
 def run(run_folder: Path) -> Run:

@@ -14,6 +14,8 @@ from mint_keras.commands.attacks import Attacks, attacks
 from mint_keras.data import sample_tables
 from mint_keras.records import InputError
 
+pytestmark = pytest.mark.usefixtures("loaded_once", "few_views")
+
 
 def few(source: Path, to: Path) -> str:
     """Two photos of everybody in a list."""

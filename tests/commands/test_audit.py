@@ -26,6 +26,8 @@ from mint_keras.runs import run as runs
 from mint_keras.scorers import blind, mint_plus
 from mint_keras.statistics import division, findings, verdict
 
+pytestmark = pytest.mark.usefixtures("loaded_once")
+
 OWN, SWAP = "own unseen photos", "cross-model swap"
 
 

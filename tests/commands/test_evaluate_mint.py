@@ -10,6 +10,8 @@ from mint_keras import score_files
 from mint_keras.commands.evaluate_mint import EvaluateMint, evaluate_mint, largest_difference
 from mint_keras.records import InputError, RefusedError
 
+pytestmark = pytest.mark.usefixtures("loaded_once")
+
 
 def test_evaluating_again_gives_the_same(run_folder: Path, tmp_path: Path) -> None:
     found = evaluate_mint(EvaluateMint(run_folder, tmp_path / "again", quiet=True))

@@ -21,6 +21,8 @@ from mint_keras.records import InputError, RefusedError
 from mint_keras.runs.run import open_run
 from mint_keras.runs.spec import RunSpec
 
+pytestmark = pytest.mark.usefixtures("loaded_once")
+
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ("synthetic:1/web/0-39/2", "synthetic:1/news/100-119/2")
 
@@ -263,14 +265,14 @@ class TestStoreForHeads:
         ],
     )
     def test_a_store_that_does_not_fit(
-        self, options: dict, error: type, message: str, store_folder: Path, audited_folder: Path, tmp_path: Path
+        self, options: dict, error: type, message: str, maps: Path, audited_folder: Path, tmp_path: Path
     ) -> None:
         with pytest.raises(error, match=message):
-            open_run(self.spec(audited_folder, **{"store": store_folder} | options), tmp_path / "out")
+            open_run(self.spec(audited_folder, **{"store": maps} | options), tmp_path / "out")
 
-    def test_a_store_of_another_model(self, store_folder: Path, tmp_path: Path) -> None:
+    def test_a_store_of_another_model(self, maps: Path, tmp_path: Path) -> None:
         with pytest.raises(RefusedError, match="another audited model"):
-            open_run(self.spec(ROOT / "models" / "lab", store=store_folder), tmp_path / "out")
+            open_run(self.spec(ROOT / "models" / "lab", store=maps), tmp_path / "out")
 
 
 def test_the_defaults_are_those_of_the_modules_below() -> None:

@@ -26,6 +26,8 @@ from mint_keras.runs.spec import RunSpec
 from mint_keras.statistics import metrics
 from tests.conftest import ROOT, Once
 
+pytestmark = pytest.mark.usefixtures("loaded_once")
+
 
 def small(audited: Path, out: Path, **options: object) -> TrainMint:
     defaults = {"taps": ("conv4",), "num_train": 70, "num_test": 20, "num_seeds": 1, "quiet": True}

@@ -1,6 +1,7 @@
 """The lab's faces: same location, same bytes; landmarks where the face is; databases as described; people differ."""
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Iterator
 
 import cv2
 import numpy as np
@@ -10,6 +11,14 @@ from mint_keras.data import face_drawing, synthetic
 from mint_keras.records import InputError
 
 DATABASES = list(synthetic.DATABASES)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def drawn_each_time() -> Iterator[None]:
+    """Here the drawing itself is asked for, where other tests are given a face that was drawn before."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(synthetic, "render", inspect.unwrap(synthetic.render))
+        yield
 
 
 @pytest.fixture(scope="module")

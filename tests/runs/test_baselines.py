@@ -25,6 +25,8 @@ from mint_keras.runs.spec import RunSpec
 from mint_keras.scorers import baselines
 from mint_keras.scorers.baselines import BASELINES
 
+pytestmark = pytest.mark.usefixtures("loaded_once")
+
 MEMBERS, HELD_OUT = "synthetic:1/web/0-19/6", "synthetic:1/web/60-67/4"  # they need not be the model's own here
 EXTERNALS = "synthetic:1/phone/900-911/6"
 EVALUATE = ("synthetic:1/scan/950-953/5", "synthetic:1/scan/960-971/1")  # twelve people have one face only

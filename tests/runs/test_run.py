@@ -3,6 +3,7 @@
 import dataclasses
 import shutil
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -18,6 +19,8 @@ from mint_keras.runs import run as runs
 from mint_keras.runs.run import Run, fit_and_score, heads_of, is_finished, load_head, open_run, reopen
 from mint_keras.runs.spec import HeadKey, RunSpec, read_spec
 from mint_keras.training import fit_heads
+
+pytestmark = pytest.mark.usefixtures("loaded_once")
 
 
 def small(audited: Path, **options: object) -> RunSpec:
@@ -44,15 +47,14 @@ def test_every_score_is_the_heads_for_that_very_sample(run_folder: Path) -> None
 def test_a_head_that_is_fitted_again_gives_the_runs_scores(run_folder: Path) -> None:
     """Controls fit heads through other models by this very function."""
     run = reopen(run_folder)
-    for model in (AUDITED, UNTRAINED):
-        found = fit_and_score(heads_of(run.spec)["conv4"], run.aad, model, run.protocol, run.spec.seed)
-        key = ("vanilla", model, "conv4")
-        kept = [p for p in score_files.read_scores(run_folder / "scores.csv") if (p.scorer, p.model, p.tap) == key]
-        assert [part.evaluation for part in found] == [part.evaluation for part in kept]
-        for part, of_run in zip(found, kept, strict=True):
-            assert (part.scorer, part.model, part.tap, part.seed) == (*key, of_run.seed)
-            np.testing.assert_array_equal(part.samples.sample_id, of_run.samples.sample_id)
-            np.testing.assert_array_equal(part.logit, of_run.logit)
+    found = fit_and_score(heads_of(run.spec)["conv4"], run.aad, UNTRAINED, run.protocol, run.spec.seed)
+    key = ("vanilla", UNTRAINED, "conv4")
+    kept = [p for p in score_files.read_scores(run_folder / "scores.csv") if (p.scorer, p.model, p.tap) == key]
+    assert [part.evaluation for part in found] == [part.evaluation for part in kept]
+    for part, of_run in zip(found, kept, strict=True):
+        assert (part.scorer, part.model, part.tap, part.seed) == (*key, of_run.seed)
+        np.testing.assert_array_equal(part.samples.sample_id, of_run.samples.sample_id)
+        np.testing.assert_array_equal(part.logit, of_run.logit)
 
 
 def test_only_exactly_this_run_is_finished(run_folder: Path, tmp_path: Path) -> None:
@@ -141,12 +143,32 @@ def test_a_head_that_was_trained_again_is_named(run_folder: Path, tmp_path: Path
 def test_heads_that_are_trained_together_are_those_trained_alone(
     run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where memory holds the data of one tap at a time."""
-    opened = reopen(run_folder)
-    for name, held in (("alone", 1), ("together", 2**30)):
-        monkeypatch.setattr(runs.batches, "HELD_BYTES", held)
-        monkeypatch.setattr(runs.head.Head, "trains_together", lambda *_: True)
-        runs.fit_heads(dataclasses.replace(opened, folder=tmp_path / name), opened.spec.keys)
-    for key in opened.spec.keys:
-        one, other = (key.path(tmp_path / name, opened.spec.seed).read_bytes() for name in ("alone", "together"))
-        assert one == other == key.path(run_folder, opened.spec.seed).read_bytes()
+    """The run trained all of them together; where memory holds the data of one tap at a time, each is alone."""
+    opened, fit_together = reopen(run_folder), runs.head.fit_together
+    keys = [key for key in opened.spec.keys if key.model == AUDITED]
+    seen = opened.aad.seen(AUDITED)
+    assert all(recipe.trains_together(recipe.inputs(seen)) for recipe in heads_of(opened.spec).values())
+    nums: list[int] = []
+
+    def fit(wanted: list, *more: Any) -> list[runs.head.FittedHead]:
+        nums.append(len(wanted))
+        return fit_together(wanted, *more)
+
+    monkeypatch.setattr(runs.batches, "HELD_BYTES", 1)
+    monkeypatch.setattr(runs.head.Head, "trains_together", lambda *_: True)
+    monkeypatch.setattr(runs.head, "fit_together", fit)
+    runs.fit_heads(dataclasses.replace(opened, folder=tmp_path), keys)
+    assert nums == [1, 1, 1]
+    for key in keys:
+        assert key.path(tmp_path, opened.spec.seed).read_bytes() == key.path(run_folder, opened.spec.seed).read_bytes()
+
+
+def test_a_model_that_was_changed_is_not_shared(audited_folder: Path) -> None:
+    """What tests of runs share (`loaded_once`) is as it is in the file."""
+    first = zoo.load_audited(audited_folder)
+    assert zoo.load_audited(audited_folder) is first
+    before = first.weights[0].numpy()
+    first.weights[0].assign(before + 1)
+    again = zoo.load_audited(audited_folder)
+    assert again is not first
+    np.testing.assert_array_equal(again.weights[0].numpy(), before)

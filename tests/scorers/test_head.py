@@ -21,6 +21,8 @@ from mint_keras.statistics import metrics
 from mint_keras.training import fit_heads
 from tests.scorers.seen import observed, only
 
+pytestmark = pytest.mark.usefixtures("loaded_once")
+
 IS_MEMBER = np.arange(160) % 2 == 0
 
 
