@@ -20,7 +20,7 @@ from mint_keras.data import images, synthetic
 from mint_keras.records import RefusedError
 
 _SECONDS = 5.0  # of measuring at most, without what engines take to start
-_PAYS = 0.1  # of what is left of a job: no engine is tried whose start takes longer
+_PAYS = 0.1  # of what is left of a job: no engine is tried when those that were took longer to start
 _RELATIVE = 1e-5  # the largest error, over an output's largest value
 _AGAIN = 2e-5  # of a kept engine, so that last bits turn none away
 _CHUNK = 4  # XLA compiles for one size: that which was compared with Keras
@@ -70,7 +70,7 @@ def choose(networks: Networks, shown: np.ndarray, num_passes: float) -> Choice:
     """Measures engines on CPUs and takes the one that ends a job first and gives Keras' numbers; on GPUs takes Keras.
 
     Every output of every network must be Keras', to 1e-5 of its largest value. A further engine is tried only while a
-    tenth of what the job takes, at the best rate so far, is more than what the last one took to start. So a small job
+    tenth of what the job takes, at the best rate so far, is more than what all before it took to start. So a small job
     stays with Keras, where nothing has to be converted.
 
     Args:
@@ -95,7 +95,7 @@ def choose(networks: Networks, shown: np.ndarray, num_passes: float) -> Choice:
         return times[engine] * num_passes / len(some) + starts[engine] * len(others)
 
     for engine in filter(lambda one: backends.is_installed(one.backend), ENGINES):
-        if _PAYS * min(map(left, runs)) < [*starts.values()][-1]:
+        if _PAYS * min(map(left, runs)) < sum(starts.values()):
             break
         start = time.perf_counter()
         try:

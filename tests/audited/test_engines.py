@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 
 import keras
@@ -63,6 +64,19 @@ def test_the_fastest_is_taken_and_whoever_fails_is_named(choose: Callable[..., C
     assert "much more" not in said
     assert chosen.facts()["engine"] == {"backend": "onnxruntime", "xla": False}
     assert chosen.measured[ONNX] == pytest.approx(5.0)
+
+
+@pytest.mark.parametrize(("seconds", "tried"), [(100.0, 4), (25.0, 3), (15.0, 2), (5.0, 1)])
+def test_trying_takes_no_more_than_a_tenth_of_the_job(
+    seconds: float, tried: int, choose: Callable[..., Choice], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of them takes a second to start, and as long as the others for the job."""
+    ticks = itertools.count()
+    monkeypatch.setattr(engines.time, "perf_counter", lambda: float(next(ticks)))
+    monkeypatch.setattr(engines.os, "cpu_count", lambda: 2)  # of whom eight images are shown
+    monkeypatch.setattr(backends, "is_installed", lambda backend: backend != backends.OPENVINO)
+    chosen = choose({one: engine(8.0) for one in (KERAS, LITERT, ONNX, XLA)}, num_passes=seconds)
+    assert len(chosen.measured or [KERAS]) == tried
 
 
 @pytest.mark.parametrize("changes", [{"conv1": 1.0001}, {"outcome": 1.0001}, {"outcome": np.nan}])
