@@ -101,7 +101,7 @@ class Oracle:
 _SLOPES = ", but for PRelu's slopes (C,), which run as one per channel, as MXNet meant them"
 
 
-# Which inputs of operators on integers are weights and their zero point.
+# Which inputs of operators on integers are weights and their zero point. That of activations is always the third.
 _WEIGHTS = {"QLinearConv": (3, 5), "QLinearMatMul": (3, 5), "ConvInteger": (1, 3), "MatMulInteger": (1, 3)}
 
 
@@ -111,6 +111,7 @@ def _with_unsigned_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     On processors without VNNI, ONNX Runtime adds pairs of products of uint8 and int8 in 16 bits, where they overflow.
     """
     held = {tensor.name: tensor for tensor in model.graph.initializer if tensor.data_type == onnx.TensorProto.INT8}
+    unsigned = {tensor.name for tensor in model.graph.initializer if tensor.data_type == onnx.TensorProto.UINT8}
     if not any(held.keys() & node.input for node in model.graph.node if node.op_type in _WEIGHTS):
         return model
     changed, added = onnx.ModelProto.FromString(model.SerializeToString()), {}
@@ -119,7 +120,8 @@ def _with_unsigned_weights(model: onnx.ModelProto) -> onnx.ModelProto:
             continue
         weights, zero = _WEIGHTS[node.op_type]
         node.input.extend([""] * (zero + 1 - len(node.input)))  # without a zero point it is 0
-        if node.input[weights] not in held or node.input[zero] not in (*held, ""):
+        kinds = (node.input[weights], held), (node.input[zero], {*held, ""}), (node.input[2], {*unsigned, ""})
+        if not all(name in names for name, names in kinds):
             continue
         for place in (weights, zero):  # new ones, since the old may be read elsewhere
             name = node.input[place]
