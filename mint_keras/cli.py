@@ -78,6 +78,9 @@ def _heard(work: Callable[[list[int]], int], is_whole: bool = True) -> int:
             signal.signal(number, signal.SIG_IGN)
     except KeyboardInterrupt:
         code = _interrupted(received)
+    except Exception:
+        ended.append(1)  # as Python ends whatever it prints a traceback of
+        raise
     finally:
         for number, handler in () if is_whole else before.items():
             signal.signal(number, handler or signal.SIG_DFL)

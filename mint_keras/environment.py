@@ -75,15 +75,20 @@ def _changed(theirs: str) -> str:
 
 def import_tensorflow() -> None:
     """Loads TensorFlow and Keras without what C++ libraries print, unless loading fails."""
+    is_new, collects = "tensorflow" not in sys.modules, gc.isenabled()
     gc.disable()
-    with hidden_notices():
-        import keras  # noqa: F401
-        import tensorflow
+    try:
+        with hidden_notices():
+            import keras  # noqa: F401
+            import tensorflow
 
-        tensorflow.get_logger().setLevel("ERROR")  # each new head is traced anew, which it would warn of
-        tensorflow.config.list_physical_devices("GPU")  # the search prints too, on its first use
-    gc.freeze()  # half a million objects that stay: whoever builds graphs collects garbage often, and would meet them
-    gc.enable()
+            tensorflow.get_logger().setLevel("ERROR")  # each new head is traced anew, which it would warn of
+            tensorflow.config.list_physical_devices("GPU")  # the search prints too, on its first use
+    finally:
+        if collects:
+            gc.enable()
+    if is_new:  # half a million objects that stay: whoever builds graphs collects garbage often, and would meet them
+        gc.freeze()
 
 
 @contextlib.contextmanager

@@ -102,7 +102,9 @@ _SLOPES = ", but for PRelu's slopes (C,), which run as one per channel, as MXNet
 
 
 # Which inputs of operators on integers are weights and their zero point. That of activations is always the third.
-_WEIGHTS = {"QLinearConv": (3, 5), "QLinearMatMul": (3, 5), "ConvInteger": (1, 3), "MatMulInteger": (1, 3)}
+_WEIGHTS = {
+    "QLinearConv": (3, 5), "QLinearMatMul": (3, 5), "QGemm": (3, 5), "ConvInteger": (1, 3), "MatMulInteger": (1, 3),
+}  # fmt: skip
 
 
 def _with_unsigned_weights(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -110,25 +112,33 @@ def _with_unsigned_weights(model: onnx.ModelProto) -> onnx.ModelProto:
 
     On processors without VNNI, ONNX Runtime adds pairs of products of uint8 and int8 in 16 bits, where they overflow.
     """
-    held = {tensor.name: tensor for tensor in model.graph.initializer if tensor.data_type == onnx.TensorProto.INT8}
-    unsigned = {tensor.name for tensor in model.graph.initializer if tensor.data_type == onnx.TensorProto.UINT8}
-    if not any(held.keys() & node.input for node in model.graph.node if node.op_type in _WEIGHTS):
+    nodes = model.graph.node
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in (node for node in nodes if node.op_type == "Constant"):
+        tensors.update((node.output[0], a.t) for a in node.attribute if a.name == "value")
+    signed = {name for name, tensor in tensors.items() if tensor.data_type == onnx.TensorProto.INT8}
+    unsigned = {name for name, tensor in tensors.items() if tensor.data_type == onnx.TensorProto.UINT8}
+    unsigned |= {name for node in nodes if node.op_type == "DynamicQuantizeLinear" for name in node.output[2:]}
+    if not any(signed & {*node.input} for node in nodes if node.op_type in _WEIGHTS):
         return model
+    taken, mark = {*tensors, *(name for node in nodes for name in (*node.input, *node.output))}, "_unsigned"
+    while any(name.endswith(mark) for name in taken):
+        mark += "_"
     changed, added = onnx.ModelProto.FromString(model.SerializeToString()), {}
     for node in changed.graph.node:
         if node.op_type not in _WEIGHTS:
             continue
         weights, zero = _WEIGHTS[node.op_type]
         node.input.extend([""] * (zero + 1 - len(node.input)))  # without a zero point it is 0
-        kinds = (node.input[weights], held), (node.input[zero], {*held, ""}), (node.input[2], {*unsigned, ""})
+        kinds = (node.input[weights], signed), (node.input[zero], {*signed, ""}), (node.input[2], {*unsigned, ""})
         if not all(name in names for name, names in kinds):
             continue
         for place in (weights, zero):  # new ones, since the old may be read elsewhere
             name = node.input[place]
-            values = onnx.numpy_helper.to_array(held[name]) if name else np.zeros((), np.int8)
+            values = onnx.numpy_helper.to_array(tensors[name]) if name else np.zeros((), np.int8)
             raised = np.asarray(values.astype(np.int16) + 128, np.uint8)
-            node.input[place] = f"{name}_unsigned"
-            added[node.input[place]] = onnx.numpy_helper.from_array(raised, node.input[place])
+            node.input[place] = name + mark
+            added[name + mark] = onnx.numpy_helper.from_array(raised, name + mark)
     changed.graph.initializer.extend(added.values())
     return changed
 

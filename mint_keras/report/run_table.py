@@ -155,8 +155,9 @@ def conclude(table: RunTable) -> tuple[str, str]:
             said.append("MINT+ was not run.")
         if across and not is_plus:
             # Of equals the first, as the last bits of a processor would decide who is clearest.
-            clearest = table.rows[max(across, key=across.__getitem__)][AUC].value
-            most = next(n for n in across if table.rows[n][AUC].low <= clearest <= table.rows[n][AUC].high)
+            clearest = max(across, key=across.__getitem__)
+            value, of = table.rows[clearest][AUC].value, {name: table.rows[name][AUC] for name in across}
+            most = next((name for name, one in of.items() if one.low <= value <= one.high), clearest)
             gives, familiar = (cell(table.rows[most].get(column)) for column in (AUC, FAMILIAR))
             said.append(f"Across databases {most} gives {gives}, and {familiar} where the claimed members are none.")
     is_clean = len(found) > len(spoiled)

@@ -21,7 +21,10 @@ def engines(bench: Bench) -> Iterator[Measurement]:
     """The lab's model, IResNets with random weights (quick: none of 100 layers), and the models that are named."""
     num, rounds = (8, 2) if bench.quick else (16, 3)
     folders = [_LAB, *map(Path, bench.audited)]
-    makers = {path.name: functools.partial(zoo.load_audited, path, zoo.kind_of(path)) for path in folders}
+    makers = {
+        str(path) if path != _LAB else "lab": functools.partial(zoo.load_audited, path, zoo.kind_of(path))
+        for path in folders
+    }
     for arch in ("r18",) if bench.quick else ("r18", "r100"):
         makers[arch] = functools.partial(iresnets.random_iresnet, arch)
     shown = iresnet.normalise(iresnets.faces(num))

@@ -67,7 +67,7 @@ def test_the_fastest_is_taken_and_whoever_fails_is_named(choose: Callable[..., C
 
 
 @pytest.mark.parametrize(("seconds", "tried"), [(100.0, 4), (25.0, 3), (15.0, 2), (5.0, 1)])
-def test_trying_takes_no_more_than_a_tenth_of_the_job(
+def test_no_engine_is_tried_when_trying_has_taken_a_tenth_of_the_job(
     seconds: float, tried: int, choose: Callable[..., Choice], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each of them takes a second to start, and as long as the others for the job."""

@@ -83,6 +83,7 @@ def test_rows_that_are_alike_across_databases_do_not_take_turns() -> None:
     assert named(conv1, ("conv2", 0.96, 0.91, 0.98)) == "conv1"
     assert named(("outcome", 0.62, 0.55, 0.77), conv2) == "conv2"
     assert named(("mirror", 0.05, 0.02, 0.09), conv2) == "mirror"
+    assert named(("exact", 0.9, 0.9 + 1e-16 * 5, 0.9 + 1e-16 * 5)) == "exact", "whose interval lies beside it"
 
 
 def test_without_others_of_the_database_nothing_is_said_of_membership() -> None:

@@ -435,31 +435,56 @@ def test_what_integers_cut_off_is_cut_where_operators_of_integers_read_them(zero
     assert _distance(net.model(net.pooled(x))) < 0.05
 
 
+@pytest.mark.parametrize("weights_are", ["initializers", "constants"])
 @pytest.mark.parametrize("zero", [None, 0, 5])
-@pytest.mark.parametrize("operator", ["MatMulInteger", "ConvInteger"])
-def test_integers_are_added_as_the_file_says_on_every_processor(operator: str, zero: int | None) -> None:
+@pytest.mark.parametrize("operator", ["MatMulInteger", "dynamic", "QGemm"])
+def test_integers_are_added_as_the_file_says_on_every_processor(
+    operator: str, zero: int | None, weights_are: str
+) -> None:
     """Without VNNI the runtime's own sums of uint8 times int8 overflow."""
     rng = np.random.default_rng(3)
-    pixels, weights = rng.integers(200, 256, (2, 5, 5, 64)), rng.integers(100, 128, (64, 7), np.int8)
-    is_conv = operator == "ConvInteger"
-    held = {"w": weights.T[..., None, None] if is_conv else weights, "zero": np.int8(zero or 0)}
-    inputs = ["planes" if is_conv else "x", "w", *([] if zero is None else ["", "zero"])]
-    nodes = [onnx.helper.make_node("Transpose", ["x"], ["planes"], perm=[0, 3, 1, 2])] if is_conv else []
+    pixels, weights = rng.integers(200, 256, (2, 5, 64)), rng.integers(100, 128, (64, 7), np.int8)
+    pixels[:, 0, :2] = 0, 255  # so that a dynamic scale is 1
+    held = {"w": weights, "w_unsigned": np.int8(zero or 0), "one": np.float32(1), "none": np.uint8(0)}
+    zeros = [] if zero is None else ["w_unsigned"]
+    if operator == "QGemm":
+        zeros = ["w_unsigned"]
+        nodes = [
+            ("Reshape", ["x", "flat"], ["rows"], {}),
+            ("QGemm", ["rows", "one", "none", "w", "one", *zeros], ["y"], {"domain": "com.microsoft"}),
+        ]
+        held["flat"] = np.array([5, 64])
+    elif operator == "dynamic":
+        nodes = [
+            ("Cast", ["x"], ["real"], {"to": onnx.TensorProto.FLOAT}),
+            ("DynamicQuantizeLinear", ["real"], ["rows", "scale", "middle"], {}),
+            ("MatMulInteger", ["rows", "w", "middle", *zeros], ["y"], {}),
+        ]
+    else:
+        nodes = [("MatMulInteger", ["x", "w", *(["", *zeros] if zeros else [])], ["y"], {})]
+    tensors = [onnx.numpy_helper.from_array(np.asarray(values), name) for name, values in held.items()]
+    made = [onnx.helper.make_node(kind, given, out, **more) for kind, given, out, more in nodes]
+    if weights_are == "constants":
+        made = [*(onnx.helper.make_node("Constant", [], [of.name], value=of) for of in tensors), *made]
     model = onnx.helper.make_model(
         onnx.helper.make_graph(
-            [*nodes, onnx.helper.make_node(operator, inputs, ["y"])],
+            made,
             "integers",
-            [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.UINT8, [1, 5, 5, 64])],
-            [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.INT32, None)],
-            [onnx.numpy_helper.from_array(np.asarray(values), name) for name, values in held.items()],
+            [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.UINT8, [1, 5, 64])],
+            [
+                onnx.helper.make_tensor_value_info(
+                    "y", onnx.TensorProto.FLOAT if operator == "QGemm" else onnx.TensorProto.INT32, None
+                )
+            ],
+            [] if weights_are == "constants" else tensors,
         ),
-        opset_imports=[onnx.helper.make_opsetid("", 17)],
+        opset_imports=[onnx.helper.make_opsetid("", 17), onnx.helper.make_opsetid("com.microsoft", 1)],
         ir_version=8,
     )
+    before = model.SerializeToString()
     (found,) = parity.Oracle(lambda: model).session(["y"])(pixels.astype(np.float32))
-    found = np.moveaxis(found, 1, -1) if is_conv else found
-    np.testing.assert_array_equal(found, pixels @ (weights.astype(int) - (zero or 0)))
-    assert "int8" in str(onnx.numpy_helper.to_array(model.graph.initializer[0]).dtype), "the file stays as it is"
+    np.testing.assert_array_equal(found.reshape(2, 5, 7), pixels @ (weights.astype(int) - (zero or 0)))
+    assert model.SerializeToString() == before, "the file stays as it is"
 
 
 def test_without_a_zero_point_integers_are_of_the_type_that_they_were_made_in() -> None:
