@@ -258,9 +258,14 @@ CLAIMS = (
         page="aad.md", machine=_IDLE,
     ),
     Claim(
-        says="A bundle of an R100's first layer in int8: speed to the whole R100 in ONNX Runtime",
+        says="A bundle of an R100's first layer in int8, with VNNI: speed to the whole R100 in ONNX Runtime",
         file="benchmark-edge.json", read=_ratio("R100 conv1, cnn, int8_dynamic (the best)"), data="drawn faces",
         command="scripts/benchmark.py", date="2026-11-28", page="laptop.md",
+    ),
+    Claim(
+        says="The same with AVX2 alone, at best (half precision)",
+        file="benchmark-edge-avx2.json", read=_ratio("R100 conv1, cnn, fp16 (the best)"), data="drawn faces",
+        command="scripts/benchmark.py", date="2026-11-29", page="laptop.md", machine=_IDLE,
     ),
     Claim(
         says="Bundles of the lab that may show p-values", file="bundles.json", read=_p_values, data="drawn faces",
