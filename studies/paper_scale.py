@@ -123,7 +123,7 @@ def _commands(options: PaperScale, glint: Path, others: Sequence[Path]) -> dict[
     """Returns the script and the options of every step."""
     out, members, externals = options.out, str(glint), list(map(str, others))
     protocol = out / "protocols" / "fr1" / "baseline-100k"
-    small = ["--num-train", "448", "--num-test", "256"]  # 30 epochs of 7 batches
+    small = ["--num-train", "448", "--num-test", "256", "--num-seeds", "1"]  # 30 epochs of 7 batches, two heads
     lab = str(_SCRIPTS.parent / "models" / "lab")
     num = str(min(options.num_extracted, int(glint.parent.name)))
     return {
