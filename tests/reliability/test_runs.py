@@ -193,7 +193,9 @@ def test_signals_are_heard_before_anything_is_imported_and_no_more_when_all_is_d
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize(("end", "code"), [("return", 0), ("raise KeyboardInterrupt", 130), ("raise OSError", 1)])
+@pytest.mark.parametrize(
+    ("end", "code"), [("return", 0), ("raise KeyboardInterrupt", 130), ("raise OSError", 1), ("raise ValueError", 1)]
+)
 def test_a_thread_at_work_in_cpp_does_not_change_how_a_process_ends(end: str, code: int, tmp_path: Path) -> None:
     """As faces that are still drawn when somebody interrupts; OpenCV comes back to Python all the time there."""
     program = f"""if True:
