@@ -78,6 +78,12 @@ def _heard(work: Callable[[list[int]], int], is_whole: bool = True) -> int:
             signal.signal(number, signal.SIG_IGN)
     except KeyboardInterrupt:
         code = _interrupted(received)
+    except ModuleNotFoundError as error:
+        if str(error.name).startswith("mint_keras"):
+            raise
+        said = "pip install -r requirements.txt (to score, -r requirements-edge.txt), or call a Python that has it."
+        print(f"error: Expected the package {error.name}, which {sys.executable} lacks: {said}", file=sys.stderr)
+        code = BAD_INPUT
     except Exception:
         ended.append(1)  # as Python ends whatever it prints a traceback of
         raise
