@@ -200,9 +200,17 @@ def as_model(network: keras.Model, engine: Engine) -> keras.Model:
     return keras.Model(pixels, keras.layers.Lambda(run)(pixels), name=network.name)
 
 
+def errors(given: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Returns how far each output is from Keras', as a part of its largest value."""
+    least = np.finfo(np.float32).tiny
+    return {
+        name: float(np.abs(given[name] - values).max() / max(np.abs(values).max(), least))
+        for name, values in expected.items()
+    }
+
+
 def check(given: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray], relative: float = _RELATIVE) -> None:
     """Raises RefusedError if an output is further from Keras' than a part of its largest value."""
-    for name, values in expected.items():
-        error = float(np.abs(given[name] - values).max() / max(np.abs(values).max(), np.finfo(np.float32).tiny))
+    for name, error in errors(given, expected).items():
         if not error <= relative:  # not above, so that a NaN is no excuse
             raise RefusedError(f"Expected Keras' {name}, received a relative error of {error:.1e}.")

@@ -84,20 +84,25 @@ def test_the_peak_is_that_of_the_largest_process() -> None:
         measurement.peak_memory("-c", "raise SystemExit('no such thing')")
 
 
-def test_every_engine_stands_beside_keras_with_its_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also one whose numbers are wrong, which no run would take."""
+def test_every_engine_stands_beside_keras_with_its_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also one whose numbers are wrong, which no run would take; one that runs no such network is said and left out."""
     plain = engines.product.open_all
 
     def wrong(networks: engines.product.Networks, engine: engines.product.Engine) -> engines.product.Forwards:
+        if engine.backend == "litert":
+            raise ValueError("no such operation\nand a long story")
         (run,) = plain(networks, engines.product.KERAS).values()
         factor = 1.0 if engine == engines.product.KERAS else 1.01
         return {name: lambda shown: {tap: factor * of for tap, of in run(shown).items()} for name in networks}
 
     monkeypatch.setattr(engines.product, "open_all", wrong)
-    monkeypatch.setattr(engines.product, "ENGINES", [engines.product.Engine("onnxruntime")])
+    monkeypatch.setattr(engines.product, "ENGINES", [*map(engines.product.Engine, ("litert", "onnxruntime"))])
     monkeypatch.setattr(engines.iresnets, "random_iresnet", lambda arch: engines.zoo.load_audited(engines._LAB))
     names = [row.name for row in engines.engines(Bench(tmp_path, True, "", ""))]
     assert [name for name in names if name.startswith("lab")] == [
         "lab, keras (worst tap 0e+00)",
         "lab, onnxruntime (worst tap 1e-02)",
     ]
+    assert "lab by litert: not run, no such operation\n" in capsys.readouterr().err
