@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import io
+import os
 from pathlib import Path
 
 import matplotlib
@@ -43,13 +44,17 @@ def write(path: Path, page: str) -> bool:
         string=style, font_config=fonts, url_fetcher=weasyprint.urls.URLFetcher(allowed_protocols=("file",))
     )
     document = weasyprint.HTML(string=page, url_fetcher=weasyprint.urls.URLFetcher(allowed_protocols=("data",)))
-    with formats.atomic_path(path) as temporary:
-        document.write_pdf(
-            temporary,
-            stylesheets=[sheet],
-            font_config=fonts,
-            # Equal pages are equal bytes, and the document can be read aloud.
-            pdf_identifier=hashlib.sha256(page.encode()).digest()[:16],
-            pdf_tags=True,
-        )
+    # Equal pages are equal bytes: fontTools, which cuts the fonts where HarfBuzz is old, would date them.
+    is_dated = "SOURCE_DATE_EPOCH" in os.environ
+    os.environ.setdefault("SOURCE_DATE_EPOCH", "0")
+    try:
+        with formats.atomic_path(path) as temporary:
+            # With tags the document can be read aloud.
+            identifier = hashlib.sha256(page.encode()).digest()[:16]
+            document.write_pdf(
+                temporary, stylesheets=[sheet], font_config=fonts, pdf_identifier=identifier, pdf_tags=True
+            )
+    finally:
+        if not is_dated:
+            del os.environ["SOURCE_DATE_EPOCH"]
     return True
