@@ -44,8 +44,8 @@ def engines(bench: Bench) -> Iterator[Measurement]:
                 reason = str(error).partition("\n")[0] or type(error).__name__
                 progress.say(f"{name} by {one.name}: not run, {reason}")
         rates = in_turns({one: functools.partial(_show, run, shown) for one, run in runs.items()}, rounds)
-        for one, error in errors.items():
-            said = f"{name}, {one.name} (worst tap {error:.0e})"
+        for one, worst in errors.items():
+            said = f"{name}, {one.name} (worst tap {worst:.0e})"
             yield Measurement(said, rates[one], rates[product.KERAS], "images/s", "Keras")
 
 
