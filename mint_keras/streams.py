@@ -24,6 +24,7 @@ CHANGES = 13  # the noise of changed photos
 HELD_AT_ONCE = 14  # which photos of a comparison are held in memory at once
 SHADOWS = 15  # who is in a shadow; its number stands behind
 RETRIES = 16  # from which seed a head that died is trained again; how often it died stands behind
+DATABASES = 17  # which photos of a reference stay, as many of each database on both sides
 PIXELS = 23  # which pairs or faces rank the ways of scaling pixels
 
 

@@ -135,6 +135,19 @@ class TestSevenLines:
         with pytest.raises(mint.InputError, match="each on one side, received 1"):
             mint.audit(scorer, seen[~known], swapped)
 
+    def test_no_control_takes_the_place_of_another(self) -> None:
+        """Two networks in folders of one name: the one that sees nothing would hide the one that sees."""
+        seen, is_member = mint.samples("synthetic:1/web/0-39/2"), np.arange(80) % 4 < 2
+        seen = seen.adding(outcome=np.random.default_rng(1).normal(size=(80, 8)))
+        known = np.arange(80) < 40
+        scorer = mint.MintPlus(ingredients=("norm",)).fit(seen[known], is_member[known])
+
+        def foreign(scorer: auditing.FittedScorer) -> auditing.Attempts:
+            yield (lambda shown: shown), {"foreign_model": [scorer.recipe]}
+
+        with pytest.raises(mint.InputError, match="different names, received foreign_model twice"):
+            mint.audit(scorer, seen[~known], is_member[~known], [foreign, foreign])
+
     def test_every_reference_is_a_control(self) -> None:
         """Whoever was used is nearer to their other photos; a reference that knows the other side spoils it."""
         rng, is_member = np.random.default_rng(1), np.arange(320) % 4 < 2

@@ -126,7 +126,8 @@ def audit(
     """Decides whether a scorer tells claimed members from other people of their database whom the model never saw.
 
     The rule is that of `mint audit` for this one reference. Without `untrained`, `pixels` and `look` as controls, with
-    fewer than 50 people on a side, or with sides of different databases the verdict is never "evidence".
+    fewer than 50 people on a side, or with sides of different databases the verdict is never "evidence"; of several
+    databases, as many photos of each are compared on both sides.
 
     Args:
         scorer: Fitted on other people, by `MintPlus().fit(...)`, `LogOdds().fit(...)` or `Head(...).fit(...)`.
@@ -165,8 +166,11 @@ def audit(
     wanted = [one for one in controls if not (isinstance(one, LookControl) and lacking)]
     beside = _through_references(scorer, seen)
     for label, other, logit in itertools.chain(_refitted(wanted, scorer, seen), beside):
+        is_without = other.tap == blind.TAP or other.name == LookScorer.name
+        if label in (without_model if is_without else parts):  # the weaker of two would stand in the other's place
+            raise InputError(f"Expected controls of different names, received {label} twice: rename a model's folder.")
         part = scores(other, label, logit)
-        if other.tap == blind.TAP or other.name == LookScorer.name:
+        if is_without:
             without_model[label] = part
         else:
             parts[label] = [part]

@@ -99,9 +99,10 @@ def choose(opened: Opened, other: Path) -> tuple[SampleTable, np.ndarray]:
             f"{both[0]!r}."
         )
     # As many of either: each side counts its own photos as members' and the other's as externals'.
-    rng = streams.stream(opened.spec.seed, streams.SWAP)
-    sides = splits.balance(np.arange(len(ours)), np.arange(len(theirs)), rng)
-    table = concatenate_tables([side.take(rows) for side, rows in zip((ours, theirs), sides, strict=True)])
+    rng, table = streams.stream(opened.spec.seed, streams.SWAP), concatenate_tables([ours, theirs])
+    first, second = np.split(np.arange(len(table)), [len(ours)])
+    sides = splits.balance_within(table.database, first, second, rng)
+    table = table.take(np.concatenate(sides))
     rows, _ = images.read_faces(table, opened.run.spec.framing)
     return table.take(rows), rows < len(sides[0])
 

@@ -67,8 +67,9 @@ class Protocol:
         """Returns rows and membership of every evaluation, by name: balanced before anybody was `left_out`.
 
         The main one compares held-out members with externals. `same_database` compares them with people of their
-        own database whom the model never saw: only membership differs. `familiar` claims that those people are
-        members and compares them with the externals: what it finds is not membership.
+        own database whom the model never saw, of several databases as many photos of each: only membership differs.
+        `familiar` claims that those people are members and compares them with the externals: what it finds is not
+        membership.
         """
         pairs = {self.main_evaluation: (TEST_MEMBERS, TEST_EXTERNALS)}
         if (self.part == HELD_OUT).any():
@@ -79,7 +80,8 @@ class Protocol:
         chosen = {}
         for name, of in pairs.items():
             first, second = (np.flatnonzero(np.isin(self.part, (one, left_out(one)))) for one in of)
-            drawn = splits.balance(first, second, rng)
+            groups = self.table.database if name == SAME_DATABASE else np.zeros(len(self.part), int)
+            drawn = splits.balance_within(groups, first, second, rng)
             sides = [side[self.part[side] >= 0] for side in drawn]
             if not min(map(len, sides)):
                 raise InputError(f"Expected test samples of both classes for {name!r}, received none of one.")
@@ -113,6 +115,8 @@ def make_protocol(sources: Sources, num_train: int, num_test: int, seed: int) ->
         " Databases are told apart by their folder names: rename one if they are different. One who was merged across "
         "sides can be dropped in --identities.",
     )
+    if sources.held_out is not None:
+        _refuse_strangers(sources.members.database, sources.held_out.database)
     rng = streams.stream(seed, streams.PROTOCOL)
     # One stream draws all of them: in another order, old seeds would give other samples.
     members = _split(sources.members, num_train, num_test, rng)
@@ -128,9 +132,20 @@ def make_protocol(sources: Sources, num_train: int, num_test: int, seed: int) ->
 
 
 def check_people(protocol: Protocol) -> None:
-    """Raises InputError if a person plays two parts: training and test, or member and external."""
-    people = protocol.table.people()
+    """Raises InputError if a person plays two parts, such as member and external, or held-out people are strangers."""
+    people, database = protocol.table.people(), protocol.table.database
     _refuse_shared({name: people[protocol.part == part] for part, name in enumerate(PARTS)})
+    _refuse_strangers(database[protocol.part == TEST_MEMBERS], database[protocol.part == HELD_OUT])
+
+
+def _refuse_strangers(of_members: np.ndarray, of_held_out: np.ndarray) -> None:
+    """Raises InputError for held-out people of a database without members, given the databases of all samples."""
+    if strangers := sorted(set(np.unique(of_held_out).tolist()) - set(names := np.unique(of_members).tolist())):
+        raise InputError(
+            f"Expected held-out people of the members' own database, {', '.join(names)}, received {strangers}: people "
+            "of a database that the model is not familiar with look unused. If they are of the members' and their "
+            f"folder has another name, {names[0]}=PATH says so; if not, they are externals."
+        )
 
 
 def _split(

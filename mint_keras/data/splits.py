@@ -127,6 +127,15 @@ def balance(first: np.ndarray, second: np.ndarray, rng: np.random.Generator) -> 
     return np.sort(rng.permutation(first)[:size]), np.sort(rng.permutation(second)[:size])
 
 
+def balance_within(
+    groups: np.ndarray, first: np.ndarray, second: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Makes two sets of indices equally large within each group, of every sample, (n,), that either has."""
+    names = np.unique(groups[np.concatenate([first, second])])
+    pairs = [balance(first[groups[first] == name], second[groups[second] == name], rng) for name in names]
+    return np.sort(np.concatenate([one for one, _ in pairs])), np.sort(np.concatenate([other for _, other in pairs]))
+
+
 def make_pairs(people: np.ndarray, num: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Draws at most `num` genuine pairs (two samples of a person) and as many impostor pairs, without repetition.
 

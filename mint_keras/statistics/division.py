@@ -113,6 +113,19 @@ def without_membership(parts: Sequence[Scores], seed: int) -> list[Scores]:
     return found
 
 
+def with_equal_databases(part: Scores, seed: int) -> Scores:
+    """Returns scores of as many photos of each database on both sides; of one database, all of them.
+
+    A model is familiar with some databases, and sides with other shares of them would be told apart by that.
+    """
+    database = part.samples.database
+    if len(np.unique(database)) == 1:
+        return part
+    sides = np.flatnonzero(figures.membership(part)), np.flatnonzero(~figures.membership(part))
+    kept = splits.balance_within(database, *sides, streams.stream(seed, streams.DATABASES))
+    return paired.take(part, np.isin(np.arange(len(database)), np.concatenate(kept)))
+
+
 def mean_of_persons(part: Scores) -> Scores:
     """Returns scores in which every photo has the mean logit of its person's photos."""
     _, person_of = np.unique(part.samples.people(), return_inverse=True)

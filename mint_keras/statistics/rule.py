@@ -73,6 +73,8 @@ def comparison(
     is_of_persons: bool = False,
 ) -> Comparison:
     """Returns what a scorer found in a reference beside what it has to beat, pixels by evaluation; see `Comparison`."""
+    # Whatever else is measured in a reference is measured on the samples of these.
+    parts = {**parts, AUDITED: [division.with_equal_databases(part, seed) for part in parts[AUDITED]]}
     evaluation = parts[AUDITED][0].evaluation
     # Nobody can judge whole people where all of them are members.
     is_of_persons &= truth == findings.PERSON
@@ -152,7 +154,7 @@ def _measure(
     if one.null:
         add("nobody a member", findings.NULL, one.null, audited, p_values[1])
     if direction is not None:
-        add("known signs", findings.DIRECTION, [direction], audited)
+        add("known signs", findings.DIRECTION, [division.with_equal_databases(direction, seed)], audited)
     return found
 
 

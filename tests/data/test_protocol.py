@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -96,3 +98,26 @@ def test_a_member_on_the_other_side_is_refused(sources: Sources) -> None:
 def test_a_database_on_both_sides_of_the_evaluation_is_refused(sources: Sources) -> None:
     with pytest.raises(InputError, match="phone"):
         make_protocol(Sources(sources.members, sources.externals, lab("phone/400-410/5"), None), 60, 40, seed=3)
+
+
+def test_held_out_people_are_of_the_members_databases(sources: Sources) -> None:
+    """Else what a model makes of databases would be taken for what it makes of its members."""
+    strangers = concatenate_tables([lab("web/30-39/5"), lab("cctv/40-49/5")])
+    with pytest.raises(InputError, match=r"database, web, received \['cctv'\].*web=PATH"):
+        make_protocol(sources._replace(held_out=strangers), 60, 40, seed=3)
+    protocol = make_protocol(sources, 60, 40, seed=3)
+    database = np.where(protocol.part == protocols.HELD_OUT, "cctv", protocol.table.database)
+    with pytest.raises(InputError, match=r"received \['cctv'\]"):
+        protocols.check_people(
+            dataclasses.replace(protocol, table=dataclasses.replace(protocol.table, database=database))
+        )
+
+
+def test_of_several_databases_as_many_photos_of_each_are_compared(sources: Sources) -> None:
+    members = concatenate_tables([lab("web/0-29/5"), lab("cctv/60-69/5")])
+    held_out = concatenate_tables([lab("web/30-33/5"), lab("cctv/70-89/5")])
+    protocol = make_protocol(sources._replace(members=members, held_out=held_out), 60, 60, seed=3)
+    rows, is_member = protocol.evaluations()["same_database"]
+    counts = [np.unique(protocol.table.database[rows[side]], return_counts=True) for side in (is_member, ~is_member)]
+    assert [names.tolist() for names, _ in counts] == [["cctv", "web"]] * 2
+    np.testing.assert_array_equal(counts[0][1], counts[1][1])

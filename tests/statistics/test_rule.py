@@ -10,6 +10,7 @@ import pytest
 from mint_keras.data import protocol
 from mint_keras.records import AUDITED, Scores
 from mint_keras.statistics import division, findings, paired, rule, verdict
+from tests.statistics import worlds
 from tests.statistics.worlds import draw
 
 EFFECTS = {AUDITED: 1.5, "untrained_1": 0.0, "foreign_net": 0.1, findings.LOOK: 0.0}
@@ -174,3 +175,25 @@ def test_no_threshold_is_certified_of_several_fits() -> None:
         found = rule.by_rule([dataclasses.replace(one, parts=parts)], {}, 1)[one.scorer]
         reference = next(finding for finding in found.findings if finding.role == findings.REFERENCE)
         assert (reference.certified is not None) == is_certified
+
+
+def test_databases_of_other_shares_on_the_sides_are_no_membership() -> None:
+    """Members mostly of a database that the model is familiar with, the others mostly of another: nobody was used."""
+    rng = np.random.default_rng(3)
+    person = np.repeat(np.arange(240), 3)
+    is_member = person < 120
+    database = np.where(is_member ^ (person % 12 == 0), "a", "b")
+    made = {name: 1.5 * (database == "a") if name == AUDITED else np.zeros(len(person)) for name in EFFECTS}
+    parts = {
+        name: [worlds.scores_of(is_member, person, mean + rng.normal(size=len(person)), database)]
+        for name, mean in made.items()
+    }
+    signs = {protocol.SAME_DATABASE: dataclasses.replace(parts[AUDITED][0], scorer="direction")}
+    nothing = dict.fromkeys(("pixel statistics", findings.LOOK), parts["untrained_1"][0])
+    one = rule.comparison("head", parts, findings.PERSON, {protocol.SAME_DATABASE: nothing}, 1)
+    (part,) = one.parts[AUDITED]
+    for name in ("a", "b"):
+        assert part.is_member[part.samples.database == name].mean() == 0.5
+    found = rule.by_rule([one], {}, 1, signs)["head"]
+    assert found.outcome != verdict.EVIDENCE
+    assert all(finding.auc.low < 0.5 for finding in found.findings)
