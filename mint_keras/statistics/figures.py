@@ -82,6 +82,13 @@ def count_people(part: Scores) -> tuple[int, int]:
     return len(np.unique(people[is_member])), len(np.unique(people[~is_member]))
 
 
+def effective_people(part: Scores) -> float:
+    """Returns how many people with as many photos each the smaller side is worth, at most those that it has (Kish)."""
+    people, is_member = people_of(part), membership(part)
+    nums = [np.unique(people[side], return_counts=True)[1] for side in (is_member, ~is_member)]
+    return min(float(num.sum() ** 2 / (num**2).sum()) for num in nums)
+
+
 def largest_by_person(values: np.ndarray, people: np.ndarray) -> np.ndarray:
     """Returns the largest value of each person, in the order of their names."""
     names, person_of = np.unique(people, return_inverse=True)

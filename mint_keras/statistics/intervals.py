@@ -63,7 +63,7 @@ def estimate(
     """
     draws = draw(parts, num_draws, seed, names)
     values = [plain_figures(part, names) for part in parts]
-    num_people = min(min(figures.count_people(part)) for part in parts)
+    num_people = min(map(figures.effective_people, parts))
     return {name: METHODS[method]([one[name] for one in values], draws[name], num_people, RATE) for name in names}
 
 
@@ -94,7 +94,7 @@ def plain_figures(part: Scores, names: Sequence[str]) -> dict[str, float]:
     return {name: float(value.item()) for name, value in found.items()}
 
 
-def percentile(values: Sequence[float], draws: np.ndarray, num_people: int, kind: str) -> Estimate:
+def percentile(values: Sequence[float], draws: np.ndarray, num_people: float, kind: str) -> Estimate:
     """Returns the mean of a figure's values, one for each training, with the percentiles of its draws.
 
     It is exact neither for few people nor near 0 and 1, where it is too short (`coverage`, docs/method.md).
@@ -108,10 +108,11 @@ def percentile(values: Sequence[float], draws: np.ndarray, num_people: int, kind
     return Estimate(float(np.mean(values)), float(low), float(high), len(values))
 
 
-def student(values: Sequence[float], draws: np.ndarray, num_people: int, kind: str) -> Estimate:
+def student(values: Sequence[float], draws: np.ndarray, num_people: float, kind: str) -> Estimate:
     """Returns the mean of a figure's values with a t interval from the draws' standard deviation; needs SciPy.
 
-    Degrees of freedom are the people of the smaller side, less one. The kind is `RATE`, or `DIFFERENCE` of rates.
+    Degrees of freedom are the people of the smaller side, less one: where few of them have most photos, as many as all
+    are worth (`figures.effective_people`). The kind is `RATE`, or `DIFFERENCE` of rates.
     """
     from scipy import special, stats  # tables and the laptop do without
 

@@ -30,7 +30,7 @@ def difference(
     # Every draw takes the same training and people for both, so that what both find easy in them cancels.
     values = [[intervals.plain_figures(part, names) for part in pair] for pair in trainings]
     draws = intervals.resample(trainings, num_draws, seed, names)
-    num_people = min(min(figures.count_people(first)) for first, _ in trainings)
+    num_people = min(figures.effective_people(first) for first, _ in trainings)
     return {
         name: intervals.METHODS[method](
             [first[name] - second[name] for first, second in values],

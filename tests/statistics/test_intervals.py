@@ -36,6 +36,23 @@ def test_value_is_the_mean_over_seeds_of_the_plain_figures() -> None:
         assert found[name].num_seeds == 3
 
 
+def test_people_with_most_of_the_photos_are_few_people() -> None:
+    """Of 60 people of whom one has a hundred photos an interval must not be as sure as of 60 with three each."""
+    rng = np.random.default_rng(1)
+    equal = scores(60, 3, rng)
+    assert figures.effective_people(equal) == 60
+    person = np.repeat(np.arange(120), [100] + [2] * 59 + [3] * 60)
+    names = np.arange(len(person)).astype(str)
+    table = SampleTable(names, np.full(len(person), "db"), person.astype(str), names)
+    logit = (rng.normal(size=120)[person] + rng.normal(size=len(person))).astype(np.float32)
+    part = Scores("vanilla", "conv1", "same_database", 1, table, person < 60, logit)
+    assert figures.effective_people(part) == pytest.approx(218**2 / (100**2 + 59 * 4))
+    found = intervals.estimate([part], 200, names=["auc"], method="student")["auc"]
+    draws = intervals.draw([part], 200, 1, ["auc"])["auc"]
+    as_of_sixty = intervals.student([found.value], draws, 60, intervals.RATE)
+    assert found.half_width > 1.3 * as_of_sixty.half_width
+
+
 def test_a_draw_repeats_people_with_all_their_photos() -> None:
     part = scores(6, 2, np.random.default_rng(2))
     weights = intervals._weights(part, 50, np.random.default_rng(3), np.arange(len(part.logit)))
