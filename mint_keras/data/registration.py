@@ -4,6 +4,7 @@ Cosines of a face network cannot: they are as high for two photos of one person.
 a little lies on its original again, and then agrees with it in the large and in the small.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple, Self
 
@@ -74,8 +75,13 @@ class Scale(NamedTuple):
 
     def describe(self, rough: np.ndarray, views: Sequence[tuple[float, float, float]] = VIEWS[:1]) -> np.ndarray:
         """Returns what rough pictures, (n, 24, 24), are searched by: unit rows, (n, views, d), float32."""
-        seen = (_spectra(np.stack([moved(picture, *view) for picture in rough])) for view in views)
+        seen = (_spectra(np.stack([moved(picture, *view) for picture in rough]) if view != VIEWS[0] else rough)
+                for view in views)  # fmt: skip
         return np.stack([vectors.unit_rows((one - self.mean) / self.spread, np.float32) for one in seen], axis=1)
+
+    def ways(self, rough: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Returns rough pictures, (n, 24, 24), and them mirrored, each with what it is searched by, (n, d)."""
+        return [(one, self.describe(one)[:, 0]) for one in (rough, rough[:, :, ::-1])]
 
     def planes(self, rough: np.ndarray) -> np.ndarray:
         """Returns what small moves make of rough pictures, to first order: orthonormal rows, (n, 7, d), float32."""
@@ -98,24 +104,28 @@ def _spectra(seen: np.ndarray) -> np.ndarray:
 
 def is_copy(first: np.ndarray, second: np.ndarray) -> bool:
     """Says whether one picture is the other, perhaps mirrored; both grey, (56, 56), uint8."""
-    whole, detail = agreement(first, second)
+    whole, detail = agreement(first, second, _HOPEFUL)
     # Where the larger one is drawn smaller, detail is lost.
     if whole > _HOPEFUL and not (whole > _MIN_WHOLE and detail > _MIN_DETAIL):
-        whole, detail = agreement(second, first)
+        whole, detail = agreement(second, first, _HOPEFUL)
     return whole > _MIN_WHOLE and detail > _MIN_DETAIL
 
 
-def agreement(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
-    """Lays one picture on the other, perhaps mirrored; returns the correlations of both, and of their fine detail."""
+def agreement(first: np.ndarray, second: np.ndarray, least: float = -1.0) -> tuple[float, float]:
+    """Lays one picture on the other, perhaps mirrored; returns the correlations of both, and of their fine detail.
+
+    Detail is not looked at, and 0, where the whole does not correlate by more than `least`.
+    """
     # Laying them on each other begins where they are most alike; from elsewhere it may end badly.
-    ways = [(other, _placement(FINE, FINE, scale, right * FINE / ROUGH, down * FINE / ROUGH))
-            for other in (second, np.ascontiguousarray(second[:, ::-1])) for scale, right, down in VIEWS]  # fmt: skip
-    seen = np.stack([cv2.warpAffine(other, matrix, (FINE, FINE), borderMode=cv2.BORDER_REFLECT_101).ravel()
-                     for other, matrix in ways]).astype(np.float32)  # fmt: skip
-    level = seen - seen.mean(axis=1, keepdims=True)
-    alike = level @ (first.ravel() - first.mean(dtype=np.float32)) / (np.linalg.norm(level, axis=1) + 1)
-    second, matrix = ways[int(alike.argmax())]
-    start = cv2.invertAffineTransform(matrix).astype(np.float32)
+    placements, *maps = _views()
+    ways = [second, np.ascontiguousarray(second[:, ::-1])]
+    seen = np.stack([cv2.remap(other, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101) for other in ways])
+    level = seen.reshape(len(ways) * len(VIEWS), -1).astype(np.float32)
+    level -= level.mean(axis=1, keepdims=True)
+    # Not by `@`, whose threads wait for one another, and whose sums depend on their number.
+    alike = np.einsum("ij,j", level, first.ravel() - first.mean(dtype=np.float32))
+    way, view = divmod(int((alike / (np.linalg.norm(level, axis=1) + 1)).argmax()), len(VIEWS))
+    second, start = ways[way], cv2.invertAffineTransform(placements[view]).astype(np.float32)
     try:
         _, matrix = cv2.findTransformECC(first, second, start, cv2.MOTION_AFFINE, _STEPS, None, _BLUR)
     except cv2.error:  # it did not converge, or a picture is flat
@@ -128,9 +138,27 @@ def agreement(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
     if shared.mean() < _MIN_SHARED:
         return 0.0, 0.0
     pair = [picture.astype(np.float32) for picture in (first, placed)]
+    if (whole := _correlation(*(picture[shared] for picture in pair))) <= least:
+        return whole, 0.0
     details = [cv2.GaussianBlur(picture, (0, 0), 1) - cv2.GaussianBlur(picture, (0, 0), 4) for picture in pair]
-    whole, detail = (_correlation(one[shared], other[shared]) for one, other in (pair, details))
-    return whole, detail
+    return whole, _correlation(*(picture[shared] for picture in details))
+
+
+@functools.cache
+def _views() -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+    """Returns the placements of `VIEWS` in fine pictures, and one map of `cv2.remap` that draws all below each other.
+
+    To the bit as `cv2.warpAffine` would, whose own map this is: in pixels and 32nds of them.
+    """
+    placements = [_placement(FINE, FINE, scale, right * FINE / ROUGH, down * FINE / ROUGH)
+                  for scale, right, down in VIEWS]  # fmt: skip
+    back = np.stack([cv2.invertAffineTransform(matrix) for matrix in placements])[:, :, None, :]
+    along = np.arange(FINE)
+    rows = np.rint((back[..., 1] * along + back[..., 2]) * 1024).astype(int) + 16
+    at = (np.rint(back[..., 0] * along * 1024).astype(int)[:, :, None] + rows[..., None]) // 32
+    right, down = at.reshape(len(VIEWS), 2, -1).swapaxes(0, 1).reshape(2, -1, FINE)
+    within = (down % 32 * 32 + right % 32).astype(np.uint16)
+    return placements, np.stack([right // 32, down // 32], axis=2).astype(np.int16), within
 
 
 def _correlation(first: np.ndarray, second: np.ndarray) -> float:

@@ -200,3 +200,43 @@ def test_the_mirrored_hash_is_that_of_the_mirrored_photo() -> None:
 def test_flat_pictures_are_not_each_others_copies() -> None:
     flat = np.stack([np.full((112, 112, 3), value, np.uint8) for value in (10, 100, 200)])
     assert not len(search(flat, embedding=np.eye(3, dtype=np.float32)).first)
+
+
+def test_hashes_are_those_of_their_authors() -> None:
+    """Both come of the waves that `pdqhash` says, and it says the hashes as well."""
+    import pdqhash
+
+    photos = np.concatenate([faces(40, 100), np.full((1, 112, 112, 3), 9, np.uint8)])
+    _, _, _, hashes, quality = overlap.Fingerprints.of(photos)
+    for photo, own, good in zip(photos, hashes, quality.tolist(), strict=True):
+        bits, expected = pdqhash.compute_dihedral(photo)
+        np.testing.assert_array_equal(np.unpackbits(own, axis=1), [bits[0], bits[5]])
+        assert good == expected
+
+
+def test_views_are_drawn_as_one_by_one() -> None:
+    """All in one call, to the bit; and the first view is the picture itself, which need not be drawn."""
+    placements, *maps = registration._views()
+    for picture in registration.grey(faces(5), registration.FINE):
+        size = (registration.FINE,) * 2
+        drawn = cv2.remap(picture, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+        one_by_one = [cv2.warpAffine(picture, matrix, size, borderMode=cv2.BORDER_REFLECT_101) for matrix in placements]
+        np.testing.assert_array_equal(drawn, np.concatenate(one_by_one))
+        np.testing.assert_array_equal(registration.moved(picture, *registration.VIEWS[0]), picture)
+
+
+def test_planes_of_some_are_those_of_all() -> None:
+    """Which are asked for depends on what else is in a block, and what is found must not."""
+    rough = registration.grey(faces(40), registration.ROUGH)
+    scale, some = registration.Scale.of(rough), [3, 17, 30]
+    for pictures in (rough, rough[:, :, ::-1]):
+        np.testing.assert_array_equal(scale.planes(pictures[some]), scale.planes(pictures)[some])
+
+
+def test_detail_that_decides_nothing_is_not_looked_at() -> None:
+    (first,) = registration.grey(faces(1, 2), registration.FINE)
+    second = registration.moved(first, 1.02, 0.7)
+    whole, detail = registration.agreement(first, second)
+    assert min(whole, detail) > 0.9
+    assert registration.agreement(first, second, whole) == (whole, 0.0)
+    assert registration.agreement(first, second, whole - 0.01) == (whole, detail)
