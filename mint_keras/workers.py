@@ -1,11 +1,12 @@
 """Work beside other work: in a thread of this process, or in parts spread over many workers by Ray Data."""
 
+import collections
 import concurrent.futures
 import itertools
 import logging
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -44,6 +45,20 @@ def beside(*works: Callable[[], T]) -> list[concurrent.futures.Future[T]]:
 
     threading.Thread(target=run, name=_BESIDE, daemon=True).start()
     return coming
+
+
+def in_order(works: Iterable[Callable[[], T]], num: int) -> Iterator[T]:
+    """Yields the results of works in their order, of which so many are done at once, each in a thread as of `beside`.
+
+    One more than `num` is begun, so that none waits for the first of them to be asked for.
+    """
+    coming = collections.deque[concurrent.futures.Future[T]]()
+    for work in works:
+        coming += beside(work)
+        if len(coming) > num:
+            yield coming.popleft().result()
+    while coming:
+        yield coming.popleft().result()
 
 
 def are_beside() -> bool:

@@ -2,13 +2,15 @@
 
 By identical pixels, by perceptual hash, and by laying alike photos on each other, also mirrored ones. With --audited
 a face network, too, says which are alike. All databases but the largest are kept in memory, and the largest is looked
-up in them. Altered copies are planted to measure what the search misses.
+up in them. Altered copies are planted to measure what the search misses. An interrupted search continues: what was
+found is kept every 131,072 photos of the largest.
 
 Example:
     python scripts/find_overlap.py --samples faces/ms1mv3 faces/ijbc --audited models/fr1 --out runs/overlap
 """
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from mint_keras.options import Common
 from mint_keras.records import InputError, SampleTable
 
 REVIEW = "review.png"
+_PARTS = "parts"
 _NUM_REVIEWED = 12  # pairs fit the width of a screen
 
 
@@ -90,7 +93,7 @@ def find_overlap(config: FindOverlap) -> FoundOverlap:
     with formats.output_folder(config.out, formats.make_manifest(formats.OVERLAP, inputs, settings), config.overwrite):
         known, alone, num_unknown = overlap.match_known(table, known_lines)
         how = overlap_search.Settings(config.min_cosine, config.within, config.plant, config.seed)
-        searched = overlap_search.search(table, side, how, embed, known)
+        searched = overlap_search.search(table, side, how, embed, known, config.out / _PARTS)
         real = searched.found
         planted = {}
         for kind, hits in searched.hits.items():
@@ -114,6 +117,7 @@ def find_overlap(config: FindOverlap) -> FoundOverlap:
         }
         formats.write_json(config.out / formats.OVERLAP_REPORT, report)
         _write_review(config.out, table, real)
+        shutil.rmtree(config.out / _PARTS, ignore_errors=True)  # which only an interrupted search needs
     return FoundOverlap(_text(config, report), report, config.out)
 
 

@@ -5,9 +5,10 @@ import dataclasses
 import hashlib
 import re
 import stat
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import cv2
 import numpy as np
@@ -87,16 +88,20 @@ def _resize(image: np.ndarray, size: int) -> np.ndarray:
 class FaceReader:
     """Reads faces, or pictures as a classifier takes them, in batches, and keeps account of what it met.
 
+    Threads may read single images; for batches each has a reader of its own, which shares open files with `another`.
+
     Attributes:
         rejected: The samples that could not be used, and why.
         resized: How many images had another size, by database.
     """
 
-    def __init__(self, framing: Framing = FACE) -> None:
+    def __init__(self, framing: Framing = FACE, another: Self | None = None) -> None:
         self.framing = framing
         self.rejected: list[Rejected] = []
         self.resized: collections.Counter[str] = collections.Counter()
-        self._containers: dict[str, Callable[[int], bytes | np.ndarray]] = {}
+        self._containers: dict[str, Callable[[int], bytes | np.ndarray]] = another._containers if another else {}
+        # A file has one place that is read.
+        self._lock: threading.Lock = another._lock if another else threading.Lock()
         self._digest = hashlib.sha256()
 
     def batches(self, table: SampleTable, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -158,9 +163,10 @@ class FaceReader:
         if key is None:
             return read_bytes(files.find(location))
         # A container stays open: the index of a database of millions of records is read once.
-        if container not in self._containers:
-            self._containers[container] = _open_container(Path(container))
-        return self._containers[container](key)
+        with self._lock:
+            if container not in self._containers:
+                self._containers[container] = _open_container(Path(container))
+            return self._containers[container](key)
 
 
 def split(location: str) -> tuple[str, int | None]:

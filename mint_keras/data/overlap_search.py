@@ -1,19 +1,24 @@
 """Searches databases for photos that occur twice, a block at a time, with planted copies that measure the search."""
 
 import collections
+import functools
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
-from mint_keras import progress
+from mint_keras import borders, formats, progress, workers
 from mint_keras.data import images, overlap, registration
 from mint_keras.data.alterations import ALTERATIONS
 from mint_keras.records import InputError, SampleTable
 
-_BLOCK = 1024  # photos that are looked up at once
+_BLOCK = 256  # photos that are looked up at once, by each processor
+_PART = 2**17  # photos, minutes of work, whose pairs are kept for a search that continues
 _SAMPLE = 512  # photos say how small pictures are described
+# A row that is indexed, one that is looked up, why they are one photo, and the cosine of their embeddings.
+_Pair = tuple[int, int, str, float]
 # Of which rows and kinds copies are, and what they are found by.
 _Planted = tuple[list[tuple[int, str]], overlap.Fingerprints]
 
@@ -41,6 +46,7 @@ def search(
     settings: Settings,
     embed: overlap.Embed | None = None,
     known: Sequence[tuple[int, int]] = (),
+    folder: Path | None = None,
 ) -> Searched:
     """Searches databases: all but the largest are indexed, and each is looked up in those that are smaller.
 
@@ -50,11 +56,22 @@ def search(
         settings: How to search.
         embed: A face network that says which photos may be one, besides small pictures of them.
         known: Pairs of rows that others have found.
+        folder: Where to keep what was found in parts of a database that is not indexed; the same search continues from
+            there, and whoever called removes it.
 
     Raises:
         InputError: if no photo can be read.
     """
-    return _Search(table, side, settings, embed).run(known)
+    return _Search(table, side, settings, embed).run(known, folder)
+
+
+class _Block(NamedTuple):
+    """Photos that were looked up: rows that could be read, their pairs, and the faces of which copies are planted."""
+
+    rows: np.ndarray
+    prints: overlap.Fingerprints
+    found: list[_Pair]
+    origins: dict[int, np.ndarray]
 
 
 class _Search:
@@ -73,19 +90,24 @@ class _Search:
         self._fine: list[np.ndarray] = []  # of planted copies
         self._hits: dict[str, list[bool]] = {}
         self._reader = images.FaceReader()
+        self._faces: dict[int, np.ndarray] = {}  # of blocks that are looked up now
         self._compare = overlap.comparing(self._picture)
         self._indices: list[overlap.Index] = []
-        self._found: list[tuple[int, int, str, float]] = []
+        self._found: list[_Pair] = []
 
-    def run(self, known: Sequence[tuple[int, int]]) -> Searched:
+    def run(self, known: Sequence[tuple[int, int]], folder: Path | None) -> Searched:
         # Any that can be read: in a download that broke off most cannot.
         shuffled = self._table.take(self._rng.permutation(len(self._table)))
-        if (sample := next(images.FaceReader().batches(shuffled, _SAMPLE), None)) is None:
+        if (sample := next(images.FaceReader(another=self._reader).batches(shuffled, _SAMPLE), None)) is None:
             raise InputError("Expected aligned faces in --samples, received none that is usable.")
+        del shuffled  # as large as the table
         self._scale = registration.Scale.of(registration.grey(sample[1], registration.ROUGH))
         with progress.bar(total=len(self._table), desc="photos", unit="photo") as bar:
             for database in self._order:
-                self._look_up(database, bar)
+                if database in self._indexed or folder is None:
+                    self._look_up(database, bar)
+                else:
+                    self._look_up_parts(database, bar, folder)
         read, cosine = np.flatnonzero(self._is_read), 1.0 if self._embed else np.nan
         equal = [(int(read[a]), int(read[b]), why, cosine) for a, b, why, _ in overlap.equal_pairs(self._digest[read])]
         others = [(*pair, overlap.KNOWN, np.nan) for pair in known if self._is_read[list(pair)].all()]
@@ -96,32 +118,72 @@ class _Search:
         rows = np.flatnonzero(self._side == database)
         kept: list[tuple[np.ndarray, overlap.Fingerprints]] = []
         planted: list[_Planted] = []
-        for chosen, faces in images.FaceReader().batches(self._table.take(rows), _BLOCK):
-            block, prints = rows[chosen], overlap.Fingerprints.of(faces, self._embed)
-            self._digest[block], self._is_read[block] = prints.digest, True
-            for index in self._indices:
-                self._found += index.search(block, prints, self._compare)
+        for block in self._blocks(rows, bar):
             if database in self._indexed:
-                kept.append((block, prints))
-                planted += self._plant(block, faces)
-            bar.update(len(block))
+                kept.append((block.rows, block.prints))
+                planted += self._plant(block.origins)
         if kept:
             blocks, parts = zip(*kept, strict=True)
             joined = overlap.Fingerprints.join(parts)
             index = overlap.Index(np.concatenate(blocks), joined, self._scale, self._settings.min_cosine)
             self._indices.append(index)
-            for block, prints in kept if self._is_within else ():
-                self._found += index.search(block, prints, self._compare)
+            works = (functools.partial(self._among, [index], *one) for one in kept if self._is_within)
+            for found in workers.in_order(works, overlap.num_threads()):
+                self._found += found
             self._count(index, planted)
 
-    def _plant(self, rows: np.ndarray, faces: np.ndarray) -> Iterator[_Planted]:
-        """Yields altered copies of some faces, and of which rows and kinds they are."""
-        chosen = [(place, kind) for place, row in enumerate(rows.tolist()) for kind in self._kinds.get(row, ())]
+    def _look_up_parts(self, database: int, bar: tqdm, folder: Path) -> None:
+        """Looks a database up that is not indexed, but for parts of which it is known what was found."""
+        rows = np.flatnonzero(self._side == database)
+        for start in range(0, len(rows), _PART):
+            part, before = rows[start : start + _PART], len(self._found)
+
+            def make(part: np.ndarray = part, before: int = before) -> dict[str, np.ndarray]:
+                collections.deque(self._blocks(part, bar), 0)
+                pairs = overlap.Overlap.of(self._found[before:])
+                return {"digest": self._digest[part], "is_read": self._is_read[part], **pairs._asdict()}
+
+            path = folder / f"{start:09d}.npz"
+            is_known = path.is_file()
+            kept = formats.kept(path, make, _write, _read)
+            self._digest[part], self._is_read[part] = kept["digest"], kept["is_read"]
+            self._found[before:] = zip(*(kept[name].tolist() for name in overlap.Overlap._fields), strict=True)
+            bar.update(int(kept["is_read"].sum()) if is_known else 0)
+
+    def _blocks(self, rows: np.ndarray, bar: tqdm) -> Iterator[_Block]:
+        """Looks photos up on all processors; yields blocks of them, in order, and notes what was found."""
+        blocks = (rows[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK))
+        works = (functools.partial(self._block, block) for block in blocks)
+        for block in filter(None, workers.in_order(works, overlap.num_threads())):
+            self._digest[block.rows], self._is_read[block.rows] = block.prints.digest, True
+            self._found += block.found
+            bar.update(len(block.rows))
+            yield block
+
+    def _block(self, rows: np.ndarray) -> _Block | None:
+        reader = images.FaceReader(another=self._reader)
+        if (read := next(reader.batches(self._table.take(rows), _BLOCK), None)) is None:
+            return None
+        rows, faces = rows[read[0]], read[1]
+        prints = overlap.Fingerprints.of(faces, self._embed)
+        self._faces.update(zip(rows.tolist(), faces, strict=True))
+        found = self._among(self._indices, rows, prints)
+        seen = {row: self._faces.pop(row) for row in rows.tolist()}
+        return _Block(rows, prints, found, {row: seen[row].copy() for row in seen if row in self._kinds})
+
+    def _among(self, indices: list[overlap.Index], rows: np.ndarray, prints: overlap.Fingerprints) -> list[_Pair]:
+        overlap.use_one_thread()  # of this one's: there is one for each processor
+        ways = self._scale.ways(prints.rough)
+        return [pair for index in indices for pair in index.search(rows, prints, self._compare, ways)]
+
+    def _plant(self, faces: dict[int, np.ndarray]) -> Iterator[_Planted]:
+        """Yields altered copies of faces by row, and of which rows and kinds they are."""
+        chosen = [(row, kind) for row in faces for kind in self._kinds[row]]
         for start in range(0, len(chosen), _BLOCK):
             some = chosen[start : start + _BLOCK]
-            copies = np.stack([ALTERATIONS[kind](faces[place], self._rng) for place, kind in some])
+            copies = np.stack([ALTERATIONS[kind](faces[row], self._rng) for row, kind in some])
             self._fine += list(registration.grey(copies, registration.FINE))
-            yield [(int(rows[place]), kind) for place, kind in some], overlap.Fingerprints.of(copies, self._embed)
+            yield some, overlap.Fingerprints.of(copies, self._embed)
 
     def _count(self, index: overlap.Index, planted: list[_Planted]) -> None:
         """Looks up planted copies; of photos with equal pixels the one that is indexed stands for all."""
@@ -137,5 +199,16 @@ class _Search:
     def _picture(self, row: int) -> np.ndarray:
         if row >= len(self._table):
             return self._fine[row - len(self._table)]
-        face = images.FACE.apply(self._reader.image(str(self._table.location[row])))
+        if (face := self._faces.get(row)) is None:
+            face = images.FACE.apply(self._reader.image(str(self._table.location[row])))
         return registration.grey(face[None], registration.FINE)[0]
+
+
+def _write(path: Path, found: dict[str, np.ndarray]) -> None:
+    with formats.atomic_path(path) as temporary:
+        np.savez(temporary, **found)  # type: ignore[arg-type]
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    with borders.reading(f"what a search found, or nothing, in {path}"), np.load(path, allow_pickle=False) as found:
+        return dict(found)

@@ -7,11 +7,12 @@ import dataclasses
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
 from mint_keras import formats
 from mint_keras.commands.find_overlap import FindOverlap, find_overlap
-from mint_keras.data import overlap, synthetic
+from mint_keras.data import overlap, overlap_search, synthetic
 from mint_keras.data.alterations import ALTERATIONS
 from mint_keras.records import InputError
 from mint_keras.report import plots
@@ -107,6 +108,44 @@ def test_the_same_command_gives_the_same_bytes(databases: tuple[Path, Path], tmp
         find_overlap(FindOverlap(tuple(map(str, databases)), tmp_path / name, plant=1, quiet=True))
     for name in ("pairs.csv", "excluded_samples.csv", "overlap.json", "review.png"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_an_interrupted_search_continues(
+    databases: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The copies are in the first part, of which the second run reads what was found."""
+    monkeypatch.setattr(overlap_search, "_PART", 4)
+    one_block, write = overlap_search._Search._block, overlap_search._write
+    searched: list[int] = []
+
+    def block(self: overlap_search._Search, rows: np.ndarray) -> overlap_search._Block | None:
+        searched.extend(rows.tolist())
+        return one_block(self, rows)
+
+    def interrupted(path: Path, found: dict[str, np.ndarray]) -> None:
+        if path.name != "000000000.npz":
+            raise KeyboardInterrupt
+        write(path, found)
+
+    monkeypatch.setattr(overlap_search._Search, "_block", block)
+    config = FindOverlap(tuple(map(str, databases)), tmp_path / "whole", plant=1, quiet=True)
+    find_overlap(config)
+    others = [row for row in searched if row >= 12]
+    assert sorted(searched) == sorted([*range(12), *others])
+    killed = dataclasses.replace(config, out=tmp_path / "killed")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(overlap_search, "_write", interrupted)
+        find_overlap(killed)
+    assert [path.name for path in (tmp_path / "killed" / "parts").iterdir()] == ["000000000.npz"]
+    assert not (tmp_path / "killed" / "pairs.csv").exists()
+    searched.clear()
+    find_overlap(killed)
+    assert sorted(searched) == sorted([*range(4, 12), *others])
+    assert len(rows(tmp_path / "whole" / "pairs.csv")) == 2
+    for name in ("pairs.csv", "excluded_samples.csv", "excluded_identities.csv", "overlap.json", "review.png"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    for out in ("killed", "whole"):
+        assert not (tmp_path / out / "parts").exists()
 
 
 def test_wrong_input(databases: tuple[Path, Path], tmp_path: Path) -> None:
