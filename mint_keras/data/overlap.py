@@ -223,20 +223,6 @@ class Index:
             num *= 4
 
 
-def num_threads() -> int:
-    """Returns how many threads faiss takes: one for each processor, or what OMP_NUM_THREADS says."""
-    import faiss
-
-    return int(faiss.omp_get_max_threads())
-
-
-def use_one_thread() -> None:
-    """Lets searches of this thread be done by it alone."""
-    import faiss
-
-    faiss.omp_set_num_threads(1)
-
-
 def _index_of(describe: Callable[[slice], np.ndarray], num: int) -> Any:
     """Returns a search among the rows that so many photos are described by, each by as many."""
     import faiss

@@ -76,6 +76,9 @@ class _Block(NamedTuple):
 
 class _Search:
     def __init__(self, table: SampleTable, side: np.ndarray, settings: Settings, embed: overlap.Embed | None) -> None:
+        import faiss
+
+        self._num_threads = faiss.omp_get_max_threads()  # one for each processor, or what OMP_NUM_THREADS says
         self._table, self._side, self._settings, self._embed = table, side, settings, embed
         self._rng = np.random.default_rng(settings.seed)
         self._order = np.argsort(np.bincount(side), kind="stable").tolist()
@@ -119,6 +122,7 @@ class _Search:
         kept: list[tuple[np.ndarray, overlap.Fingerprints]] = []
         planted: list[_Planted] = []
         for block in self._blocks(rows, bar):
+            self._found += block.found
             if database in self._indexed:
                 kept.append((block.rows, block.prints))
                 planted += self._plant(block.origins)
@@ -128,7 +132,7 @@ class _Search:
             index = overlap.Index(np.concatenate(blocks), joined, self._scale, self._settings.min_cosine)
             self._indices.append(index)
             works = (functools.partial(self._among, [index], *one) for one in kept if self._is_within)
-            for found in workers.in_order(works, overlap.num_threads()):
+            for found in workers.in_order(works, self._num_threads):
                 self._found += found
             self._count(index, planted)
 
@@ -136,27 +140,22 @@ class _Search:
         """Looks a database up that is not indexed, but for parts of which it is known what was found."""
         rows = np.flatnonzero(self._side == database)
         for start in range(0, len(rows), _PART):
-            part, before = rows[start : start + _PART], len(self._found)
-
-            def make(part: np.ndarray = part, before: int = before) -> dict[str, np.ndarray]:
-                collections.deque(self._blocks(part, bar), 0)
-                pairs = overlap.Overlap.of(self._found[before:])
-                return {"digest": self._digest[part], "is_read": self._is_read[part], **pairs._asdict()}
-
-            path = folder / f"{start:09d}.npz"
-            is_known = path.is_file()
-            kept = formats.kept(path, make, _write, _read)
+            part, path = rows[start : start + _PART], folder / f"{start:09d}.npz"
+            bar.update(len(part) if path.is_file() else 0)
+            kept = formats.kept(path, functools.partial(self._part, part, bar), _write, _read)
             self._digest[part], self._is_read[part] = kept["digest"], kept["is_read"]
-            self._found[before:] = zip(*(kept[name].tolist() for name in overlap.Overlap._fields), strict=True)
-            bar.update(int(kept["is_read"].sum()) if is_known else 0)
+            self._found += zip(*(kept[name].tolist() for name in overlap.Overlap._fields), strict=True)
+
+    def _part(self, rows: np.ndarray, bar: tqdm) -> dict[str, np.ndarray]:
+        pairs = overlap.Overlap.of([pair for block in self._blocks(rows, bar) for pair in block.found])
+        return {"digest": self._digest[rows], "is_read": self._is_read[rows], **pairs._asdict()}
 
     def _blocks(self, rows: np.ndarray, bar: tqdm) -> Iterator[_Block]:
-        """Looks photos up on all processors; yields blocks of them, in order, and notes what was found."""
+        """Looks photos up on all processors; yields blocks of them, in order."""
         blocks = (rows[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK))
         works = (functools.partial(self._block, block) for block in blocks)
-        for block in filter(None, workers.in_order(works, overlap.num_threads())):
+        for block in filter(None, workers.in_order(works, self._num_threads)):
             self._digest[block.rows], self._is_read[block.rows] = block.prints.digest, True
-            self._found += block.found
             bar.update(len(block.rows))
             yield block
 
@@ -172,7 +171,9 @@ class _Search:
         return _Block(rows, prints, found, {row: seen[row].copy() for row in seen if row in self._kinds})
 
     def _among(self, indices: list[overlap.Index], rows: np.ndarray, prints: overlap.Fingerprints) -> list[_Pair]:
-        overlap.use_one_thread()  # of this one's: there is one for each processor
+        import faiss
+
+        faiss.omp_set_num_threads(1)  # of this one's: there is one for each processor
         ways = self._scale.ways(prints.rough)
         return [pair for index in indices for pair in index.search(rows, prints, self._compare, ways)]
 
