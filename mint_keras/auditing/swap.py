@@ -1,7 +1,8 @@
-"""The same photos with opposite labels: two models of one database, each trained on people whom the other never saw.
+"""The same photos in two models of one database, each trained on people whom the other never saw.
 
-A photo counts twice, as a member's in the model that was trained on its person and as an external's in the other. What
-is in the photo cancels, and so does what both models make of their common database.
+A photo counts once, with what the first model makes of it less what the second does: more of the first model's members
+than of the second's, if membership matters. What is in the photo cancels as far as both models see it alike, and so
+does what both make of their common database. What one of them sees better may be how the two groups of people look.
 """
 
 import contextlib
@@ -14,15 +15,12 @@ from mint_keras import formats, shelf, streams, vectors
 from mint_keras.aad.observe import observe
 from mint_keras.audited import iresnet, runtime, taps, zoo
 from mint_keras.auditing import controls
-from mint_keras.auditing import look as looks
 from mint_keras.auditing.opened import Opened
 from mint_keras.data import images, samples, splits
 from mint_keras.data import protocol as protocols
-from mint_keras.records import AUDITED, UNTRAINED, InputError, Observations, SampleTable, Scores, concatenate_tables
+from mint_keras.records import AUDITED, UNTRAINED, InputError, SampleTable, Scores, concatenate_tables
 from mint_keras.scorers import blind
 from mint_keras.scorers.baselines import EMBEDDING_NORM
-from mint_keras.scorers.contract import Scorer
-from mint_keras.scorers.look import Look
 from mint_keras.statistics import findings
 from mint_keras.statistics.rule import Comparison
 
@@ -44,16 +42,12 @@ def score(opened: Opened, other: Path, table: SampleTable, is_first: np.ndarray)
     protocol, audited, seed = opened.run.protocol, opened.run.spec.audited, opened.spec.seed
     pairs = {AUDITED: (audited, other), **untrained_pairs(opened, other)}
     parts = {name: [_score(opened, models, table, is_first)] for name, models in pairs.items()}
-    seen = observe(table, blind.features, opened.run.spec.framing, blind.BATCH_SIZE, is_filled=False)
-    statistics = blind.PixelStatistics()
-    shown: dict[str, tuple[Scorer, Observations]] = {statistics.name: (statistics, seen)}
+    shown = [blind.PixelStatistics.name]
     if opened.look is not None and opened.look.folder is not None:
-        shown[findings.LOOK] = Look(), looks.embed(opened.look.folder, table, opened.run.spec.native_resolution)
-    # What knows neither model sees the same photo twice, with opposite labels.
-    by_pixels = {}
-    for name, (recipe, seen) in shown.items():
-        logit = recipe.fit(seen, is_first)(seen)
-        by_pixels[name] = _twice(opened, recipe.tap, table, is_first, (logit, logit))
+        shown.append(findings.LOOK)
+    # What knows neither model says the same of a photo in both.
+    same = dataclasses.replace(parts[AUDITED][0], logit=np.zeros(len(table), np.float32))
+    by_pixels = dict.fromkeys(shown, same)
     held_out = protocol.table.take(protocol.part == protocols.HELD_OUT)
     neither = held_out.take(~np.isin(held_out.people(), table.people()))
     null = []
@@ -108,7 +102,7 @@ def choose(opened: Opened, other: Path) -> tuple[SampleTable, np.ndarray]:
 
 
 def _score(opened: Opened, models: tuple[Path, Path], table: SampleTable, is_first: np.ndarray) -> Scores:
-    """Returns how long the embeddings of photos are through both models, each in its own standard deviations."""
+    """Returns how much longer the embeddings of photos are through the first model, in standard deviations of each."""
 
     def lengths(folder: Path) -> np.ndarray:
         forward = runtime.forward(taps.extractor(zoo.load_audited(folder, zoo.kind_of(folder)), [taps.OUTCOME]))
@@ -117,23 +111,6 @@ def _score(opened: Opened, models: tuple[Path, Path], table: SampleTable, is_fir
         # Models differ in how long their embeddings are: what counts is who is longer than the others.
         return (norm - norm.mean()) / max(norm.std(), 1e-12)
 
-    return _twice(opened, taps.OUTCOME, table, is_first, (lengths(models[0]), lengths(models[1])))
-
-
-def _twice(
-    opened: Opened, tap: str, table: SampleTable, is_first: np.ndarray, logits: tuple[np.ndarray, np.ndarray]
-) -> Scores:
-    """Returns every photo through the first and through the second model."""
-    both = [
-        dataclasses.replace(table, sample_id=np.char.add(table.sample_id, f":{number}"))
-        for number in ("first", "second")
-    ]
-    return Scores(
-        EMBEDDING_NORM,
-        tap,
-        protocols.CROSS_MODEL,
-        opened.spec.seed,
-        concatenate_tables(both),
-        np.concatenate([is_first, ~is_first]),
-        np.concatenate(logits).astype(np.float32),
-    )
+    # Once per photo: as a member's and an external's each person would be two, and count as one more on either side.
+    logit = (lengths(models[0]) - lengths(models[1])).astype(np.float32)
+    return Scores(EMBEDDING_NORM, taps.OUTCOME, protocols.CROSS_MODEL, opened.spec.seed, table, is_first, logit)

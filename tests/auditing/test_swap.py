@@ -1,13 +1,23 @@
-"""A copy that is no control does not end an audit of two models, and does not stand in it."""
+"""Two models of one database: each person is one, and neither what people look like nor copies without use accuse."""
 
 import types
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from mint_keras import vectors
+from mint_keras.audited import runtime, taps, zoo
 from mint_keras.auditing import controls, swap
-from mint_keras.records import InputError
+from mint_keras.auditing import look as looks
+from mint_keras.data import protocol as protocols
+from mint_keras.records import AUDITED, InputError, Observations, SampleTable
+from mint_keras.scorers import blind
+from mint_keras.statistics import findings, rule, verdict
+from mint_keras.statistics.identities import Competence
+
+OURS, THEIRS, LOOK = Path("ours"), Path("theirs"), Path("look")
 
 
 def test_collapsed_copies_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,3 +35,79 @@ def test_collapsed_copies_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {name: tuple(map(str, pair)) for name, pair in found.items()} == {
         "untrained_1": ("ours-1", "theirs-1001"), "untrained_3": ("ours-3", "theirs-1003"),
     }  # fmt: skip
+
+
+def decided(
+    patch: pytest.MonkeyPatch,
+    folder: Path,
+    effect: float,
+    look: float = 0.0,
+    pixels: float = 0.0,
+    num: int = 60,
+    seed: int = 4,
+) -> verdict.Verdict:
+    """The verdict on two groups of people with a photo each, whatever the cause of the effect is.
+
+    Args:
+        patch: Puts numbers in the place of networks.
+        folder: Where the audit keeps what it measures.
+        effect: How much longer embeddings of a group are through its own model, in standard deviations.
+        look: How far the groups are apart to the look network, likewise.
+        pixels: How far they are apart in their pixels.
+        num: People of each group.
+        seed: Seeds all.
+    """
+    rng, is_first = np.random.default_rng(seed), np.arange(2 * num) < num
+    names = np.array([f"{k:03d}" for k in range(2 * num)])
+    table = SampleTable(names, np.full(2 * num, "web"), names, names)
+    person = rng.normal(size=2 * num)
+
+    def network(known: np.ndarray, shown: float = 0.0) -> dict[str, np.ndarray]:
+        outcome = rng.normal(size=(2 * num, 16))
+        outcome[:, 0] += shown * is_first
+        length = 0.5 * person + effect * known + rng.normal(size=2 * num)
+        return {taps.OUTCOME: vectors.unit_rows(outcome) * np.exp(0.1 * length)[:, None]}
+
+    networks = {OURS: network(is_first), THEIRS: network(~is_first), LOOK: network(0 * is_first, look)}
+    statistics = rng.normal(size=(2 * num, 6))
+    statistics[:, 0] += pixels * is_first
+    seen_by_nobody = {blind.STATISTICS: statistics, blind.THUMBNAILS: np.zeros((2 * num, 8, 8, 3), np.uint8)}
+
+    def observe(of: SampleTable, _: Any, framing: Any, *__: Any, **___: Any) -> Observations:
+        return Observations(of, networks.get(framing, seen_by_nobody))
+
+    def untrained(_: Any, __: Path, name: str, number: int) -> Path:
+        networks[Path(f"{name}-{number}")] = network(0 * is_first)
+        return Path(f"{name}-{number}")
+
+    for module in (swap, controls, looks):
+        patch.setattr(module, "observe", observe, raising=False)
+    patch.setattr(zoo, "kind_of", lambda _: zoo.KIND)
+    patch.setattr(zoo, "load_audited", lambda *_: None)
+    patch.setattr(zoo, "framing", lambda path, *_: path)
+    patch.setattr(taps, "extractor", lambda *_: None)
+    patch.setattr(runtime, "forward", lambda _: None)
+    patch.setattr(controls, "untrained", untrained)
+    run: Any = types.SimpleNamespace(
+        protocol=protocols.Protocol(table, np.full(2 * num, protocols.TEST_MEMBERS), protocols.SAME_DATABASE, 1),
+        spec=types.SimpleNamespace(audited=OURS, native_resolution=0, framing="pixels"),
+    )
+    opened: Any = types.SimpleNamespace(
+        spec=types.SimpleNamespace(seed=1, num_untrained=1), folder=folder, run=run,
+        look=looks.Chosen("look", LOOK, Competence(0.99, 0.98, 20, 20), 0, (), ()),
+    )  # fmt: skip
+    found = swap.score(opened, THEIRS, table, is_first)
+    return rule.by_rule([found], {}, 1, {protocols.CROSS_MODEL: found.parts[AUDITED][0]})[swap.SCORER]
+
+
+def counts(found: verdict.Verdict) -> set[tuple[int, int]]:
+    return {(one.num_members, one.num_externals) for one in found.findings}
+
+
+@pytest.mark.parametrize(("num", "outcome"), [(25, verdict.CANNOT_DECIDE), (60, verdict.EVIDENCE)])
+def test_everybody_counts_once(num: int, outcome: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A swap of 25 people and 25 others has 25 on a side, not 50, and intervals as wide as that."""
+    found = decided(monkeypatch, tmp_path, effect=1.5, num=num)
+    assert counts(found) == {(num, num)}
+    assert found.outcome == outcome, found.headline
+    assert ("too few identities" in found.headline) == (num < verdict.MIN_PEOPLE)
