@@ -1,12 +1,10 @@
 """The same photos in two models of one database, each trained on people whom the other never saw.
 
-A photo counts once, with what the first model makes of it less what the second does: more of the first model's members
-than of the second's, if membership matters. What is in the photo cancels as far as both models see it alike, and so
-does what both make of their common database. What one of them sees better may be how the two groups of people look.
+A photo counts once, with what the first model makes of it less what the second does. What is in the photo cancels as
+far as both see it alike, as their common database does; what one sees better may be how the two groups of people look.
 """
 
 import contextlib
-import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +13,13 @@ from mint_keras import formats, shelf, streams, vectors
 from mint_keras.aad.observe import observe
 from mint_keras.audited import iresnet, runtime, taps, zoo
 from mint_keras.auditing import controls
+from mint_keras.auditing import look as looks
 from mint_keras.auditing.opened import Opened
 from mint_keras.data import images, samples, splits
 from mint_keras.data import protocol as protocols
-from mint_keras.records import AUDITED, UNTRAINED, InputError, SampleTable, Scores, concatenate_tables
-from mint_keras.scorers import blind
+from mint_keras.records import AUDITED, UNTRAINED, InputError, Labelled, SampleTable, Scores, concatenate_tables
 from mint_keras.scorers.baselines import EMBEDDING_NORM
+from mint_keras.scorers.contract import NUM_FOLDS
 from mint_keras.statistics import findings
 from mint_keras.statistics.rule import Comparison
 
@@ -42,12 +41,12 @@ def score(opened: Opened, other: Path, table: SampleTable, is_first: np.ndarray)
     protocol, audited, seed = opened.run.protocol, opened.run.spec.audited, opened.spec.seed
     pairs = {AUDITED: (audited, other), **untrained_pairs(opened, other)}
     parts = {name: [_score(opened, models, table, is_first)] for name, models in pairs.items()}
-    shown = [blind.PixelStatistics.name]
+    # Neither model is asked here: what pixels or looks tell of the groups is no membership, but a model that knows such
+    # looks better has longer embeddings of them, whoever was used.
+    groups = Labelled(np.arange(len(table)), is_first)
+    apart = controls.by_pixels(opened, table, protocols.CROSS_MODEL, groups)
     if opened.look is not None and opened.look.folder is not None:
-        shown.append(findings.LOOK)
-    # What knows neither model says the same of a photo in both.
-    same = dataclasses.replace(parts[AUDITED][0], logit=np.zeros(len(table), np.float32))
-    by_pixels = dict.fromkeys(shown, same)
+        apart[findings.LOOK] = looks.by_look(opened.look, table, groups, protocols.CROSS_MODEL, seed, opened.folder)
     held_out = protocol.table.take(protocol.part == protocols.HELD_OUT)
     neither = held_out.take(~np.isin(held_out.people(), table.people()))
     null = []
@@ -55,7 +54,7 @@ def score(opened: Opened, other: Path, table: SampleTable, is_first: np.ndarray)
         is_claimed = splits.split_people(neither.people(), 0.5, streams.stream(seed, streams.SWAP_NOBODY))
         null.append(_score(opened, pairs[AUDITED], neither, is_claimed))
     # Of the person and not of the image: photos and people change sides together.
-    return Comparison(SCORER, protocols.CROSS_MODEL, findings.PERSON, parts, by_pixels, False, null)
+    return Comparison(SCORER, protocols.CROSS_MODEL, findings.PERSON, parts, apart, False, null)
 
 
 def untrained_pairs(opened: Opened, other: Path) -> dict[str, tuple[Path, Path]]:
@@ -75,7 +74,7 @@ def choose(opened: Opened, other: Path) -> tuple[SampleTable, np.ndarray]:
     """Returns as many photos of members of either model, those that can be read, and who is the audited one's.
 
     Raises:
-        InputError: if the other model's members are not listed, are members of both, or of another database.
+        InputError: if the other model's members are not listed, few, unknown, members of both, or of another database.
     """
     path, protocol = shelf.find(other) / formats.MEMBERS, opened.run.protocol
     if not path.is_file():
@@ -92,13 +91,17 @@ def choose(opened: Opened, other: Path) -> tuple[SampleTable, np.ndarray]:
             f"Expected --swap to have been trained on other people, received {len(both)} of the members, such as "
             f"{both[0]!r}."
         )
-    # As many of either: each side counts its own photos as members' and the other's as externals'.
+    # As many of either, database by database: no model's standard deviation is then that of one group.
     rng, table = streams.stream(opened.spec.seed, streams.SWAP), concatenate_tables([ours, theirs])
     first, second = np.split(np.arange(len(table)), [len(ours)])
     sides = splits.balance_within(table.database, first, second, rng)
     table = table.take(np.concatenate(sides))
+    splits.refuse_unknown(table.people())
     rows, _ = images.read_faces(table, opened.run.spec.framing)
-    return table.take(rows), rows < len(sides[0])
+    table, is_first = table.take(rows), rows < len(sides[0])
+    if (least := min(len(np.unique(table.people()[side])) for side in (is_first, ~is_first))) < NUM_FOLDS:
+        raise InputError(f"Expected at least {NUM_FOLDS} people of either model of --swap, received {least}.")
+    return table, is_first
 
 
 def _score(opened: Opened, models: tuple[Path, Path], table: SampleTable, is_first: np.ndarray) -> Scores:

@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mint_keras import vectors
+from mint_keras import formats, vectors
 from mint_keras.audited import runtime, taps, zoo
 from mint_keras.auditing import controls, swap
 from mint_keras.auditing import look as looks
+from mint_keras.data import images, people, sample_tables
 from mint_keras.data import protocol as protocols
-from mint_keras.records import AUDITED, InputError, Observations, SampleTable
+from mint_keras.records import AUDITED, InputError, Observations, Sample, SampleTable, tabulate
 from mint_keras.scorers import blind
-from mint_keras.statistics import findings, rule, verdict
+from mint_keras.statistics import rule, verdict
 from mint_keras.statistics.identities import Competence
 
 OURS, THEIRS, LOOK = Path("ours"), Path("theirs"), Path("look")
@@ -35,6 +36,21 @@ def test_collapsed_copies_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {name: tuple(map(str, pair)) for name, pair in found.items()} == {
         "untrained_1": ("ours-1", "theirs-1001"), "untrained_3": ("ours-3", "theirs-1003"),
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(("num", "of_whom", "said"), [(4, "", "at least 5"), (9, "unknown", "known people")])
+def test_whom_nothing_can_be_fitted_on_shows_at_once(
+    num: int, of_whom: str, said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(images, "read_faces", lambda table, _: (np.arange(len(table)), None))
+    names = [people.unknown(str(k)) if of_whom else str(k) for k in range(num)]
+    sample_tables.write_samples(tmp_path / formats.MEMBERS, tabulate(Sample(one, "web", one, one) for one in names))
+    ours = tabulate(Sample(f"a{k}", "web", f"a{k}", "") for k in range(9))
+    protocol = protocols.Protocol(ours, np.full(9, protocols.TEST_MEMBERS), protocols.SAME_DATABASE, 1)
+    run: Any = types.SimpleNamespace(protocol=protocol, spec=types.SimpleNamespace(framing=None))
+    opened: Any = types.SimpleNamespace(spec=types.SimpleNamespace(seed=1), run=run)
+    with pytest.raises(InputError, match=said):
+        swap.choose(opened, tmp_path)
 
 
 def decided(
@@ -111,3 +127,30 @@ def test_everybody_counts_once(num: int, outcome: str, monkeypatch: pytest.Monke
     assert counts(found) == {(num, num)}
     assert found.outcome == outcome, found.headline
     assert ("too few identities" in found.headline) == (num < verdict.MIN_PEOPLE)
+
+
+SPOILED = {"look": "the two groups look different", "pixels": "the sides differ"}
+
+
+@pytest.mark.parametrize("cause", SPOILED)
+def test_a_model_that_is_familiar_with_how_a_group_looks_accuses_nobody(
+    cause: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Nobody was used: one model knows men better and the other one women, and the claimed are other men."""
+    found = decided(monkeypatch, tmp_path, effect=1.5, **{cause: 3.0})
+    by_name = {one.name: one for one in found.findings}
+    assert by_name["cross-model swap"].auc.low > 0.7
+    assert by_name["look network" if cause == "look" else "pixel statistics"].auc.value > 0.9
+    assert found.outcome == verdict.CANNOT_DECIDE
+    assert SPOILED[cause] in found.headline
+
+
+def test_what_looks_explain_as_well_is_no_evidence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Too few people to see that the groups look different, and as many to see that the models differ more."""
+    found = decided(monkeypatch, tmp_path, effect=0.5, look=0.4, seed=9)
+    assert "look network may explain cross-model swap" in found.headline
+
+
+def test_groups_drawn_by_lot_that_nobody_used_are_no_evidence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    outcomes = [decided(monkeypatch, tmp_path / str(seed), effect=0.0, seed=seed).outcome for seed in range(4)]
+    assert verdict.EVIDENCE not in outcomes
