@@ -79,37 +79,41 @@ def read(folder: Path) -> Read:
     """Reads the audit.json of a folder, and decides once more from what it says that was found.
 
     Raises:
-        InputError: if there is no audit.
-        RefusedError: if its outcome or its decisions are not what follows from its verdicts.
+        InputError: if there is no audit, or one with figures that are none.
+        RefusedError: if its outcome or its decisions are not what follows from its verdicts, or these not what follows
+            from their findings by the rule.
     """
     if not (folder / AUDIT).is_file():
         raise InputError(f"Expected the folder of a finished audit with {AUDIT}, received {folder}.")
     content = {"identities": [], **formats.read_json(folder / AUDIT)}  # the first version asked nobody who is who
     with reading(f"an audit in {folder / AUDIT}"):
         verdicts = {name: Verdict.of(decided) for name, decided in content["verdicts"].items()}
-        found = Read(content, verdicts, decisions.decide_once(verdicts), states.read(content, verdicts))
+        decided, by_rule = decisions.decide_once(verdicts), _by_rule(verdicts)
         said = [(one["reference"], one["outcome"]) for one in content.get("decisions", ())]
-        decided = [(one.reference, one.outcome) for one in found.decisions]
-        # Audits of the first version asked no look network, which evidence takes since.
-        is_forged = content.get("schema_version", 1) > 1 and _is_stronger_than_found(verdicts)
-        if found.outcome != content["outcome"] or (said and sorted(said) != sorted(decided)) or is_forged:
+        is_changed = decisions.outcome(decided) != content["outcome"]
+        is_changed |= bool(said) and sorted(said) != sorted((one.reference, one.outcome) for one in decided)
+        if "schema_version" not in content:
+            # The first version asked no look network and no direction, which evidence takes since. A file that says
+            # nothing of its version, as anybody can make one, is believed no more than its findings are.
+            verdicts, decided = by_rule, decisions.decide_once(by_rule)
+        if is_changed or _outcomes(verdicts) != _outcomes(by_rule):
             raise RefusedError(
                 f"{folder / AUDIT} says {content['outcome']!r}, which does not follow from what it says was found: it "
                 "was changed. Make the audit again."
             )
-    return found
+        return Read(content, verdicts, decided, states.read(content, verdicts))
 
 
-def _is_stronger_than_found(verdicts: Mapping[str, Verdict]) -> bool:
-    """Says whether a verdict claims more than the rule of today says of its findings."""
+def _by_rule(verdicts: Mapping[str, Verdict]) -> dict[str, Verdict]:
+    """Returns what the rule of today says of the findings of verdicts."""
     spoiled: dict[str, list[Finding]] = {}
     for one in verdict.taints(finding for decided in verdicts.values() for finding in decided.findings):
         spoiled.setdefault(one.evaluation, []).append(one)
-    return any(
-        verdict.EVIDENCE in (said.outcome, *(one.outcome for one in said.assessments))
-        and verdict.decide(said.findings, spoiled).outcome != verdict.EVIDENCE
-        for said in verdicts.values()
-    )
+    return {name: verdict.decide(said.findings, spoiled) for name, said in verdicts.items()}
+
+
+def _outcomes(verdicts: Mapping[str, Verdict]) -> list[tuple[str, list[tuple[str, str]]]]:
+    return [(one.outcome, [(said.reference, said.outcome) for said in one.assessments]) for one in verdicts.values()]
 
 
 def write(folder: Path, case: Case, time: str = "") -> list[str]:

@@ -1,6 +1,7 @@
 """What was measured, in the form in which a verdict takes it."""
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 
 from mint_keras.records import InputError, Scores
@@ -76,6 +77,15 @@ class Finding:
                 f"Expected a role of {list(ROLES)} and a truth of {list(TRUTHS)}, received {self.role!r} and "
                 f"{self.truth!r}."
             )
+        # What is no number is neither above nor below anything, and so would speak against nothing.
+        counts = (self.num_members, self.num_externals, self.num_folds)
+        are_figures = _is_figure(self.auc, 0.0) and (self.difference is None or _is_figure(self.difference, -1.0))
+        are_figures &= self.adjusted_p is None or 0 <= self.adjusted_p <= 1
+        if not are_figures or not all(isinstance(num, int) and num >= 0 for num in counts):
+            raise InputError(
+                f"Expected an AUC and a difference within their intervals, a p-value and numbers of people for "
+                f"{self.name!r}, received {self.auc}, {self.difference}, {self.adjusted_p} and {counts}."
+            )
 
     @property
     def is_below_chance(self) -> bool:
@@ -104,6 +114,12 @@ class Finding:
         # An AUC of exactly 0.5 comes out a little beside it, and would tell the sides apart without any spread.
         is_apart = self.auc.low > 0.5 + _ROUNDING or (self.is_below_chance and not self.num_folds)
         return is_apart and self.is_significant(alpha)
+
+
+def _is_figure(one: Estimate, least: float) -> bool:
+    """Says whether it is a figure from `least` to 1 within its interval, up to rounding."""
+    ends = (least, one.low, one.value, one.high, 1.0)
+    return all(lower <= upper + _ROUNDING for lower, upper in itertools.pairwise(ends))
 
 
 def reference(

@@ -21,6 +21,7 @@ from mint_keras.statistics import findings, names, verdict
 from mint_keras.statistics.findings import Finding
 from mint_keras.statistics.intervals import Estimate
 from mint_keras.statistics.verdict import Verdict
+from tests.statistics.test_verdict import GOOD
 
 RUNS = Path(__file__).resolve().parents[2] / "docs" / "runs"
 COMMITTED = sorted(RUNS.glob("audit-*.json"))
@@ -144,7 +145,9 @@ def test_headline_first_box_json_and_text_agree_on_all_committed_audits(path: Pa
     shutil.copy(path, tmp_path / dossier.AUDIT)
     written = dossier.write(tmp_path, dossier.Case())
     assert written[:2] == [dossier.REPORT, dossier.VERDICT]
-    outcome = json.loads(path.read_text())["outcome"]
+    content = json.loads(path.read_text())
+    # The first version asked no look network: whatever it said, the rule of today cannot decide.
+    outcome = content["outcome"] if "schema_version" in content else verdict.CANNOT_DECIDE
     found = dossier.read(tmp_path)
     said = (tmp_path / dossier.VERDICT).read_text()
     page = (tmp_path / dossier.REPORT).read_text()
@@ -238,6 +241,64 @@ def test_evidence_that_does_not_follow_from_its_findings_is_refused(tmp_path: Pa
     one["outcome"] = said["outcome"] = verdict.EVIDENCE
     formats.write_json(tmp_path / dossier.AUDIT, said)
     with pytest.raises(RefusedError, match="does not follow"):
+        dossier.read(tmp_path)
+
+
+def evidence(*kept: str, **changes: Any) -> dict[str, Any]:
+    """An audit that says evidence, with the findings of some roles only; of all of them it is right."""
+    decided = json.loads(json.dumps(verdict.decide(GOOD).to_dict()))
+    assert decided["outcome"] == verdict.EVIDENCE
+    decided["findings"] = [one for one in decided["findings"] if one["role"] in (kept or findings.ROLES)]
+    return content(outcome=verdict.EVIDENCE, verdicts={"a": decided}, **changes)
+
+
+def test_evidence_takes_what_the_rule_takes_whatever_version_a_file_says_it_is(tmp_path: Path) -> None:
+    path, without_look = tmp_path / dossier.AUDIT, [role for role in findings.ROLES if role != findings.LOOK]
+    for version in (1, True, 2, 3, 99, None):
+        path.write_text(json.dumps(evidence(schema_version=version)))
+        assert dossier.read(tmp_path).outcome == verdict.EVIDENCE
+        path.write_text(json.dumps(evidence(*without_look, schema_version=version)))
+        with pytest.raises(RefusedError, match="does not follow"):
+            dossier.read(tmp_path)
+    path.write_text(json.dumps(evidence(*without_look)))  # as the first version was, and as anybody can make it
+    found = dossier.read(tmp_path)
+    assert found.outcome == verdict.CANNOT_DECIDE
+    assert "look control" in dossier.text(found)
+
+
+def test_findings_that_say_more_than_their_verdict_are_refused_too(tmp_path: Path) -> None:
+    said = evidence(schema_version=dossier.SCHEMA_VERSION)
+    (one,) = said["verdicts"].values()
+    for assessment in one["assessments"]:
+        assessment["outcome"] = verdict.NO_EVIDENCE
+    one["outcome"] = said["outcome"] = verdict.NO_EVIDENCE
+    formats.write_json(tmp_path / dossier.AUDIT, said)
+    with pytest.raises(RefusedError, match="does not follow"):
+        dossier.read(tmp_path)
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize("role", [one.role for one in GOOD])
+@pytest.mark.parametrize(
+    "changes",
+    [{"auc": {"value": 0.9, "low": NAN, "high": NAN}}, {"auc": {"value": NAN}}, {"auc": {"high": float("inf")}},
+     {"auc": {"low": 0.9, "value": 0.7, "high": 0.3}}, {"auc": {"low": 0.7, "value": 0.6, "high": 0.8}},
+     {"difference": {"value": NAN, "low": NAN, "high": NAN, "num_seeds": 1}},
+     {"difference": {"value": 0.2, "low": 0.3, "high": 0.4, "num_seeds": 1}},
+     {"difference": {"value": 7.0, "low": 6.0, "high": 8.0, "num_seeds": 1}},
+     {"adjusted_p": NAN}, {"adjusted_p": -1.0}, {"num_members": NAN}, {"num_externals": float("inf")},
+     {"num_members": -80}, {"num_folds": NAN}],
+    ids=json.dumps,
+)  # fmt: skip
+def test_figures_that_are_none_are_refused(changes: dict[str, Any], role: str, tmp_path: Path) -> None:
+    said = evidence(schema_version=dossier.SCHEMA_VERSION)
+    row = next(one for one in said["verdicts"]["a"]["findings"] if one["role"] == role)
+    for name, value in changes.items():
+        row[name] = {**(row[name] or {}), **value} if isinstance(value, dict) else value
+    (tmp_path / dossier.AUDIT).write_text(json.dumps(said))
+    with pytest.raises(InputError, match="Expected an AUC"):
         dossier.read(tmp_path)
 
 
