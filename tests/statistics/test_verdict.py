@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,8 @@ from mint_keras.statistics.findings import (
 from mint_keras.statistics.intervals import Estimate
 from mint_keras.statistics.verdict import CANNOT_DECIDE, EVIDENCE, NO_EVIDENCE
 from tests.statistics.worlds import draw, scores_of
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def finding(
@@ -173,6 +176,21 @@ def test_a_control_that_was_not_run_says_why_and_what_it_takes() -> None:
     bare = verdict.decide([finding(REFERENCE, 0.7)])
     for role, takes in verdict.REQUIRED.items():
         assert f"The {role} control was not run. It takes {takes}." in bare.text()
+
+
+def test_the_rule_is_printed_as_it_is() -> None:
+    """Who reads `docs/method.md` can say by hand what comes out."""
+    lines = (ROOT / "docs" / "method.md").read_text().splitlines()
+    rows = [line for line in lines if re.match(r"\| \d \|", line)]
+    assert f"fewer than {verdict.MIN_PEOPLE} people" in rows[0]
+    for row in (rows[1], rows[3]):
+        assert "interval" in row
+        assert re.search(f"adjusted p-value (is at most|exceeds) {verdict.ALPHA:.2g}", row)
+    for role in (BLIND, LOOK, NULL, "beside"):
+        assert role in rows[1]
+        assert verdict.decide(replaced(role, finding(role, 0.6, 0.1, adjusted_p=0.04))).outcome == CANNOT_DECIDE
+        assert verdict.decide(replaced(role, finding(role, 0.6, 0.1, adjusted_p=0.06))).outcome == EVIDENCE
+    assert all(role in rows[4] for role in verdict.REQUIRED)
 
 
 def test_adjusted_controls_that_may_be_chance_do_not_spoil_a_reference() -> None:
