@@ -5,9 +5,9 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from mint_keras.borders import shown, without_controls
+from mint_keras.borders import read_text, shown, without_controls
 from mint_keras.data import kinds
-from mint_keras.records import InputError, Rejected
+from mint_keras.records import Rejected
 
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".pgm", ".ppm", ".pnm", ".tif", ".tiff", ".jp2", ".gif"}
@@ -91,10 +91,7 @@ def left_out(folder: Path, database: str, used: Iterable[str]) -> list[Rejected]
 
 def read_lines(path: Path) -> list[str]:
     """Reads the lines of a text file of a database, in UTF-8."""
-    try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError(f"Expected text in {path}, received bytes that are none.") from error
+    return read_text(path).splitlines()
 
 
 def _suffix(name: str) -> str:

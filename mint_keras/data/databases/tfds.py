@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from mint_keras.borders import reading
+from mint_keras.borders import read_text, reading
 from mint_keras.records import InputError, Sample
 
 _SHARD = re.compile(r".+-[^-]+\.tfrecord-\d{5}-of-\d{5}")
@@ -27,8 +27,7 @@ def is_here(folder: Path) -> bool:
 def read(folder: Path, database: str) -> Iterator[Sample]:
     """Yields the pictures with part and class; every picture is an identity of its own."""
     classes = folder / "label.labels.txt"
-    with reading(f"names of classes in {classes}"):
-        names = classes.read_text(encoding="utf-8").splitlines() if classes.is_file() else []
+    names = read_text(classes).splitlines() if classes.is_file() else []
     for shard in _shards(folder):
         records = _Shard(shard)
         for key in range(len(records.places)):
@@ -85,4 +84,4 @@ class _Shard:
 
 
 def _shards(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("*.tfrecord-*") if _SHARD.fullmatch(path.name))
+    return sorted(path for path in folder.glob("*.tfrecord-*") if _SHARD.fullmatch(path.name) and path.is_file())
