@@ -167,6 +167,7 @@ def read(names: Sequence[str], layout: str = FOLDERS) -> Reading:
         # Canon/Ann beside Nikon/Ann, or what each of a few speakers says: nothing in names tells these apart.
         notes.append(f"Folders such as {min(tops)!r} have the same folders inside. Outer or inner ones may be people.")
         return _finish(names, [""] * len(names), "unknown, because outer or inner folders may be people", notes)
+    notes += _endings(set(tops) - {""})
     inner = ["/".join(path) for path in paths]
     num_top, num_inner = len(set(tops) - {""}), len(set(inner) - {""})
     if num_top == num_inner:
@@ -256,6 +257,22 @@ def _why_no_people(names: Sequence[str], tops: Sequence[str]) -> str:
     if len(counts) > 1 and any(is_shard(pairs, stems) for is_shard in _SHARDS):
         return f"folders such as {min(counts)!r} look like shards, which follow from the names of files"
     return ""
+
+
+def _endings(folders: set[str]) -> list[str]:
+    """Says if all folders are fewer names with the same endings, which may be takes of one person."""
+    parts = {name: re.fullmatch(r"(.*[^-_. ])[-_. ]+([^-_. ]+)", name) for name in folders}
+    stems = {match[1] for match in parts.values() if match}
+    of: dict[str, set[str]] = collections.defaultdict(set)
+    for name, match in parts.items():
+        stem, ending = (match[1], match[2]) if match and name not in stems else (name, "")
+        of[stem].add(ending)
+    num = collections.Counter(itertools.chain.from_iterable(of.values()))
+    # Of men and women, or of cameras, there are fewer than of their numbers.
+    if len(of) <= len(num) or min(map(len, of.values())) < 2 or min(num.values()) < len(of) / 2:
+        return []
+    some = f"{len(of)} names, such as {min(of)!r}, with one of {len(num)} endings, such as {max(num)!r}"
+    return [f"All folders are {some}: if a name is one person, people are counted several times."]
 
 
 def _is_block(pairs: Sequence[tuple[str, str]], stems: Sequence[str]) -> bool:

@@ -156,3 +156,25 @@ def test_two_readings_are_said() -> None:
 
 def test_takes_of_takes_are_one_person() -> None:
     assert who([f"{name}/1.jpg" for name in ("Ann", "Ann_2004", "Ann_2004 (1)", "Bob")]) == {"Ann", "Bob"}
+
+
+@pytest.mark.parametrize("endings", [("", "_masked"), ("_1", "_2", "_3"), ("-20230401", "-20230402")])
+def test_endings_that_all_names_have_are_said_and_decide_nothing(endings: tuple[str, ...]) -> None:
+    folders = [f"{name}{ending}" for name in ("Ann Lee", "Bob", "Cid", "Dan") for ending in endings]
+    reading = people.read([f"{folder}/{k}.jpg" for folder in folders for k in (1, 2)])
+    assert sorted(set(reading.identity)) == sorted(folders)
+    assert f"4 names, such as 'Ann Lee', with one of {len(endings)} endings" in " ".join(reading.notes)
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [
+        ["Ann_Lee", "Bob_Lee", "Ann_Poe", "Cid_Moe"],
+        [f"{group}_{number}" for group in ("male", "female") for number in range(9)],
+        [f"id_{number}" for number in range(9)],
+        ["Ann", "Bob", "Cid_masked"],
+    ],
+)
+def test_names_of_two_words_have_no_endings(folders: list[str]) -> None:
+    reading = people.read([f"{folder}/{k}.jpg" for folder in folders for k in (1, 2)])
+    assert "endings" not in " ".join(reading.notes)
