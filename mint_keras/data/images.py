@@ -84,6 +84,13 @@ def _resize(image: np.ndarray, size: int) -> np.ndarray:
     return cv2.resize(image, (size, size), interpolation=interpolation)
 
 
+def shrunk(image: np.ndarray, most: int) -> np.ndarray:
+    """Returns an image whose sides have at most so many pixels: itself, or one of its shape."""
+    longest = max(image.shape[:2])
+    size = [max(1, side * most // longest) for side in image.shape[1::-1]]
+    return image if longest <= most else cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+
+
 class FaceReader:
     """Reads faces, or pictures as a classifier takes them, in batches, and keeps account of what it met.
 
