@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mint_keras import borders, progress
-from mint_keras.data import files, images, layouts, recordio, samples
+from mint_keras.data import files, images, layouts, recordio, sample_tables, samples
 from mint_keras.data import people as people_of
 from mint_keras.data.people import are_unknown
 from mint_keras.records import InputError, Rejected, SampleTable
@@ -64,7 +64,9 @@ def how_read(source: samples.Source) -> tuple[str, Sequence[str]]:
         return how, notes
     if source.layout == layouts.RECORDIO and source.path:
         return "the labels of the records", recordio.complaints(source.path)
-    return "the column identity" if source.layout == samples.TABLE else f"as {source.layout} has them", ()
+    if source.layout == samples.TABLE and source.path:
+        return "the column identity", sample_tables.notes(source.path)
+    return f"as {source.layout} has them", ()
 
 
 def _implausible(people: np.ndarray, per_person: np.ndarray) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 
 from mint_keras.borders import reading
-from mint_keras.data.people import known_units
+from mint_keras.data.people import by_key, known_units
 from mint_keras.records import InputError, RefusedError, Scores
 from mint_keras.statistics import figures
 
@@ -333,6 +333,6 @@ def _check_rate(rate: float) -> None:
 
 
 def _check_disjoint(people: np.ndarray, others: np.ndarray, whose: str) -> None:
-    names = np.unique(people)
-    if num := np.count_nonzero(np.isin(names, others)):
+    names = by_key(people)
+    if num := len(names.keys() & by_key(others).keys()):
         raise InputError(f"Expected people other than those {whose}, received {num} of {len(names)} who are the same.")

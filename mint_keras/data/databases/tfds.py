@@ -32,6 +32,7 @@ def read(folder: Path, database: str) -> Iterator[Sample]:
     """Yields the pictures with part and class, and with who is on them as far as a feature is called so."""
     classes = folder / "label.labels.txt"
     names = read_text(classes).splitlines() if classes.is_file() else []
+    first: dict[str, str] = {}
     for shard in _shards(folder):
         records = _Shard(shard)
         database_of, _, part = shard.name.partition(".tfrecord-")[0].rpartition("-")
@@ -44,8 +45,7 @@ def read(folder: Path, database: str) -> Iterator[Sample]:
             name = f"{shard.name}/{key:05d}"
             identity = name if _PICTURES.fullmatch(database_of) else people.unknown(name)
             if who and (said := records.feature(key, who)):
-                text = said[0].decode("utf-8", "replace") if isinstance(said[0], bytes) else str(said[0])
-                identity = people.unknown(name) if people.is_unknown(text) else people.canonical(text)
+                identity = people.spelling(people.as_text(said[0]), first) or people.unknown(name)
             yield Sample(f"{database}/{name}", database, identity, f"{shard}#{key}", attributes=attributes)
 
 
