@@ -11,6 +11,7 @@ import difflib
 import functools
 import os
 import re
+import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ import numpy as np
 
 from mint_keras.records import InputError, RefusedError
 
+# A manifest or a list of photos has fewer; longer ones are read by lines, or as Parquet.
+_MAX_TEXT, _MAX_LINE = 2**28, 2**20  # bytes, characters
 _MAX_YAML = 2**16  # bytes; the longest card has 4,000
 _MAX_BRACKETS = 500
 _MAX_COLUMNS = 1000  # a short row of a table has every column
@@ -64,6 +67,43 @@ def reading(expected: str) -> Iterator[None]:
         raise InputError(f"Expected {expected}, received: {reason}.") from error
 
 
+def check_regular(path: Path, most: float = np.inf, where: str | None = None) -> None:
+    """Raises InputError if a path is no regular file, or one of more bytes; `where` is what the message calls it.
+
+    A pipe would be waited for, and a device never ends.
+    """
+    status, where = path.stat(), f" at {path}" if where is None else where
+    if not stat.S_ISREG(status.st_mode):
+        raise InputError(f"Expected a file{where}, received a folder, pipe or device.")
+    if status.st_size > most:
+        raise InputError(f"Expected a file of at most {most} bytes{where}, received {status.st_size}.")
+
+
+def read_text(path: Path, most: int = _MAX_TEXT) -> str:
+    """Reads a stranger's text in UTF-8 whole, without the mark that spreadsheets begin with.
+
+    Raises:
+        InputError: if there is none, or it is longer than `most` bytes.
+    """
+    with reading(f"text (UTF-8) in {path}"):
+        check_regular(path, most)
+        return path.read_text(encoding="utf-8").removeprefix("\ufeff")
+
+
+def lines(path: Path) -> Iterator[str]:
+    """Yields the lines of a stranger's text of any length, each with its end.
+
+    Raises:
+        InputError: if it is no regular file, or a line never ends.
+    """
+    check_regular(path)
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        for line in iter(lambda: file.readline(_MAX_LINE), ""):
+            if len(line) == _MAX_LINE:
+                raise InputError(f"Expected lines of fewer than {_MAX_LINE} characters in {path}.")
+            yield line
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """Reads a small YAML mapping, as cards and --config are.
 
@@ -73,9 +113,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     import yaml
 
     with reading(f"YAML in {path}"):
-        if (size := path.stat().st_size) > _MAX_YAML:
-            raise InputError(f"Expected at most {_MAX_YAML} bytes of YAML in {path}, received {size}.")
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path, _MAX_YAML)
         if text.count("[") + text.count("{") > _MAX_BRACKETS:  # the time to read them grows with their square
             raise InputError(f"Expected at most {_MAX_BRACKETS} lists and mappings in brackets in {path}.")
         # A few lines can name gigabytes by anchors, and nobody needs them for what we read.
@@ -93,11 +131,8 @@ def read_csv(path: Path) -> dict[str, list[str]]:
     Raises:
         InputError: if it is none, or its columns would take far more memory than the file.
     """
-    with (
-        reading(f"a CSV table at {path}"),
-        open(path, newline="", encoding="utf-8-sig") as file,  # spreadsheets begin with a mark
-    ):
-        rows = csv.DictReader(file)
+    with reading(f"a CSV table at {path}"):
+        rows = csv.DictReader(lines(path))
         columns: dict[str, list[str]] = _empty(path, rows.fieldnames or [])
         for row in rows:
             # A comma too many would move texts into other columns; a cell too few costs more memory than file.
@@ -132,6 +167,7 @@ def parquet_blocks(path: Path, wanted: Sequence[str], part: int | None = None) -
     import pyarrow.parquet
 
     with reading(f"a Parquet file at {path}"):
+        check_regular(path)
         size, facts = path.stat().st_size, pyarrow.parquet.read_metadata(path)
         fields = [field for field in facts.schema.to_arrow_schema() if field.name in wanted]
         _empty(path, [field.name for field in fields])

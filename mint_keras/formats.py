@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mint_keras import __version__
-from mint_keras.borders import inert, named, reading
+from mint_keras.borders import inert, named, read_text, reading
 from mint_keras.locks import alone as alone
 from mint_keras.records import InputError, RefusedError, Rejected, SampleTable
 
@@ -43,6 +43,7 @@ OVERLAP_REPORT = "overlap.json"
 EXCLUDED_SAMPLES = "excluded_samples.csv"
 EXCLUDED_PEOPLE = "excluded_identities.csv"
 
+_MAX_JSON = 2**26  # bytes; a calibration with 360,000 people has 8 million
 _BLOCK = 2**16  # rows of a table that are written out at once
 _WHERE, _OURS = ("--out", "--workers"), ("mint", "cli")
 # Names of temporary files and folders, see `atomic_path`; the manifest is the first file that a folder gets.
@@ -190,7 +191,7 @@ def read_json(path: Path) -> dict[str, Any]:
         InputError: if the file is missing or not a JSON object.
     """
     with reading(f"a JSON file at {path}"):  # depth and huge numbers too: files are strangers'
-        value = json.loads(Path(path).read_text(encoding="utf-8"))
+        value = json.loads(read_text(Path(path), _MAX_JSON))
     if not isinstance(value, dict):
         raise InputError(f"Expected a JSON object in {path}, received {type(value).__name__}.")
     return value

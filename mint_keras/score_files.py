@@ -146,7 +146,7 @@ def read_results(path: Path) -> list[ResultRow]:
         InputError: if the file is missing or a line does not hold exactly the fields of a result.
     """
     with borders.reading(f"results at {path}"):
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        rows = [json.loads(line) for line in borders.read_text(path).splitlines()]
         for row in rows:
             if "model" not in row:  # before 0.2 it was in the scorer's name
                 row["scorer"], row["model"] = scorer_and_model(row["scorer"])

@@ -14,6 +14,7 @@ import mint_keras as mint
 from mint_keras.aad import views
 from mint_keras.api import auditing
 from mint_keras.auditing.look import as_reference
+from mint_keras.data.people import are_unknown
 from mint_keras.heads import specs
 from mint_keras.scorers import blind
 from mint_keras.statistics import verdict
@@ -364,6 +365,47 @@ class TestAnyKerasModel:
             mint.samples()
         with pytest.raises(mint.InputError):
             mint.load_model("no/such/folder")
+
+
+def test_people_of_an_array_are_who_they_are_however_they_are_spelt() -> None:
+    faces = np.zeros((8, 112, 112, 3), np.uint8)
+    said = ["Ann", "Ann ", "ANN", "Ann\u200b", None, float("nan"), "", "unknown"]
+    found = mint.samples(faces, people=said).people()
+    assert found[:4].tolist() == ["array/Ann"] * 4
+    assert are_unknown(found[4:]).all()
+    assert len(set(found)) == 5
+    numbers = mint.samples(faces, people=np.array([1, 1, 2, 2, 3, 3, np.nan, np.nan])).people()
+    assert numbers[:6].tolist() == ["array/1"] * 2 + ["array/2"] * 2 + ["array/3"] * 2
+    assert are_unknown(numbers[6:]).all()
+    with pytest.raises(mint.InputError, match="received 1 names"):
+        mint.samples(faces, people=["a"])
+
+
+@pytest.mark.parametrize("unknown", [float("nan"), None, "True", -1, 2])
+def test_what_is_no_truth_is_nobodys_membership(unknown: object) -> None:
+    seen = mint.samples("synthetic:1/web/0-159/2").adding(outcome=np.random.default_rng(1).normal(size=(320, 8)))
+    is_member, known = np.arange(320) % 4 < 2, np.arange(320) < 120
+    scorer = mint.MintPlus(ingredients=("norm",)).fit(seen[known], is_member[known].astype(int))
+    wrong: np.ndarray = is_member.astype(object)
+    wrong[-1] = unknown
+    for given in (wrong, wrong.tolist()):
+        with pytest.raises(mint.InputError, match="Expected True or False of each sample"):
+            mint.audit(scorer, seen[~known], given[120:])
+    with pytest.raises(mint.InputError, match="Expected True or False of each sample"):
+        mint.MintPlus(ingredients=("norm",)).fit(seen[~known], wrong[~known])
+    found = mint.audit(scorer, seen[~known], is_member[~known].astype(float))
+    assert found.outcome == mint.audit(scorer, seen[~known], is_member[~known]).outcome
+
+
+def test_people_that_were_fitted_on_are_refused_under_another_spelling() -> None:
+    outcome = np.random.default_rng(1).normal(size=(320, 8))
+    faces, rows = np.zeros((320, 16, 16, 3), np.uint8), np.arange(320)
+    is_member, known = rows % 4 < 2, rows < 120
+    seen = mint.samples(faces, people=[f"Person {row // 2}" for row in rows]).adding(outcome=outcome)
+    again = mint.samples(faces, people=[f"person_{row // 2 - 10}" for row in rows]).adding(outcome=outcome)
+    scorer = mint.MintPlus(ingredients=("norm",)).fit(seen[known], is_member[known])
+    with pytest.raises(mint.InputError, match="received 10 of them"):
+        mint.audit(scorer, again[~known], is_member[~known])
 
 
 def test_a_converted_model_gives_what_its_file_gives(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Strangers' files: one error whatever a library raises, and no memory or time that a few bytes only ask for."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +9,8 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from mint_keras import borders, formats
-from mint_keras.data import sample_tables
+from mint_keras import borders, formats, score_files
+from mint_keras.data import files, identity_list, images, overlap_files, sample_tables, samples
 from mint_keras.records import InputError, RefusedError, Sample, tabulate
 
 COLUMNS = ("sample_id", "database", "identity", "location")
@@ -27,6 +29,44 @@ def test_whatever_is_raised_is_ours_and_ours_stays() -> None:
             raise ours
     with pytest.raises(KeyboardInterrupt), borders.reading("a file"):
         raise KeyboardInterrupt
+
+
+class TestNoFile:
+    """What is called like a file of a stranger and is a pipe, a device without an end, or a hole of terabytes."""
+
+    READERS = (
+        formats.read_json, borders.read_yaml, borders.read_csv, borders.read_text, files.read_lines,
+        sample_tables.read_samples, score_files.read_results, score_files.read_scores, identity_list.read,
+        overlap_files.read_known,
+    )  # fmt: skip
+
+    @pytest.mark.parametrize("kind", ["pipe", "device", "folder", "hole"])
+    @pytest.mark.parametrize("read", READERS)
+    def test_it_is_refused_in_a_line(self, read: Callable[[Path], object], kind: str, tmp_path: Path) -> None:
+        path = tmp_path / "a.csv"
+        if kind == "folder":
+            path.mkdir()
+        elif kind == "hole":
+            with open(path, "wb") as file:
+                file.truncate(2**42)
+        else:
+            os.mkfifo(path) if kind == "pipe" else path.symlink_to("/dev/zero")
+        with pytest.raises(InputError, match=r"^Expected .*(folder, pipe or device|of at most|fewer than).*\.$"):
+            read(path)
+
+    def test_a_parquet_file_that_is_a_pipe(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "a.parquet")
+        with pytest.raises(InputError, match="received a folder, pipe or device"):
+            sample_tables.read_samples(tmp_path / "a.parquet")
+
+    def test_a_folder_of_photos_whose_manifest_never_ends_is_a_folder_of_photos(self, tmp_path: Path) -> None:
+        images.write_png(tmp_path / "Ann" / "1.png", np.zeros((16, 16, 3), np.uint8))
+        (tmp_path / "manifest.json").symlink_to("/dev/zero")
+        assert len(samples.list_samples(str(tmp_path))) == 1
+
+    def test_lines_of_any_number_are_read_and_one_without_end_is_not(self, tmp_path: Path) -> None:
+        (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfa\r\nb\n\nc")
+        assert list(borders.lines(tmp_path / "a.txt")) == ["a\r\n", "b\n", "\n", "c"]
 
 
 class TestYaml:

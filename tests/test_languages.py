@@ -44,7 +44,7 @@ SPOKEN = {
 ASIDE = re.compile(
     r"  |Case \{0\}, eval|Fewer samples|Too few to train|Who is who: \{0\} of \{1\} lines|.* manifest (in|of) |"
     r"photo with others$|(an audit|a protocol|the figures|a calibration|a database|a JPEG file in) .*\{0\}|"
-    r"photos, persons, domain|"
+    r"photos, persons, domain|a calibration with|"
     r"head, tap, seed|Expected (a box|a face where|text in|a database with)|mint plus|embedding norm|Corrupt|"
     r"p-values are not given before|\{0\}, of which the database|.*/audit.json|.*trained the head|of the calibration|"
     # How audits of before schema 3 began their sentences.

@@ -13,10 +13,11 @@ from mint_keras.api.observing import embed, observe
 from mint_keras.auditing import look as looks
 from mint_keras.data import images
 from mint_keras.data import protocol as protocols
+from mint_keras.data.people import by_key
 from mint_keras.records import AUDITED, REFERENCE, UNTRAINED, InputError, Observations, Scores
 from mint_keras.scorers import blind, log_odds, mint_plus
 from mint_keras.scorers.baselines import OUTCOME
-from mint_keras.scorers.contract import Calibration, Scorer, cross_fit
+from mint_keras.scorers.contract import Calibration, Scorer, as_truth, cross_fit
 from mint_keras.scorers.direction import Direction
 from mint_keras.scorers.head import FittedHead
 from mint_keras.scorers.log_odds import FittedLogOdds
@@ -148,7 +149,7 @@ def audit(
         >>> audit(scorer, seen[~known], is_member[~known]).outcome
         'no evidence'
     """
-    recipe, is_member = scorer.recipe, np.asarray(is_member, bool)
+    recipe, is_member = scorer.recipe, as_truth(is_member)
     _check_sides(scorer.calibration, seen, is_member)
     name = f"{recipe.name.replace('_', ' ')} on {recipe.tap}"
     sides = [set(np.unique(seen.table.database[side]).tolist()) for side in (is_member, ~is_member)]
@@ -189,8 +190,10 @@ def _across_databases(sides: Sequence[set[str]], parts: Sequence[Scores], seed: 
 def _check_sides(calibration: Calibration, seen: Observations, is_member: np.ndarray) -> None:
     if is_member.shape != (len(seen),) or is_member.all() or not is_member.any():
         raise InputError(f"Expected members and others among {len(seen)} samples, received {is_member.sum()} members.")
-    people, others = set(seen.people()[is_member]), set(seen.people()[~is_member])
-    if both := (people & others) | ((people | others) & set(calibration.samples.people())):
+    people, others, known = map(
+        by_key, (seen.people()[is_member], seen.people()[~is_member], calibration.samples.people())
+    )
+    if both := (people.keys() & others.keys()) | ((people.keys() | others.keys()) & known.keys()):
         raise InputError(f"Expected other people than those fitted on, each on one side, received {len(both)} of them.")
 
 

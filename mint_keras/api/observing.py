@@ -14,7 +14,7 @@ from mint_keras.audited.runtime import FaceFunction
 from mint_keras.auditing import look as looks
 from mint_keras.data import images
 from mint_keras.data import samples as sources
-from mint_keras.data.people import unknown
+from mint_keras.data.people import as_text, spelling, unknown
 from mint_keras.records import REFERENCE, InputError, Observations, SampleTable
 
 
@@ -26,7 +26,8 @@ def samples(
     Args:
         given: Sources as `mint train` takes them, such as "faces/members", or one array of RGB faces, (n, size, size,
             3), uint8.
-        people: Who is on each face of an array, (n,); without it nobody knows, and faces cannot be split by person.
+        people: Who is on each face of an array, (n,), None where nobody knows; without it nobody does, and faces cannot
+            be split by person. Spellings of a name that differ in case or in spaces, _, - and dots are one person.
         database: What database all of it is of. People who are not members are a reference only if they are of the
             members' own database, so say so where folders have other names.
 
@@ -45,10 +46,12 @@ def samples(
             raise InputError(f"Expected faces (n, size, size, 3), uint8, received {faces.shape}, {faces.dtype}.")
         databases = np.full(len(faces), database or "array")
         names = np.array([f"{name}-{row:06d}" for row, name in enumerate(databases.tolist())])
-        identity = np.asarray(people).astype(str) if len(people) else np.array([unknown(name) for name in names])
-        if len(identity) != len(faces):
-            raise InputError(f"Expected the person on each of {len(faces)} faces, received {len(identity)} names.")
-        table = SampleTable(names, databases, identity, np.full(len(faces), ""))
+        said = np.asarray(people).tolist() or [None] * len(faces)
+        if len(said) != len(faces):
+            raise InputError(f"Expected the person on each of {len(faces)} faces, received {len(said)} names.")
+        first: dict[str, str] = {}
+        of = [spelling(as_text(one), first) or unknown(name) for one, name in zip(said, names.tolist(), strict=True)]
+        table = SampleTable(names, databases, np.array(of), np.full(len(faces), ""))
         return Observations(table, {images.PIXELS: faces})
     if any(isinstance(one, np.ndarray) for one in given) or not given:
         raise InputError("Expected sources, or one array of faces, received something else. Join arrays first.")

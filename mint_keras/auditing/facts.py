@@ -1,11 +1,12 @@
 """What was audited, for the first page of a report: which file, which photos, and what is known of both."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mint_keras import formats, shelf
+from mint_keras import borders, formats, shelf
 from mint_keras.audited import cards, zoo
 from mint_keras.data import inspection, protocol_files, samples
 from mint_keras.runs.run import Run, named_samples
@@ -16,12 +17,13 @@ def model(path: Path) -> dict[str, Any]:
     folder, kind = shelf.find(path), zoo.kind_of(path)
     manifest = formats.read_manifest(folder, kind)
     digests = [manifest["model_sha256"], *manifest["inputs"].values()]
-    card = next((found for digest in digests if (found := cards.find_card(digest))), None)
+    card = next((found for digest in digests if (found := cards.find_card(str(digest)))), None)
     parity = formats.read_json(folder / formats.PARITY) if (folder / formats.PARITY).is_file() else {}
     verification = str(parity.get("verification", ""))
     if not verification and (folder / formats.VERIFICATION).is_file():
         figures = formats.read_json(folder / formats.VERIFICATION)
-        verification = f"AUC {float(figures['auc']):.4f} on {int(figures['num_pairs']):,} pairs of photos"
+        with borders.reading(f"auc and num_pairs in {folder / formats.VERIFICATION}"):
+            verification = f"AUC {float(figures['auc']):.4f} on {int(figures['num_pairs']):,} pairs of photos"
     return {
         "name": path.name,
         "kind": kind,
@@ -63,4 +65,7 @@ def steps(run: Run) -> list[dict[str, Any]]:
     """Returns by what commands the audited model and the run were made, and the SHA-256 of what they were made from."""
     folders = (shelf.find(run.spec.audited), run.folder)
     made = [(folder.name, formats.read_json(folder / formats.MANIFEST)) for folder in folders]
-    return [{"name": name, "command": one["command"], "inputs": one["inputs"]} for name, one in made]
+    with borders.reading(f"a command and inputs in the manifests of {[name for name, _ in made]}"):
+        for _, one in made:  # the report takes them apart, when everything is measured
+            shlex.split(one["command"]), dict(one["inputs"])
+        return [{"name": name, "command": one["command"], "inputs": one["inputs"]} for name, one in made]

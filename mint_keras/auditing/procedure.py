@@ -44,6 +44,9 @@ def audit(
         zoo.kind_of(path)  # shows early whether it is a model
     run = runs.reopen(spec.run)
     with formats.output_folder(folder, manifest(spec), overwrite):
+        # What cannot be read of them must show before anything is measured.
+        audited = {"model": facts.model(run.spec.audited), "photos": facts.photos(run)}
+        of = {"audited": audited, "steps": facts.steps(run)}
         progress.say(preflight.describe(_material(spec, run)))
         opened = open_audit(spec, run, folder)
         tasks = plus.plan(opened)
@@ -69,8 +72,6 @@ def audit(
         curves, accusations = changed_photos.power_curves(opened, tasks), changed_photos.accusations(opened)
         said = [*opened.said, *face_quality.compare(opened.run.protocol)]
         results = report.Results(verdicts, curves, accusations, changed, [*missing, *not_found, *not_changed], said)
-        audited = {"model": facts.model(run.spec.audited), "photos": facts.photos(run)}
-        of = {"audited": audited, "steps": facts.steps(run)}
         written = report.write(results, of, folder, case or dossier.Case())
     return results, written
 

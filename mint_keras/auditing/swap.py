@@ -17,6 +17,7 @@ from mint_keras.auditing import look as looks
 from mint_keras.auditing.opened import Opened
 from mint_keras.data import images, samples, splits
 from mint_keras.data import protocol as protocols
+from mint_keras.data.people import by_key
 from mint_keras.records import AUDITED, UNTRAINED, InputError, Labelled, SampleTable, Scores, concatenate_tables
 from mint_keras.scorers.baselines import EMBEDDING_NORM
 from mint_keras.scorers.contract import NUM_FOLDS
@@ -86,10 +87,11 @@ def choose(opened: Opened, other: Path) -> tuple[SampleTable, np.ndarray]:
             f"Expected --swap to have been trained on the members' own database {np.unique(ours.database).tolist()}, "
             f"received {np.unique(theirs.database).tolist()}: a model is familiar with its database."
         )
-    if both := sorted(set(ours.people().tolist()) & set(theirs.people().tolist())):
+    named = by_key(ours.people())
+    if both := sorted(named.keys() & by_key(theirs.people()).keys()):
         raise InputError(
             f"Expected --swap to have been trained on other people, received {len(both)} of the members, such as "
-            f"{both[0]!r}."
+            f"{named[both[0]]!r}."
         )
     # As many of either, database by database: no model's standard deviation is then that of one group.
     rng, table = streams.stream(opened.spec.seed, streams.SWAP), concatenate_tables([ours, theirs])

@@ -90,9 +90,8 @@ def _missing(
     options: Check, folder: Path, manifest: Mapping[str, Any], tables: Mapping[str, SampleTable]
 ) -> Iterator[str]:
     """Yields what an audit wants and is not there."""
-    import numpy as np
-
     from mint_keras.data import synthetic
+    from mint_keras.data.people import by_key
 
     if not (folder / formats.MODEL).is_file():
         yield f"a converted model: {options.audited} holds none (mint convert --weights FILE)"
@@ -104,9 +103,9 @@ def _missing(
         yield "samples of other databases, which mint train needs (--externals)"
     if options.swap and not (shelf.find(options.swap) / formats.MEMBERS).is_file():
         yield f"the members of --swap, {formats.MEMBERS} beside it"
-    sides = [np.unique(table.people()) for table in tables.values()]
-    if len(sides) > 1 and len(both := np.intersect1d(sides[0], sides[1])):
-        yield f"people on one side each: {len(both):,} are among the members and kept out, such as {both[0]}"
+    sides = [by_key(table.people()) for table in tables.values()]
+    if len(sides) > 1 and (both := sorted(sides[0].keys() & sides[1].keys())):
+        yield f"people on one side each: {len(both):,} are among the members and kept out, such as {sides[0][both[0]]}"
 
 
 def _material(options: Check, tables: Mapping[str, SampleTable], manifest: Mapping[str, Any]) -> Material:

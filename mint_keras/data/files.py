@@ -1,13 +1,14 @@
 """Which images a folder holds, at any depth, and what else lies there."""
 
+import contextlib
 import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from mint_keras.borders import shown, without_controls
+from mint_keras.borders import read_text, shown, without_controls
 from mint_keras.data import kinds
-from mint_keras.records import InputError, Rejected
+from mint_keras.records import Rejected
 
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".pgm", ".ppm", ".pnm", ".tif", ".tiff", ".jp2", ".gif"}
@@ -68,7 +69,7 @@ def list_images(folder: Path) -> Iterator[str]:
     Files of other suffixes, or none, are images if they begin as images do. Hidden files and copies that a NAS or a
     viewer made are left out. Links to folders are followed, each folder once. Names go through `escape`.
     """
-    for path, name in _walk(folder, "", set()):
+    for path, name in _walk(folder):
         if not _why_hidden(name) and (_suffix(name) in SUFFIXES or _what(path)[0]):
             yield escape(name)
 
@@ -80,7 +81,7 @@ def left_out(folder: Path, database: str, used: Iterable[str]) -> list[Rejected]
         for location in used
     }
     found = []
-    for path, name in _walk(folder, "", set()):
+    for path, name in _walk(folder):
         if (location := f"{folder}/{escape(name)}") not in known:
             is_image, what = _what(path)
             other = f"{what}, of which the database says nothing" if is_image else what
@@ -91,10 +92,7 @@ def left_out(folder: Path, database: str, used: Iterable[str]) -> list[Rejected]
 
 def read_lines(path: Path) -> list[str]:
     """Reads the lines of a text file of a database, in UTF-8."""
-    try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError(f"Expected text in {path}, received bytes that are none.") from error
+    return read_text(path).splitlines()
 
 
 def _suffix(name: str) -> str:
@@ -122,22 +120,30 @@ def _what(path: Path) -> tuple[bool, str]:
     return is_image, what or f"no image ({_suffix(path.name) or 'without a suffix'})"
 
 
-def _walk(folder: Path, prefix: str, seen: set[tuple[int, int]]) -> Iterator[tuple[Path, str]]:
-    """Yields every file, hidden ones included, with its name relative to the folder on top."""
-    # A link may lead to a folder that is above it.
-    status = os.stat(folder)
-    if (status.st_dev, status.st_ino) in seen:
-        return
-    seen.add((status.st_dev, status.st_ino))
+def _walk(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Yields every file, hidden ones included, with its name relative to the folder."""
+    seen: set[tuple[int, int]] = set()
+    # A stack of what is still to come at each depth, because folders may be deeper than Python calls.
+    coming = [iter([(folder, "", True)])]
+    while coming:
+        path, name, is_folder = next(coming[-1], (None, "", False))
+        if path is None:
+            coming.pop()
+        elif not is_folder:
+            yield path, name
+        else:
+            # A link may lead to a folder that is above it.
+            status = os.stat(path)
+            if (status.st_dev, status.st_ino) not in seen:
+                seen.add((status.st_dev, status.st_ino))
+                coming.append(_entries(path, f"{name}/" if name else ""))
+
+
+def _entries(folder: Path, prefix: str) -> Iterator[tuple[Path, str, bool]]:
+    """Yields what lies in a folder: where, its name behind a prefix, and whether it is a folder."""
     # The order of `scandir` is the file system's.
     with os.scandir(folder) as entries:
         ordered = sorted(entries, key=lambda entry: entry.name)
     for entry in ordered:
-        try:
-            is_folder = entry.is_dir()
-        except OSError:  # a link that leads in a circle
-            continue
-        if is_folder:
-            yield from _walk(folder / entry.name, f"{prefix}{entry.name}/", seen)
-        else:
-            yield folder / entry.name, prefix + entry.name
+        with contextlib.suppress(OSError):  # a link that leads in a circle
+            yield folder / entry.name, prefix + entry.name, entry.is_dir()

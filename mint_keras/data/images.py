@@ -4,7 +4,6 @@ import collections
 import dataclasses
 import hashlib
 import re
-import stat
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ import cv2
 import numpy as np
 
 from mint_keras import formats, texts
-from mint_keras.borders import shown
+from mint_keras.borders import check_regular, shown
 from mint_keras.data import files, pickles, recordio, synthetic
 from mint_keras.data.databases import tfds
 from mint_keras.data.decoding import decode as decode
@@ -83,6 +82,13 @@ def _resize(image: np.ndarray, size: int) -> np.ndarray:
     # Bilinear shrinking would skip pixels and leave patterns that are not in the picture.
     interpolation = cv2.INTER_AREA if image.shape[0] > size else cv2.INTER_LINEAR
     return cv2.resize(image, (size, size), interpolation=interpolation)
+
+
+def shrunk(image: np.ndarray, most: int) -> np.ndarray:
+    """Returns an image whose sides have at most so many pixels: itself, or one of its shape."""
+    longest = max(image.shape[:2])
+    size = [max(1, side * most // longest) for side in image.shape[1::-1]]
+    return image if longest <= most else cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
 class FaceReader:
@@ -223,12 +229,10 @@ def read_faces(table: SampleTable, framing: Framing = FACE, batch_size: int = 64
 def read_bytes(path: Path) -> bytes:
     """Reads an image file; InputError if it cannot be read, is no regular file or is larger than 64 MiB."""
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for, a device never ends
-            raise InputError("Expected a file, received a folder, pipe or device.")
-        if status.st_size > _MAX_BYTES:
-            raise InputError(f"Expected an image file of at most {_MAX_BYTES} bytes, received {status.st_size}.")
+        check_regular(path, _MAX_BYTES, "")
         return path.read_bytes()
+    except InputError:
+        raise
     except (OSError, ValueError) as error:  # of a name with NUL in it
         raise InputError(f"Expected a readable file, received: {getattr(error, 'strerror', error)}.") from error
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mint_keras import borders, progress
-from mint_keras.data import files, images, layouts, recordio, samples
+from mint_keras.data import files, images, layouts, recordio, sample_tables, samples
 from mint_keras.data import people as people_of
 from mint_keras.data.people import are_unknown
 from mint_keras.records import InputError, Rejected, SampleTable
@@ -17,6 +17,7 @@ from mint_keras.texts import first_rows
 _BINS = (1, 2, 5, 10, 20, 50, 100, 500)
 _NUM_SIZES = 5
 _BAR = 40  # characters
+_SHOWN_SIDE = 512  # pixels; of huge photos a sheet would take gigabytes
 _NUM_NAMED = 3  # of the largest and of the smallest identities
 _MANY_NAMES, _SHARE_SINGLE = 20, 0.95
 _MANY_PHOTOS, _TIMES_MEDIAN = 100, 20
@@ -63,7 +64,9 @@ def how_read(source: samples.Source) -> tuple[str, Sequence[str]]:
         return how, notes
     if source.layout == layouts.RECORDIO and source.path:
         return "the labels of the records", recordio.complaints(source.path)
-    return "the column identity" if source.layout == samples.TABLE else f"as {source.layout} has them", ()
+    if source.layout == samples.TABLE and source.path:
+        return "the column identity", sample_tables.notes(source.path)
+    return f"as {source.layout} has them", ()
 
 
 def _implausible(people: np.ndarray, per_person: np.ndarray) -> list[str]:
@@ -107,8 +110,8 @@ def look(
             unreadable.append(Rejected(borders.shown(name, place), files.reason(error, place)))
             continue
         sizes[image.shape[1], image.shape[0]] += 1
-        # The sheet shows those of the readable ones that were drawn first, in their order.
-        shown[turns[row]] = image
+        # The sheet shows those of the readable ones that were drawn first, in their order: an inch of each.
+        shown[turns[row]] = images.shrunk(image, _SHOWN_SIDE)
         if len(shown) > num_shown:
             del shown[max(shown)]
     counts = {

@@ -9,7 +9,7 @@ import numpy as np
 
 from mint_keras import borders, formats
 from mint_keras.data import overlap
-from mint_keras.records import InputError, RefusedError, SampleTable
+from mint_keras.records import RefusedError, SampleTable
 
 PAIRS = "pairs.csv"
 
@@ -84,10 +84,6 @@ def write_found(
 
 def read_known(path: Path) -> list[list[str]]:
     """Reads a published list of duplicates: names separated by commas, semicolons or tabs, one photo in a line."""
-    try:
-        # Spreadsheets put a mark in front of UTF-8, which would become part of the first name.
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"Expected a list of names at {path}, received: {error}.") from error
+    lines = borders.read_text(path).splitlines()
     parts = ([name.strip().strip('"') for name in re.split("[,;\t]", line)] for line in lines)
     return [names for part in parts if (names := [name for name in part if name])]

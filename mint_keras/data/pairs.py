@@ -53,10 +53,7 @@ def read_pairs(path: Path, images: Path | None = None) -> Pairs:
         folds = np.repeat(np.arange(NUM_FOLDS), [len(part) for part in parts])
         return Pairs(first, first + 1, np.array(labels, bool), folds, [*encoded])
     read_rows = _read_lfw if path.suffix == ".txt" else _read_csv
-    try:
-        rows = list(read_rows(path, images or path.parent))
-    except UnicodeDecodeError as error:
-        raise InputError(f"Expected text in {path}, received bytes that are none.") from error
+    rows = list(read_rows(path, images or path.parent))
     if not rows:
         raise InputError(f"Expected pairs in {path}, received none.")
     if missing := sorted({str(file) for row in rows for file in row[:2] if not file.is_file()}):
@@ -100,7 +97,7 @@ def join_people(pairs: Iterable[Iterable[str]]) -> dict[str, str]:
 def _read_lfw(path: Path, images: Path) -> Iterator[tuple[Path, Path, bool, int]]:
     # A line of folds and pairs per class, then genuine and impostor lines in turn.
     # Source: http://vis-www.cs.umass.edu/lfw/README.txt, section II.
-    lines = [line.split("\t") for line in path.read_text().splitlines() if line.strip()]
+    lines = [line.split("\t") for line in borders.read_text(path).splitlines() if line.strip()]
     header = lines[0] if lines else []
     if not 1 <= len(header) <= 2 or not all(item.strip().isdecimal() for item in header):
         raise InputError(f"Expected LFW's first line, folds and pairs, in {path}, received {header[:4] or 'none'}.")

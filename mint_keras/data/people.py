@@ -9,8 +9,8 @@ import itertools
 import re
 import statistics
 import unicodedata
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -62,7 +62,8 @@ _SESSIONS = re.compile(
 )
 # Behind a name, with something between them, the same tells takes of one person apart; so do the numbers of copies.
 _BEHIND = re.compile(
-    rf"(?P<name>.*[^-_ ])(?:[-_ ]+(?:{_SPLITS}|{_YEAR}|{_TAKES}[-_ ]?\d{{1,6}})| ?\(\d\)| - copy(?: ?\(\d\))?)",
+    rf"(?P<name>.*?[^-_ ])(?:[-_ ]+(?:{_SPLITS}|{_YEAR}|{_TAKES}[-_ ]?\d{{1,6}})| ?\(\d{{1,2}}\)"
+    r"| - (?:cop(?:y|ie|ia)|kop(?:ie|ia|i)|c[oó]pia)(?: ?\(\d{1,2}\))?)",
     re.IGNORECASE,
 )
 # Two people of these may have one number.
@@ -81,6 +82,11 @@ _UNKNOWN = re.compile(
     r"|distractor)s?(?:[-_ ]?(?:person|people|face|identity|id|subject|user)s?)?[-_ ]*\d*",
     re.IGNORECASE,
 )
+# What is not seen, beside the category Cf; what looks like a space; and what stands between the parts of a name.
+_INVISIBLE = re.compile("[\u034f\u17b4\u17b5\u180b-\u180f\ufe00-\ufe0f\U000e0000-\U000e0fff]")
+_BLANK = re.compile("[\u115f\u1160\u2800\u3164\uffa0]")
+_BETWEEN = re.compile(r"(?:[\s_.\-\u2010-\u2015\u2212]|%20)+")
+_FREEBASE = re.compile(r"[mg]\.[01]\w*")  # MS-Celeb-1M's people: _ is a digit there
 _MARK = "?"  # begins the identity of whoever nobody knows; no person's name does
 _MANY = 1000  # photos of a folder, from where it is more likely a class: MS1MV3's people have at most a few hundred
 _FULL = 100  # files of a full shard at least
@@ -128,10 +134,58 @@ def all_match(names: Sequence[str], pattern: re.Pattern[str]) -> bool:
 
 def canonical(name: str) -> str:
     """Returns one form of a person's name: spaces, invisible characters and forms of Unicode tell nobody apart."""
-    visible = "".join(letter for letter in name if unicodedata.category(letter) != "Cf")
-    name = " ".join(unicodedata.normalize("NFKC", visible).split())
+    if not name.isascii():
+        name = "".join(letter for letter in _INVISIBLE.sub("", name) if unicodedata.category(letter) != "Cf")
+        name = unicodedata.normalize("NFKC", _BLANK.sub(" ", name))
+    name = " ".join(name.split())
     # Whole numbers of a column with gaps were written as floats by somebody.
     return name.removesuffix(".0") if name.removesuffix(".0").isdecimal() else name
+
+
+def key(name: str) -> str:
+    """Returns what spellings of a person's name have in common: neither case nor what is between its parts.
+
+    Numbers stay as they are: of 12 and 012 each may be somebody. Two people whom a key joins are counted as one, or
+    refused on two sides, so no verdict rests on them.
+
+    Example:
+        >>> key("Ann_Lee"), key("ANN%20Lee."), key("012")
+        ('ann lee', 'ann lee', '012')
+    """
+    if name.isdecimal() or name.startswith(_MARK) or _FREEBASE.fullmatch(name := canonical(name)):
+        return name
+    return unicodedata.normalize("NFKC", _BETWEEN.sub(" ", name.casefold())).strip() or name
+
+
+def by_key(people: np.ndarray) -> dict[str, str]:
+    """Returns people, `SampleTable.people` of shape (n,), by what names of one person have in common."""
+    parts = ((name.partition("/"), name) for name in np.unique(people).tolist())
+    return {f"{database}/{key(person)}": name for (database, _, person), name in parts}
+
+
+def spelling(name: str, first: dict[str, str]) -> str:
+    """Returns the first spelling of a person's name that there was, "" if it is nobody's; `first` keeps them by key."""
+    one = canonical(name)
+    if one.startswith(_MARK):
+        return one
+    is_nobody = is_unknown(one) or is_unknown(one.rpartition("/")[2])
+    return "" if is_nobody else first.setdefault(key(one), one)
+
+
+def spelt(names: Iterable[str], first: dict[str, str]) -> tuple[str, ...]:
+    """Returns a note on names that `spelling` reads as others, none if there are none."""
+    others = {one: other for one in map(canonical, names) if (other := spelling(one, first)) not in ("", one)}
+    one = min(others, default="")
+    return (f"Names such as {one!r} are read as {others[one]!r}: {len(others)} in all.",) if others else ()
+
+
+def as_text(value: Any) -> str:
+    """Returns a cell as text; whole numbers of a column that became floats because of gaps stay whole."""
+    if value is None or (isinstance(value, float) and np.isnan(value)):
+        return ""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def is_unknown(name: str) -> bool:
@@ -167,6 +221,7 @@ def read(names: Sequence[str], layout: str = FOLDERS) -> Reading:
         # Canon/Ann beside Nikon/Ann, or what each of a few speakers says: nothing in names tells these apart.
         notes.append(f"Folders such as {min(tops)!r} have the same folders inside. Outer or inner ones may be people.")
         return _finish(names, [""] * len(names), "unknown, because outer or inner folders may be people", notes)
+    notes += _endings(set(tops) - {""})
     inner = ["/".join(path) for path in paths]
     num_top, num_inner = len(set(tops) - {""}), len(set(inner) - {""})
     if num_top == num_inner:
@@ -181,13 +236,10 @@ def read(names: Sequence[str], layout: str = FOLDERS) -> Reading:
 
 def _finish(names: Sequence[str], identity: Sequence[str], how: str, notes: Sequence[str]) -> Reading:
     """Marks who is unknown, each photo by itself, and brings names into one form."""
-    first: dict[str, str] = {}  # of names that differ in case alone
-    one_of: dict[str, str] = {}
-    for raw in dict.fromkeys(identity):
-        one = canonical(raw)
-        one_of[raw] = "" if is_unknown(one.rpartition("/")[2]) else first.setdefault(one.casefold(), one)
+    first: dict[str, str] = {}
+    one_of = {raw: spelling(raw, first) for raw in dict.fromkeys(identity)}
     found = [one_of[raw] or unknown(name) for name, raw in zip(names, identity, strict=True)]
-    return Reading(found, how, tuple(notes))
+    return Reading(found, how, (*notes, *spelt(one_of, first)))
 
 
 def _of_file(name: str) -> str:
@@ -256,6 +308,22 @@ def _why_no_people(names: Sequence[str], tops: Sequence[str]) -> str:
     if len(counts) > 1 and any(is_shard(pairs, stems) for is_shard in _SHARDS):
         return f"folders such as {min(counts)!r} look like shards, which follow from the names of files"
     return ""
+
+
+def _endings(folders: set[str]) -> list[str]:
+    """Says if all folders are fewer names with the same endings, which may be takes of one person."""
+    parts = {name: re.fullmatch(r"(.*[^-_. ])[-_. ]+([^-_. ]+)", name) for name in folders}
+    stems = {match[1] for match in parts.values() if match}
+    of: dict[str, set[str]] = collections.defaultdict(set)
+    for name, match in parts.items():
+        stem, ending = (match[1], match[2]) if match and name not in stems else (name, "")
+        of[stem].add(ending)
+    num = collections.Counter(itertools.chain.from_iterable(of.values()))
+    # Of men and women, or of cameras, there are fewer than of their numbers.
+    if len(of) <= len(num) or min(map(len, of.values())) < 2 or min(num.values()) < len(of) / 2:
+        return []
+    some = f"{len(of)} names, such as {min(of)!r}, with one of {len(num)} endings, such as {max(num)!r}"
+    return [f"All folders are {some}: if a name is one person, people are counted several times."]
 
 
 def _is_block(pairs: Sequence[tuple[str, str]], stems: Sequence[str]) -> bool:

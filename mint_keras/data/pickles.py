@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, ClassVar, Literal
 
 import numpy as np
 
-from mint_keras.borders import reading
+from mint_keras.borders import check_regular, reading
 from mint_keras.records import InputError
 
 # Bytes; a pickle is read as a whole.
@@ -233,8 +233,7 @@ def cifar_pictures(content: Mapping[bytes, Any]) -> np.ndarray:
 
 
 def _read_file(path: Path, max_bytes: int) -> Any:
-    if path.stat().st_size > max_bytes:
-        raise InputError(f"Expected {path} of at most {max_bytes} bytes, received {path.stat().st_size}.")
+    check_regular(path, max_bytes)
     try:
         with open(path, "rb") as file:
             # Python 2's strings may be pictures, which no text encoding keeps.

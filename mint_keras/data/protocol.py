@@ -9,6 +9,7 @@ import numpy as np
 
 from mint_keras import streams
 from mint_keras.data import splits
+from mint_keras.data.people import by_key
 from mint_keras.records import InputError, Labelled, SampleTable, concatenate_tables
 
 UNSEEN_DATABASE = "unseen_database"
@@ -159,8 +160,10 @@ def _split(
 
 
 def _refuse_shared(people: Mapping[str, np.ndarray], remedy: str = "") -> None:
-    different = {name: np.unique(of) for name, of in people.items()}
+    different = {name: by_key(of) for name, of in people.items()}
     for (first, ones), (second, others) in itertools.combinations(different.items(), 2):
-        if num := len(shared := np.intersect1d(ones, others, assume_unique=True)):
-            message = f"Expected different people in {first} and {second}, received {num} in both, such as"
-            raise InputError(f"{message} {str(shared[0])!r}.{remedy}")
+        if shared := sorted(ones.keys() & others.keys()):
+            message = f"Expected different people in {first} and {second}, received {len(shared)} in both, such as"
+            names = list(dict.fromkeys([ones[shared[0]], others[shared[0]]]))
+            spelt = " If these are two people, give one another name." if len(names) > 1 else ""
+            raise InputError(f"{message} {' and '.join(map(repr, names))}.{spelt}{remedy}")

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, Self
 
 import numpy as np
 
+from mint_keras.borders import read_text
 from mint_keras.data.people import unknown
 from mint_keras.records import InputError, SampleTable
 from mint_keras.texts import Texts
@@ -295,6 +296,6 @@ def _why_unknown(labels: np.ndarray) -> str:
 def read_property(folder: Path) -> int | None:
     """Returns the number of classes that a RecordIO database's `property` file claims, None without one."""
     try:
-        return int((folder / "property").read_text(encoding="ascii").split(",")[0])
+        return int(read_text(folder / "property").split(",")[0])
     except (OSError, ValueError):
         return None

@@ -1,9 +1,10 @@
 """Sample tables on disk: Parquet, as every stage writes it, or a CSV of one's own."""
 
+import collections
 import contextlib
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,17 +66,16 @@ def read_samples(path: Path, part: int | None = None) -> SampleTable:
         InputError: if the file is neither, is empty, lacks a column, repeats a sample_id or has a wrong value.
     """
     known = [field.name for field in dataclasses.fields(SampleTable)]
-    is_parquet = path.suffix == ".parquet"
-    blocks = borders.parquet_blocks(path, known, part) if is_parquet else iter([{**borders.read_csv(path)}])
     tables: list[SampleTable] = []
-    for columns in blocks:
+    first: dict[str, dict[str, str]] = collections.defaultdict(dict)  # spellings of each database's people
+    for columns in _blocks(path, known, part):
         if missing := [name for name in REQUIRED if name not in columns]:
             raise InputError(
                 f"Expected a sample table with columns {list(REQUIRED)}, received {path} without {missing}."
             )
         if columns["sample_id"]:
             here = {name: columns[name] for name in known if name in columns}
-            tables.append(_parse(here, path, first_row=1 + sum(map(len, tables))))
+            tables.append(_parse(here, path, 1 + sum(map(len, tables)), first))
     if not tables:
         raise InputError(f"Expected at least one sample, received the empty table {path}.")
     table = concatenate_tables(tables)
@@ -84,14 +84,33 @@ def read_samples(path: Path, part: int | None = None) -> SampleTable:
     return table
 
 
-def _parse(columns: Mapping[str, list[Any]], path: Path, first_row: int) -> SampleTable:
+def _blocks(path: Path, names: Sequence[str], part: int | None = None) -> Iterator[dict[str, list[Any]]]:
+    if path.suffix == ".parquet":
+        return borders.parquet_blocks(path, names, part)
+    return iter([{name: column for name, column in borders.read_csv(path).items() if name in names}])
+
+
+def notes(path: Path) -> tuple[str, ...]:
+    """Returns notes on people of a table whose names are read as others, see `people.spelt`."""
+    first: dict[str, dict[str, str]] = collections.defaultdict(dict)
+    said: dict[str, list[str]] = collections.defaultdict(list)
+    for columns in _blocks(path, ("database", "identity")):
+        for database, name in dict.fromkeys(zip(columns["database"], columns["identity"], strict=True)):
+            if people.spelling(one := people.as_text(name), first[database]) not in ("", one):
+                said[database].append(one)
+    return tuple(note for of in said for note in people.spelt(said[of], first[of]))
+
+
+def _parse(
+    columns: Mapping[str, list[Any]], path: Path, first_row: int, first: Mapping[str, dict[str, str]]
+) -> SampleTable:
     """Returns some rows of a table of samples, the first of which has a number in the file."""
     numbers = {
         name: _parse_numbers(columns[name], shape, f"{name} of {path}", first_row)
         for name, shape in NUMBERS.items()
         if name in columns
     }
-    said = {name: list(map(_as_text, values)) for name, values in columns.items() if name not in numbers}
+    said = {name: list(map(people.as_text, values)) for name, values in columns.items() if name not in numbers}
     if "attributes" in said:
         said["attributes"] = [_parse_attributes(text, path) for text in said["attributes"]]
     folder = path.parent.resolve()
@@ -99,11 +118,14 @@ def _parse(columns: Mapping[str, list[Any]], path: Path, first_row: int) -> Samp
         text if synthetic.is_synthetic(text) or files.why_unusable(text) else borders.found(text, folder)
         for text in said["location"]
     ]
-    pairs = zip(map(people.canonical, said["identity"]), said["sample_id"], strict=True)
+    rows = zip(said["identity"], said["database"], said["sample_id"], strict=True)
+    pairs = [(people.spelling(name, first[database]), of) for name, database, of in rows]
+    if "group" in said:
+        groups = zip(said["group"], said["database"], strict=True)
+        said["group"] = [people.spelling(name, first[database]) or name for name, database in groups]
     is_old = path.suffix == ".parquet" and _is_old(path)
     said["identity"] = [
-        unknown(of) if people.is_unknown(name) or (is_old and of.endswith(f"/{name}") and "." in name) else name
-        for name, of in pairs
+        unknown(of) if not name or (is_old and of.endswith(f"/{name}") and "." in name) else name for name, of in pairs
     ]
     if wrong := sorted(text for text in set(said["database"]) if "/" in text):
         raise InputError(f"Expected names of databases without /, which people's names follow, received {wrong[0]!r}.")
@@ -129,13 +151,6 @@ def _parse_attributes(text: str, path: Path) -> str:
     if not isinstance(value, dict):
         raise InputError(f"Expected a JSON object as attributes in {path}, received {text!r}.")
     return json.dumps(value, sort_keys=True)
-
-
-def _as_text(value: Any) -> str:
-    """Returns a cell as text; whole numbers of a column that became floats because of gaps stay whole."""
-    if value is None or value != value:  # NaN is not itself
-        return ""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _parse_numbers(values: list[Any], shape: tuple[int, ...], where: str, first_row: int) -> np.ndarray:

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from mint_keras import formats, languages, shelf
-from mint_keras.borders import shown
+from mint_keras.borders import read_text, shown
 from mint_keras.data import files, images, samples
 from mint_keras.data.people import unknown
 from mint_keras.edge.bundle import DETECTORS, Bundle
@@ -89,10 +89,7 @@ def _copies(table: SampleTable) -> dict[str, str]:
 def _list(path: str) -> SampleTable:
     file = shelf.find(Path(path), shelf.EXPORT)
     if file.is_file() and file.suffix.lower() == ".txt":
-        try:
-            lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"Expected a list of paths in {file}, in UTF-8, received: {error}.") from error
+        lines = [line.strip() for line in read_text(file).splitlines()]
         named = [line for line in lines if line and not line.startswith("#")]
         if not named:
             raise InputError(f"Expected paths in {file}, one a line, received none.")

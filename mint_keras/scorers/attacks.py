@@ -23,7 +23,7 @@ from mint_keras.data import splits
 from mint_keras.records import Observations
 from mint_keras.scorers import log_odds
 from mint_keras.scorers.baselines import FIRST_MAXIMA, fit_logistic_regression, fit_quantile
-from mint_keras.scorers.contract import Fitted, Needs
+from mint_keras.scorers.contract import Fitted, Needs, as_truth
 from mint_keras.scorers.ingredients import cohort_of, columns
 
 LABEL = "label"  # the number of each sample's class, (n,)
@@ -63,7 +63,7 @@ class Attack:
     def fit(self, seen: Observations, is_member: np.ndarray, seed: int = 1) -> Fitted:
         """Learns what the attack learns from samples of other people; see `contract.Scorer`."""
         del seed
-        fitted = ATTACKS[self.name](_Known(seen, np.asarray(is_member, bool)))
+        fitted = ATTACKS[self.name](_Known(seen, as_truth(is_member)))
         return lambda shown: fitted(shown).astype(np.float32)
 
 

@@ -5,13 +5,13 @@ A control is the same scorer through another model: it needs, fits and scores al
 
 import dataclasses
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from mint_keras.audited import taps
 from mint_keras.data import images, splits
-from mint_keras.records import AUDITED, REFERENCE, Observations, Scores
+from mint_keras.records import AUDITED, REFERENCE, InputError, Observations, Scores
 
 NUM_FOLDS = 5  # of cross-fitting: four fifths of the people are fitted on
 
@@ -53,10 +53,22 @@ class Calibration:
     seed: int
 
 
+def as_truth(is_member: Any) -> np.ndarray:
+    """Returns who is a member as bool, of shape (n,), also of 0 and 1.
+
+    Raises:
+        InputError: if there is anything else: what nobody knows (NaN, None) and texts would count as members.
+    """
+    values = np.asarray(is_member)
+    if values.dtype != bool and (wrong := [one for one in values.ravel().tolist() if one not in (0, 1)]):
+        raise InputError(f"Expected True or False of each sample, received {len(wrong)} others, such as {wrong[0]!r}.")
+    return values.astype(bool)
+
+
 def calibration_of(seen: Observations, is_member: np.ndarray, seed: int) -> Calibration:
     """Returns what a scorer keeps of what it is fitted on: also all arrays with `REFERENCE` anywhere in their names."""
     kept = {name: x for name, x in seen.arrays.items() if name in (images.PIXELS, taps.OUTCOME) or REFERENCE in name}
-    return Calibration(Observations(seen.table, kept), np.asarray(is_member, bool), seed)
+    return Calibration(Observations(seen.table, kept), as_truth(is_member), seed)
 
 
 class Scorer(Protocol):

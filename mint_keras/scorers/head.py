@@ -19,7 +19,7 @@ from mint_keras.audited.taps import OUTCOME
 from mint_keras.data import images
 from mint_keras.heads import specs
 from mint_keras.records import AUDITED, InputError, Labelled, Observations, ResultRow, Scores
-from mint_keras.scorers.contract import Calibration, Needs, calibration_of
+from mint_keras.scorers.contract import Calibration, Needs, as_truth, calibration_of
 from mint_keras.statistics.figures import summarise
 from mint_keras.training import batches, checkpoints, fit_heads, together
 
@@ -229,7 +229,7 @@ class FittedHead:
 
     def evaluate(self, seen: Observations, is_member: np.ndarray) -> ResultRow:
         """Returns accuracy, loss and cross-entropy of Keras' own `evaluate`, and AUC and TPR from the scores."""
-        everything = Labelled(np.arange(len(is_member)), np.asarray(is_member, bool))
+        everything = Labelled(np.arange(len(is_member)), as_truth(is_member))
         return self.judge(seen, {"evaluation": everything}, AUDITED)[0][1]
 
     def judge(

@@ -26,7 +26,7 @@ from mint_keras.data import splits
 from mint_keras.records import InputError, Observations
 from mint_keras.scorers import log_odds
 from mint_keras.scorers.baselines import OUTCOME
-from mint_keras.scorers.contract import Calibration, Needs, calibration_of
+from mint_keras.scorers.contract import Calibration, Needs, as_truth, calibration_of
 from mint_keras.scorers.ingredients import BESIDE, IDENTITY, IMAGE, INGREDIENTS, Cohort, cohort_of, columns
 
 NAME = "mint_plus"
@@ -98,7 +98,7 @@ class MintPlus:
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
 
-        is_member = np.asarray(is_member, bool)
+        is_member = as_truth(is_member)
         calibration = calibration_of(seen, is_member, seed)
         _check_sides(seen.people(), is_member, self.truth, self.level)
         chosen = defaults(seen, self.level, self.truth) if self.ingredients is None else tuple(self.ingredients)
@@ -185,7 +185,7 @@ def split_calibration(people: np.ndarray, is_member: np.ndarray, seed: int, frac
         >>> len(set(people[chosen])), set(people[chosen]) & set(people[~chosen])
         (2, set())
     """
-    has_member = np.isin(people, people[np.asarray(is_member, bool)])
+    has_member = np.isin(people, people[as_truth(is_member)])
     first = np.zeros(len(people), bool)
     for side in (has_member, ~has_member):
         if side.any():

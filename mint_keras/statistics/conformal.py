@@ -13,7 +13,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from mint_keras.data.people import known_units
+from mint_keras.borders import reading
+from mint_keras.data.people import by_key, known_units
 from mint_keras.records import InputError, RefusedError, Scores
 from mint_keras.statistics import figures
 
@@ -30,6 +31,7 @@ PICKED = (
 )
 _UNVERIFIED = "p-values are not given before their validity is measured on a held-out database (`conformal.verify`)."
 _NUM_URNS = 999
+_MOST_PEOPLE, _ROUNDING = 10**7, 1e-4
 TOLERANCE = 2.0  # times ALPHA: what the held-out rate must be certified to stay under
 
 
@@ -103,15 +105,33 @@ class Calibration:
         Raises:
             InputError: if something is missing, unknown, or not in order.
         """
-        try:
+        with reading("a calibration with logits and validity"):
             logits = {name: np.array(values, np.float64) for name, values in content["logits"].items()}
             validity = None if content["validity"] is None else Validity(**content["validity"])
-            found = cls(logits, np.array([], np.str_), validity)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InputError(f"Expected a calibration with logits and validity, received: {error!r}.") from error
+            if validity is not None and not _follows(validity):
+                raise InputError(f"Expected limits that follow from the counts, received {content['validity']}.")
         if not logits or not all(len(v) and np.isfinite(v).all() and (np.diff(v) >= 0).all() for v in logits.values()):
             raise InputError("Expected ascending finite logits of every calibration database, received others.")
-        return found
+        return cls(logits, np.array([], np.str_), validity)
+
+
+def _follows(found: Validity) -> bool:
+    """Says whether limits are at least as wide as the exact ones of their counts, without SciPy."""
+    num, of = found.num_accused, found.num_people
+    if not (isinstance(num, int) and isinstance(of, int) and 0 <= num <= of and 0 < of <= _MOST_PEOPLE):
+        return False
+    hits = np.arange(of + 1)
+    ways = np.concatenate([[0.0], np.cumsum(np.log((of - hits[:-1]) / hits[1:]))])
+
+    def is_beyond(rate: float, some: slice) -> bool:
+        if not 0 < rate < 1:
+            return False
+        share = np.exp(ways + hits * math.log(rate) + (of - hits) * math.log1p(-rate))[some].sum()
+        return bool(share <= (ALPHA / 2) * (1 + _ROUNDING))
+
+    is_low = found.low == 0 or is_beyond(found.low, slice(num, None))
+    is_high = found.high == 1 or is_beyond(found.high, slice(num + 1))
+    return is_low and is_high and 0 < found.alpha <= ALPHA and found.limit <= TOLERANCE * found.alpha
 
 
 def calibrate(externals: Scores, head_people: np.ndarray) -> Calibration:
@@ -313,6 +333,6 @@ def _check_rate(rate: float) -> None:
 
 
 def _check_disjoint(people: np.ndarray, others: np.ndarray, whose: str) -> None:
-    names = np.unique(people)
-    if num := np.count_nonzero(np.isin(names, others)):
+    names = by_key(people)
+    if num := len(names.keys() & by_key(others).keys()):
         raise InputError(f"Expected people other than those {whose}, received {num} of {len(names)} who are the same.")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 
 from mint_keras import formats
 from mint_keras.audited import cards
-from mint_keras.auditing import facts
+from mint_keras.auditing import facts, procedure
+from mint_keras.records import InputError
 
 
 def test_the_lab_is_known_by_its_file() -> None:
@@ -36,3 +40,29 @@ def test_a_converted_model_says_what_was_proven(converted: Path) -> None:
     formats.write_json(converted / formats.PARITY, {"statement": "taps agree", "verification": "file verified: 0.99"})
     found = facts.model(converted)
     assert (found["verification"], found["parity"]) == ("file verified: 0.99", "taps agree")
+
+
+@pytest.mark.parametrize("figures", [{}, {"auc": None, "num_pairs": 3}, {"auc": 0.5, "num_pairs": np.inf}])
+def test_figures_of_strangers_end_in_a_line(converted: Path, figures: dict[str, Any]) -> None:
+    formats.write_json(converted / formats.VERIFICATION, figures)
+    with pytest.raises(InputError, match=r"^Expected auc and num_pairs in .*\.$"):
+        facts.model(converted)
+
+
+@pytest.mark.parametrize(
+    "steps", [{}, {"command": 3, "inputs": {}}, {"command": "a 'b", "inputs": {}}, {"command": "a"}]
+)
+def test_a_manifest_that_does_not_say_how_it_was_made_ends_an_audit_before_it_measures(
+    tmp_path: Path, steps: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    formats.write_json(tmp_path / formats.MANIFEST, steps)
+    run = SimpleNamespace(spec=SimpleNamespace(audited=tmp_path), folder=tmp_path)
+    with pytest.raises(InputError, match=r"^Expected a command and inputs in the manifests of .*\.$"):
+        facts.steps(run)  # type: ignore[arg-type]
+    spec: Any = SimpleNamespace(reference=(), foreign=(), look=None, swap=None, run=tmp_path)
+    monkeypatch.setattr(procedure.runs, "reopen", lambda _: run)
+    monkeypatch.setattr(procedure, "manifest", lambda _: {"kind": "audit", "fingerprint": "a"})
+    monkeypatch.setattr(facts, "model", lambda _: {})
+    monkeypatch.setattr(facts, "photos", lambda _: {})
+    with pytest.raises(InputError, match="a command and inputs"):
+        procedure.audit(spec, tmp_path / "audit")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -56,3 +57,30 @@ def test_pipes_and_devices_are_not_waited_for(tmp_path: Path) -> None:
     reader = images.FaceReader()
     assert not list(reader.batches(samples.list_samples(str(tmp_path)), 8))
     assert ["pipe or device" in rejected.reason for rejected in reader.rejected] == [True, True]
+
+
+def test_folders_deeper_than_python_calls(tmp_path: Path) -> None:
+    (tmp_path / "db" / "Ann").mkdir(parents=True)
+    images.write_png(tmp_path / "db" / "Ann" / "1.png", np.zeros((16, 16, 3), np.uint8))
+    (tmp_path / "db" / "a.txt").write_text("no image")
+    folder = os.open(tmp_path / "db", os.O_RDONLY)
+    for _ in range(1200):
+        os.mkdir("a", dir_fd=folder)
+        below = os.open("a", os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = below
+    os.close(folder)
+    try:
+        assert list(files.list_images(tmp_path / "db")) == ["Ann/1.png"]
+        assert [one.location for one in files.left_out(tmp_path / "db", "db", [])] == ["db/Ann/1.png", "db/a.txt"]
+    finally:  # which pytest cannot remove
+        subprocess.run(["rm", "-rf", tmp_path / "db"], check=True)
+
+
+def test_the_order_is_that_of_names_at_every_depth(tmp_path: Path) -> None:
+    names = ["a/b/1.png", "a/c.png", "b/1.png", "b/a/2.png", "b.png", "c.png"]
+    for name in names[::-1]:
+        images.write_png(tmp_path / name, np.zeros((16, 16, 3), np.uint8))
+    (tmp_path / "a" / "again").symlink_to(tmp_path)
+    (tmp_path / "b" / "z").symlink_to(tmp_path / "b" / "z")
+    assert list(files.list_images(tmp_path)) == names

@@ -33,5 +33,5 @@ def test_what_is_written_is_left_out(tmp_path: Path) -> None:
 def test_published_lists(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_bytes('\ufeff"a/1.png", b/2.png;c\n\n ,\nd\te\n'.encode())
     assert overlap_files.read_known(tmp_path / "list.csv") == [["a/1.png", "b/2.png", "c"], ["d", "e"]]
-    with pytest.raises(InputError, match="list of names"):
+    with pytest.raises(InputError, match="Expected text"):
         overlap_files.read_known(tmp_path / "none.csv")

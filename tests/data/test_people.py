@@ -156,3 +156,58 @@ def test_two_readings_are_said() -> None:
 
 def test_takes_of_takes_are_one_person() -> None:
     assert who([f"{name}/1.jpg" for name in ("Ann", "Ann_2004", "Ann_2004 (1)", "Bob")]) == {"Ann", "Bob"}
+
+
+@pytest.mark.parametrize("endings", [("", "_masked"), ("_1", "_2", "_3"), ("-20230401", "-20230402")])
+def test_endings_that_all_names_have_are_said_and_decide_nothing(endings: tuple[str, ...]) -> None:
+    folders = [f"{name}{ending}" for name in ("Ann Lee", "Bob", "Cid", "Dan") for ending in endings]
+    reading = people.read([f"{folder}/{k}.jpg" for folder in folders for k in (1, 2)])
+    assert sorted(set(reading.identity)) == sorted(folders)
+    assert f"4 names, such as 'Ann Lee', with one of {len(endings)} endings" in " ".join(reading.notes)
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [
+        ["Ann_Lee", "Bob_Lee", "Ann_Poe", "Cid_Moe"],
+        [f"{group}_{number}" for group in ("male", "female") for number in range(9)],
+        [f"id_{number}" for number in range(9)],
+        ["Ann", "Bob", "Cid_masked"],
+    ],
+)
+def test_names_of_two_words_have_no_endings(folders: list[str]) -> None:
+    reading = people.read([f"{folder}/{k}.jpg" for folder in folders for k in (1, 2)])
+    assert "endings" not in " ".join(reading.notes)
+
+
+SPELLINGS = [
+    ("Ann Lee", "ann lee"), ("Ann_Lee", "Ann-Lee"), ("Ann Lee", "Ann%20Lee"), ("Ann", "Ann."), ("Ann.Lee", "Ann  Lee"),
+    ("Ann", "Ann\ufe0f"), ("Ann", "A\u034fnn"), ("Ann", "Ann\u3164"), ("Ann", "Ann\u115f"), ("Ann", "Ann\u2800"),
+    ("Ann", "Ann\U000e0100"), ("Ann", "Ann\u180b"), ("Ann-Lee", "Ann\u2010Lee"), ("Strasse", "Stra\u00dfe"),
+    ("\u039f\u0394\u039f\u03a3", "\u03bf\u03b4\u03bf\u03c2"), ("\u00c9va", "e\u0301va"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("one", "other"), SPELLINGS)
+def test_spellings_are_one_person_wherever_they_are_and_are_said(one: str, other: str) -> None:
+    assert people.key(one) == people.key(other)
+    reading = people.read(photos(one, other, "Bob", "Cid"))
+    assert len(set(reading.identity)) == 3
+    if people.canonical(one) != people.canonical(other):
+        assert any(note.startswith("Names such as ") for note in reading.notes)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("12", "012"), ("12", "\u0661\u0662"), ("00001", "00010"), ("1-000003", "10-00003"), ("Ann", "Anna"),
+        ("m.0_1b", "m.01b"), ("m.03cx", "m.03cx_"), ("1.5", "15"), ("---", "+"), ("?a-1.jpg", "?a_1.jpg"),
+    ],
+)  # fmt: skip
+def test_numbers_and_others_stay_apart(one: str, other: str) -> None:
+    assert people.key(one) != people.key(other)
+
+
+@pytest.mark.parametrize("copy", ["Ann (10)", "Ann - Kopie", "Ann - copia", "Ann - Copy (12)"])
+def test_copies_of_folders_in_other_languages(copy: str) -> None:
+    assert len(set(people.read(photos("Ann", copy, "Bob", "Cid")).identity)) == 3

@@ -6,7 +6,7 @@ import pytest
 from mint_keras.data import protocol as protocols
 from mint_keras.data import synthetic
 from mint_keras.data.protocol import Sources, make_protocol
-from mint_keras.records import InputError, concatenate_tables
+from mint_keras.records import InputError, Sample, SampleTable, concatenate_tables, tabulate
 
 
 def lab(source: str):
@@ -121,3 +121,16 @@ def test_of_several_databases_as_many_photos_of_each_are_compared(sources: Sourc
     counts = [np.unique(protocol.table.database[rows[side]], return_counts=True) for side in (is_member, ~is_member)]
     assert [names.tolist() for names, _ in counts] == [["cctv", "web"]] * 2
     np.testing.assert_array_equal(counts[0][1], counts[1][1])
+
+
+def test_a_person_on_both_sides_under_two_spellings_is_refused_with_both() -> None:
+    def table(database: str, *names: str) -> SampleTable:
+        return tabulate(Sample(f"{database}/{name}/{k}", database, name, "") for name in names for k in range(4))
+
+    members, externals = table("db", "Person Ax", "Person Bx", "Person Cx"), table("web", "Eve", "Fay", "Gus")
+    others = dataclasses.replace(table("db", "Dan", "person_ax"), sample_id=np.array([f"o/{k}" for k in range(8)]))
+    with pytest.raises(InputError, match=r"received 1 in both.*'db/Person Ax' and 'db/person_ax'\. If these"):
+        make_protocol(Sources(members, externals, None, others), 4, 4, 1)
+    # Numbers with zeros are other numbers, and whoever nobody knows is not known by a name.
+    members, others = table("db", "12", "13", "?a-1"), table("db", "012", "?a_1")
+    make_protocol(Sources(members, externals, None, others), 4, 4, 1)

@@ -4,9 +4,12 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 
-from mint_keras.data import sample_tables
+from mint_keras import formats
+from mint_keras.data import inspection, sample_tables, samples
 from mint_keras.data.people import are_unknown
 from mint_keras.records import InputError, Sample, concatenate_tables, tabulate
 
@@ -53,7 +56,7 @@ def test_whoever_is_unknown_is_nobody_else(tmp_path: Path) -> None:
     import pyarrow
     import pyarrow.parquet
 
-    words = ["", "nan", "NA", "None", "-1", "unknown", "<NA>", "null", " ", "?"]
+    words = ["", "nan", "NA", "None", "-1", "unknown", "<NA>", "null", " ", "?", "n/a"]
     lines = "".join(f"{k},db,{word},{k}.png\n" for k, word in enumerate(words))
     (tmp_path / "t.csv").write_text(f"sample_id,database,identity,location\n{lines}")
     table = sample_tables.read_samples(tmp_path / "t.csv")
@@ -122,3 +125,20 @@ def test_tables_with_and_without_boxes_together() -> None:
     assert both.group is None
     with pytest.raises(InputError, match="at least one"):
         tabulate([])
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_spellings_of_a_name_are_one_person_in_each_database_and_are_said(tmp_path: Path, suffix: str) -> None:
+    names = ["Ann Lee", "ann lee", "ANN_LEE", "Ann-Lee\u034f", "12", "012", "unknown", "Unknown", "Bob", "Bob"]
+    databases = ["a"] * 8 + ["b", "a"]
+    rows = {"sample_id": [str(k) for k in range(10)], "database": databases, "identity": names, "location": ["x"] * 10}
+    rows["group"] = [""] * 9 + ["ann.lee"]
+    path = tmp_path / f"t{suffix}"
+    if suffix == ".csv":
+        formats.write_csv(path, list(rows), zip(*rows.values(), strict=True))
+    else:
+        pyarrow.parquet.write_table(pyarrow.table(rows), path, row_group_size=3)
+    people = sample_tables.read_samples(path).people().tolist()
+    assert people == ["a/Ann Lee"] * 4 + ["a/12", "a/012", "a/?6", "a/?7", "b/Bob", "a/Ann Lee"]
+    source = samples.locate(str(path))
+    assert inspection.how_read(source)[1] == ("Names such as 'ANN_LEE' are read as 'Ann Lee': 3 in all.",)

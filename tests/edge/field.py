@@ -14,7 +14,7 @@ from mint_keras.statistics import conformal
 def reference(logits: dict[str, list[float]], is_valid: bool) -> Reference:
     """Calibration people with these logits, whose p-values were found to hold or not."""
     ascending = {name: np.sort(np.array(values, float)) for name, values in logits.items()}
-    validity = conformal.Validity("others", 0.05, 100, 1 if is_valid else 40, 0.0, 0.05 if is_valid else 0.5, 0.1)
+    validity = conformal.Validity("others", 0.05, 100, 1 if is_valid else 40, 0.0, 0.06 if is_valid else 0.51, 0.1)
     calibration = conformal.Calibration(ascending, np.array([], str), validity)
     return Reference(calibration, "" if is_valid else validity.describe())
 

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from scipy import stats
 
 from mint_keras.data.people import unknown
 from mint_keras.records import InputError, RefusedError, Sample, Scores, tabulate
-from mint_keras.statistics import conformal, domain
+from mint_keras.statistics import bounds, conformal, domain
 from tests.statistics.worlds import draw, scores_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,7 +34,7 @@ def by_hand() -> conformal.Calibration:
     """Calibration databases a (1, 2, 3 of three people) and b (0.5), declared valid."""
     person = np.array([0, 0, 1, 2, 3])
     part = scores_of(person < 0, person, np.array([1, -5, 2, 3, 0.5]), np.array(["a"] * 4 + ["b"]))
-    validity = conformal.Validity("c", 0.5, 100, 1, 0.0, 0.05, 1.0)
+    validity = conformal.Validity("c", 0.05, 100, 1, 0.0, 0.06, 0.1)
     return dataclasses.replace(conformal.calibrate(part, NOBODY), validity=validity)
 
 
@@ -153,6 +154,22 @@ def test_calibration_survives_json() -> None:
             conformal.Calibration.from_dict({**calibration.to_dict(), **change})
     with pytest.raises(InputError, match="logits and validity"):
         conformal.Calibration.from_dict({})
+
+
+@pytest.mark.parametrize("num_accused", [0, 1, 15, 299, 300])
+def test_limits_that_do_not_follow_from_their_counts_are_refused(num_accused: int) -> None:
+    rate = bounds.exact_interval(num_accused, 300)
+    right = {"database": "b", "alpha": 0.05, "num_people": 300, "num_accused": num_accused}
+    right |= {"low": rate.low, "high": rate.high, "limit": 0.1}
+    content = {"logits": {"a": [0.0] * 30}}
+    read = conformal.Calibration.from_dict({**content, "validity": json.loads(json.dumps(right))})
+    assert read.validity == conformal.Validity(**right)
+    changes: list[dict[str, Any]] = [{"limit": float("inf")}, {"limit": 0.2}, {"alpha": 0.5, "limit": 1.0}]
+    changes += [{"high": rate.high - 1e-3}, {"high": float("nan")}, {"num_people": 10**12}, {"num_people": 0}]
+    changes += [{"num_accused": -1}, {"num_accused": "1"}, {"low": rate.low + 1e-3}]
+    for change in changes:
+        with pytest.raises(InputError, match="follow from the counts"):
+            conformal.Calibration.from_dict({**content, "validity": {**right, **change}})
 
 
 def test_risk_is_bayes() -> None:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
+from mint_keras.borders import read_text
 from mint_keras.data.people import unknown
 from mint_keras.records import InputError, Sample
 
@@ -22,7 +23,7 @@ def read(folder: Path, database: str) -> Iterator[Sample]:
     """Yields the faces, each with the box around its ellipse; faces of one photo follow each other."""
     photos = folder / "originalPics" if (folder / "originalPics").is_dir() else folder
     for path in sorted((folder / FOLDS).glob("FDDB-fold-*-ellipseList.txt")):
-        lines = iter(enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1))
+        lines = iter(enumerate(read_text(path).splitlines(), start=1))
         number = 0
         try:
             for number, line in lines:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Set
 from pathlib import Path
 
-from mint_keras.borders import reading
+from mint_keras.borders import lines, reading
 from mint_keras.data import files, pairs
 from mint_keras.records import InputError, Sample
 
@@ -69,25 +69,24 @@ def read_insightface(folder: Path, database: str) -> Iterator[Sample]:
         for row in _read_table(path, {"TEMPLATE_ID", "SUBJECT_ID"}):
             subjects[row["TEMPLATE_ID"]] = row["SUBJECT_ID"]
     if not subjects and (meta / _PAIRS).is_file():
-        with open(meta / _PAIRS, encoding="utf-8") as file:
-            genuine = [line.split()[:2] for line in file if line.rstrip().endswith(" 1")]
+        genuine = [line.split()[:2] for line in lines(meta / _PAIRS) if line.rstrip().endswith(" 1")]
         subjects = {name: f"subject-{component}" for name, component in pairs.join_people(genuine).items()}
-    with open(meta / _POINTS, encoding="utf-8") as points, open(meta / _MEDIA, encoding="utf-8") as media:
-        for number, (line, entry) in enumerate(itertools.zip_longest(points, media, fillvalue=""), start=1):
-            name, *values = line.split() or [""]
-            fields = entry.split()
-            try:
-                numbers = tuple(float(value) for value in values)
-                same_name, template, medium = fields
-                if same_name != name or len(numbers) != 11:
-                    raise ValueError(name)
-            except ValueError as error:
-                where = f"line {number} of {_POINTS} and {_MEDIA} in {meta}"
-                raise InputError(f"Expected the same face in {where}, received others.") from error
-            person, location = subjects.get(template, f"template-{template}"), str(folder / "loose_crop" / name)
-            attributes = {"template": template, "media": medium, "score": values[10]}
-            sample_id = f"{database}/{name}"
-            yield Sample(sample_id, database, person, location, landmarks=numbers[:10], attributes=attributes)
+    pair = itertools.zip_longest(lines(meta / _POINTS), lines(meta / _MEDIA), fillvalue="")
+    for number, (line, entry) in enumerate(pair, start=1):
+        name, *values = line.split() or [""]
+        fields = entry.split()
+        try:
+            numbers = tuple(float(value) for value in values)
+            same_name, template, medium = fields
+            if same_name != name or len(numbers) != 11:
+                raise ValueError(name)
+        except ValueError as error:
+            where = f"line {number} of {_POINTS} and {_MEDIA} in {meta}"
+            raise InputError(f"Expected the same face in {where}, received others.") from error
+        person, location = subjects.get(template, f"template-{template}"), str(folder / "loose_crop" / name)
+        attributes = {"template": template, "media": medium, "score": values[10]}
+        sample_id = f"{database}/{name}"
+        yield Sample(sample_id, database, person, location, landmarks=numbers[:10], attributes=attributes)
 
 
 def _nist_root(folder: Path) -> Path | None:
@@ -97,8 +96,8 @@ def _nist_root(folder: Path) -> Path | None:
 
 
 def _read_table(path: Path, needed: Set[str]) -> Iterator[dict[str, str]]:
-    with reading(f"a table of IJB-C at {path}"), open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
+    with reading(f"a table of IJB-C at {path}"):
+        reader = csv.DictReader(lines(path))
         # Copies of the tables differ in case, and in spaces after the commas.
         reader.fieldnames = [name.strip().upper() for name in reader.fieldnames or []]
         if missing := sorted(needed - set(reader.fieldnames)):

@@ -11,9 +11,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from mint_keras.borders import reading
+from mint_keras.borders import read_text, reading
+from mint_keras.data import people
 from mint_keras.records import InputError, Sample
 
+# Of these every picture is an identity of its own, see `pictures`. Of others nobody knows: they may be of faces.
+_PICTURES = re.compile(r"cifar100?|caltech101|coco(?:_captions)?|imagenet(?:2012|_resized)")
+_WHO = ("identity", "person_id", "subject_id")  # features that say who is on a photo; `face_id` tells photos apart
 _SHARD = re.compile(r".+-[^-]+\.tfrecord-\d{5}-of-\d{5}")
 _LENGTH = struct.Struct("<Q")
 _CHECKSUM = 4
@@ -25,19 +29,24 @@ def is_here(folder: Path) -> bool:
 
 
 def read(folder: Path, database: str) -> Iterator[Sample]:
-    """Yields the pictures with part and class; every picture is an identity of its own."""
+    """Yields the pictures with part and class, and with who is on them as far as a feature is called so."""
     classes = folder / "label.labels.txt"
-    with reading(f"names of classes in {classes}"):
-        names = classes.read_text(encoding="utf-8").splitlines() if classes.is_file() else []
+    names = read_text(classes).splitlines() if classes.is_file() else []
+    first: dict[str, str] = {}
     for shard in _shards(folder):
         records = _Shard(shard)
+        database_of, _, part = shard.name.partition(".tfrecord-")[0].rpartition("-")
+        who = next((one for one in _WHO if records.places and records.feature(0, one)), "")
         for key in range(len(records.places)):
-            attributes = {"part": shard.name.partition(".tfrecord-")[0].rpartition("-")[2]}
+            attributes = {"part": part}
             if labels := records.feature(key, "label"):
                 label = int(labels[0])
                 attributes["class"] = names[label] if 0 <= label < len(names) else str(label)
             name = f"{shard.name}/{key:05d}"
-            yield Sample(f"{database}/{name}", database, name, f"{shard}#{key}", attributes=attributes)
+            identity = name if _PICTURES.fullmatch(database_of) else people.unknown(name)
+            if who and (said := records.feature(key, who)):
+                identity = people.spelling(people.as_text(said[0]), first) or people.unknown(name)
+            yield Sample(f"{database}/{name}", database, identity, f"{shard}#{key}", attributes=attributes)
 
 
 def open_shard(path: Path) -> Callable[[int], bytes]:
@@ -85,4 +94,4 @@ class _Shard:
 
 
 def _shards(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("*.tfrecord-*") if _SHARD.fullmatch(path.name))
+    return sorted(path for path in folder.glob("*.tfrecord-*") if _SHARD.fullmatch(path.name) and path.is_file())

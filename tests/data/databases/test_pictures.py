@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mint_keras.data import images, layouts, samples
+from mint_keras.data import images, layouts, people, samples
 from mint_keras.records import InputError, SampleTable
 
 PICTURES = np.random.default_rng(1).integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)
@@ -132,7 +132,9 @@ def test_caltech(tmp_path: Path, layout: str, names: tuple[str, ...], label: str
     assert len(np.unique(table.people())) == len(names)
 
 
-def write_tfds(folder: Path, names: tuple[str, ...] = ("apple", "bee")) -> Path:
+def write_tfds(
+    folder: Path, names: tuple[str, ...] = ("apple", "bee"), called: str = "cifar100", more: str = "id"
+) -> Path:
     """As tensorflow_datasets 4 prepares cifar100; TensorFlow itself writes the records."""
     import tensorflow as tf
 
@@ -141,13 +143,13 @@ def write_tfds(folder: Path, names: tuple[str, ...] = ("apple", "bee")) -> Path:
     (folder / "features.json").write_text("{}")
     (folder / "label.labels.txt").write_text("".join(f"{name}\n" for name in names))
     for part, rows in (("train", range(4)), ("test", range(4, 6))):
-        with tf.io.TFRecordWriter(str(folder / f"cifar100-{part}.tfrecord-00000-of-00001")) as writer:
+        with tf.io.TFRecordWriter(str(folder / f"{called}-{part}.tfrecord-00000-of-00001")) as writer:
             for row in rows:
                 encoded = cv2.imencode(".png", PICTURES[row][..., ::-1])[1].tobytes()
                 features = {
                     "image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[encoded])),
                     "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[row % 3])),
-                    "id": tf.train.Feature(bytes_list=tf.train.BytesList(value=[f"{part}_{row}".encode()])),
+                    more: tf.train.Feature(bytes_list=tf.train.BytesList(value=[f"id_{row // 2}".encode()])),
                 }
                 example = tf.train.Example(features=tf.train.Features(feature=features))
                 writer.write(example.SerializeToString())
@@ -170,3 +172,14 @@ def test_tensorflow_datasets(tmp_path: Path) -> None:
     shard.write_bytes(content[:12] + b"\xff" * length + content[12 + length :])
     with pytest.raises(InputError, match="Expected an example at 0"):
         samples.list_samples(str(folder))
+
+
+def test_whoever_is_on_the_faces_of_tensorflow_datasets_is_unknown_or_as_a_feature_says(tmp_path: Path) -> None:
+    pictures = samples.list_samples(str(write_tfds(tmp_path / "cifar100" / "1.0.0")))
+    assert len(np.unique(pictures.people())) == 6
+    assert not people.are_unknown(pictures.people()).any()
+    # By its label, which is read as a class, it may be of two people: nobody knows.
+    faces = samples.list_samples(str(write_tfds(tmp_path / "lfw" / "1.0.0", called="lfw", more="face_id")))
+    assert people.are_unknown(faces.people()).all()
+    named = samples.list_samples(str(write_tfds(tmp_path / "mine" / "1.0.0", called="mine", more="person_id")))
+    assert named.people().tolist() == ["1.0.0/id_2"] * 2 + ["1.0.0/id_0"] * 2 + ["1.0.0/id_1"] * 2
