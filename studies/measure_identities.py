@@ -167,13 +167,18 @@ def judge(found: Merged, planted: Planted, true: Mapping[str, str] | None = None
     }
 
 
+def _distinct(num: int) -> identities.Pictures:
+    # Drawn faces and LFW: as good as none of their photos is a copy, so that their pixels need not be kept.
+    return identities.Pictures(np.zeros((num, 1)), np.ones(num, bool))
+
+
 def inspect(embeddings: np.ndarray, people: np.ndarray, planted: Planted) -> dict[str, int]:
     """Looks at both as `inspect_database.py --audited` does: names of several people first, and what is left of them.
 
     Returns:
         What `judge` does, and how many of the shared names, and of the others with two photos, look like several.
     """
-    several = identities.several_people(embeddings, planted.people)
+    several, small = identities.several_people(embeddings, planted.people), _distinct(len(people))
     told = {name for name, cosine in several.cosine.items() if cosine < (several.threshold or -1)}
     called = several.called(planted.people)
     # Of a name's photos most are of whom it means.
@@ -184,7 +189,7 @@ def inspect(embeddings: np.ndarray, people: np.ndarray, planted: Planted) -> dic
     }
     others = several.cosine.keys() - set(planted.shared)
     return {
-        **judge(identities.same_people(embeddings, called), planted, true),
+        **judge(identities.same_people(embeddings, called, small), planted, true),
         "num_names": len(names),
         "num_told": len(told & set(planted.shared)),
         "num_falsely_told": len(told & others),
@@ -214,15 +219,16 @@ def measure(embeddings: np.ndarray, people: np.ndarray, rounds: int, seed: int) 
     Raises:
         InputError: if too few people have two photos.
     """
-    competence = identities.competence(embeddings, people, seed)
-    plain = identities.same_people(embeddings, people)
+    small = _distinct(len(people))
+    competence = identities.competence(embeddings, people, small, seed)
+    plain = identities.same_people(embeddings, people, small)
     if plain.num_split < identities.MIN_PEOPLE:
         raise InputError(f"Expected faces of known people with two photos or more, received others. {plain.describe()}")
     num_false = judge(plain, Planted(people, (), ()))["num_false"]
     done, num_split, num_hidden, inspected = [], 0, 0, collections.Counter[str]()
     for number in progress.bar(range(rounds), desc="rounds"):
         planted = plant(people, number, rounds, seed)
-        done.append(judge(identities.same_people(embeddings, planted.people), planted))
+        done.append(judge(identities.same_people(embeddings, planted.people, small), planted))
         num_split, num_hidden = num_split + len(planted.split), num_hidden + len(planted.hidden)
         if competence.is_competent:  # by others inspect_database.py proposes nothing
             inspected.update(inspect(embeddings, people, planted))

@@ -215,13 +215,15 @@ def _who_is_who(
     people = np.concatenate([table.people() for table in tables])
     if len(outcome) < len(people):
         raise InputError(f"Expected {len(people)} photos that the look network can be shown, received {len(outcome)}.")
-    competence = identities.competence(outcome, people)
+    parts = [looks.pictures(one) for one in (calibration.samples, seen)]
+    small = identities.Pictures(*map(np.concatenate, zip(*parts, strict=True)))
+    competence = identities.competence(outcome, people, small)
     if not competence.is_competent:
         return seen, is_member, competence.describe()
     outcomes = {control.model.name: outcome}
     if all(OUTCOME in one.arrays for one in (calibration.samples, seen)):
         outcomes["the audited network"] = np.concatenate([one[OUTCOME] for one in (calibration.samples, seen)])
-    _, merged = identities.best_merged(outcomes, people)
+    _, merged = identities.best_merged(outcomes, people, small)
     if not merged.is_checked:
         return seen, is_member, merged.describe()
     known, person = np.split(merged.people, [len(tables[0])])

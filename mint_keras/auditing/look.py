@@ -15,8 +15,8 @@ from mint_keras.aad import views
 from mint_keras.aad.observe import observe
 from mint_keras.audited import iresnet, runtime, taps, zoo
 from mint_keras.audited.runtime import FaceFunction
+from mint_keras.data import images, registration, splits
 from mint_keras.data import protocol as protocols
-from mint_keras.data import splits
 from mint_keras.records import InputError, Labelled, Observations, SampleTable, Scores
 from mint_keras.scorers.contract import cross_fit
 from mint_keras.scorers.look import Look
@@ -86,26 +86,29 @@ def _choose(protocol: protocols.Protocol, audited: Path, native: int, given: Pat
         return Chosen("", None, Competence(None, None, 0, 0), native, (), (why,))
     sha256 = formats.sha256_file(shelf.find(audited) / formats.MODEL)
     table = protocol.table.take(division.of_reference(protocol).rows)
-    few = table.take(_few_people(table))
+    small = pictures(table)
+    once = table.take(small.is_distinct)
+    few = once.take(_few_people(once))
+    small_few = pictures(few)
     tried: dict[str, tuple[Path, Competence]] = {}
     for path in progress.bar([given] if given else [Path(name) for name in _SHELF], desc="look", unit="network"):
         if formats.sha256_file(shelf.find(path) / formats.MODEL) != sha256:
             seen = embed(path, few, native)
-            tried[path.name] = path, identities.competence(seen[taps.OUTCOME], seen.people())
+            tried[path.name] = path, identities.competence(seen[taps.OUTCOME], seen.people(), small_few)
     if not tried:
         raise InputError(f"Expected --look to be another network than the audited one, received {given}.")
     name = max(tried, key=lambda one: tried[one][1].low or 0.0)
     path, _ = tried[name]
     seen = embed(path, table, native)
-    competence = identities.competence(seen[taps.OUTCOME], seen.people())
+    competence = identities.competence(seen[taps.OUTCOME], seen.people(), small)
     # Whoever hands in another file than the one in use may hand in one that recognises nobody.
     own = embed(audited, table, native)[taps.OUTCOME]
-    known = identities.competence(own, table.people())
+    known = identities.competence(own, table.people(), small)
     said = [f"Look network {name}: {competence.describe()}", f"Audited network: {known.describe()}"]
     if not competence.is_competent:
         said.append("Who is who was not checked.")
         return Chosen(name, None, competence, native, (), tuple(said))
-    by, merged = identities.best_merged({name: seen[taps.OUTCOME], "the audited network": own}, seen.people())
+    by, merged = identities.best_merged({name: seen[taps.OUTCOME], "the audited network": own}, seen.people(), small)
     said.append(f"Who is who, by {by}: {merged.describe()}")
     # Where many people under two names would be missed, nobody knows how many independent people there are.
     known_to = path if merged.is_checked else None
@@ -180,9 +183,25 @@ def embed(path: Path, table: SampleTable, native: int, with_views: bool = False)
     Raises:
         InputError: if a photo cannot be read, because rows are found by their place.
     """
-    seen = observe(table, embedder(path, with_views), zoo.framing(path, native))
-    if len(seen) < len(table):
-        raise InputError(f"Expected {len(table)} photos that can be read, received {len(seen)}.")
+    return _all(table, observe(table, embedder(path, with_views), zoo.framing(path, native)))
+
+
+def pictures(samples: SampleTable | Observations) -> identities.Pictures:
+    """Returns what small pictures say of samples, read again, whatever a network makes of them.
+
+    Raises:
+        InputError: if a photo cannot be read.
+    """
+    framing = images.Framing(is_face=False)  # whatever shape a network takes
+    seen = observe(
+        samples, lambda faces: {"rough": registration.grey(faces, registration.ROUGH)}, framing, is_filled=False
+    )
+    return identities.Pictures.of(_all(samples, seen)["rough"], seen.people())
+
+
+def _all(samples: SampleTable | Observations, seen: Observations) -> Observations:
+    if len(seen) < len(samples):
+        raise InputError(f"Expected {len(samples)} photos that can be read, received {len(seen)}.")
     return seen
 
 

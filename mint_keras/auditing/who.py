@@ -9,6 +9,7 @@ import numpy as np
 from mint_keras import vectors
 from mint_keras.aad.observe import observe
 from mint_keras.audited import embedding, taps, zoo
+from mint_keras.auditing.look import pictures
 from mint_keras.data import identity_list, images, samples, splits
 from mint_keras.data.identity_list import Line
 from mint_keras.data.people import are_unknown
@@ -62,11 +63,12 @@ def look(tables: Sequence[SampleTable], model: Path) -> Checked:
     proposals = _groups(seen, np.flatnonzero(is_unknown), said)
     known = seen.take(~is_unknown)
     if len(known):
-        competence = identities.competence(known[taps.OUTCOME], known.people())
+        small = pictures(known.table)
+        competence = identities.competence(known[taps.OUTCOME], known.people(), small)
         said.append(competence.describe())
         if competence.is_competent:
             source_of = {name: k for k, part in reversed(list(enumerate(tables))) for name in part.people().tolist()}
-            proposals += _names(seen, np.flatnonzero(~is_unknown), source_of, said)
+            proposals += _names(seen, np.flatnonzero(~is_unknown), small, source_of, said)
         else:
             said.append("Names were not checked.")
     lines: list[Line] = []
@@ -102,7 +104,9 @@ def _groups(seen: Observations, rows: np.ndarray, said: list[str]) -> list[Propo
     return found
 
 
-def _names(seen: Observations, rows: np.ndarray, source_of: dict[str, int], said: list[str]) -> list[Proposal]:
+def _names(
+    seen: Observations, rows: np.ndarray, small: identities.Pictures, source_of: dict[str, int], said: list[str]
+) -> list[Proposal]:
     """Proposes whom of those with a name to split, and then whom to merge, or to drop where sides must stay apart."""
     people, embeddings = seen.people()[rows], seen[taps.OUTCOME][rows]
     several = identities.several_people(embeddings, people)
@@ -115,7 +119,7 @@ def _names(seen: Observations, rows: np.ndarray, source_of: dict[str, int], said
             sample_id = seen.table.sample_id[rows[rows_of[name]]].tolist()
             lines = [Line(identity_list.SPLIT, whole, sample, name, several.cosine[whole]) for sample in sample_id]
             found.append(Proposal(lines, rows[rows_of[name]], rows[rows_of[whole]]))
-    merged = identities.same_people(embeddings, called)
+    merged = identities.same_people(embeddings, called, small)
     said += [several.describe(), merged.describe()]
     units = vectors.unit_rows(vectors.unit_rows(embeddings) - vectors.unit_rows(embeddings).mean(axis=0))
     same = []

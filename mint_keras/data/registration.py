@@ -35,6 +35,10 @@ _HOPEFUL = 0.95  # one way, and the other may be better
 _BLUR, _MARGIN = 5, 5  # pixels
 _MIN_SHARED = 0.5  # of the pictures must lie on each other
 _FEW = 8  # photos more of no contrast at all, so that a handful has a mean as well
+# Of `details`, in one of `VIEWS`: 900 or more of 901 photos of LFW reach it with a copy, altered in 13 ways, blurred
+# or shrunk to 24 pixels; so do 6 of 901 pairs of one person's photos, and none of two people's.
+_ALIKE = 0.9
+_FINEST, _COARSEST = 0.7, 3.0  # pixels
 _STEPS = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 15, 1e-4)  # copies need no more
 
 
@@ -58,6 +62,30 @@ def grey(faces: np.ndarray, side: int) -> np.ndarray:
     shrunk = [cv2.resize(cv2.cvtColor(face, cv2.COLOR_RGB2GRAY), (side, side), interpolation=cv2.INTER_AREA)
               for face in faces]  # fmt: skip
     return np.stack(shrunk)
+
+
+def details(rough: np.ndarray) -> np.ndarray:
+    """Returns what rough pictures, (n, 24, 24), show besides light and shade: the same shape, float32."""
+    seen = (picture.astype(np.float32) for picture in rough)
+    return np.stack([cv2.GaussianBlur(one, (0, 0), _FINEST) - cv2.GaussianBlur(one, (0, 0), _COARSEST) for one in seen])
+
+
+def distinct(rough: np.ndarray) -> np.ndarray:
+    """Says which rough pictures of one person, (n, 24, 24), are no copies of an earlier one: shape (n,), bool.
+
+    It is quicker than `is_copy`, and takes for copies also what is blurred, faded or a video's next picture.
+    """
+    seen, near = details(rough), np.zeros((len(rough), len(rough)), bool)
+    ways = [vectors.unit_rows(way.reshape(len(rough), -1), np.float32) for way in (seen, seen[:, :, ::-1])]
+    for view in VIEWS if len(rough) > 1 else ():
+        rows = vectors.unit_rows(np.stack([moved(one, *view).ravel() for one in seen]), np.float32)
+        for way in ways:
+            near |= rows @ way.T >= _ALIKE
+    near |= near.T
+    is_distinct = np.ones(len(rough), bool)
+    for row in range(1, len(rough)):
+        is_distinct[row] = not (near[row, :row] & is_distinct[:row]).any()
+    return is_distinct
 
 
 class Scale(NamedTuple):

@@ -1,5 +1,6 @@
 """Decides what is said of faces and persons: scores, p-values where they hold, and why nothing is said elsewhere."""
 
+import base64
 import collections
 import dataclasses
 from collections.abc import Sequence
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mint_keras.borders import shown
+from mint_keras.data import registration, splits
 from mint_keras.edge import resemblance
 from mint_keras.edge.bundle import FieldCalibration
 from mint_keras.records import SampleTable, Scores, sigmoid
@@ -17,6 +19,7 @@ _UNCALIBRATED = "the bundle is not calibrated"
 _UNLIKE = "unlike the calibration's faces"
 _WITH_OTHERS = "judged with the person's other photos"
 _AFTER_FIRST = "another photo of the person counts"
+_COPY = "a copy of another photo of the person"
 _SEVERAL = "not judged: its photos seem to show several people"
 
 
@@ -34,6 +37,7 @@ class ScoredFace:
     features: tuple[float, ...]  # the numbers of `quality.features`
     picture: str = ""  # the face as JPEG in base64 if it was asked for
     look: tuple[float, ...] = ()  # the vector of `resemblance.Looks.of` where persons are judged
+    rough: str = ""  # there also the picture of `registration.ROUGH` in base64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +82,11 @@ class Judgement:
         """Whether the photos of a person seem to show several people."""
         return self.abstained == _SEVERAL
 
+    @property
+    def is_copy(self) -> bool:
+        """Whether a face is not counted because its photo is a copy of another."""
+        return self.abstained == _COPY
+
     def to_dict(self) -> dict[str, Any]:
         """Returns its fields without the picture."""
         return {key: value for key, value in dataclasses.asdict(self).items() if key != "picture"}
@@ -101,7 +110,8 @@ def judge(
 ) -> tuple[list[Judgement], list[Judgement]]:
     """Returns what is said of every face, in the order of the scores, and of everybody with several photos, by name.
 
-    The mean of a person's photos is compared with the mean of as many photos of calibration people. Nobody has several
+    The mean of a person's photos is compared with the mean of as many photos of calibration people. Copies of a photo,
+    such as those that were saved again, count once: their mean varies as that of one photo does. Nobody has several
     photos where folders are not persons. The scores are those of the rows of `table_of` the faces.
     """
     oddities = [""] * len(faces)
@@ -111,14 +121,16 @@ def judge(
     people = scores.samples.people()
     # Photos with several faces do not count for a person, since nobody knows whose face is whose.
     is_alone = np.array([face.of == 1 for face in faces], bool)
+    is_copy = _are_copies(people, faces, is_alone)
     of_persons = []
-    for name, num in sorted(collections.Counter(people[is_alone].tolist()).items()):
+    for name, num in sorted(collections.Counter(people[is_alone & ~is_copy].tolist()).items()):
         if num > 1:
-            rows = is_alone & (people == name)
+            all_rows = is_alone & (people == name)
+            rows = all_rows & ~is_copy
             found = _judge_person(name, paired.take(scores, rows), is_inside[rows], calibration)
-            looks = np.array([face.look for face, counts in zip(faces, rows, strict=True) if counts])
+            seen = [np.array([faces[row].look for row in np.flatnonzero(some).tolist()]) for some in (rows, all_rows)]
             # Whose folder holds somebody else's photos, too, is not judged by their mean.
-            if looks.size and not resemblance.are_one_person(looks):
+            if any(looks.size and not resemblance.are_one_person(looks) for looks in seen):
                 found = dataclasses.replace(found, share_above=None, p_value=None, abstained=_SEVERAL)
             of_persons.append(found)
     judged = {one.name for one in of_persons if one.p_value is not None}
@@ -128,9 +140,9 @@ def judge(
     is_with_others = np.array([name in judged for name in people], bool)
     has_p = np.array([one.p_value is not None for one in of_faces], bool)
     is_unit = ~is_with_others & ~has_p
-    is_unit[figures.one_photo_each(scores, ~is_with_others & has_p)] = True
+    is_unit[figures.one_photo_each(scores, ~is_with_others & has_p & ~is_copy)] = True
     for row in np.flatnonzero(~is_unit & has_p):
-        why = _WITH_OTHERS if is_with_others[row] else _AFTER_FIRST
+        why = _COPY if is_copy[row] else _WITH_OTHERS if is_with_others[row] else _AFTER_FIRST
         of_faces[row] = dataclasses.replace(of_faces[row], abstained=of_faces[row].abstained or why)
     units = [one for one, counts in zip(of_faces, is_unit, strict=True) if counts]
     num_photos = [1] * len(units) + [one.face for one in of_persons if one.name in judged]
@@ -139,6 +151,17 @@ def judge(
         return of_faces, of_persons
     marked = dict(zip(map(id, units), _select(units, np.array(num_photos), calibration), strict=True))
     return [marked.get(id(one), one) for one in of_faces], [marked.get(id(one), one) for one in of_persons]
+
+
+def _are_copies(people: np.ndarray, faces: Sequence[ScoredFace], is_alone: np.ndarray) -> np.ndarray:
+    """Returns which of n faces are on copies of an earlier photo of the same person, (n,), bool."""
+    is_copy = np.zeros(len(faces), bool)
+    known = np.flatnonzero(is_alone & np.array([bool(face.rough) for face in faces], bool))
+    for rows in splits.rows_by_person(people[known]) if len(known) else ():
+        pixels = b"".join(base64.b64decode(faces[row].rough) for row in known[rows])
+        side = registration.ROUGH
+        is_copy[known[rows]] = ~registration.distinct(np.frombuffer(pixels, np.uint8).reshape(-1, side, side))
+    return is_copy
 
 
 def _select(units: Sequence[Judgement], num_photos: np.ndarray, calibration: FieldCalibration) -> list[Judgement]:

@@ -97,6 +97,10 @@ class PhotoScores:
         num_odd = sum(face.is_odd for face in self.faces)
         if num_odd and not self.is_withheld:
             notes.append(f"{num_odd:,} of {len(self.faces):,} faces are unlike the calibration's, so take care.")
+        if num_copies := sum(face.is_copy for face in self.faces):
+            notes.append(
+                f"{num_copies:,} photos are copies of another photo of the same person, and are not counted again."
+            )
         if num_several := sum(one.is_several for one in self.persons):
             notes.append(
                 f"{num_several:,} of {len(self.persons):,} folders seem to show several people, and are not judged as "

@@ -15,7 +15,7 @@ import numpy as np
 
 from mint_keras import formats, languages, progress, workers
 from mint_keras.borders import shown
-from mint_keras.data import files, images, samples
+from mint_keras.data import files, images, registration, samples
 from mint_keras.edge import judgement, report
 from mint_keras.edge.bundle import SCORER, Bundle, read_bundle
 from mint_keras.edge.judgement import ScoredFace
@@ -188,7 +188,9 @@ class FaceScorer:
                 bgr = cv2.cvtColor(face.pixels, cv2.COLOR_RGB2BGR)
                 jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
                 picture = base64.b64encode(jpeg.tobytes()).decode()
-            scored.append(ScoredFace(row, number, of, *face[1:], logit, tuple(features), picture, tuple(look)))
+            pixels = registration.grey(face.pixels[None], registration.ROUGH).tobytes() if self._compares else b""
+            rough, seen = base64.b64encode(pixels).decode(), (logit, tuple(features))
+            scored.append(ScoredFace(row, number, of, *face[1:], *seen, picture, tuple(look), rough))
         return scored
 
 

@@ -5,7 +5,7 @@ person looks like membership.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from scipy import sparse, stats
@@ -14,6 +14,7 @@ from scipy.sparse import csgraph
 from scipy.spatial import distance
 
 from mint_keras import vectors
+from mint_keras.data import registration, splits
 from mint_keras.records import InputError
 from mint_keras.statistics import bounds
 
@@ -32,6 +33,27 @@ _FOUND, _NUM_JOINED = 0.99, 500  # share of so many pairs of names, taken for on
 _BLOCK = 512
 
 
+class Pictures(NamedTuple):
+    """What small pictures say of photos, without any network.
+
+    Attributes:
+        details: What they show, shape (n, d).
+        is_distinct: Which are no copies of an earlier photo of the same person, shape (n,), bool.
+    """
+
+    details: np.ndarray
+    is_distinct: np.ndarray
+
+    @classmethod
+    def of(cls, rough: np.ndarray, people: np.ndarray) -> Self:
+        """Takes it of rough pictures of photos, (n, 24, 24), see `registration`, and who is on them, (n,)."""
+        is_distinct = np.ones(len(rough), bool)
+        for rows in splits.rows_by_person(people):
+            is_distinct[rows] = registration.distinct(rough[rows])
+        # Every second pixel of either side: the finest details are not in there.
+        return cls(registration.details(rough)[:, ::2, ::2].reshape(len(rough), -1), is_distinct)
+
+
 class Competence(NamedTuple):
     """How well a network's cosines tell two photos of one person from photos of two people.
 
@@ -40,22 +62,29 @@ class Competence(NamedTuple):
         low: Lower end of its 95% interval over people.
         num_people: People with two photos or more that are no copies of one another.
         num_pairs: Pairs of such photos of one person.
+        by_pictures: `low` of small pictures, in place of a network; None as there.
     """
 
     auc: float | None
     low: float | None
     num_people: int
     num_pairs: int
+    by_pictures: float | None = None
 
     @property
     def is_competent(self) -> bool:
-        """Whether the network is known to tell people apart."""
-        return self.low is not None and self.low >= MIN_VERIFICATION
+        """Whether the network is known to tell people apart, on photos where that takes one."""
+        return self.low is not None and self.low >= MIN_VERIFICATION > (self.by_pictures or 0)
 
     def describe(self) -> str:
         """Returns what was found, in plain English."""
         if self.low is None:
             return f"{self.num_people} people have two photos; {MIN_PEOPLE} must, to see whether it tells people apart."
+        if self.by_pictures is not None and self.by_pictures >= MIN_VERIFICATION:
+            return (
+                f"The photos of each of {self.num_people} people are so alike that small pictures tell people apart, "
+                f"too (AUC at least {self.by_pictures:.4f}). They do not show whether the network does."
+            )
         said = "tells people apart" if self.is_competent else "does not tell people apart well enough"
         return (
             f"The network {said}: AUC {self.auc:.4f}, at least {self.low:.4f} with 95% confidence ({self.num_people} "
@@ -74,7 +103,7 @@ class Merged(NamedTuple):
         recall: Share of people, split into two names with half of their photos each, that reach the threshold.
         false_alarm: Share of pairs of different people that reach it, by a tail on which real twins have little weight.
         num_names: Names.
-        num_split: Names with two photos or more, which were split.
+        num_split: Names with two photos or more that are no copies, which were split.
         num_copies: Pairs of names that share a photo.
     """
 
@@ -143,18 +172,25 @@ class Several(NamedTuple):
         )
 
 
-def competence(embeddings: np.ndarray, people: np.ndarray, seed: int = 1) -> Competence:
+def competence(embeddings: np.ndarray, people: np.ndarray, pictures: Pictures, seed: int = 1) -> Competence:
     """Returns how well a network tells people apart on the photos at hand.
 
     Args:
         embeddings: Embeddings of photos, shape (n, d), of any length.
         people: Who is on them, shape (n,).
+        pictures: The photos as small pictures. Any network knows a copy of a photo again, so copies do not count.
         seed: Seeds the choice of pairs: of a person one fewer than photos.
 
     Raises:
         InputError: if embeddings are not finite, or not as many as names.
     """
-    units, names, name_of = _prepare(embeddings, people)
+    kept = pictures.is_distinct
+    of_network, of_pictures = (_prepare(rows, people) for rows in (embeddings, pictures.details))
+    by_pictures = _told_apart(of_pictures[0][kept], of_pictures[2][kept], seed)
+    return _told_apart(of_network[0][kept], of_network[2][kept], seed)._replace(by_pictures=by_pictures.low)
+
+
+def _told_apart(units: np.ndarray, name_of: np.ndarray, seed: int) -> Competence:
     rng = np.random.default_rng(seed)
     # Shuffled, because photos that follow each other in a folder are often of one occasion.
     order = rng.permutation(len(units))
@@ -164,7 +200,7 @@ def competence(embeddings: np.ndarray, people: np.ndarray, seed: int = 1) -> Com
     genuine = np.sum(units[first] * units[second], axis=1)
     # Any network knows a copy again.
     first, genuine = first[genuine < COPY], genuine[genuine < COPY]
-    num_pairs = np.bincount(name_of[first], minlength=len(names))
+    num_pairs = np.bincount(name_of[first])
     num_people = int(np.count_nonzero(num_pairs))
     if num_people < MIN_PEOPLE:
         return Competence(None, None, num_people, len(first))
@@ -178,16 +214,17 @@ def competence(embeddings: np.ndarray, people: np.ndarray, seed: int = 1) -> Com
     return Competence(auc, max(0.0, auc - half), num_people, len(first))
 
 
-def best_merged(embeddings: Mapping[str, np.ndarray], people: np.ndarray) -> tuple[str, Merged]:
+def best_merged(embeddings: Mapping[str, np.ndarray], people: np.ndarray, pictures: Pictures) -> tuple[str, Merged]:
     """Returns what `same_people` finds by that network, of several by name, which finds most people again."""
-    found = {name: same_people(of, people) for name, of in embeddings.items() if competence(of, people).is_competent}
+    competent = {name: of for name, of in embeddings.items() if competence(of, people, pictures).is_competent}
+    found = {name: same_people(of, people, pictures) for name, of in competent.items()}
     if not found:
         raise InputError(f"Expected a network that tells these people apart, received only {sorted(embeddings)}.")
     best = max(found, key=lambda name: found[name].recall or 0.0)
     return best, found[best]
 
 
-def same_people(embeddings: np.ndarray, people: np.ndarray) -> Merged:
+def same_people(embeddings: np.ndarray, people: np.ndarray, pictures: Pictures) -> Merged:
     """Finds names that are one person: by average linkage of the names' mean embeddings, and by copies of photos.
 
     The photos at hand set the threshold, from people who are split into two names and from all pairs of names. Two
@@ -196,16 +233,18 @@ def same_people(embeddings: np.ndarray, people: np.ndarray) -> Merged:
     Args:
         embeddings: Embeddings of photos, shape (n, d), of any length, by a competent network.
         people: The name of who is on them, shape (n,).
+        pictures: The photos as small pictures: a person whose photos are copies would be known again too easily.
 
     Raises:
         InputError: if embeddings are not finite, or not as many as names.
     """
     units, names, name_of = _prepare(embeddings, people)
     links = copies = _pairs(units, COPY, name_of)
-    halves = _halves(units, name_of)
+    once = units[pictures.is_distinct], name_of[pictures.is_distinct]
+    halves = _halves(*once)
     threshold = recall = false_alarm = None
     if len(halves) >= MIN_PEOPLE:
-        means = _means(units, name_of)
+        means = _means(*once)
         threshold, false_alarm = _threshold(means, halves)
         recall = float(np.mean(halves >= threshold))
         links = np.concatenate([copies, _average_linkage(means, threshold)])

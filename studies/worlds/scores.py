@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 
+import numpy as np
+
 from mint_keras.audited import taps
 from mint_keras.auditing import look as looks
 from mint_keras.auditing import plus
@@ -64,9 +66,11 @@ def who_is_who(by_network: Mapping[str, Observations], protocol: protocols.Proto
     everybody = division.of_reference(protocol)
     people = protocol.table.people()[everybody.rows]
     outcomes = {name: by_network[name].arrays[taps.OUTCOME][everybody.rows] for name in (findings.LOOK, AUDITED)}
-    if not identities.competence(outcomes[findings.LOOK], people).is_competent:
+    # The worlds plant no copies of photos: pixels are not kept to look for any.
+    small = identities.Pictures(np.zeros((len(people), 1)), np.ones(len(people), bool))
+    if not identities.competence(outcomes[findings.LOOK], people, small).is_competent:
         return protocol, False
-    _, merged = identities.best_merged(outcomes, people)
+    _, merged = identities.best_merged(outcomes, people, small)
     return looks.regroup(protocol, merged.groups)[0], merged.is_checked
 
 

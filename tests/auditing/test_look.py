@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from mint_keras import formats
 from mint_keras.audited import taps
 from mint_keras.auditing import look as looks
-from mint_keras.data import protocol, samples
+from mint_keras.data import images, protocol, registration, samples, synthetic
 from mint_keras.records import InputError, Labelled, Observations, SampleTable, Scores
 from mint_keras.runs import run as runs
 from mint_keras.scorers.look import Look
-from mint_keras.statistics import metrics
+from mint_keras.statistics import identities, metrics
 
 pytestmark = pytest.mark.usefixtures("loaded_once")
 
@@ -180,3 +182,61 @@ def test_a_person_of_two_databases_is_left_out_of_the_second() -> None:
     found, _ = looks.regroup(given, [["scan/fay", "web/bob"]])
     is_used = found.part >= 0
     assert set(given.table.identity[~is_used]) == {"bob"}  # the first of the group keeps its place
+
+
+CHANGES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "encoded again": lambda face: cv2.imdecode(cv2.imencode(".jpg", face, [cv2.IMWRITE_JPEG_QUALITY, 50])[1], 1),
+    "shrunk": lambda face: cv2.resize(cv2.resize(face, (60, 60), interpolation=cv2.INTER_AREA), (112, 112)),
+    "brighter": lambda face: np.clip(face * 1.15 + 5, 0, 255).astype(np.uint8),
+    "turned": lambda face: registration.moved(face, turn=15),
+}
+
+
+def with_copies(change: str, num: int = 60, num_single: int = 40) -> Observations:
+    """A photo and a changed copy of it of some people, and one photo of others."""
+    faces = [synthetic.render(f"synthetic:1/web/{who}/0") for who in range(num + num_single)]
+    shown = np.stack([one for face in faces[:num] for one in (face, CHANGES[change](face))] + faces[num:])
+    who = np.array([f"{k:03d}" for k in [*np.repeat(np.arange(num), 2), *range(num, num + num_single)]])
+    names = np.array([f"{row}" for row in range(len(who))])
+    return Observations(SampleTable(names, np.full(len(who), "web"), who, names), {images.PIXELS: shown})
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_copies_show_nobody_that_a_network_knows_faces(change: str) -> None:
+    """A network of chance alone knows a photo again that was saved again, shrunk, made brighter or turned."""
+    seen = with_copies(change)
+    coarse = np.stack([cv2.resize(face, (12, 12), interpolation=cv2.INTER_AREA) for face in seen[images.PIXELS]])
+    chance = coarse.reshape(len(seen), -1).astype(float) @ np.random.default_rng(1).normal(size=(432, 64))
+    as_if = identities.Pictures(np.zeros((len(seen), 1)), np.ones(len(seen), bool))
+    assert identities.competence(chance, seen.people(), as_if).is_competent
+    small = looks.pictures(seen)
+    found = identities.competence(chance, seen.people(), small)
+    assert not found.is_competent
+    if change == "turned":  # too much to lie on its original; but it takes no network to know it
+        assert "small pictures tell people apart, too" in found.describe()
+    else:
+        assert (found.num_people, found.low) == (0, None)
+    with pytest.raises(InputError, match="tells these people apart"):
+        identities.best_merged({"chance": chance}, seen.people(), small)
+
+
+def test_photos_of_their_own_show_it_still() -> None:
+    """Of drawn faces, which are more alike than photos, small pictures do not tell who is who."""
+    table = samples.list_samples("synthetic:1/web/0-79/3")
+    small = looks.pictures(table)
+    assert small.is_distinct.mean() > 0.8
+    person = np.random.default_rng(1).normal(size=(80, 32))
+    knows = np.repeat(person, 3, axis=0) + 0.3 * np.random.default_rng(2).normal(size=(240, 32))
+    found = identities.competence(knows, table.people(), small)
+    assert found.is_competent
+    assert found.by_pictures is not None
+    assert found.by_pictures < 0.9
+
+
+def test_photos_that_cannot_be_read_again_decide_nothing() -> None:
+    seen = with_copies("shrunk", 2, 0)
+    with pytest.raises(InputError, match="can be read"):
+        looks.pictures(Observations(seen.table, {}))
+    few = SampleTable(*(np.append(column[:3], "x") for column in list(seen.table.columns().values())[:4]))
+    with pytest.raises(InputError, match="can be read"):
+        looks.pictures(few)

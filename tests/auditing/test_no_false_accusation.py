@@ -175,8 +175,9 @@ def test_one_person_under_two_names_is_one_person() -> None:
     is_member = np.repeat(is_claimed, PHOTOS)
     assert _auc(crossed(MintPlus(), shown, AUDITED, is_member)).low > 0.6  # nobody was used
     seen = shown[findings.LOOK]
-    assert identities.competence(seen[OUTCOME], seen.people()).is_competent
-    merged = identities.same_people(seen[OUTCOME], seen.people())
+    small = identities.Pictures(np.zeros((len(seen), 1)), np.ones(len(seen), bool))
+    assert identities.competence(seen[OUTCOME], seen.people(), small).is_competent
+    merged = identities.same_people(seen[OUTCOME], seen.people(), small)
     assert merged.is_checked
     assert len(merged.groups) >= 0.97 * is_split.sum()
     given = protocol.Protocol(seen.table, np.where(is_member, protocol.TEST_MEMBERS, protocol.HELD_OUT), "main", 1)

@@ -29,6 +29,18 @@ def test_which_of_both_is_the_original_does_not_matter(monkeypatch: pytest.Monke
     assert next(found, None) is None
 
 
+def test_of_copies_the_first_is_kept() -> None:
+    rng = np.random.default_rng(1)
+    for person in (3, 4):
+        face = synthetic.render(f"synthetic:1/web/{person}/0")
+        copies = [alteration(face, rng) for alteration in alterations.ALTERATIONS.values()]
+        tiny = cv2.resize(cv2.resize(face, (24, 24), interpolation=cv2.INTER_AREA), (112, 112))
+        others = [synthetic.render(f"synthetic:1/web/{who}") for who in ("5/0", "5/1", "7/0")]
+        rough = registration.grey(np.stack([others[0], face, *copies, tiny, *others[1:]]), registration.ROUGH)
+        assert np.flatnonzero(registration.distinct(rough)).tolist() == [0, 1, len(rough) - 2, len(rough) - 1]
+        assert registration.distinct(rough[:1]).tolist() == [True]
+
+
 def test_others_are_no_copies() -> None:
     one, again, other = (fine(synthetic.render(f"synthetic:1/web/{who}")) for who in ("3/0", "3/1", "5/0"))
     assert not registration.is_copy(one, again)

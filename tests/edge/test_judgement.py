@@ -1,5 +1,7 @@
 """What is said of faces and persons, by hand."""
 
+import base64
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -157,3 +159,41 @@ class TestMistakes:
     def test_nothing_without_p_values(self) -> None:
         for found in (None, calibration(False)):
             assert faces_of(*scored([30.0]), found)[0].mistakes is None
+
+
+def test_copies_of_one_photo_vary_as_one_photo_does() -> None:
+    """Of nobody who was used a share of 1% has a p-value of 0.01 or less, however often a photo was saved again."""
+    rng = np.random.default_rng(1)
+    small = rng.integers(0, 256, (2, 24, 24)).astype(np.uint8)  # two photos, and noise of what was saved again
+    people = np.repeat([f"p{k}" for k in range(200)], 4)
+    logits = np.repeat(rng.normal(size=(200, 2)), 2, axis=1).ravel() + 0.05 * rng.normal(size=800)
+    means = {num: {"news": rng.normal(size=(999, num)).mean(axis=1).tolist()} for num in (1, 2, 4)}
+    found = FieldCalibration(
+        reference(means[1], True), {num: reference(means[num], True) for num in (2, 4)}, None, WORDING
+    )
+    scores, faces = scored(logits.tolist(), people.tolist())
+    as_if = persons_of(scores, faces, found)
+    assert np.mean([one.p_value <= 0.01 for one in as_if]) > 0.03
+    shown = np.clip(np.tile(np.repeat(small, 2, axis=0), (200, 1, 1)) + rng.normal(0, 3, (800, 24, 24)), 0, 255)
+    faces = [
+        dataclasses.replace(face, rough=base64.b64encode(one.astype(np.uint8).tobytes()).decode())
+        for face, one in zip(faces, shown, strict=True)
+    ]
+    of_faces, of_persons = judgement.judge(scores, faces, found)
+    assert {one.face for one in of_persons} == {2}
+    assert np.mean([one.p_value <= 0.01 for one in of_persons]) < 0.03
+    assert [one.is_copy for one in of_faces[:4]] == [False, True, False, True]
+    assert not any(one.is_selected for one in of_persons)
+    # Somebody else in the folder is seen with copies (4 of 10) and without (1 of 2).
+    scores, ten = scored([0.0] * 10, ["a"] * 10)
+    for num, same in ((6, [0, 1, 2, 3, 4, 5, 6, 6, 6, 6]), (1, [0, *[1] * 9])):
+        looks = [(1.0, 0.0)] * num + [(0.0, 1.0)] * (10 - num)
+        noise = rng.integers(0, 256, (10, 576)).astype(np.uint8)[same]
+        kept = zip(ten, looks, [base64.b64encode(one.tobytes()).decode() for one in noise], strict=True)
+        shown_so = [dataclasses.replace(face, look=look, rough=rough) for face, look, rough in kept]
+        assert persons_of(scores, shown_so, found)[0].is_several
+    # Nor does a copy count in the place of a photo that is not judged.
+    scores, two = scored([30.0, 30.0, 0.0], ["a", "a", "b"])
+    two[:2] = [dataclasses.replace(face, rough=faces[0].rough) for face in two[:2]]
+    assert [one.is_selected for one in faces_of(scores, two, calibration())] == [False, None, False]
+    assert persons_of(scores, two, calibration()) == []

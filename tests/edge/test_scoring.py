@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -186,6 +187,24 @@ def test_persons_are_folders(calibrated: Callable, tmp_path: Path, detector: Pat
     assert "3 of 3 faces stand out, and 2 of 2 persons by all of their photos. Ask further." in text
     text = run(calibrated(is_valid=False), tmp_path / "people", detector=str(detector))
     assert "No p-values for persons: Tried on 100 people" in text
+
+
+def test_a_photo_that_was_saved_again_counts_once(calibrated: Callable, tmp_path: Path) -> None:
+    for person, num in (("anna", 3), ("bob", 1)):
+        for k in range(num):
+            face = synthetic.render(f"synthetic:1/phone/{ord(person[0])}/{k}")
+            images.write_png(tmp_path / "people" / person / f"{k}.png", face)
+        (tmp_path / "people" / person / "again.jpg").write_bytes(cv2.imencode(".jpg", face[:, :, ::-1])[1].tobytes())
+    text = run(calibrated(), tmp_path / "people", out=tmp_path / "out")
+    content = formats.read_json(tmp_path / "out" / report.JSON)
+    said = {face["name"]: face["abstained"] for face in content["faces"]}
+    assert said["people/anna/again.jpg"] == said["people/bob/again.jpg"] == "a copy of another photo of the person"
+    assert [(one["name"], one["face"], one["of"]) for one in content["persons"]] == [("people/anna", 3, 3)]
+    logits = {face["name"]: face["logit"] for face in content["faces"]}
+    mean = np.mean([logits[f"people/anna/{name}"] for name in ("0.png", "1.png", "2.png")])
+    assert content["persons"][0]["logit"] == pytest.approx(mean, abs=1e-5)
+    assert "1 of 1 faces stand out, and 1 of 1 persons by all of their photos" in text
+    assert "2 photos are copies of another photo of the same person, and are not counted again." in text
 
 
 def test_albums_are_no_persons(calibrated: Callable, tmp_path: Path) -> None:

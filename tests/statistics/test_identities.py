@@ -19,6 +19,19 @@ def simulate(num: int, photos: int, spread: float, size: int = 64, seed: int = 1
     return embeddings, np.array([f"person {number:04d}" for number in person])
 
 
+def distinct(num: int) -> identities.Pictures:
+    """Photos that are no copies, of whose pixels nothing is known."""
+    return identities.Pictures(np.zeros((num, 1)), np.ones(num, bool))
+
+
+def same_people(embeddings: np.ndarray, people: np.ndarray) -> identities.Merged:
+    return identities.same_people(embeddings, people, distinct(len(people)))
+
+
+def competence(embeddings: np.ndarray, people: np.ndarray) -> identities.Competence:
+    return identities.competence(embeddings, people, distinct(len(people)))
+
+
 def split(people: np.ndarray, share: float) -> np.ndarray:
     """Every second photo of the first people gets another name."""
     is_split = np.isin(people, np.unique(people)[: int(share * len(np.unique(people)))])
@@ -36,7 +49,7 @@ def true_groups(found: identities.Merged) -> tuple[int, int]:
 def test_people_under_two_names_are_found(spread: float, least: int, seed: int) -> None:
     embeddings, people = simulate(200, 6, spread, seed=seed)
     names = split(people, 0.5)
-    found = identities.same_people(embeddings, names)
+    found = same_people(embeddings, names)
     num_right, num_wrong = true_groups(found)
     assert num_right >= least
     assert num_wrong <= 6  # 2% of 300 names
@@ -44,7 +57,7 @@ def test_people_under_two_names_are_found(spread: float, least: int, seed: int) 
     assert (found.num_names, found.num_split, found.num_copies) == (300, 300, 0)
     assert 0.7 < found.recall <= num_right / 100 + 0.02  # it is of names with half as many photos
     assert found.false_alarm <= 2 * 0.021 / 299
-    clean = identities.same_people(embeddings, people)
+    clean = same_people(embeddings, people)
     assert len(clean.groups) <= 4
     # Twins are far more than a threshold from all pairs would bear, and hardly move it.
     assert found.threshold == pytest.approx(clean.threshold, abs=0.1)
@@ -53,7 +66,7 @@ def test_people_under_two_names_are_found(spread: float, least: int, seed: int) 
 def test_names_are_replaced_by_the_first_of_the_group() -> None:
     embeddings, people = simulate(60, 4, CLUSTERED)
     names = split(people, 0.1)
-    found = identities.same_people(embeddings, names)
+    found = same_people(embeddings, names)
     assert found.groups == tuple((f"alias of person {n:04d}", f"person {n:04d}") for n in range(6))
     expected = np.where(people < "person 0006", np.char.add("alias of ", people), people)
     np.testing.assert_array_equal(found.people, expected)
@@ -63,14 +76,14 @@ def test_names_are_replaced_by_the_first_of_the_group() -> None:
 def test_three_names_of_one_person() -> None:
     embeddings, people = simulate(50, 6, CLUSTERED)
     names = np.where(people == "person 0007", np.char.add(people, np.tile([" a", " b", " c"], 100)), people)
-    assert identities.same_people(embeddings, names).groups == (tuple(f"person 0007 {one}" for one in "abc"),)
+    assert same_people(embeddings, names).groups == (tuple(f"person 0007 {one}" for one in "abc"),)
 
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("size", [8, 64])
 def test_chance_does_not_snowball(size: int, seed: int) -> None:
     embeddings, people = simulate(200, 3, NOISE, size, seed)
-    found = identities.same_people(embeddings, people)
+    found = same_people(embeddings, people)
     assert max(map(len, found.groups), default=1) <= 3
     assert sum(map(len, found.groups)) <= 20
     assert not found.is_checked  # it found nothing, because it cannot
@@ -79,7 +92,7 @@ def test_chance_does_not_snowball(size: int, seed: int) -> None:
 
 def test_linkage_in_parts_is_linkage_of_all() -> None:
     embeddings, people = simulate(150, 8, WEAK, 24)
-    found = identities.same_people(embeddings, split(people, 0.5))
+    found = same_people(embeddings, split(people, 0.5))
     units = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
     units -= units.mean(axis=0)
     units /= np.linalg.norm(units, axis=1, keepdims=True)
@@ -98,7 +111,7 @@ def test_a_chain_is_not_one_person() -> None:
     angles = np.radians(45 * np.arange(6))  # each alike to the next, and not to the one after it
     chain = np.cos(angles)[:, None] * plane[0] + np.sin(angles)[:, None] * plane[1]
     names = np.append(people, [f"step {number}" for number in range(6)])
-    found = identities.same_people(np.concatenate([embeddings, chain]), names)
+    found = same_people(np.concatenate([embeddings, chain]), names)
     assert found.threshold < np.cos(np.radians(46))
     assert {len(group) for group in found.groups} == {2}
     assert len(found.groups) >= 2
@@ -107,8 +120,8 @@ def test_a_chain_is_not_one_person() -> None:
 def test_many_photos_of_some_do_not_speak_for_names_with_one() -> None:
     embeddings, people = simulate(130, 20, 2.0)
     is_kept = (people < "person 0030") | (np.arange(len(people)) % 20 == 0)
-    assert identities.same_people(embeddings[is_kept], people[is_kept]).recall < 0.3
-    assert identities.same_people(embeddings, people).recall > 0.9
+    assert same_people(embeddings[is_kept], people[is_kept]).recall < 0.3
+    assert same_people(embeddings, people).recall > 0.9
 
 
 class TestCopies:
@@ -118,14 +131,14 @@ class TestCopies:
         rows = [np.flatnonzero(people == f"person {number:04d}") for number in (3, 8, 20)]
         embeddings[rows[1][0]] = factor * embeddings[rows[0][0]].astype(np.float16)
         embeddings[rows[2][0]] = embeddings[rows[1][1]]
-        found = identities.same_people(embeddings, people)
+        found = same_people(embeddings, people)
         assert found.num_copies == 2
         assert ("person 0003", "person 0008", "person 0020") in found.groups
 
     def test_in_flat_folders(self) -> None:
         embeddings, people = simulate(100, 1, CLUSTERED)
         embeddings[17] = embeddings[60]
-        found = identities.same_people(embeddings, people)
+        found = same_people(embeddings, people)
         assert found.groups == (("person 0017", "person 0060"),)
         assert (found.threshold, found.recall, found.false_alarm, found.is_checked) == (None, None, None, False)
         assert "cannot be found: 0 names have two photos" in found.describe()
@@ -133,7 +146,7 @@ class TestCopies:
     def test_all_faces_in_one_direction_are_no_copies(self) -> None:
         embeddings, people = simulate(100, 2, NOISE)
         embeddings = 1 + 1e-3 * embeddings  # cosines above 0.99999, as of untrained networks
-        assert identities.same_people(embeddings, people).num_copies == 0
+        assert same_people(embeddings, people).num_copies == 0
 
 
 def test_few_names_with_two_photos_and_many_with_one() -> None:
@@ -141,18 +154,18 @@ def test_few_names_with_two_photos_and_many_with_one() -> None:
     is_kept = (people < "person 0040") | (np.arange(len(people)) % 2 == 0)
     names = np.where(people == "person 0150", np.char.add(people, np.tile([" a", " b"], 200)), people)
     is_kept |= people == "person 0150"
-    found = identities.same_people(embeddings[is_kept], names[is_kept])
+    found = same_people(embeddings[is_kept], names[is_kept])
     assert found.groups == (("person 0150 a", "person 0150 b"),)
     assert found.num_split == 40
     fewer = (people >= "person 0021") & is_kept
-    assert identities.same_people(embeddings[fewer], names[fewer]).num_split == 19
-    assert identities.same_people(embeddings[fewer], names[fewer]).threshold is None
+    assert same_people(embeddings[fewer], names[fewer]).num_split == 19
+    assert same_people(embeddings[fewer], names[fewer]).threshold is None
 
 
 def test_the_order_of_photos_does_not_matter() -> None:
     embeddings, people = simulate(100, 5, 1.5)
     names, order = split(people, 0.3), np.random.default_rng(1).permutation(500)
-    found, again = identities.same_people(embeddings, names), identities.same_people(embeddings[order], names[order])
+    found, again = same_people(embeddings, names), same_people(embeddings[order], names[order])
     assert again.groups == found.groups
     assert (again.threshold, again.recall) == pytest.approx((found.threshold, found.recall))
     assert 0.1 < found.recall < 0.9
@@ -164,19 +177,19 @@ def test_photos_of_one_occasion_leave_room() -> None:
     embeddings, people = simulate(100, 2, 0.01)
     embeddings[1] += 0.6 * np.random.default_rng(2).normal(size=64)
     names = np.where(np.arange(200) == 1, "alias of person 0000", people)
-    assert identities.same_people(embeddings, names).groups == (("alias of person 0000", "person 0000"),)
+    assert same_people(embeddings, names).groups == (("alias of person 0000", "person 0000"),)
 
 
 def test_thousands_of_names() -> None:
     embeddings, people = simulate(3000, 3, CLUSTERED)
-    found = identities.same_people(embeddings, split(people, 0.02))
+    found = same_people(embeddings, split(people, 0.02))
     assert true_groups(found) == (60, 0)
 
 
 class TestCompetence:
     def test_is_the_auc(self) -> None:
         embeddings, people = simulate(300, 2, 2.0)
-        found = identities.competence(embeddings, people)
+        found = competence(embeddings, people)
         units = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
         units -= units.mean(axis=0)
         units /= np.linalg.norm(units, axis=1, keepdims=True)
@@ -192,39 +205,39 @@ class TestCompetence:
         embeddings, people = simulate(40, 2, CLUSTERED)
         rng = np.random.default_rng(1)
         names = np.append(people, np.full(200, "a name for anybody"))
-        found = identities.competence(np.concatenate([embeddings, 1 + rng.normal(size=(200, 64))]), names)
+        found = competence(np.concatenate([embeddings, 1 + rng.normal(size=(200, 64))]), names)
         assert found.auc == pytest.approx(1 - 0.5 / 41, abs=0.01)
 
     def test_photos_that_follow_each_other_are_no_proof(self) -> None:
         embeddings, people = simulate(100, 4, NOISE)
         embeddings[1::2] = embeddings[::2] + 0.01  # two photos of each of two occasions
-        found = identities.competence(embeddings, people)
+        found = competence(embeddings, people)
         # Of six pairs of a person's photos two are of one occasion, where chance decides on the others.
         assert found.auc < 0.8
 
     def test_the_interval_covers(self) -> None:
-        truth = identities.competence(*simulate(4000, 2, 2.0, seed=100)).auc
-        low = [identities.competence(*simulate(40, 2, 2.0, seed=seed)).low for seed in range(100)]
+        truth = competence(*simulate(4000, 2, 2.0, seed=100)).auc
+        low = [competence(*simulate(40, 2, 2.0, seed=seed)).low for seed in range(100)]
         assert 90 <= sum(one < truth for one in low) < 100  # 97.5% expected
 
     def test_competent_or_unknown(self) -> None:
-        assert identities.competence(*simulate(20, 2, CLUSTERED)).is_competent
-        few = identities.competence(*simulate(19, 2, CLUSTERED))
+        assert competence(*simulate(20, 2, CLUSTERED)).is_competent
+        few = competence(*simulate(19, 2, CLUSTERED))
         assert (few.auc, few.low, few.num_people, few.is_competent) == (None, None, 19, False)
         assert "19 people have two photos" in few.describe()
-        flat = identities.competence(*simulate(50, 1, CLUSTERED))
+        flat = competence(*simulate(50, 1, CLUSTERED))
         assert (flat.num_people, flat.num_pairs, flat.is_competent) == (0, 0, False)
 
     @pytest.mark.parametrize("spread", [0.0, 1e-8])
     def test_a_network_that_gives_the_same_for_all_is_not(self, spread: float) -> None:
         embeddings, people = simulate(50, 2, CLUSTERED)
         embeddings = 0.3 + spread * embeddings
-        assert identities.competence(embeddings, people).auc == 0.5
-        found = identities.same_people(embeddings, people)
+        assert competence(embeddings, people).auc == 0.5
+        found = same_people(embeddings, people)
         assert (found.groups, found.num_copies, found.is_checked) == ((), 0, False)
 
 
-@pytest.mark.parametrize("function", [identities.same_people, identities.competence])
+@pytest.mark.parametrize("function", [same_people, competence])
 def test_what_is_not_a_photo_is_refused(function) -> None:
     embeddings, people = simulate(30, 2, CLUSTERED)
     with pytest.raises(InputError, match="of 59 photos"):
@@ -242,12 +255,26 @@ def test_copies_say_nothing_of_what_a_network_knows() -> None:
     """Any network knows a copy again: people whose photos are copies do not make it a judge of looks."""
     once = np.random.default_rng(1).normal(size=(60, 32))  # a network that knows nobody
     people = np.repeat([f"web/{row:02d}" for row in range(60)], 2)
-    found = identities.competence(np.repeat(once, 2, axis=0), people)
+    found = competence(np.repeat(once, 2, axis=0), people)
     assert found.low is None
     assert not found.is_competent
     other = once + np.random.default_rng(2).normal(size=once.shape)
-    found = identities.competence(np.stack([once, other], axis=1).reshape(120, 32), people)
+    found = competence(np.stack([once, other], axis=1).reshape(120, 32), people)
     assert (found.num_people, found.num_pairs) == (60, 60)
+
+
+def test_copies_of_photos_are_nobody_who_would_be_found_under_two_names() -> None:
+    embeddings, people = simulate(60, 2, 0.1)  # everybody's second photo is the first one, saved again
+    once = distinct(120)._replace(is_distinct=np.arange(120) % 2 == 0)
+    assert same_people(embeddings, people).is_checked
+    assert competence(embeddings, people).is_competent
+    found = identities.same_people(embeddings, people, once)
+    assert (found.num_split, found.recall, found.is_checked) == (0, None, False)
+    assert identities.competence(embeddings, people, once)[:3] == (None, None, 0)
+    # A photo that two names share is found whichever of a name's copies it is.
+    shown, names = embeddings[[*range(120), 117]], np.append(people, "other")
+    once = identities.Pictures(np.zeros((121, 1)), np.append(once.is_distinct, True))
+    assert identities.same_people(shown, names, once).groups == (("other", "person 0058"),)
 
 
 @pytest.mark.parametrize(("spread", "least"), [(CLUSTERED, 18), (WEAK, 18)])
