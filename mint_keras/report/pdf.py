@@ -3,12 +3,11 @@
 import contextlib
 import hashlib
 import io
-import os
 from pathlib import Path
 
 import matplotlib
 
-from mint_keras import formats
+from mint_keras import environment, formats
 
 # What browsers cannot do: a line in the margin of every page. And fonts of matplotlib, so that paper looks alike on
 # every machine, also on one without any.
@@ -45,16 +44,8 @@ def write(path: Path, page: str) -> bool:
     )
     document = weasyprint.HTML(string=page, url_fetcher=weasyprint.urls.URLFetcher(allowed_protocols=("data",)))
     # Equal pages are equal bytes: fontTools, which cuts the fonts where HarfBuzz is old, would date them.
-    is_dated = "SOURCE_DATE_EPOCH" in os.environ
-    os.environ.setdefault("SOURCE_DATE_EPOCH", "0")
-    try:
-        with formats.atomic_path(path) as temporary:
-            # With tags the document can be read aloud.
-            identifier = hashlib.sha256(page.encode()).digest()[:16]
-            document.write_pdf(
-                temporary, stylesheets=[sheet], font_config=fonts, pdf_identifier=identifier, pdf_tags=True
-            )
-    finally:
-        if not is_dated:
-            del os.environ["SOURCE_DATE_EPOCH"]
+    with environment.undated(), formats.atomic_path(path) as temporary:
+        # With tags the document can be read aloud.
+        identifier = hashlib.sha256(page.encode()).digest()[:16]
+        document.write_pdf(temporary, stylesheets=[sheet], font_config=fonts, pdf_identifier=identifier, pdf_tags=True)
     return True
