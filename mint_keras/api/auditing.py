@@ -160,24 +160,21 @@ def audit(
     def scores(of: Scorer, model: str, logit: np.ndarray) -> Scores:
         return Candidate(of.name, of.tap).scored(seen.table, logit, is_member, evaluation, seed, model)
 
-    parts = {AUDITED: [scores(recipe, AUDITED, scorer(seen))]}
+    parts = {AUDITED: scores(recipe, AUDITED, scorer(seen))}
     if evaluation != protocols.SAME_DATABASE:
-        return _across_databases(sides, parts[AUDITED], seed)
+        return _across_databases(sides, [parts[AUDITED]], seed)
     without_model: dict[str, Scores] = {}
     wanted = [one for one in controls if not (isinstance(one, LookControl) and lacking)]
     beside = _through_references(scorer, seen)
     for label, other, logit in itertools.chain(_refitted(wanted, scorer, seen), beside):
-        is_without = other.tap == blind.TAP or other.name == LookScorer.name
-        if label in (without_model if is_without else parts):  # the weaker of two would stand in the other's place
+        found = without_model if other.tap == blind.TAP or other.name == LookScorer.name else parts
+        if label in found:  # the weaker of two would stand in the other's place
             raise InputError(f"Expected controls of different names, received {label} twice: rename a model's folder.")
-        part = scores(other, label, logit)
-        if is_without:
-            without_model[label] = part
-        else:
-            parts[label] = [part]
+        found[label] = scores(other, label, logit)
     sign = cross_fit(Direction(), seen, is_member, evaluation, seed)
     is_of_persons = recipe.tap in (mint_plus.WITH_OTHERS, mint_plus.OF_PERSON) or recipe.name == log_odds.NAME
-    comparison = rule.comparison(name, parts, findings.PERSON, {evaluation: without_model}, seed, is_of_persons)
+    several = {label: [part] for label, part in parts.items()}
+    comparison = rule.comparison(name, several, findings.PERSON, {evaluation: without_model}, seed, is_of_persons)
     return rule.by_rule([comparison], {}, seed, {evaluation: sign}, lacking)[name]
 
 
