@@ -14,7 +14,7 @@ import shutil
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -330,15 +330,26 @@ def _open_output(out: Path, manifest: dict[str, Any], overwrite: bool) -> bool:
             if existing == manifest["fingerprint"]:
                 _remove_unfinished(out)
                 return False
+            how = _differences(read_manifest(out, manifest["kind"]), manifest)
             raise RefusedError(
-                f"{out} was made from other inputs or settings: its fingerprint is {existing}, this command's is "
-                f"{manifest['fingerprint']}. Choose another --out, or replace it with --overwrite."
+                f"{out} was made from other inputs or settings: {how}. Choose another --out, or replace it with "
+                "--overwrite."
             )
         for path in out.iterdir():  # the folder itself stays: it is locked, and may be a link, as models/lab is
             _remove(path)
     _remove_unfinished(out)
     write_json(out / MANIFEST, manifest)
     return True
+
+
+def _differences(earlier: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
+    """Says in what two manifests differ: up to three settings, with both values, or inputs."""
+    before, now = ({name: json.dumps(v)[:100] for name, v in one["config"].items()} for one in (earlier, manifest))
+    # Places come last: what lies there may be the same.
+    names = sorted((name for name in now if now[name] != before.get(name)), key=lambda name: "/" in now[name])
+    found = [f"{name} was {before.get(name, 'none')}, and is {now[name]}" for name in names]
+    found += [f"other {name}" for name, digest in manifest["inputs"].items() if earlier["inputs"].get(name) != digest]
+    return "; ".join(found[:3]) or "another version of mint_keras made it"
 
 
 def _remove_unfinished(out: Path) -> None:

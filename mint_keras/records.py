@@ -258,6 +258,10 @@ class Observations:
     table: SampleTable
     arrays: Mapping[str, Any]
 
+    def __repr__(self) -> str:
+        who = f"{len(np.unique(self.people())):,} people, {', '.join(np.unique(self.table.database).tolist())}"
+        return f"Observations({len(self):,} photos, {who}; {', '.join(self.arrays)})"
+
     def __len__(self) -> int:
         return len(self.table)
 

@@ -91,6 +91,9 @@ class TestSevenLines:
         assert 0 < is_member.sum() < len(seen)
         known = mint.split_calibration(seen.people(), is_member, seed=1)
         head = mint.Head("vanilla", taps=["conv1"]).fit(seen[known], is_member[known])
+        assert repr(head).startswith("FittedHead(recipe=Head(name='vanilla', taps=('conv1',)")
+        assert repr(model).startswith(f"AuditedModel(name='{model.name}', taps=('conv1'")
+        assert max(len(repr(head)), len(repr(model))) < 300
         result = head.evaluate(seen[~known], is_member[~known])
         assert 0 <= result.accuracy <= 1
         assert result.num_members + result.num_externals == (~known).sum()

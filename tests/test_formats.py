@@ -83,12 +83,18 @@ class TestOutputFolder:
         self.open(tmp_path / "out", 1)
         assert (tmp_path / "out" / "half.txt").exists()
 
-    def test_other_inputs_are_refused_with_both_fingerprints(self, tmp_path: Path) -> None:
+    def test_other_settings_are_refused_with_both_values(self, tmp_path: Path) -> None:
         self.open(tmp_path / "out", 1)
-        with pytest.raises(RefusedError) as caught:
+        with pytest.raises(RefusedError, match=r"settings: value was 1, and is 2\. Choose"):
             self.open(tmp_path / "out", 2)
-        assert self.manifest(1)["fingerprint"] in str(caught.value)
-        assert self.manifest(2)["fingerprint"] in str(caught.value)
+        other = formats.make_manifest("kind", {"input": "abd"}, {"value": 1, "a": "../b", "c": 1, "d": 1})
+        said = "settings: c was none, and is 1; d was none, and is 1; a was none, and is "
+        with pytest.raises(RefusedError, match=said), formats.output_folder(tmp_path / "out", other):
+            pass
+        other = formats.make_manifest("kind", {"input": "abd"}, {"value": 1})
+        said = r"settings: other input\. Choose"
+        with pytest.raises(RefusedError, match=said), formats.output_folder(tmp_path / "out", other):
+            pass
 
     def test_overwrite_starts_anew(self, tmp_path: Path) -> None:
         self.open(tmp_path / "out", 1)

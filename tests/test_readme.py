@@ -1,5 +1,6 @@
 """What README and docs tell people to type is accepted, and what they point to exists."""
 
+import ast
 import re
 import shlex
 import subprocess
@@ -55,6 +56,14 @@ def test_links_lead_somewhere(page: Path) -> None:
             headings = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)
             anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
             assert anchor in anchors, f"{target}#{anchor}"
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/auditing.md"])
+def test_python_has_all_that_it_names(page: str) -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    names = [node for node in ast.walk(ast.parse(block)) if isinstance(node, ast.Name)]
+    made = {node.id for node in names if isinstance(node.ctx, ast.Store)} | set(re.findall(r" as (\w+)", block))
+    assert {node.id for node in names} <= made
 
 
 def test_the_readme_is_read_aloud_in_four_minutes() -> None:

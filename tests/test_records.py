@@ -26,6 +26,11 @@ def test_take_and_concatenate() -> None:
     assert len(table.take(table.database == "b")) == 2
 
 
+def test_what_a_notebook_shows_is_one_line() -> None:
+    seen = Observations(make_table(3), {"conv1": np.zeros((3, 50)), "outcome": np.zeros((3, 9))})
+    assert repr(seen) == "Observations(3 photos, 3 people, a; conv1, outcome)"
+
+
 def test_sigmoid_keeps_confident_scores_apart() -> None:
     scores = records.sigmoid(np.array([-800.0, 0.0, 20.0, 21.0], np.float32))
     assert scores[0] == 0.0

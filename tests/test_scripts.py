@@ -40,13 +40,16 @@ def test_scoring_needs_only_the_requirements_of_the_edge(tmp_path: Path) -> None
     assert (tmp_path / "out" / "scores.csv").is_file()
 
 
-@pytest.mark.parametrize("script", ["train_mint.py", "score.py"])
-def test_a_python_without_the_packages_is_one_line(script: str) -> None:
+@pytest.mark.parametrize(
+    ("script", "package"),
+    [("train_mint.py", "numpy"), ("score.py", "numpy"), ("gpu_check.py", "docstring_parser")],
+)
+def test_a_python_without_the_packages_is_one_line(script: str, package: str) -> None:
     command = [sys.executable, "-S", f"scripts/{script}", "--help"]  # a Python that nothing was installed in
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
-    assert f"Expected the package numpy, which {sys.executable} lacks: pip install -r requirements.txt" in line
+    assert f"Expected the package {package}, which {sys.executable} lacks: pip install -r requirements.txt" in line
 
 
 def test_wrong_usage_is_2(tmp_path: Path) -> None:

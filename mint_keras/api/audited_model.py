@@ -35,7 +35,7 @@ class AuditedModel:
     """
 
     name: str
-    network: keras.Model
+    network: keras.Model = dataclasses.field(repr=False)
     taps: tuple[str, ...]
     framing: images.Framing
     normalise: Callable[[np.ndarray], np.ndarray] = iresnet.normalise

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from mint_keras import environment
 from mint_keras.audited import runtime
 from mint_keras.audited.runtime import Forward
 from mint_keras.records import InputError, RefusedError
@@ -20,6 +21,7 @@ FP32, FP16, INT8_DYNAMIC, INT8 = "fp32", "fp16", "int8_dynamic", "int8"
 PRECISIONS = (FP32, FP16, INT8_DYNAMIC, INT8)
 SIGNATURE = "serve"
 _MAX_BYTES = 2**30  # of weights in all
+_told: list[bool] = []
 
 
 def to_tflite(model: keras.Model) -> bytes:
@@ -129,4 +131,8 @@ def forward(model: keras.Model, precision: str = INT8_DYNAMIC) -> Forward:
         # The runner keeps its interpreter, but not the bytes it reads: naming them here keeps them alive.
         return lambda image: run(**{name: image}) if content else {}
 
-    return runtime.one_by_one([open_interpreter() for _ in range(num)])
+    runs = [open_interpreter() for _ in range(num)]
+    if not _told:  # with its first image LiteRT prints, once in a process, what it runs on
+        with environment.hidden_notices():
+            _told.append(bool(runs[0](np.zeros((1, *model.input.shape[1:]), model.input.dtype))))
+    return runtime.one_by_one(runs)

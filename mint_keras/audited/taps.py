@@ -82,7 +82,7 @@ def extractor(model: keras.Model, taps: Sequence[str], pooling: str | None = Non
     known = tap_tensors(model)
     unknown = [tap for tap in taps if tap not in known]
     if unknown or not taps:
-        raise InputError(f"Expected taps of {list(known)}, received {list(taps)}.")
+        raise InputError(f"Expected taps of {', '.join(known)}, received {', '.join(taps) or 'none'}.")
     if pooling not in (None, "max"):
         raise InputError(f'Expected pooling None or "max", received {pooling!r}.')
     outputs = {}

@@ -115,16 +115,15 @@ def dealt_out(protocol: protocols.Protocol, seed: int) -> protocols.Protocol:
 
 def _refitted(opened: Opened, protocol: protocols.Protocol, what: tuple[str, str, str], item: str) -> Finding | Gap:
     """Measures the scorer fitted on other training samples, under a name, with a question and a role."""
-    name = what[0]
     # A head is trained on batches of as many of each side.
-    if (num := protocol.training_rows().smaller_side) < batches.CLASS_BATCH:
-        why = f"{name}: {num} training samples of a side, and {batches.CLASS_BATCH} are wanted."
-        return Gap(item, NOT_POSSIBLE, why)
-    scores = controls.refitted(opened, protocol, name.replace(" ", "_"))
-    parts = opened.scorer.parts(scores, protocol.main_evaluation)
-    if not parts:
-        return Gap(item, NOT_POSSIBLE, f"{name}: {opened.scorer} can score nobody there.")
-    return findings.across(*what, parts, seed=opened.spec.seed)
+    num, why = protocol.training_rows().smaller_side, f"{opened.scorer} can score nobody there."
+    if num >= batches.CLASS_BATCH:
+        scores = controls.refitted(opened, protocol, what[0].replace(" ", "_"))
+        if parts := opened.scorer.parts(scores, protocol.main_evaluation):
+            return findings.across(*what, parts, seed=opened.spec.seed)
+    else:
+        why = f"{num} training samples of a side, and {batches.CLASS_BATCH} are wanted."
+    return Gap(item, NOT_POSSIBLE, why if what[0] == item else f"{what[0]}: {why}")
 
 
 def transplanted(opened: Opened) -> Found:

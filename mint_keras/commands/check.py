@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from mint_keras import formats, shelf
 from mint_keras.commands import Result
-from mint_keras.records import SampleTable
+from mint_keras.records import InputError, SampleTable
 from mint_keras.shelf import LAB
 
 if TYPE_CHECKING:  # with SciPy, which the help has no need of
@@ -68,6 +68,10 @@ def check(options: Check) -> Checked:
     from mint_keras.report import preflight
 
     folder = shelf.find(options.audited)
+    sources = (str(folder), options.members, options.held_out, options.unseen_photos, *options.externals)
+    places = {one: {one, one.partition("=")[2] or one} for one in sources if one and ":" not in one}
+    if len(lost := [one for one, paths in places.items() if not any(Path(path).exists() for path in paths)]) > 1:
+        raise InputError(f"Expected folders, sample tables or lab faces, received {', '.join(lost)}: not found.")
     is_there = (folder / formats.MANIFEST).is_file()
     manifest = formats.read_json(folder / formats.MANIFEST) if is_there else {}
     named = {"members": (options.members, formats.MEMBERS), "kept out": (options.held_out, formats.HELD_OUT)}

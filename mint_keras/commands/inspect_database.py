@@ -37,7 +37,7 @@ class InspectDatabase(Common):
         paths: Databases: folders, .rec or .bin files, sample tables or lab faces (synthetic:1/web/0-11/1).
         out: Folder for sheet.png, inspection.json and rejected.csv; runs/inspect-NAME by default.
         layout: How folders are read, where that which is recognised is wrong: folders, inner-folders (the one a photo
-            lies in is the person), names (of files), unknown, or a layout such as utkface. Nothing recognises it.
+            lies in is the person), names (of files), unknown, or a layout such as utkface. Left out: recognised.
         num: Images of each database on the sheet.
         num_read: Images of each database to decode, at random, for their sizes and for what is broken; 0 reads all.
         seed: Seed of the choice.

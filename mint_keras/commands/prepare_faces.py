@@ -4,7 +4,7 @@ Photos without a usable face are counted by database and listed in rejected.csv.
 command, and ends with the same bytes.
 
 Example:
-    python scripts/prepare_faces.py --input holiday-photos --detector scrfd_10g_bnkps.onnx --out faces/holiday
+    python scripts/prepare_faces.py --input holiday-photos --detector mediapipe --out faces/holiday
     python scripts/prepare_faces.py --input faces/ms1mv3 --treatment stored --out faces/ms1mv3-stored
 """
 
@@ -27,9 +27,9 @@ class PrepareFaces(Common):
     Attributes:
         input: Databases: folders, .rec files, sample tables.
         out: Folder for crops/, samples.parquet, rejected.csv and the manifest.
-        layout: How folders are read, as in inspect_database.py; nothing recognises it.
-        detector: SCRFD with landmarks (.onnx), or insightface:buffalo_l for a pack that insightface has installed.
-            A folder from convert_fr.py runs in Keras. It is needed for --treatment detect only.
+        layout: How folders are read, as in inspect_database.py; left out: recognised.
+        detector: mediapipe, which comes along; SCRFD with landmarks (.onnx); or insightface:buffalo_l for a pack that
+            insightface has installed. A folder from convert_fr.py runs in Keras. Only --treatment detect needs it.
         policy: Which face of a photo with several: the largest, the most central (insightface's weighing), or only:
             such photos are rejected. Where the database says which face is meant (IJB-C, FDDB, a table with boxes), it
             is the one found there.

@@ -61,8 +61,8 @@ class Score(Common):
         border: The width of a black border around every photo while its faces are sought, as a share of its sides; 0.5
             helps where a face fills the picture.
         pictures: Show the faces in report.html. Think of who will read it.
-        anyway: Show scores although most faces are unlike those that the bundle was calibrated with, as photographed
-            ones are for a bundle of drawn faces. They mean nothing then.
+        anyway: Show scores although most faces are unlike those that the bundle was calibrated with, as most
+            photographed ones are for a bundle of drawn faces. They mean nothing then.
         language: Of report, page and text: en, de, es or fr. Tables and JSON are English.
         threads: The number of processors to use; all by default.
         workers: 1 is this process; ray starts one for each processor core, ray://HOST:PORT uses a cluster, whose

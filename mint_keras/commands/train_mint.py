@@ -38,7 +38,7 @@ class TrainMint(Common):
             at those of conv1 to conv4 that the model has and, for vanilla, the outcome; the conv (or stage) taps
             together make the combination. Where combination is named, it is of the conv taps, and no other heads are
             trained than those named. Heads of Table 7 have no combination and look at conv1 by default, as there.
-        audited: Folder of the audited model, from train_audited.py. The committed lab model is the default.
+        audited: Folder of train_audited.py or convert_fr.py, or a name of the shelf, such as dlib; by default lab.
         protocol: Folder of make_protocol.py, in place of the next six options. It says whether the externals were
             searched for members, and so does every table.
         members: Samples that the audited model was trained on: a folder with a subfolder per identity, a .rec file, a
@@ -127,6 +127,7 @@ def train_mint(options: TrainMint) -> Trained:
     from mint_keras.runs.spec import RunSpec
 
     spec = spec_of(RunSpec, options)
+    is_shown = not options.overwrite and (options.out / report.TABLE).is_file()
     with formats.alone(options.out):  # for the heads too, which come after what opens the folder
         opened, scores, results, table = report.train(spec, options.out, options.overwrite)
     written = (
@@ -136,6 +137,6 @@ def train_mint(options: TrainMint) -> Trained:
         report.describe(opened),
         report.summary(opened, results, table),
         *report.warn_of_dead_heads(scores),
-        written,
+        f"Finished before, shown again. {written}" if is_shown else written,
     ]
     return Trained("\n\n".join(said), options.out, scores, results)

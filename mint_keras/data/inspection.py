@@ -157,6 +157,8 @@ def describe(counts: dict[str, Any], unreadable_at_most: float) -> str:
         lines.append(f"  sizes: {listed}{more}")
     limit = f"; of all {counts['images']:,} at most {unreadable_at_most:.1%} (95%). --num-read 0 reads all"
     rest = "" if counts["read"] == counts["images"] else limit
+    if num := sum(many for size, many in counts["sizes"].items() if len(set(size.split("x"))) > 1):
+        lines.append(f"  not square: {num:,} of {counts['read']:,} read, so no faces yet: mint prepare cuts them out")
     lines.append(f"  unreadable: {counts['unreadable']:,} of {counts['read']:,} read{rest}")
     return "\n".join([*lines, *compare(counts)])
 

@@ -62,8 +62,7 @@ def list_samples(source: str, layout: str = "") -> SampleTable:
             else tabulate(read(found.path, found.database))
         )
     except NoSamplesError as error:
-        suffixes = ", ".join(sorted(files.SUFFIXES))
-        raise InputError(f"Expected images ({suffixes}) in {found.path}, received none.") from error
+        raise InputError(f"Expected images (.jpg .png .tif .gif .heic ...) in {found.path}, received none.") from error
     # Said here, before a run rejects them all one by one.
     if all(map(files.why_unusable, table.location)):
         raise InputError(f"Expected usable images in {found.path}: {files.why_unusable(str(table.location[0]))}")

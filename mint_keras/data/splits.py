@@ -130,8 +130,8 @@ def balance(first: np.ndarray, second: np.ndarray, rng: np.random.Generator) -> 
 def balance_within(
     groups: np.ndarray, first: np.ndarray, second: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Makes two sets of indices equally large within each group, of every sample, (n,), that either has."""
-    names = np.unique(groups[np.concatenate([first, second])])
+    """Makes two sets of indices equally large within each group, of every sample, (n,)."""
+    names = np.unique(groups)
     pairs = [balance(first[groups[first] == name], second[groups[second] == name], rng) for name in names]
     return np.sort(np.concatenate([one for one, _ in pairs])), np.sort(np.concatenate([other for _, other in pairs]))
 

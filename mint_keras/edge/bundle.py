@@ -135,8 +135,8 @@ class Reference:
         if not self.silence or validity is None:
             return self.silence
         return (
-            f"Tried on {validity.num_people:,} people who were not in the training data, this bundle would have "
-            f"pointed at {validity.num_accused:,} of them. That is too often, so it points at nobody."
+            f"Tried on {validity.num_people:,} people of {validity.database} who were not in the training data, this "
+            f"bundle would have pointed at {validity.num_accused:,} of them. That is too often, so it points at nobody."
         )
 
     def to_dict(self) -> dict[str, Any]:

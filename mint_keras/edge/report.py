@@ -52,8 +52,8 @@ class PhotoScores:
         """How many photos there were, and what came of them."""
         num_used = self.num_photos - len(self.rejected)
         counts = (
-            f"Photos: {self.num_photos:,}, of them {num_used:,} with faces ({len(self.faces):,}) and "
-            f"{len(self.rejected):,} without a usable one."
+            f"Photos with a usable face: {num_used:,} of {self.num_photos:,}, without: {len(self.rejected):,}. Faces: "
+            f"{len(self.faces):,}."
         )
         return f"{counts} Other files, not looked at: {len(self.left_out):,}." if self.left_out else counts
 
@@ -89,14 +89,17 @@ class PhotoScores:
     @property
     def notes(self) -> list[str]:
         """What else has to be known, in lines of one sentence or two."""
-        notes = []
+        notes, num_odd = [], sum(face.is_odd for face in self.faces)
+        if 2 * num_odd > len(self.faces) and not self.is_withheld:
+            notes.append(
+                f"These scores mean nothing: {num_odd:,} of {len(self.faces):,} faces are unlike all known here."
+            )
+        elif num_odd and not self.is_withheld:
+            notes.append(f"{num_odd:,} of {len(self.faces):,} faces are unlike the calibration's, so take care.")
         if self.num_resized:
             notes.append(
                 f"{self.num_resized:,} images were not 112x112 and were resized without alignment: trust them less."
             )
-        num_odd = sum(face.is_odd for face in self.faces)
-        if num_odd and not self.is_withheld:
-            notes.append(f"{num_odd:,} of {len(self.faces):,} faces are unlike the calibration's, so take care.")
         if num_copies := sum(face.is_copy for face in self.faces):
             notes.append(
                 f"{num_copies:,} photos are copies of another photo of the same person, and are not counted again."
@@ -177,15 +180,16 @@ def _number(value: float | None) -> str:
 def text(made: PhotoScores, out: Path | None) -> str:
     """Returns what a terminal shows: the highest scores, persons, counts, the folder if any, verdict and limits."""
     say = languages.of(made.language).say
-    lines = _table(made.faces, "image", say)
+    first = [note for note in made.notes if "mean nothing" in note]
+    lines = [*map(say, first), *_table(made.faces, "image", say)]
     if made.persons:
         lines += ["", *_table(made.persons, "person", say), ""]
-    scored = f"{len(made.faces):,} faces scored by the {made.bundle.head} head on {made.bundle.tap}"
+    scored = f"Scored by the {made.bundle.head} head on {made.bundle.tap}"
     if out is not None:
         scored = f"{scored}: {out / formats.SCORES}, {FACES}, {JSON}, {REPORT}"
     best = max(made.faces, key=lambda face: face.logit)
-    highest = f"The highest: {rank(best.share_above, made.num_people)}" if made.num_people else ""
-    said = map(say, [highest, made.counts, scored, made.verdict, *made.notes, made.limits])
+    highest = f"The highest: {rank(best.share_above, made.num_people)}" if made.num_people and not first else ""
+    said = map(say, [highest, made.counts, scored, made.verdict, *made.notes[len(first) :], made.limits])
     return "\n".join(filter(None, [*lines, *said]))
 
 

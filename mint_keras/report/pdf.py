@@ -33,6 +33,7 @@ def write(path: Path, page: str) -> bool:
             import weasyprint
     except (ImportError, OSError):  # an extra; and Pango is no Python package
         return False
+    weasyprint.LOGGER.setLevel("ERROR")  # it warns of styles that it leaves out
     folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
     style, fonts = (
         _STYLE % tuple((folder / name).as_uri() for name in _FONTS),

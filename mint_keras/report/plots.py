@@ -35,7 +35,7 @@ def save_roc(path: Path, curves: Mapping[str, Curve], title: str) -> None:
     chance = np.geomspace(smallest / 2, 1.0)
     axes.plot(chance, chance, linestyle=":", color="grey", label="chance")
     axes.set(xscale="log", xlabel="false-positive rate", ylabel="true-positive rate", title=title, ylim=(0, 1))
-    axes.legend(loc="best")
+    figure.legend(loc="outside lower center", ncols=3, fontsize=8)
     axes.grid(alpha=0.3)
     save(figure, path)
 
@@ -87,7 +87,7 @@ def save_findings(path: Path, groups: Mapping[str, Mapping[str, Sequence[Row]]])
                 look = {"fmt": "osD^vP*Xh"[number % 9], "color": f"C{number}", "markersize": 4, "capsize": 2}
                 axes.errorbar(value, places.index(name), xerr=[[value - low], [high - value]], **look)
             axes.axvline(0.5, linestyle=":", color="grey")
-            axes.set(xlim=(0, 1))
+            axes.set(xlim=(0, 1.02))
             axes.set_title("\n".join(textwrap.wrap(scorer, min(34, 90 // len(of)))), fontsize=7)
             axes.set_yticks(range(len(places)), [name.replace("_", " ") for name in places], fontsize=7)
             axes.tick_params(axis="x", labelsize=7)

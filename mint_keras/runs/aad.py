@@ -160,7 +160,7 @@ def _extract(
     manifest = formats.make_manifest(store.KIND, dict(inputs), settings) | {"engine": model_spec.engine._asdict()}
     opened = store.open_store(place, manifest["fingerprint"])
     if opened is None:
-        with progress.bar(total=len(table), desc="AAD", unit="face") as bar:
+        with progress.bar(total=len(table), desc=f"AAD, {folder.name.replace('_', ' ')}", unit="face") as bar:
             extract.extract(table, functions(), place, layout, bar.update, begun)
         store.finish(place, manifest, table, layout.shard_size)
         opened = store.open_store(place, manifest["fingerprint"])

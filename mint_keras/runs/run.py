@@ -1,6 +1,7 @@
 """A MINT run on disk: its heads are trained where they are missing, and evaluated together with the baselines."""
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from mint_keras import formats, progress, streams
 from mint_keras.aad import signals, store
 from mint_keras.audited import taps as taps_module
 from mint_keras.audited import zoo
+from mint_keras.borders import read_csv
 from mint_keras.data import protocol as protocols
 from mint_keras.data import protocol_files, samples, splits, synthetic
 from mint_keras.heads import specs
@@ -70,9 +72,15 @@ def open_run(spec: RunSpec, folder: Path, overwrite: bool = False) -> Run:
     with formats.output_folder(folder, manifest, overwrite):
         needs = Needs(tuple(taps), "" if specs.find(spec.head).takes_maps else spec.pooling, needed)
         aad = run_aad.open_aad(spec, needs, folder, manifest["inputs"], protocol.table, spec.seed)
-        protocol = protocol.take(np.isin(protocol.table.sample_id, aad.table.sample_id))
-        _check_sizes(protocol)  # again: some samples may have been rejected
-    return Run(spec, folder, protocol, aad)
+        used = protocol.take(np.isin(protocol.table.sample_id, aad.table.sample_id))
+        try:
+            _check_sizes(used)  # again: some samples may have been rejected
+        except InputError as error:  # the folder goes, with its list of them
+            reasons = read_csv((spec.store or folder / "aad") / formats.REJECTED)["reason"]
+            why, num = Counter(reason.partition(", received")[0] for reason in reasons).most_common(1)[0]
+            said = f"{len(reasons):,} samples were rejected, {num:,} of them for: {why}. mint prepare cuts out faces."
+            raise InputError(f"{error} {said}") from error
+    return Run(spec, folder, used, aad)
 
 
 def reopen(folder: Path) -> Run:

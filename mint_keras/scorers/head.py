@@ -200,10 +200,11 @@ class FittedHead:
     """A trained head: a function from observations to logits, (n,), float32."""
 
     recipe: Head
-    model: keras.Model  # from taps to scores
+    model: keras.Model = dataclasses.field(repr=False)  # from taps to scores
     seed: int  # of its training
-    front: keras.Model | None = None  # the part of the audited model in front of it, where it is fed faces
-    fitted_on: Calibration | None = None  # None for a head that was loaded
+    # The part of the audited model in front of it, where it is fed faces; and None for a head that was loaded.
+    front: keras.Model | None = dataclasses.field(default=None, repr=False)
+    fitted_on: Calibration | None = dataclasses.field(default=None, repr=False)
     num_dead: int = 0  # trainings before it that died, each from a seed of its own
 
     @property

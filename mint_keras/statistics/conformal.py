@@ -185,7 +185,7 @@ def verify(calibration: Calibration, held_out: Scores, head_people: np.ndarray, 
             f"{databases.tolist()}."
         )
     if calibration.floor > alpha:
-        raise InputError(f"Expected an alpha of at least {calibration.floor:.2g}, the smallest p-value, got {alpha:g}.")
+        raise InputError(f"Too few people for a p-value of {alpha:g}: with them none is below {calibration.floor:.2g}.")
     _check_disjoint(figures.people_of(held_out), calibration.people, "of the calibration")
     tried = calibrate(held_out, head_people).logits[str(databases[0])]
     num_accused = int(np.count_nonzero(_p_values(calibration, tried) <= alpha))

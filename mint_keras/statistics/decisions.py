@@ -122,13 +122,14 @@ def _reconcile(said: str, of: Mapping[str, Assessment], agreeing: Sequence[str],
     others = {scorer: one for scorer, one in of.items() if scorer not in agreeing}
     if not others:
         return ""
-    whose = ", ".join(dict.fromkeys(names.plain(one).name for one in others))
+    called = {scorer: f"“{names.plain(scorer).name}”" for scorer in others}
     if is_spoiled:
+        whose = ", ".join(dict.fromkeys(called.values()))
         return f"By {whose} alone it would be otherwise, but what spoils a reference for one scorer spoils it for all."
-    reasons = "; ".join(dict.fromkeys(one.reason for one in others.values()))
+    each = "; ".join(dict.fromkeys(f"{called[scorer]} ({one.reason})" for scorer, one in others.items()))
     if said == EVIDENCE:
         return (
-            f"{len(agreeing)} of {len(of)} scorers find it; by {whose} less is found ({reasons}), which takes nothing "
-            "back: all that were tried share the chance of a wrong accusation, and p-values are adjusted for them."
+            f"{len(agreeing)} of {len(of)} scorers find it. That less is found by {each}, takes nothing back: all that "
+            "were tried share the chance of a wrong accusation, and p-values are adjusted for them."
         )
-    return f"By {whose} nothing can be said ({reasons}), which takes nothing back of what the others say."
+    return f"Nothing can be said by {each}. That takes nothing back of what the others say."

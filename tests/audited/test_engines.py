@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 
 import keras
@@ -30,6 +32,17 @@ def engine(seconds: float, changes: Mapping[str, float] | None = None) -> Forwar
 
     run.seconds = seconds  # type: ignore[attr-defined]
     return run
+
+
+def test_litert_says_nothing_of_what_it_runs_on() -> None:
+    program = (
+        "import keras, numpy as np\nfrom mint_keras.audited import litert\n"
+        "pixels = keras.Input((4, 4, 3))\nmodel = keras.Model(pixels, {'a': keras.layers.Conv2D(2, 3)(pixels)})\n"
+        "print(litert.forward(model, litert.FP32)(np.ones((2, 4, 4, 3), np.float32))['a'].shape)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "(2, 2, 2, 2)\n", done.stderr
+    assert "delegate" not in done.stderr
 
 
 @pytest.fixture

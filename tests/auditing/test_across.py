@@ -164,4 +164,7 @@ def test_what_decides_nothing_does_not_take_the_verdict_with_it(
     names = [gap.name for gap in missing]
     assert names.count(states.HELD_OUT) == 2  # of either database
     assert states.LOTS in names
-    assert all(gap.why for gap in missing)
+    assert all(gap.why and not gap.why.startswith(gap.name) for gap in missing)  # whose name is said before
+    assert {gap.why.partition(":")[0] for gap in missing if gap.name == states.HELD_OUT} == {
+        "members of web held out", "members of news held out"
+    }  # fmt: skip

@@ -10,6 +10,7 @@ from mint_keras import formats
 from mint_keras.aad import plan
 from mint_keras.commands.check import Check, check
 from mint_keras.data import sample_tables, samples
+from mint_keras.records import InputError
 from mint_keras.statistics.verdict import CANNOT_DECIDE, EVIDENCE
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -41,6 +42,11 @@ def test_nobody_is_a_member_and_kept_out() -> None:
     assert found.outcomes == (CANNOT_DECIDE,)
     assert "50 are among the members and kept out" in found.missing[-1]
     assert "200 claimed members and 10 people" in found.text
+
+
+def test_all_places_that_are_not_there_are_named() -> None:
+    with pytest.raises(InputError, match="received models/none, a/ms1mv3, b/ijbc: not found"):
+        check(Check(Path("models/none"), members="a/ms1mv3", externals=("b/ijbc", "synthetic:1/phone/0-9/1")))
 
 
 def test_minutes_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,6 +32,7 @@ def test_counts_sizes_and_what_cannot_be_read(album: Path, tmp_path: Path) -> No
     assert "3 to 3, median 3" in text
     assert "sizes: 60x40 (3), 20x50 (1)" in text
     assert "unreadable: 2 of 6 read" in text
+    assert "not square: 4 of 6 read" in text
     (found,) = json.loads((tmp_path / "out" / "inspection.json").read_text())["databases"]
     assert found["sizes"] == {"60x40": 3, "20x50": 1}
     assert found["histogram"]["2"] == 2

@@ -85,13 +85,15 @@ def test_a_killed_run_continues_to_identical_scores(run_folder: Path, audited_fo
         (run / path).unlink()
     train_mint(small(audited_folder, run, taps=("conv1", "conv4"), num_test=30))
     assert (run / "scores.csv").read_bytes() == before
+    again = train_mint(small(audited_folder, run, taps=("conv1", "conv4"), num_test=30))
+    assert "Finished before, shown again." in again.text
     assert (run / "heads" / "audited" / "conv1" / "head.keras").stat().st_mtime_ns == kept
 
 
 def test_other_settings_need_another_folder(run_folder: Path, audited_folder: Path, tmp_path: Path) -> None:
     run = shutil.copytree(run_folder, tmp_path / "run")
-    with pytest.raises(RefusedError, match="--overwrite"):
-        train_mint(small(audited_folder, run, taps=("conv1", "conv4"), num_test=30, seed=2))
+    with pytest.raises(RefusedError, match=r"settings: num_test was 30, and is 29; seed was 1, and is 2; .*--over"):
+        train_mint(small(audited_folder, run, taps=("conv1", "conv4"), num_test=29, seed=2))
 
 
 @pytest.mark.slow
@@ -221,6 +223,19 @@ def test_folders_of_real_files(folders: Path, audited_folder: Path, tmp_path: Pa
     with open(tmp_path / "out" / "aad" / "rejected.csv", newline="") as file:
         names = sorted(Path(row["location"]).name for row in csv.DictReader(file))
     assert names == ["broken.jpg", "wide.png"]
+
+
+def test_photos_that_are_no_faces_are_counted_and_said(audited_folder: Path, tmp_path: Path) -> None:
+    for k in range(70):
+        folder = tmp_path / "wide" / str(k)
+        folder.mkdir(parents=True)
+        images.write_png(folder / "a.png", np.full((40, 60 + k % 2, 3), k, np.uint8))
+    (tmp_path / "wide" / "0" / "b.jpg").write_bytes(b"junk")
+    options = {"externals": (str(tmp_path / "wide"),), "taps": ("conv4",), "num_train": 71, "num_test": 40}
+    spec = RunSpec("vanilla", audited_folder, **options, evaluate=("synthetic:1/scan/900-919/2",))
+    said = r"0 externals\. 71 samples were rejected, 70 of them for: Expected an aligned face.*mint prepare cuts"
+    with pytest.raises(InputError, match=said):
+        open_run(spec, tmp_path / "out")
 
 
 def test_without_other_databases_people_are_held_out(folders: Path, audited_folder: Path) -> None:

@@ -57,7 +57,7 @@ def test_photos_are_scored_and_boxed(client: TestClient, tmp_path: Path) -> None
     )
     text = client.get(where).text
     assert "2 of 2 faces stand out" in text
-    assert "Photos: 3, of them 1 with faces (2) and 2 without" in text
+    assert "Photos with a usable face: 1 of 3, without: 2. Faces: 2." in text
     assert text.count('<rect class="box out"') == 2
     assert text.count("p 0.005, mistakes ≤ 1") == 2
     assert text.count(conformal.MARGINAL) == text.count(conformal.PICKED) == 1
@@ -130,7 +130,7 @@ def test_browsers_leave_out_the_port_of_http(bundle_folder: Path, port: int, hos
 def test_the_same_photo_twice_counts_once(client: TestClient) -> None:
     same = png(photo((20, 30)))
     text = client.get(drop(client, ("a.png", same), ("b.png", same), ("scan.pdf", b"%PDF-1.7"))).text
-    assert "Photos: 2, of them 1 with faces (1) and 1 without a usable one. Other files, not looked at: 1." in text
+    assert "Photos with a usable face: 1 of 2, without: 1. Faces: 1. Other files, not looked at: 1." in text
     assert "the same photo as a.png" in text
     assert "a PDF, whose pictures are not read" in text
 

@@ -69,6 +69,18 @@ def test_what_may_have_dropped_is_refused_although_it_did_not(logits: np.ndarray
     assert "may have dropped" in parity.check(found, tolerance=0.05)
 
 
+def test_where_few_people_are_known_equal_scores_lose_nothing(logits: np.ndarray) -> None:
+    """One person a side leaves every change possible, but for what is no change."""
+    before, far = scores(logits[198:202]), logits[198:202].copy()
+    near = scores(logits[198:202] + 5e-5 * np.sign(logits[198:202]))
+    found = parity.compare([before], [near])
+    assert found["evaluations"]["unseen_database"]["auc_change"][1] == -1.0
+    assert parity.check(found) == ""
+    far[0] += 0.01 * np.sign(far[0])
+    said = parity.check(parity.compare([before], [scores(far)]))
+    assert said == "its AUC on unseen_database dropped by 0.0000, and may have dropped by 1.0000, over 0.005"
+
+
 def test_familiar_is_no_evidence(logits: np.ndarray) -> None:
     good, lost = scores(logits), scores(logits, "familiar")
     noise = scores(RNG.normal(size=400), "familiar")

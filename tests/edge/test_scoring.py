@@ -45,7 +45,7 @@ def test_one_image_without_out_writes_nothing(
     monkeypatch.chdir(tmp_path)
     text = run(bundle_folder, bundle_folder / "samples" / "member_0.png")
     assert "member_0.png" in text
-    assert "Photos: 1, of them 1 with faces (1) and 0 without" in text
+    assert "Photos with a usable face: 1 of 1, without: 0. Faces: 1." in text
     assert list(tmp_path.iterdir()) == []
 
 
@@ -96,7 +96,8 @@ def test_a_bundle_without_calibration_gives_no_verdict(bundle_folder: Path, face
 
 def test_a_failed_calibration_only_ranks(calibrated: Callable, faces: Path, tmp_path: Path) -> None:
     text = run(calibrated(is_valid=False), faces, out=tmp_path / "out")
-    assert "Tried on 100 people who were not in the training data, this bundle would have pointed at 40" in text
+    assert "Tried on 100 people of others who were not in the training data, this bundle would" in text
+    assert "would have pointed at 40" in text
     assert "points at nobody. They only rank." in text
     assert text.endswith("Limits: few.")
     for row in rows_of(tmp_path / "out" / report.FACES):
@@ -139,7 +140,11 @@ class TestFacesUnlikeTheCalibrations:
         assert "No scores: 3 of 3" in page
         assert "score as high" not in page
         # The same folder goes on, and back.
-        assert "score as high" in run(Path("lab"), strange, out=out, anyway=True)
+        shown = run(Path("lab"), strange, out=out, anyway=True)
+        assert shown.startswith("These scores mean nothing: 3 of 3 faces are unlike all known here.")
+        assert shown.count("mean nothing") == 1
+        assert "The highest" not in shown
+        assert "These scores mean nothing" in (out / "report.html").read_text()
         assert (out / "scores.csv").exists()
         with pytest.raises(RefusedError):
             run(Path("lab"), strange, out=out)
@@ -160,7 +165,7 @@ def test_faces_of_photos(bundle_folder: Path, detector: Path, tmp_path: Path) ->
     images.write_png(tmp_path / "photos" / "two.png", photo((20, 30), (200, 30)))
     images.write_png(tmp_path / "photos" / "one.png", photo((20, 30)))
     text = run(bundle_folder, tmp_path / "photos", out=tmp_path / "out", detector=str(detector))
-    assert "Photos: 2, of them 2 with faces (3) and 0 without" in text
+    assert "Photos with a usable face: 2 of 2, without: 0. Faces: 3." in text
     rows = {row["sample_id"]: row for row in rows_of(tmp_path / "out" / report.FACES)}
     assert sorted(rows) == ["photos/one.png#1", "photos/two.png#1", "photos/two.png#2"]
     two = rows["photos/two.png#2"]
@@ -239,7 +244,7 @@ class TestBadInput:
         num_bad = self.bad_files(faces)
         with pytest.raises(InputError, match=f"{num_bad} of 13") as caught:
             run(bundle_folder, faces, out=tmp_path / "out")
-        assert "Photos: 13, of them 7 with faces (7) and 6 without" in caught.value.done
+        assert "Photos with a usable face: 7 of 13, without: 6. Faces: 7." in caught.value.done
         assert "\n" not in str(caught.value)
         rejected = rows_of(tmp_path / "out" / "rejected.csv")
         assert [Path(row["location"]).name for row in rejected] == [
@@ -274,7 +279,7 @@ class TestBadInput:
 
     def test_an_output_folder_of_something_else(self, bundle_folder: Path, faces: Path, tmp_path: Path) -> None:
         run(bundle_folder, faces / "member_0.png", out=tmp_path / "out")
-        with pytest.raises(RefusedError, match="fingerprint"):
+        with pytest.raises(RefusedError, match="settings: other "):
             run(bundle_folder, faces / "member_1.png", out=tmp_path / "out")
 
 
@@ -370,7 +375,7 @@ def test_ten_thousand_listed_one_percent_broken(
         )
     with pytest.raises(InputError, match="20 of 2000") as caught:
         run(bundle_folder, tmp_path / "photos", out=tmp_path / "out", albums=True)
-    assert "Photos: 2,000, of them 1,980 with faces (1,980) and 20 without" in caught.value.done
+    assert "Photos with a usable face: 1,980 of 2,000, without: 20. Faces: 1,980." in caught.value.done
     assert len(rows_of(tmp_path / "out" / report.FACES)) == 1980
     assert len(rows_of(tmp_path / "out" / "rejected.csv")) == 20
 
@@ -381,7 +386,7 @@ def test_no_network(bundle_folder: Path, faces: Path, monkeypatch: pytest.Monkey
 
     for name in ("socket", "create_connection", "getaddrinfo"):
         monkeypatch.setattr(socket, name, refuse)
-    assert "4 with faces (4)" in run(bundle_folder, faces, out=tmp_path / "out")
+    assert "Faces: 4." in run(bundle_folder, faces, out=tmp_path / "out")
 
 
 def test_it_writes_only_where_told(bundle_folder: Path, faces: Path, tmp_path: Path) -> None:

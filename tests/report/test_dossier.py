@@ -86,13 +86,15 @@ def test_the_first_page_says_what_was_audited_when_and_for_whom(tmp_path: Path) 
     first = page[: page.index("<h2>A.")]
     for said in (
         "Cannot decide", "75.1 times in 100", "small IResNet", "ab" * 32, "cd" * 32, "ef" * 32, "AUC 0.99 on 6 pairs",
-        "1,234 photos of 51 people", "the outer folder", "NOT SCANNED", "2026-11-29 01:02 UTC", "nobody who was named",
+        "1,234 photos of 51 people", "the outer folder", "NOT SCANNED", "2026-11-29 01:02 UTC",
+        "; the author is not named;",
         "3 photos could not be used", "mint_keras 0", "Signature", verdict.LIMITS,
     ):  # fmt: skip
         assert said in first, said
     for said in ("0.751 [0.700, 0.800]", "51 + 60", "0.012", "aa11", "bb22", "cc33", "01" * 32, "conv1 within 1e-6"):
         assert said in page
     assert "lab2: 0.99" in page
+    assert re.findall(r"<h2>([A-Z])\.", page) == list("ABCDEF")
     assert "Not declared by whoever made this report" in page
     assert "it must point to the" not in page  # a role that no row has
 
@@ -403,10 +405,12 @@ def test_a_picture_holds_every_scorer_and_control(tmp_path: Path) -> None:
     assert (tmp_path / "b.png").stat().st_size > 5_000
 
 
-def test_equal_pages_are_equal_pdfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_equal_pages_are_equal_pdfs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """Also an hour later, where a library that dates fonts cuts them."""
     pytest.importorskip("fontTools")
-    page, found = "<p>Nothing.</p>", []
+    page, found = "<html lang='en'><title>A</title><p style='unheard-of: 1'>Nothing.</p>", []
     for now in (1e9, 1e9 + 3600):
         monkeypatch.setattr("fontTools.misc.timeTools.time.time", lambda now=now: now)
         if not pdf.write(tmp_path / "nothing.pdf", page):
@@ -414,6 +418,7 @@ def test_equal_pages_are_equal_pdfs(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         found.append((tmp_path / "nothing.pdf").read_bytes())
     assert found[0] == found[1]
     assert "SOURCE_DATE_EPOCH" not in os.environ
+    assert caplog.text == ""  # no warning of a library
 
 
 @pytest.mark.slow
