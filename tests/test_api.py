@@ -17,6 +17,7 @@ from mint_keras.auditing.look import as_reference
 from mint_keras.data.people import are_unknown
 from mint_keras.heads import specs
 from mint_keras.scorers import blind
+from mint_keras.scorers.head import FittedHead
 from mint_keras.statistics import verdict
 
 pytestmark = pytest.mark.usefixtures("loaded_once")
@@ -91,9 +92,6 @@ class TestSevenLines:
         assert 0 < is_member.sum() < len(seen)
         known = mint.split_calibration(seen.people(), is_member, seed=1)
         head = mint.Head("vanilla", taps=["conv1"]).fit(seen[known], is_member[known])
-        assert repr(head).startswith("FittedHead(recipe=Head(name='vanilla', taps=('conv1',)")
-        assert repr(model).startswith(f"AuditedModel(name='{model.name}', taps=('conv1'")
-        assert max(len(repr(head)), len(repr(model))) < 300
         result = head.evaluate(seen[~known], is_member[~known])
         assert 0 <= result.accuracy <= 1
         assert result.num_members + result.num_externals == (~known).sum()
@@ -116,6 +114,10 @@ class TestSevenLines:
         scorer = mint.MintPlus().fit(seen[known], is_member[known])
         found = mint.audit(scorer, seen[~known], is_member[~known])
         assert "Cannot decide" in found._repr_html_()
+        head = FittedHead(mint.Head(taps=["conv1"]), lab[0].network, 1)
+        assert repr(head).startswith("FittedHead(recipe=Head(name='vanilla', taps=('conv1',)")
+        assert repr(lab[0]).startswith(f"AuditedModel(name='{lab[0].name}', taps=('conv1'")
+        assert max(map(len, map(repr, (head, lab[0], scorer)))) < 300
         assert found.to_dict()["outcome"] == found.outcome
         frame = pytest.importorskip("pandas") and found.to_frame()
         assert list(frame.columns) == ["finding", "role", "auc", "low", "high"]

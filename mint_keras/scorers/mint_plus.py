@@ -131,9 +131,9 @@ class FittedMintPlus:
 
     recipe: MintPlus
     ingredients: tuple[str, ...]
-    cohort: Cohort
-    classifier: Any
-    calibration: Calibration
+    cohort: Cohort = dataclasses.field(repr=False)
+    classifier: Any = dataclasses.field(repr=False)
+    calibration: Calibration = dataclasses.field(repr=False)
 
     def __call__(self, seen: Observations) -> np.ndarray:
         """Returns logits of n samples, (n,), float32; NaN for a person's only photo at levels that look at the others.
