@@ -285,10 +285,8 @@ class Observations:
 
     def take(self, rows: np.ndarray) -> Observations:
         """Returns the given rows (indices or a boolean mask); arrays on the disk stay there."""
-        taken = {
-            name: values[rows] if isinstance(values, np.ndarray) else values.take(rows)
-            for name, values in self.arrays.items()
-        }
+        of = self.arrays.items()
+        taken = {name: one[rows] if isinstance(one, np.ndarray) else one.take(rows) for name, one in of}
         return Observations(self.table.take(rows), taken)
 
     def people(self) -> np.ndarray:

@@ -52,4 +52,4 @@ def test_bundle_scores_its_samples(tmp_path: Path) -> None:
     manifest = formats.read_manifest(BUNDLE, bundle.KIND)
     assert manifest["inputs"]["audited"] == formats.sha256_file(MODEL / "model.keras")
     text = score(Score(BUNDLE, (str(BUNDLE / "samples"),), tmp_path / "out", quiet=True)).text
-    assert "8 faces scored" in text
+    assert "Photos with a usable face: 8 of 8" in text

@@ -127,7 +127,7 @@ def test_refused_is_3(tmp_path: Path) -> None:
     assert run("score.py", samples / "member_0.png", *command).returncode == 0
     done = run("score.py", samples / "member_1.png", *command)
     assert done.returncode == 3
-    assert "fingerprint" in done.stderr
+    assert "was made from other inputs or settings: other samples" in done.stderr
     assert run("score.py", samples / "member_1.png", *command, "--overwrite").returncode == 0
 
 

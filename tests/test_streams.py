@@ -51,5 +51,5 @@ def test_published_numbers_stay() -> None:
     assert NAMES == {
         "PROTOCOL": 1, "EVALUATIONS": 2, "BASELINES": 3, "DIVISION": 4, "CASES": 4, "NOBODY": 5, "RECALIBRATION": 6,
         "LOTS": 7, "TRANSPLANT": 8, "FILES": 9, "SWAP": 10, "SWAP_NOBODY": 11, "THRESHOLD": 12, "CHANGES": 13,
-        "HELD_AT_ONCE": 14, "SHADOWS": 15, "RETRIES": 16, "PIXELS": 23,
+        "HELD_AT_ONCE": 14, "SHADOWS": 15, "RETRIES": 16, "DATABASES": 17, "PIXELS": 23,
     }  # fmt: skip

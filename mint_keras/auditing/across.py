@@ -88,7 +88,8 @@ def member_databases(opened: Opened) -> Found:
 def without_members_of(protocol: protocols.Protocol, database: str) -> protocols.Protocol:
     """Returns the protocol with a database of members that nothing is fitted on, and no other one to evaluate on."""
     part, is_of_it = protocol.part, protocol.table.database == database
-    is_left_out = (part == protocols.TRAIN_MEMBERS) & is_of_it | (part == protocols.TEST_MEMBERS) & ~is_of_it
+    is_left_out = (part == protocols.TRAIN_MEMBERS) & is_of_it
+    is_left_out |= np.isin(part, (protocols.TEST_MEMBERS, protocols.HELD_OUT)) & ~is_of_it
     return dataclasses.replace(protocol, part=np.where(is_left_out, protocols.NOT_USED, part))
 
 

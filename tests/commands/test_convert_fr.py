@@ -89,7 +89,7 @@ def test_the_same_command_again_changes_nothing_and_another_file_is_refused(conv
     before = (converted / "model.keras").stat().st_mtime_ns
     assert "conv1" in convert_fr(ConvertFr(shelf / "model.onnx", converted, taps=("early=stem_prelu",))).text
     assert (converted / "model.keras").stat().st_mtime_ns == before
-    with pytest.raises(RefusedError, match="fingerprint"):
+    with pytest.raises(RefusedError, match="other inputs or settings: preprocessing"):
         convert_fr(ConvertFr(shelf / "other.onnx", converted))
 
 

@@ -99,7 +99,7 @@ def test_published_lists(databases: tuple[Path, Path], tmp_path: Path) -> None:
     assert ["externals/53/a.png"] in excluded
     assert ["externals/52"] in rows(tmp_path / "out" / "excluded_identities.csv")
     (tmp_path / "list.csv").write_bytes(b"\xff\xfe")
-    with pytest.raises(InputError, match="list of names"):
+    with pytest.raises(InputError, match=r"Expected text \(UTF-8\)"):
         find_overlap(dataclasses.replace(config, out=tmp_path / "other"))
 
 

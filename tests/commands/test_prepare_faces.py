@@ -292,7 +292,7 @@ def test_wrong_options(database: Path, detector: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"received none: .*none was found"):
         run(dark, tmp_path / "out", detector)
     run(database, tmp_path / "out", detector)
-    with pytest.raises(RefusedError, match="fingerprint"):
+    with pytest.raises(RefusedError, match='policy was "largest", and is "central"'):
         run(database, tmp_path / "out", detector, policy="central")
 
 

@@ -294,5 +294,5 @@ def test_a_run_on_a_protocol_says_what_was_not_searched(audited_folder: Path, tm
     assert "NOT SCANNED" in again
     assert {row.evaluation for row in trained.results} == {"same_database"}
     (protocol / "protocol.json").write_text((protocol / "protocol.json").read_text() + " ")
-    with pytest.raises(RefusedError, match="fingerprint"):
+    with pytest.raises(RefusedError, match="settings: other protocol"):
         train_mint(config)

@@ -70,7 +70,7 @@ def test_few_people_have_no_domain_and_no_persons() -> None:
     found = calibrate(measured(world(10, "news", 1)), measured(world(400, "web", 2)), NOBODY)
     assert found.domain is None
     assert found.persons == {}
-    assert "smallest p-value" in found.photos.silence
+    assert "Too few people for a p-value of 0.05" in found.photos.silence
 
 
 def test_it_reads_what_it_writes() -> None:
