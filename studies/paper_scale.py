@@ -153,7 +153,9 @@ def _measure(command: list[str], log: Path) -> dict[str, Any]:
         _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise InputError(f"Expected {script} to end well, received {process.returncode}: see {log}.")
+        # The last line of the log, which goes with the folder.
+        said = log.read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2]
+        raise InputError(f"Expected {script} to end well, received {process.returncode}: {said}")
     unit = 1 if sys.platform == "darwin" else 1024
     return {
         "seconds": round(time.monotonic() - start, 1),

@@ -141,11 +141,15 @@ def choose_samples(spec: RunSpec) -> protocols.Protocol:
             raise InputError("Expected --protocol, or samples by other options, received both.")
         return protocol_files.read_protocol(spec.protocol)[0]
     named = named_samples(spec)
+    members = samples.list_samples(named["members"][0])
+    held_out = samples.list_samples(named["held_out"][0]) if named["held_out"] else None
+    if held_out is not None and not spec.held_out:  # the model's own, of another database than members may be named of
+        held_out = held_out.take(np.isin(held_out.database, np.unique(members.database)))
     sources = protocols.Sources(
-        members=samples.list_samples(named["members"][0]),
+        members=members,
         externals=samples.list_all(named["externals"]),
         evaluate=samples.list_all(named["evaluate"]) if named["evaluate"] else None,
-        held_out=samples.list_samples(named["held_out"][0]) if named["held_out"] else None,
+        held_out=held_out if held_out is not None and len(held_out) else None,
     )
     return protocols.make_protocol(sources, spec.num_train, spec.num_test, spec.seed)
 

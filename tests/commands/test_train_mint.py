@@ -296,3 +296,13 @@ def test_a_run_on_a_protocol_says_what_was_not_searched(audited_folder: Path, tm
     (protocol / "protocol.json").write_text((protocol / "protocol.json").read_text() + " ")
     with pytest.raises(RefusedError, match="settings: other protocol"):
         train_mint(config)
+
+
+def test_members_of_another_database_have_not_the_models_held_out_people(audited_folder: Path) -> None:
+    """Those are of its own database: named they are refused, and by default nobody is held out."""
+    named = {"members": "synthetic:1/news/0-59/4", "externals": ("synthetic:1/phone/100-159/4",)}
+    spec = RunSpec(head="vanilla", audited=audited_folder, num_train=70, num_test=20, **named)
+    assert set(choose_samples(spec).evaluations()) == {"seen_databases"}
+    held_out = str(audited_folder / "held_out.parquet")
+    with pytest.raises(InputError, match=r"members' own database, news, received \['web'\]"):
+        choose_samples(dataclasses.replace(spec, held_out=held_out))
