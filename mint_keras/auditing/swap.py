@@ -17,7 +17,7 @@ from mint_keras.auditing import look as looks
 from mint_keras.auditing.opened import Opened
 from mint_keras.data import images, samples, splits
 from mint_keras.data import protocol as protocols
-from mint_keras.data.people import by_key
+from mint_keras.data.people import are_unknown, by_key
 from mint_keras.records import AUDITED, UNTRAINED, InputError, Labelled, SampleTable, Scores, concatenate_tables
 from mint_keras.scorers.baselines import EMBEDDING_NORM
 from mint_keras.scorers.contract import NUM_FOLDS
@@ -55,7 +55,7 @@ def score(opened: Opened, other: Path, table: SampleTable, is_first: np.ndarray)
         is_claimed = splits.split_people(neither.people(), 0.5, streams.stream(seed, streams.SWAP_NOBODY))
         null.append(_score(opened, pairs[AUDITED], neither, is_claimed))
     # Of the person and not of the image: photos and people change sides together.
-    return Comparison(SCORER, protocols.CROSS_MODEL, findings.PERSON, parts, apart, False, null)
+    return Comparison(SCORER, protocols.CROSS_MODEL, findings.PERSON, parts, apart, null)
 
 
 def untrained_pairs(opened: Opened, other: Path) -> dict[str, tuple[Path, Path]]:
@@ -94,11 +94,12 @@ def choose(opened: Opened, other: Path) -> tuple[SampleTable, np.ndarray]:
             f"{named[both[0]]!r}."
         )
     # As many of either, database by database: no model's standard deviation is then that of one group.
+    # Whoever nobody knows could be on both sides.
+    ours, theirs = (side.take(~are_unknown(side.people())) for side in (ours, theirs))
     rng, table = streams.stream(opened.spec.seed, streams.SWAP), concatenate_tables([ours, theirs])
     first, second = np.split(np.arange(len(table)), [len(ours)])
     sides = splits.balance_within(table.database, first, second, rng)
     table = table.take(np.concatenate(sides))
-    splits.refuse_unknown(table.people())
     rows, _ = images.read_faces(table, opened.run.spec.framing)
     table, is_first = table.take(rows), rows < len(sides[0])
     if (least := min(len(np.unique(table.people()[side])) for side in (is_first, ~is_first))) < NUM_FOLDS:

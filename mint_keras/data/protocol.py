@@ -84,6 +84,8 @@ class Protocol:
             groups = self.table.database if name == SAME_DATABASE else np.zeros(len(self.part), int)
             drawn = splits.balance_within(groups, first, second, rng)
             sides = [side[self.part[side] >= 0] for side in drawn]
+            if not min(map(len, drawn)) and name == SAME_DATABASE != self.main_evaluation:
+                continue  # the held-out people are of a database of which no member is left to compare
             if not min(map(len, sides)):
                 raise InputError(f"Expected test samples of both classes for {name!r}, received none of one.")
             chosen[name] = Labelled(np.concatenate(sides), np.arange(sum(map(len, sides))) < len(sides[0]))
@@ -136,7 +138,9 @@ def check_people(protocol: Protocol) -> None:
     """Raises InputError if a person plays two parts, such as member and external, or held-out people are strangers."""
     people, database = protocol.table.people(), protocol.table.database
     _refuse_shared({name: people[protocol.part == part] for part, name in enumerate(PARTS)})
-    _refuse_strangers(database[protocol.part == TEST_MEMBERS], database[protocol.part == HELD_OUT])
+    # Where the members to evaluate on are of another database than those who train, these are who is compared.
+    parts = (TEST_MEMBERS,) if protocol.main_evaluation == UNSEEN_MEMBERS else (TRAIN_MEMBERS, TEST_MEMBERS)
+    _refuse_strangers(database[np.isin(protocol.part, parts)], database[protocol.part == HELD_OUT])
 
 
 def _refuse_strangers(of_members: np.ndarray, of_held_out: np.ndarray) -> None:

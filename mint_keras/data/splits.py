@@ -133,7 +133,9 @@ def balance_within(
     """Makes two sets of indices equally large within each group, of every sample, (n,)."""
     names = np.unique(groups)
     pairs = [balance(first[groups[first] == name], second[groups[second] == name], rng) for name in names]
-    return np.sort(np.concatenate([one for one, _ in pairs])), np.sort(np.concatenate([other for _, other in pairs]))
+    return np.sort(np.concatenate([first[:0], *(one for one, _ in pairs)])), np.sort(
+        np.concatenate([second[:0], *(other for _, other in pairs)])
+    )
 
 
 def make_pairs(people: np.ndarray, num: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -50,8 +50,7 @@ class Comparison:
             copies (names that begin with `UNTRAINED`), the look network (`findings.LOOK`), references (names that begin
             with `REFERENCE`), each without references beside it, and foreign models.
         blind: Scores of what knows nothing of the audited model on these samples, and perhaps on more, by name: of the
-            look network under `findings.LOOK`, and of pixels.
-        is_of_persons: Whether the scorer judges whole people: pixels are then averaged over a person's photos.
+            look network under `findings.LOOK`, and of pixels; means over a person's photos where it judges people.
         null: The scores of two sides neither of which was used; empty if there are none.
     """
 
@@ -60,7 +59,6 @@ class Comparison:
     truth: str
     parts: Mapping[str, Sequence[Scores]]
     blind: Mapping[str, Scores]
-    is_of_persons: bool
     null: Sequence[Scores]
 
 
@@ -73,13 +71,17 @@ def comparison(
     is_of_persons: bool = False,
 ) -> Comparison:
     """Returns what a scorer found in a reference beside what it has to beat, pixels by evaluation; see `Comparison`."""
+    evaluation = parts[AUDITED][0].evaluation
+    apart = blind[evaluation]
+    # Nobody can judge whole people where all of them are members.
+    if is_of_persons and truth == findings.PERSON:
+        # Or it would be asked about a photo what the scorer is asked about all photos of a person, which it has seen.
+        shared = {name: _shared([part], parts[AUDITED])[0][0] for name, part in apart.items()}
+        apart = {name: division.mean_of_persons(part) for name, part in shared.items()}
     # Whatever else is measured in a reference is measured on the samples of these.
     parts = {**parts, AUDITED: [division.with_equal_databases(part, seed) for part in parts[AUDITED]]}
-    evaluation = parts[AUDITED][0].evaluation
-    # Nobody can judge whole people where all of them are members.
-    is_of_persons &= truth == findings.PERSON
     null = division.without_membership(parts[AUDITED], seed)
-    return Comparison(scorer, evaluation, truth, parts, blind[evaluation], is_of_persons, null)
+    return Comparison(scorer, evaluation, truth, parts, apart, null)
 
 
 def by_rule(
@@ -130,9 +132,6 @@ def _measure(
     # What knows nothing of the audited model looked in several ways: each would spoil a clean reference once in twenty
     # times.
     apart = {name: _shared([part], audited) for name, part in one.blind.items()}
-    if one.is_of_persons:
-        # Or it would be asked about a photo what the scorer is asked about all photos of a person.
-        apart = {name: ([division.mean_of_persons(part) for part in parts], of) for name, (parts, of) in apart.items()}
     # A reference that knows one side better makes the audited model differ from it by side.
     if findings.LOOK in one.parts:
         apart["the scorer through the look network"] = _shared(one.parts[findings.LOOK], audited)

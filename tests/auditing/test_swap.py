@@ -38,7 +38,7 @@ def test_collapsed_copies_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(("num", "of_whom", "said"), [(4, "", "at least 5"), (9, "unknown", "known people")])
+@pytest.mark.parametrize(("num", "of_whom", "said"), [(4, "", "at least 5"), (9, "unknown", "at least 5 people")])
 def test_whom_nothing_can_be_fitted_on_shows_at_once(
     num: int, of_whom: str, said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -134,3 +134,16 @@ def test_a_person_on_both_sides_under_two_spellings_is_refused_with_both() -> No
     # Numbers with zeros are other numbers, and whoever nobody knows is not known by a name.
     members, others = table("db", "12", "13", "?a-1"), table("db", "012", "?a_1")
     make_protocol(Sources(members, externals, None, others), 4, 4, 1)
+
+
+def test_a_small_database_of_members_may_be_in_training_alone(sources: Sources) -> None:
+    """Its held-out people are of a members' database all the same; there is then nobody to compare them with."""
+    protocol = make_protocol(sources, 60, 40, seed=3)
+    database = np.where(
+        np.isin(protocol.part, (protocols.TRAIN_MEMBERS, protocols.HELD_OUT)), "web", protocol.table.database
+    )
+    database = np.where(protocol.part == protocols.TEST_MEMBERS, "cctv", database)
+    table = dataclasses.replace(protocol.table, database=database)
+    small = dataclasses.replace(protocol, table=table)
+    protocols.check_people(small)
+    assert list(small.evaluations()) == ["unseen_database", "familiar"]

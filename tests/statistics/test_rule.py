@@ -148,7 +148,7 @@ def test_several_scorers_share_the_chance_of_a_wrong_verdict() -> None:
 
 def test_pixels_are_asked_what_the_scorer_is_asked() -> None:
     one, parts, pixels = compared(EFFECTS, 6, is_of_persons=True)
-    assert one.is_of_persons
+    np.testing.assert_array_equal(one.blind["pixel statistics"].logit, division.mean_of_persons(pixels).logit)
     by_name = {f.name: f for f in rule.by_rule([one], {}, 1)[one.scorer].findings}
     for name, part in (("pixel statistics", pixels), ("look network", one.blind[findings.LOOK])):
         expected = paired.difference(parts[AUDITED], [division.mean_of_persons(part)], names=["auc"])["auc"]
@@ -157,7 +157,21 @@ def test_pixels_are_asked_what_the_scorer_is_asked() -> None:
     assert by_name["the scorer through the look network"].difference == through  # it judges people as it is
     image = {rule.UNSEEN_PHOTOS: {"pixel statistics": pixels}}
     of_photos = {AUDITED: [dataclasses.replace(parts[AUDITED][0], evaluation=rule.UNSEEN_PHOTOS)]}
-    assert not rule.comparison("photo", of_photos, findings.IMAGE, image, 1, is_of_persons=True).is_of_persons
+    of_images = rule.comparison("photo", of_photos, findings.IMAGE, image, 1, is_of_persons=True)
+    assert of_images.blind["pixel statistics"] is pixels
+
+
+def test_controls_see_all_photos_of_a_person_also_where_databases_leave_some_out() -> None:
+    """The scorer has: a control that averages fewer photos would be weaker than what it has to control."""
+    rng = np.random.default_rng(3)
+    person = np.repeat(np.arange(120), 6)
+    is_member = person < 60
+    database = np.where((person % 4 == 0) ^ is_member, "a", "b")
+    of, pixels = (worlds.scores_of(is_member, person, rng.normal(size=len(person)), database) for _ in range(2))
+    blind = {protocol.SAME_DATABASE: {"pixel statistics": pixels}}
+    one = rule.comparison("person", {AUDITED: [of]}, findings.PERSON, blind, 1, is_of_persons=True)
+    assert len(one.parts[AUDITED][0].logit) < len(person)
+    np.testing.assert_array_equal(one.blind["pixel statistics"].logit, division.mean_of_persons(pixels).logit)
 
 
 def test_controls_that_lack_samples_are_compared_on_those_that_both_have() -> None:
