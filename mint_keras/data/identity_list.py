@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mint_keras import borders, formats
+from mint_keras.data.people import by_key, key
 from mint_keras.records import InputError, SampleTable
 from mint_keras.texts import Texts
 
@@ -82,20 +83,26 @@ def obey(table: SampleTable, lines: Sequence[Line]) -> tuple[SampleTable, np.nda
     names, code = np.unique(table.people(), return_inverse=True)
     before = code.copy()
     number = {name: place for place, name in enumerate(names.tolist())}
+    as_read = by_key(names)  # a list may say a name in a spelling that another took the place of
+
+    def named(person: str) -> str:
+        database, _, name = person.partition("/")
+        return as_read.get(f"{database}/{key(name)}", person)
+
     place_of = {name: row for row, name in enumerate(table.sample_id.tolist())}
     kept, known = np.ones(len(table), bool), set()
     for position, line in enumerate(lines):
         if line.sample_id:
             rows = np.array([place_of[line.sample_id]] if line.sample_id in place_of else [], int)
         else:
-            rows = np.flatnonzero(code == number.get(line.identity, -1))
+            rows = np.flatnonzero(code == number.get(named(line.identity), -1))
         if not len(rows):
             continue
         known.add(position)
         if line.action == DROP:
             kept[rows] = False
         else:
-            code[rows] = number.setdefault(line.called, len(number))
+            code[rows] = number.setdefault(named(line.called), len(number))
     # Names are in order, and those that came later are behind them.
     if (code == before).all():
         return table, kept, known

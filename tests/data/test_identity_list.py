@@ -73,3 +73,11 @@ def test_what_is_not_clear_is_refused(line: str, tmp_path: Path) -> None:
     path.write_text("identity\ndb/Ann\n")
     with pytest.raises(InputError, match="without"):
         identity_list.read(path)
+
+
+def test_a_list_may_spell_a_name_as_its_folder_did() -> None:
+    """Tables give a person one spelling: a line with another must not name nobody."""
+    table = tabulate([Sample("a", "D", "Ann Lee", "a"), Sample("b", "D", "Bob", "b")])
+    _, kept, known = identity_list.obey(table, [identity_list.Line(identity_list.DROP, "D/ann_lee", "", "")])
+    assert kept.tolist() == [False, True]
+    assert known == {0}
