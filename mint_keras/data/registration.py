@@ -5,6 +5,7 @@ a little lies on its original again, and then agrees with it in the large and in
 """
 
 import functools
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple, Self
 
@@ -39,6 +40,7 @@ _FEW = 8  # photos more of no contrast at all, so that a handful has a mean as w
 # or shrunk to 24 pixels; so do 6 of 901 pairs of one person's photos, and none of two people's.
 _ALIKE = 0.9
 _FINEST, _COARSEST = 0.7, 3.0  # pixels
+_ROWS = 1024  # compared with all at once: a folder of one person may hold everything
 _STEPS = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 15, 1e-4)  # copies need no more
 
 
@@ -79,8 +81,8 @@ def distinct(rough: np.ndarray) -> np.ndarray:
     ways = [vectors.unit_rows(way.reshape(len(rough), -1), np.float32) for way in (seen, seen[:, :, ::-1])]
     for view in VIEWS if len(rough) > 1 else ():
         rows = vectors.unit_rows(np.stack([moved(one, *view).ravel() for one in seen]), np.float32)
-        for way in ways:
-            near |= rows @ way.T >= _ALIKE
+        for way, at in itertools.product(ways, range(0, len(rows), _ROWS)):
+            near[at : at + _ROWS] |= rows[at : at + _ROWS] @ way.T >= _ALIKE
     near |= near.T
     is_distinct = np.ones(len(rough), bool)
     for row in range(1, len(rough)):
