@@ -3,6 +3,7 @@
 Only `commands` and studies use this: below them nobody knows that there is a command line.
 """
 
+import argparse
 import dataclasses
 import inspect
 import re
@@ -239,3 +240,10 @@ class _HelpFormatter(jsonargparse.DefaultHelpFormatter):
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         return "".join(indent + line for line in text.splitlines(keepends=True))
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        """Adds that an option must be given, or its default if there is one; what it takes stands beside its name."""
+        default = " ".join(map(str, action.default)) if isinstance(action.default, list) else action.default
+        is_said = default is not False and default not in (None, "", argparse.SUPPRESS)
+        added = " (required)" if action.required else f" (default: {default})" if is_said else ""
+        return f"{action.help}{added}"

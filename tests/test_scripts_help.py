@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +55,7 @@ def test_help(script: str) -> None:
     needed -= {"--out", "--overwrite", "--quiet"} if script in WRITES_NOTHING else set()
     assert words >= needed, f"{script} lacks {sorted(needed - words)}"
     assert "Example" in text
+    assert not re.search(r"type: |<class|default: (null|\[\])", text), "what only programmers read"
 
 
 @pytest.mark.parametrize(

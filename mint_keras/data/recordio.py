@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Self
 
 import numpy as np
 
-from mint_keras.borders import read_text
+from mint_keras.borders import check_regular, read_text
 from mint_keras.data.people import unknown
 from mint_keras.records import InputError, SampleTable
 from mint_keras.texts import Texts
@@ -26,6 +26,7 @@ _START = np.dtype(
     [("magic", "<u4"), ("length", "<u4"), ("flag", "<u4"), ("label", "<f4"), ("ids", "V16"), ("first", "<f4")]
 )
 _WHOLE, _FIRST, _LAST = 0, 1, 3  # 2 is a middle part
+_MOST_OF_INDEX = 2**30  # bytes, where the file itself has fewer: it may be truncated
 _MAX_ID = 2**62  # a larger id is a sign of damage
 _BLOCK = 2**20  # bytes that are searched at once
 _LABELS = 2**14  # records whose labels are read at once
@@ -150,6 +151,7 @@ class RecordFile:
         return not payload and len(labels) == 2
 
     def _read_index(self) -> tuple[np.ndarray, np.ndarray]:
+        check_regular(self._index, max(_MOST_OF_INDEX, self._file.seek(0, 2)))  # a record is longer than its line
         try:
             if not self._index.stat().st_size:
                 raise ValueError("an empty file")

@@ -133,9 +133,8 @@ def balance_within(
     """Makes two sets of indices equally large within each group, of every sample, (n,)."""
     names = np.unique(groups)
     pairs = [balance(first[groups[first] == name], second[groups[second] == name], rng) for name in names]
-    return np.sort(np.concatenate([first[:0], *(one for one, _ in pairs)])), np.sort(
-        np.concatenate([second[:0], *(other for _, other in pairs)])
-    )
+    left, right = (np.sort(np.concatenate(side)) for side in zip((first[:0], second[:0]), *pairs, strict=True))
+    return left, right
 
 
 def make_pairs(people: np.ndarray, num: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

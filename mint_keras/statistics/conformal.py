@@ -170,12 +170,13 @@ def verify(calibration: Calibration, held_out: Scores, head_people: np.ndarray, 
     the exact 95% interval of the rate ends at or below twice alpha. Needs SciPy.
 
     Raises:
-        InputError: if the database or the people are not new, there are several databases, or no p-value can be as
-            small as alpha.
+        InputError: if the database or the people are not new, there are several databases, no p-value can be as small
+            as alpha, or alpha is above `ALPHA`, up to which a rate is certified.
     """
     from mint_keras.statistics import bounds  # the laptop scorer has no SciPy
 
-    _check_rate(alpha)
+    if not 0 < alpha <= ALPHA:
+        raise InputError(f"Expected an alpha above 0 and of at most {ALPHA:g}, received {alpha:g}.")
     if not len(calibration.people):
         raise InputError("Expected a calibration that knows its people, received one that was read back.")
     databases = np.unique(held_out.samples.database)

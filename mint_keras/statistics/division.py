@@ -8,7 +8,7 @@ import numpy as np
 from mint_keras import streams
 from mint_keras.data import protocol as protocols
 from mint_keras.data import splits
-from mint_keras.records import Labelled, Scores
+from mint_keras.records import InputError, Labelled, Scores
 from mint_keras.statistics import figures, paired
 
 VALIDATION_SHARE = 0.4  # of the people of each side; they choose, the others are reported on
@@ -117,12 +117,20 @@ def with_equal_databases(part: Scores, seed: int) -> Scores:
     """Returns scores of as many photos of each database on both sides; of one database, all of them.
 
     A model is familiar with some databases, and sides with other shares of them would be told apart by that.
+
+    Raises:
+        InputError: if no database is on both sides.
     """
     database = part.samples.database
     if len(np.unique(database)) == 1:
         return part
     sides = np.flatnonzero(figures.membership(part)), np.flatnonzero(~figures.membership(part))
     kept = splits.balance_within(database, *sides, streams.stream(seed, streams.DATABASES))
+    if not len(kept[0]):
+        named = " and ".join(", ".join(np.unique(database[side])) or "none" for side in sides)
+        raise InputError(
+            f"Expected a database with photos on both sides, received {named}: then it alone would tell them apart."
+        )
     return paired.take(part, np.isin(np.arange(len(database)), np.concatenate(kept)))
 
 

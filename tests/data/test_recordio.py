@@ -150,6 +150,13 @@ def test_an_index_that_numbers_records_otherwise(ms1m: Path, by: int) -> None:
     assert len(table) == len(kept(ms1m)) == 3
 
 
+def test_an_index_that_is_far_larger_than_its_file_is_refused_unread(ms1m: Path) -> None:
+    with open(ms1m.with_suffix(".idx"), "ab") as file:
+        file.truncate(2**30 + 1)  # of zeros, which take no room
+    with pytest.raises(InputError, match=r"at most 1073741824 bytes at .*train\.idx"):
+        recordio.RecordFile(ms1m)
+
+
 def test_an_empty_file_beside_its_index_is_refused(ms1m: Path) -> None:
     ms1m.write_bytes(b"")
     with pytest.raises(InputError, match="Expected records in"):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -286,9 +287,11 @@ def test_photos_of_one_person_are_not_different_people(monkeypatch: pytest.Monke
     assert wrong["all"] > 40
 
 
-def test_an_alpha_is_refused_before_anything_is_measured() -> None:
-    with pytest.raises(InputError, match=r"rate in \[0, 1\], received 1.5"):
-        conformal.verify(by_hand(), externals(5, "a", np.random.default_rng(1)), NOBODY, alpha=1.5)
+@pytest.mark.parametrize("alpha", [0.0, 0.051, 1.5, math.nan])
+def test_an_alpha_is_refused_before_anything_is_measured(alpha: float) -> None:
+    """What is written with a larger one could not be read again."""
+    with pytest.raises(InputError, match=rf"at most 0.05, received {alpha:g}"):
+        conformal.verify(by_hand(), externals(5, "a", np.random.default_rng(1)), NOBODY, alpha=alpha)
 
 
 def test_people_whom_nobody_knows_calibrate_as_one() -> None:

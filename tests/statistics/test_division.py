@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mint_keras.data import protocol
-from mint_keras.records import Labelled, Observations, SampleTable
+from mint_keras.records import InputError, Labelled, Observations, SampleTable
 from mint_keras.scorers import mint_plus
 from mint_keras.scorers.baselines import OUTCOME
 from mint_keras.scorers.contract import cross_fit
@@ -121,3 +121,12 @@ def test_too_few_people_with_two_photos() -> None:
     seen, photos = null_world(0)
     num, chosen = equal(seen, photos, least=121)
     assert (num, len(chosen.rows), len(chosen.is_member)) == (0, 0, 0)
+
+
+def test_sides_of_no_common_database_are_no_comparison() -> None:
+    """Whatever tells the two databases apart would look like membership."""
+    sides = draw((10, 10), 3, 1.0, np.random.default_rng(1))
+    database = np.where(sides.is_member, "web", "news")
+    apart = dataclasses.replace(sides, samples=dataclasses.replace(sides.samples, database=database))
+    with pytest.raises(InputError, match=r"photos on both sides, received web and news"):
+        division.with_equal_databases(apart, 1)
