@@ -25,7 +25,7 @@ from mint_keras.scorers.contract import Needs, Scorer
 from mint_keras.statistics.figures import summarise
 from mint_keras.training import batches, together
 
-_STEP = 3  # counts changes of how heads on vectors train, to the last bit: those of two are not mixed in a run
+_STEP = 4  # counts changes of how heads on vectors train, to the last bit: those of two are not mixed in a run
 DIED = "died.json"  # beside a head: how often its training failed before
 # Databases among which heads depend little on their seed (docs/results/lab.md); of each, as many people.
 LAB_EXTERNALS = tuple(f"synthetic:1/camera{k}/{20000 + 100 * k}-{20049 + 100 * k}/10" for k in range(1, 13))

@@ -17,6 +17,7 @@ from mint_keras.records import InputError
 from mint_keras.training import batches, checkpoints
 
 _STEPS_AT_ONCE = 32  # at most; small heads train as fast as Python gives them steps
+_VECTORS_AT_ONCE = 4096  # a few megabytes
 
 
 def compile_head(head: keras.Model, xla: bool = False, steps_at_once: int = 1, warmup: int = 0) -> None:
@@ -217,7 +218,8 @@ def predict_logits(logits: keras.Model, data: batches.LabelledAad) -> np.ndarray
             predicted: np.ndarray = logits.predict(batches.evaluation_dataset(data), verbose=0)
             return predicted[:, 0]
         # `predict` would trace every head anew, and a dataset be made: ten times as long as to run a small one.
-        parts = (data.batch(chosen)[0] for chosen in batches.in_order(data))
+        has_maps = any(len(values.shape) > 2 for values in data.features.values())
+        parts = (data.batch(chosen)[0] for chosen in batches.in_order(data, 256 if has_maps else _VECTORS_AT_ONCE))
         return np.concatenate([logits(batches.widened(part), training=False).numpy()[:, 0] for part in parts])
 
 
