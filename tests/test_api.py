@@ -154,6 +154,20 @@ class TestSevenLines:
         with pytest.raises(mint.InputError, match="different names, received foreign_model twice"):
             mint.audit(scorer, seen[~known], is_member[~known], [foreign, foreign])
 
+    def test_untrained_copies_are_of_the_audited_network(self) -> None:
+        """Copies of a network that sees less are too easily beaten."""
+        seen, is_member = mint.samples("synthetic:1/web/0-39/2"), np.arange(80) % 4 < 2
+        seen = seen.adding(outcome=np.random.default_rng(1).normal(size=(80, 8)))
+        known = np.arange(80) < 40
+        scorer = mint.MintPlus(ingredients=("norm",)).fit(seen[known], is_member[known])
+
+        def of_another(scorer: auditing.FittedScorer) -> auditing.Attempts:
+            look = np.random.default_rng(2).normal(size=(80, 4))
+            yield (lambda shown: shown.adding(outcome=look[: len(shown)])), {"untrained_1": [scorer.recipe]}
+
+        with pytest.raises(mint.InputError, match="copies of the audited model, received some with another outcome"):
+            mint.audit(scorer, seen[~known], is_member[~known], [of_another])
+
     def test_every_reference_is_a_control(self) -> None:
         """Whoever was used is nearer to their other photos; a reference that knows the other side spoils it."""
         rng, is_member = np.random.default_rng(1), np.arange(320) % 4 < 2

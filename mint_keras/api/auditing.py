@@ -241,6 +241,10 @@ def _refitted(
         known, shown = look(fitted_on.samples), look(seen)
         if len(known) < len(fitted_on.samples) or len(shown) < len(seen):  # rows are found by their place
             raise InputError(f"Expected every sample to be there for {list(recipes)}, received fewer.")
+        same = [name for name in known.arrays if name in fitted_on.samples.arrays]
+        other = [name for name in same if known[name].shape[1:] != fitted_on.samples[name].shape[1:]]
+        if other and any(name.startswith(UNTRAINED) for name in recipes):
+            raise InputError(f"Expected untrained copies of the audited model, received some with another {other[0]}.")
         names = [name for name in fitted_on.samples.arrays if REFERENCE in name and name in seen.arrays]
         known, shown = (
             to.adding(**{x: of[x] for x in names}) for to, of in ((known, fitted_on.samples), (shown, seen))

@@ -1,7 +1,8 @@
 r"""Say what verdicts are possible with this model and these folders at all, before anything takes long.
 
-Nothing is computed with the model unless --minutes is given. It reads who is on the photos, says which references there
-are and how small an effect they could find, what is missing, and what would change the answer.
+Nothing is computed with the model unless --minutes is given. It reads who is on the photos and looks at a few of them,
+says which references there are and how small an effect they could find, what is missing, and what would change the
+answer.
 
 Examples:
     python scripts/check.py --audited lab
@@ -24,6 +25,8 @@ if TYPE_CHECKING:  # with SciPy, which the help has no need of
     from mint_keras.report.preflight import Material
 
 _MOST = 1000  # photos that an audit looks at by default: 500 test members, and as many of people who were kept out
+_LOOKED_AT = 32  # photos of each source, far apart
+_OF_PICTURES = "audited_classifier"
 _PASSES = 5  # the audited model, three untrained copies, a look network
 
 
@@ -84,7 +87,8 @@ def check(options: Check) -> Checked:
     material = _material(options, tables, manifest) if "members" in tables else preflight.Material(0)
     listed = {**tables, **{source: samples.list_samples(source) for source in options.externals}}
     lines = [preflight.describe(material), *(f"Missing: {one}." for one in missing)]
-    lines += [f"{name}: {preflight.count(table)}" for name, table in listed.items()]
+    for name, table in listed.items():
+        lines.append(f"{name}: {preflight.count(table)}{_unusable(table, manifest)}")
     if options.minutes and (folder / formats.MODEL).is_file():
         lines.append(_minutes(folder, min(sum(map(len, tables.values())), _MOST)))
     return Checked("\n".join(lines), preflight.outcomes(material), tuple(missing))
@@ -112,6 +116,23 @@ def _missing(
         yield f"people on one side each: {len(both):,} are among the members and kept out, such as {sides[0][both[0]]}"
 
 
+def _unusable(table: SampleTable, manifest: Mapping[str, Any]) -> str:
+    """Says how many of some photos, looked at here and there, no run could use as they are, "" if none."""
+    import numpy as np
+
+    from mint_keras.data import images
+
+    some = table.take(np.unique(np.linspace(0, len(table) - 1, _LOOKED_AT, dtype=int)))
+    reader = images.FaceReader(images.Framing(is_face=manifest.get("kind") != _OF_PICTURES))
+    for _ in reader.batches(some, 1):
+        pass
+    if not (rejected := reader.rejected):
+        return ""
+    remedy = " mint prepare cuts out faces." if reader.framing.is_face else ""
+    said = f"{len(rejected)} of {len(some)} that were looked at cannot be used as they are, such as"
+    return f"; {said} {rejected[0].location}: {rejected[0].reason}{remedy}"
+
+
 def _material(options: Check, tables: Mapping[str, SampleTable], manifest: Mapping[str, Any]) -> Material:
     """Returns the people of an audit."""
     import numpy as np
@@ -124,7 +145,7 @@ def _material(options: Check, tables: Mapping[str, SampleTable], manifest: Mappi
         kept_out = kept_out.take(~np.isin(kept_out.people(), members.people()))
     others = shelf.find(options.swap) / formats.MEMBERS if options.swap else None
     return preflight.with_options(
-        preflight.of_tables(members, kept_out, manifest.get("kind") != "audited_classifier"),
+        preflight.of_tables(members, kept_out, manifest.get("kind") != _OF_PICTURES),
         members,
         samples.list_samples(options.unseen_photos) if options.unseen_photos else None,
         samples.list_samples(str(others)) if others and others.is_file() else None,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from mint_keras import formats
@@ -65,3 +67,13 @@ def test_mobilefacenet_and_lfw_cannot_decide() -> None:
     found = check(Check(DATA / "models" / "mobilefacenet.onnx", str(DATA / "lfw"), (str(DATA / "utkface"),)))
     assert found.outcomes == (CANNOT_DECIDE,)
     assert "members: 7,606 photos of 901 people" in found.text
+
+
+def test_photos_that_no_run_could_use_show_before_anything_long(tmp_path: Path) -> None:
+    for name, shape in {"Ann/1.jpg": (112, 112, 3), "Ann/2.jpg": (90, 120, 3), "Bob/1.jpg": (4, 4, 3)}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / name), np.full(shape, 120, np.uint8))
+    found = check(Check(members=str(tmp_path))).text
+    assert "members: 3 photos of 2 people; 2 of 3 that were looked at cannot be used as they are" in found
+    assert "received 120x90. mint prepare cuts out faces." in found
+    assert "cannot be used" not in check(Check()).text
