@@ -83,6 +83,9 @@ def check(options: Check) -> Checked:
         for name, (given, listed) in named.items()
         if given or (folder / listed).is_file()
     }
+    samples.check_databases(
+        {given or str(folder): tables[name] for name, (given, _) in named.items() if name in tables}
+    )
     missing = list(_missing(options, folder, manifest, tables))
     material = _material(options, tables, manifest) if "members" in tables else preflight.Material(0)
     listed = {**tables, **{source: samples.list_samples(source) for source in options.externals}}

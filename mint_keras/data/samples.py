@@ -5,7 +5,7 @@ import functools
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from mint_keras.data import files, images, layouts, pairs, recordio, sample_tabl
 from mint_keras.records import InputError, NoSamplesError, Rejected, SampleTable, concatenate_tables, tabulate
 
 TABLE = "sample table"
+_VERSION = re.compile(r"\d+\.\d+\.\d+")
 _NAMED = re.compile(r"([\w.-]+)=(.+)", re.DOTALL)
 
 
@@ -97,12 +98,40 @@ def locate(source: str, layout: str = "") -> Source:
         return Source(text, name or records.parent.name, records, layouts.RECORDIO)
     if layout:
         layouts.check(layout)
-    return Source(text, name or path.name, path, layout or layouts.recognise(path))
+    # tensorflow_datasets calls the folder below a dataset's name by its version.
+    called = path.parent.name if _VERSION.fullmatch(path.name) else path.name
+    return Source(text, name or called, path, layout or layouts.recognise(path))
 
 
 def list_all(sources: Sequence[str], layout: str = "") -> SampleTable:
     """Lists several sources as one table."""
     return join([list_samples(source, layout) for source in sources])
+
+
+def check_databases(sources: Mapping[str, SampleTable]) -> None:
+    """Refuses tables, by the source that named them, that call what lies in two places one database.
+
+    What tells two databases apart would look like membership. Whoever writes NAME=SOURCE has said which is which.
+
+    Raises:
+        InputError: if two places have one name that nobody has given.
+    """
+    places: dict[str, str] = {}
+    for source, table in sources.items():
+        if _NAMED.fullmatch(source) and not Path(source).exists():
+            continue
+        for name in np.unique(table.database).tolist():
+            row = int(np.argmax(table.database == name))
+            rest, location = str(table.sample_id[row]).removeprefix(f"{name}/"), str(table.location[row])
+            container, key = images.split(location)
+            if synthetic.is_synthetic(location) or (key is None and not location.endswith(rest)):
+                continue
+            place = os.path.realpath(location.removesuffix(rest) if key is None else Path(container).parent)
+            if places.setdefault(name, place) != place:
+                raise InputError(
+                    f"Expected NAME=PATH for {places[name]} and {place}, which are both called {name}: with one name "
+                    "if they are one database, with two if they are not."
+                )
 
 
 def left_out(source: Source, table: SampleTable) -> list[Rejected]:

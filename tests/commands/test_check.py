@@ -77,3 +77,12 @@ def test_photos_that_no_run_could_use_show_before_anything_long(tmp_path: Path) 
     assert "members: 3 photos of 2 people; 2 of 3 that were looked at cannot be used as they are" in found
     assert "received 120x90. mint prepare cuts out faces." in found
     assert "cannot be used" not in check(Check()).text
+
+
+def test_members_and_others_in_two_folders_of_one_name_are_no_reference(tmp_path: Path) -> None:
+    for place in ("ours", "theirs"):
+        (tmp_path / place / "faces" / "Ann").mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / place / "faces" / "Ann" / "1.png"), np.zeros((112, 112, 3), np.uint8))
+    ours, theirs = (str(tmp_path / place / "faces") for place in ("ours", "theirs"))
+    with pytest.raises(InputError, match="both called faces"):
+        check(Check(members=ours, held_out=theirs))

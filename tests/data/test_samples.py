@@ -2,6 +2,7 @@ import dataclasses
 import os
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -128,3 +129,20 @@ def test_fingerprint_of_lab_faces_needs_no_file() -> None:
     one, two = (samples.list_samples(f"synthetic:1/web/0-{last}/2") for last in (3, 4))
     assert samples.fingerprint(one) != samples.fingerprint(two)
     assert not os.path.exists(one.location[0])
+
+
+def test_two_places_of_one_name_are_no_database_until_somebody_says_so(tmp_path: Path) -> None:
+    """What tells them apart would look like membership."""
+    for place in ("ours", "theirs"):
+        for person in ("Ann", "Bob"):
+            (tmp_path / place / "faces" / person).mkdir(parents=True)
+            cv2.imwrite(str(tmp_path / place / "faces" / person / "1.png"), np.zeros((112, 112, 3), np.uint8))
+    ours, theirs = (str(tmp_path / place / "faces") for place in ("ours", "theirs"))
+    listed = {source: samples.list_samples(source) for source in (ours, theirs)}
+    with pytest.raises(InputError, match=r"ours/faces and .*theirs/faces, which are both called faces"):
+        samples.check_databases(listed)
+    (tmp_path / "again").symlink_to(tmp_path / "ours")
+    one = {ours: listed[ours], str(tmp_path / "again" / "faces"): samples.list_samples(str(tmp_path / "again/faces"))}
+    samples.check_databases(one)
+    samples.check_databases({**one, f"faces={theirs}": samples.list_samples(f"faces={theirs}")})
+    samples.check_databases({str(k): samples.list_samples("synthetic:1/web/0-1/1") for k in range(2)})

@@ -11,7 +11,7 @@ from mint_keras import borders, formats
 from mint_keras.commands.train_mint import TrainMint
 from mint_keras.options import Common
 from mint_keras.records import AUDITED, UNTRAINED, InputError
-from mint_keras.runs.run import heads_of
+from mint_keras.runs.run import choose_samples, heads_of
 from mint_keras.runs.spec import KIND, HeadKey, RunSpec, read_spec
 
 
@@ -108,3 +108,13 @@ def test_options_of_another_version_are_named(run_folder: Path, tmp_path: Path) 
     (tmp_path / formats.MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(InputError, match="novelty"):
         read_spec(tmp_path)
+
+
+def test_held_out_people_of_another_folder_of_the_same_name_are_refused(tmp_path: Path) -> None:
+    for place in ("ours", "theirs"):
+        (tmp_path / place / "faces" / "Ann").mkdir(parents=True)
+        (tmp_path / place / "faces" / "Ann" / "1.png").write_bytes(b"a photo")
+    ours, theirs = (str(tmp_path / place / "faces") for place in ("ours", "theirs"))
+    spec = RunSpec("vanilla", members=ours, held_out=theirs, externals=("synthetic:1/phone/0-9/1",))
+    with pytest.raises(InputError, match="both called faces"):
+        choose_samples(spec)

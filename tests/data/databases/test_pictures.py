@@ -182,4 +182,6 @@ def test_whoever_is_on_the_faces_of_tensorflow_datasets_is_unknown_or_as_a_featu
     faces = samples.list_samples(str(write_tfds(tmp_path / "lfw" / "1.0.0", called="lfw", more="face_id")))
     assert people.are_unknown(faces.people()).all()
     named = samples.list_samples(str(write_tfds(tmp_path / "mine" / "1.0.0", called="mine", more="person_id")))
-    assert named.people().tolist() == ["1.0.0/id_2"] * 2 + ["1.0.0/id_0"] * 2 + ["1.0.0/id_1"] * 2
+    assert (
+        named.people().tolist() == ["mine/id_2"] * 2 + ["mine/id_0"] * 2 + ["mine/id_1"] * 2
+    )  # not called by the version
