@@ -78,6 +78,16 @@ def test_evidence_on_the_lab_model(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "the other side looks used" in found.headline
 
 
+def test_two_folders_of_one_name_are_a_question(tmp_path: Path) -> None:
+    for place in ("ours", "theirs"):
+        (tmp_path / place / "faces" / place).mkdir(parents=True)
+        (tmp_path / place / "faces" / place / "1.png").write_bytes(b"a photo")
+    both = [tmp_path / place / "faces" for place in ("ours", "theirs")]
+    with pytest.raises(mint.InputError, match="both called faces"):
+        mint.samples(*both)
+    assert set(mint.samples(*both, database="web").table.database) == {"web"}
+
+
 @pytest.mark.usefixtures("few_views")
 class TestSevenLines:
     @pytest.mark.long

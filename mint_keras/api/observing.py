@@ -32,7 +32,7 @@ def samples(
             members' own database, so say so where folders have other names.
 
     Raises:
-        InputError: if there is no such source, or it holds no image.
+        InputError: if there is no such source, it holds no image, or two folders have one name.
 
     Example:
         >>> faces = samples("synthetic:1/web/0-9/2")
@@ -55,8 +55,12 @@ def samples(
         return Observations(table, {images.PIXELS: faces})
     if any(isinstance(one, np.ndarray) for one in given) or not given:
         raise InputError("Expected sources, or one array of faces, received something else. Join arrays first.")
-    table = sources.list_all([str(one) for one in given])
-    if database:
+    named = [str(one) for one in given]
+    listed = [sources.list_samples(one) for one in named]
+    table = sources.join(listed)
+    if not database:
+        sources.check_databases(dict(zip(named, listed, strict=True)))
+    else:
         table = dataclasses.replace(table, database=np.full(len(table), database))
     return Observations(table, {})
 
