@@ -4,6 +4,7 @@ import concurrent.futures
 import contextlib
 import csv
 import dataclasses
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -376,7 +377,8 @@ def write_rejected(path: Path, rejected: Sequence[Rejected]) -> None:
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Writes a CSV table atomically; strangers' names are no formulas for a spreadsheet there."""
+    known = functools.lru_cache(2**16)(inert)  # most texts of a table are there many times
     with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
-        writer.writerows([inert(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
+        writer.writerows([known(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
