@@ -118,6 +118,23 @@ def few_views() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
+def filled_to_eight() -> Iterator[None]:
+    """What fills a batch up is thrown away: where few faces are shown, eight are enough, and not 64."""
+    from mint_keras.aad import extract
+    from mint_keras.audited import embedding
+
+    run = extract.run
+
+    def filled(functions: Any, faces: Any, batch_size: int) -> Any:
+        return run(functions, faces, min(batch_size, -(-len(faces) // 8) * 8))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(extract, "run", filled)
+        patch.setattr(embedding, "BATCH_SIZE", 8)
+        yield
+
+
+@pytest.fixture(scope="module")
 def converted_once() -> Iterator[None]:
     """Equal networks are converted to ONNX once: how is tested elsewhere, here it matters who runs what."""
     from mint_keras.audited import onnx_forward

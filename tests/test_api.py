@@ -20,7 +20,7 @@ from mint_keras.scorers import blind
 from mint_keras.scorers.head import FittedHead
 from mint_keras.statistics import verdict
 
-pytestmark = pytest.mark.usefixtures("loaded_once")
+pytestmark = pytest.mark.usefixtures("loaded_once", "filled_to_eight")
 
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = keras.layers

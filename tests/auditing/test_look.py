@@ -19,7 +19,7 @@ from mint_keras.runs import run as runs
 from mint_keras.scorers.look import Look
 from mint_keras.statistics import identities, metrics
 
-pytestmark = pytest.mark.usefixtures("loaded_once")
+pytestmark = pytest.mark.usefixtures("loaded_once", "filled_to_eight")
 
 PARTS = {
     "ann": protocol.TRAIN_MEMBERS,

@@ -21,7 +21,7 @@ from mint_keras.scorers.contract import Scorer
 from mint_keras.statistics import division, metrics
 from mint_keras.statistics.selection import Candidate
 
-pytestmark = pytest.mark.usefixtures("loaded_once")
+pytestmark = pytest.mark.usefixtures("loaded_once", "filled_to_eight")
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 
 from mint_keras import shelf
 from mint_keras.audited import cards, conventions, embedding
@@ -11,6 +12,7 @@ from mint_keras.auditing import pixel_ranking
 from mint_keras.data import images, pairs, synthetic
 
 
+@pytest.mark.usefixtures("filled_to_eight")
 def test_the_lab_model_tells_how_it_was_trained() -> None:
     """By its first normalisation, on faces it never saw; a model built for other pixels is found out."""
     table = synthetic.sample_table("synthetic:1/web/200-231/2")

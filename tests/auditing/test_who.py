@@ -81,6 +81,7 @@ def test_a_network_that_knows_nobody_proposes_nothing(seen: Any) -> None:
     assert said[-1] == "Names were not checked."
 
 
+@pytest.mark.usefixtures("filled_to_eight")
 def test_the_command_writes_a_list_and_a_sheet(tmp_path: Path) -> None:
     people = ("synthetic:1/web/0-23/3",)
     found = inspect_database(InspectDatabase(people, tmp_path / "out", num_read=1, audited=Path("lab2"), quiet=True))
