@@ -194,13 +194,15 @@ def size_problems(module: str, tree: ast.Module, num_lines: int) -> list[str]:
 def forbidden_problems(module: str, tree: ast.Module) -> list[str]:
     problems = []
     for node in ast.walk(tree):
-        text = ast.unparse(node) if isinstance(node, ast.Call | ast.Attribute | ast.Import | ast.ImportFrom) else ""
-        if isinstance(node, ast.Call) and text.split("(")[0] in ("print", "eval", "exec")[module == "cli" :]:
-            problems.append(f"{module} calls {text}")
+        is_read = isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv")
+        text = ast.unparse(node) if is_read or isinstance(node, ast.Import | ast.ImportFrom) else ""
+        called = getattr(getattr(node, "func", None), "id", "")
+        if called in ("print", "eval", "exec")[module == "cli" :]:
+            problems.append(f"{module} calls {called}")
         if isinstance(node, ast.Call) and any(
             k.arg == "allow_pickle" and ast.unparse(k.value) != "False" for k in node.keywords
         ):
-            problems.append(f"{module} allows pickles: {text}")
+            problems.append(f"{module} allows pickles: {ast.unparse(node)}")
         is_pickle = isinstance(node, ast.Import) and any(alias.name == "pickle" for alias in node.names)
         is_environment = isinstance(node, ast.ImportFrom) and node.module == "os" and "env" in text
         # The restricted reader; and what makes hostile pickles, which nobody but that reader opens.

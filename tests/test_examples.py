@@ -31,7 +31,7 @@ def failures(name: str) -> tuple[int, str]:
     return num, "".join(said)
 
 
-@pytest.mark.usefixtures("loaded_once", "filled_to_eight")
+@pytest.mark.usefixtures("loaded_once", "filled_to_eight", "few_views")
 @pytest.mark.parametrize("name", modules())
 def test_examples(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)  # some name what a clone holds

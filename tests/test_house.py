@@ -33,13 +33,16 @@ def sources() -> dict[str, str]:
     return {".".join(path.relative_to(ROOT).with_suffix("").parts): path.read_text() for path in PACKAGE.rglob("*.py")}
 
 
+parsed = functools.cache(ast.parse)
+
+
 def num_lines(prefix: str) -> int:
     return sum(len(text.splitlines()) for name, text in sources().items() if name.startswith(prefix))
 
 
 def used_once(text: str) -> tuple[int, int]:
     """Private functions of a module: how many there are, and how many are named in one place only."""
-    tree = ast.parse(text)
+    tree = parsed(text)
     functions = {
         node.name: 0
         for node in ast.walk(tree)
@@ -57,7 +60,7 @@ def longest_chain(modules: dict[str, str]) -> list[str]:
     graph: dict[str, set[str]] = {}
     for name, text in modules.items():
         found = set()
-        for node in ast.walk(ast.parse(text)):
+        for node in ast.walk(parsed(text)):
             if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "mint_keras":
                 found |= {
                     inner if (inner := f"{node.module}.{alias.name}") in modules else str(node.module)

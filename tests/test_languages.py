@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "mint_keras"
 OTHERS = [code for code in languages.NAMES if code != languages.ENGLISH]
 COMMITTED = sorted((ROOT / "docs" / "runs").glob("audit-*.json"))
+QUICK = ("audit-lab", "audit-mobilefacenet")  # drawn faces, and photos
 TEMPLATES = sorted([*PACKAGE.glob("*/templates/*.html"), *PACKAGE.glob("*/templates/*.md")])
 # Whose sentences are read on pages and in reports; with those that it raises where they are reasons of a page.
 SPOKEN = {
@@ -211,7 +212,11 @@ def test_photos_that_could_not_be_scored_are_said_in_every_language(code: str, t
         assert str(out or "photo.png") in f"{found.value} {found.value.done}"
 
 
-@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [path if path.stem in QUICK else pytest.param(path, marks=pytest.mark.slow) for path in COMMITTED],
+    ids=lambda path: path.stem,
+)
 def test_committed_audits_have_the_same_numbers_in_every_language(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,8 @@ import dataclasses
 import json
 from pathlib import Path
 
+import pytest
+
 from mint_keras import formats
 from mint_keras.auditing import report
 from mint_keras.report import dossier, states
@@ -23,7 +25,8 @@ AUDITED = {
 }  # fmt: skip
 
 
-def test_everything_that_was_found_is_in_all_three_files(tmp_path: Path) -> None:
+def test_everything_that_was_found_is_in_all_three_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dossier.pdf, "write", lambda *_: False)
     auc = Estimate(0.75, 0.7, 0.8, 1)
     claim = findings.Finding("claimed", "is it so", findings.CLAIM, findings.PERSON, "unseen_database", auc, 60, 70)
     curve = [person.CurvePoint(num, num, auc, auc, 60, 70) for num in (1, 2)]

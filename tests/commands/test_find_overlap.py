@@ -61,6 +61,7 @@ def test_copies_across_databases_are_left_out(databases: tuple[Path, Path], tmp_
     assert (tmp_path / "out" / "review.png").is_file()
 
 
+@pytest.mark.usefixtures("loaded_once", "filled_to_eight")
 def test_embeddings_add_what_hashes_miss(databases: tuple[Path, Path], audited_folder: Path, tmp_path: Path) -> None:
     config = FindOverlap(
         (str(databases[0]),), tmp_path / "out", audited=audited_folder, min_cosine=0.5, plant=2, quiet=True
@@ -74,6 +75,7 @@ def test_embeddings_add_what_hashes_miss(databases: tuple[Path, Path], audited_f
     assert not rows(tmp_path / "out" / "pairs.csv")
 
 
+@pytest.mark.usefixtures("loaded_once", "filled_to_eight")
 def test_the_review_sheet_says_its_order(
     databases: tuple[Path, Path], audited_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

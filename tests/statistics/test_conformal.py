@@ -256,7 +256,7 @@ def test_mistakes_are_bounded_at_every_threshold_at_once(
     monkeypatch: pytest.MonkeyPatch, num_nobody: int, num_members: int
 ) -> None:
     """A reader who looks at all p-values and picks the worst threshold is wrong in 5% of folders."""
-    monkeypatch.setattr(conformal, "_NUM_URNS", 199)  # the bound is exact for any number
+    monkeypatch.setattr(conformal, "_NUM_URNS", 99)  # the bound is exact for any number
     rng, num_folders, wrong, found, naive = np.random.default_rng(11), 300, 0, 0.0, 0
     is_nobody = np.arange(num_nobody + num_members) < num_nobody
     for folder in range(num_folders):
@@ -274,7 +274,7 @@ def test_mistakes_are_bounded_at_every_threshold_at_once(
 
 def test_photos_of_one_person_are_not_different_people(monkeypatch: pytest.MonkeyPatch) -> None:
     """Six photos a person as if of six people break the bound; one photo each keeps it."""
-    monkeypatch.setattr(conformal, "_NUM_URNS", 199)
+    monkeypatch.setattr(conformal, "_NUM_URNS", 99)
     rng, wrong = np.random.default_rng(12), {"all": 0, "one each": 0}
     for folder in range(200):
         known = rng.normal(size=99)

@@ -216,7 +216,7 @@ class TestCompetence:
         assert found.auc < 0.8
 
     def test_the_interval_covers(self) -> None:
-        truth = competence(*simulate(4000, 2, 2.0, seed=100)).auc
+        truth = competence(*simulate(1500, 2, 2.0, seed=100)).auc
         low = [competence(*simulate(40, 2, 2.0, seed=seed)).low for seed in range(100)]
         assert 90 <= sum(one < truth for one in low) < 100  # 97.5% expected
 

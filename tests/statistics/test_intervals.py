@@ -170,7 +170,7 @@ def test_cross_fitted_scores_of_nothing_are_chance_in_95_of_100_intervals() -> N
         seen = observed(np.arange(120), {"outcome": rng.normal(size=(120, 20))})
         part = contract.cross_fit(Means(), seen, is_member, "same_database", run)
         for one in (part, dataclasses.replace(part, num_folds=0)):
-            found = intervals.estimate([one], 200, run, ["auc"], "student")["auc"]
+            found = intervals.estimate([one], 100, run, ["auc"], "student")["auc"]
             is_missed = not found.low <= 0.5 <= found.high
             missed += is_missed and one is part
             missed_naively += is_missed and one is not part

@@ -18,7 +18,7 @@ def test_simulated_figures_are_what_they_are_said_to_be() -> None:
 
 
 def test_intervals_cover() -> None:
-    found = coverage.measure(60, num_draws=300)
+    found = coverage.measure(60, num_draws=150)
     assert {method for _, method in found} == {*intervals.METHODS, "obuchowski"}
     for key, value in found.items():
         assert value.share >= 51 / 60, key  # 95% of draws of 60 with a coverage of 0.92 lie above

@@ -32,8 +32,8 @@ def views_of_all() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def lab(audited_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> usable.UsableLab:
     spec = usable.UsableSpec(
-        first=audited_folder, trainable="stage4", data="synthetic:1/web/100-123/2", claimed=10, least_photos=2,
-        photos=2, epochs=1, batch_size=20, num_spare=0, num_untrained=0, looks={"look": Path("lab2")},
+        first=audited_folder, trainable="stage4", data="synthetic:1/web/100-135/2", claimed=16, least_photos=2,
+        photos=2, epochs=1, batch_size=32, num_spare=0, num_untrained=0, looks={"look": Path("lab2")},
     )  # fmt: skip
     return usable.UsableLab(spec, tmp_path_factory.mktemp("usable"))
 
@@ -42,9 +42,9 @@ def test_everybody_is_a_member_or_not_and_nobody_is_spare(lab: usable.UsableLab)
     seen = lab.look(1)
     (others,) = seen.people.others.values()
     members = set(seen.people.members.people())
-    assert len(members) == 10
+    assert len(members) == 16
     assert not members & set(others.people())
-    assert len(members | set(others.people())) == 24
+    assert len(members | set(others.people())) == 36
 
 
 def test_kept_maps_give_what_the_whole_network_gives(lab: usable.UsableLab) -> None:
@@ -57,7 +57,7 @@ def test_kept_maps_give_what_the_whole_network_gives(lab: usable.UsableLab) -> N
 
 def test_worlds_are_scored_as_those_of_drawn_networks(lab: usable.UsableLab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scores, "NAIVE", scores.NORM)  # a head wants more photos than there are here
-    spec = WorldsSpec(claimed=10, held_out=10, externals=2, photos=2)
+    spec = WorldsSpec(claimed=16, held_out=16, externals=2, photos=2)
     found = scores.score(spec, World(1, 1, "membership"), lab.look(1))
     models = {one.model for one in found}
     assert models == {AUDITED, usable.BEFORE, "look"}
@@ -76,7 +76,7 @@ def test_traits_are_learned_from_other_faces(
     lab: usable.UsableLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of drawn people it is said that whoever has an even number is old, female and not white."""
-    listed = samples.list_samples("synthetic:1/web/100-123/2")
+    listed = samples.list_samples("synthetic:1/web/100-135/2")
     even, odd = (json.dumps({"age": 20 + 30 * k, "gender": k, "race": k}) for k in (1, 0))
     said = [even if name[-1] in "02468" else odd for name in listed.people().tolist()]
     monkeypatch.setattr(
