@@ -122,6 +122,7 @@ def filled_to_eight() -> Iterator[None]:
     """What fills a batch up is thrown away: where few faces are shown, eight are enough, and not 64."""
     from mint_keras.aad import extract
     from mint_keras.audited import embedding
+    from mint_keras.data import overlap
 
     run = extract.run
 
@@ -130,7 +131,8 @@ def filled_to_eight() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(extract, "run", filled)
-        patch.setattr(embedding, "BATCH_SIZE", 8)
+        for module, name in ((embedding, "BATCH_SIZE"), (overlap, "_BATCH_SIZE")):
+            patch.setattr(module, name, 8)
         yield
 
 

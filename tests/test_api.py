@@ -265,6 +265,7 @@ class TestSevenLines:
             with pytest.raises(mint.InputError, match="every sample to be there"):
                 mint.audit(scorer, seen[~known], is_member[~known], [control])
 
+    @pytest.mark.slow
     def test_a_look_network_knows_who_is_who(self) -> None:
         """A third of the people are there under two names; to a network that knows drawn faces they are one person."""
         seen = mint.samples("synthetic:1/web/0-59/4")
@@ -302,7 +303,7 @@ class TestSevenLines:
         model, seen, is_member = lab
         known = mint.split_calibration(seen.people(), is_member, seed=1)
         scorer = mint.MintPlus().fit(seen[known], is_member[known])
-        others = mint.observe(model, mint.samples("synthetic:1/scan/13000-13019/4"))
+        others = mint.observe(model, mint.samples("synthetic:1/scan/13000-13019/2"))
         members = seen[~known & is_member]
         joined = _join(members, others)
         truth = np.arange(len(joined)) < len(members)

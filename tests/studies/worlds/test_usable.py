@@ -38,6 +38,7 @@ def lab(audited_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> usabl
     return usable.UsableLab(spec, tmp_path_factory.mktemp("usable"))
 
 
+@pytest.mark.slow
 def test_everybody_is_a_member_or_not_and_nobody_is_spare(lab: usable.UsableLab) -> None:
     seen = lab.look(1)
     (others,) = seen.people.others.values()
@@ -55,6 +56,7 @@ def test_kept_maps_give_what_the_whole_network_gives(lab: usable.UsableLab) -> N
     assert not np.allclose(found["outcome"], lab.observe(lab.people, 1)[usable.BEFORE]["outcome"], rtol=0.1)
 
 
+@pytest.mark.slow
 def test_worlds_are_scored_as_those_of_drawn_networks(lab: usable.UsableLab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scores, "NAIVE", scores.NORM)  # a head wants more photos than there are here
     spec = WorldsSpec(claimed=16, held_out=16, externals=2, photos=2)
@@ -64,6 +66,7 @@ def test_worlds_are_scored_as_those_of_drawn_networks(lab: usable.UsableLab, mon
     assert all(np.isfinite(one.logit).all() for one in found)
 
 
+@pytest.mark.slow
 def test_every_photo_is_there_compressed_as_well(lab: usable.UsableLab) -> None:
     seen = lab.look(1)
     again = drawing.recompressed(seen.people.members)
@@ -72,6 +75,7 @@ def test_every_photo_is_there_compressed_as_well(lab: usable.UsableLab) -> None:
     assert 0.5 < np.median(cosines) < 0.9999
 
 
+@pytest.mark.slow
 def test_traits_are_learned_from_other_faces(
     lab: usable.UsableLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,6 +96,7 @@ def test_traits_are_learned_from_other_faces(
         assert np.mean(even) > np.mean(odd)
 
 
+@pytest.mark.slow
 def test_another_database_is_seen_by_the_same_networks(lab: usable.UsableLab) -> None:
     table = samples.list_samples("synthetic:1/scan/0-3/2")
     twice = table.take(np.array([0, 1, 2, 3, 0]))
