@@ -132,6 +132,7 @@ def test_a_control_through_the_audited_model_itself_finds_the_same(run: Run, ope
     np.testing.assert_array_equal(again[0].logit, found[0].logit)
 
 
+@pytest.mark.slow
 def test_mint_plus_through_a_network_of_another_size_sees_faces_of_that_size(opened: Opened, tmp_path: Path) -> None:
     folder = tmp_path / "small"
     with formats.output_folder(folder, formats.make_manifest(zoo.KIND, {}, {"resolution": 48})):

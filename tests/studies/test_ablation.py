@@ -36,7 +36,7 @@ def test_an_ablation_leaves_out_and_leaves_alone() -> None:
 
 
 def test_what_is_no_default_is_added() -> None:
-    seen, is_member = draw(1)
+    seen, is_member = draw(1, 40)
     found = ablate(
         (Observations(seen.table, {OUTCOME: seen[OUTCOME]}), is_member), None, MintPlus(level=mint_plus.WITH_OTHERS)
     )
