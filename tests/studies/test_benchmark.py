@@ -84,6 +84,7 @@ def test_the_peak_is_that_of_the_largest_process() -> None:
         measurement.peak_memory("-c", "raise SystemExit('no such thing')")
 
 
+@pytest.mark.usefixtures("loaded_once")
 def test_every_engine_stands_beside_keras_with_its_error(
     audited_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
