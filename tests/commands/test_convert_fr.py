@@ -19,7 +19,7 @@ import pytest
 from mint_keras import cli, formats
 from mint_keras.audited import parity, runtime, taps, zoo
 from mint_keras.audited.convert import claims, onnx_tf
-from mint_keras.commands.convert_fr import ConvertFr, convert_fr
+from mint_keras.commands.convert_fr import Conversion, ConvertFr, convert_fr
 from mint_keras.commands.export_tflite import ExportTflite, export_tflite
 from mint_keras.commands.train_mint import TrainMint, train_mint
 from mint_keras.commands.verify_fr import VerifyFr, verify_fr
@@ -27,18 +27,22 @@ from mint_keras.data import synthetic
 from mint_keras.records import InputError, RefusedError
 from tests.audited.convert import files
 
-DIALECT = files.Dialect(input_shape=("None", 3, 112, 112))
-TAPS = ["conv1", "conv2", "conv3", "conv4", "stage1", "stage2", "stage3", "stage4", "outcome"]
+SIDE = files.SIDE
+TAPS = ["conv1", "conv2", "stage1", "stage2", "outcome"]
+
+
+def random_state(seed: int) -> dict[str, np.ndarray]:
+    return files.random_state(seed, blocks=(2, 1), widths=(16, 32))
 
 
 @pytest.fixture(scope="module")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One network as ONNX and as a checkpoint, and another of the same structure."""
     folder = tmp_path_factory.mktemp("shelf")
-    state = files.random_state(5, side=112)
-    onnx.save(files.make_onnx(state, DIALECT), folder / "model.onnx")
+    state = random_state(5)
+    onnx.save(files.make_onnx(state), folder / "model.onnx")
     files.save_torch_zip(folder / "backbone.pth", collections.OrderedDict(state))
-    onnx.save(files.make_onnx(files.random_state(6, side=112), DIALECT), folder / "other.onnx")
+    onnx.save(files.make_onnx(random_state(6)), folder / "other.onnx")
     return folder
 
 
@@ -52,13 +56,23 @@ def converted(shelf: Path) -> Path:
     return shelf / "models" / "model"
 
 
+@pytest.fixture(scope="module")
+def again(shelf: Path) -> Conversion:
+    """The same file an hour later, with a card that does not know its SHA-256, and as ONNX as well."""
+    now, out = time.localtime, shelf / "again" / "one"
+    own = {"card": write_card(shelf), "taps": ("early=stem_prelu",), "to": "onnx", "export_taps": ("stage1", "conv1")}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(time, "localtime", lambda at=None: now((time.time() if at is None else at) + 3600))
+        return convert_fr(ConvertFr(shelf / "model.onnx", out, **own))
+
+
 def test_the_saved_model_gives_every_tap_of_the_file(converted: Path, shelf: Path) -> None:
     model = zoo.load_audited(converted)
     manifest = formats.read_manifest(converted, zoo.KIND)
     assert list(taps.tap_tensors(model)) == sorted([*TAPS, "early"], key=lambda name: (name == "outcome", name))
     assert manifest["taps"]["conv2"]["layer"] == "stage2_block1_conv2"
     assert manifest["inputs"]["model.onnx"] == formats.sha256_file(shelf / "model.onnx")
-    images = np.random.default_rng(1).normal(size=(2, 112, 112, 3)).astype(np.float32)
+    images = np.random.default_rng(1).normal(size=(2, SIDE, SIDE, 3)).astype(np.float32)
     ours = model(images)
     proto = onnx.load(shelf / "model.onnx")
     proto.graph.output.extend(
@@ -93,13 +107,9 @@ def test_the_same_command_again_changes_nothing_and_another_file_is_refused(conv
         convert_fr(ConvertFr(shelf / "other.onnx", converted))
 
 
-def test_the_same_file_converted_twice_is_the_same_model_file(
-    converted: Path, shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = time.localtime
-    monkeypatch.setattr(time, "localtime", lambda at=None: now((time.time() if at is None else at) + 3600))  # later
-    convert_fr(ConvertFr(shelf / "model.onnx", tmp_path / "again", taps=("early=stem_prelu",)))
-    assert (tmp_path / "again" / "model.keras").read_bytes() == (converted / "model.keras").read_bytes()
+def test_the_same_file_converted_twice_is_the_same_model_file(converted: Path, again: Conversion) -> None:
+    assert again.out is not None
+    assert (again.out / "model.keras").read_bytes() == (converted / "model.keras").read_bytes()
 
 
 def test_listing_taps_writes_nothing(shelf: Path, tmp_path: Path) -> None:
@@ -109,10 +119,10 @@ def test_listing_taps_writes_nothing(shelf: Path, tmp_path: Path) -> None:
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
     assert rows[0] == ["tap", "shape", "layer", "node", "GFLOPs so far"]
     by_tap = {row[0]: row for row in rows[2:]}
-    assert by_tap["conv1"][1:3] == ["56x56x16", "stage1_block2_conv2"]
-    assert by_tap["stage4"][1:3] == ["7x7x32", "stage4_block1_add"]
+    assert by_tap["conv1"][1:3] == ["16x16x16", "stage1_block2_conv2"]
+    assert by_tap["stage2"][1:3] == ["8x8x32", "stage2_block1_add"]
     assert by_tap["sum"][2:4] == ["stage1_block1_add", first_sum]
-    assert float(by_tap["conv1"][4]) < float(by_tap["conv4"][4]) <= float(by_tap["outcome"][4])
+    assert float(by_tap["conv1"][4]) < float(by_tap["conv2"][4]) <= float(by_tap["outcome"][4])
     assert not (tmp_path / "out").exists()
     for choice in ("nowhere=layer17", "stem_prelu", "bad name=stem_prelu"):
         with pytest.raises(InputError, match="NAME=NODE"):
@@ -143,19 +153,12 @@ def test_a_checkpoint_is_verified_only_by_verification(shelf: Path, tmp_path: Pa
     assert "Pixels: BGR, 0..1, as the command says." in text
     said = formats.read_manifest(tmp_path / "b", zoo.KIND)["config"]["preprocessing"]
     assert (said["mean"], said["std"], said["bgr"]) == ([0.0] * 3, [255.0] * 3, True)
-    assert "| conv4   | model.onnx" in text
+    assert "| conv2   | model.onnx" in text
 
 
 def test_two_files_that_are_not_the_same_model(shelf: Path, tmp_path: Path) -> None:
     with pytest.raises(RefusedError, match=r"are not the same model: tap conv1 has relative error"):
         convert_fr(ConvertFr(shelf / "backbone.pth", tmp_path / "out", cross_check=str(shelf / "other.onnx")))
-    assert not (tmp_path / "out" / "model.keras").exists()
-
-
-def test_above_tolerance_nothing_is_saved(shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parity, "is_within", lambda *_: False)
-    with pytest.raises(RefusedError, match="Nothing was saved"):
-        convert_fr(ConvertFr(shelf / "model.onnx", tmp_path / "out"))
     assert not (tmp_path / "out" / "model.keras").exists()
 
 
@@ -166,12 +169,12 @@ def test_a_file_that_loads_as_something_else_is_deleted(
 
     def load_damaged(path: Path, kind: str = zoo.KIND) -> keras.Model:
         model = load(path, kind)
-        layer = model.get_layer("stage4_block1_conv1")
+        layer = model.get_layer("stage2_block1_conv1")
         layer.set_weights([1.01 * weight for weight in layer.get_weights()])
         return model
 
     monkeypatch.setattr(zoo, "load_audited", load_damaged)
-    with pytest.raises(RefusedError, match=r"gives other values for \['conv4', 'stage4', 'outcome'\]"):
+    with pytest.raises(RefusedError, match=r"gives other values for \['conv2', 'stage2', 'outcome'\]"):
         convert_fr(ConvertFr(shelf / "model.onnx", tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
@@ -179,7 +182,7 @@ def test_a_file_that_loads_as_something_else_is_deleted(
 def write_card(folder: Path, **changes: object) -> str:
     content = {
         "title": "a test", "licence": "none", "get": "nowhere", "preprocessing": {"mean": 127.5, "std": 127.5},
-        "blocks": list(files.BLOCKS), "taps": {"conv1": [56, 56, 16]},
+        "blocks": [2, 1], "taps": {"conv1": [16, 16, 16]},
     }  # fmt: skip
     (folder / "card.yaml").write_text(json.dumps(content | changes))
     return str(folder / "card.yaml")
@@ -188,8 +191,8 @@ def write_card(folder: Path, **changes: object) -> str:
 def test_cards_check_structure_and_sha256(shelf: Path, tmp_path: Path) -> None:
     weights, out = shelf / "model.onnx", tmp_path / "models" / "one"
     for changes, reason in (
-        ({"blocks": [3, 13, 30, 3]}, r"blocks, received \[2, 1, 1, 1\]"),
-        ({"taps": {"conv1": [56, 56, 64]}}, r"conv1 of \(56, 56, 64\) \(received \(56, 56, 16\)\)"),
+        ({"blocks": [3, 13, 30, 3]}, r"blocks, received \[2, 1\]"),
+        ({"taps": {"conv1": [16, 16, 64]}}, r"conv1 of \(16, 16, 64\) \(received \(16, 16, 16\)\)"),
         ({"taps": {"conv5": [4, 4, 64]}}, "received None"),
         ({"sha256": ["0" * 64]}, "SHA-256 0000"),
     ):
@@ -198,37 +201,41 @@ def test_cards_check_structure_and_sha256(shelf: Path, tmp_path: Path) -> None:
     with pytest.raises(RefusedError, match="card fr1, an IResNet"):
         convert_fr(ConvertFr(weights, out, card="fr1"))
     assert not out.exists()
-    known = write_card(tmp_path, sha256=[formats.sha256_file(weights)])
-    assert "the one card card knows" in convert_fr(ConvertFr(weights, out, card=known)).text
 
 
-def test_a_card_without_sha256_trusts_the_first_file(shelf: Path, tmp_path: Path) -> None:
-    card = write_card(tmp_path)
-    text = convert_fr(ConvertFr(shelf / "model.onnx", tmp_path / "models" / "one", card=card)).text
-    assert "trusted on first use: nobody published the hash of a test" in text
+def test_a_card_without_sha256_trusts_the_first_file_and_above_tolerance_nothing_is_saved(
+    again: Conversion, shelf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "trusted on first use: nobody published the hash of a test" in again.text
+    beside, card = shelf / "again", str(shelf / "card.yaml")
     with pytest.raises(RefusedError, match="was converted from another file for card card"):
-        convert_fr(ConvertFr(shelf / "other.onnx", tmp_path / "models" / "two", card=card))
-    convert_fr(ConvertFr(shelf / "model.onnx", tmp_path / "models" / "three", card=card))
+        convert_fr(ConvertFr(shelf / "other.onnx", beside / "two", card=card))
+    monkeypatch.setattr(parity, "is_within", lambda *_: False)
+    with pytest.raises(RefusedError, match="Nothing was saved"):  # the card knows this file by now
+        convert_fr(ConvertFr(shelf / "model.onnx", beside / "three", card=card))
+    assert not (beside / "three" / "model.keras").exists()
 
 
-def test_a_truncated_extractor_as_onnx(shelf: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    text = convert_fr(ConvertFr(shelf / "model.onnx", out, to="onnx", export_taps=("conv2", "conv1"))).text
-    assert "| conv2   | keras (extractor.onnx) |" in text
-    session = onnxruntime.InferenceSession(out / "extractor.onnx")
-    assert {entry.name for entry in session.get_outputs()} == {"conv1", "conv2"}
-    assert (out / "extractor.onnx").stat().st_size < (shelf / "model.onnx").stat().st_size / 2
-    images = np.random.default_rng(1).normal(size=(3, 112, 112, 3)).astype(np.float32)
-    received = session.run(["conv2"], {"image": images})[0]
-    expected = zoo.load_audited(out)(images)["conv2"]
+def test_a_truncated_extractor_as_onnx(again: Conversion, shelf: Path) -> None:
+    assert again.out is not None
+    assert "| stage1  | keras (extractor.onnx) |" in again.text
+    session = onnxruntime.InferenceSession(again.out / "extractor.onnx")
+    assert {entry.name for entry in session.get_outputs()} == {"conv1", "stage1"}
+    assert (again.out / "extractor.onnx").stat().st_size < (shelf / "model.onnx").stat().st_size / 2
+    images = np.random.default_rng(1).normal(size=(3, SIDE, SIDE, 3)).astype(np.float32)
+    received = session.run(["stage1"], {"image": images})[0]
+    expected = zoo.load_audited(again.out)(images)["stage1"]
     assert np.linalg.norm(received - expected) < 1e-5 * np.linalg.norm(expected)
 
 
 def test_scaling_of_pixels_is_built_in(converted: Path, shelf: Path, tmp_path: Path) -> None:
-    """Whatever the file wants, the model that is saved takes (x - 127.5) / 127.5."""
-    text = convert_fr(ConvertFr(shelf / "model.onnx", tmp_path / "a", mean=(120.0, 110.0, 100.0), std=(60.0,))).text
+    """Whatever the file wants, and its card says, the model that is saved takes (x - 127.5) / 127.5."""
+    own = {"mean": (120.0, 110.0, 100.0), "std": (60.0,)}
+    known = write_card(tmp_path, sha256=[formats.sha256_file(shelf / "model.onnx")])
+    text = convert_fr(ConvertFr(shelf / "model.onnx", tmp_path / "a", card=known, **own)).text
+    assert "the one card card knows" in text
     assert "scaled as the command says" in text
-    pixels = np.random.default_rng(1).uniform(0, 255, (1, 112, 112, 3)).astype(np.float32)
+    pixels = np.random.default_rng(1).uniform(0, 255, (1, SIDE, SIDE, 3)).astype(np.float32)
     wide = zoo.load_audited(tmp_path / "a")((pixels - 127.5) / 127.5)["conv1"]
     plain = zoo.load_audited(converted)((pixels - np.float32([120, 110, 100])) / 60)["conv1"]
     assert np.linalg.norm(wide - plain) < 1e-5 * np.linalg.norm(plain)
@@ -290,15 +297,15 @@ def test_a_mint_on_a_converted_model(converted: Path, tmp_path: Path, monkeypatc
         "evaluate": ("synthetic:1/scan/200-219/2",), "held_out": "synthetic:1/web/40-59/2", "num_train": 70,
         "num_test": 20, "num_seeds": 1, "quiet": True,
     }  # fmt: skip
-    text = train_mint(TrainMint("vanilla", tmp_path / "run", ("conv4",), precision="mixed_bfloat16", **options)).text
+    text = train_mint(TrainMint("vanilla", tmp_path / "run", ("conv2",), precision="mixed_bfloat16", **options)).text
     assert "AAD in mixed_bfloat16" in text
     measured = formats.read_json(tmp_path / "run" / "precision.json")
-    assert measured["cosine"]["conv4_max"] > 0.99
+    assert measured["cosine"]["conv2_max"] > 0.99
     assert formats.read_manifest(tmp_path / "run" / "aad", "aad")["config"]["precision"] == "mixed_bfloat16"
-    export_tflite(ExportTflite(tmp_path / "run", tmp_path / "bundle", "conv4", quiet=True))
+    export_tflite(ExportTflite(tmp_path / "run", tmp_path / "bundle", "conv2", quiet=True))
     assert formats.read_json(tmp_path / "bundle" / formats.MANIFEST)["parity"]["max_logit_difference"] < 1e-4
-    again = train_mint(TrainMint("vanilla", tmp_path / "run", ("conv4",), precision="mixed_bfloat16", **options))
-    assert "conv4" in again.text
+    again = train_mint(TrainMint("vanilla", tmp_path / "run", ("conv2",), precision="mixed_bfloat16", **options))
+    assert "conv2" in again.text
     assert formats.read_json(tmp_path / "run" / "precision.json") == measured
 
 
@@ -361,7 +368,7 @@ def test_onnx_tf_that_fails_says_why(shelf: Path, tmp_path: Path) -> None:
     python.write_text("#!/bin/sh\necho 'Traceback' >&2\necho 'KeyError: Fancy' >&2\nexit 1\n")
     python.chmod(0o755)
     with pytest.raises(InputError, match="received: KeyError: Fancy"):
-        onnx_tf.run(onnx.load(shelf / "model.onnx"), {"input.1": np.zeros((1, 3, 112, 112))}, ["123"], python)
+        onnx_tf.run(onnx.load(shelf / "model.onnx"), {"input.1": np.zeros((1, 3, SIDE, SIDE))}, ["123"], python)
 
 
 def test_verification_of_what_is_not_a_converted_face_model(audited_folder: Path, tmp_path: Path) -> None:
@@ -373,7 +380,7 @@ def test_verification_of_what_is_not_a_converted_face_model(audited_folder: Path
     with pytest.raises(InputError, match="Choose another --out"):
         verify_fr(VerifyFr(tmp_path / "pairs.bin", model=audited_folder, out=audited_folder, quiet=True))
     assert (audited_folder / "verification.json").read_bytes() == before
-    small = files.make_onnx(files.random_state(side=32), files.Dialect(input_shape=("n", 3, 32, 32)))
+    small = files.make_onnx(random_state(1), files.Dialect(input_shape=("n", 3, SIDE, SIDE)))
     onnx.save(small, tmp_path / "small.onnx")
     found = verify_fr(VerifyFr(tmp_path / "pairs.bin", onnx=tmp_path / "small.onnx", out=tmp_path / "o", num_ranked=0))
     assert found.record["accuracy"] == 1.0
