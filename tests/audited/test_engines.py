@@ -34,6 +34,7 @@ def engine(seconds: float, changes: Mapping[str, float] | None = None) -> Forwar
     return run
 
 
+@pytest.mark.slow
 def test_litert_says_nothing_of_what_it_runs_on() -> None:
     program = (
         "import keras, numpy as np\nfrom mint_keras.audited import litert\n"

@@ -14,6 +14,8 @@ from mint_keras.data import images, pairs
 from mint_keras.records import InputError
 from mint_keras.statistics import verification
 
+pytestmark = pytest.mark.usefixtures("untraced")
+
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from mint_keras.audited import iresnet, taps
 from mint_keras.records import InputError
+from tests.audited.test_iresnet import PARAMETERS
 
 SHAPES = {
     "conv1": (56, 56, 64),
@@ -16,13 +17,19 @@ SHAPES = {
 }
 
 
-def test_r100_shapes() -> None:
-    extractor = taps.extractor(iresnet.build("r100"), list(SHAPES))
+@pytest.fixture(scope="module")
+def r100() -> keras.Model:
+    return iresnet.build("r100")
+
+
+def test_r100_shapes(r100: keras.Model) -> None:
+    assert r100.count_params() == PARAMETERS["r100"]
+    extractor = taps.extractor(r100, list(SHAPES))
     assert {name: output.shape[1:] for name, output in extractor.output.items()} == SHAPES
 
 
-def test_taps_are_the_last_block_of_each_stage() -> None:
-    layers = taps.tap_layers(iresnet.build("r100"))
+def test_taps_are_the_last_block_of_each_stage(r100: keras.Model) -> None:
+    layers = taps.tap_layers(r100)
     assert [layers[tap] for tap in ("conv1", "conv2", "conv3", "stage4", "outcome")] == [
         "stage1_block3_bn3",
         "stage2_block13_bn3",

@@ -132,6 +132,7 @@ class TestTraining:
         losses = np.genfromtxt(classifier / "training.csv", delimiter=",", names=True)["loss"]
         assert losses[-1] < losses[0]
 
+    @pytest.mark.slow
     def test_an_interrupted_training_ends_like_an_uninterrupted_one(
         self, data: Path, classifier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -51,8 +51,9 @@ def test_the_copy_in_keras_2_is_the_same_head(head: keras.Model, data: LabelledA
 
 
 def test_quantisation_aware_training_keeps_the_layers_and_moves_the_weights(
-    head: keras.Model, data: LabelledAad
+    head: keras.Model, data: LabelledAad, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(compression, "_EPOCHS", 1)
     before = head.get_weights()
     trained = compression.compress(compression.QAT, head, data, seed=1)
     assert [layer.name for layer in trained.layers] == [layer.name for layer in head.layers]

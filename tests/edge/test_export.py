@@ -26,10 +26,14 @@ def faces() -> np.ndarray:
     return np.stack([synthetic.render(f"synthetic:1/phone/{k}/0") for k in range(6)])
 
 
+def network(size: int = 112) -> keras.Model:
+    return iresnet.iresnet(iresnet.IResNetSpec((1, 1), (16, 16), 16), size)
+
+
 @pytest.fixture(scope="module")
 def fused() -> keras.Model:
     keras.utils.set_random_seed(1)
-    extractor = taps.extractor(iresnet.build("tiny"), ["conv1"])
+    extractor = taps.extractor(network(), ["conv1"])
     return export.fuse(extractor, cnn.build({"conv1": extractor.output["conv1"].shape[1:]}))
 
 
@@ -46,8 +50,8 @@ def run(content: bytes, faces: np.ndarray, folder: Path) -> np.ndarray:
 @pytest.mark.parametrize("head", ["vanilla", "cnn"])
 def test_fused_model_and_tflite_equal_the_parts(head: str, faces: np.ndarray, tmp_path: Path) -> None:
     keras.utils.set_random_seed(1)
-    names, pooling = (["conv1", "outcome"], "max") if head == "vanilla" else (["conv3", "conv4"], None)
-    extractor = taps.extractor(iresnet.build("tiny"), names, pooling)
+    names, pooling = (["conv1", "outcome"], "max") if head == "vanilla" else (["conv1", "conv2"], None)
+    extractor = taps.extractor(network(), names, pooling)
     shapes = {tap: extractor.output[tap].shape[1:] for tap in names}
     model = (vanilla if head == "vanilla" else cnn).build(shapes)
     joined = export.fuse(extractor, model)
@@ -117,7 +121,7 @@ def test_one_file_takes_any_number_of_faces(plain: bytes, fused: keras.Model, fa
 
 def test_faces_are_enlarged_for_a_model_of_more_pixels(faces: np.ndarray) -> None:
     keras.utils.set_random_seed(1)
-    extractor = taps.extractor(iresnet.build("tiny", 160), ["conv1"], "max")
+    extractor = taps.extractor(network(160), ["conv1"], "max")
     head = vanilla.build({"conv1": extractor.output["conv1"].shape[1:]})
     enlarged = np.stack([images.Framing(160).apply(face) for face in faces])  # rounded to whole numbers there
     expected = head.predict(extractor.predict(iresnet.normalise(enlarged), verbose=0), verbose=0)
@@ -195,6 +199,7 @@ class TestStage:
         self.export(run_folder, tmp_path / "out", force=True)
         assert "dropped" in bundle.read_bundle(tmp_path / "out").manifest["parity"]["refused"]
 
+    @pytest.mark.slow
     def test_a_dead_head_is_refused(self, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         from mint_keras.scorers import head as heads
 

@@ -21,6 +21,8 @@ from mint_keras.audited.convert.onnx import Converted
 from mint_keras.records import InputError, ParityRecord, RefusedError
 from studies import every_format
 
+pytestmark = pytest.mark.usefixtures("untraced")
+
 SIDE = 16
 
 

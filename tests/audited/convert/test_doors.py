@@ -22,10 +22,13 @@ from mint_keras.audited.cards import ARCFACE, RAW, UNIT, Preprocessing
 from mint_keras.audited.convert import doors, pixels, proof, quantised, saved_model, sources
 from mint_keras.audited.convert import graph as graphs
 from mint_keras.audited.convert import onnx as onnx_source
+from mint_keras.audited.convert.onnx import Converted
 from mint_keras.records import InputError, RefusedError
 from studies import every_format
 from tests.audited.convert import files
 from tests.audited.convert.test_operators import model, node, weights
+
+pytestmark = pytest.mark.usefixtures("untraced")
 
 SIDE = 16
 NOISE = np.rint(np.random.default_rng(3).uniform(0, 255, (2, SIDE, SIDE, 3))).astype(np.float32)
@@ -91,18 +94,22 @@ def test_integers_are_judged_by_faces_whose_ranges_they_have(shelf: Path) -> Non
 
 
 @pytest.fixture(scope="module")
-def quantised_iresnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def quantised_iresnet(tmp_path_factory: pytest.TempPathFactory) -> tuple[Converted, parity.Oracle, list[np.ndarray]]:
+    """What a file of int8 becomes, its interpreter, and the weights of the first convolution."""
     path = tmp_path_factory.mktemp("iresnet") / "model.tflite"
     every_format._write("IResNet", "tflite_int8", path)
-    return path
+    source = sources.open_source(path)
+    converted = source.to_keras(ARCFACE, None, "audited")
+    first = next(layer for layer in converted.model.layers if isinstance(layer, layers.Conv2D))
+    return converted, source.oracles[-1], first.get_weights()
 
 
 @pytest.mark.parametrize("change", ["right", "red and blue", "grey", "transposed"])
-def test_a_wrong_reading_is_seen_on_faces_where_noise_is_cut_off(change: str, quantised_iresnet: Path) -> None:
-    source = sources.open_source(quantised_iresnet)
-    converted = source.to_keras(ARCFACE, None, "audited")
+def test_a_wrong_reading_is_seen_on_faces_where_noise_is_cut_off(
+    change: str, quantised_iresnet: tuple[Converted, parity.Oracle, list[np.ndarray]]
+) -> None:
+    converted, oracle, (kernel, *others) = quantised_iresnet
     first = next(layer for layer in converted.model.layers if isinstance(layer, layers.Conv2D))
-    kernel, *others = first.get_weights()
     grey = np.repeat(kernel.mean(2, keepdims=True), 3, 2)
     changed = {"red and blue": kernel[:, :, ::-1], "grey": grey, "transposed": kernel.transpose(1, 0, 2, 3)}
     first.set_weights([changed.get(change, kernel), *others])
@@ -111,10 +118,10 @@ def test_a_wrong_reading_is_seen_on_faces_where_noise_is_cut_off(change: str, qu
     taps = {"outcome": converted.outputs["outcome"]}
     shown = {"faces": faces.astype(np.float32), "noise": noise}
     if change == "right":
-        assert parity.check(converted, taps, source.oracles[-1], shown, (8,))
+        assert parity.check(converted, taps, oracle, shown, (8,))
         return
     with pytest.raises(RefusedError, match="tap outcome on faces less their mean has"):
-        parity.check(converted, taps, source.oracles[-1], shown, (8,))
+        parity.check(converted, taps, oracle, shown, (8,))
 
 
 @pytest.mark.parametrize(("name", "is_of_faces"), [("int8", True), ("int8_dynamic", False), ("fp32", False)])

@@ -20,6 +20,8 @@ from mint_keras.audited.convert.onnx import Converted
 from mint_keras.records import InputError, RefusedError
 from tests.audited.convert import files
 
+pytestmark = pytest.mark.usefixtures("untraced")
+
 NOISE = np.random.default_rng(7).uniform(0, 255, (9, files.SIDE, files.SIDE, 3)).astype(np.float32)
 TAPS = ["conv1", "conv2", "stage1", "stage2", "outcome"]
 BLOCKS = (2, 1)

@@ -18,6 +18,8 @@ from mint_keras.audited.convert.onnx import Converted
 from mint_keras.audited.convert.operators import OPERATORS
 from mint_keras.records import InputError
 
+pytestmark = pytest.mark.usefixtures("untraced")
+
 SIZE = 12
 Weights = dict[str, np.ndarray]
 

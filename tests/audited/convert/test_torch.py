@@ -12,6 +12,8 @@ from mint_keras.audited.convert import sources, torch
 from mint_keras.records import InputError
 from studies import every_format, torch_files
 
+pytestmark = pytest.mark.usefixtures("untraced")
+
 PIXELS = np.rint(np.random.default_rng(7).uniform(0, 255, (2, 64, 64, 3))).astype(np.float32)
 # Of PyTorch 2.13 with arcface_torch's modules: the mean size of what hooks caught, and the second face's first numbers.
 PYTORCH = {
