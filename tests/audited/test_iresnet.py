@@ -27,7 +27,7 @@ def test_every_architecture_has_a_count() -> None:
 def test_parameter_count(arch: str) -> None:
     spec = iresnet.ARCHITECTURES[arch]
     assert PARAMETERS[arch] == torch_count(spec) + moving_count(spec)
-    if arch in ("r34", "r50", "r100", "r200"):  # as the others but for the number of blocks; test_taps builds r100
+    if arch in ("r34", "r50", "r100", "r200"):  # as the others but for the number of blocks; test_taps builds R100
         return
     model = iresnet.build(arch)
     assert model.count_params() == PARAMETERS[arch]

@@ -17,18 +17,12 @@ SHAPES = {
 }
 
 
-@pytest.fixture(scope="module")
-def r100() -> keras.Model:
-    return iresnet.build("r100")
-
-
-def test_r100_shapes(r100: keras.Model) -> None:
+@pytest.mark.slow
+def test_r100_shapes() -> None:
+    r100 = iresnet.build("r100")
     assert r100.count_params() == PARAMETERS["r100"]
     extractor = taps.extractor(r100, list(SHAPES))
     assert {name: output.shape[1:] for name, output in extractor.output.items()} == SHAPES
-
-
-def test_taps_are_the_last_block_of_each_stage(r100: keras.Model) -> None:
     layers = taps.tap_layers(r100)
     assert [layers[tap] for tap in ("conv1", "conv2", "conv3", "stage4", "outcome")] == [
         "stage1_block3_bn3",
@@ -37,6 +31,13 @@ def test_taps_are_the_last_block_of_each_stage(r100: keras.Model) -> None:
         "stage4_block3_add",
         "features",
     ]
+
+
+def test_taps_are_the_last_block_of_each_stage() -> None:
+    layers = taps.tap_layers(iresnet.iresnet(iresnet.IResNetSpec((2, 10), (16, 16), 8), 16))
+    assert [layers[tap] for tap in ("conv1", "conv2", "stage2", "outcome")] == [
+        "stage1_block2_bn3", "stage2_block10_bn3", "stage2_block10_add", "features"
+    ]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -25,6 +25,8 @@ from mint_keras.runs import report
 from mint_keras.runs.run import open_run
 from mint_keras.runs.spec import RunSpec
 
+pytestmark = pytest.mark.usefixtures("loaded_once")
+
 NUM_TRAIN, NUM_TEST = 130, 40
 COLOURS = np.array([(200, 40, 40), (40, 200, 40), (40, 40, 200)])
 

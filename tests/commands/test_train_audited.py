@@ -3,7 +3,6 @@
 import shutil
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 
@@ -77,10 +76,9 @@ def tune(first: Path, out: Path, **options: object) -> TrainedModel:
 
 @pytest.fixture(scope="module")
 def first_folder(audited_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network of two stages that takes 32 pixels, with all taps as outputs, as a conversion has them."""
+    """A network of two stages that takes 32 pixels, in place of the trained one."""
     folder = shutil.copytree(audited_folder, tmp_path_factory.mktemp("first") / "model")
-    model = iresnet.iresnet(iresnet.IResNetSpec((1, 1), (16, 16), 16), image_size=32)
-    zoo.save_audited(folder, taps.with_taps(model, taps.tap_tensors(model)), {})
+    zoo.save_audited(folder, iresnet.iresnet(iresnet.IResNetSpec((1, 1), (16, 16), 16), image_size=32), {})
     return folder
 
 
@@ -140,10 +138,10 @@ class TestFromAModel:
 
     @pytest.mark.slow
     def test_it_may_be_gone_on_with(self, tuned: TrainedModel, tmp_path: Path) -> None:
-        trained = shutil.copytree(tuned.out, tmp_path / "trained")  # such a network has the embedding alone as output
+        converted = shutil.copytree(tuned.out, tmp_path / "converted")  # such a network has all taps as outputs
         model = zoo.load_audited(tuned.out)
-        zoo.save_audited(trained, keras.Model(model.input, taps.tap_tensors(model)[taps.OUTCOME]), {})
-        again = tune(trained, tmp_path / "again", trainable="stage2_block1_bn1")
+        zoo.save_audited(converted, taps.with_taps(model, taps.tap_tensors(model)), {})
+        again = tune(converted, tmp_path / "again", trainable="stage2_block1_bn1")
         assert again.figures["before"]["num_pairs"] == again.figures["num_pairs"]
 
     @pytest.mark.parametrize(

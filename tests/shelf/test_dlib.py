@@ -56,7 +56,8 @@ class TestFolder:
         assert f"accuracy {record['accuracy']:.4f}, AUC {record['auc']:.4f}" in card
         assert "Permission is hereby granted" in (FOLDER / "LICENSE").read_text()
 
-    def test_it_is_observed_as_the_lab_model_is(self, few_views: None) -> None:
+    @pytest.mark.slow
+    def test_it_is_observed_as_the_lab_model_is(self) -> None:
         network, samples = mint.load_model("dlib"), mint.samples("synthetic:1/web/0-2/2")
         seen = mint.observe(network, samples)
         assert network.taps == ("conv1", "conv2", "conv3", "conv4", "outcome")
