@@ -87,15 +87,6 @@ def tuned(first_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Train
     return tune(first_folder, tmp_path_factory.mktemp("tuned") / "stage2")
 
 
-def test_again_changes_nothing_and_gives_the_figures(first_folder: Path, tuned: TrainedModel) -> None:
-    before = formats.sha256_file(tuned.out / "model.keras")
-    trained = tune(first_folder, tuned.out)
-    assert formats.sha256_file(tuned.out / "model.keras") == before
-    assert trained.figures == tuned.figures == formats.read_json(tuned.out / "verification.json")
-    assert f"AUC {trained.figures['auc']:.4f}" in trained.text
-    assert trained.out == tuned.out
-
-
 class TestFromAModel:
     def test_the_rest_of_the_network_stays(self, first_folder: Path, tuned: TrainedModel) -> None:
         faces = iresnet.normalise(np.random.default_rng(1).integers(0, 256, (2, 32, 32, 3), np.uint8))
@@ -122,19 +113,22 @@ class TestFromAModel:
         assert not set(members.identity) & set(sample_tables.read_samples(tuned.out / "held_out.parquet").identity)
         assert not (tuned.out / "maps.npy").exists()
 
-    def test_shadows_are_of_everybody_and_come_later_as_well(
+    def test_again_changes_nothing_but_shadows_which_are_of_everybody_and_come_later_as_well(
         self, first_folder: Path, tuned: TrainedModel, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         given: list[tuple] = []
         monkeypatch.setattr(shadows, "train_shadows", lambda *arguments: given.append(arguments))
         before = formats.sha256_file(tuned.out / "model.keras")
-        tune(first_folder, tuned.out, shadows=3)
+        trained = tune(first_folder, tuned.out, shadows=3)
         first, table, _, settings, num, share, out = given[0]
         assert (num, share, out, settings.trainable) == (3, 0.5, tuned.out, "stage2")
         assert len(np.unique(table.people())) == 20
         start = zoo.load_audited(first_folder).get_weights()
         assert all(np.array_equal(a, b) for a, b in zip(first().get_weights(), start, strict=True))
         assert formats.sha256_file(tuned.out / "model.keras") == before
+        assert trained.figures == tuned.figures == formats.read_json(tuned.out / "verification.json")
+        assert f"AUC {trained.figures['auc']:.4f}" in trained.text
+        assert trained.out == tuned.out
 
     @pytest.mark.slow
     def test_it_may_be_gone_on_with(self, tuned: TrainedModel, tmp_path: Path) -> None:

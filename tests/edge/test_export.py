@@ -17,6 +17,8 @@ from mint_keras.data import images, synthetic
 from mint_keras.edge import bundle, export, scorer
 from mint_keras.heads import cnn, specs, vanilla
 from mint_keras.records import InputError, RefusedError
+from mint_keras.runs.run import choose_samples
+from mint_keras.runs.spec import read_spec
 from mint_keras.statistics import division
 from tests.statistics.worlds import draw
 
@@ -239,12 +241,10 @@ class TestStage:
 
 
 def test_logits_that_are_no_numbers_are_refused(run_folder: Path) -> None:
-    from mint_keras.runs import run as runs
-
-    opened = runs.reopen(run_folder)
+    protocol = choose_samples(read_spec(run_folder))
     head = export.TrainedHead("vanilla", "conv4", 1, None, None)  # type: ignore[arg-type] # only its name counts
-    faces = export.ComparedFaces(opened.protocol, np.zeros(0), np.zeros(0))
-    logit = np.zeros(len(opened.protocol.table))
+    faces = export.ComparedFaces(protocol, np.zeros(0), np.zeros(0))
+    logit = np.zeros(len(protocol.table))
     assert faces.scores(head, [logit])
     logit[:3] = np.nan
     with pytest.raises(RefusedError, match=f"NaN or infinity for 3 of {len(logit)}"):

@@ -66,20 +66,23 @@ def outcome(source: sources.ForeignModel) -> np.ndarray:
     return runtime.forward(cut)(iresnet.normalise(NOISE))["outcome"]
 
 
+@pytest.fixture(scope="module")
+def expected() -> np.ndarray:
+    return np.asarray(files.from_state(STATE).model(iresnet.normalise(NOISE))["outcome"])
+
+
 @pytest.mark.parametrize("name", FLOAT)
-def test_every_format_gives_the_same_network(name: str, shelf: Path) -> None:
-    expected = np.asarray(files.from_state(STATE).model(iresnet.normalise(NOISE))["outcome"])
+def test_every_format_gives_the_same_network(name: str, shelf: Path, expected: np.ndarray) -> None:
     received = outcome(sources.open_source(shelf / name))
     assert np.linalg.norm(received - expected) < (1e-3 if "fp16" in name else 1e-5) * np.linalg.norm(expected)
 
 
 @pytest.mark.parametrize("name", ["int8", "int8_dynamic"])
-def test_int8_is_dequantised_and_stands_beside_its_interpreter(name: str, shelf: Path) -> None:
+def test_int8_is_dequantised_and_stands_beside_its_interpreter(name: str, shelf: Path, expected: np.ndarray) -> None:
     source = sources.open_source(shelf / f"{name}.tflite")
     assert source.format == "TFLite, int8"
     assert source.graph.notes == (quantised.ROUNDED,)
     assert [oracle.tolerance for oracle in source.oracles] == [parity.EXACT, parity.ROUNDED]
-    expected = np.asarray(files.from_state(STATE).model(iresnet.normalise(NOISE))["outcome"])
     received = outcome(source)
     assert 1e-5 < np.linalg.norm(received - expected) / np.linalg.norm(expected) < 0.2
 
