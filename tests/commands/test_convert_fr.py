@@ -144,6 +144,10 @@ def test_a_checkpoint_is_verified_only_by_verification(shelf: Path, tmp_path: Pa
     record = formats.read_json(out / "verification.json")
     claims.add_verification(out, record | {"pixels": {"is_right": True}})
     assert formats.read_json(out / "parity.json")["verification"].startswith("file verified: accuracy 1.0000")
+
+
+@pytest.mark.slow
+def test_a_checkpoint_is_verified_by_another_file(shelf: Path, tmp_path: Path) -> None:
     # The other file is shown its pixels as this one, not as insightface's rule has it.
     checked = ConvertFr(
         shelf / "backbone.pth", tmp_path / "b", pixels="BGR, 0..1", cross_check=str(shelf / "model.onnx")
@@ -290,22 +294,25 @@ def test_verification_needs_one_model_and_readable_images(converted: Path, tmp_p
 
 
 @pytest.mark.long
-def test_a_mint_on_a_converted_model(converted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mint_on_a_converted_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dialect = files.Dialect(input_shape=("None", 3, 112, 112))
+    onnx.save(files.make_onnx(files.random_state(5, side=112), dialect), tmp_path / "model.onnx")
+    convert_fr(ConvertFr(tmp_path / "model.onnx", model := tmp_path / "model"))
     monkeypatch.setattr(runtime, "measure", functools.partial(runtime.measure, seconds=0.2))
     options = {
-        "audited": converted, "members": "synthetic:1/web/0-29/4", "externals": ("synthetic:1/news/100-129/4",),
+        "audited": model, "members": "synthetic:1/web/0-29/4", "externals": ("synthetic:1/news/100-129/4",),
         "evaluate": ("synthetic:1/scan/200-219/2",), "held_out": "synthetic:1/web/40-59/2", "num_train": 70,
         "num_test": 20, "num_seeds": 1, "quiet": True,
     }  # fmt: skip
-    text = train_mint(TrainMint("vanilla", tmp_path / "run", ("conv2",), precision="mixed_bfloat16", **options)).text
+    text = train_mint(TrainMint("vanilla", tmp_path / "run", ("conv4",), precision="mixed_bfloat16", **options)).text
     assert "AAD in mixed_bfloat16" in text
     measured = formats.read_json(tmp_path / "run" / "precision.json")
-    assert measured["cosine"]["conv2_max"] > 0.99
+    assert measured["cosine"]["conv4_max"] > 0.99
     assert formats.read_manifest(tmp_path / "run" / "aad", "aad")["config"]["precision"] == "mixed_bfloat16"
-    export_tflite(ExportTflite(tmp_path / "run", tmp_path / "bundle", "conv2", quiet=True))
+    export_tflite(ExportTflite(tmp_path / "run", tmp_path / "bundle", "conv4", quiet=True))
     assert formats.read_json(tmp_path / "bundle" / formats.MANIFEST)["parity"]["max_logit_difference"] < 1e-4
-    again = train_mint(TrainMint("vanilla", tmp_path / "run", ("conv2",), precision="mixed_bfloat16", **options))
-    assert "conv2" in again.text
+    again = train_mint(TrainMint("vanilla", tmp_path / "run", ("conv4",), precision="mixed_bfloat16", **options))
+    assert "conv4" in again.text
     assert formats.read_json(tmp_path / "run" / "precision.json") == measured
 
 
