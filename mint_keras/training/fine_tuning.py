@@ -58,7 +58,8 @@ def split_at(model: keras.Model, trainable: str) -> Parts:
 
 
 def _parts(model: keras.Model, trainable: str) -> Parts | None:
-    named = [layer for layer in model.layers if layer.name == trainable]
+    # A tap that is an output has a layer of its name behind the stage, without weights: nothing of that would move.
+    named = [layer for layer in model.layers if layer.name == trainable and layer.weights]
     begun = [layer for layer in model.layers if trainable and layer.name.startswith(f"{trainable}_")]
     if not (chosen := named or begun) or not isinstance(chosen[0].input, keras.KerasTensor):
         return None

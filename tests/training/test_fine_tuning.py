@@ -48,6 +48,9 @@ class TestCut:
         model = network()
         named = taps.with_taps(model, taps.tap_tensors(model))
         parts = fine_tuning.split_at(named, "stage4")
+        assert (
+            parts.tail.count_params() == fine_tuning.split_at(model, "stage4").tail.count_params()
+        )  # all of the stage
         shown = iresnet.normalise(drawn_faces(4))
         found = parts.tail(parts.trunk(shown)[taps.OUTCOME])
         np.testing.assert_allclose(found, named(shown)[taps.OUTCOME], rtol=1e-5, atol=1e-5)
