@@ -215,6 +215,14 @@ def audited_folder(once: Once) -> Path:
 
 
 @pytest.fixture(scope="session")
+def quick_folder(audited_folder: Path, once: Once) -> Path:
+    """The same people with a network of one convolution, for whom it does not matter what their faces give."""
+    from tests.runs.small_model import small_model
+
+    return once("quick", lambda out: small_model(audited_folder, out))
+
+
+@pytest.fixture(scope="session")
 def run_folder(audited_folder: Path, once: Once) -> Path:
     """A small vanilla run on the tiny model."""
     from mint_keras.commands.train_mint import TrainMint, train_mint

@@ -11,8 +11,9 @@ import pytest
 from mint_keras import formats, score_files
 from mint_keras.commands import attacks as command
 from mint_keras.commands.attacks import Attacks, attacks
-from mint_keras.data import sample_tables
+from mint_keras.data import sample_tables, samples
 from mint_keras.records import InputError
+from tests.runs.small_model import small_model
 
 pytestmark = pytest.mark.usefixtures("loaded_once", "few_views")
 
@@ -24,14 +25,15 @@ def few(source: Path, to: Path) -> str:
     return str(to)
 
 
-def test_a_table_and_the_scores_behind_it(audited_folder: Path, tmp_path: Path) -> None:
-    members, others = (few(audited_folder / name, tmp_path / name) for name in (formats.MEMBERS, formats.HELD_OUT))
-    out = tmp_path / "attacks"
-    options = Attacks(audited_folder, out, members, others, reference=(Path("lab3"),), quiet=True)
+def test_a_table_and_the_scores_behind_it(quick_folder: Path, tmp_path: Path) -> None:
+    members, others = (few(quick_folder / name, tmp_path / name) for name in (formats.MEMBERS, formats.HELD_OUT))
+    out, reference = tmp_path / "attacks", small_model(quick_folder, tmp_path / "reference", seed=2)
+    sample_tables.write_samples(reference / formats.MEMBERS, samples.list_samples("synthetic:1/web/40-49/1"))
+    options = Attacks(quick_folder, out, members, others, reference=(reference,), quiet=True)
     found = attacks(options)
     names = {one.name for one in found.ranked}
     assert {"mint_plus_with_others_with_references", "rmia", "gradient_norm", "known_signs"} <= names
-    assert "lira_online" not in names  # lab3 was trained on none of these people
+    assert "lira_online" not in names  # the reference was trained on none of these people
     assert found.text.startswith((out / command.TABLE).read_text())
     lines = [json.loads(line) for line in (out / command.RESULTS).read_text().splitlines()]
     assert [line["name"] for line in lines] == [one.name for one in found.ranked]
@@ -39,4 +41,4 @@ def test_a_table_and_the_scores_behind_it(audited_folder: Path, tmp_path: Path) 
     assert set(scores) == names
     assert len(scores["rmia"].logit) == 80
     with pytest.raises(InputError, match="received 40 twice"):
-        attacks(Attacks(audited_folder, tmp_path / "same", members, members, quiet=True))
+        attacks(Attacks(quick_folder, tmp_path / "same", members, members, quiet=True))

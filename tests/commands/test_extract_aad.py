@@ -38,31 +38,31 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def maps(audited_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def maps(quick_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("maps") / "aad"
-    text = extract_aad(config(audited_folder, out, untrained=True)).text
+    text = extract_aad(config(quick_folder, out, untrained=True)).text
     assert "audited conv4: 120 x 7x7x16 float16" in text
     assert "untrained conv4: 120 x 7x7x16 float16" in text
     assert "in 3 shards, batches of 8" in text
     return out
 
 
-def test_again_changes_nothing_and_every_byte_is_verified(maps: Path, audited_folder: Path) -> None:
+def test_again_changes_nothing_and_every_byte_is_verified(maps: Path, quick_folder: Path) -> None:
     before = files(maps)
-    extract_aad(config(audited_folder, maps, untrained=True))
+    extract_aad(config(quick_folder, maps, untrained=True))
     assert files(maps) == before
     assert "every byte as it was written" in extract_aad(ExtractAad(maps, verify=True, quiet=True)).text
 
 
-def test_other_inputs_are_refused(maps: Path, audited_folder: Path) -> None:
+def test_other_inputs_are_refused(maps: Path, quick_folder: Path) -> None:
     for other in ({"taps": ("conv3",)}, {"samples": SAMPLES[:1]}, {"dtype": "float32"}, {"seed": 2}):
         with pytest.raises(RefusedError, match="--overwrite"):
-            extract_aad(config(audited_folder, maps, untrained=True, **other))
+            extract_aad(config(quick_folder, maps, untrained=True, **other))
 
 
-def test_all_poolings_at_once(maps: Path, audited_folder: Path, tmp_path: Path) -> None:
+def test_all_poolings_at_once(maps: Path, quick_folder: Path, tmp_path: Path) -> None:
     poolings = ("max", "mean", "std", "topk")
-    extract_aad(config(audited_folder, tmp_path / "out", pooling=poolings, taps=("conv4", "outcome")))
+    extract_aad(config(quick_folder, tmp_path / "out", pooling=poolings, taps=("conv4", "outcome")))
     opened = store.open_store(tmp_path / "out")
     assert opened is not None
     arrays = opened.arrays["audited"]
@@ -78,9 +78,9 @@ def test_all_poolings_at_once(maps: Path, audited_folder: Path, tmp_path: Path) 
         np.testing.assert_allclose(arrays[f"conv4_{pooling}"][:], vectors, atol=2e-3, err_msg=pooling)
 
 
-def test_the_batch_size_is_measured_once(audited_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_batch_size_is_measured_once(quick_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "best_batch_size", lambda functions, faces: (16, {16: 1.0}))
-    extract_aad(config(audited_folder, tmp_path / "out", batch_size=0))
+    extract_aad(config(quick_folder, tmp_path / "out", batch_size=0))
     assert formats.read_manifest(tmp_path / "out", "aad")["batch_size"] == 16
     for path in [*(tmp_path / "out" / "shards" / "000001").rglob("*.*")]:
         path.unlink()
@@ -90,7 +90,7 @@ def test_the_batch_size_is_measured_once(audited_folder: Path, tmp_path: Path, m
     del manifest["shards_sha256"]  # as if the process had been killed
     (tmp_path / "out" / "manifest.json").write_text(json.dumps(manifest))
     monkeypatch.setattr(plan, "best_batch_size", lambda functions, faces: (8, {8: 1.0}))
-    assert "batches of 16" in extract_aad(config(audited_folder, tmp_path / "out", batch_size=0)).text
+    assert "batches of 16" in extract_aad(config(quick_folder, tmp_path / "out", batch_size=0)).text
 
 
 def test_the_fastest_batch_wins_unless_it_gains_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,9 +102,9 @@ def test_the_fastest_batch_wins_unless_it_gains_nothing(monkeypatch: pytest.Monk
 @pytest.mark.slow
 @pytest.mark.parametrize(("precision", "cosine"), [("mixed_bfloat16", 0.999), ("int8", 0.98)])
 def test_a_lower_precision_says_what_it_costs(
-    precision: str, cosine: float, maps: Path, audited_folder: Path, tmp_path: Path
+    precision: str, cosine: float, maps: Path, quick_folder: Path, tmp_path: Path
 ) -> None:
-    text = extract_aad(config(audited_folder, tmp_path / "out", precision=precision)).text
+    text = extract_aad(config(quick_folder, tmp_path / "out", precision=precision)).text
     assert "times as fast as Keras in float32; smallest cosine with it: conv4 0." in text
     arrays = [store.open_store(folder).arrays["audited"]["conv4"][:] for folder in (maps, tmp_path / "out")]
     one, two = (values.astype(np.float64).reshape(120, -1) for values in arrays)
@@ -112,16 +112,16 @@ def test_a_lower_precision_says_what_it_costs(
     assert cosine < found.min() < 1 - 1e-9
 
 
-def test_onnx_runtime_gives_the_same(maps: Path, audited_folder: Path, tmp_path: Path, converted_once: None) -> None:
-    extract_aad(config(audited_folder, tmp_path / "out", backend="onnxruntime"))
+def test_onnx_runtime_gives_the_same(maps: Path, quick_folder: Path, tmp_path: Path, converted_once: None) -> None:
+    extract_aad(config(quick_folder, tmp_path / "out", backend="onnxruntime"))
     arrays = [store.open_store(folder).arrays["audited"]["conv4"][:] for folder in (maps, tmp_path / "out")]
     np.testing.assert_allclose(arrays[1], arrays[0], atol=2e-3)  # float16
     with pytest.raises(InputError, match="float32 only"):
-        extract_aad(config(audited_folder, tmp_path / "other", backend="onnxruntime", precision="mixed_float16"))
+        extract_aad(config(quick_folder, tmp_path / "other", backend="onnxruntime", precision="mixed_float16"))
 
 
 def test_auto_is_decided_once_and_kept(
-    maps: Path, audited_folder: Path, tmp_path: Path, converted_once: None, monkeypatch: pytest.MonkeyPatch
+    maps: Path, quick_folder: Path, tmp_path: Path, converted_once: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     onnx, out = engines.Engine(backends.ONNXRUNTIME), tmp_path / "out"
 
@@ -130,7 +130,7 @@ def test_auto_is_decided_once_and_kept(
         return engines.Choice(onnx, engines.open_all(networks, onnx), {engines.KERAS: 1.0, onnx: 3.5})
 
     monkeypatch.setattr(engines, "choose", choose)
-    text = extract_aad(config(audited_folder, out, backend="auto")).text
+    text = extract_aad(config(quick_folder, out, backend="auto")).text
     assert "Run by onnxruntime. Images per second here, over Keras': keras 1.00; onnxruntime 3.50." in text
     manifest = formats.read_json(out / formats.MANIFEST)
     assert (manifest["config"]["backend"], manifest["engine"]) == ("auto", {"backend": "onnxruntime", "xla": False})
@@ -141,23 +141,23 @@ def test_auto_is_decided_once_and_kept(
     shutil.rmtree(out / "shards" / "000001")
     formats.write_json(out / formats.MANIFEST, {k: v for k, v in manifest.items() if k != "shards_sha256"})
     monkeypatch.setattr(engines, "choose", lambda *given: pytest.fail("chosen again"))
-    extract_aad(config(audited_folder, out, backend="auto"))
+    extract_aad(config(quick_folder, out, backend="auto"))
     assert files(out) == before
     # Where it gives other numbers now, such as on another machine, nothing is mixed.
     shutil.rmtree(out / "shards" / "000001")
     formats.write_json(out / formats.MANIFEST, {k: v for k, v in manifest.items() if k != "shards_sha256"})
     monkeypatch.setattr(engines, "_AGAIN", 0.0)
     with pytest.raises(RefusedError, match="Expected Keras' numbers from onnxruntime on this machine: "):
-        extract_aad(config(audited_folder, out, backend="auto"))
+        extract_aad(config(quick_folder, out, backend="auto"))
 
 
-def test_a_plan_writes_nothing(audited_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plan_writes_nothing(quick_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "rate", lambda functions, faces, size: 100.0)
-    text = extract_aad(config(audited_folder, tmp_path / "out", dry_run=True, untrained=True)).text
+    text = extract_aad(config(quick_folder, tmp_path / "out", dry_run=True, untrained=True)).text
     assert "120 samples through audited, untrained" in text
     assert "audited conv4" in text
     assert not (tmp_path / "out").exists()
-    planned = config(audited_folder, tmp_path / "out", samples=(), dry_run=True, num_samples=100_000, shard_size=1024)
+    planned = config(quick_folder, tmp_path / "out", samples=(), dry_run=True, num_samples=100_000, shard_size=1024)
     text = extract_aad(planned).text
     assert "100,000 samples through audited" in text
     assert "7x7x16 float16:     0.157 GB" in text
@@ -188,16 +188,16 @@ def test_a_plan_for_a_model_one_does_not_have(tmp_path: Path, monkeypatch: pytes
         ({"verify": True}, "manifest.json"),
     ],
 )
-def test_bad_input_writes_nothing(options: dict, message: str, audited_folder: Path, tmp_path: Path) -> None:
+def test_bad_input_writes_nothing(options: dict, message: str, quick_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=message):
-        extract_aad(dataclasses.replace(config(audited_folder, tmp_path / "out"), **options))
+        extract_aad(dataclasses.replace(config(quick_folder, tmp_path / "out"), **options))
     assert not (tmp_path / "out").exists()
 
 
-def test_no_room_on_the_disk(audited_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_room_on_the_disk(quick_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda folder: type("Usage", (), {"free": 1000}))
     with pytest.raises(InputError, match="GB on the disk"):
-        extract_aad(config(audited_folder, tmp_path / "out"))
+        extract_aad(config(quick_folder, tmp_path / "out"))
 
 
 @pytest.mark.long
@@ -221,13 +221,13 @@ def test_killed_and_continued_the_bytes_are_those_of_a_whole_run(audited_folder:
 
 
 @pytest.fixture(scope="module")
-def store_folder(audited_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def store_folder(quick_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     sources = (
         "synthetic:1/scan/200-219/2", "synthetic:1/web/40-59/2", "synthetic:1/news/100-139/4",
         "synthetic:1/web/0-39/4",
     )  # fmt: skip
     out = tmp_path_factory.mktemp("store") / "aad"
-    extract_aad(config(audited_folder, out, samples=sources, untrained=True, batch_size=64, shard_size=100))
+    extract_aad(config(quick_folder, out, samples=sources, untrained=True, batch_size=64, shard_size=100))
     return out
 
 
@@ -242,15 +242,15 @@ class TestStoreForHeads:
         return RunSpec(**values | more)
 
     @pytest.mark.slow
-    def test_heads_train_on_a_store(self, store_folder: Path, audited_folder: Path, tmp_path: Path) -> None:
-        own = open_run(self.spec(audited_folder, aad="stored"), tmp_path / "own")
-        given = open_run(self.spec(audited_folder, store=store_folder), tmp_path / "given")
+    def test_heads_train_on_a_store(self, store_folder: Path, quick_folder: Path, tmp_path: Path) -> None:
+        own = open_run(self.spec(quick_folder, aad="stored"), tmp_path / "own")
+        given = open_run(self.spec(quick_folder, store=store_folder), tmp_path / "given")
         assert own.aad.table.sample_id.tolist() == given.aad.table.sample_id.tolist()
         for model in ("audited", "untrained"):
             one, two = (run.aad.seen(model)["conv4"][:] for run in (own, given))
             np.testing.assert_allclose(one, two, atol=2e-3)  # in other batches
         assert not (tmp_path / "given" / "aad").exists()
-        options = dataclasses.asdict(self.spec(audited_folder, store=store_folder))
+        options = dataclasses.asdict(self.spec(quick_folder, store=store_folder))
         assert "| conv4" in train_mint(TrainMint(out=tmp_path / "given", quiet=True, **options)).text
 
     @pytest.mark.parametrize(
@@ -265,10 +265,10 @@ class TestStoreForHeads:
         ],
     )
     def test_a_store_that_does_not_fit(
-        self, options: dict, error: type, message: str, maps: Path, audited_folder: Path, tmp_path: Path
+        self, options: dict, error: type, message: str, maps: Path, quick_folder: Path, tmp_path: Path
     ) -> None:
         with pytest.raises(error, match=message):
-            open_run(self.spec(audited_folder, **{"store": maps} | options), tmp_path / "out")
+            open_run(self.spec(quick_folder, **{"store": maps} | options), tmp_path / "out")
 
     def test_a_store_of_another_model(self, maps: Path, tmp_path: Path) -> None:
         with pytest.raises(RefusedError, match="another audited model"):

@@ -68,6 +68,7 @@ def test_what_a_run_gives_is_what_it_writes(run_folder: Path, audited_folder: Pa
     made = (run_folder / "heads" / "audited" / "conv4" / "head.keras").stat().st_mtime_ns
     trained = train_mint(small(audited_folder, run_folder, taps=("conv1", "conv4"), num_test=30))
     assert (run_folder / "heads" / "audited" / "conv4" / "head.keras").stat().st_mtime_ns == made
+    assert "Finished before, shown again." in trained.text
     assert trained.out == run_folder
     assert list(trained.results) == score_files.read_results(run_folder / "results.jsonl")
     written = score_files.read_scores(run_folder / "scores.csv")
@@ -75,19 +76,6 @@ def test_what_a_run_gives_is_what_it_writes(run_folder: Path, audited_folder: Pa
     assert keys[0] == keys[1]
     for part, kept in zip(trained.scores, written, strict=True):
         np.testing.assert_array_equal(part.logit, kept.logit)
-
-
-def test_a_killed_run_continues_to_identical_scores(run_folder: Path, audited_folder: Path, tmp_path: Path) -> None:
-    run = shutil.copytree(run_folder, tmp_path / "run")
-    before = (run / "scores.csv").read_bytes()
-    kept = (run / "heads" / "audited" / "conv1" / "head.keras").stat().st_mtime_ns
-    for path in ("scores.csv", "results.jsonl", "heads/audited/conv4/head.keras", "aad/manifest.json"):
-        (run / path).unlink()
-    train_mint(small(audited_folder, run, taps=("conv1", "conv4"), num_test=30))
-    assert (run / "scores.csv").read_bytes() == before
-    again = train_mint(small(audited_folder, run, taps=("conv1", "conv4"), num_test=30))
-    assert "Finished before, shown again." in again.text
-    assert (run / "heads" / "audited" / "conv1" / "head.keras").stat().st_mtime_ns == kept
 
 
 def test_other_settings_need_another_folder(run_folder: Path, audited_folder: Path, tmp_path: Path) -> None:
@@ -142,27 +130,30 @@ def test_heads_of_table_7(audited_folder: Path, tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.fixture(scope="module")
-def three(audited_folder: Path, once: Once) -> Path:
+def three(quick_folder: Path, once: Once) -> Path:
     """A run of three trainings on embeddings."""
-    return once("three", lambda out: train_mint(small(audited_folder, out, taps=("outcome",), num_seeds=3)))
+    return once("three", lambda out: train_mint(small(quick_folder, out, taps=("outcome",), num_seeds=3)))
 
 
-def test_several_trainings_are_reproducible_byte_for_byte(three: Path, audited_folder: Path, tmp_path: Path) -> None:
-    """Also where some of the heads are there already."""
+def test_several_trainings_are_reproducible_byte_for_byte(three: Path, quick_folder: Path, tmp_path: Path) -> None:
+    """Also where a run was killed: some of the heads are there already, and are not trained again."""
     again = shutil.copytree(three, tmp_path / "again")
     lost = ("audited/outcome", "audited_seed3/outcome", "untrained_seed2/outcome")
-    for path in (*(f"heads/{name}/head.keras" for name in lost), "scores.csv", "results.jsonl", "table.json"):
+    written = ("scores.csv", "results.jsonl", "table.json", "aad/manifest.json")
+    kept = (again / "heads/audited_seed2/outcome/head.keras").stat().st_mtime_ns
+    for path in (*(f"heads/{name}/head.keras" for name in lost), *written):
         (again / path).unlink()
-    train_mint(small(audited_folder, again, taps=("outcome",), num_seeds=3))
+    train_mint(small(quick_folder, again, taps=("outcome",), num_seeds=3))
+    assert (again / "heads/audited_seed2/outcome/head.keras").stat().st_mtime_ns == kept
     for path in sorted(three.rglob("*")):
         if path.suffix in (".csv", ".jsonl", ".keras", ".png") or path.name == "table.json":
             assert path.read_bytes() == (again / path.relative_to(three)).read_bytes(), path
 
 
 @pytest.mark.slow
-def test_other_kernels_change_no_conclusion(three: Path, audited_folder: Path, tmp_path: Path) -> None:
+def test_other_kernels_change_no_conclusion(three: Path, quick_folder: Path, tmp_path: Path) -> None:
     """Without oneDNN the last bits differ, and with them every head: each cell stays within the other's interval."""
-    options = ["--head", "vanilla", "--audited", str(audited_folder), "--taps", "outcome"]
+    options = ["--head", "vanilla", "--audited", str(quick_folder), "--taps", "outcome"]
     sizes = ["--num-train", "70", "--num-test", "20", "--quiet", "--out", str(tmp_path / "plain")]
     environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": "0"}
     command = [sys.executable, "scripts/train_mint.py", *options, *sizes]
@@ -213,10 +204,10 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_folders_of_real_files(folders: Path, audited_folder: Path, tmp_path: Path) -> None:
+def test_folders_of_real_files(folders: Path, quick_folder: Path, tmp_path: Path) -> None:
     options = {"externals": (str(folders / "phone"),), "evaluate": (str(folders / "cctv"),), "taps": ("conv4",)}
     text = report.describe(
-        open_run(RunSpec("vanilla", audited=audited_folder, **options, num_train=101, num_test=101), tmp_path / "out")
+        open_run(RunSpec("vanilla", audited=quick_folder, **options, num_train=101, num_test=101), tmp_path / "out")
     )
     assert "resized without alignment: phone 100" in text
     assert "2 files could not be used" in text
@@ -225,14 +216,14 @@ def test_folders_of_real_files(folders: Path, audited_folder: Path, tmp_path: Pa
     assert names == ["broken.jpg", "wide.png"]
 
 
-def test_photos_that_are_no_faces_are_counted_and_said(audited_folder: Path, tmp_path: Path) -> None:
+def test_photos_that_are_no_faces_are_counted_and_said(quick_folder: Path, tmp_path: Path) -> None:
     for k in range(70):
         folder = tmp_path / "wide" / str(k)
         folder.mkdir(parents=True)
         images.write_png(folder / "a.png", np.full((40, 60 + k % 2, 3), k, np.uint8))
     (tmp_path / "wide" / "0" / "b.jpg").write_bytes(b"junk")
     options = {"externals": (str(tmp_path / "wide"),), "taps": ("conv4",), "num_train": 71, "num_test": 40}
-    spec = RunSpec("vanilla", audited_folder, **options, evaluate=("synthetic:1/scan/900-919/2",))
+    spec = RunSpec("vanilla", quick_folder, **options, evaluate=("synthetic:1/scan/900-919/2",))
     said = r"0 externals\. 71 samples were rejected, 70 of them for: Expected an aligned face.*mint prepare cuts"
     with pytest.raises(InputError, match=said):
         open_run(spec, tmp_path / "out")
@@ -276,12 +267,12 @@ def test_real_photos_need_externals(audited_folder: Path, tmp_path: Path) -> Non
         train_mint(small(folder, tmp_path / "out"))
 
 
-def test_a_run_on_a_protocol_says_what_was_not_searched(audited_folder: Path, tmp_path: Path) -> None:
-    sides = {side: (str(audited_folder / f"{name}.parquet"),) for side, name in
+def test_a_run_on_a_protocol_says_what_was_not_searched(quick_folder: Path, tmp_path: Path) -> None:
+    sides = {side: (str(quick_folder / f"{name}.parquet"),) for side, name in
              (("members", "members"), ("externals", "held_out"))}  # fmt: skip
     protocol = tmp_path / "protocol"
     make_protocol(MakeProtocol("same-database", **sides, out=protocol, unscanned=True, num_train=70, num_test=30))
-    config = small(audited_folder, tmp_path / "run", taps=("conv1",), protocol=protocol)
+    config = small(quick_folder, tmp_path / "run", protocol=protocol)
     with pytest.raises(InputError, match="Expected --protocol, or samples by other options"):
         train_mint(dataclasses.replace(config, members=sides["members"][0]))
     trained = train_mint(config)

@@ -1,18 +1,14 @@
 """Runs with --baselines and with other poolings: the same rows from own AAD, from a store, and again."""
 
 import dataclasses
-import shutil
 import typing
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
-from keras import layers
 
 from mint_keras import formats, score_files, vectors
 from mint_keras.aad import pooling, store
-from mint_keras.audited import taps
 from mint_keras.commands.evaluate_mint import EvaluateMint, evaluate_mint
 from mint_keras.commands.export_tflite import ExportTflite, export_tflite
 from mint_keras.commands.extract_aad import ExtractAad, extract_aad
@@ -24,6 +20,7 @@ from mint_keras.runs.run import Run, baseline_names, fit_and_score, open_run
 from mint_keras.runs.spec import RunSpec
 from mint_keras.scorers import baselines
 from mint_keras.scorers.baselines import BASELINES
+from tests.runs.small_model import small_model
 
 pytestmark = pytest.mark.usefixtures("loaded_once")
 
@@ -55,36 +52,16 @@ def store_options(audited: Path, out: Path, **more: object) -> ExtractAad:
     return ExtractAad(**{"audited": str(audited), "out": out} | values | more)
 
 
-def small_model(audited: Path, folder: Path, *normalisation: layers.Layer) -> Path:
-    """Puts a network of one convolution in the place of an audited model."""
-    shutil.copytree(audited, folder)
-    inputs = keras.Input((112, 112, 3))
-    x = layers.Conv2D(16, 7, 16, activation="relu")(inputs)
-    for layer in normalisation:
-        x = layer(x)
-    outcome = layers.Dense(8)(layers.GlobalAveragePooling2D()(x))
-    formats.save_model(folder / "model.keras", taps.with_taps(keras.Model(inputs, x), {"conv4": x, "outcome": outcome}))
-    sha256 = formats.sha256_file(folder / "model.keras")
-    manifest = formats.read_json(folder / "manifest.json")
-    formats.write_json(folder / "manifest.json", {**manifest, "model_sha256": sha256})
-    return folder
-
-
-@pytest.fixture(scope="module")
-def model_folder(audited_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_model(audited_folder, tmp_path_factory.mktemp("small") / "model", layers.BatchNormalization())
-
-
 @pytest.fixture(scope="module")
 def plain_folder(audited_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """As exporters leave models whose normalisations they could fold."""
-    return small_model(audited_folder, tmp_path_factory.mktemp("plain") / "model")
+    return small_model(audited_folder, tmp_path_factory.mktemp("plain") / "model", is_normalised=False)
 
 
 @pytest.fixture(scope="module")
-def whole(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def whole(quick_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     out = tmp_path_factory.mktemp("baselines") / "run"
-    return out, train_mint(options(model_folder, out)).text
+    return out, train_mint(options(quick_folder, out)).text
 
 
 def scores_of(run: Run) -> dict[tuple[str, str, str, str], Scores]:
@@ -116,9 +93,9 @@ def test_all_baselines_stand_in_every_column(whole: tuple[Path, str]) -> None:
     assert rows["vanilla", AUDITED, "conv4", "familiar"].num_members == 20
 
 
-def test_compactness_says_who_has_no_other_face(whole: tuple[Path, str], model_folder: Path) -> None:
+def test_compactness_says_who_has_no_other_face(whole: tuple[Path, str], quick_folder: Path) -> None:
     folder, text = whole
-    run = open_run(spec_of(model_folder), folder)
+    run = open_run(spec_of(quick_folder), folder)
     rows, is_member = run.protocol.evaluations()["unseen_database"]
     table = run.protocol.table.take(rows)
     outcome = run.aad.seen(AUDITED)["outcome"][rows]
@@ -145,13 +122,13 @@ def test_evaluating_again_gives_the_same(whole: tuple[Path, str], tmp_path: Path
         assert (tmp_path / "again" / name).read_bytes() == (whole[0] / name).read_bytes()
 
 
-def test_a_store_gives_the_scores_of_own_aad(whole: tuple[Path, str], model_folder: Path, tmp_path: Path) -> None:
+def test_a_store_gives_the_scores_of_own_aad(whole: tuple[Path, str], quick_folder: Path, tmp_path: Path) -> None:
     before = by_key(score_files.read_scores(whole[0] / "scores.csv"))
-    own = scores_of(open_run(spec_of(model_folder), whole[0]))
-    text = extract_aad(store_options(model_folder, tmp_path / "aad", baselines=True)).text
+    own = scores_of(open_run(spec_of(quick_folder), whole[0]))
+    text = extract_aad(store_options(quick_folder, tmp_path / "aad", baselines=True)).text
     assert f"audited stability: {NUM_SAMPLES} x 3 float32" in text
     assert f"untrained bn_distance: {NUM_SAMPLES} x 1 float32" in text
-    given = scores_of(open_run(spec_of(model_folder, store=tmp_path / "aad"), tmp_path / "run"))
+    given = scores_of(open_run(spec_of(quick_folder, store=tmp_path / "aad"), tmp_path / "run"))
     assert own.keys() == given.keys() == {key for key in before if key[0] != "vanilla"}
     for key, part in own.items():
         assert part.samples.sample_id.tolist() == given[key].samples.sample_id.tolist()
@@ -191,9 +168,9 @@ def test_a_model_without_normalisation_is_said_to_have_none(plain_folder: Path, 
         ({"taps": ("outcome",)}, "taps with maps"),
     ],
 )
-def test_what_baselines_cannot_look_at(more: dict, message: str, model_folder: Path, tmp_path: Path) -> None:
+def test_what_baselines_cannot_look_at(more: dict, message: str, quick_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=message):
-        open_run(spec_of(model_folder, **more), tmp_path / "out")
+        open_run(spec_of(quick_folder, **more), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

@@ -65,10 +65,10 @@ def test_only_exactly_this_run_is_finished(run_folder: Path, tmp_path: Path) -> 
     assert not is_finished(spec, tmp_path)
 
 
-def test_auto_says_why(audited_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_says_why(quick_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     costs = plan.Costs(images_per_second=1e6, bytes_per_sample=10**6, disk_bytes_per_second=1e6, free_bytes=10**12)
     monkeypatch.setattr(plan, "measure", lambda functions, faces, folder: costs)
-    run = open_run(small(audited_folder, head="cnn"), tmp_path / "fast")
+    run = open_run(small(quick_folder, head="cnn"), tmp_path / "fast")
     assert set(run.aad.seen(AUDITED).arrays) == {images.PIXELS}
     assert run.aad.front(AUDITED, ["conv4"]) is not None
     written = formats.read_json(tmp_path / "fast" / "aad.json")
@@ -81,15 +81,15 @@ def test_auto_says_why(audited_folder: Path, tmp_path: Path, monkeypatch: pytest
     assert not plan.choose(slow, 100, 30).is_live
     monkeypatch.setattr(plan, "measure", lambda functions, faces, folder: full)
     with pytest.raises(InputError, match="Use --aad live"):
-        open_run(small(audited_folder, head="cnn", aad="stored"), tmp_path / "full")
+        open_run(small(quick_folder, head="cnn", aad="stored"), tmp_path / "full")
     with pytest.raises(InputError, match="a stored vector is smaller"):
-        open_run(small(audited_folder, aad="live"), tmp_path / "vanilla")
+        open_run(small(quick_folder, aad="live"), tmp_path / "vanilla")
     assert [plan.duration(seconds) for seconds in (45, 720, 12_240, 181_440)] == ["45 s", "12 min", "3.4 h", "2.1 days"]
 
 
 @pytest.mark.parametrize("aad", ["stored", "live"])
 def test_a_resumed_run_keeps_its_engine(
-    aad: str, audited_folder: Path, tmp_path: Path, converted_once: None, monkeypatch: pytest.MonkeyPatch
+    aad: str, quick_folder: Path, tmp_path: Path, converted_once: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     onnx, folder = engines.Engine(backends.ONNXRUNTIME), tmp_path / "run"
 
@@ -106,7 +106,7 @@ def test_a_resumed_run_keeps_its_engine(
         return inner.predict({images.PIXELS: run.aad.seen(AUDITED)[images.PIXELS][:5]}, verbose=0)
 
     monkeypatch.setattr(engines, "choose", choose)
-    spec = small(audited_folder, head="cnn", aad=aad)
+    spec = small(quick_folder, head="cnn", aad=aad)
     run = open_run(spec, folder)
     assert run.aad.engine == onnx
     assert "Run by onnxruntime." in report.describe(run)
@@ -119,7 +119,7 @@ def test_a_resumed_run_keeps_its_engine(
     np.testing.assert_array_equal(maps(again), given)
     # By Keras they are the same but for roundings to float16, if not for the last bits of float32 before.
     faces = images.read_faces(run.protocol.table.take(np.arange(5)), run.spec.framing)[1]
-    by_keras = taps.extractor(zoo.load_audited(audited_folder), ["conv4"])(iresnet.normalise(faces))
+    by_keras = taps.extractor(zoo.load_audited(quick_folder), ["conv4"])(iresnet.normalise(faces))
     np.testing.assert_allclose(given, by_keras["conv4"], atol=2e-3)
 
 

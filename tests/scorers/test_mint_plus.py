@@ -7,7 +7,7 @@ import pytest
 from mint_keras.aad import signals, views
 from mint_keras.aad.observe import observe
 from mint_keras.audited import iresnet
-from mint_keras.data import synthetic
+from mint_keras.data import images, synthetic
 from mint_keras.records import REFERENCE, InputError, Observations, Scores, concatenate_tables
 from mint_keras.scorers import ingredients, mint_plus
 from mint_keras.scorers.baselines import OUTCOME
@@ -224,7 +224,8 @@ def test_from_pixels_to_an_interval() -> None:
     """Claimed members of an untrained model: nobody is one."""
     keras.utils.set_random_seed(1)
     table = synthetic.sample_table("synthetic:1/web/0-39/2")
-    seen = observe(table, views.face_function(iresnet.build("tiny")))
+    network = iresnet.iresnet(iresnet.IResNetSpec((1, 1), (16, 16), 16), 32)
+    seen = observe(table, views.face_function(network), images.Framing(32))
     is_member = np.arange(len(seen)) < 40
     calibration = mint_plus.split_calibration(seen.people(), is_member, 1)
     score = MintPlus(level=WITH_OTHERS).fit(seen.take(calibration), is_member[calibration])

@@ -11,20 +11,21 @@ import pytest
 
 from mint_keras.aad import extract, models, store
 from mint_keras.audited import iresnet, taps
-from mint_keras.data import synthetic
+from mint_keras.data import images, synthetic
 from mint_keras.heads import cnn, specs, vanilla
 from mint_keras.records import InputError, concatenate_tables
 from mint_keras.training import batches, checkpoints, fit_heads
 
 ROOT = Path(__file__).resolve().parents[2]
-TAP = "conv3"
+TAP = "conv2"
+SHAPE = (8, 8, 16)
 IS_MEMBER = np.arange(160) < 80
 
 
 @pytest.fixture(scope="module")
 def extractor() -> keras.Model:
     keras.utils.set_random_seed(3)
-    return taps.extractor(iresnet.build("tiny"), [TAP])
+    return taps.extractor(iresnet.iresnet(iresnet.IResNetSpec((1, 1), (16, 16), 8), 32), [TAP])
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,9 @@ def arrays(extractor: keras.Model, tmp_path_factory: pytest.TempPathFactory) -> 
     folder = tmp_path_factory.mktemp("aad")
     table = concatenate_tables([synthetic.sample_table(f"synthetic:1/{name}/0-79/1") for name in ("web", "news")])
     functions = models.face_functions(models.ModelSpec(Path(), ()), {"audited": extractor})
-    extract.extract(table, {**functions, **models.keep_pixels()}, folder, extract.Layout(shard_size=64))
+    extract.extract(
+        table, {**functions, **models.keep_pixels()}, folder, extract.Layout(shard_size=64, framing=images.Framing(32))
+    )
     store.finish(folder, {"kind": store.KIND, "schema": 1, "config": {}, "inputs": {}}, table, 64)
     opened = store.open_store(folder)
     assert opened is not None
@@ -46,7 +49,7 @@ def data(features: Mapping[str, store.ShardedArray]) -> batches.LabelledAad:
 
 def build(head: str) -> keras.Model:
     checkpoints.seed_everything(5)
-    shape = {TAP: (14, 14, 16)}
+    shape = {TAP: SHAPE}
     return cnn.build(shape) if head == "cnn" else vanilla.build(shape, literal=True)
 
 
@@ -88,7 +91,7 @@ def test_live_aad_that_would_overflow_the_store_ends_the_training(
 
 def test_standardised_heads_are_not_live(extractor: keras.Model) -> None:
     with pytest.raises(InputError, match="standardised inputs"):
-        fit_heads.live_head(vanilla.build({TAP: (14, 14, 16)}), extractor)
+        fit_heads.live_head(vanilla.build({TAP: SHAPE}), extractor)
 
 
 def test_without_a_folder_nothing_is_written(
@@ -179,7 +182,7 @@ def test_networks_of_table_7_learn_in_lower_precision(
     monkeypatch.setattr(batches, "CLASS_BATCH", 4)
     few = np.arange(0, 160, 16)
     checkpoints.seed_everything(5)
-    head = specs.find(name).build({TAP: (14, 14, 16)})
+    head = specs.find(name).build({TAP: SHAPE})
     placed = fit_heads.place_head(head, "mixed_bfloat16")
     before = placed.get_weights()
     some = batches.LabelledAad({TAP: arrays[TAP]}, few, IS_MEMBER[few])

@@ -14,7 +14,7 @@ from mint_keras.audited.margins import MARGINS
 from mint_keras.data import images, sample_tables, samples
 from mint_keras.training import fine_tuning, fit_audited, shadows
 
-SETTINGS = fit_audited.AuditedTraining(1, 4, 0.01, 0.0, 1, True, MARGINS["arcface"], 32.0, "stage4")
+SETTINGS = fit_audited.AuditedTraining(1, 4, 0.01, 0.0, 1, True, MARGINS["arcface"], 32.0, "stage2")
 
 
 def test_a_coin_for_everybody_and_all_photos_of_a_person_together() -> None:
@@ -45,12 +45,13 @@ def test_who_is_in_which_is_written_down_and_none_is_trained_twice(
     original = fine_tuning.maps_of
     monkeypatch.setattr(fine_tuning, "maps_of", lambda *given: maps.append(1) or original(*given))
 
-    def train(num: int) -> None:
-        shadows.train_shadows(
-            lambda: iresnet.build("tiny", 48), table, images.Framing(48), SETTINGS, num, 0.5, tmp_path / "out"
-        )
+    def begin() -> keras.Model:
+        return iresnet.iresnet(iresnet.IResNetSpec((1, 1), (16, 16), 8), 32)
 
-    with formats.output_folder(tmp_path / "out", formats.make_manifest(zoo.KIND, {}, {"resolution": 48})):
+    def train(num: int) -> None:
+        shadows.train_shadows(begin, table, images.Framing(32), SETTINGS, num, 0.5, tmp_path / "out")
+
+    with formats.output_folder(tmp_path / "out", formats.make_manifest(zoo.KIND, {}, {"resolution": 32})):
         train(2)
     assert len(trained) == 2
     assert len(maps) == 1  # of all shadows
