@@ -14,7 +14,7 @@ import pytest
 
 from mint_keras import formats
 from mint_keras.aad import extract, plan, store
-from mint_keras.audited import backends, engines, taps
+from mint_keras.audited import backends, cards, engines, taps
 from mint_keras.commands.extract_aad import ExtractAad, extract_aad
 from mint_keras.commands.train_mint import TrainMint, train_mint
 from mint_keras.records import InputError, RefusedError
@@ -166,6 +166,8 @@ def test_a_plan_writes_nothing(quick_folder: Path, tmp_path: Path, monkeypatch: 
 
 def test_a_plan_for_a_model_one_does_not_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "rate", lambda functions, faces, size: 7.0)
+    short = dataclasses.replace(cards.load_card("fr1"), blocks=(1, 1, 1, 1))  # whole its first maps are the same
+    monkeypatch.setattr(cards, "load_card", {"fr1": short}.__getitem__)
     options = {"samples": (), "taps": ("conv1",), "num_samples": 100_000, "dry_run": True}
     text = extract_aad(config(Path("fr1"), tmp_path / "out", **options)).text
     assert "IResNet-100, MS1MV3, ArcFace: not on the shelf, measured with random weights" in text

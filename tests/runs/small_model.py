@@ -19,7 +19,7 @@ def small_model(audited: Path, folder: Path, is_normalised: bool = True, seed: i
     x = layers.ReLU()(before)
     if is_normalised:
         x = layers.BatchNormalization()(x)
-    outcome = layers.Dense(8)(layers.GlobalAveragePooling2D()(x))
+    outcome = layers.Dense(8)(layers.GlobalAveragePooling2D(name="average")(x))
     tapped = {"conv3": before, "conv4": x, "outcome": outcome}
     formats.save_model(folder / "model.keras", taps.with_taps(keras.Model(inputs, x), tapped))
     sha256 = formats.sha256_file(folder / "model.keras")
