@@ -74,13 +74,13 @@ def fit_together(
             total += figures
         return total
 
-    # Made once, since TensorFlow warns of functions that are made again and again.
-    steps = tf.TensorSpec((None, len(seeds), 2 * batches.CLASS_BATCH), tf.int64)
-    run = tf.function(move, input_signature=[steps]).get_concrete_function()
     path = folder / CHECKPOINT if folder else None
     whom = _whom(trainings, epochs) if path else ""
     state = [heads.weights, *heads.states, *adam.variables]
     history = _restored(path, state, whom) if path and path.is_file() else []
+    # Made once, since TensorFlow warns of functions that are made again and again.
+    steps = tf.TensorSpec((None, len(seeds), 2 * batches.CLASS_BATCH), tf.int64)
+    run = tf.function(move, input_signature=[steps]).get_concrete_function()
     on_epoch(len(history) * len(trainings))
     orders, saved = [batches.endless(is_member, seed, len(history)) for seed in seeds], time.monotonic()
     num = batches.steps_per_epoch(is_member)

@@ -12,13 +12,14 @@ from mint_keras.audited import iresnet, taps
 from mint_keras.audited.runtime import FaceFunction
 from mint_keras.data import synthetic
 from mint_keras.records import InputError, SampleTable, concatenate_tables
+from tests.runs.small_model import network
 
 LAYOUT = extract.Layout(batch_size=4, shard_size=10, dtype="float32")
 
 
 @pytest.fixture(scope="module")
 def extractor():
-    return taps.extractor(iresnet.build("tiny"), ["conv4", "outcome"])
+    return taps.extractor(network(), ["conv4", "outcome"])
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +65,7 @@ def test_maps_are_halved_and_vectors_and_pixels_kept(functions, tmp_path: Path) 
     types = {name: values.dtype for named in aad.arrays.values() for name, values in named.items()}
     assert types == {"conv4": np.float16, "outcome": np.float32, "pixels": np.uint8}
     np.testing.assert_array_equal(aad.arrays["pixels"]["pixels"][1:][0], synthetic.render("synthetic:1/web/1/0"))
-    assert plan.bytes_per_sample(functions, np.zeros((2, 112, 112, 3), np.uint8)) == 7 * 7 * 16 * 2 + 16 * 4
+    assert plan.bytes_per_sample(functions, np.zeros((2, 112, 112, 3), np.uint8)) == 7 * 7 * 16 * 2 + 8 * 4
 
 
 def test_rejected_samples_leave_no_row(functions, tmp_path: Path) -> None:

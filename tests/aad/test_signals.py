@@ -27,13 +27,13 @@ def test_bn_distance_by_hand() -> None:
 
 def test_bn_distance_of_every_normalisation_of_a_network() -> None:
     keras.utils.set_random_seed(1)
-    model = iresnet.build("tiny")
+    model = iresnet.iresnet(iresnet.IResNetSpec((1, 1), (16, 16), 16), 32)
     norms = [layer for layer in model.layers if layer.name.split("_")[-1].startswith("bn")]
     rng = np.random.default_rng(1)
     for norm in norms:
         norm.moving_mean.assign(rng.normal(size=norm.moving_mean.shape))
         norm.moving_variance.assign(rng.uniform(0.5, 2.0, norm.moving_variance.shape))
-    faces = rng.normal(size=(3, 112, 112, 3)).astype(np.float32)
+    faces = rng.normal(size=(3, 32, 32, 3)).astype(np.float32)
     inputs = keras.Model(model.input, [norm.input for norm in norms])(faces)
     expected = []
     for norm, x in zip(norms, inputs, strict=True):
@@ -67,11 +67,11 @@ def test_views_by_hand() -> None:
 
 def test_stability_is_one_for_what_looks_the_same() -> None:
     keras.utils.set_random_seed(1)
-    extractor = taps.extractor(iresnet.build("tiny"), ["outcome"])
+    extractor = taps.extractor(iresnet.iresnet(iresnet.IResNetSpec((1, 1), (16, 16), 16), 32), ["outcome"])
     spec = models.ModelSpec(None, ("outcome",), signals=(signals.STABILITY,))
     function = models.face_functions(spec, {"audited": extractor})["audited"]
-    face = np.random.default_rng(2).integers(0, 256, (112, 112, 3), np.uint8)
-    symmetric = np.concatenate([face[:, :56], face[:, 55::-1]], axis=1)
+    face = np.random.default_rng(2).integers(0, 256, (32, 32, 3), np.uint8)
+    symmetric = np.concatenate([face[:, :16], face[:, 15::-1]], axis=1)
     outputs = function(np.stack([np.full_like(face, 90), symmetric, face]))
     assert (outputs[signals.STABILITY].shape, outputs[signals.STABILITY].dtype) == ((3, 3), np.float32)
     np.testing.assert_allclose(outputs[signals.STABILITY][0], 1.0, atol=1e-6)
@@ -86,8 +86,8 @@ def test_stability_is_one_for_what_looks_the_same() -> None:
 
 def test_poolings_and_signals_in_lower_precision() -> None:
     keras.utils.set_random_seed(1)
-    model = iresnet.iresnet(iresnet.IResNetSpec((1, 1, 1), (16, 16, 32), 8), 32)
-    cut = pooling.pooled(taps.extractor(model, ["conv2", "outcome"]), pooling.POOLINGS)
+    model = iresnet.iresnet(iresnet.IResNetSpec((1, 1), (16, 32), 8), 32)
+    cut = pooling.pooled(taps.extractor(model, ["conv1", "outcome"]), pooling.POOLINGS)
     extractor = signals.with_bn_distance(cut, model)
     faces = np.random.default_rng(3).normal(size=(4, 32, 32, 3)).astype(np.float32)
     expected = runtime.forward(extractor)(faces)

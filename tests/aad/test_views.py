@@ -8,7 +8,7 @@ from mint_keras import vectors
 from mint_keras.aad import pooling, signals, views
 from mint_keras.aad.observe import observe
 from mint_keras.audited import iresnet, taps
-from mint_keras.data import synthetic
+from mint_keras.data import images, synthetic
 from mint_keras.records import InputError, SampleTable
 
 
@@ -58,18 +58,18 @@ def test_cosines_and_norms_by_hand() -> None:
 
 def test_reading_streams_everything_in_order() -> None:
     keras.utils.set_random_seed(1)
-    model = iresnet.build("tiny")
+    model, framing = iresnet.iresnet(iresnet.IResNetSpec((1, 1), (16, 16), 16), 32), images.Framing(32)
     table = synthetic.sample_table("synthetic:1/web/0-1/3")
     missing = SampleTable(*(np.append(column, "missing.jpg") for column in table.columns().values()))
     function = views.face_function(model)
-    found = observe(missing, function, batch_size=4)
+    found = observe(missing, function, framing, batch_size=4)
     assert found.table.sample_id.tolist() == table.sample_id.tolist()
-    maps = {pooling.array_name(tap, kind) for tap in taps.CONV_TAPS for kind in views.POOLINGS}
+    maps = {pooling.array_name(tap, kind) for tap in ("conv1", "conv2") for kind in views.POOLINGS}
     assert set(found.arrays) == maps | {
         taps.OUTCOME, views.COSINES, views.NORM_RATIOS, views.OUTCOMES, signals.BN_DISTANCE
     }  # fmt: skip
     assert found[views.COSINES].shape == found[views.NORM_RATIOS].shape == (6, len(views.VIEWS))
-    face = synthetic.render(str(table.location[5]))[None]
+    face = images.read_faces(table.take(np.array([5])), framing)[1]
     plain = np.asarray(model(iresnet.normalise(face)))
     np.testing.assert_allclose(found[taps.OUTCOME][5:], plain, rtol=1e-3, atol=1e-5)
     for k, view in enumerate(views.VIEWS.values()):
@@ -79,4 +79,4 @@ def test_reading_streams_everything_in_order() -> None:
             np.log(np.linalg.norm(seen) / np.linalg.norm(plain)), abs=1e-3
         )
     with pytest.raises(InputError, match="received 1 samples without any"):
-        observe(missing.take(np.array([6])), function)
+        observe(missing.take(np.array([6])), function, framing)

@@ -11,7 +11,7 @@ import pytest
 from mint_keras import formats, paper, score_files
 from mint_keras.commands.make_tables import MakeTables, make_tables
 from mint_keras.records import AUDITED, UNTRAINED, InputError, RefusedError, SampleTable, Scores
-from mint_keras.report import paper_tables
+from mint_keras.report import paper_files, paper_tables
 from mint_keras.runs import paper_runs
 from mint_keras.statistics import metrics
 
@@ -38,36 +38,49 @@ def made_up_scores(run: paper_runs.PaperRun, taps: set[str], rng: np.random.Gene
     ]
 
 
-@pytest.fixture
-def scores_only(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def all_scores(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Runs of which only the scores.csv files are left."""
+    out = tmp_path_factory.mktemp("scores")
     wanted: dict[paper_runs.PaperRun, set[str]] = {}
     for key in paper_tables.KEYS:
         for source in paper_tables.all_sources(key, paper_tables.LAB, MODELS):
             wanted.setdefault(paper_runs.run_of(source), set()).add(source.tap)
     rng = np.random.default_rng(1)
     for run, taps in wanted.items():
-        (tmp_path / "runs" / run.name).mkdir(parents=True)
-        score_files.write_scores(tmp_path / "runs" / run.name / formats.SCORES, made_up_scores(run, taps, rng))
-    return tmp_path
+        (out / "runs" / run.name).mkdir(parents=True)
+        score_files.write_scores(out / "runs" / run.name / formats.SCORES, made_up_scores(run, taps, rng))
+    return out
 
 
-def test_tables_and_figure_from_scores_files_alone(scores_only: Path) -> None:
-    text = make_tables(MakeTables(scores_only, all=True, num_seeds=2, rebuild=True, quiet=True, **PICTURES)).text
+@pytest.fixture
+def scores_only(all_scores: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(all_scores, tmp_path / "scores")
+
+
+@pytest.fixture(scope="module")
+def everything(all_scores: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """All tables and the figure, and what the command said."""
+    out = shutil.copytree(all_scores, tmp_path_factory.mktemp("all") / "scores")
+    return out, make_tables(MakeTables(out, all=True, num_seeds=2, rebuild=True, quiet=True, **PICTURES)).text
+
+
+def test_tables_and_figure_from_scores_files_alone(everything: tuple[Path, str]) -> None:
+    folder, text = everything
     for number in paper.TABLES:
         assert f"**Table {number}.**" in text
-        lines = (scores_only / f"table_{number}.md").read_text().splitlines()
+        lines = (folder / f"table_{number}.md").read_text().splitlines()
         for name, entries in paper.TABLES[number].cells.items():
             line = next(
-                line for line in (scores_only / f"table_{number}.md").read_text().splitlines() if f"| {name} " in line
+                line for line in (folder / f"table_{number}.md").read_text().splitlines() if f"| {name} " in line
             )
             published = [f"({value:.2f})" for entry in entries for value in entry]
             assert [word.rstrip(",") for word in line.split() if word.startswith("(0.")] == published
     for ending in ("png", "svg"):
-        assert (scores_only / f"figure_5.{ending}").stat().st_size > 10_000
-    assert r"\pm" in (scores_only / "table_1.tex").read_text()
+        assert (folder / f"figure_5.{ending}").stat().st_size > 10_000
+    assert r"\pm" in (folder / "table_1.tex").read_text()
     assert "**Table of poolings.**" in text
-    lines = (scores_only / "table_poolings.md").read_text().splitlines()
+    lines = (folder / "table_poolings.md").read_text().splitlines()
     assert [line.split()[1] for line in lines[4:8]] == ["max", "mean", "std", "topk"]
 
 
@@ -79,7 +92,8 @@ def test_shrinking_to_the_native_resolution_is_a_row_where_it_changes_something(
     assert rows == ["64x64", "128x128"]
 
 
-def test_all_without_pictures_says_what_it_leaves_out(scores_only: Path) -> None:
+def test_all_without_pictures_says_what_it_leaves_out(scores_only: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paper_files, "write_figure", lambda *_: [])
     text = make_tables(MakeTables(scores_only, all=True, rebuild=True, quiet=True)).text
     assert "Tables 8 and 9 are left out" in text
     assert not (scores_only / "table_8.md").exists()
@@ -112,14 +126,11 @@ def test_cells_are_the_figures_of_the_scores(scores_only: Path) -> None:
     assert cell["num_seeds"] == "2"
 
 
-def test_same_scores_same_bytes(scores_only: Path) -> None:
-    config = MakeTables(scores_only, table=(6,), figure=(5,), rebuild=True, quiet=True)
-    contents = []
-    for _ in range(2):
-        make_tables(config)
-        contents.append({path.name: path.read_bytes() for path in scores_only.glob("*_*.*")})
-    assert contents[0] == contents[1]
-    assert {"table_6.md", "table_6.csv", "table_6.tex", "figure_5.png"} <= set(contents[0])
+def test_same_scores_same_bytes(everything: tuple[Path, str], scores_only: Path) -> None:
+    make_tables(MakeTables(scores_only, table=(6,), figure=(5,), num_seeds=2, rebuild=True, quiet=True))
+    made = {path.name: path.read_bytes() for path in scores_only.glob("*_*.*")}
+    assert made == {name: (everything[0] / name).read_bytes() for name in made}
+    assert {"table_6.md", "table_6.csv", "table_6.tex", "figure_5.png", "figure_5.svg"} <= set(made)
 
 
 @pytest.mark.parametrize(

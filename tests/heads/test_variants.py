@@ -49,8 +49,21 @@ def test_counted_convolutions(name: str, parameters: int, whole: int, printed: i
     ]  # fmt: skip
 
 
-def test_resnet50_and_with_a_quarter_of_the_filters() -> None:
-    full, reduced = (specs.find(name).build(CONV1) for name in ("resnet50", "resnet50_reduced"))
+@pytest.fixture
+def zeros(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights are counted, and need not be drawn."""
+
+    def zero(_: object, shape: tuple[int, ...], dtype: str | None = None) -> object:
+        return keras.ops.zeros(shape, dtype)
+
+    monkeypatch.setattr(keras.initializers.VarianceScaling, "__call__", zero)
+
+
+@pytest.mark.usefixtures("zeros")
+def test_resnet50_and_with_a_quarter_of_the_filters(monkeypatch: pytest.MonkeyPatch) -> None:
+    full = specs.find("resnet50").build(CONV1)
+    monkeypatch.setattr(variants, "build_resnet50", lambda shapes: full)  # is built once, and narrowed
+    reduced = specs.find("resnet50_reduced").build(CONV1)
     # Keras' own has 25,636,712: 1,000 classes of 2,048 features in place of 1, and 3 channels in place of 64.
     assert full.count_params() == 25_636_712 - 999 * 2049 + 61 * 7 * 7 * 64
     assert reduced.count_params() == 1_549_233
@@ -66,6 +79,7 @@ def test_reduced_counts() -> None:
     assert specs.find("vit_reduced").build(CONV1).count_params() == 1_324_033
 
 
+@pytest.mark.usefixtures("zeros")
 def test_vit_counts() -> None:
     head = specs.find("vit").build(CONV1)
     block = 4 * (768 * 768 + 768) + 2 * 4 * 768 * 768 + 5 * 768 + 4 * 768
@@ -106,7 +120,9 @@ def test_vit_knows_where_a_patch_lies() -> None:
     np.testing.assert_allclose(logits({"conv4": maps}), logits({"conv4": maps[:, ::-1]}), atol=1e-4)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "resnet50_reduced" else name for name in SMALL]
+)
 def test_saved_heads_give_the_same_scores(name: str, tmp_path: Path) -> None:
     keras.utils.set_random_seed(1)
     head = specs.find(name).build({"conv4": (7, 7, 16)})

@@ -16,19 +16,21 @@ from mint_keras.training import checkpoints, fine_tuning, fit_audited
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "models"
 
+SIZE = 32  # pixels
+
 SETTINGS = fit_audited.AuditedTraining(
     epochs=2, batch_size=8, learning_rate=1e-2, weight_decay=0.0, seed=1, flips=True,
-    margin=margins.MARGINS["arcface"], scale=32.0, trainable="stage4",
+    margin=margins.MARGINS["arcface"], scale=32.0, trainable="stage2",
 )  # fmt: skip
 
 
 def network() -> keras.Model:
     keras.utils.set_random_seed(1)
-    return iresnet.build("tiny", 48)
+    return iresnet.iresnet(iresnet.IResNetSpec((1, 1), (16, 16), 16), SIZE)
 
 
 def drawn_faces(num: int = 24) -> np.ndarray:
-    return np.random.default_rng(1).integers(0, 256, (num, 48, 48, 3), np.uint8)
+    return np.random.default_rng(1).integers(0, 256, (num, SIZE, SIZE, 3), np.uint8)
 
 
 def weights(model: keras.Model) -> dict[str, np.ndarray]:
@@ -36,7 +38,7 @@ def weights(model: keras.Model) -> dict[str, np.ndarray]:
 
 
 class TestCut:
-    @pytest.mark.parametrize("place", ["stage4", "stage4_block1_bn1", "stage2"])
+    @pytest.mark.parametrize("place", ["stage2", "stage2_block1_bn1", "stage1"])
     def test_the_parts_make_the_whole(self, place: str) -> None:
         model = network()
         parts = fine_tuning.split_at(model, place)
@@ -47,28 +49,26 @@ class TestCut:
     def test_a_converted_model_too(self) -> None:
         model = network()
         named = taps.with_taps(model, taps.tap_tensors(model))
-        parts = fine_tuning.split_at(named, "stage4")
-        assert (
-            parts.tail.count_params() == fine_tuning.split_at(model, "stage4").tail.count_params()
-        )  # all of the stage
+        parts, plain = (fine_tuning.split_at(one, "stage2") for one in (named, model))
+        assert parts.tail.count_params() == plain.tail.count_params(), "all of the stage is trained"
         shown = iresnet.normalise(drawn_faces(4))
         found = parts.tail(parts.trunk(shown)[taps.OUTCOME])
         np.testing.assert_allclose(found, named(shown)[taps.OUTCOME], rtol=1e-5, atol=1e-5)
 
     def test_a_layer_that_is_none_is_answered_with_those_that_are(self) -> None:
-        with pytest.raises(InputError, match=r"received 'stage9'.*stage4_block1_bn1 \([\d,]+\)"):
+        with pytest.raises(InputError, match=r"received 'stage9'.*stage2_block1_bn1 \([\d,]+\)"):
             fine_tuning.split_at(network(), "stage9")
 
     def test_nothing_goes_round_the_cut(self) -> None:
         with pytest.raises(InputError, match="through whose input everything goes") as refused:
-            fine_tuning.split_at(network(), "stage4_block1_conv2")
-        assert "stage4_block1_conv2 (" not in str(refused.value)
+            fine_tuning.split_at(network(), "stage2_block1_conv2")
+        assert "stage2_block1_conv2 (" not in str(refused.value)
 
 
 class TestMaps:
     def test_they_are_of_every_face_and_of_its_mirror_image(self, tmp_path: Path) -> None:
         model, faces = network(), drawn_faces()
-        trunk = fine_tuning.split_at(model, "stage4").trunk
+        trunk = fine_tuning.split_at(model, "stage2").trunk
         maps = fine_tuning.maps_of(trunk, faces, fine_tuning.FLIPS, tmp_path / "maps.npy")
         rows, flip = np.array([3, 20]), np.array([False, True])
         expected = trunk(fit_audited.batch_of_faces(faces, rows, flip))[taps.OUTCOME]
@@ -76,7 +76,7 @@ class TestMaps:
         assert maps.dtype == np.float16
 
     def test_what_is_too_large_for_them_is_refused(self, tmp_path: Path) -> None:
-        image = keras.Input((48, 48, 3))
+        image = keras.Input((SIZE, SIZE, 3))
         trunk = keras.Model(image, {taps.OUTCOME: layers.Rescaling(1e6)(image)})
         with pytest.raises(InputError, match="fit float16"):
             fine_tuning.maps_of(trunk, drawn_faces(2), fine_tuning.FLIPS[:1], tmp_path / "maps.npy")
@@ -85,7 +85,7 @@ class TestMaps:
 def tune(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Trains the end of a network; returns all weights before and after."""
     checkpoints.seed_everything(1)
-    model = iresnet.build("tiny", 48)
+    model = network()
     before = weights(model)
     with fine_tuning.in_training(model, SETTINGS.trainable) as (trunk, tail):
         maps = fine_tuning.maps_of(trunk, drawn_faces(), fine_tuning.FLIPS, folder / "maps.npy")
@@ -103,7 +103,7 @@ class TestTraining:
         before, after = trained
         moved = {path.split("/")[0] for path in before if not np.array_equal(before[path], after[path])}
         assert moved
-        ends = ("stage4", "bn2", "fc", "features")
+        ends = ("stage2", "bn2", "fc", "features")
         assert not [name for name in moved if not name.startswith(ends)], moved
 
     def test_batch_normalisations_stay(self, trained: tuple[dict, dict]) -> None:
@@ -112,9 +112,9 @@ class TestTraining:
         assert norms
         assert all(np.array_equal(before[path], after[path]) for path in norms)
 
-    @pytest.mark.parametrize("trainable", ["stage4", ""])
+    @pytest.mark.parametrize("trainable", ["stage2", ""])
     def test_the_classifier_of_a_network_that_knows_faces_begins_as_the_people(self, trainable: str) -> None:
-        image = keras.Input((48, 48, 3))
+        image = keras.Input((SIZE, SIZE, 3))
         model = keras.Model(image, layers.Flatten()(layers.AveragePooling2D(16)(image)))
         faces, labels = drawn_faces(), np.arange(24) % 6
         settings = dataclasses.replace(SETTINGS, trainable=trainable)
@@ -125,7 +125,7 @@ class TestTraining:
 
     def test_they_may_learn_again(self) -> None:
         model = network()
-        with fine_tuning.in_training(model, "stage4") as (_, tail):
+        with fine_tuning.in_training(model, "stage2") as (_, tail):
             assert not all(layer.trainable for layer in tail.layers)
         assert all(layer.trainable for layer in model.layers)
 

@@ -57,27 +57,34 @@ def losses(out: Path) -> np.ndarray:
     return np.genfromtxt(out / "training.csv", delimiter=",", names=True)["loss"]
 
 
+@pytest.fixture(scope="module")
+def stored(arrays: dict[str, store.ShardedArray], tmp_path_factory: pytest.TempPathFactory) -> tuple[keras.Model, Path]:
+    """A head that was trained on stored maps for two epochs, and the folder of its logs."""
+    head, folder = build("cnn"), tmp_path_factory.mktemp("stored")
+    fit_heads.fit_head(head, data({TAP: arrays[TAP]}), fit_heads.HeadTraining(2, 5, checkpoint_seconds=0.0), folder)
+    return head, folder
+
+
 def test_live_and_stored_training_are_the_same(
-    arrays: dict[str, store.ShardedArray], extractor: keras.Model, tmp_path: Path
+    stored: tuple[keras.Model, Path], arrays: dict[str, store.ShardedArray], extractor: keras.Model, tmp_path: Path
 ) -> None:
-    found = {}
-    for source, feature in (("stored", TAP), ("live", "pixels")):
-        head = build("cnn")
-        model = head if source == "stored" else fit_heads.live_head(head, extractor)
-        before = [layer.numpy().copy() for layer in extractor.weights]
-        fit_heads.fit_head(model, data({feature: arrays[feature]}), fit_heads.HeadTraining(2, 5), tmp_path / source)
-        for weight, value in zip(extractor.weights, before, strict=True):
-            np.testing.assert_array_equal(weight, value)  # frozen, its statistics too
-        logits = fit_heads.logit_model(head)
-        if source == "live":
-            logits = fit_heads.live_head(logits, extractor)
-        labelled = data({feature: arrays[feature]})
-        logit = fit_heads.predict_logits(logits, labelled)
-        figures = fit_heads.evaluate_logits(head, logit, {"all": (np.arange(len(logit)), labelled.is_member)})["all"]
-        found[source] = (losses(tmp_path / source), figures, logit)
-    np.testing.assert_allclose(found["live"][0], found["stored"][0], atol=1e-4)
-    assert found["live"][1]["cross_entropy"] == pytest.approx(found["stored"][1]["cross_entropy"], abs=1e-3)
-    np.testing.assert_allclose(found["live"][2], found["stored"][2], atol=1e-2)
+    before = [layer.numpy().copy() for layer in extractor.weights]
+    live, pixels = build("cnn"), data({"pixels": arrays["pixels"]})
+    fit_heads.fit_head(fit_heads.live_head(live, extractor), pixels, fit_heads.HeadTraining(2, 5), tmp_path)
+    for weight, value in zip(extractor.weights, before, strict=True):
+        np.testing.assert_array_equal(weight, value)  # frozen, its statistics too
+    logit = {
+        "stored": fit_heads.predict_logits(fit_heads.logit_model(stored[0]), data({TAP: arrays[TAP]})),
+        "live": fit_heads.predict_logits(fit_heads.live_head(fit_heads.logit_model(live), extractor), pixels),
+    }
+    rows = {"all": (np.arange(len(IS_MEMBER)), IS_MEMBER)}
+    found = {
+        source: fit_heads.evaluate_logits(head, logit[source], rows)["all"]
+        for source, head in (("stored", stored[0]), ("live", live))
+    }
+    np.testing.assert_allclose(losses(tmp_path), losses(stored[1]), atol=1e-4)
+    assert found["live"]["cross_entropy"] == pytest.approx(found["stored"]["cross_entropy"], abs=1e-3)
+    np.testing.assert_allclose(logit["live"], logit["stored"], atol=1e-2)
 
 
 def test_live_aad_that_would_overflow_the_store_ends_the_training(
@@ -95,27 +102,28 @@ def test_standardised_heads_are_not_live(extractor: keras.Model) -> None:
 
 
 def test_without_a_folder_nothing_is_written(
-    arrays: dict[str, store.ShardedArray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stored: tuple[keras.Model, Path],
+    arrays: dict[str, store.ShardedArray],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    settings = fit_heads.HeadTraining(2, 5, checkpoint_seconds=0.0)
-    quiet, logged = build("cnn"), build("cnn")
-    fit_heads.fit_head(logged, data({TAP: arrays[TAP]}), settings, tmp_path / "logged")
-    (tmp_path / "empty").mkdir()
-    monkeypatch.chdir(tmp_path / "empty")
+    quiet = build("cnn")
+    monkeypatch.chdir(tmp_path)
     done: list[int] = []
+    settings = fit_heads.HeadTraining(2, 5, checkpoint_seconds=0.0)
     fit_heads.fit_head(quiet, data({TAP: arrays[TAP]}), settings, on_epoch=done.append)
     assert done == [0, 1, 1]
-    assert not list((tmp_path / "empty").iterdir())
-    for one, two in zip(quiet.get_weights(), logged.get_weights(), strict=True):
+    assert not list(tmp_path.iterdir())
+    for one, two in zip(quiet.get_weights(), stored[0].get_weights(), strict=True):
         np.testing.assert_array_equal(one, two)
 
 
-@pytest.mark.parametrize("kind", ["cnn", "vanilla"])
 def test_an_interrupted_training_ends_where_a_whole_one_does(
-    kind: str, arrays: dict[str, store.ShardedArray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    arrays: dict[str, store.ShardedArray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Of a vanilla head, which has all that a checkpoint must keep: weights, moving statistics and dropout's seeds."""
     settings = fit_heads.HeadTraining(5, 5, warmup=3, checkpoint_seconds=0.0)  # interrupted before it has risen
-    whole = build(kind)
+    whole = build("vanilla")
     fit_heads.fit_head(whole, data({TAP: arrays[TAP]}), settings, tmp_path / "whole")
 
     class Interrupted(checkpoints.Checkpoint):
@@ -127,10 +135,10 @@ def test_an_interrupted_training_ends_where_a_whole_one_does(
     with monkeypatch.context() as patched:
         patched.setattr(fit_heads.checkpoints, "Checkpoint", Interrupted)
         with pytest.raises(KeyboardInterrupt):
-            fit_heads.fit_head(build(kind), data({TAP: arrays[TAP]}), settings, tmp_path / "again")
+            fit_heads.fit_head(build("vanilla"), data({TAP: arrays[TAP]}), settings, tmp_path / "again")
     assert checkpoints.completed_epochs(tmp_path / "again" / "checkpoint") == 2
     done: list[int] = []
-    again = build(kind)
+    again = build("vanilla")
     fit_heads.fit_head(again, data({TAP: arrays[TAP]}), settings, tmp_path / "again", done.append)
     assert done == [2, 1, 1, 1]
     for one, two in zip(whole.get_weights(), again.get_weights(), strict=True):
@@ -160,10 +168,10 @@ def test_short_trainings_write_no_checkpoint(arrays: dict[str, store.ShardedArra
     assert written == [False, False]
 
 
-def test_heads_in_lower_precision(arrays: dict[str, store.ShardedArray], tmp_path: Path) -> None:
-    settings = fit_heads.HeadTraining(1, 5)
-    fit_heads.fit_head(build("cnn"), data({TAP: arrays[TAP]}), settings, tmp_path / "exact")
-    exact = losses(tmp_path / "exact")
+def test_heads_in_lower_precision(
+    stored: tuple[keras.Model, Path], arrays: dict[str, store.ShardedArray], tmp_path: Path
+) -> None:
+    settings, exact = fit_heads.HeadTraining(1, 5), losses(stored[1])[0]
     for policy in ("mixed_bfloat16", "mixed_float16"):
         placed = fit_heads.place_head(build("cnn"), policy)
         assert placed.get_layer(f"{TAP}_conv").compute_dtype == policy.removeprefix("mixed_")

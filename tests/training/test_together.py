@@ -1,5 +1,6 @@
 """Heads that train together are those that Keras trains alone, and depend on nobody beside them."""
 
+import shutil
 from pathlib import Path
 
 import keras
@@ -38,12 +39,28 @@ def train(
     return [one.model for one in wanted]
 
 
-def test_no_head_depends_on_those_beside_it() -> None:
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[keras.Model, Path]:
+    """A head, and the folder of its checkpoint."""
+    folder = tmp_path_factory.mktemp("alone")
+    return train([(0, 5)], folder=folder)[0], folder
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[tuple[int, int], keras.Model], Path]:
+    """Heads that were trained together, and the folder of their logs."""
+    which, folder = [(2, 6), (1, 5), (0, 6), (2, 5), (0, 5)], tmp_path_factory.mktemp("whole")
+    return dict(zip(which, train(which, folder=folder), strict=True)), folder
+
+
+def are_equal(one: keras.Model, other: keras.Model) -> None:
+    for value, same in zip(one.variables, other.variables, strict=True):
+        np.testing.assert_array_equal(value.numpy(), same.numpy())
+
+
+def test_no_head_depends_on_those_beside_it(alone: tuple, whole: tuple) -> None:
     """To the last bit, whatever their data, seeds and layers."""
-    alone = train([(0, 5)])[0]
-    *_, beside = train([(2, 6), (1, 5), (0, 6), (2, 5), (0, 5)])
-    for one, other in zip(alone.variables, beside.variables, strict=True):
-        np.testing.assert_array_equal(one.numpy(), other.numpy())
+    are_equal(alone[0], whole[0][0, 5])
 
 
 def test_no_heads_are_trained_in_no_time() -> None:
@@ -67,48 +84,43 @@ def test_data_are_standardised_once(monkeypatch: pytest.MonkeyPatch) -> None:
         )
 
 
-@pytest.mark.parametrize("k", [0, 2])
-def test_steps_are_those_of_keras(k: int) -> None:
+def test_steps_are_those_of_keras() -> None:
     """Four steps: later ones turn the last bits into other heads, as they do on another processor."""
-    heads = train([(0, 7), (k, 5)], epochs=2)
-    expected = build(SEEN[k], 5)
-    fit_heads.fit_head(expected, SEEN[k], fit_heads.HeadTraining(2, 5))
-    for one, other in zip(heads[1].variables, expected.variables, strict=True):
-        np.testing.assert_allclose(one.numpy(), other.numpy(), atol=1e-5, err_msg=one.path)
-    assert np.abs(expected.get_layer("hidden").kernel - build(SEEN[k], 5).get_layer("hidden").kernel).max() > 1e-3
+    _, *heads = train([(0, 7), (0, 5), (2, 5)], epochs=2)
+    for k, head in zip((0, 2), heads, strict=True):
+        expected = build(SEEN[k], 5)
+        fit_heads.fit_head(expected, SEEN[k], fit_heads.HeadTraining(2, 5))
+        for one, two in zip(head.variables, expected.variables, strict=True):
+            np.testing.assert_allclose(one.numpy(), two.numpy(), atol=1e-5, err_msg=f"{k}: {one.path}")
+        began = build(SEEN[k], 5).get_layer("hidden").kernel
+        assert np.abs(expected.get_layer("hidden").kernel - began).max() > 1e-3
 
 
-def test_an_interrupted_training_ends_where_a_whole_one_does(tmp_path: Path) -> None:
+def test_an_interrupted_training_ends_where_a_whole_one_does(whole: tuple, tmp_path: Path) -> None:
     which = [(0, 5), (0, 6), (2, 5)]
-    whole = train(which, folder=tmp_path / "whole")
 
     def interrupted(num_epochs: int) -> None:
-        if list((tmp_path / "again").glob("checkpoint*")):
+        if list(tmp_path.glob("checkpoint*")):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(which, folder=tmp_path / "again", on_epoch=interrupted)
-    assert len(list((tmp_path / "again").glob("checkpoint*"))) == 1
-    again = train(which, folder=tmp_path / "again")
-    for head, other in zip(whole, again, strict=True):
-        for one, two in zip(head.variables, other.variables, strict=True):
-            np.testing.assert_array_equal(one.numpy(), two.numpy())
+        train(which, folder=tmp_path, on_epoch=interrupted)
+    assert len(list(tmp_path.glob("checkpoint*"))) == 1
+    for key, head in zip(which, train(which, folder=tmp_path), strict=True):
+        are_equal(head, whole[0][key])
     for name in ("0-5", "0-6", "2-5"):
-        lines = [(tmp_path / run / name / "training.csv").read_text() for run in ("whole", "again")]
+        lines = [(folder / name / "training.csv").read_text() for folder in (whole[1], tmp_path)]
         assert lines[0] == lines[1]
         assert lines[0].startswith("epoch,accuracy,cross_entropy,loss")
         assert [line[0] for line in lines[0].splitlines()[1:]] == ["0", "1", "2"]
-        assert list((tmp_path / "whole" / name / "train").iterdir())
+        assert list((whole[1] / name / "train").iterdir())
     # It stays until somebody has kept the heads, and says who they are.
-    assert (tmp_path / "again" / together.CHECKPOINT).is_file()
+    assert (tmp_path / together.CHECKPOINT).is_file()
 
 
-def test_other_heads_do_not_continue_a_checkpoint(tmp_path: Path) -> None:
-    expected = train([(1, 5)])[0]
-    train([(0, 5)], folder=tmp_path)  # of the same shapes and seed, on other data
-    found = train([(1, 5)], folder=tmp_path)[0]
-    for one, other in zip(found.variables, expected.variables, strict=True):
-        np.testing.assert_array_equal(one.numpy(), other.numpy())
+def test_other_heads_do_not_continue_a_checkpoint(alone: tuple, whole: tuple, tmp_path: Path) -> None:
+    shutil.copy(alone[1] / together.CHECKPOINT, tmp_path)  # of the same shapes and seed, on other data
+    are_equal(train([(1, 5)], folder=tmp_path)[0], whole[0][1, 5])
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 cut off"])

@@ -161,7 +161,7 @@ class TestAudited:
         return model.get_weights()
 
     def test_loss_falls(self, data: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
-        self.train(data, tmp_path, epochs=6)
+        self.train(data, tmp_path, epochs=3)
         with open(tmp_path / "training.csv", newline="") as file:
             losses = [float(row["loss"]) for row in csv.DictReader(file)]
         assert losses[-1] < losses[0]
