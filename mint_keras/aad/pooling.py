@@ -1,6 +1,6 @@
 """From maps to one vector a tap, inside the extractor's graph, so that maps are never written."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import keras
 from keras import layers, ops
@@ -11,20 +11,23 @@ MAX = "max"
 TOP_K = 10
 
 
-def _mean_of_ten_largest(x: keras.KerasTensor) -> keras.KerasTensor:
-    height, width, channels = x.shape[1:]
-    values = layers.Permute((2, 1))(layers.Reshape((height * width, channels))(x))
-    return ops.mean(ops.top_k(values, min(TOP_K, height * width))[0], axis=-1)
+class _Std(layers.Layer):
+    def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        return ops.std(x, axis=(1, 2))
 
 
-# From maps (batch, height, width, channels) to vectors (batch, channels), in float32 also where maps are float16: the
-# sum over the 3,136 positions of a conv1 map would lose its last bits.
-POOLINGS: dict[str, Callable[[keras.KerasTensor], keras.KerasTensor]] = {
-    MAX: lambda x: layers.GlobalMaxPooling2D(dtype="float32")(x),  # the paper's
-    "mean": lambda x: layers.GlobalAveragePooling2D(dtype="float32")(x),
-    "std": lambda x: ops.std(ops.cast(x, "float32"), axis=(1, 2)),
-    "topk": lambda x: _mean_of_ten_largest(ops.cast(x, "float32")),
-}
+class _MeanOfTenLargest(layers.Layer):
+    def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        _, height, width, channels = x.shape
+        values = ops.transpose(ops.reshape(x, (-1, height * width, channels)), (0, 2, 1))
+        return ops.mean(ops.top_k(values, min(TOP_K, height * width))[0], axis=-1)
+
+
+# What makes vectors (batch, channels) of maps (batch, height, width, channels), in float32 also where maps are float16:
+# the sum over the 3,136 positions of a conv1 map would lose its last bits. The maximum is the paper's.
+POOLINGS: dict[str, type[layers.Layer]] = {
+    MAX: layers.GlobalMaxPooling2D, "mean": layers.GlobalAveragePooling2D, "std": _Std, "topk": _MeanOfTenLargest,
+}  # fmt: skip
 
 
 def array_name(tap: str, pooling: str, is_map: bool = True) -> str:
@@ -58,5 +61,6 @@ def pooled(extractor: keras.Model, poolings: Sequence[str]) -> keras.Model:
             continue
         for pooling in poolings:
             name = array_name(tap, pooling)
-            outputs[name] = layers.Identity(name=name, dtype="float32")(POOLINGS[pooling](x))
+            # Named, because a name that Keras makes up may be that of a layer of a model from a file.
+            outputs[name] = POOLINGS[pooling](name=name, dtype="float32")(x)
     return keras.Model(extractor.input, outputs, name=extractor.name)

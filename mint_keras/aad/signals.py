@@ -68,8 +68,8 @@ def with_bn_distance(extractor: keras.Model, model: keras.Model) -> keras.Model:
         standardise.set_weights([np.asarray(norm.moving_mean), np.asarray(norm.moving_variance)])
         squared = layers.Dot(axes=1, dtype="float32", name=f"{norm.name}_squared")([z, z])
         distances.append(layers.Rescaling(1 / z.shape[-1], dtype="float32", name=f"{norm.name}_distance")(squared))
-    joined = layers.Concatenate(dtype="float32")(distances) if len(distances) > 1 else distances[0]
-    output = layers.Identity(dtype="float32", name=BN_DISTANCE)(joined)
+    join = layers.Concatenate if len(distances) > 1 else layers.Identity
+    output = join(dtype="float32", name=BN_DISTANCE)(distances if len(distances) > 1 else distances[0])
     return keras.Model(extractor.input, {**extractor.output, BN_DISTANCE: output}, name=extractor.name)
 
 

@@ -64,8 +64,9 @@ def first_moments(model: keras.Model) -> tuple[Moments, np.ndarray] | None:
     norm = next((layer for layer in norms if len(layer.input.shape) == 4), None)
     if norm is None:
         return None
-    mean = layers.GlobalAveragePooling2D(name="mean")(norm.input)
-    square = layers.GlobalAveragePooling2D(name="square")(layers.Multiply(name="squares")([norm.input, norm.input]))
+    mean = layers.GlobalAveragePooling2D(name=f"{norm.name}_mean")(norm.input)
+    squares = layers.Multiply(name=f"{norm.name}_squares")([norm.input, norm.input])
+    square = layers.GlobalAveragePooling2D(name=f"{norm.name}_square")(squares)
     forward = runtime.forward(keras.Model(model.input, {"mean": mean, "square": square}))
 
     def moments(pixels: np.ndarray) -> np.ndarray:

@@ -95,3 +95,24 @@ def test_poolings_and_signals_in_lower_precision() -> None:
     assert len(expected) == len(pooling.POOLINGS) + 2
     for output, values in expected.items():
         assert 0 < np.linalg.norm(received[output] - values) < 0.02 * np.linalg.norm(values), output
+
+
+def test_what_is_added_has_no_name_that_keras_makes_up() -> None:
+    """In a new process it may be that of a layer of somebody's model from a file."""
+    pixels = keras.Input((16, 16, 3))
+    x = layers.BatchNormalization(name="first")(layers.Conv2D(4, 3, name="conv")(pixels))
+    x = layers.BatchNormalization(name="second")(layers.Conv2D(4, 3, name="last")(x))
+    named = [
+        layers.GlobalAveragePooling2D(name="global_average_pooling2d")(x),
+        layers.GlobalMaxPooling2D(name="global_max_pooling2d")(x),
+    ]
+    outcome = layers.Concatenate(name="concatenate")(named)
+    model = keras.Model(pixels, {"conv1": layers.Identity(name="conv1")(x), "outcome": outcome})
+    keras.utils.clear_session()  # names are made up as in a new process
+    found = signals.with_bn_distance(pooling.pooled(model, list(pooling.POOLINGS)), model)
+    assert set(found.output) == {"outcome", "bn_distance", *(f"conv1_{name}" for name in pooling.POOLINGS)}
+    shown = np.random.default_rng(1).normal(size=(2, 16, 16, 3)).astype(np.float32)
+    maps, seen = model(shown)["conv1"].numpy(), found(shown)
+    np.testing.assert_allclose(seen["conv1_std"], maps.std(axis=(1, 2)), rtol=1e-4, atol=1e-5)
+    largest = np.sort(maps.reshape(2, -1, 4), axis=1)[:, -10:]
+    np.testing.assert_allclose(seen["conv1_topk"], largest.mean(axis=1), rtol=1e-4, atol=1e-5)
