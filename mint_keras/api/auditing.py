@@ -51,6 +51,7 @@ def untrained(model: AuditedModel, num: int = 3) -> Control:
         faces = calibration.samples.arrays.get(images.PIXELS)
         if faces is None:
             _, faces = images.read_faces(calibration.samples.table, model.framing)
+        faces = np.stack([model.framing.apply(face) for face in faces])
         for number in range(1, num + 1):
             copy = model.untrained(faces, calibration.seed + number)
             yield functools.partial(observe, copy), {f"{UNTRAINED}_{number}": [scorer.recipe]}
@@ -241,7 +242,7 @@ def _refitted(
         known, shown = look(fitted_on.samples), look(seen)
         if len(known) < len(fitted_on.samples) or len(shown) < len(seen):  # rows are found by their place
             raise InputError(f"Expected every sample to be there for {list(recipes)}, received fewer.")
-        same = [name for name in known.arrays if name in fitted_on.samples.arrays]
+        same = [name for name in known.arrays if name in fitted_on.samples.arrays and name != images.PIXELS]
         other = [name for name in same if known[name].shape[1:] != fitted_on.samples[name].shape[1:]]
         if other and any(name.startswith(UNTRAINED) for name in recipes):
             raise InputError(f"Expected untrained copies of the audited model, received some with another {other[0]}.")

@@ -59,7 +59,7 @@ def samples(
     listed = [sources.list_samples(one) for one in named]
     table = sources.join(listed)
     if not database:
-        sources.check_databases(dict(zip(named, listed, strict=True)))
+        sources.check_databases(zip(named, listed, strict=True))
     else:
         table = dataclasses.replace(table, database=np.full(len(table), database))
     return Observations(table, {})

@@ -107,6 +107,7 @@ def plan(opened: Opened) -> Tasks:
         # What was used, as far as is known: the run's samples, and the list beside the model.
         used = [table.sample_id, *([samples.list_samples(str(listed)).sample_id] if listed.is_file() else [])]
         wanted = given.take(np.isin(given.people(), members) & ~np.isin(given.sample_id, np.concatenate(used)))
+        samples.check_databases([("", table), (source, wanted)])
         if not len(wanted):
             raise InputError(
                 f"Expected unseen photos of the members' people, such as {str(members[0])!r}, in {source}, received "

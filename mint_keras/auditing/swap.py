@@ -87,6 +87,7 @@ def choose(opened: Opened, other: Path) -> tuple[SampleTable, np.ndarray]:
             f"Expected --swap to have been trained on the members' own database {np.unique(ours.database).tolist()}, "
             f"received {np.unique(theirs.database).tolist()}: a model is familiar with its database."
         )
+    samples.check_databases([("", ours), ("", theirs)])
     named = by_key(ours.people())
     if both := sorted(named.keys() & by_key(theirs.people()).keys()):
         raise InputError(

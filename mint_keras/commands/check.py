@@ -83,9 +83,7 @@ def check(options: Check) -> Checked:
         for name, (given, listed) in named.items()
         if given or (folder / listed).is_file()
     }
-    samples.check_databases(
-        {given or str(folder): tables[name] for name, (given, _) in named.items() if name in tables}
-    )
+    samples.check_databases((named[name][0], table) for name, table in tables.items())
     missing = list(_missing(options, folder, manifest, tables))
     material = _material(options, tables, manifest) if "members" in tables else preflight.Material(0)
     listed = {**tables, **{source: samples.list_samples(source) for source in options.externals}}
@@ -131,7 +129,7 @@ def _unusable(table: SampleTable, manifest: Mapping[str, Any]) -> str:
         pass
     if not (rejected := reader.rejected):
         return ""
-    remedy = " mint prepare cuts out faces." if reader.framing.is_face else ""
+    remedy = " mint prepare cuts out faces." if "an aligned face" in rejected[0].reason else ""
     said = f"{len(rejected)} of {len(some)} that were looked at cannot be used as they are, such as"
     return f"; {said} {rejected[0].location}: {rejected[0].reason}{remedy}"
 

@@ -10,6 +10,7 @@ Example:
 """
 
 import dataclasses
+import itertools
 from pathlib import Path
 from typing import Any, Literal
 
@@ -106,13 +107,9 @@ def make_protocol(config: MakeProtocol) -> Chosen:
         for name in ("members", "externals", "test_members", "test_externals", "held_out")
     }
     sources = [table for parts in listed.values() for table in parts]
-    for name in ("test_members", "held_out"):
-        named = [
-            (source, table)
-            for part in ("members", name)
-            for source, table in zip(getattr(config, part), listed[part], strict=True)
-        ]
-        samples.check_databases(dict(named))
+    of_one = ("members", "test_members", "held_out", *(["externals"] if config.case == cases.SAME_DATABASE else []))
+    pairs = (zip(getattr(config, part), listed[part], strict=True) for part in of_one)
+    samples.check_databases(itertools.chain.from_iterable(pairs))
     # Everything that was named is an input, also what is left out later.
     everything = samples.join(sources)
     inputs, num_samples = {"samples": samples.fingerprint(everything)}, len(everything)

@@ -91,6 +91,7 @@ def prepare_faces(config: PrepareFaces) -> PreparedFaces:
         )
     sources = [samples.locate(source, config.layout) for source in config.input]
     tables = [samples.list_samples(source, config.layout) for source in config.input]
+    samples.check_databases(zip(config.input, tables, strict=True))
     table = samples.join(tables)
     left_out = {source.database: samples.left_out(source, one) for source, one in zip(sources, tables, strict=True)}
     inputs = {"samples": samples.fingerprint(table)}

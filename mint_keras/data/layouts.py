@@ -11,16 +11,16 @@ from mint_keras.data.databases.folders import read_named
 from mint_keras.data.people import all_match
 from mint_keras.records import InputError, Sample
 
-RECORDIO, VERIFICATION, FOLDERS = "recordio", "verification pairs", people.FOLDERS
+RECORDIO, VERIFICATION, FOLDERS, TFDS = "recordio", "verification pairs", people.FOLDERS, "tensorflow_datasets"
 
 # Of these, samples are no files.
-CONTAINERS = ("tensorflow_datasets", "cifar-100 pickles")
+CONTAINERS = (TFDS, "cifar-100 pickles")
 
 Reader = Callable[[Path, str], Iterator[Sample]]
 # Whether a folder has a layout, by files that only it has, and how it is read under a database's name.
 # The first that fits is taken.
 LAYOUTS: dict[str, tuple[Callable[[Path], bool], Reader]] = {
-    "tensorflow_datasets": (tfds.is_here, tfds.read),
+    TFDS: (tfds.is_here, tfds.read),
     "cifar-100 pickles": (pictures.is_cifar_pickles, pictures.read_cifar_pickles),
     "cifar-100 folders": (pictures.is_cifar_folders, partial(read_named, pattern=pictures.CIFAR, nobody=str)),
     "tiny-imagenet": (pictures.is_tiny_imagenet, pictures.read_tiny_imagenet),

@@ -5,7 +5,7 @@ import functools
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from mint_keras.data import files, images, layouts, pairs, recordio, sample_tabl
 from mint_keras.records import InputError, NoSamplesError, Rejected, SampleTable, concatenate_tables, tabulate
 
 TABLE = "sample table"
-_VERSION = re.compile(r"\d+\.\d+\.\d+")
+_PREPARED = re.compile(r"(.+)/crops/\d{6}/\d{9}\.\w+", re.DOTALL)  # see `faces.parts`
 _NAMED = re.compile(r"([\w.-]+)=(.+)", re.DOTALL)
 
 
@@ -98,9 +98,9 @@ def locate(source: str, layout: str = "") -> Source:
         return Source(text, name or records.parent.name, records, layouts.RECORDIO)
     if layout:
         layouts.check(layout)
+    layout = layout or layouts.recognise(path)
     # tensorflow_datasets calls the folder below a dataset's name by its version.
-    called = path.parent.name if _VERSION.fullmatch(path.name) else path.name
-    return Source(text, name or called, path, layout or layouts.recognise(path))
+    return Source(text, name or (path.parent if layout == layouts.TFDS else path).name, path, layout)
 
 
 def list_all(sources: Sequence[str], layout: str = "") -> SampleTable:
@@ -108,30 +108,44 @@ def list_all(sources: Sequence[str], layout: str = "") -> SampleTable:
     return join([list_samples(source, layout) for source in sources])
 
 
-def check_databases(sources: Mapping[str, SampleTable]) -> None:
-    """Refuses tables, by the source that named them, that call what lies in two places one database.
+def check_databases(named: Iterable[tuple[str, SampleTable]]) -> None:
+    """Refuses tables, each behind what named it, if two folders of one name made one database of what lies in them.
 
     What tells two databases apart would look like membership. Whoever writes NAME=SOURCE has said which is which.
 
     Raises:
-        InputError: if two places have one name that nobody has given.
+        InputError: if databases of one name lie in two places, and are called as these or were prepared there.
     """
-    places: dict[str, str] = {}
-    for source, table in sources.items():
+    places: dict[str, Path] = {}
+    for source, table in named:
         if _NAMED.fullmatch(source) and not Path(source).exists():
             continue
-        for name in np.unique(table.database).tolist():
-            row = int(np.argmax(table.database == name))
-            rest, location = str(table.sample_id[row]).removeprefix(f"{name}/"), str(table.location[row])
-            container, key = images.split(location)
-            if synthetic.is_synthetic(location) or (key is None and not location.endswith(rest)):
-                continue
-            place = os.path.realpath(location.removesuffix(rest) if key is None else Path(container).parent)
-            if places.setdefault(name, place) != place:
+        for name, row in zip(*np.unique(table.database, return_index=True), strict=True):
+            place = _place(str(name), str(table.sample_id[row]), str(table.location[row]))
+            if place is not None and places.setdefault(str(name), place) != place:
                 raise InputError(
-                    f"Expected NAME=PATH for {places[name]} and {place}, which are both called {name}: with one name "
-                    "if they are one database, with two if they are not."
+                    f"Expected NAME=PATH for {places[str(name)]} and {place}, which are both called {name}: with one "
+                    "name if they are one database, with two if they are not; of a table of several databases, change "
+                    "the column instead."
                 )
+
+
+def _place(database: str, sample_id: str, location: str) -> Path | None:
+    """Returns where a database lies that is called as its folder, or was prepared; None where nobody can say."""
+    container, key = images.split(location)
+    if synthetic.is_synthetic(location):
+        return None
+    if prepared := _PREPARED.fullmatch(location):
+        return Path(os.path.realpath(prepared[1]))
+    if key is not None:
+        place = Path(os.path.realpath(container))
+        place = place if place.suffix == ".bin" else place.parent
+        return place if database in (place.stem, place.name, place.parent.name) else None
+    rest = sample_id.removeprefix(f"{database}/")
+    if rest == sample_id or not location.endswith(f"/{rest}"):
+        return None
+    place = Path(os.path.realpath(location.removesuffix(rest)))
+    return place if place.name == database else None
 
 
 def left_out(source: Source, table: SampleTable) -> list[Rejected]:

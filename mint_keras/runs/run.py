@@ -144,7 +144,7 @@ def choose_samples(spec: RunSpec) -> protocols.Protocol:
     members = samples.list_samples(named["members"][0])
     held_out = samples.list_samples(named["held_out"][0]) if named["held_out"] else None
     if held_out is not None:
-        samples.check_databases({named["members"][0]: members, named["held_out"][0]: held_out})
+        samples.check_databases([(named["members"][0], members), (named["held_out"][0], held_out)])
     if held_out is not None and not spec.held_out:  # the model's own, of another database than members may be named of
         held_out = held_out.take(np.isin(held_out.database, np.unique(members.database)))
     sources = protocols.Sources(

@@ -206,8 +206,9 @@ class _SideBySide:
             found, moved = self._norm.stateless_call(
                 [scale, offset], [of.value for of in moments], found, training=True
             )
-            logit = tf.reduce_sum(tf.reshape(found * dropped * last, (batch, num, units)), 2) + shift
-            score = self._score(tf.transpose(logit))
+            # Turned first: TensorFlow adds up the first of many narrow columns in another order than the last.
+            logit = tf.transpose(tf.reduce_sum(tf.reshape(found * dropped * last, (batch, num, units)), 2))
+            score = self._score(logit + shift[:, None])
             cross_entropy = keras.losses.binary_crossentropy(right, score)
         of_kernels, of_others = tape.gradient(cross_entropy, (kernels, others))
         # By hand: TensorFlow would fill a kernel with the gradient of its sum first.

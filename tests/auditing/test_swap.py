@@ -53,6 +53,21 @@ def test_whom_nothing_can_be_fitted_on_shows_at_once(
         swap.choose(opened, tmp_path)
 
 
+def test_members_of_two_folders_of_one_name_are_no_swap(tmp_path: Path) -> None:
+    """Models of two databases, each familiar with its own, would look like two groups of members."""
+    ours, theirs = (
+        tabulate(
+            Sample(f"faces/{k}/1.png", "faces", str(k), f"/{place}/faces/{k}/1.png") for k in range(first, first + 9)
+        )
+        for place, first in (("ours", 0), ("theirs", 20))
+    )
+    sample_tables.write_samples(tmp_path / formats.MEMBERS, theirs)
+    protocol = protocols.Protocol(ours, np.full(9, protocols.TEST_MEMBERS), protocols.SAME_DATABASE, 1)
+    opened: Any = types.SimpleNamespace(run=types.SimpleNamespace(protocol=protocol))
+    with pytest.raises(InputError, match="both called faces"):
+        swap.choose(opened, tmp_path)
+
+
 def decided(
     patch: pytest.MonkeyPatch,
     folder: Path,

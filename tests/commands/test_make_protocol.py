@@ -112,6 +112,24 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
         read_protocol(tmp_path / "out")
 
 
+@pytest.mark.parametrize(
+    ("case", "sides"),
+    [
+        ("same-database", {"members": 0, "externals": 1}),
+        ("member-database", {"members": 2, "test_members": 0, "held_out": 1, "externals": 3, "test_externals": 4}),
+        ("a", {"members": 0, "held_out": 1, "externals": 3}),
+    ],
+)
+def test_sides_in_folders_of_one_name_are_a_question(case: str, sides: dict[str, int], tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("ours/faces", "theirs/faces", "web", "phone", "scan")]
+    for folder in folders:
+        (folder / folder.parent.name).mkdir(parents=True)
+        (folder / folder.parent.name / "1.png").write_bytes(b"a photo")
+    named = {part: (str(folders[place]),) for part, place in sides.items()}
+    with pytest.raises(InputError, match="both called faces"):
+        make(tmp_path / "out", case, **named, stand_in=("phone=ijbc",) if case == "a" else ())  # type: ignore[arg-type]
+
+
 @pytest.fixture
 def databases(tmp_path: Path) -> dict[str, Path]:
     """Members, and externals of whom one is a member's photo again, and two are copies of each other."""

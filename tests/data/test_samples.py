@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mint_keras import formats
+from mint_keras.commands.prepare_faces import PrepareFaces, prepare_faces
 from mint_keras.data import images, sample_tables, samples
 from mint_keras.data.people import are_unknown
 from mint_keras.records import InputError
@@ -131,18 +132,46 @@ def test_fingerprint_of_lab_faces_needs_no_file() -> None:
     assert not os.path.exists(one.location[0])
 
 
+def write_faces(*folders: Path) -> list[str]:
+    """Writes a photo each of two people into folders, and returns their names."""
+    for folder in folders:
+        for person in ("Ann", "Bob"):
+            (folder / person).mkdir(parents=True)
+            cv2.imwrite(str(folder / person / "1.png"), np.zeros((112, 112, 3), np.uint8))
+    return list(map(str, folders))
+
+
 def test_two_places_of_one_name_are_no_database_until_somebody_says_so(tmp_path: Path) -> None:
     """What tells them apart would look like membership."""
-    for place in ("ours", "theirs"):
-        for person in ("Ann", "Bob"):
-            (tmp_path / place / "faces" / person).mkdir(parents=True)
-            cv2.imwrite(str(tmp_path / place / "faces" / person / "1.png"), np.zeros((112, 112, 3), np.uint8))
-    ours, theirs = (str(tmp_path / place / "faces") for place in ("ours", "theirs"))
-    listed = {source: samples.list_samples(source) for source in (ours, theirs)}
-    with pytest.raises(InputError, match=r"ours/faces and .*theirs/faces, which are both called faces"):
-        samples.check_databases(listed)
+    ours, theirs = write_faces(tmp_path / "ours" / "faces", tmp_path / "theirs" / "faces")
     (tmp_path / "again").symlink_to(tmp_path / "ours")
-    one = {ours: listed[ours], str(tmp_path / "again" / "faces"): samples.list_samples(str(tmp_path / "again/faces"))}
-    samples.check_databases(one)
-    samples.check_databases({**one, f"faces={theirs}": samples.list_samples(f"faces={theirs}")})
-    samples.check_databases({str(k): samples.list_samples("synthetic:1/web/0-1/1") for k in range(2)})
+
+    def check(*sources: str) -> None:
+        samples.check_databases((source, samples.list_samples(source)) for source in sources)
+
+    with pytest.raises(InputError, match=r"ours/faces and .*theirs/faces, which are both called faces"):
+        check(ours, theirs)
+    check(ours, f"{tmp_path}/again/faces/", f"faces={theirs}", "synthetic:1/web/0-1/1", "synthetic:1/web/2-3/1")
+    # A table says of itself which database it is of, unless it lies as a folder does.
+    tables = [str(tmp_path / f"{name}.parquet") for name in ("one", "other")]
+    for path, source in zip(tables, (ours, theirs), strict=True):
+        sample_tables.write_samples(Path(path), samples.list_samples(source))
+    check(ours, tables[0])
+    with pytest.raises(InputError, match="both called faces"):
+        check(*tables)
+    for path, source in zip(tables, (ours, theirs), strict=True):
+        sample_tables.write_samples(Path(path), samples.list_samples(f"web={source}"))
+    check(*tables)
+
+
+def test_faces_that_were_prepared_apart_are_two_databases_until_somebody_says_so(tmp_path: Path) -> None:
+    ours, theirs = write_faces(tmp_path / "ours" / "faces", tmp_path / "theirs" / "faces")
+    for out, source in (("p1", ours), ("p2", theirs)):
+        prepare_faces(PrepareFaces((source,), tmp_path / out, treatment="stored", quiet=True))
+    prepared = [(name, samples.list_samples(str(tmp_path / name))) for name in ("p1", "p2")]
+    for pair in (prepared, [prepared[0], (theirs, samples.list_samples(theirs))]):
+        with pytest.raises(InputError, match=r"/p1 and .*, which are both called faces"):
+            samples.check_databases(pair)
+    samples.check_databases([prepared[0], prepared[0]])
+    with pytest.raises(InputError, match="both called faces"):
+        prepare_faces(PrepareFaces((ours, theirs), tmp_path / "both", treatment="stored", quiet=True))
