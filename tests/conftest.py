@@ -34,14 +34,13 @@ ROOT = Path(__file__).resolve().parents[1]
 # Files that take long, longest first: a worker that began one last would run alone.
 LONG = (
     "commands/test_extract_aad.py", "auditing/test_no_false_accusation.py", "commands/test_convert_fr.py",
-    "commands/test_train_mint.py", "runs/test_run.py", "test_api.py", "studies/worlds/test_usable.py",
-    "training/test_fit_heads.py", "audited/test_recalibration.py", "audited/convert/test_iresnets.py",
-    "commands/test_attacks.py", "runs/test_baselines.py", "auditing/test_opened.py", "audited/convert/test_doors.py",
-    "commands/test_train_audited.py", "edge/test_export.py", "audited/test_classifiers.py",
-    "commands/test_classifiers.py", "scorers/test_head.py", "scorers/test_mint_plus.py",
-    "commands/test_make_tables.py", "edge/test_scoring.py", "test_scripts.py", "aad/test_extract.py",
-    "faces/test_scrfd.py", "heads/test_variants.py", "auditing/test_look.py", "shelf/test_dlib.py",
-    "edge/test_bundle_calibration.py", "commands/test_prepare_faces.py", "commands/test_evaluate_mint.py",
+    "commands/test_train_mint.py", "test_api.py", "edge/test_export.py", "auditing/test_opened.py", "test_scripts.py",
+    "runs/test_run.py", "scorers/test_head.py", "edge/test_scoring.py", "audited/test_recalibration.py",
+    "commands/test_make_tables.py", "commands/test_classifiers.py", "audited/convert/test_iresnets.py",
+    "audited/convert/test_doors.py", "runs/test_baselines.py", "auditing/test_look.py", "audited/test_classifiers.py",
+    "training/test_together.py", "training/test_fit_heads.py", "audited/convert/test_operators.py",
+    "commands/test_train_audited.py", "training/test_training.py", "test_architecture.py", "scorers/test_mint_plus.py",
+    "edge/test_compression.py", "reliability/test_runs.py", "heads/test_variants.py", "test_readme.py",
 )  # fmt: skip
 
 

@@ -111,6 +111,7 @@ def test_a_bad_file_among_good_ones_is_1_after_the_good_ones(tmp_path: Path) -> 
     assert "1 of 2" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_small_file_that_claims_to_be_a_huge_image(tmp_path: Path) -> None:
     huge = tmp_path / "huge.png"
     images.write_png(huge, np.zeros((9000, 9000, 3), np.uint8))

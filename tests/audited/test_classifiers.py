@@ -20,6 +20,7 @@ def test_full_networks_have_the_published_number_of_parameters(arch: str) -> Non
     assert model.output["outcome"].shape[1:] == (1000,)
 
 
+@pytest.mark.slow
 def test_vit_is_vit_base_without_class_token() -> None:
     images = keras.Input((224, 224, 3))
     patches, features = classifiers.vit(images, patch=16, width=768, num_heads=12)

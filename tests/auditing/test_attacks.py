@@ -49,6 +49,7 @@ def test_the_best_come_first_and_somebody_else_s_beside_them(seen: Observations,
     assert table[1][0] == "theirs (theirs.csv)"
 
 
+@pytest.mark.slow
 def test_an_attack_that_scores_one_side_only_has_no_figures(seen: Observations) -> None:
     """No shadow was trained on people who are no members, so that online attacks say nothing of them."""
     rng = np.random.default_rng(2)

@@ -129,6 +129,7 @@ def test_listing_taps_writes_nothing(shelf: Path, tmp_path: Path) -> None:
             convert_fr(ConvertFr(shelf / "model.onnx", tmp_path / "out", taps=(choice,)))
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_verified_only_by_verification(shelf: Path, tmp_path: Path) -> None:
     out = tmp_path / "checkpoint"
     assert "mapping verified, file not" in convert_fr(ConvertFr(shelf / "backbone.pth", out)).text
@@ -166,6 +167,7 @@ def test_two_files_that_are_not_the_same_model(shelf: Path, tmp_path: Path) -> N
     assert not (tmp_path / "out" / "model.keras").exists()
 
 
+@pytest.mark.slow
 def test_a_file_that_loads_as_something_else_is_deleted(
     shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -378,6 +380,7 @@ def test_onnx_tf_that_fails_says_why(shelf: Path, tmp_path: Path) -> None:
         onnx_tf.run(onnx.load(shelf / "model.onnx"), {"input.1": np.zeros((1, 3, SIDE, SIDE))}, ["123"], python)
 
 
+@pytest.mark.slow
 def test_verification_of_what_is_not_a_converted_face_model(audited_folder: Path, tmp_path: Path) -> None:
     write_pairs(tmp_path / "pairs.bin", same_image=True)
     before = (audited_folder / "verification.json").read_bytes()

@@ -112,6 +112,7 @@ def test_a_lower_precision_says_what_it_costs(
     assert cosine < found.min() < 1 - 1e-9
 
 
+@pytest.mark.slow
 def test_onnx_runtime_gives_the_same(maps: Path, quick_folder: Path, tmp_path: Path, converted_once: None) -> None:
     extract_aad(config(quick_folder, tmp_path / "out", backend="onnxruntime"))
     arrays = [store.open_store(folder).arrays["audited"]["conv4"][:] for folder in (maps, tmp_path / "out")]

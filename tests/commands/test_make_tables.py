@@ -126,6 +126,7 @@ def test_cells_are_the_figures_of_the_scores(scores_only: Path) -> None:
     assert cell["num_seeds"] == "2"
 
 
+@pytest.mark.slow
 def test_same_scores_same_bytes(everything: tuple[Path, str], scores_only: Path) -> None:
     make_tables(MakeTables(scores_only, table=(6,), figure=(5,), num_seeds=2, rebuild=True, quiet=True))
     made = {path.name: path.read_bytes() for path in scores_only.glob("*_*.*")}

@@ -63,6 +63,7 @@ def test_evaluations_are_about_the_right_people(run_folder: Path, audited_folder
         assert (negative <= held_out) == (part.evaluation == "same_database")
 
 
+@pytest.mark.slow
 def test_what_a_run_gives_is_what_it_writes(run_folder: Path, audited_folder: Path) -> None:
     """Of a run that is there already nothing is trained again, and everything is returned."""
     made = (run_folder / "heads" / "audited" / "conv4" / "head.keras").stat().st_mtime_ns
@@ -135,6 +136,7 @@ def three(quick_folder: Path, once: Once) -> Path:
     return once("three", lambda out: train_mint(small(quick_folder, out, taps=("outcome",), num_seeds=3)))
 
 
+@pytest.mark.slow
 def test_several_trainings_are_reproducible_byte_for_byte(three: Path, quick_folder: Path, tmp_path: Path) -> None:
     """Also where a run was killed: some of the heads are there already, and are not trained again."""
     again = shutil.copytree(three, tmp_path / "again")

@@ -59,6 +59,7 @@ def zeros(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keras.initializers.VarianceScaling, "__call__", zero)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("zeros")
 def test_resnet50_and_with_a_quarter_of_the_filters(monkeypatch: pytest.MonkeyPatch) -> None:
     full = specs.find("resnet50").build(CONV1)

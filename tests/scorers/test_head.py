@@ -145,6 +145,7 @@ def test_what_is_no_head(tmp_path: Path) -> None:
         Head("vanilla", ("conv1",)).fit(draw(1), np.arange(160) < 63)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short")
 def test_a_live_head_scores_faces_as_the_stored_one_scores_maps() -> None:
     keras.utils.set_random_seed(3)
@@ -207,6 +208,7 @@ class TestDeadHeads:
         assert np.ptp(head(seen)) == 0
 
 
+@pytest.mark.slow
 def test_a_runs_head_gives_the_runs_scores(run_folder: Path) -> None:
     run = reopen(run_folder)
     written = {

@@ -48,6 +48,7 @@ def test_everybody_is_a_member_or_not_and_nobody_is_spare(lab: usable.UsableLab)
     assert len(members | set(others.people())) == 36
 
 
+@pytest.mark.slow
 def test_kept_maps_give_what_the_whole_network_gives(lab: usable.UsableLab) -> None:
     alone = usable.UsableLab(dataclasses.replace(lab.spec, looks={}), lab.out)
     found = alone.observe(alone.people, 1)[AUDITED]
