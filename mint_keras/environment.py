@@ -18,6 +18,8 @@ _DEFAULTS = {
     "OPENCV_LOG_LEVEL": "SILENT",
     # Notices would bury the one line that matters to the user.
     "TF_CPP_MIN_LOG_LEVEL": "2",
+    # TensorFlow leaves oneDNN alone on processors without AVX-512, where trainings are a quarter shorter with it.
+    "TF_ENABLE_ONEDNN_OPTS": "1",
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     # Ray would report its use over the network, and asks for tokens that a Ray of one's own needs not.
     "RAY_USAGE_STATS_ENABLED": "0",
