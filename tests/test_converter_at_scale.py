@@ -65,7 +65,7 @@ def test_an_r100_in_3_gb(tmp_path: Path) -> None:
 
 @needs_data
 @pytest.mark.parametrize("name", ["mobilefacenet", "scrfd_500m_bnkps", "scrfd_2.5g_bnkps"])
-@pytest.mark.slow
+@pytest.mark.long
 def test_real_files_are_converted(name: str, tmp_path: Path) -> None:
     text = convert_fr(ConvertFr(DATA / "models" / f"{name}.onnx", tmp_path / name)).text
     assert f"the one card {name} knows" in text
@@ -76,7 +76,7 @@ def test_real_files_are_converted(name: str, tmp_path: Path) -> None:
 
 
 @needs_data
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_real_model_recognises_real_people_as_its_file_does(tmp_path: Path) -> None:
     weights = DATA / "models" / "mobilefacenet.onnx"
     convert_fr(ConvertFr(weights, tmp_path / "mbf"))
@@ -94,7 +94,7 @@ def test_a_real_model_recognises_real_people_as_its_file_does(tmp_path: Path) ->
     assert all(ours[name] == pytest.approx(theirs[name], abs=5e-5) for name in ("accuracy", "accuracy_std", "auc"))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_bad_files_end_in_one_line(tmp_path: Path) -> None:
     text = tmp_path / "text.onnx"
     text.write_text("not a model\n")
@@ -105,7 +105,7 @@ def test_bad_files_end_in_one_line(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_file_that_is_not_what_its_card_says_is_refused(tmp_path: Path) -> None:
     dialect = files.Dialect(input_shape=("None", 3, 112, 112))
     onnx.save(files.make_onnx(files.random_state(side=112), dialect), tmp_path / "model.onnx")

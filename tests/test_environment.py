@@ -58,7 +58,7 @@ def test_ordinary_settings_are_left_alone(without_keras: Path) -> None:
     assert os.environ["KERAS_HOME"] == str(without_keras.parent)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_keras_itself_follows(tmp_path: Path) -> None:
     (tmp_path / "keras.json").write_text(
         '{"floatx": "float16", "image_data_format": "channels_first", "backend": "jax"}'

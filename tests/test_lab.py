@@ -40,7 +40,7 @@ class TestLabModels:
             np.testing.assert_array_equal(there, table.take(rows).location)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_training_pixels_are_drawn_again_to_the_last_bit(manifest: dict) -> None:
     reader = images.FaceReader()
     num = sum(len(rows) for rows, _ in reader.batches(sample_tables.read_samples(MODEL / "members.parquet"), 256))

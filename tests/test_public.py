@@ -34,7 +34,7 @@ def test_the_laptops_preset_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert all(face.p_value is None for face in found.photos.faces)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_researchers_preset_makes_table_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     config = preset(make_tables.MakeTables, "paper-table1.yaml", "--out", str(tmp_path), "--plan")
@@ -42,7 +42,7 @@ def test_the_researchers_preset_makes_table_1(tmp_path: Path, monkeypatch: pytes
     assert "fr3" in make_tables.make_tables(config).text
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_auditors_preset_makes_a_run_that_an_audit_can_decide(audited_folder: Path, tmp_path: Path) -> None:
     small = [
         "--num-train",
@@ -114,7 +114,7 @@ def test_a_notebook_has_its_outputs(path: Path) -> None:
     assert any("image/png" in output.get("data", {}) for output in said)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs(path: Path) -> None:
     nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")

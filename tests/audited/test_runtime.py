@@ -110,7 +110,7 @@ print("done")
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_extraction_on_two_devices(tmp_path: Path) -> None:
     """Two virtual CPU devices, each with half of every batch: the same AAD, in the same order."""
     command = [sys.executable, "-c", PROGRAM, str(tmp_path)]

@@ -93,7 +93,7 @@ def content_of(config: Audit) -> dict:
     return json.loads((config.out / dossier.AUDIT).read_text())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_few_people_decide_nothing(small: tuple[Audit, Audited], run_folder: Path) -> None:
     config, found = small
     content, said = content_of(config), found.text
@@ -116,7 +116,7 @@ def test_few_people_decide_nothing(small: tuple[Audit, Audited], run_folder: Pat
     assert page.count("data:image/png;base64,") == 2  # findings, and changes of photos; there is no power curve
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_control_is_measured(small: tuple[Audit, Audited]) -> None:
     found = {name: decided["findings"] for name, decided in content_of(small[0])["verdicts"].items()}
     references = {name: rows[0]["name"] for name, rows in found.items()}
@@ -141,7 +141,7 @@ def test_every_control_is_measured(small: tuple[Audit, Audited]) -> None:
         assert looks == ["look network", *(["the scorer through the look network"] if has_references else [])]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_swap_between_a_model_and_itself_finds_nothing(small: tuple[Audit, Audited]) -> None:
     """Whatever the photos are: both models say the same of each. Pixels and looks are asked which group it is of."""
     rows = next(d["findings"] for d in content_of(small[0])["verdicts"].values() if d["findings"][0]["name"] == SWAP)
@@ -155,7 +155,7 @@ def test_a_swap_between_a_model_and_itself_finds_nothing(small: tuple[Audit, Aud
     assert max(people) <= 20  # nobody twice
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_who_is_who_is_said(small: tuple[Audit, Audited]) -> None:
     config, found = small
     lines = content_of(config)["identities"]
@@ -168,7 +168,7 @@ def test_who_is_who_is_said(small: tuple[Audit, Audited]) -> None:
         assert line in page
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_is_missing_is_said(small: tuple[Audit, Audited]) -> None:
     found = {name: one for one in content_of(small[0])["states"] for name in one["name"].split("; ")}
     for missing in (states.FILES, states.SHRUNK, states.HELD_OUT, states.LOTS):
@@ -177,7 +177,7 @@ def test_what_is_missing_is_said(small: tuple[Audit, Audited]) -> None:
     assert not [one for one in found.values() if "--" in one["why"]]  # every option was given
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_photos_that_did_not_change_score_as_in_the_run(small: tuple[Audit, Audited]) -> None:
     content = content_of(small[0])
     rows = {row["change"]: row for row in content["robustness"]["rows"]}
@@ -186,7 +186,7 @@ def test_photos_that_did_not_change_score_as_in_the_run(small: tuple[Audit, Audi
     assert rows["unchanged"]["auc"]["value"] == pytest.approx(reference["auc"]["value"], abs=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_again_changes_nothing_elsewhere_neither_and_another_seed_is_refused(
     small: tuple[Audit, Audited], tmp_path: Path
 ) -> None:
@@ -206,7 +206,7 @@ def test_again_changes_nothing_elsewhere_neither_and_another_seed_is_refused(
         audit(dataclasses.replace(moved, seed=2))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_interrupted_audit_continues(small: tuple[Audit, Audited], tmp_path: Path) -> None:
     """A Ctrl-C after the first model leaves its scores; a file that was cut off is noticed."""
     config = dataclasses.replace(
@@ -282,7 +282,7 @@ def test_unseen_photos_that_are_no_faces_show_at_once(run: runs.Run, run_folder:
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_without_held_out_people_nothing_is_decided(audited_folder: Path, tmp_path: Path) -> None:
     model = shutil.copytree(audited_folder, tmp_path / "model")
     (model / formats.HELD_OUT).unlink()

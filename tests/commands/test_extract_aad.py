@@ -99,7 +99,7 @@ def test_the_fastest_batch_wins_unless_it_gains_nothing(monkeypatch: pytest.Monk
     assert plan.best_batch_size({}, np.zeros((1, 1))) == (16, {1: 3.0, 8: 10.0, 16: 20.0, 32: 20.1})
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("precision", "cosine"), [("mixed_bfloat16", 0.999), ("int8", 0.98)])
 def test_a_lower_precision_says_what_it_costs(
     precision: str, cosine: float, maps: Path, quick_folder: Path, tmp_path: Path
@@ -244,7 +244,7 @@ class TestStoreForHeads:
         }  # fmt: skip
         return RunSpec(**values | more)
 
-    @pytest.mark.slow
+    @pytest.mark.long
     def test_heads_train_on_a_store(self, store_folder: Path, quick_folder: Path, tmp_path: Path) -> None:
         own = open_run(self.spec(quick_folder, aad="stored"), tmp_path / "own")
         given = open_run(self.spec(quick_folder, store=store_folder), tmp_path / "given")

@@ -85,7 +85,7 @@ def test_other_settings_need_another_folder(run_folder: Path, audited_folder: Pa
         train_mint(small(audited_folder, run, taps=("conv1", "conv4"), num_test=29, seed=2))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_cnn_on_maps(audited_folder: Path, tmp_path: Path) -> None:
     text = train_mint(small(audited_folder, tmp_path / "out", head="cnn")).text
     assert "| cnn" in text
@@ -152,7 +152,7 @@ def test_several_trainings_are_reproducible_byte_for_byte(three: Path, quick_fol
             assert path.read_bytes() == (again / path.relative_to(three)).read_bytes(), path
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_other_kernels_change_no_conclusion(audited_folder: Path, tmp_path: Path) -> None:
     """Without oneDNN the last bits differ, and with them every head: each cell stays within the other's interval."""
     folders = tmp_path / "here", tmp_path / "plain"

@@ -64,7 +64,7 @@ def test_quantisation_aware_training_keeps_the_layers_and_moves_the_weights(
     np.testing.assert_allclose(logits(again, data), logits(trained, data), atol=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_pruned_cnn_over_two_taps() -> None:
     keras.utils.set_random_seed(1)
     model = cnn.build({"conv1": (12, 12, 4), "conv2": (8, 8, 4)})

@@ -66,7 +66,7 @@ def test_what_is_no_detector(tmp_path: Path) -> None:
 
 
 @needs_scrfd
-@pytest.mark.slow
+@pytest.mark.long
 def test_scrfd(tmp_path: Path) -> None:
     found = detector.export(str(SCRFD), "", tmp_path)
     assert set(found["files"]) == set(bundle.DETECTORS.values())

@@ -63,7 +63,7 @@ def test_fused_model_and_tflite_equal_the_parts(head: str, faces: np.ndarray, tm
 
 
 @pytest.mark.parametrize("head", ["cnn_counted_x3", "vit_reduced"])
-@pytest.mark.slow
+@pytest.mark.long
 def test_heads_of_table_7_as_tflite(head: str, faces: np.ndarray, tmp_path: Path) -> None:
     keras.utils.set_random_seed(1)
     extractor = taps.extractor(iresnet.build("tiny"), ["conv3"])
@@ -183,7 +183,7 @@ class TestStage:
         received = scorer.TfliteScorer(exported_folder / bundle.SCORER).logits(np.stack(faces))
         np.testing.assert_allclose(received, main.logit, atol=1e-5)
 
-    @pytest.mark.slow
+    @pytest.mark.long
     def test_what_drops_the_auc_is_refused_unless_forced(
         self, run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_costs: None
     ) -> None:

@@ -42,7 +42,7 @@ def test_the_watcher_sees_files_and_leaves_this_machine_alone(tmp_path: Path) ->
 
 
 @needs_strace
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("is_told", [False, True])
 def test_onnx_runtime_reports_nothing_where_we_import_it(is_told: bool, tmp_path: Path) -> None:
     """It does by itself, so that this test can fail; a release that does no longer needs no watching."""

@@ -174,7 +174,7 @@ def test_what_baselines_cannot_look_at(more: dict, message: str, quick_folder: P
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_heads_on_another_pooling(plain_folder: Path, tmp_path: Path) -> None:
     run = options(plain_folder, tmp_path / "run", taps=("conv4",), baselines=False, pooling="topk")
     text = train_mint(run).text

@@ -173,7 +173,7 @@ def stripes(num: int, rng: np.random.Generator) -> tuple[Observations, np.ndarra
     return observed(np.arange(num), {blind.THUMBNAILS: noisy.clip(0, 255).astype(np.uint8)}), is_member
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_small_cnn_learns_what_pixels_show(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     train, is_member = stripes(256, rng)
@@ -186,7 +186,7 @@ def test_the_small_cnn_learns_what_pixels_show(tmp_path: Path) -> None:
     assert (tmp_path / "training.csv").is_file()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_small_cnn_repeats_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blind, "MIN_STEPS", 4)
     monkeypatch.setattr(blind, "MIN_EPOCHS", 2)

@@ -98,7 +98,7 @@ class TestNetwork:
 
 
 @needs_pairs
-@pytest.mark.slow
+@pytest.mark.long
 def test_it_recognises_faces_as_well_as_its_folder_says(tmp_path: Path) -> None:
     said = formats.read_json(FOLDER / formats.VERIFICATION)
     done = verify_fr.verify_fr(verify_fr.VerifyFr(PAIRS, model=Path("dlib"), out=tmp_path / "out"))

@@ -60,7 +60,7 @@ def test_parts_that_fail_or_have_no_time_are_named(monkeypatch: pytest.MonkeyPat
     assert formats.read_json(tmp_path / "gpu_check.json")["left_out"] == ["c"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_all_of_it_on_a_tiny_network(tmp_path: Path) -> None:
     content = gpu_check.gpu_check(GpuCheck(tmp_path, archs=("tiny",), batch_size=4, num_maps=128, seconds=0.01)).content
     assert not [row for row in content["rows"] if "error" in row]

@@ -71,7 +71,7 @@ def shelf_weights() -> dict[str, np.ndarray]:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_committed_network_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     weights = shelf_weights()
     monkeypatch.setattr(make_look, "read_weights", lambda folder: weights)

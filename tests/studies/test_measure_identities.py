@@ -75,7 +75,7 @@ def test_measure() -> None:
         measure(embeddings[::4], PEOPLE[::4], 5, seed=1)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_names_nobody_and_continues(tmp_path: Path) -> None:
     options = MeasureIdentities(tmp_path / "out", faces=("synthetic:1/web/0-23/2",), rounds=2)
     done = measure_identities(options)

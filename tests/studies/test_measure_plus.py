@@ -46,7 +46,7 @@ def test_sides_and_halves(measure: Measure, photos: KnownPhotos) -> None:
             assert (half.is_member == is_member).all() == (measure.truth == "identity")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_small_world(tmp_path: Path) -> None:
     config = MeasurePlus(tmp_path / "out", num_worlds=1, people=80, photos=2, arch="tiny", resolution=16, epochs=1)
     done = measure_plus(config)

@@ -278,7 +278,7 @@ class TestCommitted:
         assert {World.parse(path.stem).kind for path in paths} >= set(KINDS)
         assert sum(path.stat().st_size for path in paths) < 1_000_000
 
-    @pytest.mark.slow
+    @pytest.mark.long
     def test_the_first_worlds_with_and_without_members(self) -> None:
         for kind, outcome in (("familiar", verdict.NO_EVIDENCE), ("both", verdict.EVIDENCE)):
             path = sorted(module.COMMITTED.glob(f"*-{kind}.parquet"))[0]

@@ -129,7 +129,7 @@ class TestTraining:
             assert not all(layer.trainable for layer in tail.layers)
         assert all(layer.trainable for layer in model.layers)
 
-    @pytest.mark.slow
+    @pytest.mark.long
     def test_an_interrupted_training_ends_like_an_uninterrupted_one(
         self, trained: tuple[dict, dict], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -148,7 +148,7 @@ class TestTraining:
             np.testing.assert_allclose(resumed[path], whole, rtol=1e-3, atol=1e-5, err_msg=path)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(not DATA.is_dir(), reason="no real models beside the project (../shared/data/models)")
 def test_a_public_network_is_cut_where_a_quarter_of_it_is_left(tmp_path: Path) -> None:
     convert_fr(ConvertFr(DATA / "mobilefacenet.onnx", tmp_path / "mobilefacenet", card="mobilefacenet"))

@@ -89,7 +89,7 @@ def fit(aad: tuple[dict[str, np.ndarray], np.ndarray], logs: Path, seed: int = 1
     return head
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_same_seed_same_scores(aad: tuple[dict[str, np.ndarray], np.ndarray], tmp_path: Path) -> None:
     weights = [fit(aad, tmp_path / str(k), seed).get_weights() for k, seed in enumerate((1, 1, 2))]
     for one, two in zip(weights[0], weights[1], strict=True):
@@ -166,7 +166,7 @@ class TestAudited:
             losses = [float(row["loss"]) for row in csv.DictReader(file)]
         assert losses[-1] < losses[0]
 
-    @pytest.mark.slow
+    @pytest.mark.long
     def test_an_interrupted_training_ends_like_an_uninterrupted_one(
         self, data: tuple[np.ndarray, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
