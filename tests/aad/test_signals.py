@@ -84,6 +84,7 @@ def test_stability_is_one_for_what_looks_the_same() -> None:
     assert outputs[signals.STABILITY][2, 0] == pytest.approx(cosine, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_poolings_and_signals_in_lower_precision() -> None:
     keras.utils.set_random_seed(1)
     model = iresnet.iresnet(iresnet.IResNetSpec((1, 1), (16, 32), 8), 32)

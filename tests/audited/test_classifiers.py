@@ -36,13 +36,8 @@ def test_half_a_mobilenet_is_the_one_of_alpha_one_half() -> None:
     assert model.count_params() == inner.count_params() + 512 * 100 + 100
 
 
-@pytest.mark.parametrize(
-    ("arch", "conv1"),
-    [
-        pytest.param("densenet121_quarter", (8, 8, 16), marks=pytest.mark.slow),
-        ("xception_quarter", (7, 7, 16)),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("arch", "conv1"), [("densenet121_quarter", (8, 8, 16)), ("xception_quarter", (7, 7, 16))])
 def test_networks_for_the_smallest_pictures(arch: str, conv1: tuple[int, ...]) -> None:
     model = classifiers.build(arch, 16, 100)
     assert model.output["conv1"].shape[1:] == conv1

@@ -120,6 +120,7 @@ def outcomes(model: keras.Model, data: np.ndarray) -> np.ndarray:
     return values_of(model, data)["outcome"]
 
 
+@pytest.mark.slow
 def test_every_layer_of_a_folded_network_has_the_scale_of_the_model() -> None:
     """Normalisations are in its weights, as in most ONNX files: fresh weights alone gave a constant."""
     model, data = mobile(6), faces(128)

@@ -117,6 +117,7 @@ def test_a_foreign_model_without_the_scorers_tap_shows_at_once(run: Run, audited
         controls.check(heads_of(run.spec)["conv4"], audited_folder, ["conv9"])
 
 
+@pytest.mark.slow
 def test_a_control_through_the_audited_model_itself_finds_the_same(run: Run, opened: Opened) -> None:
     """The same recipe, AAD of its own: what differs between a scorer and its control is the model alone."""
     found = controls.through(opened, run.spec.audited, "itself")

@@ -65,6 +65,7 @@ def stored(arrays: dict[str, store.ShardedArray], tmp_path_factory: pytest.TempP
     return head, folder
 
 
+@pytest.mark.slow
 def test_live_and_stored_training_are_the_same(
     stored: tuple[keras.Model, Path], arrays: dict[str, store.ShardedArray], extractor: keras.Model, tmp_path: Path
 ) -> None:
@@ -118,6 +119,7 @@ def test_without_a_folder_nothing_is_written(
         np.testing.assert_array_equal(one, two)
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_ends_where_a_whole_one_does(
     arrays: dict[str, store.ShardedArray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,6 +170,7 @@ def test_short_trainings_write_no_checkpoint(arrays: dict[str, store.ShardedArra
     assert written == [False, False]
 
 
+@pytest.mark.slow
 def test_heads_in_lower_precision(
     stored: tuple[keras.Model, Path], arrays: dict[str, store.ShardedArray], tmp_path: Path
 ) -> None:

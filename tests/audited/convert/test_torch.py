@@ -50,6 +50,7 @@ def test_every_tap_is_what_pytorch_gives(network: str, tmp_path: Path) -> None:
     assert not converted.seems
 
 
+@pytest.mark.slow
 def test_taps_of_a_keras_file_are_where_those_of_its_weights_are(tmp_path: Path) -> None:
     """Also where the next block widens a map before it shrinks it, which only the widths of kernels tell."""
     every_format.of_state("MobileFaceNet").save(tmp_path / "model.keras")

@@ -109,6 +109,7 @@ def test_another_database_is_seen_by_the_same_networks(lab: usable.UsableLab) ->
     assert {len(seen) for seen in by_network.values()} == {4}
 
 
+@pytest.mark.slow
 def test_what_is_there_is_not_made_again(lab: usable.UsableLab) -> None:
     figures = lab.train(1)
     before = formats.sha256_file(lab.folder(1) / formats.MODEL)
@@ -117,6 +118,7 @@ def test_what_is_there_is_not_made_again(lab: usable.UsableLab) -> None:
     assert {"auc", "before"} <= set(figures)
 
 
+@pytest.mark.slow
 def test_too_few_people_are_refused(lab: usable.UsableLab, tmp_path: Path) -> None:
     few = usable.UsableLab(usable.UsableSpec(first=lab.spec.first, trainable="stage4", data=lab.spec.data), tmp_path)
     with pytest.raises(InputError, match="220 people"):
