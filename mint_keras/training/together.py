@@ -8,7 +8,7 @@ import hashlib
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
@@ -20,10 +20,6 @@ from mint_keras import borders, formats, paper
 from mint_keras.training import batches, fit_heads
 
 _FIGURES = ("accuracy", "cross_entropy", "loss")  # of every head, after every epoch
-# What training moves of a vanilla head (see `heads.vanilla`), the first kernel first, and what it keeps count of.
-_MOVED = [("hidden", "kernel"), ("hidden", "bias"), ("hidden_bn", "gamma"), ("hidden_bn", "beta")]
-_MOVED += [("logit", "kernel"), ("logit", "bias")]
-_KEPT = [("hidden_bn", "moving_mean"), ("hidden_bn", "moving_variance")]
 CHECKPOINT = "checkpoint.npz"
 _STEPS_AT_ONCE = 64  # between two returns to Python, which may have been interrupted
 
@@ -48,12 +44,14 @@ def fit_together(
     on_epoch: Callable[[int], object] = lambda _: None,
     checkpoint_seconds: float = 60.0,
 ) -> None:
-    """Trains vanilla heads in float32 on one device, as `fit_heads.fit_head` does but for the order of some additions.
+    """Trains heads in float32 on one device, as `fit_heads.fit_head` does but for the order of some additions.
+
+    They begin with a dense layer of an L1 penalty, behind their standardising, and differ in nothing but its inputs.
 
     What a head becomes depends on none of the others, on one machine to the last bit.
 
     Args:
-        trainings: Heads of `heads.vanilla`, whose data name the same rows and classes; with none, nothing is done.
+        trainings: Heads, whose data name the same rows and classes; with none, nothing is done.
         epochs: Passes over the larger class.
         folder: Takes the checkpoint of a long training, which the same heads continue; who has kept them removes it.
         on_epoch: Called with the number of epochs of heads that are new since the last call.
@@ -62,7 +60,8 @@ def fit_together(
     if not trainings:
         return
     is_member, seeds = trainings[0].data.is_member, list(dict.fromkeys(one.seed for one in trainings))
-    heads, labels = _SideBySide(trainings, seeds), tf.constant(is_member, tf.float32)
+    heads = _SideBySide(trainings, seeds)
+    trainings, labels = heads.trainings, tf.constant(is_member[:, None], tf.float32)
     adam = keras.optimizers.Adam(paper.LEARNING_RATE)
     adam.build([heads.weights])
 
@@ -106,7 +105,7 @@ def _whom(trainings: Sequence[Training], epochs: int) -> str:
         arrays = (*data.features.values(), data.rows, data.is_member)
         seen[id(data)] = [hashlib.sha256(np.asarray(of[:]).tobytes()).hexdigest() for of in arrays]
     return formats.sha256_json(
-        ["side by side", epochs, *([one.model.to_json(), one.seed, seen[id(one.data)]] for one in trainings)]
+        ["one vector", epochs, *([one.model.to_json(), one.seed, seen[id(one.data)]] for one in trainings)]
     )
 
 
@@ -153,85 +152,76 @@ def _key(one: Training) -> tuple:
 
 
 class _SideBySide:
-    """Vanilla heads that differ in their inputs: what is behind these is one wide head, the units of all in a row.
+    """Heads of the same layers but for the number of their inputs, the variables of all of them one upon another.
 
-    Heads of one seed also drop the same units, which are drawn once.
+    Those of as many inputs share the product with the first kernel; all share what is behind it, made once for all.
     """
 
     def __init__(self, trainings: Sequence[Training], seeds: Sequence[int]) -> None:
-        self._num = len(trainings)
-        if self._num == 1:  # TensorFlow adds up in another order than for several: who is alone has itself beside it
-            trainings = [*trainings] * 2
-        self._fed, self._seed_of = _vectors(trainings), [seeds.index(one.seed) for one in trainings]
-        models = [one.model for one in trainings]
-        wanted = ("hidden", "hidden_bn", "dropout", "score")
-        self._hidden, norm, self._dropout, self._score = map(models[0].get_layer, wanted)
-        self._norm = keras.layers.BatchNormalization.from_config(norm.get_config())
-        self._norm.build((None, len(models) * self._hidden.units))
-        self._moved, self._kept = (
-            [[getattr(model.get_layer(layer), name) for model in models] for layer, name in of]
-            for of in (_MOVED, _KEPT)
+        fed = _vectors(trainings)
+        ways = [of.shape[1] for of in fed]
+        groups = [[k for k, other in enumerate(ways) if other == way] for way in sorted(set(ways))]
+        self.trainings = [trainings[k] for of in groups for k in of]
+        # TensorFlow adds up in another order for one head than for several: who is alone has itself beside it.
+        self._groups = [(of * 2)[: max(2, len(of))] for of in groups]
+        every = [k for of in self._groups for k in of]
+        self._shown = [every.index(k) for of in groups for k in of]
+        self._fed, self._rows = fed, [seeds.index(one.seed) for one in trainings]
+        dense = [next(la for la in one.model.layers if isinstance(la, keras.layers.Dense)) for one in trainings]
+        layers = [trainings[k].model.layers[trainings[k].model.layers.index(dense[k]) :] for k in every]
+        self._dense, *behind = layers[0]
+        score = entry = keras.Input((self._dense.units,))
+        for layer in behind:
+            score = layer(score)
+        self._rest = keras.Model(entry, score)
+        own = [sorted((v for la in of for v in la.variables), key=lambda v: not v.trainable) for of in layers]
+        kernels, *others = zip(*own, strict=True)
+        starts = itertools.accumulate(map(len, self._groups), initial=0)
+        self._own = [*(kernels[a:b] for a, b in itertools.pairwise(starts)), *others]
+        values, num = (
+            [np.stack([v.numpy() for v in same]) for same in self._own],
+            sum(of[0].trainable for of in self._own),
         )
+        self._shapes = [of.shape for of in values[:num]]
         # Adam moves every number by itself: one long vector takes a tenth of the operations that variables take.
-        self.weights, *moments = (keras.Variable(_row(of)) for of in (itertools.chain(*self._moved), *self._kept))
-        self._draws = [model.get_layer("dropout").seed_generator.state for model in models]
-        drawn = [tuple(state.numpy().tolist()) for state in self._draws]
-        streams = list(dict.fromkeys(drawn))
-        self._stream_of = [streams.index(of) for of in drawn]
-        self.states = [*moments, *(keras.Variable(of, dtype="uint32") for of in streams)]
+        self.weights = keras.Variable(np.concatenate([of.ravel() for of in values[:num]]))
+        self.states = [keras.Variable(of, dtype=of.dtype.name) for of in values[num:]]
 
-    def _parts(self) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
-        """Returns the first kernels, (inputs, units), and of all else the values of all heads in a row."""
-        shapes = [kernel.shape for kernel in self._moved[0]]
-        sizes = [*map(math.prod, shapes), *(sum(math.prod(one.shape) for one in of) for of in self._moved[1:])]
-        parts = tf.split(self.weights.value, sizes)
-        return list(map(tf.reshape, parts, shapes)), parts[len(shapes) :]
+    def _parts(self) -> list[tf.Tensor]:
+        parts = tf.split(self.weights.value, [math.prod(shape) for shape in self._shapes])
+        return list(map(tf.reshape, parts, self._shapes))
 
     def step(self, chosen: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns the gradient of the weights, and figures of each head, for rows of the data, (seeds, batch)."""
-        num, units, batch = len(self._fed), self._hidden.units, 2 * batches.CLASS_BATCH
-        moments, streams = self.states[:2], self.states[2:]
-        rows = [tf.gather(fed, chosen[k]) for fed, k in zip(self._fed, self._seed_of, strict=True)]
-        right = tf.gather(tf.gather(labels, chosen), self._seed_of)
-        ones = tf.ones((batch, units))
-        masks, drawn = zip(
-            *(self._dropout.stateless_call([], [of.value], ones, training=True) for of in streams), strict=True
-        )
-        dropped = tf.concat([masks[k] for k in self._stream_of], 1)
-        kernels, others = self._parts()
-        with tf.GradientTape() as tape:
-            tape.watch([kernels, others])
-            bias, scale, offset, last, shift = others
-            found = self._hidden.activation(tf.concat(list(map(tf.matmul, rows, kernels)), 1) + bias)
-            found, moved = self._norm.stateless_call(
-                [scale, offset], [of.value for of in moments], found, training=True
-            )
-            # Turned first: TensorFlow adds up the first of many narrow columns in another order than the last.
-            logit = tf.transpose(tf.reduce_sum(tf.reshape(found * dropped * last, (batch, num, units)), 2))
-            score = self._score(logit + shift[:, None])
-            cross_entropy = keras.losses.binary_crossentropy(right, score)
-        of_kernels, of_others = tape.gradient(cross_entropy, (kernels, others))
-        # By hand: TensorFlow would fill a kernel with the gradient of its sum first.
-        l1 = self._hidden.kernel_regularizer.l1
-        of_kernels = [of + l1 * tf.sign(kernel) for of, kernel in zip(of_kernels, kernels, strict=True)]
-        penalty = tf.stack([l1 * tf.reduce_sum(tf.abs(kernel)) for kernel in kernels])
-        for state, value in zip(self.states, [*moved, *(one for (one,) in drawn)], strict=True):
-            state.assign(value)
-        accuracy = tf.reduce_mean(keras.metrics.binary_accuracy(right, score), 1)
-        figures = tf.stack([accuracy, cross_entropy, cross_entropy + penalty], 1)
-        gradient = tf.concat([tf.reshape(of, [-1]) for of in (*of_kernels, *of_others)], 0)
-        return gradient, figures[: self._num]
+
+        def alone(held: tuple) -> tuple[list[tf.Tensor], list[tf.Tensor], tf.Tensor]:
+            weights, states, right = held
+            with tf.GradientTape() as tape:
+                tape.watch(weights)
+                found = self._dense.activation(weights[0] + weights[1])
+                score, states = self._rest.stateless_call(weights[2:], states, found, training=True)
+                cross_entropy = tf.reduce_mean(keras.losses.binary_crossentropy(right, score))
+            accuracy = tf.reduce_mean(keras.metrics.binary_accuracy(right, score))
+            return tape.gradient(cross_entropy, weights), states, tf.stack([accuracy, cross_entropy])
+
+        num, l1, parts = len(self._groups), self._dense.kernel_regularizer.l1, self._parts()
+        kernels, others = parts[:num], parts[num:]
+        fed = [tf.stack([tf.gather(self._fed[k], chosen[self._rows[k]]) for k in of]) for of in self._groups]
+        sums = tf.concat(list(map(tf.matmul, fed, kernels)), 0)
+        right = tf.gather(tf.gather(labels, chosen), [self._rows[k] for of in self._groups for k in of])
+        held = ([sums, *others], [variable.value for variable in self.states], right)
+        (of_sums, *gradients), states, figures = tf.vectorized_map(alone, held, warn=False)
+        for variable, value in zip(self.states, states, strict=True):
+            variable.assign(value)
+        triples = zip(fed, tf.split(of_sums, [len(of) for of in self._groups]), kernels, strict=True)
+        of_kernels = [tf.matmul(x, of, transpose_a=True) + l1 * tf.sign(kernel) for x, of, kernel in triples]
+        penalty = tf.concat([l1 * tf.reduce_sum(tf.abs(kernel), (1, 2)) for kernel in kernels], 0)
+        figures = tf.concat([figures, (figures[:, 1] + penalty)[:, None]], 1)
+        gradient = tf.concat([tf.reshape(of, [-1]) for of in (*of_kernels, *gradients)], 0)
+        return gradient, tf.gather(figures, self._shown)
 
     def give_back(self) -> None:
         """Gives every head what it has become."""
-        kernels, others = self._parts()
-        rows = (np.split(row.numpy(), len(kernels)) for row in (*others, *(state.value for state in self.states[:2])))
-        for variables, values in zip([*self._moved, *self._kept], [kernels, *rows], strict=True):
-            for variable, value in zip(variables, values, strict=True):
-                variable.assign(tf.reshape(value, variable.shape))
-        for variable, k in zip(self._draws, self._stream_of, strict=True):
-            variable.assign(self.states[2 + k].value)
-
-
-def _row(variables: Iterable[keras.Variable]) -> np.ndarray:
-    return np.concatenate([variable.numpy().ravel() for variable in variables])
+        for same, stack in zip(self._own, [*self._parts(), *self.states], strict=True):
+            for variable, value in zip(same, stack.numpy(), strict=True):
+                variable.assign(value)
