@@ -119,6 +119,7 @@ class TestSevenLines:
         assert lab[0]._engine
         assert mint.load_model(audited_folder)._engine is lab[0]._engine
 
+    @pytest.mark.slow
     def test_faces_of_another_size_are_shown_to_untrained_copies(self, lab: tuple) -> None:
         model, faces = lab[0], np.random.default_rng(1).integers(0, 255, (64, 48, 48, 3), np.uint8)
         fitted = types.SimpleNamespace(
