@@ -3,6 +3,7 @@
 import copy
 import itertools
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -13,11 +14,11 @@ from mint_keras.texts import Texts
 STEMS = np.array(["a/", "b", "a", "b1", ""])
 
 
-@pytest.fixture(params=["numbers", "none", "large"])
+@pytest.fixture(params=["numbers", "none", "sparse", "large"])
 def column(request: pytest.FixtureRequest) -> Texts:
     """Texts, some of which are equal although their stems differ: `b` and 12, `b1` and 2."""
     rng = np.random.default_rng(1)
-    number = None if request.param == "none" else rng.integers(-1, 13, 300)
+    number = None if request.param == "none" else rng.integers(-1, 10**6 if request.param == "sparse" else 13, 300)
     if request.param == "large":
         number[:9] = 2**62 + np.arange(9)
     tails = None if number is None else np.array(["", ".jpg", "2", "", "x"])
@@ -105,6 +106,19 @@ def test_a_million_names_take_megabytes() -> None:
     assert joined[-2:].tolist() == ["glint360k/999999", "web/1.jpg"]
     assert joined.stem_of.nbytes + joined.number.nbytes < 6 * 10**6
     assert len(million[:3].stems) == 1
+
+
+def test_people_of_a_million_photos_take_a_few_bytes_each() -> None:
+    """What a sort of numbers of eight bytes takes is six times as much."""
+    rng = np.random.default_rng(1)
+    people = Texts(np.array([f"{k}" for k in range(20_000)]), rng.integers(0, 20_000, 10**6))
+    database = Texts(np.array(["glint360k"]), np.zeros(10**6, int))
+    tracemalloc.start()
+    names, counts = np.unique(texts.paired(database, people), return_counts=True)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (len(names), counts.sum(), str(names[0])) == (20_000, 10**6, "glint360k/0")
+    assert peak < 24 * 10**6
 
 
 def test_few_rows_do_not_carry_the_stems_of_all() -> None:

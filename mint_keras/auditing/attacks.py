@@ -85,6 +85,7 @@ def look(spec: AttackSpec) -> tuple[Observations, np.ndarray]:
         samples.list_samples(given or str(folder / name))
         for given, name in ((spec.members, formats.MEMBERS), (spec.others, formats.HELD_OUT))
     ]
+    samples.check_databases(zip((spec.members, spec.others), sides, strict=True))
     members, others = (side.people() for side in sides)
     is_known = np.isin(others, members)
     by_image = bool(is_known.all())

@@ -68,11 +68,10 @@ def choose_evenly(databases: np.ndarray, num: int, rng: np.random.Generator) -> 
     """
     shuffled = rng.permutation(len(databases))
     # The turn of a sample is its place in its own database; taking turns spreads the choice.
-    turn = np.empty(len(databases), int)
-    names, database_of = np.unique(databases, return_inverse=True)
-    for database in range(len(names)):
-        rows = shuffled[database_of[shuffled] == database]
-        turn[rows] = np.arange(len(rows))
+    turn = np.empty(len(databases), np.int32)  # half of the memory, which counts among millions
+    for name in np.unique(databases).tolist():
+        rows = shuffled[(databases == name)[shuffled]]
+        turn[rows] = np.arange(len(rows), dtype=np.int32)
     # The first of one order: a smaller choice by the same seed lies inside a larger one.
     return np.sort(shuffled[np.argsort(turn[shuffled], kind="stable")][:num])
 

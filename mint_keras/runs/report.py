@@ -48,8 +48,9 @@ def train(
     with threadpool_limits(limits=1):
         found = workers.beside(lambda: plus.scores(run))[0]
         scores, results = runs.evaluate(run, runs.fit_heads(run, spec.keys))
+        coming = workers.beside(lambda: table_of(run, scores, found.result()))[0]
         write(run, scores, results)
-        table = table_of(run, scores, found.result())
+        table = coming.result()
     formats.write_json(folder / TABLE, table.to_dict())
     return run, scores, results, table
 

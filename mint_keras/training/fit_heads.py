@@ -17,7 +17,7 @@ from mint_keras.records import InputError
 from mint_keras.training import batches, checkpoints
 
 _STEPS_AT_ONCE = 32  # at most; small heads train as fast as Python gives them steps
-_VECTORS_AT_ONCE = 4096  # a few megabytes
+_MAPS_AT_ONCE, _VECTORS_AT_ONCE = 64, 4096  # less memory than a training step takes; a few megabytes
 
 
 def compile_head(head: keras.Model, xla: bool = False, steps_at_once: int = 1, warmup: int = 0) -> None:
@@ -218,8 +218,8 @@ def predict_logits(logits: keras.Model, data: batches.LabelledAad) -> np.ndarray
             predicted: np.ndarray = logits.predict(batches.evaluation_dataset(data), verbose=0)
             return predicted[:, 0]
         # `predict` would trace every head anew, and a dataset be made: ten times as long as to run a small one.
-        has_maps = any(len(values.shape) > 2 for values in data.features.values())
-        parts = (data.batch(chosen)[0] for chosen in batches.in_order(data, 256 if has_maps else _VECTORS_AT_ONCE))
+        num = _MAPS_AT_ONCE if any(len(of.shape) > 2 for of in data.features.values()) else _VECTORS_AT_ONCE
+        parts = (data.batch(chosen)[0] for chosen in batches.in_order(data, num))
         return np.concatenate([logits(batches.widened(part), training=False).numpy()[:, 0] for part in parts])
 
 

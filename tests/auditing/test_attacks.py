@@ -10,6 +10,7 @@ import pytest
 
 from mint_keras import score_files
 from mint_keras.auditing import attacks
+from mint_keras.data import images
 from mint_keras.records import InputError, Observations, Sample, Scores, tabulate
 from mint_keras.scorers import attacks as scorers
 from mint_keras.scorers import mint_plus
@@ -59,6 +60,16 @@ def test_an_attack_that_scores_one_side_only_has_no_figures(seen: Observations) 
     names = {one.name for one in ranked}
     assert "lira_offline" in names
     assert "lira_online" not in names
+
+
+def test_members_and_others_of_two_folders_of_one_name_are_not_compared(tmp_path: Path) -> None:
+    """What tells the two apart would rank the attacks."""
+    for place in ("ours", "theirs"):
+        (folder := tmp_path / place / "faces" / place).mkdir(parents=True)
+        images.write_png(folder / "1.png", np.zeros((112, 112, 3), np.uint8))
+    sides = (str(tmp_path / place / "faces") for place in ("ours", "theirs"))
+    with pytest.raises(InputError, match="both called faces"):
+        attacks.look(attacks.AttackSpec(Path("lab"), *sides))
 
 
 def test_of_images_there_is_no_figure_of_persons(seen: Observations) -> None:
