@@ -343,7 +343,7 @@ def test_how_many_databases_it_takes_is_rendered_from_its_pages() -> None:
     assert f"\n{text}\n" in pages()
 
 
-@pytest.mark.parametrize("name", ["paper-scale", "paper-scale-slice", "paper-scale-small"])
+@pytest.mark.parametrize("name", ["paper-scale", "paper-scale-small"])
 def test_the_rehearsal_is_rendered_from_its_results(name: str) -> None:
     table = paper_scale.render(formats.read_json(ROOT / "docs" / "runs" / f"{name}.json"))
     assert f"\n{table}\n" in (ROOT / "docs" / "scaling.md").read_text()
