@@ -144,7 +144,7 @@ def _numbered(high: np.ndarray, low: np.ndarray, num_high: int, num_low: int) ->
     """Returns the different pairs of numbers, sorted, as `high * num_low + low`, and which of them each row has."""
     most = num_high * num_low
     # In the fewest bytes that hold them: of 17 million rows four are 70 MB.
-    key = np.multiply(high, num_low, dtype=np.min_scalar_type(most), casting="unsafe")
+    key = np.multiply(high, num_low, dtype=np.min_scalar_type(max(most, num_low)), casting="unsafe")
     np.add(key, low, out=key, casting="unsafe")
     if most > 2 * len(key):
         return np.unique(key, return_inverse=True)
@@ -154,10 +154,12 @@ def _numbered(high: np.ndarray, low: np.ndarray, num_high: int, num_low: int) ->
 
 
 def _unique(texts: Texts, return_index: bool = False, return_inverse: bool = False, return_counts: bool = False) -> Any:
-    number = np.zeros(1, np.int8) if texts.number is None else texts.number + 1  # its type has room for that
-    span = int(number.max(initial=0)) + 1
+    span = 1 if texts.number is None else int(texts.number.max(initial=-1)) + 2
     if len(texts.stems) * span > np.iinfo(np.int64).max:
         return _unique(column(np.asarray(texts)), return_index, return_inverse, return_counts)
+    number: Any = np.zeros(1, np.uint8)
+    if texts.number is not None:  # without signs, with which large ones would be added as floats, and room for one more
+        number = np.add(texts.number, 1, dtype=np.min_scalar_type(span - 1), casting="unsafe")
     used, code = _numbered(texts.stem_of, number, len(texts.stems), span)
     of_stem, number = np.divmod(used.astype(np.int64), span)
     names, name_of = np.unique(np.asarray(Texts(texts.stems, of_stem, number - 1, texts.tails)), return_inverse=True)

@@ -62,6 +62,17 @@ def test_unique_texts_are_those_of_an_array(column: Texts, wanted: tuple[bool, b
     np.testing.assert_array_equal(np.unique(column), theirs[0])
 
 
+@pytest.mark.parametrize("num_stems", [1, 3, 300])
+@pytest.mark.parametrize("most", [0, 1, 126, 127, 128, 255, 32767, 2**31 - 1, 2**32, 2**53 + 1, 2**60])
+def test_the_largest_number_of_a_type_is_no_other(most: int, num_stems: int) -> None:
+    """One more than 127 would be -128 in a byte; beyond 2**53 floats have no odd numbers."""
+    number = np.maximum(most - np.arange(9), -1)
+    column = Texts(np.array([f"{k}_" for k in range(num_stems)]), np.arange(9) % num_stems, number)
+    names, code = np.unique(column, return_inverse=True)
+    assert names[code].tolist() == np.asarray(column).tolist()
+    np.testing.assert_array_equal(names, np.unique(np.asarray(column)))
+
+
 def test_equal_texts_are_found_however_they_are_kept(column: Texts) -> None:
     names, first, counts = np.unique(np.asarray(column), return_index=True, return_counts=True)
     assert texts.repeated(column) == names[counts > 1].tolist()

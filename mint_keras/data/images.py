@@ -2,14 +2,12 @@
 
 import collections
 import dataclasses
-import functools
 import hashlib
-import os
 import re
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import cv2
 import numpy as np
@@ -25,8 +23,6 @@ IMAGE_SIZE = 112
 PIXELS = "pixels"  # what stores and models call faces that are kept as they are
 MIN_SIZE = 16
 _MAX_BYTES = 64 * 2**20  # a file is read whole
-_MOST_OPEN = 256  # files that hold many images
-_LOCK = threading.Lock()  # such a file has one place that is read
 # `train` and `test` are CIFAR's pickles. A name may hold a # itself: the key is what follows the last one.
 _INSIDE = re.compile(r"(.+(?:\.rec|\.bin|\.tfrecord-\d{5}-of-\d{5}|/train|/test))#(\d+)", re.DOTALL)
 
@@ -98,17 +94,20 @@ def shrunk(image: np.ndarray, most: int) -> np.ndarray:
 class FaceReader:
     """Reads faces, or pictures as a classifier takes them, in batches, and keeps account of what it met.
 
-    Threads may read single images; for batches each has a reader of its own.
+    Threads may read single images; for batches each has a reader of its own, which shares open files with `another`.
 
     Attributes:
         rejected: The samples that could not be used, and why.
         resized: How many images had another size, by database.
     """
 
-    def __init__(self, framing: Framing = FACE) -> None:
+    def __init__(self, framing: Framing = FACE, another: Self | None = None) -> None:
         self.framing = framing
         self.rejected: list[Rejected] = []
         self.resized: collections.Counter[str] = collections.Counter()
+        self._containers: dict[str, Callable[[int], bytes | np.ndarray]] = another._containers if another else {}
+        # A file has one place that is read.
+        self._lock: threading.Lock = another._lock if another else threading.Lock()
         self._digest = hashlib.sha256()
 
     def batches(self, table: SampleTable, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -169,10 +168,11 @@ class FaceReader:
         container, key = split(location)
         if key is None:
             return read_bytes(files.find(location))
-        files_of_it = (container, os.path.splitext(container)[0] + ".idx")
-        written = tuple((s.st_mtime_ns, s.st_size) for s in map(os.stat, filter(os.path.exists, files_of_it)))
-        with _LOCK:
-            return _open_container(Path(container), written)(key)
+        # A container stays open: the index of a database of millions of records is read once.
+        with self._lock:
+            if container not in self._containers:
+                self._containers[container] = _open_container(Path(container))
+            return self._containers[container](key)
 
 
 def split(location: str) -> tuple[str, int | None]:
@@ -181,15 +181,12 @@ def split(location: str) -> tuple[str, int | None]:
     return (match[1], int(match[2])) if match else (location, None)
 
 
-# Open for all readers of the process: the index of a database of millions takes seconds, and a gigabyte, to read.
-@functools.lru_cache(maxsize=_MOST_OPEN)
-def _open_container(path: Path, _written: tuple[tuple[int, int], ...]) -> Callable[[int], bytes | np.ndarray]:
-    """Returns a function from a key to an image, encoded or as RGB pixels, of a file as it was when it was written."""
+def _open_container(path: Path) -> Callable[[int], bytes | np.ndarray]:
+    """Returns a function from a key to an image, encoded or as RGB pixels."""
     if not path.is_file():
         raise InputError(f"Expected a file at {path}, received none.")
     if path.suffix == ".rec":
-        records = recordio.RecordFile(path)
-        return lambda key: records.read(key)[1]
+        return recordio.open_shared(path)
     if ".tfrecord-" in path.name:
         return tfds.open_shard(path)
     is_cifar = path.suffix != ".bin"

@@ -101,7 +101,7 @@ class _Search:
     def run(self, known: Sequence[tuple[int, int]], folder: Path | None) -> Searched:
         # Any that can be read: in a download that broke off most cannot.
         shuffled = self._table.take(self._rng.permutation(len(self._table)))
-        if (sample := next(images.FaceReader().batches(shuffled, _SAMPLE), None)) is None:
+        if (sample := next(images.FaceReader(another=self._reader).batches(shuffled, _SAMPLE), None)) is None:
             raise InputError("Expected aligned faces in --samples, received none that is usable.")
         del shuffled  # as large as the table
         self._scale = registration.Scale.of(registration.grey(sample[1], registration.ROUGH))
@@ -160,7 +160,7 @@ class _Search:
             yield block
 
     def _block(self, rows: np.ndarray) -> _Block | None:
-        reader = images.FaceReader()
+        reader = images.FaceReader(another=self._reader)
         if (read := next(reader.batches(self._table.take(rows), _BLOCK), None)) is None:
             return None
         rows, faces = rows[read[0]], read[1]

@@ -68,9 +68,11 @@ def choose_evenly(databases: np.ndarray, num: int, rng: np.random.Generator) -> 
     """
     shuffled = rng.permutation(len(databases))
     # The turn of a sample is its place in its own database; taking turns spreads the choice.
-    turn = np.empty(len(databases), np.int32)  # half of the memory, which counts among millions
-    for name in np.unique(databases).tolist():
-        rows = shuffled[(databases == name)[shuffled]]
+    turn = np.empty(len(databases), np.int32)  # few bytes a row, which counts among millions
+    names, database_of = np.unique(databases, return_inverse=True)
+    database_of = database_of.astype(np.min_scalar_type(len(names)))
+    for database in range(len(names)):
+        rows = shuffled[(database_of == database)[shuffled]]
         turn[rows] = np.arange(len(rows), dtype=np.int32)
     # The first of one order: a smaller choice by the same seed lies inside a larger one.
     return np.sort(shuffled[np.argsort(turn[shuffled], kind="stable")][:num])

@@ -75,6 +75,7 @@ def test_identities_and_images(ms1m: Path) -> None:
 
 def test_a_file_is_closed_with_its_last_reader(ms1m: Path) -> None:
     """Python would say of a file that nobody closed that it had to, and Windows would not let anybody delete it."""
+    gc.collect()  # what others left open
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always", ResourceWarning)
         recordio.RecordFile(ms1m).read(1)
