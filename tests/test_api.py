@@ -1,5 +1,6 @@
 """The Python door: what a user types, in memory."""
 
+import contextlib
 import dataclasses
 import subprocess
 import sys
@@ -17,9 +18,11 @@ from mint_keras.api import auditing
 from mint_keras.auditing.look import as_reference
 from mint_keras.data.people import are_unknown
 from mint_keras.heads import specs
+from mint_keras.records import InputError
 from mint_keras.scorers import blind
 from mint_keras.scorers.head import FittedHead
-from mint_keras.statistics import verdict
+from mint_keras.scorers.look import Look
+from mint_keras.statistics import findings, verdict
 
 pytestmark = pytest.mark.usefixtures("loaded_once", "filled_to_eight")
 
@@ -227,8 +230,8 @@ class TestSevenLines:
         assert "reference_views" in scorer.ingredients
         scorer = dataclasses.replace(scorer, recipe=dataclasses.replace(scorer.recipe, ingredients=scorer.ingredients))
         control = [lambda scorer: iter([(look, {"other": [scorer.recipe]})])]
-        found = auditing._refitted(control, scorer, seen[~known])
-        ((name, _, logit),) = found
+        found = auditing._refitted(control, scorer, seen[~known], is_member[~known])
+        ((name, _, logit, _),) = found
         assert name == "other"
         beside = {name: values for name, values in seen.arrays.items() if "reference" in name}
         full = shown.adding(**beside)
@@ -244,6 +247,37 @@ class TestSevenLines:
         np.testing.assert_allclose(few["reference_model_0"], few["outcome"], atol=1e-4)
         if num == 1:
             np.testing.assert_allclose(few["view_cosines_reference_model_0"], few["view_cosines"], atol=1e-4)
+
+    def test_what_looks_different_in_question_need_not_among_those_fitted_on(self) -> None:
+        """The scorer was fitted on people who were divided by lot; who is claimed now are the older ones."""
+        rng, is_member, known = np.random.default_rng(1), np.arange(320) % 4 < 2, np.arange(320) < 160
+        age = rng.normal(size=160).repeat(2) + 1.5 * (is_member & ~known)
+        seen = mint.samples("synthetic:1/web/0-159/2").adding(outcome=rng.normal(size=(320, 8)))
+        shown = dict(zip(seen.table.sample_id.tolist(), age[:, None] + rng.normal(size=(320, 6)), strict=True))
+
+        def look(samples: mint.Observations) -> mint.Observations:
+            rows = np.array([shown[name] for name in samples.table.sample_id.tolist()])
+            return samples.adding(outcome=rows, statistics=rows)
+
+        recipes = {"look": [Look()], "pixel statistics": [blind.PixelStatistics()]}
+        scorer = mint.MintPlus(ingredients=("norm",)).fit(seen[known], is_member[known])
+        found = mint.audit(scorer, seen[~known], is_member[~known], [lambda _: iter([(look, recipes)])])
+        areas = {one.name: one for one in found.findings}
+        for name, role in (("look network", findings.LOOK), ("pixel statistics", findings.BLIND)):
+            assert areas[f"{name}, fitted on them"].tells_sides_apart(0.05)
+            assert areas[f"{name}, fitted on them"].role == role
+        assert found.outcome == "cannot decide"
+
+    def test_faces_of_which_nobody_says_the_database_are_no_reference(self) -> None:
+        faces = np.zeros((320, 8, 8, 3), np.uint8)
+        for database, said in (("", pytest.raises(InputError, match="the database of faces in memory")),
+                               ("ours", contextlib.nullcontext())):  # fmt: skip
+            seen = mint.samples(faces, people=np.arange(320) // 2, database=database)
+            seen = seen.adding(outcome=np.random.default_rng(1).normal(size=(320, 8)))
+            is_member, known = np.arange(320) % 4 < 2, np.arange(320) < 120
+            scorer = mint.MintPlus(ingredients=("norm",)).fit(seen[known], is_member[known])
+            with said:
+                mint.audit(scorer, seen[~known], is_member[~known])
 
     def test_a_second_look_network_does_not_stand_in_for_the_first(self) -> None:
         seen = mint.samples("synthetic:1/web/0-39/2").adding(outcome=np.random.default_rng(1).normal(size=(80, 8)))

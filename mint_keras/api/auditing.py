@@ -9,7 +9,7 @@ import numpy as np
 
 from mint_keras.aad import observe as observing
 from mint_keras.api.audited_model import AuditedModel
-from mint_keras.api.observing import embed, observe
+from mint_keras.api.observing import UNNAMED, embed, observe
 from mint_keras.auditing import look as looks
 from mint_keras.data import images
 from mint_keras.data import protocol as protocols
@@ -17,7 +17,7 @@ from mint_keras.data.people import by_key
 from mint_keras.records import AUDITED, REFERENCE, UNTRAINED, InputError, Observations, Scores
 from mint_keras.scorers import blind, log_odds, mint_plus
 from mint_keras.scorers.baselines import OUTCOME
-from mint_keras.scorers.contract import Calibration, Scorer, as_truth, cross_fit
+from mint_keras.scorers.contract import NUM_FOLDS, Calibration, Scorer, as_truth, cross_fit
 from mint_keras.scorers.direction import Direction
 from mint_keras.scorers.head import FittedHead
 from mint_keras.scorers.log_odds import FittedLogOdds
@@ -154,6 +154,11 @@ def audit(
     _check_sides(scorer.calibration, seen, is_member)
     name = f"{recipe.name.replace('_', ' ')} on {recipe.tap}"
     sides = [set(np.unique(seen.table.database[side]).tolist()) for side in (is_member, ~is_member)]
+    if UNNAMED in sides[0] | sides[1]:
+        raise InputError(
+            "Expected to be told the database of faces in memory, received none: samples(faces, people=..., "
+            "database=NAME) says that both sides are of one."
+        )
     evaluation = protocols.SAME_DATABASE if sides[0] == sides[1] else protocols.UNSEEN_DATABASE
     seen, is_member, why = _who_is_who(controls, scorer.calibration, seen, is_member)
     lacking = {findings.LOOK: why} if why else {}
@@ -167,11 +172,11 @@ def audit(
     without_model: dict[str, Scores] = {}
     wanted = [one for one in controls if not (isinstance(one, LookControl) and lacking)]
     beside = _through_references(scorer, seen)
-    for label, other, logit in itertools.chain(_refitted(wanted, scorer, seen), beside):
-        found = without_model if other.tap == blind.TAP or other.name == LookScorer.name else parts
+    for label, other, logit, num_folds in itertools.chain(_refitted(wanted, scorer, seen, is_member), beside):
+        found = without_model if _is_apart(other) else parts
         if label in found:  # the weaker of two would stand in the other's place
             raise InputError(f"Expected controls of different names, received {label} twice: rename a model's folder.")
-        found[label] = scores(other, label, logit)
+        found[label] = dataclasses.replace(scores(other, label, logit), num_folds=num_folds)
     sign = cross_fit(Direction(), seen, is_member, evaluation, seed)
     is_of_persons = recipe.tap in (mint_plus.WITH_OTHERS, mint_plus.OF_PERSON) or recipe.name == log_odds.NAME
     several = {label: [part] for label, part in parts.items()}
@@ -233,10 +238,15 @@ def _who_is_who(
     return renamed.take(kept), is_member[kept], ""
 
 
+def _is_apart(recipe: Scorer) -> bool:
+    """Returns whether a scorer knows nothing of the audited model."""
+    return recipe.tap == blind.TAP or recipe.name == LookScorer.name
+
+
 def _refitted(
-    controls: Sequence[Control], scorer: FittedScorer, seen: Observations
-) -> Iterator[tuple[str, Scorer, np.ndarray]]:
-    """Gives the name and the scorer of each attempt of the controls, and its logits of samples, (n,)."""
+    controls: Sequence[Control], scorer: FittedScorer, seen: Observations, is_member: np.ndarray
+) -> Iterator[tuple[str, Scorer, np.ndarray, int]]:
+    """Gives the name and the scorer of each attempt of the controls, its logits of samples, (n,), and its folds."""
     fitted_on = scorer.calibration
     for look, recipes in itertools.chain.from_iterable(control(scorer) for control in controls):
         known, shown = look(fitted_on.samples), look(seen)
@@ -251,10 +261,15 @@ def _refitted(
             to.adding(**{x: of[x] for x in names}) for to, of in ((known, fitted_on.samples), (shown, seen))
         )
         for name, recipe in ((name, one) for name, given in recipes.items() for one in given):
-            yield name, recipe, recipe.fit(known, fitted_on.is_member, fitted_on.seed)(shown)
+            yield name, recipe, recipe.fit(known, fitted_on.is_member, fitted_on.seed)(shown), 0
+            few = min(is_member.sum(), (~is_member).sum()) * (NUM_FOLDS - 1) // NUM_FOLDS < batches.CLASS_BATCH
+            if _is_apart(recipe) and not (few and recipe.name == blind.PixelNetwork.name):
+                # The people whom the scorer was fitted on may be divided by lot, and those in question by age.
+                logit = cross_fit(recipe, shown, is_member, protocols.SAME_DATABASE, fitted_on.seed).logit
+                yield f"{name}{' network' * (name == findings.LOOK)}, fitted on them", recipe, logit, NUM_FOLDS
 
 
-def _through_references(scorer: FittedScorer, seen: Observations) -> Iterator[tuple[str, Scorer, np.ndarray]]:
+def _through_references(scorer: FittedScorer, seen: Observations) -> Iterator[tuple[str, Scorer, np.ndarray, int]]:
     """Gives what `_refitted` does of the scorer through each reference alone; nothing of heads, which look at taps."""
     if isinstance(scorer, FittedHead):
         return
@@ -263,4 +278,4 @@ def _through_references(scorer: FittedScorer, seen: Observations) -> Iterator[tu
         recipe = dataclasses.replace(recipe, ingredients=None)
     for name in log_odds.references(seen):
         fitted = recipe.fit(log_odds.through(fitted_on.samples, name), fitted_on.is_member, fitted_on.seed)
-        yield name, recipe, fitted(log_odds.through(seen, name))
+        yield name, recipe, fitted(log_odds.through(seen, name)), 0

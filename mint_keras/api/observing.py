@@ -17,6 +17,8 @@ from mint_keras.data import samples as sources
 from mint_keras.data.people import as_text, spelling, unknown
 from mint_keras.records import REFERENCE, InputError, Observations, SampleTable
 
+UNNAMED = "array"  # the database of faces of which nobody has said it
+
 
 def samples(
     *given: str | Path | np.ndarray, people: Sequence[str] | np.ndarray = (), database: str = ""
@@ -29,7 +31,7 @@ def samples(
         people: Who is on each face of an array, (n,), None where nobody knows; without it nobody does, and faces cannot
             be split by person. Spellings of a name that differ in case or in spaces, _, - and dots are one person.
         database: What database all of it is of. People who are not members are a reference only if they are of the
-            members' own database, so say so where folders have other names.
+            members' own database, so say so where folders have other names, and of faces in an array.
 
     Raises:
         InputError: if there is no such source, it holds no image, or two folders have one name.
@@ -44,7 +46,7 @@ def samples(
     if len(given) == 1 and isinstance(faces := given[0], np.ndarray):
         if faces.ndim != 4 or faces.shape[1] != faces.shape[2] or faces.shape[3] != 3 or faces.dtype != np.uint8:
             raise InputError(f"Expected faces (n, size, size, 3), uint8, received {faces.shape}, {faces.dtype}.")
-        databases = np.full(len(faces), database or "array")
+        databases = np.full(len(faces), database or UNNAMED)
         names = np.array([f"{name}-{row:06d}" for row, name in enumerate(databases.tolist())])
         said = np.asarray(people).tolist() or [None] * len(faces)
         if len(said) != len(faces):

@@ -138,7 +138,7 @@ def _compare(opened: Opened, tasks: plus.Tasks) -> tuple[list[Comparison], dict[
         found.append(rule.comparison(task.name, parts, task.truth, blind, seed, is_of_persons))
     if spec.swap and swapped:
         found.append(swap.score(opened, spec.swap, *swapped))
-        directions[protocols.CROSS_MODEL] = found[-1].parts[AUDITED][0]  # the length of the embedding
+        directions[protocols.CROSS_MODEL] = swap.known_signs(opened, *swapped)
     return found, directions, lacking
 
 

@@ -5,6 +5,7 @@ far as both see it alike, as their common database does; what one sees better ma
 """
 
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,14 @@ def score(opened: Opened, other: Path, table: SampleTable, is_first: np.ndarray)
     return Comparison(SCORER, protocols.CROSS_MODEL, findings.PERSON, parts, apart, null)
 
 
+def known_signs(opened: Opened, table: SampleTable, is_first: np.ndarray) -> Scores:
+    """Returns how long embeddings are through the audited model alone, of what `choose` returned.
+
+    Whatever the other model does to those whom it was trained on is in the difference of the two as well.
+    """
+    return _score(opened, [opened.run.spec.audited], table, is_first)
+
+
 def untrained_pairs(opened: Opened, other: Path) -> dict[str, tuple[Path, Path]]:
     """Returns untrained copies of the audited model and of another, by name, without those that are no control."""
     pairs = {}
@@ -108,8 +117,8 @@ def choose(opened: Opened, other: Path) -> tuple[SampleTable, np.ndarray]:
     return table, is_first
 
 
-def _score(opened: Opened, models: tuple[Path, Path], table: SampleTable, is_first: np.ndarray) -> Scores:
-    """Returns how much longer the embeddings of photos are through the first model, in standard deviations of each."""
+def _score(opened: Opened, models: Sequence[Path], table: SampleTable, is_first: np.ndarray) -> Scores:
+    """Returns how long embeddings are through a model, less another's if one is given, in standard deviations."""
 
     def lengths(folder: Path) -> np.ndarray:
         forward = runtime.forward(taps.extractor(zoo.load_audited(folder, zoo.kind_of(folder)), [taps.OUTCOME]))
@@ -119,5 +128,5 @@ def _score(opened: Opened, models: tuple[Path, Path], table: SampleTable, is_fir
         return (norm - norm.mean()) / max(norm.std(), 1e-12)
 
     # Once per photo: as a member's and an external's each person would be two, and count as one more on either side.
-    logit = (lengths(models[0]) - lengths(models[1])).astype(np.float32)
+    logit = (lengths(models[0]) - sum(map(lengths, models[1:]))).astype(np.float32)
     return Scores(EMBEDDING_NORM, taps.OUTCOME, protocols.CROSS_MODEL, opened.spec.seed, table, is_first, logit)

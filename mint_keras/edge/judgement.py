@@ -188,7 +188,9 @@ def _judge_faces(
     above: list[float | None] = [None] * len(faces)
     p, reasons = np.full(len(faces), np.nan), [_UNCALIBRATED] * len(faces)
     if calibration is not None:
-        above = calibration.photos.share_above(logits).tolist()
+        # Whoever is unlike all of them outranks nobody.
+        shares = calibration.photos.share_above(logits).tolist()
+        above = [None if oddity else share for share, oddity in zip(shares, oddities, strict=True)]
         p = calibration.photos.p_values(logits, np.array([not oddity for oddity in oddities], bool))
         reasons = [f"{_UNLIKE} ({oddity})" if oddity else "" for oddity in oddities]
     judgements = []

@@ -188,7 +188,10 @@ def text(made: PhotoScores, out: Path | None) -> str:
     if out is not None:
         scored = f"{scored}: {out / formats.SCORES}, {FACES}, {JSON}, {REPORT}"
     best = max(made.faces, key=lambda face: face.logit)
-    highest = f"The highest: {rank(best.share_above, made.num_people)}" if made.num_people and not first else ""
+    # What sounds like a finding is not said by a bundle that points at others, too.
+    is_silent = made.calibration is None or bool(made.calibration.photos.silence)
+    above = "" if is_silent or first else rank(best.share_above, made.num_people)
+    highest = f"The highest: {above}" if above else ""
     said = map(say, [highest, made.counts, scored, made.verdict, *made.notes[len(first) :], made.limits])
     return "\n".join(filter(None, [*lines, *said]))
 

@@ -59,7 +59,10 @@ def of_reference(protocol: protocols.Protocol) -> Labelled:
     members = (protocols.TRAIN_MEMBERS, protocols.TEST_MEMBERS)
     is_same = protocol.main_evaluation == protocols.SAME_DATABASE
     others = (protocols.TRAIN_EXTERNALS, protocols.TEST_EXTERNALS) if is_same else (protocols.HELD_OUT,)
-    rows = np.flatnonzero(np.isin(protocol.part, (*members, *others)))
+    database = protocol.table.database
+    # Of a database on one side only they would learn the database, and see less of how people differ within another.
+    shared = [np.isin(database, np.unique(database[np.isin(protocol.part, side)])) for side in (members, others)]
+    rows = np.flatnonzero(np.isin(protocol.part, (*members, *others)) & shared[0] & shared[1])
     return Labelled(rows, np.isin(protocol.part[rows], members))
 
 

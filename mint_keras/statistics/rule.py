@@ -147,7 +147,7 @@ def _measure(
             role = findings.UNTRAINED if model.startswith(UNTRAINED) else findings.OTHER
             add(model.replace("_", " "), role, *_shared(parts, audited))
     for name, (parts, of_parts) in {**apart, **through}.items():
-        role = findings.BLIND if name in one.blind and name != findings.LOOK else findings.LOOK
+        role = findings.BLIND if name in one.blind and not name.startswith(findings.LOOK) else findings.LOOK
         role = findings.BESIDE if name in through else role
         add(f"{name} network" if name == findings.LOOK else name, role, parts, of_parts, adjusted[name])
     if one.null:

@@ -13,7 +13,7 @@ from mint_keras.auditing import controls, swap
 from mint_keras.auditing import look as looks
 from mint_keras.data import images, people, sample_tables
 from mint_keras.data import protocol as protocols
-from mint_keras.records import AUDITED, InputError, Observations, Sample, SampleTable, tabulate
+from mint_keras.records import InputError, Observations, Sample, SampleTable, tabulate
 from mint_keras.scorers import blind
 from mint_keras.statistics import rule, verdict
 from mint_keras.statistics.identities import Competence
@@ -76,6 +76,7 @@ def decided(
     pixels: float = 0.0,
     num: int = 60,
     seed: int = 4,
+    ours: float = 1.0,
 ) -> verdict.Verdict:
     """The verdict on two groups of people with a photo each, whatever the cause of the effect is.
 
@@ -87,6 +88,7 @@ def decided(
         pixels: How far they are apart in their pixels.
         num: People of each group.
         seed: Seeds all.
+        ours: How much of the effect the audited model has.
     """
     rng, is_first = np.random.default_rng(seed), np.arange(2 * num) < num
     names = np.array([f"{k:03d}" for k in range(2 * num)])
@@ -99,7 +101,7 @@ def decided(
         length = 0.5 * person + effect * known + rng.normal(size=2 * num)
         return {taps.OUTCOME: vectors.unit_rows(outcome) * np.exp(0.1 * length)[:, None]}
 
-    networks = {OURS: network(is_first), THEIRS: network(~is_first), LOOK: network(0 * is_first, look)}
+    networks = {OURS: network(ours * is_first), THEIRS: network(~is_first), LOOK: network(0 * is_first, look)}
     statistics = rng.normal(size=(2 * num, 6))
     statistics[:, 0] += pixels * is_first
     seen_by_nobody = {blind.STATISTICS: statistics, blind.THUMBNAILS: np.zeros((2 * num, 8, 8, 3), np.uint8)}
@@ -128,7 +130,18 @@ def decided(
         look=looks.Chosen("look", LOOK, Competence(0.99, 0.98, 20, 20), 0, (), ()),
     )  # fmt: skip
     found = swap.score(opened, THEIRS, table, is_first)
-    return rule.by_rule([found], {}, 1, {protocols.CROSS_MODEL: found.parts[AUDITED][0]})[swap.SCORER]
+    signs = swap.known_signs(opened, table, is_first)
+    return rule.by_rule([found], {}, 1, {protocols.CROSS_MODEL: signs})[swap.SCORER]
+
+
+def test_what_the_other_model_does_to_its_own_is_not_the_audited_one_s(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A model that knows nobody was accused because the one beside it knew its members."""
+    found = decided(monkeypatch, tmp_path, effect=1.5, num=120, ours=0.0)
+    assert found.findings[0].is_above_chance(0.05)
+    assert found.outcome == verdict.CANNOT_DECIDE
+    assert not next(one for one in found.findings if one.name == "known signs").is_above_chance(0.05)
 
 
 def counts(found: verdict.Verdict) -> set[tuple[int, int]]:

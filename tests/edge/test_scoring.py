@@ -150,8 +150,14 @@ class TestFacesUnlikeTheCalibrations:
             run(Path("lab"), strange, out=out)
         assert not (out / "scores.csv").exists()
 
-    def test_a_few_strange_ones_are_only_said(self, strange: Path, faces: Path) -> None:
-        assert "of 7 faces are unlike the calibration's" in run(Path("lab"), strange, faces)
+    def test_a_few_strange_ones_are_only_said(self, strange: Path, faces: Path, tmp_path: Path) -> None:
+        shown = run(Path("lab"), strange, faces, out=tmp_path / "out")
+        assert "of 7 faces are unlike the calibration's" in shown
+        # Nobody is like them, so that they outrank nobody; nor does a bundle that points at others say who is first.
+        ranked = {row["sample_id"]: row["share_above"] for row in rows_of(tmp_path / "out" / report.FACES)}
+        assert [share == "" for name, share in ranked.items() if name.startswith("strange/")] == [True] * 3
+        assert any(ranked.values())
+        assert ("The highest" in shown) == ("No verdict" not in shown)
 
 
 def test_files_that_are_no_photos_are_listed_and_no_error(bundle_folder: Path, faces: Path, tmp_path: Path) -> None:
