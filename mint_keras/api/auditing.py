@@ -154,11 +154,6 @@ def audit(
     _check_sides(scorer.calibration, seen, is_member)
     name = f"{recipe.name.replace('_', ' ')} on {recipe.tap}"
     sides = [set(np.unique(seen.table.database[side]).tolist()) for side in (is_member, ~is_member)]
-    if UNNAMED in sides[0] | sides[1]:
-        raise InputError(
-            "Expected to be told the database of faces in memory, received none: samples(faces, people=..., "
-            "database=NAME) says that both sides are of one."
-        )
     evaluation = protocols.SAME_DATABASE if sides[0] == sides[1] else protocols.UNSEEN_DATABASE
     seen, is_member, why = _who_is_who(controls, scorer.calibration, seen, is_member)
     lacking = {findings.LOOK: why} if why else {}
@@ -193,6 +188,11 @@ def _across_databases(sides: Sequence[set[str]], parts: Sequence[Scores], seed: 
 def _check_sides(calibration: Calibration, seen: Observations, is_member: np.ndarray) -> None:
     if is_member.shape != (len(seen),) or is_member.all() or not is_member.any():
         raise InputError(f"Expected members and others among {len(seen)} samples, received {is_member.sum()} members.")
+    if (seen.table.database == UNNAMED).any():
+        raise InputError(
+            "Expected to be told the database of faces in memory, received none: samples(faces, people=..., "
+            "database=NAME) says that both sides are of one."
+        )
     people, others, known = map(
         by_key, (seen.people()[is_member], seen.people()[~is_member], calibration.samples.people())
     )
