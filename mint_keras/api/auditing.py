@@ -188,16 +188,16 @@ def _across_databases(sides: Sequence[set[str]], parts: Sequence[Scores], seed: 
 def _check_sides(calibration: Calibration, seen: Observations, is_member: np.ndarray) -> None:
     if is_member.shape != (len(seen),) or is_member.all() or not is_member.any():
         raise InputError(f"Expected members and others among {len(seen)} samples, received {is_member.sum()} members.")
-    if (seen.table.database == UNNAMED).any():
-        raise InputError(
-            "Expected to be told the database of faces in memory, received none: samples(faces, people=..., "
-            "database=NAME) says that both sides are of one."
-        )
     people, others, known = map(
         by_key, (seen.people()[is_member], seen.people()[~is_member], calibration.samples.people())
     )
     if both := (people.keys() & others.keys()) | ((people.keys() | others.keys()) & known.keys()):
         raise InputError(f"Expected other people than those fitted on, each on one side, received {len(both)} of them.")
+    if (seen.table.database == UNNAMED).any():
+        raise InputError(
+            "Expected to be told the database of faces in memory, received none: samples(faces, people=..., "
+            "database=NAME) says that both sides are of one."
+        )
 
 
 def _who_is_who(
