@@ -138,10 +138,10 @@ def test_what_the_other_model_does_to_its_own_is_not_the_audited_one_s(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A model that knows nobody was accused because the one beside it knew its members."""
-    found = decided(monkeypatch, tmp_path, effect=1.5, num=120, ours=0.0)
+    found = decided(monkeypatch, tmp_path, effect=1.5, num=75, seed=1, ours=0.0)
     assert found.findings[0].is_above_chance(0.05)
     assert found.outcome == verdict.CANNOT_DECIDE
-    assert not next(one for one in found.findings if one.name == "known signs").is_above_chance(0.05)
+    assert "nothing whose sign no label set" in found.assessments[0].reason
 
 
 def counts(found: verdict.Verdict) -> set[tuple[int, int]]:
