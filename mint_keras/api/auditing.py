@@ -100,6 +100,8 @@ def look(model: AuditedModel) -> LookControl:
 def pixels() -> Control:
     """Returns the control that sees no model: statistics of the pixels, and a small network on them.
 
+    Like `look`, it is fitted on the scorer's people and, fold by fold, on those in question.
+
     Example:
         >>> controls = [pixels()]
     """
