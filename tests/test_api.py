@@ -250,10 +250,10 @@ class TestSevenLines:
 
     def test_what_looks_different_in_question_need_not_among_those_fitted_on(self) -> None:
         """The scorer was fitted on people who were divided by lot; who is claimed now are the older ones."""
-        rng, is_member, known = np.random.default_rng(1), np.arange(320) % 4 < 2, np.arange(320) < 160
-        age = rng.normal(size=160).repeat(2) + 1.5 * (is_member & ~known)
-        seen = mint.samples("synthetic:1/web/0-159/2").adding(outcome=rng.normal(size=(320, 8)))
-        shown = dict(zip(seen.table.sample_id.tolist(), age[:, None] + rng.normal(size=(320, 6)), strict=True))
+        rng, is_member, known = np.random.default_rng(1), np.arange(440) % 4 < 2, np.arange(440) < 200
+        age = rng.normal(size=220).repeat(2) + 1.5 * (is_member & ~known)
+        seen = mint.samples("synthetic:1/web/0-219/2").adding(outcome=rng.normal(size=(440, 8)))
+        shown = dict(zip(seen.table.sample_id.tolist(), age[:, None] + rng.normal(size=(440, 6)), strict=True))
 
         def look(samples: mint.Observations) -> mint.Observations:
             rows = np.array([shown[name] for name in samples.table.sample_id.tolist()])
@@ -267,6 +267,10 @@ class TestSevenLines:
             assert areas[f"{name}, fitted on them"].tells_sides_apart(0.05)
             assert areas[f"{name}, fitted on them"].role == role
         assert found.outcome == "cannot decide"
+        few = np.flatnonzero(~known)[:80]  # of 20 people a side nothing is decided, nor fitted
+        found = mint.audit(scorer, seen[few], is_member[few], [lambda _: iter([(look, recipes)])])
+        assert "too few identities" in found.headline
+        assert not [one.name for one in found.findings if "fitted on them" in one.name]
 
     def test_faces_of_which_nobody_says_the_database_are_no_reference(self) -> None:
         faces = np.zeros((320, 8, 8, 3), np.uint8)

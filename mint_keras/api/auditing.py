@@ -245,6 +245,15 @@ def _is_apart(recipe: Scorer) -> bool:
     return recipe.tap == blind.TAP or recipe.name == LookScorer.name
 
 
+def _are_enough(recipe: Scorer, people: np.ndarray, is_member: np.ndarray) -> bool:
+    """Returns whether a scorer can be fitted on four fifths of either side; fewer people give no evidence anyway."""
+    sides = [people[is_member], people[~is_member]]
+    num_photos = min(map(len, sides)) * (NUM_FOLDS - 1) // NUM_FOLDS
+    if recipe.name == blind.PixelNetwork.name and num_photos < batches.CLASS_BATCH:
+        return False
+    return min(len(np.unique(side)) for side in sides) >= verdict.MIN_PEOPLE
+
+
 def _refitted(
     controls: Sequence[Control], scorer: FittedScorer, seen: Observations, is_member: np.ndarray
 ) -> Iterator[tuple[str, Scorer, np.ndarray, int]]:
@@ -264,8 +273,7 @@ def _refitted(
         )
         for name, recipe in ((name, one) for name, given in recipes.items() for one in given):
             yield name, recipe, recipe.fit(known, fitted_on.is_member, fitted_on.seed)(shown), 0
-            few = min(is_member.sum(), (~is_member).sum()) * (NUM_FOLDS - 1) // NUM_FOLDS < batches.CLASS_BATCH
-            if _is_apart(recipe) and not (few and recipe.name == blind.PixelNetwork.name):
+            if _is_apart(recipe) and _are_enough(recipe, seen.people(), is_member):
                 # The people whom the scorer was fitted on may be divided by lot, and those in question by age.
                 logit = cross_fit(recipe, shown, is_member, protocols.SAME_DATABASE, fitted_on.seed).logit
                 yield f"{name}{' network' * (name == findings.LOOK)}, fitted on them", recipe, logit, NUM_FOLDS
