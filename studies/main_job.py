@@ -108,12 +108,11 @@ def render(content: dict[str, Spent]) -> str:
     """Returns what versions took as a Markdown table: seconds, and processor seconds."""
     from mint_keras.report import tables
 
-    head = [part for name in content for part in (f"{name}: seconds", "processor")]
     rows = [
-        [stage, *(f"{part:.1f}" for of in content.values() for part in of[stage])]
+        [stage, *("{:.1f} ({:.1f})".format(*of[stage]) for of in content.values())]
         for stage in (REST, *STAGES.values(), ALL)
     ]
-    return tables.format_table([["", *head], *rows])
+    return tables.format_table([["seconds (of processors)", *content], *rows])
 
 
 def main() -> None:
