@@ -263,7 +263,7 @@ class TestSevenLines:
         scorer = mint.MintPlus(ingredients=("norm",)).fit(seen[known], is_member[known])
         found = mint.audit(scorer, seen[~known], is_member[~known], [lambda _: iter([(look, recipes)])])
         areas = {one.name: one for one in found.findings}
-        for name, role in (("look network", findings.LOOK), ("pixel statistics", findings.BLIND)):
+        for name, role in (("look", findings.LOOK), ("pixel statistics", findings.BLIND)):
             assert areas[f"{name}, fitted on them"].tells_sides_apart(0.05)
             assert areas[f"{name}, fitted on them"].role == role
         assert found.outcome == "cannot decide"

@@ -276,7 +276,7 @@ def _refitted(
             if _is_apart(recipe) and _are_enough(recipe, seen.people(), is_member):
                 # The people whom the scorer was fitted on may be divided by lot, and those in question by age.
                 logit = cross_fit(recipe, shown, is_member, protocols.SAME_DATABASE, fitted_on.seed).logit
-                yield f"{name}{' network' * (name == findings.LOOK)}, fitted on them", recipe, logit, NUM_FOLDS
+                yield f"{name}, fitted on them", recipe, logit, NUM_FOLDS
 
 
 def _through_references(scorer: FittedScorer, seen: Observations) -> Iterator[tuple[str, Scorer, np.ndarray, int]]:
